@@ -1,0 +1,1 @@
+"""Built-in backends and runtimes, reached only through entry points."""

@@ -1,0 +1,152 @@
+"""A Job as a plain document and back: what is pinned by digest, kept in the store and sent to runners.
+
+The document is JSON without floats (tolerances travel as their shortest decimal text) and with sorted keys, so that
+`json.dumps(..., sort_keys=True, separators=(",", ":"), ensure_ascii=False)` of it is its RFC 8785 form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from nexapod_batch.model.job import (
+    Array,
+    Comparator,
+    CompareRule,
+    Container,
+    Dependency,
+    Domain,
+    Input,
+    Job,
+    NumericClass,
+    Output,
+    QuorumPolicy,
+    Resources,
+    Schedule,
+    Tier,
+)
+
+__all__ = ["canonical", "digest", "from_document", "to_document"]
+
+Document = dict[str, Any]
+
+
+def canonical(document: Document) -> bytes:
+    """Return the RFC 8785 bytes of a document of strings, integers, booleans, null, lists and ASCII-keyed objects."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(document: bytes) -> str:
+    """Return the job digest: hex SHA-256 of the canonical document."""
+    return hashlib.sha256(document).hexdigest()
+
+
+def to_document(job: Job) -> Document:
+    """Return the document of a job; everything that decides a result is in it."""
+    res, quorum, array = job.resources, job.quorum, job.array
+    return {
+        "schema": 1,
+        "name": job.name,
+        "command": list(job.command),
+        "script": job.script,
+        "workdir": job.workdir,
+        "env": [list(pair) for pair in job.env],
+        "labels": [list(pair) for pair in job.labels],
+        "resources": {
+            "tier": res.tier.value,
+            "nodes": res.nodes,
+            "ntasks": res.ntasks,
+            "cpus_per_task": res.cpus_per_task,
+            "mem_mib": res.mem_mib,
+            "gpus": res.gpus,
+            "gpu_type": res.gpu_type,
+            "time_s": res.time_s,
+            "disk_mib": res.disk_mib,
+        },
+        "container": {"image": job.container.image, "network": job.container.network} if job.container else None,
+        "array": {
+            "ranges": [list(part) for part in array.ranges],
+            "matrix": [[name, list(values)] for name, values in array.matrix],
+            "values": [[list(pair) for pair in row] for row in array.values],
+            "max_running": array.max_running,
+        }
+        if array
+        else None,
+        "quorum": {
+            "agree": quorum.agree,
+            "replicas": quorum.replicas,
+            "max_replicas": quorum.max_replicas,
+            "max_errors": quorum.max_errors,
+            "max_lost": quorum.max_lost,
+            "deadline_s": quorum.deadline_s,
+            "distinct": [field.value for field in quorum.distinct],
+            "class": quorum.numeric_class.value,
+        },
+        "inputs": [{"source": i.source, "target": i.target, "sha256": i.sha256} for i in job.inputs],
+        "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
+        "schedule": {
+            "priority": job.schedule.priority,
+            "hold": job.schedule.hold,
+            "depends_on": [{"job": d.job, "when": d.when} for d in job.schedule.depends_on],
+        },
+        "sites": [[name, [list(pair) for pair in settings]] for name, settings in job.sites],
+    }
+
+
+def from_document(document: Document) -> Job:
+    """Return the job of a document that `to_document` made; KeyError, TypeError or ValueError for any other."""
+    quorum, container, array, schedule = (document[key] for key in ("quorum", "container", "array", "schedule"))
+    return Job(
+        name=document["name"],
+        command=tuple(document["command"]),
+        script=document["script"],
+        workdir=document["workdir"],
+        env=_pairs(document["env"]),
+        labels=_pairs(document["labels"]),
+        resources=Resources(**{**document["resources"], "tier": Tier(document["resources"]["tier"])}),
+        container=Container(**container) if container else None,
+        array=Array(
+            ranges=tuple((first, last, step) for first, last, step in array["ranges"]),
+            matrix=tuple((name, tuple(values)) for name, values in array["matrix"]),
+            values=tuple(_pairs(row) for row in array["values"]),
+            max_running=array["max_running"],
+        )
+        if array
+        else None,
+        quorum=QuorumPolicy(
+            **{key: quorum[key] for key in quorum if key not in {"distinct", "class"}},
+            distinct=tuple(map(Domain, quorum["distinct"])),
+            numeric_class=NumericClass(quorum["class"]),
+        ),
+        inputs=tuple(Input(**one) for one in document["inputs"]),
+        outputs=tuple(Output(path=one["path"], rule=_rule(one)) for one in document["outputs"]),
+        schedule=Schedule(
+            priority=schedule["priority"],
+            hold=schedule["hold"],
+            depends_on=tuple(Dependency(**one) for one in schedule["depends_on"]),
+        ),
+        sites=tuple((name, _pairs(settings)) for name, settings in document["sites"]),
+    )
+
+
+def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in rows)
+
+
+def _rule_document(rule: CompareRule) -> Document:
+    return {
+        "compare": rule.comparator.value,
+        "digits": rule.digits,
+        "rtol": None if rule.rtol is None else repr(rule.rtol),
+        "atol": None if rule.atol is None else repr(rule.atol),
+    }
+
+
+def _rule(document: Document) -> CompareRule:
+    return CompareRule(
+        comparator=Comparator(document["compare"]),
+        digits=document["digits"],
+        rtol=None if document["rtol"] is None else float(document["rtol"]),
+        atol=None if document["atol"] is None else float(document["atol"]),
+    )

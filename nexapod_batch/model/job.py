@@ -1,0 +1,245 @@
+"""A job as it was understood from its descriptor, and its tasks.
+
+Everything is frozen and complete: defaults are filled in, units are settled (MiB, seconds, bytes), local inputs are
+pinned by SHA-256. `document.py` turns a Job into the canonical JSON that is digested, and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "MAX_TASKS",
+    "Array",
+    "CompareRule",
+    "Comparator",
+    "Container",
+    "Dependency",
+    "Domain",
+    "Input",
+    "Job",
+    "NumericClass",
+    "Output",
+    "QuorumPolicy",
+    "Resources",
+    "Schedule",
+    "Tier",
+]
+
+#: The largest array that a descriptor may ask for.
+MAX_TASKS = 10_000_000
+
+
+class Tier(StrEnum):
+    """The kind of machine: `any` only in a request, never on a node."""
+
+    ANY = "any"
+    CPU = "cpu"
+    CONSUMER_GPU = "consumer-gpu"
+    HPC = "hpc"
+
+
+class Domain(StrEnum):
+    """Who could fail or cheat together, from the narrowest to the widest."""
+
+    RUN = "run"
+    HOST = "host"
+    NODE = "node"
+    SITE = "site"
+    OWNER = "owner"
+
+
+class NumericClass(StrEnum):
+    """What replicas must share so that their numbers can be compared (homogeneous redundancy)."""
+
+    ANY = "any"
+    OS_ARCH = "os-arch"
+    CPU_MICROARCH = "cpu-microarch"
+    GPU_MODEL = "gpu-model"
+    NODE_CLASS = "node-class"
+
+
+class Comparator(StrEnum):
+    """How two versions of one output are compared."""
+
+    EXACT = "exact"  # the same bytes
+    ROUND = "round"  # the same after rounding to `digits` decimal places
+    SIGNIFICANT = "significant"  # the same after rounding to `digits` significant digits
+    ALLCLOSE = "allclose"  # |a-b| <= atol + rtol max(|a|,|b|); no equivalence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareRule:
+    """A comparator with its parameters; those that it does not use are None."""
+
+    comparator: Comparator = Comparator.EXACT
+    digits: int | None = None  # for round and significant
+    rtol: float | None = None  # for allclose
+    atol: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one replica of one task asks for; None means "not asked for"."""
+
+    tier: Tier = Tier.ANY
+    nodes: int | None = None
+    ntasks: int | None = None
+    cpus_per_task: int | None = None
+    mem_mib: int | None = None  # MiB, for the whole replica
+    gpus: int = 0
+    gpu_type: str | None = None
+    time_s: int | None = None  # wall-clock seconds
+    disk_mib: int = 10_240  # MiB that a replica may write: outputs and logs together
+
+    @property
+    def cpus(self) -> int:
+        """CPUs that one replica occupies."""
+        return (self.ntasks or 1) * (self.cpus_per_task or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """The container image to run in."""
+
+    image: str  # docker:// oras:// library:// https:// or a path to a .sif or sandbox folder
+    network: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """The tasks of a job: exactly one of `ranges`, `matrix` and `values` is not empty.
+
+    Task indexes are the ids themselves for `ranges` (as in Slurm), else 0, 1, 2, ...
+    """
+
+    ranges: tuple[tuple[int, int, int], ...] = ()  # (first, last, step), last included, ascending, disjoint
+    matrix: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, values); the last name varies fastest
+    values: tuple[tuple[tuple[str, str], ...], ...] = ()  # one row of (name, value) for each task
+    max_running: int | None = None  # Slurm's %N: replicas out at once
+
+    def __len__(self) -> int:
+        """Return the number of tasks."""
+        if self.ranges:
+            return sum((last - first) // step + 1 for first, last, step in self.ranges)
+        if self.matrix:
+            return prod(len(values) for _, values in self.matrix)
+        return len(self.values)
+
+    def indexes(self) -> Iterator[int]:
+        """Yield every task index in ascending order."""
+        if self.ranges:
+            for first, last, step in self.ranges:
+                yield from range(first, last + 1, step)
+        else:
+            yield from range(len(self))
+
+    def __contains__(self, index: int) -> bool:
+        """Say whether there is a task of this index."""
+        if self.ranges:
+            return any(first <= index <= last and (index - first) % step == 0 for first, last, step in self.ranges)
+        return 0 <= index < len(self)
+
+    def parameters(self, index: int) -> dict[str, str]:
+        """Return the named values of one task; empty for ids. KeyError for an index that is not there."""
+        if index not in self:
+            raise KeyError(index)
+        if self.values:
+            return dict(self.values[index])
+        found: dict[str, str] = {}
+        for name, values in reversed(self.matrix):
+            index, position = divmod(index, len(values))
+            found[name] = values[position]
+        return found
+
+    def first(self, count: int) -> list[int]:
+        """Return the first `count` indexes."""
+        return list(islice(self.indexes(), count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumPolicy:
+    """When a task is accepted, and how far the coordinator goes to get there."""
+
+    agree: int = 2
+    replicas: int = 2
+    max_replicas: int = 6
+    max_errors: int = 3
+    max_lost: int = 20
+    deadline_s: int = 7 * 86_400  # seconds from the launch of a replica
+    distinct: tuple[Domain, ...] = (Domain.NODE,)
+    numeric_class: NumericClass = NumericClass.ANY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file that is staged into the work folder before the command starts."""
+
+    source: str  # absolute path, or URL
+    target: str  # relative to the work folder
+    sha256: str  # lower-case hex; pinned at submit for local files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file, or several by glob, that the command leaves in the work folder."""
+
+    path: str  # relative to the work folder; may be a glob
+    rule: CompareRule = field(default_factory=CompareRule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """Another job that must have ended in a state before this one starts."""
+
+    job: int
+    when: str = "accepted"  # accepted | ended | failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When the job may run."""
+
+    priority: int = 0
+    hold: bool = False
+    depends_on: tuple[Dependency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One descriptor, parsed, checked and pinned. Exactly one of `command` and `script` is not empty."""
+
+    name: str
+    command: tuple[str, ...] = ()  # argv with {placeholders}
+    script: str = ""  # text of an executable script; parameters reach it as NEXAPOD_* variables only
+    workdir: str = "."  # where in the work folder the command runs
+    env: tuple[tuple[str, str], ...] = ()  # sorted by name
+    labels: tuple[tuple[str, str], ...] = ()  # sorted by name
+    resources: Resources = field(default_factory=Resources)
+    container: Container | None = None
+    array: Array | None = None
+    quorum: QuorumPolicy = field(default_factory=QuorumPolicy)
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()  # empty: stdout, compared exactly
+    schedule: Schedule = field(default_factory=Schedule)
+    sites: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()  # [site.X.resources] as (X, ((key, value), ...))
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.array) if self.array else 1
+
+    def task_indexes(self) -> Iterator[int]:
+        """Yield the task indexes in ascending order; a job without an array has the one task 0."""
+        return self.array.indexes() if self.array else iter((0,))
+
+    def parameters(self, index: int) -> Mapping[str, str]:
+        """Return the named array values of a task."""
+        return self.array.parameters(index) if self.array else {}

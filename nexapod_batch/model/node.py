@@ -1,0 +1,45 @@
+"""A node: an Ed25519 identity that runs replicas, as the coordinator's registry knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.job import Domain, NumericClass, Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Node"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One registered node. Site and owner are the coordinator's word, never the node's."""
+
+    id: int  # row id in the registry; 0 before it is registered
+    name: str
+    key_id: str  # SHA256: fingerprint of the public key
+    public_key: bytes  # 32 bytes, raw Ed25519
+    site: str
+    owner: str
+    host: str
+    tier: Tier
+    backend: str  # entry-point name
+    cpus: int
+    mem_mib: int
+    gpus: int = 0
+    gpu_type: str | None = None
+    classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, from the profile
+    max_queued: int = 5_000  # replicas that may be out on this node at once
+    active: bool = True
+
+    def domain(self, field_name: Domain, run: str) -> str:
+        """Return which failure domain this node stands in; `run` identifies the single execution."""
+        if field_name is Domain.RUN:
+            return run
+        return str(getattr(self, field_name.value if field_name is not Domain.NODE else "key_id"))
+
+    def numeric_class(self, wanted: NumericClass) -> str:
+        """Return the value of a numeric class, `""` for `any`, and `unknown` where the profile does not say."""
+        return "" if wanted is NumericClass.ANY else self.classes.get(wanted.value, "unknown")

@@ -1,0 +1,63 @@
+"""`{placeholders}` in a descriptor: array values and the job's own numbers, expanded per task.
+
+Expansion is plain substitution into argv elements, environment values and paths; it never meets a shell. A script is
+not expanded: it reads the same values as `NEXAPOD_*` environment variables.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexapod_batch.model.job import Job
+
+__all__ = ["BUILT_IN", "expand", "names_in", "task_environment", "task_values"]
+
+#: Placeholders that every task has, beside the names of its array.
+BUILT_IN = ("name", "task", "nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus")
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
+
+
+def names_in(text: str) -> list[str]:
+    """Return the placeholder names in `text`; ValueError for a lone brace (write `{{` or `}}`)."""
+    names = []
+    for token in _TOKEN.finditer(text):
+        if token[1]:
+            names.append(token[1])
+        elif token[0] in "{}":
+            msg = f"lone {token[0]!r} at character {token.start() + 1}: write {token[0] * 2!r} for a literal brace"
+            raise ValueError(msg)
+    return names
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Replace every `{name}`; KeyError for a name without value. Values are never expanded again."""
+
+    def replace(token: re.Match[str]) -> str:
+        return values[token[1]] if token[1] else token[0][0]
+
+    return _TOKEN.sub(replace, text) if "{" in text or "}" in text else text
+
+
+def task_values(job: Job, index: int, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return what each placeholder stands for in task `index`."""
+    resources = job.resources
+    return {
+        "name": job.name,
+        "task": str(index),
+        "nodes": str(resources.nodes or 1),
+        "ntasks": str(resources.ntasks or 1),
+        "cpus_per_task": str(resources.cpus_per_task or 1),
+        "mem_mib": str(resources.mem_mib or 0),
+        "gpus": str(resources.gpus),
+        **parameters,
+    }
+
+
+def task_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the `NEXAPOD_*` variables of a task: one for each placeholder, name in upper case."""
+    return {f"NEXAPOD_{name.upper()}": value for name, value in values.items()}

@@ -1,0 +1,60 @@
+"""The name of a replica, and what a launch of replicas is called on its way to a node."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Assignment", "Bundle", "ReplicaName"]
+
+_NAME = re.compile(r"([1-9][0-9]{0,17})_(0|[1-9][0-9]{0,17})\.([1-9][0-9]{0,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaName:
+    """`42_7.1`: job 42, task 7, first replica. Never reused; a retry is a new replica."""
+
+    job: int
+    task: int
+    number: int
+
+    def __str__(self) -> str:
+        """Return the printed form."""
+        return f"{self.job}_{self.task}.{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> ReplicaName:
+        """Return the name that `text` spells; ValueError for anything else."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            msg = f"not a replica name: {text!r}"
+            raise ValueError(msg)
+        return cls(*map(int, match.groups()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One replica of a bundle."""
+
+    task: int
+    number: int
+    nonce: str  # 32 hex digits, fresh for each replica
+    parameters: Mapping[str, str]  # array values of the task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What a coordinator asks of one runner: replicas of one job, under one launch key."""
+
+    launch: str  # launch key: 32 hex digits
+    audience: str  # key id of the node that may run it
+    not_after: int  # seconds since 1970; nothing is started later
+    job_id: int
+    job_uuid: str
+    document: bytes  # canonical job document; its SHA-256 is the job digest
+    input_paths: Mapping[str, str]  # SHA-256 of an input -> absolute path where the runner finds it
+    replicas: tuple[Assignment, ...]

@@ -1,0 +1,124 @@
+"""The two doors for plug-ins, Backend and Runtime, and their loading by entry point.
+
+Built-in plug-ins come through the same entry-point groups as a third party's. A duplicate name is an error, an
+unknown name lists the known ones, and nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nexapod_batch.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Backend", "BackendState", "Launch", "LaunchStatus", "NodeContext", "Runtime", "load", "names"]
+
+GROUPS = {"backend": "nexapod_batch.backends", "runtime": "nexapod_batch.runtimes"}
+
+
+class BackendState(StrEnum):
+    """PSI/J's six states, and one for a launch that the backend never saw."""
+
+    UNKNOWN = "UNKNOWN"  # not there: launch again
+    NEW = "NEW"
+    QUEUED = "QUEUED"
+    ACTIVE = "ACTIVE"
+    COMPLETED = "COMPLETED"  # the runner ended; what it did not report is lost
+    FAILED = "FAILED"  # the runner or its host died
+    CANCELED = "CANCELED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeContext:
+    """A node and where its files lie on this side."""
+
+    node: Node
+    spool: Path  # inbox/ claims/ cancel/ reports/ refused/ and node.json
+    work: Path  # work folders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One launch for the backend: a key, the signed bundle, and what it needs."""
+
+    key: str
+    envelope: bytes  # DSSE envelope of the bundle
+    job: Job
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchStatus:
+    """What the backend knows of a launch: state, its own word for it, and why."""
+
+    state: BackendState
+    native: str = ""
+    reason: str = ""
+
+
+class Backend(Protocol):
+    """Launches runners on a node. Every call may be repeated: a launch key is launched at most once."""
+
+    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
+        """Hand over all launches; return launch key -> native id. SchedulerError when nothing could be handed over."""
+        ...
+
+    def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
+        """Return the state of every key asked for; restart what must run for reports to come."""
+        ...
+
+    def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
+        """Stop replicas by name, by launch key (None: the whole launch). What already ended is left alone."""
+        ...
+
+    def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove what is kept of launches that ended and whose reports were all taken in."""
+        ...
+
+    def describe(self, context: NodeContext, job: Job, replicas: int) -> str:
+        """Return, for people, exactly what a launch would do: script, argv or call."""
+        ...
+
+
+class Runtime(Protocol):
+    """Wraps the command of a replica."""
+
+    isolation: str  # what an attestation may claim: none | container
+
+    def argv(self, job: Job, command: Sequence[str], work: Path) -> list[str]:
+        """Return the argv to execute so that `command` runs with `work` as its current folder."""
+        ...
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of all installed plug-ins of a kind (`backend` or `runtime`), sorted."""
+    return sorted({point.name for point in _points(kind)})
+
+
+def load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller names the Protocol
+    """Return a new plug-in; PluginError when it is unknown, ambiguous or cannot be imported."""
+    found = {point.value: point for point in _points(kind) if point.name == name}
+    if not found:
+        known = ", ".join(names(kind)) or "none"
+        raise PluginError(f"unknown {kind}", got=repr(name), wanted=f"one of: {known}")
+    if len(found) > 1:
+        raise PluginError(f"two plug-ins call themselves {kind} {name!r}", got=", ".join(sorted(found)), wanted="one")
+    (point,) = found.values()
+    try:
+        return point.load()()
+    except ImportError as error:
+        raise PluginError(f"{kind} {name!r} cannot be loaded", got=str(error), hint="install its extra") from error
+
+
+def _points(kind: str) -> Any:  # noqa: ANN401
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 30 ms that most commands do not need
+
+    return entry_points(group=GROUPS[kind])
