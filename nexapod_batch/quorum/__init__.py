@@ -1,0 +1,12 @@
+"""Votes and a policy in, a decision out. No I/O, no clock, no randomness.
+
+- A decision depends on the set of replicas only: not on their order, and not on how often it was asked for.
+- A tie is never accepted, and an acceptance holds whatever the replicas that are still out may answer.
+- Votes are counted in distinct domains; a domain that answered in two groups supports neither.
+"""
+
+from nexapod_batch.quorum.domains import most_distinct
+from nexapod_batch.quorum.strict import assess_late, decide
+from nexapod_batch.quorum.votes import Closeness, Decision, Vote
+
+__all__ = ["Closeness", "Decision", "Vote", "assess_late", "decide", "most_distinct"]

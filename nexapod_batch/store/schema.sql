@@ -150,6 +150,11 @@ CREATE TABLE quarantine (
   UNIQUE (node_id, segment, position)
 ) STRICT;
 
+CREATE TABLE difference (                         -- what the losers of a task did differently, for people
+  job_id INTEGER NOT NULL, task INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (job_id, task), FOREIGN KEY (job_id, task) REFERENCES task (job_id, idx)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE fault (                              -- told once, until it is gone
   key TEXT PRIMARY KEY, text TEXT NOT NULL, told_at INTEGER NOT NULL, seen_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -1,0 +1,86 @@
+"""Commands that change jobs: `wait`, `cancel`, `hold`, `release`, `retry`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli import selectors, text
+from nexapod_batch.cli.context import json_option, writing
+from nexapod_batch.cli.render import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.coordinator import Coordinator
+
+__all__ = ["cancel", "hold", "release", "retry", "wait"]
+
+
+@click.command()
+@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@click.option("--timeout", metavar="TIME", help="Wait at most so long (10 is minutes, 90s, 1h30m).")
+@json_option
+def wait(selected: Sequence[str], timeout: str | None, as_json: bool) -> int:
+    """Wait until jobs have ended, and drive them meanwhile."""
+    from nexapod_batch.cli.waiting import parse_wait, wait_for
+
+    limit = parse_wait(timeout)
+    with writing() as c:
+        jobs = selectors.jobs_of(selectors.resolve(c.store, selected, only_open=True))
+        code, found = wait_for(c, jobs, limit)
+    output(as_json).document({"jobs": found}, text.jobs_ended)
+    return code
+
+
+@click.command()
+@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@json_option
+def cancel(selected: Sequence[str], as_json: bool) -> None:
+    """Cancel jobs or tasks; what was accepted stays accepted."""
+    from nexapod_batch.coordinator import control
+
+    with writing() as c:
+        names = control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
+    output(as_json).document({"cancelled": names}, text.changed)
+
+
+@click.command()
+@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@json_option
+def hold(selected: Sequence[str], as_json: bool) -> None:
+    """Dispatch nothing more of jobs until they are released."""
+    from nexapod_batch.coordinator import control
+
+    with writing() as c:
+        names = control.hold(c, _jobs(c, selected))
+    output(as_json).document({"held": names}, text.changed)
+
+
+@click.command()
+@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@json_option
+def release(selected: Sequence[str], as_json: bool) -> None:
+    """Let held jobs go on."""
+    from nexapod_batch.coordinator import control
+
+    with writing() as c:
+        names = control.release(c, _jobs(c, selected))
+    output(as_json).document({"released": names}, text.changed)
+
+
+@click.command()
+@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@json_option
+def retry(selected: Sequence[str], as_json: bool) -> None:
+    """Reopen tasks that failed, found no quorum, or were cancelled."""
+    from nexapod_batch.coordinator import control
+
+    with writing() as c:
+        names = control.retry(c, selectors.resolve(c.store, selected))
+    output(as_json).document({"reopened": names}, text.changed)
+
+
+def _jobs(c: Coordinator, selected: Sequence[str]) -> list[int]:
+    return selectors.jobs_of(selectors.resolve(c.store, selected, only_open=True))

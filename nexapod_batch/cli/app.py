@@ -1,0 +1,120 @@
+"""The root of the command line, and the one place where errors become exit codes.
+
+Commands are imported when they are run. `--help`, `--version` and the completion scripts are answered from the static
+table in `table.py`, so that they import click and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch import __version__
+from nexapod_batch.cli import table
+from nexapod_batch.errors import NexapodError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LazyGroup", "app", "main"]
+
+#: sysexits.h: a fault of this program itself; the database refuses illegal rows, so nothing is half done.
+EX_SOFTWARE = 70
+#: 128 + SIGINT, as shells report it.
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only to run it, and lists the others from the static table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the table."""
+        return list(table.COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of one command and return the command."""
+        entry = table.COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        from importlib import import_module
+
+        command: click.Command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a misspelt one gets the nearest name."""
+        if args and args[0] not in table.COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], table.COMMANDS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table, section by section."""
+        for section, names in table.SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, table.COMMANDS[name].summary) for name in names])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="nexapod-batch", message="%(prog)s %(version)s")
+def app() -> None:
+    """Run batch jobs independently at least twice, compare, sign, and accept what agrees.
+
+    \b
+      nexapod-batch submit job.toml --wait      run a job and wait for its verdict
+      nexapod-batch explain last                say why a job is where it is
+
+    Jobs are named 42, their tasks 42_7; 40-45, last and all are understood too.
+    Every command takes --json. Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum,
+    4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
+    78 bad configuration, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every fault becomes a message on stderr, none a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is shown, not fatal
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except NexapodError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _quiet_pipe()
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        place = f": {error.filename}" if error.filename else ""
+        hint = "\n  -> make room, then run the same command again" if full else ""
+        return _fail(f"{error.strerror or error}{place}{hint}", 75 if full else 1)
+    except Exception as error:  # noqa: BLE001 - a person at a terminal is not helped by a traceback
+        if os.environ.get("NEXAPOD_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _fail(f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where", EX_SOFTWARE)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"nexapod-batch: {message}", err=True)
+    return code
+
+
+def _quiet_pipe() -> int:
+    """Leave quietly when the reader of stdout went away; nothing may be flushed into it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -1,0 +1,80 @@
+"""What commands share: where the state lies, opening it to read or to write, and waiting for verdicts."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nexapod_batch.config.settings import Paths
+from nexapod_batch.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.store import Store
+
+__all__ = ["EXIT", "exit_code", "json_option", "paths", "reading", "seconds", "writing"]
+
+#: What a job's state makes of the exit code; the worst of several jobs counts, in this order.
+EXIT = {"failed": 1, "inconclusive": 3, "cancelled": 1, "accepted": 0}
+#: A wait that ran out of time.
+TIMED_OUT = 4
+
+
+def paths() -> Paths:
+    """Return where this user's state lies."""
+    return Paths.from_environment(os.environ)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, which arrives as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+@contextmanager
+def reading() -> Iterator[Store]:
+    """Open the database to read; NotFoundError when there is none yet."""
+    from nexapod_batch.store import Store
+
+    database = paths().state_db
+    if not database.exists():
+        raise NotFoundError("there is no job yet", got=f"no {database}", hint="nexapod-batch submit job.toml")
+    store = Store.open(database, write=False)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def writing() -> Iterator[Coordinator]:
+    """Open the coordinator to change something; what a first run needs is made."""
+    from nexapod_batch.coordinator import open_coordinator
+
+    with open_coordinator(paths(), write=True) as coordinator:
+        yield coordinator
+
+
+def seconds(text: str | None) -> float | None:
+    """Return a duration in Slurm's grammar as seconds; None and `""` mean for ever."""
+    if not text:
+        return None
+    from nexapod_batch.config.units import duration
+    from nexapod_batch.errors import UsageError
+
+    try:
+        return float(duration(text))
+    except ValueError as error:
+        raise UsageError(str(error), hint="a bare number is minutes; 90s, 1h30m, 1:30:00 are understood") from error
+
+
+def exit_code(states: list[str], *, ended: bool) -> int:
+    """Return the exit code for jobs in these states: the worst that ended, else 4 for a wait that ran out."""
+    for state, code in EXIT.items():
+        if ended and state in states:
+            return code
+    return 0 if ended else TIMED_OUT

@@ -1,0 +1,137 @@
+"""Commands that say why and prove what: `explain`, `logs`, `report`, `verify`, `attestations`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli import selectors, text
+from nexapod_batch.cli.context import json_option, paths, reading, writing
+from nexapod_batch.cli.render import output
+from nexapod_batch.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from nexapod_batch.cli.render import Document
+
+__all__ = ["attestations", "explain", "logs", "report", "verify"]
+
+#: Seconds between two looks at a file that grows.
+FOLLOW_S = 0.2
+
+
+@click.command()
+@click.argument("selector", metavar="ID")
+@json_option
+def explain(selector: str, as_json: bool) -> None:
+    """Say why a job or task is where it is, and where replicas differ."""
+    from nexapod_batch.coordinator import explain as use_case
+
+    with writing() as c:
+        job, task = selectors.resolve_one(c.store, selector)
+        lines = list(use_case.explain(c, job, task))
+        if task is None and c.job(job).n_tasks == 1:
+            (task,) = c.job(job).task_indexes()
+        if task is not None:
+            lines += use_case.difference_report(c, job, task)
+    output(as_json).lines("explanation", lines)
+
+
+@click.command()
+@click.argument("selector", metavar="ID")
+@click.option("--stderr", "stream", flag_value="stderr", help="What was written to stderr instead of stdout.")
+@click.option("--all", "every", is_flag=True, help="Of every replica that is still here, not of one only.")
+@click.option("--path", "only_path", is_flag=True, help="Print where the file is instead of what is in it.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
+@json_option
+def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, as_json: bool) -> None:
+    """Print what a task wrote (the first task of a job)."""
+    from nexapod_batch.cli.logfiles import log_files
+    from nexapod_batch.coordinator import views
+
+    name = stream or "stdout"
+    with reading() as store:
+        job, task = selectors.resolve_one(store, selector)
+        if task is None:
+            task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
+        if follow:
+            _follow(store, job, task)
+            return
+        found = list(log_files(store, paths(), job, task, name))
+    if not found:
+        raise NotFoundError(f"no {name} of {job}_{task} is here yet", hint=f"nexapod-batch explain {job}_{task}")
+    shown = found if every else found[:1]
+    if only_path or as_json:
+        rows = [{"of": who, "path": str(file)} for who, file in shown]
+        output(as_json).document({"logs": rows}, lambda document: [row["path"] for row in document["logs"]])
+        return
+    sys.stdout.flush()
+    for who, file in shown:
+        if every:
+            click.echo(f"==> {text.clean(who)} <==")
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+@click.command()
+@click.argument("selector", metavar="ID")
+@json_option
+def report(selector: str, as_json: bool) -> None:
+    """Compare what a job asked for with what it used."""
+    from nexapod_batch.coordinator import usage
+
+    with writing() as c:
+        (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
+        found = usage.report(c, job)
+    output(as_json).document(found, text.usage)
+
+
+@click.command()
+@click.argument("selector", metavar="ID")
+@json_option
+def verify(selector: str, as_json: bool) -> int:
+    """Check again every signature and verdict of a job."""
+    from nexapod_batch.coordinator import evidence
+
+    with writing() as c:
+        (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
+        checks = evidence.verify(c, job)
+    columns = list(dict.fromkeys(key for check in checks for key in check))
+    output(as_json).rows("checks", checks, columns)
+    return 0 if checks and all(check["ok"] for check in checks) else 1
+
+
+@click.command()
+@click.argument("selector", metavar="ID")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@json_option
+def attestations(selector: str, out: Path, as_json: bool) -> None:
+    """Write the signed statements and the signers' public keys."""
+    from nexapod_batch.coordinator import evidence
+
+    with writing() as c:
+        job, task = selectors.resolve_one(c.store, selector)
+        files = evidence.attestations(c, job, task, out)
+    output(as_json).lines("files", [str(file) for file in files])
+
+
+def _follow(store: object, job: int, task: int) -> None:
+    """Print a task's stdout as it grows, until the task has ended and nothing more came."""
+    from nexapod_batch.cli.logfiles import live_log
+    from nexapod_batch.coordinator import views
+
+    position = 0
+    while True:
+        found: Document = views.tasks(store, job, task, task)["tasks"][0]
+        data, position = live_log(store, paths(), job, task, position)
+        if data:
+            click.echo(data, nl=False)
+        elif found["state"] not in {"waiting", "active"}:
+            return
+        else:
+            time.sleep(FOLLOW_S)

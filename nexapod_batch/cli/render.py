@@ -1,0 +1,115 @@
+"""What a command says, in two formats behind one door, so that no command asks which.
+
+stdout is data, stderr is talk. Documents are plain JSON objects; the text form of each is a pure function in `text.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import click
+
+from nexapod_batch.cli import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Document", "JsonOutput", "Output", "SilentOutput", "TextOutput", "note", "output"]
+
+#: A JSON object.
+Document = dict[str, Any]
+#: Makes of an object what fits in a row.
+Flat: TypeAlias = "Callable[[Document], Document]"
+
+
+class Output(Protocol):
+    """One format of stdout."""
+
+    def document(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
+        """Print one object; `describe` turns it into lines for people."""
+        ...
+
+    def part(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
+        """Tell people how far the command is; programs get one object, at the end."""
+        ...
+
+    def rows(self, kind: str, rows: Sequence[Document], columns: Sequence[str], flat: Flat = dict) -> None:
+        """Print a list of objects under the name `kind`; people see the named columns of what `flat` makes of each."""
+        ...
+
+    def lines(self, kind: str, lines: Sequence[str]) -> None:
+        """Print lines as they are, under the name `kind` where names are printed."""
+        ...
+
+
+class TextOutput:
+    """For people: aligned columns, control characters shown, colour only on a terminal without `NO_COLOR`."""
+
+    def __init__(self) -> None:
+        """Ask once whether stdout takes colour."""
+        self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def document(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
+        """Print the lines that describe it."""
+        self._print(describe(document))
+
+    def part(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
+        """Print the lines that describe it."""
+        self._print(describe(document))
+
+    def rows(self, kind: str, rows: Sequence[Document], columns: Sequence[str], flat: Flat = dict) -> None:
+        """Print a table; for an empty one say so on stderr, and nothing on stdout."""
+        if rows:
+            self._print(text.table([flat(row) for row in rows], columns))
+        else:
+            note(f"no {kind.replace('_', ' ')}")
+
+    def lines(self, kind: str, lines: Sequence[str]) -> None:  # noqa: ARG002 - a name is for programs
+        """Print the lines."""
+        if lines:
+            self._print(lines)
+
+    def _print(self, lines: Iterable[str]) -> None:
+        safe = "\n".join(map(text.clean, lines))
+        if safe:
+            click.echo(text.colour(safe) if self._colour else safe, color=self._colour)
+
+
+class JsonOutput:
+    """For programs: one JSON object with `"schema": 1`."""
+
+    def document(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:  # noqa: ARG002
+        """Print the object."""
+        import json
+
+        click.echo(json.dumps({"schema": 1, **document}, indent=2 if sys.stdout.isatty() else None))
+
+    def part(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
+        """Print nothing."""
+
+    def rows(self, kind: str, rows: Sequence[Document], columns: Sequence[str], flat: Flat = dict) -> None:  # noqa: ARG002
+        """Print all fields of all rows."""
+        self.document({kind: list(rows)}, text.nothing)
+
+    def lines(self, kind: str, lines: Sequence[str]) -> None:
+        """Print the lines as a list of strings."""
+        self.document({kind: list(lines)}, text.nothing)
+
+
+class SilentOutput(JsonOutput):
+    """For `--parsable`: the command prints one bare value itself."""
+
+    def document(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
+        """Print nothing."""
+
+
+def output(as_json: bool) -> Output:
+    """Return the renderer that `--json` asks for."""
+    return JsonOutput() if as_json else TextOutput()
+
+
+def note(message: str) -> None:
+    """Say something to people, on stderr."""
+    click.echo("\n".join(map(text.clean, message.splitlines())), err=True)

@@ -1,0 +1,133 @@
+"""`submit`: from a descriptor to a job, and with `--wait` to its verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nexapod_batch.cli import text
+from nexapod_batch.cli.context import json_option, writing
+from nexapod_batch.cli.render import SilentOutput, note, output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.cli.render import Document, Output
+    from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.coordinator.submit import Submitted
+
+__all__ = ["submit"]
+
+#: What `--wait` without a time means.
+FOREVER = "forever"
+#: Seconds that dispatch may take before the shell gets its prompt back; the next pass goes on where it stopped.
+DISPATCH_S = 5.0
+
+
+class _OptionalValues(click.Command):
+    """`--wait` and `--dry-run` take a value only with `=`, so that a descriptor after them is never eaten."""
+
+    bare = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell out the bare forms, up to `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [self.bare.get(arg, arg) for arg in args[:end]] + args[end:])
+
+
+@click.command(cls=_OptionalValues)
+@click.argument("descriptor", type=click.Path(path_type=Path))
+@click.option("--wait", metavar="[=TIME]", help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).")
+@click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
+@click.option("--dry-run", metavar="[=all]", help="Print what would be launched (=all: on every node); change nothing.")
+@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
+@click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")
+@click.option("--replicas", type=click.IntRange(1), help="Override quorum.replicas.")
+@click.option("--agree", type=click.IntRange(1), help="Override quorum.agree.")
+@click.option("--site", help="Use nodes of this site only.")
+@click.option("--partition", help="Use this partition of the site.")
+@click.option("--account", help="Charge this account.")
+@click.option("--parsable", is_flag=True, help="Print the job id alone.")
+@json_option
+def submit(
+    descriptor: Path,
+    wait: str | None,
+    follow: bool,
+    dry_run: str | None,
+    sets: tuple[str, ...],
+    array: str | None,
+    replicas: int | None,
+    agree: int | None,
+    site: str | None,
+    partition: str | None,
+    account: str | None,
+    parsable: bool,
+    as_json: bool,
+) -> int:
+    """Submit the job of a TOML descriptor."""
+    from nexapod_batch.cli.waiting import parse_wait, wait_for
+    from nexapod_batch.config import descriptor as parser
+    from nexapod_batch.coordinator import reconcile, views
+    from nexapod_batch.coordinator import submit as use_case
+
+    timeout = parse_wait(None if wait == FOREVER else wait)
+    overrides = {"site": site, "partition": partition, "account": account}
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    out: Output = SilentOutput() if parsable else output(as_json)
+    job = parser.load(descriptor, sets=[*sets, *_sets(array, replicas, agree)])
+    with writing() as c:
+        if dry_run is not None:
+            return _dry_run(c, job, dry_run, output(as_json))
+        done = use_case.submit(c, job, descriptor.parent.absolute(), overrides)
+        fields = _announce(done, out)
+        if parsable:
+            click.echo(done.job)
+        code, found = 0, []
+        if wait is not None or follow:
+            code, found = wait_for(c, [done.job], timeout, follow=follow and not as_json)
+        else:
+            reconcile.reconcile(c, max_seconds=DISPATCH_S)
+        state = views.job(c.store, done.job)["state"]
+        out.document({**fields, "state": state}, lambda _: text.jobs_ended({"jobs": found}))
+    return code
+
+
+def _sets(array: str | None, replicas: int | None, agree: int | None) -> Sequence[str]:
+    """Return the override options as `--set` assignments."""
+    found = []
+    if array is not None:
+        found.append(f'array.ids="{array}"')
+    if replicas is not None:
+        found.append(f"quorum.replicas={replicas}")
+    if agree is not None:
+        found.append(f"quorum.agree={agree}")
+    return found
+
+
+def _dry_run(c: Coordinator, job: Any, how: str, out: Output) -> int:  # noqa: ANN401
+    from nexapod_batch.coordinator import submit as use_case
+    from nexapod_batch.errors import UsageError
+
+    if how not in {"one", "all"}:
+        raise UsageError("--dry-run", got=repr(how), wanted="--dry-run or --dry-run=all")
+    out.lines("dry_run", use_case.dry_run(c, job).splitlines())
+    return 0
+
+
+def _announce(done: Submitted, out: Output) -> Document:
+    """Say, before anything is dispatched, what was submitted, what it will cost, and where results will be."""
+    for warning in done.warnings:
+        note(f"warning: {warning}")
+    fields = {
+        "job": done.job,
+        "uuid": done.uuid,
+        "tasks": done.tasks,
+        "core_hours": done.core_hours,
+        "results": str(done.results),
+        "reach": done.reach,
+        "warnings": list(done.warnings),
+    }
+    out.part(fields, text.submitted)
+    return fields

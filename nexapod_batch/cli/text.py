@@ -1,0 +1,225 @@
+"""Documents as lines for people. Every function is pure: a document in, lines out.
+
+Much of what is shown was said by nodes and jobs, so that control characters are spelt out (`clean`): no report can
+move the cursor or recolour a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = [
+    "changed",
+    "clean",
+    "colour",
+    "duration",
+    "jobs_ended",
+    "nothing",
+    "reconciled",
+    "settings",
+    "show",
+    "size",
+    "submitted",
+    "table",
+    "tree",
+    "usage",
+]
+
+Document = dict[str, Any]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_STATE = re.compile(r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b")
+#: Replicas of a task that are listed before "and N more".
+TASKS_SHOWN = 20
+
+
+def clean(line: str) -> str:
+    """Return the line with control and direction characters spelt out."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
+
+
+def colour(lines: str) -> str:
+    """Colour the words of states: green, red, yellow."""
+    return _STATE.sub(lambda found: f"\x1b[{(32, 31, 33)[(found.lastindex or 1) - 1]}m{found[0]}\x1b[0m", lines)
+
+
+def nothing(_: Document) -> Iterator[str]:
+    """Describe nothing; for documents that only programs read."""
+    return iter(())
+
+
+def table(rows: Sequence[Document], columns: Sequence[str]) -> Iterator[str]:
+    """Yield a header and one line a row, columns aligned, numbers to the right."""
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(columns)]
+    right = [all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns]
+    for row in [[column.upper().replace("_", " ") for column in columns], *cells]:
+        line = "  ".join(
+            value.rjust(width) if number else value.ljust(width)
+            for value, width, number in zip(row, widths, right, strict=True)
+        )
+        yield line.rstrip()
+
+
+def submitted(document: Document) -> Iterator[str]:
+    """Describe a job that was just submitted."""
+    cost = document["core_hours"]
+    price = "" if cost is None else f", at most {cost:.3g} core-hours to start with"
+    yield f"job {document['job']}: {_count(document['tasks'], 'task')}{price}"
+    if document.get("reach"):
+        yield f"  reach:   {document['reach']}"
+    yield f"  results: {document['results']}"
+
+
+def show(document: Document) -> Iterator[str]:
+    """Describe a job and the tasks that were asked for."""
+    job = document["job"]
+    yield f"job {job['id']} {job['name']!r}: {_state(job)}"
+    for name in ("uuid", "digest", "folder", "submitted", "finished", "results"):
+        if job.get(name):
+            yield f"  {name + ':':<11}{job[name]}"
+    quorum = job["quorum"]
+    if quorum:
+        distinct = ", ".join(quorum["distinct"])
+        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {quorum['max_replicas']} replicas"
+    for one in job["depends_on"]:
+        yield f"  after:     job {one['job']} {one['when']}"
+    for task in document["tasks"]:
+        yield f"{job['id']}_{task['index']}  {task['state']}{_because(task['reason'])}"
+        for replica in task["replicas"]:
+            yield "  " + "  ".join(_replica(replica))
+    if document["more"]:
+        last = document["tasks"][-1]["index"] if document["tasks"] else -1
+        yield f"... more tasks: nexapod-batch show {job['id']} --tasks {last + 1}-{last + 1000}"
+
+
+def jobs_ended(document: Document) -> Iterator[str]:
+    """Describe how jobs stand after waiting: a verdict each, the first tasks of each, and where the results are."""
+    for job in document["jobs"]:
+        yield f"job {job['id']} {job['name']!r}: {_state(job)}"
+        for task in job.get("tasks", [])[:TASKS_SHOWN]:
+            yield f"  {job['id']}_{task['index']}  {task['state']}{_because(task['reason'])}"
+        if len(job.get("tasks", [])) > TASKS_SHOWN or job.get("more"):
+            yield f"  ... nexapod-batch show {job['id']} lists all of its tasks"
+        if job["counts"]["accepted"]:
+            yield f"  results: {job['results']}"
+        if job["state"] in {"failed", "inconclusive"}:
+            yield f"  why:     nexapod-batch explain {job['id']}"
+
+
+def reconciled(document: Document) -> Iterator[str]:
+    """Describe a pass of reconcile in one line."""
+    yield (
+        f"{_count(document['ingested'], 'report')} taken in, {document['decided']} decided, "
+        f"{document['launched']} launched, {document['published']} published; {_count(document['open_jobs'], 'open job')}"
+    )
+    if document["quarantined"]:
+        yield f"{_count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"
+
+
+def changed(document: Document) -> Iterator[str]:
+    """Describe which jobs, tasks or nodes were changed."""
+    (verb, names), *_ = document.items()
+    yield f"{verb}: {' '.join(names)}" if names else f"nothing to do: none of these can be {verb}"
+
+
+def usage(document: Document) -> Iterator[str]:
+    """Describe the resource use of a job: every figure, then the notes."""
+    yield from tree({key: value for key, value in document.items() if key not in {"schema", "notes"}})
+    notes = document.get("notes") or []
+    yield from (f"note: {line}" for line in ([notes] if isinstance(notes, str) else notes))
+
+
+def settings(document: Document) -> Iterator[str]:
+    """Describe settings, with the origin of each where it was asked for."""
+    for one in document["settings"]:
+        origin = f"    # {one['origin']}" if "origin" in one else ""
+        yield f"{one['key']} = {one['value']}{origin}"
+
+
+def tree(document: Document, indent: str = "") -> Iterator[str]:
+    """Describe any object: one line a value, objects and lists indented below their name."""
+    for key, value in document.items():
+        name = str(key).replace("_", " ")
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from tree(value, indent + "  ")
+        elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
+            yield f"{indent}{name}:"
+            for one in value:
+                yield indent + "  - " + ", ".join(f"{k} {_cell(v)}" for k, v in one.items())
+        else:
+            yield f"{indent}{name}: {_cell(value)}"
+
+
+def duration(seconds: float) -> str:
+    """Return `850 ms`, `12.3 s`, `2:05` or `1:02:05`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(kib: int) -> str:
+    """Return KiB in the largest unit that keeps three digits."""
+    value = float(kib)
+    for unit in ("KiB", "MiB", "GiB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
+
+
+def _state(job: Document) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in job["counts"].items() if count)
+    words = [job["state"]]
+    if job["n_tasks"] > 1:
+        words.append(f"({counts} of {job['n_tasks']} tasks)")
+    if job["held"]:
+        words.append(f"held: nexapod-batch release {job['id']}")
+    if job["blocked"]:
+        words.append(job["blocked"])
+    return "  ".join(words)
+
+
+def _replica(replica: Document) -> Iterator[str]:
+    yield f"{replica['id']:<10}"
+    yield f"{replica['node']:<14}"
+    yield f"{replica['execution']:<9} {replica['validation']:<9}"
+    if replica["wall_ms"] is not None:
+        yield duration(replica["wall_ms"] / 1000)
+    if replica["max_rss_kib"]:
+        yield size(replica["max_rss_kib"])
+    if replica["exit_code"]:
+        yield f"exit {replica['exit_code']}"
+    if replica["voided"]:
+        yield "voided: two different signed statements"
+    if replica["reason"]:
+        yield replica["reason"]
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
+    return clean(str(value))

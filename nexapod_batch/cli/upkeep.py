@@ -1,0 +1,76 @@
+"""Commands that keep the house: `reconcile`, `gc`, `doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from nexapod_batch.cli import text
+from nexapod_batch.cli.context import json_option, paths, writing
+from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.errors import TryAgainError
+
+__all__ = ["doctor", "gc", "reconcile"]
+
+
+@click.command()
+@click.option("--quiet", is_flag=True, help="Say only what is wrong, once; a pass that runs elsewhere is no fault.")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Stop after so long; the next goes on.")
+@click.option("--dry-run", is_flag=True, help="Say what a pass would do, and change nothing.")
+@click.option("--print", "how", type=click.Choice(["cron", "systemd", "scrontab"]), help="Print how to run it regularly.")
+@json_option
+def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, as_json: bool) -> int:
+    """Take in reports, decide, dispatch and publish, once."""
+    if how is not None:
+        from nexapod_batch.cli.periodic import entry
+
+        output(as_json).lines(how, entry(how))
+        return 0
+    from nexapod_batch.coordinator import reconcile as use_case
+
+    try:
+        if not paths().state_db.exists():  # nothing was ever submitted: make nothing, say nothing
+            return _passed(None, as_json, quiet=quiet)
+        with writing() as c:
+            done = use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
+    except TryAgainError as error:
+        if quiet:
+            return 0
+        raise error from None
+    for fault in done.faults:
+        note(fault)
+    fields = ("ingested", "decided", "launched", "published", "quarantined", "open_jobs")
+    document: Document = {name: getattr(done, name) for name in fields}
+    return _passed({**document, "faults": list(done.faults), "dry_run": dry_run}, as_json, quiet=quiet)
+
+
+def _passed(document: Document | None, as_json: bool, *, quiet: bool) -> int:
+    if document is None:
+        document = dict.fromkeys(("ingested", "decided", "launched", "published", "quarantined", "open_jobs"), 0)
+        document["faults"] = []
+    if as_json or not quiet:
+        output(as_json).document(document, text.reconciled)
+    return 0
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+def gc(dry_run: bool, as_json: bool) -> None:
+    """Remove work folders, spool files and losers that nothing needs."""
+    from nexapod_batch.coordinator import cleanup
+
+    with writing() as c:
+        found = cleanup.gc(c, dry_run)
+    output(as_json).document({"dry_run": dry_run, **found}, text.tree)
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Check this installation: database, keys, nodes, reports in quarantine."""
+    from nexapod_batch.coordinator import doctor as use_case
+
+    with writing() as c:
+        checks = [{"check": name, "verdict": verdict, "text": said} for name, verdict, said in use_case.checks(c)]
+    output(as_json).rows("checks", checks, ["verdict", "check", "text"])
+    return 1 if any(check["verdict"] == "fail" for check in checks) else 0

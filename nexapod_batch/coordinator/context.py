@@ -1,0 +1,136 @@
+"""What every use case needs: the store, the coordinator's key, the nodes and their backends, the clock.
+
+Opening for writing makes what a first run needs (folders, key, database). Nothing here runs a job.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from nexapod_batch.errors import ConfigError, NotFoundError
+from nexapod_batch.files import keyfile
+from nexapod_batch.model.document import from_document
+from nexapod_batch.model.job import Tier
+from nexapod_batch.model.node import Node
+from nexapod_batch.plugins import NodeContext, load
+from nexapod_batch.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from sqlite3 import Row
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.plugins import Backend
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["Coordinator", "node_of", "open_coordinator"]
+
+#: Tasks or replicas that one transaction handles: bounds memory and how long the database is locked.
+BATCH = 1_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Coordinator:
+    """An open coordinator; `clock` and `random` are replaced by tests."""
+
+    paths: Paths
+    store: Store
+    signer: Signer
+    clock: Callable[[], float] = time.time
+    random: Callable[[int], bytes] = secrets.token_bytes
+    _backends: dict[str, Backend] = field(default_factory=dict)
+    _jobs: dict[int, Job] = field(default_factory=dict)
+
+    def now(self) -> int:
+        """Return the time in milliseconds since 1970."""
+        return int(self.clock() * 1000)
+
+    def nodes(self) -> list[Node]:
+        """Return all registered nodes, also drained ones."""
+        return [node_of(row) for row in self.store.all("nodes")]
+
+    def backend(self, node: Node) -> Backend:
+        """Return the backend of a node, loaded once."""
+        if node.backend not in self._backends:
+            self._backends[node.backend] = cast("Backend", load("backend", node.backend))
+        return self._backends[node.backend]
+
+    def context(self, node: Node) -> NodeContext:
+        """Return the node with the places of its files."""
+        return NodeContext(node=node, spool=self.paths.spool(node.name), work=self.paths.work(node.name))
+
+    def job(self, job_id: int) -> Job:
+        """Return the pinned job of an id; NotFoundError when there is none."""
+        if job_id not in self._jobs:
+            row = self.store.one("job", id=job_id)
+            if row is None:
+                raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+            self._jobs[job_id] = from_document(json.loads(row["document"]))
+        return self._jobs[job_id]
+
+
+def node_of(row: Row) -> Node:
+    """Return the node of a registry row."""
+    return Node(
+        id=row["id"],
+        name=row["name"],
+        key_id=row["key_id"],
+        public_key=row["public_key"],
+        site=row["site"],
+        owner=row["owner"],
+        host=row["host"],
+        tier=Tier(row["tier"]),
+        backend=row["backend"],
+        cpus=row["cpus"],
+        mem_mib=row["mem_mib"],
+        gpus=row["gpus"],
+        gpu_type=row["gpu_type"],
+        classes=json.loads(row["classes"]),
+        max_queued=row["max_queued"],
+        active=bool(row["active"]),
+    )
+
+
+@contextmanager
+def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinator]:
+    """Open the coordinator of a home; with `write` make its folders, key and database when they are missing."""
+    key = paths.keys / "coordinator"
+    if write:
+        try:
+            for folder in (paths.home, paths.keys):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                "the home folder cannot be made",
+                got=f"{error.strerror}: {error.filename}",
+                hint="set NEXAPOD_HOME to a folder that you can write",
+            ) from error
+    if write and not key.exists():
+        signer = _first_key(paths)
+    else:
+        signer = keyfile.load(key)
+    store = Store.open(paths.state_db, write=write, create=write)
+    try:
+        yield Coordinator(paths=paths, store=store, signer=signer)
+    finally:
+        store.close()
+
+
+def _first_key(paths: Paths) -> Signer:
+    key = paths.keys / "coordinator"
+    try:
+        return keyfile.create(key, "nexapod-batch coordinator")
+    except FileExistsError:  # another first run was faster
+        return keyfile.load(key)
+    except OSError as error:
+        raise ConfigError(
+            "the coordinator's key cannot be written",
+            got=f"{error.strerror}: {key}",
+            hint="set NEXAPOD_HOME to a folder that you can write",
+        ) from error

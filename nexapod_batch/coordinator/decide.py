@@ -1,0 +1,158 @@
+"""Asking the quorum checker about every task with news, and writing down what it says.
+
+Decisions are functions of the replicas alone, so a pass may be repeated or interrupted anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare import allclose
+from nexapod_batch.coordinator.dispatch import domains_of
+from nexapod_batch.coordinator.outputs import outputs_of, rule_for
+from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
+from nexapod_batch.model.job import Comparator, NumericClass
+from nexapod_batch.quorum import Vote, assess_late, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.quorum import Decision
+
+__all__ = ["close_for", "decide_news", "decide_task", "votes_of"]
+
+#: Tasks decided in one transaction.
+BATCH = 500
+#: Losses after which placing again waits, and the longest wait.
+PATIENT_LOSSES, MAX_BACKOFF_S = 2, 300
+
+
+def decide_news(c: Coordinator) -> tuple[int, list[int]]:
+    """Decide every task with news; return how many, and the row ids of replicas that are no longer needed."""
+    decided, unneeded = 0, []
+    nodes = {node.id: node for node in c.nodes()}
+    for row in c.store.all("jobs_with_news"):
+        job = c.job(row["job_id"])
+        while tasks := c.store.all("tasks_with_news", job=row["job_id"], limit=BATCH):
+            with c.store.atomic():
+                unneeded += _decide(c, row["job_id"], job, tasks, nodes, placeable=True)
+                c.store.run("job_finished", job=row["job_id"], now=c.now())
+            decided += len(tasks)
+    return decided, unneeded
+
+
+def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> None:
+    """Decide one task, with the planner's word on whether another replica could be placed at all."""
+    row = c.store.one("task", job=job_id, task=task)
+    with c.store.atomic():
+        _decide(c, job_id, c.job(job_id), [row], {node.id: node for node in c.nodes()}, placeable=placeable)
+        c.store.run("job_finished", job=job_id, now=c.now())
+
+
+def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]) -> list[Vote]:
+    """Return the replicas of one task as the quorum checker sees them."""
+    any_class = job.quorum.numeric_class is NumericClass.ANY
+    return [
+        Vote(
+            number=r["number"],
+            domain=domains_of(nodes[r["node_id"]], str(r["id"])),
+            execution=Execution(r["execution"]),
+            voided=bool(r["voided"]),
+            counts=any_class or r["class"] == klass,
+            answer=r["vote"],
+            placed=r["execution"] != Execution.CREATED,
+        )
+        for r in replicas
+    ]
+
+
+def close_for(
+    c: Coordinator, job: Job, replicas: Sequence[Row], nodes: dict[int, Node]
+) -> Callable[[int, int], bool] | None:
+    """Return how two replicas are compared within tolerances, or None when every output has a digest to compare."""
+    if all(output.rule.comparator is not Comparator.ALLCLOSE for output in job.outputs):
+        return None
+    rows = {r["number"]: r for r in replicas}
+
+    def close(left: int, right: int) -> bool:
+        if rows[left]["vote"] != rows[right]["vote"]:
+            return False
+        try:
+            a, b = (outputs_of(c, nodes[rows[n]["node_id"]], rows[n]) for n in (left, right))
+            for name in a.files:
+                rule = rule_for(job, rows[left]["task"], name)
+                if rule.comparator is Comparator.ALLCLOSE:
+                    with a.open(name) as one, b.open(name) as two:
+                        if allclose(one, two, name, rule) is not None:
+                            return False
+        except (CompareError, UnsafeOutputError):
+            return False
+        return True
+
+    return close
+
+
+def _decide(
+    c: Coordinator, job_id: int, job: Job, tasks: Sequence[Row], nodes: dict[int, Node], *, placeable: bool
+) -> list[int]:
+    """Decide some tasks of one job inside the caller's transaction."""
+    of_task: dict[int, list[Row]] = defaultdict(list)
+    for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps([t["idx"] for t in tasks])):
+        of_task[replica["task"]].append(replica)
+    now = c.now()
+    moved, judged, unneeded, quiet = [], [], [], []
+    for task in tasks:
+        replicas = of_task[task["idx"]]
+        votes = votes_of(job, task["class"], replicas, nodes)
+        state = TaskState(task["state"])
+        if state in TASK_ENDED:
+            quiet.append((job_id, task["idx"]))
+            if state is TaskState.ACCEPTED:
+                winners = frozenset(r["number"] for r in replicas if r["validation"] == "valid")
+                late = assess_late(job.quorum, votes, winners)
+                judged += [(late[r["number"]].value, r["id"], late[r["number"]].value) for r in replicas if r["number"] in late]
+            continue
+        decision = decide(job.quorum, votes, placeable=placeable, close=close_for(c, job, replicas, nodes))
+        new, want = _outcome(job, state, task["want"], replicas, decision)
+        wait = _backoff(replicas) * 1000
+        moved.append((new.value, want, decision.agree, decision.reason, now + wait if want and wait else 0, job_id, task["idx"]))
+        for r in replicas:
+            validation = decision.validations.get(r["number"])
+            if validation is not None:
+                judged.append((validation.value, r["id"], validation.value))
+            if new in TASK_ENDED and Execution(r["execution"]) in OUT:
+                unneeded.append((now, r["id"]))
+    c.store.many("task_decided", moved)
+    c.store.many("task_quiet", quiet)
+    c.store.many("replica_judged", judged)
+    c.store.many("replica_unneeded", unneeded)
+    return [replica_id for _, replica_id in unneeded]
+
+
+def _outcome(
+    job: Job, state: TaskState, wanted: int, replicas: Sequence[Row], decision: Decision
+) -> tuple[TaskState, int]:
+    """Return the task's new state, and how many replicas to place.
+
+    The first `replicas` replicas are owed whatever comes in; what was lost is not topped up, only asked for by the rule.
+    """
+    if decision.state is not None:
+        return decision.state, 0
+    owed = job.quorum.replicas - len(replicas)
+    want = min(max(decision.want, owed), max(0, job.quorum.max_replicas + job.quorum.max_lost - len(replicas)))
+    if state is TaskState.WAITING and not replicas:
+        return state, max(want, wanted)
+    return TaskState.ACTIVE, want
+
+
+def _backoff(replicas: Sequence[Row]) -> int:
+    """Return how many seconds to wait before placing again: none at first, then doubling with every loss."""
+    losses = sum(r["execution"] == Execution.LOST for r in replicas)
+    return min(MAX_BACKOFF_S, 2 ** (losses - PATIENT_LOSSES - 1)) if losses > PATIENT_LOSSES else 0

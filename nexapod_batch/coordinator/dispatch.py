@@ -1,0 +1,200 @@
+"""Placing replicas: plan, write the intent, then hand the signed bundles to the backends.
+
+The intent (launch and replica rows with the sealed bundle) is committed before a backend is spoken to. After a crash
+the same bytes are handed over again under the same launch key, and the runner's claim keeps execution at most once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.model.job import Domain
+from nexapod_batch.model.replica import Assignment, Bundle
+from nexapod_batch.planner import Need, NodeLoad, plan
+from nexapod_batch.plugins import Launch
+from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
+from nexapod_batch.trust.dsse import seal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["dispatch", "domains_of", "hand_over", "needs_of"]
+
+#: Replicas in one bundle, at most: what one crash of a runner can lose.
+BUNDLE_MAX = 64
+#: Bundles that each slot of a node should get, so that the work spreads evenly.
+BUNDLES_PER_SLOT = 16
+#: Tasks planned at once.
+PLAN_MAX = 5_000
+
+
+def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[int, int]]]:
+    """Place what wants to be placed; return how many replicas, and the tasks for which no domain is left.
+
+    The caller holds the writer's lock. `faults` collects what went wrong, by node.
+    """
+    nodes = [node for node in c.nodes() if node.active]
+    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")} if nodes else {}
+    launched, exhausted = 0, []
+    for row in c.store.all("jobs_wanting"):
+        free = sum(max(0, node.max_queued - out.get(node.id, 0)) for node in nodes)
+        if free == 0:
+            break
+        if _blocked(c, row):
+            continue
+        job = c.job(row["id"])
+        limit = min(free, PLAN_MAX)
+        if row["max_running"] is not None:
+            limit = min(limit, row["max_running"] - c.store.one("job_out", job=row["id"])["n"])
+        if limit <= 0:
+            continue
+        loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes]
+        placed, stuck = _place(c, row, job, loads, limit, faults)
+        exhausted += [(row["id"], task) for task in stuck]
+        launched += sum(placed.values())
+        for node_id, number in placed.items():
+            out[node_id] = out.get(node_id, 0) + number
+    return launched, exhausted
+
+
+def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
+    """Return what the planner needs to know of some tasks: how many, and which domains they already use."""
+    nodes = {node.id: node for node in c.nodes()}
+    taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
+    begun = [row["idx"] for row in tasks if row["state"] != TaskState.WAITING]
+    if begun:
+        for row in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(begun)):
+            if row["execution"] not in {"lost", "cancelled"} or row["reason"] == "deadline passed":
+                taken[row["task"]].append(domains_of(nodes[row["node_id"]], f"{row['id']}"))
+    return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), klass=t["class"]) for t in tasks]
+
+
+def domains_of(node: Node, run: str) -> dict[Domain, str]:
+    """Return the failure domains of a replica on a node, from the registry."""
+    return {field: node.domain(field, run) for field in Domain}
+
+
+def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
+    """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
+    wanted = []
+    for launch_id in launches:
+        row = c.store.one("launch_envelope", id=launch_id)
+        wanted.append(
+            Launch(key=row["key"], envelope=row["envelope"], job=c.job(row["job_id"]), replicas=row["replicas"])
+        )
+    if not wanted:
+        return
+    try:
+        native = c.backend(node).launch(c.context(node), wanted)
+    except (NexapodError, OSError) as error:
+        faults[f"launch:{node.name}"] = f"node {node.name}: launch failed: {error}"
+        return
+    with c.store.atomic():
+        for key, native_id in native.items():
+            c.store.run("launch_handed", key=key, native_id=native_id)
+
+
+def _blocked(c: Coordinator, row: Row) -> bool:
+    """Say whether a dependency keeps a job back, and keep the reason for people."""
+    reason = ""
+    for on in c.store.all("dependencies", job=row["id"]):
+        ended = on["n_waiting"] + on["n_active"] == 0
+        accepted = ended and on["n_accepted"] == on["n_tasks"]
+        met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on["condition"]]
+        if not met:
+            verb = "ended otherwise" if ended else "is still open"
+            reason = f"waits for job {on['on_job']} to be {on['condition']}; it {verb}"
+    if reason != row["blocked"]:
+        with c.store.atomic():
+            c.store.run("job_block", job=row["id"], reason=reason)
+    return bool(reason)
+
+
+def _place(
+    c: Coordinator, row: Row, job: Job, loads: Sequence[NodeLoad], limit: int, faults: dict[str, str]
+) -> tuple[dict[int, int], list[int]]:
+    """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
+    now = c.now()
+    tasks = c.store.all("tasks_wanting", job=row["id"], now=now, limit=limit)
+    needs, room = [], limit
+    for need in needs_of(c, row["id"], tasks):
+        if need.want > room:
+            break
+        room -= need.want
+        needs.append(need)
+    if not needs:
+        return {}, []
+    result = plan(job, needs, loads)
+    by_node: dict[int, list[int]] = defaultdict(list)
+    for task, node_id in result.placements:
+        by_node[node_id].append(task)
+    nodes = {load.node.id: load.node for load in loads}
+    with c.store.atomic():
+        numbers = _next_numbers(c, row["id"], sorted({task for task, _ in result.placements}))
+        launches = {
+            node_id: _intents(c, row, job, nodes[node_id], placed, numbers) for node_id, placed in by_node.items()
+        }
+        counts: dict[int, int] = defaultdict(int)
+        for task, _ in result.placements:
+            counts[task] += 1
+        c.store.many(
+            "task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items())
+        )
+        c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
+    for node_id, ids in launches.items():
+        hand_over(c, nodes[node_id], ids, faults)
+    return {node_id: len(placed) for node_id, placed in by_node.items()}, sorted(result.exhausted)
+
+
+def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
+    """Return the next replica number of each task."""
+    numbers = dict.fromkeys(tasks, 1)
+    for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(tasks)):
+        numbers[replica["task"]] = replica["number"] + 1
+    return numbers
+
+
+def _intents(
+    c: Coordinator, row: Row, job: Job, node: Node, tasks: Sequence[int], numbers: dict[int, int]
+) -> list[int]:
+    """Write launch and replica rows for one node; return the launches' row ids."""
+    now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
+    slots = max(1, node.cpus // job.resources.cpus)
+    size = max(1, min(BUNDLE_MAX, -(-len(tasks) // (slots * BUNDLES_PER_SLOT))))
+    inputs = {i.sha256: str(c.paths.inputs / i.sha256) for i in job.inputs}
+    launches = []
+    nonces = c.random(16 * len(tasks)).hex()
+    for start in range(0, len(tasks), size):
+        part = []
+        for position, task in enumerate(tasks[start : start + size], start):
+            nonce = nonces[32 * position : 32 * position + 32]
+            part.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=job.parameters(task)))
+            numbers[task] += 1
+        key = c.random(16).hex()
+        bundle = Bundle(
+            launch=key,
+            audience=node.key_id,
+            not_after=deadline // 1000,
+            job_id=row["id"],
+            job_uuid=row["uuid"],
+            document=row["document"],
+            input_paths=inputs,
+            replicas=tuple(part),
+        )
+        envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
+        launch = c.store.one("launch_insert", key=key, node=node.id, job=row["id"], envelope=envelope, now=now)["id"]
+        c.store.many(
+            "replica_insert",
+            [(row["id"], a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part],
+        )
+        launches.append(launch)
+    return launches

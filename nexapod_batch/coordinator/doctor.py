@@ -1,0 +1,77 @@
+"""What an operator should know about this installation: each check is a line with ok, warn or fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import keyfile
+from nexapod_batch.files.netfs import filesystem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["checks"]
+
+Check = tuple[str, str, str]
+_LOW_DISK = 1 << 30
+
+
+def checks(c: Coordinator) -> list[Check]:
+    """Return (name, ok|warn|fail, text) for everything that can be looked at without changing it."""
+    return [*_home(c), *_database(c), *_nodes(c), *_reports(c), *_kernel()]
+
+
+def _home(c: Coordinator) -> Iterator[Check]:
+    fstype, network = filesystem_of(c.paths.home)
+    text = f"{c.paths.home} on {fstype}"
+    yield ("home", "warn", f"{text}: a network file system; the database runs without WAL and slower") if network else ("home", "ok", text)
+    free = shutil.disk_usage(c.paths.home).free
+    yield "disk", "ok" if free > _LOW_DISK else "warn", f"{free / 2**30:.1f} GiB free"
+    mode = c.paths.home.stat().st_mode & 0o077
+    yield "privacy", "ok" if not mode else "warn", "home is private" if not mode else f"others can read {c.paths.home}: chmod 700 it"
+    yield "clock", "ok" if time.time() > 1_700_000_000 else "fail", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+
+def _database(c: Coordinator) -> Iterator[Check]:
+    problems = c.store.check()
+    yield "database", "fail" if problems else "ok", "; ".join(problems) or str(c.paths.state_db)
+
+
+def _nodes(c: Coordinator) -> Iterator[Check]:
+    nodes = c.nodes()
+    if not nodes:
+        yield "nodes", "warn", "none registered: nexapod-batch node init makes one for this machine"
+    for node in nodes:
+        try:
+            loaded = keyfile.load(c.paths.keys / f"node-{node.name}")
+            good = loaded.key_id == node.key_id
+            text = f"{node.backend}, {node.cpus} CPUs, {node.mem_mib} MiB, owner {node.owner}, {node.key_id}"
+            yield f"node {node.name}", "ok" if good else "fail", text if good else f"its key file is not the registered key {node.key_id}"
+        except NexapodError as error:
+            yield f"node {node.name}", "fail", str(error)
+        refused = c.paths.spool(node.name) / "refused"
+        for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
+            yield f"node {node.name}", "warn", f"refused bundle {reason.stem}: {reason.read_text(errors='replace').strip()}"
+    for row in c.store.all("nodes"):
+        if row["blame"]:
+            yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"
+
+
+def _reports(c: Coordinator) -> Iterator[Check]:
+    number = c.store.one("quarantine_count")["n"]
+    yield "quarantine", "warn" if number else "ok", f"{number} bad reports" if number else "empty"
+    for row in c.store.all("quarantine_last", limit=5):
+        yield "quarantine", "warn", f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}: {row['reason']}"
+    for row in c.store.all("faults"):
+        yield "fault", "warn", row["text"]
+
+
+def _kernel() -> Iterator[Check]:
+    good = os.path.exists("/proc/self/task") and hasattr(os, "posix_spawn")
+    yield "kernel", "ok" if good else "fail", "processes can be watched" if good else "no /proc: left-over processes cannot be found"

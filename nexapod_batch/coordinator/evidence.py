@@ -1,0 +1,106 @@
+"""The signed statements: written out for foreign tools, and verified again from the stored bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import NotFoundError, UsageError, VerificationError
+from nexapod_batch.files import atomic
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.keys import openssh_public, spki_pem
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+
+__all__ = ["attestations", "verify"]
+
+
+def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> list[Path]:
+    """Write `<replica>.dsse.json` for each report and `<key>.pub`, `<key>.pem` for each signer; return the paths.
+
+    A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`.
+    """
+    rows = [row for row in _replicas(c, job_id) if task is None or row["task"] == task]
+    nodes = {node.id: node for node in c.nodes()}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out} is no folder that can be made", got=error.strerror, hint="give another --out") from error
+    written: list[Path] = []
+    for row in rows:
+        reports = c.store.all("reports_of", replica=row["id"])
+        for number, report in enumerate(reports):
+            extra = f".{number + 1}" if number else ""  # a voided replica has two statements: show both
+            path = out / f"{row['job_id']}_{row['task']}.{row['number']}{extra}.dsse.json"
+            atomic.write(path, bytes(report["envelope"]) + b"\n", durable=False)
+            written.append(path)
+        if reports:
+            written += _keys(nodes[row["node_id"]], out)
+    if not written:
+        raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
+    return list(dict.fromkeys(written))
+
+
+def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
+    """Verify every stored statement of a job again, and its published files; one finding for each."""
+    nodes = {node.id: node for node in c.nodes()}
+    job = c.store.one("job", id=job_id)
+    found: list[dict[str, Any]] = []
+    for row in _replicas(c, job_id):
+        node = nodes[row["node_id"]]
+        for report in c.store.all("reports_of", replica=row["id"]):
+            name = f"{row['job_id']}_{row['task']}.{row['number']}"
+            try:
+                opened = open_envelope(bytes(report["envelope"]), PAYLOAD_TYPE, {node.key_id: node.public_key})
+                said = decode(opened.payload)
+                if (str(said.replica), said.nonce, said.job_digest) != (name, row["nonce"], job["digest"]):
+                    raise VerificationError("the statement is about something else", got=str(said.replica), wanted=name)
+                problem = _published(c, row, said.subjects, manifest=said.manifest) if row["validation"] == "valid" else ""
+            except VerificationError as error:
+                problem = str(error)
+            found.append({"replica": name, "node": node.name, "key": node.key_id, "ok": not problem, "problem": problem})
+    if not found:
+        raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
+    return found
+
+
+def _published(c: Coordinator, row: Row, subjects: Any, *, manifest: bool) -> str:  # noqa: ANN401 - tuple of Subject
+    """Return what is wrong with the published files of the replica that they were taken from, or nothing.
+
+    Replicas that agree only after normalisation differ from the published bytes: they are compared by their vote.
+    """
+    folder = c.paths.results / str(row["job_id"]) / str(row["task"])
+    first = next(r for r in c.store.all("replicas_of_task", job=row["job_id"], task=row["task"]) if r["validation"] == "valid")
+    if manifest or first["id"] != row["id"] or not folder.is_dir():
+        return ""
+    for subject in subjects:
+        try:
+            with (folder / subject.name).open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            return f"published file {subject.name} cannot be read: {error.strerror}"
+        if digest != subject.sha256:
+            return f"published file {subject.name} is not what was signed: got sha256 {digest}, wanted {subject.sha256}"
+    return ""
+
+
+def _replicas(c: Coordinator, job_id: int) -> list[Row]:
+    if c.store.one("job", id=job_id) is None:
+        raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+    return c.store.all("replicas_of_job", job=job_id)
+
+
+def _keys(node: Node, out: Path) -> Iterator[Path]:
+    stem = node.key_id.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
+    for suffix, text in (("pub", openssh_public(node.public_key, node.name)), ("pem", spki_pem(node.public_key))):
+        path = out / f"{stem}.{suffix}"
+        if not path.exists():
+            atomic.write(path, text.rstrip("\n").encode() + b"\n", durable=False)
+        yield path

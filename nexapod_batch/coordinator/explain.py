@@ -1,0 +1,114 @@
+"""Why a task is where it is, in sentences: the verdict so far, what is out, and what keeps the rest from being placed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.decide import close_for, votes_of
+from nexapod_batch.coordinator.dispatch import needs_of
+from nexapod_batch.errors import NexapodError, NotFoundError
+from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
+from nexapod_batch.model.job import Domain
+from nexapod_batch.planner import NodeLoad, why_not
+from nexapod_batch.quorum import decide
+
+if TYPE_CHECKING:
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["difference_report", "explain"]
+
+#: Tasks explained one by one when a whole job is asked for.
+_SHOWN = 10
+
+
+def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
+    """Return the explanation of a task, or of a job with its first tasks that are not accepted."""
+    row = c.store.one("job", id=job_id)
+    job = c.job(job_id)
+    if task is not None:
+        found = c.store.one("task", job=job_id, task=task)
+        if found is None:
+            raise NotFoundError(f"job {job_id} has no task {task}", hint=f"nexapod-batch show {job_id} lists its tasks")
+        return _task(c, job_id, found)
+    counts = ", ".join(f"{row['n_' + state.value]} {state.value}" for state in TaskState if row["n_" + state.value])
+    lines = [f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}"]
+    if row["held"]:
+        lines.append(f"held: nothing is dispatched before `nexapod-batch release {job_id}`")
+    if row["blocked"]:
+        lines.append(row["blocked"])
+    shown = 0
+    for index in job.task_indexes():
+        found = c.store.one("task", job=job_id, task=index)
+        if found["state"] != TaskState.ACCEPTED or job.n_tasks == 1:
+            lines += _task(c, job_id, found)
+            shown += 1
+        if shown >= _SHOWN:
+            lines.append(f"... more: nexapod-batch show {job_id}; one task: nexapod-batch explain {job_id}_{index}")
+            break
+    return lines
+
+
+def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
+    """Return where the losers of a task differ from the accepted outputs; empty when nobody lost."""
+    row = c.store.one("difference", job=job_id, task=task)
+    return row["text"].split("\n") if row is not None and row["text"] else []
+
+
+def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
+    job, nodes = c.job(job_id), {node.id: node for node in c.nodes()}
+    replicas = c.store.all("replicas_of_task", job=job_id, task=task["idx"])
+    lines = [f"task {job_id}_{task['idx']}: {task['state']}" + (f" - {task['reason']}" if task["reason"] else "")]
+    for r in replicas:
+        node = nodes[r["node_id"]]
+        why = f" ({r['reason']})" if r["reason"] else ""
+        judged = "" if r["validation"] == "pending" else f", {r['validation']}"
+        lines.append(f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): {r['execution']}{judged}{why}")
+    if task["state"] in TASK_ENDED:
+        lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
+        lines += _independence(c, job_id, replicas)
+        return lines
+    lines.append(f"  {task['agree']} of {job.quorum.agree} agree; {task['want']} more to place")
+    lines += _backend_words(c, replicas)
+    if task["want"]:
+        out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
+        loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes.values() if node.active]
+        (need,) = needs_of(c, job_id, [task])
+        lines += [f"  not on {name}: {reason}" for name, reason in why_not(job, need, loads)]
+        wait = (task["not_before"] - c.now()) // 1000
+        if wait > 0:
+            lines.append(f"  placing waits {wait} s more, after losses")
+    return lines
+
+
+def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
+    """Return what the backends say of the launches that are out."""
+    nodes, lines = {node.id: node for node in c.nodes()}, []
+    for r in replicas:
+        if Execution(r["execution"]) not in OUT:
+            continue
+        launch, node = c.store.one("replica", id=r["id"]), nodes[r["node_id"]]
+        try:
+            said = c.backend(node).status(c.context(node), [launch["key"]])[launch["key"]]
+        except (NexapodError, OSError, KeyError) as error:
+            lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {error}")
+            continue
+        lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {said.reason}" if said.reason else ""))
+    return lines
+
+
+def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]:
+    """Return what the accepted replicas had in common, which is what agreement between them cannot prove."""
+    nodes = {node.id: node for node in c.nodes()}
+    valid = [r for r in replicas if r["validation"] == "valid"]
+    if not valid:
+        return []
+    job = c.job(job_id)
+    votes = [vote for vote in votes_of(job, None, valid, nodes)]
+    text = decide(job.quorum, votes, close=close_for(c, job, valid, nodes)).independence
+    hosts = {nodes[r["node_id"]].domain(Domain.HOST, "") for r in valid}
+    lines = [f"  {text}"] if text else []
+    if len(valid) > 1 and len(hosts) == 1:
+        lines.append("  all of them ran on one machine: this shows that the result is reproducible there, not that it is independent of it")
+    return lines

@@ -1,0 +1,239 @@
+"""Reading report segments: verify each line, store the signed bytes, move the offset, all in one transaction.
+
+A segment is read up to its last complete line; the line is the commit of its writer. A line that does not verify, or
+is not about the replica that it names, goes to quarantine and changes nothing else. The same report again is no event.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+
+__all__ = ["EXECUTION_OF", "ingest"]
+
+_BLOCK = 4 * 1024 * 1024
+#: Longest report line: the envelope and the small files carried with it.
+_LINE = MAX_ENVELOPE + 64 * 1024
+#: How much of a bad line the quarantine keeps.
+_KEEP = 4096
+
+#: What a signed outcome makes of the replica.
+EXECUTION_OF = {
+    Outcome.OK: Execution.REPORTED,
+    Outcome.FAILED: Execution.ERRORED,
+    Outcome.TIME: Execution.ERRORED,
+    Outcome.MEMORY: Execution.ERRORED,
+    Outcome.DISK: Execution.ERRORED,
+    Outcome.OUTPUT: Execution.ERRORED,
+    Outcome.INPUT: Execution.ERRORED,
+    Outcome.CANCELLED: Execution.CANCELLED,
+    Outcome.PREEMPTED: Execution.LOST,
+    Outcome.NODE: Execution.LOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A verified report: the signed bytes, what they say, and the files that came along."""
+
+    statement: Statement
+    payload_sha256: bytes
+    envelope: bytes
+    carried: bytes | None
+
+
+@dataclass(slots=True)
+class Intake:
+    """What one pass took in."""
+
+    reports: int = 0
+    quarantined: int = 0
+
+
+def ingest(c: Coordinator, nodes: list[Node]) -> Intake:
+    """Take in every complete new line of every segment of the nodes."""
+    intake = Intake()
+    for node in nodes:
+        folder = c.paths.spool(node.name) / "reports"
+        try:
+            with os.scandir(folder) as entries:
+                sizes = {e.name: e.stat().st_size for e in entries if e.name.endswith(".jsonl") and e.is_file(follow_symlinks=False)}
+        except FileNotFoundError:
+            continue
+        if not sizes:
+            continue
+        read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
+        for name in sorted(sizes):
+            if sizes[name] > read.get(name, 0):
+                _segment(c, node, folder / name, read.get(name, 0), intake)
+    return intake
+
+
+def _segment(c: Coordinator, node: Node, path: Path, position: int, intake: Intake) -> None:
+    """Read one segment from a position, one transaction for each block."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        stream.seek(position)
+        for start, lines, end in _blocks(stream, position):
+            with c.store.atomic():
+                _lines(c, node, path.name, start, lines, intake)
+                c.store.run("segment_moved", node=node.id, name=path.name, position=end)
+
+
+def _blocks(stream: Any, position: int) -> Iterator[tuple[int, list[bytes], int]]:  # noqa: ANN401 - a binary file
+    """Yield (start, complete lines, end); a line longer than allowed is cut to `_LINE` bytes, and so refused later."""
+    rest, skipped = b"", 0
+    while block := stream.read(_BLOCK):
+        head, newline, tail = (rest + block).rpartition(b"\n")
+        if newline:
+            lines = head.split(b"\n")
+            end = position + skipped + len(head) + 1
+            yield position, lines, end
+            position, rest, skipped = end, tail, 0
+        else:  # no end in sight: keep what shows that it is too long, count the rest
+            whole = rest + block
+            rest, skipped = whole[: _LINE + 1], skipped + max(0, len(whole) - _LINE - 1)
+
+
+def _lines(c: Coordinator, node: Node, segment: str, position: int, lines: list[bytes], intake: Intake) -> None:
+    """Verify and apply lines; each is judged alone."""
+    keys = {node.key_id: node.public_key}
+    started: list[tuple[int, int, int, int]] = []
+    news: set[tuple[int, int]] = set()
+    for line in lines:
+        try:
+            found = _parse(line, keys)
+            if isinstance(found, ReplicaName):
+                started.append((found.job, found.task, found.number, node.id))
+            else:
+                _apply(c, node, found, news)
+                intake.reports += 1
+        except VerificationError as error:
+            intake.quarantined += 1
+            c.store.many(
+                "quarantine_insert", [(node.id, segment, position, str(error), line[:_KEEP], c.now())]
+            )
+        position += len(line) + 1
+    c.store.many("replica_running", started)
+    c.store.many("task_news", sorted(news))
+
+
+def _parse(line: bytes, keys: dict[str, bytes]) -> Report | ReplicaName:
+    """Return the verified report of a line, or the name in a start note."""
+    if len(line) > _LINE:
+        raise VerificationError("line too long", got=f"more than {_LINE} bytes", wanted="one report")
+    try:
+        document = orjson.loads(line)
+        if "start" in document:
+            return ReplicaName.parse(document["start"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise VerificationError("not a report line", got=f"{error}") from error
+    if not isinstance(document, dict):
+        raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
+    carried = document.pop("carried", None)
+    opened = open_envelope(document, PAYLOAD_TYPE, keys)
+    statement = decode(opened.payload)
+    if carried is not None:
+        _check_carried(carried, statement)
+    return Report(
+        statement,
+        hashlib.sha256(opened.payload).digest(),
+        orjson.dumps(document),
+        None if carried is None else orjson.dumps(carried),
+    )
+
+
+def _check_carried(carried: object, statement: Statement) -> None:
+    """Refuse carried files that are not those that were signed: the signature does not cover the carrying."""
+    if not isinstance(carried, dict):
+        raise VerificationError("carried files are no object", got=type(carried).__name__)
+    wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
+    if not statement.manifest:
+        wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
+    for name, text in carried.items():
+        try:
+            digest = hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise VerificationError(f"carried file {name!r} is not base64", got=str(error)) from error
+        if wanted.get(name) != digest:
+            raise VerificationError(f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name))
+
+
+def _apply(c: Coordinator, node: Node, report: Report, news: set[tuple[int, int]]) -> None:
+    """Store one verified report and move its replica; VerificationError when it is about something else."""
+    said = report.statement
+    name = said.replica
+    row = c.store.one("replica_for_report", job=name.job, task=name.task, number=name.number)
+    _check(c, node, said, row)
+    known = c.store.all("reports_of", replica=row["id"])
+    if any(one["payload_sha256"] == report.payload_sha256 for one in known):
+        return
+    now = c.now()
+    c.store.many(
+        "report_insert", [(row["id"], report.payload_sha256, report.envelope, report.carried, now)]
+    )
+    news.add((name.job, name.task))
+    if known:
+        c.store.run("replica_voided", id=row["id"])
+        c.store.run("node_blame", id=node.id)
+        return
+    execution = EXECUTION_OF[said.outcome]
+    wanted = c.job(name.job).quorum.numeric_class.value
+    vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
+    c.store.many(
+        "replica_reported",
+        [
+            (
+                execution.value,
+                said.detail,
+                said.exit_code,
+                said.host,
+                said.classes.get(wanted, ""),
+                said.isolation,
+                vote,
+                said.wall_ms,
+                said.cpu_ms,
+                said.max_rss_kib,
+                said.output_bytes,
+                now,
+                int(report.carried is not None),
+                row["id"],
+            )
+        ],
+    )
+
+
+def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> None:
+    """Raise unless the statement is about exactly the replica that this node was given; blame what it signed falsely."""
+    if row is None:
+        what = f"no replica {said.replica} was ever made"
+    elif row["node_id"] != node.id or said.builder != node.key_id:
+        what = f"replica {said.replica} was given to another node"
+    elif said.nonce != row["nonce"]:
+        what = f"the nonce is not that of replica {said.replica}"
+    elif (said.job_uuid, said.job_digest) != (row["uuid"], row["digest"]):
+        what = f"the job is not that of replica {said.replica}"
+    else:
+        return
+    c.store.run("node_blame", id=node.id)
+    raise VerificationError(what, got=f"a statement signed by {node.name}")

@@ -1,0 +1,111 @@
+"""The outputs of one replica, wherever they are: carried with its report, or in its work folder.
+
+Names come from the verified statement; what is read is compared with the digest that was signed while it is copied.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import orjson
+
+from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.files import walk
+from nexapod_batch.model.placeholders import expand, task_values
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import CompareRule, Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Outputs", "outputs_of", "rule_for"]
+
+_CHUNK = 1024 * 1024
+#: Names of the logs beside the outputs.
+LOGS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Where the files of one reported replica are."""
+
+    statement: Statement
+    files: dict[str, str]  # name -> hex SHA-256 as signed
+    logs: dict[str, str]  # stdout and stderr -> hex SHA-256 as signed
+    carried: dict[str, str] | None  # name -> base64
+    folder: Path  # the work folder; logs lie beside it
+
+    def open(self, name: str) -> BinaryIO:
+        """Return an open stream of an output or log; UnsafeOutputError when it is not a plain file any more."""
+        if self.carried is not None:
+            return io.BytesIO(base64.b64decode(self.carried[name]))
+        suffix = {"stdout": ".out", "stderr": ".err"}.get(name)
+        is_log = suffix is not None and name in self.logs
+        path = self.folder.with_name(self.folder.name + str(suffix)) if is_log else self.folder / name
+        try:
+            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        except OSError as error:
+            raise UnsafeOutputError(f"output {name!r} cannot be read", got=error.strerror, wanted="a file") from error
+
+    def copy(self, name: str, target: Path) -> None:
+        """Copy one file, hashing what is copied; UnsafeOutputError when it is not what was signed."""
+        digest = hashlib.sha256()
+        with self.open(name) as source, target.open("xb") as sink:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                sink.write(chunk)
+        wanted = self.files.get(name) or self.logs[name]
+        if digest.hexdigest() != wanted:
+            raise UnsafeOutputError(
+                f"{name!r} changed after it was signed", got=f"sha256 {digest.hexdigest()}", wanted=wanted
+            )
+
+
+def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
+    """Return the outputs of a reported replica; UnsafeOutputError when they cannot be found."""
+    (report,) = c.store.all("reports_of", replica=replica["id"])
+    envelope = orjson.loads(report["envelope"])
+    statement = decode(open_envelope(envelope, PAYLOAD_TYPE, {node.key_id: node.public_key}).payload)
+    folder = c.paths.work(node.name) / str(statement.replica)
+    files = {subject.name: subject.sha256 for subject in statement.subjects}
+    if statement.manifest:
+        files = _from_manifest(c.job(replica["job_id"]), statement, folder)
+    return Outputs(
+        statement=statement,
+        files=files,
+        logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
+        carried=orjson.loads(report["carried"]) if report["carried"] is not None else None,
+        folder=folder,
+    )
+
+
+def rule_for(job: Job, task: int, name: str) -> CompareRule:
+    """Return the comparison rule of one output name: that of the first `[[outputs]]` whose pattern takes it."""
+    from nexapod_batch.model.job import CompareRule as Rule  # noqa: PLC0415 - only where a default is needed
+
+    values = task_values(job, task, job.parameters(task))
+    for output in job.outputs:
+        if walk.matches(name, expand(output.path, values)):
+            return output.rule
+    return Rule()
+
+
+def _from_manifest(job: Job, statement: Statement, folder: Path) -> dict[str, str]:
+    """Digest the outputs again where only their manifest was signed, and compare with it."""
+    values = task_values(job, statement.replica.task, job.parameters(statement.replica.task))
+    found = walk.find(folder, [expand(output.path, values) for output in job.outputs])
+    entries = walk.digest_tree(folder, [one.name for one in found])
+    manifest = walk.manifest([(name, digest) for name, digest, _ in entries])
+    if hashlib.sha256(manifest).hexdigest() != statement.subjects[0].sha256:
+        raise UnsafeOutputError("the outputs are not those of the signed manifest", got=str(folder))
+    return {name: digest for name, digest, _ in entries}

@@ -1,0 +1,167 @@
+"""Copying accepted outputs to `results/`, writing down what the losers did differently, and clearing away the rest.
+
+Files are copied under a temporary name, hashed on the way, made durable, and renamed; a crash leaves a partial folder
+that the next pass replaces. If the lowest-numbered valid replica's files are not what it signed, the next one is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare import first_difference
+from nexapod_batch.coordinator.outputs import LOGS, outputs_of, rule_for
+from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.files.atomic import sync_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.outputs import Outputs
+    from nexapod_batch.model.node import Node
+
+__all__ = ["clean", "publish"]
+
+_BATCH = 500
+#: Failed work folders are kept this long, so that somebody can look.
+KEEP_FAILED_MS = 7 * 86_400_000
+
+
+def publish(c: Coordinator, *, seconds: float | None = None) -> int:
+    """Publish accepted tasks; return how many."""
+    nodes = {node.id: node for node in c.nodes()}
+    published, end = 0, None if seconds is None else c.clock() + seconds
+    tried: set[tuple[int, int]] = set()
+    while end is None or c.clock() < end:
+        rows = c.store.all("tasks_unpublished", limit=_BATCH + len(tried))
+        batch = list(islice(((r["job_id"], r["idx"]) for r in rows if (r["job_id"], r["idx"]) not in tried), _BATCH))
+        if not batch:
+            break
+        tried.update(batch)
+        done = [(job, task, _publish(c, nodes, job, task)) for job, task in batch]
+        sync_files([path for _, _, result in done if not isinstance(result, str) for path in result])
+        good = []
+        with c.store.atomic():
+            for job, task, result in done:
+                if isinstance(result, str):
+                    c.store.run("task_reason", job=job, task=task, reason=f"unpublished: {result}")
+                else:
+                    good.append((job, task))
+        for job, task in good:
+            _reveal(c.paths.results / str(job), task)
+        with c.store.atomic():
+            for job, task in good:
+                reason = c.store.one("task", job=job, task=task)["reason"]
+                c.store.many("task_published", [("" if reason.startswith("unpublished: ") else reason, job, task)])
+                replicas = c.store.all("replicas_of_task", job=job, task=task)
+                c.store.many("report_uncarried", [(r["id"],) for r in replicas])
+        published += len(good)
+    return published
+
+
+def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> list[Path] | str:
+    """Copy one task's files to a partial folder; return them, or why it could not be done."""
+    replicas = c.store.all("replicas_of_task", job=job_id, task=task)
+    faults = []
+    for replica in replicas:
+        if replica["validation"] != "valid" or replica["execution"] != "reported":
+            continue
+        try:
+            outputs = outputs_of(c, nodes[replica["node_id"]], replica)
+            files = _copy(outputs, c.paths.results / str(job_id), task)
+            if any(r["validation"] == "invalid" for r in replicas):
+                _differences(c, nodes, job_id, task, outputs)
+        except (UnsafeOutputError, OSError) as error:
+            faults.append(f"replica {replica['number']}: {error}")
+            continue
+        return files
+    return "; ".join(faults) or "no valid replica has its files"
+
+
+def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
+    partial = folder / f".{task}.partial"
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    made = []
+    for name in {**outputs.logs, **outputs.files}:
+        if "/" in name:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        outputs.copy(name, partial / name)
+        made.append(partial / name)
+    return made
+
+
+def _reveal(folder: Path, task: int) -> None:
+    """Give a complete partial folder its name; one that is already there (a crash came between) is replaced."""
+    final, partial = folder / str(task), folder / f".{task}.partial"
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, winner: Outputs) -> None:
+    """Keep, for people, where each loser's files differ from the accepted ones."""
+    job, lines = c.job(job_id), []
+    for replica in c.store.all("replicas_of_task", job=job_id, task=task):
+        if replica["validation"] != "invalid":
+            continue
+        node = nodes[replica["node_id"]]
+        who = f"{winner.statement.replica.job}_{task}.{replica['number']} on node {node.name} (owner {node.owner}, {node.key_id})"
+        lines.append(f"{who} disagrees with accepted replica {winner.statement.replica}:")
+        try:
+            loser = outputs_of(c, node, replica)
+            lines += [f"  {line}" for line in _compare(job_id, task, winner, loser, job)]
+        except (UnsafeOutputError, OSError, ValueError) as error:
+            lines.append(f"  its files cannot be compared: {error}")
+    with c.store.atomic():
+        c.store.run("difference_put", job=job_id, task=task, text="\n".join(lines))
+
+
+def _compare(job_id: int, task: int, winner: Outputs, loser: Outputs, job: object) -> list[str]:  # noqa: ARG001
+    found = []
+    for name in sorted({*winner.files, *loser.files}):
+        if name not in loser.files or name not in winner.files:
+            found.append(f"{name}: only {'accepted' if name in winner.files else 'rejected'} replica has it")
+        elif winner.files[name] != loser.files[name]:
+            rule = rule_for(job, task, name)  # type: ignore[arg-type]
+            try:
+                with winner.open(name) as left, loser.open(name) as right:
+                    difference = first_difference(left, right, name, rule)
+            except CompareError as error:
+                found.append(f"{name}: {error}")
+                continue
+            if difference is not None:
+                found.append(f"{name}, {difference.where}: accepted {difference.left}, rejected {difference.right}")
+    return found
+
+
+def clean(c: Coordinator, *, limit: int = 10_000) -> int:
+    """Remove the work folders that are no longer needed; return how many."""
+    nodes = {node.id: node for node in c.nodes()}
+    done = 0
+    while done < limit:
+        rows = c.store.all("replicas_unclean", before=c.now() - KEEP_FAILED_MS, limit=_BATCH)
+        for r in rows:
+            base = c.paths.work(nodes[r["node_id"]].name) / f"{r['job_id']}_{r['task']}.{r['number']}"
+            remove_work(base)
+        with c.store.atomic():
+            c.store.many("replica_cleaned", [(r["id"],) for r in rows])
+            c.store.many("report_uncarried", [(r["id"],) for r in rows])
+        done += len(rows)
+        if len(rows) < _BATCH:
+            break
+    return done
+
+
+def remove_work(base: Path) -> None:
+    """Remove a work folder and the logs beside it, whatever of them is there."""
+    shutil.rmtree(base, ignore_errors=True)
+    for suffix in (".out", ".err"):
+        try:
+            os.unlink(f"{base}{suffix}")
+        except FileNotFoundError:
+            continue

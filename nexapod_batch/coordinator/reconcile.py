@@ -1,0 +1,207 @@
+"""One pass over everything that is open, and waiting for jobs by repeating it.
+
+A pass may run in `--wait`, from cron or by hand, as often as one likes, and be killed anywhere: what it decides depends
+on the stored replicas alone. Order matters in one place: what the backends say is asked *before* the reports are read,
+so that a launch that ended has all its reports in before its silent replicas are called lost.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.cleanup import forget_ended
+from nexapod_batch.coordinator.control import stop_replicas
+from nexapod_batch.coordinator.decide import decide_news, decide_task
+from nexapod_batch.coordinator.dispatch import dispatch, hand_over
+from nexapod_batch.coordinator.ingest import ingest
+from nexapod_batch.coordinator.publish import clean, publish
+from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.plugins import BackendState
+from nexapod_batch.store import writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from sqlite3 import Row
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.plugins import LaunchStatus
+
+__all__ = ["Pass", "reconcile", "wait"]
+
+_OVERDUE = 10_000
+#: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
+GRACE_MS = 2_000
+_SHORT, _LONG = 0.02, 0.5
+_SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
+
+
+@dataclass(slots=True, kw_only=True)
+class Pass:
+    """What one pass did."""
+
+    ingested: int = 0
+    decided: int = 0
+    launched: int = 0
+    published: int = 0
+    quarantined: int = 0
+    lost: int = 0
+    faults: list[str] = field(default_factory=list)  # new since the last pass
+    standing: list[str] = field(default_factory=list)  # told before and still there
+    open_jobs: int = 0
+
+
+def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False) -> Pass:
+    """Run one pass; TryAgainError when another process is running one."""
+    if dry_run:
+        return _look(c)
+    done, faults = Pass(), {}
+    end = None if max_seconds is None else c.clock() + max_seconds
+    with writer(c.store):
+        _pass(c, done, faults, end)
+        done.faults, done.standing = _told(c, faults)
+        done.open_jobs = c.store.one("jobs_open")["n"]
+    return done
+
+
+def wait(
+    c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Callable[[dict[str, int]], None]
+) -> bool:
+    """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out."""
+    start = time.monotonic()
+    ids = json.dumps(jobs)
+    while True:
+        began = time.monotonic()
+        try:
+            reconcile(c, max_seconds=5)
+        except TryAgainError:
+            pass  # another process is at work on the same jobs
+        on_progress(dict(c.store.one("progress", jobs=ids)))
+        if not c.store.all("jobs_still_open", jobs=ids) and not c.store.one("unpublished_of", jobs=ids)["n"]:
+            return True
+        now = time.monotonic()
+        if timeout is not None and now - start >= timeout:
+            return False
+        _sleep_until_news(c, now + max(_SHORT, min(_LONG, now - began)), now + _LONG)
+
+
+def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None) -> None:
+    nodes = c.nodes()
+    launches = _ask(c, nodes, faults)  # 1. what the backends say
+    intake = ingest(c, nodes)  # 2. what the nodes reported until then
+    done.ingested, done.quarantined = intake.reports, intake.quarantined
+    done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
+    done.decided, unneeded = decide_news(c)  # 4. verdicts
+    stop_replicas(c, unneeded, faults)
+    done.launched, exhausted = dispatch(c, faults)  # 5. more replicas
+    for job, task in exhausted:
+        decide_task(c, job, task, placeable=False)
+    left = None if end is None else max(0.0, end - c.clock())
+    done.published = publish(c, seconds=left)  # 6. results
+    if done.published or done.lost:
+        clean(c)
+    forget_ended(c, nodes, faults)
+
+
+def _ask(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> list[tuple[Row, LaunchStatus | None]]:
+    """Return every open launch with its backend's word; None where the backend could not be asked."""
+    rows = c.store.all("launches_open")
+    found: list[tuple[Row, LaunchStatus | None]] = []
+    for node in nodes:
+        mine = [row for row in rows if row["node_id"] == node.id]
+        if not mine:
+            continue
+        try:
+            said = c.backend(node).status(c.context(node), [row["key"] for row in mine])
+        except (NexapodError, OSError) as error:
+            faults[f"status:{node.name}"] = f"node {node.name}: {error}"
+            said = {}
+        found += [(row, said.get(row["key"])) for row in mine]
+    return found
+
+
+def _settle(
+    c: Coordinator, nodes: list[Node], launches: list[tuple[Row, LaunchStatus | None]], faults: dict[str, str]
+) -> int:
+    """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
+    lost, again = 0, {}
+    now = c.now()
+    for row, status in launches:
+        if status is None:
+            continue
+        if status.state in _SETTLED:
+            with c.store.atomic():
+                reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
+                gone = c.store.all("launch_lost", launch=row["id"], reason=reason, now=now)
+                c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
+                c.store.run("launch_ended", id=row["id"], reason=status.reason)
+            lost += len(gone)
+        elif status.state is BackendState.UNKNOWN:
+            if row["state"] == "intent" or now - row["created_at"] > GRACE_MS:
+                again.setdefault(row["node_id"], []).append(row["id"])
+        elif row["state"] == "intent":
+            with c.store.atomic():
+                c.store.run("launch_handed", key=row["key"], native_id=status.native)
+        elif status.state is BackendState.QUEUED and 0 < now - row["created_at"] - GRACE_MS < 60_000:
+            with c.store.atomic():
+                c.store.run("launch_seen", launch=row["id"])
+    for node in nodes:
+        if node.id in again:
+            hand_over(c, node, again[node.id], faults)
+    return lost
+
+
+def _overdue(c: Coordinator) -> int:
+    """Call replicas lost whose deadline passed; their domain stays taken, their report may still come."""
+    now = c.now()
+    rows = c.store.all("overdue", now=now, limit=_OVERDUE)
+    if rows:
+        with c.store.atomic():
+            c.store.many("replica_overdue", [(now, row["id"]) for row in rows])
+            c.store.many("task_news", sorted({(row["job_id"], row["task"]) for row in rows}))
+    return len(rows)
+
+
+def _told(c: Coordinator, faults: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the faults that are new, and those told before; forget those that are gone."""
+    known = {row["key"]: row["text"] for row in c.store.all("faults")}
+    if not known and not faults:
+        return [], []
+    with c.store.atomic():
+        for key, text in faults.items():
+            c.store.run("fault_told", key=key, text=text, now=c.now())
+        for key in known.keys() - faults.keys():
+            c.store.run("fault_gone", key=key)
+    new = [text for key, text in faults.items() if key not in known]
+    return new, [text for key, text in faults.items() if key in known]
+
+
+def _look(c: Coordinator) -> Pass:
+    """Say what a pass would find, without touching anything."""
+    done = Pass(open_jobs=c.store.one("jobs_open")["n"])
+    for node in c.nodes():
+        folder = c.paths.spool(node.name) / "reports"
+        read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
+        if folder.is_dir():
+            for segment in folder.glob("*.jsonl"):
+                with segment.open("rb") as stream:
+                    stream.seek(read.get(segment.name, 0))
+                    done.ingested += sum(1 for line in stream if line.endswith(b"\n"))
+    done.decided = sum(len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news"))
+    return done
+
+
+def _sleep_until_news(c: Coordinator, earliest: float, latest: float) -> None:
+    """Sleep until a segment grew, but at least until `earliest` and at most until `latest` (monotonic seconds)."""
+    folders = [c.paths.spool(node.name) / "reports" for node in c.nodes()]
+
+    def sizes() -> list[tuple[str, int]]:
+        return [(str(p), p.stat().st_size) for folder in folders if folder.is_dir() for p in folder.iterdir()]
+
+    before = sizes()
+    time.sleep(max(0.0, earliest - time.monotonic()))
+    while sizes() == before and time.monotonic() < latest:
+        time.sleep(_SHORT)

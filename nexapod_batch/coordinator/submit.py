@@ -1,0 +1,173 @@
+"""From a parsed job to rows in the store: check that it can be met, keep its inputs, write it in one transaction."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.dispatch import dispatch
+from nexapod_batch.coordinator.nodes import ensure_local
+from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
+from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.model.document import canonical, digest, to_document
+from nexapod_batch.model.job import Domain
+from nexapod_batch.planner import capacity
+from nexapod_batch.store import writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Submitted", "dry_run", "submit"]
+
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What the submitter should know."""
+
+    job: int
+    uuid: str
+    tasks: int
+    warnings: tuple[str, ...]
+    core_hours: float | None  # None: the job sets no time
+    results: Path
+    reach: str  # what independence the nodes in reach can give
+
+
+def submit(c: Coordinator, job: Job, folder: Path) -> Submitted:
+    """Store a job and place its first replicas; DescriptorError when it cannot be met, and nothing is stored."""
+    ensure_local(c)
+    nodes = [node for node in c.nodes() if node.active]
+    reach, warnings = _check(job, nodes)
+    for dependency in job.schedule.depends_on:
+        if c.store.one("job", id=dependency.job) is None:
+            raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
+    _keep_inputs(c, job)
+    document = canonical(to_document(job))
+    uuid = _uuid7(c.now(), c.random(10))
+    with writer(c.store, patient=True):
+        with c.store.atomic():
+            job_id = _store(c, job, document, uuid, folder)
+        faults: dict[str, str] = {}
+        if not job.schedule.hold:
+            dispatch(c, faults)
+    return Submitted(
+        job=job_id,
+        uuid=uuid,
+        tasks=job.n_tasks,
+        warnings=(*warnings, *faults.values()),
+        core_hours=_core_hours(job),
+        results=c.paths.results / str(job_id),
+        reach=reach,
+    )
+
+
+def dry_run(c: Coordinator, job: Job) -> str:
+    """Return what a submission would launch, for people; nothing is stored or launched."""
+    nodes = [node for node in c.nodes() if node.active]
+    if not nodes:
+        return "no node is registered yet: the first submit makes one for this machine"
+    reach, warnings = _check(job, nodes)
+    lines = [f"{job.n_tasks} tasks, {job.quorum.replicas} replicas each; {reach}", *warnings]
+    for node in nodes:
+        lines += [f"# node {node.name} ({node.backend})", c.backend(node).describe(c.context(node), job, job.quorum.replicas)]
+    return "\n".join(lines)
+
+
+def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -> int:
+    c.store.run(
+        "job_insert",
+        uuid=uuid,
+        name=job.name,
+        user=getpass.getuser(),
+        digest=digest(document),
+        document=document,
+        folder=str(folder),
+        priority=job.schedule.priority,
+        held=int(job.schedule.hold),
+        max_running=job.array.max_running if job.array else None,
+        now=c.now(),
+        n_tasks=job.n_tasks,
+    )
+    job_id: int = c.store.one("job_id_of", uuid=uuid)["id"]
+    c.store.many("task_insert", _task_rows(job_id, job))
+    for dependency in job.schedule.depends_on:
+        c.store.run("dependency_insert", job=job_id, on_job=dependency.job, condition=dependency.when)
+    return job_id
+
+
+def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:
+    wanted = job.quorum.replicas
+    return ((job_id, index, wanted) for index in job.task_indexes())
+
+
+def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
+    """Return the reach in words and warnings; QuorumImpossibleError when the nodes cannot do it."""
+    reach = capacity(job, nodes)
+    if reach.reason:
+        raise QuorumImpossibleError(reach.reason)
+    warnings = []
+    if reach.domains < job.quorum.max_replicas and job.quorum.distinct != (Domain.RUN,):
+        fields = "+".join(job.quorum.distinct)
+        warnings.append(
+            f"{reach.domains} distinct {fields} in reach, fewer than max_replicas = {job.quorum.max_replicas}: "
+            "a disagreement may stay inconclusive"
+        )
+    hosts, sites = {node.host for node in nodes}, {node.site for node in nodes}
+    words = f"{len(nodes)} node{'s' * (len(nodes) != 1)} on {len(hosts)} host{'s' * (len(hosts) != 1)} at {len(sites)} site{'s' * (len(sites) != 1)}"
+    return words, warnings
+
+
+def _core_hours(job: Job) -> float | None:
+    if job.resources.time_s is None:
+        return None
+    return job.n_tasks * job.quorum.replicas * job.resources.time_s * job.resources.cpus / 3600
+
+
+def _keep_inputs(c: Coordinator, job: Job) -> None:
+    """Copy inputs under their digest, so that an edit after submit cannot change what runs."""
+    if not job.inputs:
+        return
+    c.paths.inputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for one in job.inputs:
+        kept = c.paths.inputs / one.sha256
+        if kept.exists():
+            continue
+        partial = kept.with_name(f".{one.sha256}.{os.getpid()}")
+        found = hashlib.sha256()
+        try:
+            with open(one.source, "rb") as source, partial.open("wb") as sink:
+                while chunk := source.read(_CHUNK):
+                    found.update(chunk)
+                    sink.write(chunk)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            if error.errno == 28:  # ENOSPC
+                raise TryAgainError("no space to keep the job's inputs", got=str(error), hint="nexapod-batch gc") from error
+            raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
+        if found.hexdigest() != one.sha256:
+            partial.unlink()
+            raise DescriptorError(
+                f"input {one.source} changed while it was read", got=found.hexdigest(), wanted=one.sha256
+            )
+        sync_files([partial])
+        partial.replace(kept)
+
+
+def _uuid7(milliseconds: int, random: bytes) -> str:
+    """Return a UUIDv7 (RFC 9562) of a time in milliseconds and ten random bytes."""
+    value = bytearray(milliseconds.to_bytes(6, "big") + random)
+    value[6] = 0x70 | (value[6] & 0x0F)
+    value[8] = 0x80 | (value[8] & 0x3F)
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+

@@ -1,0 +1,53 @@
+"""What a job used against what it asked for, and which key of the descriptor to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+
+__all__ = ["report"]
+
+#: Below this share of what was asked for, asking for less is worth a note; above the other, it is getting tight.
+_WASTEFUL, _TIGHT = 0.5, 0.9
+
+
+def report(c: Coordinator, job_id: int) -> dict[str, Any]:
+    """Return CPU and memory efficiency of a job: times in seconds, memory in MiB, efficiencies from 0 to 1 or None."""
+    job = c.job(job_id)
+    used = c.store.one("usage", job=job_id)
+    wall, cpu = (used["wall_ms"] or 0) / 1000, (used["cpu_ms"] or 0) / 1000
+    peak = (used["max_rss_kib"] or 0) / 1024
+    cpu_efficiency = cpu / (wall * job.resources.cpus) if wall else None
+    mem_efficiency = peak / job.resources.mem_mib if job.resources.mem_mib and used["n"] else None
+    states = {f"{row['execution']}/{row['validation']}": row["n"] for row in c.store.all("usage_states", job=job_id)}
+    return {
+        "job": job_id,
+        "executions": used["n"],
+        "wall_s": round(wall, 3),
+        "cpu_s": round(cpu, 3),
+        "core_hours": round(wall * job.resources.cpus / 3600, 6),
+        "longest_s": round((used["max_wall_ms"] or 0) / 1000, 3),
+        "peak_mem_mib": round(peak, 1),
+        "output_bytes": used["output_bytes"] or 0,
+        "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
+        "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
+        "replicas": states,
+        "notes": _notes(job, cpu_efficiency, mem_efficiency, (used["max_wall_ms"] or 0) / 1000, peak),
+    }
+
+
+def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, peak_mib: float) -> list[str]:
+    """Return which keys of the descriptor to change."""
+    notes, asked = [], job.resources
+    if cpu is not None and asked.cpus > 1 and cpu < _WASTEFUL:
+        notes.append(f"resources.cpus_per_task: {cpu * asked.cpus:.1f} of {asked.cpus} CPUs were busy; ask for fewer")
+    if mem is not None and mem < _WASTEFUL and (asked.mem_mib or 0) > 64:
+        notes.append(f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; {max(16, peak_mib * 1.5):.0f}MiB would do")
+    if mem is not None and mem > _TIGHT:
+        notes.append(f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; ask for more")
+    if asked.time_s and longest_s > _TIGHT * asked.time_s:
+        notes.append(f"resources.time: the longest replica took {longest_s:.0f} of {asked.time_s} s; ask for more")
+    return notes

@@ -1,0 +1,187 @@
+"""The read side: jobs, tasks and nodes as the documents that the command line prints.
+
+Nothing here writes, verifies or decides; every function is one or two indexed queries, so that a listing costs the
+same beside a million tasks as beside one. The documents hold only JSON types. Imports stay few, because `ls` and
+`show` are judged by how fast they start.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import NotFoundError
+from nexapod_batch.lifecycle import TaskState, job_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexapod_batch.store import Store
+
+__all__ = ["Document", "job", "job_ids", "jobs", "last_job", "nodes", "open_jobs", "require_job", "require_task", "tasks"]
+
+#: A JSON object, ready to be printed.
+Document = dict[str, Any]
+
+#: No id or index is larger.
+LARGEST = 2**63 - 1
+
+
+def jobs(store: Store, limit: int = 50, *, only_open: bool = False, before: int = LARGEST) -> list[Document]:
+    """Return the newest `limit` jobs, newest first; `before` an id to page backwards."""
+    query = "view_open_jobs" if only_open else "view_jobs"
+    return [_job(row) for row in store.all(query, limit=limit, before=before)]
+
+
+def job(store: Store, job_id: int) -> Document:
+    """Return one job with its policy and its dependencies; NotFoundError when there is none of this id."""
+    row = store.one("view_job", id=job_id) if job_id <= LARGEST else None
+    if row is None:
+        raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+    depends = store.all("view_job_dependencies", id=job_id)
+    return {
+        **_job(row),
+        "digest": row["digest"],
+        "folder": row["folder"],
+        "max_running": row["max_running"],
+        "quorum": json.loads(row["quorum"] or "{}"),
+        "depends_on": [{"job": one["on_job"], "when": one["condition"]} for one in depends],
+    }
+
+
+def tasks(
+    store: Store, job_id: int, first: int | None = None, last: int | None = None, *, limit: int = 1000
+) -> Document:
+    """Return `{"schema", "job", "tasks", "more"}`: the job and at most `limit` of its tasks from `first` to `last`.
+
+    `more` says that the range holds tasks which did not fit.
+    """
+    found_job = job(store, job_id)
+    low, high = 0 if first is None else first, LARGEST if last is None else last
+    rows = store.all("view_tasks", id=job_id, first=low, last=high, limit=limit + 1)
+    more = len(rows) > limit
+    found = [_task(row) for row in rows[:limit]]
+    if found:
+        by_index: dict[int, list[Document]] = {one["index"]: one["replicas"] for one in found}
+        bounds = {"first": found[0]["index"], "last": found[-1]["index"]}
+        for row in store.all("view_replicas", id=job_id, **bounds):
+            by_index[row["task"]].append(_replica(job_id, row))
+    return {"schema": 1, "job": found_job, "tasks": found, "more": more}
+
+
+def require_job(store: Store, job_id: int) -> None:
+    """Raise NotFoundError unless there is a job of this id."""
+    if job_id > LARGEST or not store.all("view_job_ids", first=job_id, last=job_id):
+        raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+
+
+def require_task(store: Store, job_id: int, index: int) -> None:
+    """Raise NotFoundError unless there is a task of this index."""
+    require_job(store, job_id)
+    if index > LARGEST or not store.all("view_tasks", id=job_id, first=index, last=index, limit=1):
+        raise NotFoundError(
+            f"job {job_id} has no task {index}", hint=f"nexapod-batch show {job_id} lists its tasks"
+        )
+
+
+def nodes(store: Store) -> list[Document]:
+    """Return every registered node by name, with the replicas that are out on it."""
+    rows = store.all("view_nodes")
+    return [
+        {
+            "name": row["name"],
+            "key": row["key_id"],
+            "site": row["site"],
+            "owner": row["owner"],
+            "host": row["host"],
+            "tier": row["tier"],
+            "backend": row["backend"],
+            "cpus": row["cpus"],
+            "mem_mib": row["mem_mib"],
+            "gpus": row["gpus"],
+            "gpu_type": row["gpu_type"],
+            "classes": json.loads(row["classes"]),
+            "max_queued": row["max_queued"],
+            "active": bool(row["active"]),
+            "blame": row["blame"],
+            "out": row["out"],
+            "public_key": bytes(row["public_key"]).hex(),
+            "created": _time(row["created_at"]),
+        }
+        for row in rows
+    ]
+
+
+def last_job(store: Store) -> int | None:
+    """Return the id of the newest job; None when there is none."""
+    row = store.one("view_last_job")
+    return None if row is None else row["id"]
+
+
+def job_ids(store: Store, first: int = 1, last: int = LARGEST) -> list[int]:
+    """Return the ids of the jobs from `first` to `last`, both included."""
+    return [row["id"] for row in store.all("view_job_ids", first=min(first, LARGEST), last=min(last, LARGEST))]
+
+
+def open_jobs(store: Store) -> list[int]:
+    """Return the ids of the jobs that have not ended."""
+    return [row["id"] for row in store.all("view_open_job_ids")]
+
+
+def _job(row: Mapping[str, Any]) -> Document:
+    counts = {state: row[f"n_{state.value}"] for state in TaskState}
+    return {
+        "id": row["id"],
+        "uuid": row["uuid"],
+        "name": row["name"],
+        "state": job_state(counts).value,
+        "user": row["user"],
+        "held": bool(row["held"]),
+        "blocked": row["blocked"],
+        "priority": row["priority"],
+        "submitted": _time(row["created_at"]),
+        "finished": _time(row["finished_at"]),
+        "n_tasks": row["n_tasks"],
+        "counts": {state.value: count for state, count in counts.items()},
+    }
+
+
+def _task(row: Mapping[str, Any]) -> Document:
+    return {
+        "index": row["idx"],
+        "state": row["state"],
+        "reason": row["reason"],
+        "agree": row["agree"],
+        "class": row["class"],
+        "published": bool(row["published"]),
+        "replicas": [],
+    }
+
+
+def _replica(job_id: int, row: Mapping[str, Any]) -> Document:
+    return {
+        "id": f"{job_id}_{row['task']}.{row['number']}",
+        "node": row["node"],
+        "node_key": row["node_key"],
+        "site": row["site"],
+        "owner": row["owner"],
+        "host": row["host"],
+        "backend": row["backend"],
+        "class": row["class"],
+        "isolation": row["isolation"],
+        "execution": row["execution"],
+        "validation": row["validation"],
+        "voided": bool(row["voided"]),
+        "exit_code": row["exit_code"],
+        "reason": row["reason"],
+        "wall_ms": row["wall_ms"],
+        "cpu_ms": row["cpu_ms"],
+        "max_rss_kib": row["max_rss_kib"],
+        "cleaned": bool(row["cleaned"]),
+    }
+
+
+def _time(milliseconds: int | None) -> str | None:
+    """Return a time as RFC 3339 in UTC, to the second."""
+    return None if milliseconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))

@@ -1,0 +1,114 @@
+"""Counting distinct domains, and saying in words what independence was reached.
+
+A *row* is the tuple of one replica's domains, one column for each field of `distinct`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.job import Domain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nexapod_batch.quorum.votes import Vote
+
+__all__ = ["Row", "independence", "most_distinct", "row", "touches"]
+
+Row = tuple[str, ...]
+
+#: Branches that the search over three or more independent fields may take before it settles for what it has.
+_BRANCHES = 20_000
+
+
+def row(vote: Vote, distinct: Sequence[Domain]) -> Row:
+    """Return the domains of a vote; every execution is its own `run`."""
+    domain = vote.domain
+    return tuple([str(vote.number) if name is Domain.RUN else domain.get(name, "") for name in distinct])
+
+
+def touches(row: Row, values: Sequence[set[str]]) -> bool:
+    """Say whether a row shares a value with `values` (a set for each column) in any column."""
+    return any(value in seen for value, seen in zip(row, values, strict=True))
+
+
+def most_distinct(rows: Iterable[Row]) -> int:
+    """Return how many rows can be chosen so that any two of them differ in every column.
+
+    Exact for one and two columns, and for more columns wherever the search ends within its branches (it does for any
+    realistic number of replicas); otherwise a lower bound, the same for every order of the rows.
+    """
+    unique = sorted(set(rows))
+    if len(unique) < 2:
+        return len(unique)
+    columns = _needed_columns(unique)
+    if len(columns) == 1:
+        return len({row[columns[0]] for row in unique})
+    narrowed = sorted({tuple(row[column] for column in columns) for row in unique})
+    return _match(narrowed) if len(columns) == 2 else _search(narrowed)
+
+
+def _needed_columns(rows: Sequence[Row]) -> list[int]:
+    """Leave out a column that settles another one: rows that differ in the site differ in the node anyhow."""
+    columns = list(range(len(rows[0])))
+    for column in tuple(columns):
+        others = [other for other in columns if other != column]
+        if any(len({(row[column], row[other]) for row in rows}) == len({row[column] for row in rows}) for other in others):
+            columns.remove(column)
+    return columns
+
+
+def _match(pairs: Sequence[Row]) -> int:
+    """Return the size of the largest matching of left and right values (augmenting paths)."""
+    rights: dict[str, list[str]] = {}
+    for left, right in pairs:
+        rights.setdefault(left, []).append(right)
+    taken: dict[str, str] = {}
+
+    def augment(left: str, seen: set[str]) -> bool:
+        for right in rights[left]:
+            if right not in seen:
+                seen.add(right)
+                if right not in taken or augment(taken[right], seen):
+                    taken[right] = left
+                    return True
+        return False
+
+    return sum(augment(left, set()) for left in rights)
+
+
+def _search(rows: Sequence[Row]) -> int:
+    """Return the size of the largest subset by branch and bound."""
+    best, branches = 0, _BRANCHES
+
+    def visit(left: Sequence[Row], chosen: int) -> None:
+        nonlocal best, branches
+        best, branches = max(best, chosen), branches - 1
+        if not left or branches < 0 or chosen + min(len(set(column)) for column in zip(*left, strict=True)) <= best:
+            return
+        first, rest = left[0], left[1:]
+        visit([row for row in rest if all(a != b for a, b in zip(row, first, strict=True))], chosen + 1)
+        visit(rest, chosen)
+
+    visit(rows, 0)
+    return best
+
+
+def independence(votes: Sequence[Vote]) -> str:
+    """Return what the votes did not share: "from 2 sites", or that they ran on one machine."""
+    hosts, sites, owners = (
+        {vote.domain.get(name, "") for vote in votes} for name in (Domain.HOST, Domain.SITE, Domain.OWNER)
+    )
+    if len(sites) > 1:
+        return f"from {len(sites)} sites" + (f" of {len(owners)} owners" if len(owners) > 1 else "")
+    if len(votes) == 1:
+        return "nobody repeated it: not independent"
+    if len(hosts) == 1:
+        (host,) = hosts
+        every = "both" if len(votes) == 2 else "all"
+        where = f"the machine {host}" if host else "one machine"
+        return f"{every} on {where}: reproducible there, not independent"
+    if len(owners) > 1:
+        return f"from {len(owners)} owners on {len(hosts)} machines of one site"
+    return f"from {len(hosts)} machines of one site and owner"

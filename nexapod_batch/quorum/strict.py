@@ -1,0 +1,217 @@
+"""The policy `strict`: accept what `agree` distinct domains say and nobody can still outvote.
+
+Let n1 >= n2 be the sizes, in distinct domains, of the two largest groups, and `out` the replicas placed that may
+still report. In this order:
+
+1. accept group 1 if n1 >= agree and n1 - n2 > out;
+2. else fail if too many replicas errored (or were lost) and n1 + out < agree;
+3. else place max(agree - n1 - out, 1 if nothing is out) more, within `max_replicas`;
+4. when nothing more may be placed and nothing is out: failed if too many errored or were lost, else inconclusive.
+
+The first `replicas` replicas are always wanted, however slowly nodes are found for them. Lost and cancelled replicas
+do not count towards `max_replicas`; they have their own cap, `max_lost`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
+from nexapod_batch.quorum.domains import independence
+from nexapod_batch.quorum.standing import Standing, by_answer, by_closeness
+from nexapod_batch.quorum.votes import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexapod_batch.model.job import QuorumPolicy
+    from nexapod_batch.quorum.votes import Closeness, Vote
+
+__all__ = ["assess_late", "decide"]
+
+_MAY_REPORT = OUT | {Execution.CREATED}  # a placed replica whose launch was refused for now will be launched again
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The placed replicas of a task, sorted by what they mean."""
+
+    votes: list[Vote] = field(default_factory=list)
+    out: list[Vote] = field(default_factory=list)
+    errors: list[Vote] = field(default_factory=list)
+    lost: int = 0
+    used: int = 0  # towards max_replicas
+    placed: int = 0
+
+
+def _is_vote(replica: Vote) -> bool:
+    return (
+        replica.execution is Execution.REPORTED
+        and not replica.voided
+        and replica.counts
+        and replica.answer is not None
+    )
+
+
+def _tally(replicas: Sequence[Vote]) -> _Tally:
+    tally = _Tally()
+    for replica in replicas:
+        if not replica.placed:
+            continue
+        tally.placed += 1
+        execution = replica.execution
+        if execution is Execution.LOST or execution is Execution.CANCELLED:
+            tally.lost += 1
+            continue
+        tally.used += 1
+        if execution in _MAY_REPORT:
+            tally.out.append(replica)
+        elif _is_vote(replica):
+            tally.votes.append(replica)
+        elif execution is Execution.ERRORED and not replica.voided:
+            tally.errors.append(replica)
+    return tally
+
+
+def decide(
+    policy: QuorumPolicy,
+    replicas: Sequence[Vote],
+    *,
+    placeable: bool = True,
+    close: Closeness | None = None,
+) -> Decision:
+    """Decide on a task that has not ended.
+
+    `placeable` is False when no node is left that could ever take one more replica of this task (full queues do not
+    count). `close` compares two replicas of a job with `allclose` outputs; it is called only when nothing is out.
+    ValueError for a policy that asks for no agreement or counts no domain.
+    """
+    if policy.agree < 1 or not policy.distinct:
+        raise ValueError("a quorum needs agree >= 1 and at least one field in distinct")
+    tally = _tally(replicas)
+    out = len(tally.out)
+    if close is None:
+        standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
+    elif out:  # as if all were close: the most that the votes can come to
+        most = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
+        standing = Standing(leader=most.leader, second=most.second)
+    else:
+        standing = by_closeness(policy.distinct, tally.votes, close)
+
+    if standing.leader >= policy.agree and standing.settled:  # 1
+        return _accept(replicas, tally, standing)
+    short = standing.leader + out < policy.agree
+    many_errors, many_lost = len(tally.errors) > policy.max_errors, tally.lost > policy.max_lost
+    if short and (many_errors or many_lost):  # 2
+        return _fail(policy, replicas, tally, standing)
+    want = max(policy.agree - standing.leader - out, 0 if out else 1, policy.replicas - tally.placed)  # 3
+    want = 0 if many_lost else min(want, policy.max_replicas - tally.used)
+    if want > 0 and (placeable or out):
+        return Decision(
+            state=None, want=want, agree=standing.leader, reason=_progress(policy, standing, out, want)
+        )
+    if out:
+        return Decision(state=None, agree=standing.leader, reason=_progress(policy, standing, out, 0))
+    if want > 0:
+        return _no_result(policy, replicas, tally, standing, "domains")
+    if many_errors or many_lost:  # 4
+        return _fail(policy, replicas, tally, standing)
+    return _no_result(policy, replicas, tally, standing, "max_replicas")
+
+
+def assess_late(
+    policy: QuorumPolicy,  # noqa: ARG001 - other policies will score by it
+    replicas: Sequence[Vote],
+    winners: frozenset[int],
+    *,
+    close: Closeness | None = None,
+) -> Mapping[int, Validation]:
+    """Return the validation of every placed replica of an accepted task, late ones included.
+
+    The accepted result stays; only what the other replicas are worth is said again. `close` compares with the
+    lowest-numbered winner that has an answer.
+    """
+    placed = [replica for replica in replicas if replica.placed]
+    known = [replica for replica in placed if replica.number in winners and replica.answer is not None]
+    if not known:
+        return {replica.number: _unmatched(replica) for replica in placed}
+    reference = min(known, key=lambda replica: (replica.voided, replica.number))
+
+    def matches(replica: Vote) -> bool:
+        if replica.number in winners:
+            return True
+        return replica.answer == reference.answer and (close is None or close(replica.number, reference.number))
+
+    return {
+        replica.number: (Validation.VALID if matches(replica) else Validation.INVALID)
+        if _is_vote(replica)
+        else _unmatched(replica)
+        for replica in placed
+    }
+
+
+def _unmatched(replica: Vote) -> Validation:
+    """Return the validation of a replica that no group could take in, once its task has ended."""
+    if replica.voided:
+        return Validation.INVALID
+    if replica.execution is Execution.REPORTED or replica.execution is Execution.ERRORED:
+        return Validation.INCONCLUSIVE
+    return Validation.UNNEEDED
+
+
+def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
+    winners = standing.winners
+    shared = independence([vote for vote in tally.votes if vote.number in winners])
+    voted = {
+        vote.number: Validation.VALID if vote.number in winners else Validation.INVALID for vote in tally.votes
+    }
+    validations = {
+        replica.number: voted.get(replica.number) or _unmatched(replica) for replica in replicas if replica.placed
+    }
+    return Decision(
+        state=TaskState.ACCEPTED,
+        agree=standing.leader,
+        reason=f"{len(winners)} of {len(tally.votes)} agree, {shared}",
+        winners=winners,
+        validations=validations,
+        independence=shared,
+    )
+
+
+def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
+    errors = len(tally.errors)
+    if errors > policy.max_errors:
+        details = {replica.detail for replica in tally.errors}
+        same = f", all alike: {next(iter(details))}" if len(details) == 1 and details != {""} else ""
+        reason = f"errors: {errors} of {tally.placed} replicas failed (max_errors = {policy.max_errors}){same}"
+    else:
+        reason = f"infrastructure: {tally.lost} replicas were lost (max_lost = {policy.max_lost})"
+    return _end(TaskState.FAILED, reason, replicas, standing)
+
+
+def _no_result(
+    policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing, why: str
+) -> Decision:
+    tie = standing.leader >= policy.agree and standing.leader == standing.second
+    found = (
+        f"two answers tie with {standing.leader} each"
+        if tie
+        else f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed"
+    )
+    if why == "domains":
+        fields = ", ".join(policy.distinct)
+        reason = f"domains: {found}, and no node with another {fields} is left; register one, then retry"
+    else:
+        reason = f"no quorum: {found}, and max_replicas = {policy.max_replicas} is used up"
+    return _end(TaskState.INCONCLUSIVE, reason, replicas, standing)
+
+
+def _end(state: TaskState, reason: str, replicas: Sequence[Vote], standing: Standing) -> Decision:
+    validations = {replica.number: _unmatched(replica) for replica in replicas if replica.placed}
+    return Decision(state=state, agree=standing.leader, reason=reason, validations=validations)
+
+
+def _progress(policy: QuorumPolicy, standing: Standing, out: int, want: int) -> str:
+    text = f"{standing.leader} of {policy.agree} needed agree, {out} out"
+    return f"{text}, {want} more wanted" if want else text

@@ -1,0 +1,45 @@
+"""The nouns of a quorum: what is known of one replica, and what was decided on its task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from nexapod_batch.lifecycle import Execution, TaskState, Validation
+from nexapod_batch.model.job import Domain
+
+__all__ = ["Closeness", "Decision", "Vote"]
+
+#: Says whether the outputs of two replicas, by number, are close enough (`allclose`). Symmetric.
+Closeness = Callable[[int, int], bool]
+
+_NOTHING: Mapping[int, Validation] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """One replica of a task as the quorum sees it; only a `reported` one has a say."""
+
+    number: int
+    domain: Mapping[Domain, str]  # where it ran; a field that is missing is one unknown domain, shared by all
+    execution: Execution
+    voided: bool = False  # two different valid statements: no vote, and invalid
+    counts: bool = True  # False: reported from another numeric class than the task's
+    answer: bytes | None = None  # digest of the (normalised) outputs
+    placed: bool = True  # False: a row that no node was found for; it is as if it were not there
+    raw: bytes = b""  # digest of the outputs as they are; breaks ties between centres of `allclose`
+    detail: str = ""  # why it errored, for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do with a task: end it in `state`, or go on and place `want` more replicas."""
+
+    state: TaskState | None  # None: go on
+    want: int = 0  # replicas to place beyond those placed already; 0 when the task ended
+    agree: int = 0  # size of the leading group, in distinct domains
+    reason: str = ""  # one sentence for people
+    winners: frozenset[int] = frozenset()  # numbers of the accepted group
+    validations: Mapping[int, Validation] = field(default=_NOTHING)  # of all placed replicas, when the task ended
+    independence: str = ""  # "from 2 sites": what the winners did not share

@@ -1,0 +1,155 @@
+"""The spool as the worker sees it: lock, inbox, claims, refusals, cancellations.
+
+Guarantees:
+
+* one worker per spool: `worker.lock` is locked with flock for as long as the worker or one of its executors lives;
+* a launch is run by who created its claim file (O_EXCL, fsynced with its folder before the first replica starts), and by
+  nobody else, ever; a claim is never removed by a worker;
+* the inbox file goes away only when every replica of the launch was reported or given up.
+
+So the files alone tell what became of a launch: inbox without claim is waiting, inbox and claim is running (or died, when
+the incarnation in the claim no longer holds the lock), claim without inbox has ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key"]
+
+#: The folders of a spool that the worker makes when they are missing.
+FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot, so that a claim from before a reboot can be told; "" where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+class Lock:
+    """`worker.lock`: held with flock, content is the incarnation that holds it."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember the path; nothing is opened yet."""
+        self._path = path
+        self._fd = -1
+
+    def take(self, incarnation: str) -> bool:
+        """Lock without waiting and write the incarnation; False when another worker holds it."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, incarnation.encode(), 0)
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        """Unlock; the executors that inherited the descriptor must have ended."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        os.close(self._fd)
+        self._fd = -1
+
+
+class Spool:
+    """The folders of one spool, for one incarnation of the worker."""
+
+    def __init__(self, root: Path, incarnation: str, host: str) -> None:
+        """Make missing folders; `host` and the incarnation are written into claims."""
+        self.root, self.incarnation, self.host = root, incarnation, host
+        for name in FOLDERS:
+            (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._boot = boot_id()
+        self._foreign: set[str] = set()  # launches that another incarnation claimed, or that are ours already
+
+    def inbox_file(self, launch: str) -> Path:
+        """Return where the bundle of a launch lies."""
+        return self.root / "inbox" / f"{launch}.json"
+
+    def waiting(self) -> list[str]:
+        """Return the launches in the inbox that nobody claimed, oldest first."""
+        found = []
+        names: set[str] = set()
+        with os.scandir(self.root / "inbox") as entries:
+            for entry in entries:
+                stem, dot, suffix = entry.name.rpartition(".")
+                if suffix != "json" or not dot or stem.startswith("."):
+                    continue
+                names.add(stem)
+                if stem not in self._foreign:
+                    with suppress(FileNotFoundError):
+                        found.append((entry.stat().st_mtime_ns, stem))
+        self._foreign &= names
+        for _, stem in list(found):
+            if os.path.lexists(self.root / "claims" / stem):
+                self._foreign.add(stem)
+        return [stem for _, stem in sorted(found) if stem not in self._foreign]
+
+    def claim(self, launch: str) -> bool:
+        """Create the claim durably; False when it is claimed already or was withdrawn from the inbox meanwhile."""
+        path = self.root / "claims" / launch
+        self._foreign.add(launch)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        try:
+            who = {"incarnation": self.incarnation, "host": self.host, "boot": self._boot, "pid": os.getpid()}
+            os.write(fd, orjson.dumps(who))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return self.inbox_file(launch).exists()
+
+    def finish(self, launch: str) -> None:
+        """Take the bundle out of the inbox: every replica of it was reported or given up."""
+        for path in (self.inbox_file(launch), self.root / "cancel" / launch):
+            path.unlink(missing_ok=True)
+
+    def refuse(self, launch: str, reason: str) -> None:
+        """Move a bundle that must not be run to `refused/`, with the reason beside it."""
+        refused = self.root / "refused"
+        (refused / f"{launch}.reason").write_text(reason + "\n", "utf-8")
+        with suppress(FileNotFoundError):  # withdrawn meanwhile
+            self.inbox_file(launch).replace(refused / f"{launch}.json")
+
+    def cancelled(self) -> set[str]:
+        """Return the names in `cancel/`: replica names and launch keys."""
+        return set(os.listdir(self.root / "cancel"))
+
+    def drop_cancels(self, names: Iterable[str]) -> None:
+        """Remove cancellations that were obeyed or name nothing that is here."""
+        for name in names:
+            (self.root / "cancel" / name).unlink(missing_ok=True)
+
+    def version(self) -> tuple[int, int]:
+        """Return a value that changes when something is put into the inbox or into `cancel/`."""
+        return (self.root / "inbox").stat().st_mtime_ns, (self.root / "cancel").stat().st_mtime_ns
+
+
+def is_launch_key(text: str) -> bool:
+    """Say whether `text` can be a launch key: 32 lower-case hex digits."""
+    return _KEY.fullmatch(text) is not None

@@ -1,0 +1,98 @@
+"""A launch as a runner understood it: the bundle whose signature, audience and expiry were checked, and its job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from nexapod_batch.errors import NexapodError, VerificationError
+from nexapod_batch.model.document import digest, from_document
+from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
+from nexapod_batch.plugins import load as load_plugin
+from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.statement import safe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.plugins import Runtime
+    from nexapod_batch.runner.node import NodeConfig
+
+__all__ = ["OpenedLaunch", "open_launch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedLaunch:
+    """A launch that this node may run."""
+
+    bundle: Bundle
+    job: Job
+    job_digest: str
+    runtime: Runtime
+    script: Path | None  # where the script of a job is written; None for a command
+
+    def name(self, index: int) -> ReplicaName:
+        """Return the name of the replica at a position of the bundle."""
+        one: Assignment = self.bundle.replicas[index]
+        return ReplicaName(self.bundle.job_id, one.task, one.number)
+
+
+def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now: float) -> OpenedLaunch:
+    """Verify a bundle and understand its job; NexapodError says why this node does not run it.
+
+    `key` is the launch key that the file's name spells, `audience` this node's key id, `now` in seconds since 1970.
+    """
+    opened = open_envelope(envelope, BUNDLE_TYPE, node.coordinators, limit=MAX_BUNDLE)
+    bundle = decode_bundle(opened.payload)
+    if bundle.launch != key:
+        raise VerificationError("the bundle belongs to another launch", got=bundle.launch, wanted=key)
+    if bundle.audience != audience:
+        raise VerificationError("the bundle is for another node", got=bundle.audience, wanted=audience)
+    if bundle.not_after < now:
+        late = f"{now - bundle.not_after:.0f} s after its end"
+        raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
+    job = _job(bundle.document)
+    _check_fits(job, bundle.input_paths, node)
+    if job.container is not None:
+        runtime: Runtime = load_plugin("runtime", "apptainer")
+    else:
+        runtime = load_plugin("runtime", "bare")
+    script = node.work / f"{key}.script" if job.script else None
+    return OpenedLaunch(
+        bundle=bundle, job=job, job_digest=digest(bundle.document), runtime=runtime, script=script
+    )
+
+
+def _job(document: bytes) -> Job:
+    try:
+        return from_document(orjson.loads(document))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VerificationError(
+            "the job in the bundle cannot be read",
+            got=f"{type(error).__name__}: {error}",
+            hint="coordinator and runner may be of different versions",
+        ) from error
+
+
+def _check_fits(job: Job, input_paths: Mapping[str, str], node: NodeConfig) -> None:
+    """Refuse what this node can never run, and paths that no coordinator of ours writes."""
+    need = job.resources
+    if need.cpus > node.cpus:
+        raise NexapodError("the job needs more CPUs than this node has", got=need.cpus, wanted=f"at most {node.cpus}")
+    if (need.mem_mib or 0) > node.mem_mib:
+        got, most = f"{need.mem_mib} MiB", f"at most {node.mem_mib} MiB"
+        raise NexapodError("the job needs more memory than this node has", got=got, wanted=most)
+    if bool(job.command) == bool(job.script):
+        raise VerificationError("a job has either a command or a script")
+    if job.workdir != "." and not safe_name(job.workdir):
+        raise VerificationError("workdir leaves the work folder", got=repr(job.workdir))
+    for one in job.inputs:
+        if not safe_name(one.target):
+            raise VerificationError("an input's target leaves the work folder", got=repr(one.target))
+        if one.sha256 not in input_paths:
+            raise VerificationError("the bundle does not say where an input lies", got=one.target)

@@ -1,0 +1,87 @@
+"""What a runner knows of its node: `node.json` in the spool, parsed once and strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from nexapod_batch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["NodeConfig", "load"]
+
+_HINT = "write it again with: nexapod-batch node init"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """The node that this runner works for."""
+
+    spool: Path  # inbox/ claims/ cancel/ reports/ refused/
+    name: str
+    key: Path  # the node's private key
+    coordinators: Mapping[str, bytes]  # key id -> public key of whom bundles are accepted from
+    host: str  # as the statements say it
+    cpus: int
+    mem_mib: int
+    work: Path  # work folders of replicas
+    backend: str  # as the statements say it
+    classes: Mapping[str, str]  # numeric class -> value
+    idle_exit_s: float = 10.0  # seconds without work until the worker exits
+    path: str = ""  # PATH of commands; "" means the worker's own
+
+
+def load(spool: Path) -> NodeConfig:
+    """Read `node.json`; ConfigError when it is missing, broken or incomplete."""
+    file = spool / "node.json"
+    try:
+        document: Any = orjson.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read", got=str(error), hint=_HINT) from error
+    try:
+        if document["schema"] != 1:
+            raise ConfigError(f"{file} is of another version", got=document["schema"], wanted="schema 1", hint=_HINT)
+        keys = {key_id: bytes.fromhex(document["coordinator_keys"][key_id]) for key_id in document["coordinators"]}
+        config = NodeConfig(
+            spool=spool,
+            name=_text(document, "name"),
+            key=Path(_text(document, "key")),
+            coordinators=keys,
+            host=_text(document, "host"),
+            cpus=_count(document, "cpus"),
+            mem_mib=_count(document, "mem_mib"),
+            work=Path(_text(document, "work")),
+            backend=_text(document, "backend"),
+            classes={str(name): str(value) for name, value in document.get("classes", {}).items()},
+            idle_exit_s=float(document.get("idle_exit_s", 10)),
+            path=str(document.get("path", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{file} is incomplete or of the wrong shape", got=problem, hint=_HINT) from error
+    if not keys:
+        raise ConfigError(f"{file} names no coordinator, so every bundle would be refused", wanted="one", hint=_HINT)
+    if not config.work.is_absolute():
+        raise ConfigError(f"{file}: work is no absolute path", got=str(config.work), hint=_HINT)
+    return config
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document[name]
+    if not isinstance(value, str) or not value:
+        msg = f"{name} must be a text"
+        raise TypeError(msg)
+    return value
+
+
+def _count(document: Mapping[str, Any], name: str) -> int:
+    value = document[name]
+    if type(value) is not int or value < 1:
+        msg = f"{name} must be a whole number above 0"
+        raise TypeError(msg)
+    return value

@@ -1,0 +1,133 @@
+"""What a command finds when it starts: its work folder, its inputs, its argv and its environment.
+
+The environment is made from nothing, so that two nodes differ only where they must:
+
+| variable | value |
+|---|---|
+| `PATH` | `path` of node.json, else the worker's own; a virtual environment of the worker comes first |
+| `HOME`, `TMPDIR`, `PWD` | the replica's work folder (`PWD`: `workdir` in it) |
+| `LANG` | `C.UTF-8` |
+| `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
+| `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
+| `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.placeholders import expand, task_environment, task_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexapod_batch.model.job import Input
+    from nexapod_batch.model.replica import Assignment
+    from nexapod_batch.runner.launch import OpenedLaunch
+    from nexapod_batch.runner.node import NodeConfig
+
+__all__ = ["CommandError", "InputError", "command_path", "environment", "find_program", "stage_inputs", "task_argv"]
+
+_BLOCK = 1 << 20
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class InputError(Exception):
+    """An input is not there, or not what was pinned."""
+
+
+class CommandError(Exception):
+    """The command cannot be started; `exit_code` is what a shell would give (126 or 127)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        """Keep the shell's exit code beside the message."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def command_path(node: NodeConfig) -> str:
+    """Return the PATH that commands get on this node."""
+    if node.path:
+        return node.path
+    path = os.environ.get("PATH", _DEFAULT_PATH)
+    own = str(Path(sys.prefix, "bin"))
+    return path if sys.prefix == sys.base_prefix or own in path.split(":") else f"{own}:{path}"
+
+
+def environment(launch: OpenedLaunch, one: Assignment, node: NodeConfig, path: str, root: str) -> dict[str, str]:
+    """Return the whole environment of one replica whose work folder is `root`."""
+    job = launch.job
+    values = task_values(job, one.task, one.parameters)
+    found = {"PATH": path, "HOME": root, "TMPDIR": root, "LANG": "C.UTF-8"}
+    found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
+    for name, value in job.env:
+        found[name] = expand(value, values)
+    found.update(task_environment(values))
+    found["NEXAPOD_NODE"] = node.name
+    found["NEXAPOD_JOB"] = str(launch.bundle.job_id)
+    return found
+
+
+def task_argv(launch: OpenedLaunch, one: Assignment) -> list[str]:
+    """Return the argv of one replica before its runtime wraps it."""
+    job = launch.job
+    if launch.script is not None:
+        return [str(launch.script)] if job.script.startswith("#!") else ["/bin/sh", str(launch.script)]
+    values = task_values(job, one.task, one.parameters)
+    return [expand(word, values) for word in job.command]
+
+
+def find_program(name: str, path: str, folder: str) -> str:
+    """Return the file that `name` runs, found in `path` or, with a slash, from `folder`; CommandError if there is none."""
+    if "/" in name:
+        program = os.path.join(folder, name)  # noqa: PTH118 - hot path
+        if os.access(program, os.X_OK) and not os.path.isdir(program):  # noqa: PTH112
+            return program
+        if os.path.lexists(program):
+            raise CommandError(f"{name!r} is not an executable file: chmod +x, or name its interpreter", 126)
+        raise CommandError(f"command not found: {name!r} in the work folder (is it listed under [[inputs]]?)", 127)
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise CommandError(f"command not found: {name!r} in PATH {path}", 127)
+    return found
+
+
+def stage_inputs(inputs: tuple[Input, ...], paths: Mapping[str, str], root: str) -> int:
+    """Copy every input into the work folder, digesting what is copied; return the bytes. InputError names the input.
+
+    Copies, not links: the command may write to them, and the next replica must not see that.
+    """
+    return sum(_stage(one, paths[one.sha256], Path(root, one.target)) for one in inputs)
+
+
+def _stage(one: Input, source: str, target: Path) -> int:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(source, "rb", buffering=0) as reader:  # noqa: PTH123
+            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | 0o600
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            with open(fd, "wb", buffering=0) as writer:
+                while block := reader.read(_BLOCK):
+                    digest.update(block)
+                    size += len(block)
+                    rest = memoryview(block)
+                    while rest:
+                        rest = rest[writer.write(rest) :]
+                os.fchmod(fd, mode)  # the umask took something away
+    except FileNotFoundError as error:
+        raise InputError(f"input {one.target!r} is missing: {error.filename}") from error
+    except FileExistsError as error:
+        raise InputError(f"input {one.target!r} collides with another input") from error
+    except PermissionError as error:
+        raise InputError(f"input {one.target!r} cannot be read: {error}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"input {one.target!r} is a folder, wanted a file") from error
+    if digest.hexdigest() != one.sha256:
+        raise InputError(f"input {one.target!r} was changed: got sha256 {digest.hexdigest()}, wanted {one.sha256}")
+    return size

@@ -1,0 +1,286 @@
+"""One connection to the coordinator's database.
+
+Guarantees:
+
+- A transaction is committed whole or not at all, also when the process is killed, and is durable when `atomic()`
+  returns: what happens outside the database follows its intent row, so the row must survive a power cut
+  (`synchronous=FULL`).
+- On a local disk the journal is a WAL, so that readers never wait. On a network file system, where a WAL corrupts,
+  it is a rollback journal.
+- A database of a newer version, of another program, or a damaged one is refused before anything is written.
+- Only this account can read the file: it holds digests of tasks that are not decided yet.
+
+The file itself is never opened except by SQLite: closing any descriptor of it would drop SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from nexapod_batch.errors import NotFoundError, TryAgainError
+from nexapod_batch.store import queries
+from nexapod_batch.store.faults import disk_faults, raise_explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from nexapod_batch.store.lock import Lease
+    from nexapod_batch.store.migrations import Migration
+
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "Filesystem", "Row", "Store", "Value"]
+
+APPLICATION_ID = 0x6E78_7064  # "nxpd" in the file's header
+SCHEMA_VERSION = 1  # the number of the last migration
+BUSY_S = 10.0  # how long a statement waits for another connection's transaction
+
+Row: TypeAlias = sqlite3.Row
+Value: TypeAlias = str | int | float | bytes | None
+Filesystem: TypeAlias = "Callable[[Path], tuple[str, bool]]"  # path -> (type, is it on the network?)
+
+
+class Store:
+    """The database of one coordinator: statements by name, and transactions. Use `Store.open`."""
+
+    __slots__ = ("_connection", "_depth", "_sql", "lease", "path")
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Wrap a connection that `open` has prepared."""
+        self._connection = connection
+        self._sql = queries.load()
+        self._depth = 0
+        self.path = path
+        self.lease: Lease | None = None  # set by `writer`; every transaction checks that it still holds
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        write: bool = True,
+        create: bool = False,
+        filesystem: Filesystem | None = None,
+        migrations: Sequence[Migration] | None = None,
+        busy_s: float = BUSY_S,
+    ) -> Store:
+        """Open `path`, bringing an older database up to date; `create` makes it and its folder where there is none.
+
+        `filesystem` tells what the path lies on; `busy_s` is how long another connection's transaction is waited for.
+
+        Raises NotFoundError (no database), CorruptStoreError (damaged, newer, or not ours), ConfigError (folder or
+        file unusable), TryAgainError (disk full, or in use for longer than the busy time).
+        """
+        if create:
+            _prepare(path)
+        elif not os.path.exists(path):  # noqa: PTH110
+            raise NotFoundError(f"no database at {path}", hint="submit a job to make one, or check NEXAPOD_HOME")
+        connection = None
+        try:
+            connection = connect(path, busy_s=busy_s)
+            _settle(connection, path, write=write, filesystem=filesystem, migrations=migrations)
+            if not write:
+                connection.execute("PRAGMA query_only = ON")
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise_explained(error, path)
+            raise
+        return cls(connection, path)
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Statements ------------------------------------------------------------------------------------------------
+
+    def one(self, name: str, /, **params: Value) -> Row | None:
+        """Return the first row of the named query, or None."""
+        try:
+            row: Row | None = self._connection.execute(self._sql[name], params).fetchone()
+        except sqlite3.Error as error:
+            raise_explained(error, self.path)
+        return row
+
+    def all(self, name: str, /, **params: Value) -> list[Row]:
+        """Return all rows of the named query."""
+        try:
+            return self._connection.execute(self._sql[name], params).fetchall()
+        except sqlite3.Error as error:
+            raise_explained(error, self.path)
+
+    def each(self, name: str, /, **params: Value) -> Iterator[Row]:
+        """Yield the rows of the named query one by one; for results that need not fit in memory."""
+        try:
+            yield from self._connection.execute(self._sql[name], params)
+        except sqlite3.Error as error:
+            raise_explained(error, self.path)
+
+    def run(self, name: str, /, **params: Value) -> int:
+        """Run the named statement and return how many rows it changed: 0 when a compare-and-set did not apply."""
+        try:
+            return self._connection.execute(self._sql[name], params).rowcount
+        except sqlite3.Error as error:
+            raise_explained(error, self.path)
+
+    def many(self, name: str, rows: Iterable[Mapping[str, Value] | Sequence[Value]], /) -> int:
+        """Run the named statement for every row, all in one transaction; return how many rows changed in all."""
+        with self.atomic():
+            try:
+                return self._connection.executemany(self._sql[name], rows).rowcount
+            except sqlite3.Error as error:
+                raise_explained(error, self.path)
+
+    # Transactions ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Make everything inside one transaction; any exception, KeyboardInterrupt too, rolls it back.
+
+        Inside another one it is a savepoint: only its own changes are undone when it fails.
+        """
+        mark = f"depth_{self._depth}"
+        self._control(f"SAVEPOINT {mark}" if self._depth else "BEGIN IMMEDIATE")
+        self._depth += 1
+        try:
+            if self._depth == 1 and self.lease is not None:
+                self.lease.check(self)
+            yield
+            self._control(f"RELEASE {mark}" if self._depth > 1 else "COMMIT")
+        except BaseException:
+            # SQLite rolls back by itself on some faults (disk full): then there is nothing left to undo.
+            if self._connection.in_transaction:
+                self._control(f"ROLLBACK TO {mark}" if self._depth > 1 else "ROLLBACK")
+                if self._depth > 1:
+                    self._control(f"RELEASE {mark}")
+            raise
+        finally:
+            self._depth -= 1
+
+    @contextmanager
+    def view(self) -> Iterator[None]:
+        """Let all reads inside see one moment of the database, whatever is written meanwhile."""
+        if self._depth:
+            yield
+            return
+        self._control("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._control("ROLLBACK")
+
+    def _control(self, sql: str) -> None:
+        """Run a statement that begins or ends something."""
+        try:
+            self._connection.execute(sql)
+        except sqlite3.Error as error:
+            raise_explained(error, self.path)
+
+    # Upkeep ----------------------------------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> str:
+        """Return the journal mode in use: `wal`, or `delete` on a network file system."""
+        return str(self._connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    def backup(self, destination: Path) -> None:
+        """Write a complete, checked copy to `destination`, which must not exist; the store may be in use meanwhile."""
+        from nexapod_batch.store import maintenance  # noqa: PLC0415 - never on a hot path
+
+        maintenance.backup(self._connection, destination)
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database, in words; an empty list when all is well."""
+        from nexapod_batch.store import maintenance  # noqa: PLC0415
+
+        return maintenance.check(self, self._connection)
+
+    def optimise(self) -> None:
+        """Refresh the query planner's statistics and give free pages back to the disk."""
+        from nexapod_batch.store import maintenance  # noqa: PLC0415
+
+        maintenance.optimise(self._connection, self.path)
+
+
+def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
+    """Return a bare connection to an existing file: autocommit, rows by name, foreign keys, durable commits."""
+    quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    absolute = os.path.join(os.getcwd(), quoted)  # noqa: PTH109, PTH118
+    connection = sqlite3.connect(
+        f"file:{absolute}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, cached_statements=256
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder and an empty file that only this account can read, where they are missing."""
+    if os.path.exists(path):  # noqa: PTH110
+        return
+    with disk_faults(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with disk_faults(path):
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return  # another process was faster
+
+
+def _settle(
+    connection: sqlite3.Connection,
+    path: Path,
+    *,
+    write: bool,
+    filesystem: Filesystem | None,
+    migrations: Sequence[Migration] | None,
+) -> None:
+    """Bring version and journal mode to what they must be; costs two reads when they are."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    newest = SCHEMA_VERSION if migrations is None else len(migrations)
+    stamped = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    current = version == newest and stamped
+    if write or not current:
+        _choose_journal(connection, path, filesystem)
+    if not current:
+        from nexapod_batch.store import migrations as module  # noqa: PLC0415 - once in the life of a version
+
+        module.migrate(connection, path, module.MIGRATIONS if migrations is None else migrations)
+
+
+def _choose_journal(connection: sqlite3.Connection, path: Path, filesystem: Filesystem | None) -> None:
+    """Use a WAL on a local disk and a rollback journal on a network file system."""
+    if filesystem is None:
+        from nexapod_batch.files.netfs import filesystem_of  # noqa: PLC0415 - readers do without
+
+        filesystem = filesystem_of
+    kind, is_network = filesystem(path)
+    wanted = "delete" if is_network else "wal"
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode == wanted:
+        return
+    from nexapod_batch.store.lock import exclusive  # noqa: PLC0415 - once in the life of a database
+
+    with exclusive(path, wait_s=BUSY_S):
+        mode = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
+    if mode != wanted and is_network:
+        raise TryAgainError(
+            f"{path} lies on a network file system ({kind}) and is still in its local mode",
+            got=f"journal mode {mode}",
+            wanted=wanted,
+            hint="stop the other nexapod-batch processes and try again",
+        )

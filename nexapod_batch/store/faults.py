@@ -1,0 +1,63 @@
+"""What a fault of SQLite or of the disk means for a person: the one place where foreign errors are wrapped."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from nexapod_batch.errors import ConfigError, CorruptStoreError, NexapodError, TryAgainError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["disk_faults", "explain", "raise_explained"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ELSEWHERE = "make it writable, or set NEXAPOD_HOME to a folder that is"
+_MAKE_ROOM = "free some space (nexapod-batch gc), then run the same command again: nothing was half done"
+
+
+def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError | None:
+    """Return the error to raise `from error`, or None for a mistake of the program, which should stay visible."""
+    code = getattr(error, "sqlite_errorcode", None)
+    match None if code is None else code & 0xFF:  # the low byte is the primary code
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return TryAgainError(f"{path} is in use by another process", hint="run the same command again in a moment")
+        case sqlite3.SQLITE_FULL:
+            return TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM)
+        case sqlite3.SQLITE_IOERR:
+            return TryAgainError(
+                f"{path} cannot be read or written", got=error, hint="check the disk and the quota, then try again"
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return CorruptStoreError(
+                f"{path} is damaged or no database",
+                got=error,
+                hint="nexapod-batch db check lists the damage; put a backup in its place (nexapod-batch db backup)",
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
+            return ConfigError(f"{path} cannot be opened for writing", got=error, hint=_ELSEWHERE)
+        case _:
+            return None
+
+
+def raise_explained(error: sqlite3.Error, path: str | os.PathLike[str]) -> NoReturn:
+    """Raise what `explain` says, or `error` itself; to be called where it was caught."""
+    wrapped = explain(error, path)
+    if wrapped is None:
+        raise error
+    raise wrapped from error
+
+
+@contextmanager
+def disk_faults(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an OSError about `path` into the error that a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM) from error
+        raise ConfigError(f"{path} cannot be used", got=error.strerror or error, hint=_ELSEWHERE) from error

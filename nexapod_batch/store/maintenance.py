@@ -1,0 +1,108 @@
+"""Backup, check and upkeep: rare, so this is where sqlite-utils is used, and only here is it imported."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import CorruptStoreError, NexapodError, TryAgainError, UsageError
+from nexapod_batch.store.faults import disk_faults, explain, raise_explained
+from nexapod_batch.store.lock import exclusive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nexapod_batch.store.database import Store
+
+__all__ = ["backup", "check", "check_file", "optimise"]
+
+_SHOWN = 100  # problems of each kind
+
+
+def backup(connection: sqlite3.Connection, destination: Path) -> None:
+    """Copy the database into one file that can be used as it is; UsageError when `destination` exists."""
+    if os.path.lexists(destination):
+        raise UsageError(f"{destination} exists", hint="name a new file; a backup never overwrites one")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    try:
+        with disk_faults(destination):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        try:
+            _copy(connection, temporary)
+        except sqlite3.Error as error:
+            raise_explained(error, destination)
+        with disk_faults(destination):
+            for path in (temporary, destination.parent):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                if path is temporary:
+                    temporary.replace(destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy(connection: sqlite3.Connection, destination: Path) -> None:
+    """Copy page by page, leave no WAL beside the copy, and read it once."""
+    copy = sqlite3.connect(destination, isolation_level=None)
+    try:
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+        if (found := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise CorruptStoreError("the copy is damaged, so the database is", got=found, hint="nexapod-batch db check")
+    finally:
+        copy.close()
+
+
+def check(store: Store, connection: sqlite3.Connection) -> list[str]:
+    """Return the damage of pages, of references and of counters, each as one line."""
+    problems: list[str] = []
+    try:
+        for row in connection.execute(f"PRAGMA integrity_check({_SHOWN})"):
+            if row[0] != "ok":
+                problems.extend(f"damaged: {line}" for line in str(row[0]).splitlines())
+        problems.extend(
+            f"table {row[0]}, row {row[1]}: refers to a missing row of {row[2]}"
+            for row in connection.execute("PRAGMA foreign_key_check").fetchmany(_SHOWN)
+        )
+        problems.extend(
+            f"job {row['job']}: its counters contradict its tasks" for row in store.all("check_tasks_counted")
+        )
+        problems.extend(
+            f"replica {row['job']}_{row['task']}.{row['number']}: reported, but its report is missing"
+            for row in store.all("check_reported_without_report")
+        )
+        problems.extend(
+            f"task {row['job']}_{row['task']}: accepted without a valid replica"
+            for row in store.all("check_accepted_without_valid")
+        )
+    except (sqlite3.DatabaseError, NexapodError) as error:
+        problems.append(f"cannot be read to the end: {error}".splitlines()[0])
+    return problems
+
+
+def check_file(path: Path) -> list[str]:
+    """Return the damage of the database at `path`, also of one that `Store.open` refuses as damaged."""
+    from nexapod_batch.store.database import Store  # noqa: PLC0415 - the store imports this module when asked
+
+    try:
+        with Store.open(path, write=False) as store:
+            return store.check()
+    except CorruptStoreError as error:
+        return [str(error).splitlines()[0]]
+
+
+def optimise(connection: sqlite3.Connection, path: Path) -> None:
+    """Analyse and vacuum, while nobody else writes."""
+    import sqlite_utils  # noqa: PLC0415 - 69 ms
+
+    with exclusive(path):
+        database = sqlite_utils.Database(connection)
+        try:
+            database.analyze()
+            database.vacuum()
+        except sqlite3.Error as error:
+            raise explain(error, path) or TryAgainError(f"{path} cannot be vacuumed now", got=error) from error

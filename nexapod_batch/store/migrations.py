@@ -1,0 +1,91 @@
+"""Versions of the schema.
+
+Migration n brings a database from version n - 1 to n; `schema.sql` is the first. Each one commits together with its
+record, which is SQLite's own `user_version`, so that a killed process leaves the old version or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import CorruptStoreError
+from nexapod_batch.store.database import APPLICATION_ID, BUSY_S
+from nexapod_batch.store.lock import exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["MIGRATIONS", "Migration", "migrate", "statements"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One step of the schema."""
+
+    name: str  # for people
+    sql: str  # statements, without BEGIN and COMMIT
+
+
+def _file(name: str) -> str:
+    """Return the text of a file of this package."""
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:  # noqa: PTH118, PTH120, PTH123
+        return stream.read()
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(name="first schema", sql=_file("schema.sql")),)
+
+
+def statements(script: str) -> Iterator[str]:
+    """Split a script into statements, whole triggers included; comments stay where they are."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+    if any(line.strip() and not line.strip().startswith("--") for line in pending.splitlines()):
+        raise ValueError(f"unfinished statement at the end of the script: {pending.strip()[:80]!r}")
+
+
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+    """Bring the database up to date, while nobody else writes; CorruptStoreError when it is newer or not ours."""
+    with exclusive(path, wait_s=BUSY_S):
+        while (version := _version(connection, path, len(migrations))) < len(migrations):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                # executescript() would commit first, and the record would no longer be in the same transaction.
+                for statement in statements(migrations[version].sql):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+
+def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
+    """Return the version of the database: 0 for an empty one."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    stamp = connection.execute("PRAGMA application_id").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if stamp != APPLICATION_ID and not (empty and version == 0):
+        raise CorruptStoreError(
+            f"{path} is a database of another program",
+            got=f"application id {stamp:#x}",
+            wanted=f"{APPLICATION_ID:#x}",
+            hint="move it away, or set NEXAPOD_HOME to another folder",
+        )
+    if version > newest:
+        raise CorruptStoreError(
+            f"{path} was written by a newer nexapod-batch",
+            got=f"schema {version}",
+            wanted=f"at most {newest}",
+            hint="update nexapod-batch, or put back a backup made by this version",
+        )
+    return version

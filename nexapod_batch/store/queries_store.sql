@@ -1,0 +1,37 @@
+-- What the store asks for itself: the host lease, and the checks of `db check`.
+
+-- name: lease
+SELECT host, boot, pid, taken_at, released FROM lease WHERE id = 1
+
+-- name: lease_take
+INSERT INTO lease (id, host, boot, pid, taken_at, released) VALUES (1, :host, :boot, :pid, :taken_at, 0)
+ON CONFLICT (id) DO UPDATE SET
+  host = excluded.host, boot = excluded.boot, pid = excluded.pid, taken_at = excluded.taken_at, released = 0
+
+-- name: lease_release
+UPDATE lease SET released = 1
+WHERE id = 1 AND host = :host AND boot = :boot AND pid = :pid AND taken_at = :taken_at
+
+-- name: check_tasks_counted
+SELECT job.id AS job FROM job
+LEFT JOIN (
+  SELECT job_id, count(*) AS n, sum(state = 'waiting') AS waiting, sum(state = 'active') AS active,
+    sum(state = 'accepted') AS accepted, sum(state = 'failed') AS failed,
+    sum(state = 'inconclusive') AS inconclusive, sum(state = 'cancelled') AS cancelled, sum(want > 0) AS want
+  FROM task GROUP BY job_id
+) AS real ON real.job_id = job.id
+WHERE (n_tasks, n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled, n_want) IS NOT
+  (n, waiting, active, accepted, failed, inconclusive, cancelled, want)
+ORDER BY job.id LIMIT 100
+
+-- name: check_reported_without_report
+SELECT job_id AS job, task, number FROM replica
+WHERE execution = 'reported' AND NOT EXISTS (SELECT 1 FROM report WHERE replica_id = replica.id)
+ORDER BY job_id, task, number LIMIT 100
+
+-- name: check_accepted_without_valid
+SELECT task.job_id AS job, task.idx AS task FROM task
+WHERE state = 'accepted' AND NOT EXISTS (
+  SELECT 1 FROM replica WHERE replica.job_id = task.job_id AND replica.task = task.idx AND validation = 'valid'
+)
+ORDER BY task.job_id, task.idx LIMIT 100

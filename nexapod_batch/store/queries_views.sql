@@ -1,0 +1,47 @@
+-- What people and scripts are shown. Each query reads whole rows by an index and never counts tasks:
+-- the counters of a job are kept by triggers, so a million tasks cost no more here than one.
+
+-- name: view_jobs
+SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n_tasks,
+       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled
+FROM job WHERE id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: view_open_jobs
+SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n_tasks,
+       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled
+FROM job WHERE n_waiting + n_active > 0 AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: view_job
+SELECT id, uuid, name, user, digest, folder, held, blocked, priority, max_running, created_at, finished_at, n_tasks,
+       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,
+       json_extract(CAST(document AS TEXT), '$.quorum') AS quorum
+FROM job WHERE id = :id;
+
+-- name: view_job_dependencies
+SELECT on_job, condition FROM dependency WHERE job_id = :id ORDER BY on_job;
+
+-- name: view_tasks
+SELECT idx, state, reason, agree, class, published
+FROM task WHERE job_id = :id AND idx BETWEEN :first AND :last ORDER BY idx LIMIT :limit;
+
+-- name: view_replicas
+SELECT r.task, r.number, n.name AS node, n.key_id AS node_key, n.site, n.owner, n.backend, r.host, r.class, r.isolation,
+       r.execution, r.validation, r.voided, r.exit_code, r.reason, r.wall_ms, r.cpu_ms, r.max_rss_kib, r.cleaned
+FROM replica AS r JOIN node AS n ON n.id = r.node_id
+WHERE r.job_id = :id AND r.task BETWEEN :first AND :last ORDER BY r.task, r.number;
+
+-- name: view_nodes
+SELECT n.name, n.key_id, n.public_key, n.site, n.owner, n.host, n.tier, n.backend, n.cpus, n.mem_mib, n.gpus, n.gpu_type,
+       n.classes, n.max_queued, n.active, n.blame, n.created_at,
+       (SELECT count(*) FROM replica AS r
+        WHERE r.node_id = n.id AND r.execution IN ('created', 'submitted', 'queued', 'running')) AS out
+FROM node AS n ORDER BY n.name;
+
+-- name: view_last_job
+SELECT max(id) AS id FROM job;
+
+-- name: view_job_ids
+SELECT id FROM job WHERE id BETWEEN :first AND :last ORDER BY id;
+
+-- name: view_open_job_ids
+SELECT id FROM job WHERE n_waiting + n_active > 0 ORDER BY id;

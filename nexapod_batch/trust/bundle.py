@@ -1,0 +1,127 @@
+"""The bundle that a coordinator signs for one runner, as canonical JSON and back.
+
+As with statements there is one byte form: `decode_bundle` re-encodes what it read and compares.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.model.replica import Assignment, Bundle
+from nexapod_batch.trust.statement import safe_name
+
+__all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
+
+BUNDLE_TYPE = "application/vnd.nexapod.bundle+json"
+
+#: The largest bundle envelope: a job document may carry a long table of array values.
+MAX_BUNDLE = 256 << 20
+
+_MAX_INT = (1 << 53) - 1
+_hex32 = re.compile(r"[0-9a-f]{32}").fullmatch
+_hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
+_key_id = re.compile(r"SHA256:[A-Za-z0-9+/]{43}").fullmatch
+
+
+def encode_bundle(bundle: Bundle) -> bytes:
+    """Return the one byte form of a bundle; ValueError names what cannot be signed."""
+    _check(bundle)
+    return _encode(bundle)
+
+
+def decode_bundle(payload: bytes) -> Bundle:
+    """Return the bundle of a payload whose signature was verified; VerificationError for any other bytes.
+
+    Audience and expiry are read here and judged by the runner.
+    """
+    try:
+        document = orjson.loads(payload)
+        if document["schema"] != 1:
+            raise VerificationError("unknown bundle schema", got=repr(document["schema"])[:40], wanted=1)
+        bundle = _from_document(document)
+        _check(bundle)
+        again = _encode(bundle)
+    except KeyError as error:
+        raise VerificationError("bundle lacks a field", got=f"no {error.args[0]!r}"[:80]) from error
+    except (TypeError, AttributeError) as error:
+        raise VerificationError("bundle has a field of the wrong type", got=str(error)[:200]) from error
+    except ValueError as error:  # no JSON, or an impossible value
+        raise VerificationError("bundle cannot be read", got=str(error)[:200]) from error
+    if again != payload:
+        raise VerificationError("bundle is not in canonical form")
+    return bundle
+
+
+def _encode(bundle: Bundle) -> bytes:
+    document = {
+        "audience": bundle.audience,
+        "inputs": bundle.input_paths,
+        "job": {"document": bundle.document.decode(), "id": bundle.job_id, "uuid": bundle.job_uuid},
+        "launch": bundle.launch,
+        "notAfter": bundle.not_after,
+        "replicas": [
+            {"nonce": one.nonce, "number": one.number, "parameters": one.parameters, "task": one.task}
+            for one in bundle.replicas
+        ],
+        "schema": 1,
+    }
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
+    job = document["job"]
+    return Bundle(
+        launch=document["launch"],
+        audience=document["audience"],
+        not_after=document["notAfter"],
+        job_id=job["id"],
+        job_uuid=job["uuid"],
+        document=job["document"].encode(),
+        input_paths=document["inputs"],
+        replicas=tuple([
+            Assignment(task=one["task"], number=one["number"], nonce=one["nonce"], parameters=one["parameters"])
+            for one in document["replicas"]
+        ]),
+    )
+
+
+def _check(bundle: Bundle) -> None:
+    """Raise ValueError or TypeError unless every value is what its field may hold."""
+    if not _hex32(bundle.launch):
+        raise ValueError("launch is not 32 hex digits")
+    if not _key_id(bundle.audience):
+        raise ValueError("audience is no key id")
+    if type(bundle.job_uuid) is not str or not safe_name(bundle.job_uuid):
+        raise ValueError("job uuid is no plain word")
+    _number("not_after", bundle.not_after, 0)
+    _number("job id", bundle.job_id, 1)
+    if not bundle.document:
+        raise ValueError("job document is empty")
+    _strings("inputs", bundle.input_paths)
+    for digest, path in bundle.input_paths.items():
+        if not _hex64(digest) or not path.startswith("/") or "\0" in path:
+            raise ValueError(f"input {path!r:.80} is no absolute path with a digest")
+    if not bundle.replicas:
+        raise ValueError("no replicas")
+    for one in bundle.replicas:
+        _number("task", one.task, 0)
+        _number("replica number", one.number, 1)
+        if not _hex32(one.nonce):
+            raise ValueError("nonce is not 32 hex digits")
+        _strings("parameters", one.parameters)
+    if len({(one.task, one.number) for one in bundle.replicas}) != len(bundle.replicas):
+        raise ValueError("one replica stands in the bundle twice")
+
+
+def _number(field: str, value: object, least: int) -> None:
+    if type(value) is not int or not least <= value <= _MAX_INT:
+        raise ValueError(f"{field} is {value!r:.40}, wanted a whole number from {least}")
+
+
+def _strings(field: str, values: Any) -> None:  # noqa: ANN401 - may be anything that JSON spells
+    if type(values) is not dict or not all(type(key) is str and type(text) is str for key, text in values.items()):
+        raise TypeError(f"{field} is no object of texts")

@@ -1,0 +1,174 @@
+"""DSSE envelopes with Ed25519 signatures: sealed in one canonical form, opened from any that verifies.
+
+What always holds:
+
+1. The payload is verified before anything of it is parsed, and handed back as exactly the bytes that were signed.
+2. `keyid` is a hint. What counts is the key that verified, and only keys that the caller trusts are tried.
+3. No keys, no signatures, or no payload is an error, never a pass.
+4. Work is bounded before it is done: size of the envelope, number of its signatures.
+
+An envelope has many byte forms (other signatures, other white space), so its own digest identifies nothing.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.trust.keys import KEY_BYTES, key_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["MAX_ENVELOPE", "Opened", "Signer", "open_envelope", "pae", "seal"]
+
+#: The largest envelope that is looked at unless the caller says otherwise, in bytes.
+MAX_ENVELOPE = 1 << 20
+
+_MAX_SIGNATURES = 8
+_SIGNATURE_BYTES = 64
+
+
+class Signer:
+    """An Ed25519 private key, with the id and the raw bytes of its public half."""
+
+    __slots__ = ("_secret", "key_id", "public")
+
+    def __init__(self, public: bytes, secret: bytes) -> None:
+        """Keep a key pair in libsodium's form (32 and 64 bytes); `from_seed` makes one."""
+        self.public, self._secret = public, secret
+        self.key_id = key_id(public)
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Signer:
+        """Return the signer whose private key is this 32-byte seed; ValueError for another length."""
+        if len(seed) != KEY_BYTES:
+            raise ValueError(f"an Ed25519 seed has {KEY_BYTES} bytes, not {len(seed)}")
+        return cls(*crypto_sign_seed_keypair(seed))
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of a message."""
+        return bytes(crypto_sign(message, self._secret)[:_SIGNATURE_BYTES])
+
+    def __repr__(self) -> str:
+        """Return the key id; the secret is never shown."""
+        return f"<Signer {self.key_id}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An envelope that verified."""
+
+    payload_type: str
+    payload: bytes  # the very bytes that were signed
+    key_id: str  # of the key that verified, not the envelope's hint
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """Return DSSE's pre-authentication encoding: what is signed. Lengths count bytes, not characters."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def seal(signer: Signer, payload_type: str, payload: bytes) -> bytes:
+    """Return a signed envelope as one line of compact JSON, without a newline."""
+    signature = signer.sign(pae(payload_type, payload))
+    return orjson.dumps(
+        {
+            "payload": binascii.b2a_base64(payload, newline=False).decode(),
+            "payloadType": payload_type,
+            "signatures": [
+                {"keyid": signer.key_id, "sig": binascii.b2a_base64(signature, newline=False).decode()},
+            ],
+        }
+    )
+
+
+def open_envelope(
+    envelope: bytes | Mapping[str, Any],
+    payload_type: str,
+    keys: Mapping[str, bytes],
+    *,
+    limit: int = MAX_ENVELOPE,
+) -> Opened:
+    """Verify an envelope, as bytes or as the object that its JSON spells, and return what was signed.
+
+    `keys` maps key id to raw public key: the keys whose signature the caller accepts. `limit` caps the bytes of the
+    envelope, or of the base64 payload when an object is given. VerificationError says which check failed.
+    """
+    if not keys:
+        raise VerificationError("no key to verify with", wanted="at least one trusted public key")
+    document = _parse(envelope, limit) if isinstance(envelope, bytes) else envelope
+    encoded, kind, signatures = document.get("payload"), document.get("payloadType"), document.get("signatures")
+    if kind != payload_type:
+        raise VerificationError("wrong payload type", got=repr(kind)[:80], wanted=repr(payload_type))
+    if not isinstance(encoded, str) or not isinstance(signatures, list):
+        raise VerificationError("not a DSSE envelope", wanted="payload, payloadType and signatures")
+    if len(encoded) > limit:
+        raise VerificationError("envelope is too large", got=f"{len(encoded)} bytes", wanted=f"at most {limit}")
+    if not 0 < len(signatures) <= _MAX_SIGNATURES:
+        raise VerificationError(
+            "wrong number of signatures", got=len(signatures), wanted=f"between 1 and {_MAX_SIGNATURES}"
+        )
+    payload = _decode64(encoded, "payload")
+    if not payload:
+        raise VerificationError("the payload is empty")
+    message = pae(payload_type, payload)
+    for signature in signatures:
+        hint, raw = _signature(signature)
+        for name, public in _candidates(hint, keys):
+            try:
+                crypto_sign_open(raw + message, public)
+            except BadSignatureError:
+                continue
+            return Opened(payload_type=payload_type, payload=payload, key_id=name)
+    hints = ", ".join(str(one.get("keyid", "none"))[:60] for one in signatures)
+    raise VerificationError("no signature verifies", got=f"key hint {hints}", wanted=f"one by {_few(keys)}")
+
+
+def _parse(envelope: bytes, limit: int) -> Mapping[str, Any]:
+    if len(envelope) > limit:
+        raise VerificationError("envelope is too large", got=f"{len(envelope)} bytes", wanted=f"at most {limit}")
+    try:
+        document = orjson.loads(envelope)
+    except orjson.JSONDecodeError as error:
+        raise VerificationError("envelope is not JSON", got=str(error)) from error
+    if not isinstance(document, dict):
+        raise VerificationError("not a DSSE envelope", got=type(document).__name__, wanted="a JSON object")
+    return document
+
+
+def _decode64(text: str, what: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:  # binascii.Error is one; non-ASCII text is another
+        raise VerificationError(f"{what} is not base64", got=str(error)) from error
+
+
+def _signature(signature: object) -> tuple[object, bytes]:
+    encoded = signature.get("sig") if isinstance(signature, dict) else None
+    if not isinstance(signature, dict) or not isinstance(encoded, str):
+        raise VerificationError("not a DSSE signature", wanted="an object with sig")
+    raw = _decode64(encoded, "signature")
+    if len(raw) != _SIGNATURE_BYTES:
+        raise VerificationError("wrong length of a signature", got=len(raw), wanted=_SIGNATURE_BYTES)
+    return signature.get("keyid"), raw
+
+
+def _candidates(hint: object, keys: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield the hinted key first: with an honest hint one verification is enough."""
+    hinted = hint if isinstance(hint, str) and hint in keys else None
+    if hinted is not None:
+        yield hinted, keys[hinted]
+    yield from ((name, public) for name, public in keys.items() if name != hinted)
+
+
+def _few(keys: Mapping[str, bytes]) -> str:
+    names = sorted(keys)
+    return ", ".join(names[:3]) + (f" or {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,62 @@
+"""Ed25519 public keys as other programs write them: OpenSSH lines, fingerprints, SPKI PEM.
+
+All are fixed prefixes around the 32 raw bytes, so nothing but the standard library is needed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+
+from nexapod_batch.errors import VerificationError
+
+__all__ = ["KEY_BYTES", "key_id", "openssh_public", "parse_openssh_public", "spki_pem"]
+
+#: Length of a raw Ed25519 public key, and of the seed of a private one.
+KEY_BYTES = 32
+
+_SSH_PREFIX = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"  # RFC 8709: string "ssh-ed25519", then a string of 32 bytes
+_SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: AlgorithmIdentifier 1.3.101.112, BIT STRING
+_MAX_LINE = 4096
+
+
+def key_id(public: bytes) -> str:
+    """Return the fingerprint that `ssh-keygen -l` prints: `SHA256:` and 43 characters of unpadded base64."""
+    digest = hashlib.sha256(_wire(public)).digest()
+    return "SHA256:" + binascii.b2a_base64(digest, newline=False).rstrip(b"=").decode()
+
+
+def openssh_public(public: bytes, comment: str = "") -> str:
+    """Return the line of a `.pub` file, with its newline; blanks around the comment are dropped."""
+    if "\n" in comment or "\r" in comment:
+        raise ValueError("the comment of a key is one line")
+    encoded = binascii.b2a_base64(_wire(public), newline=False).decode()
+    return f"ssh-ed25519 {encoded} {comment.strip()}".rstrip() + "\n"
+
+
+def parse_openssh_public(text: str) -> bytes:
+    """Return the raw key of one `ssh-ed25519 AAAA... comment` line; VerificationError for anything else."""
+    words = text.split(None, 2)
+    wanted = "one line: ssh-ed25519 AAAA... comment"
+    if len(text) > _MAX_LINE or len(text.strip().splitlines()) != 1 or len(words) < 2 or words[0] != "ssh-ed25519":
+        raise VerificationError("not an OpenSSH Ed25519 public key", got=repr(text[:40]), wanted=wanted)
+    try:
+        blob = binascii.a2b_base64(words[1], strict_mode=True)
+    except ValueError as error:
+        raise VerificationError("not an OpenSSH Ed25519 public key", got=str(error), wanted=wanted) from error
+    if not blob.startswith(_SSH_PREFIX) or len(blob) != len(_SSH_PREFIX) + KEY_BYTES:
+        raise VerificationError("not an OpenSSH Ed25519 public key", got=f"{len(blob)} bytes", wanted=wanted)
+    return blob[len(_SSH_PREFIX) :]
+
+
+def spki_pem(public: bytes) -> str:
+    """Return the key as `-----BEGIN PUBLIC KEY-----`, which openssl and most libraries read."""
+    _wire(public)
+    encoded = binascii.b2a_base64(_SPKI_PREFIX + public, newline=False).decode()  # 60 characters: one line
+    return f"-----BEGIN PUBLIC KEY-----\n{encoded}\n-----END PUBLIC KEY-----\n"
+
+
+def _wire(public: bytes) -> bytes:
+    if len(public) != KEY_BYTES:
+        raise ValueError(f"an Ed25519 public key has {KEY_BYTES} bytes, not {len(public)}")
+    return _SSH_PREFIX + public

@@ -1,0 +1,62 @@
+"""The named statements: all are used, and all explain against the schema."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import nexapod_batch
+from nexapod_batch.store import Store, queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(nexapod_batch.__file__).parent
+SOURCE = "\n".join(file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py")))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an empty store."""
+    path = tmp_path_factory.mktemp("store") / "state.db"
+    with Store.open(path, create=True, filesystem=lambda _path: ("ext4", False)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", sorted(queries.load()))
+def test_a_query_explains(store: Store, name: str) -> None:
+    """Tables, columns and syntax are right; parameters have names, so that callers can say what they pass."""
+    sql = queries.load()[name]
+    assert not re.search(r"\?\d*", re.sub(r"'[^']*'|--[^\n]*", "", sql)), "a parameter without a name"
+    assert store._connection.execute(f"EXPLAIN {sql}", defaultdict(int)).fetchone() is not None
+
+
+@pytest.mark.parametrize("name", sorted(queries.load()))
+def test_a_query_is_used(name: str) -> None:
+    """What nobody calls is deleted."""
+    assert f'"{name}"' in SOURCE
+
+
+def test_every_name_that_is_called_exists() -> None:
+    """A misspelt name is found here, not by a user."""
+    called = set(re.findall(r'\bstore\.(?:one|all|each|run|many)\(\s*"(\w+)"', SOURCE))
+    assert called - queries.load().keys() == set()
+
+
+def test_parse_reads_names_and_bodies() -> None:
+    """Text before the first name is a comment; bodies keep their lines."""
+    text = "-- about\n\n-- name: first\nSELECT 1\n  -- why\n;\n-- name: second\nSELECT 2"
+    assert queries.parse(text, "x.sql") == {"first": "SELECT 1\n  -- why\n;", "second": "SELECT 2"}
+
+
+@pytest.mark.parametrize(
+    "text", ["-- name: a\nSELECT 1\n-- name: a\nSELECT 2", "-- name:\nSELECT 1", "-- name: a b\nSELECT 1", "-- name: a\n"]
+)
+def test_parse_refuses_what_would_hide_a_query(text: str) -> None:
+    """A name twice, missing or odd, or a name without SQL, is told with its file."""
+    with pytest.raises(ValueError, match=r"x\.sql"):
+        queries.parse(text, "x.sql")
