@@ -1,0 +1,239 @@
+"""One process tree: started, limited, watched until nothing of it lives, measured.
+
+Guarantees:
+
+* the command gets its own session, /dev/null as stdin, no descriptor of the runner's, default signal handling;
+* `run` returns only when no descendant lives: the executor is a subreaper, so every orphan becomes its child, and
+  "no children" means "nothing is left";
+* whoever must end gets TERM, and `GRACE_S` later KILL, repeated until it is gone, whatever session it moved to.
+
+Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident memory of
+the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never less than what the
+executor itself had when it forked: smaller commands are reported at that size.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from nexapod_batch.runner import descendants
+from nexapod_batch.trust.statement import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Attempt", "Limits", "Result", "Supervisor", "tree_bytes"]
+
+GRACE_S = 5.0  # between TERM and KILL
+SAMPLE_S = 0.1  # between two looks at the memory
+DISK_S = 1.0  # between two looks at the disk, at least
+
+#: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
+WAITED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1})
+_DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, *WAITED]
+_UNLIMITED = resource.RLIM_INFINITY
+
+
+class Supervisor(Protocol):
+    """Whom an attempt asks while it waits."""
+
+    def tick(self, elapsed: float) -> float | None:
+        """Do what is due now; return the seconds until the next call, None for never."""
+        ...
+
+    def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
+        """Hear of a signal; return the outcome and the reason when the command must be stopped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one replica may use; None is no limit."""
+
+    time_s: int | None
+    mem_mib: int | None
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a process tree ended and what it used."""
+
+    status: int | None  # exit code, or 128 + signal as a shell counts; None when it never ended by itself
+    signal: int  # that ended the command; 0 for none
+    stopped: tuple[Outcome, str] | None  # why the runner stopped it
+    wall_ms: int
+    cpu_ms: int
+    max_rss_kib: int
+
+
+class Attempt:
+    """Runs one command at a time in the calling process, which must be a subreaper with `WAITED` blocked."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        """Remember whom to ask while waiting."""
+        self._supervisor = supervisor
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._floor_kib = 0
+
+    def run(
+        self, program: str, argv: Sequence[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str
+    ) -> Result:
+        """Run a program in the current folder; OSError when it cannot be started.
+
+        `logs` are the descriptors for stdout and stderr, `root` is the folder whose size counts with theirs.
+        """
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        most = limits.disk_bytes if hard == _UNLIMITED else min(limits.disk_bytes, hard)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, self._null, 0),
+            (os.POSIX_SPAWN_DUP2, logs[0], 1),
+            (os.POSIX_SPAWN_DUP2, logs[1], 2),
+        ]
+        started = time.monotonic()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+        try:
+            pid = os.posix_spawn(
+                program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULTS
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        tree = _Tree(pid, started, limits, logs, root, self._supervisor)
+        tree.wait()
+        return tree.result()
+
+
+class _Tree:
+    """The process tree of one command while it lives."""
+
+    def __init__(
+        self,
+        pid: int,
+        started: float,
+        limits: Limits,
+        logs: tuple[int, int],
+        root: str,
+        supervisor: Supervisor,
+    ) -> None:
+        self._pid, self._started, self._limits, self._logs, self._root = pid, started, limits, logs, root
+        self._supervisor = supervisor
+        self._status: int | None = None
+        self._cpu_s, self._max_rss_kib = 0.0, 0
+        self._stopped: tuple[Outcome, str] | None = None
+        self._kill_at = 0.0
+        self._next_memory = started + SAMPLE_S / 5 if limits.mem_mib is not None else float("inf")
+        self._next_disk = started + DISK_S
+
+    def wait(self) -> None:
+        """Return when no descendant lives."""
+        while True:
+            now = time.monotonic()
+            timeout = self._look(now)
+            info = signal.sigtimedwait(WAITED, max(0.0, timeout))
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                self._stop(self._supervisor.interrupted(info.si_signo))
+            elif not self._reap():
+                return
+
+    def result(self) -> Result:
+        """Return how it went."""
+        status, by_signal = self._status, 0
+        if status is not None and os.WIFSIGNALED(status):
+            by_signal = os.WTERMSIG(status)
+        return Result(
+            status=None if status is None else (128 + by_signal if by_signal else os.WEXITSTATUS(status)),
+            signal=by_signal,
+            stopped=self._stopped,
+            wall_ms=round((time.monotonic() - self._started) * 1000),
+            cpu_ms=round(self._cpu_s * 1000),
+            max_rss_kib=self._max_rss_kib,
+        )
+
+    def _reap(self) -> bool:
+        """Collect everything that ended; False when nothing is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self._cpu_s += usage.ru_utime + usage.ru_stime
+            self._max_rss_kib = max(self._max_rss_kib, usage.ru_maxrss)
+            if pid == self._pid:
+                self._status = status
+
+    def _look(self, now: float) -> float:
+        """Do everything that is due and return the seconds until something is due again."""
+        due = [3600.0]
+        asked = self._supervisor.tick(now - self._started)
+        if asked is not None:
+            due.append(asked)
+        limit = self._limits.time_s
+        if self._stopped is not None:
+            if now >= self._kill_at:
+                descendants.signal_all(descendants.find(os.getpid()), signal.SIGKILL)
+                self._kill_at = now + 0.05  # whoever was forked meanwhile
+            due.append(self._kill_at - now)
+            return min(due)
+        if limit is not None:
+            if now - self._started >= limit:
+                still = "" if self._status is None else " (the command had ended, but processes that it left had not)"
+                self._stop((Outcome.TIME, f"over its time limit of {limit} s{still}"))
+                return 0.0
+            due.append(self._started + limit - now)
+        if now >= self._next_memory:
+            self._check_memory()
+            self._next_memory = now + SAMPLE_S
+        if now >= self._next_disk:
+            self._check_disk()
+            took = time.monotonic() - now
+            self._next_disk = now + max(DISK_S, 20 * took)
+        due += [self._next_memory - now, self._next_disk - now]
+        return min(due)
+
+    def _stop(self, why: tuple[Outcome, str] | None) -> None:
+        """Send TERM to everything and start the grace; the first reason counts."""
+        if why is None or self._stopped is not None:
+            return
+        self._stopped = why
+        descendants.signal_all(descendants.find(os.getpid()), signal.SIGTERM)
+        self._kill_at = time.monotonic() + GRACE_S
+
+    def _check_memory(self) -> None:
+        most = self._limits.mem_mib
+        used = descendants.resident_kib(descendants.find(os.getpid()))
+        self._max_rss_kib = max(self._max_rss_kib, used)
+        if most is not None and used > most * 1024:
+            self._stop((Outcome.MEMORY, f"over its memory: got {used // 1024} MiB, wanted at most {most} MiB"))
+            self._kill_at = 0.0  # no grace: it may grow faster than it listens
+
+    def _check_disk(self) -> None:
+        used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs)
+        if used > self._limits.disk_bytes:
+            self._stop((Outcome.DISK, disk_detail(used, self._limits.disk_bytes)))
+
+
+def disk_detail(used: int, most: int) -> str:
+    """Return the sentence for a replica that wrote too much."""
+    return f"over its disk: wrote {used / 2**20:.1f} MiB, wanted at most {most / 2**20:.0f} MiB ([resources] disk)"
+
+
+def tree_bytes(root: str) -> int:
+    """Return the sum of the sizes of the files below a folder; links are not followed, what vanishes is passed over."""
+    total, todo = 0, [root]
+    while todo:
+        with suppress(OSError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+    return total
