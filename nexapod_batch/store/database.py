@@ -57,7 +57,7 @@ class Store:
         self.lease: Lease | None = None  # set by `writer`; every transaction checks that it still holds
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - three of them are ports and limits with a default
         cls,
         path: Path,
         *,

@@ -33,16 +33,20 @@ def backup(connection: sqlite3.Connection, destination: Path) -> None:
         except sqlite3.Error as error:
             raise_explained(error, destination)
         with disk_faults(destination):
-            for path in (temporary, destination.parent):
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                if path is temporary:
-                    temporary.replace(destination)
+            _sync(temporary)
+            temporary.replace(destination)
+            _sync(destination.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _copy(connection: sqlite3.Connection, destination: Path) -> None:

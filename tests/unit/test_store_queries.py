@@ -54,7 +54,8 @@ def test_parse_reads_names_and_bodies() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["-- name: a\nSELECT 1\n-- name: a\nSELECT 2", "-- name:\nSELECT 1", "-- name: a b\nSELECT 1", "-- name: a\n"]
+    "text",
+    ["-- name: a\nSELECT 1\n-- name: a\nSELECT 2", "-- name:\nSELECT 1", "-- name: a b\nSELECT 1", "-- name: a\n"],
 )
 def test_parse_refuses_what_would_hide_a_query(text: str) -> None:
     """A name twice, missing or odd, or a name without SQL, is told with its file."""

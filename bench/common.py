@@ -1,0 +1,55 @@
+"""What the benchmarks share: medians, fresh homes, and a table of ratios."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PROGRAM = str(Path(sys.executable).with_name("nexapod-batch"))
+
+
+@contextmanager
+def fresh_home() -> Iterator[dict[str, str]]:
+    """Yield an environment with an empty NEXAPOD_HOME that is removed afterwards."""
+    home = tempfile.mkdtemp(prefix="nexapod-bench-")
+    try:
+        yield {**os.environ, "NEXAPOD_HOME": home}
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def seconds(argv: Sequence[str], **options: object) -> float:
+    """Return how long a command took; it must succeed."""
+    start = time.perf_counter()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
+    return time.perf_counter() - start
+
+
+def alternate(runs: int, *candidates: Callable[[], float]) -> list[float]:
+    """Run the candidates in turn, so that a drifting machine hits all of them; return their medians."""
+    found: list[list[float]] = [[] for _ in candidates]
+    for _ in range(runs):
+        for samples, candidate in zip(found, candidates, strict=True):
+            samples.append(candidate())
+    return [statistics.median(samples) for samples in found]
+
+
+def line(name: str, ours: str, theirs: str, ratio: float, bar: str) -> None:
+    """Print one row of the table of results."""
+    print(f"| {name} | {ours} | {theirs} | {ratio:.2f} | {bar} |", flush=True)
+
+
+def header() -> None:
+    """Print the head of the table of results."""
+    print("| what | nexapod-batch | beside it | ratio | bar |\n|---|---|---|---|---|", flush=True)

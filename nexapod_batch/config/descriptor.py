@@ -1,0 +1,183 @@
+"""A job descriptor (TOML text) turned into a `Job`.
+
+Guarantees: any text gives either `Parsed` or DescriptorError with every fault found, never another exception; a
+`Job` that comes back is complete (defaults filled in, units settled, local inputs pinned by SHA-256) and every string
+in it is UTF-8 without NUL. Only files that the descriptor names are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config import paths, rules
+from nexapod_batch.config.arrays import read_array
+from nexapod_batch.config.job_table import JOB
+from nexapod_batch.config.overrides import apply_sets, merge_defaults, put
+from nexapod_batch.config.tables import BAD, Report, Schema, Value
+from nexapod_batch.config.toml import decode, key_lines, read_text
+from nexapod_batch.errors import DescriptorError
+from nexapod_batch.model.job import Container, Dependency, Job, Resources, Schedule, Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Parsed", "json_schema", "load", "parse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A job, and what its author should hear although it can run."""
+
+    job: Job
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    path: Path,
+    *,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, Value] | None = None,
+    defaults: Mapping[str, Value] | None = None,
+) -> Parsed:
+    """Return the job of a descriptor file; paths in it are relative to its folder. See `parse` for the rest."""
+    text = read_text(path)
+    return parse(text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults)
+
+
+def parse(
+    text: str,
+    folder: Path,
+    *,
+    name: str = "job.toml",
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, Value] | None = None,
+    defaults: Mapping[str, Value] | None = None,
+) -> Parsed:
+    """Return the job of a descriptor text.
+
+    `sets` are the `key=value` of `--set`; `overrides` maps key paths (`quorum.agree`) to values of other options and
+    wins over them; `defaults` maps key paths to values for keys that the descriptor leaves out. `name` is the file
+    name for messages and, without its ending, the default name of the job.
+    """
+    document = decode(text, name)
+    lines: dict[str, int] = {}
+    changed: set[str] = set()
+
+    def line_of(path: str) -> int | None:
+        if any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in changed):
+            return None  # came from the command line or from settings
+        if not lines:
+            lines.update(key_lines(text))
+        return rules.nearest_line(lines, path)
+
+    report = Report(line_of)
+    changed |= merge_defaults(document, defaults or {})
+    changed |= apply_sets(document, sets, report)
+    for path, value in (overrides or {}).items():
+        put(document, path, value, report)
+        changed.add(path)
+    checked = JOB.check(document, "", report)
+    job = _job(checked, Path(folder).absolute(), name, report)
+    if report.problems or job is None:
+        count = len(report.problems)
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise DescriptorError(
+            f"{shown} cannot be used: {count} problem{'s' if count != 1 else ''}", problems=tuple(report.problems)
+        )
+    return Parsed(job=job, warnings=tuple(report.warnings))
+
+
+def json_schema() -> Schema:
+    """Return the JSON Schema (2020-12) of a descriptor, for editors."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:nexapod-batch:schema:job:1",
+        "title": "nexapod-batch job descriptor",
+    }
+    return head | JSON_TEXT | JOB.schema()
+
+
+JSON_TEXT = {"description": JOB.text}
+
+
+def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> Job | None:
+    """Return the job of a checked document, after the rules that concern several keys."""
+    # 1. sections of their own
+    what, array_section = checked["job"], checked["array"]
+    array = read_array(array_section, folder, report) if isinstance(array_section, dict) else None
+    quorum = rules.quorum(checked["quorum"], report) if isinstance(checked["quorum"], dict) else None
+    container = _container(checked["container"], folder, report)
+    inputs = paths.inputs(checked["inputs"], folder, report)
+    outputs = rules.outputs(checked["outputs"], report)
+    sites = rules.sites(checked["site"])
+    resources = _resources(checked["resources"])
+    schedule = _schedule(checked["schedule"], report)
+    if not isinstance(what, dict):
+        return None
+    # 2. rules across sections
+    rules.program(what, report)
+    paths.workdir(what["workdir"], report)
+    rules.environment(what["env"], report)
+    if array is not None or checked["array"] is None:  # else every parameter would be reported as unknown
+        rules.placeholders(what, inputs, outputs, array, report)
+    paths.program_files(what, inputs, folder, report)
+    rules.script_hints(what, array, report)
+    if report.problems or quorum is None or resources is None or schedule is None:
+        return None
+    # 3. the noun
+    return Job(
+        name=what["name"] or rules.default_name(name),
+        command=tuple(what["command"] or ()),
+        script=what["script"] or "",
+        workdir=what["workdir"],
+        env=tuple(sorted(what["env"].items())),
+        labels=tuple(sorted(what["labels"].items())),
+        resources=resources,
+        container=container,
+        array=array,
+        quorum=quorum,
+        inputs=inputs,
+        outputs=outputs,
+        schedule=schedule,
+        sites=sites,
+    )
+
+
+def _resources(section: Value) -> Resources | None:
+    if not isinstance(section, dict) or any(value is BAD for value in section.values()):
+        return None
+    renamed = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib"}
+    found = {renamed.get(name, name): value for name, value in section.items()}
+    return Resources(**{**found, "tier": Tier(section["tier"])})
+
+
+def _container(section: Value, folder: Path, report: Report) -> Container | None:
+    if not isinstance(section, dict):
+        return None
+    from nexapod_batch import plugins  # noqa: PLC0415 - entry points cost 30 ms
+
+    if "apptainer" not in plugins.names("runtime"):
+        known = ", ".join(plugins.names("runtime")) or "none"
+        report.add("container", f"no container runtime is installed (there is: {known})", wanted="apptainer",
+                   hint="install the apptainer extra, or leave [container] out")
+    image = paths.image(section["image"], folder, report)
+    if image is None or section["network"] is BAD:
+        return None
+    return Container(image=image, network=section["network"])
+
+
+def _schedule(section: Value, report: Report) -> Schedule | None:
+    if not isinstance(section, dict) or any(value is BAD for value in section.values()):
+        return None
+    seen: set[int] = set()
+    before = []
+    for number, one in enumerate(section["depends_on"]):
+        if one["job"] is BAD or one["when"] is BAD:
+            continue
+        if one["job"] in seen:
+            report.add(f"schedule.depends_on[{number}]", f"job {one['job']} stands there twice", wanted="each job once")
+        seen.add(one["job"])
+        before.append(Dependency(job=one["job"], when=one["when"]))
+    return Schedule(priority=section["priority"], hold=section["hold"], depends_on=tuple(before))

@@ -1,0 +1,176 @@
+"""Paths of a descriptor: what lies beside it (inputs, images) and where things are in the work folder.
+
+Every function reports to a `Report`; none raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config.tables import BAD, Report, Value
+from nexapod_batch.model.job import Input
+from nexapod_batch.model.placeholders import names_in
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.job import Output
+
+__all__ = ["image", "inputs", "outputs", "program_files", "workdir"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_IMAGE_SCHEMES = ("docker", "oras", "library")
+
+
+def check_inside(value: str, path: str, report: Report) -> bool:
+    """Say whether a path stays inside the work folder; report why not."""
+    wanted = "a path below the work folder, as in out/result.csv"
+    if value.startswith(("/", "~")):
+        report.add(path, "not a relative path", got=value, wanted=wanted)
+    elif any(part in {"..", ""} for part in value.split("/")):
+        report.add(path, "leaves the work folder" if ".." in value.split("/") else "has an empty part", got=value,
+                   wanted=wanted)
+    elif any(len(part.encode()) > 255 for part in value.split("/")):
+        report.add(path, "has a part of more than 255 bytes", got=value, wanted=wanted)
+    else:
+        return True
+    return False
+
+
+def workdir(value: Value, report: Report) -> None:
+    """Check job.workdir."""
+    if isinstance(value, str):
+        check_inside(value, "job.workdir", report)
+
+
+def outputs(found: tuple[Output, ...], report: Report) -> None:
+    """Check outputs.path; a single dot is no file."""
+    for number, output in enumerate(found):
+        where = f"outputs[{number}].path"
+        if check_inside(output.path, where, report) and PurePosixPath(output.path) == PurePosixPath("."):
+            report.add(where, "is the work folder", got=output.path, wanted="a file, or a glob such as out/*")
+
+
+def inputs(section: Value, folder: Path, report: Report) -> tuple[Input, ...]:
+    """Return the inputs with absolute source and pinned digest; report those that cannot be used."""
+    found = []
+    targets: set[PurePosixPath] = set()
+    for number, one in enumerate(section if isinstance(section, list) else ()):
+        where = f"inputs[{number}]"
+        if any(value is BAD for value in one.values()):
+            continue
+        if (source := _source(one["source"], folder, where, report)) is None:
+            continue
+        target = one["target"] or _default_target(one["source"], source)
+        if not check_inside(target, f"{where}.target", report):
+            continue
+        if (place := PurePosixPath(target)) in targets or place == PurePosixPath("."):
+            report.add(f"{where}.target", "is taken", got=target, wanted="a file of its own for each input")
+        targets.add(place)
+        if digest := _pin(source, one["sha256"], where, report):
+            found.append(Input(source=str(source), target=target, sha256=digest))
+    return tuple(found)
+
+
+def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
+    if scheme := _SCHEME.match(text):
+        if scheme[1].lower() != "file" or not text[7:].startswith("/"):
+            report.add(f"{where}.source", f"no plug-in can fetch {scheme[1]}://", got=text,
+                       wanted="a path, or file:///path", hint="fetch it first and name the file")
+            return None
+        text = text[7:]
+    source = folder / text
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:
+        report.add(f"{where}.source", "the path is not UTF-8", got=text, wanted="a folder whose name is UTF-8")
+        return None
+    return source
+
+
+def _default_target(text: str, source: Path) -> str:
+    """Return the path as it was written where that stays below the work folder, else the file name alone."""
+    plain = not text.startswith(("/", "~")) and "://" not in text and not {"..", ""} & set(text.split("/"))
+    return (text if plain else source.name).replace("{", "{{").replace("}", "}}")
+
+
+def _pin(source: Path, given: str | None, where: str, report: Report) -> str | None:
+    try:
+        mode = source.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a special file"
+            report.add(f"{where}.source", f"{source} is {kind}", wanted="a plain file", hint="list its files one by one")
+            return None
+        with source.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError) as cause:
+        reason = getattr(cause, "strerror", None) or str(cause)
+        report.add(f"{where}.source", f"{source}: {reason.lower()}", wanted="a file beside the descriptor")
+        return None
+    if given is not None and given.lower() != digest:
+        report.add(f"{where}.sha256", f"{source.name} is not the file that was meant: got {digest}",
+                   wanted=given.lower(), hint="restore the file, or correct sha256")
+        return None
+    return digest
+
+
+def image(value: Value, folder: Path, report: Report) -> str | None:
+    """Return an image reference, or the absolute path of an image file or folder."""
+    if not isinstance(value, str):
+        return None
+    if scheme := _SCHEME.match(value):
+        if scheme[1] not in _IMAGE_SCHEMES or not re.fullmatch(r"[A-Za-z0-9_./:@+-]+", value, re.ASCII):
+            wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
+            report.add("container.image", "not an image", got=value, wanted=f"{wanted} or a path")
+            return None
+        return value
+    found = folder / value
+    try:
+        if found.exists():
+            str(found).encode()
+            return str(found)
+    except (OSError, ValueError):  # too long a name, or one that is not UTF-8
+        pass
+    report.add("container.image", "no such image file", got=value, wanted="a .sif file, or docker://name:tag")
+    return None
+
+
+def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Path, report: Report) -> None:
+    """Refuse a program that nothing puts into the work folder; warn of arguments that look forgotten.
+
+    Only arguments without placeholders are looked at. A name is taken relative to workdir, as the command will.
+    """
+    command, base = what["command"], what["workdir"]
+    if not isinstance(command, list) or not isinstance(base, str):
+        return
+    targets = {PurePosixPath(one.target) for one in staged}
+    sources = {Path(one.source) for one in staged}
+    for number, text in enumerate(command):
+        if not text or text.startswith("/") or len(text) > 1_024 or "\n" in text or _is_template(text):
+            continue
+        if PurePosixPath(base) / text in targets:
+            continue
+        if number == 0:
+            if "/" in text and not any(name.is_relative_to(PurePosixPath(base) / text) for name in targets):
+                report.add("job.command[0]", "no input puts the program there", got=text,
+                           wanted=f'[[inputs]] source = "{PurePosixPath(text)}"')
+            continue
+        beside = folder / text
+        try:
+            forgotten = beside.is_file() and beside not in sources
+        except (OSError, ValueError):
+            continue
+        if forgotten:
+            report.warnings.append(
+                f"job.command[{number}]: {text!r} lies beside the descriptor but is not in [[inputs]], "
+                f"so the command will not find it"
+            )
+
+
+def _is_template(text: str) -> bool:
+    try:
+        return bool(names_in(text)) or "{" in text or "}" in text
+    except ValueError:
+        return True

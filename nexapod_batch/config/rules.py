@@ -1,0 +1,216 @@
+"""Rules of a descriptor that concern several keys, beyond what the table of keys says.
+
+Every function takes values that the table checked (some may be BAD) and reports to a `Report`; none raises.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config.tables import BAD, Report, Value, nearest
+from nexapod_batch.model.job import Comparator, CompareRule, Domain, NumericClass, Output, QuorumPolicy
+from nexapod_batch.model.placeholders import BUILT_IN, names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.model.job import Array, Input
+
+__all__ = [
+    "default_name",
+    "environment",
+    "nearest_line",
+    "outputs",
+    "placeholders",
+    "program",
+    "quorum",
+    "script_hints",
+    "sites",
+]
+
+#: What may stand for a placeholder inside a path: one plain part of a name.
+_PATH_VALUE = re.compile(r"(?!\.)[^/\\*?\[\]\x00-\x1f\x7f]+")
+
+
+def nearest_line(lines: dict[str, int], path: str) -> int | None:
+    """Return the line of a key path, or of the nearest key around it."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return None
+
+
+def default_name(file_name: str) -> str:
+    """Return a job name made of a file name."""
+    stem = file_name.rpartition(".")[0] or file_name
+    return re.sub(r"[^A-Za-z0-9_.+=@:-]", "_", stem).lstrip(".+=@:-")[:128] or "job"
+
+
+def program(what: dict[str, Value], report: Report) -> None:
+    """Check that exactly one of command and script says what to run."""
+    command, script = what["command"], what["script"]
+    if command is None and script is None:
+        report.add("job.command", "missing", wanted='command = ["program", "argument"], or script = """#!/bin/sh ..."""')
+    elif command is not None and script is not None:
+        report.add("job.script", "both command and script", wanted="one of them")
+    if isinstance(command, list) and not command[0]:
+        report.add("job.command[0]", "empty", wanted="a program")
+    if isinstance(script, str) and not script.startswith("#!"):
+        first = script.partition("\n")[0]
+        report.add("job.script", "no interpreter", got=first, wanted='first line "#!/bin/sh" or another interpreter')
+
+
+def environment(env: Value, report: Report) -> None:
+    """Refuse variables that nexapod-batch sets itself."""
+    for name in env if isinstance(env, dict) else ():
+        if name.upper().startswith("NEXAPOD_"):
+            report.add(f"job.env.{name}", "name is taken", wanted="a name that does not begin with NEXAPOD_")
+
+
+def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
+    """Fill in what depends on `agree`, and check that the numbers can be met."""
+    if any(value is BAD for value in section.values()):
+        return None
+    agree = section["agree"]
+    replicas = agree if section["replicas"] is None else section["replicas"]
+    most = max(agree + 4, replicas) if section["max_replicas"] is None else section["max_replicas"]
+    if agree > most:
+        report.add("quorum.max_replicas", f"{most} replicas can never agree {agree} times", wanted=f"{agree} or more",
+                   hint="or a smaller agree")
+    elif replicas > most:
+        report.add("quorum.replicas", "more than max_replicas", got=replicas, wanted=f"at most {most}")
+    if replicas < agree:
+        report.add("quorum.replicas", "fewer than agree", got=replicas, wanted=f"{agree} or more")
+    distinct = section["distinct"]
+    if len(set(distinct)) != len(distinct):
+        report.add("quorum.distinct", "a field stands there twice", wanted="each field once")
+    return QuorumPolicy(
+        agree=agree,
+        replicas=replicas,
+        max_replicas=most,
+        max_errors=section["max_errors"],
+        max_lost=section["max_lost"],
+        deadline_s=section["deadline"],
+        distinct=tuple(field for field in Domain if field in distinct),  # one order, so one job digest
+        numeric_class=NumericClass(section["class"]),
+    )
+
+
+def outputs(section: Value, report: Report) -> tuple[Output, ...]:
+    """Return the outputs whose rules are complete; report those that are not."""
+    found = []
+    seen: set[str] = set()
+    for number, one in enumerate(section if isinstance(section, list) else ()):
+        where = f"outputs[{number}]"
+        if any(value is BAD for value in one.values()):
+            continue
+        if one["path"] in seen:
+            report.add(f"{where}.path", "stands there twice", got=one["path"], wanted="each output once")
+        seen.add(one["path"])
+        if rule := _rule(one, where, report):
+            found.append(Output(path=one["path"], rule=rule))
+    return tuple(found)
+
+
+def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | None:
+    comparator = Comparator(one["compare"])
+    rounding = comparator in {Comparator.ROUND, Comparator.SIGNIFICANT}
+    before = len(report.problems)
+    if rounding and one["digits"] is None:
+        report.add(f"{where}.digits", "missing", wanted=f"how many digits {comparator} keeps, as in digits = 8")
+    if comparator is Comparator.SIGNIFICANT and one["digits"] == 0:
+        report.add(f"{where}.digits", "out of range", got=0, wanted="a whole number from 1 to 17")
+    if not rounding and one["digits"] is not None:
+        report.add(f"{where}.digits", f"not used by {comparator}", wanted="compare = round or significant, or no digits")
+    close = comparator is Comparator.ALLCLOSE
+    given = [name for name in ("rtol", "atol") if one[name] is not None]
+    if close and not given:
+        report.add(f"{where}.rtol", "missing", wanted="rtol or atol, as in rtol = 1e-6")
+    if not close and given:
+        report.add(f"{where}.{given[0]}", f"not used by {comparator}", wanted=f"compare = allclose, or no {given[0]}")
+    if len(report.problems) > before:
+        return None
+    rtol, atol = (one["rtol"] or 0.0, one["atol"] or 0.0) if close else (None, None)
+    return CompareRule(comparator=comparator, digits=one["digits"], rtol=rtol, atol=atol)
+
+
+def sites(section: Value) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Return what each site is told, as text with settled units and sorted names."""
+    renamed = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib"}
+    found = []
+    for name, site in sorted(section.items()) if isinstance(section, dict) else ():
+        words = site["resources"] if isinstance(site["resources"], dict) else {}
+        pairs = sorted((renamed.get(key, key), str(value)) for key, value in words.items() if value not in (None, BAD))
+        found.append((name, tuple(pairs)))
+    return tuple(found)
+
+
+def placeholders(
+    what: dict[str, Value],
+    inputs: tuple[Input, ...],
+    outs: tuple[Output, ...],
+    array: Array | None,
+    report: Report,
+) -> None:
+    """Check every `{name}`: that it exists, and that its values cannot lead a path astray."""
+    parameters = _parameters(array)
+    known = [*BUILT_IN, *parameters]
+    for path, text, is_path in _templates(what, inputs, outs):
+        try:
+            names = names_in(text)
+        except ValueError as cause:
+            report.add(path, str(cause))
+            continue
+        for name in dict.fromkeys(names):
+            if name not in known:
+                hint = nearest(name, known) or "write {{ for a brace"
+                report.add(path, f"no placeholder {{{name}}}", wanted=f"one of {', '.join(known)}", hint=hint)
+            elif is_path and name in parameters:
+                _path_values(name, parameters[name], path, report)
+
+
+def _path_values(name: str, values: Iterator[str] | list[str], path: str, report: Report) -> None:
+    for value in values:
+        if not _PATH_VALUE.fullmatch(value):
+            wanted = "values without / \\ * ? [ ] that do not begin with a dot"
+            report.add(path, f"{{{name}}} cannot stand in a path", got=value, wanted=wanted)
+            return
+
+
+def _parameters(array: Array | None) -> dict[str, list[str]]:
+    """Return the values that each parameter takes."""
+    if array is None:
+        return {}
+    if array.matrix:
+        return {name: list(values) for name, values in array.matrix}
+    found: dict[str, list[str]] = {}
+    for row in array.values:
+        for name, value in row:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _templates(
+    what: dict[str, Value], inputs: tuple[Input, ...], outs: tuple[Output, ...]
+) -> Iterator[tuple[str, str, bool]]:
+    """Yield key path, text, and whether it is a path, of everything in which placeholders are expanded."""
+    for number, text in enumerate(what["command"] if isinstance(what["command"], list) else ()):
+        yield f"job.command[{number}]", text, False
+    for name, text in what["env"].items() if isinstance(what["env"], dict) else ():
+        yield f"job.env.{name}", text, False
+    for number, one in enumerate(inputs):
+        yield f"inputs[{number}].target", one.target, True
+    for number, out in enumerate(outs):
+        yield f"outputs[{number}].path", out.path, True
+
+
+def script_hints(what: dict[str, Value], array: Array | None, report: Report) -> None:
+    """Warn about a script that seems to expect expansion."""
+    script = what["script"]
+    if not isinstance(script, str):
+        return
+    for name in (*_parameters(array), *BUILT_IN):
+        if re.search(rf"(?<![${{]){{{name}}}(?!}})", script, re.ASCII):
+            report.warnings.append(f"job.script: {{{name}}} is not expanded in a script: read $NEXAPOD_{name.upper()}")
