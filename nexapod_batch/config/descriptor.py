@@ -95,11 +95,9 @@ def json_schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:nexapod-batch:schema:job:1",
         "title": "nexapod-batch job descriptor",
+        "description": JOB.text,
     }
-    return head | JSON_TEXT | JOB.schema()
-
-
-JSON_TEXT = {"description": JOB.text}
+    return head | JOB.schema()
 
 
 def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> Job | None:
@@ -111,6 +109,7 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
     container = _container(checked["container"], folder, report)
     inputs = paths.inputs(checked["inputs"], folder, report)
     outputs = rules.outputs(checked["outputs"], report)
+    paths.outputs(outputs, report)
     sites = rules.sites(checked["site"])
     resources = _resources(checked["resources"])
     schedule = _schedule(checked["schedule"], report)

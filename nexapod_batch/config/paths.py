@@ -147,13 +147,15 @@ def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Pat
         return
     targets = {PurePosixPath(one.target) for one in staged}
     sources = {Path(one.source) for one in staged}
+    complete = not any(_is_template(one.target) for one in staged)  # else a target is known on the node only
+    complete = complete and not any(one.path.startswith("inputs") for one in report.problems)
     for number, text in enumerate(command):
         if not text or text.startswith("/") or len(text) > 1_024 or "\n" in text or _is_template(text):
             continue
         if PurePosixPath(base) / text in targets:
             continue
         if number == 0:
-            if "/" in text and not any(name.is_relative_to(PurePosixPath(base) / text) for name in targets):
+            if "/" in text and complete:
                 report.add("job.command[0]", "no input puts the program there", got=text,
                            wanted=f'[[inputs]] source = "{PurePosixPath(text)}"')
             continue

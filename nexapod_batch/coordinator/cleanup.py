@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.publish import clean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.runner.claims import live_incarnation
@@ -46,7 +47,7 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
         rows = c.store.all("replicas_unclean", before=c.now(), limit=1_000_000)
         return {"work_folders": len(rows), "segments": sum(len(_dead_segments(c, node)) for node in c.nodes())}
     faults: dict[str, str] = {}
-    with writer(c.store, patient=True):
+    with writer(c.store, wait_s=PATIENCE_S):
         removed = {"work_folders": clean(c, limit=1_000_000), "launches": 0, "segments": 0}
         while forgotten := forget_ended(c, c.nodes(), faults):
             removed["launches"] += forgotten

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from nexapod_batch.plugins import Backend
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["Coordinator", "node_of", "open_coordinator"]
+__all__ = ["PATIENCE_S", "Coordinator", "node_of", "open_coordinator"]
 
-#: Tasks or replicas that one transaction handles: bounds memory and how long the database is locked.
-BATCH = 1_000
+#: Seconds that a person's command waits for another process to finish its pass.
+PATIENCE_S = 30.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.errors import NexapodError, NotFoundError
 from nexapod_batch.store import writer
 
@@ -22,7 +23,7 @@ Target = tuple[int, int | None]
 def cancel(c: Coordinator, targets: Sequence[Target]) -> list[str]:
     """Cancel jobs or single tasks; return the names of those that were open."""
     changed, faults = [], {}
-    with writer(c.store, patient=True):
+    with writer(c.store, wait_s=PATIENCE_S):
         for job, task in targets:
             _known(c, job, task)
             with c.store.atomic():
@@ -46,11 +47,15 @@ def release(c: Coordinator, targets: Sequence[Target]) -> list[str]:
 
 
 def retry(c: Coordinator, targets: Sequence[Target]) -> list[str]:
-    """Reopen failed, inconclusive and cancelled tasks with one more replica each; earlier replicas keep their votes."""
+    """Reopen failed, inconclusive and cancelled tasks with a new replica each.
+
+    Replicas that reported keep their votes; those that errored, were lost or cancelled no longer count.
+    """
     changed = []
-    with writer(c.store, patient=True), c.store.atomic():
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for job, task in targets:
             _known(c, job, task)
+            c.store.run("replicas_set_aside", job=job, task=task)
             if c.store.run("task_retry", job=job, task=task, want=1):
                 changed.append(_name(job, task))
             c.store.run("job_reopened", job=job)
@@ -78,7 +83,7 @@ def _tell(c: Coordinator, rows: Sequence[Row], faults: dict[str, str]) -> None:
 
 def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:
     changed = []
-    with writer(c.store, patient=True), c.store.atomic():
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for job, _ in targets:
             _known(c, job, None)
             if c.store.run("job_hold", job=job, held=held):

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare import allclose
-from nexapod_batch.coordinator.dispatch import domains_of
+from nexapod_batch.coordinator.dispatch import domains_of, set_aside
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
@@ -57,7 +57,7 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
 
 
 def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]) -> list[Vote]:
-    """Return the replicas of one task as the quorum checker sees them."""
+    """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
     any_class = job.quorum.numeric_class is NumericClass.ANY
     return [
         Vote(
@@ -68,8 +68,10 @@ def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[i
             counts=any_class or r["class"] == klass,
             answer=r["vote"],
             placed=r["execution"] != Execution.CREATED,
+            detail=r["reason"],
         )
         for r in replicas
+        if not set_aside(r)
     ]
 
 
@@ -120,7 +122,8 @@ def _decide(
                 judged += [(late[r["number"]].value, r["id"], late[r["number"]].value) for r in replicas if r["number"] in late]
             continue
         decision = decide(job.quorum, votes, placeable=placeable, close=close_for(c, job, replicas, nodes))
-        new, want = _outcome(job, state, task["want"], replicas, decision)
+        new = decision.state or (TaskState.ACTIVE if replicas else state)
+        want = decision.want
         wait = _backoff(replicas) * 1000
         moved.append((new.value, want, decision.agree, decision.reason, now + wait if want and wait else 0, job_id, task["idx"]))
         for r in replicas:
@@ -134,22 +137,6 @@ def _decide(
     c.store.many("replica_judged", judged)
     c.store.many("replica_unneeded", unneeded)
     return [replica_id for _, replica_id in unneeded]
-
-
-def _outcome(
-    job: Job, state: TaskState, wanted: int, replicas: Sequence[Row], decision: Decision
-) -> tuple[TaskState, int]:
-    """Return the task's new state, and how many replicas to place.
-
-    The first `replicas` replicas are owed whatever comes in; what was lost is not topped up, only asked for by the rule.
-    """
-    if decision.state is not None:
-        return decision.state, 0
-    owed = job.quorum.replicas - len(replicas)
-    want = min(max(decision.want, owed), max(0, job.quorum.max_replicas + job.quorum.max_lost - len(replicas)))
-    if state is TaskState.WAITING and not replicas:
-        return state, max(want, wanted)
-    return TaskState.ACTIVE, want
 
 
 def _backoff(replicas: Sequence[Row]) -> int:

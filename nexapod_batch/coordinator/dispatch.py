@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
-__all__ = ["dispatch", "domains_of", "hand_over", "needs_of"]
+__all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
 
 #: Replicas in one bundle, at most: what one crash of a runner can lose.
 BUNDLE_MAX = 64
 #: Bundles that each slot of a node should get, so that the work spreads evenly.
 BUNDLES_PER_SLOT = 16
+#: Reason of a replica whose deadline passed: it may still report, so it keeps its domain.
+OVERDUE = "deadline passed"
 #: Tasks planned at once.
 PLAN_MAX = 5_000
 
@@ -73,7 +75,8 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
     begun = [row["idx"] for row in tasks if row["state"] != TaskState.WAITING]
     if begun:
         for row in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(begun)):
-            if row["execution"] not in {"lost", "cancelled"} or row["reason"] == "deadline passed":
+            overdue = row["execution"] == "lost" and row["reason"] == OVERDUE
+            if overdue or not (row["execution"] in {"lost", "cancelled"} or set_aside(row)):
                 taken[row["task"]].append(domains_of(nodes[row["node_id"]], f"{row['id']}"))
     return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), klass=t["class"]) for t in tasks]
 
@@ -81,6 +84,11 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
 def domains_of(node: Node, run: str) -> dict[Domain, str]:
     """Return the failure domains of a replica on a node, from the registry."""
     return {field: node.domain(field, run) for field in Domain}
+
+
+def set_aside(replica: Row) -> bool:
+    """Say whether a retry took this replica, which brought no vote, out of the count."""
+    return replica["validation"] == "unneeded" and replica["execution"] in {"errored", "lost", "cancelled"}
 
 
 def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:

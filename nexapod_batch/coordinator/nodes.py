@@ -15,6 +15,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
 from nexapod_batch.files import atomic, keyfile
 from nexapod_batch.model.job import Tier
@@ -69,7 +70,7 @@ def init(
         classes=_classes(),
     )
     _write_spool(c, node, key, idle_exit_s)
-    with writer(c.store, patient=True), c.store.atomic():
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         fields = ("name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type", "max_queued")
         c.store.run(
             "node_insert",
@@ -106,7 +107,7 @@ def resume(c: Coordinator, name: str) -> None:
 
 def remove(c: Coordinator, name: str) -> None:
     """Take a node that never ran anything out of the registry; one that did keeps its row, and can only be drained."""
-    with writer(c.store, patient=True), c.store.atomic():
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for node in c.nodes():
             if node.name == name:
                 if c.store.one("node_used", id=node.id)["used"]:
@@ -120,7 +121,7 @@ def remove(c: Coordinator, name: str) -> None:
 
 
 def _activate(c: Coordinator, name: str, *, active: int) -> None:
-    with writer(c.store, patient=True), c.store.atomic():
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         if not c.store.run("node_activate", name=name, active=active):
             raise _unknown(c, name)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.dispatch import dispatch
 from nexapod_batch.coordinator.nodes import ensure_local
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
@@ -54,7 +55,7 @@ def submit(c: Coordinator, job: Job, folder: Path) -> Submitted:
     _keep_inputs(c, job)
     document = canonical(to_document(job))
     uuid = _uuid7(c.now(), c.random(10))
-    with writer(c.store, patient=True):
+    with writer(c.store, wait_s=PATIENCE_S):
         with c.store.atomic():
             job_id = _store(c, job, document, uuid, folder)
         faults: dict[str, str] = {}

@@ -1,0 +1,106 @@
+"""Where the coordinator's files lie (`Paths`), and the settings of user, project and machine (`settings`).
+
+Importing this module costs no more than pathlib: commands that only look something up need nothing else of config.
+Precedence, highest first: `NEXAPOD_*` variables, the job, the project's `nexapod.toml`, the user's `config.toml`,
+`/etc/nexapod/config.toml`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nexapod_batch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SYSTEM_DIR", "Paths", "Settings", "settings"]
+
+#: Settings and sites of the whole machine.
+SYSTEM_DIR = Path("/etc/nexapod")
+
+_APP = "nexapod-batch"
+
+
+class Paths(NamedTuple):
+    """Where everything lies. Nothing is created here."""
+
+    home: Path  # state.db, keys, spool, work, inputs
+    config_dirs: tuple[Path, ...]  # lowest precedence first; each may hold config.toml and sites.d/
+    results: Path  # results/<job>/<task>/
+
+    @classmethod
+    def of(cls, home: Path, *, system: Path = SYSTEM_DIR) -> Paths:
+        """Return paths that all lie in one folder, as with NEXAPOD_HOME."""
+        return cls(home, (system, home), home / "results")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Paths:
+        """Return the paths of this account: NEXAPOD_HOME, else the XDG directories. ConfigError without a home."""
+        environ = os.environ if environ is None else environ
+        if home := environ.get("NEXAPOD_HOME"):
+            return cls.of(Path(home).expanduser().absolute())
+        state = _xdg(environ, "XDG_STATE_HOME", ".local/state") / _APP
+        data = _xdg(environ, "XDG_DATA_HOME", ".local/share") / _APP
+        return cls(state, (SYSTEM_DIR, _xdg(environ, "XDG_CONFIG_HOME", ".config") / _APP), data / "results")
+
+    @property
+    def state_db(self) -> Path:
+        """The database."""
+        return self.home / "state.db"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the private keys."""
+        return self.home / "keys"
+
+    @property
+    def inputs(self) -> Path:
+        """Folder of inputs kept by digest."""
+        return self.home / "inputs"
+
+    @property
+    def sites(self) -> tuple[Path, ...]:
+        """Folders of site files, lowest precedence first."""
+        return tuple(folder / "sites.d" for folder in self.config_dirs)
+
+    def spool(self, node: str) -> Path:
+        """Return the folder through which a node and its coordinator talk."""
+        return self.home / "spool" / node
+
+    def work(self, node: str) -> Path:
+        """Return the folder of a node's work folders."""
+        return self.home / "work" / node
+
+
+class Settings(NamedTuple):
+    """What user, project and machine prefer, and where each value came from."""
+
+    owner: str | None  # who owns the nodes that are made here
+    site: str | None  # site that jobs go to unless they say otherwise
+    keep_work_s: int  # how long work folders of accepted tasks stay
+    keep_failed_s: int  # how long work folders of other tasks stay
+    job_defaults: Mapping[str, Any]  # key path of the descriptor -> value, where the job says nothing
+    job_overrides: Mapping[str, Any]  # the same, from NEXAPOD_* variables: they win over the job
+    origin: Mapping[str, str]  # key path -> file, variable, or "default"
+
+
+def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings in force; `project` is the folder whose `nexapod.toml` counts. ConfigError for bad files."""
+    from nexapod_batch.config.settings_files import read_settings  # noqa: PLC0415 - see the module docstring
+
+    files = [folder / "config.toml" for folder in paths.config_dirs]
+    files += [project / "nexapod.toml"] if project else []
+    return Settings(**read_settings(files, os.environ if environ is None else environ))
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    """Return an XDG base directory; the specification says that a relative one is ignored."""
+    if (given := environ.get(variable, "")).startswith("/"):
+        return Path(given)
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where this does not
+    if not home.startswith("/"):
+        raise ConfigError("no home directory", got=f"HOME={home!r}", wanted="an absolute path", hint="set NEXAPOD_HOME")
+    return Path(home) / fallback

@@ -1,0 +1,109 @@
+"""The keys of `config.toml` and `nexapod.toml`, and how several files and `NEXAPOD_*` variables become one answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config.job_table import QUORUM, RESOURCES, SITE_NAME
+from nexapod_batch.config.rules import nearest_line
+from nexapod_batch.config.tables import Duration, Key, Kind, Report, Table, Text, Value, Whole
+from nexapod_batch.config.toml import decode, key_lines, read_text
+from nexapod_batch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["SETTINGS", "read_settings"]
+
+_YEAR = 365 * 86_400
+_RETENTION = Table(
+    {
+        "work": Key(Duration(0, _YEAR), "How long work folders of accepted tasks stay.", 0, shown="0"),
+        "failed": Key(Duration(0, _YEAR), "How long work folders of other tasks stay.", 7 * 86_400, shown="7 days"),
+    }
+)
+
+#: A settings file: a few keys of its own, and defaults for every job.
+SETTINGS = Table(
+    {
+        "schema": Key(Whole(1, 1), "Version of this format.", 1),
+        "owner": Key(Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"), "Owner of nodes made here."),
+        "site": Key(Text("a site name", pattern=SITE_NAME), "Site that jobs go to."),
+        "retention": Key(_RETENTION, "When folders are removed.", {}),
+        "resources": Key(RESOURCES, "Defaults of jobs."),
+        "quorum": Key(QUORUM, "Defaults of jobs."),
+    },
+    "Preferences of a user, a project or a machine.",
+)
+
+_JOB_SECTIONS = ("resources", "quorum")
+
+
+def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str, Value]:
+    """Return the fields of Settings; later files win. Files that are not there are skipped. ConfigError for faults."""
+    given: dict[str, Value] = {}  # key path -> value as it was written
+    origin: dict[str, str] = {}
+    for file in files:
+        if not file.exists():
+            continue
+        for path, value in _read(file).items():
+            given[path], origin[path] = value, str(file)
+    overrides = {}
+    for path, variable, kind in _variables():
+        if variable in environ:
+            value = _from_text(environ[variable], kind, variable)
+            given[path], origin[path] = value, variable
+            if path.partition(".")[0] in _JOB_SECTIONS:
+                overrides[path] = value
+    retention = _RETENTION.check({key: given[f"retention.{key}"] for key in _RETENTION.keys
+                                  if f"retention.{key}" in given}, "retention", Report())
+    for path, _, _ in _variables():
+        origin.setdefault(path, "default")
+    return {
+        "owner": given.get("owner"),
+        "site": given.get("site"),
+        "keep_work_s": retention["work"],
+        "keep_failed_s": retention["failed"],
+        "job_defaults": {path: value for path, value in given.items() if path.partition(".")[0] in _JOB_SECTIONS},
+        "job_overrides": overrides,
+        "origin": origin,
+    }
+
+
+def _read(file: Path) -> dict[str, Value]:
+    text = read_text(file, ConfigError)
+    document = decode(text, str(file), ConfigError)
+    report = Report(lambda path: nearest_line(key_lines(text), path))
+    SETTINGS.check(document, "", report)
+    if report.problems:
+        raise ConfigError(f"{file} cannot be used", problems=tuple(report.problems))
+    flat = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": one for key, one in value.items()})
+        elif name != "schema":
+            flat[name] = value
+    return flat
+
+
+def _variables() -> Iterator[tuple[str, str, Kind]]:
+    """Yield key path, variable and kind of every setting."""
+    for name, key in SETTINGS.keys.items():
+        if isinstance(key.kind, Table):
+            for inner, inner_key in key.kind.keys.items():
+                yield f"{name}.{inner}", f"NEXAPOD_{name}_{inner}".upper(), inner_key.kind
+        elif name != "schema":
+            yield name, f"NEXAPOD_{name}".upper(), key.kind
+
+
+def _from_text(text: str, kind: Kind, variable: str) -> Value:
+    """Return a variable as the kind wants it; ConfigError when it is not accepted."""
+    value: Value = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text
+    if isinstance(kind, Text):
+        value = text
+    report = Report()
+    kind.check(value, variable, report)
+    if report.problems:
+        raise ConfigError(f"{variable} cannot be used", problems=tuple(report.problems), hint=f"unset {variable}")
+    return value

@@ -1,0 +1,403 @@
+"""An executor: a process of the worker that runs one replica after the other and signs what became of each.
+
+It is fed by the worker's main process over a socket, and obeys two signals: USR1 (there is something to read on the
+socket) and TERM (the worker ends, or has died: stop what runs, report it as preempted, and go). Replicas are reported in
+batches; before it waits longer than a moment everything that is finished is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from base64 import b64encode
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from nexapod_batch.errors import CompareError, NexapodError, UnsafeOutputError
+from nexapod_batch.files import atomic
+from nexapod_batch.runner import descendants
+from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result, disk_detail, tree_bytes
+from nexapod_batch.runner.launch import OpenedLaunch, open_launch
+from nexapod_batch.runner.logs import Logs
+from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
+from nexapod_batch.runner.segment import Segment
+from nexapod_batch.runner.stage import (
+    CommandError,
+    InputError,
+    command_path,
+    environment,
+    find_program,
+    stage_inputs,
+    task_argv,
+)
+from nexapod_batch.trust.dsse import Signer, seal
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.replica import ReplicaName
+    from nexapod_batch.runner.claims import Spool
+    from nexapod_batch.runner.node import NodeConfig
+
+__all__ = ["MAX_MESSAGE", "Executor"]
+
+#: The largest message between the worker and an executor.
+MAX_MESSAGE = 64 * 1024
+
+CARRY_BYTES = 4096  # files of one replica that are together no larger travel with its report
+NOTE_S = 0.1  # a replica that runs longer is announced with a start note
+_MAX_DETAIL = 1000
+
+
+class Executor:
+    """One executor, from fork to exit."""
+
+    def __init__(
+        self, node: NodeConfig, spool: Spool, signer: Signer, channel: socket.socket, number: int, cancelled: set[str]
+    ) -> None:
+        """Prepare in the freshly forked process: own subreaper, own segment, own logs."""
+        descendants.become_subreaper()
+        descendants.die_with_parent(signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
+        self._node, self._spool, self._signer, self._channel = node, spool, signer, channel
+        self._segment = Segment(spool.root / "reports" / f"{spool.incarnation}-{number}.jsonl")
+        self._logs = Logs(node.work, f".{spool.incarnation}-{number}")
+        self._attempt = Attempt(self)
+        self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
+        self._done: list[tuple[str, int]] = []  # reported, not yet told to the worker
+        self._opened: dict[str, OpenedLaunch] = {}
+        self._cancelled = cancelled
+        self._stopping = False
+        self._busy = 0.0  # seconds spent on what is in _done
+        self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
+        self._current = ("", "")  # launch and replica that run now
+        self._path = command_path(node)
+        self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
+        self._work = str(node.work)
+
+    def serve(self) -> None:
+        """Run what the worker sends until it closes the channel or TERM comes."""
+        while not self._stopping:
+            if not self._queue and not self._read(wait=False):
+                self._flush()
+                self._read(wait=True)
+            while self._queue and not self._stopping:
+                launch, index = self._queue.popleft()
+                began = time.monotonic()
+                self._one(launch, index)
+                self._busy += time.monotonic() - began
+                self._done.append((launch, index))
+                if self._segment.due:
+                    self._flush()
+        self._flush()
+        self._logs.remove()
+
+    # ---- what an attempt asks while it waits
+
+    def tick(self, elapsed: float) -> float | None:
+        """Flush what is due; after NOTE_S announce the replica and hand back what waits behind it."""
+        due = self._segment.due_in
+        if self._running is not None:
+            if elapsed >= NOTE_S:
+                self._announce()
+                return None
+            return NOTE_S - elapsed if due is None else min(NOTE_S - elapsed, due or self._flush_now())
+        if due is not None and due <= 0:
+            self._flush()
+            return None
+        return due
+
+    def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
+        """Hear of a cancellation (USR1) or of the end of the worker (TERM)."""
+        if sign == signal.SIGTERM:
+            self._stopping = True
+            return Outcome.PREEMPTED, "the runner was stopped while this ran"
+        while self._read(wait=False):
+            pass
+        if self._cancelled.intersection(self._current):
+            return Outcome.CANCELLED, "cancelled while it ran"
+        return (Outcome.PREEMPTED, "the worker ended while this ran") if self._stopping else None
+
+    # ---- messages
+
+    def _read(self, *, wait: bool) -> bool:
+        """Take one message; False when there is none now."""
+        if wait and signal.SIGTERM in signal.sigpending():
+            self._stopping = True
+            return False
+        try:
+            data = self._channel.recv(MAX_MESSAGE, 0 if wait else socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._stopping = True
+            return False
+        message: dict[str, Any] = orjson.loads(data)
+        self._cancelled.update(message.get("cancel", ()))
+        if "run" in message:
+            launch, indexes = message["run"]
+            self._queue.extend((launch, index) for index in indexes)
+            self._send({"took": len(indexes)})
+        return True
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send(orjson.dumps(message))
+        except OSError:  # the worker is gone: nobody needs to know
+            self._stopping = True
+
+    def _flush_now(self) -> float:
+        self._flush()
+        return NOTE_S
+
+    def _flush(self) -> None:
+        """Commit what is finished, then tell the worker."""
+        self._segment.flush()
+        if self._done:
+            self._send({"done": self._done, "busy": self._busy})
+            self._done, self._busy = [], 0.0
+
+    def _announce(self) -> None:
+        """Write the start note of a replica that takes its time, and give the rest of the queue to other executors."""
+        if self._running is None:
+            return
+        _, name, started = self._running
+        self._running = None
+        while self._read(wait=False):
+            pass
+        self._logs.publish(str(name))
+        self._segment.add(orjson.dumps({"start": str(name), "at": round(started * 1000)}), [])
+        self._flush()
+        if self._queue:
+            self._send({"back": list(self._queue)})
+            self._queue.clear()
+
+    # ---- one replica
+
+    def _launch(self, key: str) -> OpenedLaunch:
+        launch = self._opened.get(key)
+        if launch is None:
+            if len(self._opened) >= 8:
+                self._opened.pop(next(iter(self._opened)))
+            envelope = self._spool.inbox_file(key).read_bytes()
+            # the worker judged the expiry of the whole launch; each replica is judged again when it starts
+            launch = open_launch(key, envelope, self._node, self._signer.key_id, 0)
+            self._opened[key] = launch
+        return launch
+
+    def _one(self, key: str, index: int) -> None:
+        """Run one replica and put its report into the segment; what cannot be reported is told to the log."""
+        try:
+            launch = self._launch(key)
+        except (OSError, NexapodError) as error:  # withdrawn or changed since the worker read it: given up
+            print(f"launch {key}: given up: {error}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+            return
+        name = launch.name(index)
+        started = time.time()
+        self._current, self._running = (key, str(name)), (key, name, started)
+        root = f"{self._work}/{name}"
+        try:
+            os.mkdir(root, 0o700)  # noqa: PTH102 - hot path
+        except FileExistsError:
+            print(f"replica {name}: its work folder is there already: not run again", file=sys.stderr, flush=True)  # noqa: T201
+            return
+        self._logs.clear()
+        replica = _Replica(self, launch, index, name, root, started)
+        try:
+            replica.run()
+        except OSError as error:
+            replica.outcome, replica.detail = Outcome.NODE, f"the node failed: {error}"
+        self._report(replica)
+        self._running = None
+        self._current = ("", "")
+
+    def _report(self, replica: _Replica) -> None:
+        """Digest, sign, and leave to the segment; small files travel in the line and are removed here."""
+        logs, one = self._logs, replica.launch.bundle.replicas[replica.index]
+        out, err = logs.digests()
+        produced = replica.produce(out)
+        total = produced.size + out[1] + err[1]
+        job, result = replica.launch.job, replica.result
+        statement = Statement(
+            job_uuid=replica.launch.bundle.job_uuid,
+            job_digest=replica.launch.job_digest,
+            replica=replica.name,
+            nonce=one.nonce,
+            agree=job.quorum.agree,
+            distinct=tuple([field.value for field in job.quorum.distinct]),
+            backend=self._node.backend,
+            native_id=self._spool.incarnation,
+            host=self._node.host,
+            isolation=replica.launch.runtime.isolation,
+            classes=dict(self._node.classes),
+            outcome=replica.outcome,
+            detail=_printable(replica.detail),
+            exit_code=result.status if result else replica.exit_code,
+            wall_ms=result.wall_ms if result else 0,
+            cpu_ms=result.cpu_ms if result else 0,
+            max_rss_kib=result.max_rss_kib if result else 0,
+            output_bytes=total,
+            started_ms=round(replica.started * 1000),
+            finished_ms=round(max(time.time(), replica.started) * 1000),
+            builder=self._signer.key_id,
+            subjects=produced.subjects,
+            manifest=produced.manifest is not None,
+            inputs=tuple([(item.target, item.sha256) for item in job.inputs]),
+            stdout_sha256=out[0],
+            stderr_sha256=err[0],
+            vote=produced.vote,
+        )
+        line = seal(self._signer, PAYLOAD_TYPE, encode(statement))
+        carried = self._carry(replica, produced, out[1], err[1]) if total <= CARRY_BYTES else None
+        if carried is not None:
+            remove_tree(replica.root)
+            self._segment.add(line[:-1] + b',"carried":' + orjson.dumps(carried) + b"}", [])
+            return
+        files = [Path(replica.root, name) for name in produced.names]
+        if produced.manifest is not None:
+            manifest = self._node.work / f"{replica.name}.manifest"
+            atomic.write(manifest, produced.manifest, durable=False)
+            files.append(manifest)
+        logs.publish(str(replica.name))
+        files += logs.release()
+        self._segment.add(line, files)
+
+    def _carry(self, replica: _Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
+        """Return the content of every file of a replica; None when it must stay on disk."""
+        if produced.manifest is not None or not {"stdout", "stderr"}.isdisjoint(produced.names):
+            return None
+        carried = {name: b64encode(Path(replica.root, name).read_bytes()).decode() for name in produced.names}
+        texts = self._logs.read(out, err)
+        carried["stdout"], carried["stderr"] = (b64encode(text).decode() if text else "" for text in texts)
+        return carried
+
+    def cancelled(self) -> bool:
+        """Say whether the current replica was cancelled before it started."""
+        return bool(self._cancelled) and bool(self._cancelled.intersection(self._current))
+
+    def execute(self, replica: _Replica) -> Result:
+        """Start the command of a replica in its work folder and wait for the end of everything it started."""
+        launch, job, root = replica.launch, replica.launch.job, replica.root
+        one = launch.bundle.replicas[replica.index]
+        folder = root if job.workdir == "." else f"{root}/{job.workdir}"
+        if folder is not root:
+            os.makedirs(folder, 0o700, exist_ok=True)  # noqa: PTH103 - hot path
+        env = environment(launch, one, self._node, self._path, root)
+        argv = launch.runtime.argv(job, task_argv(launch, one), Path(folder))
+        key = f"{argv[0]}\0{env['PATH']}"
+        program = self._programs.get(key) or find_program(argv[0], env["PATH"], folder)
+        if "/" not in argv[0]:
+            self._programs[key] = program
+        os.chdir(folder)
+        limits = Limits(
+            time_s=job.resources.time_s, mem_mib=job.resources.mem_mib, disk_bytes=job.resources.disk_mib * 2**20
+        )
+        try:
+            return self._attempt.run(program, argv, env, self._logs.descriptors, limits, root)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
+            self._programs.pop(key, None)
+            raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
+        finally:
+            os.chdir("/")
+
+
+class _Replica:
+    """One replica on its way: what is known of it so far."""
+
+    def __init__(
+        self, executor: Executor, launch: OpenedLaunch, index: int, name: ReplicaName, root: str, started: float
+    ) -> None:
+        self.launch, self.index, self.name, self.root, self.started = launch, index, name, root, started
+        self.outcome, self.detail = Outcome.OK, ""
+        self.exit_code: int | None = None
+        self.result: Result | None = None
+        self._executor = executor
+
+    def run(self) -> None:
+        """Stage, execute, and judge by limits and exit status."""
+        late = self.started - self.launch.bundle.not_after
+        if self._executor.cancelled():
+            self._fail(Outcome.CANCELLED, "cancelled before it started")
+        elif late > 0:
+            self._fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
+        else:
+            try:
+                stage_inputs(self.launch.job.inputs, self.launch.bundle.input_paths, self.root)
+                self.result = self._executor.execute(self)
+            except InputError as error:
+                self._fail(Outcome.INPUT, str(error))
+            except CommandError as error:
+                self.exit_code = error.exit_code
+                self._fail(Outcome.FAILED, str(error))
+            else:
+                self._judge(self.result)
+
+    def produce(self, out: tuple[str, int]) -> Produced:
+        """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""
+        job = self.launch.job
+        if self.outcome is Outcome.OK:
+            try:
+                self._check_disk(out[1])
+                if self.outcome is Outcome.OK and job.outputs:
+                    return digest_outputs(job, self.root)
+            except (UnsafeOutputError, CompareError) as error:
+                self._fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
+            except OSError as error:
+                self._fail(Outcome.NODE, f"the outputs cannot be read: {error}")
+        return stdout_only(*out)
+
+    def _judge(self, result: Result) -> None:
+        mem = self.launch.job.resources.mem_mib
+        if result.stopped is not None:
+            self._fail(*result.stopped)
+        elif result.signal == signal.SIGXFSZ:
+            self._fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
+        elif mem is not None and result.max_rss_kib > max(mem * 1024, _own_peak_kib()):
+            self._fail(
+                Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
+            )
+        elif result.signal:
+            self._fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
+        elif result.status:
+            self._fail(Outcome.FAILED, f"exit code {result.status}")
+
+    def _check_disk(self, logs: int) -> None:
+        """Look at the disk once more, unless the folder is as empty as it was made."""
+        most = self.launch.job.resources.disk_mib * 2**20
+        with os.scandir(self.root) as entries:
+            empty = next(entries, None) is None
+        used = logs if empty else logs + tree_bytes(self.root)
+        if used > most:
+            self._fail(Outcome.DISK, disk_detail(used, most))
+
+    def _fail(self, outcome: Outcome, detail: str) -> None:
+        self.outcome, self.detail = outcome, detail
+
+
+def remove_tree(root: str) -> None:
+    """Remove a work folder; most are empty."""
+    try:
+        os.rmdir(root)  # noqa: PTH106 - hot path
+    except OSError:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _own_peak_kib() -> int:
+    """Return the peak memory of this process, which the kernel counts for what it spawns as well."""
+    import resource  # noqa: PLC0415 - only with a memory limit
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _printable(text: str) -> str:
+    """Return the text as a statement may hold it: one line, printable, not too long."""
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return clean if len(clean) <= _MAX_DETAIL else clean[: _MAX_DETAIL - 3] + "..."

@@ -1,0 +1,89 @@
+"""What a replica produced, as a statement names it: outputs found, digested raw and normalised."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare import normalized_digest
+from nexapod_batch.files import walk
+from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Subject, vote_of_subjects
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.job import Job
+
+__all__ = ["EMPTY", "Produced", "digest_descriptor", "digest_outputs", "stdout_only"]
+
+#: SHA-256 of nothing.
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Produced:
+    """The outputs of one replica."""
+
+    subjects: tuple[Subject, ...]  # what the statement lists
+    vote: str
+    names: tuple[str, ...]  # files in the work folder, relative; empty when stdout is the output
+    size: int  # bytes of those files
+    manifest: bytes | None  # its text, when there are more outputs than a statement lists
+
+
+def digest_descriptor(fd: int, size: int) -> str:
+    """Return the hex SHA-256 of the first `size` bytes behind a descriptor."""
+    if size == 0:
+        return EMPTY
+    digest, at = hashlib.sha256(), 0
+    while at < size:
+        block = os.pread(fd, min(_BLOCK, size - at), at)
+        if not block:
+            break
+        digest.update(block)
+        at += len(block)
+    return digest.hexdigest()
+
+
+def stdout_only(sha256: str, size: int) -> Produced:
+    """Return what a replica produced whose one output is its stdout; also for one that failed."""
+    subjects = (Subject(name="stdout", sha256=sha256, size=size),)
+    return Produced(subjects=subjects, vote=vote_of_subjects(subjects), names=(), size=0, manifest=None)
+
+
+def digest_outputs(job: Job, root: str) -> Produced:
+    """Find and digest the declared outputs; UnsafeOutputError or CompareError says which file is wrong and how.
+
+    A file that several patterns name is compared by the rule of the first.
+    """
+    folder = Path(root)
+    rules: dict[str, CompareRule] = {}
+    for output in job.outputs:
+        for file in walk.find(folder, [output.path]):
+            rules.setdefault(file.name, output.rule)
+    digests = sorted(walk.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
+    listed = tuple([
+        Subject(name=name, sha256=sha256, normalized=_normalized(folder, name, rules[name]), size=size)
+        for name, sha256, size in digests
+    ])
+    vote, total = vote_of_subjects(listed), sum(size for _, _, size in digests)
+    names = tuple([name for name, _, _ in digests])
+    if len(listed) <= MAX_SUBJECTS:
+        return Produced(subjects=listed, vote=vote, names=names, size=total, manifest=None)
+    text = walk.manifest([(name, sha256) for name, sha256, _ in digests])
+    one = Subject(name="manifest", sha256=hashlib.sha256(text).hexdigest(), normalized=vote, size=len(text))
+    return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text)
+
+
+def _normalized(folder: Path, name: str, rule: CompareRule) -> str | None:
+    if rule.comparator is Comparator.EXACT:
+        return None
+    if rule.comparator is Comparator.ALLCLOSE:
+        return NO_DIGEST
+    fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, "rb") as stream:
+        return normalized_digest(stream, name, rule)
