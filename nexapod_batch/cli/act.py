@@ -82,5 +82,8 @@ def retry(selected: Sequence[str], as_json: bool) -> None:
     output(as_json).document({"reopened": names}, text.changed)
 
 
-def _jobs(c: Coordinator, selected: Sequence[str]) -> list[int]:
-    return selectors.jobs_of(selectors.resolve(c.store, selected, only_open=True))
+def _jobs(c: Coordinator, selected: Sequence[str]) -> list[selectors.Target]:
+    """Return whole jobs; UsageError when a selector names a task."""
+    found = selectors.resolve(c.store, selected, only_open=True)
+    selectors.jobs_of(found)
+    return found

@@ -18,7 +18,9 @@ LIMIT = 1000
 
 @click.command()
 @click.option("--open", "only_open", is_flag=True, help="Only jobs that have not ended.")
-@click.option("-n", "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many."
+)
 @json_option
 def ls(only_open: bool, limit: int, as_json: bool) -> None:
     """List jobs, the newest first."""

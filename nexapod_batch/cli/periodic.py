@@ -47,7 +47,7 @@ def _home() -> list[str]:
 
 def _program() -> str:
     """Return this program's absolute path."""
-    return os.environ.get("NEXAPOD_LAUNCHER") or str(Path(sys.executable).with_name("nexapod-batch"))
+    return str(Path(sys.executable).with_name("nexapod-batch"))
 
 
 def _cron(command: str) -> str:

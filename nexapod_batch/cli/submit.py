@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from nexapod_batch.cli import text
-from nexapod_batch.cli.context import json_option, writing
+from nexapod_batch.cli.context import json_option, paths, writing
 from nexapod_batch.cli.render import SilentOutput, note, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.cli.render import Document, Output
+    from nexapod_batch.config.descriptor import Parsed
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.submit import Submitted
 
@@ -41,7 +42,7 @@ class _OptionalValues(click.Command):
 @click.argument("descriptor", type=click.Path(path_type=Path))
 @click.option("--wait", metavar="[=TIME]", help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).")
 @click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
-@click.option("--dry-run", metavar="[=all]", help="Print what would be launched (=all: on every node); change nothing.")
+@click.option("--dry-run", metavar="[=all]", help="Print what would be launched; change nothing.")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
 @click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")
 @click.option("--replicas", type=click.IntRange(1), help="Override quorum.replicas.")
@@ -68,7 +69,6 @@ def submit(
 ) -> int:
     """Submit the job of a TOML descriptor."""
     from nexapod_batch.cli.waiting import parse_wait, wait_for
-    from nexapod_batch.config import descriptor as parser
     from nexapod_batch.coordinator import reconcile, views
     from nexapod_batch.coordinator import submit as use_case
 
@@ -76,11 +76,12 @@ def submit(
     overrides = {"site": site, "partition": partition, "account": account}
     overrides = {name: value for name, value in overrides.items() if value is not None}
     out: Output = SilentOutput() if parsable else output(as_json)
-    job = parser.load(descriptor, sets=[*sets, *_sets(array, replicas, agree)])
+    given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree}
+    parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None}, overrides)
     with writing() as c:
         if dry_run is not None:
-            return _dry_run(c, job, dry_run, output(as_json))
-        done = use_case.submit(c, job, descriptor.parent.absolute(), overrides)
+            return _dry_run(c, parsed, dry_run, output(as_json))
+        done = use_case.submit(c, parsed.job, descriptor.parent.absolute(), overrides, warnings=parsed.warnings)
         fields = _announce(done, out)
         if parsable:
             click.echo(done.job)
@@ -94,25 +95,31 @@ def submit(
     return code
 
 
-def _sets(array: str | None, replicas: int | None, agree: int | None) -> Sequence[str]:
-    """Return the override options as `--set` assignments."""
-    found = []
-    if array is not None:
-        found.append(f'array.ids="{array}"')
-    if replicas is not None:
-        found.append(f"quorum.replicas={replicas}")
-    if agree is not None:
-        found.append(f"quorum.agree={agree}")
-    return found
+def _load(descriptor: Path, sets: Sequence[str], given: Document, overrides: dict[str, str]) -> Parsed:
+    """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
+    from nexapod_batch.config.descriptor import load
+    from nexapod_batch.config.settings import settings
+
+    found = settings(paths(), project=descriptor.parent)
+    if found.site is not None:
+        overrides.setdefault("site", found.site)
+    variables = {key: value for key, value in found.job_overrides.items() if not _set_too(key, sets)}
+    return load(descriptor, sets=sets, overrides={**variables, **given}, defaults=found.job_defaults)
 
 
-def _dry_run(c: Coordinator, job: Any, how: str, out: Output) -> int:  # noqa: ANN401
+def _set_too(key: str, sets: Sequence[str]) -> bool:
+    return any(one.partition("=")[0].strip() == key for one in sets)
+
+
+def _dry_run(c: Coordinator, parsed: Parsed, how: str, out: Output) -> int:
     from nexapod_batch.coordinator import submit as use_case
     from nexapod_batch.errors import UsageError
 
     if how not in {"one", "all"}:
         raise UsageError("--dry-run", got=repr(how), wanted="--dry-run or --dry-run=all")
-    out.lines("dry_run", use_case.dry_run(c, job).splitlines())
+    for warning in parsed.warnings:
+        note(f"warning: {warning}")
+    out.lines("dry_run", use_case.dry_run(c, parsed.job).splitlines())
     return 0
 
 

@@ -20,6 +20,66 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "submit": Entry(
+        "submit",
+        "submit",
+        "Submit the job of a TOML descriptor.",
+        (
+            "--wait",
+            "--follow",
+            "--dry-run",
+            "--set",
+            "--array",
+            "--replicas",
+            "--agree",
+            "--site",
+            "--partition",
+            "--account",
+            "--parsable",
+            "--json",
+        ),
+    ),
+    "ls": Entry("look", "ls", "List jobs, the newest first.", ("--open", "--limit", "--json")),
+    "show": Entry("look", "show", "Show a job (42) or a task (42_7) with its replicas.", ("--tasks", "--json")),
+    "explain": Entry(
+        "prove", "explain", "Say why a job or task is where it is, and where replicas differ.", ("--json",)
+    ),
+    "logs": Entry(
+        "prove",
+        "logs",
+        "Print what a task wrote (the first task of a job).",
+        ("--stderr", "--all", "--path", "--follow", "--json"),
+    ),
+    "wait": Entry("act", "wait", "Wait until jobs have ended, and drive them meanwhile.", ("--timeout", "--json")),
+    "cancel": Entry("act", "cancel", "Cancel jobs or tasks; what was accepted stays accepted.", ("--json",)),
+    "hold": Entry("act", "hold", "Dispatch nothing more of jobs until they are released.", ("--json",)),
+    "release": Entry("act", "release", "Let held jobs go on.", ("--json",)),
+    "retry": Entry("act", "retry", "Reopen tasks that failed, found no quorum, or were cancelled.", ("--json",)),
+    "results": Entry("look", "results", "Print the folders of a job's accepted results.", ("--json",)),
+    "report": Entry("prove", "report", "Compare what a job asked for with what it used.", ("--json",)),
+    "verify": Entry("prove", "verify", "Check again every signature and verdict of a job.", ("--json",)),
+    "attestations": Entry(
+        "prove", "attestations", "Write the signed statements and the signers' public keys.", ("--out", "--json")
+    ),
+    "reconcile": Entry(
+        "upkeep",
+        "reconcile",
+        "Take in reports, decide, dispatch and publish, once.",
+        ("--quiet", "--max-seconds", "--dry-run", "--print", "--json"),
+    ),
+    "gc": Entry(
+        "upkeep", "gc", "Remove work folders, spool files and losers that nothing needs.", ("--dry-run", "--json")
+    ),
+    "doctor": Entry(
+        "upkeep", "doctor", "Check this installation: database, keys, nodes, reports in quarantine.", ("--json",)
+    ),
+    "node": Entry("nodes", "node", "Set up and look at nodes.", ("ls", "show", "init", "drain", "resume", "remove")),
+    "site": Entry("setup", "site", "Look at sites and check their files.", ("ls", "show", "check")),
+    "key": Entry("setup", "key", "List and export public keys.", ("ls", "export")),
+    "config": Entry("setup", "config", "Show settings and where they come from.", ("show",)),
+    "db": Entry("setup", "db", "Back up and check the database.", ("backup", "check")),
+    "schema": Entry("setup", "schema", "Print the formats that files are written in.", ("job",)),
+    "completion": Entry("completion", "completion", "Print the completion script of a shell.", ("bash", "zsh", "fish")),
 }
 
 SECTIONS: dict[str, tuple[str, ...]] = {

@@ -119,6 +119,7 @@ def reconciled(document: Document) -> Iterator[str]:
     )
     if document["quarantined"]:
         yield f"{_count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"
+    yield from (f"still: {fault}" for fault in document["standing"])
 
 
 def changed(document: Document) -> Iterator[str]:

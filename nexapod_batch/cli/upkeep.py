@@ -11,12 +11,17 @@ from nexapod_batch.errors import TryAgainError
 
 __all__ = ["doctor", "gc", "reconcile"]
 
+#: The numbers of a pass.
+FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost", "open_jobs")
+
 
 @click.command()
 @click.option("--quiet", is_flag=True, help="Say only what is wrong, once; a pass that runs elsewhere is no fault.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Stop after so long; the next goes on.")
 @click.option("--dry-run", is_flag=True, help="Say what a pass would do, and change nothing.")
-@click.option("--print", "how", type=click.Choice(["cron", "systemd", "scrontab"]), help="Print how to run it regularly.")
+@click.option(
+    "--print", "how", type=click.Choice(["cron", "systemd", "scrontab"]), help="Print how to run it regularly."
+)
 @json_option
 def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, as_json: bool) -> int:
     """Take in reports, decide, dispatch and publish, once."""
@@ -27,28 +32,20 @@ def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | 
         return 0
     from nexapod_batch.coordinator import reconcile as use_case
 
-    try:
-        if not paths().state_db.exists():  # nothing was ever submitted: make nothing, say nothing
-            return _passed(None, as_json, quiet=quiet)
-        with writing() as c:
-            done = use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
-    except TryAgainError as error:
-        if quiet:
-            return 0
-        raise error from None
-    for fault in done.faults:
-        note(fault)
-    fields = ("ingested", "decided", "launched", "published", "quarantined", "open_jobs")
-    document: Document = {name: getattr(done, name) for name in fields}
-    return _passed({**document, "faults": list(done.faults), "dry_run": dry_run}, as_json, quiet=quiet)
-
-
-def _passed(document: Document | None, as_json: bool, *, quiet: bool) -> int:
-    if document is None:
-        document = dict.fromkeys(("ingested", "decided", "launched", "published", "quarantined", "open_jobs"), 0)
-        document["faults"] = []
+    document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
+    if paths().state_db.exists():  # before the first submit there is nothing to do, and nothing is made
+        try:
+            with writing() as c:
+                done = use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
+        except TryAgainError:
+            if quiet:
+                return 0
+            raise
+        for fault in done.faults:
+            note(fault)
+        document = {name: getattr(done, name) for name in document}
     if as_json or not quiet:
-        output(as_json).document(document, text.reconciled)
+        output(as_json).document({**document, "dry_run": dry_run}, text.reconciled)
     return 0
 
 
@@ -60,7 +57,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
     from nexapod_batch.coordinator import cleanup
 
     with writing() as c:
-        found = cleanup.gc(c, dry_run)
+        found = cleanup.gc(c, dry_run=dry_run)
     output(as_json).document({"dry_run": dry_run, **found}, text.tree)
 
 

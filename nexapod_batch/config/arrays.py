@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def _ranges(ids: str, report: Report) -> tuple[Range, ...]:
     if not _fits(sum((last - first) // step + 1 for first, last, step in ranges), "array.ids", report):
         return ()
     ranges.sort()
-    if all(left[1] < right[0] for left, right in zip(ranges, ranges[1:], strict=False)):
+    if all(left[1] < right[0] for left, right in pairwise(ranges)):
         return tuple(ranges)
     return _merged(ranges, report)
 
@@ -115,7 +116,7 @@ def _names(names: Iterable[str], path: str, report: Report) -> bool:
     for name in names:
         if not re.fullmatch(PARAMETER, name, re.ASCII):
             report.add(path, "name not accepted", got=name, wanted="a letter or _, then letters, digits and _")
-        elif name in BUILT_IN or name.upper() == "HOME":
+        elif name.lower() in (*BUILT_IN, "home"):
             report.add(path, f"name {name!r} is taken", wanted=f"none of {', '.join(BUILT_IN)}, home")
         elif name.upper() in seen:
             other = seen[name.upper()]
@@ -124,7 +125,7 @@ def _names(names: Iterable[str], path: str, report: Report) -> bool:
     return len(report.problems) == before
 
 
-def _rows(file: Path, report: Report) -> tuple[Row, ...]:
+def _rows(file: Path, report: Report) -> tuple[Row, ...]:  # noqa: PLR0911 - one for each fault
     """Return the rows of a values file, by its ending."""
     reader = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}.get(file.suffix.lower())
     if reader is None:
@@ -147,7 +148,9 @@ def _rows(file: Path, report: Report) -> tuple[Row, ...]:
         report.add("array.values", f"{file.name} is not UTF-8")
         return ()
     except (OSError, ValueError, csv.Error, RecursionError) as cause:
-        report.add("array.values", f"{file.name} cannot be used: {getattr(cause, 'strerror', None) or str(cause)[:300]}")
+        report.add(
+            "array.values", f"{file.name} cannot be used: {getattr(cause, 'strerror', None) or str(cause)[:300]}"
+        )
         return ()
     if not rows:
         report.add("array.values", f"{file.name} has no rows", wanted="a header and at least one row, or JSON objects")

@@ -46,7 +46,7 @@ def load(
     return parse(text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults)
 
 
-def parse(
+def parse(  # noqa: PLR0913 - each is an option of its own
     text: str,
     folder: Path,
     *,
@@ -147,9 +147,9 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
 def _resources(section: Value) -> Resources | None:
     if not isinstance(section, dict) or any(value is BAD for value in section.values()):
         return None
-    renamed = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib"}
-    found = {renamed.get(name, name): value for name, value in section.items()}
-    return Resources(**{**found, "tier": Tier(section["tier"])})
+    found: dict[str, Value] = {rules.SETTLED.get(name, name): value for name, value in section.items()}
+    found["tier"] = Tier(section["tier"])
+    return Resources(**found)
 
 
 def _container(section: Value, folder: Path, report: Report) -> Container | None:
@@ -159,8 +159,12 @@ def _container(section: Value, folder: Path, report: Report) -> Container | None
 
     if "apptainer" not in plugins.names("runtime"):
         known = ", ".join(plugins.names("runtime")) or "none"
-        report.add("container", f"no container runtime is installed (there is: {known})", wanted="apptainer",
-                   hint="install the apptainer extra, or leave [container] out")
+        report.add(
+            "container",
+            f"no container runtime is installed (there is: {known})",
+            wanted="apptainer",
+            hint="install the apptainer extra, or leave [container] out",
+        )
     image = paths.image(section["image"], folder, report)
     if image is None or section["network"] is BAD:
         return None

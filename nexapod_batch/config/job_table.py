@@ -31,12 +31,16 @@ SITE_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 #: What the scheduler of one site wants to hear. The patterns keep these words harmless in a `#SBATCH` line.
 ALLOCATION = {
-    "partition": Key(Text("letters, digits, `_ . -`, commas between names", pattern=r"[A-Za-z0-9_.,-]{1,256}"),
-                     "Partition, or several with commas."),
+    "partition": Key(
+        Text("letters, digits, `_ . -`, commas between names", pattern=r"[A-Za-z0-9_.,-]{1,256}"),
+        "Partition, or several with commas.",
+    ),
     "account": Key(Text("letters, digits, `_ . @ -`", pattern=r"[A-Za-z0-9_.@-]{1,128}"), "Account that is charged."),
     "qos": Key(Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,128}"), "Quality of service."),
-    "constraint": Key(Text("letters, digits, `_ . : , & | * ( ) [ ] -`", pattern=r"[A-Za-z0-9_.:,&|*()\[\]-]{1,256}"),
-                      "Features that nodes must have."),
+    "constraint": Key(
+        Text("letters, digits, `_ . : , & | * ( ) [ ] -`", pattern=r"[A-Za-z0-9_.:,&|*()\[\]-]{1,256}"),
+        "Features that nodes must have.",
+    ),
     "reservation": Key(Text("letters, digits, `_ . , -`", pattern=r"[A-Za-z0-9_.,-]{1,256}"), "Reservation to use."),
 }
 
@@ -47,14 +51,17 @@ _RESOURCES = {
     "cpus_per_task": Key(Whole(1, 100_000), "CPUs for each process.", shown="the site's"),
     "mem": Key(Size(1, _PIB), "Memory of one replica.", shown="the site's"),
     "gpus": Key(Whole(0, 100_000), "GPUs of one replica.", 0),
-    "gpu_type": Key(Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}"), "GPU model, as the site calls it."),
+    "gpu_type": Key(
+        Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}"), "GPU model, as the site calls it."
+    ),
     "time": Key(Duration(1, _YEAR), "Wall-clock limit of one replica.", shown="the site's"),
     "disk": Key(Size(1, _PIB), "What one replica may write: outputs and logs together.", 10_240, shown="10GiB"),
 }
 RESOURCES = Table(_RESOURCES, "What one replica of one task asks for.")
 
 _SITE_RESOURCES = Table(
-    ALLOCATION | {name: Key(key.kind, key.text, shown="as in [resources]") for name, key in _RESOURCES.items() if name != "tier"}
+    ALLOCATION
+    | {name: Key(key.kind, key.text, shown="as in [resources]") for name, key in _RESOURCES.items() if name != "tier"}
 )
 
 QUORUM = Table(
@@ -64,9 +71,15 @@ QUORUM = Table(
         "max_replicas": Key(Whole(1, 1_000), "How many replicas there may be in all.", shown="`agree` + 4"),
         "max_errors": Key(Whole(0, 1_000), "How many replicas may fail.", 3),
         "max_lost": Key(Whole(0, 100_000), "How many replicas the infrastructure may lose.", 20),
-        "deadline": Key(Duration(1, _YEAR), "When a replica that was not heard of is lost.", 7 * 86_400, shown="7 days"),
-        "distinct": Key(ListOf(Choice(Domain), 1, len(Domain), alone=True),
-                        "In which fields replicas must differ to count.", ["node"], shown="node"),
+        "deadline": Key(
+            Duration(1, _YEAR), "When a replica that was not heard of is lost.", 7 * 86_400, shown="7 days"
+        ),
+        "distinct": Key(
+            ListOf(Choice(Domain), 1, len(Domain), alone=True),
+            "In which fields replicas must differ to count.",
+            ["node"],
+            shown="node",
+        ),
         "class": Key(Choice(NumericClass), "What replicas must share for their numbers to be comparable.", "any"),
     },
     "When a task is accepted, and how far to go to get there.",
@@ -76,24 +89,41 @@ _PATH = Text("a path", max_length=1_024)
 
 _JOB = Table(
     {
-        "name": Key(Text("letters, digits, `_ . + = @ : -`, no dot first", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.+=@:-]{0,127}"),
-                    "Name of the job.", shown="the name of the descriptor"),
-        "command": Key(ListOf(Text("a string without NUL", min_length=0, max_length=65_536, multiline=True), 1, 10_000),
-                       "Program and arguments; `{placeholders}` are expanded. Either this or `script`."),
-        "script": Key(Text("text of a script", max_length=65_536, multiline=True),
-                      "Script, first line `#!`. Not expanded: it reads `NEXAPOD_*` variables."),
+        "name": Key(
+            Text("letters, digits, `_ . + = @ : -`, no dot first", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.+=@:-]{0,127}"),
+            "Name of the job.",
+            shown="the name of the descriptor",
+        ),
+        "command": Key(
+            ListOf(Text("a string without NUL", min_length=0, max_length=65_536, multiline=True), 1, 10_000),
+            "Program and arguments; `{placeholders}` are expanded. Either this or `script`.",
+        ),
+        "script": Key(
+            Text("text of a script", max_length=65_536, multiline=True),
+            "Script, first line `#!`. Not expanded: it reads `NEXAPOD_*` variables.",
+        ),
         "workdir": Key(_PATH, "Where in the work folder the command runs.", "."),
-        "env": Key(MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", Scalar()),
-                   "Environment variables; `{placeholders}` are expanded.", {}, shown="none"),
-        "labels": Key(MapOf("letters, digits, `_ . -`", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", Text(max_length=256, min_length=0)),
-                      "Words of your own, to find jobs again.", {}, shown="none"),
+        "env": Key(
+            MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", Scalar()),
+            "Environment variables; `{placeholders}` are expanded.",
+            {},
+            shown="none",
+        ),
+        "labels": Key(
+            MapOf("letters, digits, `_ . -`", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", Text(max_length=256, min_length=0)),
+            "Words of your own, to find jobs again.",
+            {},
+            shown="none",
+        ),
     },
     "What is run.",
 )
 
 _CONTAINER = Table(
     {
-        "image": Key(Text("docker://, oras://, library:// or a path"), "Image to run in; a path may be a .sif file.", REQUIRED),
+        "image": Key(
+            Text("docker://, oras://, library:// or a path"), "Image to run in; a path may be a .sif file.", REQUIRED
+        ),
         "network": Key(Choice(["none", "host"]), "Network that the command sees.", "none"),
     },
     "Run the command in a container.",
@@ -101,7 +131,10 @@ _CONTAINER = Table(
 
 _ARRAY = Table(
     {
-        "ids": Key(Text('as in "0-15", "1,3,5-9", "0-100:10" or "1-100%10"', pattern=r"[0-9,:%-]{1,4096}"), "Task ids, as in Slurm."),
+        "ids": Key(
+            Text('as in "0-15", "1,3,5-9", "0-100:10" or "1-100%10"', pattern=r"[0-9,:%-]{1,4096}"),
+            "Task ids, as in Slurm.",
+        ),
         "values": Key(_PATH, "CSV (with a header) or JSON lines file: one task for each row."),
         "matrix": Key(MapOf("a parameter name", PARAMETER, ListOf(Scalar(), 1), 32), "One task for each combination."),
         "max_running": Key(Whole(1, 1_000_000_000), "Replicas out at once (the `%10` of `ids`).", shown="no limit"),
@@ -113,7 +146,9 @@ _INPUT = Table(
     {
         "source": Key(Text("a path or URL", max_length=4_096), "File beside the descriptor (or absolute).", REQUIRED),
         "target": Key(_PATH, "Where it is put in the work folder; `{placeholders}` are expanded.", shown="as `source`"),
-        "sha256": Key(Text("64 hex digits", pattern="[0-9A-Fa-f]{64}"), "What it must hash to.", shown="pinned at submit"),
+        "sha256": Key(
+            Text("64 hex digits", pattern="[0-9A-Fa-f]{64}"), "What it must hash to.", shown="pinned at submit"
+        ),
     },
     "A file that the command needs.",
 )
@@ -139,8 +174,13 @@ _DEPENDENCY = Table(
 _SCHEDULE = Table(
     {
         "priority": Key(Whole(-1_000_000, 1_000_000), "Higher goes first.", 0),
-        "hold": Key(Flag(), "Submit without dispatching.", False),
-        "depends_on": Key(ListOf(_DEPENDENCY, 0, 1_000), "Jobs that go before, as `{ job = 41, when = \"accepted\" }`.", [], shown="none"),
+        "hold": Key(Flag(), "Submit without dispatching.", default=False),
+        "depends_on": Key(
+            ListOf(_DEPENDENCY, 0, 1_000),
+            'Jobs that go before, as `{ job = 41, when = "accepted" }`.',
+            [],
+            shown="none",
+        ),
     },
     "When the job may run.",
 )

@@ -30,8 +30,12 @@ def check_inside(value: str, path: str, report: Report) -> bool:
     if value.startswith(("/", "~")):
         report.add(path, "not a relative path", got=value, wanted=wanted)
     elif any(part in {"..", ""} for part in value.split("/")):
-        report.add(path, "leaves the work folder" if ".." in value.split("/") else "has an empty part", got=value,
-                   wanted=wanted)
+        report.add(
+            path,
+            "leaves the work folder" if ".." in value.split("/") else "has an empty part",
+            got=value,
+            wanted=wanted,
+        )
     elif any(len(part.encode()) > 255 for part in value.split("/")):
         report.add(path, "has a part of more than 255 bytes", got=value, wanted=wanted)
     else:
@@ -77,8 +81,13 @@ def inputs(section: Value, folder: Path, report: Report) -> tuple[Input, ...]:
 def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
     if scheme := _SCHEME.match(text):
         if scheme[1].lower() != "file" or not text[7:].startswith("/"):
-            report.add(f"{where}.source", f"no plug-in can fetch {scheme[1]}://", got=text,
-                       wanted="a path, or file:///path", hint="fetch it first and name the file")
+            report.add(
+                f"{where}.source",
+                f"no plug-in can fetch {scheme[1]}://",
+                got=text,
+                wanted="a path, or file:///path",
+                hint="fetch it first and name the file",
+            )
             return None
         text = text[7:]
     source = folder / text
@@ -101,7 +110,9 @@ def _pin(source: Path, given: str | None, where: str, report: Report) -> str | N
         mode = source.stat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "a special file"
-            report.add(f"{where}.source", f"{source} is {kind}", wanted="a plain file", hint="list its files one by one")
+            report.add(
+                f"{where}.source", f"{source} is {kind}", wanted="a plain file", hint="list its files one by one"
+            )
             return None
         with source.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -110,8 +121,12 @@ def _pin(source: Path, given: str | None, where: str, report: Report) -> str | N
         report.add(f"{where}.source", f"{source}: {reason.lower()}", wanted="a file beside the descriptor")
         return None
     if given is not None and given.lower() != digest:
-        report.add(f"{where}.sha256", f"{source.name} is not the file that was meant: got {digest}",
-                   wanted=given.lower(), hint="restore the file, or correct sha256")
+        report.add(
+            f"{where}.sha256",
+            f"{source.name} is not the file that was meant: got {digest}",
+            wanted=given.lower(),
+            hint="restore the file, or correct sha256",
+        )
         return None
     return digest
 
@@ -156,8 +171,12 @@ def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Pat
             continue
         if number == 0:
             if "/" in text and complete:
-                report.add("job.command[0]", "no input puts the program there", got=text,
-                           wanted=f'[[inputs]] source = "{PurePosixPath(text)}"')
+                report.add(
+                    "job.command[0]",
+                    "no input puts the program there",
+                    got=text,
+                    wanted=f'[[inputs]] source = "{PurePosixPath(text)}"',
+                )
             continue
         beside = folder / text
         try:

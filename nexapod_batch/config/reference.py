@@ -49,7 +49,7 @@ def _section(name: str, kind: Kind, text: str) -> Iterator[str]:
     if table is None:
         return
     if isinstance(kind, MapOf):
-        (name, key), = ((f"{name}.NAME.{inner}", key) for inner, key in table.keys.items())
+        ((name, key),) = ((f"{name}.NAME.{inner}", key) for inner, key in table.keys.items())
         yield from _section(name, key.kind, key.text)
         return
     title = f"[[{name}]]" if isinstance(kind, ListOf) else f"[{name}]"

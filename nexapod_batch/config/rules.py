@@ -13,11 +13,12 @@ from nexapod_batch.model.job import Comparator, CompareRule, Domain, NumericClas
 from nexapod_batch.model.placeholders import BUILT_IN, names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nexapod_batch.model.job import Array, Input
 
 __all__ = [
+    "SETTLED",
     "default_name",
     "environment",
     "nearest_line",
@@ -28,6 +29,9 @@ __all__ = [
     "script_hints",
     "sites",
 ]
+
+#: Keys whose name in a Job says the unit.
+SETTLED: Mapping[str, str] = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib"}
 
 #: What may stand for a placeholder inside a path: one plain part of a name.
 _PATH_VALUE = re.compile(r"(?!\.)[^/\\*?\[\]\x00-\x1f\x7f]+")
@@ -52,7 +56,9 @@ def program(what: dict[str, Value], report: Report) -> None:
     """Check that exactly one of command and script says what to run."""
     command, script = what["command"], what["script"]
     if command is None and script is None:
-        report.add("job.command", "missing", wanted='command = ["program", "argument"], or script = """#!/bin/sh ..."""')
+        report.add(
+            "job.command", "missing", wanted='command = ["program", "argument"], or script = """#!/bin/sh ..."""'
+        )
     elif command is not None and script is not None:
         report.add("job.script", "both command and script", wanted="one of them")
     if isinstance(command, list) and not command[0]:
@@ -77,8 +83,12 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
     replicas = agree if section["replicas"] is None else section["replicas"]
     most = max(agree + 4, replicas) if section["max_replicas"] is None else section["max_replicas"]
     if agree > most:
-        report.add("quorum.max_replicas", f"{most} replicas can never agree {agree} times", wanted=f"{agree} or more",
-                   hint="or a smaller agree")
+        report.add(
+            "quorum.max_replicas",
+            f"{most} replicas can never agree {agree} times",
+            wanted=f"{agree} or more",
+            hint="or a smaller agree",
+        )
     elif replicas > most:
         report.add("quorum.replicas", "more than max_replicas", got=replicas, wanted=f"at most {most}")
     if replicas < agree:
@@ -123,7 +133,9 @@ def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | No
     if comparator is Comparator.SIGNIFICANT and one["digits"] == 0:
         report.add(f"{where}.digits", "out of range", got=0, wanted="a whole number from 1 to 17")
     if not rounding and one["digits"] is not None:
-        report.add(f"{where}.digits", f"not used by {comparator}", wanted="compare = round or significant, or no digits")
+        report.add(
+            f"{where}.digits", f"not used by {comparator}", wanted="compare = round or significant, or no digits"
+        )
     close = comparator is Comparator.ALLCLOSE
     given = [name for name in ("rtol", "atol") if one[name] is not None]
     if close and not given:
@@ -138,12 +150,11 @@ def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | No
 
 def sites(section: Value) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
     """Return what each site is told, as text with settled units and sorted names."""
-    renamed = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib"}
-    found = []
+    found: list[tuple[str, tuple[tuple[str, str], ...]]] = []
     for name, site in sorted(section.items()) if isinstance(section, dict) else ():
         words = site["resources"] if isinstance(site["resources"], dict) else {}
-        pairs = sorted((renamed.get(key, key), str(value)) for key, value in words.items() if value not in (None, BAD))
-        found.append((name, tuple(pairs)))
+        given = {SETTLED.get(key, key): str(value) for key, value in words.items() if value not in (None, BAD)}
+        found.append((name, tuple(sorted(given.items()))))
     return tuple(found)
 
 
@@ -171,7 +182,7 @@ def placeholders(
                 _path_values(name, parameters[name], path, report)
 
 
-def _path_values(name: str, values: Iterator[str] | list[str], path: str, report: Report) -> None:
+def _path_values(name: str, values: Iterable[str], path: str, report: Report) -> None:
     for value in values:
         if not _PATH_VALUE.fullmatch(value):
             wanted = "values without / \\ * ? [ ] that do not begin with a dot"

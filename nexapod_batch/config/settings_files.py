@@ -28,7 +28,9 @@ _RETENTION = Table(
 SETTINGS = Table(
     {
         "schema": Key(Whole(1, 1), "Version of this format.", 1),
-        "owner": Key(Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"), "Owner of nodes made here."),
+        "owner": Key(
+            Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"), "Owner of nodes made here."
+        ),
         "site": Key(Text("a site name", pattern=SITE_NAME), "Site that jobs go to."),
         "retention": Key(_RETENTION, "When folders are removed.", {}),
         "resources": Key(RESOURCES, "Defaults of jobs."),
@@ -56,8 +58,11 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
             given[path], origin[path] = value, variable
             if path.partition(".")[0] in _JOB_SECTIONS:
                 overrides[path] = value
-    retention = _RETENTION.check({key: given[f"retention.{key}"] for key in _RETENTION.keys
-                                  if f"retention.{key}" in given}, "retention", Report())
+    retention = _RETENTION.check(
+        {key: given[f"retention.{key}"] for key in _RETENTION.keys if f"retention.{key}" in given},
+        "retention",
+        Report(),
+    )
     for path, _, _ in _variables():
         origin.setdefault(path, "default")
     return {

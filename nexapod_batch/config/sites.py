@@ -27,19 +27,31 @@ SITE = Table(
         "site": Key(
             Table(
                 {
-                    "name": Key(Text("letters, digits, `_ -`", pattern=SITE_NAME), "Name, as the file is called.", REQUIRED),
+                    "name": Key(
+                        Text("letters, digits, `_ -`", pattern=SITE_NAME), "Name, as the file is called.", REQUIRED
+                    ),
                     "title": Key(_LINE, "Name in full."),
                     "contact": Key(_LINE, "Whom to ask."),
                     "url": Key(Text("https://...", pattern=r"https?://[!-~]{1,1000}"), "Where to read more."),
-                    "hostnames": Key(ListOf(Text("a host name, `*` allowed", pattern=r"[A-Za-z0-9.*-]{1,253}"), 0, 100),
-                                     "Login nodes by name.", [], shown="none"),
+                    "hostnames": Key(
+                        ListOf(Text("a host name, `*` allowed", pattern=r"[A-Za-z0-9.*-]{1,253}"), 0, 100),
+                        "Login nodes by name.",
+                        [],
+                        shown="none",
+                    ),
                 }
             ),
             "What it is.",
             {},
         ),
         "scheduler": Key(
-            Table({"type": Key(Text("a backend", pattern=r"[a-z][a-z0-9_-]{0,62}"), "Backend that launches here.", REQUIRED)}),
+            Table(
+                {
+                    "type": Key(
+                        Text("a backend", pattern=r"[a-z][a-z0-9_-]{0,62}"), "Backend that launches here.", REQUIRED
+                    )
+                }
+            ),
             "How jobs start.",
             {},
         ),
@@ -100,7 +112,11 @@ def load_site(file: Path) -> Site:
     document = decode(text, str(file), ConfigError)
     report = Report(lambda path: nearest_line(key_lines(text), path))
     checked = SITE.check(document, "", report)
-    if isinstance(checked["site"], dict) and isinstance(checked["site"]["name"], str) and checked["site"]["name"] != file.stem:
+    if (
+        isinstance(checked["site"], dict)
+        and isinstance(checked["site"]["name"], str)
+        and checked["site"]["name"] != file.stem
+    ):
         report.add("site.name", "not the name of the file", got=checked["site"]["name"], wanted=show(file.stem))
     if report.problems:
         raise ConfigError(f"{file} cannot be used", problems=tuple(report.problems))

@@ -11,12 +11,14 @@ in the place of what cannot be used.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nexapod_batch.config import units
+from nexapod_batch.config.report import BAD, REQUIRED, Report, Value, nearest, show, show_name
 from nexapod_batch.config.toml import Literal
-from nexapod_batch.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "BAD",
@@ -31,65 +33,17 @@ __all__ = [
     "Number",
     "Report",
     "Scalar",
+    "Schema",
     "Size",
     "Table",
     "Text",
     "Value",
     "Whole",
+    "nearest",
     "show",
 ]
 
-Value = Any  # whatever TOML can hold
 Schema = dict[str, Any]
-
-
-class _Sentinel:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-#: Stands where a value was refused; the fault was reported.
-BAD: Value = _Sentinel("BAD")
-#: The default of a key that must be there.
-REQUIRED: Value = _Sentinel("REQUIRED")
-
-
-class Report:
-    """Collects the faults of one file."""
-
-    def __init__(self, line_of: Callable[[str], int | None] = lambda _: None) -> None:
-        """Keep how the line of a key path is found; it is asked only for faults."""
-        self.problems: list[Problem] = []
-        self.warnings: list[str] = []
-        self._line_of = line_of
-
-    def add(self, path: str, what: str, *, got: object = None, wanted: str = "", hint: str = "") -> Value:
-        """Keep one fault, and return BAD. `got` is the offending value itself."""
-        parts = [f"got {show(got)}"] if got is not None else []
-        parts += [f"wanted {wanted}"] if wanted else []
-        message = ": ".join(filter(None, (what, ", ".join(parts)))) + (f" ({hint})" if hint else "")
-        self.problems.append(Problem(path, message, self._line_of(path)))
-        return BAD
-
-
-def show(value: object) -> str:
-    """Return a value as a message shows it: short, on one line, and never failing."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Literal):
-        return value.text[:60]
-    if isinstance(value, int):
-        return str(value) if value.bit_length() < 200 else f"a number of {value.bit_length()} bits"
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return f"{type(value).__name__} {value}" if type(value).__module__ == "datetime" else str(value)
 
 
 class Kind(Protocol):
@@ -111,8 +65,15 @@ class Kind(Protocol):
 class Text:
     """A string; `pattern` must match all of it. Never NUL, control characters only where `multiline`."""
 
-    def __init__(self, words: str = "text", *, pattern: str = "", max_length: int = 4_096, min_length: int = 1,
-                 multiline: bool = False) -> None:
+    def __init__(
+        self,
+        words: str = "text",
+        *,
+        pattern: str = "",
+        max_length: int = 4_096,
+        min_length: int = 1,
+        multiline: bool = False,
+    ) -> None:
         """Keep the bounds; `words` say what is wanted."""
         self.words, self.pattern = words, pattern
         self.min_length, self.max_length, self.multiline = min_length, max_length, multiline
@@ -409,7 +370,7 @@ class Table:
         """Return an object schema that refuses unknown keys."""
         found: Schema = {"type": "object", "additionalProperties": False, "properties": {}}
         for name, key in self.keys.items():
-            entry = {"description": key.text} | key.kind.schema()
+            entry: Schema = {"description": key.text} | key.kind.schema()
             if isinstance(key.default, str | int | float) and not key.shown:
                 entry["default"] = key.default
             found["properties"][name] = entry
@@ -419,18 +380,3 @@ class Table:
     def describe(self) -> str:
         """Return the keys."""
         return f"a table with {', '.join(self.keys)}"
-
-
-def show_name(name: str) -> str:
-    """Return a key as TOML writes it, shortened."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name, re.ASCII) else show(name)
-
-
-def nearest(value: object, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?`, or nothing when no known word is close."""
-    if not isinstance(value, str) or len(value) > 60:
-        return ""
-    from difflib import get_close_matches  # noqa: PLC0415 - only when something is wrong
-
-    found = get_close_matches(value.lower(), list(known), 1)
-    return f"did you mean {found[0]!r}?" if found else ""

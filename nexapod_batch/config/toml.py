@@ -7,7 +7,7 @@ written with (`Literal`), so that `8.0` in an array of parameters stays `8.0`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import tomli
 
@@ -29,7 +29,7 @@ class Literal(float):
 
     text: str
 
-    def __new__(cls, text: str) -> Literal:
+    def __new__(cls, text: str) -> Self:
         """Keep the text beside the number, without the underscores that TOML allows."""
         number = super().__new__(cls, text)
         number.text = text.replace("_", "")

@@ -88,7 +88,7 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
 
 def _inputs(c: Coordinator) -> int:
     """Remove staged inputs that no open job needs."""
-    needed = set()
+    needed: set[str] = set()
     for row in c.store.all("jobs_open_documents"):
         needed.update(one["sha256"] for one in json.loads(row["document"])["inputs"])
     removed = 0

@@ -22,7 +22,8 @@ Target = tuple[int, int | None]
 
 def cancel(c: Coordinator, targets: Sequence[Target]) -> list[str]:
     """Cancel jobs or single tasks; return the names of those that were open."""
-    changed, faults = [], {}
+    changed: list[str] = []
+    faults: dict[str, str] = {}
     with writer(c.store, wait_s=PATIENCE_S):
         for job, task in targets:
             _known(c, job, task)

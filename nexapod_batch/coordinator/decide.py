@@ -50,7 +50,7 @@ def decide_news(c: Coordinator) -> tuple[int, list[int]]:
 
 def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> None:
     """Decide one task, with the planner's word on whether another replica could be placed at all."""
-    row = c.store.one("task", job=job_id, task=task)
+    row = c.store.only("task", job=job_id, task=task)
     with c.store.atomic():
         _decide(c, job_id, c.job(job_id), [row], {node.id: node for node in c.nodes()}, placeable=placeable)
         c.store.run("job_finished", job=job_id, now=c.now())

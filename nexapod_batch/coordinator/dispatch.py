@@ -56,7 +56,7 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
         job = c.job(row["id"])
         limit = min(free, PLAN_MAX)
         if row["max_running"] is not None:
-            limit = min(limit, row["max_running"] - c.store.one("job_out", job=row["id"])["n"])
+            limit = min(limit, row["max_running"] - c.store.only("job_out", job=row["id"])["n"])
         if limit <= 0:
             continue
         loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes]
@@ -95,7 +95,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
     wanted = []
     for launch_id in launches:
-        row = c.store.one("launch_envelope", id=launch_id)
+        row = c.store.only("launch_envelope", id=launch_id)
         wanted.append(
             Launch(key=row["key"], envelope=row["envelope"], job=c.job(row["job_id"]), replicas=row["replicas"])
         )
@@ -160,7 +160,7 @@ def _place(
         c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
     for node_id, ids in launches.items():
         hand_over(c, nodes[node_id], ids, faults)
-    return {node_id: len(placed) for node_id, placed in by_node.items()}, sorted(result.exhausted)
+    return {node_id: len(placed) for node_id, placed in by_node.items()}, sorted(result.unplaceable)
 
 
 def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
@@ -199,7 +199,7 @@ def _intents(
             replicas=tuple(part),
         )
         envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
-        launch = c.store.one("launch_insert", key=key, node=node.id, job=row["id"], envelope=envelope, now=now)["id"]
+        launch = c.store.only("launch_insert", key=key, node=node.id, job=row["id"], envelope=envelope, now=now)["id"]
         c.store.many(
             "replica_insert",
             [(row["id"], a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part],

@@ -64,7 +64,7 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
 
 
 def _reports(c: Coordinator) -> Iterator[Check]:
-    number = c.store.one("quarantine_count")["n"]
+    number = c.store.only("quarantine_count")["n"]
     yield "quarantine", "warn" if number else "ok", f"{number} bad reports" if number else "empty"
     for row in c.store.all("quarantine_last", limit=5):
         yield "quarantine", "warn", f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}: {row['reason']}"

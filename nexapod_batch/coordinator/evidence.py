@@ -51,9 +51,10 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
 def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
     """Verify every stored statement of a job again, and its published files; one finding for each."""
     nodes = {node.id: node for node in c.nodes()}
-    job = c.store.one("job", id=job_id)
+    rows = _replicas(c, job_id)
+    job = c.store.only("job", id=job_id)
     found: list[dict[str, Any]] = []
-    for row in _replicas(c, job_id):
+    for row in rows:
         node = nodes[row["node_id"]]
         for report in c.store.all("reports_of", replica=row["id"]):
             name = f"{row['job_id']}_{row['task']}.{row['number']}"

@@ -25,8 +25,8 @@ _SHOWN = 10
 
 def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
     """Return the explanation of a task, or of a job with its first tasks that are not accepted."""
-    row = c.store.one("job", id=job_id)
     job = c.job(job_id)
+    row = c.store.only("job", id=job_id)
     if task is not None:
         found = c.store.one("task", job=job_id, task=task)
         if found is None:
@@ -40,7 +40,7 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
         lines.append(row["blocked"])
     shown = 0
     for index in job.task_indexes():
-        found = c.store.one("task", job=job_id, task=index)
+        found = c.store.only("task", job=job_id, task=index)
         if found["state"] != TaskState.ACCEPTED or job.n_tasks == 1:
             lines += _task(c, job_id, found)
             shown += 1
@@ -88,7 +88,7 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
     for r in replicas:
         if Execution(r["execution"]) not in OUT:
             continue
-        launch, node = c.store.one("replica", id=r["id"]), nodes[r["node_id"]]
+        launch, node = c.store.only("replica", id=r["id"]), nodes[r["node_id"]]
         try:
             said = c.backend(node).status(c.context(node), [launch["key"]])[launch["key"]]
         except (NexapodError, OSError, KeyError) as error:

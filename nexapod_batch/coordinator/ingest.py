@@ -184,7 +184,7 @@ def _apply(c: Coordinator, node: Node, report: Report, news: set[tuple[int, int]
     said = report.statement
     name = said.replica
     row = c.store.one("replica_for_report", job=name.job, task=name.task, number=name.number)
-    _check(c, node, said, row)
+    row = _check(c, node, said, row)
     known = c.store.all("reports_of", replica=row["id"])
     if any(one["payload_sha256"] == report.payload_sha256 for one in known):
         return
@@ -223,8 +223,8 @@ def _apply(c: Coordinator, node: Node, report: Report, news: set[tuple[int, int]
     )
 
 
-def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> None:
-    """Raise unless the statement is about exactly the replica that this node was given; blame what it signed falsely."""
+def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> Row:
+    """Return the row, or raise unless the statement is about exactly the replica that this node was given; blame what it signed falsely."""
     if row is None:
         what = f"no replica {said.replica} was ever made"
     elif row["node_id"] != node.id or said.builder != node.key_id:
@@ -234,6 +234,6 @@ def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> None
     elif (said.job_uuid, said.job_digest) != (row["uuid"], row["digest"]):
         what = f"the job is not that of replica {said.replica}"
     else:
-        return
+        return row
     c.store.run("node_blame", id=node.id)
     raise VerificationError(what, got=f"a statement signed by {node.name}")

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import socket
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ def remove(c: Coordinator, name: str) -> None:
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for node in c.nodes():
             if node.name == name:
-                if c.store.one("node_used", id=node.id)["used"]:
+                if c.store.only("node_used", id=node.id)["used"]:
                     raise UsageError(
                         f"node {name} has run replicas: its key is part of their record",
                         hint=f"nexapod-batch node drain {name}",
@@ -160,8 +161,8 @@ def _login_node(c: Coordinator) -> str:
     from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - only on a first run
 
     host = socket.gethostname()
-    for site in load_sites([c.paths.sites])[0]:
-        if site.covers(host):
+    for site in load_sites(c.paths.sites)[0].values():
+        if any(fnmatchcase(host, pattern) for pattern in site.hostnames):
             return f"this machine's name {host} belongs to site {site.name}"
     return ""
 

@@ -54,7 +54,7 @@ def publish(c: Coordinator, *, seconds: float | None = None) -> int:
             _reveal(c.paths.results / str(job), task)
         with c.store.atomic():
             for job, task in good:
-                reason = c.store.one("task", job=job, task=task)["reason"]
+                reason = c.store.only("task", job=job, task=task)["reason"]
                 c.store.many("task_published", [("" if reason.startswith("unpublished: ") else reason, job, task)])
                 replicas = c.store.all("replicas_of_task", job=job, task=task)
                 c.store.many("report_uncarried", [(r["id"],) for r in replicas])

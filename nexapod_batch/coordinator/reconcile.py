@@ -58,12 +58,13 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     """Run one pass; TryAgainError when another process is running one."""
     if dry_run:
         return _look(c)
-    done, faults = Pass(), {}
+    done = Pass()
+    faults: dict[str, str] = {}
     end = None if max_seconds is None else c.clock() + max_seconds
     with writer(c.store):
         _pass(c, done, faults, end)
         done.faults, done.standing = _told(c, faults)
-        done.open_jobs = c.store.one("jobs_open")["n"]
+        done.open_jobs = c.store.only("jobs_open")["n"]
     return done
 
 
@@ -79,8 +80,8 @@ def wait(
             reconcile(c, max_seconds=5)
         except TryAgainError:
             pass  # another process is at work on the same jobs
-        on_progress(dict(c.store.one("progress", jobs=ids)))
-        if not c.store.all("jobs_still_open", jobs=ids) and not c.store.one("unpublished_of", jobs=ids)["n"]:
+        on_progress(dict(c.store.only("progress", jobs=ids)))
+        if not c.store.all("jobs_still_open", jobs=ids) and not c.store.only("unpublished_of", jobs=ids)["n"]:
             return True
         now = time.monotonic()
         if timeout is not None and now - start >= timeout:
@@ -127,7 +128,8 @@ def _settle(
     c: Coordinator, nodes: list[Node], launches: list[tuple[Row, LaunchStatus | None]], faults: dict[str, str]
 ) -> int:
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
-    lost, again = 0, {}
+    lost = 0
+    again: dict[int, list[int]] = {}
     now = c.now()
     for row, status in launches:
         if status is None:
@@ -181,7 +183,7 @@ def _told(c: Coordinator, faults: dict[str, str]) -> tuple[list[str], list[str]]
 
 def _look(c: Coordinator) -> Pass:
     """Say what a pass would find, without touching anything."""
-    done = Pass(open_jobs=c.store.one("jobs_open")["n"])
+    done = Pass(open_jobs=c.store.only("jobs_open")["n"])
     for node in c.nodes():
         folder = c.paths.spool(node.name) / "reports"
         read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}

@@ -6,11 +6,9 @@ import getpass
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
-from nexapod_batch.coordinator.dispatch import dispatch
 from nexapod_batch.coordinator.nodes import ensure_local
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
 from nexapod_batch.files.atomic import sync_files
@@ -20,7 +18,8 @@ from nexapod_batch.planner import capacity
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -44,28 +43,30 @@ class Submitted:
     reach: str  # what independence the nodes in reach can give
 
 
-def submit(c: Coordinator, job: Job, folder: Path) -> Submitted:
-    """Store a job and place its first replicas; DescriptorError when it cannot be met, and nothing is stored."""
+def submit(
+    c: Coordinator, job: Job, folder: Path, overrides: Mapping[str, str], *, warnings: Sequence[str] = ()
+) -> Submitted:
+    """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
+
+    `overrides` may name a `site`; `partition` and `account` mean nothing to local nodes and are refused.
+    """
     ensure_local(c)
     nodes = [node for node in c.nodes() if node.active]
-    reach, warnings = _check(job, nodes)
+    _check_overrides(overrides, nodes)
+    reach, more = _check(job, nodes)
     for dependency in job.schedule.depends_on:
         if c.store.one("job", id=dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
     _keep_inputs(c, job)
     document = canonical(to_document(job))
     uuid = _uuid7(c.now(), c.random(10))
-    with writer(c.store, wait_s=PATIENCE_S):
-        with c.store.atomic():
-            job_id = _store(c, job, document, uuid, folder)
-        faults: dict[str, str] = {}
-        if not job.schedule.hold:
-            dispatch(c, faults)
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        job_id = _store(c, job, document, uuid, folder)
     return Submitted(
         job=job_id,
         uuid=uuid,
         tasks=job.n_tasks,
-        warnings=(*warnings, *faults.values()),
+        warnings=(*warnings, *more),
         core_hours=_core_hours(job),
         results=c.paths.results / str(job_id),
         reach=reach,
@@ -99,7 +100,7 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -
         now=c.now(),
         n_tasks=job.n_tasks,
     )
-    job_id: int = c.store.one("job_id_of", uuid=uuid)["id"]
+    job_id: int = c.store.only("job_id_of", uuid=uuid)["id"]
     c.store.many("task_insert", _task_rows(job_id, job))
     for dependency in job.schedule.depends_on:
         c.store.run("dependency_insert", job=job_id, on_job=dependency.job, condition=dependency.when)
@@ -124,8 +125,20 @@ def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
             "a disagreement may stay inconclusive"
         )
     hosts, sites = {node.host for node in nodes}, {node.site for node in nodes}
-    words = f"{len(nodes)} node{'s' * (len(nodes) != 1)} on {len(hosts)} host{'s' * (len(hosts) != 1)} at {len(sites)} site{'s' * (len(sites) != 1)}"
-    return words, warnings
+    counts = ((len(nodes), "node"), (len(hosts), "host"), (len(sites), "site"))
+    if len(hosts) == 1 and job.quorum.agree > 1:
+        warnings.append("all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
+                        "not that it is independent of this machine")
+    return ", ".join(f"{number} {word}{'s' * (number != 1)}" for number, word in counts), warnings
+
+
+def _check_overrides(overrides: Mapping[str, str], nodes: list[Node]) -> None:
+    sites = sorted({node.site for node in nodes})
+    if overrides.get("site", sites[0] if sites else "") not in sites:
+        raise DescriptorError("there is no such site", got=repr(overrides["site"]), wanted=f"one of: {', '.join(sites)}")
+    for name in ("partition", "account"):
+        if name in overrides:
+            raise DescriptorError(f"--{name} means nothing to local nodes", got=repr(overrides[name]), hint="leave it out")
 
 
 def _core_hours(job: Job) -> float | None:

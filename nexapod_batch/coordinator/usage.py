@@ -17,7 +17,7 @@ _WASTEFUL, _TIGHT = 0.5, 0.9
 def report(c: Coordinator, job_id: int) -> dict[str, Any]:
     """Return CPU and memory efficiency of a job: times in seconds, memory in MiB, efficiencies from 0 to 1 or None."""
     job = c.job(job_id)
-    used = c.store.one("usage", job=job_id)
+    used = c.store.only("usage", job=job_id)
     wall, cpu = (used["wall_ms"] or 0) / 1000, (used["cpu_ms"] or 0) / 1000
     peak = (used["max_rss_kib"] or 0) / 1024
     cpu_efficiency = cpu / (wall * job.resources.cpus) if wall else None

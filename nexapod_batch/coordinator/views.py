@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store import Store
 
-__all__ = ["Document", "job", "job_ids", "jobs", "last_job", "nodes", "open_jobs", "require_job", "require_task", "tasks"]
+__all__ = [
+    "Document",
+    "job",
+    "job_ids",
+    "jobs",
+    "last_job",
+    "nodes",
+    "open_jobs",
+    "require_job",
+    "require_task",
+    "tasks",
+]
 
 #: A JSON object, ready to be printed.
 Document = dict[str, Any]
@@ -80,9 +91,7 @@ def require_task(store: Store, job_id: int, index: int) -> None:
     """Raise NotFoundError unless there is a task of this index."""
     require_job(store, job_id)
     if index > LARGEST or not store.all("view_tasks", id=job_id, first=index, last=index, limit=1):
-        raise NotFoundError(
-            f"job {job_id} has no task {index}", hint=f"nexapod-batch show {job_id} lists its tasks"
-        )
+        raise NotFoundError(f"job {job_id} has no task {index}", hint=f"nexapod-batch show {job_id} lists its tasks")
 
 
 def nodes(store: Store) -> list[Document]:

@@ -53,8 +53,9 @@ def _needed_columns(rows: Sequence[Row]) -> list[int]:
     """Leave out a column that settles another one: rows that differ in the site differ in the node anyhow."""
     columns = list(range(len(rows[0])))
     for column in tuple(columns):
+        values = len({row[column] for row in rows})
         others = [other for other in columns if other != column]
-        if any(len({(row[column], row[other]) for row in rows}) == len({row[column] for row in rows}) for other in others):
+        if any(len({(row[column], row[other]) for row in rows}) == values for other in others):
             columns.remove(column)
     return columns
 

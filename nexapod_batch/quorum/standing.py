@@ -55,9 +55,7 @@ def by_answer(distinct: Sequence[Domain], agree: int, votes: Sequence[Vote], out
         rows = [where for where, _ in group]
         if any(touches(where, split) for where in rows):
             settled = _holds(rows, [row(vote, distinct) for vote in out], groups, agree, second)
-    return Standing(
-        leader=leader, second=second, winners=frozenset([number for _, number in group]), settled=settled
-    )
+    return Standing(leader=leader, second=second, winners=frozenset([number for _, number in group]), settled=settled)
 
 
 def _split_values(groups: Iterable[Sequence[tuple[Row, int]]], columns: int) -> list[set[str]]:

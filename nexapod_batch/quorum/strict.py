@@ -14,7 +14,7 @@ do not count towards `max_replicas`; they have their own cap, `max_lost`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
@@ -47,10 +47,7 @@ class _Tally:
 
 def _is_vote(replica: Vote) -> bool:
     return (
-        replica.execution is Execution.REPORTED
-        and not replica.voided
-        and replica.counts
-        and replica.answer is not None
+        replica.execution is Execution.REPORTED and not replica.voided and replica.counts and replica.answer is not None
     )
 
 
@@ -90,34 +87,35 @@ def decide(
     if policy.agree < 1 or not policy.distinct:
         raise ValueError("a quorum needs agree >= 1 and at least one field in distinct")
     tally = _tally(replicas)
-    out = len(tally.out)
-    if close is None:
-        standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
-    elif out:  # as if all were close: the most that the votes can come to
-        most = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
-        standing = Standing(leader=most.leader, second=most.second)
-    else:
-        standing = by_closeness(policy.distinct, tally.votes, close)
-
+    standing = _standing(policy, tally, close)
     if standing.leader >= policy.agree and standing.settled:  # 1
         return _accept(replicas, tally, standing)
-    short = standing.leader + out < policy.agree
-    many_errors, many_lost = len(tally.errors) > policy.max_errors, tally.lost > policy.max_lost
-    if short and (many_errors or many_lost):  # 2
+    out = len(tally.out)
+    too_many = len(tally.errors) > policy.max_errors or tally.lost > policy.max_lost
+    if too_many and standing.leader + out < policy.agree:  # 2
         return _fail(policy, replicas, tally, standing)
-    want = max(policy.agree - standing.leader - out, 0 if out else 1, policy.replicas - tally.placed)  # 3
-    want = 0 if many_lost else min(want, policy.max_replicas - tally.used)
-    if want > 0 and (placeable or out):
-        return Decision(
-            state=None, want=want, agree=standing.leader, reason=_progress(policy, standing, out, want)
-        )
-    if out:
-        return Decision(state=None, agree=standing.leader, reason=_progress(policy, standing, out, 0))
-    if want > 0:
-        return _no_result(policy, replicas, tally, standing, "domains")
-    if many_errors or many_lost:  # 4
+    want = _wanted(policy, tally, standing)  # 3
+    if out or (want and placeable):
+        return Decision(state=None, want=want, agree=standing.leader, reason=_progress(policy, standing, out, want))
+    if too_many and not want:  # 4
         return _fail(policy, replicas, tally, standing)
-    return _no_result(policy, replicas, tally, standing, "max_replicas")
+    return _no_result(policy, replicas, tally, standing, "domains" if want else "max_replicas")
+
+
+def _standing(policy: QuorumPolicy, tally: _Tally, close: Closeness | None) -> Standing:
+    if close is not None and not tally.out:
+        return by_closeness(policy.distinct, tally.votes, close)
+    standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
+    # Before everything is in, votes compared by closeness come to at most what they would if all were close.
+    return standing if close is None else replace(standing, settled=False)
+
+
+def _wanted(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> int:
+    if tally.lost > policy.max_lost:
+        return 0
+    out = len(tally.out)
+    want = max(policy.agree - standing.leader - out, 0 if out else 1, policy.replicas - tally.placed)
+    return max(0, min(want, policy.max_replicas - tally.used))
 
 
 def assess_late(
@@ -163,9 +161,7 @@ def _unmatched(replica: Vote) -> Validation:
 def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
     winners = standing.winners
     shared = independence([vote for vote in tally.votes if vote.number in winners])
-    voted = {
-        vote.number: Validation.VALID if vote.number in winners else Validation.INVALID for vote in tally.votes
-    }
+    voted = {vote.number: Validation.VALID if vote.number in winners else Validation.INVALID for vote in tally.votes}
     validations = {
         replica.number: voted.get(replica.number) or _unmatched(replica) for replica in replicas if replica.placed
     }
@@ -190,9 +186,7 @@ def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standin
     return _end(TaskState.FAILED, reason, replicas, standing)
 
 
-def _no_result(
-    policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing, why: str
-) -> Decision:
+def _no_result(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing, why: str) -> Decision:
     tie = standing.leader >= policy.agree and standing.leader == standing.second
     found = (
         f"two answers tie with {standing.leader} each"

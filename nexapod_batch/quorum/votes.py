@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from nexapod_batch.lifecycle import Execution, TaskState, Validation
-from nexapod_batch.model.job import Domain
+if TYPE_CHECKING:
+    from nexapod_batch.lifecycle import Execution, TaskState, Validation
+    from nexapod_batch.model.job import Domain
 
 __all__ = ["Closeness", "Decision", "Vote"]
 
 #: Says whether the outputs of two replicas, by number, are close enough (`allclose`). Symmetric.
 Closeness = Callable[[int, int], bool]
-
-_NOTHING: Mapping[int, Validation] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,5 +40,5 @@ class Decision:
     agree: int = 0  # size of the leading group, in distinct domains
     reason: str = ""  # one sentence for people
     winners: frozenset[int] = frozenset()  # numbers of the accepted group
-    validations: Mapping[int, Validation] = field(default=_NOTHING)  # of all placed replicas, when the task ended
+    validations: Mapping[int, Validation] = field(default_factory=dict)  # of all placed replicas, when the task ended
     independence: str = ""  # "from 2 sites": what the winners did not share

@@ -26,7 +26,7 @@ from nexapod_batch.runner import descendants
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 __all__ = ["Attempt", "Limits", "Result", "Supervisor", "tree_bytes"]
 
@@ -83,7 +83,7 @@ class Attempt:
         self._floor_kib = 0
 
     def run(
-        self, program: str, argv: Sequence[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str
+        self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str
     ) -> Result:
         """Run a program in the current folder; OSError when it cannot be started.
 

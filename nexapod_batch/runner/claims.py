@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,12 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key"]
+__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key", "live_incarnation"]
 
 #: The folders of a spool that the worker makes when they are missing.
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 
+_TRIES, _TRY_S = 10, 0.005
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
@@ -41,6 +43,22 @@ def boot_id() -> str:
         return ""
 
 
+def live_incarnation(spool: Path) -> str | None:
+    """Return the incarnation that holds the lock of a spool; None when no worker lives."""
+    try:
+        fd = os.open(spool / "worker.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(fd, 100).decode("ascii", "replace")
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
 class Lock:
     """`worker.lock`: held with flock, content is the incarnation that holds it."""
 
@@ -50,15 +68,22 @@ class Lock:
         self._fd = -1
 
     def take(self, incarnation: str) -> bool:
-        """Lock without waiting and write the incarnation; False when another worker holds it."""
+        """Lock and write the incarnation; False when another worker holds it.
+
+        Somebody who only looks whether the lock is free holds it shared for an instant: hence a few tries.
+        """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_TRY_S)
+        else:
             os.close(fd)
             return False
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, incarnation.encode(), 0)
+        os.pwrite(fd, incarnation.encode(), 0)  # all incarnations are of one length: never a moment without one
+        os.ftruncate(fd, len(incarnation))
         self._fd = fd
         return True
 

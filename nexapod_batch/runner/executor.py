@@ -8,7 +8,6 @@ batches; before it waits longer than a moment everything that is finished is on 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -24,6 +23,7 @@ from nexapod_batch.errors import CompareError, NexapodError, UnsafeOutputError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result, disk_detail, tree_bytes
+from nexapod_batch.runner.folders import Folders, is_empty
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.logs import Logs
 from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
@@ -68,6 +68,7 @@ class Executor:
         self._node, self._spool, self._signer, self._channel = node, spool, signer, channel
         self._segment = Segment(spool.root / "reports" / f"{spool.incarnation}-{number}.jsonl")
         self._logs = Logs(node.work, f".{spool.incarnation}-{number}")
+        self._folders = Folders(str(node.work / f".{spool.incarnation}-{number}.d"))
         self._attempt = Attempt(self)
         self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
         self._done: list[tuple[str, int]] = []  # reported, not yet told to the worker
@@ -97,21 +98,20 @@ class Executor:
                     self._flush()
         self._flush()
         self._logs.remove()
+        self._folders.remove()
 
     # ---- what an attempt asks while it waits
 
     def tick(self, elapsed: float) -> float | None:
         """Flush what is due; after NOTE_S announce the replica and hand back what waits behind it."""
-        due = self._segment.due_in
-        if self._running is not None:
-            if elapsed >= NOTE_S:
-                self._announce()
-                return None
-            return NOTE_S - elapsed if due is None else min(NOTE_S - elapsed, due or self._flush_now())
-        if due is not None and due <= 0:
+        if self._running is not None and elapsed >= NOTE_S:
+            self._announce()
+        elif self._segment.due:
             self._flush()
-            return None
-        return due
+        due = self._segment.due_in
+        if self._running is None:
+            return due
+        return NOTE_S - elapsed if due is None else min(NOTE_S - elapsed, due)
 
     def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
         """Hear of a cancellation (USR1) or of the end of the worker (TERM)."""
@@ -128,9 +128,6 @@ class Executor:
 
     def _read(self, *, wait: bool) -> bool:
         """Take one message; False when there is none now."""
-        if wait and signal.SIGTERM in signal.sigpending():
-            self._stopping = True
-            return False
         try:
             data = self._channel.recv(MAX_MESSAGE, 0 if wait else socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
@@ -153,10 +150,6 @@ class Executor:
             self._channel.send(orjson.dumps(message))
         except OSError:  # the worker is gone: nobody needs to know
             self._stopping = True
-
-    def _flush_now(self) -> float:
-        self._flush()
-        return NOTE_S
 
     def _flush(self) -> None:
         """Commit what is finished, then tell the worker."""
@@ -205,11 +198,10 @@ class Executor:
         self._current, self._running = (key, str(name)), (key, name, started)
         root = f"{self._work}/{name}"
         try:
-            os.mkdir(root, 0o700)  # noqa: PTH102 - hot path
+            self._folders.take(root)
         except FileExistsError:
             print(f"replica {name}: its work folder is there already: not run again", file=sys.stderr, flush=True)  # noqa: T201
             return
-        self._logs.clear()
         replica = _Replica(self, launch, index, name, root, started)
         try:
             replica.run()
@@ -258,7 +250,8 @@ class Executor:
         line = seal(self._signer, PAYLOAD_TYPE, encode(statement))
         carried = self._carry(replica, produced, out[1], err[1]) if total <= CARRY_BYTES else None
         if carried is not None:
-            remove_tree(replica.root)
+            self._folders.discard(replica.root)
+            logs.clear()
             self._segment.add(line[:-1] + b',"carried":' + orjson.dumps(carried) + b"}", [])
             return
         files = [Path(replica.root, name) for name in produced.names]
@@ -372,22 +365,12 @@ class _Replica:
     def _check_disk(self, logs: int) -> None:
         """Look at the disk once more, unless the folder is as empty as it was made."""
         most = self.launch.job.resources.disk_mib * 2**20
-        with os.scandir(self.root) as entries:
-            empty = next(entries, None) is None
-        used = logs if empty else logs + tree_bytes(self.root)
+        used = logs if is_empty(self.root) else logs + tree_bytes(self.root)
         if used > most:
             self._fail(Outcome.DISK, disk_detail(used, most))
 
     def _fail(self, outcome: Outcome, detail: str) -> None:
         self.outcome, self.detail = outcome, detail
-
-
-def remove_tree(root: str) -> None:
-    """Remove a work folder; most are empty."""
-    try:
-        os.rmdir(root)  # noqa: PTH106 - hot path
-    except OSError:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _own_peak_kib() -> int:

@@ -35,8 +35,8 @@ class Logs:
         return [self._work / f"{self._name}{suffix}" for suffix in _SUFFIXES]
 
     def clear(self) -> None:
-        """Empty both for the next replica; published files of the last one stay with it if it released them."""
-        if self._name != self._scratch:  # published, and carried all the same
+        """Forget what was written: empty the files for the next replica, or remove them if they were published."""
+        if self._name != self._scratch:
             for path in self._paths():
                 path.unlink(missing_ok=True)
             self._close()

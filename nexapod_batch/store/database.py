@@ -114,6 +114,14 @@ class Store:
             raise_explained(error, self.path)
         return row
 
+    def only(self, name: str, /, **params: Value) -> Row:
+        """Return the row of a query that always has one; LookupError otherwise."""
+        row = self.one(name, **params)
+        if row is None:
+            msg = f"{name} found no row for {params}"
+            raise LookupError(msg)
+        return row
+
     def all(self, name: str, /, **params: Value) -> list[Row]:
         """Return all rows of the named query."""
         try:

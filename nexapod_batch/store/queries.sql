@@ -1,4 +1,271 @@
--- The coordinator's statements, one below each "name" header; called as store.one("..."), .all, .each, .run and .many.
+-- What the coordinator asks of the store, by name. Times are milliseconds since 1970.
+
+-- name: node_insert
+INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, classes, max_queued, created_at)
+VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :classes, :max_queued, :now);
+
+-- name: nodes
+SELECT * FROM node ORDER BY id;
+
+-- name: node_activate
+UPDATE node SET active = :active WHERE name = :name;
+
+-- name: node_delete
+DELETE FROM node WHERE name = :name;
+
+-- name: node_used
+SELECT EXISTS (SELECT 1 FROM replica WHERE node_id = :id) AS used;
+
+-- name: node_blame
+UPDATE node SET blame = blame + 1 WHERE id = :id;
+
+-- name: node_out
+SELECT node_id, count(*) AS n FROM replica WHERE execution IN ('created', 'submitted', 'queued', 'running') GROUP BY node_id;
+
+-- name: job_insert
+INSERT INTO job (uuid, name, user, digest, document, folder, priority, held, max_running, created_at, n_tasks, n_waiting, n_want)
+VALUES (:uuid, :name, :user, :digest, :document, :folder, :priority, :held, :max_running, :now, :n_tasks, :n_tasks, :n_tasks);
+
+-- name: job_id_of
+SELECT id FROM job WHERE uuid = :uuid;
+
+-- name: task_insert
+INSERT INTO task (job_id, idx, want) VALUES (?, ?, ?);
+
+-- name: dependency_insert
+INSERT INTO dependency (job_id, on_job, condition) VALUES (:job, :on_job, :condition);
+
+-- name: job
+SELECT * FROM job WHERE id = :id;
+
+-- name: task
+SELECT * FROM task WHERE job_id = :job AND idx = :task;
+
+-- name: jobs_wanting
+SELECT * FROM job WHERE n_want > 0 AND held = 0 ORDER BY priority DESC, id;
+
+-- name: dependencies
+SELECT d.on_job, d.condition, j.n_tasks, j.n_waiting, j.n_active, j.n_accepted
+FROM dependency d JOIN job j ON j.id = d.on_job WHERE d.job_id = :job;
+
+-- name: job_block
+UPDATE job SET blocked = :reason WHERE id = :job AND blocked <> :reason;
+
+-- name: job_out
+SELECT count(*) AS n FROM replica WHERE job_id = :job AND execution IN ('created', 'submitted', 'queued', 'running');
+
+-- name: tasks_wanting
+SELECT idx, state, want, class FROM task WHERE job_id = :job AND want > 0 AND not_before <= :now ORDER BY idx LIMIT :limit;
+
+-- name: replicas_of_task
+SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
+
+-- name: replicas_of_tasks
+SELECT r.* FROM replica r WHERE r.job_id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) ORDER BY r.task, r.number;
+
+-- name: launch_insert
+INSERT INTO launch (key, node_id, job_id, envelope, created_at) VALUES (:key, :node, :job, :envelope, :now) RETURNING id;
+
+-- name: replica_insert
+INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: task_placed
+UPDATE task SET want = want - ?, state = 'active', class = coalesce(class, ?), reason = ''
+WHERE job_id = ? AND idx = ? AND want >= ? AND state IN ('waiting', 'active');
+
+-- name: task_blocked
+UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
+
+-- name: launches_open
+SELECT id, key, node_id, job_id, state, created_at FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
+
+-- name: launch_envelope
+SELECT l.key, l.envelope, l.job_id, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
+
+-- name: launch_handed
+UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND state IN ('intent', 'handed');
+
+-- name: launch_ended
+UPDATE launch SET state = 'ended', reason = :reason, envelope = NULL WHERE id = :id AND state IN ('intent', 'handed');
+
+-- name: launches_ended
+SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id LIMIT :limit;
+
+-- name: launch_forgotten
+UPDATE launch SET state = 'forgotten' WHERE id = ? AND state = 'ended';
+
+-- name: launch_lost
+UPDATE replica SET execution = 'lost', reason = :reason, ended_at = :now
+WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
+
+-- name: launch_seen
+UPDATE replica SET execution = 'queued' WHERE launch_id = :launch AND execution = 'submitted';
+
+-- name: overdue
+SELECT id, job_id, task FROM replica
+WHERE execution IN ('created', 'submitted', 'queued', 'running') AND deadline < :now LIMIT :limit;
+
+-- name: replica_overdue
+UPDATE replica SET execution = 'lost', reason = 'deadline passed', ended_at = ?
+WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
+
+-- name: task_news
+UPDATE task SET news = 1 WHERE job_id = ? AND idx = ? AND news = 0;
+
+-- name: segments
+SELECT name, position FROM segment WHERE node_id = :node;
+
+-- name: segment_moved
+INSERT INTO segment (node_id, name, position) VALUES (:node, :name, :position)
+ON CONFLICT (node_id, name) DO UPDATE SET position = excluded.position WHERE excluded.position > position;
+
+-- name: segment_gone
+DELETE FROM segment WHERE node_id = :node AND name = :name;
+
+-- name: replica_for_report
+SELECT r.id, r.node_id, r.nonce, r.execution, r.voided, j.uuid, j.digest, j.id AS job_id
+FROM replica r JOIN job j ON j.id = r.job_id WHERE r.job_id = :job AND r.task = :task AND r.number = :number;
+
+-- name: reports_of
+SELECT payload_sha256, envelope, carried FROM report WHERE replica_id = :replica ORDER BY received_at, payload_sha256;
+
+-- name: report_insert
+INSERT OR IGNORE INTO report (replica_id, payload_sha256, envelope, carried, received_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: replica_reported
+UPDATE replica SET execution = ?, reason = ?, exit_code = ?, host = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
+  max_rss_kib = ?, output_bytes = ?, ended_at = ?, cleaned = ?
+WHERE id = ? AND voided = 0 AND execution <> 'reported';
+
+-- name: replica_voided
+UPDATE replica SET voided = 1, execution = 'errored', reason = 'two different signed statements' WHERE id = :id AND voided = 0;
+
+-- name: replica_running
+UPDATE replica SET execution = 'running' WHERE job_id = ? AND task = ? AND number = ? AND node_id = ? AND execution IN ('submitted', 'queued');
+
+-- name: quarantine_insert
+INSERT OR IGNORE INTO quarantine (node_id, segment, position, reason, line, created_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: quarantine_count
+SELECT count(*) AS n FROM quarantine;
+
+-- name: quarantine_last
+SELECT q.*, n.name AS node FROM quarantine q LEFT JOIN node n ON n.id = q.node_id ORDER BY q.id DESC LIMIT :limit;
+
+-- name: jobs_with_news
+SELECT DISTINCT job_id FROM task WHERE news = 1 ORDER BY job_id;
+
+-- name: tasks_with_news
+SELECT idx, state, want, class FROM task WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
+
+-- name: task_decided
+UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, news = 0 WHERE job_id = ? AND idx = ?;
+
+-- name: task_quiet
+UPDATE task SET news = 0 WHERE job_id = ? AND idx = ?;
+
+-- name: replica_judged
+UPDATE replica SET validation = ? WHERE id = ? AND validation <> ?;
+
+-- name: replica_unneeded
+UPDATE replica SET execution = 'cancelled', validation = 'unneeded', reason = 'no longer needed', ended_at = ?
+WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
+
+-- name: job_finished
+UPDATE job SET finished_at = :now WHERE id = :job AND finished_at IS NULL AND n_waiting + n_active = 0;
+
+-- name: tasks_unpublished
+SELECT job_id, idx, reason FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
+
+-- name: task_published
+UPDATE task SET published = 1, reason = ? WHERE job_id = ? AND idx = ? AND state = 'accepted';
+
+-- name: task_reason
+UPDATE task SET reason = :reason WHERE job_id = :job AND idx = :task;
+
+-- name: report_uncarried
+UPDATE report SET carried = NULL WHERE replica_id = ? AND carried IS NOT NULL;
+
+-- name: reports_uncarried
+UPDATE report SET carried = NULL
+WHERE replica_id IN (SELECT id FROM replica WHERE job_id = ? AND task = ?) AND carried IS NOT NULL;
+
+-- name: replica_cleaned
+UPDATE replica SET cleaned = 1 WHERE id = ?;
+
+-- name: replicas_unclean
+SELECT r.id, r.job_id, r.task, r.number, r.node_id, r.execution FROM replica r JOIN task t ON t.job_id = r.job_id AND t.idx = r.task
+WHERE r.cleaned = 0 AND r.execution IN ('reported', 'errored', 'lost', 'cancelled')
+  AND (t.published = 1 OR (t.state IN ('failed', 'inconclusive', 'cancelled') AND r.ended_at < :before)) LIMIT :limit;
+
+-- name: difference_put
+INSERT INTO difference (job_id, task, text) VALUES (:job, :task, :text) ON CONFLICT (job_id, task) DO UPDATE SET text = excluded.text;
+
+-- name: difference
+SELECT text FROM difference WHERE job_id = :job AND task = :task;
+
+-- name: job_hold
+UPDATE job SET held = :held WHERE id = :job AND held <> :held AND n_waiting + n_active > 0;
+
+-- name: replicas_out
+SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN launch l ON l.id = r.launch_id
+WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: replica
 SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
+
+-- name: replica_cancel
+UPDATE replica SET execution = 'cancelled', reason = 'cancelled by its submitter', ended_at = ?
+WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
+
+-- name: task_cancel
+UPDATE task SET state = 'cancelled', want = 0, news = 0, reason = 'cancelled by its submitter'
+WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('waiting', 'active');
+
+-- name: task_retry
+UPDATE task SET state = 'active', want = :want, reason = 'retry', not_before = 0
+WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('failed', 'inconclusive', 'cancelled');
+
+-- name: replicas_set_aside
+UPDATE replica SET validation = 'unneeded'
+WHERE job_id = :job AND (:task IS NULL OR task = :task) AND execution IN ('errored', 'lost', 'cancelled')
+  AND EXISTS (SELECT 1 FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task AND t.state IN ('failed', 'inconclusive', 'cancelled'));
+
+-- name: job_reopened
+UPDATE job SET finished_at = NULL WHERE id = :job AND n_waiting + n_active > 0;
+
+-- name: jobs_open
+SELECT count(*) AS n FROM job WHERE n_waiting + n_active > 0;
+
+-- name: jobs_still_open
+SELECT id FROM job WHERE id IN (SELECT value FROM json_each(:jobs)) AND n_waiting + n_active > 0;
+
+-- name: unpublished_of
+SELECT EXISTS (SELECT 1 FROM task WHERE state = 'accepted' AND published = 0 AND reason NOT LIKE 'unpublished:%'
+  AND job_id IN (SELECT value FROM json_each(:jobs))) AS n;
+
+-- name: progress
+SELECT sum(n_tasks) AS tasks, sum(n_waiting) AS waiting, sum(n_active) AS active, sum(n_accepted) AS accepted, sum(n_failed) AS failed,
+  sum(n_inconclusive) AS inconclusive, sum(n_cancelled) AS cancelled FROM job WHERE id IN (SELECT value FROM json_each(:jobs));
+
+-- name: replicas_of_job
+SELECT * FROM replica WHERE job_id = :job ORDER BY task, number;
+
+-- name: usage
+SELECT count(*) AS n, sum(wall_ms) AS wall_ms, sum(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,
+  sum(output_bytes) AS output_bytes FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
+
+-- name: usage_states
+SELECT execution, validation, count(*) AS n FROM replica WHERE job_id = :job GROUP BY execution, validation;
+
+-- name: faults
+SELECT key, text, told_at FROM fault;
+
+-- name: fault_told
+INSERT INTO fault (key, text, told_at, seen_at) VALUES (:key, :text, :now, :now) ON CONFLICT (key) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: fault_gone
+DELETE FROM fault WHERE key = :key;
+
+-- name: jobs_open_documents
+SELECT id, document FROM job WHERE n_waiting + n_active > 0;

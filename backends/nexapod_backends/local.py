@@ -1,0 +1,178 @@
+"""The backend `local`: a detached worker on this machine, fed through files in the node's spool.
+
+A launch is a file in `inbox/`; the worker claims it, runs it and takes the file away when every replica was reported or given
+up. So the files alone say what became of a launch, after any crash:
+
+| inbox file | claim | it is |
+|---|---|---|
+| no | no | UNKNOWN, or FAILED when it lies in `refused/` |
+| yes | no | QUEUED |
+| yes | by the incarnation that holds the lock | ACTIVE |
+| yes | by another | FAILED: its worker died; what it did not report is lost |
+| no | yes | COMPLETED |
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.files import atomic
+from nexapod_batch.plugins import BackendState, LaunchStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.plugins import Launch, NodeContext
+
+__all__ = ["LocalBackend"]
+
+_RUNNER = "nexapod_batch.runner"
+
+
+class LocalBackend:
+    """Hands launches to the worker of a node on this machine, and starts it when it is not there."""
+
+    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
+        """Put every launch that is not known yet into the inbox; the native id is the launch key."""
+        inbox, claims, refused = (context.spool / name for name in ("inbox", "claims", "refused"))
+        try:
+            for folder in (inbox, claims, refused):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for one in launches:
+                file = f"{one.key}.json"
+                if not ((claims / one.key).exists() or (inbox / file).exists() or (refused / file).exists()):
+                    atomic.write(inbox / file, one.envelope, mode=0o600)
+        except OSError as error:
+            raise SchedulerError(
+                f"node {context.node.name}: the launch cannot be handed over",
+                got=str(error),
+                hint=f"check that {context.spool} can be written and that the disk is not full",
+            ) from error
+        if launches:
+            self._start(context)
+        return {one.key: one.key for one in launches}
+
+    def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
+        """Return the state of each launch from the files; start the worker when something waits and none runs."""
+        holder = _holder(context.spool)
+        found = {key: _state(context.spool, key, holder) for key in keys}
+        if any(one.state is BackendState.QUEUED for one in found.values()) and holder is None:
+            self._start(context)
+        return found
+
+    def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
+        """Leave a note for the worker: for each replica named, or for the whole launch; none for launches that ended."""
+        holder = _holder(context.spool)
+        noted = False
+        for key, names in replicas.items():
+            if _state(context.spool, key, holder).state not in {BackendState.QUEUED, BackendState.ACTIVE}:
+                continue
+            folder = context.spool / "cancel"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for name in [key] if names is None else names:
+                (folder / name).touch(mode=0o600)
+                noted = True
+        if noted:
+            self._start(context)
+
+    def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove inbox file, script, notes and claim, in this order: a claim outlives what it forbids to run."""
+        spool = context.spool
+        for key in keys:
+            for path in (
+                spool / "inbox" / f"{key}.json",
+                context.work / f"{key}.script",
+                spool / "cancel" / key,
+                spool / "refused" / f"{key}.json",
+                spool / "refused" / f"{key}.reason",
+                spool / "claims" / key,
+            ):
+                path.unlink(missing_ok=True)
+
+    def describe(self, context: NodeContext, job: Job, replicas: int) -> str:
+        """Return the runner's command line and what it will run."""
+        command = shlex.join(job.command) if job.command else "the script of the descriptor"
+        return (
+            f"node {context.node.name}: {shlex.join(_command(context))}\n"
+            f"  runs {replicas} x {command}\n"
+            f"  each in its own folder under {context.work}, {job.resources.cpus} of {context.node.cpus} CPUs each"
+        )
+
+    def _start(self, context: NodeContext) -> None:
+        """Start a worker in its own session unless one holds the lock; a second one would see the lock and leave."""
+        if _holder(context.spool) is not None:
+            return
+        try:
+            with (context.spool / "worker.log").open("ab") as log:
+                # ponytail: the worker is a child of ours until we exit; a long-lived server collects it with its others
+                process = subprocess.Popen(
+                    _command(context),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
+        except OSError as error:
+            raise SchedulerError(f"node {context.node.name}: its worker cannot be started", got=str(error)) from error
+        process.returncode = 0  # detached on purpose: no warning that it still runs when this object goes
+
+
+def _command(context: NodeContext) -> list[str]:
+    return [sys.executable, "-m", _RUNNER, str(context.spool)]
+
+
+def _holder(spool: Path) -> str | None:
+    """Return the incarnation that holds the worker's lock ("" when it has not written it yet), None when it is free."""
+    try:
+        fd = os.open(spool / "worker.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(fd, 100).decode("ascii", "replace")
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
+    """Read the state of a launch; the inbox comes first, because a claim is made before the inbox file goes."""
+    inbox = spool / "inbox" / f"{key}.json"
+    waiting = inbox.exists()
+    claim = _claim(spool / "claims" / key)
+    if waiting and claim is None:
+        return LaunchStatus(state=BackendState.QUEUED, native="inbox")
+    if waiting and claim is not None and inbox.exists():
+        if holder is not None and claim == holder:
+            return LaunchStatus(state=BackendState.ACTIVE, native=f"claimed by {claim}")
+        return LaunchStatus(state=BackendState.FAILED, native=f"claimed by {claim}", reason="its worker died")
+    if claim is not None:
+        return LaunchStatus(state=BackendState.COMPLETED, native=f"claimed by {claim}")
+    reason = spool / "refused" / f"{key}.reason"
+    with suppress(FileNotFoundError):
+        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason.read_text("utf-8").strip())
+    return LaunchStatus(state=BackendState.UNKNOWN)
+
+
+def _claim(path: Path) -> str | None:
+    """Return the incarnation that claimed, "?" when a crash left the claim without content, None without a claim."""
+    try:
+        return str(json.loads(path.read_bytes())["incarnation"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return "?"

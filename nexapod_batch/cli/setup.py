@@ -1,0 +1,198 @@
+"""Commands about the installation itself: `site`, `key`, `config`, `db`, `schema`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli import text
+from nexapod_batch.cli.context import json_option, paths, reading
+from nexapod_batch.cli.render import note, output
+from nexapod_batch.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from nexapod_batch.cli.render import Document
+
+__all__ = ["config", "db", "key", "schema", "site"]
+
+
+@click.group()
+def site() -> None:
+    """Look at sites and check their files."""
+
+
+@site.command("ls")
+@json_option
+def site_ls(as_json: bool) -> None:
+    """List the sites; files that cannot be used are named on stderr."""
+    from nexapod_batch.config.sites import load_sites
+
+    found, faults = load_sites(paths().sites)
+    for fault in faults:
+        note(str(fault.error))
+    rows = [_site(one) for one in found.values()]
+    output(as_json).rows("sites", rows, ["name", "backend", "title", "contact"])
+
+
+@site.command("show")
+@click.argument("name")
+@json_option
+def site_show(name: str, as_json: bool) -> None:
+    """Show one site as it was understood."""
+    from nexapod_batch.config.sites import load_sites
+
+    found, faults = load_sites(paths().sites)
+    for fault in faults:
+        if fault.file.stem == name:
+            raise fault.error
+    if name not in found:
+        known = ", ".join(found) or "none"
+        raise NotFoundError("there is no such site", got=repr(name), wanted=f"one of: {known}")
+    output(as_json).document({"site": _site(found[name])}, lambda document: text.tree(document["site"]))
+
+
+@site.command("check")
+@click.argument("name")
+@json_option
+def site_check(name: str, as_json: bool) -> None:
+    """Check a site's file (a name or a path) and that its backend is installed."""
+    from nexapod_batch import plugins
+    from nexapod_batch.config.sites import load_site
+
+    candidates = [Path(name)] if name.endswith(".toml") else [folder / f"{name}.toml" for folder in paths().sites]
+    file = next((one for one in reversed(candidates) if one.exists()), None)
+    if file is None:
+        raise NotFoundError("there is no such site file", got=", ".join(map(str, candidates)))
+    found = load_site(file)
+    plugins.load("backend", found.backend)
+    output(as_json).document({"ok": [found.name], "file": str(file)}, lambda _: [f"{file}: ok"])
+
+
+def _site(one: object) -> Document:
+    from dataclasses import asdict
+
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(one).items()}  # type: ignore[call-overload]
+
+
+@click.group()
+def key() -> None:
+    """List and export public keys."""
+
+
+@key.command("ls")
+@json_option
+def key_ls(as_json: bool) -> None:
+    """List the keys of the coordinator and of every node."""
+    output(as_json).rows("keys", _keys(), ["of", "name", "key"])
+
+
+@key.command("export")
+@click.argument("name")
+@click.option("--format", "form", type=click.Choice(["openssh", "pem"]), default="openssh", show_default=True)
+@json_option
+def key_export(name: str, form: str, as_json: bool) -> None:
+    """Print a public key, by node name, fingerprint, or `coordinator`."""
+    from nexapod_batch.trust import keys
+
+    for one in _keys():
+        if name in {one["name"], one["key"]}:
+            public = bytes.fromhex(one["public_key"])
+            shown = keys.spki_pem(public) if form == "pem" else keys.openssh_public(public, one["name"])
+            output(as_json).document({**one, form: shown}, lambda document: document[form].splitlines())
+            return
+    known = ", ".join(one["name"] for one in _keys()) or "none"
+    raise NotFoundError("there is no such key", got=repr(name), wanted=f"one of: {known}")
+
+
+def _keys() -> list[Document]:
+    """Return the coordinator's key, if it was made yet, and the registered nodes' keys."""
+    from nexapod_batch.coordinator import views
+    from nexapod_batch.files import keyfile
+
+    found: list[Document] = []
+    own = paths().keys / "coordinator"
+    if own.exists():
+        signer = keyfile.load(own)
+        found.append(
+            {"of": "coordinator", "name": "coordinator", "key": signer.key_id, "public_key": signer.public.hex()}
+        )
+    if paths().state_db.exists():
+        with reading() as store:
+            nodes = views.nodes(store)
+        found += [{"of": "node", **{name: one[name] for name in ("name", "key", "public_key")}} for one in nodes]
+    return found
+
+
+@click.group()
+def config() -> None:
+    """Show settings and where they come from."""
+
+
+@config.command("show")
+@click.option("--origin", is_flag=True, help="Say where each value comes from.")
+@json_option
+def config_show(origin: bool, as_json: bool) -> None:
+    """Print the settings in force in this folder, and where everything lies."""
+    from nexapod_batch.config.settings import settings
+
+    where = paths()
+    found = settings(where, project=Path.cwd())
+    values: Document = {
+        "owner": found.owner,
+        "site": found.site,
+        "retention.work": found.keep_work_s,
+        "retention.failed": found.keep_failed_s,
+        **found.job_defaults,
+        **found.job_overrides,
+    }
+    rows = [{"key": name, "value": value} for name, value in values.items() if value is not None]
+    places = {"home": where.home, "results": where.results, "config": where.config_dirs[-1] / "config.toml"}
+    rows += [{"key": f"paths.{name}", "value": str(place)} for name, place in places.items()]
+    if origin:
+        home = "NEXAPOD_HOME" if where.results.parent == where.home else "XDG directories"
+        rows = [{**row, "origin": found.origin.get(row["key"], home)} for row in rows]
+    output(as_json).document({"settings": rows}, text.settings)
+
+
+@click.group()
+def db() -> None:
+    """Back up and check the database."""
+
+
+@db.command("backup")
+@click.argument("destination", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+def db_backup(destination: Path, as_json: bool) -> None:
+    """Write a complete copy, also while the database is in use."""
+    with reading() as store:
+        store.backup(destination.absolute())
+    output(as_json).document({"backup": str(destination)}, lambda document: [document["backup"]])
+
+
+@db.command("check")
+@json_option
+def db_check(as_json: bool) -> int:
+    """Check the database: structure, constraints, counters."""
+    from nexapod_batch.store import check_file
+
+    found = check_file(paths().state_db)
+    output(as_json).document({"problems": found}, lambda document: document["problems"] or ["ok"])
+    return 78 if found else 0
+
+
+@click.group()
+def schema() -> None:
+    """Print the formats that files are written in."""
+
+
+@schema.command("job")
+@json_option
+def schema_job(as_json: bool) -> None:  # noqa: ARG001 - it is JSON either way
+    """Print the JSON Schema of a job descriptor, for editors."""
+    import json
+
+    from nexapod_batch.config.descriptor import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,383 @@
+"""The main process of a worker: claims launches, feeds executors, and sees to it that nothing outlives them.
+
+It runs no command itself. Guarantees:
+
+* CPUs and memory of the node are handed out as tokens: what runs side by side fits the node. Launches start in the order in
+  which they came; a large one is not overtaken by small ones behind it;
+* an executor that dies costs what it held, nothing else: its commands are killed (the worker is their subreaper), its
+  replicas are given up, another executor takes its place;
+* a worker that ends leaves no process; one that is killed takes its executors with it (PDEATHSIG), and they their commands.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import atomic
+from nexapod_batch.runner import descendants
+from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
+from nexapod_batch.runner.executor import MAX_MESSAGE, Executor
+from nexapod_batch.runner.folders import remove_strays
+from nexapod_batch.runner.launch import OpenedLaunch, open_launch
+
+if TYPE_CHECKING:
+    from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["Worker"]
+
+CHUNK_S = 0.05  # work that an executor is given at once
+MAX_CHUNK = 64  # replicas
+SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
+POLL_S = (0.01, 0.2)  # between two looks into the spool: while busy or just woken, and at rest
+
+
+@dataclass(slots=True)
+class _Open:
+    """A claimed launch."""
+
+    launch: OpenedLaunch
+    pending: deque[int]  # positions in the bundle that nobody has
+    left: int  # replicas neither reported nor given up
+    mean_s: float | None = None  # of one replica, as measured so far
+
+    @property
+    def need(self) -> tuple[int, int]:
+        """CPUs and MiB that one replica occupies."""
+        resources = self.launch.job.resources
+        return resources.cpus, resources.mem_mib or 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One executor as the worker sees it."""
+
+    pid: int
+    channel: socket.socket
+    held: set[tuple[str, int]] = field(default_factory=set)  # handed out, not reported
+    unread: int = 0  # chunks that it has not taken from the socket
+    need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
+
+
+class Worker:
+    """One worker; `run` returns when there was nothing to do for a while, or a signal said so."""
+
+    def __init__(self, node: NodeConfig, signer: Signer, incarnation: str) -> None:
+        """Prepare; nothing is locked or started yet."""
+        self._node, self._signer, self._incarnation = node, signer, incarnation
+        node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._spool = Spool(node.spool, incarnation, node.host)
+        self._open: dict[str, _Open] = {}  # in the order in which they were claimed
+        self._lanes: dict[int, _Lane] = {}  # by descriptor of the channel
+        self._executors = 0  # started so far: numbers their segments
+        self._cancelled: set[str] = set()
+        self._stopping = False
+        self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
+        self._more = False  # launches were left unclaimed because enough is at hand
+        self._poll = select.poll()
+
+    def run(self) -> bool:
+        """Work until idle; False when another worker holds the spool."""
+        lock = Lock(self._node.spool / "worker.lock")
+        if not lock.take(self._incarnation):
+            return False
+        remove_strays(self._node.work, self._spool)
+        self._prepare()
+        while True:
+            self._serve()
+            lock.release()
+            # whoever put a launch there just before the unlock saw the lock taken and started no worker
+            if self._stopping or not self._spool.waiting() or not lock.take(self._incarnation):
+                return True
+
+    def _prepare(self) -> None:
+        descendants.become_subreaper()
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._wakeup = reader
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(sign, self._on_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._poll.register(reader, select.POLLIN)
+
+    def _on_stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _serve(self) -> None:
+        """Work until nothing was there for `idle_exit_s`, then end the executors."""
+        idle_since = time.monotonic()
+        pause = POLL_S[0]
+        while not self._stopping:
+            if self._look() or self._open:
+                idle_since, pause = time.monotonic(), POLL_S[0]
+            elif time.monotonic() - idle_since >= self._node.idle_exit_s:
+                break
+            self._feed()
+            if self._wait(pause):
+                pause = POLL_S[0]
+            else:
+                pause = min(pause * 1.2, POLL_S[1])
+        self._end_lanes()
+
+    # ---- the spool
+
+    def _look(self) -> bool:
+        """Take in news of the spool; True when there was something."""
+        version = self._spool.version()
+        news = version != self._seen
+        if not news and not (self._more and not self._enough()):
+            return False
+        # a change within one tick of the clock leaves the same time: look again until the time is past
+        recent = time.time_ns() - max(version) < 50_000_000
+        self._seen = None if recent else version
+        asked = self._spool.cancelled()  # before the inbox: what it names was put there earlier
+        found = False
+        self._more = False
+        for key in self._spool.waiting():
+            if self._enough():
+                self._more = True
+                break
+            found |= self._take(key)
+        self._cancel(asked)
+        return found
+
+    def _enough(self) -> bool:
+        """Say whether claimed work will keep the node busy until the next look."""
+        pending = sum(len(one.pending) for one in self._open.values())
+        quick = any(one.mean_s is not None and one.mean_s < SHORT_S for one in self._open.values())
+        return pending >= self._node.cpus * (2 * MAX_CHUNK if quick else 2)
+
+    def _take(self, key: str) -> bool:
+        """Verify and claim one launch; False when it is not ours to run."""
+        if not is_launch_key(key):
+            self._refuse(key, "its file name is no launch key")
+            return False
+        try:
+            envelope = self._spool.inbox_file(key).read_bytes()
+        except FileNotFoundError:
+            return False  # withdrawn
+        try:
+            launch = open_launch(key, envelope, self._node, self._signer.key_id, time.time())
+        except NexapodError as error:
+            self._refuse(key, str(error))
+            return False
+        if not self._spool.claim(key):
+            return False
+        if launch.script is not None:
+            atomic.write(launch.script, launch.job.script.encode(), mode=0o700, durable=False)
+        count = len(launch.bundle.replicas)
+        self._open[key] = _Open(launch=launch, pending=deque(range(count)), left=count)
+        return True
+
+    def _refuse(self, key: str, reason: str) -> None:
+        print(f"launch {key}: refused: {reason}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+        self._spool.refuse(key, reason)
+
+    def _cancel(self, asked: set[str]) -> None:
+        """Tell every executor what was cancelled; those that come later inherit it."""
+        new = asked - self._cancelled
+        if new:
+            self._cancelled |= new
+            names = sorted(new)
+            for first in range(0, len(names), 1000):
+                message = orjson.dumps({"cancel": names[first : first + 1000]})
+                for lane in self._lanes.values():
+                    self._send(lane, message)
+            for lane in self._lanes.values():
+                with suppress(ProcessLookupError):
+                    os.kill(lane.pid, signal.SIGUSR1)
+        if asked and not self._open and not self._more:  # obeyed, or about nothing that is here
+            self._spool.drop_cancels(asked)
+
+    # ---- executors
+
+    def _feed(self) -> None:
+        """Hand out chunks to every executor that can use one, as far as the tokens go."""
+        for one in list(self._open.values()):
+            if not one.pending:
+                continue
+            quick = one.mean_s is not None and one.mean_s < SHORT_S
+            while one.pending:
+                lane = self._lane_for(one.need, ahead=quick)
+                if lane is None:
+                    return  # first come, first served
+                self._hand_out(one, lane)
+
+    def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> _Lane | None:
+        """Return an executor that has nothing to do and fits, else one that will soon be done; None when there is none."""
+        busy = [lane for lane in self._lanes.values() if lane.held]
+        cpus = self._node.cpus - sum(lane.need[0] for lane in busy)
+        mem = self._node.mem_mib - sum(lane.need[1] for lane in busy)
+        if need[0] <= cpus and need[1] <= mem:
+            free = next((lane for lane in self._lanes.values() if not lane.held), None)
+            return free or self._start_lane()
+        if ahead:
+            return next((lane for lane in busy if lane.unread == 0 and lane.need == need), None)
+        return None
+
+    def _hand_out(self, one: _Open, lane: _Lane) -> None:
+        key = one.launch.bundle.launch
+        count = 1 if not one.mean_s else max(1, min(MAX_CHUNK, int(CHUNK_S / one.mean_s)))
+        share = -(-len(one.pending) // (2 * max(1, len(self._lanes))))  # leave something for the others
+        indexes = [one.pending.popleft() for _ in range(min(count, share, len(one.pending)))]
+        lane.held.update((key, index) for index in indexes)
+        lane.need = one.need
+        lane.unread += 1
+        self._send(lane, orjson.dumps({"run": [key, indexes]}))
+
+    def _send(self, lane: _Lane, message: bytes) -> None:
+        with suppress(OSError):  # it has died; the end of its channel tells
+            lane.channel.send(message)
+
+    def _start_lane(self) -> _Lane:
+        """Fork one more executor."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number = self._executors
+        self._executors += 1
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                self._become_executor(ours, theirs, number, parent)
+                code = 0
+            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        theirs.close()
+        lane = _Lane(pid=pid, channel=ours)
+        self._lanes[ours.fileno()] = lane
+        self._poll.register(ours, select.POLLIN)
+        return lane
+
+    def _become_executor(self, ours: socket.socket, theirs: socket.socket, number: int, parent: int) -> None:
+        """Forget the worker's side of everything and serve."""
+        signal.set_wakeup_fd(-1)
+        for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(sign, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.close(self._wakeup)
+        ours.close()
+        for lane in self._lanes.values():
+            lane.channel.close()
+        executor = Executor(self._node, self._spool, self._signer, theirs, number, set(self._cancelled))
+        if os.getppid() == parent:  # else it died before PDEATHSIG was set
+            executor.serve()
+
+    def _wait(self, pause: float) -> bool:
+        """Wait for executors, signals or the time; True when something came."""
+        events = self._poll.poll(round(pause * 1000))
+        for fd, _ in events:
+            if fd == self._wakeup:
+                with suppress(BlockingIOError):
+                    os.read(fd, 4096)
+                self._reap()
+            elif fd in self._lanes:
+                self._listen(self._lanes[fd])
+        return bool(events)
+
+    def _listen(self, lane: _Lane) -> None:
+        """Take every message of an executor; the end of the channel is its death."""
+        while True:
+            try:
+                data = lane.channel.recv(MAX_MESSAGE * 4, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                self._bury(lane)
+                return
+            self._hear(lane, orjson.loads(data))
+
+    def _hear(self, lane: _Lane, message: dict[str, Any]) -> None:
+        if "took" in message:
+            lane.unread -= 1
+        for key, index in message.get("back", ()):
+            lane.held.discard((key, index))
+            self._open[key].pending.appendleft(index)
+        done = message.get("done")
+        if done:
+            mean = message["busy"] / len(done)
+            for key in {key for key, _ in done}:
+                one = self._open[key]
+                one.mean_s = mean if one.mean_s is None else (one.mean_s + mean) / 2
+            self._settle(lane, [(key, index) for key, index in done])
+
+    def _settle(self, lane: _Lane, ended: list[tuple[str, int]]) -> None:
+        """Count replicas that were reported or given up; close launches of which none is left."""
+        for key, index in ended:
+            lane.held.discard((key, index))
+            one = self._open[key]
+            one.left -= 1
+            if one.left == 0:
+                self._close(key)
+
+    def _close(self, key: str) -> None:
+        one = self._open.pop(key)
+        if one.launch.script is not None:
+            one.launch.script.unlink(missing_ok=True)
+        self._spool.finish(key)
+        if self._cancelled:
+            bundle = one.launch.bundle
+            names = {str(one.launch.name(index)) for index in range(len(bundle.replicas))} | {key}
+            self._spool.drop_cancels(names & self._cancelled)
+            self._cancelled -= names
+
+    def _bury(self, lane: _Lane) -> None:
+        """Clean up after an executor that died: its commands are killed, its replicas given up."""
+        self._poll.unregister(lane.channel)
+        del self._lanes[lane.channel.fileno()]
+        lane.channel.close()
+        with suppress(ChildProcessError):
+            os.waitpid(lane.pid, 0)
+        self._kill_orphans()
+        if lane.held:
+            lost = ", ".join(sorted(str(self._open[key].launch.name(index)) for key, index in lane.held))
+            print(f"executor {lane.pid} died; given up: {lost}", file=sys.stderr, flush=True)  # noqa: T201
+        self._settle(lane, list(lane.held))
+
+    def _kill_orphans(self) -> None:
+        """Kill every process below this one that no living executor owns."""
+        spare = frozenset(lane.pid for lane in self._lanes.values())
+        until = time.monotonic() + 5
+        while (orphans := descendants.find(os.getpid(), spare)) and time.monotonic() < until:
+            descendants.signal_all(orphans, signal.SIGKILL)
+            self._reap()
+            select.select([], [], [], 0.002)
+
+    def _reap(self) -> None:
+        """Collect adopted processes that ended; executors are collected by `_bury`."""
+        executors = {lane.pid for lane in self._lanes.values()}
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None or info.si_pid in executors:
+                return
+            os.waitpid(info.si_pid, 0)
+
+    def _end_lanes(self) -> None:
+        """Let every executor finish: at rest they just end, after a signal they stop what runs and report it."""
+        for lane in self._lanes.values():
+            if self._stopping:
+                with suppress(ProcessLookupError):
+                    os.kill(lane.pid, signal.SIGTERM)
+            lane.channel.shutdown(socket.SHUT_WR)
+        while self._lanes:
+            self._wait(POLL_S[1])

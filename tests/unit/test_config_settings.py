@@ -1,0 +1,145 @@
+"""Paths, settings and site files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nexapod_batch.config.descriptor import parse
+from nexapod_batch.config.settings import Paths, Settings, settings
+from nexapod_batch.config.sites import load_site, load_sites, policy_problems
+from nexapod_batch.errors import ConfigError
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """Everything in one folder, with a machine-wide folder of its own."""
+    for folder in ("etc", "home", "project"):
+        (tmp_path / folder).mkdir()
+    return Paths.of(tmp_path / "home", system=tmp_path / "etc")
+
+
+def read(paths: Paths, **environ: str) -> Settings:
+    """Return the settings with the project folder of the fixture."""
+    return settings(paths, project=paths.home.parent / "project", environ=environ)
+
+
+def test_one_folder_holds_everything_when_asked() -> None:
+    """NEXAPOD_HOME."""
+    paths = Paths.from_environment({"NEXAPOD_HOME": "/data/nx", "HOME": "/home/a", "XDG_STATE_HOME": "/x"})
+    assert paths.state_db == Path("/data/nx/state.db")
+    assert paths.results == Path("/data/nx/results")
+    assert paths.sites == (Path("/etc/nexapod/sites.d"), Path("/data/nx/sites.d"))
+    assert paths.spool("n") == Path("/data/nx/spool/n")
+    assert paths.work("n") == Path("/data/nx/work/n")
+
+
+def test_the_xdg_directories_are_the_default() -> None:
+    """A relative one is ignored, as the specification says."""
+    paths = Paths.from_environment({"HOME": "/home/a", "XDG_DATA_HOME": "/data", "XDG_STATE_HOME": "relative"})
+    assert paths.home == Path("/home/a/.local/state/nexapod-batch")
+    assert paths.results == Path("/data/nexapod-batch/results")
+    assert paths.sites[-1] == Path("/home/a/.config/nexapod-batch/sites.d")
+
+
+def test_no_home_is_an_error_with_a_way_out() -> None:
+    """Exit code 78."""
+    with pytest.raises(ConfigError, match="set NEXAPOD_HOME"):
+        Paths.from_environment({"HOME": "nowhere"})
+
+
+def test_settings_have_defaults(paths: Paths) -> None:
+    """No file is needed."""
+    found = read(paths)
+    assert (found.owner, found.keep_work_s, found.keep_failed_s) == (None, 0, 604_800)
+    assert found.job_defaults == {}
+    assert found.origin["owner"] == "default"
+
+
+def test_nearer_files_win_and_variables_win_over_all(paths: Paths) -> None:
+    """Machine, user, project, NEXAPOD_*; each value says where it came from."""
+    root = paths.home.parent
+    (root / "etc/config.toml").write_text(
+        'owner = "machine"\nsite = "a"\n[resources]\nmem = "1G"\n[retention]\nwork = "1d"\n'
+    )
+    (root / "home/config.toml").write_text('owner = "user"\n[resources]\nmem = "2G"\ntime = 5\n')
+    (root / "project/nexapod.toml").write_text('[resources]\nmem = "3G"\n[quorum]\nagree = 1\n')
+    found = read(paths, NEXAPOD_QUORUM_AGREE="3")
+    assert (found.owner, found.site, found.keep_work_s) == ("user", "a", 86_400)
+    assert found.job_defaults == {"resources.mem": "3G", "resources.time": 5, "quorum.agree": 3}
+    assert found.job_overrides == {"quorum.agree": 3}
+    assert found.origin["resources.mem"] == str(root / "project/nexapod.toml")
+    assert found.origin["quorum.agree"] == "NEXAPOD_QUORUM_AGREE"
+
+
+def test_settings_fill_a_descriptor(paths: Paths) -> None:
+    """They are what `parse` takes."""
+    (paths.home / "config.toml").write_text('[resources]\nmem = "2G"\ntime = 5\n')
+    found = read(paths, NEXAPOD_RESOURCES_TIME="7")
+    text = 'schema = 1\n[job]\ncommand = ["true"]\n[resources]\nmem = "8G"\ntime = 1\n'
+    job = parse(text, paths.home, defaults=found.job_defaults, overrides=found.job_overrides).job
+    assert (job.resources.mem_mib, job.resources.time_s) == (8_192, 420)
+
+
+@pytest.mark.parametrize(
+    "text", ["x =", "ownr = 'a'", "owner = 3", "[resources]\nmem = 'x'", "resources = 1", "schema = 2"]
+)
+def test_bad_settings_are_refused(paths: Paths, text: str) -> None:
+    """Exit code 78, with the file."""
+    (paths.home / "config.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.toml") as caught:
+        read(paths)
+    assert caught.value.exit_code == 78
+
+
+def test_a_bad_variable_is_refused(paths: Paths) -> None:
+    """With its name."""
+    with pytest.raises(ConfigError, match="NEXAPOD_QUORUM_AGREE"):
+        read(paths, NEXAPOD_QUORUM_AGREE="many")
+
+
+SITE = """\
+schema = 1
+[site]
+name = "jusuf"
+hostnames = ["jusuf*.fz-juelich.de"]
+[scheduler]
+type = "slurm"
+[policy]
+max_time = "1-00:00:00"
+min_agree = 2
+"""
+
+
+def test_a_site_file_becomes_a_site(tmp_path: Path) -> None:
+    """With its defaults."""
+    (tmp_path / "jusuf.toml").write_text(SITE)
+    site = load_site(tmp_path / "jusuf.toml")
+    assert (site.title, site.backend, site.max_time_s, site.max_queued) == ("jusuf", "slurm", 86_400, 5_000)
+    assert site.hostnames == ("jusuf*.fz-juelich.de",)
+
+
+def test_a_bad_site_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    """It is reported beside them; later folders win; a folder need not exist."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a/jusuf.toml").write_text(SITE)
+    (tmp_path / "b/jusuf.toml").write_text(SITE.replace("[scheduler]", 'title = "Better"\n[scheduler]'))
+    (tmp_path / "b/broken.toml").write_text("x = = 1")
+    (tmp_path / "b/other.toml").write_text(SITE)
+    (tmp_path / "b/empty.toml").write_text("")
+    (tmp_path / "b/folder.toml").mkdir()
+    sites, faults = load_sites([tmp_path / "a", tmp_path / "b", tmp_path / "none"])
+    assert {name: site.title for name, site in sites.items()} == {"jusuf": "Better"}
+    assert [fault.file.name for fault in faults] == ["broken.toml", "empty.toml", "folder.toml", "other.toml"]
+    assert all(fault.error.exit_code == 78 for fault in faults)
+
+
+def test_a_policy_is_checked_against_a_job(tmp_path: Path) -> None:
+    """Both rules, with the key that must change."""
+    (tmp_path / "jusuf.toml").write_text(SITE)
+    site = load_site(tmp_path / "jusuf.toml")
+    text = 'schema = 1\n[job]\ncommand = ["true"]\n[resources]\ntime = "2d"\n[quorum]\nagree = 1\n'
+    found = policy_problems(site, parse(text, tmp_path).job)
+    assert [problem.path for problem in found] == ["resources.time", "quorum.agree"]

@@ -1,0 +1,242 @@
+"""The rules of the policy `strict`, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexapod_batch.lifecycle import Execution, TaskState, Validation
+from nexapod_batch.model.job import Domain, QuorumPolicy
+from nexapod_batch.quorum import Vote, assess_late, decide, most_distinct
+
+E = Execution
+
+
+def vote(
+    number: int,
+    answer: str | None = "A",
+    *,
+    where: str | None = None,
+    execution: Execution = E.REPORTED,
+    site: str = "s",
+    owner: str | None = None,
+    **more: object,
+) -> Vote:
+    """Return a replica on a node, host and owner of its own unless `where` says otherwise."""
+    place = where or str(number)
+    domain = {Domain.NODE: place, Domain.HOST: place, Domain.SITE: site, Domain.OWNER: owner or place}
+    signed = answer.encode() if answer is not None and execution is E.REPORTED else None
+    return Vote(number=number, domain=domain, execution=execution, answer=signed, **more)  # type: ignore[arg-type]
+
+
+def policy(**values: object) -> QuorumPolicy:
+    """Return the default policy with some values changed."""
+    return QuorumPolicy(**values)  # type: ignore[arg-type]
+
+
+def running(number: int, **more: object) -> Vote:
+    """Return a replica that is out."""
+    return vote(number, None, execution=E.RUNNING, **more)  # type: ignore[arg-type]
+
+
+def errored(number: int, detail: str = "") -> Vote:
+    """Return a replica whose command failed."""
+    return vote(number, None, execution=E.ERRORED, detail=detail)
+
+
+def lost(number: int) -> Vote:
+    """Return a replica that the infrastructure lost."""
+    return vote(number, None, execution=E.LOST)
+
+
+def test_two_that_agree_are_accepted() -> None:
+    """The plain case, with the words that a person reads."""
+    decision = decide(policy(), [vote(1, site="x"), vote(2, site="y")])
+    assert decision.state is TaskState.ACCEPTED
+    assert decision.reason == "2 of 2 agree, from 2 sites of 2 owners"
+    assert decision.winners == {1, 2}
+    assert decision.validations == {1: Validation.VALID, 2: Validation.VALID}
+
+
+def test_nothing_placed_wants_the_first_replicas() -> None:
+    """A fresh task wants `replicas`, not just `agree`."""
+    assert decide(policy(replicas=3), []).want == 3
+
+
+def test_a_rival_that_could_still_catch_up_is_waited_for() -> None:
+    """n1 - n2 > out, not >=: the one that is out could make it a tie."""
+    replicas = [vote(1), vote(2), vote(3, "B"), running(4)]
+    assert decide(policy(), replicas).state is None
+    assert decide(policy(), replicas[:3]).state is TaskState.ACCEPTED
+
+
+def test_disagreement_wants_one_more() -> None:
+    """With nothing out and no quorum one more replica is wanted, elsewhere."""
+    decision = decide(policy(), [vote(1), vote(2, "B")])
+    assert (decision.state, decision.want, decision.agree) == (None, 1, 1)
+
+
+def test_a_liar_is_outvoted_and_named() -> None:
+    """The member of the smaller group is invalid."""
+    decision = decide(policy(), [vote(1), vote(2, "B"), vote(3)])
+    assert decision.winners == {1, 3}
+    assert decision.validations[2] is Validation.INVALID
+
+
+def test_keys_of_one_domain_count_once() -> None:
+    """Two replicas of one owner are one vote when owners are counted."""
+    replicas = [vote(1, owner="o"), vote(2, owner="o")]
+    assert decide(policy(distinct=(Domain.OWNER,)), replicas).agree == 1
+    assert decide(policy(distinct=(Domain.NODE,)), replicas).state is TaskState.ACCEPTED
+
+
+def test_run_counts_executions() -> None:
+    """With `distinct = run` the same node may answer twice, and the verdict says what that proves."""
+    decision = decide(policy(distinct=(Domain.RUN,)), [vote(1, where="ws"), vote(2, where="ws")])
+    assert decision.state is TaskState.ACCEPTED
+    assert decision.reason == "2 of 2 agree, both on the machine ws: reproducible there, not independent"
+
+
+def test_a_domain_that_answered_in_two_groups_supports_neither() -> None:
+    """Node x said A and B: neither counts."""
+    replicas = [vote(1, where="x"), vote(2, "B", where="x"), vote(3)]
+    assert decide(policy(), replicas).agree == 1
+
+
+def test_one_that_is_out_in_a_domain_of_the_group_may_take_its_support_away() -> None:
+    """Acceptance must hold whatever the one that is out says: it could split node 1."""
+    replicas = [vote(1), vote(2), running(3, where="1")]
+    assert decide(policy(), replicas).state is None
+    assert decide(policy(), [*replicas[:2], vote(3, "B", where="1")]).want == 1
+    assert decide(policy(), [vote(4), *replicas]).state is TaskState.ACCEPTED
+
+
+def test_errors_fail_the_task_and_what_they_share_is_the_reason() -> None:
+    """More than max_errors, and the rest cannot agree any more."""
+    replicas = [errored(number, "exit code 7") for number in (1, 2, 3, 4)]
+    decision = decide(policy(), replicas)
+    assert decision.state is TaskState.FAILED
+    assert decision.reason == "errors: 4 of 4 replicas failed (max_errors = 3), all alike: exit code 7"
+    assert decide(policy(), replicas[:3]).want == 2
+
+
+def test_errors_do_not_fail_what_can_still_agree() -> None:
+    """Votes and replicas out that still make `agree` are waited for."""
+    replicas = [errored(number) for number in (1, 2, 3, 4)]
+    assert decide(policy(), [*replicas, vote(5), running(6)]).state is None
+
+
+def test_losses_are_replaced_up_to_their_own_cap() -> None:
+    """Lost replicas use up `max_lost`, not `max_replicas`."""
+    many = [lost(number) for number in range(1, 11)]
+    assert decide(policy(max_replicas=2), many).want == 2
+    decision = decide(policy(max_lost=9), many)
+    assert decision.state is TaskState.FAILED
+    assert decision.reason.startswith("infrastructure: 10 replicas were lost")
+    assert decision.validations[1] is Validation.UNNEEDED
+
+
+def test_the_cap_ends_without_a_quorum() -> None:
+    """Six different answers within max_replicas = 6 are inconclusive, and so are the replicas."""
+    decision = decide(policy(), [vote(number, f"answer {number}") for number in range(1, 7)])
+    assert decision.state is TaskState.INCONCLUSIVE
+    assert decision.reason == "no quorum: 1 of 6 answers agree, 2 needed, and max_replicas = 6 is used up"
+    assert set(decision.validations.values()) == {Validation.INCONCLUSIVE}
+
+
+def test_the_cap_with_many_errors_is_a_failure() -> None:
+    """A tie that may not be broken any more fails when too many errored."""
+    replicas = [vote(1), vote(2, "B"), *(errored(number) for number in (3, 4, 5, 6))]
+    assert decide(policy(agree=1), replicas).state is TaskState.FAILED
+
+
+def test_no_domain_left_is_inconclusive_only_when_nothing_is_out() -> None:
+    """What is out may still settle it."""
+    split = [vote(1), vote(2, "B")]
+    assert decide(policy(), [*split, running(3)], placeable=False).state is None
+    decision = decide(policy(), split, placeable=False)
+    assert decision.state is TaskState.INCONCLUSIVE
+    assert decision.reason.startswith("domains: ")
+
+
+def test_voided_and_foreign_class_replicas_have_no_vote() -> None:
+    """Two statements for one replica, or another numeric class: no vote, but a place in max_replicas."""
+    replicas = [vote(1), vote(2, voided=True), vote(3, counts=False), vote(4, None)]
+    decision = decide(policy(max_replicas=4), replicas)
+    assert decision.state is TaskState.INCONCLUSIVE
+    assert decision.validations[2] is Validation.INVALID
+    assert decision.validations[3] is Validation.INCONCLUSIVE
+
+
+def test_a_row_without_a_place_is_not_out() -> None:
+    """A replica counts as out only once it was placed."""
+    waiting = vote(2, None, execution=E.CREATED, placed=False)
+    assert decide(policy(), [vote(1), waiting]).want == 1
+    assert decide(policy(), [vote(1), vote(2, None, execution=E.CREATED)]).want == 0
+
+
+def test_a_cancelled_replica_is_replaced() -> None:
+    """A cancellation by the scheduler is no vote and no error."""
+    assert decide(policy(), [vote(1), vote(2, None, execution=E.CANCELLED)]).want == 1
+
+
+@pytest.mark.parametrize("values", [{"agree": 0}, {"distinct": ()}])
+def test_an_empty_policy_is_an_error(values: dict[str, object]) -> None:
+    """A policy that asks for nothing never passes anything."""
+    with pytest.raises(ValueError, match="agree >= 1"):
+        decide(policy(**values), [vote(1), vote(2)])
+
+
+def test_closeness_is_asked_only_when_nothing_is_out() -> None:
+    """`allclose` compares nothing before everything is in."""
+
+    def never(left: int, right: int) -> bool:
+        raise AssertionError((left, right))
+
+    assert decide(policy(), [vote(1), vote(2), running(3)], close=never).state is None
+
+
+def test_closeness_decides_around_the_centre_with_most_supporters() -> None:
+    """1 ~ 2 ~ 3 but not 1 ~ 3: the middle one is the centre, and all three are its group."""
+    decision = decide(policy(), [vote(n) for n in (1, 2, 3, 9)], close=lambda a, b: abs(a - b) <= 1)
+    assert decision.winners == {1, 2, 3}
+    assert decision.validations[9] is Validation.INVALID
+
+
+def test_rival_centres_that_tie_are_no_result() -> None:
+    """Two pairs far apart: nobody wins."""
+    decision = decide(policy(max_replicas=4), [vote(n) for n in (1, 2, 8, 9)], close=lambda a, b: abs(a - b) <= 1)
+    assert decision.state is TaskState.INCONCLUSIVE
+    assert "two answers tie with 2 each" in decision.reason
+
+
+def test_centres_of_one_size_fall_to_the_smallest_digest() -> None:
+    """In a chain of four both inner ones have three supporters; the raw digest says which is the centre."""
+    for first, winners in ((2, {1, 2, 3}), (3, {2, 3, 4})):
+        chain = [vote(n, raw=b"0" if n == first else b"1") for n in (1, 2, 3, 4)]
+        assert decide(policy(), chain, close=lambda a, b: abs(a - b) <= 1).winners == winners
+
+
+def test_late_reports_are_scored() -> None:
+    """A late replica is compared with the accepted answer; the winners stay."""
+    replicas = [vote(1), vote(2), vote(3, "B"), vote(4), lost(5), vote(6, voided=True)]
+    scored = assess_late(policy(), replicas, frozenset({1, 2}))
+    words = [scored[number].value for number in range(1, 7)]
+    assert words == ["valid", "valid", "invalid", "valid", "unneeded", "invalid"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [
+        ([], 0),
+        ([("a",), ("a",), ("b",)], 2),
+        ([("s1", "o1"), ("s1", "o2"), ("s2", "o1")], 2),  # taking the first would leave nothing
+        ([("s1", "o1"), ("s1", "o2"), ("s1", "o3")], 1),
+        ([("n1", "s1"), ("n2", "s1"), ("n3", "s2")], 2),  # the node settles the site
+        ([("a", "x", "1"), ("b", "y", "1"), ("a", "y", "2"), ("b", "x", "2"), ("c", "z", "3")], 2),
+        ([("a", "x", "1"), ("a", "y", "2"), ("b", "x", "2"), ("b", "y", "2"), ("c", "z", "3")], 3),
+    ],
+)
+def test_most_distinct(rows: list[tuple[str, ...]], size: int) -> None:
+    """The largest subset in which any two rows differ in every column."""
+    assert most_distinct(rows) == size
+    assert most_distinct(rows[::-1]) == size
