@@ -1,7 +1,7 @@
 """The backend `local`: a detached worker on this machine, fed through files in the node's spool.
 
-A launch is a file in `inbox/`; the worker claims it, runs it and takes the file away when every replica was reported or given
-up. So the files alone say what became of a launch, after any crash:
+A launch is a file in `inbox/`; the worker claims it, runs it and takes the file away when every replica was reported or
+given up. So the files alone say what became of a launch, after any crash:
 
 | inbox file | claim | it is |
 |---|---|---|
@@ -18,9 +18,10 @@ import fcntl
 import json
 import os
 import shlex
-import subprocess
 import sys
+import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import SchedulerError
@@ -37,10 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["LocalBackend"]
 
 _RUNNER = "nexapod_batch.runner"
+_RETRY_S = 5.0  # between two starts of a worker that fails at once
 
 
 class LocalBackend:
     """Hands launches to the worker of a node on this machine, and starts it when it is not there."""
+
+    def __init__(self) -> None:
+        """Know of no worker yet."""
+        self._workers: dict[Path, tuple[int, float, str]] = {}  # spool -> pid (0: ended), start, why it ended badly
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Put every launch that is not known yet into the inbox; the native id is the launch key."""
@@ -67,11 +73,16 @@ class LocalBackend:
         holder = _holder(context.spool)
         found = {key: _state(context.spool, key, holder) for key in keys}
         if any(one.state is BackendState.QUEUED for one in found.values()) and holder is None:
-            self._start(context)
+            trouble = self._start(context)
+            if trouble:
+                found = {
+                    key: replace(one, reason=trouble) if one.state is BackendState.QUEUED else one
+                    for key, one in found.items()
+                }
         return found
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
-        """Leave a note for the worker: for each replica named, or for the whole launch; none for launches that ended."""
+        """Leave a note for the worker, for each replica named or for the whole launch; none for what ended."""
         holder = _holder(context.spool)
         noted = False
         for key, names in replicas.items():
@@ -108,25 +119,56 @@ class LocalBackend:
             f"  each in its own folder under {context.work}, {job.resources.cpus} of {context.node.cpus} CPUs each"
         )
 
-    def _start(self, context: NodeContext) -> None:
-        """Start a worker in its own session unless one holds the lock; a second one would see the lock and leave."""
+    def _start(self, context: NodeContext) -> str:
+        """Start a worker in its own session unless one holds the lock; return why the last one ended badly, or "".
+
+        A second worker would see the lock and leave; still, none is started while one of ours is coming up, and one that
+        fails at once is not started again before `_RETRY_S` have passed.
+        """
         if _holder(context.spool) is not None:
-            return
+            return ""
+        now, known = time.monotonic(), self._workers.get(context.spool)
+        if known is not None:
+            pid, started, trouble = known
+            if pid and (ended := _ended(pid)) is not None:
+                trouble = _trouble(context, ended) if ended else ""
+                known = self._workers[context.spool] = (0, started, trouble)
+            if known[0] or (trouble and now - started < _RETRY_S):
+                return trouble
         try:
-            with (context.spool / "worker.log").open("ab") as log:
-                # ponytail: the worker is a child of ours until we exit; a long-lived server collects it with its others
-                process = subprocess.Popen(
-                    _command(context),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    start_new_session=True,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                )
+            pid = _spawn(context)
         except OSError as error:
             raise SchedulerError(f"node {context.node.name}: its worker cannot be started", got=str(error)) from error
-        process.returncode = 0  # detached on purpose: no warning that it still runs when this object goes
+        self._workers[context.spool] = (pid, now, known[2] if known else "")
+        return known[2] if known else ""
+
+
+def _spawn(context: NodeContext) -> int:
+    log = os.open(context.spool / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ]
+        return os.posix_spawn(sys.executable, _command(context), os.environ, file_actions=actions, setsid=True)
+    finally:
+        os.close(log)
+
+
+def _ended(pid: int) -> int | None:
+    """Return the exit code of a worker that ended, None while it lives; somebody else may have collected it: then 0."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def _trouble(context: NodeContext, code: int) -> str:
+    """Say why no worker runs, with the last line that it left."""
+    lines = (context.spool / "worker.log").read_bytes()[-2000:].decode("utf-8", "replace").strip().splitlines()
+    return f"the worker ended with {code}: {lines[-1].strip() if lines else 'it said nothing'}"
 
 
 def _command(context: NodeContext) -> list[str]:

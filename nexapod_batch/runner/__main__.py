@@ -18,16 +18,17 @@ from nexapod_batch.runner.worker import Worker
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the spool named on the command line."""
-    if len(arguments) != 1:
-        print("usage: python -m nexapod_batch.runner SPOOL", file=sys.stderr)  # noqa: T201
+    if len(arguments) != 1 or not Path(arguments[0]).is_absolute():
+        print("usage: python -m nexapod_batch.runner SPOOL (an absolute path)", file=sys.stderr)  # noqa: T201
         return 2
     for fd in range(3):  # whoever started us may have closed them: no file of ours may get these numbers
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    os.chdir("/")  # no file system is kept busy by a worker
     try:
-        node = load(Path(arguments[0]).absolute())
+        node = load(Path(arguments[0]))
         Worker(node, keyfile.load(node.key), secrets.token_hex(8)).run()
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201

@@ -7,9 +7,9 @@ Guarantees:
   "no children" means "nothing is left";
 * whoever must end gets TERM, and `GRACE_S` later KILL, repeated until it is gone, whatever session it moved to.
 
-Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident memory of
-the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never less than what the
-executor itself had when it forked: smaller commands are reported at that size.
+Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident memory
+of the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never less than
+what the executor itself had when it forked: smaller commands are reported at that size.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Attempt:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._floor_kib = 0
 
-    def run(
+    def run(  # noqa: PLR0913, PLR0917 - what an exec needs
         self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str
     ) -> Result:
         """Run a program in the current folder; OSError when it cannot be started.
@@ -112,7 +112,7 @@ class Attempt:
 class _Tree:
     """The process tree of one command while it lives."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         pid: int,
         started: float,
@@ -126,7 +126,7 @@ class _Tree:
         self._status: int | None = None
         self._cpu_s, self._max_rss_kib = 0.0, 0
         self._stopped: tuple[Outcome, str] | None = None
-        self._kill_at = 0.0
+        self._kill_at, self._kill_pause = 0.0, 0.02
         self._next_memory = started + SAMPLE_S / 5 if limits.mem_mib is not None else float("inf")
         self._next_disk = started + DISK_S
 
@@ -179,7 +179,8 @@ class _Tree:
         if self._stopped is not None:
             if now >= self._kill_at:
                 descendants.signal_all(descendants.find(os.getpid()), signal.SIGKILL)
-                self._kill_at = now + 0.05  # whoever was forked meanwhile
+                self._kill_pause = min(1.0, 2 * self._kill_pause)  # whoever was forked meanwhile, or hangs in the kernel
+                self._kill_at = now + self._kill_pause
             due.append(self._kill_at - now)
             return min(due)
         if limit is not None:

@@ -3,12 +3,12 @@
 Guarantees:
 
 * one worker per spool: `worker.lock` is locked with flock for as long as the worker or one of its executors lives;
-* a launch is run by who created its claim file (O_EXCL, fsynced with its folder before the first replica starts), and by
-  nobody else, ever; a claim is never removed by a worker;
+* a launch is run by who created its claim file (O_EXCL, fsynced with its folder before the first replica starts), and
+  by nobody else, ever; a claim is never removed by a worker;
 * the inbox file goes away only when every replica of the launch was reported or given up.
 
-So the files alone tell what became of a launch: inbox without claim is waiting, inbox and claim is running (or died, when
-the incarnation in the claim no longer holds the lock), claim without inbox has ended.
+So the files alone tell what became of a launch: inbox without claim is waiting, inbox and claim is running (or died,
+when the incarnation in the claim no longer holds the lock), claim without inbox has ended.
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ class Spool:
                     with suppress(FileNotFoundError):
                         found.append((entry.stat().st_mtime_ns, stem))
         self._foreign &= names
-        for _, stem in list(found):
-            if os.path.lexists(self.root / "claims" / stem):
-                self._foreign.add(stem)
+        self._foreign.update(stem for _, stem in found if os.path.lexists(self.root / "claims" / stem))
         return [stem for _, stem in sorted(found) if stem not in self._foreign]
 
     def claim(self, launch: str) -> bool:

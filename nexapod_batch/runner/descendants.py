@@ -11,7 +11,7 @@ import os
 import signal
 from contextlib import suppress
 
-__all__ = ["become_subreaper", "die_with_parent", "find", "resident_kib", "signal_all"]
+__all__ = ["become_subreaper", "die_with_parent", "find", "find_strays", "resident_kib", "signal_all"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -52,6 +52,18 @@ def find(pid: int, spare: frozenset[int] = frozenset()) -> list[int]:
                 seen.add(child)
                 found.append(child)
                 todo.append(child)
+    return found
+
+
+def find_strays(work: str) -> list[int]:
+    """Return the processes that run in the environment of a replica of this work folder, whoever their parent is."""
+    marks = [f"{name}={work}/".encode() for name in ("HOME", "TMPDIR", "PWD")]
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                if any(entry.startswith(mark) for entry in file.read().split(b"\0") for mark in marks):
+                    found.append(int(name))
     return found
 
 

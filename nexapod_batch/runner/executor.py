@@ -1,12 +1,13 @@
 """An executor: a process of the worker that runs one replica after the other and signs what became of each.
 
 It is fed by the worker's main process over a socket, and obeys two signals: USR1 (there is something to read on the
-socket) and TERM (the worker ends, or has died: stop what runs, report it as preempted, and go). Replicas are reported in
-batches; before it waits longer than a moment everything that is finished is on disk.
+socket) and TERM (the worker ends, or has died: stop what runs, report it as preempted, and go). Replicas are reported
+in batches; before it waits longer than a moment everything that is finished is on disk.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -58,8 +59,15 @@ _MAX_DETAIL = 1000
 class Executor:
     """One executor, from fork to exit."""
 
-    def __init__(
-        self, node: NodeConfig, spool: Spool, signer: Signer, channel: socket.socket, number: int, cancelled: set[str]
+    def __init__(  # noqa: PLR0913, PLR0917 - what it inherits from the worker
+        self,
+        node: NodeConfig,
+        spool: Spool,
+        signer: Signer,
+        channel: socket.socket,
+        number: int,
+        cancelled: set[str],
+        opened: dict[str, OpenedLaunch],
     ) -> None:
         """Prepare in the freshly forked process: own subreaper, own segment, own logs."""
         descendants.become_subreaper()
@@ -72,7 +80,7 @@ class Executor:
         self._attempt = Attempt(self)
         self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
         self._done: list[tuple[str, int]] = []  # reported, not yet told to the worker
-        self._opened: dict[str, OpenedLaunch] = {}
+        self._opened = opened
         self._cancelled = cancelled
         self._stopping = False
         self._busy = 0.0  # seconds spent on what is in _done
@@ -152,8 +160,21 @@ class Executor:
             self._stopping = True
 
     def _flush(self) -> None:
-        """Commit what is finished, then tell the worker."""
-        self._segment.flush()
+        """Commit what is finished, then tell the worker. On a full disk wait: nothing that was computed is thrown away."""
+        told = False
+        while True:
+            try:
+                self._segment.flush()
+                break
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                    raise
+                if not told:
+                    print(f"reports wait for room: {error}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+                    told = True
+                if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
+                    self._stopping = True
+                    return
         if self._done:
             self._send({"done": self._done, "busy": self._busy})
             self._done, self._busy = [], 0.0
@@ -213,12 +234,39 @@ class Executor:
 
     def _report(self, replica: _Replica) -> None:
         """Digest, sign, and leave to the segment; small files travel in the line and are removed here."""
-        logs, one = self._logs, replica.launch.bundle.replicas[replica.index]
+        logs = self._logs
         out, err = logs.digests()
         produced = replica.produce(out)
         total = produced.size + out[1] + err[1]
+        try:
+            payload = encode(self._statement(replica, produced, out, err))
+        except ValueError as error:  # a name or a value that no statement can hold
+            replica.fail(Outcome.OUTPUT, f"the outputs cannot be signed: {error}")
+            produced = stdout_only(*out)
+            payload = encode(self._statement(replica, produced, out, err))
+        line = seal(self._signer, PAYLOAD_TYPE, payload)
+        carried = self._carry(replica, produced, out[1], err[1]) if total <= CARRY_BYTES else None
+        if carried is not None:
+            self._folders.discard(replica.root)
+            logs.clear()
+            self._segment.add(line[:-1] + b',"carried":' + orjson.dumps(carried) + b"}", [])
+            return
+        files = [Path(replica.root, name) for name in produced.names]
+        if produced.manifest is not None:
+            manifest = self._node.work / f"{replica.name}.manifest"
+            atomic.write(manifest, produced.manifest, durable=False)
+            files.append(manifest)
+        logs.publish(str(replica.name))
+        files += logs.release()
+        self._segment.add(line, files)
+
+    def _statement(
+        self, replica: _Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]
+    ) -> Statement:
+        """Return what is signed; `out` and `err` are digest and size of the logs."""
+        one = replica.launch.bundle.replicas[replica.index]
         job, result = replica.launch.job, replica.result
-        statement = Statement(
+        return Statement(
             job_uuid=replica.launch.bundle.job_uuid,
             job_digest=replica.launch.job_digest,
             replica=replica.name,
@@ -236,7 +284,7 @@ class Executor:
             wall_ms=result.wall_ms if result else 0,
             cpu_ms=result.cpu_ms if result else 0,
             max_rss_kib=result.max_rss_kib if result else 0,
-            output_bytes=total,
+            output_bytes=produced.size + out[1] + err[1],
             started_ms=round(replica.started * 1000),
             finished_ms=round(max(time.time(), replica.started) * 1000),
             builder=self._signer.key_id,
@@ -247,21 +295,6 @@ class Executor:
             stderr_sha256=err[0],
             vote=produced.vote,
         )
-        line = seal(self._signer, PAYLOAD_TYPE, encode(statement))
-        carried = self._carry(replica, produced, out[1], err[1]) if total <= CARRY_BYTES else None
-        if carried is not None:
-            self._folders.discard(replica.root)
-            logs.clear()
-            self._segment.add(line[:-1] + b',"carried":' + orjson.dumps(carried) + b"}", [])
-            return
-        files = [Path(replica.root, name) for name in produced.names]
-        if produced.manifest is not None:
-            manifest = self._node.work / f"{replica.name}.manifest"
-            atomic.write(manifest, produced.manifest, durable=False)
-            files.append(manifest)
-        logs.publish(str(replica.name))
-        files += logs.release()
-        self._segment.add(line, files)
 
     def _carry(self, replica: _Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
         """Return the content of every file of a replica; None when it must stay on disk."""
@@ -305,7 +338,7 @@ class Executor:
 class _Replica:
     """One replica on its way: what is known of it so far."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self, executor: Executor, launch: OpenedLaunch, index: int, name: ReplicaName, root: str, started: float
     ) -> None:
         self.launch, self.index, self.name, self.root, self.started = launch, index, name, root, started
@@ -318,18 +351,18 @@ class _Replica:
         """Stage, execute, and judge by limits and exit status."""
         late = self.started - self.launch.bundle.not_after
         if self._executor.cancelled():
-            self._fail(Outcome.CANCELLED, "cancelled before it started")
+            self.fail(Outcome.CANCELLED, "cancelled before it started")
         elif late > 0:
-            self._fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
+            self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
         else:
             try:
                 stage_inputs(self.launch.job.inputs, self.launch.bundle.input_paths, self.root)
                 self.result = self._executor.execute(self)
             except InputError as error:
-                self._fail(Outcome.INPUT, str(error))
+                self.fail(Outcome.INPUT, str(error))
             except CommandError as error:
                 self.exit_code = error.exit_code
-                self._fail(Outcome.FAILED, str(error))
+                self.fail(Outcome.FAILED, str(error))
             else:
                 self._judge(self.result)
 
@@ -342,34 +375,35 @@ class _Replica:
                 if self.outcome is Outcome.OK and job.outputs:
                     return digest_outputs(job, self.root)
             except (UnsafeOutputError, CompareError) as error:
-                self._fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
+                self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
             except OSError as error:
-                self._fail(Outcome.NODE, f"the outputs cannot be read: {error}")
+                self.fail(Outcome.NODE, f"the outputs cannot be read: {error}")
         return stdout_only(*out)
 
     def _judge(self, result: Result) -> None:
         mem = self.launch.job.resources.mem_mib
         if result.stopped is not None:
-            self._fail(*result.stopped)
+            self.fail(*result.stopped)
         elif result.signal == signal.SIGXFSZ:
-            self._fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
+            self.fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
         elif mem is not None and result.max_rss_kib > max(mem * 1024, _own_peak_kib()):
-            self._fail(
+            self.fail(
                 Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
             )
         elif result.signal:
-            self._fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
+            self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
         elif result.status:
-            self._fail(Outcome.FAILED, f"exit code {result.status}")
+            self.fail(Outcome.FAILED, f"exit code {result.status}")
 
     def _check_disk(self, logs: int) -> None:
         """Look at the disk once more, unless the folder is as empty as it was made."""
         most = self.launch.job.resources.disk_mib * 2**20
         used = logs if is_empty(self.root) else logs + tree_bytes(self.root)
         if used > most:
-            self._fail(Outcome.DISK, disk_detail(used, most))
+            self.fail(Outcome.DISK, disk_detail(used, most))
 
-    def _fail(self, outcome: Outcome, detail: str) -> None:
+    def fail(self, outcome: Outcome, detail: str) -> None:
+        """Note why this replica is no vote."""
         self.outcome, self.detail = outcome, detail
 
 

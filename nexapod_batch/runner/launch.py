@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -58,14 +59,15 @@ def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now:
         raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
     job = _job(bundle.document)
     _check_fits(job, bundle.input_paths, node)
-    if job.container is not None:
-        runtime: Runtime = load_plugin("runtime", "apptainer")
-    else:
-        runtime = load_plugin("runtime", "bare")
+    runtime = _runtime("bare" if job.container is None else "apptainer")
     script = node.work / f"{key}.script" if job.script else None
-    return OpenedLaunch(
-        bundle=bundle, job=job, job_digest=digest(bundle.document), runtime=runtime, script=script
-    )
+    return OpenedLaunch(bundle=bundle, job=job, job_digest=digest(bundle.document), runtime=runtime, script=script)
+
+
+@cache
+def _runtime(name: str) -> Runtime:
+    """Load a runtime once: looking through the entry points costs as much as a dozen small replicas."""
+    return load_plugin("runtime", name)  # type: ignore[no-any-return]
 
 
 def _job(document: bytes) -> Job:

@@ -1,7 +1,7 @@
 """The two log files of whatever an executor runs: scratch files that are reused until somebody needs them by name.
 
-Most replicas print a few bytes that travel with their report. Their logs are never created, only emptied. A replica that takes
-its time, or prints much, gets the files under its own name: `<replica>.out` and `<replica>.err`.
+Most replicas print a few bytes that travel with their report. Their logs are never created, only emptied. A replica
+that takes its time, or prints much, gets the files under its own name: `<replica>.out` and `<replica>.err`.
 """
 
 from __future__ import annotations

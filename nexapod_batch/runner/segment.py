@@ -50,7 +50,10 @@ class Segment:
         return max(0.0, self._oldest + MAX_AGE_S - time.monotonic()) if self._lines else None
 
     def flush(self) -> None:
-        """Make the files durable, then append the lines in one write and make them durable too."""
+        """Make the files durable, then append the lines in one write and make them durable too.
+
+        After an OSError nothing was committed, and it may be tried again.
+        """
         if not self._lines:
             return
         if self._files:
@@ -64,8 +67,13 @@ class Segment:
             finally:
                 os.close(folder)
         data = memoryview(b"\n".join([*self._lines, b""]))
-        while data:  # a write is cut short only by a full disk or a signal; the next one then tells which
-            data = data[os.write(self._fd, data) :]
-        os.fdatasync(self._fd)
+        end = os.fstat(self._fd).st_size
+        try:
+            while data:  # a write is cut short only by a full disk or a signal; the next one then tells which
+                data = data[os.write(self._fd, data) :]
+            os.fdatasync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, end)  # no torn line stays behind; what was complete may be written again
+            raise
         self._lines.clear()
         self._files.clear()

@@ -83,7 +83,7 @@ def task_argv(launch: OpenedLaunch, one: Assignment) -> list[str]:
 
 
 def find_program(name: str, path: str, folder: str) -> str:
-    """Return the file that `name` runs, found in `path` or, with a slash, from `folder`; CommandError if there is none."""
+    """Return the file that `name` runs, found in `path` or, with a slash, from `folder`; else CommandError."""
     if "/" in name:
         program = os.path.join(folder, name)  # noqa: PTH118 - hot path
         if os.access(program, os.X_OK) and not os.path.isdir(program):  # noqa: PTH112

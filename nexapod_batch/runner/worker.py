@@ -2,11 +2,12 @@
 
 It runs no command itself. Guarantees:
 
-* CPUs and memory of the node are handed out as tokens: what runs side by side fits the node. Launches start in the order in
-  which they came; a large one is not overtaken by small ones behind it;
+* CPUs and memory of the node are handed out as tokens: what runs side by side fits the node. Launches start in the
+  order in which they came; a large one is not overtaken by small ones behind it;
 * an executor that dies costs what it held, nothing else: its commands are killed (the worker is their subreaper), its
   replicas are given up, another executor takes its place;
-* a worker that ends leaves no process; one that is killed takes its executors with it (PDEATHSIG), and they their commands.
+* a worker that ends leaves no process; one that is killed takes its executors with it (PDEATHSIG), and they their
+  commands.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ __all__ = ["Worker"]
 CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
-POLL_S = (0.01, 0.2)  # between two looks into the spool: while busy or just woken, and at rest
+POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class Worker:
         lock = Lock(self._node.spool / "worker.lock")
         if not lock.take(self._incarnation):
             return False
-        remove_strays(self._node.work, self._spool)
+        self._clear_away()
         self._prepare()
         while True:
             self._serve()
@@ -101,6 +102,14 @@ class Worker:
             # whoever put a launch there just before the unlock saw the lock taken and started no worker
             if self._stopping or not self._spool.waiting() or not lock.take(self._incarnation):
                 return True
+
+    def _clear_away(self) -> None:
+        """End and remove what an incarnation left that was killed together with its executors."""
+        strays = descendants.find_strays(str(self._node.work))
+        if strays:
+            print(f"killing what a dead worker left running: {strays}", file=sys.stderr, flush=True)  # noqa: T201
+            descendants.signal_all(strays, signal.SIGKILL)
+        remove_strays(self._node.work, self._spool)
 
     def _prepare(self) -> None:
         descendants.become_subreaper()
@@ -120,15 +129,14 @@ class Worker:
         idle_since = time.monotonic()
         pause = POLL_S[0]
         while not self._stopping:
-            if self._look() or self._open:
-                idle_since, pause = time.monotonic(), POLL_S[0]
+            if self._look():
+                pause = POLL_S[0]
+            if self._open:
+                idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= self._node.idle_exit_s:
                 break
             self._feed()
-            if self._wait(pause):
-                pause = POLL_S[0]
-            else:
-                pause = min(pause * 1.2, POLL_S[1])
+            pause = POLL_S[0] if self._wait(pause) else min(pause * 1.2, POLL_S[1])
         self._end_lanes()
 
     # ---- the spool
@@ -216,7 +224,7 @@ class Worker:
                 self._hand_out(one, lane)
 
     def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> _Lane | None:
-        """Return an executor that has nothing to do and fits, else one that will soon be done; None when there is none."""
+        """Return an executor that has nothing to do and fits, else one that will soon be done; None for none."""
         busy = [lane for lane in self._lanes.values() if lane.held]
         cpus = self._node.cpus - sum(lane.need[0] for lane in busy)
         mem = self._node.mem_mib - sum(lane.need[1] for lane in busy)
@@ -274,7 +282,8 @@ class Worker:
         ours.close()
         for lane in self._lanes.values():
             lane.channel.close()
-        executor = Executor(self._node, self._spool, self._signer, theirs, number, set(self._cancelled))
+        opened = {key: one.launch for key, one in self._open.items()}
+        executor = Executor(self._node, self._spool, self._signer, theirs, number, self._cancelled, opened)
         if os.getppid() == parent:  # else it died before PDEATHSIG was set
             executor.serve()
 

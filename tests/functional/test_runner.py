@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from spools import COORDINATOR, House, alive, until
 
-from nexapod_batch.model.job import Array, CompareRule, Comparator, Input, Job, Output, Resources
+from nexapod_batch.model.job import Array, Comparator, CompareRule, Input, Job, Output, Resources
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import NO_DIGEST, Outcome
 
@@ -331,6 +331,20 @@ def test_a_killed_executor_costs_only_what_it_held(house: House, tmp_path: Path)
 def _status(pid: int) -> list[str]:
     with open(f"/proc/{pid}/status") as file:  # noqa: PTH123
         return file.read().splitlines()
+
+
+def test_what_survived_a_whole_worker_is_ended_by_the_next(house: House, tmp_path: Path) -> None:
+    """After kill -9 of worker and executor at once the command is an orphan: the next worker kills it, and runs nothing again."""
+    worker, command = _pid_of(house, "exec setsid sleep 60", tmp_path)
+    executor = int(next(line for line in _status(command) if line.startswith("PPid")).split()[1])
+    os.kill(worker, signal.SIGSTOP)  # so that it cannot clean up in between
+    os.kill(executor, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    house.workers[0].wait(timeout=30)
+    assert alive(command)
+    assert house.start().wait(timeout=30) == 0
+    until(lambda: not alive(command), "the orphan to be killed")
+    assert house.reports() == []
 
 
 def test_a_terminated_worker_reports_what_it_stops(house: House, tmp_path: Path) -> None:

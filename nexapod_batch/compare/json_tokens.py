@@ -1,0 +1,238 @@
+"""JSON as tokens with sorted keys, in memory of about the size of the text, and only where there are objects.
+
+Commas and colons carry nothing and are left out. `NaN`, `Infinity` and `-Infinity`, as Python writes them, are numbers.
+A key that an object has twice is refused: readers disagree on which one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare.source import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.source import Source
+
+__all__ = ["Place", "batches"]
+
+_TOKEN = re.compile(
+    rb'[ \t\r\n]+|[{}\[\],:]|"(?:[^"\\\x00-\x1f]+|\\.)*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?'
+    rb"|true|false|null|NaN|-?Infinity"
+)
+_DEPTH = 1_000
+_BATCH = 4_096
+_OPEN, _CLOSE = (b"{", b"["), (b"}", b"]")
+
+
+class Place:
+    """The path of the next value, as `.runs[3].energy`."""
+
+    def __init__(self) -> None:
+        """Start before the document."""
+        self._stack: list[bytes | int | None] = []  # index in an array; key in an object, None where a key comes next
+
+    def passed(self, batch: list[Token]) -> None:
+        """Move behind these tokens."""
+        for token in batch:
+            stack = self._stack
+            if token == b"{":
+                stack.append(None)
+            elif token == b"[":
+                stack.append(0)
+            elif stack and stack[-1] is None and token != b"}":
+                stack[-1] = token if isinstance(token, bytes) else b""
+            else:
+                if token in _CLOSE:
+                    stack.pop()
+                if stack:
+                    top = stack[-1]
+                    stack[-1] = top + 1 if isinstance(top, int) else None
+
+    def __str__(self) -> str:
+        """Return the path; the document itself is `.`."""
+        steps = (f"[{key}]" if isinstance(key, int) else f".{json.loads(key)}" for key in self._stack if key is not None)
+        return "".join(steps) or "."
+
+
+def batches(source: Source, *, many: bool) -> Iterator[list[Token]]:
+    """Yield the tokens of one document, or of as many as there are (JSON Lines)."""
+    builder = _Builder(source, many=many)
+    for token, line in _scan(source):
+        builder.take(token, line)
+        if len(builder.ready) >= _BATCH:
+            yield from _split(builder.drain())
+    builder.end()
+    yield from _split(builder.drain())
+
+
+def _scan(source: Source) -> Iterator[tuple[bytes, int]]:
+    """Yield the tokens as they stand, with their lines."""
+    line, text, at, step = 1, b"", 0, CHUNK
+    while True:
+        more = source.read(step)
+        text, at = text[at:] + more, 0
+        # A token that ends with the text may go on in the next chunk.
+        while (match := _TOKEN.match(text, at)) and (match.end() < len(text) or not more):
+            token, at = match[0], match.end()
+            if token[0] in b" \t\r\n":
+                line += token.count(b"\n")
+            else:
+                yield token, line
+        if not more:
+            if at < len(text):
+                source.refuse(repr(text[at : at + 20]), "JSON", line=line)
+            return
+        if not match and text[at : at + 1] not in (b'"', b"") and len(text) - at > 16:
+            source.refuse(repr(text[at : at + 20]), "JSON", line=line)
+        # A long string is looked at again with each chunk: doubled chunks keep that linear.
+        step = CHUNK if at else max(step, len(text))
+
+
+class _Object:
+    """An object whose members are still coming."""
+
+    def __init__(self) -> None:
+        self.members: dict[bytes, bytes] = {}
+        self.key = b""
+        self.parts: list[bytes] = []  # of the member's value: tokens, or several of them joined by newlines
+        self.loose = 0  # how many of `parts` were added since they were joined
+
+    def add(self, piece: bytes) -> None:
+        self.parts.append(piece)
+        self.loose += 1
+        if self.loose >= _BATCH:  # many small bytes objects cost far more than their text
+            self.parts[-self.loose :] = [b"\n".join(self.parts[-self.loose :])]
+            self.loose = 0
+
+    def close_member(self) -> None:
+        self.members[self.key] = b"\n".join(self.parts)
+        self.parts, self.loose = [], 0
+
+
+class _Builder:
+    """Checks the grammar and puts keys in order. Tokens outside all objects are ready at once."""
+
+    def __init__(self, source: Source, *, many: bool) -> None:
+        self.ready: list[bytes] = []
+        self._source, self._many = source, many
+        self._stack: list[_Object | None] = []  # None for an array
+        self._objects: list[_Object] = []
+        self._want = "a value"
+        self._seen = False
+
+    def drain(self) -> list[bytes]:
+        """Return what is ready and forget it."""
+        ready, self.ready = self.ready, []
+        return ready
+
+    def end(self) -> None:
+        """Check that the text ended where a document may end."""
+        if self._stack or not (self._seen or self._many):
+            self._source.refuse("the end", self._want)
+
+    def take(self, token: bytes, line: int) -> None:
+        """Take the next token."""
+        want = self._want
+        if want == "a comma or the end":
+            self._after_value(token, line)
+        elif want == "a colon":
+            self._need(token == b":", token, line)
+            self._want = "a value"
+        elif want.startswith("a key"):
+            if token == b"}" and want == "a key or }":
+                self._close(token)
+            else:
+                self._need(token[:1] == b'"', token, line)
+                self._key(_string(token, self._source, line), line)
+        elif token == b"]" and want == "a value or ]":
+            self._close(token)
+        elif token in _OPEN:
+            self._open(token, line)
+        else:
+            self._need(token not in (b"}", b"]", b",", b":") and (bool(self._stack) or self._more()), token, line)
+            self._put(_string(token, self._source, line) if token[:1] == b'"' else token)
+            self._ended()
+
+    def _need(self, good: bool, token: bytes, line: int) -> None:  # noqa: FBT001 - reads as an assertion
+        if not good:
+            self._source.refuse(repr(token[:20]), f"{self._want} of JSON", line=line)
+
+    def _more(self) -> bool:
+        return self._many or not self._seen
+
+    def _put(self, piece: bytes) -> None:
+        if self._objects:
+            self._objects[-1].add(piece)
+        else:
+            self.ready.append(piece)
+
+    def _open(self, token: bytes, line: int) -> None:
+        self._need(bool(self._stack) or self._more(), token, line)
+        if len(self._stack) >= _DEPTH:
+            self._source.refuse(f"more than {_DEPTH} levels", "JSON of fewer", line=line)
+        if token == b"[":
+            self._put(token)
+            self._stack.append(None)
+            self._want = "a value or ]"
+        else:
+            self._stack.append(_Object())
+            self._objects.append(self._stack[-1])  # type: ignore[arg-type] # just made
+            self._want = "a key or }"
+
+    def _key(self, key: bytes, line: int) -> None:
+        top = self._objects[-1]
+        if key in top.members:
+            self._source.refuse(f"key {key[:40].decode()} twice", "each key once", line=line)
+        top.key = key
+        self._want = "a colon"
+
+    def _after_value(self, token: bytes, line: int) -> None:
+        top = self._stack[-1]
+        if token == b",":
+            if top is not None:
+                top.close_member()
+            self._want = "a value" if top is None else "a key"
+        else:
+            self._need(token == (b"]" if top is None else b"}"), token, line)
+            if top is not None:
+                top.close_member()
+            self._close(token)
+
+    def _close(self, token: bytes) -> None:
+        top = self._stack.pop()
+        if top is not None:
+            self._objects.pop()
+            members = (piece for key in sorted(top.members) for piece in (key, top.members[key]))
+            token = b"\n".join((b"{", *members, b"}"))
+        self._put(token)
+        self._ended()
+
+    def _ended(self) -> None:
+        if self._stack:
+            self._want = "a comma or the end"
+        else:
+            self._want, self._seen = "a value", True
+
+
+def _string(token: bytes, source: Source, line: int) -> bytes:
+    """Return the one ASCII spelling of a string."""
+    try:
+        return json.dumps(json.loads(token)).encode()
+    except ValueError:
+        source.refuse(repr(token[:20]), "a JSON string in UTF-8", line=line)
+
+
+def _split(pieces: list[bytes]) -> Iterator[list[Token]]:
+    """Yield the tokens of joined pieces in batches; no token contains a newline."""
+    text = b"\n".join(pieces)
+    start = 0
+    while start < len(text):
+        end = text.find(b"\n", start + CHUNK)
+        end = len(text) if end < 0 else end
+        yield list(text[start:end].split(b"\n"))
+        start = end + 1

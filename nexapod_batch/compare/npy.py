@@ -1,0 +1,110 @@
+"""NumPy's .npy files, read without NumPy.
+
+There is one implementation on purpose: a node without NumPy must come to the same digest as one with it. Booleans,
+integers, floating-point numbers, complex numbers (as two) and strings are read; objects are pickles and never loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare.source import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.source import Source
+
+__all__ = ["MAGIC", "Place", "batches"]
+
+MAGIC = b"\x93NUMPY"
+_DESCR = re.compile(r"([<>|=])([biufcSU])([0-9]{1,6})")
+_LONGEST_HEADER = 10_000  # NumPy's own limit
+#: kind and bytes of an element -> struct codes of its parts
+_CODES = {
+    "b1": "B", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
+    "f2": "e", "f4": "f", "f8": "d", "c8": "ff", "c16": "dd",
+}  # fmt: skip
+
+
+class Place:
+    """The index of the next element, counted in memory order."""
+
+    def __init__(self) -> None:
+        """Start before the shape."""
+        self._count = -1
+
+    def passed(self, batch: list[Token]) -> None:
+        """Move behind these tokens."""
+        self._count += len(batch)
+
+    def __str__(self) -> str:
+        """Return `shape`, or the position of the element."""
+        return "shape" if self._count < 0 else f"element {self._count}"
+
+
+def batches(source: Source) -> Iterator[list[Token]]:
+    """Yield the shape and memory order as one text token, then the elements."""
+    order, kind, width, fortran, shape = _header(source)
+    yield [json.dumps(f"{'F' if fortran else 'C'} {list(shape)}").encode()]
+    count = math.prod(shape)
+    decode = _decoder(order, kind, width)
+    step = max(1, CHUNK // max(width, 1))
+    for start in range(0, count, step):
+        wanted = min(step, count - start)
+        data = source.read(wanted * width)
+        if len(data) != wanted * width:
+            source.refuse(f"the end after {start + len(data) // max(width, 1)} of {count} elements", "all of them")
+        yield decode(data, wanted)
+    if source.read(1):
+        source.refuse("more bytes after the last element", "one array")
+
+
+def _decoder(order: str, kind: str, width: int) -> Callable[[bytes, int], list[Token]]:
+    if kind in "SU":
+        codec = "latin-1" if kind == "S" else "utf-32-be" if order == ">" else "utf-32-le"
+
+        def strings(data: bytes, count: int) -> list[Token]:
+            cells = (data[i * width : (i + 1) * width].decode(codec, "backslashreplace") for i in range(count))
+            return [json.dumps(cell.rstrip("\0")).encode() for cell in cells]
+
+        return strings
+    code = _CODES[f"{kind}{width}"]
+    mark = "<" if order == "|" else order
+
+    def numbers(data: bytes, count: int) -> list[Token]:
+        parts = count * len(code)
+        return list(struct.unpack(f"{mark}{parts}{code[0]}", data))
+
+    return numbers
+
+
+def _header(source: Source) -> tuple[str, str, int, bool, tuple[int, ...]]:
+    """Return byte order, kind, width, Fortran order and shape; everything is checked, nothing is believed."""
+    start = source.read(8)
+    if len(start) < 8 or start[:6] != MAGIC or start[6] not in {1, 2, 3}:
+        source.refuse(f"first bytes {start!r}", "a .npy file of version 1, 2 or 3")
+    size = source.read(2 if start[6] == 1 else 4)
+    length = int.from_bytes(size, "little")
+    if not 0 < length <= _LONGEST_HEADER:
+        source.refuse(f"a header of {length} bytes", f"at most {_LONGEST_HEADER}")
+    text = source.read(length)
+    try:
+        header = ast.literal_eval(text.decode("utf-8").strip())
+        descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+        source.refuse(f"header {text[:80]!r}", "descr, fortran_order and shape")
+    match = _DESCR.fullmatch(descr) if isinstance(descr, str) else None
+    if match is None or (match[2] not in "SU" and match[2] + match[3] not in _CODES):
+        source.refuse(f"elements of type {str(descr)[:80]!r}", "numbers, booleans or strings")
+    good = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**48 for n in shape)
+    if not good or not isinstance(fortran, bool) or math.prod(shape) >= 2**48:
+        source.refuse(f"shape {str(shape)[:80]}", "whole numbers")
+    order, kind, digits = match.groups()
+    return order, kind, int(digits) * (4 if kind == "U" else 1), fortran, shape

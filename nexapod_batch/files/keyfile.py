@@ -1,0 +1,127 @@
+"""Ed25519 keys as unencrypted OpenSSH files that nobody else can read.
+
+Reading parses the format by hand (PROTOCOL.key of OpenSSH): it is a few lines, and importing `cryptography` would cost every
+command 30 ms. Writing happens once in a key's life and uses `cryptography`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import KeyFileError
+from nexapod_batch.trust.dsse import Signer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["create", "load"]
+
+_BEGIN, _END = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"
+_MAGIC = b"openssh-key-v1\0"
+_MAX = 16 * 1024
+
+
+def create(path: Path, comment: str) -> Signer:
+    """Make a new key; FileExistsError when there is one already. The file is complete before it gets its name."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see the module docstring
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    seed = secrets.token_bytes(32)
+    text = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(temporary, path)  # unlike rename it never replaces a key
+    finally:
+        temporary.unlink()
+    signer = Signer.from_seed(seed)
+    from nexapod_batch.trust.keys import openssh_public  # noqa: PLC0415
+
+    path.with_name(path.name + ".pub").write_text(openssh_public(signer.public, comment).rstrip("\n") + "\n")
+    return signer
+
+
+def load(path: Path) -> Signer:
+    """Return the key in a file; KeyFileError unless it is a plain Ed25519 key file that only its owner can read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyFileError(f"key {path} cannot be opened", got=error.strerror, wanted="a key file") from error
+    with os.fdopen(fd, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(f"key {path} is not a plain file")
+        if status.st_uid != os.geteuid():
+            raise KeyFileError(f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}")
+        if status.st_mode & 0o077:
+            raise KeyFileError(
+                f"key {path} can be used by others",
+                got=f"mode {stat.S_IMODE(status.st_mode):04o}",
+                wanted="0600",
+                hint=f"chmod 600 {path}; if others had access, make a new key",
+            )
+        text = stream.read(_MAX + 1)
+    try:
+        return Signer.from_seed(_seed(text))
+    except (ValueError, IndexError, binascii.Error) as error:
+        raise KeyFileError(
+            f"key {path} cannot be read", got=str(error), wanted="an OpenSSH Ed25519 private key without passphrase"
+        ) from error
+
+
+def _seed(text: bytes) -> bytes:
+    """Return the 32-byte seed of an unencrypted OpenSSH Ed25519 key; ValueError says what is different."""
+    lines = text.decode("ascii").split()
+    joined = " ".join(lines)
+    if len(text) > _MAX or not (joined.startswith(_BEGIN) and joined.endswith(_END)):
+        raise ValueError("not an OpenSSH private key")
+    body = base64.b64decode("".join(joined[len(_BEGIN) : -len(_END)].split()), validate=True)
+    if not body.startswith(_MAGIC):
+        raise ValueError("not an OpenSSH private key")
+    reader = _Reader(body[len(_MAGIC) :])
+    if (reader.string(), reader.string(), reader.string()) != (b"none", b"none", b""):
+        raise ValueError("the key has a passphrase")
+    if reader.number() != 1:
+        raise ValueError("more than one key in the file")
+    reader.string()  # the public key; it stands in the private part again
+    private = _Reader(reader.string())
+    if private.number() != private.number():
+        raise ValueError("the check numbers differ")
+    if private.string() != b"ssh-ed25519":
+        raise ValueError("not an Ed25519 key")
+    public, secret = private.string(), private.string()
+    if len(secret) != 64 or secret[32:] != public:
+        raise ValueError("the key's halves do not fit")
+    return secret[:32]
+
+
+class _Reader:
+    """Numbers and strings of the SSH wire format, in order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def number(self) -> int:
+        part = self._take(4)
+        return int.from_bytes(part, "big")
+
+    def string(self) -> bytes:
+        return self._take(self.number())
+
+    def _take(self, count: int) -> bytes:
+        if self._at + count > len(self._data):
+            raise ValueError("the key is cut off")
+        part = self._data[self._at : self._at + count]
+        self._at += count
+        return part

@@ -1,0 +1,257 @@
+"""Finding the declared outputs in a work folder, digesting them, and the manifest that names them.
+
+The folder was written by a command that may be hostile: nothing is followed, nothing but plain files is taken, and what is
+refused is named with its reason. Every open goes through descriptors of folders opened without following links.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import orjson
+
+from nexapod_batch.errors import UnsafeOutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+__all__ = ["FoundFile", "digest_tree", "find", "manifest", "matches"]
+
+_BLOCK = 1024 * 1024
+#: From this many files on, more processes pay for their start.
+_MANY = 2_000
+#: Files and folders looked at, at most: a command must not keep the runner busy for ever.
+MAX_ENTRIES = 2_000_000
+_GLOB = re.compile(r"[*?\[]")
+_PIECE = re.compile(r"\[!?\]?[^\]/]*\]|.", re.DOTALL)
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """One output file."""
+
+    name: str  # relative to the work folder, `/` between the parts
+    size: int  # bytes
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Say whether a relative name is taken by a pattern; `*` stays within one part, `**` spans parts."""
+    return _compiled(pattern).fullmatch(name) is not None
+
+
+def find(root: Path, patterns: Sequence[str]) -> list[FoundFile]:
+    """Return the files that the patterns take, sorted by name; UnsafeOutputError when one takes nothing or a wrong thing."""
+    found: dict[str, FoundFile] = {}
+    for pattern in patterns:
+        if _GLOB.search(pattern):
+            names = [name for name in _walk(root, _fixed_part(pattern)) if matches(name, pattern)]
+            if not names:
+                raise UnsafeOutputError(f"no output matches {pattern!r}", got="nothing", wanted="at least one file")
+        else:
+            names = [pattern]
+        for name in names:
+            found[name] = _check(root, name)
+    return [found[name] for name in sorted(found)]
+
+
+def digest_tree(root: Path, names: Sequence[str], processes: int | None = None) -> list[tuple[str, str, int]]:
+    """Return (name, hex SHA-256, bytes) in the order of `names`; many files are shared between processes."""
+    wanted = min(processes or len(os.sched_getaffinity(0)), max(1, len(names) // (_MANY // 2)))
+    if len(names) < _MANY or wanted < 2:
+        return _digest(root, names)
+    size = -(-len(names) // wanted)
+    parts = [names[start : start + size] for start in range(0, len(names), size)]
+    children = [_digest_in_child(root, part) for part in parts[1:]]
+    result = _digest(root, parts[0])
+    for pid, read_end in children:
+        with os.fdopen(read_end, "rb") as stream:
+            answer = stream.read()
+        _, status = os.waitpid(pid, 0)
+        if status or not answer:
+            raise UnsafeOutputError("digesting the outputs failed", got=f"status {status} of a helper process")
+        decoded = orjson.loads(answer)
+        if isinstance(decoded, dict):
+            raise UnsafeOutputError(decoded["what"], got=decoded["got"], wanted=decoded["wanted"])
+        result += [(name, digest, count) for name, digest, count in decoded]
+    return result
+
+
+def manifest(entries: Iterable[tuple[str, str]]) -> bytes:
+    """Return the lines of `sha256sum` for (name, hex SHA-256), sorted bytewise by name."""
+    lines = sorted((name.encode(), digest.encode()) for name, digest in entries)
+    return b"".join(digest + b"  " + name + b"\n" for name, digest in lines)
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = ["(?:[^/]+/)*" if part == "**" else "".join(map(_translate, _PIECE.findall(part))) + "/" for part in pattern.split("/")]
+    text = "".join(parts)
+    return re.compile(text + "[^/]+" if pattern.endswith("**") else text.removesuffix("/"), re.DOTALL)
+
+
+def _translate(piece: str) -> str:
+    """Return one piece of a glob (`*`, `?`, `[...]` or a character) as a regular expression that stays within a part."""
+    if piece in {"*", "?"}:
+        return "[^/]*" if piece == "*" else "[^/]"
+    if len(piece) > 1:
+        return "(?!/)" + fnmatch.translate(piece).removeprefix("(?s:").removesuffix(r")\Z")
+    return re.escape(piece)
+
+
+def _fixed_part(pattern: str) -> str:
+    """Return the folder before the first wildcard, so that other folders are not walked."""
+    head = pattern[: _GLOB.search(pattern).start()]  # type: ignore[union-attr] - only asked for patterns
+    return head.rpartition("/")[0]
+
+
+def _walk(root: Path, below: str) -> list[str]:
+    """Return the names of everything that is not a folder below a folder of the root, without following links."""
+    names: list[str] = []
+    waiting = [below]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            fd = _open_folder(root, folder.split("/") if folder else [])
+        except FileNotFoundError:
+            continue
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    name = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(name)
+                    else:
+                        names.append(name)
+        finally:
+            os.close(fd)
+        if len(names) + len(waiting) > MAX_ENTRIES:
+            raise UnsafeOutputError("too many files in the work folder", got=f"more than {MAX_ENTRIES}")
+    return names
+
+
+def _check(root: Path, name: str) -> FoundFile:
+    """Return one output; UnsafeOutputError unless it is a plain file with a plain name inside the root."""
+    shown = ascii(name)
+    parts = name.split("/")
+    if name.startswith("/") or any(part in {"", ".", ".."} for part in parts):
+        raise UnsafeOutputError(f"output {shown} leaves the work folder")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsafeOutputError(f"output {shown} has a name that is not UTF-8") from None
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise UnsafeOutputError(f"output {shown} has a control character in its name")
+    try:
+        folder = _open_folder(root, parts[:-1])
+    except FileNotFoundError:
+        raise UnsafeOutputError(f"output {shown} is not there", wanted="a file in the work folder") from None
+    except OSError as error:
+        raise UnsafeOutputError(f"output {shown} lies behind something that is no folder", got=error.strerror) from error
+    try:
+        status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        raise UnsafeOutputError(f"output {shown} is not there", wanted="a file in the work folder") from None
+    except OSError as error:
+        raise UnsafeOutputError(f"output {shown} cannot be looked at", got=error.strerror) from error
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeOutputError(f"output {shown} is not a plain file", got=_kind(status.st_mode), wanted="a plain file")
+    return FoundFile(name=name, size=status.st_size)
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a fifo"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((word for test, word in kinds if test(mode)), "something else")
+
+
+def _open_folder(root: Path, parts: Sequence[str]) -> int:
+    """Open a folder below the root part by part; no part may be a link. The caller closes it."""
+    fd = os.open(root, _FOLDER)
+    for part in parts:
+        try:
+            inner = os.open(part, _FOLDER, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
+def _digest(root: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Digest files in one process; the folder of the last file is kept open, as outputs come sorted."""
+    found = []
+    current, folder = None, -1
+    buffer: bytearray | None = None
+    try:
+        for name in names:
+            head, _, tail = name.rpartition("/")
+            if head != current:
+                if folder >= 0:
+                    os.close(folder)
+                    folder = -1
+                folder = _open_folder(root, head.split("/") if head else [])
+                current = head
+            fd = os.open(tail, _READ, dir_fd=folder)
+            try:
+                first = os.read(fd, 65_536)
+                if len(first) < 65_536:  # a small file came whole: one more read would only say so
+                    digest, size = hashlib.sha256(first), len(first)
+                else:
+                    buffer = buffer or bytearray(_BLOCK)
+                    digest, size = _digest_rest(fd, first, buffer)
+            finally:
+                os.close(fd)
+            found.append((name, digest.hexdigest(), size))
+    except OSError as error:
+        raise UnsafeOutputError(f"output {ascii(name)} cannot be read", got=error.strerror) from error
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    return found
+
+
+def _digest_rest(fd: int, first: bytes, buffer: bytearray) -> tuple[hashlib._Hash, int]:
+    digest, size = hashlib.sha256(first), len(first)
+    view = memoryview(buffer)
+    while count := os.readv(fd, [view]):
+        digest.update(view[:count])
+        size += count
+    return digest, size
+
+
+def _digest_in_child(root: Path, names: Sequence[str]) -> tuple[int, int]:
+    """Digest files in a forked child; return its pid and the pipe on which its answer comes as JSON."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write_end)
+        return pid, read_end
+    code = 1
+    try:  # the child: nothing of the parent may run in it, so it leaves by _exit
+        os.close(read_end)
+        try:
+            answer = orjson.dumps(_digest(root, names))
+        except UnsafeOutputError as error:
+            answer = orjson.dumps({"what": error.what, "got": error.got, "wanted": error.wanted})
+        with os.fdopen(write_end, "wb") as stream:
+            stream.write(answer)
+        code = 0
+    finally:
+        os._exit(code)
