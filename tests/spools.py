@@ -1,4 +1,4 @@
-"""A node with its spool and keys in a temporary folder, bundles for it, and its reports: for tests of runners and backends."""
+"""A node with its spool and keys in a temporary folder, bundles for it, and its reports."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import shlex
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import SchedulerError
@@ -46,7 +46,7 @@ class LocalBackend:
 
     def __init__(self) -> None:
         """Know of no worker yet."""
-        self._workers: dict[Path, tuple[int, float, str]] = {}  # spool -> pid (0: ended), start, why it ended badly
+        self._workers: dict[Path, _Started] = {}  # by spool
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Put every launch that is not known yet into the inbox; the native id is the launch key."""
@@ -122,25 +122,44 @@ class LocalBackend:
     def _start(self, context: NodeContext) -> str:
         """Start a worker in its own session unless one holds the lock; return why the last one ended badly, or "".
 
-        A second worker would see the lock and leave; still, none is started while one of ours is coming up, and one that
-        fails at once is not started again before `_RETRY_S` have passed.
+        A second worker would see the lock and leave; still, none is started while one of ours is coming up, and one
+        that fails at once is not started again before `_RETRY_S` have passed.
         """
         if _holder(context.spool) is not None:
             return ""
-        now, known = time.monotonic(), self._workers.get(context.spool)
-        if known is not None:
-            pid, started, trouble = known
-            if pid and (ended := _ended(pid)) is not None:
-                trouble = _trouble(context, ended) if ended else ""
-                known = self._workers[context.spool] = (0, started, trouble)
-            if known[0] or (trouble and now - started < _RETRY_S):
-                return trouble
+        now, last = time.monotonic(), self._workers.get(context.spool)
+        if last is not None:
+            if last.pid and (code := _ended(last.pid)) is not None:
+                # one that was killed may come back at once; one that gave up would do so again
+                last.pid, last.trouble = 0, _trouble(context, code) if code > 0 else ""
+            coming_up = last.pid and last.lock_time == _lock_time(context.spool)  # it did not get to the lock yet
+            if coming_up or (last.trouble and now - last.started < _RETRY_S):
+                return last.trouble
         try:
+            lock_time = _lock_time(context.spool)
             pid = _spawn(context)
         except OSError as error:
             raise SchedulerError(f"node {context.node.name}: its worker cannot be started", got=str(error)) from error
-        self._workers[context.spool] = (pid, now, known[2] if known else "")
-        return known[2] if known else ""
+        trouble = last.trouble if last else ""
+        self._workers[context.spool] = _Started(pid=pid, started=now, lock_time=lock_time, trouble=trouble)
+        return trouble
+
+
+@dataclass(slots=True, kw_only=True)
+class _Started:
+    """The last worker that this backend started for a spool."""
+
+    pid: int  # 0 when it has ended
+    started: float  # by the monotonic clock
+    lock_time: int  # when the lock file was last written before
+    trouble: str  # why the last one ended badly; empty when it did not
+
+
+def _lock_time(spool: Path) -> int:
+    try:
+        return (spool / "worker.lock").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _spawn(context: NodeContext) -> int:

@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="nexapod-batch", message="%(prog)s %(version)s")
 def app() -> None:
-    """Run batch jobs independently at least twice, compare, sign, and accept what agrees.
+    r"""Run batch jobs independently at least twice, compare, sign, and accept what agrees.
 
     \b
       nexapod-batch submit job.toml --wait      run a job and wait for its verdict
@@ -87,30 +87,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        code = INTERRUPTED
     except NexapodError as error:
-        return _fail(str(error), error.exit_code)
+        code = _fail(str(error), error.exit_code)
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            return _quiet_pipe()
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        place = f": {error.filename}" if error.filename else ""
-        hint = "\n  -> make room, then run the same command again" if full else ""
-        return _fail(f"{error.strerror or error}{place}{hint}", 75 if full else 1)
-    except Exception as error:  # noqa: BLE001 - a person at a terminal is not helped by a traceback
+        code = _os_fault(error)
+    except Exception as error:  # a person at a terminal is not helped by a traceback
         if os.environ.get("NEXAPOD_DEBUG"):
             raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return _fail(f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where", EX_SOFTWARE)
-    return result if isinstance(result, int) else 0
+        code = _fail(f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where", EX_SOFTWARE)
+    return code
+
+
+def _os_fault(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        return _quiet_pipe()
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    place = f": {error.filename}" if error.filename else ""
+    hint = "\n  -> make room, then run the same command again" if full else ""
+    return _fail(f"{error.strerror or error}{place}{hint}", 75 if full else 1)
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"nexapod-batch: {message}", err=True)
+    from nexapod_batch.cli.text import clean  # nodes and files may have chosen some of the words
+
+    click.echo("\n".join(map(clean, f"nexapod-batch: {message}".split("\n"))), err=True)
     return code
 
 

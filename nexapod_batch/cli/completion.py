@@ -70,8 +70,8 @@ def fish() -> str:
     for name, entry in COMMANDS.items():
         lines.append(f"{start} -n __fish_use_subcommand -a {name} -d {_quote(entry.summary)}")
         seen = f"-n '__fish_seen_subcommand_from {name}'"
-        for word in (*entry.words, "--help"):
-            lines.append(f"{start} {seen} " + (f"-l {word[2:]}" if word.startswith("--") else f"-a {word}"))
+        words = (f"-l {word[2:]}" if word.startswith("--") else f"-a {word}" for word in (*entry.words, "--help"))
+        lines += [f"{start} {seen} {word}" for word in words]
     return "\n".join(lines) + "\n"
 
 

@@ -56,7 +56,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--mem", metavar="SIZE", help="Memory that it may use, as in 4G; nearly all where none is given.")
 @click.option("--tier", type=click.Choice(["cpu", "consumer-gpu", "hpc"]), default="cpu", show_default=True)
 @json_option
-def init(  # noqa: D417 - the options say it
+def init(
     name: str | None, named: str | None, owner: str | None, cpus: int | None, mem: str | None, tier: str, as_json: bool
 ) -> None:
     """Make a key and a profile for this machine and register it."""
@@ -69,7 +69,13 @@ def init(  # noqa: D417 - the options say it
     owner = owner or settings(paths()).owner
     with writing() as c:
         made = nodes.init(c, name or named, owner, cpus, _mebibytes(mem), Tier(tier))
-    document = {"name": made.name, "key": made.key_id, "site": made.site, "owner": made.owner, "host": made.host}
+    document: Document = {
+        "name": made.name,
+        "key": made.key_id,
+        "site": made.site,
+        "owner": made.owner,
+        "host": made.host,
+    }
     document |= {"tier": made.tier.value, "backend": made.backend, "cpus": made.cpus, "mem_mib": made.mem_mib}
     output(as_json).document({"node": document}, lambda shown: text.tree(shown["node"]))
 

@@ -17,6 +17,7 @@ from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
     from nexapod_batch.cli.render import Document
+    from nexapod_batch.store import Store
 
 __all__ = ["attestations", "explain", "logs", "report", "verify"]
 
@@ -120,7 +121,7 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
     output(as_json).lines("files", [str(file) for file in files])
 
 
-def _follow(store: object, job: int, task: int) -> None:
+def _follow(store: Store, job: int, task: int) -> None:
     """Print a task's stdout as it grows, until the task has ended and nothing more came."""
     from nexapod_batch.cli.logfiles import live_log
     from nexapod_batch.coordinator import views

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
@@ -30,7 +30,7 @@ DISPATCH_S = 5.0
 class _OptionalValues(click.Command):
     """`--wait` and `--dry-run` take a value only with `=`, so that a descriptor after them is never eaten."""
 
-    bare = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
+    bare: ClassVar = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell out the bare forms, up to `--`."""
@@ -73,8 +73,8 @@ def submit(
     from nexapod_batch.coordinator import submit as use_case
 
     timeout = parse_wait(None if wait == FOREVER else wait)
-    overrides = {"site": site, "partition": partition, "account": account}
-    overrides = {name: value for name, value in overrides.items() if value is not None}
+    where = {"site": site, "partition": partition, "account": account}
+    overrides = {name: value for name, value in where.items() if value is not None}
     out: Output = SilentOutput() if parsable else output(as_json)
     given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree}
     parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None}, overrides)
@@ -85,7 +85,8 @@ def submit(
         fields = _announce(done, out)
         if parsable:
             click.echo(done.job)
-        code, found = 0, []
+        code = 0
+        found: list[Document] = []
         if wait is not None or follow:
             code, found = wait_for(c, [done.job], timeout, follow=follow and not as_json)
         else:

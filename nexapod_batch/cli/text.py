@@ -68,7 +68,7 @@ def table(rows: Sequence[Document], columns: Sequence[str]) -> Iterator[str]:
 def submitted(document: Document) -> Iterator[str]:
     """Describe a job that was just submitted."""
     cost = document["core_hours"]
-    price = "" if cost is None else f", at most {cost:.3g} core-hours to start with"
+    price = ", cost unknown (no resources.time)" if cost is None else f", at most {cost:.3g} core-hours to start with"
     yield f"job {document['job']}: {_count(document['tasks'], 'task')}{price}"
     if document.get("reach"):
         yield f"  reach:   {document['reach']}"
@@ -85,7 +85,8 @@ def show(document: Document) -> Iterator[str]:
     quorum = job["quorum"]
     if quorum:
         distinct = ", ".join(quorum["distinct"])
-        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {quorum['max_replicas']} replicas"
+        most = quorum["max_replicas"]
+        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas"
     for one in job["depends_on"]:
         yield f"  after:     job {one['job']} {one['when']}"
     for task in document["tasks"]:
@@ -115,7 +116,8 @@ def reconciled(document: Document) -> Iterator[str]:
     """Describe a pass of reconcile in one line."""
     yield (
         f"{_count(document['ingested'], 'report')} taken in, {document['decided']} decided, "
-        f"{document['launched']} launched, {document['published']} published; {_count(document['open_jobs'], 'open job')}"
+        f"{document['launched']} launched, {document['published']} published; "
+        f"{_count(document['open_jobs'], 'open job')}"
     )
     if document["quarantined"]:
         yield f"{_count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"

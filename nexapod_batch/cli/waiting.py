@@ -1,4 +1,4 @@
-"""Waiting for verdicts: progress on a terminal, Ctrl-C that leaves the job running, and the exit code of the outcome."""
+"""Waiting for verdicts: progress on a terminal, Ctrl-C that leaves the job running, the exit code of the outcome."""
 
 from __future__ import annotations
 

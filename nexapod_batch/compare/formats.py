@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["Reading", "tokens"]
+__all__ = ["Reading"]
 
 _WORD = re.compile(rb"\n|[=,;:()\[\]{}]|[^\s=,;:()\[\]{}]+")
 _BLANK = re.compile(rb"\s")
@@ -72,12 +72,6 @@ class Reading:
         return str(self._place)
 
 
-def tokens(stream: BinaryIO, name: str) -> Iterator[Token]:
-    """Yield the tokens of a file one by one."""
-    for batch in Reading(stream, name).batches:
-        yield from batch
-
-
 class _Lines:
     """A place in rows and columns."""
 
@@ -107,7 +101,6 @@ def _text(source: Source) -> Iterator[list[Token]]:
         if len(rest) > _LONGEST_WORD:
             source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=line)
         line += text.count(b"\n")
-        last = text[-1:] or last
         if found := _WORD.findall(text):
             last = found[-1]
             yield found

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Place", "batches"]
 
 _TOKEN = re.compile(
-    rb'[ \t\r\n]+|[{}\[\],:]|"(?:[^"\\\x00-\x1f]+|\\.)*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?'
+    rb'[ \t\r\n]+|[{}\[\],:]|"(?:[^"\\\x00-\x1f]++|\\.)*+"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?'
     rb"|true|false|null|NaN|-?Infinity"
 )
+#: Behind a number, the characters that show that it does not go on: `e+5` may follow.
+_BEHIND = 3
 _DEPTH = 1_000
 _BATCH = 4_096
 _OPEN, _CLOSE = (b"{", b"["), (b"}", b"]")
@@ -55,8 +57,8 @@ class Place:
 
     def __str__(self) -> str:
         """Return the path; the document itself is `.`."""
-        steps = (f"[{key}]" if isinstance(key, int) else f".{json.loads(key)}" for key in self._stack if key is not None)
-        return "".join(steps) or "."
+        keys = (key for key in self._stack if key is not None)
+        return "".join(f"[{key}]" if isinstance(key, int) else f".{json.loads(key)}" for key in keys) or "."
 
 
 def batches(source: Source, *, many: bool) -> Iterator[list[Token]]:
@@ -77,7 +79,7 @@ def _scan(source: Source) -> Iterator[tuple[bytes, int]]:
         more = source.read(step)
         text, at = text[at:] + more, 0
         # A token that ends with the text may go on in the next chunk.
-        while (match := _TOKEN.match(text, at)) and (match.end() < len(text) or not more):
+        while (match := _TOKEN.match(text, at)) and (match.end() + _BEHIND <= len(text) or not more):
             token, at = match[0], match.end()
             if token[0] in b" \t\r\n":
                 line += token.count(b"\n")
@@ -158,7 +160,7 @@ class _Builder:
             self._put(_string(token, self._source, line) if token[:1] == b'"' else token)
             self._ended()
 
-    def _need(self, good: bool, token: bytes, line: int) -> None:  # noqa: FBT001 - reads as an assertion
+    def _need(self, good: bool, token: bytes, line: int) -> None:
         if not good:
             self._source.refuse(repr(token[:20]), f"{self._want} of JSON", line=line)
 

@@ -1,6 +1,6 @@
-"""The normalised digest: two files that are equal after rounding have the same one.
+r"""The normalised digest: two files that are equal after rounding have the same one.
 
-It is the SHA-256 of `nexapod-normalized:1 <comparator> <digits> <format>\\n` followed by the normal forms of the file's
+It is the SHA-256 of `nexapod-normalized:1 <comparator> <digits> <format>\n` followed by the normal forms of the file's
 tokens, each with one blank behind it.
 """
 

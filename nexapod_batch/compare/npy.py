@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MAGIC", "Place", "batches"]
 
 MAGIC = b"\x93NUMPY"
-_DESCR = re.compile(r"([<>|=])([biufcSU])([0-9]{1,6})")
+_DESCR = re.compile(r"([<>|])([biufcSU])([1-9][0-9]{0,5})")
 _LONGEST_HEADER = 10_000  # NumPy's own limit
 #: kind and bytes of an element -> struct codes of its parts
 _CODES = {

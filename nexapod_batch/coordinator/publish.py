@@ -41,6 +41,8 @@ def publish(c: Coordinator, *, seconds: float | None = None) -> int:
         if not batch:
             break
         tried.update(batch)
+        for job in {job for job, _ in batch}:
+            (c.paths.results / str(job)).mkdir(parents=True, exist_ok=True)
         done = [(job, task, _publish(c, nodes, job, task)) for job, task in batch]
         sync_files([path for _, _, result in done if not isinstance(result, str) for path in result])
         good = []
@@ -52,12 +54,10 @@ def publish(c: Coordinator, *, seconds: float | None = None) -> int:
                     good.append((job, task))
         for job, task in good:
             _reveal(c.paths.results / str(job), task)
+        reasons = {(row["job_id"], row["idx"]): row["reason"] for row in rows}
         with c.store.atomic():
-            for job, task in good:
-                reason = c.store.only("task", job=job, task=task)["reason"]
-                c.store.many("task_published", [("" if reason.startswith("unpublished: ") else reason, job, task)])
-                replicas = c.store.all("replicas_of_task", job=job, task=task)
-                c.store.many("report_uncarried", [(r["id"],) for r in replicas])
+            c.store.many("task_published", [(_settled(reasons[key]), *key) for key in good])
+            c.store.many("reports_uncarried", good)
         published += len(good)
     return published
 
@@ -81,11 +81,18 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
     return "; ".join(faults) or "no valid replica has its files"
 
 
+def _settled(reason: str) -> str:
+    """Return a task's reason without an earlier fault of publishing."""
+    return "" if reason.startswith("unpublished: ") else reason
+
+
 def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
     partial = folder / f".{task}.partial"
-    if partial.exists():
+    try:
+        os.mkdir(partial)  # noqa: PTH102
+    except FileExistsError:
         shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+        os.mkdir(partial)  # noqa: PTH102
     made = []
     for name in {**outputs.logs, **outputs.files}:
         if "/" in name:
@@ -97,10 +104,12 @@ def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
 
 def _reveal(folder: Path, task: int) -> None:
     """Give a complete partial folder its name; one that is already there (a crash came between) is replaced."""
-    final, partial = folder / str(task), folder / f".{task}.partial"
-    if final.exists():
+    final, partial = f"{folder}/{task}", f"{folder}/.{task}.partial"
+    try:
+        os.rename(partial, final)  # noqa: PTH104 - thousands of times, and pathlib is slow
+    except OSError:  # it is not empty
         shutil.rmtree(final)
-    partial.rename(final)
+        os.rename(partial, final)  # noqa: PTH104
 
 
 def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, winner: Outputs) -> None:

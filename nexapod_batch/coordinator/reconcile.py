@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ _OVERDUE = 10_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
 _SHORT, _LONG = 0.02, 0.5
+#: Seconds for which results may wait while reports keep coming.
+PUBLISH_S = 2.0
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
 
 
@@ -54,15 +57,17 @@ class Pass:
     open_jobs: int = 0
 
 
-def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False) -> Pass:
-    """Run one pass; TryAgainError when another process is running one."""
+def reconcile(
+    c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True
+) -> Pass:
+    """Run one pass; TryAgainError when another process is running one. Without `results` publishing is left to a later one."""
     if dry_run:
         return _look(c)
     done = Pass()
     faults: dict[str, str] = {}
     end = None if max_seconds is None else c.clock() + max_seconds
     with writer(c.store):
-        _pass(c, done, faults, end)
+        _pass(c, done, faults, end, results=results)
         done.faults, done.standing = _told(c, faults)
         done.open_jobs = c.store.only("jobs_open")["n"]
     return done
@@ -72,14 +77,16 @@ def wait(
     c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Callable[[dict[str, int]], None]
 ) -> bool:
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out."""
-    start = time.monotonic()
+    start = published = time.monotonic()
     ids = json.dumps(jobs)
+    busy = False
     while True:
         began = time.monotonic()
-        try:
-            reconcile(c, max_seconds=5)
-        except TryAgainError:
-            pass  # another process is at work on the same jobs
+        # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
+        results = not busy or began - published > PUBLISH_S
+        with suppress(TryAgainError):  # another process is at work on the same jobs
+            busy = reconcile(c, max_seconds=5, results=results).ingested > 0
+            published = began if results else published
         on_progress(dict(c.store.only("progress", jobs=ids)))
         if not c.store.all("jobs_still_open", jobs=ids) and not c.store.only("unpublished_of", jobs=ids)["n"]:
             return True
@@ -89,7 +96,7 @@ def wait(
         _sleep_until_news(c, now + max(_SHORT, min(_LONG, now - began)), now + _LONG)
 
 
-def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None) -> None:
+def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
     nodes = c.nodes()
     launches = _ask(c, nodes, faults)  # 1. what the backends say
     intake = ingest(c, nodes)  # 2. what the nodes reported until then
@@ -100,8 +107,9 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None)
     done.launched, exhausted = dispatch(c, faults)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
-    left = None if end is None else max(0.0, end - c.clock())
-    done.published = publish(c, seconds=left)  # 6. results
+    if results:
+        left = None if end is None else max(0.0, end - c.clock())
+        done.published = publish(c, seconds=left)  # 6. results
     if done.published or done.lost:
         clean(c)
     forget_ended(c, nodes, faults)

@@ -15,9 +15,7 @@ from nexapod_batch.errors import NotFoundError
 from nexapod_batch.lifecycle import TaskState, job_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from nexapod_batch.store import Store
+    from nexapod_batch.store import Row, Store
 
 __all__ = [
     "Document",
@@ -138,7 +136,7 @@ def open_jobs(store: Store) -> list[int]:
     return [row["id"] for row in store.all("view_open_job_ids")]
 
 
-def _job(row: Mapping[str, Any]) -> Document:
+def _job(row: Row) -> Document:
     counts = {state: row[f"n_{state.value}"] for state in TaskState}
     return {
         "id": row["id"],
@@ -156,7 +154,7 @@ def _job(row: Mapping[str, Any]) -> Document:
     }
 
 
-def _task(row: Mapping[str, Any]) -> Document:
+def _task(row: Row) -> Document:
     return {
         "index": row["idx"],
         "state": row["state"],
@@ -168,7 +166,7 @@ def _task(row: Mapping[str, Any]) -> Document:
     }
 
 
-def _replica(job_id: int, row: Mapping[str, Any]) -> Document:
+def _replica(job_id: int, row: Row) -> Document:
     return {
         "id": f"{job_id}_{row['task']}.{row['number']}",
         "node": row["node"],

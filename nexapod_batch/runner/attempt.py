@@ -7,9 +7,9 @@ Guarantees:
   "no children" means "nothing is left";
 * whoever must end gets TERM, and `GRACE_S` later KILL, repeated until it is gone, whatever session it moved to.
 
-Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident memory
-of the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never less than
-what the executor itself had when it forked: smaller commands are reported at that size.
+Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident
+memory of the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never
+less than what the executor itself had when it forked: smaller commands are reported at that size.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class _Tree:
         if self._stopped is not None:
             if now >= self._kill_at:
                 descendants.signal_all(descendants.find(os.getpid()), signal.SIGKILL)
-                self._kill_pause = min(1.0, 2 * self._kill_pause)  # whoever was forked meanwhile, or hangs in the kernel
+                self._kill_pause = min(1.0, 2 * self._kill_pause)  # forked meanwhile, or hanging in the kernel
                 self._kill_at = now + self._kill_pause
             due.append(self._kill_at - now)
             return min(due)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
 
 __all__ = ["become_subreaper", "die_with_parent", "find", "find_strays", "resident_kib", "signal_all"]
 
@@ -59,7 +62,7 @@ def find_strays(work: str) -> list[int]:
     """Return the processes that run in the environment of a replica of this work folder, whoever their parent is."""
     marks = [f"{name}={work}/".encode() for name in ("HOME", "TMPDIR", "PWD")]
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
         if name.isdigit() and int(name) != os.getpid():
             with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
                 if any(entry.startswith(mark) for entry in file.read().split(b"\0") for mark in marks):
@@ -87,7 +90,7 @@ def _children(pid: int) -> list[int] | None:
     """Return the children of all threads of `pid`; None where the kernel does not list them."""
     found: list[int] = []
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names only
     except OSError:
         return found
     for task in tasks:
@@ -105,7 +108,7 @@ def _children(pid: int) -> list[int] | None:
 def _process_table() -> dict[int, list[int]]:
     """Return parent -> children of every process that can be seen."""
     table: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
         if name.isdigit():
             with suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 # the command's name may hold blanks and brackets: the fields start after the last ")"

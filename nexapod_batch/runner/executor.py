@@ -20,22 +20,21 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from nexapod_batch.errors import CompareError, NexapodError, UnsafeOutputError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
-from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result, disk_detail, tree_bytes
-from nexapod_batch.runner.folders import Folders, is_empty
+from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
+from nexapod_batch.runner.folders import Folders
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.logs import Logs
-from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
+from nexapod_batch.runner.outputs import Produced, stdout_only
+from nexapod_batch.runner.replica import Replica
 from nexapod_batch.runner.segment import Segment
 from nexapod_batch.runner.stage import (
     CommandError,
-    InputError,
     command_path,
     environment,
     find_program,
-    stage_inputs,
     task_argv,
 )
 from nexapod_batch.trust.dsse import Signer, seal
@@ -160,7 +159,7 @@ class Executor:
             self._stopping = True
 
     def _flush(self) -> None:
-        """Commit what is finished, then tell the worker. On a full disk wait: nothing that was computed is thrown away."""
+        """Commit what is finished, then tell the worker; on a full disk wait, so that nothing is thrown away."""
         told = False
         while True:
             try:
@@ -223,7 +222,7 @@ class Executor:
         except FileExistsError:
             print(f"replica {name}: its work folder is there already: not run again", file=sys.stderr, flush=True)  # noqa: T201
             return
-        replica = _Replica(self, launch, index, name, root, started)
+        replica = Replica(self, launch, index, name, root, started)
         try:
             replica.run()
         except OSError as error:
@@ -232,7 +231,7 @@ class Executor:
         self._running = None
         self._current = ("", "")
 
-    def _report(self, replica: _Replica) -> None:
+    def _report(self, replica: Replica) -> None:
         """Digest, sign, and leave to the segment; small files travel in the line and are removed here."""
         logs = self._logs
         out, err = logs.digests()
@@ -261,7 +260,7 @@ class Executor:
         self._segment.add(line, files)
 
     def _statement(
-        self, replica: _Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]
+        self, replica: Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]
     ) -> Statement:
         """Return what is signed; `out` and `err` are digest and size of the logs."""
         one = replica.launch.bundle.replicas[replica.index]
@@ -296,7 +295,7 @@ class Executor:
             vote=produced.vote,
         )
 
-    def _carry(self, replica: _Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
+    def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
         """Return the content of every file of a replica; None when it must stay on disk."""
         if produced.manifest is not None or not {"stdout", "stderr"}.isdisjoint(produced.names):
             return None
@@ -309,7 +308,7 @@ class Executor:
         """Say whether the current replica was cancelled before it started."""
         return bool(self._cancelled) and bool(self._cancelled.intersection(self._current))
 
-    def execute(self, replica: _Replica) -> Result:
+    def execute(self, replica: Replica) -> Result:
         """Start the command of a replica in its work folder and wait for the end of everything it started."""
         launch, job, root = replica.launch, replica.launch.job, replica.root
         one = launch.bundle.replicas[replica.index]
@@ -333,85 +332,6 @@ class Executor:
             raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
         finally:
             os.chdir("/")
-
-
-class _Replica:
-    """One replica on its way: what is known of it so far."""
-
-    def __init__(  # noqa: PLR0913, PLR0917
-        self, executor: Executor, launch: OpenedLaunch, index: int, name: ReplicaName, root: str, started: float
-    ) -> None:
-        self.launch, self.index, self.name, self.root, self.started = launch, index, name, root, started
-        self.outcome, self.detail = Outcome.OK, ""
-        self.exit_code: int | None = None
-        self.result: Result | None = None
-        self._executor = executor
-
-    def run(self) -> None:
-        """Stage, execute, and judge by limits and exit status."""
-        late = self.started - self.launch.bundle.not_after
-        if self._executor.cancelled():
-            self.fail(Outcome.CANCELLED, "cancelled before it started")
-        elif late > 0:
-            self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
-        else:
-            try:
-                stage_inputs(self.launch.job.inputs, self.launch.bundle.input_paths, self.root)
-                self.result = self._executor.execute(self)
-            except InputError as error:
-                self.fail(Outcome.INPUT, str(error))
-            except CommandError as error:
-                self.exit_code = error.exit_code
-                self.fail(Outcome.FAILED, str(error))
-            else:
-                self._judge(self.result)
-
-    def produce(self, out: tuple[str, int]) -> Produced:
-        """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""
-        job = self.launch.job
-        if self.outcome is Outcome.OK:
-            try:
-                self._check_disk(out[1])
-                if self.outcome is Outcome.OK and job.outputs:
-                    return digest_outputs(job, self.root)
-            except (UnsafeOutputError, CompareError) as error:
-                self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
-            except OSError as error:
-                self.fail(Outcome.NODE, f"the outputs cannot be read: {error}")
-        return stdout_only(*out)
-
-    def _judge(self, result: Result) -> None:
-        mem = self.launch.job.resources.mem_mib
-        if result.stopped is not None:
-            self.fail(*result.stopped)
-        elif result.signal == signal.SIGXFSZ:
-            self.fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
-        elif mem is not None and result.max_rss_kib > max(mem * 1024, _own_peak_kib()):
-            self.fail(
-                Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
-            )
-        elif result.signal:
-            self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
-        elif result.status:
-            self.fail(Outcome.FAILED, f"exit code {result.status}")
-
-    def _check_disk(self, logs: int) -> None:
-        """Look at the disk once more, unless the folder is as empty as it was made."""
-        most = self.launch.job.resources.disk_mib * 2**20
-        used = logs if is_empty(self.root) else logs + tree_bytes(self.root)
-        if used > most:
-            self.fail(Outcome.DISK, disk_detail(used, most))
-
-    def fail(self, outcome: Outcome, detail: str) -> None:
-        """Note why this replica is no vote."""
-        self.outcome, self.detail = outcome, detail
-
-
-def _own_peak_kib() -> int:
-    """Return the peak memory of this process, which the kernel counts for what it spawns as well."""
-    import resource  # noqa: PLC0415 - only with a memory limit
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _printable(text: str) -> str:

@@ -7,9 +7,12 @@ that takes its time, or prints much, gets the files under its own name: `<replic
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nexapod_batch.runner.outputs import digest_descriptor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Logs"]
 

@@ -112,7 +112,7 @@ def _stage(one: Input, source: str, target: Path) -> int:
             mode = (os.fstat(reader.fileno()).st_mode & 0o777) | 0o600
             target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-            with open(fd, "wb", buffering=0) as writer:
+            with open(fd, "wb", buffering=0) as writer:  # noqa: PTH123
                 while block := reader.read(_BLOCK):
                     digest.update(block)
                     size += len(block)

@@ -30,14 +30,14 @@ class BackendConformance:
 
     @pytest.fixture
     def house(self, tmp_path: Path) -> Iterator[House]:
-        """A node of this backend; processes that it started are ended afterwards."""
+        """Give a node of this backend; processes that it started are ended afterwards."""
         made = House(tmp_path)
         yield made
         self.end(made)
 
     @pytest.fixture
     def backend(self) -> Backend:
-        """The backend, through the entry point."""
+        """Load the backend through the entry point."""
         return load("backend", self.name)  # type: ignore[no-any-return]
 
     def end(self, house: House) -> None:
@@ -143,7 +143,7 @@ class BackendConformance:
         backend.forget(house.context(), [launch.key])
         backend.forget(house.context(), [launch.key])
         assert self.state(backend, house, launch) is BackendState.UNKNOWN
-        assert not [path for path in house.spool.rglob(f"{launch.key}*")]
+        assert not list(house.spool.rglob(f"{launch.key}*"))
 
     def test_a_launch_can_be_described(self, backend: Backend, house: House) -> None:
         """The description names the node and the command, and launches nothing."""
@@ -184,7 +184,7 @@ class TestLocal(BackendConformance):
         return None
 
     def test_a_killed_worker_fails_its_launches(self, backend: Backend, house: House) -> None:
-        """kill -9: the launch is FAILED, is not run again, and the next launch gets a new worker."""
+        """After kill -9 the launch is FAILED, is not run again, and the next launch gets a new worker."""
         launch, _ = self.blocking(house)
         backend.launch(house.context(), [launch])
         until((house.home / "at.0").exists, "the command to start")
@@ -203,6 +203,15 @@ class TestLocal(BackendConformance):
         house.put(launch)
         assert self.state(backend, house, launch) in {BackendState.QUEUED, BackendState.ACTIVE}
         self.ended(backend, house, launch)
+
+    def test_a_worker_that_cannot_start_is_explained(self, backend: Backend, house: House) -> None:
+        """While the node's configuration is broken the launch stays QUEUED, with the worker's own words."""
+        (house.spool / "node.json").write_text("{")
+        launch = house.launch(TRUE)
+        backend.launch(house.context(), [launch])
+        reason = until(lambda: backend.status(house.context(), [launch.key])[launch.key].reason, "the reason")
+        assert "ended with 78" in reason
+        assert self.state(backend, house, launch) is BackendState.QUEUED
 
     def test_the_worker_survives_its_starter(self, backend: Backend, house: House) -> None:
         """The worker leads a session of its own, so that closing the shell does not end it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    """A node with two CPUs; its workers are ended afterwards."""
+    """Give a node with two CPUs; its workers are ended afterwards."""
     made = House(tmp_path)
     yield made
     made.end()
@@ -285,7 +285,7 @@ def test_there_is_one_worker(house: House, tmp_path: Path) -> None:
     go = tmp_path / "go"
     house.put(house.launch(sh(f"while [ ! -e {go} ]; do sleep 0.05; done")))
     first = house.start()
-    until(lambda: house.lines(), "the start note")
+    until(house.lines, "the start note")
     assert house.start().wait(timeout=30) == 0
     assert first.poll() is None
     go.touch()
@@ -303,7 +303,7 @@ def _pid_of(house: House, job_script: str, tmp_path: Path) -> tuple[int, int]:
 
 
 def test_a_killed_worker_leaves_no_process_and_a_free_lock(house: House, tmp_path: Path) -> None:
-    """kill -9 of the main process: executor and command end, what ran is reported as preempted, a new worker can start."""
+    """Use kill -9 on the main process: executor and command end, what ran is reported, a new worker can start."""
     worker, command = _pid_of(house, "sleep 60", tmp_path)
     os.kill(worker, signal.SIGKILL)
     house.workers[0].wait(timeout=30)
@@ -315,7 +315,7 @@ def test_a_killed_worker_leaves_no_process_and_a_free_lock(house: House, tmp_pat
 
 
 def test_a_killed_executor_costs_only_what_it_held(house: House, tmp_path: Path) -> None:
-    """kill -9 of an executor: its command is killed, its replica given up, and the worker goes on."""
+    """Use kill -9 on an executor: its command is killed, its replica given up, and the worker goes on."""
     worker, command = _pid_of(house, "setsid sleep 60", tmp_path)
     executor = int(next(line for line in _status(command) if line.startswith("PPid")).split()[1])
     os.kill(executor, signal.SIGKILL)
@@ -334,8 +334,8 @@ def _status(pid: int) -> list[str]:
 
 
 def test_what_survived_a_whole_worker_is_ended_by_the_next(house: House, tmp_path: Path) -> None:
-    """After kill -9 of worker and executor at once the command is an orphan: the next worker kills it, and runs nothing again."""
-    worker, command = _pid_of(house, "exec setsid sleep 60", tmp_path)
+    """After kill -9 of worker and executor at once the next worker kills the orphan, and runs nothing again."""
+    worker, command = _pid_of(house, "exec sleep 60", tmp_path)
     executor = int(next(line for line in _status(command) if line.startswith("PPid")).split()[1])
     os.kill(worker, signal.SIGSTOP)  # so that it cannot clean up in between
     os.kill(executor, signal.SIGKILL)

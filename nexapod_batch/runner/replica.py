@@ -1,0 +1,112 @@
+"""One replica on its way: staged, run by its executor, judged by its limits and its exit status."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.runner.attempt import disk_detail, tree_bytes
+from nexapod_batch.runner.folders import is_empty
+from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
+from nexapod_batch.runner.stage import CommandError, InputError, stage_inputs
+from nexapod_batch.trust.statement import Outcome
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.replica import ReplicaName
+    from nexapod_batch.runner.attempt import Result
+    from nexapod_batch.runner.launch import OpenedLaunch
+
+__all__ = ["Replica", "Runs"]
+
+
+class Runs(Protocol):
+    """What a replica needs of its executor."""
+
+    def cancelled(self) -> bool:
+        """Say whether the current replica was cancelled before it started."""
+        ...
+
+    def execute(self, replica: Replica) -> Result:
+        """Run the command to its end; CommandError when it cannot be started."""
+        ...
+
+
+class Replica:
+    """One replica: what is known of it so far."""
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self, executor: Runs, launch: OpenedLaunch, index: int, name: ReplicaName, root: str, started: float
+    ) -> None:
+        """Remember what it is; nothing was done yet."""
+        self.launch, self.index, self.name, self.root, self.started = launch, index, name, root, started
+        self.outcome, self.detail = Outcome.OK, ""
+        self.exit_code: int | None = None
+        self.result: Result | None = None
+        self._executor = executor
+
+    def run(self) -> None:
+        """Stage, execute, and judge by limits and exit status."""
+        late = self.started - self.launch.bundle.not_after
+        if self._executor.cancelled():
+            self.fail(Outcome.CANCELLED, "cancelled before it started")
+        elif late > 0:
+            self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
+        else:
+            try:
+                stage_inputs(self.launch.job.inputs, self.launch.bundle.input_paths, self.root)
+                self.result = self._executor.execute(self)
+            except InputError as error:
+                self.fail(Outcome.INPUT, str(error))
+            except CommandError as error:
+                self.exit_code = error.exit_code
+                self.fail(Outcome.FAILED, str(error))
+            else:
+                self._judge(self.result)
+
+    def produce(self, out: tuple[str, int]) -> Produced:
+        """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""
+        job = self.launch.job
+        if self.outcome is Outcome.OK:
+            try:
+                if self._fits_disk(out[1]) and job.outputs:
+                    return digest_outputs(job, self.root)
+            except (UnsafeOutputError, CompareError) as error:
+                self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
+            except OSError as error:
+                self.fail(Outcome.NODE, f"the outputs cannot be read: {error}")
+        return stdout_only(*out)
+
+    def _judge(self, result: Result) -> None:
+        mem = self.launch.job.resources.mem_mib
+        if result.stopped is not None:
+            self.fail(*result.stopped)
+        elif result.signal == signal.SIGXFSZ:
+            self.fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
+        elif mem is not None and result.max_rss_kib > max(mem * 1024, _own_peak_kib()):
+            self.fail(
+                Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
+            )
+        elif result.signal:
+            self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
+        elif result.status:
+            self.fail(Outcome.FAILED, f"exit code {result.status}")
+
+    def _fits_disk(self, logs: int) -> bool:
+        """Look at the disk once more, unless the folder is as empty as it was made."""
+        most = self.launch.job.resources.disk_mib * 2**20
+        used = logs if is_empty(self.root) else logs + tree_bytes(self.root)
+        if used > most:
+            self.fail(Outcome.DISK, disk_detail(used, most))
+        return used <= most
+
+    def fail(self, outcome: Outcome, detail: str) -> None:
+        """Note why this replica is no vote."""
+        self.outcome, self.detail = outcome, detail
+
+
+def _own_peak_kib() -> int:
+    """Return the peak memory of this process, which the kernel counts for what it spawns as well."""
+    import resource  # noqa: PLC0415 - only with a memory limit
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
