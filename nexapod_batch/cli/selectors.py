@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "jobs_of", "parse", "parse_range", "resolve", "resolve_one"]
 
-_JOB = re.compile(r"([1-9][0-9]{0,17})(?:_(0|[1-9][0-9]{0,17}))?")
-_JOBS = re.compile(r"([1-9][0-9]{0,17})-([1-9][0-9]{0,17})")
-_TASKS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+# Compiled by the first use: most commands use none of them.
+_JOB = r"([1-9][0-9]{0,17})(?:_(0|[1-9][0-9]{0,17}))?"
+_JOBS = r"([1-9][0-9]{0,17})-([1-9][0-9]{0,17})"
+_TASKS = r"([0-9]{1,18})(?:-([0-9]{1,18}))?"
 _WANTED = "42, 42_7, 40-45, last or all"
 
 
@@ -39,9 +40,11 @@ def parse(text: str) -> Target | range | str:
     """Return a target, a range of job ids, or one of the words `last` and `all`; UsageError for anything else."""
     if text in {"last", "all"}:
         return text
-    if match := _JOB.fullmatch(text):
+    if text.isascii() and text.isdecimal() and text[0] != "0" and len(text) < 19:
+        return Target(int(text))
+    if match := re.fullmatch(_JOB, text):
         return Target(int(match[1]), None if match[2] is None else int(match[2]))
-    if match := _JOBS.fullmatch(text):
+    if match := re.fullmatch(_JOBS, text):
         first, last = int(match[1]), int(match[2])
         if first > last:
             raise UsageError("a range of jobs runs upwards", got=text, wanted=f"{last}-{first}")
@@ -51,7 +54,7 @@ def parse(text: str) -> Target | range | str:
 
 def parse_range(text: str) -> tuple[int, int]:
     """Return first and last of `7` or `1-100`; UsageError for anything else."""
-    match = _TASKS.fullmatch(text)
+    match = re.fullmatch(_TASKS, text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if first > last:
         raise UsageError("not a range of tasks", got=repr(text[:80]), wanted="7 or 1-100, upwards")

@@ -31,20 +31,23 @@ __all__ = [
 
 Document = dict[str, Any]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_STATE = re.compile(r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b")
+# Patterns are compiled where they are used: that costs more than all the rest of this module.
+_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+_STATE = r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b"
 #: Replicas of a task that are listed before "and N more".
 TASKS_SHOWN = 20
 
 
 def clean(line: str) -> str:
     """Return the line with control and direction characters spelt out."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
+    if line.isprintable():
+        return line
+    return re.sub(_CONTROL, lambda found: ascii(found[0])[1:-1], line)
 
 
 def colour(lines: str) -> str:
     """Colour the words of states: green, red, yellow."""
-    return _STATE.sub(lambda found: f"\x1b[{(32, 31, 33)[(found.lastindex or 1) - 1]}m{found[0]}\x1b[0m", lines)
+    return re.sub(_STATE, lambda found: f"\x1b[{(32, 31, 33)[(found.lastindex or 1) - 1]}m{found[0]}\x1b[0m", lines)
 
 
 def nothing(_: Document) -> Iterator[str]:

@@ -223,6 +223,8 @@ class _Builder:
 
 def _string(token: bytes, source: Source, line: int) -> bytes:
     """Return the one ASCII spelling of a string."""
+    if token.isascii() and b"\\" not in token and b"\x7f" not in token:
+        return token  # it is that already
     try:
         return json.dumps(json.loads(token)).encode()
     except ValueError:

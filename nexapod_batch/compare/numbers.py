@@ -75,7 +75,7 @@ def normalizer(rule: CompareRule) -> Callable[[Token], bytes]:
         raise CompareError(f"{rule.comparator} cannot use these digits", got=digits, wanted=f"{least} to {_MAX_DIGITS}")
     style = b"%%.%de" % (digits - 1) if least else b"%%.%df" % digits
     whole = _whole_significant(digits) if least else _whole_round(digits)
-    zero = style % 0.0
+    finite = _finite(style)
 
     def normal(token: Token) -> bytes:
         # The short way for nearly every token of a real table; it decides nothing that the long one would not.
@@ -83,22 +83,35 @@ def normalizer(rule: CompareRule) -> Callable[[Token], bytes]:
             if token[0] in _NEVER:
                 return token
             try:
-                value: float | int | None = float(token)
+                number = float(token)
             except ValueError:
-                value = 0.0
-            if (_SAFE_LOW < (value if value > 0 else -value) < _SAFE_HIGH) and b"_" not in token:
-                return style % value
-        value = value_of(token)
-        if value is None:
-            return token if isinstance(token, bytes) else b"%r" % token
-        if isinstance(value, int):
-            return whole(value)
-        if not math.isfinite(value):
-            return b"nan" if math.isnan(value) else b"inf" if value > 0 else b"-inf"
+                number = 0.0
+            if (_SAFE_LOW < number < _SAFE_HIGH or -_SAFE_HIGH < number < -_SAFE_LOW) and b"_" not in token:
+                return finite(number)
+        return _normal(token, finite, whole)
+
+    return normal
+
+
+def _normal(token: Token, finite: Callable[[float], bytes], whole: Callable[[int], bytes]) -> bytes:
+    value = value_of(token)
+    if value is None:
+        return token if isinstance(token, bytes) else b"%r" % token
+    if isinstance(value, int):
+        return whole(value)
+    if math.isfinite(value):
+        return finite(value)
+    return b"nan" if math.isnan(value) else b"inf" if value > 0 else b"-inf"
+
+
+def _finite(style: bytes) -> Callable[[float], bytes]:
+    zero = style % 0.0
+
+    def finite(value: float) -> bytes:
         text = style % value
         return zero if text[0] == 45 and text[1:] == zero else text  # 45: minus
 
-    return normal
+    return finite
 
 
 def closeness(rule: CompareRule) -> Callable[[Token, Token], bool]:

@@ -10,13 +10,13 @@ import base64
 import binascii
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from nexapod_batch.errors import VerificationError
-from nexapod_batch.lifecycle import Execution
+from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, decode
@@ -116,26 +116,48 @@ def _blocks(stream: Any, position: int) -> Iterator[tuple[int, list[bytes], int]
 
 
 def _lines(c: Coordinator, node: Node, segment: str, position: int, lines: list[bytes], intake: Intake) -> None:
-    """Verify and apply lines; each is judged alone."""
+    """Verify and apply lines; each is judged alone, what is good is written together."""
     keys = {node.key_id: node.public_key}
-    started: list[tuple[int, int, int, int]] = []
-    news: set[tuple[int, int]] = set()
+    batch = _Batch()
     for line in lines:
         try:
             found = _parse(line, keys)
             if isinstance(found, ReplicaName):
-                started.append((found.job, found.task, found.number, node.id))
+                batch.started.append((found.job, found.task, found.number, node.id))
             else:
-                _apply(c, node, found, news)
+                _apply(c, node, found, batch)
                 intake.reports += 1
         except VerificationError as error:
             intake.quarantined += 1
-            c.store.many(
-                "quarantine_insert", [(node.id, segment, position, str(error), line[:_KEEP], c.now())]
-            )
+            batch.quarantined.append((node.id, segment, position, str(error), line[:_KEEP], c.now()))
         position += len(line) + 1
-    c.store.many("replica_running", started)
-    c.store.many("task_news", sorted(news))
+    _write(c, batch)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows to write; `seen` are the replicas that have a report among them."""
+
+    reports: list[tuple[Any, ...]] = field(default_factory=list)
+    replicas: list[tuple[Any, ...]] = field(default_factory=list)
+    started: list[tuple[int, int, int, int]] = field(default_factory=list)
+    quarantined: list[tuple[Any, ...]] = field(default_factory=list)
+    news: set[tuple[int, int]] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+
+
+def _write(c: Coordinator, batch: _Batch) -> None:
+    for name, rows in (
+        ("quarantine_insert", batch.quarantined),
+        ("replica_running", batch.started),
+        ("report_insert", batch.reports),
+        ("replica_reported", batch.replicas),
+        ("task_news", sorted(batch.news)),
+    ):
+        if rows:
+            c.store.many(name, rows)
+    batch.reports.clear()
+    batch.replicas.clear()
 
 
 def _parse(line: bytes, keys: dict[str, bytes]) -> Report | ReplicaName:
@@ -179,48 +201,41 @@ def _check_carried(carried: object, statement: Statement) -> None:
             raise VerificationError(f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name))
 
 
-def _apply(c: Coordinator, node: Node, report: Report, news: set[tuple[int, int]]) -> None:
+def _apply(c: Coordinator, node: Node, report: Report, batch: _Batch) -> None:
     """Store one verified report and move its replica; VerificationError when it is about something else."""
     said = report.statement
     name = said.replica
-    row = c.store.one("replica_for_report", job=name.job, task=name.task, number=name.number)
-    row = _check(c, node, said, row)
-    known = c.store.all("reports_of", replica=row["id"])
-    if any(one["payload_sha256"] == report.payload_sha256 for one in known):
-        return
+    row = _check(c, node, said, c.store.one("replica_for_report", job=name.job, task=name.task, number=name.number))
+    if row["id"] in batch.seen or row["execution"] not in OUT:  # perhaps there is a report of it already
+        batch.seen.discard(row["id"])
+        _write(c, batch)
+        known = [bytes(one["payload_sha256"]) for one in c.store.all("reports_of", replica=row["id"])]
+        if report.payload_sha256 in known:
+            return
+        if known:
+            c.store.run("replica_voided", id=row["id"])
+            c.store.run("node_blame", id=node.id)
     now = c.now()
-    c.store.many(
-        "report_insert", [(row["id"], report.payload_sha256, report.envelope, report.carried, now)]
-    )
-    news.add((name.job, name.task))
-    if known:
-        c.store.run("replica_voided", id=row["id"])
-        c.store.run("node_blame", id=node.id)
-        return
+    batch.seen.add(row["id"])
+    batch.reports.append((row["id"], report.payload_sha256, report.envelope, report.carried, now))
+    batch.news.add((name.job, name.task))
     execution = EXECUTION_OF[said.outcome]
-    wanted = c.job(name.job).quorum.numeric_class.value
-    vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
-    c.store.many(
-        "replica_reported",
-        [
-            (
-                execution.value,
-                said.detail,
-                said.exit_code,
-                said.host,
-                said.classes.get(wanted, ""),
-                said.isolation,
-                vote,
-                said.wall_ms,
-                said.cpu_ms,
-                said.max_rss_kib,
-                said.output_bytes,
-                now,
-                int(report.carried is not None),
-                row["id"],
-            )
-        ],
-    )
+    batch.replicas.append((
+        execution.value,
+        said.detail,
+        said.exit_code,
+        said.host,
+        said.classes.get(c.job(name.job).quorum.numeric_class.value, ""),
+        said.isolation,
+        bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
+        said.wall_ms,
+        said.cpu_ms,
+        said.max_rss_kib,
+        said.output_bytes,
+        now,
+        int(report.carried is not None),
+        row["id"],
+    ))
 
 
 def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> Row:

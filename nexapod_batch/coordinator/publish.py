@@ -6,13 +6,14 @@ that the next pass replaces. If the lowest-numbered valid replica's files are no
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare import first_difference
-from nexapod_batch.coordinator.outputs import LOGS, outputs_of, rule_for
+from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.files.atomic import sync_files
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["clean", "publish"]
 
 _BATCH = 500
+_EMPTY = hashlib.sha256(b"").hexdigest()
 #: Failed work folders are kept this long, so that somebody can look.
 KEEP_FAILED_MS = 7 * 86_400_000
 
@@ -94,7 +96,9 @@ def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
         shutil.rmtree(partial)
         os.mkdir(partial)  # noqa: PTH102
     made = []
-    for name in {**outputs.logs, **outputs.files}:
+    for name, digest in {**outputs.logs, **outputs.files}.items():
+        if digest == _EMPTY and name not in outputs.files:
+            continue  # an empty log says nothing
         if "/" in name:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
         outputs.copy(name, partial / name)

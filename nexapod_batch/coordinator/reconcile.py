@@ -36,7 +36,9 @@ __all__ = ["Pass", "reconcile", "wait"]
 _OVERDUE = 10_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
-_SHORT, _LONG = 0.02, 0.5
+_SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
+#: Reports in one pass from which on the workers count as busy.
+_MANY = 20
 #: Seconds for which results may wait while reports keep coming.
 PUBLISH_S = 2.0
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
@@ -85,7 +87,7 @@ def wait(
         # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
         results = not busy or began - published > PUBLISH_S
         with suppress(TryAgainError):  # another process is at work on the same jobs
-            busy = reconcile(c, max_seconds=5, results=results).ingested > 0
+            busy = reconcile(c, max_seconds=5, results=results).ingested > _MANY
             published = began if results else published
         on_progress(dict(c.store.only("progress", jobs=ids)))
         if not c.store.all("jobs_still_open", jobs=ids) and not c.store.only("unpublished_of", jobs=ids)["n"]:
@@ -93,7 +95,8 @@ def wait(
         now = time.monotonic()
         if timeout is not None and now - start >= timeout:
             return False
-        _sleep_until_news(c, now + max(_SHORT, min(_LONG, now - began)), now + _LONG)
+        # A pass costs the workers some of their time: while reports pour in, fewer and larger passes.
+        _sleep_until_news(c, now + (_BUSY if busy else _SHORT), now + _LONG)
 
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:

@@ -7,7 +7,6 @@ same beside a million tasks as beside one. The documents hold only JSON types. I
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +47,15 @@ def job(store: Store, job_id: int) -> Document:
     row = store.one("view_job", id=job_id) if job_id <= LARGEST else None
     if row is None:
         raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+    from json import loads  # noqa: PLC0415 - a listing has no need of it
+
     depends = store.all("view_job_dependencies", id=job_id)
     return {
         **_job(row),
         "digest": row["digest"],
         "folder": row["folder"],
         "max_running": row["max_running"],
-        "quorum": json.loads(row["quorum"] or "{}"),
+        "quorum": loads(row["quorum"] or "{}"),
         "depends_on": [{"job": one["on_job"], "when": one["condition"]} for one in depends],
     }
 
@@ -94,6 +95,8 @@ def require_task(store: Store, job_id: int, index: int) -> None:
 
 def nodes(store: Store) -> list[Document]:
     """Return every registered node by name, with the replicas that are out on it."""
+    from json import loads  # noqa: PLC0415
+
     rows = store.all("view_nodes")
     return [
         {
@@ -108,7 +111,7 @@ def nodes(store: Store) -> list[Document]:
             "mem_mib": row["mem_mib"],
             "gpus": row["gpus"],
             "gpu_type": row["gpu_type"],
-            "classes": json.loads(row["classes"]),
+            "classes": loads(row["classes"]),
             "max_queued": row["max_queued"],
             "active": bool(row["active"]),
             "blame": row["blame"],
