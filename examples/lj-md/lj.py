@@ -51,7 +51,6 @@ def main():
             positions += STEP * velocities
             force, potential = forces(positions, side)
             velocities += 0.5 * STEP * force
-    np.save("positions.npy", positions)
 
 
 if __name__ == "__main__":

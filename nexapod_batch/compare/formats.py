@@ -123,11 +123,12 @@ def _csv(source: Source, delimiter: bytes) -> Iterator[list[Token]]:
     batch: list[Token] = []
     try:
         for row in rows:
-            batch.extend(map(_cell, row))
+            for start in range(0, len(row), _BATCH):  # a single row may be the whole file
+                batch.extend(map(_cell, row[start : start + _BATCH]))
+                if len(batch) > _BATCH:
+                    yield batch
+                    batch = []
             batch.append(b"\n")
-            if len(batch) > _BATCH:
-                yield batch
-                batch = []
     except csv.Error as error:
         source.refuse(str(error), "CSV", line=rows.line_num)
     yield batch

@@ -139,6 +139,7 @@ class _Batch:
     """Rows to write; `seen` are the replicas that have a report among them."""
 
     reports: list[tuple[Any, ...]] = field(default_factory=list)
+    carried: list[tuple[int, bytes]] = field(default_factory=list)
     replicas: list[tuple[Any, ...]] = field(default_factory=list)
     started: list[tuple[int, int, int, int]] = field(default_factory=list)
     quarantined: list[tuple[Any, ...]] = field(default_factory=list)
@@ -151,12 +152,14 @@ def _write(c: Coordinator, batch: _Batch) -> None:
         ("quarantine_insert", batch.quarantined),
         ("replica_running", batch.started),
         ("report_insert", batch.reports),
+        ("carried_insert", batch.carried),
         ("replica_reported", batch.replicas),
         ("task_news", sorted(batch.news)),
     ):
         if rows:
             c.store.many(name, rows)
     batch.reports.clear()
+    batch.carried.clear()
     batch.replicas.clear()
 
 
@@ -217,7 +220,9 @@ def _apply(c: Coordinator, node: Node, report: Report, batch: _Batch) -> None:
             c.store.run("node_blame", id=node.id)
     now = c.now()
     batch.seen.add(row["id"])
-    batch.reports.append((row["id"], report.payload_sha256, report.envelope, report.carried, now))
+    batch.reports.append((row["id"], report.payload_sha256, report.envelope, now))
+    if report.carried is not None:
+        batch.carried.append((row["id"], report.carried))
     batch.news.add((name.job, name.task))
     execution = EXECUTION_OF[said.outcome]
     batch.replicas.append((

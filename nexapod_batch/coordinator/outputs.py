@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Outputs", "outputs_of", "rule_for"]
 
 _CHUNK = 1024 * 1024
-#: Names of the logs beside the outputs.
-LOGS = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +73,7 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
     (report,) = c.store.all("reports_of", replica=replica["id"])
     # The envelope was verified before it was stored.
     statement = decode(base64.b64decode(orjson.loads(report["envelope"])["payload"]))
+    carried = c.store.one("carried_of", replica=replica["id"])
     folder = c.paths.work(node.name) / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}
     if statement.manifest:
@@ -83,7 +82,7 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
         statement=statement,
         files=files,
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
-        carried=orjson.loads(report["carried"]) if report["carried"] is not None else None,
+        carried=orjson.loads(carried["files"]) if carried is not None else None,
         folder=folder,
     )
 

@@ -59,7 +59,7 @@ def publish(c: Coordinator, *, seconds: float | None = None) -> int:
         reasons = {(row["job_id"], row["idx"]): row["reason"] for row in rows}
         with c.store.atomic():
             c.store.many("task_published", [(_settled(reasons[key]), *key) for key in good])
-            c.store.many("reports_uncarried", good)
+            c.store.many("task_uncarried", good)
         published += len(good)
     return published
 
@@ -163,7 +163,7 @@ def clean(c: Coordinator, *, limit: int = 10_000) -> int:
             remove_work(base)
         with c.store.atomic():
             c.store.many("replica_cleaned", [(r["id"],) for r in rows])
-            c.store.many("report_uncarried", [(r["id"],) for r in rows])
+            c.store.many("replica_uncarried", [(r["id"],) for r in rows])
         done += len(rows)
         if len(rows) < _BATCH:
             break

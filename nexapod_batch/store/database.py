@@ -233,6 +233,9 @@ def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
+    # A transaction over thousands of rows must fit into the cache, or its pages are written more than once.
+    connection.execute("PRAGMA cache_size = -65536")  # KiB, taken only as needed
+    connection.execute("PRAGMA wal_autocheckpoint = 8000")  # pages
     return connection
 
 

@@ -127,10 +127,16 @@ SELECT r.id, r.node_id, r.nonce, r.execution, r.voided, j.uuid, j.digest, j.id A
 FROM replica r JOIN job j ON j.id = r.job_id WHERE r.job_id = :job AND r.task = :task AND r.number = :number;
 
 -- name: reports_of
-SELECT payload_sha256, envelope, carried FROM report WHERE replica_id = :replica ORDER BY received_at, payload_sha256;
+SELECT payload_sha256, envelope FROM report WHERE replica_id = :replica ORDER BY received_at, payload_sha256;
+
+-- name: carried_of
+SELECT files FROM carried WHERE replica_id = :replica;
 
 -- name: report_insert
-INSERT OR IGNORE INTO report (replica_id, payload_sha256, envelope, carried, received_at) VALUES (?, ?, ?, ?, ?);
+INSERT OR IGNORE INTO report (replica_id, payload_sha256, envelope, received_at) VALUES (?, ?, ?, ?);
+
+-- name: carried_insert
+INSERT OR IGNORE INTO carried (replica_id, files) VALUES (?, ?);
 
 -- name: replica_reported
 UPDATE replica SET execution = ?, reason = ?, exit_code = ?, host = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
@@ -183,12 +189,11 @@ UPDATE task SET published = 1, reason = ? WHERE job_id = ? AND idx = ? AND state
 -- name: task_reason
 UPDATE task SET reason = :reason WHERE job_id = :job AND idx = :task;
 
--- name: report_uncarried
-UPDATE report SET carried = NULL WHERE replica_id = ? AND carried IS NOT NULL;
+-- name: replica_uncarried
+DELETE FROM carried WHERE replica_id = ?;
 
--- name: reports_uncarried
-UPDATE report SET carried = NULL
-WHERE replica_id IN (SELECT id FROM replica WHERE job_id = ? AND task = ?) AND carried IS NOT NULL;
+-- name: task_uncarried
+DELETE FROM carried WHERE replica_id IN (SELECT id FROM replica WHERE job_id = ? AND task = ?);
 
 -- name: replica_cleaned
 UPDATE replica SET cleaned = 1 WHERE id = ?;

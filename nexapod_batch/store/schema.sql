@@ -124,13 +124,18 @@ CREATE INDEX replica_launch ON replica (launch_id);
 CREATE INDEX replica_unclean ON replica (job_id) WHERE cleaned = 0;
 
 CREATE TABLE report (                             -- signed bytes, exactly as they came
+  id         INTEGER PRIMARY KEY,
   replica_id INTEGER NOT NULL REFERENCES replica (id),
   payload_sha256 BLOB NOT NULL CHECK (length(payload_sha256) = 32),
-  envelope   BLOB NOT NULL,
-  carried    BLOB,                                -- small files that travelled with the report, until published
   received_at INTEGER NOT NULL,
-  PRIMARY KEY (replica_id, payload_sha256)
-) STRICT, WITHOUT ROWID;
+  envelope   BLOB NOT NULL,
+  UNIQUE (replica_id, payload_sha256)
+) STRICT;
+
+CREATE TABLE carried (                            -- small files that came with a report, until they are published
+  replica_id INTEGER PRIMARY KEY REFERENCES replica (id),
+  files      BLOB NOT NULL                        -- JSON: name -> base64
+) STRICT;
 
 CREATE TABLE segment (                            -- how far each report segment was read
   node_id INTEGER NOT NULL REFERENCES node (id),

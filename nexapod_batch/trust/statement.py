@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ MAX_SUBJECTS = 100
 NO_DIGEST = "0" * 64
 
 MANIFEST = "manifest"
+_MANIFEST_MEDIA = "text/vnd.nexapod.manifest"  # tells it from an output that happens to be called `manifest`
 _NORMALIZED = "nexapod-normalized"
 _SIZE = "nexapod-size"
 _MAX_INT = (1 << 53) - 1  # what every JSON reader keeps exactly
@@ -61,8 +63,6 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: everything her
 _MS = timedelta(milliseconds=1)
 
 _hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
-_nonce = re.compile(r"[0-9a-f]{32}").fullmatch
-_key_id = re.compile(r"SHA256:[A-Za-z0-9+/]{43}").fullmatch
 _word = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}").fullmatch
 _bad_part = re.compile(r"(?:^|/)(?:\.{0,2})(?:/|$)").search
 
@@ -140,6 +140,11 @@ def vote_of_subjects(subjects: Iterable[Subject]) -> str:
     return vote_of((subject.name, subject.normalized or subject.sha256) for subject in subjects)
 
 
+def _vote(subjects: tuple[Subject, ...], *, manifest: bool, told: str) -> str:
+    """Return the vote that checked subjects stand for; a manifest carries it as its normalised digest, or is told."""
+    return subjects[0].normalized or told if manifest else vote_of_subjects(subjects)
+
+
 def safe_name(name: str) -> bool:
     """Say whether `name` is a relative path without `.`, `..` and control characters, at most 4,096 bytes of UTF-8."""
     # isprintable() also refuses some harmless blanks; lone surrogates (names that are no UTF-8) are not printable.
@@ -151,6 +156,9 @@ def safe_name(name: str) -> bool:
 def encode(statement: Statement) -> bytes:
     """Return the one byte form of a statement; ValueError names the field that cannot be signed."""
     _check(statement)
+    _check_subjects(statement.subjects, manifest=statement.manifest)
+    if statement.vote != _vote(statement.subjects, manifest=statement.manifest, told=statement.vote):
+        raise ValueError("the vote is not that of the subjects")
     return _encode(statement)
 
 
@@ -257,10 +265,6 @@ def _subject_document(subject: Subject, statement: Statement) -> dict[str, Any]:
     return document
 
 
-#: Tells the manifest from an output that happens to be called `manifest`.
-_MANIFEST_MEDIA = "text/vnd.nexapod.manifest"
-
-
 def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
     definition, details = document["predicate"]["buildDefinition"], document["predicate"]["runDetails"]
     external, internal = definition["externalParameters"], definition["internalParameters"]
@@ -277,8 +281,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         )
         for one in subjects
     ])
-    for subject in found:  # before names are encoded for the vote
-        _check_subject(subject)
+    _check_subjects(found, manifest=manifest)  # before names are encoded for the vote
     return Statement(
         job_uuid=external["job"],
         job_digest=external["jobDigest"]["sha256"],
@@ -306,7 +309,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         inputs=tuple([(one["name"], one["digest"]["sha256"]) for one in definition["resolvedDependencies"]]),
         stdout_sha256=stdout["digest"]["sha256"],
         stderr_sha256=stderr["digest"]["sha256"],
-        vote=found[0].normalized or "" if manifest else vote_of_subjects(found),
+        vote=_vote(found, manifest=manifest, told=""),
     )
 
 
@@ -315,54 +318,72 @@ _INTEGERS = (
     "started_ms", "finished_ms",
 )  # fmt: skip
 _TEXTS = ("job_uuid", "native_id", "host", "detail")
-_DIGESTS = ("job_digest", "stdout_sha256", "stderr_sha256", "vote")
-_integers, _texts, _digests = attrgetter(*_INTEGERS), attrgetter(*_TEXTS), attrgetter(*_DIGESTS)
+_SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so that all can be tried in one match
+    "job_digest": r"[0-9a-f]{64}",
+    "stdout_sha256": r"[0-9a-f]{64}",
+    "stderr_sha256": r"[0-9a-f]{64}",
+    "vote": r"[0-9a-f]{64}",
+    "nonce": r"[0-9a-f]{32}",
+    "builder": r"SHA256:[A-Za-z0-9+/]{43}",
+    "backend": r"[a-z0-9][a-z0-9_-]{0,63}",
+    "isolation": r"none|container",
+}
+_integers, _texts, _spelled = attrgetter(*_INTEGERS), attrgetter(*_TEXTS), attrgetter(*_SPELLED)
+_all_spelled = re.compile("\n".join(f"(?:{pattern})" for pattern in _SPELLED.values())).fullmatch
 
 
 def _check(s: Statement) -> None:
-    """Raise ValueError or TypeError unless every value may be signed: used on both sides."""
-    for field, number in zip(_INTEGERS, _integers(s), strict=True):
-        if type(number) is not int or not 0 <= number <= _MAX_INT:
-            raise ValueError(f"{field} is {number!r:.40}, wanted a whole number from 0 to 2^53 - 1")
-    for field, text in zip(_TEXTS, _texts(s), strict=True):
-        if type(text) is not str or len(text) > _MAX_TEXT or not text.isprintable():
-            raise ValueError(f"{field} is {text!r:.40}, wanted at most {_MAX_TEXT} printable characters")
-    for field, digest in zip(_DIGESTS, _digests(s), strict=True):
-        if not _hex64(digest):
-            raise ValueError(f"{field} is {digest!r:.40}, wanted 64 lower-case hex digits")
+    """Raise ValueError or TypeError unless every value but the subjects may be signed: used on both sides.
+
+    Every statement that is ingested passes here, so that values are tried together and one by one only to name a fault.
+    """
+    numbers = _integers(s)
+    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > _MAX_INT:
+        fault = next(f"{f} is {n!r:.40}" for f, n in zip(_INTEGERS, numbers, strict=True) if not _whole(n))
+        raise ValueError(f"{fault}, wanted a whole number from 0 to 2^53 - 1")
+    texts = _texts(s)
+    if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
+        fault = next(f"{f} is {text!r:.40}" for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
+        raise ValueError(f"{fault}, wanted at most {_MAX_TEXT} printable characters")
+    words = _spelled(s)
+    if not _all_spelled("\n".join(words)):
+        pairs = zip(_SPELLED.items(), words, strict=True)
+        fault = next(f"{f} is {word!r:.80}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
+        raise ValueError(f"{fault}, which is not how one is spelled")
     if not (s.replica.job and s.replica.number and s.agree and s.job_uuid):
         raise ValueError("job, replica and agree start at 1, and a job has a uuid")
-    if s.exit_code is not None and (type(s.exit_code) is not int or not -_MAX_INT <= s.exit_code <= _MAX_INT):
+    if s.exit_code is not None and not _whole(abs(s.exit_code)):
         raise ValueError(f"exit_code is {s.exit_code!r:.40}, wanted a whole number or nothing")
-    if not _nonce(s.nonce) or not _key_id(s.builder) or not _word(s.backend):
-        raise ValueError("nonce, builder or backend is not spelled as one")
-    if s.isolation not in {"none", "container"}:
-        raise ValueError(f"isolation is {s.isolation!r:.40}, wanted none or container")
     if not s.distinct or not all(map(_word, s.distinct)):
         raise ValueError("distinct is empty or holds something that is no word")
     if type(s.classes) is not dict:
         raise TypeError("class is no object")
     for key, value in s.classes.items():
-        if not _word(key) or type(value) is not str or len(value) > _MAX_TEXT or not value.isprintable():
+        if not _word(key) or not _printable(value):
             raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
     for target, digest in s.inputs:
         if not safe_name(target) or not _hex64(digest):
             raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
-    _check_subjects(s)
 
 
-def _check_subjects(s: Statement) -> None:
-    for subject in s.subjects:
+def _whole(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_INT
+
+
+def _printable(value: object) -> bool:
+    return type(value) is str and len(value) <= _MAX_TEXT and value.isprintable()
+
+
+def _check_subjects(subjects: tuple[Subject, ...], *, manifest: bool) -> None:
+    for subject in subjects:
         _check_subject(subject)
-    if s.manifest:
-        if len(s.subjects) != 1 or s.subjects[0].name != MANIFEST or s.subjects[0].normalized not in {None, s.vote}:
-            raise ValueError("a manifest is the only subject, is called manifest, and its normalised digest is the vote")
-    elif not 0 < len(s.subjects) <= MAX_SUBJECTS:
-        raise ValueError(f"{len(s.subjects)} subjects, wanted 1 to {MAX_SUBJECTS}, or the manifest")
-    elif len({subject.name for subject in s.subjects}) != len(s.subjects):
+    if manifest:
+        if len(subjects) != 1 or subjects[0].name != MANIFEST:
+            raise ValueError("a manifest is the only subject, and is called manifest")
+    elif not 0 < len(subjects) <= MAX_SUBJECTS:
+        raise ValueError(f"{len(subjects)} subjects, wanted 1 to {MAX_SUBJECTS}, or the manifest")
+    elif len(subjects) > 1 and len({subject.name for subject in subjects}) != len(subjects):
         raise ValueError("two subjects have the same name")
-    elif s.vote != vote_of_subjects(s.subjects):
-        raise ValueError("the vote is not that of the subjects")
 
 
 def _check_subject(subject: Subject) -> None:
@@ -370,7 +391,7 @@ def _check_subject(subject: Subject) -> None:
         raise ValueError(f"subject {subject.name!r:.80} is no plain relative path")
     if not _hex64(subject.sha256) or not (subject.normalized is None or _hex64(subject.normalized)):
         raise ValueError(f"subject {subject.name!r:.80} has a digest that is not 64 lower-case hex digits")
-    if subject.size is not None and (type(subject.size) is not int or not 0 <= subject.size <= _MAX_INT):
+    if subject.size is not None and not _whole(subject.size):
         raise ValueError(f"subject {subject.name!r:.80} has an impossible size")
 
 
@@ -390,11 +411,18 @@ def _utf8_length(name: str) -> int:
 
 
 def _rfc3339(ms: int) -> str:
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds") + "Z"
+    seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=1024)  # replicas that ran together share their seconds
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()
 
 
 def _milliseconds(text: str) -> int:
     """Return the time that `_rfc3339` wrote; other spellings fail here or in the comparison of bytes."""
-    if type(text) is not str or not text.endswith("Z"):
+    moment = datetime.fromisoformat(text[:-1]) if text.endswith("Z") else None
+    if moment is None or moment.tzinfo is not None:
         raise ValueError(f"time {text!r:.40}, wanted 2026-11-23T11:00:20.123Z")
-    return (datetime.fromisoformat(text[:-1]) - _EPOCH) // _MS  # noqa: DTZ007 - see _EPOCH
+    return (moment - _EPOCH) // _MS
