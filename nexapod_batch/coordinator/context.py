@@ -22,11 +22,11 @@ from nexapod_batch.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from sqlite3 import Row
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.model.job import Job
     from nexapod_batch.plugins import Backend
+    from nexapod_batch.store import Row
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["PATIENCE_S", "Coordinator", "node_of", "open_coordinator"]

@@ -11,9 +11,9 @@ from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from sqlite3 import Row
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.store import Row
 
 __all__ = ["cancel", "hold", "release", "retry", "stop_replicas"]
 

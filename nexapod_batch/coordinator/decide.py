@@ -19,12 +19,11 @@ from nexapod_batch.quorum import Vote, assess_late, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from sqlite3 import Row
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
-    from nexapod_batch.quorum import Decision
+    from nexapod_batch.store import Row
 
 __all__ = ["close_for", "decide_news", "decide_task", "votes_of"]
 

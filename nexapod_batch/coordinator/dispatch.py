@@ -21,11 +21,11 @@ from nexapod_batch.trust.dsse import seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from sqlite3 import Row
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
 
 __all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
 

@@ -14,10 +14,10 @@ from nexapod_batch.trust.statement import PAYLOAD_TYPE, decode
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from sqlite3 import Row
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
 
 __all__ = ["attestations", "verify"]
 

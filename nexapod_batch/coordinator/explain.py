@@ -13,9 +13,8 @@ from nexapod_batch.planner import NodeLoad, why_not
 from nexapod_batch.quorum import decide
 
 if TYPE_CHECKING:
-    from sqlite3 import Row
-
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.store import Row
 
 __all__ = ["difference_report", "explain"]
 

@@ -21,11 +21,11 @@ from nexapod_batch.trust.statement import Statement, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from sqlite3 import Row
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
 
 __all__ = ["Outputs", "outputs_of", "rule_for"]
 

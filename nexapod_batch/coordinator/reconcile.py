@@ -25,11 +25,11 @@ from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from sqlite3 import Row
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.plugins import LaunchStatus
+    from nexapod_batch.store import Row
 
 __all__ = ["Pass", "reconcile", "wait"]
 

@@ -10,8 +10,7 @@ __all__ = ["NETWORK", "filesystem_of", "parse_mountinfo"]
 
 #: File systems on which several hosts see the same files: no WAL, and locks that need care.
 NETWORK = frozenset(
-    "nfs nfs4 lustre gpfs beegfs ceph cifs smb3 smbfs 9p afs panfs pvfs2 orangefs glusterfs ocfs2 gfs2 fuse.sshfs "
-    "fuse.glusterfs fuse.ceph fuse.beegfs fuse.juicefs fuse.s3fs virtiofs".split()
+    ["nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "smbfs", "9p", "afs", "panfs", "pvfs2", "orangefs", "glusterfs", "ocfs2", "gfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.beegfs", "fuse.juicefs", "fuse.s3fs", "virtiofs"]
 )
 
 _OCTAL = re.compile(r"\\([0-7]{3})")

@@ -220,7 +220,7 @@ def _digest(root: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
                 os.close(fd)
             found.append((name, digest.hexdigest(), size))
     except OSError as error:
-        raise UnsafeOutputError(f"output {ascii(name)} cannot be read", got=error.strerror) from error
+        raise UnsafeOutputError(f"output {name!a} cannot be read", got=error.strerror) from error
     finally:
         if folder >= 0:
             os.close(folder)

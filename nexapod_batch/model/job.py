@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_TASKS",
     "Array",
-    "CompareRule",
     "Comparator",
+    "CompareRule",
     "Container",
     "Dependency",
     "Domain",

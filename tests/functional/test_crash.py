@@ -89,7 +89,7 @@ def test_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     state = json.loads(run("show", 1, "--json"))["job"]["state"]
     assert state == "accepted"
     executed = Counter(log.read_text().split())
-    assert [] == [name for name, times in executed.items() if times > 1], "a replica was executed twice"
+    assert [name for name, times in executed.items() if times > 1] == [], "a replica was executed twice"
     assert run("db", "check")
     _every_complete_report_is_stored(home)
     assert kills >= kills_wanted
