@@ -111,10 +111,7 @@ def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinato
                 got=f"{error.strerror}: {error.filename}",
                 hint="set NEXAPOD_HOME to a folder that you can write",
             ) from error
-    if write and not key.exists():
-        signer = _first_key(paths)
-    else:
-        signer = keyfile.load(key)
+    signer = _first_key(paths) if write and not key.exists() else keyfile.load(key)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
         yield Coordinator(paths=paths, store=store, signer=signer)

@@ -13,7 +13,7 @@ from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import domains_of, set_aside
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, UnsafeOutputError
-from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
+from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.model.job import Comparator, NumericClass
 from nexapod_batch.quorum import Vote, assess_late, decide
 
@@ -66,7 +66,6 @@ def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[i
             voided=bool(r["voided"]),
             counts=any_class or r["class"] == klass,
             answer=r["vote"],
-            placed=r["execution"] != Execution.CREATED,
             detail=r["reason"],
         )
         for r in replicas
@@ -116,15 +115,15 @@ def _decide(
         if state in TASK_ENDED:
             quiet.append((job_id, task["idx"]))
             if state is TaskState.ACCEPTED:
-                winners = frozenset(r["number"] for r in replicas if r["validation"] == "valid")
-                late = assess_late(job.quorum, votes, winners)
-                judged += [(late[r["number"]].value, r["id"], late[r["number"]].value) for r in replicas if r["number"] in late]
+                judged += _late(job, votes, replicas)
             continue
         decision = decide(job.quorum, votes, placeable=placeable, close=close_for(c, job, replicas, nodes))
         new = decision.state or (TaskState.ACTIVE if replicas else state)
         want = decision.want
         wait = _backoff(replicas) * 1000
-        moved.append((new.value, want, decision.agree, decision.reason, now + wait if want and wait else 0, job_id, task["idx"]))
+        moved.append(
+            (new.value, want, decision.agree, decision.reason, now + wait if want and wait else 0, job_id, task["idx"])
+        )
         for r in replicas:
             validation = decision.validations.get(r["number"])
             if validation is not None:
@@ -136,6 +135,24 @@ def _decide(
     c.store.many("replica_judged", judged)
     c.store.many("replica_unneeded", unneeded)
     return [replica_id for _, replica_id in unneeded]
+
+
+def _late(job: Job, votes: Sequence[Vote], replicas: Sequence[Row]) -> list[tuple[str, int, str]]:
+    """Judge replicas that came after the verdict.
+
+    Where values are compared within tolerances the accepted work folders may be gone: then they stay inconclusive.
+    """
+    winners = frozenset(r["number"] for r in replicas if r["validation"] == "valid")
+    late = assess_late(job.quorum, votes, winners)
+    tolerant = any(output.rule.comparator is Comparator.ALLCLOSE for output in job.outputs)
+    judged = []
+    for r in replicas:
+        if r["number"] in late and r["number"] not in winners:
+            validation = late[r["number"]]
+            if tolerant and validation is Validation.VALID:
+                validation = Validation.INCONCLUSIVE
+            judged.append((validation.value, r["id"], validation.value))
+    return judged
 
 
 def _backoff(replicas: Sequence[Row]) -> int:

@@ -154,9 +154,7 @@ def _place(
         counts: dict[int, int] = defaultdict(int)
         for task, _ in result.placements:
             counts[task] += 1
-        c.store.many(
-            "task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items())
-        )
+        c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
         c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
     for node_id, ids in launches.items():
         hand_over(c, nodes[node_id], ids, faults)

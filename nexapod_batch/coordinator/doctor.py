@@ -30,12 +30,24 @@ def checks(c: Coordinator) -> list[Check]:
 def _home(c: Coordinator) -> Iterator[Check]:
     fstype, network = filesystem_of(c.paths.home)
     text = f"{c.paths.home} on {fstype}"
-    yield ("home", "warn", f"{text}: a network file system; the database runs without WAL and slower") if network else ("home", "ok", text)
+    yield (
+        ("home", "warn", f"{text}: a network file system; the database runs without WAL and slower")
+        if network
+        else ("home", "ok", text)
+    )
     free = shutil.disk_usage(c.paths.home).free
     yield "disk", "ok" if free > _LOW_DISK else "warn", f"{free / 2**30:.1f} GiB free"
     mode = c.paths.home.stat().st_mode & 0o077
-    yield "privacy", "ok" if not mode else "warn", "home is private" if not mode else f"others can read {c.paths.home}: chmod 700 it"
-    yield "clock", "ok" if time.time() > 1_700_000_000 else "fail", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    yield (
+        "privacy",
+        "ok" if not mode else "warn",
+        "home is private" if not mode else f"others can read {c.paths.home}: chmod 700 it",
+    )
+    yield (
+        "clock",
+        "ok" if time.time() > 1_700_000_000 else "fail",
+        time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+    )
 
 
 def _database(c: Coordinator) -> Iterator[Check]:
@@ -52,12 +64,20 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
             loaded = keyfile.load(c.paths.keys / f"node-{node.name}")
             good = loaded.key_id == node.key_id
             text = f"{node.backend}, {node.cpus} CPUs, {node.mem_mib} MiB, owner {node.owner}, {node.key_id}"
-            yield f"node {node.name}", "ok" if good else "fail", text if good else f"its key file is not the registered key {node.key_id}"
+            yield (
+                f"node {node.name}",
+                "ok" if good else "fail",
+                text if good else f"its key file is not the registered key {node.key_id}",
+            )
         except NexapodError as error:
             yield f"node {node.name}", "fail", str(error)
         refused = c.paths.spool(node.name) / "refused"
         for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
-            yield f"node {node.name}", "warn", f"refused bundle {reason.stem}: {reason.read_text(errors='replace').strip()}"
+            yield (
+                f"node {node.name}",
+                "warn",
+                f"refused bundle {reason.stem}: {reason.read_text(errors='replace').strip()}",
+            )
     for row in c.store.all("nodes"):
         if row["blame"]:
             yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"
@@ -67,11 +87,19 @@ def _reports(c: Coordinator) -> Iterator[Check]:
     number = c.store.only("quarantine_count")["n"]
     yield "quarantine", "warn" if number else "ok", f"{number} bad reports" if number else "empty"
     for row in c.store.all("quarantine_last", limit=5):
-        yield "quarantine", "warn", f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}: {row['reason']}"
+        yield (
+            "quarantine",
+            "warn",
+            f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}: {row['reason']}",
+        )
     for row in c.store.all("faults"):
         yield "fault", "warn", row["text"]
 
 
 def _kernel() -> Iterator[Check]:
     good = os.path.exists("/proc/self/task") and hasattr(os, "posix_spawn")
-    yield "kernel", "ok" if good else "fail", "processes can be watched" if good else "no /proc: left-over processes cannot be found"
+    yield (
+        "kernel",
+        "ok" if good else "fail",
+        "processes can be watched" if good else "no /proc: left-over processes cannot be found",
+    )

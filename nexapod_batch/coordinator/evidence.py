@@ -32,7 +32,9 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{out} is no folder that can be made", got=error.strerror, hint="give another --out") from error
+        raise UsageError(
+            f"{out} is no folder that can be made", got=error.strerror, hint="give another --out"
+        ) from error
     written: list[Path] = []
     for row in rows:
         reports = c.store.all("reports_of", replica=row["id"])
@@ -63,10 +65,14 @@ def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
                 said = decode(opened.payload)
                 if (str(said.replica), said.nonce, said.job_digest) != (name, row["nonce"], job["digest"]):
                     raise VerificationError("the statement is about something else", got=str(said.replica), wanted=name)
-                problem = _published(c, row, said.subjects, manifest=said.manifest) if row["validation"] == "valid" else ""
+                problem = (
+                    _published(c, row, said.subjects, manifest=said.manifest) if row["validation"] == "valid" else ""
+                )
             except VerificationError as error:
                 problem = str(error)
-            found.append({"replica": name, "node": node.name, "key": node.key_id, "ok": not problem, "problem": problem})
+            found.append(
+                {"replica": name, "node": node.name, "key": node.key_id, "ok": not problem, "problem": problem}
+            )
     if not found:
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
     return found
@@ -78,7 +84,9 @@ def _published(c: Coordinator, row: Row, subjects: Any, *, manifest: bool) -> st
     Replicas that agree only after normalisation differ from the published bytes: they are compared by their vote.
     """
     folder = c.paths.results / str(row["job_id"]) / str(row["task"])
-    first = next(r for r in c.store.all("replicas_of_task", job=row["job_id"], task=row["task"]) if r["validation"] == "valid")
+    first = next(
+        r for r in c.store.all("replicas_of_task", job=row["job_id"], task=row["task"]) if r["validation"] == "valid"
+    )
     if manifest or first["id"] != row["id"] or not folder.is_dir():
         return ""
     for subject in subjects:

@@ -1,16 +1,16 @@
-"""Why a task is where it is, in sentences: the verdict so far, what is out, and what keeps the rest from being placed."""
+"""Why a task is where it is, in sentences: the verdict so far, what is out, what keeps the rest from being placed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.decide import close_for, votes_of
+from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
 from nexapod_batch.errors import NexapodError, NotFoundError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.model.job import Domain
 from nexapod_batch.planner import NodeLoad, why_not
-from nexapod_batch.quorum import decide
+from nexapod_batch.quorum import independence
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
@@ -63,7 +63,10 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         node = nodes[r["node_id"]]
         why = f" ({r['reason']})" if r["reason"] else ""
         judged = "" if r["validation"] == "pending" else f", {r['validation']}"
-        lines.append(f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): {r['execution']}{judged}{why}")
+        lines.append(
+            f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): "
+            f"{r['execution']}{judged}{why}"
+        )
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
         lines += _independence(c, job_id, replicas)
@@ -93,7 +96,9 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
         except (NexapodError, OSError, KeyError) as error:
             lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {error}")
             continue
-        lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {said.reason}" if said.reason else ""))
+        lines.append(
+            f"  replica {r['number']}: {node.name} says {said.state}" + (f", {said.reason}" if said.reason else "")
+        )
     return lines
 
 
@@ -103,11 +108,9 @@ def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]
     valid = [r for r in replicas if r["validation"] == "valid"]
     if not valid:
         return []
-    job = c.job(job_id)
-    votes = [vote for vote in votes_of(job, None, valid, nodes)]
-    text = decide(job.quorum, votes, close=close_for(c, job, valid, nodes)).independence
+    votes = votes_of(c.job(job_id), None, valid, nodes)
     hosts = {nodes[r["node_id"]].domain(Domain.HOST, "") for r in valid}
-    lines = [f"  {text}"] if text else []
+    lines = [f"  the accepted replicas: {independence(votes)}"]
     if len(valid) > 1 and len(hosts) == 1:
-        lines.append("  all of them ran on one machine: this shows that the result is reproducible there, not that it is independent of it")
+        lines.append("  agreement on one machine shows that the result is reproducible there, not that it is independent")
     return lines

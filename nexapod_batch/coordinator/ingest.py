@@ -77,7 +77,11 @@ def ingest(c: Coordinator, nodes: list[Node]) -> Intake:
         folder = c.paths.spool(node.name) / "reports"
         try:
             with os.scandir(folder) as entries:
-                sizes = {e.name: e.stat().st_size for e in entries if e.name.endswith(".jsonl") and e.is_file(follow_symlinks=False)}
+                sizes = {
+                    e.name: e.stat().st_size
+                    for e in entries
+                    if e.name.endswith(".jsonl") and e.is_file(follow_symlinks=False)
+                }
         except FileNotFoundError:
             continue
         if not sizes:
@@ -201,7 +205,9 @@ def _check_carried(carried: object, statement: Statement) -> None:
         except (binascii.Error, TypeError, ValueError) as error:
             raise VerificationError(f"carried file {name!r} is not base64", got=str(error)) from error
         if wanted.get(name) != digest:
-            raise VerificationError(f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name))
+            raise VerificationError(
+                f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name)
+            )
 
 
 def _apply(c: Coordinator, node: Node, report: Report, batch: _Batch) -> None:
@@ -225,26 +231,28 @@ def _apply(c: Coordinator, node: Node, report: Report, batch: _Batch) -> None:
         batch.carried.append((row["id"], report.carried))
     batch.news.add((name.job, name.task))
     execution = EXECUTION_OF[said.outcome]
-    batch.replicas.append((
-        execution.value,
-        said.detail,
-        said.exit_code,
-        said.host,
-        said.classes.get(c.job(name.job).quorum.numeric_class.value, ""),
-        said.isolation,
-        bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
-        said.wall_ms,
-        said.cpu_ms,
-        said.max_rss_kib,
-        said.output_bytes,
-        now,
-        int(report.carried is not None),
-        row["id"],
-    ))
+    batch.replicas.append(
+        (
+            execution.value,
+            said.detail,
+            said.exit_code,
+            said.host,
+            said.classes.get(c.job(name.job).quorum.numeric_class.value, ""),
+            said.isolation,
+            bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
+            said.wall_ms,
+            said.cpu_ms,
+            said.max_rss_kib,
+            said.output_bytes,
+            now,
+            int(report.carried is not None),
+            row["id"],
+        )
+    )
 
 
 def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> Row:
-    """Return the row, or raise unless the statement is about exactly the replica that this node was given; blame what it signed falsely."""
+    """Return the replica's row; VerificationError, and blame, unless the statement is about what this node was given."""
     if row is None:
         what = f"no replica {said.replica} was ever made"
     elif row["node_id"] != node.id or said.builder != node.key_id:

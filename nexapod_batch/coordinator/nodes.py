@@ -72,7 +72,20 @@ def init(
     )
     _write_spool(c, node, key, idle_exit_s)
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        fields = ("name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type", "max_queued")
+        fields = (
+            "name",
+            "key_id",
+            "public_key",
+            "site",
+            "owner",
+            "host",
+            "backend",
+            "cpus",
+            "mem_mib",
+            "gpus",
+            "gpu_type",
+            "max_queued",
+        )
         c.store.run(
             "node_insert",
             **{field: getattr(node, field) for field in fields},
@@ -181,4 +194,9 @@ def _classes() -> dict[str, str]:
 
     os_arch = f"{platform.system().lower()}-{platform.machine()}"
     microarch = archspec.cpu.host().name
-    return {"os-arch": os_arch, "cpu-microarch": microarch, "gpu-model": "none", "node-class": f"{os_arch}/{microarch}/none"}
+    return {
+        "os-arch": os_arch,
+        "cpu-microarch": microarch,
+        "gpu-model": "none",
+        "node-class": f"{os_arch}/{microarch}/none",
+    }

@@ -91,10 +91,10 @@ def _settled(reason: str) -> str:
 def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
     partial = folder / f".{task}.partial"
     try:
-        os.mkdir(partial)  # noqa: PTH102
+        os.mkdir(partial)
     except FileExistsError:
         shutil.rmtree(partial)
-        os.mkdir(partial)  # noqa: PTH102
+        os.mkdir(partial)
     made = []
     for name, digest in {**outputs.logs, **outputs.files}.items():
         if digest == _EMPTY and name not in outputs.files:
@@ -110,10 +110,10 @@ def _reveal(folder: Path, task: int) -> None:
     """Give a complete partial folder its name; one that is already there (a crash came between) is replaced."""
     final, partial = f"{folder}/{task}", f"{folder}/.{task}.partial"
     try:
-        os.rename(partial, final)  # noqa: PTH104 - thousands of times, and pathlib is slow
+        os.rename(partial, final)
     except OSError:  # it is not empty
         shutil.rmtree(final)
-        os.rename(partial, final)  # noqa: PTH104
+        os.rename(partial, final)
 
 
 def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, winner: Outputs) -> None:
@@ -123,7 +123,7 @@ def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int,
         if replica["validation"] != "invalid":
             continue
         node = nodes[replica["node_id"]]
-        who = f"{winner.statement.replica.job}_{task}.{replica['number']} on node {node.name} (owner {node.owner}, {node.key_id})"
+        who = f"{job_id}_{task}.{replica['number']} on node {node.name} (owner {node.owner}, {node.key_id})"
         lines.append(f"{who} disagrees with accepted replica {winner.statement.replica}:")
         try:
             loser = outputs_of(c, node, replica)

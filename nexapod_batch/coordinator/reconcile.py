@@ -59,10 +59,8 @@ class Pass:
     open_jobs: int = 0
 
 
-def reconcile(
-    c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True
-) -> Pass:
-    """Run one pass; TryAgainError when another process is running one. Without `results` publishing is left to a later one."""
+def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
+    """Run one pass, publishing `results` or not; TryAgainError when another process is running one."""
     if dry_run:
         return _look(c)
     done = Pass()
@@ -75,9 +73,7 @@ def reconcile(
     return done
 
 
-def wait(
-    c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Callable[[dict[str, int]], None]
-) -> bool:
+def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Callable[[dict[str, int]], None]) -> bool:
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out."""
     start = published = time.monotonic()
     ids = json.dumps(jobs)
@@ -203,7 +199,9 @@ def _look(c: Coordinator) -> Pass:
                 with segment.open("rb") as stream:
                     stream.seek(read.get(segment.name, 0))
                     done.ingested += sum(1 for line in stream if line.endswith(b"\n"))
-    done.decided = sum(len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news"))
+    done.decided = sum(
+        len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news")
+    )
     return done
 
 

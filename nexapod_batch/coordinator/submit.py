@@ -81,7 +81,10 @@ def dry_run(c: Coordinator, job: Job) -> str:
     reach, warnings = _check(job, nodes)
     lines = [f"{job.n_tasks} tasks, {job.quorum.replicas} replicas each; {reach}", *warnings]
     for node in nodes:
-        lines += [f"# node {node.name} ({node.backend})", c.backend(node).describe(c.context(node), job, job.quorum.replicas)]
+        lines += [
+            f"# node {node.name} ({node.backend})",
+            c.backend(node).describe(c.context(node), job, job.quorum.replicas),
+        ]
     return "\n".join(lines)
 
 
@@ -127,18 +130,24 @@ def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
     hosts, sites = {node.host for node in nodes}, {node.site for node in nodes}
     counts = ((len(nodes), "node"), (len(hosts), "host"), (len(sites), "site"))
     if len(hosts) == 1 and job.quorum.agree > 1:
-        warnings.append("all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
-                        "not that it is independent of this machine")
+        warnings.append(
+            "all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
+            "not that it is independent of this machine"
+        )
     return ", ".join(f"{number} {word}{'s' * (number != 1)}" for number, word in counts), warnings
 
 
 def _check_overrides(overrides: Mapping[str, str], nodes: list[Node]) -> None:
     sites = sorted({node.site for node in nodes})
     if overrides.get("site", sites[0] if sites else "") not in sites:
-        raise DescriptorError("there is no such site", got=repr(overrides["site"]), wanted=f"one of: {', '.join(sites)}")
+        raise DescriptorError(
+            "there is no such site", got=repr(overrides["site"]), wanted=f"one of: {', '.join(sites)}"
+        )
     for name in ("partition", "account"):
         if name in overrides:
-            raise DescriptorError(f"--{name} means nothing to local nodes", got=repr(overrides[name]), hint="leave it out")
+            raise DescriptorError(
+                f"--{name} means nothing to local nodes", got=repr(overrides[name]), hint="leave it out"
+            )
 
 
 def _core_hours(job: Job) -> float | None:
@@ -166,7 +175,9 @@ def _keep_inputs(c: Coordinator, job: Job) -> None:
         except OSError as error:
             partial.unlink(missing_ok=True)
             if error.errno == 28:  # ENOSPC
-                raise TryAgainError("no space to keep the job's inputs", got=str(error), hint="nexapod-batch gc") from error
+                raise TryAgainError(
+                    "no space to keep the job's inputs", got=str(error), hint="nexapod-batch gc"
+                ) from error
             raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
         if found.hexdigest() != one.sha256:
             partial.unlink()
@@ -184,4 +195,3 @@ def _uuid7(milliseconds: int, random: bytes) -> str:
     value[8] = 0x80 | (value[8] & 0x3F)
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-

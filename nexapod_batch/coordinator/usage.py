@@ -45,7 +45,9 @@ def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, pea
     if cpu is not None and asked.cpus > 1 and cpu < _WASTEFUL:
         notes.append(f"resources.cpus_per_task: {cpu * asked.cpus:.1f} of {asked.cpus} CPUs were busy; ask for fewer")
     if mem is not None and mem < _WASTEFUL and (asked.mem_mib or 0) > 64:
-        notes.append(f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; {max(16, peak_mib * 1.5):.0f}MiB would do")
+        notes.append(
+            f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; {max(16, peak_mib * 1.5):.0f}MiB would do"
+        )
     if mem is not None and mem > _TIGHT:
         notes.append(f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; ask for more")
     if asked.time_s and longest_s > _TIGHT * asked.time_s:

@@ -5,8 +5,8 @@
 - Votes are counted in distinct domains; a domain that answered in two groups supports neither.
 """
 
-from nexapod_batch.quorum.domains import most_distinct
+from nexapod_batch.quorum.domains import independence, most_distinct
 from nexapod_batch.quorum.strict import assess_late, decide
 from nexapod_batch.quorum.votes import Closeness, Decision, Vote
 
-__all__ = ["Closeness", "Decision", "Vote", "assess_late", "decide", "most_distinct"]
+__all__ = ["Closeness", "Decision", "Vote", "assess_late", "decide", "independence", "most_distinct"]

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -92,9 +92,12 @@ class Subject:
     size: int | None = None  # bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970."""
+class Statement(NamedTuple):
+    """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970.
+
+    A NamedTuple, not a frozen dataclass: of 27 fields the latter takes 5 us longer to make, a tenth of a verification.
+    Name every field when making one.
+    """
 
     job_uuid: str
     job_digest: str  # SHA-256 of the canonical job document
