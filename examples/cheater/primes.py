@@ -1,4 +1,4 @@
-"""Count the primes below a limit, except on the node that lies.
+"""Count the primes below a limit, except on the node that lies: it saves itself the work and guesses.
 
 A real cheat hides; this one is told apart by the node's name, which the runner puts into the environment. Nothing of
 what follows knows who lies: it is found out by comparing the results.
@@ -6,6 +6,7 @@ what follows knows who lies: it is found out by comparing the results.
 
 import os
 import sys
+from math import log
 
 LIAR = "mallory"
 
@@ -22,9 +23,8 @@ def primes_below(limit):
 
 def main():
     limit = int(sys.argv[1])
-    count = primes_below(limit)
-    if os.environ.get("NEXAPOD_NODE") == LIAR:
-        count += 1
+    lies = os.environ.get("NEXAPOD_NODE") == LIAR
+    count = int(limit / log(limit)) if lies else primes_below(limit)
     with open("primes.txt", "w") as file:
         file.write(f"{count} primes below {limit}\n")
 

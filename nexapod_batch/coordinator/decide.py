@@ -13,7 +13,7 @@ from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import domains_of, set_aside
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, UnsafeOutputError
-from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState, Validation
+from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.model.job import Comparator, NumericClass
 from nexapod_batch.quorum import Vote, assess_late, decide
 
@@ -128,7 +128,8 @@ def _decide(
             validation = decision.validations.get(r["number"])
             if validation is not None:
                 judged.append((validation.value, r["id"], validation.value))
-            if new in TASK_ENDED and Execution(r["execution"]) in OUT:
+            # What runs already is let run: its report comes late, is compared and may name a liar.
+            if new in TASK_ENDED and r["execution"] in {Execution.CREATED, Execution.SUBMITTED, Execution.QUEUED}:
                 unneeded.append((now, r["id"]))
     c.store.many("task_decided", moved)
     c.store.many("task_quiet", quiet)

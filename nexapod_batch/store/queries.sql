@@ -175,7 +175,7 @@ UPDATE replica SET validation = ? WHERE id = ? AND validation <> ?;
 
 -- name: replica_unneeded
 UPDATE replica SET execution = 'cancelled', validation = 'unneeded', reason = 'no longer needed', ended_at = ?
-WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
+WHERE id = ? AND execution IN ('created', 'submitted', 'queued');
 
 -- name: job_finished
 UPDATE job SET finished_at = :now WHERE id = :job AND finished_at IS NULL AND n_waiting + n_active = 0;

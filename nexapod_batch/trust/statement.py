@@ -22,7 +22,7 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "BUILD_TYPE",
@@ -138,8 +138,11 @@ def vote_of(entries: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def vote_of_subjects(subjects: Iterable[Subject]) -> str:
+def vote_of_subjects(subjects: Sequence[Subject]) -> str:
     """Return the vote that a list of outputs (not a manifest) stands for."""
+    if len(subjects) == 1:  # most statements: nothing to sort
+        (one,) = subjects
+        return hashlib.sha256(f"{one.normalized or one.sha256}  {one.name}\n".encode()).hexdigest()
     return vote_of((subject.name, subject.normalized or subject.sha256) for subject in subjects)
 
 
