@@ -12,7 +12,7 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import Assignment, Bundle
-from nexapod_batch.trust.statement import safe_name
+from nexapod_batch.trust.fields import MAX_INT, safe_name
 
 __all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
 
@@ -21,7 +21,6 @@ BUNDLE_TYPE = "application/vnd.nexapod.bundle+json"
 #: The largest bundle envelope: a job document may carry a long table of array values.
 MAX_BUNDLE = 256 << 20
 
-_MAX_INT = (1 << 53) - 1
 _hex32 = re.compile(r"[0-9a-f]{32}").fullmatch
 _hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
 _key_id = re.compile(r"SHA256:[A-Za-z0-9+/]{43}").fullmatch
@@ -105,6 +104,10 @@ def _check(bundle: Bundle) -> None:
     for digest, path in bundle.input_paths.items():
         if not _hex64(digest) or not path.startswith("/") or "\0" in path:
             raise ValueError(f"input {path!r:.80} is no absolute path with a digest")
+    _check_replicas(bundle)
+
+
+def _check_replicas(bundle: Bundle) -> None:
     if not bundle.replicas:
         raise ValueError("no replicas")
     for one in bundle.replicas:
@@ -118,7 +121,7 @@ def _check(bundle: Bundle) -> None:
 
 
 def _number(field: str, value: object, least: int) -> None:
-    if type(value) is not int or not least <= value <= _MAX_INT:
+    if type(value) is not int or not least <= value <= MAX_INT:
         raise ValueError(f"{field} is {value!r:.40}, wanted a whole number from {least}")
 
 

@@ -1,25 +1,24 @@
 """What a node says of one replica: an in-toto Statement v1 with SLSA provenance v1, and back.
 
 A statement has exactly one byte form. `decode` re-encodes what it understood and compares, so that duplicate keys,
-unknown fields, NaN, floats, odd white space and contradicting copies of a value are refused by one rule, and two readers
-cannot read two things out of the same signed bytes.
+unknown fields, NaN, floats, odd white space and contradicting copies of a value are refused by one rule, and two
+readers cannot read two things out of the same signed bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.trust.fields import MAX_SUBJECTS, check_fields, check_subjects, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,25 +45,14 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 BUILD_TYPE = "urn:nexapod-batch:replica:1"
 
-#: With more outputs than this the subject is the manifest alone.
-MAX_SUBJECTS = 100
-
 #: Normalised digest of an output that is compared by value (allclose): present, but no part of the equality.
 NO_DIGEST = "0" * 64
 
-MANIFEST = "manifest"
 _MANIFEST_MEDIA = "text/vnd.nexapod.manifest"  # tells it from an output that happens to be called `manifest`
 _NORMALIZED = "nexapod-normalized"
 _SIZE = "nexapod-size"
-_MAX_INT = (1 << 53) - 1  # what every JSON reader keeps exactly
-_MAX_TEXT = 1000  # characters of a host name, a detail, ...
-_MAX_NAME = 4096  # bytes of a path
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: everything here is UTC, and the Z is written by hand
 _MS = timedelta(milliseconds=1)
-
-_hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
-_word = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}").fullmatch
-_bad_part = re.compile(r"(?:^|/)(?:\.{0,2})(?:/|$)").search
 
 
 class Outcome(StrEnum):
@@ -151,27 +139,19 @@ def _vote(subjects: tuple[Subject, ...], *, manifest: bool, told: str) -> str:
     return subjects[0].normalized or told if manifest else vote_of_subjects(subjects)
 
 
-def safe_name(name: str) -> bool:
-    """Say whether `name` is a relative path without `.`, `..` and control characters, at most 4,096 bytes of UTF-8."""
-    # isprintable() also refuses some harmless blanks; lone surrogates (names that are no UTF-8) are not printable.
-    if not name or _bad_part(name) or len(name) > _MAX_NAME:
-        return False
-    return (name.isascii() and name.isprintable()) or (_utf8_length(name) <= _MAX_NAME and not _control(name))
-
-
 def encode(statement: Statement) -> bytes:
     """Return the one byte form of a statement; ValueError names the field that cannot be signed."""
-    _check(statement)
-    _check_subjects(statement.subjects, manifest=statement.manifest)
+    check_fields(statement)
+    check_subjects(statement.subjects, manifest=statement.manifest)
     if statement.vote != _vote(statement.subjects, manifest=statement.manifest, told=statement.vote):
         raise ValueError("the vote is not that of the subjects")
     return _encode(statement)
 
 
 def decode(payload: bytes) -> Statement:
-    """Return the statement of a payload whose signature was verified; VerificationError for any that `encode` cannot make.
+    """Return the statement of a payload whose signature was verified.
 
-    Whether it belongs to the replica, node, nonce and job that it is offered for is the caller's question.
+    VerificationError for every payload that `encode` cannot make. Whether it belongs to the replica, node, nonce and job that it is offered for is the caller's question.
     """
     try:
         document = orjson.loads(payload)
@@ -182,7 +162,7 @@ def decode(payload: bytes) -> Statement:
         _expect(document, "predicateType", PREDICATE_TYPE)
         _expect(document["predicate"]["buildDefinition"], "buildType", BUILD_TYPE)
         statement = _from_document(document)
-        _check(statement)
+        check_fields(statement)
         again = _encode(statement)
     except KeyError as error:
         raise VerificationError("statement lacks a field", got=f"no {error.args[0]!r}"[:80]) from error
@@ -287,7 +267,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         )
         for one in subjects
     ])
-    _check_subjects(found, manifest=manifest)  # before names are encoded for the vote
+    check_subjects(found, manifest=manifest)  # before names are encoded for the vote
     return Statement(
         job_uuid=external["job"],
         job_digest=external["jobDigest"]["sha256"],
@@ -317,103 +297,6 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         stderr_sha256=stderr["digest"]["sha256"],
         vote=_vote(found, manifest=manifest, told=""),
     )
-
-
-_INTEGERS = (
-    "replica.job", "replica.task", "replica.number", "agree", "wall_ms", "cpu_ms", "max_rss_kib", "output_bytes",
-    "started_ms", "finished_ms",
-)  # fmt: skip
-_TEXTS = ("job_uuid", "native_id", "host", "detail")
-_SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so that all can be tried in one match
-    "job_digest": r"[0-9a-f]{64}",
-    "stdout_sha256": r"[0-9a-f]{64}",
-    "stderr_sha256": r"[0-9a-f]{64}",
-    "vote": r"[0-9a-f]{64}",
-    "nonce": r"[0-9a-f]{32}",
-    "builder": r"SHA256:[A-Za-z0-9+/]{43}",
-    "backend": r"[a-z0-9][a-z0-9_-]{0,63}",
-    "isolation": r"none|container",
-}
-_integers, _texts, _spelled = attrgetter(*_INTEGERS), attrgetter(*_TEXTS), attrgetter(*_SPELLED)
-_all_spelled = re.compile("\n".join(f"(?:{pattern})" for pattern in _SPELLED.values())).fullmatch
-
-
-def _check(s: Statement) -> None:
-    """Raise ValueError or TypeError unless every value but the subjects may be signed: used on both sides.
-
-    Every statement that is ingested passes here, so that values are tried together and one by one only to name a fault.
-    """
-    numbers = _integers(s)
-    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > _MAX_INT:
-        fault = next(f"{f} is {n!r:.40}" for f, n in zip(_INTEGERS, numbers, strict=True) if not _whole(n))
-        raise ValueError(f"{fault}, wanted a whole number from 0 to 2^53 - 1")
-    texts = _texts(s)
-    if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
-        fault = next(f"{f} is {text!r:.40}" for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
-        raise ValueError(f"{fault}, wanted at most {_MAX_TEXT} printable characters")
-    words = _spelled(s)
-    if not _all_spelled("\n".join(words)):
-        pairs = zip(_SPELLED.items(), words, strict=True)
-        fault = next(f"{f} is {word!r:.80}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
-        raise ValueError(f"{fault}, which is not how one is spelled")
-    if not (s.replica.job and s.replica.number and s.agree and s.job_uuid):
-        raise ValueError("job, replica and agree start at 1, and a job has a uuid")
-    if s.exit_code is not None and not _whole(abs(s.exit_code)):
-        raise ValueError(f"exit_code is {s.exit_code!r:.40}, wanted a whole number or nothing")
-    if not s.distinct or not all(map(_word, s.distinct)):
-        raise ValueError("distinct is empty or holds something that is no word")
-    if type(s.classes) is not dict:
-        raise TypeError("class is no object")
-    for key, value in s.classes.items():
-        if not _word(key) or not _printable(value):
-            raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
-    for target, digest in s.inputs:
-        if not safe_name(target) or not _hex64(digest):
-            raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
-
-
-def _whole(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_INT
-
-
-def _printable(value: object) -> bool:
-    return type(value) is str and len(value) <= _MAX_TEXT and value.isprintable()
-
-
-def _check_subjects(subjects: tuple[Subject, ...], *, manifest: bool) -> None:
-    for subject in subjects:
-        _check_subject(subject)
-    if manifest:
-        if len(subjects) != 1 or subjects[0].name != MANIFEST:
-            raise ValueError("a manifest is the only subject, and is called manifest")
-    elif not 0 < len(subjects) <= MAX_SUBJECTS:
-        raise ValueError(f"{len(subjects)} subjects, wanted 1 to {MAX_SUBJECTS}, or the manifest")
-    elif len(subjects) > 1 and len({subject.name for subject in subjects}) != len(subjects):
-        raise ValueError("two subjects have the same name")
-
-
-def _check_subject(subject: Subject) -> None:
-    if not safe_name(subject.name):
-        raise ValueError(f"subject {subject.name!r:.80} is no plain relative path")
-    if not _hex64(subject.sha256) or not (subject.normalized is None or _hex64(subject.normalized)):
-        raise ValueError(f"subject {subject.name!r:.80} has a digest that is not 64 lower-case hex digits")
-    if subject.size is not None and not _whole(subject.size):
-        raise ValueError(f"subject {subject.name!r:.80} has an impossible size")
-
-
-def _control(name: str) -> bool:
-    """Say whether a name holds C0, DEL, C1, a line separator, or a character that turns the writing direction."""
-    return any(
-        char < " " or "\x7f" <= char <= "\x9f" or "\u2028" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
-        for char in name
-    )
-
-
-def _utf8_length(name: str) -> int:
-    try:
-        return len(name.encode())
-    except UnicodeEncodeError:  # a lone surrogate: the name was no UTF-8
-        return _MAX_NAME + 1
 
 
 def _rfc3339(ms: int) -> str:

@@ -1,0 +1,135 @@
+"""What the fields of a statement may hold: the same rules when it is signed and when it is read."""
+
+from __future__ import annotations
+
+import re
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nexapod_batch.trust.statement import Statement, Subject
+
+__all__ = ["MAX_INT", "MAX_SUBJECTS", "check_fields", "check_subjects", "safe_name", "whole"]
+
+#: With more outputs than this the subject is the manifest alone.
+MAX_SUBJECTS = 100
+
+#: The largest number that every JSON reader keeps exactly.
+MAX_INT = (1 << 53) - 1
+
+_MAX_TEXT = 1000  # characters of a host name, a detail, ...
+_MAX_NAME = 4096  # bytes of a path
+
+_hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
+_word = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}").fullmatch
+_bad_part = re.compile(r"(?:^|/)(?:\.{0,2})(?:/|$)").search
+
+_INTEGERS = (
+    "replica.job", "replica.task", "replica.number", "agree", "wall_ms", "cpu_ms", "max_rss_kib", "output_bytes",
+    "started_ms", "finished_ms",
+)  # fmt: skip
+_TEXTS = ("job_uuid", "native_id", "host", "detail")
+_SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so that all can be tried in one match
+    "job_digest": r"[0-9a-f]{64}",
+    "stdout_sha256": r"[0-9a-f]{64}",
+    "stderr_sha256": r"[0-9a-f]{64}",
+    "vote": r"[0-9a-f]{64}",
+    "nonce": r"[0-9a-f]{32}",
+    "builder": r"SHA256:[A-Za-z0-9+/]{43}",
+    "backend": r"[a-z0-9][a-z0-9_-]{0,63}",
+    "isolation": r"none|container",
+}
+_integers, _texts, _spelled = attrgetter(*_INTEGERS), attrgetter(*_TEXTS), attrgetter(*_SPELLED)
+_all_spelled = re.compile("\n".join(f"(?:{pattern})" for pattern in _SPELLED.values())).fullmatch
+
+
+def check_fields(s: Statement) -> None:
+    """Raise ValueError or TypeError unless every value but the subjects may be signed: used on both sides.
+
+    Every statement that is ingested passes here, so that values are tried together and one by one only to name a fault.
+    """
+    numbers = _integers(s)
+    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > MAX_INT:
+        fault = next(f"{f} is {n!r:.40}" for f, n in zip(_INTEGERS, numbers, strict=True) if not whole(n))
+        raise ValueError(f"{fault}, wanted a whole number from 0 to 2^53 - 1")
+    texts = _texts(s)
+    if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
+        fault = next(f"{f} is {text!r:.40}" for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
+        raise ValueError(f"{fault}, wanted at most {_MAX_TEXT} printable characters")
+    words = _spelled(s)
+    if not _all_spelled("\n".join(words)):
+        pairs = zip(_SPELLED.items(), words, strict=True)
+        fault = next(f"{f} is {word!r:.80}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
+        raise ValueError(f"{fault}, which is not how one is spelled")
+    if not (s.replica.job and s.replica.number and s.agree and s.job_uuid):
+        raise ValueError("job, replica and agree start at 1, and a job has a uuid")
+    _check_lists(s)
+
+
+def _check_lists(s: Statement) -> None:
+    if s.exit_code is not None and not whole(abs(s.exit_code)):
+        raise ValueError(f"exit_code is {s.exit_code!r:.40}, wanted a whole number or nothing")
+    if not s.distinct or not all(map(_word, s.distinct)):
+        raise ValueError("distinct is empty or holds something that is no word")
+    if type(s.classes) is not dict:
+        raise TypeError("class is no object")
+    for key, value in s.classes.items():
+        if not _word(key) or not _printable(value):
+            raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
+    for target, digest in s.inputs:
+        if not safe_name(target) or not _hex64(digest):
+            raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
+
+
+def whole(value: object) -> bool:
+    """Say whether a value is an integer from 0 to 2^53 - 1 (and no boolean)."""
+    return type(value) is int and 0 <= value <= MAX_INT
+
+
+def _printable(value: object) -> bool:
+    return type(value) is str and len(value) <= _MAX_TEXT and value.isprintable()
+
+
+def check_subjects(subjects: tuple[Subject, ...], *, manifest: bool) -> None:
+    """Raise ValueError or TypeError unless these may be the subjects of a statement."""
+    for subject in subjects:
+        _check_subject(subject)
+    if manifest:
+        if len(subjects) != 1 or subjects[0].name != "manifest":
+            raise ValueError("a manifest is the only subject, and is called manifest")
+    elif not 0 < len(subjects) <= MAX_SUBJECTS:
+        raise ValueError(f"{len(subjects)} subjects, wanted 1 to {MAX_SUBJECTS}, or the manifest")
+    elif len(subjects) > 1 and len({subject.name for subject in subjects}) != len(subjects):
+        raise ValueError("two subjects have the same name")
+
+
+def _check_subject(subject: Subject) -> None:
+    if not safe_name(subject.name):
+        raise ValueError(f"subject {subject.name!r:.80} is no plain relative path")
+    if not _hex64(subject.sha256) or not (subject.normalized is None or _hex64(subject.normalized)):
+        raise ValueError(f"subject {subject.name!r:.80} has a digest that is not 64 lower-case hex digits")
+    if subject.size is not None and not whole(subject.size):
+        raise ValueError(f"subject {subject.name!r:.80} has an impossible size")
+
+
+def _control(name: str) -> bool:
+    """Say whether a name holds C0, DEL, C1, a line separator, or a character that turns the writing direction."""
+    return any(
+        char < " " or "\x7f" <= char <= "\x9f" or "\u2028" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+        for char in name
+    )
+
+
+def _utf8_length(name: str) -> int:
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:  # a lone surrogate: the name was no UTF-8
+        return _MAX_NAME + 1
+
+
+def safe_name(name: str) -> bool:
+    """Say whether `name` is a relative path without `.`, `..` and control characters, at most 4,096 bytes of UTF-8."""
+    # isprintable() also refuses some harmless blanks; lone surrogates (names that are no UTF-8) are not printable.
+    if not name or _bad_part(name) or len(name) > _MAX_NAME:
+        return False
+    return (name.isascii() and name.isprintable()) or (_utf8_length(name) <= _MAX_NAME and not _control(name))

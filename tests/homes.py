@@ -1,0 +1,108 @@
+"""A home of its own for a test, the program run in it, and nothing of it left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PROGRAM", "TRUE", "Done", "Home"]
+
+PROGRAM = str(Path(sys.executable).with_name("nexapod-batch"))
+#: A job that any machine can run and accept.
+TRUE = '[job]\nname = "true"\ncommand = ["true"]\n[quorum]\ndistinct = "run"\n'
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Home:
+    """A fresh home below a folder, and the program run in it."""
+
+    def __init__(self, folder: Path, name: str = "home") -> None:
+        """Name the home; the program makes it."""
+        self.folder, self.path = folder, folder / name
+        self.env = {**os.environ, "NEXAPOD_HOME": str(self.path)}
+
+    def call(self, *argv: object, before: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Done:
+        """Run the program, behind the words `before`; there is never a traceback nor a fault of its own."""
+        done = subprocess.run(
+            [*before, PROGRAM, *map(str, argv)],
+            env={**self.env, **(env or {})},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr + done.stdout
+        assert done.returncode != 70, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *argv: object, code: int = 0) -> Any:
+        """Run the program with --json; return what it printed."""
+        done = self.call(*argv, "--json")
+        assert code == done.code, f"{argv}\n{done.out}\n{done.err}"
+        return json.loads(done.out)
+
+    def descriptor(self, text: str, name: str = "job.toml") -> Path:
+        """Write a descriptor and return its path."""
+        path = self.folder / name
+        path.write_text("schema = 1\n" + text)
+        return path
+
+    def submit(self, text: str, *options: str) -> Done:
+        """Submit a descriptor given as text."""
+        return self.call("submit", self.descriptor(text), *options)
+
+    def jobs(self) -> list[Any]:
+        """Return every job that the home knows."""
+        return list(self.json("ls", "--all")["jobs"])
+
+    def spool(self, node: str | None = None) -> Path:
+        """Return the spool of a node, or of the only one."""
+        if node is not None:
+            return self.path / "spool" / node
+        (found,) = (self.path / "spool").iterdir()
+        return found
+
+    def lines(self, node: str | None = None) -> list[dict[str, Any]]:
+        """Return the report lines of a node, without its start notes."""
+        segments = sorted((self.spool(node) / "reports").glob("[!z]*.jsonl"))
+        lines = [json.loads(line) for segment in segments for line in segment.read_bytes().split(b"\n")[:-1]]
+        return [line for line in lines if "payload" in line]
+
+    def end(self) -> None:
+        """Stop every worker of this home; only processes that name its spool are touched."""
+        mine = str(self.path / "spool").encode()
+        end = time.monotonic() + 20
+        while pids := [pid for pid in map(_number, os.listdir("/proc")) if pid and mine in _words(pid)]:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
+            time.sleep(0.02)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
