@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = ["sync_files", "write"]
 
@@ -17,7 +17,7 @@ _SINGLE = 8
 
 
 def write(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
-    """Replace `path` by `data` in one step; with `durable` it survives a power cut. OSError when it cannot be written."""
+    """Replace `path` by `data` in one step; with `durable` it survives a power cut. OSError when it cannot be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -55,7 +55,7 @@ def sync_files(paths: Iterable[Path]) -> None:
 
 
 def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a fifo must not stop us
     try:
         os.fsync(fd)
     finally:

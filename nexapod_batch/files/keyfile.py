@@ -1,20 +1,22 @@
 """Ed25519 keys as unencrypted OpenSSH files that nobody else can read.
 
-Reading parses the format by hand (PROTOCOL.key of OpenSSH): it is a few lines, and importing `cryptography` would cost every
-command 30 ms. Writing happens once in a key's life and uses `cryptography`.
+Reading parses the format by hand (PROTOCOL.key of OpenSSH): it is a few lines, and importing `cryptography` would cost
+every command 30 ms. Writing happens once in a key's life and uses `cryptography`.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import errno
 import os
 import secrets
 import stat
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import KeyFileError
+from nexapod_batch.files import atomic
 from nexapod_batch.trust.dsse import Signer
+from nexapod_batch.trust.keys import openssh_public
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,10 @@ _MAX = 16 * 1024
 
 
 def create(path: Path, comment: str) -> Signer:
-    """Make a new key; FileExistsError when there is one already. The file is complete before it gets its name."""
+    """Make a new key and its `.pub` beside it; the file is complete before it gets its name.
+
+    FileExistsError when there is a key of that name already, KeyFileError when none can be written there.
+    """
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see the module docstring
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
@@ -35,6 +40,19 @@ def create(path: Path, comment: str) -> Signer:
     text = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
+    signer = Signer.from_seed(seed)
+    try:
+        _write_new(path, text)
+        atomic.write(path.with_name(path.name + ".pub"), openssh_public(signer.public, comment).encode())
+    except FileExistsError:
+        raise
+    except OSError as error:
+        hint = f"make {path.parent} a folder that you can write to"
+        raise KeyFileError(f"key {path} cannot be written", got=error.strerror, hint=hint) from error
+    return signer
+
+
+def _write_new(path: Path, text: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -45,11 +63,6 @@ def create(path: Path, comment: str) -> Signer:
         os.link(temporary, path)  # unlike rename it never replaces a key
     finally:
         temporary.unlink()
-    signer = Signer.from_seed(seed)
-    from nexapod_batch.trust.keys import openssh_public  # noqa: PLC0415
-
-    path.with_name(path.name + ".pub").write_text(openssh_public(signer.public, comment).rstrip("\n") + "\n")
-    return signer
 
 
 def load(path: Path) -> Signer:
@@ -57,13 +70,16 @@ def load(path: Path) -> Signer:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise KeyFileError(f"key {path} cannot be opened", got=error.strerror, wanted="a key file") from error
+        got = "a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise KeyFileError(f"key {path} cannot be opened", got=got, wanted="a plain file that you can read") from error
     with os.fdopen(fd, "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise KeyFileError(f"key {path} is not a plain file")
         if status.st_uid != os.geteuid():
-            raise KeyFileError(f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}")
+            raise KeyFileError(
+                f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}"
+            )
         if status.st_mode & 0o077:
             raise KeyFileError(
                 f"key {path} can be used by others",
@@ -73,15 +89,15 @@ def load(path: Path) -> Signer:
             )
         text = stream.read(_MAX + 1)
     try:
-        return Signer.from_seed(_seed(text))
-    except (ValueError, IndexError, binascii.Error) as error:
+        return _signer(text)
+    except ValueError as error:  # also what binascii and the ASCII codec raise
         raise KeyFileError(
             f"key {path} cannot be read", got=str(error), wanted="an OpenSSH Ed25519 private key without passphrase"
         ) from error
 
 
-def _seed(text: bytes) -> bytes:
-    """Return the 32-byte seed of an unencrypted OpenSSH Ed25519 key; ValueError says what is different."""
+def _signer(text: bytes) -> Signer:
+    """Return the key of an unencrypted OpenSSH Ed25519 file; ValueError says what is different."""
     lines = text.decode("ascii").split()
     joined = " ".join(lines)
     if len(text) > _MAX or not (joined.startswith(_BEGIN) and joined.endswith(_END)):
@@ -94,16 +110,18 @@ def _seed(text: bytes) -> bytes:
         raise ValueError("the key has a passphrase")
     if reader.number() != 1:
         raise ValueError("more than one key in the file")
-    reader.string()  # the public key; it stands in the private part again
+    blob = reader.string()
     private = _Reader(reader.string())
     if private.number() != private.number():
         raise ValueError("the check numbers differ")
     if private.string() != b"ssh-ed25519":
         raise ValueError("not an Ed25519 key")
     public, secret = private.string(), private.string()
-    if len(secret) != 64 or secret[32:] != public:
+    signer = Signer.from_seed(secret[:32])
+    # The public half stands in the file three times; with a damaged seed it would silently be another key.
+    if not signer.public == public == secret[32:] == blob[-32:]:
         raise ValueError("the key's halves do not fit")
-    return secret[:32]
+    return signer
 
 
 class _Reader:

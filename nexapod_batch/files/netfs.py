@@ -9,9 +9,11 @@ from pathlib import Path
 __all__ = ["NETWORK", "filesystem_of", "parse_mountinfo"]
 
 #: File systems on which several hosts see the same files: no WAL, and locks that need care.
-NETWORK = frozenset(
-    ["nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "smbfs", "9p", "afs", "panfs", "pvfs2", "orangefs", "glusterfs", "ocfs2", "gfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.beegfs", "fuse.juicefs", "fuse.s3fs", "virtiofs"]
-)
+NETWORK = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.beegfs", "fuse.ceph", "fuse.glusterfs", "fuse.juicefs", "fuse.s3fs",
+    "fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3",
+    "smbfs", "virtiofs",
+})  # fmt: skip
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 

@@ -1,7 +1,7 @@
 """Finding the declared outputs in a work folder, digesting them, and the manifest that names them.
 
-The folder was written by a command that may be hostile: nothing is followed, nothing but plain files is taken, and what is
-refused is named with its reason. Every open goes through descriptors of folders opened without following links.
+The folder was written by a command that may be hostile: nothing is followed, nothing but plain files is taken, and what
+is refused is named with its reason. Every open goes through descriptors of folders opened without following links.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.trust.fields import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,9 +51,13 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def find(root: Path, patterns: Sequence[str]) -> list[FoundFile]:
-    """Return the files that the patterns take, sorted by name; UnsafeOutputError when one takes nothing or a wrong thing."""
+    """Return the files that the patterns take, sorted by name.
+
+    UnsafeOutputError when a pattern takes nothing, or something that is not a plain file with a plain name.
+    """
     found: dict[str, FoundFile] = {}
     for pattern in patterns:
+        _check_name(pattern)
         if _GLOB.search(pattern):
             names = [name for name in _walk(root, _fixed_part(pattern)) if matches(name, pattern)]
             if not names:
@@ -72,11 +77,15 @@ def digest_tree(root: Path, names: Sequence[str], processes: int | None = None) 
     size = -(-len(names) // wanted)
     parts = [names[start : start + size] for start in range(0, len(names), size)]
     children = [_digest_in_child(root, part) for part in parts[1:]]
-    result = _digest(root, parts[0])
-    for pid, read_end in children:
-        with os.fdopen(read_end, "rb") as stream:
-            answer = stream.read()
-        _, status = os.waitpid(pid, 0)
+    answers = []
+    try:
+        result = _digest(root, parts[0])
+    finally:  # no child is left behind, whatever became of the first part
+        for pid, read_end in children:
+            with os.fdopen(read_end, "rb") as stream:
+                answer = stream.read()
+            answers.append((answer, os.waitpid(pid, 0)[1]))
+    for answer, status in answers:
         if status or not answer:
             raise UnsafeOutputError("digesting the outputs failed", got=f"status {status} of a helper process")
         decoded = orjson.loads(answer)
@@ -94,24 +103,25 @@ def manifest(entries: Iterable[tuple[str, str]]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = ["(?:[^/]+/)*" if part == "**" else "".join(map(_translate, _PIECE.findall(part))) + "/" for part in pattern.split("/")]
-    text = "".join(parts)
+    text = "".join(
+        "(?:[^/]+/)*" if part == "**" else "".join(map(_translate, _PIECE.findall(part))) + "/"
+        for part in pattern.split("/")
+    )
     return re.compile(text + "[^/]+" if pattern.endswith("**") else text.removesuffix("/"), re.DOTALL)
 
 
 def _translate(piece: str) -> str:
-    """Return one piece of a glob (`*`, `?`, `[...]` or a character) as a regular expression that stays within a part."""
+    """Return one piece of a glob (`*`, `?`, `[...]` or a character) as a regular expression within one part."""
     if piece in {"*", "?"}:
         return "[^/]*" if piece == "*" else "[^/]"
     if len(piece) > 1:
-        return "(?!/)" + fnmatch.translate(piece).removeprefix("(?s:").removesuffix(r")\Z")
+        return "(?!/)" + fnmatch.translate(piece)[len("(?s:") : -len(r")\Z")]  # its ending differs between versions
     return re.escape(piece)
 
 
 def _fixed_part(pattern: str) -> str:
     """Return the folder before the first wildcard, so that other folders are not walked."""
-    head = pattern[: _GLOB.search(pattern).start()]  # type: ignore[union-attr] - only asked for patterns
-    return head.rpartition("/")[0]
+    return _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0]
 
 
 def _walk(root: Path, below: str) -> list[str]:
@@ -124,6 +134,8 @@ def _walk(root: Path, below: str) -> list[str]:
             fd = _open_folder(root, folder.split("/") if folder else [])
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise _no_folder(ascii(folder), error) from error
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -141,22 +153,14 @@ def _walk(root: Path, below: str) -> list[str]:
 
 def _check(root: Path, name: str) -> FoundFile:
     """Return one output; UnsafeOutputError unless it is a plain file with a plain name inside the root."""
-    shown = ascii(name)
-    parts = name.split("/")
-    if name.startswith("/") or any(part in {"", ".", ".."} for part in parts):
-        raise UnsafeOutputError(f"output {shown} leaves the work folder")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UnsafeOutputError(f"output {shown} has a name that is not UTF-8") from None
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
-        raise UnsafeOutputError(f"output {shown} has a control character in its name")
+    _check_name(name)
+    shown, parts = ascii(name), name.split("/")
     try:
         folder = _open_folder(root, parts[:-1])
     except FileNotFoundError:
         raise UnsafeOutputError(f"output {shown} is not there", wanted="a file in the work folder") from None
     except OSError as error:
-        raise UnsafeOutputError(f"output {shown} lies behind something that is no folder", got=error.strerror) from error
+        raise _no_folder(shown, error) from error
     try:
         status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -168,6 +172,27 @@ def _check(root: Path, name: str) -> FoundFile:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeOutputError(f"output {shown} is not a plain file", got=_kind(status.st_mode), wanted="a plain file")
     return FoundFile(name=name, size=status.st_size)
+
+
+def _no_folder(shown: str, error: OSError) -> UnsafeOutputError:
+    return UnsafeOutputError(
+        f"output {shown} lies behind something that is no folder to read", got=error.strerror, wanted="a folder"
+    )
+
+
+def _check_name(name: str) -> None:
+    """Raise UnsafeOutputError unless a name or pattern is a relative path of plain characters."""
+    shown, parts = ascii(name), name.split("/")
+    if name.startswith("/") or any(part in {"", ".", ".."} for part in parts):
+        raise UnsafeOutputError(f"output {shown} leaves the work folder")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsafeOutputError(f"output {shown} has a name that is not UTF-8") from None
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise UnsafeOutputError(f"output {shown} has a control character in its name")
+    if not safe_name(name):  # what no statement may name: characters that turn the text, or a name without end
+        raise UnsafeOutputError(f"output {shown} has a name that cannot be signed", got=f"{len(name)} characters")
 
 
 def _kind(mode: int) -> str:
@@ -197,7 +222,7 @@ def _open_folder(root: Path, parts: Sequence[str]) -> int:
 def _digest(root: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
     """Digest files in one process; the folder of the last file is kept open, as outputs come sorted."""
     found = []
-    current, folder = None, -1
+    name, current, folder = "", None, -1
     buffer: bytearray | None = None
     try:
         for name in names:
@@ -210,8 +235,11 @@ def _digest(root: Path, names: Sequence[str]) -> list[tuple[str, str, int]]:
                 current = head
             fd = os.open(tail, _READ, dir_fd=folder)
             try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):  # it was one when it was found
+                    raise UnsafeOutputError(f"output {name!a} is not a plain file", got=_kind(status.st_mode))
                 first = os.read(fd, 65_536)
-                if len(first) < 65_536:  # a small file came whole: one more read would only say so
+                if len(first) == status.st_size:  # a small file came whole: one more read would only say so
                     digest, size = hashlib.sha256(first), len(first)
                 else:
                     buffer = buffer or bytearray(_BLOCK)

@@ -67,7 +67,7 @@ def check_fields(s: Statement) -> None:
 
 
 def _check_lists(s: Statement) -> None:
-    if s.exit_code is not None and not whole(abs(s.exit_code)):
+    if s.exit_code is not None and (type(s.exit_code) is not int or abs(s.exit_code) > MAX_INT):
         raise ValueError(f"exit_code is {s.exit_code!r:.40}, wanted a whole number or nothing")
     if not s.distinct or not all(map(_word, s.distinct)):
         raise ValueError("distinct is empty or holds something that is no word")

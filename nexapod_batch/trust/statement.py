@@ -151,7 +151,8 @@ def encode(statement: Statement) -> bytes:
 def decode(payload: bytes) -> Statement:
     """Return the statement of a payload whose signature was verified.
 
-    VerificationError for every payload that `encode` cannot make. Whether it belongs to the replica, node, nonce and job that it is offered for is the caller's question.
+    VerificationError for every payload that `encode` cannot make. Whether it belongs to the replica, node, nonce and
+    job that it is offered for is the caller's question.
     """
     try:
         document = orjson.loads(payload)
