@@ -71,7 +71,7 @@ class Home:
 
     def jobs(self) -> list[Any]:
         """Return every job that the home knows."""
-        return list(self.json("ls", "--all")["jobs"])
+        return list(self.json("ls", "--limit", "1000")["jobs"])
 
     def spool(self, node: str | None = None) -> Path:
         """Return the spool of a node, or of the only one."""

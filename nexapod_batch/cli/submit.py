@@ -69,8 +69,8 @@ def submit(
 ) -> int:
     """Submit the job of a TOML descriptor."""
     from nexapod_batch.cli.waiting import parse_wait, wait_for
-    from nexapod_batch.coordinator import reconcile, views
     from nexapod_batch.coordinator import submit as use_case
+    from nexapod_batch.coordinator import views
 
     timeout = parse_wait(None if wait == FOREVER else wait)
     where = {"site": site, "partition": partition, "account": account}
@@ -90,10 +90,21 @@ def submit(
         if wait is not None or follow:
             code, found = wait_for(c, [done.job], timeout, follow=follow and not as_json)
         else:
-            reconcile.reconcile(c, max_seconds=DISPATCH_S)
+            _dispatch(c, done.job)
         state = views.job(c.store, done.job)["state"]
         out.document({**fields, "state": state}, lambda _: text.jobs_ended({"jobs": found}))
     return code
+
+
+def _dispatch(c: Coordinator, job: int) -> None:
+    """Place what can be placed now. The job is stored: a pass that cannot run must not make a script submit it again."""
+    from nexapod_batch.coordinator import reconcile
+    from nexapod_batch.errors import TryAgainError
+
+    try:
+        reconcile.reconcile(c, max_seconds=DISPATCH_S)
+    except TryAgainError as error:
+        note(f"job {job} is kept and will be placed by the next pass (nexapod-batch wait {job}); not now: {error.what}")
 
 
 def _load(descriptor: Path, sets: Sequence[str], given: Document, overrides: dict[str, str]) -> Parsed:

@@ -22,8 +22,9 @@ FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost",
 @click.option(
     "--print", "how", type=click.Choice(["cron", "systemd", "scrontab"]), help="Print how to run it regularly."
 )
+@click.option("--steal", is_flag=True, help="Take over from another host on which nothing runs any more.")
 @json_option
-def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, as_json: bool) -> int:
+def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, steal: bool, as_json: bool) -> int:
     """Take in reports, decide, dispatch and publish, once."""
     if how is not None:
         from nexapod_batch.cli.periodic import entry
@@ -31,11 +32,15 @@ def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | 
         output(as_json).lines(how, entry(how))
         return 0
     from nexapod_batch.coordinator import reconcile as use_case
+    from nexapod_batch.store import writer
 
     document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
     if paths().state_db.exists():  # before the first submit there is nothing to do, and nothing is made
         try:
             with writing() as c:
+                if steal and not dry_run:
+                    with writer(c.store, steal=True):
+                        pass  # given back at once: the lease is this host's again
                 done = use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
         except TryAgainError:
             if quiet:

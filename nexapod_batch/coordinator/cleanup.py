@@ -90,7 +90,7 @@ def _inputs(c: Coordinator) -> int:
     """Remove staged inputs that no open job needs."""
     needed: set[str] = set()
     for row in c.store.all("jobs_open_documents"):
-        needed.update(one["sha256"] for one in json.loads(row["document"])["inputs"])
+        needed.update(one["sha256"] for one in json.loads(row["body"])["inputs"])
     removed = 0
     if c.paths.inputs.is_dir():
         for entry in os.scandir(c.paths.inputs):

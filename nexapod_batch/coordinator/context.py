@@ -68,10 +68,10 @@ class Coordinator:
     def job(self, job_id: int) -> Job:
         """Return the pinned job of an id; NotFoundError when there is none."""
         if job_id not in self._jobs:
-            row = self.store.one("job", id=job_id)
+            row = self.store.one("document", job=job_id)
             if row is None:
                 raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
-            self._jobs[job_id] = from_document(json.loads(row["document"]))
+            self._jobs[job_id] = from_document(json.loads(row["body"]))
         return self._jobs[job_id]
 
 

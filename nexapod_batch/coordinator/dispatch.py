@@ -177,6 +177,7 @@ def _intents(
     slots = max(1, node.cpus // job.resources.cpus)
     size = max(1, min(BUNDLE_MAX, -(-len(tasks) // (slots * BUNDLES_PER_SLOT))))
     inputs = {i.sha256: str(c.paths.inputs / i.sha256) for i in job.inputs}
+    document = c.store.only("document", job=row["id"])["body"]
     launches = []
     nonces = c.random(16 * len(tasks)).hex()
     for start in range(0, len(tasks), size):
@@ -192,7 +193,7 @@ def _intents(
             not_after=deadline // 1000,
             job_id=row["id"],
             job_uuid=row["uuid"],
-            document=row["document"],
+            document=document,
             input_paths=inputs,
             replicas=tuple(part),
         )

@@ -95,7 +95,6 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -
         name=job.name,
         user=getpass.getuser(),
         digest=digest(document),
-        document=document,
         folder=str(folder),
         priority=job.schedule.priority,
         held=int(job.schedule.hold),
@@ -104,6 +103,7 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -
         n_tasks=job.n_tasks,
     )
     job_id: int = c.store.only("job_id_of", uuid=uuid)["id"]
+    c.store.run("document_insert", job=job_id, body=document)
     c.store.many("task_insert", _task_rows(job_id, job))
     for dependency in job.schedule.depends_on:
         c.store.run("dependency_insert", job=job_id, on_job=dependency.job, condition=dependency.when)

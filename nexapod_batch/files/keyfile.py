@@ -75,7 +75,7 @@ def load(path: Path) -> Signer:
     with os.fdopen(fd, "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"key {path} is not a plain file")
+            raise KeyFileError(f"key {path} is not a plain file", hint="put a copy of the key in its place")
         if status.st_uid != os.geteuid():
             raise KeyFileError(
                 f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}"
@@ -92,7 +92,10 @@ def load(path: Path) -> Signer:
         return _signer(text)
     except ValueError as error:  # also what binascii and the ASCII codec raise
         raise KeyFileError(
-            f"key {path} cannot be read", got=str(error), wanted="an OpenSSH Ed25519 private key without passphrase"
+            f"key {path} cannot be read",
+            got=str(error),
+            wanted="an OpenSSH Ed25519 private key without passphrase",
+            hint="put a copy of the key in its place",
         ) from error
 
 

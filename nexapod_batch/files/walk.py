@@ -13,6 +13,7 @@ import re
 import stat
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 import orjson
@@ -31,7 +32,10 @@ _BLOCK = 1024 * 1024
 _MANY = 2_000
 #: Files and folders looked at, at most: a command must not keep the runner busy for ever.
 MAX_ENTRIES = 2_000_000
+#: Folders within folders, at most: each is opened part by part, so that depth costs its square.
+MAX_DEPTH = 256
 _GLOB = re.compile(r"[*?\[]")
+_STARS = re.compile(r"(?<![^/])[*][*](?:/[*][*])+(?![^/])")  # `**/**` takes what `**` takes
 _PIECE = re.compile(r"\[!?\]?[^\]/]*\]|.", re.DOTALL)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
@@ -59,13 +63,12 @@ def find(root: Path, patterns: Sequence[str]) -> list[FoundFile]:
     for pattern in patterns:
         _check_name(pattern)
         if _GLOB.search(pattern):
-            names = [name for name in _walk(root, _fixed_part(pattern)) if matches(name, pattern)]
+            names = _walk(root, pattern)
             if not names:
-                raise UnsafeOutputError(f"no output matches {pattern!r}", got="nothing", wanted="at least one file")
+                raise UnsafeOutputError(f"no output matches {pattern!a}", got="nothing", wanted="at least one file")
         else:
             names = [pattern]
-        for name in names:
-            found[name] = _check(root, name)
+        found.update({name: _check(root, name) for name in names if name not in found})
     return [found[name] for name in sorted(found)]
 
 
@@ -103,52 +106,76 @@ def manifest(entries: Iterable[tuple[str, str]]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    text = "".join(
-        "(?:[^/]+/)*" if part == "**" else "".join(map(_translate, _PIECE.findall(part))) + "/"
-        for part in pattern.split("/")
-    )
-    return re.compile(text + "[^/]+" if pattern.endswith("**") else text.removesuffix("/"), re.DOTALL)
+    parts = _STARS.sub("**", pattern).split("/")
+    text = "".join("(?:[^/]+/)*" if part == "**" else _part(part) + "/" for part in parts)
+    return re.compile(text + "[^/]+" if parts[-1] == "**" else text.removesuffix("/"), re.DOTALL)
+
+
+def _part(part: str) -> str:
+    """Return one part of a glob as a regular expression.
+
+    What stands between two stars is matched as far left as it goes and never again (an atomic group): trying further
+    could find nothing more, and against a hostile name it would take for ever.
+    """
+    chunks = [""]
+    for piece in _PIECE.findall(part):
+        if piece == "*":
+            chunks.append("")
+        else:
+            chunks[-1] += _translate(piece)
+    if len(chunks) == 1:
+        return chunks[0]
+    middle = "".join(f"(?>[^/]*?{chunk})" for chunk in chunks[1:-1] if chunk)
+    return f"{chunks[0]}{middle}[^/]*{chunks[-1]}"
 
 
 def _translate(piece: str) -> str:
-    """Return one piece of a glob (`*`, `?`, `[...]` or a character) as a regular expression within one part."""
-    if piece in {"*", "?"}:
-        return "[^/]*" if piece == "*" else "[^/]"
+    """Return one piece of a glob (`?`, `[...]` or a character) as a regular expression within one part."""
+    if piece == "?":
+        return "[^/]"
     if len(piece) > 1:
         return "(?!/)" + fnmatch.translate(piece)[len("(?s:") : -len(r")\Z")]  # its ending differs between versions
     return re.escape(piece)
 
 
-def _fixed_part(pattern: str) -> str:
-    """Return the folder before the first wildcard, so that other folders are not walked."""
-    return _GLOB.split(pattern, maxsplit=1)[0].rpartition("/")[0]
-
-
-def _walk(root: Path, below: str) -> list[str]:
-    """Return the names of everything that is not a folder below a folder of the root, without following links."""
+def _walk(root: Path, pattern: str) -> list[str]:
+    """Return the names that a glob takes, folders left out; only folders that it reaches are opened, and no links."""
+    parts = pattern.split("/")
+    spans = parts.index("**") if "**" in parts else MAX_DEPTH + 1  # from this part on every folder is walked
+    takes = _compiled(pattern).fullmatch
     names: list[str] = []
-    waiting = [below]
+    waiting, seen = ["/".join(takewhile(lambda part: not _GLOB.search(part), parts))], 0
     while waiting:
         folder = waiting.pop()
-        try:
-            fd = _open_folder(root, folder.split("/") if folder else [])
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise _no_folder(ascii(folder), error) from error
-        try:
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    name = f"{folder}/{entry.name}" if folder else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(name)
-                    else:
-                        names.append(name)
-        finally:
-            os.close(fd)
-        if len(names) + len(waiting) > MAX_ENTRIES:
+        depth = folder.count("/") + 1 if folder else 0
+        if depth > MAX_DEPTH:
+            raise UnsafeOutputError("folders lie too deep", got=f"more than {MAX_DEPTH} within each other")
+        for entry, is_folder in _list(root, folder):
+            name = f"{folder}/{entry}" if folder else entry
+            seen += 1
+            if not is_folder:
+                if takes(name):
+                    names.append(name)
+            elif depth >= spans or (depth < len(parts) - 1 and _compiled(parts[depth]).fullmatch(entry)):
+                waiting.append(name)
+        if seen > MAX_ENTRIES:
             raise UnsafeOutputError("too many files in the work folder", got=f"more than {MAX_ENTRIES}")
     return names
+
+
+def _list(root: Path, folder: str) -> list[tuple[str, bool]]:
+    """Return (name, is it a folder) for everything in a folder; nothing when the folder is gone."""
+    try:
+        fd = _open_folder(root, folder.split("/") if folder else [])
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _no_folder(ascii(folder), error) from error
+    try:
+        with os.scandir(fd) as entries:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(entries, MAX_ENTRIES + 1)]
+    finally:
+        os.close(fd)
 
 
 def _check(root: Path, name: str) -> FoundFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, NoReturn
 from nexapod_batch.errors import ConfigError, CorruptStoreError, NexapodError, TryAgainError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
 __all__ = ["disk_faults", "explain", "raise_explained"]
 
+_SMALLEST = 32 * 1024  # bytes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ELSEWHERE = "make it writable, or set NEXAPOD_HOME to a folder that is"
 _MAKE_ROOM = "free some space (nexapod-batch gc), then run the same command again: nothing was half done"
@@ -27,6 +28,8 @@ def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError 
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return TryAgainError(f"{path} is in use by another process", hint="run the same command again in a moment")
         case sqlite3.SQLITE_FULL:
+            return TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM)
+        case sqlite3.SQLITE_IOERR if _is_full(path):  # the index of a WAL that cannot grow is called an I/O error
             return TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM)
         case sqlite3.SQLITE_IOERR:
             return TryAgainError(
@@ -42,6 +45,15 @@ def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError 
             return ConfigError(f"{path} cannot be opened for writing", got=error, hint=_ELSEWHERE)
         case _:
             return None
+
+
+def _is_full(path: str | os.PathLike[str]) -> bool:
+    """Say whether the file system of a path has no room even for the smallest index of a WAL."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _SMALLEST
 
 
 def raise_explained(error: sqlite3.Error, path: str | os.PathLike[str]) -> NoReturn:

@@ -23,8 +23,14 @@ UPDATE node SET blame = blame + 1 WHERE id = :id;
 SELECT node_id, count(*) AS n FROM replica WHERE execution IN ('created', 'submitted', 'queued', 'running') GROUP BY node_id;
 
 -- name: job_insert
-INSERT INTO job (uuid, name, user, digest, document, folder, priority, held, max_running, created_at, n_tasks, n_waiting, n_want)
-VALUES (:uuid, :name, :user, :digest, :document, :folder, :priority, :held, :max_running, :now, :n_tasks, :n_tasks, :n_tasks);
+INSERT INTO job (uuid, name, user, digest, folder, priority, held, max_running, created_at, n_tasks, n_waiting, n_want)
+VALUES (:uuid, :name, :user, :digest, :folder, :priority, :held, :max_running, :now, :n_tasks, :n_tasks, :n_tasks);
+
+-- name: document_insert
+INSERT INTO document (job_id, body) VALUES (:job, :body);
+
+-- name: document
+SELECT body FROM document WHERE job_id = :job;
 
 -- name: job_id_of
 SELECT id FROM job WHERE uuid = :uuid;
@@ -273,4 +279,4 @@ INSERT INTO fault (key, text, told_at, seen_at) VALUES (:key, :text, :now, :now)
 DELETE FROM fault WHERE key = :key;
 
 -- name: jobs_open_documents
-SELECT id, document FROM job WHERE n_waiting + n_active > 0;
+SELECT body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;

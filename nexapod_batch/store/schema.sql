@@ -28,7 +28,6 @@ CREATE TABLE job (
   name        TEXT NOT NULL,
   user        TEXT NOT NULL,
   digest      TEXT NOT NULL CHECK (length(digest) = 64),
-  document    BLOB NOT NULL,                      -- canonical JSON, exactly the bytes that the digest covers
   folder      TEXT NOT NULL,                      -- where it was submitted
   priority    INTEGER NOT NULL DEFAULT 0,
   held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
@@ -47,6 +46,11 @@ CREATE TABLE job (
   collected   INTEGER NOT NULL DEFAULT 0 CHECK (collected IN (0, 1)),
   CHECK (n_tasks = n_waiting + n_active + n_accepted + n_failed + n_inconclusive + n_cancelled)
 ) STRICT;
+CREATE TABLE document (                           -- apart from `job`, whose rows change with every task
+  job_id INTEGER PRIMARY KEY REFERENCES job (id),
+  body   BLOB NOT NULL                            -- canonical JSON, exactly the bytes that the digest covers
+) STRICT;
+
 CREATE INDEX job_wants ON job (priority DESC, id) WHERE n_want > 0;
 CREATE INDEX job_open ON job (id) WHERE n_waiting + n_active > 0;
 

@@ -146,9 +146,13 @@ def _parse(envelope: bytes, limit: int) -> Mapping[str, Any]:
 
 def _decode64(text: str, what: str) -> bytes:
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error is one; non-ASCII text is another
         raise VerificationError(f"{what} is not base64", got=str(error)) from error
+    rest = len(data) % 3
+    if rest and binascii.b2a_base64(data[-rest:], newline=False) != text[-4:].encode():  # bits that nothing reads
+        raise VerificationError(f"{what} is not base64", got="an end that no encoder writes")
+    return data
 
 
 def _signature(signature: object) -> tuple[object, bytes]:

@@ -28,8 +28,8 @@ def key_id(public: bytes) -> str:
 
 def openssh_public(public: bytes, comment: str = "") -> str:
     """Return the line of a `.pub` file, with its newline; blanks around the comment are dropped."""
-    if "\n" in comment or "\r" in comment:
-        raise ValueError("the comment of a key is one line")
+    if not comment.isprintable():
+        raise ValueError("the comment of a key is one line of printable characters")
     encoded = binascii.b2a_base64(_wire(public), newline=False).decode()
     return f"ssh-ed25519 {encoded} {comment.strip()}".rstrip() + "\n"
 

@@ -145,7 +145,10 @@ def encode(statement: Statement) -> bytes:
     check_subjects(statement.subjects, manifest=statement.manifest)
     if statement.vote != _vote(statement.subjects, manifest=statement.manifest, told=statement.vote):
         raise ValueError("the vote is not that of the subjects")
-    return _encode(statement)
+    try:
+        return _encode(statement)
+    except OverflowError as error:
+        raise ValueError("started_ms or finished_ms lies behind the year 9999") from error
 
 
 def decode(payload: bytes) -> Statement:

@@ -26,10 +26,11 @@ def add_job(db: sqlite3.Connection, tasks: int, state: str = "waiting", *, held:
     """Insert a job of equal tasks."""
     number = db.execute("SELECT count(*) FROM job").fetchone()[0] + 1
     db.execute(
-        "INSERT INTO job (uuid, name, user, digest, document, folder, held, created_at, n_tasks, n_waiting, n_want)"
-        " VALUES (?, ?, 'ada', ?, ?, '/', ?, 1700000000000, ?, ?, 0)",
-        (f"uuid-{number}", f"job-{number}", "0" * 64, json.dumps(DOCUMENT).encode(), held, tasks, tasks),
+        "INSERT INTO job (uuid, name, user, digest, folder, held, created_at, n_tasks, n_waiting, n_want)"
+        " VALUES (?, ?, 'ada', ?, '/', ?, 1700000000000, ?, ?, 0)",
+        (f"uuid-{number}", f"job-{number}", "0" * 64, held, tasks, tasks),
     )
+    db.execute("INSERT INTO document (job_id, body) VALUES (?, ?)", (number, json.dumps(DOCUMENT).encode()))
     db.executemany("INSERT INTO task (job_id, idx) VALUES (?, ?)", ((number, index) for index in range(tasks)))
     if state != "waiting":
         db.execute("UPDATE task SET state = ? WHERE job_id = ?", (state, number))

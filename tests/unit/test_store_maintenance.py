@@ -24,8 +24,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     """Return a store with one job of three tasks."""
     with Store.open(tmp_path / "state.db", create=True, filesystem=local) as opened:
         opened._connection.execute(
-            "INSERT INTO job (id, uuid, name, user, digest, document, folder, created_at, n_tasks, n_waiting, n_want)"
-            " VALUES (1, 'u', 'n', 'me', ?, x'', '/', 0, 3, 3, 0)",
+            "INSERT INTO job (id, uuid, name, user, digest, folder, created_at, n_tasks, n_waiting, n_want)"
+            " VALUES (1, 'u', 'n', 'me', ?, '/', 0, 3, 3, 0)",
             ("0" * 64,),
         )
         opened._connection.executemany("INSERT INTO task (job_id, idx) VALUES (1, ?)", [(0,), (1,), (2,)])

@@ -1,0 +1,341 @@
+"""Hostile spools: whatever lies in them, the coordinator goes on, and no replica but the liar's own is harmed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from homes import TRUE, Home
+
+from nexapod_batch.files import keyfile
+from nexapod_batch.trust.bundle import BUNDLE_TYPE
+from nexapod_batch.trust.dsse import Signer, pae, seal
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Line = dict[str, Any]
+
+FILES = (
+    '[job]\nname = "files"\ncommand = ["sh", "-c", "echo 1 > a.txt"]\n[[outputs]]\npath = "a.txt"\n'
+    '[quorum]\ndistinct = "run"\n'
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home with one node, without workers afterwards."""
+    one = Home(tmp_path)
+    assert one.call("node", "init", "--name", "mallory", "--owner", "mallory").code == 0
+    yield one
+    one.end()
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Poll until something is true."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def reported(home: Home, text: str = FILES) -> list[Line]:
+    """Submit a job and return its two report lines, which the coordinator has not read yet."""
+    before = len(home.lines())
+    assert home.submit(text).code == 0
+    until(lambda: len(home.lines()) == before + 2, "two reports")
+    return home.lines()[before:]
+
+
+def put(home: Home, data: bytes, name: str | bytes = "zz-bad.jsonl") -> None:
+    """Leave a segment in the spool, to be read after the genuine ones."""
+    folder = os.fsencode(home.spool("mallory") / "reports")
+    with open(os.path.join(folder, os.fsencode(name)), "wb") as stream:
+        stream.write(data)
+
+
+def replace_lines(home: Home, change: Callable[[Line], Line]) -> None:
+    """Change every genuine report line that lies in the spool."""
+    for segment in (home.spool("mallory") / "reports").glob("*.jsonl"):
+        lines = [json.loads(line) for line in segment.read_bytes().split(b"\n")[:-1]]
+        changed = [change(line) if "payload" in line else line for line in lines]
+        segment.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in changed))
+
+
+def statement(line: Line) -> Statement:
+    """Return what a line says."""
+    return decode(base64.b64decode(line["payload"]))
+
+
+def quarantined(home: Home) -> int:
+    """Return how many lines a pass puts into quarantine now."""
+    return int(home.json("reconcile")["quarantined"])
+
+
+def states(home: Home, job: int) -> list[str]:
+    """Return the executions of the replicas of a job's first task."""
+    return [replica["execution"] for replica in home.json("show", job)["tasks"][0]["replicas"]]
+
+
+def accepts(home: Home) -> None:
+    """Check that the home still works: an earlier job is accepted, and so is a new one."""
+    done = home.call("wait", "1", "--timeout", "30s")
+    assert done.code == 0, done.out + done.err
+    assert home.json("show", 1)["job"]["state"] == "accepted"
+    done = home.submit(TRUE, "--wait=30s")
+    assert done.code == 0, done.out + done.err
+    assert home.call("doctor").code == 0
+
+
+def deep(levels: int) -> str:
+    """Return JSON that is nested so far."""
+    return "[" * levels + "]" * levels
+
+
+JUNK = {
+    "empty lines": b"\n" * 50,
+    "binary": bytes(range(256)),
+    "cut off": b'{"payload":"AAAA","payloadType":"application/vnd.in-toto+json","signatures":[{"sig"\n',
+    "scalars": b'"start"\n["start"]\n5\nnull\ntrue\n1e999\n{"start":5}\n{"start":{}}\n{"start":"1_0"}\n',
+    "surrogates": b'{"payload":"\\ud800"}\n{"start":"\\ud800"}\n',
+    "escapes": b'{"payload":"\\u001b[31m","payloadType":"\\u001b]0;x\\u0007","signatures":[{"keyid":"\\u0000"}]}\n',
+    "nested": f'{{"payload":{deep(100_000)}}}\n{deep(900)}\n'.encode(),
+    "empty envelope": b'{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}\n',
+}
+
+
+@pytest.mark.parametrize("kind", list(JUNK))
+def test_junk_lines_harm_nobody(home: Home, kind: str) -> None:
+    """Lines that are no reports are set aside, also between genuine ones, and shown without control characters."""
+    reported(home)
+    put(home, JUNK[kind], "00-first.jsonl")
+    put(home, JUNK[kind])
+    assert quarantined(home) > 0
+    accepts(home)
+    assert "\x1b" not in home.call("doctor").out
+
+
+def test_junk_that_names_a_victim_does_not_touch_it(home: Home) -> None:
+    """Unsigned lines about another node's replica change nothing of it, and start notes reach no other node."""
+    assert home.call("node", "init", "--name", "victim", "--owner", "victim").code == 0
+    text = TRUE.replace('"run"', '"node"').replace('"true"]', '"sleep", "3"]')
+    assert home.submit(text).code == 0
+    victim = next(r["number"] for r in home.json("show", 1)["tasks"][0]["replicas"] if r["node"] == "victim")
+    names = f'{{"start":"1_0.{victim}"}}\n{{"replica":"1_0.{victim}","outcome":"failed"}}\n{{"start":"999999999999999999_0.1"}}\n'
+    put(home, names.encode())
+    assert quarantined(home) == 1
+    accepts(home)
+
+
+@pytest.mark.parametrize(
+    "name", ["zz\n\x1b[31m.jsonl", b"zz-\xff\xfe.jsonl", "zz" + "x" * 240 + ".jsonl", "zz'; DROP TABLE job;--.jsonl"]
+)
+def test_odd_segment_names_harm_nobody(home: Home, name: str | bytes) -> None:
+    """A segment may be called anything."""
+    reported(home)
+    put(home, b"junk\n", name)
+    accepts(home)
+
+
+def test_odd_things_among_segments_harm_nobody(home: Home) -> None:
+    """Folders, fifos and links in the place of segments are passed over."""
+    reported(home)
+    folder = home.spool("mallory") / "reports"
+    (folder / "00.jsonl").mkdir()
+    os.mkfifo(folder / "01.jsonl")
+    (folder / "02.jsonl").symlink_to("/dev/zero")
+    accepts(home)
+
+
+@pytest.mark.parametrize("how", ["file", "link"])
+def test_spool_that_cannot_be_read_stops_no_other_node(home: Home, how: str) -> None:
+    """When one node's reports cannot be listed, that is said, and the other nodes' jobs go on."""
+    assert home.call("node", "init", "--name", "good", "--owner", "good").code == 0
+    folder = home.spool("mallory") / "reports"
+    folder.rename(folder.with_name("kept"))
+    if how == "file":
+        folder.write_text("")
+    else:
+        folder.symlink_to("reports")
+    assert home.call("node", "drain", "mallory").code == 0
+    done = home.submit(TRUE, "--wait=20s")
+    assert done.code == 0, done.err
+    assert "mallory" in " ".join([*(said := home.json("reconcile"))["faults"], *said["standing"]])
+
+
+CHANGES: dict[str, Callable[[Line], Line]] = {
+    "carried files taken out one by one": lambda line: {**line, "carried": {}},
+    "carried files of another kind": lambda line: {**line, "carried": [1]},
+    "carried numbers": lambda line: {**line, "carried": {"a.txt": 5}},
+    "carried lies": lambda line: {**line, "carried": {"a.txt": base64.b64encode(b"2\n").decode()}},
+    "carried to somewhere else": lambda line: {**line, "carried": {"../../up": "AAAA"}},
+    "deep extra key": lambda line: {**line, "x": json.loads(deep(400))},
+    "large extra key": lambda line: {**line, "x": "y" * 900_000},
+    "broken signature": lambda line: {**line, "signatures": [{"keyid": "", "sig": "A" * 86 + "=="}]},
+    "too many signatures": lambda line: {**line, "signatures": line["signatures"] * 9},
+    "other type": lambda line: {**line, "payloadType": "application/json"},
+    "signed by an unknown key": lambda line: json.loads(
+        seal(Signer.from_seed(b"x" * 32), PAYLOAD_TYPE, base64.b64decode(line["payload"]))
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(CHANGES))
+def test_changed_reports_never_stop_the_coordinator(home: Home, kind: str) -> None:
+    """A genuine line that was changed in the spool counts for nothing or for itself; the task is accepted in the end."""
+    reported(home)
+    replace_lines(home, CHANGES[kind])
+    accepts(home)
+    assert not (home.path / "up").exists()
+
+
+def test_carried_files_that_were_dropped_do_not_stop_the_coordinator(home: Home) -> None:
+    """Without its carried files a signed report still counts; that no results are there is said."""
+    reported(home)
+    replace_lines(home, lambda line: {key: value for key, value in line.items() if key != "carried"})
+    accepts(home)
+
+
+def test_statements_about_something_else_are_refused(home: Home) -> None:
+    """Replays under other names, nonces, jobs and keys, and other byte forms of a statement, do not count."""
+    home.call("node", "init", "--name", "other", "--owner", "other")
+    home.call("node", "drain", "other")
+    first, second = reported(home)
+    mine, others = (keyfile.load(home.path / "keys" / f"node-{name}") for name in ("mallory", "other"))
+    said = statement(first)
+    lies = [
+        said._replace(replica=statement(second).replica),
+        said._replace(nonce="0" * 32),
+        said._replace(job_digest="0" * 64),
+        said._replace(job_uuid="another"),
+        said._replace(builder=others.key_id),
+        said._replace(replica=type(said.replica)(10**15, 0, 1)),
+    ]
+    forged = [seal(mine, PAYLOAD_TYPE, encode(lie)) for lie in lies]
+    forged.append(seal(others, PAYLOAD_TYPE, encode(said)))
+    payload = base64.b64decode(first["payload"])
+    forms = (
+        payload.replace(b'{"_type"', b'{"_type":"x","_type"', 1),
+        payload + b" ",
+        payload[:-1],
+        payload.replace(b'"wallMs":', b'"wallMs":1.5,"x":', 1),
+    )
+    forged += [seal(mine, PAYLOAD_TYPE, form) for form in forms]
+    put(home, b"\n".join(forged) + b"\n", "00-first.jsonl")
+    assert quarantined(home) == len(forged)
+    accepts(home)
+    assert states(home, 1) == ["reported", "reported"]
+    assert home.json("node", "show", "mallory")["node"]["blame"] > 0
+
+
+def test_two_statements_for_one_replica_void_it_alone(home: Home) -> None:
+    """A node that signs two different statements loses that replica's vote and is blamed; the other replica counts."""
+    first, _ = reported(home)
+    mine = keyfile.load(home.path / "keys" / "node-mallory")
+    said = statement(first)
+    put(home, seal(mine, PAYLOAD_TYPE, encode(said._replace(wall_ms=said.wall_ms + 1))) + b"\n")
+    accepts(home)
+    task = home.json("show", 1)["tasks"][0]
+    voided = {r["number"] for r in task["replicas"] if r["voided"]}
+    assert voided == {said.replica.number}
+    assert [r["validation"] for r in task["replicas"] if not r["voided"]] == ["valid", "valid"]
+    assert home.json("node", "show", "mallory")["node"]["blame"] == 1
+    assert home.call("verify", "1").code == 0
+
+
+def test_same_report_again_is_no_event(home: Home) -> None:
+    """The same signed statement in another envelope is the same report."""
+    lines = reported(home)
+    put(home, b"".join(json.dumps({**line, "z": 1}, indent=None).encode() + b"\n" for line in lines * 3))
+    assert quarantined(home) == 0
+    accepts(home)
+    assert states(home, 1) == ["reported", "reported"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "gone", "longer", "other"])
+def test_outputs_changed_after_they_were_signed_are_not_published(home: Home, kind: str) -> None:
+    """What is no longer the signed file is never a result, and never blocks the coordinator."""
+    large = FILES.replace("echo 1 > a.txt", "head -c 9000 /dev/zero > a.txt")
+    reported(home, large)
+    for path in (home.path / "work").glob("*/*/a.txt"):
+        path.unlink()
+        if kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "link":
+            path.symlink_to("/etc/passwd")
+        elif kind == "longer":
+            with path.open("wb") as stream:
+                stream.truncate(1 << 40)
+        elif kind == "other":
+            path.write_bytes(b"1" * 9_000)
+    accepts(home)
+    assert not (home.path / "results" / "1" / "0").exists()
+    assert "unpublished" in home.call("explain", "1").out + str(home.json("show", 1))
+
+
+@pytest.mark.parametrize("kind", ["unsigned", "foreign", "junk", "huge name"])
+def test_bundle_not_signed_by_the_coordinator_is_not_run(home: Home, kind: str) -> None:
+    """What somebody else puts into the inbox is refused, kept with its reason, and not run."""
+    assert home.submit(TRUE, "--wait").code == 0
+    (bundle,) = [row for row in _envelopes(home)][:1]
+    document = json.loads(bundle)
+    payload = base64.b64decode(document["payload"]).replace(b'"true"', b'"evil"')
+    key = "f" * 32
+    forged = {
+        "unsigned": json.dumps({**document, "payload": base64.b64encode(payload).decode()}).encode(),
+        "foreign": seal(Signer.from_seed(b"e" * 32), BUNDLE_TYPE, payload),
+        "junk": b"\x00\xff junk",
+        "huge name": b"{}",
+    }[kind]
+    inbox = home.spool("mallory") / "inbox"
+    (inbox / (f"{'x' * 200}.json" if kind == "huge name" else f"{key}.json")).write_bytes(forged)
+    accepts(home)
+    home.end()
+    done = subprocess.run(["grep", "-r", "evil", home.path / "work"], capture_output=True, check=False)
+    assert done.stdout == b""
+    if kind != "huge name":
+        refused = home.spool("mallory") / "refused"
+        assert (refused / f"{key}.reason").exists()
+
+
+def _envelopes(home: Home) -> list[bytes]:
+    import sqlite3
+
+    connection = sqlite3.connect(home.path / "state.db")
+    try:
+        return [bytes(row[0]) for row in connection.execute("SELECT envelope FROM launch")]
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ended", [True, False])
+def test_line_of_a_gigabyte_is_refused_in_bounded_memory(home: Home, ended: bool) -> None:
+    """An endless line costs its reading, not its size in memory; with an end it goes to quarantine."""
+    reported(home)
+    path = home.spool("mallory") / "reports" / "zz-huge.jsonl"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 30)
+        if ended:
+            stream.seek(0, 2)
+            stream.write(b"\n")
+    done = home.call("reconcile", "--json", before=("prlimit", f"--data={400 << 20}"))
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["quarantined"] == int(ended)
+    path.unlink()
+    accepts(home)
+
+
+def test_pae_is_what_is_signed(home: Home) -> None:
+    """The forgeries above are sealed as the runner seals: the same bytes, the same signature."""
+    (line, _) = reported(home)
+    mine = keyfile.load(home.path / "keys" / "node-mallory")
+    payload = base64.b64decode(line["payload"])
+    assert base64.b64decode(line["signatures"][0]["sig"]) == mine.sign(pae(PAYLOAD_TYPE, payload))
