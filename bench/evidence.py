@@ -15,7 +15,7 @@ from nacl.bindings import crypto_sign_open
 from nexapod_batch.files import walk
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import Signer, open_envelope, pae, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, decode, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, decode, encode, vote_of
 
 COUNT = 4_000
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -28,7 +28,7 @@ def statement(signer: Signer, number: int) -> Statement:
         agree=2, distinct=("node",), backend="local", native_id="", host="host", isolation="none",
         classes={"os-arch": "linux-x86_64"}, outcome=Outcome.OK, detail="", exit_code=0, wall_ms=1, cpu_ms=1, max_rss_kib=1000,
         output_bytes=0, started_ms=1, finished_ms=2, builder=signer.key_id, subjects=(Subject(name="stdout", sha256=EMPTY, normalized=None),),
-        manifest=False, inputs=(), stdout_sha256=EMPTY, stderr_sha256=EMPTY, vote=EMPTY,
+        manifest=False, inputs=(), stdout_sha256=EMPTY, stderr_sha256=EMPTY, vote=vote_of([("stdout", EMPTY)]),
     )  # fmt: skip
 
 

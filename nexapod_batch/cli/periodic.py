@@ -42,7 +42,7 @@ def entry(how: str) -> list[str]:
 def _home() -> list[str]:
     """Return the environment that a bare shell lacks."""
     home = os.environ.get("NEXAPOD_HOME")
-    return ["env", f"NEXAPOD_HOME={os.path.abspath(home)}"] if home else []  # noqa: PTH100 - text, not a file
+    return ["env", f"NEXAPOD_HOME={os.path.abspath(home)}"] if home else []
 
 
 def _program() -> str:

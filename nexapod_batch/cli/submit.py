@@ -97,7 +97,7 @@ def submit(
 
 
 def _dispatch(c: Coordinator, job: int) -> None:
-    """Place what can be placed now. The job is stored: a pass that cannot run must not make a script submit it again."""
+    """Place what can be placed now. The job is stored: a pass that cannot run must not make a script submit again."""
     from nexapod_batch.coordinator import reconcile
     from nexapod_batch.errors import TryAgainError
 

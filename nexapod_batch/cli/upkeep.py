@@ -24,7 +24,9 @@ FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost",
 )
 @click.option("--steal", is_flag=True, help="Take over from another host on which nothing runs any more.")
 @json_option
-def reconcile(quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, steal: bool, as_json: bool) -> int:
+def reconcile(
+    quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, steal: bool, as_json: bool
+) -> int:
     """Take in reports, decide, dispatch and publish, once."""
     if how is not None:
         from nexapod_batch.cli.periodic import entry

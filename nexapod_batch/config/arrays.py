@@ -125,7 +125,7 @@ def _names(names: Iterable[str], path: str, report: Report) -> bool:
     return len(report.problems) == before
 
 
-def _rows(file: Path, report: Report) -> tuple[Row, ...]:  # noqa: PLR0911 - one for each fault
+def _rows(file: Path, report: Report) -> tuple[Row, ...]:
     """Return the rows of a values file, by its ending."""
     reader = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}.get(file.suffix.lower())
     if reader is None:

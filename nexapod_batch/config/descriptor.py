@@ -46,7 +46,7 @@ def load(
     return parse(text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults)
 
 
-def parse(  # noqa: PLR0913 - each is an option of its own
+def parse(
     text: str,
     folder: Path,
     *,

@@ -45,7 +45,7 @@ class Report:
         return BAD
 
 
-def show(value: object) -> str:  # noqa: PLR0911 - one line for each type
+def show(value: object) -> str:
     """Return a value as a message shows it: short, on one line, and never failing."""
     if isinstance(value, bool):
         return str(value).lower()

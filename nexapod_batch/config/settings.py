@@ -100,7 +100,7 @@ def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
     """Return an XDG base directory; the specification says that a relative one is ignored."""
     if (given := environ.get(variable, "")).startswith("/"):
         return Path(given)
-    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where this does not
+    home = environ.get("HOME") or os.path.expanduser("~")
     if not home.startswith("/"):
         raise ConfigError("no home directory", got=f"HOME={home!r}", wanted="an absolute path", hint="set NEXAPOD_HOME")
     return Path(home) / fallback

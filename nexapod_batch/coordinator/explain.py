@@ -112,5 +112,5 @@ def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]
     hosts = {nodes[r["node_id"]].domain(Domain.HOST, "") for r in valid}
     lines = [f"  the accepted replicas: {independence(votes)}"]
     if len(valid) > 1 and len(hosts) == 1:
-        lines.append("  agreement on one machine shows that the result is reproducible there, not that it is independent")
+        lines.append("  agreement on one machine shows that a result is reproducible there, not that it is independent")
     return lines

@@ -252,7 +252,7 @@ def _apply(c: Coordinator, node: Node, report: Report, batch: _Batch) -> None:
 
 
 def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> Row:
-    """Return the replica's row; VerificationError, and blame, unless the statement is about what this node was given."""
+    """Return the replica's row; VerificationError and blame unless the statement is about what this node was given."""
     if row is None:
         what = f"no replica {said.replica} was ever made"
     elif row["node_id"] != node.id or said.builder != node.key_id:

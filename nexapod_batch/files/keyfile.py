@@ -72,22 +72,11 @@ def load(path: Path) -> Signer:
     except OSError as error:
         got = "a symbolic link" if error.errno == errno.ELOOP else error.strerror
         raise KeyFileError(f"key {path} cannot be opened", got=got, wanted="a plain file that you can read") from error
-    with os.fdopen(fd, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"key {path} is not a plain file", hint="put a copy of the key in its place")
-        if status.st_uid != os.geteuid():
-            raise KeyFileError(
-                f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}"
-            )
-        if status.st_mode & 0o077:
-            raise KeyFileError(
-                f"key {path} can be used by others",
-                got=f"mode {stat.S_IMODE(status.st_mode):04o}",
-                wanted="0600",
-                hint=f"chmod 600 {path}; if others had access, make a new key",
-            )
-        text = stream.read(_MAX + 1)
+    try:
+        _check_owner(path, os.fstat(fd))
+        text = os.read(fd, _MAX + 1)
+    finally:
+        os.close(fd)
     try:
         return _signer(text)
     except ValueError as error:  # also what binascii and the ASCII codec raise
@@ -97,6 +86,22 @@ def load(path: Path) -> Signer:
             wanted="an OpenSSH Ed25519 private key without passphrase",
             hint="put a copy of the key in its place",
         ) from error
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise KeyFileError(f"key {path} is not a plain file")
+    if status.st_uid != os.geteuid():
+        raise KeyFileError(
+            f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}"
+        )
+    if status.st_mode & 0o077:
+        raise KeyFileError(
+            f"key {path} can be used by others",
+            got=f"mode {stat.S_IMODE(status.st_mode):04o}",
+            wanted="0600",
+            hint=f"chmod 600 {path}; if others had access, make a new key",
+        )
 
 
 def _signer(text: bytes) -> Signer:

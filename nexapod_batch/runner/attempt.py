@@ -82,7 +82,7 @@ class Attempt:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._floor_kib = 0
 
-    def run(  # noqa: PLR0913, PLR0917 - what an exec needs
+    def run(
         self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str
     ) -> Result:
         """Run a program in the current folder; OSError when it cannot be started.
@@ -112,7 +112,7 @@ class Attempt:
 class _Tree:
     """The process tree of one command while it lives."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         pid: int,
         started: float,

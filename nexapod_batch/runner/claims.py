@@ -161,7 +161,7 @@ class Spool:
 
     def cancelled(self) -> set[str]:
         """Return the names in `cancel/`: replica names and launch keys."""
-        return set(os.listdir(self.root / "cancel"))  # noqa: PTH208 - names only
+        return set(os.listdir(self.root / "cancel"))
 
     def drop_cancels(self, names: Iterable[str]) -> None:
         """Remove cancellations that were obeyed or name nothing that is here."""

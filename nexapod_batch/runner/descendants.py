@@ -62,9 +62,9 @@ def find_strays(work: str) -> list[int]:
     """Return the processes that run in the environment of a replica of this work folder, whoever their parent is."""
     marks = [f"{name}={work}/".encode() for name in ("HOME", "TMPDIR", "PWD")]
     found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
+    for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
-            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
                 if any(entry.startswith(mark) for entry in file.read().split(b"\0") for mark in marks):
                     found.append(int(name))
     return found
@@ -81,7 +81,7 @@ def resident_kib(pids: list[int]) -> int:
     """Return the sum of the resident memory of these processes in KiB; pages that they share count for each."""
     total = 0
     for pid in pids:
-        with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+        with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:
             total += int(file.read().split()[1]) * _PAGE_KIB
     return total
 
@@ -90,15 +90,15 @@ def _children(pid: int) -> list[int] | None:
     """Return the children of all threads of `pid`; None where the kernel does not list them."""
     found: list[int] = []
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names only
+        tasks = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
     for task in tasks:
         try:
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
                 found += map(int, file.read().split())
         except FileNotFoundError:
-            if os.path.exists(f"/proc/{pid}/task/{task}"):  # noqa: PTH110
+            if os.path.exists(f"/proc/{pid}/task/{task}"):
                 return None
         except OSError:
             continue
@@ -108,9 +108,9 @@ def _children(pid: int) -> list[int] | None:
 def _process_table() -> dict[int, list[int]]:
     """Return parent -> children of every process that can be seen."""
     table: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
+    for name in os.listdir("/proc"):
         if name.isdigit():
-            with suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+            with suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
                 # the command's name may hold blanks and brackets: the fields start after the last ")"
                 table.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
     return table

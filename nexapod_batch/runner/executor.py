@@ -58,7 +58,7 @@ _MAX_DETAIL = 1000
 class Executor:
     """One executor, from fork to exit."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it inherits from the worker
+    def __init__(
         self,
         node: NodeConfig,
         spool: Spool,
@@ -314,7 +314,7 @@ class Executor:
         one = launch.bundle.replicas[replica.index]
         folder = root if job.workdir == "." else f"{root}/{job.workdir}"
         if folder is not root:
-            os.makedirs(folder, 0o700, exist_ok=True)  # noqa: PTH103 - hot path
+            os.makedirs(folder, 0o700, exist_ok=True)
         env = environment(launch, one, self._node, self._path, root)
         argv = launch.runtime.argv(job, task_argv(launch, one), Path(folder))
         key = f"{argv[0]}\0{env['PATH']}"

@@ -33,18 +33,18 @@ class Folders:
     def take(self, root: str) -> None:
         """Make the folder of a replica; FileExistsError when there is one, which means that it ran before."""
         if not self._have:
-            os.mkdir(root, _MODE)  # noqa: PTH102 - hot path
-            os.chmod(root, _MODE)  # noqa: PTH101 - whatever the umask says
+            os.mkdir(root, _MODE)
+            os.chmod(root, _MODE)
             return
         if os.path.lexists(root):
             raise FileExistsError(root)
-        os.rename(self._spare, root)  # noqa: PTH104 - hot path
+        os.rename(self._spare, root)
         self._have = False
 
     def discard(self, root: str) -> None:
         """Remove the folder of a replica with everything in it."""
         if not self._have and is_empty(root) and S_IMODE(os.lstat(root).st_mode) == _MODE:
-            os.rename(root, self._spare)  # noqa: PTH104 - hot path
+            os.rename(root, self._spare)
             self._have = True
         else:
             _remove(root)
@@ -52,7 +52,7 @@ class Folders:
     def remove(self) -> None:
         """Remove the spare folder."""
         if self._have:
-            os.rmdir(self._spare)  # noqa: PTH106
+            os.rmdir(self._spare)
             self._have = False
 
 
@@ -67,7 +67,7 @@ def is_empty(root: str) -> bool:
 
 def remove_strays(work: Path, spool: Spool) -> None:
     """Remove what executors of dead incarnations kept for reuse; the caller holds the worker's lock."""
-    for name in os.listdir(work):  # noqa: PTH208 - names only
+    for name in os.listdir(work):
         if name.startswith(".") and not name.startswith(f".{spool.incarnation}-"):
             path = work / name
             if path.is_dir() and not path.is_symlink():
@@ -81,12 +81,12 @@ def _remove(root: str) -> None:
         """Take back the right to remove what the command closed, once."""
         try:
             if path != root:
-                os.chmod(os.path.dirname(path), _MODE)  # noqa: PTH101, PTH120
-            if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114
-                os.chmod(path, _MODE)  # noqa: PTH101
+                os.chmod(os.path.dirname(path), _MODE)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, _MODE)
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                os.unlink(path)  # noqa: PTH108
+                os.unlink(path)
         except OSError:
             return  # left for the coordinator's gc
 

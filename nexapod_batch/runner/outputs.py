@@ -86,5 +86,5 @@ def _normalized(folder: Path, name: str, rule: CompareRule) -> str | None:
     from nexapod_batch.compare import normalized_digest  # noqa: PLC0415 - most jobs compare exactly
 
     fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(fd, "rb") as stream:  # noqa: PTH123
+    with open(fd, "rb") as stream:
         return normalized_digest(stream, name, rule)

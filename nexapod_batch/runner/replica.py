@@ -35,7 +35,7 @@ class Runs(Protocol):
 class Replica:
     """One replica: what is known of it so far."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self, executor: Runs, launch: OpenedLaunch, index: int, name: ReplicaName, root: str, started: float
     ) -> None:
         """Remember what it is; nothing was done yet."""

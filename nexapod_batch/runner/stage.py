@@ -85,8 +85,8 @@ def task_argv(launch: OpenedLaunch, one: Assignment) -> list[str]:
 def find_program(name: str, path: str, folder: str) -> str:
     """Return the file that `name` runs, found in `path` or, with a slash, from `folder`; else CommandError."""
     if "/" in name:
-        program = os.path.join(folder, name)  # noqa: PTH118 - hot path
-        if os.access(program, os.X_OK) and not os.path.isdir(program):  # noqa: PTH112
+        program = os.path.join(folder, name)
+        if os.access(program, os.X_OK) and not os.path.isdir(program):
             return program
         if os.path.lexists(program):
             raise CommandError(f"{name!r} is not an executable file: chmod +x, or name its interpreter", 126)
@@ -108,11 +108,11 @@ def stage_inputs(inputs: tuple[Input, ...], paths: Mapping[str, str], root: str)
 def _stage(one: Input, source: str, target: Path) -> int:
     digest, size = hashlib.sha256(), 0
     try:
-        with open(source, "rb", buffering=0) as reader:  # noqa: PTH123
+        with open(source, "rb", buffering=0) as reader:
             mode = (os.fstat(reader.fileno()).st_mode & 0o777) | 0o600
             target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-            with open(fd, "wb", buffering=0) as writer:  # noqa: PTH123
+            with open(fd, "wb", buffering=0) as writer:
                 while block := reader.read(_BLOCK):
                     digest.update(block)
                     size += len(block)

@@ -57,7 +57,7 @@ class Store:
         self.lease: Lease | None = None  # set by `writer`; every transaction checks that it still holds
 
     @classmethod
-    def open(  # noqa: PLR0913 - three of them are ports and limits with a default
+    def open(
         cls,
         path: Path,
         *,
@@ -76,7 +76,7 @@ class Store:
         """
         if create:
             _prepare(path)
-        elif not os.path.exists(path):  # noqa: PTH110
+        elif not os.path.exists(path):
             raise NotFoundError(f"no database at {path}", hint="submit a job to make one, or check NEXAPOD_HOME")
         connection = None
         try:
@@ -226,7 +226,7 @@ class Store:
 def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
     """Return a bare connection to an existing file: autocommit, rows by name, foreign keys, durable commits."""
     quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    absolute = os.path.join(os.getcwd(), quoted)  # noqa: PTH109, PTH118
+    absolute = os.path.join(os.getcwd(), quoted)
     connection = sqlite3.connect(
         f"file:{absolute}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, cached_statements=256
     )
@@ -241,7 +241,7 @@ def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
 
 def _prepare(path: Path) -> None:
     """Make the folder and an empty file that only this account can read, where they are missing."""
-    if os.path.exists(path):  # noqa: PTH110
+    if os.path.exists(path):
         return
     with disk_faults(path.parent):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class Holder(NamedTuple):
     def here(cls) -> Holder:
         """Return this process."""
         try:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:  # noqa: PTH123
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
                 boot = stream.read().strip()
         except OSError:
             boot = ""  # not Linux: the host's name alone must do

@@ -32,7 +32,7 @@ class Migration:
 
 def _file(name: str) -> str:
     """Return the text of a file of this package."""
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:  # noqa: PTH118, PTH120, PTH123
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:
         return stream.read()
 
 

@@ -28,12 +28,12 @@ def parse(text: str, source: str) -> dict[str, str]:
 def load() -> dict[str, str]:
     """Return every named statement; the files are read on the first call only."""
     if not _loaded:
-        folder = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs more to import than all this
+        folder = os.path.dirname(__file__)
         found: dict[str, str] = {}
-        for file in sorted(os.listdir(folder)):  # noqa: PTH208
+        for file in sorted(os.listdir(folder)):
             if not (file.startswith("queries") and file.endswith(".sql")):
                 continue
-            with open(os.path.join(folder, file), encoding="utf-8") as stream:  # noqa: PTH118, PTH123
+            with open(os.path.join(folder, file), encoding="utf-8") as stream:
                 new = parse(stream.read(), file)
             if twice := found.keys() & new.keys():
                 raise ValueError(f"{file}: named in another file as well: {', '.join(sorted(twice))}")

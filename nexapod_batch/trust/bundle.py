@@ -12,7 +12,7 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import Assignment, Bundle
-from nexapod_batch.trust.fields import MAX_INT, safe_name
+from nexapod_batch.trust.fields import MAX_INT
 
 __all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
 
@@ -22,6 +22,7 @@ BUNDLE_TYPE = "application/vnd.nexapod.bundle+json"
 MAX_BUNDLE = 256 << 20
 
 _hex32 = re.compile(r"[0-9a-f]{32}").fullmatch
+_uuid = re.compile(r"[0-9A-Za-z-]{1,64}").fullmatch
 _hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
 _key_id = re.compile(r"SHA256:[A-Za-z0-9+/]{43}").fullmatch
 
@@ -94,7 +95,7 @@ def _check(bundle: Bundle) -> None:
         raise ValueError("launch is not 32 hex digits")
     if not _key_id(bundle.audience):
         raise ValueError("audience is no key id")
-    if type(bundle.job_uuid) is not str or not safe_name(bundle.job_uuid):
+    if not _uuid(bundle.job_uuid):
         raise ValueError("job uuid is no plain word")
     _number("not_after", bundle.not_after, 0)
     _number("job id", bundle.job_id, 1)

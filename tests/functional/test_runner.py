@@ -329,7 +329,7 @@ def test_a_killed_executor_costs_only_what_it_held(house: House, tmp_path: Path)
 
 
 def _status(pid: int) -> list[str]:
-    with open(f"/proc/{pid}/status") as file:  # noqa: PTH123
+    with open(f"/proc/{pid}/status") as file:
         return file.read().splitlines()
 
 
