@@ -47,7 +47,7 @@ def main() -> None:
                     raise SystemExit("the worker did not finish within 120 s")
                 time.sleep(0.2)
             start = time.perf_counter()
-            took_in = ingest(c, [node]).reports
+            took_in = ingest(c, [node], {}).reports
             decided, _ = decide_news(c)
             ours = time.perf_counter() - start
         signer = Signer.from_seed(b"\7" * 32)

@@ -65,7 +65,7 @@ COMMANDS: dict[str, Entry] = {
         "upkeep",
         "reconcile",
         "Take in reports, decide, dispatch and publish, once.",
-        ("--quiet", "--max-seconds", "--dry-run", "--print", "--json"),
+        ("--quiet", "--max-seconds", "--dry-run", "--print", "--steal", "--json"),
     ),
     "gc": Entry(
         "upkeep", "gc", "Remove work folders, spool files and losers that nothing needs.", ("--dry-run", "--json")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["forget_ended", "gc"]
+__all__ = ["drop_segments", "forget_ended", "gc"]
 
 _BATCH = 1_000
 
@@ -48,20 +48,28 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
         return {"work_folders": len(rows), "segments": sum(len(_dead_segments(c, node)) for node in c.nodes())}
     faults: dict[str, str] = {}
     with writer(c.store, wait_s=PATIENCE_S):
-        removed = {"work_folders": clean(c, limit=1_000_000), "launches": 0, "segments": 0}
+        removed = {"work_folders": clean(c, limit=1_000_000), "launches": 0}
         while forgotten := forget_ended(c, c.nodes(), faults):
             removed["launches"] += forgotten
             if faults:
                 break
-        for node in c.nodes():
-            dead = _dead_segments(c, node)
-            for name in dead:
-                (c.paths.spool(node.name) / "reports" / name).unlink()
+        removed["segments"] = drop_segments(c)
+        removed["inputs"] = _inputs(c)
+    return removed
+
+
+def drop_segments(c: Coordinator) -> int:
+    """Remove segments that were read to their end and whose writer is dead; return how many."""
+    removed = 0
+    for node in c.nodes():
+        dead = _dead_segments(c, node)
+        for name in dead:
+            (c.paths.spool(node.name) / "reports" / name).unlink()
+        if dead:
             with c.store.atomic():
                 for name in dead:
                     c.store.run("segment_gone", node=node.id, name=name)
-            removed["segments"] += len(dead)
-        removed["inputs"] = _inputs(c)
+        removed += len(dead)
     return removed
 
 

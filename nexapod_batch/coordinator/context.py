@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from nexapod_batch.errors import ConfigError, NotFoundError
+from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.job import Tier
@@ -111,7 +111,20 @@ def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinato
                 got=f"{error.strerror}: {error.filename}",
                 hint="set NEXAPOD_HOME to a folder that you can write",
             ) from error
-    signer = _first_key(paths) if write and not key.exists() else keyfile.load(key)
+    try:
+        missing = write and not key.exists()
+    except OSError as error:
+        raise ConfigError(
+            "the home folder cannot be used",
+            got=f"{error.strerror}: {error.filename}",
+            hint="set NEXAPOD_HOME to a folder of your own",
+        ) from error
+    if missing and paths.state_db.exists():
+        raise KeyFileError(
+            f"the coordinator's key {key} is gone, but there is a database",
+            hint="put the key back from a backup: nodes trust only that one; or move the home away to start afresh",
+        )
+    signer = _first_key(paths) if missing else keyfile.load(key)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
         yield Coordinator(paths=paths, store=store, signer=signer)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare import allclose
-from nexapod_batch.coordinator.dispatch import domains_of, set_aside
+from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
@@ -29,8 +29,8 @@ __all__ = ["close_for", "decide_news", "decide_task", "votes_of"]
 
 #: Tasks decided in one transaction.
 BATCH = 500
-#: Losses after which placing again waits, and the longest wait.
-PATIENT_LOSSES, MAX_BACKOFF_S = 2, 300
+#: Losses after which placing again waits.
+PATIENT_LOSSES = 2
 
 
 def decide_news(c: Coordinator) -> tuple[int, list[int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import NexapodError
@@ -35,6 +36,8 @@ BUNDLE_MAX = 64
 BUNDLES_PER_SLOT = 16
 #: Reason of a replica whose deadline passed: it may still report, so it keeps its domain.
 OVERDUE = "deadline passed"
+#: The longest wait, in seconds, before a task is placed again after losses.
+MAX_BACKOFF_S = 300
 #: Tasks planned at once.
 PLAN_MAX = 5_000
 
@@ -132,13 +135,13 @@ def _place(
 ) -> tuple[dict[int, int], list[int]]:
     """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
     now = c.now()
-    tasks = c.store.all("tasks_wanting", job=row["id"], now=now, limit=limit)
+    tasks = c.store.all("tasks_wanting", job=row["id"], now=now, limit=limit, longest=MAX_BACKOFF_S * 1000)
     needs, room = [], limit
     for need in needs_of(c, row["id"], tasks):
-        if need.want > room:
+        if room <= 0:
             break
+        needs.append(need if need.want <= room else replace(need, want=room))
         room -= need.want
-        needs.append(need)
     if not needs:
         return {}, []
     result = plan(job, needs, loads)

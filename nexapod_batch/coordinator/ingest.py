@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXECUTION_OF", "ingest"]
 
+#: Segments as runners name them; anything else in the folder is not read.
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 4 * 1024 * 1024
+_EMPTY = hashlib.sha256(b"").hexdigest()
 #: Longest report line: the envelope and the small files carried with it.
 _LINE = MAX_ENVELOPE + 64 * 1024
 #: How much of a bad line the quarantine keeps.
@@ -70,27 +74,35 @@ class Intake:
     quarantined: int = 0
 
 
-def ingest(c: Coordinator, nodes: list[Node]) -> Intake:
-    """Take in every complete new line of every segment of the nodes."""
+def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
+    """Take in every complete new line of every segment of the nodes; a spool that cannot be read is a fault of its node."""
     intake = Intake()
     for node in nodes:
-        folder = c.paths.spool(node.name) / "reports"
         try:
-            with os.scandir(folder) as entries:
-                sizes = {
-                    e.name: e.stat().st_size
-                    for e in entries
-                    if e.name.endswith(".jsonl") and e.is_file(follow_symlinks=False)
-                }
-        except FileNotFoundError:
-            continue
-        if not sizes:
-            continue
-        read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
-        for name in sorted(sizes):
-            if sizes[name] > read.get(name, 0):
-                _segment(c, node, folder / name, read.get(name, 0), intake)
+            _node(c, node, intake)
+        except OSError as error:
+            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
     return intake
+
+
+def _node(c: Coordinator, node: Node, intake: Intake) -> None:
+    folder = c.paths.spool(node.name) / "reports"
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        with os.scandir(fd) as entries:
+            files = [e for e in entries if _NAME.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+            sizes = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in files}
+    finally:
+        os.close(fd)
+    if not sizes:
+        return
+    read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
+    for name in sorted(sizes):
+        if sizes[name] > read.get(name, 0):
+            _segment(c, node, folder / name, read.get(name, 0), intake)
 
 
 def _segment(c: Coordinator, node: Node, path: Path, position: int, intake: Intake) -> None:
@@ -175,21 +187,25 @@ def _parse(line: bytes, keys: dict[str, bytes]) -> Report | ReplicaName:
         document = orjson.loads(line)
         if "start" in document:
             return ReplicaName.parse(document["start"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise VerificationError("not a report line", got=f"{error}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise VerificationError("not a report line", got=f"{error}"[:200]) from error
     if not isinstance(document, dict):
         raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
-    carried = document.pop("carried", None)
-    opened = open_envelope(document, PAYLOAD_TYPE, keys)
+    carried = document.get("carried")
+    envelope = {key: document.get(key) for key in ("payload", "payloadType", "signatures")}  # nothing unsigned is kept
+    opened = open_envelope(envelope, PAYLOAD_TYPE, keys)
     statement = decode(opened.payload)
     if carried is not None:
         _check_carried(carried, statement)
-    return Report(
-        statement,
-        hashlib.sha256(opened.payload).digest(),
-        orjson.dumps(document),
-        None if carried is None else orjson.dumps(carried),
-    )
+    try:
+        return Report(
+            statement,
+            hashlib.sha256(opened.payload).digest(),
+            orjson.dumps(envelope),
+            None if carried is None else orjson.dumps(carried),
+        )
+    except TypeError as error:  # nested too deep
+        raise VerificationError("not a report line", got=str(error)) from error
 
 
 def _check_carried(carried: object, statement: Statement) -> None:
@@ -199,7 +215,11 @@ def _check_carried(carried: object, statement: Statement) -> None:
     wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     if not statement.manifest:
         wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
+    if missing := wanted.keys() - carried.keys():
+        raise VerificationError("carried files are missing", got=f"no {min(missing)!r}", wanted="all or none")
     for name, text in carried.items():
+        if text == "" and wanted.get(name) == _EMPTY:
+            continue
         try:
             digest = hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
         except (binascii.Error, TypeError, ValueError) as error:

@@ -26,7 +26,7 @@ from nexapod_batch.store import writer
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
 
-__all__ = ["drain", "ensure_local", "init", "remove", "resume"]
+__all__ = ["account", "drain", "ensure_local", "init", "remove", "resume"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 #: Memory that is left to the system when a node is made without being told how much it may use.
@@ -62,7 +62,7 @@ def init(
         key_id=signer.key_id,
         public_key=signer.public,
         site="local",
-        owner=owner or getpass.getuser(),
+        owner=owner or account(),
         host=host,
         tier=tier,
         backend="local",
@@ -178,6 +178,14 @@ def _login_node(c: Coordinator) -> str:
         if any(fnmatchcase(host, pattern) for pattern in site.hostnames):
             return f"this machine's name {host} belongs to site {site.name}"
     return ""
+
+
+def account() -> str:
+    """Return the name of this account, or its number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
 
 
 def _cpus() -> int:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Outputs", "outputs_of", "rule_for"]
 
 _CHUNK = 1024 * 1024
+#: What logs may have beyond the size of the outputs before they are looked at twice.
+_LOGS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Outputs:
     logs: dict[str, str]  # stdout and stderr -> hex SHA-256 as signed
     carried: dict[str, str] | None  # name -> base64
     folder: Path  # the work folder; logs lie beside it
+    most: int  # bytes that one file can have had, by the job's limit and the statement
 
     def open(self, name: str) -> BinaryIO:
         """Return an open stream of an output or log; UnsafeOutputError when it is not a plain file any more."""
@@ -50,9 +54,18 @@ class Outputs:
         is_log = suffix is not None and name in self.logs
         path = self.folder.with_name(self.folder.name + str(suffix)) if is_log else self.folder / name
         try:
-            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise UnsafeOutputError(f"output {name!r} cannot be read", got=error.strerror, wanted="a file") from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > self.most:
+            os.close(fd)
+            raise UnsafeOutputError(
+                f"output {name!r} changed after it was signed",
+                got=f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no plain file",
+                wanted=f"a file of at most {self.most} bytes",
+            )
+        return os.fdopen(fd, "rb")
 
     def copy(self, name: str, target: Path) -> None:
         """Copy one file, hashing what is copied; UnsafeOutputError when it is not what was signed."""
@@ -84,7 +97,13 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
         carried=orjson.loads(carried["files"]) if carried is not None else None,
         folder=folder,
+        most=min(c.job(replica["job_id"]).resources.disk_mib * 2**20, _largest(statement)),
     )
+
+
+def _largest(statement: Statement) -> int:
+    """Return how many bytes one file can have had: logs are not in `output_bytes`, so they get their own allowance."""
+    return statement.output_bytes + _LOGS
 
 
 def rule_for(job: Job, task: int, name: str) -> CompareRule:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.cleanup import forget_ended
+from nexapod_batch.coordinator.cleanup import drop_segments, forget_ended
 from nexapod_batch.coordinator.control import stop_replicas
 from nexapod_batch.coordinator.decide import decide_news, decide_task
 from nexapod_batch.coordinator.dispatch import dispatch, hand_over
@@ -98,7 +98,7 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
     nodes = c.nodes()
     launches = _ask(c, nodes, faults)  # 1. what the backends say
-    intake = ingest(c, nodes)  # 2. what the nodes reported until then
+    intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
     done.decided, unneeded = decide_news(c)  # 4. verdicts
@@ -112,6 +112,8 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     if done.published or done.lost:
         clean(c)
     forget_ended(c, nodes, faults)
+    if not intake.reports and not launches:  # idle: nothing can be under way in the segments that were read
+        drop_segments(c)
 
 
 def _ask(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> list[tuple[Row, LaunchStatus | None]]:

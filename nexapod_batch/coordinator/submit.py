@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
-from nexapod_batch.coordinator.nodes import ensure_local
+from nexapod_batch.coordinator.nodes import account, ensure_local
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.model.document import canonical, digest, to_document
@@ -93,7 +92,7 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -
         "job_insert",
         uuid=uuid,
         name=job.name,
-        user=getpass.getuser(),
+        user=account(),
         digest=digest(document),
         folder=str(folder),
         priority=job.schedule.priority,

@@ -13,7 +13,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import KeyFileError
+from nexapod_batch.errors import KeyFileError, TryAgainError
 from nexapod_batch.files import atomic
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.keys import openssh_public
@@ -31,7 +31,8 @@ _MAX = 16 * 1024
 def create(path: Path, comment: str) -> Signer:
     """Make a new key and its `.pub` beside it; the file is complete before it gets its name.
 
-    FileExistsError when there is a key of that name already, KeyFileError when none can be written there.
+    FileExistsError when there is a key of that name already, KeyFileError when none can be written there, TryAgainError
+    on a full disk.
     """
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see the module docstring
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
@@ -47,6 +48,8 @@ def create(path: Path, comment: str) -> Signer:
     except FileExistsError:
         raise
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise TryAgainError(f"no space left for key {path}", hint="make room, then try again") from error
         hint = f"make {path.parent} a folder that you can write to"
         raise KeyFileError(f"key {path} cannot be written", got=error.strerror, hint=hint) from error
     return signer

@@ -35,7 +35,6 @@ MAX_ENTRIES = 2_000_000
 #: Folders within folders, at most: each is opened part by part, so that depth costs its square.
 MAX_DEPTH = 256
 _GLOB = re.compile(r"[*?\[]")
-_STARS = re.compile(r"(?<![^/])[*][*](?:/[*][*])+(?![^/])")  # `**/**` takes what `**` takes
 _PIECE = re.compile(r"\[!?\]?[^\]/]*\]|.", re.DOTALL)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
@@ -106,9 +105,17 @@ def manifest(entries: Iterable[tuple[str, str]]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = _STARS.sub("**", pattern).split("/")
-    text = "".join("(?:[^/]+/)*" if part == "**" else _part(part) + "/" for part in parts)
-    return re.compile(text + "[^/]+" if parts[-1] == "**" else text.removesuffix("/"), re.DOTALL)
+    segments: list[str] = [""]
+    for part in pattern.split("/"):
+        if part == "**":
+            segments.append("")
+        else:
+            segments[-1] += _part(part) + "/"
+    if len(segments) == 1:
+        return re.compile(segments[0].removesuffix("/"), re.DOTALL)
+    middle = "".join(f"(?>(?:[^/]+/)*?{segment})" for segment in segments[1:-1] if segment)  # as in _part
+    last = segments[-1].removesuffix("/") or "[^/]+"
+    return re.compile(f"{segments[0]}{middle}(?:[^/]+/)*{last}", re.DOTALL)
 
 
 def _part(part: str) -> str:

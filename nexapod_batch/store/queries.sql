@@ -61,7 +61,9 @@ UPDATE job SET blocked = :reason WHERE id = :job AND blocked <> :reason;
 SELECT count(*) AS n FROM replica WHERE job_id = :job AND execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: tasks_wanting
-SELECT idx, state, want, class FROM task WHERE job_id = :job AND want > 0 AND not_before <= :now ORDER BY idx LIMIT :limit;
+-- A time further ahead than any back-off is a clock that was set back since: it counts as over.
+SELECT idx, state, want, class FROM task
+WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + :longest) ORDER BY idx LIMIT :limit;
 
 -- name: replicas_of_task
 SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -61,10 +62,8 @@ def test_a_changed_line_is_another_key_or_none(at: int, char: str) -> None:
     changed = encoded[:at] + char + encoded[at + 1 :]
     if changed == encoded:
         return
-    try:
+    with contextlib.suppress(VerificationError):
         assert parse_openssh_public(f"{kind} {changed}") != PUBLIC
-    except VerificationError:
-        pass
 
 
 @pytest.mark.parametrize(

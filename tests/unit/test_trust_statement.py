@@ -114,7 +114,7 @@ def test_no_changed_byte_is_the_same_statement(said: Statement, data: st.DataObj
         other = decode(bytes(payload))
     except VerificationError:
         return
-    assert encode(other) == bytes(payload) != encode(said)
+    assert encode(other) == bytes(payload)
     assert other != said
 
 
@@ -134,8 +134,6 @@ def changed(path: tuple[Any, ...], value: Any = ..., extra: str = "") -> bytes:
     for key in path[:-1]:
         place = place[key]
     if extra:
-        if not isinstance(place, dict):
-            pytest.skip("a list has no keys")
         place[extra] = 1
     elif value is ...:
         del place[path[-1]]
@@ -162,7 +160,7 @@ def test_every_field_must_be_there_and_of_its_type(path: tuple[Any, ...]) -> Non
             decode(changed(path, junk))
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("path", [path for path in PATHS if type(path[-1]) is str], ids=lambda path: ".".join(map(str, path)))
 def test_unknown_keys_are_refused(path: tuple[Any, ...]) -> None:
     """One more key, anywhere, is refused, also an unknown digest beside the known one."""
     klass = "class" in path[:-1]  # an open list of names: a value of another type is refused there
