@@ -75,7 +75,7 @@ class Intake:
 
 
 def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
-    """Take in every complete new line of every segment of the nodes; a spool that cannot be read is a fault of its node."""
+    """Take in every complete new line of the nodes' segments; a spool that cannot be read is a fault of its node."""
     intake = Intake()
     for node in nodes:
         try:
