@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -61,7 +62,7 @@ class House:
             "key": str(self.home / "key"),
             "coordinators": [COORDINATOR.key_id],
             "coordinator_keys": {COORDINATOR.key_id: COORDINATOR.public.hex()},
-            "host": "testhost",
+            "host": socket.gethostname(),
             "cpus": self.cpus,
             "mem_mib": self.mem_mib,
             "work": str(self.work),
@@ -80,7 +81,7 @@ class House:
             public_key=self.key.public,
             site="here",
             owner="me",
-            host="testhost",
+            host=socket.gethostname(),
             tier=Tier.CPU,
             backend="local",
             cpus=self.cpus,

@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import shlex
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -127,6 +128,13 @@ class LocalBackend:
         """
         if _holder(context.spool) is not None:
             return ""
+        if context.node.host != socket.gethostname():
+            raise SchedulerError(
+                f"node {context.node.name} belongs to another machine, its worker is not started here",
+                got=socket.gethostname(),
+                wanted=context.node.host,
+                hint=f"run nexapod-batch there, or nexapod-batch node drain {context.node.name}",
+            )
         now, last = time.monotonic(), self._workers.get(context.spool)
         if last is not None:
             if last.pid and (code := _ended(last.pid)) is not None:

@@ -35,10 +35,6 @@ def explain(selector: str, as_json: bool) -> None:
     with writing() as c:
         job, task = selectors.resolve_one(c.store, selector)
         lines = list(use_case.explain(c, job, task))
-        if task is None and c.job(job).n_tasks == 1:
-            (task,) = c.job(job).task_indexes()
-        if task is not None:
-            lines += use_case.difference_report(c, job, task)
     output(as_json).lines("explanation", lines)
 
 

@@ -163,7 +163,7 @@ def _container(section: Value, folder: Path, report: Report) -> Container | None
             "container",
             f"no container runtime is installed (there is: {known})",
             wanted="apptainer",
-            hint="install the apptainer extra, or leave [container] out",
+            hint="this version has no container runtime: leave [container] out",
         )
     image = paths.image(section["image"], folder, report)
     if image is None or section["network"] is BAD:

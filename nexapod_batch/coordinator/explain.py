@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
-from nexapod_batch.errors import NexapodError, NotFoundError
+from nexapod_batch.coordinator.outputs import outputs_of
+from nexapod_batch.coordinator.publish import compare
+from nexapod_batch.errors import NexapodError, NotFoundError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.model.job import Domain
 from nexapod_batch.planner import NodeLoad, why_not
@@ -52,7 +54,28 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
 def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
     """Return where the losers of a task differ from the accepted outputs; empty when nobody lost."""
     row = c.store.one("difference", job=job_id, task=task)
-    return row["text"].split("\n") if row is not None and row["text"] else []
+    if row is not None:
+        return str(row["text"]).split("\n")
+    if c.store.only("task", job=job_id, task=task)["state"] != TaskState.INCONCLUSIVE:
+        return []
+    return _disagreement(c, job_id, task)
+
+
+def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
+    """Compare the first replica of a task without a result with those that said something else."""
+    nodes = {node.id: node for node in c.nodes()}
+    said = [r for r in c.store.all("replicas_of_task", job=job_id, task=task) if r["execution"] == "reported"]
+    lines = []
+    for r in said[1:]:
+        if r["vote"] != said[0]["vote"]:
+            lines.append(f"replica {r['number']} differs from replica {said[0]['number']}:")
+            try:
+                left, right = (outputs_of(c, nodes[one["node_id"]], one) for one in (said[0], r))
+                found = compare(c.job(job_id), task, left, right)
+            except (UnsafeOutputError, OSError, ValueError) as error:
+                found = [f"their files cannot be compared: {error}"]
+            lines += [f"  {line.replace('accepted', 'first').replace('rejected', 'other')}" for line in found]
+    return lines
 
 
 def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:

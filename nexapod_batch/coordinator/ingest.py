@@ -38,6 +38,8 @@ _BLOCK = 4 * 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 #: Longest report line: the envelope and the small files carried with it.
 _LINE = MAX_ENVELOPE + 64 * 1024
+#: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
+MAX_QUARANTINED = 1_000
 #: How much of a bad line the quarantine keeps.
 _KEEP = 4096
 
@@ -147,6 +149,8 @@ def _lines(c: Coordinator, node: Node, segment: str, position: int, lines: list[
             intake.quarantined += 1
             batch.quarantined.append((node.id, segment, position, str(error), line[:_KEEP], c.now()))
         position += len(line) + 1
+    room = MAX_QUARANTINED - c.store.only("quarantine_of", node=node.id)["n"] if batch.quarantined else 0
+    del batch.quarantined[max(0, room) :]
     _write(c, batch)
 
 

@@ -26,9 +26,11 @@ from nexapod_batch.store import writer
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
 
-__all__ = ["account", "drain", "ensure_local", "init", "remove", "resume"]
+__all__ = ["account", "drain", "ensure_local", "init", "keep_settings", "remove", "resume"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+#: Seconds without work until a worker exits.
+IDLE_EXIT_S = 10
 #: Memory that is left to the system when a node is made without being told how much it may use.
 _KEEP_MIB = 512
 
@@ -40,7 +42,7 @@ def init(
     cpus: int | None = None,
     mem_mib: int | None = None,
     tier: Tier = Tier.CPU,
-    idle_exit_s: float = 10,
+    idle_exit_s: float = IDLE_EXIT_S,
 ) -> Node:
     """Make a key and a profile for this machine and register it as a local node."""
     host = socket.gethostname()
@@ -70,7 +72,7 @@ def init(
         mem_mib=mem_mib,
         classes=_classes(),
     )
-    _write_spool(c, node, key, idle_exit_s)
+    _write_spool(c, node, idle_exit_s)
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         fields = (
             "name",
@@ -109,6 +111,19 @@ def ensure_local(c: Coordinator) -> None:
     init(c)
 
 
+def keep_settings(c: Coordinator, nodes: list[Node]) -> None:
+    """Write `node.json` of local nodes again where it is missing or says something else, as after a moved home."""
+    for node in nodes:
+        file = c.paths.spool(node.name) / "node.json"
+        try:
+            written = json.loads(file.read_bytes())
+            idle_exit_s = written.get("idle_exit_s", IDLE_EXIT_S)
+        except (OSError, ValueError, AttributeError):
+            written, idle_exit_s = None, IDLE_EXIT_S
+        if written != _settings(c, node, idle_exit_s):
+            _write_spool(c, node, idle_exit_s)
+
+
 def drain(c: Coordinator, name: str) -> None:
     """Give a node no more replicas; what it has goes on."""
     _activate(c, name, active=0)
@@ -145,25 +160,30 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
     return NotFoundError("there is no such node", got=repr(name), wanted=f"one of: {known}")
 
 
-def _write_spool(c: Coordinator, node: Node, key: Path, idle_exit_s: float) -> None:
+def _write_spool(c: Coordinator, node: Node, idle_exit_s: float) -> None:
     spool, work = c.paths.spool(node.name), c.paths.work(node.name)
     for folder in (*(spool / part for part in ("inbox", "claims", "cancel", "reports", "refused")), work):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings = {
+    settings = json.dumps(_settings(c, node, idle_exit_s), indent=2)
+    atomic.write(spool / "node.json", settings.encode() + b"\n", mode=0o600)
+
+
+def _settings(c: Coordinator, node: Node, idle_exit_s: float) -> dict[str, object]:
+    """Return what the worker is told: what it may use, and which coordinator it trusts."""
+    return {
         "schema": 1,
         "name": node.name,
-        "key": str(key),
+        "key": str(c.paths.keys / f"node-{node.name}"),
         "coordinators": [c.signer.key_id],
         "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
         "host": node.host,
         "cpus": node.cpus,
         "mem_mib": node.mem_mib,
-        "work": str(work),
+        "work": str(c.paths.work(node.name)),
         "backend": node.backend,
         "classes": dict(node.classes),
         "idle_exit_s": idle_exit_s,
     }
-    atomic.write(spool / "node.json", json.dumps(settings, indent=2).encode() + b"\n", mode=0o600)
 
 
 def _login_node(c: Coordinator) -> str:

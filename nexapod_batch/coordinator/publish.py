@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.outputs import Outputs
+    from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
-__all__ = ["clean", "publish"]
+__all__ = ["clean", "compare", "publish"]
 
 _BATCH = 500
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -127,20 +128,21 @@ def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int,
         lines.append(f"{who} disagrees with accepted replica {winner.statement.replica}:")
         try:
             loser = outputs_of(c, node, replica)
-            lines += [f"  {line}" for line in _compare(job_id, task, winner, loser, job)]
+            lines += [f"  {line}" for line in compare(job, task, winner, loser)]
         except (UnsafeOutputError, OSError, ValueError) as error:
             lines.append(f"  its files cannot be compared: {error}")
     with c.store.atomic():
         c.store.run("difference_put", job=job_id, task=task, text="\n".join(lines))
 
 
-def _compare(job_id: int, task: int, winner: Outputs, loser: Outputs, job: object) -> list[str]:  # noqa: ARG001
+def compare(job: Job, task: int, winner: Outputs, loser: Outputs) -> list[str]:
+    """Return one line for each file that differs: where it does, and what either side says there."""
     found = []
     for name in sorted({*winner.files, *loser.files}):
         if name not in loser.files or name not in winner.files:
-            found.append(f"{name}: only {'accepted' if name in winner.files else 'rejected'} replica has it")
+            found.append(f"{name}: only {'accepted' if name in winner.files else 'other'} replica has it")
         elif winner.files[name] != loser.files[name]:
-            rule = rule_for(job, task, name)  # type: ignore[arg-type]
+            rule = rule_for(job, task, name)
             try:
                 with winner.open(name) as left, loser.open(name) as right:
                     difference = first_difference(left, right, name, rule)

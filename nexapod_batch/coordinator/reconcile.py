@@ -8,6 +8,7 @@ so that a launch that ended has all its reports in before its silent replicas ar
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from nexapod_batch.coordinator.control import stop_replicas
 from nexapod_batch.coordinator.decide import decide_news, decide_task
 from nexapod_batch.coordinator.dispatch import dispatch, hand_over
 from nexapod_batch.coordinator.ingest import ingest
+from nexapod_batch.coordinator.nodes import keep_settings
 from nexapod_batch.coordinator.publish import clean, publish
 from nexapod_batch.errors import NexapodError, TryAgainError
 from nexapod_batch.plugins import BackendState
@@ -97,6 +99,10 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
     nodes = c.nodes()
+    try:
+        keep_settings(c, [node for node in nodes if node.backend == "local"])
+    except OSError as error:
+        faults["settings"] = f"the settings of a local node cannot be written: {error}"
     launches = _ask(c, nodes, faults)  # 1. what the backends say
     intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
@@ -212,7 +218,11 @@ def _sleep_until_news(c: Coordinator, earliest: float, latest: float) -> None:
     folders = [c.paths.spool(node.name) / "reports" for node in c.nodes()]
 
     def sizes() -> list[tuple[str, int]]:
-        return [(str(p), p.stat().st_size) for folder in folders if folder.is_dir() for p in folder.iterdir()]
+        found = []
+        for folder in folders:
+            with suppress(OSError), os.scandir(folder) as entries:
+                found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
+        return found
 
     before = sizes()
     time.sleep(max(0.0, earliest - time.monotonic()))

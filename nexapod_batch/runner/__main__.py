@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 
-from nexapod_batch.errors import NexapodError
+from nexapod_batch.errors import ConfigError, NexapodError
 from nexapod_batch.files import keyfile
 from nexapod_batch.runner.node import load
 from nexapod_batch.runner.worker import Worker
@@ -29,6 +30,13 @@ def main(arguments: list[str]) -> int:
     os.chdir("/")  # no file system is kept busy by a worker
     try:
         node = load(Path(arguments[0]))
+        if node.host != socket.gethostname():  # it would sign the name of a machine on which it does not run
+            raise ConfigError(
+                f"node {node.name} belongs to another machine",
+                got=socket.gethostname(),
+                wanted=node.host,
+                hint="make a node of this machine's own: nexapod-batch node init --name NAME",
+            )
         Worker(node, keyfile.load(node.key), secrets.token_hex(8)).run()
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201

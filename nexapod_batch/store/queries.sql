@@ -163,6 +163,9 @@ INSERT OR IGNORE INTO quarantine (node_id, segment, position, reason, line, crea
 -- name: quarantine_count
 SELECT count(*) AS n FROM quarantine;
 
+-- name: quarantine_of
+SELECT count(*) AS n FROM quarantine WHERE node_id = :node;
+
 -- name: quarantine_last
 SELECT q.*, n.name AS node FROM quarantine q LEFT JOIN node n ON n.id = q.node_id ORDER BY q.id DESC LIMIT :limit;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def test_a_command_is_run_and_signed(house: House) -> None:
     s = report.statement
     assert (s.outcome, s.exit_code, s.detail) == (Outcome.OK, 0, "")
     assert [(one.name, one.sha256, one.size) for one in s.subjects] == [("stdout", sha(b"hello\n"), 6)]
-    assert (s.builder, s.host, s.isolation) == (house.key.key_id, "testhost", "none")
+    assert (s.builder, s.host, s.isolation) == (house.key.key_id, socket.gethostname(), "none")
     assert report.carried == {"stdout": b"hello\n", "stderr": b""}
     assert list(house.work.iterdir()) == []
     assert list((house.spool / "inbox").iterdir()) == []
