@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="nexapod-batch", message="%(prog)s %(version)s")
 def app() -> None:
-    r"""Run batch jobs independently at least twice, compare, sign, and accept what agrees.
+    """Run batch jobs independently at least twice, compare, sign, and accept what agrees.
 
     \b
       nexapod-batch submit job.toml --wait      run a job and wait for its verdict
@@ -77,7 +77,7 @@ def app() -> None:
     Every command takes --json. Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum,
     4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
     78 bad configuration, 130 interrupted.
-    """
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
