@@ -6,11 +6,14 @@ that the next pass replaces. If the lowest-numbered valid replica's files are no
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
 from itertools import islice
 from typing import TYPE_CHECKING
+
+import orjson
 
 from nexapod_batch.compare import first_difference
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
@@ -67,6 +70,12 @@ def publish(c: Coordinator, *, seconds: float | None = None) -> int:
 
 def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> list[Path] | str:
     """Copy one task's files to a partial folder; return them, or why it could not be done."""
+    carried = c.store.one("carried_result", job=job_id, task=task)
+    if carried is not None:
+        try:
+            return _write_carried(c, carried["files"], job_id, task)
+        except OSError as error:
+            return str(error)
     replicas = c.store.all("replicas_of_task", job=job_id, task=task)
     faults = []
     for replica in replicas:
@@ -84,18 +93,42 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
     return "; ".join(faults) or "no valid replica has its files"
 
 
-def _settled(reason: str) -> str:
-    """Return a task's reason without an earlier fault of publishing."""
-    return "" if reason.startswith("unpublished: ") else reason
+def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list[Path]:
+    """Write files that came with the report; they were compared with what was signed before they were stored."""
+    folder = c.paths.results / str(job_id)
+    partial = _fresh(folder, task)
+    declared = not c.job(job_id).outputs
+    made = []
+    for name, text in orjson.loads(files).items():
+        if not text and (name == "stderr" or (name == "stdout" and not declared)):
+            continue  # an empty log says nothing
+        path = f"{partial}/{name}"
+        if "/" in name:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb", buffering=0) as sink:
+            sink.write(base64.b64decode(text))
+        made.append(partial / name)
+    return made
 
 
-def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
+def _fresh(folder: Path, task: int) -> Path:
+    """Return a new empty partial folder for a task; what a crash left of an earlier one goes."""
     partial = folder / f".{task}.partial"
     try:
         os.mkdir(partial)
     except FileExistsError:
         shutil.rmtree(partial)
         os.mkdir(partial)
+    return partial
+
+
+def _settled(reason: str) -> str:
+    """Return a task's reason without an earlier fault of publishing."""
+    return "" if reason.startswith("unpublished: ") else reason
+
+
+def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
+    partial = _fresh(folder, task)
     made = []
     for name, digest in {**outputs.logs, **outputs.files}.items():
         if digest == _EMPTY and name not in outputs.files:

@@ -194,6 +194,13 @@ UPDATE job SET finished_at = :now WHERE id = :job AND finished_at IS NULL AND n_
 -- name: tasks_unpublished
 SELECT job_id, idx, reason FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
 
+-- name: carried_result
+-- The files carried by the lowest-numbered valid replica of a task, unless a loser is to be compared with it.
+SELECT c.files FROM replica r JOIN carried c ON c.replica_id = r.id
+WHERE r.job_id = :job AND r.task = :task AND r.validation = 'valid' AND r.execution = 'reported'
+  AND r.number = (SELECT min(number) FROM replica WHERE job_id = :job AND task = :task AND validation = 'valid' AND execution = 'reported')
+  AND NOT EXISTS (SELECT 1 FROM replica WHERE job_id = :job AND task = :task AND validation = 'invalid');
+
 -- name: task_published
 UPDATE task SET published = 1, reason = ? WHERE job_id = ? AND idx = ? AND state = 'accepted';
 
