@@ -14,7 +14,6 @@ given up. So the files alone say what became of a launch, after any crash:
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic
+from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.plugins import BackendState, LaunchStatus
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class LocalBackend:
 
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return the state of each launch from the files; start the worker when something waits and none runs."""
-        holder = _holder(context.spool)
+        holder = live_incarnation(context.spool)
         found = {key: _state(context.spool, key, holder) for key in keys}
         if any(one.state is BackendState.QUEUED for one in found.values()) and holder is None:
             trouble = self._start(context)
@@ -84,7 +84,7 @@ class LocalBackend:
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
         """Leave a note for the worker, for each replica named or for the whole launch; none for what ended."""
-        holder = _holder(context.spool)
+        holder = live_incarnation(context.spool)
         noted = False
         for key, names in replicas.items():
             if _state(context.spool, key, holder).state not in {BackendState.QUEUED, BackendState.ACTIVE}:
@@ -126,7 +126,7 @@ class LocalBackend:
         A second worker would see the lock and leave; still, none is started while one of ours is coming up, and one
         that fails at once is not started again before `_RETRY_S` have passed.
         """
-        if _holder(context.spool) is not None:
+        if live_incarnation(context.spool) is not None:
             return ""
         if context.node.host != socket.gethostname():
             raise SchedulerError(
@@ -200,22 +200,6 @@ def _trouble(context: NodeContext, code: int) -> str:
 
 def _command(context: NodeContext) -> list[str]:
     return [sys.executable, "-m", _RUNNER, str(context.spool)]
-
-
-def _holder(spool: Path) -> str | None:
-    """Return the incarnation that holds the worker's lock ("" when it has not written it yet), None when it is free."""
-    try:
-        fd = os.open(spool / "worker.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.read(fd, 100).decode("ascii", "replace")
-    else:
-        return None
-    finally:
-        os.close(fd)
 
 
 def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.publish import clean
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.runner.claims import live_incarnation
+from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key", "live_incarnation"]
+__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key"]
 
 #: The folders of a spool that the worker makes when they are missing.
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
@@ -41,22 +41,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return ""
-
-
-def live_incarnation(spool: Path) -> str | None:
-    """Return the incarnation that holds the lock of a spool; None when no worker lives."""
-    try:
-        fd = os.open(spool / "worker.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.read(fd, 100).decode("ascii", "replace")
-    else:
-        return None
-    finally:
-        os.close(fd)
 
 
 class Lock:
