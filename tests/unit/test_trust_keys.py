@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,6 @@ def test_lines_and_pem_are_those_of_cryptography(public: bytes) -> None:
     assert load_pem_public_key(spki_pem(public).encode()) == foreign
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 def test_the_id_is_the_fingerprint_of_ssh_keygen(tmp_path: Path) -> None:
     """`ssh-keygen -lf` prints the id for several keys."""
     for number in range(4):
