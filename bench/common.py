@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 PROGRAM = str(Path(sys.executable).with_name("nexapod-batch"))
 
 
+def array_of_true(tasks: int) -> str:
+    """Return a descriptor of an array of `true` of which every task runs twice."""
+    return (
+        f'schema = 1\n[job]\nname = "true"\ncommand = ["true"]\n[array]\nids = "1-{tasks}"\n'
+        '[quorum]\nagree = 2\ndistinct = "run"\n'
+    )
+
+
 @contextmanager
 def fresh_home() -> Iterator[dict[str, str]]:
     """Yield an environment with an empty NEXAPOD_HOME, removed when the benchmark ends.

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import PROGRAM, fresh_home, header, line
+from common import PROGRAM, array_of_true, fresh_home, header, line
 from nacl.bindings import crypto_sign_open
 
 from nexapod_batch.config.settings import Paths
@@ -18,16 +18,6 @@ from nexapod_batch.coordinator.ingest import ingest
 from nexapod_batch.trust.dsse import Signer
 
 TASKS = 2_000
-JOB = f"""schema = 1
-[job]
-name = "true"
-command = ["true"]
-[array]
-ids = "1-{TASKS}"
-[quorum]
-agree = 2
-distinct = "run"
-"""
 
 
 def main() -> None:
@@ -36,7 +26,7 @@ def main() -> None:
     with fresh_home() as env, tempfile.TemporaryDirectory() as folder:
         os.environ["NEXAPOD_HOME"] = env["NEXAPOD_HOME"]
         job = Path(folder) / "job.toml"
-        job.write_text(JOB)
+        job.write_text(array_of_true(TASKS))
         subprocess.run([PROGRAM, "submit", str(job)], env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with open_coordinator(Paths.from_environment()) as c:
             (node,) = c.nodes()

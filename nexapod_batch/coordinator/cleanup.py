@@ -25,7 +25,7 @@ _BATCH = 1_000
 
 
 def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
-    """Let the backends drop ended launches, then remove their read segments; return how many launches."""
+    """Let the backends drop ended launches; return how many."""
     rows = c.store.all("launches_ended", limit=_BATCH)
     for node in nodes:
         mine = [row for row in rows if row["node_id"] == node.id]
@@ -83,14 +83,12 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
         if alive is not None and row["name"].startswith(alive):
             continue
         try:
-            size = path.stat().st_size
             with path.open("rb") as stream:
                 stream.seek(row["position"])
-                torn = b"\n" not in stream.read()
+                if b"\n" not in stream.read():  # read to its end, or torn there
+                    dead.append(row["name"])
         except FileNotFoundError:
             continue
-        if size == row["position"] or torn:
-            dead.append(row["name"])
     return dead
 
 

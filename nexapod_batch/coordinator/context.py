@@ -55,6 +55,10 @@ class Coordinator:
         """Return all registered nodes, also drained ones."""
         return [node_of(row) for row in self.store.all("nodes")]
 
+    def nodes_by_id(self) -> dict[int, Node]:
+        """Return all registered nodes by their row id."""
+        return {node.id: node for node in self.nodes()}
+
     def backend(self, node: Node) -> Backend:
         """Return the backend of a node, loaded once."""
         if node.backend not in self._backends:
@@ -73,6 +77,13 @@ class Coordinator:
                 raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
             self._jobs[job_id] = from_document(json.loads(row["body"]))
         return self._jobs[job_id]
+
+    def task(self, job_id: int, task: int) -> Row:
+        """Return the row of a task; NotFoundError when the job has no such task."""
+        row = self.store.one("task", job=job_id, task=task)
+        if row is None:
+            raise NotFoundError(f"job {job_id} has no task {task}", hint=f"nexapod-batch show {job_id} lists its tasks")
+        return row
 
 
 def node_of(row: Row) -> Node:

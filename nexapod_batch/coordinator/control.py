@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
-from nexapod_batch.errors import NexapodError, NotFoundError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _tell(c: Coordinator, rows: Sequence[Row], faults: dict[str, str]) -> None:
     by_node: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         by_node[row["node_id"]][row["key"]].append(f"{row['job_id']}_{row['task']}.{row['number']}")
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     for node_id, launches in by_node.items():
         node = nodes[node_id]
         try:
@@ -93,10 +93,10 @@ def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:
 
 
 def _known(c: Coordinator, job: int, task: int | None) -> None:
-    if c.store.one("job", id=job) is None:
-        raise NotFoundError(f"there is no job {job}", hint="nexapod-batch ls lists the jobs")
-    if task is not None and c.store.one("task", job=job, task=task) is None:
-        raise NotFoundError(f"job {job} has no task {task}", hint=f"nexapod-batch show {job} lists its tasks")
+    """Raise NotFoundError for a job or task that is not there."""
+    c.job(job)
+    if task is not None:
+        c.task(job, task)
 
 
 def _name(job: int, task: int | None) -> str:

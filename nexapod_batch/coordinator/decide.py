@@ -36,7 +36,7 @@ PATIENT_LOSSES = 2
 def decide_news(c: Coordinator) -> tuple[int, list[int]]:
     """Decide every task with news; return how many, and the row ids of replicas that are no longer needed."""
     decided, unneeded = 0, []
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     for row in c.store.all("jobs_with_news"):
         job = c.job(row["job_id"])
         while tasks := c.store.all("tasks_with_news", job=row["job_id"], limit=BATCH):
@@ -51,7 +51,7 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
     """Decide one task, with the planner's word on whether another replica could be placed at all."""
     row = c.store.only("task", job=job_id, task=task)
     with c.store.atomic():
-        _decide(c, job_id, c.job(job_id), [row], {node.id: node for node in c.nodes()}, placeable=placeable)
+        _decide(c, job_id, c.job(job_id), [row], c.nodes_by_id(), placeable=placeable)
         c.store.run("job_finished", job=job_id, now=c.now())
 
 

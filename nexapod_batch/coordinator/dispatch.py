@@ -73,7 +73,7 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
 
 def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
     """Return what the planner needs to know of some tasks: how many, and which domains they already use."""
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
     begun = [row["idx"] for row in tasks if row["state"] != TaskState.WAITING]
     if begun:

@@ -28,7 +28,7 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`.
     """
     rows = [row for row in _replicas(c, job_id) if task is None or row["task"] == task]
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,7 +52,7 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
 
 def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
     """Verify every stored statement of a job again, and its published files; one finding for each."""
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     rows = _replicas(c, job_id)
     job = c.store.only("job", id=job_id)
     found: list[dict[str, Any]] = []
@@ -101,8 +101,7 @@ def _published(c: Coordinator, row: Row, subjects: Any, *, manifest: bool) -> st
 
 
 def _replicas(c: Coordinator, job_id: int) -> list[Row]:
-    if c.store.one("job", id=job_id) is None:
-        raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+    c.job(job_id)  # NotFoundError when there is none
     return c.store.all("replicas_of_job", job=job_id)
 
 

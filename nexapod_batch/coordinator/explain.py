@@ -8,7 +8,7 @@ from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
 from nexapod_batch.coordinator.outputs import outputs_of
 from nexapod_batch.coordinator.publish import compare
-from nexapod_batch.errors import NexapodError, NotFoundError, UnsafeOutputError
+from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.model.job import Domain
 from nexapod_batch.planner import NodeLoad, why_not
@@ -29,10 +29,7 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
     job = c.job(job_id)
     row = c.store.only("job", id=job_id)
     if task is not None:
-        found = c.store.one("task", job=job_id, task=task)
-        if found is None:
-            raise NotFoundError(f"job {job_id} has no task {task}", hint=f"nexapod-batch show {job_id} lists its tasks")
-        return _task(c, job_id, found)
+        return _task(c, job_id, c.task(job_id, task))
     counts = ", ".join(f"{row['n_' + state.value]} {state.value}" for state in TaskState if row["n_" + state.value])
     lines = [f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}"]
     if row["held"]:
@@ -63,7 +60,7 @@ def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
 
 def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
     """Compare the first replica of a task without a result with those that said something else."""
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     said = [r for r in c.store.all("replicas_of_task", job=job_id, task=task) if r["execution"] == "reported"]
     lines = []
     for r in said[1:]:
@@ -71,15 +68,15 @@ def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
             lines.append(f"replica {r['number']} differs from replica {said[0]['number']}:")
             try:
                 left, right = (outputs_of(c, nodes[one["node_id"]], one) for one in (said[0], r))
-                found = compare(c.job(job_id), task, left, right)
+                found = compare(c.job(job_id), task, left, right, words=("first", "other"))
             except (UnsafeOutputError, OSError, ValueError) as error:
                 found = [f"their files cannot be compared: {error}"]
-            lines += [f"  {line.replace('accepted', 'first').replace('rejected', 'other')}" for line in found]
+            lines += [f"  {line}" for line in found]
     return lines
 
 
 def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
-    job, nodes = c.job(job_id), {node.id: node for node in c.nodes()}
+    job, nodes = c.job(job_id), c.nodes_by_id()
     replicas = c.store.all("replicas_of_task", job=job_id, task=task["idx"])
     lines = [f"task {job_id}_{task['idx']}: {task['state']}" + (f" - {task['reason']}" if task["reason"] else "")]
     for r in replicas:
@@ -109,7 +106,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
 
 def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
     """Return what the backends say of the launches that are out."""
-    nodes, lines = {node.id: node for node in c.nodes()}, []
+    nodes, lines = c.nodes_by_id(), []
     for r in replicas:
         if Execution(r["execution"]) not in OUT:
             continue
@@ -127,7 +124,7 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
 
 def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]:
     """Return what the accepted replicas had in common, which is what agreement between them cannot prove."""
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     valid = [r for r in replicas if r["validation"] == "valid"]
     if not valid:
         return []

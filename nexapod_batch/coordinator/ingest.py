@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
-__all__ = ["EXECUTION_OF", "ingest"]
+__all__ = ["EXECUTION_OF", "ingest", "unread"]
 
 #: Segments as runners name them; anything else in the folder is not read.
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
@@ -81,18 +81,20 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
     intake = Intake()
     for node in nodes:
         try:
-            _node(c, node, intake)
+            for path, position in unread(c, node):
+                _segment(c, node, path, position, intake)
         except OSError as error:
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
     return intake
 
 
-def _node(c: Coordinator, node: Node, intake: Intake) -> None:
+def unread(c: Coordinator, node: Node) -> list[tuple[Path, int]]:
+    """Return the segments that grew since they were read, and how far that was; OSError for a broken spool."""
     folder = c.paths.spool(node.name) / "reports"
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return []
     try:
         with os.scandir(fd) as entries:
             files = [e for e in entries if _NAME.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
@@ -100,11 +102,9 @@ def _node(c: Coordinator, node: Node, intake: Intake) -> None:
     finally:
         os.close(fd)
     if not sizes:
-        return
+        return []
     read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
-    for name in sorted(sizes):
-        if sizes[name] > read.get(name, 0):
-            _segment(c, node, folder / name, read.get(name, 0), intake)
+    return [(folder / name, read.get(name, 0)) for name in sorted(sizes) if sizes[name] > read.get(name, 0)]
 
 
 def _segment(c: Coordinator, node: Node, path: Path, position: int, intake: Intake) -> None:

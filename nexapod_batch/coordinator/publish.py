@@ -21,12 +21,14 @@ from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.files.atomic import sync_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.outputs import Outputs
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
 
 __all__ = ["clean", "compare", "publish"]
 
@@ -38,7 +40,7 @@ KEEP_FAILED_MS = 7 * 86_400_000
 
 def publish(c: Coordinator, *, seconds: float | None = None) -> int:
     """Publish accepted tasks; return how many."""
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     published, end = 0, None if seconds is None else c.clock() + seconds
     tried: set[tuple[int, int]] = set()
     while end is None or c.clock() < end:
@@ -85,7 +87,7 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
             outputs = outputs_of(c, nodes[replica["node_id"]], replica)
             files = _copy(outputs, c.paths.results / str(job_id), task)
             if any(r["validation"] == "invalid" for r in replicas):
-                _differences(c, nodes, job_id, task, outputs)
+                _differences(c, nodes, replicas, outputs)
         except (UnsafeOutputError, OSError) as error:
             faults.append(f"replica {replica['number']}: {error}")
             continue
@@ -97,10 +99,10 @@ def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list
     """Write files that came with the report; they were compared with what was signed before they were stored."""
     folder = c.paths.results / str(job_id)
     partial = _fresh(folder, task)
-    declared = not c.job(job_id).outputs
+    logs = {"stderr", "stdout"} if c.job(job_id).outputs else {"stderr"}  # without [[outputs]] stdout is the output
     made = []
     for name, text in orjson.loads(files).items():
-        if not text and (name == "stderr" or (name == "stdout" and not declared)):
+        if not text and name in logs:
             continue  # an empty log says nothing
         path = f"{partial}/{name}"
         if "/" in name:
@@ -150,10 +152,11 @@ def _reveal(folder: Path, task: int) -> None:
         os.rename(partial, final)
 
 
-def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, winner: Outputs) -> None:
+def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Row], winner: Outputs) -> None:
     """Keep, for people, where each loser's files differ from the accepted ones."""
+    job_id, task = winner.statement.replica.job, winner.statement.replica.task
     job, lines = c.job(job_id), []
-    for replica in c.store.all("replicas_of_task", job=job_id, task=task):
+    for replica in replicas:
         if replica["validation"] != "invalid":
             continue
         node = nodes[replica["node_id"]]
@@ -168,28 +171,31 @@ def _differences(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int,
         c.store.run("difference_put", job=job_id, task=task, text="\n".join(lines))
 
 
-def compare(job: Job, task: int, winner: Outputs, loser: Outputs) -> list[str]:
-    """Return one line for each file that differs: where it does, and what either side says there."""
+def compare(
+    job: Job, task: int, left: Outputs, right: Outputs, words: tuple[str, str] = ("accepted", "rejected")
+) -> list[str]:
+    """Return one line for each file that differs: where, and what either side (named by `words`) says there."""
     found = []
-    for name in sorted({*winner.files, *loser.files}):
-        if name not in loser.files or name not in winner.files:
-            found.append(f"{name}: only {'accepted' if name in winner.files else 'other'} replica has it")
-        elif winner.files[name] != loser.files[name]:
+    for name in sorted({*left.files, *right.files}):
+        if name not in right.files or name not in left.files:
+            found.append(f"{name}: only {words[0] if name in left.files else 'other'} replica has it")
+        elif left.files[name] != right.files[name]:
             rule = rule_for(job, task, name)
             try:
-                with winner.open(name) as left, loser.open(name) as right:
-                    difference = first_difference(left, right, name, rule)
+                with left.open(name) as one, right.open(name) as two:
+                    difference = first_difference(one, two, name, rule)
             except CompareError as error:
                 found.append(f"{name}: {error}")
                 continue
             if difference is not None:
-                found.append(f"{name}, {difference.where}: accepted {difference.left}, rejected {difference.right}")
+                said = f"{words[0]} {difference.left}, {words[1]} {difference.right}"
+                found.append(f"{name}, {difference.where}: {said}")
     return found
 
 
 def clean(c: Coordinator, *, limit: int = 10_000) -> int:
     """Remove the work folders that are no longer needed; return how many."""
-    nodes = {node.id: node for node in c.nodes()}
+    nodes = c.nodes_by_id()
     done = 0
     while done < limit:
         rows = c.store.all("replicas_unclean", before=c.now() - KEEP_FAILED_MS, limit=_BATCH)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.cleanup import drop_segments, forget_ended
 from nexapod_batch.coordinator.control import stop_replicas
 from nexapod_batch.coordinator.decide import decide_news, decide_task
-from nexapod_batch.coordinator.dispatch import dispatch, hand_over
-from nexapod_batch.coordinator.ingest import ingest
+from nexapod_batch.coordinator.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import keep_settings
 from nexapod_batch.coordinator.publish import clean, publish
 from nexapod_batch.errors import NexapodError, TryAgainError
@@ -177,7 +177,7 @@ def _overdue(c: Coordinator) -> int:
     rows = c.store.all("overdue", now=now, limit=_OVERDUE)
     if rows:
         with c.store.atomic():
-            c.store.many("replica_overdue", [(now, row["id"]) for row in rows])
+            c.store.many("replica_overdue", [(OVERDUE, now, row["id"]) for row in rows])
             c.store.many("task_news", sorted({(row["job_id"], row["task"]) for row in rows}))
     return len(rows)
 
@@ -200,12 +200,10 @@ def _look(c: Coordinator) -> Pass:
     """Say what a pass would find, without touching anything."""
     done = Pass(open_jobs=c.store.only("jobs_open")["n"])
     for node in c.nodes():
-        folder = c.paths.spool(node.name) / "reports"
-        read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
-        if folder.is_dir():
-            for segment in folder.glob("*.jsonl"):
+        with suppress(OSError):  # a pass would call it a fault of the node
+            for segment, position in unread(c, node):
                 with segment.open("rb") as stream:
-                    stream.seek(read.get(segment.name, 0))
+                    stream.seek(position)
                     done.ingested += sum(1 for line in stream if line.endswith(b"\n"))
     done.decided = sum(
         len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news")

@@ -114,7 +114,7 @@ SELECT id, job_id, task FROM replica
 WHERE execution IN ('created', 'submitted', 'queued', 'running') AND deadline < :now LIMIT :limit;
 
 -- name: replica_overdue
-UPDATE replica SET execution = 'lost', reason = 'deadline passed', ended_at = ?
+UPDATE replica SET execution = 'lost', reason = ?, ended_at = ?
 WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: task_news
