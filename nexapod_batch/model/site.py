@@ -1,0 +1,165 @@
+"""A site: how a group of nodes is reached, what may be asked of it, and what it is made of.
+
+A site is the admin's word, read from one file. Everything is frozen and complete; units are settled (seconds, MiB).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.job import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Environment",
+    "Filesystem",
+    "Limits",
+    "Pack",
+    "Partition",
+    "Policy",
+    "Runner",
+    "Scheduler",
+    "Site",
+    "Ssh",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduler:
+    """How jobs start."""
+
+    type: str  # backend, by entry-point name
+    bin: str = ""  # folder of the scheduler's commands; "" means PATH
+    conf: str = ""  # its configuration file (SLURM_CONF)
+    cluster: str = ""  # cluster name, where one client serves several (--clusters)
+    transport: str = "local"  # local | ssh
+    memory: str = "per-node"  # per-node | per-cpu | none: which memory option may be written
+    gpu_option: str = "gpus"  # gpus (--gpus-per-node) | gres (--gres=gpu)
+    account: str | None = None  # used where the job names none
+    account_required: bool = False
+    qos: str | None = None
+    extra_directives: tuple[str, ...] = ()  # options as Slurm spells them, "--constraint=ib"
+    skip_directives: tuple[str, ...] = ()  # names of options that are never written, "mem"
+    cmd_timeout_s: int = 60  # for one call of a command
+    accounting: str = "auto"  # auto | sacct | squeue
+    template: str = ""  # the site's own script template, absolute path
+    launcher: tuple[str, ...] = ("srun",)  # what starts a task of several ranks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ssh:
+    """How a login node is reached."""
+
+    host: str
+    user: str = ""
+    port: int = 22
+    key: str = ""  # private key file; "" means agent and defaults
+    known_hosts: str = ""  # "" means ~/.ssh/known_hosts
+    jump: str = ""  # user@host:port of a host in between
+    keepalive_s: int = 30
+    connect_timeout_s: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """How many small replicas one scheduler job may run. `tasks = 1` switches packing off."""
+
+    tasks: int = 2_000  # replicas in one scheduler job
+    time_s: int = 3_600  # wall time of one scheduler job
+    cpus: int = 0  # CPUs of one scheduler job; 0 means those of one host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How hard the site may be used."""
+
+    max_queued: int = 5_000  # replicas that may be out at once, for each node
+    max_jobs: int = 1_000  # scheduler jobs (array elements) of ours that may be in its queue
+    max_array: int = 1_000  # elements of one array
+    submit_rate: float = 2.0  # submissions a second
+    poll_interval_s: int = 30  # between two looks at the queue
+    status_batch: int = 100  # ids in one call
+    pack: Pack = field(default_factory=Pack)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What is set up before the runner starts."""
+
+    modules: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()  # shell lines of the admin
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """The program on the compute node."""
+
+    python: str = ""  # interpreter with nexapod-batch installed; "" means ours, or an archive over SSH
+    path: str = ""  # PATH of commands; "" means the runner's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filesystem:
+    """Where files lie that login and compute nodes share."""
+
+    work_dir: str = ""  # absolute, `{user}` is filled in; "" means the home of nexapod-batch
+    scratch: str = ""  # work folders of replicas, when not in work_dir
+    local_scratch: str = ""  # work folders on the compute node itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a job cannot override."""
+
+    max_time_s: int | None = None  # longest replica
+    min_agree: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """One partition, as the site's admin declares it."""
+
+    name: str
+    node: str = ""  # partitions that share hosts carry the same word; "" is the site's main group
+    tier: Tier = Tier.HPC
+    hosts: int = 1
+    max_time_s: int | None = None
+    max_nodes: int | None = None
+    max_cpus: int = 1  # of one host
+    max_mem_mib: int = 1_024  # of one host
+    gpus: int = 0  # of one host
+    gpu_types: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, as the admin vouches for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One site, as its file says."""
+
+    name: str
+    title: str = ""
+    contact: str = ""
+    url: str = ""
+    hostnames: tuple[str, ...] = ()  # login nodes; may hold `*`
+    owner: str = ""  # who answers for its machines; "" means the site's name
+    scheduler: Scheduler
+    ssh: Ssh | None = None
+    limits: Limits = field(default_factory=Limits)
+    environment: Environment = field(default_factory=Environment)
+    runner: Runner = field(default_factory=Runner)
+    filesystem: Filesystem = field(default_factory=Filesystem)
+    policy: Policy = field(default_factory=Policy)
+    partitions: tuple[Partition, ...] = ()
+
+    def groups(self) -> dict[str, tuple[Partition, ...]]:
+        """Return the partitions by the node that they make up: node name -> partitions, in the file's order."""
+        found: dict[str, tuple[Partition, ...]] = {}
+        for one in self.partitions:
+            name = f"{self.name}-{one.node}" if one.node else self.name
+            found[name] = (*found.get(name, ()), one)
+        return found
