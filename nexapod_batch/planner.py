@@ -320,7 +320,7 @@ def capacity(job: Job, nodes: Sequence[Node]) -> Reach:
     elif domains < job.quorum.agree:
         reason = _too_few(job, classes, slots)
     elif domains < job.quorum.max_replicas:
-        fields = " and ".join(job.quorum.distinct)
+        fields = " and ".join(f"{name}{'s' * (domains != 1)}" for name in job.quorum.distinct)
         warning = (
             f"{domains} distinct {fields} in reach, fewer than max_replicas = {job.quorum.max_replicas}:"
             " a disagreement or an error may end without a result"

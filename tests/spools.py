@@ -22,7 +22,8 @@ from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.plugins import Launch, NodeContext
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.dsse import Signer, open_envelope, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, decode
+from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -78,8 +78,8 @@ def retry(selected: Sequence[str], as_json: bool) -> None:
     from nexapod_batch.coordinator import control
 
     with writing() as c:
-        names = control.retry(c, selectors.resolve(c.store, selected))
-    output(as_json).document({"reopened": names}, text.changed)
+        room = control.retry(c, selectors.resolve(c.store, selected))
+    output(as_json).document({"reopened": list(room), "at_least_more": room}, text.reopened)
 
 
 def _jobs(c: Coordinator, selected: Sequence[str]) -> list[selectors.Target]:

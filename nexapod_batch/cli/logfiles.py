@@ -31,16 +31,18 @@ def log_files(store: Store, paths: Paths, job: int, task: int, stream: str) -> I
             yield replica["id"], file
 
 
-def live_log(store: Store, paths: Paths, job: int, task: int, position: int) -> tuple[bytes, int]:
-    """Return what was written to a task's stdout after `position`, and the new position.
+def live_log(
+    store: Store, paths: Paths, job: int, task: int, position: int, stream: str = "stdout"
+) -> tuple[bytes, int]:
+    """Return what was written to a task's `stdout` or `stderr` after `position`, and the new position.
 
     Replicas may differ; the position is kept in whichever copy is read first, which is what a person can follow.
     """
-    for _, file in log_files(store, paths, job, task, "stdout"):
+    for _, file in log_files(store, paths, job, task, stream):
         try:
-            with file.open("rb") as stream:
-                stream.seek(position)
-                data = stream.read(CHUNK)
+            with file.open("rb") as source:
+                source.seek(position)
+                data = source.read(CHUNK)
         except FileNotFoundError:  # published or cleaned in between
             continue
         return data, position + len(data)

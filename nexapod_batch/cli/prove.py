@@ -12,7 +12,7 @@ import click
 
 from nexapod_batch.cli import selectors, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
-from nexapod_batch.cli.render import output
+from nexapod_batch.cli.render import note, output
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -56,10 +56,13 @@ def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow
         if task is None:
             task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
         if follow:
-            _follow(store, job, task)
+            _follow(store, job, task, name)
             return
         found = list(log_files(store, paths(), job, task, name))
-    if not found:
+    published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
+    if not any(file.stat().st_size for _, file in found) and (found or published):
+        note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
+    elif not found:
         raise NotFoundError(f"no {name} of {job}_{task} is here yet", hint=f"nexapod-batch explain {job}_{task}")
     shown = found if every else found[:1]
     if only_path or as_json:
@@ -117,15 +120,15 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
     output(as_json).lines("files", [str(file) for file in files])
 
 
-def _follow(store: Store, job: int, task: int) -> None:
-    """Print a task's stdout as it grows, until the task has ended and nothing more came."""
+def _follow(store: Store, job: int, task: int, stream: str) -> None:
+    """Print a task's stdout or stderr as it grows, until the task has ended and nothing more came."""
     from nexapod_batch.cli.logfiles import live_log
     from nexapod_batch.coordinator import views
 
     position = 0
     while True:
         found: Document = views.tasks(store, job, task, task)["tasks"][0]
-        data, position = live_log(store, paths(), job, task, position)
+        data, position = live_log(store, paths(), job, task, position, stream)
         if data:
             click.echo(data, nl=False)
         elif found["state"] not in {"waiting", "active"}:

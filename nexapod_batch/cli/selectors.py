@@ -1,4 +1,4 @@
-"""Selectors: `42`, `42_7`, `40-45`, `last` and `all` become jobs and tasks that exist.
+"""Selectors: `42`, `42_7`, `40-45`, `last`, `last_7` and `all` become jobs and tasks that exist.
 
 `parse` is pure text to data; `resolve` asks the store, so that a job that is not there is refused by name.
 """
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store import Store
 
-__all__ = ["Target", "jobs_of", "parse", "parse_range", "resolve", "resolve_one"]
+__all__ = ["Last", "Target", "jobs_of", "parse", "parse_range", "resolve", "resolve_one"]
 
 # Compiled by the first use: most commands use none of them.
 _JOB = r"([1-9][0-9]{0,17})(?:_(0|[1-9][0-9]{0,17}))?"
+_LAST = r"last(?:_(0|[1-9][0-9]{0,17}))?"
 _JOBS = r"([1-9][0-9]{0,17})-([1-9][0-9]{0,17})"
 _TASKS = r"([0-9]{1,18})(?:-([0-9]{1,18}))?"
-_WANTED = "42, 42_7, 40-45, last or all"
+_WANTED = "42, 42_7, 40-45, last, last_7 or all"
 
 
 class Target(NamedTuple):
@@ -36,10 +37,18 @@ class Target(NamedTuple):
         return str(self.job) if self.task is None else f"{self.job}_{self.task}"
 
 
-def parse(text: str) -> Target | range | str:
-    """Return a target, a range of job ids, or one of the words `last` and `all`; UsageError for anything else."""
-    if text in {"last", "all"}:
-        return text
+class Last(NamedTuple):
+    """The newest job, or one task of it."""
+
+    task: int | None = None
+
+
+def parse(text: str) -> Target | Last | range | None:
+    """Return a target, the newest job, a range of job ids, or None for `all`; UsageError for anything else."""
+    if text == "all":
+        return None
+    if match := re.fullmatch(_LAST, text):
+        return Last(None if match[1] is None else int(match[1]))
     if text.isascii() and text.isdecimal() and text[0] != "0" and len(text) < 19:
         return Target(int(text))
     if match := re.fullmatch(_JOB, text):
@@ -93,6 +102,11 @@ def jobs_of(targets: Iterable[Target]) -> list[int]:
 
 def _resolve(store: Store, text: str, *, only_open: bool) -> list[Target]:
     selector = parse(text)
+    if isinstance(selector, Last):
+        job = views.last_job(store)
+        if job is None:
+            raise NotFoundError("there is no job yet", hint="nexapod-batch submit job.toml")
+        selector = Target(job, selector.task)
     if isinstance(selector, Target):
         if selector.task is None:
             views.require_job(store, selector.job)
@@ -104,9 +118,4 @@ def _resolve(store: Store, text: str, *, only_open: bool) -> list[Target]:
         if not ids:
             raise NotFoundError("no such jobs", got=text, hint="nexapod-batch ls")
         return [Target(job) for job in ids]
-    if selector == "last":
-        last = views.last_job(store)
-        if last is None:
-            raise NotFoundError("there is no job yet", hint="nexapod-batch submit job.toml")
-        return [Target(last)]
     return [Target(job) for job in (views.open_jobs(store) if only_open else views.job_ids(store))]

@@ -1,4 +1,4 @@
-"""Commands about the installation itself: `site`, `key`, `config`, `db`, `schema`."""
+"""Commands about the installation itself: `key`, `config`, `db`, `schema`."""
 
 from __future__ import annotations
 
@@ -9,71 +9,13 @@ import click
 
 from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths, reading
-from nexapod_batch.cli.render import note, output
+from nexapod_batch.cli.render import output
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
     from nexapod_batch.cli.render import Document
 
-__all__ = ["config", "db", "key", "schema", "site"]
-
-
-@click.group()
-def site() -> None:
-    """Look at sites and check their files."""
-
-
-@site.command("ls")
-@json_option
-def site_ls(as_json: bool) -> None:
-    """List the sites; files that cannot be used are named on stderr."""
-    from nexapod_batch.config.sites import load_sites
-
-    found, faults = load_sites(paths().sites)
-    for fault in faults:
-        note(str(fault.error))
-    rows = [_site(one) for one in found.values()]
-    output(as_json).rows("sites", rows, ["name", "backend", "title", "contact"])
-
-
-@site.command("show")
-@click.argument("name")
-@json_option
-def site_show(name: str, as_json: bool) -> None:
-    """Show one site as it was understood."""
-    from nexapod_batch.config.sites import load_sites
-
-    found, faults = load_sites(paths().sites)
-    for fault in faults:
-        if fault.file.stem == name:
-            raise fault.error
-    if name not in found:
-        known = ", ".join(found) or "none"
-        raise NotFoundError("there is no such site", got=repr(name), wanted=f"one of: {known}")
-    output(as_json).document({"site": _site(found[name])}, lambda document: text.tree(document["site"]))
-
-
-@site.command("check")
-@click.argument("name")
-@json_option
-def site_check(name: str, as_json: bool) -> None:
-    """Check a site's file (a name or a path) and that its backend is installed."""
-    from nexapod_batch import plugins
-    from nexapod_batch.config.sites import load_site
-
-    candidates = [Path(name)] if name.endswith(".toml") else [folder / f"{name}.toml" for folder in paths().sites]
-    file = next((one for one in reversed(candidates) if one.exists()), None)
-    if file is None:
-        raise NotFoundError("there is no such site file", got=", ".join(map(str, candidates)))
-    found = load_site(file)
-    plugins.load("backend", found.backend)
-    output(as_json).document({"ok": [found.name], "file": str(file)}, lambda _: [f"{file}: ok"])
-
-
-def _site(one: object) -> Document:
-    from dataclasses import asdict
-
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(one).items()}  # type: ignore[call-overload]
+__all__ = ["config", "db", "key", "schema"]
 
 
 @click.group()

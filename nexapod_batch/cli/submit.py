@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +12,7 @@ import click
 from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths, writing
 from nexapod_batch.cli.render import SilentOutput, note, output
+from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +34,16 @@ class _OptionalValues(click.Command):
     """`--wait` and `--dry-run` take a value only with `=`, so that a descriptor after them is never eaten."""
 
     bare: ClassVar = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
+    #: What after the bare form is meant as its value, unless there is such a file.
+    value: ClassVar = {"--wait": r"\d[\d:-]*([dhms]\d*)*", "--dry-run": "all|one"}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Spell out the bare forms, up to `--`."""
+        """Spell out the bare forms, up to `--`; UsageError for a value after a blank."""
         end = args.index("--") if "--" in args else len(args)
+        for option, after in pairwise(args[:end]):
+            if option in self.value and re.fullmatch(self.value[option], after) and not Path(after).exists():
+                wanted = f"{option}={after}"
+                raise UsageError(f"{option} takes its value after =", got=f"{option} {after}", wanted=wanted)
         return super().parse_args(ctx, [self.bare.get(arg, arg) for arg in args[:end]] + args[end:])
 
 
@@ -42,7 +51,7 @@ class _OptionalValues(click.Command):
 @click.argument("descriptor", type=click.Path(path_type=Path))
 @click.option("--wait", metavar="[=TIME]", help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).")
 @click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
-@click.option("--dry-run", metavar="[=all]", help="Print what would be launched; change nothing.")
+@click.option("--dry-run", metavar="[=all]", help="Print what would run, with all each task; make nothing.")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
 @click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")
 @click.option("--replicas", type=click.IntRange(1), help="Override quorum.replicas.")
@@ -78,9 +87,9 @@ def submit(
     out: Output = SilentOutput() if parsable else output(as_json)
     given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree}
     parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None}, overrides)
+    if dry_run is not None:
+        return _dry_run(parsed, overrides, dry_run, output(as_json))
     with writing() as c:
-        if dry_run is not None:
-            return _dry_run(c, parsed, dry_run, output(as_json))
         done = use_case.submit(c, parsed.job, descriptor.parent.absolute(), overrides, warnings=parsed.warnings)
         fields = _announce(done, out)
         if parsable:
@@ -123,15 +132,22 @@ def _set_too(key: str, sets: Sequence[str]) -> bool:
     return any(one.partition("=")[0].strip() == key for one in sets)
 
 
-def _dry_run(c: Coordinator, parsed: Parsed, how: str, out: Output) -> int:
+def _dry_run(parsed: Parsed, overrides: dict[str, str], how: str, out: Output) -> int:
+    """Print what a submission would launch. Nothing is made: without a database there is no node to ask."""
+    from nexapod_batch.coordinator import open_coordinator
     from nexapod_batch.coordinator import submit as use_case
-    from nexapod_batch.errors import UsageError
 
     if how not in {"one", "all"}:
         raise UsageError("--dry-run", got=repr(how), wanted="--dry-run or --dry-run=all")
     for warning in parsed.warnings:
         note(f"warning: {warning}")
-    out.lines("dry_run", use_case.dry_run(c, parsed.job).splitlines())
+    found = paths()
+    if found.state_db.exists():
+        with open_coordinator(found, write=False) as c:
+            lines = use_case.dry_run(c, parsed.job, overrides, every=how == "all")
+    else:
+        lines = use_case.dry_run(None, parsed.job, overrides, every=how == "all")
+    out.lines("dry_run", lines)
     return 0
 
 

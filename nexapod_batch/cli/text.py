@@ -7,6 +7,7 @@ move the cursor or recolour a terminal.
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "jobs_ended",
     "nothing",
     "reconciled",
+    "reopened",
     "settings",
     "show",
     "size",
@@ -92,8 +94,12 @@ def show(document: Document) -> Iterator[str]:
         yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas"
     for one in job["depends_on"]:
         yield f"  after:     job {one['job']} {one['when']}"
+    before = ""
     for task in document["tasks"]:
-        yield f"{job['id']}_{task['index']}  {task['state']}{_because(task['reason'])}"
+        reason = task["reason"]
+        shown = "as above" if reason and reason == before else reason
+        yield f"{job['id']}_{task['index']}  {task['state']}{_because(shown)}"
+        before = reason
         for replica in task["replicas"]:
             yield "  " + "  ".join(_replica(replica))
     if document["more"]:
@@ -105,8 +111,9 @@ def jobs_ended(document: Document) -> Iterator[str]:
     """Describe how jobs stand after waiting: a verdict each, the first tasks of each, and where the results are."""
     for job in document["jobs"]:
         yield f"job {job['id']} {job['name']!r}: {_state(job)}"
-        for task in job.get("tasks", [])[:TASKS_SHOWN]:
-            yield f"  {job['id']}_{task['index']}  {task['state']}{_because(task['reason'])}"
+        for (state, reason), alike in groupby(job.get("tasks", [])[:TASKS_SHOWN], lambda t: (t["state"], t["reason"])):
+            first, *others = [f"{job['id']}_{task['index']}" for task in alike]
+            yield f"  {f'{first} to {others[-1]}' if others else first}  {state}{_because(reason)}"
         if len(job.get("tasks", [])) > TASKS_SHOWN or job.get("more"):
             yield f"  ... nexapod-batch show {job['id']} lists all of its tasks"
         if job["counts"]["accepted"]:
@@ -133,11 +140,31 @@ def changed(document: Document) -> Iterator[str]:
     yield f"{verb}: {' '.join(names)}" if names else f"nothing to do: none of these can be {verb}"
 
 
+def reopened(document: Document) -> Iterator[str]:
+    """Describe which jobs and tasks were reopened, and how far they may go."""
+    yield from changed(document)
+    for name, most in document["at_least_more"].items():
+        which = "" if "_" in name else " for each task"
+        yield f"  {name}: at least {_count(most, 'more replica')} may run{which}; earlier reports still count"
+    if document["reopened"]:
+        jobs = dict.fromkeys(name.partition("_")[0] for name in document["reopened"])
+        yield f"  to go on: nexapod-batch wait {' '.join(jobs)}"
+
+
 def usage(document: Document) -> Iterator[str]:
-    """Describe the resource use of a job: every figure, then the notes."""
-    yield from tree({key: value for key, value in document.items() if key not in {"schema", "notes"}})
-    notes = document.get("notes") or []
-    yield from (f"note: {line}" for line in ([notes] if isinstance(notes, str) else notes))
+    """Describe the resource use of a job against what it asked for, then which keys to change."""
+    yield f"job {document['job']}: {_count(document['executions'], 'execution')} measured"
+    states = (f"{n} {name.replace('/pending', '').replace('/', ', ')}" for name, n in document["replicas"].items())
+    rows = {"replicas": "; ".join(states) or "none"}
+    if document["executions"]:
+        rows["wall time"] = f"{duration(document['wall_s'])} in all, the longest {duration(document['longest_s'])}"
+        rows["CPU time"] = duration(document["cpu_s"]) + _share(document["cpu_efficiency"], "of the CPUs asked for")
+        rows["core-hours"] = f"{document['core_hours']:.4g}"
+        rows["memory"] = size(round(document["peak_mem_mib"] * 1024)) + " at most"
+        rows["memory"] += _share(document["mem_efficiency"], "of what was asked for")
+        rows["outputs"] = size(-(-document["output_bytes"] // 1024))
+    yield from (f"  {name + ':':<12}{value}" for name, value in rows.items())
+    yield from (f"note: {line}" for line in document.get("notes") or [])
 
 
 def settings(document: Document) -> Iterator[str]:
@@ -213,6 +240,10 @@ def _replica(replica: Document) -> Iterator[str]:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
+
+
+def _share(part: float | None, of_what: str) -> str:
+    return "" if part is None else f", {part:.0%} {of_what}"
 
 
 def _count(number: int, noun: str) -> str:

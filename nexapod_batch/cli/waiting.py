@@ -38,7 +38,8 @@ def wait_for(
 ) -> tuple[int, list[Document]]:
     """Drive the jobs until all ended or `timeout` seconds passed; return the exit code and the jobs as they stand."""
     try:
-        with _progress() as show:
+        # A bar on the terminal that the task's output goes to would stand in its way.
+        with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
             watch = _follower(c, jobs[0]) if follow and jobs else None
 
             def on_progress(counts: Document) -> None:
@@ -91,9 +92,9 @@ def _follower(c: Coordinator, job: int) -> Callable[[], None]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Document], None]]:
-    """Show a bar on stderr when that is a terminal; otherwise show nothing, and import nothing."""
-    if not sys.stderr.isatty():
+def _progress(*, shown: bool) -> Iterator[Callable[[Document], None]]:
+    """Show a bar on stderr, which is a terminal; or else show nothing, and import nothing."""
+    if not shown:
         yield lambda _: None
         return
     from rich.console import Console

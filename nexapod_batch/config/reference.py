@@ -1,4 +1,7 @@
-"""The descriptor reference, made from the table of keys: `python -m nexapod_batch.config.reference > FILE`."""
+"""The references of descriptor and site file, made from their tables of keys.
+
+`python -m nexapod_batch.config.reference job > FILE`, and the same with `site`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job_table import JOB
+from nexapod_batch.config.site_table import OWN_DIRECTIVES, SITE
 from nexapod_batch.config.tables import REQUIRED, ListOf, MapOf, Table
 from nexapod_batch.model.placeholders import BUILT_IN
 
@@ -14,12 +18,12 @@ if TYPE_CHECKING:
 
     from nexapod_batch.config.tables import Key, Kind
 
-__all__ = ["reference"]
+__all__ = ["reference", "site_reference"]
 
 _HEAD = """\
 # Job descriptor
 
-<!-- Made by `python -m nexapod_batch.config.reference`; change nexapod_batch/config/job_table.py instead. -->
+<!-- Made by `python -m nexapod_batch.config.reference job`; change nexapod_batch/config/job_table.py instead. -->
 
 A job is one TOML file of at most 64 KiB. Unknown keys are refused, and all faults are reported at once. Words are
 Slurm's long options with `_` for `-`, and so are units: a bare number is minutes or MiB. Durations: `30`,
@@ -34,12 +38,46 @@ Any key can be set from the command line: `--set resources.mem=8G`, `--set 'outp
 """
 
 
+_SITE_HEAD = """\
+# Site file
+
+<!-- Made by `python -m nexapod_batch.config.reference site`; change nexapod_batch/config/site_table.py instead. -->
+
+A site is one TOML file of at most 64 KiB, `sites.d/NAME.toml`, in `/etc/nexapod/sites.d` for everybody or in your own
+`sites.d` folder (`nexapod-batch config show` says where that is). `nexapod-batch site init --list` lists ready files to
+start from. Unknown keys are refused, all faults are reported at once with their lines, and a file with faults never
+stops the other sites.
+
+A bare number is Slurm's: minutes or MiB. Durations: `30`, `"1:30:00"`, `"2-12:30"`, `"1h30m"`. Sizes: `512`, `"4G"`,
+`"4GiB"` (both are 4096 MiB). Paths are absolute; `~` is not expanded.
+
+Where two folders hold a file of the same name, yours counts and not a line of the other one, but for `[policy]`: of
+each key there the stricter word holds, whichever file says it. A name of which any file is bad is not used at all.
+`nexapod-batch site show NAME --origin` says where each value comes from. The policy is read on the machine that
+submits: it binds honest users; what must hold against others is the scheduler's to enforce.
+
+Every `[[partitions]]` entry belongs to a node: entries with the same word in `node` share their hosts and are one
+node with one key, called as the site, or as site and word with a dash between them.
+
+`extra_directives` cannot name what nexapod-batch writes itself, or what would change a job behind its back: {own}.
+"""
+
+
 def reference() -> str:
-    """Return the reference as Markdown."""
+    """Return the reference of the descriptor as Markdown."""
     builtin = ", ".join(f"`{{{name}}}`" for name in BUILT_IN)
-    top = {name: key for name, key in JOB.keys.items() if not _table(key.kind)}
-    parts = [_HEAD.format(builtin=builtin), _rows(top)]
-    for name, key in JOB.keys.items():
+    return _reference(_HEAD.format(builtin=builtin), JOB)
+
+
+def site_reference() -> str:
+    """Return the reference of the site file as Markdown."""
+    return _reference(_SITE_HEAD.format(own=", ".join(f"`--{name}`" for name in OWN_DIRECTIVES)), SITE)
+
+
+def _reference(head: str, table: Table) -> str:
+    top = {name: key for name, key in table.keys.items() if not _table(key.kind)}
+    parts = [head, _rows(top)]
+    for name, key in table.keys.items():
         parts.extend(_section(name, key.kind, key.text))
     return "\n".join(parts)
 
@@ -54,7 +92,10 @@ def _section(name: str, kind: Kind, text: str) -> Iterator[str]:
         return
     title = f"[[{name}]]" if isinstance(kind, ListOf) else f"[{name}]"
     yield f"## `{title}`\n\n{text}\n"
-    yield _rows(table.keys)
+    yield _rows({inner: key for inner, key in table.keys.items() if not isinstance(key.kind, Table)})
+    for inner, key in table.keys.items():
+        if isinstance(key.kind, Table):
+            yield from _section(f"{name}.{inner}", key.kind, key.text)
 
 
 def _table(kind: Kind) -> Table | None:
@@ -81,4 +122,4 @@ def _default(key: Key) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(site_reference() if sys.argv[1:] == ["site"] else reference())

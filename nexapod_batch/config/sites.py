@@ -1,101 +1,67 @@
-"""Site files (`sites.d/<name>.toml`): how a group of nodes is reached. A bad file never stops the others."""
+"""Site files (`sites.d/<name>.toml`) turned into sites.
+
+Guarantees: any file gives either a `Site` or ConfigError with every fault of it, each with its line, and never another
+exception; a bad file never stops the other sites. Files of one name in several folders: the last one counts as a
+whole, but for `[policy]`, of which the stricter word holds, so that nobody escapes the policy of the machine with a
+file of his own. A name of which any file is bad is not used at all: nobody knows what was meant, and which policy.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job_table import SITE_NAME
 from nexapod_batch.config.rules import nearest_line
-from nexapod_batch.config.tables import REQUIRED, Duration, Key, ListOf, Report, Table, Text, Value, Whole, show
+from nexapod_batch.config.site_limits import limit_problems, policy_problems
+from nexapod_batch.config.site_rules import check_rules
+from nexapod_batch.config.site_table import SITE
+from nexapod_batch.config.tables import Duration, ListOf, MapOf, Report, Size, Table, nearest, show
 from nexapod_batch.config.toml import decode, key_lines, read_text
+from nexapod_batch.config.units import show_duration, show_size
 from nexapod_batch.errors import ConfigError, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from nexapod_batch.model.job import Job
-
-__all__ = ["SITE", "Site", "SiteFault", "load_site", "load_sites", "policy_problems"]
-
-_LINE = Text("one line of text", max_length=256)
-
-SITE = Table(
-    {
-        "schema": Key(Whole(1, 1), "Version of this format.", REQUIRED),
-        "site": Key(
-            Table(
-                {
-                    "name": Key(
-                        Text("letters, digits, `_ -`", pattern=SITE_NAME), "Name, as the file is called.", REQUIRED
-                    ),
-                    "title": Key(_LINE, "Name in full."),
-                    "contact": Key(_LINE, "Whom to ask."),
-                    "url": Key(Text("https://...", pattern=r"https?://[!-~]{1,1000}"), "Where to read more."),
-                    "hostnames": Key(
-                        ListOf(Text("a host name, `*` allowed", pattern=r"[A-Za-z0-9.*-]{1,253}"), 0, 100),
-                        "Login nodes by name.",
-                        [],
-                        shown="none",
-                    ),
-                }
-            ),
-            "What it is.",
-            {},
-        ),
-        "scheduler": Key(
-            Table(
-                {
-                    "type": Key(
-                        Text("a backend", pattern=r"[a-z][a-z0-9_-]{0,62}"), "Backend that launches here.", REQUIRED
-                    )
-                }
-            ),
-            "How jobs start.",
-            {},
-        ),
-        "limits": Key(
-            Table(
-                {
-                    "max_queued": Key(Whole(1, 10_000_000), "Replicas that may be out at once.", 5_000),
-                    "max_array": Key(Whole(1, 10_000_000), "Elements of one scheduler array.", 1_000),
-                    "poll_interval": Key(Duration(1, 86_400), "Time between two looks.", 30, shown="30s"),
-                }
-            ),
-            "How hard it may be used.",
-            {},
-        ),
-        "policy": Key(
-            Table(
-                {
-                    "max_time": Key(Duration(1, 365 * 86_400), "Longest replica."),
-                    "min_agree": Key(Whole(1, 100), "Smallest quorum.", 1),
-                }
-            ),
-            "What a job cannot override.",
-            {},
-        ),
-    },
-    "A site.",
+from nexapod_batch.model.fit import job_at, partition_for
+from nexapod_batch.model.job import Tier
+from nexapod_batch.model.site import (
+    Environment,
+    Filesystem,
+    Limits,
+    Pack,
+    Partition,
+    Policy,
+    Runner,
+    Scheduler,
+    Site,
+    Ssh,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """One site, as its file says."""
+    from nexapod_batch.config.tables import Kind, Value
 
-    name: str
-    title: str
-    contact: str
-    url: str
-    hostnames: tuple[str, ...]  # may hold `*`
-    backend: str  # entry-point name
-    max_queued: int
-    max_array: int
-    poll_interval_s: int
-    max_time_s: int | None  # policy
-    min_agree: int  # policy
+__all__ = [
+    "SITE",
+    "Found",
+    "Setting",
+    "Site",
+    "SiteFault",
+    "check_backend",
+    "find_sites",
+    "job_at",
+    "limit_problems",
+    "load_site",
+    "load_sites",
+    "parse_site",
+    "partition_for",
+    "policy_problems",
+]
+
+#: Where a value comes from that no file names.
+DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,64 +72,193 @@ class SiteFault:
     error: ConfigError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One value in force, as people read it, and where it comes from."""
+
+    key: str  # path in the file, "limits.pack.time", "partitions[0].name"
+    value: str
+    origin: str  # a file, or "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A site and the file that counts."""
+
+    site: Site
+    file: Path
+    settings: tuple[Setting, ...]  # what is set, and defaults that are more than nothing; in the order of the reference
+
+
 def load_site(file: Path) -> Site:
-    """Return the site of one file; ConfigError with all its faults."""
-    text = read_text(file, ConfigError)
-    document = decode(text, str(file), ConfigError)
-    report = Report(lambda path: nearest_line(key_lines(text), path))
-    checked = SITE.check(document, "", report)
-    if (
-        isinstance(checked["site"], dict)
-        and isinstance(checked["site"]["name"], str)
-        and checked["site"]["name"] != file.stem
-    ):
-        report.add("site.name", "not the name of the file", got=checked["site"]["name"], wanted=show(file.stem))
-    if report.problems:
-        raise ConfigError(f"{file} cannot be used", problems=tuple(report.problems))
-    about, limits, policy = checked["site"], checked["limits"], checked["policy"]
-    return Site(
-        name=about["name"],
-        title=about["title"] or about["name"],
-        contact=about["contact"] or "",
-        url=about["url"] or "",
-        hostnames=tuple(about["hostnames"]),
-        backend=checked["scheduler"]["type"],
-        max_queued=limits["max_queued"],
-        max_array=limits["max_array"],
-        poll_interval_s=limits["poll_interval"],
-        max_time_s=policy["max_time"],
-        min_agree=policy["min_agree"],
-    )
+    """Return the site of one file; ConfigError with all its faults. Whether its backend is there is not asked here."""
+    return _read(file).site
 
 
 def load_sites(folders: Sequence[Path]) -> tuple[dict[str, Site], tuple[SiteFault, ...]]:
     """Return all usable sites by name, later folders winning, and the files that cannot be used."""
-    sites: dict[str, Site] = {}
+    found, faults = find_sites(folders)
+    return {name: one.site for name, one in found.items()}, faults
+
+
+def find_sites(folders: Sequence[Path]) -> tuple[dict[str, Found], tuple[SiteFault, ...]]:
+    """Return what `load_sites` does, and for each site its file and where every value comes from."""
+    found: dict[str, Found] = {}
     faults = []
     for folder in folders:
         try:
-            files = sorted(folder.glob("*.toml"))
+            files = _files(folder)
         except OSError as cause:
-            error = ConfigError(f"{folder} cannot be read: {cause.strerror}")
+            error = ConfigError(
+                f"{_text(folder)} cannot be read: {(cause.strerror or str(cause)).lower()}",
+                wanted="a folder of site files",
+                hint="check the path and who may read it",
+            )
             faults.append(SiteFault(file=folder, error=error))
             continue
         for file in files:
             try:
-                site = load_site(file)
+                one = _read(file)
             except ConfigError as error:
                 faults.append(SiteFault(file=file, error=error))
             else:
-                sites[site.name] = site
-    return sites, tuple(faults)
+                name = one.site.name
+                found[name] = _stricter(found[name], one) if name in found else one
+    for fault in faults:
+        if fault.file not in folders:
+            found.pop(fault.file.stem, None)
+    return found, tuple(faults)
 
 
-def policy_problems(site: Site, job: Job) -> tuple[Problem, ...]:
-    """Return where a job asks for what the policy of a site forbids."""
-    found: list[Value] = []
-    if site.max_time_s is not None and (job.resources.time_s or 0) > site.max_time_s:
-        message = f"site {site.name}: got {job.resources.time_s} s, wanted at most {site.max_time_s} s"
-        found.append(Problem("resources.time", message))
-    if job.quorum.agree < site.min_agree:
-        message = f"site {site.name}: got {job.quorum.agree}, wanted at least {site.min_agree}"
-        found.append(Problem("quorum.agree", message))
-    return tuple(found)
+def check_backend(site: Site, file: Path | None = None) -> None:
+    """Raise ConfigError that lists the known ones when a site's backend is not installed.
+
+    This costs 30 ms (entry points), so it is asked when a site is shown or used, and not while it is read.
+    """
+    from nexapod_batch import plugins  # noqa: PLC0415 - see above
+
+    known = plugins.names("backend")
+    if site.scheduler.type in known:
+        return
+    message = f"unknown backend: got {show(site.scheduler.type)}, wanted one of {', '.join(known) or 'none'}"
+    hint = nearest(site.scheduler.type, known)
+    line = None
+    if file is not None:
+        line = nearest_line(key_lines(read_text(file, ConfigError)), "scheduler.type")
+    problem = Problem("scheduler.type", f"{message} ({hint})" if hint else message, line)
+    raise ConfigError(
+        f"{_text(file) if file else f'site {site.name}'} cannot be used",
+        problems=(problem,),
+        hint="correct the type, or install the package that brings this backend",
+    )
+
+
+def parse_site(text: str, file: Path) -> Found:
+    """Return the site of a text that is, or will be, the content of `file`; ConfigError with all its faults."""
+    shown = _text(file)
+    document = decode(text, shown, ConfigError)
+    lines = cache(lambda: key_lines(text))  # asked only for faults
+    report = Report(lambda path: nearest_line(lines(), path) or 1)
+    checked = SITE.check(document, "", report)
+    about = checked["site"]
+    if isinstance(about, dict) and isinstance(about["name"], str) and about["name"] != file.stem:
+        hint = "rename the file, or correct the name"
+        report.add("site.name", "not the name of the file", got=about["name"], wanted=show(file.stem), hint=hint)
+    check_rules(checked, report)
+    if report.problems:
+        count = len(report.problems)
+        in_order = tuple(sorted(report.problems, key=lambda one: one.line or 0))
+        raise ConfigError(f"{shown} cannot be used: {count} problem{'s' if count != 1 else ''}", problems=in_order)
+    return Found(site=_site(checked), file=file, settings=tuple(_settings(SITE, checked, document, "", shown)))
+
+
+def _read(file: Path) -> Found:
+    return parse_site(read_text(file, ConfigError), file)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the site files of a folder; hidden ones are editors' own. A folder that is not there holds none."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(".toml") and not name.startswith(".")]
+
+
+def _stricter(earlier: Found, later: Found) -> Found:
+    """Return the later of two files of one name with the stricter word of each policy."""
+    old, new = earlier.site.policy, later.site.policy
+    limits = [one for one in (old.max_time_s, new.max_time_s) if one is not None]
+    merged = Policy(max_time_s=min(limits, default=None), min_agree=max(old.min_agree, new.min_agree))
+    keys = {
+        "policy.max_time": merged.max_time_s != new.max_time_s,
+        "policy.min_agree": merged.min_agree != new.min_agree,
+    }
+    kept = {one.key: one for one in later.settings if one.key in keys}
+    kept |= {one.key: one for one in earlier.settings if keys.get(one.key)}
+    settings: list[Setting] = []
+    for one in later.settings:
+        if one.key == "policy.min_agree":  # the last of its section, and always there
+            settings += [kept[key] for key in keys if key in kept]
+        elif one.key not in keys:
+            settings.append(one)
+    return replace(later, site=replace(later.site, policy=merged), settings=tuple(settings))
+
+
+def _site(checked: dict[str, Value]) -> Site:
+    """Return the noun of a document without faults; keys that are not there keep the noun's own default."""
+    about, ssh = _given(checked["site"]), checked["ssh"]
+    limits = _given(checked["limits"], poll_interval="poll_interval_s") | {
+        "pack": Pack(**_given(checked["limits"]["pack"], time="time_s"))
+    }
+    return Site(
+        **{"title": about["name"]} | about,
+        scheduler=Scheduler(**_given(checked["scheduler"], cmd_timeout="cmd_timeout_s")),
+        ssh=None if ssh is None else Ssh(**_given(ssh, keepalive="keepalive_s", connect_timeout="connect_timeout_s")),
+        limits=Limits(**limits),
+        environment=Environment(**_given(checked["environment"])),
+        runner=Runner(**_given(checked["runner"])),
+        filesystem=Filesystem(**_given(checked["filesystem"])),
+        policy=Policy(**_given(checked["policy"], max_time="max_time_s")),
+        partitions=tuple(
+            Partition(**_given(one, max_time="max_time_s", max_mem="max_mem_mib") | {"tier": Tier(one["tier"])})
+            for one in checked["partitions"]
+        ),
+    )
+
+
+def _given(section: Mapping[str, Value], **settled: str) -> dict[str, Value]:
+    """Return what a section says, under the names of the noun; lists become tuples."""
+    return {
+        settled.get(name, name): tuple(value) if isinstance(value, list) else value
+        for name, value in section.items()
+        if value is not None
+    }
+
+
+def _settings(kind: Kind, value: Value, written: Value, path: str, file: str) -> Iterator[Setting]:
+    """Yield the values below one key; `written` is what the file says there, None for nothing."""
+    if isinstance(kind, Table):
+        for name, key in kind.keys.items() if value is not None else ():
+            inner = written.get(name) if isinstance(written, dict) else None
+            yield from _settings(key.kind, value[name], inner, f"{path}.{name}" if path else name, file)
+    elif isinstance(kind, ListOf) and isinstance(kind.kind, Table):
+        for number, one in enumerate(value):
+            yield from _settings(kind.kind, one, written[number], f"{path}[{number}]", file)
+    elif isinstance(kind, MapOf):
+        for name, one in value.items():
+            yield Setting(key=f"{path}.{name}", value=str(one), origin=file)
+    elif written is not None or value not in (None, []):
+        yield Setting(key=path, value=_words(kind, value), origin=DEFAULT if written is None else file)
+
+
+def _words(kind: Kind, value: Value) -> str:
+    if isinstance(kind, Duration):
+        return show_duration(value)
+    if isinstance(kind, Size):
+        return show_size(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _text(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()

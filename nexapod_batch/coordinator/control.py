@@ -47,18 +47,22 @@ def release(c: Coordinator, targets: Sequence[Target]) -> list[str]:
     return _hold(c, targets, held=0)
 
 
-def retry(c: Coordinator, targets: Sequence[Target]) -> list[str]:
-    """Reopen failed, inconclusive and cancelled tasks with a new replica each.
+def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
+    """Reopen failed, inconclusive and cancelled tasks; return how many more replicas each may use at least, by name.
 
-    Replicas that reported keep their votes; those that errored, were lost or cancelled no longer count.
+    Replicas that reported keep their votes; those that errored, were lost or cancelled no longer count. Where less is
+    left of `max_replicas` than a new answer would need to win by itself, the task is allowed that much. How many are
+    placed is then decided as for any task.
     """
-    changed = []
+    changed = {}
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for job, task in targets:
             _known(c, job, task)
+            quorum = c.job(job).quorum
             c.store.run("replicas_set_aside", job=job, task=task)
-            if c.store.run("task_retry", job=job, task=task, want=1):
-                changed.append(_name(job, task))
+            c.store.run("task_allowance", job=job, task=task, agree=quorum.agree, max_replicas=quorum.max_replicas)
+            if c.store.run("task_retry", job=job, task=task, want=0):
+                changed[_name(job, task)] = quorum.agree
             c.store.run("job_reopened", job=job)
     return changed
 

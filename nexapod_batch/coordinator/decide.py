@@ -57,11 +57,13 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
 
 def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]) -> list[Vote]:
     """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
+    # The quorum makes every replica its own run.
+    domains = {node_id: domains_of(nodes[node_id], "") for node_id in {r["node_id"] for r in replicas}}
     any_class = job.quorum.numeric_class is NumericClass.ANY
     return [
         Vote(
             number=r["number"],
-            domain=domains_of(nodes[r["node_id"]], str(r["id"])),
+            domain=domains[r["node_id"]],
             execution=Execution(r["execution"]),
             voided=bool(r["voided"]),
             counts=any_class or r["class"] == klass,
@@ -104,8 +106,10 @@ def _decide(
 ) -> list[int]:
     """Decide some tasks of one job inside the caller's transaction."""
     of_task: dict[int, list[Row]] = defaultdict(list)
-    for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps([t["idx"] for t in tasks])):
+    indexes = json.dumps([t["idx"] for t in tasks])
+    for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=indexes):
         of_task[replica["task"]].append(replica)
+    extra = {row["idx"]: row["extra"] for row in c.store.all("tasks_extra", job=job_id, tasks=indexes)}
     now = c.now()
     moved, judged, unneeded, quiet = [], [], [], []
     for task in tasks:
@@ -117,7 +121,8 @@ def _decide(
             if state is TaskState.ACCEPTED:
                 judged += _late(job, votes, replicas)
             continue
-        decision = decide(job.quorum, votes, placeable=placeable, close=close_for(c, job, replicas, nodes))
+        close = close_for(c, job, replicas, nodes)
+        decision = decide(job.quorum, votes, placeable=placeable, close=close, extra=extra.get(task["idx"], 0))
         new = decision.state or (TaskState.ACTIVE if replicas else state)
         want = decision.want
         wait = _backoff(replicas) * 1000

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.coordinator.reports import stored_reports
 from nexapod_batch.errors import NotFoundError, UsageError, VerificationError
 from nexapod_batch.files import atomic
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.keys import openssh_public, spki_pem
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, decode
+from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +39,11 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
         ) from error
     written: list[Path] = []
     for row in rows:
-        reports = c.store.all("reports_of", replica=row["id"])
+        reports = stored_reports(c, row["id"])
         for number, report in enumerate(reports):
             extra = f".{number + 1}" if number else ""  # a voided replica has two statements: show both
             path = out / f"{row['job_id']}_{row['task']}.{row['number']}{extra}.dsse.json"
-            atomic.write(path, bytes(report["envelope"]) + b"\n", durable=False)
+            atomic.write(path, report.envelope + b"\n", durable=False)
             written.append(path)
         if reports:
             written += _keys(nodes[row["node_id"]], out)
@@ -58,10 +60,10 @@ def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for row in rows:
         node = nodes[row["node_id"]]
-        for report in c.store.all("reports_of", replica=row["id"]):
+        for report in stored_reports(c, row["id"]):
             name = f"{row['job_id']}_{row['task']}.{row['number']}"
             try:
-                opened = open_envelope(bytes(report["envelope"]), PAYLOAD_TYPE, {node.key_id: node.public_key})
+                opened = open_envelope(report.envelope, PAYLOAD_TYPE, {node.key_id: node.public_key})
                 said = decode(opened.payload)
                 if (str(said.replica), said.nonce, said.job_digest) != (name, row["nonce"], job["digest"]):
                     raise VerificationError("the statement is about something else", got=str(said.replica), wanted=name)

@@ -10,7 +10,6 @@ from nexapod_batch.coordinator.outputs import outputs_of
 from nexapod_batch.coordinator.publish import compare
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
-from nexapod_batch.model.job import Domain
 from nexapod_batch.planner import NodeLoad, why_not
 from nexapod_batch.quorum import independence
 
@@ -89,9 +88,12 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         )
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
-        lines += _independence(c, job_id, replicas)
+        lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in task["reason"]]
+        if task["state"] != TaskState.ACCEPTED:
+            lines.append(f"  to try again with more replicas: nexapod-batch retry {job_id}_{task['idx']}")
         return lines
-    lines.append(f"  {task['agree']} of {job.quorum.agree} agree; {task['want']} more to place")
+    more = "the next pass decides how many more" if task["news"] else f"{task['want']} more to place"
+    lines.append(f"  {task['agree']} of {job.quorum.agree} agree; {more}")
     lines += _backend_words(c, replicas)
     if task["want"]:
         out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
@@ -126,11 +128,4 @@ def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]
     """Return what the accepted replicas had in common, which is what agreement between them cannot prove."""
     nodes = c.nodes_by_id()
     valid = [r for r in replicas if r["validation"] == "valid"]
-    if not valid:
-        return []
-    votes = votes_of(c.job(job_id), None, valid, nodes)
-    hosts = {nodes[r["node_id"]].domain(Domain.HOST, "") for r in valid}
-    lines = [f"  the accepted replicas: {independence(votes)}"]
-    if len(valid) > 1 and len(hosts) == 1:
-        lines.append("  agreement on one machine shows that a result is reproducible there, not that it is independent")
-    return lines
+    return [independence(votes_of(c.job(job_id), None, valid, nodes))] if valid else []

@@ -1,32 +1,30 @@
-"""Reading report segments: verify each line, store the signed bytes, move the offset, all in one transaction.
+"""Ingest: what the nodes' segments say is stored with the signed bytes, and the offset moves, all in one transaction.
 
-A segment is read up to its last complete line; the line is the commit of its writer. A line that does not verify, or
-is not about the replica that it names, goes to quarantine and changes nothing else. The same report again is no event.
+A line that does not verify, or is not about the replica that it names, goes to quarantine and changes nothing else. The
+same report again is no event.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
+import json
 import os
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, reader
+from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
-from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, decode
+from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.lines import Line
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
@@ -34,17 +32,11 @@ __all__ = ["EXECUTION_OF", "ingest", "unread"]
 
 #: Segments as runners name them; anything else in the folder is not read.
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
-_BLOCK = 4 * 1024 * 1024
-_EMPTY = hashlib.sha256(b"").hexdigest()
-#: Longest report line: the envelope and the small files carried with it.
-_LINE = MAX_ENVELOPE + 64 * 1024
 #: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
 MAX_QUARANTINED = 1_000
-#: How much of a bad line the quarantine keeps.
-_KEEP = 4096
 
 #: What a signed outcome makes of the replica.
-EXECUTION_OF = {
+EXECUTION_OF: dict[str, Execution] = {
     Outcome.OK: Execution.REPORTED,
     Outcome.FAILED: Execution.ERRORED,
     Outcome.TIME: Execution.ERRORED,
@@ -58,16 +50,6 @@ EXECUTION_OF = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A verified report: the signed bytes, what they say, and the files that came along."""
-
-    statement: Statement
-    payload_sha256: bytes
-    envelope: bytes
-    carried: bytes | None
-
-
 @dataclass(slots=True)
 class Intake:
     """What one pass took in."""
@@ -79,17 +61,29 @@ class Intake:
 def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
     """Take in every complete new line of the nodes' segments; a spool that cannot be read is a fault of its node."""
     intake = Intake()
+    waiting: list[tuple[Node, Path, int]] = []
+    size = 0
     for node in nodes:
         try:
-            for path, position in unread(c, node):
-                _segment(c, node, path, position, intake)
+            for path, position, end in unread(c, node):
+                waiting.append((node, path, position))
+                size += end - position
         except OSError as error:
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
+    with reader(size) as read:
+        for node, path, position in waiting:
+            try:
+                for block, lines in read(blocks(path, position), {node.key_id: node.public_key}):
+                    with c.store.atomic():
+                        _lines(c, node, path, lines, intake)
+                        c.store.run("segment_moved", node=node.id, name=path.name, position=block.end)
+            except OSError as error:
+                faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
     return intake
 
 
-def unread(c: Coordinator, node: Node) -> list[tuple[Path, int]]:
-    """Return the segments that grew since they were read, and how far that was; OSError for a broken spool."""
+def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
+    """Return each segment that grew since it was read, how far that was, and its size; OSError for a broken spool."""
     folder = c.paths.spool(node.name) / "reports"
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -104,54 +98,44 @@ def unread(c: Coordinator, node: Node) -> list[tuple[Path, int]]:
     if not sizes:
         return []
     read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
-    return [(folder / name, read.get(name, 0)) for name in sorted(sizes) if sizes[name] > read.get(name, 0)]
+    return [
+        (folder / name, read.get(name, 0), sizes[name]) for name in sorted(sizes) if sizes[name] > read.get(name, 0)
+    ]
 
 
-def _segment(c: Coordinator, node: Node, path: Path, position: int, intake: Intake) -> None:
-    """Read one segment from a position, one transaction for each block."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as stream:
-        stream.seek(position)
-        for start, lines, end in _blocks(stream, position):
-            with c.store.atomic():
-                _lines(c, node, path.name, start, lines, intake)
-                c.store.run("segment_moved", node=node.id, name=path.name, position=end)
-
-
-def _blocks(stream: Any, position: int) -> Iterator[tuple[int, list[bytes], int]]:  # noqa: ANN401 - a binary file
-    """Yield (start, complete lines, end); a line longer than allowed is cut to `_LINE` bytes, and so refused later."""
-    rest, skipped = b"", 0
-    while block := stream.read(_BLOCK):
-        head, newline, tail = (rest + block).rpartition(b"\n")
-        if newline:
-            lines = head.split(b"\n")
-            end = position + skipped + len(head) + 1
-            yield position, lines, end
-            position, rest, skipped = end, tail, 0
-        else:  # no end in sight: keep what shows that it is too long, count the rest
-            whole = rest + block
-            rest, skipped = whole[: _LINE + 1], skipped + max(0, len(whole) - _LINE - 1)
-
-
-def _lines(c: Coordinator, node: Node, segment: str, position: int, lines: list[bytes], intake: Intake) -> None:
-    """Verify and apply lines; each is judged alone, what is good is written together."""
-    keys = {node.key_id: node.public_key}
+def _lines(c: Coordinator, node: Node, path: Path, lines: list[Line], intake: Intake) -> None:
+    """Apply the lines of one block; what is good is read and written together."""
     batch = _Batch()
-    for line in lines:
+    refused = [line for line in lines if isinstance(line, Refused)]
+    batch.started = [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
+    reports = [line for line in lines if isinstance(line, Report)]
+    known = _known(c, reports)
+    for report in reports:
         try:
-            found = _parse(line, keys)
-            if isinstance(found, ReplicaName):
-                batch.started.append((found.job, found.task, found.number, node.id))
-            else:
-                _apply(c, node, found, batch)
-                intake.reports += 1
+            _apply(c, node, report, known, batch)
+            intake.reports += 1
         except VerificationError as error:
-            intake.quarantined += 1
-            batch.quarantined.append((node.id, segment, position, str(error), line[:_KEEP], c.now()))
-        position += len(line) + 1
-    room = MAX_QUARANTINED - c.store.only("quarantine_of", node=node.id)["n"] if batch.quarantined else 0
-    del batch.quarantined[max(0, room) :]
+            refused.append(Refused(report.position, str(error), beginning(path, report.position)))
+    if refused:
+        intake.quarantined += len(refused)
+        room = max(0, MAX_QUARANTINED - c.store.only("quarantine_of", node=node.id)["n"])
+        batch.quarantined = [
+            (node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]
+        ]
     _write(c, batch)
+
+
+def _known(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], Row]:
+    """Return what is stored of the replicas that reports are about."""
+    tasks: dict[int, set[int]] = defaultdict(set)
+    for report in reports:
+        job, task, _ = report.replica
+        tasks[job].add(task)
+    return {
+        (job, row["task"], row["number"]): row
+        for job, wanted in tasks.items()
+        for row in c.store.all("replicas_for_reports", job=job, tasks=json.dumps(sorted(wanted)))
+    }
 
 
 @dataclass(slots=True)
@@ -165,6 +149,7 @@ class _Batch:
     quarantined: list[tuple[Any, ...]] = field(default_factory=list)
     news: set[tuple[int, int]] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
+    dictionaries: dict[int, bytes] = field(default_factory=dict)
 
 
 def _write(c: Coordinator, batch: _Batch) -> None:
@@ -183,109 +168,51 @@ def _write(c: Coordinator, batch: _Batch) -> None:
     batch.replicas.clear()
 
 
-def _parse(line: bytes, keys: dict[str, bytes]) -> Report | ReplicaName:
-    """Return the verified report of a line, or the name in a start note."""
-    if len(line) > _LINE:
-        raise VerificationError("line too long", got=f"more than {_LINE} bytes", wanted="one report")
-    try:
-        document = orjson.loads(line)
-        if "start" in document:
-            return ReplicaName.parse(document["start"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise VerificationError("not a report line", got=f"{error}"[:200]) from error
-    if not isinstance(document, dict):
-        raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
-    carried = document.get("carried")
-    envelope = {key: document.get(key) for key in ("payload", "payloadType", "signatures")}  # nothing unsigned is kept
-    opened = open_envelope(envelope, PAYLOAD_TYPE, keys)
-    statement = decode(opened.payload)
-    if carried is not None:
-        _check_carried(carried, statement)
-    try:
-        return Report(
-            statement,
-            hashlib.sha256(opened.payload).digest(),
-            orjson.dumps(envelope),
-            None if carried is None else orjson.dumps(carried),
-        )
-    except TypeError as error:  # nested too deep
-        raise VerificationError("not a report line", got=str(error)) from error
-
-
-def _check_carried(carried: object, statement: Statement) -> None:
-    """Refuse carried files that are not those that were signed: the signature does not cover the carrying."""
-    if not isinstance(carried, dict):
-        raise VerificationError("carried files are no object", got=type(carried).__name__)
-    wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
-    if not statement.manifest:
-        wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
-    if missing := wanted.keys() - carried.keys():
-        raise VerificationError("carried files are missing", got=f"no {min(missing)!r}", wanted="all or none")
-    for name, text in carried.items():
-        if text == "" and wanted.get(name) == _EMPTY:
-            continue
-        try:
-            digest = hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise VerificationError(f"carried file {name!r} is not base64", got=str(error)) from error
-        if wanted.get(name) != digest:
-            raise VerificationError(
-                f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name)
-            )
-
-
-def _apply(c: Coordinator, node: Node, report: Report, batch: _Batch) -> None:
+def _apply(c: Coordinator, node: Node, report: Report, stored: dict[tuple[int, int, int], Row], batch: _Batch) -> None:
     """Store one verified report and move its replica; VerificationError when it is about something else."""
-    said = report.statement
-    name = said.replica
-    row = _check(c, node, said, c.store.one("replica_for_report", job=name.job, task=name.task, number=name.number))
-    if row["id"] in batch.seen or row["execution"] not in OUT:  # perhaps there is a report of it already
-        batch.seen.discard(row["id"])
+    row = _check(c, node, report, stored.get(report.replica))
+    replica, (job, task, _) = row["id"], report.replica
+    if replica in batch.seen or row["execution"] not in OUT:  # perhaps there is a report of it already
+        batch.seen.discard(replica)
         _write(c, batch)
-        known = [bytes(one["payload_sha256"]) for one in c.store.all("reports_of", replica=row["id"])]
-        if report.payload_sha256 in known:
+        known = [one.payload for one in stored_reports(c, replica)]
+        if report.payload in known:
             return
         if known:
-            c.store.run("replica_voided", id=row["id"])
+            c.store.run("replica_voided", id=replica)
             c.store.run("node_blame", id=node.id)
     now = c.now()
-    batch.seen.add(row["id"])
-    batch.reports.append((row["id"], report.payload_sha256, report.envelope, now))
+    if job not in batch.dictionaries:
+        batch.dictionaries[job] = dictionary_for(c, job, report.payload)
+    packed = pack(report.payload, batch.dictionaries[job])
+    execution = EXECUTION_OF[report.outcome]
+    vote = bytes.fromhex(report.vote) if execution is Execution.REPORTED else None
+    klass = report.classes.get(c.job(job).quorum.numeric_class.value, "")
+    batch.seen.add(replica)
+    batch.reports.append((replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now))
     if report.carried is not None:
-        batch.carried.append((row["id"], report.carried))
-    batch.news.add((name.job, name.task))
-    execution = EXECUTION_OF[said.outcome]
+        batch.carried.append((replica, report.carried))
+    batch.news.add((job, task))
     batch.replicas.append(
         (
-            execution.value,
-            said.detail,
-            said.exit_code,
-            said.host,
-            said.classes.get(c.job(name.job).quorum.numeric_class.value, ""),
-            said.isolation,
-            bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
-            said.wall_ms,
-            said.cpu_ms,
-            said.max_rss_kib,
-            said.output_bytes,
-            now,
-            int(report.carried is not None),
-            row["id"],
+            execution.value, report.detail, report.exit_code, report.host, klass, report.isolation, vote, *report.usage,
+            now, int(report.carried is not None), replica,
         )
-    )
+    )  # fmt: skip
 
 
-def _check(c: Coordinator, node: Node, said: Statement, row: Row | None) -> Row:
+def _check(c: Coordinator, node: Node, report: Report, row: Row | None) -> Row:
     """Return the replica's row; VerificationError and blame unless the statement is about what this node was given."""
     if row is None:
-        what = f"no replica {said.replica} was ever made"
-    elif row["node_id"] != node.id or said.builder != node.key_id:
-        what = f"replica {said.replica} was given to another node"
-    elif said.nonce != row["nonce"]:
-        what = f"the nonce is not that of replica {said.replica}"
-    elif (said.job_uuid, said.job_digest) != (row["uuid"], row["digest"]):
-        what = f"the job is not that of replica {said.replica}"
+        what = "no replica {} was ever made"
+    elif row["node_id"] != node.id or report.builder != node.key_id:
+        what = "replica {} was given to another node"
+    elif report.nonce != row["nonce"]:
+        what = "the nonce is not that of replica {}"
+    elif report.job != (row["uuid"], row["digest"]):
+        what = "the job is not that of replica {}"
     else:
         return row
     c.store.run("node_blame", id=node.id)
-    raise VerificationError(what, got=f"a statement signed by {node.name}")
+    job, task, number = report.replica
+    raise VerificationError(what.format(f"{job}_{task}.{number}"), got=f"a statement signed by {node.name}")

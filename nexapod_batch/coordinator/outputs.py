@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import orjson
 
+from nexapod_batch.coordinator.reports import stored_reports
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import walk
 from nexapod_batch.model.placeholders import expand, task_values
-from nexapod_batch.trust.statement import Statement, decode
+from nexapod_batch.trust.reading import decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
+    from nexapod_batch.trust.statement import Statement
 
 __all__ = ["Outputs", "outputs_of", "rule_for"]
 
@@ -83,9 +85,8 @@ class Outputs:
 
 def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
     """Return the outputs of a reported replica; UnsafeOutputError when they cannot be found."""
-    (report,) = c.store.all("reports_of", replica=replica["id"])
-    # The envelope was verified before it was stored.
-    statement = decode(base64.b64decode(orjson.loads(report["envelope"])["payload"]))
+    (report,) = stored_reports(c, replica["id"])
+    statement = decode(report.payload)  # it was verified before it was stored
     carried = c.store.one("carried_of", replica=replica["id"])
     folder = c.paths.work(node.name) / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}

@@ -201,7 +201,7 @@ def _look(c: Coordinator) -> Pass:
     done = Pass(open_jobs=c.store.only("jobs_open")["n"])
     for node in c.nodes():
         with suppress(OSError):  # a pass would call it a fault of the node
-            for segment, position in unread(c, node):
+            for segment, position, _ in unread(c, node):
                 with segment.open("rb") as stream:
                     stream.seek(position)
                     done.ingested += sum(1 for line in stream if line.endswith(b"\n"))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.dispatch import PLAN_MAX
 from nexapod_batch.coordinator.nodes import account, ensure_local
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.model.document import canonical, digest, to_document
-from nexapod_batch.model.job import Domain
-from nexapod_batch.planner import capacity
+from nexapod_batch.model.placeholders import expand, task_environment, task_values
+from nexapod_batch.planner import Need, NodeLoad, capacity, plan
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
@@ -72,19 +75,50 @@ def submit(
     )
 
 
-def dry_run(c: Coordinator, job: Job) -> str:
-    """Return what a submission would launch, for people; nothing is stored or launched."""
+def dry_run(c: Coordinator | None, job: Job, overrides: Mapping[str, str], *, every: bool = False) -> list[str]:
+    """Return what a submission would launch, for people; nothing is stored or launched.
+
+    The first launch on each node is described; with `every`, each task that finds a free slot now is listed with its
+    nodes and its command. Before the first submit there is no coordinator (None).
+    """
+    size = f"{_plural(job.n_tasks, 'task')}, {_plural(job.quorum.replicas, 'replica')} each"
+    hours = _core_hours(job)
+    cost = "cost unknown (no resources.time)" if hours is None else f"at most {hours:.3g} core-hours to start with"
+    if c is None or not c.nodes():
+        return [f"{size}; {cost}", "no node is registered yet: the first submit makes one for this machine"]
     nodes = [node for node in c.nodes() if node.active]
-    if not nodes:
-        return "no node is registered yet: the first submit makes one for this machine"
+    _check_overrides(overrides, nodes)
     reach, warnings = _check(job, nodes)
-    lines = [f"{job.n_tasks} tasks, {job.quorum.replicas} replicas each; {reach}", *warnings]
+    lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings)]
     for node in nodes:
-        lines += [
-            f"# node {node.name} ({node.backend})",
-            c.backend(node).describe(c.context(node), job, job.quorum.replicas),
-        ]
-    return "\n".join(lines)
+        said = c.backend(node).describe(c.context(node), job, job.quorum.replicas)
+        lines += [f"# node {node.name} ({node.backend})", *said.splitlines()]
+    return [*lines, *_launches(c, job, nodes)] if every else lines
+
+
+def _launches(c: Coordinator, job: Job, nodes: list[Node]) -> Iterator[str]:
+    """Yield a line for each task that would be placed now: where its first replicas run, and its command."""
+    yield "# tasks"
+    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
+    loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes]
+    free = sum(max(0, load.node.max_queued - load.out) for load in loads)
+    first = islice(job.task_indexes(), min(free // job.quorum.replicas, PLAN_MAX))
+    result = plan(job, [Need(task=index, want=job.quorum.replicas) for index in first], loads)
+    names = {node.id: node.name for node in nodes}
+    where: dict[int, list[str]] = {}
+    for task, node_id in result.placements:
+        where.setdefault(task, []).append(names[node_id])
+    for task, on in sorted(where.items()):
+        values = task_values(job, task, job.parameters(task))
+        given = [f"{name}={value}" for name, value in task_environment(job.parameters(task)).items()]
+        command = [expand(part, values) for part in job.command] or ["env", *given, "the-script"]
+        yield f"task {task} on {', '.join(on)}: {shlex.join(command)}"
+    if left := job.n_tasks - len(where):
+        yield f"... {_plural(left, 'more task')} as slots become free"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -> int:
@@ -119,13 +153,7 @@ def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
     reach = capacity(job, nodes)
     if reach.reason:
         raise QuorumImpossibleError(reach.reason)
-    warnings = []
-    if reach.domains < job.quorum.max_replicas and job.quorum.distinct != (Domain.RUN,):
-        fields = "+".join(job.quorum.distinct)
-        warnings.append(
-            f"{reach.domains} distinct {fields} in reach, fewer than max_replicas = {job.quorum.max_replicas}: "
-            "a disagreement may stay inconclusive"
-        )
+    warnings = [] if reach.warning is None else [reach.warning]
     hosts, sites = {node.host for node in nodes}, {node.site for node in nodes}
     counts = ((len(nodes), "node"), (len(hosts), "host"), (len(sites), "site"))
     if len(hosts) == 1 and job.quorum.agree > 1:
@@ -133,14 +161,14 @@ def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
             "all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
             "not that it is independent of this machine"
         )
-    return ", ".join(f"{number} {word}{'s' * (number != 1)}" for number, word in counts), warnings
+    return ", ".join(_plural(number, word) for number, word in counts), warnings
 
 
 def _check_overrides(overrides: Mapping[str, str], nodes: list[Node]) -> None:
     sites = sorted({node.site for node in nodes})
-    if overrides.get("site", sites[0] if sites else "") not in sites:
+    if "site" in overrides and overrides["site"] not in sites:
         raise DescriptorError(
-            "there is no such site", got=repr(overrides["site"]), wanted=f"one of: {', '.join(sites)}"
+            "there is no such site", got=repr(overrides["site"]), wanted=f"one of: {', '.join(sites) or 'none'}"
         )
     for name in ("partition", "account"):
         if name in overrides:

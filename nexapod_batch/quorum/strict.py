@@ -9,7 +9,8 @@ still report. In this order:
 4. when nothing more may be placed and nothing is out: failed if too many errored or were lost, else inconclusive.
 
 The first `replicas` replicas are always wanted, however slowly nodes are found for them. Lost and cancelled replicas
-do not count towards `max_replicas`; they have their own cap, `max_lost`.
+do not count towards `max_replicas`; they have their own cap, `max_lost`. What retries allow a task (`extra`) is added
+to its `max_replicas`, and belongs to what a verdict is a function of.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
+from nexapod_batch.model.job import Domain
 from nexapod_batch.quorum.domains import independence
 from nexapod_batch.quorum.standing import Standing, by_answer, by_closeness
 from nexapod_batch.quorum.votes import Decision
@@ -77,8 +79,9 @@ def decide(
     *,
     placeable: bool = True,
     close: Closeness | None = None,
+    extra: int = 0,
 ) -> Decision:
-    """Decide on a task that has not ended.
+    """Decide on a task that has not ended; `extra` replicas beyond `max_replicas` were allowed by retries.
 
     `placeable` is False when no node is left that could ever take one more replica of this task (full queues do not
     count). `close` compares two replicas of a job with `allclose` outputs; it is called only when nothing is out.
@@ -94,12 +97,18 @@ def decide(
     too_many = len(tally.errors) > policy.max_errors or tally.lost > policy.max_lost
     if too_many and standing.leader + out < policy.agree:  # 2
         return _fail(policy, replicas, tally, standing)
-    want = _wanted(policy, tally, standing)  # 3
+    want = _wanted(policy, tally, standing, policy.max_replicas + extra)  # 3
     if out or (want and placeable):
         return Decision(state=None, want=want, agree=standing.leader, reason=_progress(policy, standing, out, want))
     if too_many and not want:  # 4
         return _fail(policy, replicas, tally, standing)
-    return _no_result(policy, replicas, tally, standing, "domains" if want else "max_replicas")
+    found = _found(policy, tally, standing)
+    if want:
+        reason = f"domains: {found}, and {_no_other(policy)} is left; register one, then retry"
+    else:
+        raised = f" ({policy.max_replicas + extra} by retry)" if extra else ""
+        reason = f"no quorum: {found}, and max_replicas = {policy.max_replicas}{raised} is used up"
+    return _end(TaskState.INCONCLUSIVE, reason, replicas, standing)
 
 
 def _standing(policy: QuorumPolicy, tally: _Tally, close: Closeness | None) -> Standing:
@@ -110,12 +119,12 @@ def _standing(policy: QuorumPolicy, tally: _Tally, close: Closeness | None) -> S
     return standing if close is None else replace(standing, settled=False)
 
 
-def _wanted(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> int:
+def _wanted(policy: QuorumPolicy, tally: _Tally, standing: Standing, most: int) -> int:
     if tally.lost > policy.max_lost:
         return 0
     out = len(tally.out)
     want = max(policy.agree - standing.leader - out, 0 if out else 1, policy.replicas - tally.placed)
-    return max(0, min(want, policy.max_replicas - tally.used))
+    return max(0, min(want, most - tally.used))
 
 
 def assess_late(
@@ -186,19 +195,19 @@ def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standin
     return _end(TaskState.FAILED, reason, replicas, standing)
 
 
-def _no_result(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing, why: str) -> Decision:
-    tie = standing.leader >= policy.agree and standing.leader == standing.second
-    found = (
-        f"two answers tie with {standing.leader} each"
-        if tie
-        else f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed"
-    )
-    if why == "domains":
-        fields = ", ".join(policy.distinct)
-        reason = f"domains: {found}, and no node with another {fields} is left; register one, then retry"
-    else:
-        reason = f"no quorum: {found}, and max_replicas = {policy.max_replicas} is used up"
-    return _end(TaskState.INCONCLUSIVE, reason, replicas, standing)
+def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
+    """Return what the votes came to, where that is no result."""
+    if standing.leader >= policy.agree and standing.leader == standing.second:
+        return f"two answers tie with {standing.leader} each"
+    return f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed"
+
+
+def _no_other(policy: QuorumPolicy) -> str:
+    """Return which node is missing where no domain is left."""
+    fields = [field for field in policy.distinct if field is not Domain.RUN]
+    if fields in ([], [Domain.NODE]):
+        return "no other node"
+    return f"no node with another {' and '.join(fields)}"
 
 
 def _end(state: TaskState, reason: str, replicas: Sequence[Vote], standing: Standing) -> Decision:

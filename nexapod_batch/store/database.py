@@ -144,12 +144,18 @@ class Store:
             raise_explained(error, self.path)
 
     def many(self, name: str, rows: Iterable[Mapping[str, Value] | Sequence[Value]], /) -> int:
-        """Run the named statement for every row, all in one transaction; return how many rows changed in all."""
-        with self.atomic():
-            try:
-                return self._connection.executemany(self._sql[name], rows).rowcount
-            except sqlite3.Error as error:
-                raise_explained(error, self.path)
+        """Run the named statement for every row; return how many rows changed in all.
+
+        All or none: in a transaction of its own, or as part of the one around it. A savepoint for it would make every
+        row cost twice as much.
+        """
+        if not self._depth:
+            with self.atomic():
+                return self.many(name, rows)
+        try:
+            return self._connection.executemany(self._sql[name], rows).rowcount
+        except sqlite3.Error as error:
+            raise_explained(error, self.path)
 
     # Transactions ----------------------------------------------------------------------------------------------
 

@@ -69,7 +69,8 @@ WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + 
 SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
 
 -- name: replicas_of_tasks
-SELECT r.* FROM replica r WHERE r.job_id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) ORDER BY r.task, r.number;
+SELECT id, job_id, task, number, node_id, execution, validation, voided, class, vote, reason FROM replica
+WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
 -- name: launch_insert
 INSERT INTO launch (key, node_id, job_id, envelope, created_at) VALUES (:key, :node, :job, :envelope, :now) RETURNING id;
@@ -130,18 +131,26 @@ ON CONFLICT (node_id, name) DO UPDATE SET position = excluded.position WHERE exc
 -- name: segment_gone
 DELETE FROM segment WHERE node_id = :node AND name = :name;
 
--- name: replica_for_report
-SELECT r.id, r.node_id, r.nonce, r.execution, r.voided, j.uuid, j.digest, j.id AS job_id
-FROM replica r JOIN job j ON j.id = r.job_id WHERE r.job_id = :job AND r.task = :task AND r.number = :number;
+-- name: replicas_for_reports
+SELECT r.id, r.task, r.number, r.node_id, r.nonce, r.execution, j.uuid, j.digest FROM job j JOIN replica r ON r.job_id = j.id
+WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
 -- name: reports_of
-SELECT payload_sha256, envelope FROM report WHERE replica_id = :replica ORDER BY received_at, payload_sha256;
+SELECT p.payload_sha256, p.packed, p.signature, d.payload AS dictionary, n.key_id AS key
+FROM report p JOIN replica r ON r.id = p.replica_id JOIN dictionary d ON d.job_id = r.job_id JOIN node n ON n.id = r.node_id
+WHERE p.replica_id = :replica ORDER BY p.received_at, p.payload_sha256;
+
+-- name: dictionary
+SELECT payload FROM dictionary WHERE job_id = :job;
+
+-- name: dictionary_insert
+INSERT INTO dictionary (job_id, payload) VALUES (:job, :payload);
 
 -- name: carried_of
 SELECT files FROM carried WHERE replica_id = :replica;
 
 -- name: report_insert
-INSERT OR IGNORE INTO report (replica_id, payload_sha256, envelope, received_at) VALUES (?, ?, ?, ?);
+INSERT OR IGNORE INTO report (replica_id, payload_sha256, packed, signature, received_at) VALUES (?, ?, ?, ?, ?);
 
 -- name: carried_insert
 INSERT OR IGNORE INTO carried (replica_id, files) VALUES (?, ?);

@@ -72,6 +72,7 @@ CREATE TABLE task (
   agree     INTEGER NOT NULL DEFAULT 0 CHECK (agree >= 0),  -- size of the leading group, in distinct domains
   class     TEXT,                                           -- numeric class, fixed at the first dispatch
   not_before INTEGER NOT NULL DEFAULT 0,                    -- back-off after losses
+  extra     INTEGER NOT NULL DEFAULT 0 CHECK (extra >= 0),  -- replicas beyond max_replicas that retries allowed
   published INTEGER NOT NULL DEFAULT 0 CHECK (published IN (0, 1)),
   PRIMARY KEY (job_id, idx),
   CHECK (want = 0 OR state IN ('waiting', 'active')),
@@ -127,12 +128,18 @@ CREATE INDEX replica_out ON replica (node_id, job_id, deadline) WHERE execution 
 CREATE INDEX replica_launch ON replica (launch_id);
 CREATE INDEX replica_unclean ON replica (job_id) WHERE cleaned = 0;
 
-CREATE TABLE report (                             -- signed bytes, exactly as they came
+CREATE TABLE dictionary (                         -- the first payload of a job: the others are deflated with it
+  job_id  INTEGER PRIMARY KEY REFERENCES job (id),
+  payload BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE report (                             -- what was signed, deflated: exactly the bytes that came
   id         INTEGER PRIMARY KEY,
   replica_id INTEGER NOT NULL REFERENCES replica (id),
   payload_sha256 BLOB NOT NULL CHECK (length(payload_sha256) = 32),
   received_at INTEGER NOT NULL,
-  envelope   BLOB NOT NULL,
+  packed     BLOB NOT NULL,
+  signature  BLOB NOT NULL CHECK (length(signature) = 64),
   UNIQUE (replica_id, payload_sha256)
 ) STRICT;
 

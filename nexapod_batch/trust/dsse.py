@@ -68,6 +68,7 @@ class Opened:
     payload_type: str
     payload: bytes  # the very bytes that were signed
     key_id: str  # of the key that verified, not the envelope's hint
+    signature: bytes
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -78,20 +79,22 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 def seal(signer: Signer, payload_type: str, payload: bytes) -> bytes:
     """Return a signed envelope as one line of compact JSON, without a newline."""
-    signature = signer.sign(pae(payload_type, payload))
+    return envelope(payload_type, payload, signer.key_id, signer.sign(pae(payload_type, payload)))
+
+
+def envelope(payload_type: str, payload: bytes, name: str, signature: bytes) -> bytes:
+    """Return the envelope of a payload that the key called `name` signed."""
     return orjson.dumps(
         {
             "payload": binascii.b2a_base64(payload, newline=False).decode(),
             "payloadType": payload_type,
-            "signatures": [
-                {"keyid": signer.key_id, "sig": binascii.b2a_base64(signature, newline=False).decode()},
-            ],
+            "signatures": [{"keyid": name, "sig": binascii.b2a_base64(signature, newline=False).decode()}],
         }
     )
 
 
 def open_envelope(
-    envelope: bytes | Mapping[str, Any],
+    sealed: bytes | Mapping[str, Any],
     payload_type: str,
     keys: Mapping[str, bytes],
     *,
@@ -104,7 +107,7 @@ def open_envelope(
     """
     if not keys:
         raise VerificationError("no key to verify with", wanted="at least one trusted public key")
-    document = _parse(envelope, limit) if isinstance(envelope, bytes) else envelope
+    document = _parse(sealed, limit) if isinstance(sealed, bytes) else sealed
     encoded, kind, signatures = document.get("payload"), document.get("payloadType"), document.get("signatures")
     if kind != payload_type:
         raise VerificationError("wrong payload type", got=repr(kind)[:80], wanted=repr(payload_type))
@@ -127,16 +130,16 @@ def open_envelope(
                 crypto_sign_open(raw + message, public)
             except BadSignatureError:
                 continue
-            return Opened(payload_type=payload_type, payload=payload, key_id=name)
+            return Opened(payload_type=payload_type, payload=payload, key_id=name, signature=raw)
     hints = ", ".join(str(one.get("keyid", "none"))[:60] for one in signatures)
     raise VerificationError("no signature verifies", got=f"key hint {hints}", wanted=f"one by {_few(keys)}")
 
 
-def _parse(envelope: bytes, limit: int) -> Mapping[str, Any]:
-    if len(envelope) > limit:
-        raise VerificationError("envelope is too large", got=f"{len(envelope)} bytes", wanted=f"at most {limit}")
+def _parse(sealed: bytes, limit: int) -> Mapping[str, Any]:
+    if len(sealed) > limit:
+        raise VerificationError("envelope is too large", got=f"{len(sealed)} bytes", wanted=f"at most {limit}")
     try:
-        document = orjson.loads(envelope)
+        document = orjson.loads(sealed)
     except orjson.JSONDecodeError as error:
         raise VerificationError("envelope is not JSON", got=str(error)) from error
     if not isinstance(document, dict):

@@ -16,7 +16,8 @@ from homes import TRUE, Home
 from nexapod_batch.files import keyfile
 from nexapod_batch.trust.bundle import BUNDLE_TYPE
 from nexapod_batch.trust.dsse import Signer, pae, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, decode, encode
+from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -113,11 +113,12 @@ def test_selectors_resolve(home: Path) -> None:
         assert selectors.resolve(store, ["2_1"]) == [(2, 1)]
         assert selectors.resolve(store, ["2-9"]) == [(2, None), (3, None)]
         assert selectors.resolve(store, ["last", "3"]) == [(3, None)]
+        assert selectors.resolve(store, ["last_0"]) == [(3, 0)]
         assert selectors.resolve(store, ["all"]) == [(1, None), (2, None), (3, None)]
         assert selectors.resolve(store, ["all"], only_open=True) == [(3, None)]
 
 
-@pytest.mark.parametrize("bad", ["9", "2_9", "7-9", str(10**18 - 1), f"2_{10**18 - 1}"])
+@pytest.mark.parametrize("bad", ["9", "2_9", "last_9", "7-9", str(10**18 - 1), f"2_{10**18 - 1}"])
 def test_selector_of_nothing_is_not_found(home: Path, bad: str) -> None:
     """A job or task that is not there is named and refused with 66."""
     with Store.open(home / "state.db", write=False) as store, pytest.raises(NotFoundError):
@@ -126,7 +127,7 @@ def test_selector_of_nothing_is_not_found(home: Path, bad: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "0", "-1", "x", "4 2", "42_", "_7", "42_7.1", "9-3", "\uff14\uff12", "1" * 30, "1\n"]
+    "bad", ["", "0", "-1", "x", "4 2", "42_", "_7", "42_7.1", "last_", "last_x", "all_0", "9-3", "\uff14\uff12", "1" * 30, "1\n"]
 )
 def test_selector_that_is_none_is_a_usage_error(bad: str) -> None:
     """Anything else is a usage error that shows the known forms."""

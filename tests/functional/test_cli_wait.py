@@ -117,6 +117,49 @@ def test_dry_run_submits_nothing(shell: Shell) -> None:
     assert json.loads(shell.run("ls", "--json")[1])["jobs"] == []
 
 
+def test_dry_run_of_a_fresh_home_makes_nothing(shell: Shell) -> None:
+    """Not even the home: a dry run looks, and says what the first submit would do."""
+    for option in ("--dry-run", "--dry-run=all"):
+        code, out, _ = shell.run("submit", option, shell.job("true"))
+        assert (code, out.splitlines()[0]) == (0, "1 task, 2 replicas each; cost unknown (no resources.time)")
+        assert "the first submit makes one" in out
+        assert not shell.home.exists()
+
+
+def test_dry_run_of_all_lists_every_task(shell: Shell) -> None:
+    """With `all` each task comes with its nodes and its own command; without it none does."""
+    shell.run("node", "init", "--name", "here")
+    job = shell.job("echo", "{seed}", "a b")
+    with open(job, "a", encoding="utf-8") as file:
+        file.write("[array]\nmatrix = { seed = [7, 8] }\n")
+    before = sorted(shell.home.rglob("*"))
+    lines = shell.run("submit", "--dry-run=all", job)[1].splitlines()
+    assert lines[-3:] == ["# tasks", "task 0 on here, here: echo 7 'a b'", "task 1 on here, here: echo 8 'a b'"]
+    assert "# tasks" not in shell.run("submit", "--dry-run", job)[1]
+    assert before == [path for path in sorted(shell.home.rglob("*")) if not path.name.startswith("state.db-")]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--wait", "10"), ("--wait", "1h30m"), ("--wait", "1:30:00"), ("--dry-run", "all")]
+)
+def test_value_after_a_blank_is_refused_with_the_right_form(shell: Shell, option: str, value: str) -> None:
+    """`--wait 10` says `--wait=10`, before and after the descriptor; a descriptor of that name is one."""
+    for argv in (["none.toml", option, value], [option, value, "none.toml"]):
+        code, _, err = shell.run("submit", *argv)
+        assert (code, f"wanted {option}={value}" in err) == (2, True)
+    (shell.path / value).write_text("nonsense")
+    assert shell.run("submit", option, str(shell.path / value))[0] == 65
+
+
+def test_submit_without_an_active_node_says_so(shell: Shell) -> None:
+    """With all nodes drained a quorum cannot be met, whether or not a site is named."""
+    shell.run("node", "init", "--name", "here")
+    shell.run("node", "drain", "here")
+    code, _, err = shell.run("submit", shell.job("true"))
+    assert (code, "no active node is registered" in err) == (65, True)
+    assert shell.run("submit", shell.job("true"), "--site", "local")[0] == 65
+
+
 @pytest.mark.parametrize(
     ("argv", "code"),
     [

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_reference_is_current() -> None:
-    """Made again with `python -m nexapod_batch.config.reference > docs/reference/descriptor.md`."""
+    """Made again with `python -m nexapod_batch.config.reference job > docs/reference/descriptor.md`."""
     assert (DOCS / "reference/descriptor.md").read_text(encoding="utf-8") == reference()
 
 

@@ -1,4 +1,4 @@
-"""Paths, settings and site files."""
+"""Paths and settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from nexapod_batch.config.descriptor import parse
 from nexapod_batch.config.settings import Paths, Settings, settings
-from nexapod_batch.config.sites import load_site, load_sites, policy_problems
 from nexapod_batch.errors import ConfigError
 
 
@@ -97,49 +96,3 @@ def test_a_bad_variable_is_refused(paths: Paths) -> None:
     """With its name."""
     with pytest.raises(ConfigError, match="NEXAPOD_QUORUM_AGREE"):
         read(paths, NEXAPOD_QUORUM_AGREE="many")
-
-
-SITE = """\
-schema = 1
-[site]
-name = "jusuf"
-hostnames = ["jusuf*.fz-juelich.de"]
-[scheduler]
-type = "slurm"
-[policy]
-max_time = "1-00:00:00"
-min_agree = 2
-"""
-
-
-def test_a_site_file_becomes_a_site(tmp_path: Path) -> None:
-    """With its defaults."""
-    (tmp_path / "jusuf.toml").write_text(SITE)
-    site = load_site(tmp_path / "jusuf.toml")
-    assert (site.title, site.backend, site.max_time_s, site.max_queued) == ("jusuf", "slurm", 86_400, 5_000)
-    assert site.hostnames == ("jusuf*.fz-juelich.de",)
-
-
-def test_a_bad_site_file_does_not_stop_the_others(tmp_path: Path) -> None:
-    """It is reported beside them; later folders win; a folder need not exist."""
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "a/jusuf.toml").write_text(SITE)
-    (tmp_path / "b/jusuf.toml").write_text(SITE.replace("[scheduler]", 'title = "Better"\n[scheduler]'))
-    (tmp_path / "b/broken.toml").write_text("x = = 1")
-    (tmp_path / "b/other.toml").write_text(SITE)
-    (tmp_path / "b/empty.toml").write_text("")
-    (tmp_path / "b/folder.toml").mkdir()
-    sites, faults = load_sites([tmp_path / "a", tmp_path / "b", tmp_path / "none"])
-    assert {name: site.title for name, site in sites.items()} == {"jusuf": "Better"}
-    assert [fault.file.name for fault in faults] == ["broken.toml", "empty.toml", "folder.toml", "other.toml"]
-    assert all(fault.error.exit_code == 78 for fault in faults)
-
-
-def test_a_policy_is_checked_against_a_job(tmp_path: Path) -> None:
-    """Both rules, with the key that must change."""
-    (tmp_path / "jusuf.toml").write_text(SITE)
-    site = load_site(tmp_path / "jusuf.toml")
-    text = 'schema = 1\n[job]\ncommand = ["true"]\n[resources]\ntime = "2d"\n[quorum]\nagree = 1\n'
-    found = policy_problems(site, parse(text, tmp_path).job)
-    assert [problem.path for problem in found] == ["resources.time", "quorum.agree"]

@@ -143,6 +143,39 @@ def test_the_cap_ends_without_a_quorum() -> None:
     assert set(decision.validations.values()) == {Validation.INCONCLUSIVE}
 
 
+def test_a_retry_raises_the_cap() -> None:
+    """What retries allow is added to max_replicas; the words name both."""
+    replicas = [vote(number, f"answer {number}") for number in range(1, 7)]
+    assert decide(policy(), replicas, extra=2).want == 1
+    decision = decide(policy(max_replicas=4), replicas, extra=2)
+    assert decision.state is TaskState.INCONCLUSIVE
+    assert decision.reason.endswith("and max_replicas = 4 (6 by retry) is used up")
+
+
+@pytest.mark.parametrize("extra", range(4))
+def test_an_allowance_decides_like_a_larger_cap(extra: int) -> None:
+    """Verdict, want and validations are those of a policy with so many more replicas."""
+    for count in range(9):
+        replicas = [vote(number, f"answer {number % 5}") for number in range(1, count + 1)]
+        raised = decide(policy(max_replicas=4 + extra), replicas)
+        found = decide(policy(max_replicas=4), replicas, extra=extra)
+        assert (found.state, found.want, found.validations) == (raised.state, raised.want, raised.validations)
+
+
+@pytest.mark.parametrize(
+    ("distinct", "words"),
+    [
+        ((Domain.NODE,), "and no other node is left; register one, then retry"),
+        ((Domain.RUN,), "and no other node is left; register one, then retry"),
+        ((Domain.HOST,), "and no node with another host is left; register one, then retry"),
+        ((Domain.SITE, Domain.OWNER), "and no node with another site and owner is left; register one, then retry"),
+    ],
+)
+def test_what_is_missing_where_no_domain_is_left(distinct: tuple[Domain, ...], words: str) -> None:
+    """The reason says which node would help."""
+    assert decide(policy(distinct=distinct), [vote(1)], placeable=False).reason.endswith(words)
+
+
 def test_the_cap_with_many_errors_is_a_failure() -> None:
     """A tie that may not be broken any more fails when too many errored."""
     replicas = [vote(1), vote(2, "B"), *(errored(number) for number in (3, 4, 5, 6))]

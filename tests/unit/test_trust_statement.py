@@ -14,13 +14,14 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.fields import safe_name
+from nexapod_batch.trust import reading
+from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import (
     MAX_SUBJECTS,
     NO_DIGEST,
     Outcome,
     Statement,
     Subject,
-    decode,
     encode,
     vote_of,
     vote_of_subjects,
@@ -116,6 +117,49 @@ def test_no_changed_byte_is_the_same_statement(said: Statement, data: st.DataObj
         return
     assert encode(other) == bytes(payload)
     assert other != said
+
+
+plain = st.fixed_dictionaries(
+    {
+        "replica": st.builds(ReplicaName, st.integers(1, 10**15), st.integers(0, 10**15), st.integers(1, 999)),
+        "detail": st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=127), max_size=20),
+        "classes": st.dictionaries(st.sampled_from(["os-arch", "_a", "gpu-model"]), st.sampled_from(["", "x y", "é"])),
+        "exit_code": st.none() | st.integers(-64, 255),
+        "outcome": st.sampled_from(list(Outcome)),
+        "subjects": st.builds(
+            Subject,
+            name=st.sampled_from(["stdout", "out/a.txt", "a b", ".hidden", "manifest"]),
+            sha256=digests,
+            normalized=st.none() | digests,
+            size=st.none() | counts,
+        ).map(lambda one: (one,)),
+        "inputs": st.lists(st.tuples(st.sampled_from(["a", "b/c", "ü"]), digests), max_size=2).map(tuple),
+    }
+)
+
+
+@given(plain, st.data())
+@settings(deadline=None)
+def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: st.DataObject) -> None:
+    """Where the pattern reads a payload, changed bytes included, parsing reads the same."""
+    try:
+        payload = bytearray(encode(statement(**values)))
+    except ValueError:  # a class that is no word, a control character
+        return
+    if data.draw(st.booleans()):
+        new = data.draw(st.sampled_from(b"0123456789abcdefZ{}[]\",:-+_ \\\n\x00\xff"))
+        payload[data.draw(st.integers(0, len(payload) - 1))] = new
+    found = reading._by_pattern(bytes(payload))
+    if found is not None:
+        assert found == reading._by_parsing(bytes(payload))
+        assert encode(found) == bytes(payload)
+
+
+def test_the_common_spelling_is_common() -> None:
+    """Usual statements are read by the pattern: a new field in the encoder would show here."""
+    one = Subject(name="out/a.txt", sha256=DIGEST, size=3, normalized=NO_DIGEST)
+    for said in (statement(), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
+        assert reading._by_pattern(encode(said)) == said
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

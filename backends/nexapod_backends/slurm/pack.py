@@ -1,0 +1,167 @@
+"""Packing: which launches go into one Slurm job, and how large that job is. Pure and deterministic.
+
+One array shares its directives, so a group is one geometry and the elements that fit it. No launch is lost, doubled or
+split. A replica is packed with others only when its time is known and it runs on one host as one task. The limits of
+`[limits.pack]` and of the partition hold for every element whose launches are small enough to keep them; a single
+launch that is larger than they allow has an element of its own, and the partition's longest time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.model.fit import excesses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nexapod_batch.model.job import Resources
+    from nexapod_batch.model.site import Limits, Partition
+
+__all__ = ["Element", "Geometry", "Group", "Room", "pack", "room_for"]
+
+#: What a Slurm job gets beyond the time of its replicas: the start of the runner, staging, hashing.
+MARGIN_S = 60
+MARGIN_SHARE = 20  # and one twentieth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """What one Slurm job asks for; None and 0 are not asked for."""
+
+    width: int = 1  # replicas side by side
+    nodes: int | None = None
+    ntasks: int | None = None
+    cpus_per_task: int | None = None
+    mem_mib: int | None = None  # of the whole job
+    time_s: int | None = None
+    gpus: int = 0  # of the whole job
+    gpu_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One Slurm job (one element of an array): the launches that its runner takes, in order."""
+
+    keys: tuple[str, ...]
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One call of sbatch."""
+
+    geometry: Geometry
+    elements: tuple[Element, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What one Slurm job can hold."""
+
+    width: int  # replicas side by side
+    rounds: int  # one after the other
+    tasks: int  # replicas in all; a launch that is larger keeps no limit
+    together: bool  # whether several launches may share it
+
+
+def room_for(resources: Resources, partition: Partition, limits: Limits) -> Room:
+    """Return how much of such replicas one Slurm job may hold."""
+    time_s, pack = resources.time_s, limits.pack
+    if time_s is None or (resources.nodes or 1) > 1 or (resources.ntasks or 1) > 1:
+        return Room(width=1, rounds=1, tasks=1, together=False)
+    width = (min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus) // resources.cpus
+    if resources.mem_mib:
+        width = min(width, partition.max_mem_mib // resources.mem_mib)
+    if resources.gpus:  # side by side they would see each other's devices
+        width = 1
+    width = max(1, min(width, pack.tasks))
+    rounds = max(1, pack.time_s // time_s)
+    if partition.max_time_s is not None:
+        most = (partition.max_time_s - MARGIN_S) * MARGIN_SHARE // (MARGIN_SHARE + 1) // time_s
+        rounds = max(1, min(rounds, most))
+    return Room(width=width, rounds=rounds, tasks=min(width * rounds, pack.tasks), together=pack.tasks > 1)
+
+
+def pack(
+    launches: Sequence[tuple[str, int]], *, resources: Resources, partition: Partition, limits: Limits
+) -> tuple[Group, ...]:
+    """Return the calls of sbatch for launches (key, replicas) of one job; SchedulerError when none can run there."""
+    _check(resources, partition)
+    room = room_for(resources, partition, limits)
+    elements = list(_elements(launches, room, partition.hosts))
+    by_width: dict[int, list[Element]] = {}
+    for one in elements:
+        by_width.setdefault(max(1, min(room.width, one.replicas)), []).append(one)
+    groups: list[Group] = []
+    for width, alike in by_width.items():
+        rounds = max(-(-one.replicas // width) for one in alike)
+        geometry = _geometry(resources, partition, width=width, rounds=rounds)
+        groups += (
+            Group(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))
+            for start in range(0, len(alike), limits.max_array)
+        )
+    return tuple(groups)
+
+
+def _check(resources: Resources, partition: Partition) -> None:
+    """Refuse a replica that is larger than the partition."""
+    over = excesses(partition, resources)
+    if over:
+        raise SchedulerError(
+            f"partition {partition.name} is too small for one replica",
+            got=", ".join(f"{one.key} {one.got}" for one in over),
+            wanted=", ".join(f"at most {one.most}" if isinstance(one.most, int) else one.most for one in over),
+            hint="choose another partition, or ask for less",
+        )
+
+
+def _elements(launches: Sequence[tuple[str, int]], room: Room, hosts: int) -> Iterator[Element]:
+    """Share the launches out, in order: as many elements as keep all hosts busy, none above its room."""
+    if not room.together:
+        yield from (Element(keys=(key,), replicas=replicas) for key, replicas in launches)
+        return
+    left = sum(number for _, number in launches)
+    hosts = max(1, hosts)
+    wanted = -(-left // room.tasks)
+    wanted = min(len(launches), -(-wanted // hosts) * hosts)  # a multiple of the hosts, so that they end together
+    share = _share(left, wanted, room)
+    keys: list[str] = []
+    held = 0
+    for position, (key, number) in enumerate(launches):
+        if keys and (held + number > share or len(launches) - position < wanted):
+            yield Element(keys=tuple(keys), replicas=held)
+            left, wanted, keys, held = left - held, wanted - 1, [], 0
+            share = _share(left, wanted, room)
+        keys.append(key)
+        held += number
+    if keys:
+        yield Element(keys=tuple(keys), replicas=held)
+
+
+def _share(replicas: int, elements: int, room: Room) -> int:
+    """Return how many replicas the next of so many elements takes."""
+    return min(room.tasks, -(-replicas // max(1, elements)))
+
+
+def _geometry(resources: Resources, partition: Partition, *, width: int, rounds: int) -> Geometry:
+    """Return what a Slurm job of so many replicas side by side and one after the other asks for."""
+    time_s = resources.time_s
+    if time_s is not None:
+        time_s = rounds * time_s
+        time_s += MARGIN_S + -(-time_s // MARGIN_SHARE)
+        if partition.max_time_s is not None:
+            time_s = min(time_s, partition.max_time_s)
+    cpus = resources.cpus_per_task
+    return Geometry(
+        width=width,
+        nodes=resources.nodes,
+        ntasks=resources.ntasks,
+        cpus_per_task=cpus if width == 1 else width * (cpus or 1),
+        mem_mib=None if resources.mem_mib is None else width * resources.mem_mib,
+        time_s=time_s,
+        gpus=width * resources.gpus,
+        gpu_type=resources.gpu_type,
+    )

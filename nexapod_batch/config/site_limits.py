@@ -1,0 +1,140 @@
+"""A job beside a site: what the site's policy forbids, and what its partitions do not have. Pure.
+
+Faults name the key that must change: `site.X.resources.KEY` where the job says it for that site, else
+`resources.KEY`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config.tables import nearest, show
+from nexapod_batch.config.units import show_duration, show_size
+from nexapod_batch.errors import Problem
+from nexapod_batch.model.fit import excesses, job_at, partition_for, words_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nexapod_batch.model.fit import Excess
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.site import Partition, Site
+
+__all__ = ["limit_problems", "policy_problems"]
+
+_KEYS = {"mem_mib": "mem", "time_s": "time"}
+_SHOWN = 12  # partitions in one message
+
+
+def policy_problems(site: Site, job: Job) -> tuple[Problem, ...]:
+    """Return where a job asks for what the policy of a site forbids."""
+    found = []
+    policy, asked = site.policy, job_at(job, site.name).resources
+    if policy.max_time_s is not None and (asked.time_s or 0) > policy.max_time_s:
+        got, most = show_duration(asked.time_s or 0), show_duration(policy.max_time_s)
+        found.append(_problem(site, job, "time_s", f"got {got}, wanted at most {most} (policy of the site)"))
+    if job.quorum.agree < policy.min_agree:
+        message = f"site {site.name}: got {job.quorum.agree}, wanted at least {policy.min_agree} (policy of the site)"
+        found.append(Problem("quorum.agree", message))
+    return tuple(found)
+
+
+def limit_problems(site: Site, job: Job) -> tuple[Problem, ...]:
+    """Return where a job asks for what no partition of a site has, or not the one that it names."""
+    words, at_site = words_at(job, site.name), job_at(job, site.name)
+    found = list(_account(site, words))
+    if not site.partitions:
+        return tuple(found)
+    wanted = words.get("partition")
+    names = [one.name for one in site.partitions]
+    unknown = [name for name in (wanted or "").split(",") if wanted and name not in names]
+    if unknown:
+        fitting = _fitting(site.partitions, at_site) or "none of them can run this job"
+        found += [
+            Problem(
+                f"site.{site.name}.resources.partition",
+                f"site {site.name} has no such partition: got {show(name)}, wanted one of {_listed(names)}"
+                f" (these would do: {fitting})" + (f" ({hint})" if (hint := nearest(name, names)) else ""),
+            )
+            for name in unknown
+        ]
+        return tuple(found)
+    if partition_for(site.partitions, at_site, wanted) is not None:
+        return tuple(found)
+    looked_at = [one for one in site.partitions if wanted is None or one.name in wanted.split(",")]
+    return (*found, *_too_much(site, job, looked_at, named=wanted is not None))
+
+
+def _account(site: Site, words: dict[str, str]) -> Iterator[Problem]:
+    if site.scheduler.account_required and not (words.get("account") or site.scheduler.account):
+        key = f"site.{site.name}.resources.account"
+        yield Problem(key, f"missing: site {site.name} runs nothing without an account, wanted one that you may charge")
+
+
+def _too_much(site: Site, job: Job, partitions: Sequence[Partition], *, named: bool) -> Iterator[Problem]:
+    """Yield the keys that must change so that one of these partitions can run the job."""
+    at_site = job_at(job, site.name)
+    over = {one.name: excesses(one, at_site.resources) for one in partitions}
+    would = _fitting(site.partitions, at_site)
+    way = f"these would do: {would}" if would else f"no partition of site {site.name} would do"
+    common = set.intersection(*({one.key for one in each} for each in over.values()))
+    if not common:  # each lacks something else
+        each = "; ".join(f"{name}: {', '.join(map(_words, lacks))}" for name, lacks in list(over.items())[:_SHOWN])
+        key = f"site.{site.name}.resources.partition" if named else "resources"
+        yield Problem(key, f"site {site.name}: no single partition has all that a replica wants ({each}); {way}")
+        return
+    for key in sorted(common):
+        best_name, best = _largest(key, over)
+        message = f"got {_amount(key, best.got)}, wanted {_most(key, best.most)} (partition {best_name}); {way}"
+        yield _problem(site, job, key, message)
+
+
+def _largest(key: str, over: dict[str, tuple[Excess, ...]]) -> tuple[str, Excess]:
+    """Return the partition that has the most of what none has enough of."""
+    found = [(name, one) for name, lacks in over.items() for one in lacks if one.key == key]
+    return max(found, key=lambda pair: pair[1].most if isinstance(pair[1].most, int) else 0)
+
+
+def _problem(site: Site, job: Job, key: str, message: str) -> Problem:
+    name = _KEYS.get(key, key)
+    path = f"site.{site.name}.resources.{name}" if key in words_at(job, site.name) else f"resources.{name}"
+    return Problem(path, f"site {site.name}: {message}")
+
+
+def _fitting(partitions: Sequence[Partition], at_site: Job) -> str:
+    return _listed([one.name for one in partitions if not excesses(one, at_site.resources)])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _words(lack: Excess) -> str:
+    return f"{_KEYS.get(lack.key, lack.key)} {_plain(lack.key, lack.got)} instead of {_plain(lack.key, lack.most)}"
+
+
+def _most(key: str, most: int | str) -> str:
+    if key == "gpu_type":
+        return f"one of: {most}"
+    return str(most) if key == "tier" else f"at most {_plain(key, most)}"
+
+
+def _amount(key: str, amount: int | str) -> str:
+    """Return what a replica needs, and of what, where the key alone does not say it."""
+    of_what = {
+        "nodes": " hosts",
+        "ntasks": " hosts for its tasks",
+        "cpus_per_task": " CPUs on one host",
+        "mem_mib": " on one host",
+        "gpus": " GPUs on one host",
+    }
+    return _plain(key, amount) + of_what.get(key, "")
+
+
+def _plain(key: str, amount: int | str) -> str:
+    """Return an amount as the key's author would write it."""
+    if isinstance(amount, str):
+        return amount
+    units = {"time_s": show_duration, "mem_mib": show_size}
+    return units.get(key, str)(amount)

@@ -1,0 +1,102 @@
+"""Rules of a site file that concern several keys.
+
+Every function takes values that the table checked (some may be BAD) and reports to a `Report`; none raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config.tables import BAD, show
+
+if TYPE_CHECKING:
+    from nexapod_batch.config.tables import Report, Value
+
+__all__ = ["check_rules"]
+
+_NODE_NAME = 63  # characters
+
+
+def check_rules(checked: dict[str, Value], report: Report) -> None:
+    """Report everything that single keys cannot know."""
+    sections = {name: value for name, value in checked.items() if isinstance(value, dict)}
+    if scheduler := sections.get("scheduler"):
+        _launcher(scheduler["launcher"], report)
+        _transport(scheduler, checked["ssh"], report)
+    if ssh := sections.get("ssh"):
+        _port(ssh["jump"], report)
+    if environment := sections.get("environment"):
+        _variables(environment["env"], report)
+    if isinstance(checked["partitions"], list):
+        _partitions(sections, checked["partitions"], report)
+
+
+def _launcher(launcher: Value, report: Report) -> None:
+    if isinstance(launcher, list) and launcher[0].startswith("-"):
+        report.add("scheduler.launcher[0]", "not a program", got=launcher[0], wanted='as in ["mpiexec", "--verbose"]')
+
+
+def _transport(scheduler: dict[str, Value], ssh: Value, report: Report) -> None:
+    if scheduler["type"] == "local" and scheduler["transport"] == "ssh":
+        report.add("scheduler.transport", "the local backend works on this machine", got="ssh", wanted="local")
+    elif scheduler["transport"] == "ssh" and ssh is None:
+        wanted = '[ssh] with host = "login.example.org"'
+        report.add("ssh.host", 'missing, with transport = "ssh"', wanted=wanted)
+    elif scheduler["transport"] == "local" and isinstance(ssh, dict):
+        report.add("ssh", "means nothing here", got='transport = "local"', wanted='transport = "ssh", or no [ssh]')
+
+
+def _port(jump: Value, report: Report) -> None:
+    port = jump.rpartition(":")[2] if isinstance(jump, str) and ":" in jump else "22"
+    if not 1 <= int(port) <= 65_535:
+        report.add("ssh.jump", "no such port", got=jump, wanted="a port from 1 to 65535")
+
+
+def _variables(env: Value, report: Report) -> None:
+    for name in env if isinstance(env, dict) else ():
+        if name.upper().startswith("NEXAPOD_"):
+            wanted = "a name that does not begin with NEXAPOD_"
+            report.add(f"environment.env.{name}", "name is taken", got=name, wanted=wanted)
+
+
+def _partitions(sections: dict[str, dict[str, Value]], partitions: list[Value], report: Report) -> None:
+    site = sections.get("site", {}).get("name")
+    backend = sections.get("scheduler", {}).get("type")
+    if not partitions and backend not in (None, BAD, "local"):
+        report.add("partitions", "missing", wanted='at least one [[partitions]] with name = "..."')
+    names: dict[str, int] = {}
+    groups: dict[str, int] = {}
+    for number, one in enumerate(partitions):
+        where = f"partitions[{number}]"
+        if any(value is BAD for value in one.values()):
+            continue
+        first = names.setdefault(one["name"], number)
+        if first != number:
+            report.add(
+                f"{where}.name", f"is the name of partitions[{first}] too", got=one["name"], wanted="one of each"
+            )
+        node = one["node"] or ""
+        first = groups.setdefault(node, number)
+        _same_node(partitions[first], one, where, report)
+        if isinstance(site, str) and len(f"{site}-{node}") > _NODE_NAME and node:
+            wanted = f"a site and a node word of {_NODE_NAME - 1} characters together"
+            report.add(f"{where}.node", "makes too long a name of a node", got=node, wanted=wanted)
+        if one["max_nodes"] is not None and one["max_nodes"] > one["hosts"]:
+            report.add(
+                f"{where}.max_nodes", "more than there are", got=one["max_nodes"], wanted=f"hosts ({one['hosts']})"
+            )
+
+
+def _same_node(first: dict[str, Value], one: dict[str, Value], where: str, report: Report) -> None:
+    """Check that partitions which share their hosts say the same of them."""
+    shared = f"as partition {first['name']!r} says of the same hosts"
+    hint = "give partitions of other hosts a node word of their own"
+    if one["tier"] != first["tier"]:
+        report.add(
+            f"{where}.tier", "not one tier", got=one["tier"], wanted=f"{show(first['tier'])}, {shared}", hint=hint
+        )
+    for name, value in one["classes"].items():
+        other = first["classes"].get(name, value)
+        if other != value:
+            wanted = f"{show(other)}, {shared}"
+            report.add(f"{where}.classes.{name}", "not one class", got=value, wanted=wanted, hint=hint)

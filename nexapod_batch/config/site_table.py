@@ -1,0 +1,390 @@
+"""The keys of a site file, `schema = 1`. Words and units are Slurm's, with `_` for `-`.
+
+What reaches a script or a command line is held to an allow-list of characters here, so that an admin's slip is found
+when the file is read and not when a job is submitted.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nexapod_batch.config.job_table import SITE_NAME
+from nexapod_batch.config.tables import (
+    REQUIRED,
+    Choice,
+    Duration,
+    Flag,
+    Key,
+    ListOf,
+    MapOf,
+    Number,
+    Report,
+    Scalar,
+    Size,
+    Table,
+    Text,
+    Value,
+    Whole,
+)
+from nexapod_batch.model.job import NumericClass, Tier
+
+__all__ = ["OWN_DIRECTIVES", "SITE"]
+
+_YEAR = 365 * 86_400
+_PIB = 1024**3  # MiB
+
+#: Options of sbatch that nexapod-batch writes itself, or that would change what becomes of a job behind its back.
+OWN_DIRECTIVES = (
+    "array",
+    "chdir",
+    "comment",
+    "dependency",
+    "error",
+    "export",
+    "export-file",
+    "job-name",
+    "no-requeue",
+    "output",
+    "parsable",
+    "requeue",
+    "signal",
+    "test-only",
+    "wait",
+    "wrap",
+)
+#: Those without which a job could not be found again, or could run twice.
+_NEEDED = ("array", "error", "job-name", "no-requeue", "output", "parsable")
+
+_PART = r"[A-Za-z0-9_.,+@=:-]"  # of a path that reaches scripts
+_SET = re.compile(r"\[!?[A-Za-z0-9-]+\]")  # of characters, in a pattern of host names
+
+
+class _Path(Text):
+    """An absolute path without `.` and `..` in it."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the path."""
+        found = super().check(value, path, report)
+        if isinstance(found, str) and {".", ".."} & set(found.split("/")):
+            return report.add(path, "goes back on its way", got=found, wanted="a path without . and .. in it")
+        return found
+
+
+class _HostName(Text):
+    """A pattern of host names as a shell has it, that some machine does not match."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the pattern."""
+        found = super().check(value, path, report)
+        if not isinstance(found, str):
+            return found
+        rest = _SET.sub("", found)
+        if re.search(r"[\[\]!]", rest):
+            return report.add(
+                path, "brackets that hold no characters", got=found, wanted="as in login[1-4].example.org"
+            )
+        if not re.search(r"[A-Za-z0-9]", rest):
+            return report.add(path, "would be every machine", got=found, wanted="as in login*.example.org")
+        return found
+
+
+class _Directive(Text):
+    """An option for every script that nexapod-batch does not write itself."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the option."""
+        found = super().check(value, path, report)
+        if not isinstance(found, str):
+            return found
+        name = found[2:].partition("=")[0]
+        # sbatch takes any beginning of an option's name for the option.
+        own = next((one for one in OWN_DIRECTIVES if one.startswith(name)), "")
+        if not own:
+            return found
+        short = "" if own == name else f", which is short for --{own}"
+        wanted = "an option that nexapod-batch does not write itself"
+        return report.add(path, f"--{name} is taken{short}", got=found, wanted=wanted)
+
+
+class _Dispensable(Text):
+    """The name of an option that nexapod-batch can do without."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the name."""
+        found = super().check(value, path, report)
+        if found in _NEEDED:
+            wanted = f"an option other than {', '.join(_NEEDED)}"
+            return report.add(path, "nexapod-batch cannot do without it", got=found, wanted=wanted)
+        return found
+
+
+class _Rate(Number):
+    """A number of events a second."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the number."""
+        found = super().check(value, path, report)
+        if isinstance(found, float) and not 0.001 <= found <= 1_000:
+            return report.add(path, "out of range", got=found, wanted=self.describe())
+        return found
+
+    def describe(self) -> str:
+        """Return the bounds."""
+        return "a number from 0.001 to 1000"
+
+
+class _Line(Scalar):
+    """A value of one line: what an environment variable is set to in a script."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the text."""
+        found = super().check(value, path, report)
+        if isinstance(found, str) and not found.isprintable():
+            return report.add(path, "unprintable character", got=found, wanted="one line of text")
+        return found
+
+
+_LINE = Text("one line of text", max_length=256)
+_PATH = _Path("an absolute path of letters, digits, `_ . , + @ = : -`", pattern=rf"(/{_PART}+)+", max_length=1_024)
+_USER_PATH = _Path(
+    "an absolute path of letters, digits, `_ . , + @ = : -`; `{user}` is filled in",
+    pattern=rf"(/({_PART}|\{{user\}})+)+",
+    max_length=1_024,
+)
+_ACCOUNT = Text("letters, digits, `_ . : + -`", pattern=r"[A-Za-z0-9_.:+-]{1,64}")
+_WORD = Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}")
+_ARGUMENT = Text("an argument", max_length=256)
+
+_ABOUT = Table(
+    {
+        "name": Key(
+            Text("letters, digits, `_ -`, at most 63", pattern=SITE_NAME), "Name, as the file is called.", REQUIRED
+        ),
+        "title": Key(_LINE, "Name in full.", shown="`name`"),
+        "contact": Key(_LINE, "Whom to ask."),
+        "url": Key(Text("https://...", pattern=r"https?://[!-~]{1,1000}"), "Where to read more."),
+        "hostnames": Key(
+            ListOf(
+                _HostName(
+                    "a host name; `*`, `?` and `[0-9]` as in a shell, no regular expression",
+                    pattern=r"[A-Za-z0-9.*?!\[\]-]{1,253}",
+                ),
+                0,
+                100,
+            ),
+            "Login nodes: there no local node is made unasked.",
+            [],
+            shown="none",
+        ),
+        "owner": Key(
+            Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"),
+            'Who answers for its machines; counted by `distinct = "owner"`.',
+            shown="`name`",
+        ),
+    },
+    "What it is.",
+)
+
+_SCHEDULER = Table(
+    {
+        "type": Key(
+            Text("a backend, as in slurm or local", pattern=r"[a-z][a-z0-9_-]{0,62}"),
+            "Backend that launches here.",
+            REQUIRED,
+        ),
+        "bin": Key(_PATH, "Folder of the scheduler's commands.", shown="`PATH`"),
+        "conf": Key(_PATH, "The scheduler's configuration file (`SLURM_CONF`).", shown="the scheduler's own"),
+        "cluster": Key(_WORD, "Cluster, where one client serves several (`--clusters`)."),
+        "transport": Key(Choice(["local", "ssh"]), "Where the commands run: here, or on `[ssh]` host.", "local"),
+        "memory": Key(
+            Choice(["per-node", "per-cpu", "none"]),
+            "Which memory option may be written: `--mem`, `--mem-per-cpu`, or none where the site forbids them.",
+            "per-node",
+        ),
+        "gpu_option": Key(
+            Choice(["gpus", "gres"]), "How GPUs are asked for: `--gpus-per-node` or `--gres=gpu`.", "gpus"
+        ),
+        "account": Key(_ACCOUNT, "Account that is charged where a job names none."),
+        "account_required": Key(Flag(), "Refuse jobs without an account.", default=False),
+        "qos": Key(_ACCOUNT, "Quality of service where a job names none."),
+        "extra_directives": Key(
+            ListOf(
+                _Directive(
+                    "`--option` or `--option=value` of letters, digits, `_ . , : / @ + * & | ( ) [ ] = -`",
+                    pattern=r"--[a-z][a-z0-9-]{0,63}(=[A-Za-z0-9_.,:/@+*&|()\[\]=-]{1,256})?",
+                ),
+                0,
+                50,
+            ),
+            "Options written into every script, as in `--constraint=ib`; none that nexapod-batch writes itself.",
+            [],
+            shown="none",
+        ),
+        "skip_directives": Key(
+            ListOf(
+                _Dispensable("the name of an option without dashes, as in mem", pattern=r"[a-z][a-z0-9-]{0,63}"), 0, 50
+            ),
+            "Options that are never written, by name.",
+            [],
+            shown="none",
+        ),
+        "cmd_timeout": Key(Duration(1, 3_600), "How long one call of a command may take.", 60, shown="60s"),
+        "accounting": Key(
+            Choice(["auto", "sacct", "squeue"]), "Where ended jobs are looked up: `auto` finds out.", "auto"
+        ),
+        "template": Key(_PATH, "The site's own script template.", shown="the one that comes with nexapod-batch"),
+        "launcher": Key(ListOf(_ARGUMENT, 1, 64), "What starts a task of several ranks.", ["srun"], shown="srun"),
+    },
+    "How jobs start.",
+)
+
+_SSH = Table(
+    {
+        "host": Key(
+            Text("a host name or address", pattern=r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}"), "Login node.", REQUIRED
+        ),
+        "user": Key(
+            Text("a user name", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}"),
+            "Account there.",
+            shown="the same as here",
+        ),
+        "port": Key(Whole(1, 65_535), "Port of its SSH server.", 22),
+        "key": Key(_PATH, "Private key file.", shown="the agent's, then those in `~/.ssh`"),
+        "known_hosts": Key(
+            _PATH, "File of host keys; an unknown or changed key is refused.", shown="`~/.ssh/known_hosts`"
+        ),
+        "jump": Key(
+            Text(
+                "[user@]host[:port]",
+                pattern=r"([A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?",
+            ),
+            "Host in between.",
+        ),
+        "keepalive": Key(Duration(0, 3_600), "Time between two signs of life; 0 sends none.", 30, shown="30s"),
+        "connect_timeout": Key(Duration(1, 600), "How long a connection may take to come up.", 20, shown="20s"),
+    },
+    'How a login node is reached, with `transport = "ssh"`.',
+)
+
+_PACK = Table(
+    {
+        "tasks": Key(Whole(1, 1_000_000), "Replicas in one scheduler job; 1 switches packing off.", 2_000),
+        "time": Key(Duration(60, _YEAR), "Wall time of one scheduler job.", 3_600, shown="1h"),
+        "cpus": Key(Whole(0, 100_000), "CPUs of one scheduler job; 0 means those of one host.", 0),
+    },
+    "How many small replicas one scheduler job may run.",
+)
+
+_LIMITS = Table(
+    {
+        "max_queued": Key(Whole(1, 10_000_000), "Replicas that may be out at once, for each node.", 5_000),
+        "max_jobs": Key(Whole(1, 10_000_000), "Scheduler jobs (array elements) of ours in its queue.", 1_000),
+        "max_array": Key(Whole(1, 10_000_000), "Elements of one scheduler array.", 1_000),
+        "submit_rate": Key(_Rate(), "Submissions a second.", 2.0),
+        "poll_interval": Key(Duration(1, 86_400), "Time between two looks at the queue.", 30, shown="30s"),
+        "status_batch": Key(Whole(1, 10_000), "Job ids in one call.", 100),
+        "pack": Key(_PACK, _PACK.text, {}, shown="see below"),
+    },
+    "How hard it may be used.",
+)
+
+_ENVIRONMENT = Table(
+    {
+        "modules": Key(
+            ListOf(Text("letters, digits, `_ . + / -`", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,127}"), 0, 100),
+            "Modules to load.",
+            [],
+            shown="none",
+        ),
+        "setup": Key(
+            ListOf(Text("one line of shell", max_length=1_024), 0, 200),
+            "Shell lines, run as they are.",
+            [],
+            shown="none",
+        ),
+        "env": Key(
+            MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", _Line()),
+            "Environment variables.",
+            {},
+            shown="none",
+        ),
+    },
+    "What is set up before the runner starts: modules, then variables, then shell lines.",
+)
+
+_RUNNER = Table(
+    {
+        "python": Key(_PATH, "Interpreter on the compute nodes that has nexapod-batch.", shown="the one in use here"),
+        "path": Key(
+            Text("absolute paths with `:` between them", pattern=r"(/[A-Za-z0-9_.,+@=-]+)+(:(/[A-Za-z0-9_.,+@=-]+)+)*"),
+            "`PATH` of commands.",
+            shown="the runner's own",
+        ),
+    },
+    "The program on the compute node.",
+)
+
+_FILESYSTEM = Table(
+    {
+        "work_dir": Key(_USER_PATH, "Folder that login and compute nodes share.", shown="the home of nexapod-batch"),
+        "scratch": Key(_USER_PATH, "Work folders of replicas.", shown="in `work_dir`"),
+        "local_scratch": Key(_USER_PATH, "Work folders on the compute node itself.", shown="none"),
+    },
+    "Where files lie.",
+)
+
+_POLICY = Table(
+    {
+        "max_time": Key(Duration(1, _YEAR), "Longest replica.", shown="no limit"),
+        "min_agree": Key(Whole(1, 100), "Smallest quorum.", 1),
+    },
+    "What a job cannot override. Where two files of one name say different things, the stricter word holds.",
+)
+
+_PARTITION = Table(
+    {
+        "name": Key(_WORD, "Name of the partition.", REQUIRED),
+        "node": Key(
+            Text("letters, digits, `_ -`", pattern=r"[A-Za-z0-9_-]{1,32}"),
+            "Word for the group of hosts: partitions that share hosts carry the same one, and are one node.",
+            shown="the site's main group",
+        ),
+        "tier": Key(Choice([one for one in Tier if one is not Tier.ANY]), "Kind of machine.", "hpc"),
+        "hosts": Key(Whole(1, 1_000_000), "How many hosts it has.", 1),
+        "max_time": Key(Duration(1, _YEAR), "Longest job.", shown="no limit"),
+        "max_nodes": Key(Whole(1, 1_000_000), "Most hosts of one job.", shown="`hosts`"),
+        "max_cpus": Key(Whole(1, 100_000), "CPUs of one host.", 1),
+        "max_mem": Key(Size(1, _PIB), "Memory of one host that jobs may have.", 1_024, shown="1GiB"),
+        "gpus": Key(Whole(0, 1_000), "GPUs of one host.", 0),
+        "gpu_types": Key(ListOf(_WORD, 0, 100), "GPU models, as `gpu_type` names them.", [], shown="none"),
+        "features": Key(ListOf(_WORD, 0, 100), "Features of its hosts, for `constraint`.", [], shown="none"),
+        "classes": Key(
+            MapOf(
+                f"one of {', '.join(one for one in NumericClass if one is not NumericClass.ANY)}",
+                "|".join(one for one in NumericClass if one is not NumericClass.ANY),
+                Text("letters, digits, `_ . / + -`", pattern=r"[A-Za-z0-9_./+-]{1,128}"),
+            ),
+            "Numeric classes that all its hosts belong to, where the admin vouches for it.",
+            {},
+            shown="unknown",
+        ),
+    },
+    "One partition. Jobs go to the first one, in this order, that can run them.",
+)
+
+#: The whole file.
+SITE = Table(
+    {
+        "schema": Key(Whole(1, 1), "Version of this format.", REQUIRED),
+        "site": Key(_ABOUT, _ABOUT.text, {}),
+        "scheduler": Key(_SCHEDULER, _SCHEDULER.text, {}),
+        "ssh": Key(_SSH, _SSH.text),
+        "limits": Key(_LIMITS, _LIMITS.text, {}),
+        "environment": Key(_ENVIRONMENT, _ENVIRONMENT.text, {}),
+        "runner": Key(_RUNNER, _RUNNER.text, {}),
+        "filesystem": Key(_FILESYSTEM, _FILESYSTEM.text, {}),
+        "policy": Key(_POLICY, _POLICY.text, {}),
+        "partitions": Key(ListOf(_PARTITION, 0, 1_000), _PARTITION.text, []),
+    },
+    "A site: how a group of nodes is reached, what may be asked of it, and what it is made of.",
+)

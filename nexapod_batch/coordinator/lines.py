@@ -1,0 +1,213 @@
+"""Lines of report segments: each is verified alone, without the database, so that several processes can share them.
+
+A segment is read up to its last complete line; the line is the commit of its writer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import orjson
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
+from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["Block", "Line", "Refused", "Report", "Started", "beginning", "blocks", "read_block", "reader"]
+
+#: Longest report line: the envelope and the small files carried with it.
+MAX_LINE = MAX_ENVELOPE + 64 * 1024
+#: How much of a bad line is kept.
+KEEP = 4096
+#: Bytes read at once: some hundred reports.
+_BLOCK = 256 * 1024
+#: Unread bytes from which on other processes help: below, starting them takes longer than what they save.
+_MANY = 1024 * 1024
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+class Report(NamedTuple):
+    """A verified report: what of it goes into the database, the signed bytes, and the files that came along.
+
+    Made of plain values, because it travels between processes.
+    """
+
+    position: int  # of its line in the segment
+    replica: tuple[int, int, int]  # job, task, number
+    nonce: str
+    job: tuple[str, str]  # UUID and digest
+    builder: str  # key id
+    outcome: str
+    detail: str
+    exit_code: int | None
+    host: str
+    isolation: str
+    classes: Mapping[str, str]
+    vote: str
+    usage: tuple[int, int, int, int]  # wall_ms, cpu_ms, max_rss_kib, output_bytes
+    payload: bytes
+    signature: bytes
+    carried: bytes | None  # JSON: name -> base64
+
+
+class Started(NamedTuple):
+    """A start note."""
+
+    replica: tuple[int, int, int]
+
+
+class Refused(NamedTuple):
+    """A line that is no good."""
+
+    position: int
+    reason: str
+    line: bytes  # its beginning
+
+
+Line: TypeAlias = Report | Started | Refused
+
+
+class Block(NamedTuple):
+    """Complete lines of a segment, and where they lie."""
+
+    path: Path
+    start: int
+    end: int
+
+
+def blocks(path: Path, position: int) -> Iterator[Block]:
+    """Yield what is complete from a position on, in blocks that are short enough to be read at once."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        stream.seek(position)
+        start = end = position  # of the block, and of what was looked at
+        while data := stream.read(_BLOCK):
+            newline = data.rfind(b"\n")
+            if newline >= 0:
+                yield Block(path, start, end + newline + 1)
+                start = end + newline + 1
+            end += len(data)
+
+
+def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
+    """Return what each line of a block says."""
+    fd = os.open(block.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        stream.seek(block.start)
+        found: list[Line] = []
+        position = block.start
+        while position < block.end:
+            line = stream.readline(MAX_LINE + 1)
+            found.append(_read(line.removesuffix(b"\n"), position, keys))
+            position += len(line)
+            while not line.endswith(b"\n") and position < block.end:  # too long: refused, the rest is passed over
+                line = stream.readline(_BLOCK)
+                position += len(line)
+    return found
+
+
+@contextmanager
+def reader(
+    unread: int,
+) -> Iterator[Callable[[Iterator[Block], Mapping[str, bytes]], Iterator[tuple[Block, list[Line]]]]]:
+    """Give a function that yields blocks with their lines, in order; with much to read other processes verify.
+
+    `unread` are the bytes that wait. Threads would not help: a signature is checked in 40 us, between which each
+    thread waits for the interpreter.
+    """
+    helpers = min(len(os.sched_getaffinity(0)), unread // _MANY, 8)
+    if helpers < 2:
+        yield lambda found, keys: ((block, read_block(block, keys)) for block in found)
+        return
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - 20 ms that small passes do not need
+    from multiprocessing import get_context  # noqa: PLC0415
+
+    # Forked, they have everything imported; they touch neither the database nor anything that others see.
+    with ProcessPoolExecutor(helpers, mp_context=get_context("fork")) as pool:
+
+        def read(found: Iterator[Block], keys: Mapping[str, bytes]) -> Iterator[tuple[Block, list[Line]]]:
+            ahead: deque[tuple[Block, Any]] = deque()
+            for block in found:
+                ahead.append((block, pool.submit(read_block, block, keys)))
+                if len(ahead) > 2 * helpers:
+                    first, lines = ahead.popleft()
+                    yield first, lines.result()
+            for first, lines in ahead:
+                yield first, lines.result()
+
+        yield read
+
+
+def beginning(path: Path, position: int) -> bytes:
+    """Return the beginning of the line at a position, for the quarantine."""
+    with path.open("rb") as stream:
+        stream.seek(position)
+        return stream.readline(KEEP).removesuffix(b"\n")
+
+
+def _read(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
+    try:
+        return _parse(line, position, keys)
+    except VerificationError as error:
+        return Refused(position, str(error), line[:KEEP])
+
+
+def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
+    """Return the verified report of a line, or its start note."""
+    if len(line) > MAX_LINE:
+        raise VerificationError("line too long", got=f"more than {MAX_LINE} bytes", wanted="one report")
+    try:
+        document = orjson.loads(line)
+        if "start" in document:
+            name = ReplicaName.parse(document["start"])
+            return Started((name.job, name.task, name.number))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise VerificationError("not a report line", got=f"{error}"[:200]) from error
+    if not isinstance(document, dict):
+        raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
+    opened = open_envelope(document, PAYLOAD_TYPE, keys)
+    said = decode(opened.payload)
+    carried = document.get("carried")
+    if carried is not None:
+        _check_carried(carried, said)
+        carried = orjson.dumps(carried)
+    name = said.replica
+    return Report(
+        position, (name.job, name.task, name.number), said.nonce, (said.job_uuid, said.job_digest), said.builder,
+        said.outcome.value, said.detail, said.exit_code, said.host, said.isolation, said.classes, said.vote,
+        (said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes), opened.payload, opened.signature, carried,
+    )  # fmt: skip
+
+
+def _check_carried(carried: object, statement: Statement) -> None:
+    """Refuse carried files that are not those that were signed: the signature does not cover the carrying."""
+    if not isinstance(carried, dict):
+        raise VerificationError("carried files are no object", got=type(carried).__name__)
+    wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
+    if not statement.manifest:
+        wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
+    if missing := wanted.keys() - carried.keys():
+        raise VerificationError("carried files are missing", got=f"no {min(missing)!r}", wanted="all or none")
+    for name, text in carried.items():
+        if text == "" and wanted.get(name) == _EMPTY:
+            continue
+        try:
+            digest = hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise VerificationError(f"carried file {name!r} is not base64", got=str(error)) from error
+        if wanted.get(name) != digest:
+            raise VerificationError(
+                f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name)
+            )

@@ -1,0 +1,132 @@
+"""What a person at a terminal sees: the bar while waiting, output as it is written, and nothing of either in a pipe."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import PROGRAM, TRUE, Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Writes two lines half a second apart, from the one replica that there is.
+LINES = """\
+[job]
+name = "lines"
+command = ["sh", "-c", "echo first; sleep 0.5; echo second; printf 'no newline'"]
+[quorum]
+agree = 1
+replicas = 1
+distinct = "run"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home of its own, without workers afterwards."""
+    one = Home(tmp_path)
+    yield one
+    one.end()
+
+
+def on_terminal(home: Home, *argv: object, pipe: bool = False, **env: str) -> tuple[int, str, str]:
+    """Run the program on a new terminal; return exit code, what the terminal got, and stdout where it is a `pipe`."""
+    master, slave = pty.openpty()
+    out = open(home.folder / "out", "w+b") if pipe else None  # noqa: SIM115 - closed below
+    process = subprocess.Popen(
+        [PROGRAM, *map(str, argv)],
+        env={**home.env, "TERM": "xterm", "COLUMNS": "120", **env},
+        stdin=slave,
+        stdout=out or slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            data = os.read(master, 65536)
+        except OSError:  # EIO: the last process has closed the terminal
+            break
+        if not data:
+            break
+        seen += data
+    os.close(master)
+    code = process.wait(timeout=60)
+    piped = b""
+    if out is not None:
+        out.seek(0)
+        piped = out.read()
+        out.close()
+    return code, seen.decode(), piped.decode()
+
+
+def test_waiting_shows_a_bar_that_goes_away(home: Home) -> None:
+    """The bar counts tasks and names their states; in the end the cursor is back and its line is cleared."""
+    code, seen, _ = on_terminal(home, "submit", home.descriptor(LINES), "--wait", NO_COLOR="1")
+    assert code == 0
+    bar, _, after = seen.rpartition("\x1b[2K")
+    assert "waiting" in bar
+    assert "0/1 1 active" in bar
+    assert "1/1 1 accepted" in bar
+    assert "\u2501" not in after
+    assert after.startswith("job 1 'lines': accepted")
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1
+
+
+def test_the_bar_stays_out_of_a_pipe(home: Home) -> None:
+    """With stdout elsewhere the bar is on the terminal all the same, and stdout holds data alone."""
+    code, seen, piped = on_terminal(home, "submit", home.descriptor(LINES), "--wait", "--json", pipe=True)
+    assert (code, "1/1" in seen) == (0, True)
+    assert piped.startswith('{"schema": 1, "job": 1')
+    assert "\x1b" not in piped
+    assert "waiting" not in piped
+
+
+def test_no_colour_when_asked(home: Home) -> None:
+    """NO_COLOR leaves no colour, on the bar and in the verdict; without it the state is green."""
+    job = home.descriptor(TRUE)
+    assert "\x1b[32maccepted\x1b[0m" in on_terminal(home, "submit", job, "--wait")[1]
+    assert "\x1b[32m" not in on_terminal(home, "submit", job, "--wait", NO_COLOR="1")[1]
+
+
+def test_without_a_terminal_there_is_no_bar(home: Home) -> None:
+    """Into files and pipes no bar and no control character is written."""
+    done = home.submit(LINES, "--wait")
+    assert (done.code, "waiting" in done.out + done.err, "\x1b" in done.out + done.err) == (0, False, False)
+
+
+def test_follow_prints_each_line_once(home: Home) -> None:
+    """`submit --follow` waits, and its stdout holds what the task wrote, whole and in order, before the verdict."""
+    done = home.submit(LINES, "--follow")
+    assert done.code == 0
+    assert done.out.count("first\nsecond\nno newline") == 1
+    assert done.out.index("no newline") < done.out.index("job 1 'lines': accepted")
+
+
+def test_follow_on_a_terminal_has_no_bar_in_its_way(home: Home) -> None:
+    """What the task writes begins and ends its own lines."""
+    code, seen, _ = on_terminal(home, "submit", home.descriptor(LINES), "--follow")
+    assert code == 0
+    assert "\r\nfirst\r\nsecond\r\nno newline" in seen
+    assert "waiting" not in seen
+
+
+def test_follow_of_logs_ends_with_the_task(home: Home) -> None:
+    """`logs --follow` prints either stream to its end and returns."""
+    home.submit(LINES.replace("echo second", "echo oops >&2"), "--wait")
+    assert home.call("logs", "1", "--follow").out == "first\nno newline"
+    assert home.call("logs", "last_0", "--follow", "--stderr").out == "oops\n"
+
+
+def test_logs_of_a_silent_task_say_so(home: Home) -> None:
+    """Nothing written is no fault, but it is said, on stderr."""
+    assert home.submit(TRUE, "--wait").code == 0
+    for argv, name in ((["logs", "1"], "stdout"), (["logs", "1", "--all"], "stdout"), (["logs", "1", "--stderr"], "stderr")):
+        done = home.call(*argv)
+        assert (done.code, done.err) == (0, f"1_0 wrote nothing to {name}\n")
+    assert home.json("logs", "1", "--stderr") == {"schema": 1, "logs": []}

@@ -1,0 +1,50 @@
+"""The real things: two Slurm clusters and an sshd, started once for all tests. A missing one is an error, never a skip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from clusters.slurm import Cluster, Clusters
+from clusters.sshd import Sshd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Clusters]:
+    """Yield both clusters and what they share; they run until the last test is done."""
+    with Clusters.start() as clusters:
+        yield clusters
+
+
+@pytest.fixture
+def alpha(slurm: Clusters) -> Iterator[Cluster]:
+    """Yield the cluster with short arrays and a short memory; its queue is empty before and after."""
+    yield from _clean(slurm.alpha)
+
+
+@pytest.fixture
+def beta(slurm: Clusters) -> Iterator[Cluster]:
+    """Yield the cluster with longer arrays and gpus; its queue is empty before and after."""
+    yield from _clean(slurm.beta)
+
+
+@pytest.fixture(params=["alpha", "beta"])
+def cluster(request: pytest.FixtureRequest, slurm: Clusters) -> Iterator[Cluster]:
+    """Yield each cluster in turn, with an empty queue before and after."""
+    yield from _clean(slurm.each[request.param])
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """Yield a running sshd of our own user."""
+    with Sshd.create(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+def _clean(cluster: Cluster) -> Iterator[Cluster]:
+    cluster.cancel_all()
+    yield cluster
+    cluster.cancel_all()

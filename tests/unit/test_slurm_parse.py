@@ -1,0 +1,177 @@
+"""What Slurm prints: recorded answers are read completely, garbage is counted, and nothing makes the parsers raise."""
+
+from __future__ import annotations
+
+from datetime import timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nexapod_backends.slurm import notation, parse
+from nexapod_backends.slurm.parse import JobRow
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
+
+
+def _golden(name: str) -> str:
+    return (GOLDEN / name).read_text("utf-8")
+
+
+def test_squeue() -> None:
+    """Started elements have a row each, pending ones share a row; a name may hold anything."""
+    found = parse.read_squeue(_golden("squeue-25.11.txt"))
+    assert (found.unreadable, found.samples) == (0, ())
+    pending, running, completing, single, stepped = found.rows
+    assert pending == JobRow(
+        job=4711,
+        indexes=(5, 6, 7, 8, 9, 12),
+        state="PENDING",
+        reason="Resources",
+        submit_s=1795484000,
+        start_s=1795490000,
+        name="nexapod-a1b2",
+    )
+    assert (running.indexes, running.state, running.hosts, running.reason) == ((0,), "RUNNING", "n001", "")
+    assert (completing.state, completing.hosts) == ("COMPLETING", "n[002-003]")
+    assert (single.indexes, single.start_s, single.name) == (None, None, "my job, with ~|~ in its name")
+    assert single.reason == "ReqNodeNotAvail, UnavailableNodes:n[001-004]"
+    assert tuple(range(0, 101, 10)) == stepped.indexes
+
+
+def test_sacct() -> None:
+    """Ended and pending elements are read; steps and parts of heterogeneous jobs are none of ours."""
+    found = parse.read_sacct(_golden("sacct-25.11.txt"))
+    assert found.unreadable == 2
+    assert found.samples[0].startswith("4713+0")
+    done, cancelled, pending, single = found.rows
+    assert (done.job, done.indexes, done.state, done.exit_code, done.exit_signal) == (4711, (0,), "COMPLETED", 0, 0)
+    assert (done.start_s, done.end_s, done.hosts) == (1795484010, 1795484020, "n001")
+    assert (cancelled.state, cancelled.exit_signal) == ("CANCELLED by 1000", 15)
+    assert (pending.indexes, pending.end_s, pending.hosts) == ((5, 6, 7, 8, 9, 12), None, "")
+    assert (single.indexes, single.state, single.name) == (None, "OUT_OF_MEMORY", "big~|~name")
+
+
+def test_times_without_a_zone_need_one() -> None:
+    """A local time is read in the cluster's zone; without a zone it is not known rather than wrong."""
+    line = "7~|~N/A~|~RUNNING~|~2026-11-24T02:00:00~|~2026-11-24T02:00:01~|~a~|~None~|~x\n"
+    zone = timezone(timedelta(hours=1))
+    assert parse.read_squeue(line, zone).rows[0].submit_s == 1795482000
+    assert parse.read_squeue(line).rows[0].submit_s is None
+
+
+@pytest.mark.parametrize("text", ["Unknown", "None", "N/A", "", "tomorrow", "####", "2026-99-24T02:00:00", "-5"])
+def test_no_time(text: str) -> None:
+    """What is no time is None, whatever Slurm calls it."""
+    assert notation.read_time(text, timezone(timedelta(0))) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7", ((7,), False)),
+        ("[7]", ((7,), False)),
+        ("0-3", ((0, 1, 2, 3), False)),
+        ("[5-6,12%4]", ((5, 6, 12), False)),
+        ("0-100:50%2", ((0, 50, 100), False)),
+        ("1-3,7,1...", ((1, 2, 3, 7), True)),
+        ("1-3,7,...%5", ((1, 2, 3, 7), True)),
+        ("12...", ((), True)),
+        ("", None),
+        ("N/A", None),
+        ("3-1", None),
+        ("0-9999999999", None),
+        ("1,,2", None),
+        ("٣", None),
+    ],
+)
+def test_indexes(text: str, expected: tuple[tuple[int, ...], bool] | None) -> None:
+    """Ranges, steps and limits are understood; a cut list says so; absurd ones are refused."""
+    assert expected == notation.expand_indexes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", ("a",)),
+        ("a,b02", ("a", "b02")),
+        ("a[1-3,07],b02", ("a1", "a2", "a3", "a07", "b02")),
+        ("n[008-011]", ("n008", "n009", "n010", "n011")),
+        ("r[1-2]n[1-2]-ib", ("r1n1-ib", "r1n2-ib", "r2n1-ib", "r2n2-ib")),
+        ("(null)", ()),
+        ("None assigned", ()),
+        ("", ()),
+        ("a[", None),
+        ("a[1-]", None),
+        ("a[3-1]", None),
+        ("a,", None),
+        (",a", None),
+        ("a b", None),
+        ("a[1-100001]", None),
+        ("a[1-1000]b[1-1000]", None),
+        ("a[1-1000]b[1-1000]c[1-1000]d[1-1000]", None),
+        ("$(reboot)", None),
+    ],
+)
+def test_hosts(text: str, expected: tuple[str, ...] | None) -> None:
+    """Host lists are expanded with their zeros; wrong and absurd ones are refused."""
+    assert expected == notation.expand_hosts(text)
+
+
+def test_hosts_up_to_the_bound() -> None:
+    """A hundred thousand names are allowed, one more is not, however the list is written."""
+    assert len(notation.expand_hosts("a[1-100000]") or ()) == 100_000
+    assert notation.expand_hosts("b,a[1-100000]") is None
+    assert notation.expand_hosts("x," * 100_001 + "x") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1-00:30:00", 88_200), ("02:00:00", 7_200), ("30:00", 1_800), ("UNLIMITED", None), ("", None), ("x", None)],
+)
+def test_duration(text: str, seconds: int | None) -> None:
+    """Time limits are read as scontrol and sinfo print them."""
+    assert seconds == notation.read_duration(text)
+
+
+def test_gpus() -> None:
+    """GPUs are counted by type; other generic resources are none."""
+    assert notation.read_gpus("gpu:a100:4(S:0-1),nvme:1,gpu:2") == {"a100": 4, "": 2}
+    assert notation.read_gpus("(null)") == {}
+
+
+GARBAGE = st.one_of(
+    st.text(),
+    st.text(alphabet="~|0123456789_[],-:%+=. \nNA\x00\x1b"),
+    st.lists(st.sampled_from([parse.SEPARATOR, "1", "[", "0-3", "PENDING", "=", "\n", "x", "9" * 30])).map("".join),
+)
+
+
+@given(GARBAGE)
+def test_no_text_breaks_a_parser(text: str) -> None:
+    """Whatever a command prints, every parser answers, and every line is either a row or counted."""
+    for read in (parse.read_squeue, parse.read_sacct, parse.read_sinfo, parse.read_partitions):
+        found = read(text)
+        lines = [line for line in text.split("\n") if line.strip() and not line.strip().startswith("CLUSTER: ")]
+        assert len(lines) == len(found.rows) + found.unreadable
+        assert all(sample.isprintable() and len(sample) <= 200 for sample in found.samples)
+    parse.read_config(text)
+    notation.expand_hosts(text)
+    notation.expand_indexes(text)
+    notation.read_gpus(text)
+    notation.read_duration(text)
+
+
+def test_hostile_sizes() -> None:
+    """Many absurd rows together stay within the bound of one answer; a monstrous line is one unreadable line."""
+    row = "{}~|~0-999999~|~PENDING~|~1~|~1~|~~|~None~|~x\n"
+    found = parse.read_squeue("".join(row.format(number) for number in range(1, 50)))
+    assert (len(found.rows), found.unreadable) == (1, 48)
+    assert parse.read_sinfo("[" * 2_000_000).unreadable == 1
+    assert len(parse.read_sacct("x\n" * 100_000).samples) == 20
+
+
+def test_headings_of_several_clusters_are_no_rows() -> None:
+    """With --clusters Slurm prints a heading even where none was wanted."""
+    found = parse.read_squeue("CLUSTER: c1\n7~|~N/A~|~RUNNING~|~1~|~1~|~a~|~None~|~x\n")
+    assert (len(found.rows), found.unreadable) == (1, 0)
