@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.model.site import Site
 
 __all__ = ["Backend", "BackendState", "Launch", "LaunchStatus", "NodeContext", "Runtime", "load", "names"]
 
@@ -43,6 +44,8 @@ class NodeContext:
     node: Node
     spool: Path  # inbox/ claims/ cancel/ reports/ refused/ and node.json
     work: Path  # work folders
+    state: Path  # what the backend itself keeps, for all nodes of the site
+    site: Site | None = None  # None: this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,23 @@ class LaunchStatus:
     state: BackendState
     native: str = ""
     reason: str = ""
+    own_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
 
 
 class Backend(Protocol):
     """Launches runners on a node. Every call may be repeated: a launch key is launched at most once."""
+
+    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
+        """Make the node's folders and write its `node.json`, where they are missing or say something else."""
+        ...
+
+    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+        """Return how many of a job's replicas one launch should hold when so many are placed at once."""
+        ...
+
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
+        """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path."""
+        ...
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Hand over all launches; return launch key -> native id. SchedulerError when nothing could be handed over."""

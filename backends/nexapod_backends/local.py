@@ -22,7 +22,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["LocalBackend"]
 
 _RUNNER = "nexapod_batch.runner"
+FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+IDLE_EXIT_S = 10  # seconds without work until a worker exits
+LAUNCHES_PER_SLOT = 16
 _RETRY_S = 5.0  # between two starts of a worker that fails at once
 
 
@@ -48,6 +51,30 @@ class LocalBackend:
     def __init__(self) -> None:
         """Know of no worker yet."""
         self._workers: dict[Path, _Started] = {}  # by spool
+
+    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
+        """Write `node.json` again where it is missing or says something else, as after a moved home."""
+        file = context.spool / "node.json"
+        try:
+            written = json.loads(file.read_bytes())
+            idle_exit_s = written.get("idle_exit_s", IDLE_EXIT_S)
+        except (OSError, ValueError, AttributeError):
+            written, idle_exit_s = None, IDLE_EXIT_S
+        wanted = {"idle_exit_s": idle_exit_s, **settings, "work": str(context.work)}
+        if written == wanted:
+            return
+        for folder in (*(context.spool / part for part in FOLDERS), context.work):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(file, json.dumps(wanted, indent=2).encode() + b"\n", mode=0o600)
+
+    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+        """Return so few that each slot gets several launches, and the work spreads evenly."""
+        slots = max(1, context.node.cpus // job.resources.cpus)
+        return -(-replicas // (slots * LAUNCHES_PER_SLOT))
+
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:  # noqa: ARG002 - the port's
+        """Return the files as they lie: the worker is on this machine."""
+        return {digest: str(path) for digest, path in inputs.items()}
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Put every launch that is not known yet into the inbox; the native id is the launch key."""

@@ -64,7 +64,7 @@ def drop_segments(c: Coordinator) -> int:
     for node in c.nodes():
         dead = _dead_segments(c, node)
         for name in dead:
-            (c.paths.spool(node.name) / "reports" / name).unlink()
+            (c.context(node).spool / "reports" / name).unlink()
         if dead:
             with c.store.atomic():
                 for name in dead:
@@ -75,7 +75,7 @@ def drop_segments(c: Coordinator) -> int:
 
 def _dead_segments(c: Coordinator, node: Node) -> list[str]:
     """Return the segments of a node that were read to their end and whose writer cannot write any more."""
-    spool = c.paths.spool(node.name)
+    spool = c.context(node).spool
     alive = live_incarnation(spool)
     dead = []
     for row in c.store.all("segments", node=node.id):

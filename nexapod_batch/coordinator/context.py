@@ -5,11 +5,15 @@ Opening for writing makes what a first run needs (folders, key, database). Nothi
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import json
+import os
 import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError
@@ -21,16 +25,20 @@ from nexapod_batch.plugins import NodeContext, load
 from nexapod_batch.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from nexapod_batch.config.settings import Paths
+    from nexapod_batch.config.sites import SiteFault
     from nexapod_batch.model.job import Job
+    from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Backend
     from nexapod_batch.store import Row
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["PATIENCE_S", "Coordinator", "node_of", "open_coordinator"]
+__all__ = ["LOCAL", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator"]
 
+#: The site of this machine's own nodes, and the transport that needs no other machine.
+LOCAL = "local"
 #: Seconds that a person's command waits for another process to finish its pass.
 PATIENCE_S = 30.0
 
@@ -46,6 +54,7 @@ class Coordinator:
     random: Callable[[int], bytes] = secrets.token_bytes
     _backends: dict[str, Backend] = field(default_factory=dict)
     _jobs: dict[int, Job] = field(default_factory=dict)
+    _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
 
     def now(self) -> int:
         """Return the time in milliseconds since 1970."""
@@ -66,8 +75,40 @@ class Coordinator:
         return self._backends[node.backend]
 
     def context(self, node: Node) -> NodeContext:
-        """Return the node with the places of its files."""
-        return NodeContext(node=node, spool=self.paths.spool(node.name), work=self.paths.work(node.name))
+        """Return the node with the places of its files; ConfigError when the file of its site cannot be used."""
+        site = None if node.site == LOCAL else self.site(node.site)
+        spool, work = self.paths.spool(node.name), self.paths.work(node.name)
+        if site is not None and site.filesystem.work_dir and site.scheduler.transport == LOCAL:
+            # Two coordinators of one account may share the folder: each has its own corner.
+            shared = Path(site.filesystem.work_dir.replace("{user}", account()), _corner(self.signer.key_id), node.name)
+            spool, work = shared / "spool", shared / "work"
+        return NodeContext(node=node, spool=spool, work=work, state=self.paths.home / "sites" / node.site, site=site)
+
+    def site(self, name: str) -> Site:
+        """Return a site by name; ConfigError when its file is gone or faulty."""
+        if self._sites is None:
+            from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - local nodes need none
+
+            self._sites = load_sites(self.paths.sites)
+        sites, faults = self._sites
+        if name in sites:
+            return sites[name]
+        for fault in faults:
+            if fault.file.stem == name:
+                raise fault.error
+        raise ConfigError(
+            f"site {name} has no file any more",
+            wanted=f"{name}.toml in {' or '.join(map(str, self.paths.sites))}",
+            hint="put it back, or drain its nodes",
+        )
+
+    def sites(self) -> Mapping[str, Site]:
+        """Return all sites whose files can be used."""
+        if self._sites is None:
+            from nexapod_batch.config.sites import load_sites  # noqa: PLC0415
+
+            self._sites = load_sites(self.paths.sites)
+        return self._sites[0]
 
     def job(self, job_id: int) -> Job:
         """Return the pinned job of an id; NotFoundError when there is none."""
@@ -84,6 +125,19 @@ class Coordinator:
         if row is None:
             raise NotFoundError(f"job {job_id} has no task {task}", hint=f"nexapod-batch show {job_id} lists its tasks")
         return row
+
+
+def account() -> str:
+    """Return the name of this account, or its number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def _corner(key_id: str) -> str:
+    """Return a folder name that belongs to one coordinator."""
+    return "nexapod-" + hashlib.sha256(key_id.encode()).hexdigest()[:12]
 
 
 def node_of(row: Row) -> Node:

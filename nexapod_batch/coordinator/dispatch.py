@@ -7,10 +7,11 @@ the same bytes are handed over again under the same launch key, and the runner's
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.job import Domain
@@ -32,8 +33,6 @@ __all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
 
 #: Replicas in one bundle, at most: what one crash of a runner can lose.
 BUNDLE_MAX = 64
-#: Bundles that each slot of a node should get, so that the work spreads evenly.
-BUNDLES_PER_SLOT = 16
 #: Reason of a replica whose deadline passed: it may still report, so it keeps its domain.
 OVERDUE = "deadline passed"
 #: The longest wait, in seconds, before a task is placed again after losses.
@@ -47,7 +46,7 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
 
     The caller holds the writer's lock. `faults` collects what went wrong, by node.
     """
-    nodes = [node for node in c.nodes() if node.active]
+    nodes = [node for node in usable(c, faults) if node.active]
     out = {row["node_id"]: row["n"] for row in c.store.all("node_out")} if nodes else {}
     launched, exhausted = 0, []
     for row in c.store.all("jobs_wanting"):
@@ -149,19 +148,35 @@ def _place(
     for task, node_id in result.placements:
         by_node[node_id].append(task)
     nodes = {load.node.id: load.node for load in loads}
+    staged = {}
+    for node_id in list(by_node):
+        paths = _staged(c, nodes[node_id], job, faults)
+        if paths is None:  # its tasks still want their replicas
+            del by_node[node_id]
+        else:
+            staged[node_id] = paths
     with c.store.atomic():
-        numbers = _next_numbers(c, row["id"], sorted({task for task, _ in result.placements}))
+        counts = Counter(task for placed in by_node.values() for task in placed)
+        numbers = _next_numbers(c, row["id"], sorted(counts))
         launches = {
-            node_id: _intents(c, row, job, nodes[node_id], placed, numbers) for node_id, placed in by_node.items()
+            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, staged[node_id])
+            for node_id, placed in by_node.items()
         }
-        counts: dict[int, int] = defaultdict(int)
-        for task, _ in result.placements:
-            counts[task] += 1
         c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
         c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
     for node_id, ids in launches.items():
         hand_over(c, nodes[node_id], ids, faults)
     return {node_id: len(placed) for node_id, placed in by_node.items()}, sorted(result.unplaceable)
+
+
+def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Mapping[str, str] | None:
+    """Return where the runners of a node find the job's inputs; None when they cannot be put there now."""
+    inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
+    try:
+        return c.backend(node).stage(c.context(node), inputs)
+    except (NexapodError, OSError) as error:
+        faults[f"stage:{node.name}"] = f"node {node.name}: inputs cannot be staged: {error}"
+        return None
 
 
 def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
@@ -173,13 +188,17 @@ def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, in
 
 
 def _intents(
-    c: Coordinator, row: Row, job: Job, node: Node, tasks: Sequence[int], numbers: dict[int, int]
+    c: Coordinator,
+    row: Row,
+    job: Job,
+    node: Node,
+    tasks: Sequence[int],
+    numbers: dict[int, int],
+    inputs: Mapping[str, str],
 ) -> list[int]:
     """Write launch and replica rows for one node; return the launches' row ids."""
     now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
-    slots = max(1, node.cpus // job.resources.cpus)
-    size = max(1, min(BUNDLE_MAX, -(-len(tasks) // (slots * BUNDLES_PER_SLOT))))
-    inputs = {i.sha256: str(c.paths.inputs / i.sha256) for i in job.inputs}
+    size = max(1, min(BUNDLE_MAX, c.backend(node).grain(c.context(node), job, len(tasks))))
     document = c.store.only("document", job=row["id"])["body"]
     launches = []
     nonces = c.random(16 * len(tasks)).hex()

@@ -71,7 +71,7 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
             )
         except NexapodError as error:
             yield f"node {node.name}", "fail", str(error)
-        refused = c.paths.spool(node.name) / "refused"
+        refused = c.context(node).spool / "refused"
         for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
             yield (
                 f"node {node.name}",

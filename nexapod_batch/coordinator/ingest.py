@@ -84,7 +84,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
     """Return each segment that grew since it was read, how far that was, and its size; OSError for a broken spool."""
-    folder = c.paths.spool(node.name) / "reports"
+    folder = c.context(node).spool / "reports"
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

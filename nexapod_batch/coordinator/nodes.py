@@ -6,7 +6,6 @@ use and which coordinator it trusts.
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import platform
@@ -16,17 +15,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.context import PATIENCE_S
-from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
-from nexapod_batch.files import atomic, keyfile
+from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
+from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, UsageError
+from nexapod_batch.files import keyfile
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
-    from nexapod_batch.coordinator.context import Coordinator
+    from collections.abc import Sequence
 
-__all__ = ["account", "drain", "ensure_local", "init", "keep_settings", "remove", "resume"]
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.site import Partition, Site
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["drain", "ensure_nodes", "init", "prepare", "register_sites", "remove", "resume", "settings_of", "usable"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 #: Seconds without work until a worker exits.
@@ -56,50 +59,29 @@ def init(
     for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
         if not 1 <= got <= most:
             raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {most}")
-    key = c.paths.keys / f"node-{name}"
-    signer = keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
+    signer = _node_key(c, name)
     node = Node(
         id=0,
         name=name,
         key_id=signer.key_id,
         public_key=signer.public,
-        site="local",
+        site=LOCAL,
         owner=owner or account(),
         host=host,
         tier=tier,
-        backend="local",
+        backend=LOCAL,
         cpus=cpus,
         mem_mib=mem_mib,
         classes=_classes(),
     )
-    _write_spool(c, node, idle_exit_s)
-    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        fields = (
-            "name",
-            "key_id",
-            "public_key",
-            "site",
-            "owner",
-            "host",
-            "backend",
-            "cpus",
-            "mem_mib",
-            "gpus",
-            "gpu_type",
-            "max_queued",
-        )
-        c.store.run(
-            "node_insert",
-            **{field: getattr(node, field) for field in fields},
-            tier=node.tier.value,
-            classes=json.dumps(node.classes, sort_keys=True),
-            now=c.now(),
-        )
+    c.backend(node).prepare(c.context(node), {**settings_of(c, node), "idle_exit_s": idle_exit_s})
+    _store(c, node)
     return next(one for one in c.nodes() if one.name == name)
 
 
-def ensure_local(c: Coordinator) -> None:
-    """Make a local node when none is registered, except on a login node, where nobody asked for one."""
+def ensure_nodes(c: Coordinator) -> None:
+    """Register what the site files declare; where there is no node at all make a local one, except on a login node."""
+    register_sites(c)
     if c.nodes():
         return
     why = _login_node(c)
@@ -111,17 +93,69 @@ def ensure_local(c: Coordinator) -> None:
     init(c)
 
 
-def keep_settings(c: Coordinator, nodes: list[Node]) -> None:
-    """Write `node.json` of local nodes again where it is missing or says something else, as after a moved home."""
-    for node in nodes:
-        file = c.paths.spool(node.name) / "node.json"
+def register_sites(c: Coordinator) -> None:
+    """Register a node for each group of partitions that a site file declares, and follow what the file changes.
+
+    The key belongs to this coordinator's home; site and owner are the file's word.
+    """
+    known = {node.name: node for node in c.nodes()}
+    for site in c.sites().values():
+        for name, partitions in site.groups().items():
+            if name in known and known[name].site != site.name:
+                raise ConfigError(
+                    f"two sites make a node called {name}", got=f"{known[name].site} and {site.name}", hint="rename one"
+                )
+            _register(c, site, name, partitions, known.get(name))
+
+
+def _register(c: Coordinator, site: Site, name: str, partitions: Sequence[Partition], old: Node | None) -> None:
+    classes: dict[str, str] = {}
+    for one in partitions:
+        classes.update(one.classes)
+    gpus = max(partitions, key=lambda one: one.gpus)
+    signer = _node_key(c, name)
+    node = Node(
+        id=old.id if old else 0,
+        name=name,
+        key_id=signer.key_id,
+        public_key=signer.public,
+        site=site.name,
+        owner=site.owner or site.name,
+        host=name,
+        tier=partitions[0].tier,
+        backend=site.scheduler.type,
+        cpus=max(one.max_cpus for one in partitions),
+        mem_mib=max(one.max_mem_mib for one in partitions),
+        gpus=gpus.gpus,
+        gpu_type=",".join(gpus.gpu_types) or None,
+        classes=classes,
+        max_queued=site.limits.max_queued,
+        active=old.active if old else True,
+    )
+    if node != old:
+        _store(c, node)
+
+
+def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
+    """Return the nodes whose site can be used; the others are faults, and what they have goes on without us."""
+    found = []
+    for node in c.nodes():
         try:
-            written = json.loads(file.read_bytes())
-            idle_exit_s = written.get("idle_exit_s", IDLE_EXIT_S)
-        except (OSError, ValueError, AttributeError):
-            written, idle_exit_s = None, IDLE_EXIT_S
-        if written != _settings(c, node, idle_exit_s):
-            _write_spool(c, node, idle_exit_s)
+            c.context(node)
+        except NexapodError as error:
+            faults[f"site:{node.site}"] = str(error)
+        else:
+            found.append(node)
+    return found
+
+
+def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> None:
+    """Let the backends make the nodes' folders and settings, which may have gone or be out of date."""
+    for node in nodes:
+        try:
+            c.backend(node).prepare(c.context(node), settings_of(c, node))
+        except (NexapodError, OSError) as error:
+            faults[f"settings:{node.name}"] = f"node {node.name}: its settings cannot be written: {error}"
 
 
 def drain(c: Coordinator, name: str) -> None:
@@ -160,16 +194,8 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
     return NotFoundError("there is no such node", got=repr(name), wanted=f"one of: {known}")
 
 
-def _write_spool(c: Coordinator, node: Node, idle_exit_s: float) -> None:
-    spool, work = c.paths.spool(node.name), c.paths.work(node.name)
-    for folder in (*(spool / part for part in ("inbox", "claims", "cancel", "reports", "refused")), work):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings = json.dumps(_settings(c, node, idle_exit_s), indent=2)
-    atomic.write(spool / "node.json", settings.encode() + b"\n", mode=0o600)
-
-
-def _settings(c: Coordinator, node: Node, idle_exit_s: float) -> dict[str, object]:
-    """Return what the worker is told: what it may use, and which coordinator it trusts."""
+def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
+    """Return what the node's runners are told: what they may use, and which coordinator they trust."""
     return {
         "schema": 1,
         "name": node.name,
@@ -179,11 +205,30 @@ def _settings(c: Coordinator, node: Node, idle_exit_s: float) -> dict[str, objec
         "host": node.host,
         "cpus": node.cpus,
         "mem_mib": node.mem_mib,
-        "work": str(c.paths.work(node.name)),
         "backend": node.backend,
         "classes": dict(node.classes),
-        "idle_exit_s": idle_exit_s,
     }
+
+
+def _node_key(c: Coordinator, name: str) -> Signer:
+    key = c.paths.keys / f"node-{name}"
+    return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
+
+
+def _store(c: Coordinator, node: Node) -> None:
+    """Write a node into the registry, or what changed of one that is there."""
+    fields = (
+        "name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type",
+        "max_queued",
+    )  # fmt: skip
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        c.store.run(
+            "node_put",
+            **{field: getattr(node, field) for field in fields},
+            tier=node.tier.value,
+            classes=json.dumps(dict(node.classes), sort_keys=True),
+            now=c.now(),
+        )
 
 
 def _login_node(c: Coordinator) -> str:
@@ -191,21 +236,11 @@ def _login_node(c: Coordinator) -> str:
     conf = os.environ.get("SLURM_CONF") or "/etc/slurm/slurm.conf"
     if Path(conf).exists():
         return f"this machine has a Slurm configuration ({conf})"
-    from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - only on a first run
-
     host = socket.gethostname()
-    for site in load_sites(c.paths.sites)[0].values():
+    for site in c.sites().values():
         if any(fnmatchcase(host, pattern) for pattern in site.hostnames):
             return f"this machine's name {host} belongs to site {site.name}"
     return ""
-
-
-def account() -> str:
-    """Return the name of this account, or its number where it has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"
 
 
 def _cpus() -> int:

@@ -88,7 +88,7 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
     (report,) = stored_reports(c, replica["id"])
     statement = decode(report.payload)  # it was verified before it was stored
     carried = c.store.one("carried_of", replica=replica["id"])
-    folder = c.paths.work(node.name) / str(statement.replica)
+    folder = c.context(node).work / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}
     if statement.manifest:
         files = _from_manifest(c.job(replica["job_id"]), statement, folder)

@@ -200,7 +200,7 @@ def clean(c: Coordinator, *, limit: int = 10_000) -> int:
     while done < limit:
         rows = c.store.all("replicas_unclean", before=c.now() - KEEP_FAILED_MS, limit=_BATCH)
         for r in rows:
-            base = c.paths.work(nodes[r["node_id"]].name) / f"{r['job_id']}_{r['task']}.{r['number']}"
+            base = c.context(nodes[r["node_id"]]).work / f"{r['job_id']}_{r['task']}.{r['number']}"
             remove_work(base)
         with c.store.atomic():
             c.store.many("replica_cleaned", [(r["id"],) for r in rows])

@@ -19,9 +19,10 @@ from nexapod_batch.coordinator.control import stop_replicas
 from nexapod_batch.coordinator.decide import decide_news, decide_task
 from nexapod_batch.coordinator.dispatch import OVERDUE, dispatch, hand_over
 from nexapod_batch.coordinator.ingest import ingest, unread
-from nexapod_batch.coordinator.nodes import keep_settings
+from nexapod_batch.coordinator.nodes import prepare, usable
 from nexapod_batch.coordinator.publish import clean, publish
 from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.lifecycle import Execution
 from nexapod_batch.plugins import BackendState
 from nexapod_batch.store import writer
 
@@ -98,11 +99,8 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
 
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
-    nodes = c.nodes()
-    try:
-        keep_settings(c, [node for node in nodes if node.backend == "local"])
-    except OSError as error:
-        faults["settings"] = f"the settings of a local node cannot be written: {error}"
+    nodes = usable(c, faults)
+    prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults)  # 1. what the backends say
     intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
@@ -152,7 +150,8 @@ def _settle(
         if status.state in _SETTLED:
             with c.store.atomic():
                 reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
-                gone = c.store.all("launch_lost", launch=row["id"], reason=reason, now=now)
+                execution = (Execution.ERRORED if status.own_fault else Execution.LOST).value
+                gone = c.store.all("launch_lost", launch=row["id"], execution=execution, reason=reason, now=now)
                 c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
                 c.store.run("launch_ended", id=row["id"], reason=status.reason)
             lost += len(gone)
@@ -213,7 +212,7 @@ def _look(c: Coordinator) -> Pass:
 
 def _sleep_until_news(c: Coordinator, earliest: float, latest: float) -> None:
     """Sleep until a segment grew, but at least until `earliest` and at most until `latest` (monotonic seconds)."""
-    folders = [c.paths.spool(node.name) / "reports" for node in c.nodes()]
+    folders = [c.context(node).spool / "reports" for node in usable(c, {})]
 
     def sizes() -> list[tuple[str, int]]:
         found = []

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.dispatch import PLAN_MAX
-from nexapod_batch.coordinator.nodes import account, ensure_local
+from nexapod_batch.coordinator.nodes import ensure_nodes
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.model.document import canonical, digest, to_document
@@ -52,7 +52,7 @@ def submit(
 
     `overrides` may name a `site`; `partition` and `account` mean nothing to local nodes and are refused.
     """
-    ensure_local(c)
+    ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
     _check_overrides(overrides, nodes)
     reach, more = _check(job, nodes)

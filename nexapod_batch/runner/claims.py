@@ -81,9 +81,10 @@ class Lock:
 class Spool:
     """The folders of one spool, for one incarnation of the worker."""
 
-    def __init__(self, root: Path, incarnation: str, host: str) -> None:
-        """Make missing folders; `host` and the incarnation are written into claims."""
+    def __init__(self, root: Path, incarnation: str, host: str, native_id: str = "") -> None:
+        """Make missing folders; host, incarnation and what the scheduler calls this runner are written into claims."""
         self.root, self.incarnation, self.host = root, incarnation, host
+        self.native_id = native_id or incarnation
         for name in FOLDERS:
             (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._boot = boot_id()
@@ -120,6 +121,7 @@ class Spool:
             return False
         try:
             who = {"incarnation": self.incarnation, "host": self.host, "boot": self._boot, "pid": os.getpid()}
+            who["native"] = self.native_id
             os.write(fd, orjson.dumps(who))
             os.fsync(fd)
         finally:

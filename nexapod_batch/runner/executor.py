@@ -273,7 +273,7 @@ class Executor:
             agree=job.quorum.agree,
             distinct=tuple([field.value for field in job.quorum.distinct]),
             backend=self._node.backend,
-            native_id=self._spool.incarnation,
+            native_id=self._spool.native_id,
             host=self._node.host,
             isolation=replica.launch.runtime.isolation,
             classes=dict(self._node.classes),

@@ -34,6 +34,7 @@ from nexapod_batch.runner.folders import remove_strays
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 
 if TYPE_CHECKING:
+    from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.trust.dsse import Signer
 
@@ -75,11 +76,15 @@ class _Lane:
 class Worker:
     """One worker; `run` returns when there was nothing to do for a while, or a signal said so."""
 
-    def __init__(self, node: NodeConfig, signer: Signer, incarnation: str) -> None:
-        """Prepare; nothing is locked or started yet."""
+    def __init__(
+        self, node: NodeConfig, signer: Signer, incarnation: str, allocation: Allocation | None = None
+    ) -> None:
+        """Prepare; nothing is locked or started yet. With an allocation only its launches are run."""
         self._node, self._signer, self._incarnation = node, signer, incarnation
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._spool = Spool(node.spool, incarnation, node.host)
+        native_id = allocation.native_id if allocation else ""
+        self._spool = Spool(node.spool, incarnation, node.host, native_id)
+        self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
         self._lanes: dict[int, _Lane] = {}  # by descriptor of the channel
         self._executors = 0  # started so far: numbers their segments
@@ -91,6 +96,10 @@ class Worker:
 
     def run(self) -> bool:
         """Work until idle; False when another worker holds the spool."""
+        if self._mine is not None:  # others work on this spool too, on launches of their own
+            self._prepare()
+            self._serve()
+            return True
         lock = Lock(self._node.spool / "worker.lock")
         if not lock.take(self._incarnation):
             return False
@@ -131,9 +140,9 @@ class Worker:
         while not self._stopping:
             if self._look():
                 pause = POLL_S[0]
-            if self._open:
+            if self._open or self._mine:
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since >= self._node.idle_exit_s:
+            elif self._mine is not None or time.monotonic() - idle_since >= self._node.idle_exit_s:
                 break
             self._feed()
             pause = POLL_S[0] if self._wait(pause) else min(pause * 1.2, POLL_S[1])
@@ -143,6 +152,9 @@ class Worker:
 
     def _look(self) -> bool:
         """Take in news of the spool; True when there was something."""
+        if self._mine:
+            while self._mine and not self._enough():
+                self._take(self._mine.pop(0))
         version = self._spool.version()
         news = version != self._seen
         if not news and not (self._more and not self._enough()):
@@ -153,7 +165,7 @@ class Worker:
         asked = self._spool.cancelled()  # before the inbox: what it names was put there earlier
         found = False
         self._more = False
-        for key in self._spool.waiting():
+        for key in self._spool.waiting() if self._mine is None else ():
             if self._enough():
                 self._more = True
                 break
@@ -206,7 +218,7 @@ class Worker:
             for lane in self._lanes.values():
                 with suppress(ProcessLookupError):
                     os.kill(lane.pid, signal.SIGUSR1)
-        if asked and not self._open and not self._more:  # obeyed, or about nothing that is here
+        if asked and self._mine is None and not self._open and not self._more:  # obeyed, or about nothing that is here
             self._spool.drop_cancels(asked)
 
     # ---- executors

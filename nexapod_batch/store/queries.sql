@@ -1,8 +1,11 @@
 -- What the coordinator asks of the store, by name. Times are milliseconds since 1970.
 
--- name: node_insert
+-- name: node_put
 INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, classes, max_queued, created_at)
-VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :classes, :max_queued, :now);
+VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :classes, :max_queued, :now)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, tier = excluded.tier, backend = excluded.backend, cpus = excluded.cpus,
+  mem_mib = excluded.mem_mib, gpus = excluded.gpus, gpu_type = excluded.gpu_type, classes = excluded.classes, max_queued = excluded.max_queued
+WHERE key_id = excluded.key_id AND site = excluded.site;
 
 -- name: nodes
 SELECT * FROM node ORDER BY id;
@@ -104,7 +107,7 @@ SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id L
 UPDATE launch SET state = 'forgotten' WHERE id = ? AND state = 'ended';
 
 -- name: launch_lost
-UPDATE replica SET execution = 'lost', reason = :reason, ended_at = :now
+UPDATE replica SET execution = :execution, reason = :reason, ended_at = :now
 WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
 
 -- name: launch_seen

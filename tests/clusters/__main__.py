@@ -36,7 +36,7 @@ def main() -> int:
 def up(folder: Path) -> None:
     """Start everything, and print how to reach it."""
     if (folder / RECORD).exists():
-        if Clusters.attach(folder).running():
+        if Clusters.attach(folder).processes():
             raise ClusterError(f"clusters run in {folder}: python tests/clusters down {folder}")
         shutil.rmtree(folder)
     before = time.monotonic()

@@ -105,14 +105,20 @@ class Cluster:
         self.run("scontrol", "update", f"nodename={name}", "state=down", "reason=power cut", check=True)
 
     def wait_idle(self, timeout: float = 60) -> None:
-        """Return when the queue is empty and every node that runs is idle."""
+        """Return when the queue is empty and every node that runs takes jobs."""
 
         def idle() -> bool:
             queue = self.run("squeue", "--noheader", "--all", "--states=PD,R,CG,S,CF,SO,RQ")
             states = [self._state(name) for name, slurmd in self.slurmds.items() if slurmd.process() is not None]
-            return queue.returncode == 0 and not queue.stdout.strip() and set(states) <= {"idle"}
+            # Behind a restart the controller may call a node without jobs mixed until its next job; the queue is right.
+            return queue.returncode == 0 and not queue.stdout.strip() and set(states) <= {"idle", "mixed", "allocated"}
 
-        poll(f"cluster {self.name} is idle", idle, timeout=timeout, log=lambda: self.run("squeue", "--all").stdout)
+        poll(f"cluster {self.name} is idle", idle, timeout=timeout, log=self.describe)
+
+    def describe(self) -> str:
+        """Return the queue, the nodes and the end of the controller's log, for a message."""
+        said = [self.run(*argv) for argv in (("squeue", "--all"), ("sinfo", "--Node", "--long"))]
+        return "\n".join([*(done.stdout + done.stderr for done in said), self.controller.tail()])
 
     def cancel_all(self, timeout: float = 60) -> None:
         """Cancel every job and wait until the nodes are free."""
@@ -121,10 +127,10 @@ class Cluster:
         self.wait_idle(timeout)
 
     def close(self) -> None:
-        """Stop this cluster's daemons, with all that their jobs left."""
+        """Kill this cluster's daemons, with all that their jobs left."""
         for name in self.nodes:
             self.kill_node(name)
-        self.controller.stop(5)
+        self.controller.kill()
 
     def _state(self, name: str) -> str:
         return self.run("sinfo", "--noheader", "--Node", "--partition=short", f"--nodes={name}", "--format=%T").stdout.strip()
@@ -217,12 +223,14 @@ class Clusters:
         """Stop slurmdbd: sacct fails, the controllers keep their records until it is back."""
         self._dbd.stop(30)
 
-    def running(self) -> list[str]:
-        """Return the names of the daemons that run."""
-        owned = [self._munge, self._mariadb, self._dbd]
+    def processes(self) -> dict[str, psutil.Process]:
+        """Return the daemons that run, by name."""
+        owned = {daemon.name: daemon for daemon in (self._munge, self._mariadb, self._dbd)}
         for cluster in self.each.values():
-            owned += [cluster.controller, *cluster.slurmds.values()]
-        return [daemon.name for daemon in owned if daemon.process() is not None]
+            owned[f"slurmctld {cluster.name}"] = cluster.controller
+            owned |= {f"slurmd {name}": slurmd for name, slurmd in cluster.slurmds.items()}
+        found = {name: daemon.process() for name, daemon in owned.items()}
+        return {name: process for name, process in found.items() if process is not None}
 
     def close(self) -> None:
         """Stop all that runs in the folder; a temporary folder goes too. Closing twice is fine."""
@@ -355,7 +363,7 @@ class Clusters:
         for cluster in self.each.values():
             cluster.close()
         for daemon in (self._dbd, self._mariadb, self._munge):
-            daemon.stop()
+            daemon.kill()  # nobody reads the database again
 
 
 def _host() -> tuple[str, str | None]:

@@ -54,6 +54,14 @@ class Sshd:
         words = (line.split() for line in (folder / "config").read_text().splitlines())
         return cls(folder, next(int(line[1]) for line in words if line[0] == "Port"), outlive=True)
 
+    @property
+    def pid(self) -> int:
+        """The process that listens."""
+        process = self._daemon.process()
+        if process is None:
+            raise ClusterError("sshd does not run")
+        return process.pid
+
     def start(self) -> None:
         """Start it, at the same port with the key that lies there."""
         if os.geteuid() == 0:

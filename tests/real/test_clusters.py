@@ -126,12 +126,13 @@ def test_a_controller_can_go_and_come_back(alpha: Cluster, beta: Cluster, tmp_pa
 
 
 def test_a_crashed_controller_remembers_its_jobs(alpha: Cluster, tmp_path: Path) -> None:
-    """Killed, not stopped: what was submitted is there again."""
-    job = submit(alpha, tmp_path, "true", "--hold")
-    poll("the state is on disk", lambda: job.encode() in (alpha.conf.parent / "state" / f"hash.{job[-1]}" / f"job.{job}" / "script").parent.name.encode())
-    alpha.stop_controller()
+    """Killed, not stopped: what was on disk is there again."""
+    job = submit(alpha, tmp_path, "true", "--hold", "--job-name=survivor")
+    state = alpha.conf.parent / "state" / "job_state"
+    poll("the job is on disk", lambda: state.exists() and b"survivor" in state.read_bytes())
+    alpha.kill_controller()
     alpha.start_controller()
-    assert job == queued(alpha, job, "%i")
+    assert "survivor" == queued(alpha, job, "%j")
 
 
 def test_accounting_can_go_and_come_back(slurm: Clusters, alpha: Cluster, tmp_path: Path) -> None:
@@ -180,12 +181,11 @@ def test_listeners_stand_on_the_loopback(slurm: Clusters, sshd: Sshd) -> None:
     """No daemon can be reached from another machine."""
     listeners = [
         one.laddr.ip
-        for process in psutil.process_iter()
-        if str(slurm.folder) in process.environ().get("SLURM_CONF", "")
-        for one in process.connections(kind="inet")
+        for process in [*slurm.processes().values(), psutil.Process(sshd.pid)]
+        for one in process.net_connections(kind="inet")
         if one.status == psutil.CONN_LISTEN
     ]
-    assert len(listeners) >= 7  # slurmdbd, two controllers, four nodes
+    assert len(listeners) == 1 + 2 + 4 + 1  # slurmdbd, two controllers, four nodes, sshd
     assert {True} == {address.startswith("127.") for address in listeners}
 
 
@@ -204,15 +204,14 @@ def test_up_and_down_by_hand(slurm: Clusters, tmp_path: Path) -> None:
         again = subprocess.run([*by_hand, "up", str(folder)], capture_output=True, text=True, timeout=120, check=False)
         assert 1 == again.returncode
         assert "clusters run in" in again.stderr
-        second = Clusters.attach(folder)
-        assert 9 == len(second.running())
+        assert 9 == len(Clusters.attach(folder).processes())
     finally:
         down = subprocess.run([*by_hand, "down", str(folder)], capture_output=True, text=True, timeout=120, check=False)
     assert 0 == down.returncode, down.stderr
-    assert [] == second.running()
+    assert {} == Clusters.attach(folder).processes()
     assert not lives(sleeper)
     assert [] == [process for process in psutil.process_iter(["environ"]) if str(folder) in str(process.info["environ"])]
-    assert 9 == len(slurm.running())
+    assert 9 == len(slurm.processes())
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
 

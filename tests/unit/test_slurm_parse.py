@@ -175,3 +175,61 @@ def test_headings_of_several_clusters_are_no_rows() -> None:
     """With --clusters Slurm prints a heading even where none was wanted."""
     found = parse.read_squeue("CLUSTER: c1\n7~|~N/A~|~RUNNING~|~1~|~1~|~a~|~None~|~x\n")
     assert (len(found.rows), found.unreadable) == (1, 0)
+
+
+def test_config() -> None:
+    """The settings that matter, of the first block in which they stand."""
+    found = parse.read_config(_golden("scontrol-config-25.11.txt"))
+    assert (found.version, found.cluster, found.accounting) == ("25.11.7", "polar", True)
+    assert (found.max_array, found.min_job_age_s, found.kill_wait_s, found.max_job_count) == (1001, 300, 30, 10_000)
+    assert found.memory_is_counted
+    assert found.values["SlurmctldPort"] == "6817"
+    assert parse.read_config("AccountingStorageType = accounting_storage/none\n").accounting is False
+
+
+def test_partitions() -> None:
+    """One line for each partition; UNLIMITED is no limit."""
+    found = parse.read_partitions(_golden("scontrol-partitions-25.11.txt"))
+    assert found.unreadable == 0
+    short, long, gpu, old, admin = found.rows
+    assert (short.name, short.hosts, short.default, short.max_time_s, short.max_nodes) == (
+        "short",
+        "n[001-004]",
+        True,
+        14_400,
+        4,
+    )
+    assert (long.accounts, long.groups, long.exclusive) == (("phys", "bio"), ("hpc",), True)
+    assert (long.max_time_s, long.max_cpus_per_node, long.max_mem_mib_per_cpu) == (604_800, 30, 4_000)
+    assert (gpu.max_time_s, gpu.max_nodes, gpu.total_nodes) == (None, None, 2)
+    assert (old.state, old.hosts, admin.root_only) == ("INACTIVE", "", True)
+
+
+def test_sinfo() -> None:
+    """Hosts that are alike share a row; a count with a plus is the least of them."""
+    found = parse.read_sinfo(_golden("sinfo-25.11.txt"))
+    assert found.unreadable == 0
+    first, last = found.rows[0], found.rows[-1]
+    assert (first.partition, first.hosts, first.cpus, first.mem_mib) == ("short", ("n001", "n002", "n003"), 40, 131_072)
+    assert (first.features, first.gres, found.rows[1].state) == (("ib", "avx2"), "", "drained*")
+    assert (last.cpus, last.gres, last.features) == (64, "gpu:a100:4(S:0-1),nvme:1", ())
+
+
+def _row(index: int | None, state: str, submit_s: int | None) -> JobRow:
+    return JobRow(job=7, indexes=None if index is None else (index,), state=state, submit_s=submit_s)
+
+
+def test_newest_row_counts() -> None:
+    """A requeued element and an id that was given out again: what was submitted last, else what came last."""
+    rows = [
+        _row(0, "NODE_FAIL", 100),
+        _row(0, "RUNNING", 200),
+        _row(1, "RUNNING", 200),
+        _row(1, "FAILED", 100),
+        _row(2, "PREEMPTED", None),
+        _row(2, "PENDING", None),
+        _row(None, "COMPLETED", 5),
+        JobRow(job=7, indexes=(3, 4), state="PENDING"),
+    ]
+    found = {index: row.state for (job, index), row in parse.by_element(rows).items() if job == 7}
+    assert found == {0: "RUNNING", 1: "RUNNING", 2: "PENDING", None: "COMPLETED", 3: "PENDING", 4: "PENDING"}

@@ -294,6 +294,30 @@ def test_no_string_gets_through(field: str, text: str) -> None:
         assert _bash_accepts(script)
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\rb", "a\x1b[2Jb", "a\u2028b", "\ud800"])
+@pytest.mark.parametrize("field", ["runner", "env", "site env", "setup"])
+def test_control_characters_are_refused(field: str, text: str) -> None:
+    """Sbatch refuses some of them, a file cannot hold others, and a terminal obeys the rest."""
+    with pytest.raises(ConfigError, match="control characters"):
+        render(*FIELDS[field](text), TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    "line", ["#SBATCH --uid=0", "  #SBATCH --uid=0", "true\n#SLURM --uid=0", "#PBS -q x", "#BSUB x"]
+)
+def test_setup_lines_are_no_directives(line: str) -> None:
+    """Before the first command Slurm would read them."""
+    with pytest.raises(ConfigError, match="setup line is a directive"):
+        render(*FIELDS["setup"](line), TEMPLATE)
+
+
+@pytest.mark.parametrize("runner", [(), ("",), ("python",), ("-c", "/bin/x"), ("A=1", "/bin/x")])
+def test_runner_is_a_program(runner: tuple[str, ...]) -> None:
+    """`exec` would take a word with a dash for an option of its own."""
+    with pytest.raises(ConfigError, match="runner"):
+        render(SITE, replace(ASK, runner=runner), TEMPLATE)
+
+
 _QUOTED = {"runner", "env", "site env", "setup"}  # where shell quoting keeps a text harmless
 
 

@@ -21,7 +21,7 @@ from nexapod_backends.slurm.notation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import tzinfo
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "JobRow",
     "Listing",
     "PartitionRow",
+    "by_element",
     "read_config",
     "read_partitions",
     "read_sacct",
@@ -181,7 +182,7 @@ _EXIT = re.compile(r"(\d{1,5}):(\d{1,5})", re.ASCII)
 
 
 def read_sacct(text: str, zone: tzinfo | None = None) -> Listing[JobRow]:
-    """Read the output of `SACCT`; of several rows for one element only the newest should be used, the last one."""
+    """Read the output of `SACCT`; `by_element` picks from several rows of one element."""
     budget = _Budget()
 
     def row(line: str) -> JobRow | None:
@@ -210,6 +211,21 @@ def read_sacct(text: str, zone: tzinfo | None = None) -> Listing[JobRow]:
         )
 
     return _listing(text, row)
+
+
+def by_element(rows: Iterable[JobRow]) -> dict[tuple[int, int | None], JobRow]:
+    """Return the newest row of each element (job id, index; None for a job that is no array).
+
+    An element has several rows when it was requeued, or when Slurm gave its id out again: the one that was submitted
+    last counts, and of those that do not say when, the last one.
+    """
+    found: dict[tuple[int, int | None], JobRow] = {}
+    for row in rows:
+        for index in (None,) if row.indexes is None else row.indexes:
+            earlier = found.get((row.job, index))
+            if earlier is None or (earlier.submit_s or 0) <= (row.submit_s or earlier.submit_s or 0):
+                found[row.job, index] = row
+    return found
 
 
 def read_sinfo(text: str) -> Listing[HostRow]:

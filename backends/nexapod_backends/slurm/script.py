@@ -148,6 +148,8 @@ def render(site: Site, ask: Ask, template: str) -> str:
     """Return the script; ConfigError names what is wrong with a value, or the template and its line."""
     options = directives(site, ask)
     name = site.scheduler.template or _TEMPLATE
+    if not ask.runner or not ask.runner[0].startswith("/"):
+        raise ConfigError("runner cannot be started", got=repr(ask.runner[:1]), wanted="the absolute path of a program")
     runner = shlex.join(_printable("runner", word) for word in ask.runner)
     script = _fill(
         template,

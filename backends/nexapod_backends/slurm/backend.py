@@ -1,0 +1,449 @@
+"""The backend `slurm`: runners as elements of Slurm arrays, watched through files first and Slurm second.
+
+Bundles lie in the spool on the file system that login and compute nodes share. A runner takes a launch out of the inbox
+when every replica of it was reported; so the files tell that a launch ended, and Slurm is asked only about what has
+not:
+
+| inbox file | claim | Slurm says of its element | it is |
+|---|---|---|---|
+| no | yes | - | COMPLETED |
+| no | no | - | FAILED when it lies in `refused/`, else UNKNOWN |
+| yes | - | not submitted yet | NEW |
+| yes | - | pending | QUEUED |
+| yes | no | running | QUEUED: it waits its turn in its runner |
+| yes | yes | running | ACTIVE |
+| yes | - | ended, or long unknown to squeue and sacct | FAILED: what was not reported is lost |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from base64 import b64decode
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexapod_backends.slurm.commands import RefusedError, Slurm
+from nexapod_backends.slurm.groups import Group, Groups, group_id
+from nexapod_backends.slurm.pack import Geometry, pack, room_for
+from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
+from nexapod_backends.slurm.script import Ask, Words, read_template, render
+from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
+from nexapod_backends.slurm.watch import Watch
+from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.files import atomic
+from nexapod_batch.model.fit import job_at, partition_for, words_at
+from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.plugins import BackendState, LaunchStatus
+from nexapod_batch.trust.bundle import decode_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.site import Partition, Site
+    from nexapod_batch.plugins import Launch, NodeContext
+
+__all__ = ["SlurmBackend"]
+
+_FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
+_RUNNER = "nexapod_batch.runner"
+#: Elements of one node that a launch should be shared among, so that the last one does not run alone for long.
+_SHARES = 4
+#: Seconds after a try before sbatch is called again for a group.
+_RETRY_S = 5.0
+
+
+class SlurmBackend:
+    """Launches runners through sbatch."""
+
+    def __init__(self, clock: Any = time.time) -> None:  # noqa: ANN401 - a function without arguments
+        """Know of no site yet."""
+        self._clock = clock
+        self._sites: dict[str, _Site] = {}
+
+    # ---- the port
+
+    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
+        """Make the folders, put the node's key and settings where compute nodes read them."""
+        site = _site(context)
+        file, key = context.spool / "node.json", context.spool / "key"
+        wanted = {
+            **settings, "work": str(context.work), "key": str(key), "idle_exit_s": 0,
+            "path": site.runner.path, "launcher": list(site.scheduler.launcher),
+        }  # fmt: skip
+        if _written(file) == wanted and key.exists():
+            return
+        for folder in (*(context.spool / part for part in _FOLDERS), context.work):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(key, Path(str(settings["key"])).read_bytes(), mode=0o600)
+        atomic.write(file, json.dumps(wanted, indent=2).encode() + b"\n", mode=0o600)
+
+    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+        """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""
+        at_site, partition = self._partition(context, job)
+        room = room_for(at_site.resources, partition, _site(context).limits)
+        if not room.together:
+            return 1
+        slots = max(1, partition.hosts * room.width)
+        return max(1, min(room.tasks, -(-replicas // (slots * _SHARES))))
+
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
+        """Copy inputs beside the work folders, once, unless compute nodes see the coordinator's home anyhow."""
+        if not _site(context).filesystem.work_dir:
+            return {digest: str(path) for digest, path in inputs.items()}
+        folder = context.spool.parent / "inputs"
+        staged = {}
+        for digest, path in inputs.items():
+            target = folder / digest
+            if not target.exists():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                partial = target.with_name(f".{digest}.{os.getpid()}")
+                shutil.copyfile(path, partial)
+                partial.replace(target)  # the runner checks the digest
+            staged[digest] = str(target)
+        return staged
+
+    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
+        """Write bundles and intents, then submit; a group that could not be submitted now is tried at every status."""
+        state = self._state(context)
+        state.groups.refresh()
+        claims = set(os.listdir(context.spool / "claims"))
+        new = [one for one in launches if state.groups.find(one.key) is None and one.key not in claims]
+        for one in new:
+            atomic.write(context.spool / "inbox" / f"{one.key}.json", one.envelope, mode=0o600)
+        for job in {id(one.job): one.job for one in new}.values():
+            self._intend(context, state, job, [one for one in new if one.job is job])
+        self._submit(context, state)
+        return {one.key: _native(state.groups.find(one.key)) for one in launches}
+
+    def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
+        """Return the state of each launch; submit what waits for it, look at the queue when it is time."""
+        state = self._state(context)
+        state.groups.refresh()
+        self._submit(context, state)
+        waiting, claims = set(os.listdir(context.spool / "inbox")), set(os.listdir(context.spool / "claims"))
+        left = [key for key in keys if f"{key}.json" in waiting]
+        if left:
+            state.watch.look(state.groups.by_id.values(), self._clock())
+        found = {key: self._ended(context, key, claimed=key in claims) for key in keys if f"{key}.json" not in waiting}
+        for key in left:
+            found[key] = self._told(context, state, key, claimed=key in claims)
+        return found
+
+    def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
+        """Leave notes for the runners; scancel every element of which nothing else is left to run."""
+        state = self._state(context)
+        state.groups.refresh()
+        waiting = {name.removesuffix(".json") for name in os.listdir(context.spool / "inbox")}
+        touched: dict[str, tuple[Group, set[int]]] = {}
+        for key, names in replicas.items():
+            if key not in waiting:
+                continue
+            for name in [key] if names is None else names:
+                (context.spool / "cancel" / name).touch(mode=0o600)
+            place = state.groups.find(key)
+            if place is not None:
+                touched.setdefault(place[0].id, (place[0], set()))[1].add(place[1])
+        notes = set(os.listdir(context.spool / "cancel"))
+        ids = []
+        for group, elements in touched.values():
+            over = [index for index in elements if self._over(context, group, index, waiting, notes)]
+            if not over:
+                continue
+            if group.open and len(over) == len(group.elements):
+                group.refused = "cancelled before it was submitted"
+                state.groups.save(group)
+            elif group.native:
+                whole = all(self._over(context, group, index, waiting, notes) for index in range(len(group.elements)))
+                ids += [group.native] if whole else [f"{group.native}_{index}" for index in over]
+        if ids:
+            state.slurm.cancel(ids)
+
+    def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove inbox file, script, notes and claim, in this order; then groups of which nothing is asked any more."""
+        state = self._state(context)
+        state.groups.refresh()
+        spool = context.spool
+        touched: dict[str, Group] = {}
+        for key in keys:
+            for path in (
+                spool / "inbox" / f"{key}.json",
+                context.work / f"{key}.script",
+                spool / "cancel" / key,
+                spool / "refused" / f"{key}.json",
+                spool / "refused" / f"{key}.reason",
+                spool / "claims" / key,
+            ):
+                path.unlink(missing_ok=True)
+            place = state.groups.find(key)
+            if place is not None:
+                place[0].forgotten = (*place[0].forgotten, key)
+                touched[place[0].id] = place[0]
+        for group in touched.values():
+            if {key for element in group.elements for key in element} <= set(group.forgotten):
+                (spool / "groups" / f"{group.id}.json").unlink(missing_ok=True)
+                for index in range(len(group.elements)):
+                    (spool / "logs" / f"{group.id}.{index}").unlink(missing_ok=True)
+                state.groups.remove(group)
+            else:
+                state.groups.save(group)
+
+    def describe(self, context: NodeContext, job: Job, replicas: int) -> str:
+        """Return the script that sbatch would get for the first launches."""
+        at_site, partition = self._partition(context, job)
+        room = room_for(at_site.resources, partition, _site(context).limits)
+        grain = self.grain(context, job, replicas)
+        count = -(-replicas // grain)
+        launches = [(f"{number:032x}", min(grain, replicas - number * grain)) for number in range(count)]
+        packed = pack(launches, resources=at_site.resources, partition=partition, limits=_site(context).limits)
+        elements = sum(len(group.elements) for group in packed)
+        jobs = f"{elements} Slurm job{'s' * (elements != 1)} in {len(packed)} call{'s' * (len(packed) != 1)} of sbatch"
+        why = "" if room.together else " (not packed: no resources.time, several nodes or tasks, or pack.tasks = 1)"
+        first = packed[0]
+        script = self._script(context, job, partition, "0" * 16, first.geometry, len(first.elements))
+        return f"{jobs}{why}; the first:\n{script}"
+
+    # ---- what stands behind it
+
+    def _state(self, context: NodeContext) -> _Site:
+        site = _site(context)
+        if site.name not in self._sites:
+            self._sites[site.name] = _Site(site, context.state)
+        return self._sites[site.name]
+
+    def _partition(self, context: NodeContext, job: Job) -> tuple[Job, Partition]:
+        """Return the job as this site sees it, and the partition that it goes to."""
+        site = _site(context)
+        at_site = job_at(job, site.name)
+        group = site.groups().get(context.node.name, ())
+        wanted = words_at(job, site.name).get("partition")
+        found = partition_for(group, at_site, wanted)
+        if found is None:
+            raise ConfigError(
+                f"node {context.node.name}: no partition fits job {job.name}",
+                got=f"partition {wanted}" if wanted else "its resources",
+                wanted=f"one of: {', '.join(one.name for one in group) or 'none is declared'}",
+                hint=f"nexapod-batch site show {site.name}",
+            )
+        return at_site, found
+
+    def _intend(self, context: NodeContext, state: _Site, job: Job, launches: Sequence[Launch]) -> None:
+        """Write down which sbatch calls there will be, for the runners and for ourselves."""
+        at_site, partition = self._partition(context, job)
+        sizes = {one.key: one.replicas for one in launches}
+        packed = pack(
+            list(sizes.items()), resources=at_site.resources, partition=partition, limits=_site(context).limits
+        )
+        for one in packed:
+            elements = tuple(element.keys for element in one.elements)
+            group = Group(
+                id=group_id(elements), node=context.node.name, partition=partition.name, elements=elements,
+                replicas=tuple(element.replicas for element in one.elements),
+            )  # fmt: skip
+            script = self._script(context, job, partition, group.id, one.geometry, len(elements))
+            cpus = one.geometry.width * at_site.resources.cpus
+            told = {
+                "schema": 1, "elements": elements, "cpus": cpus,
+                "mem_mib": one.geometry.mem_mib or partition.max_mem_mib, "script": script,
+            }  # fmt: skip
+            atomic.write(context.spool / "groups" / f"{group.id}.json", json.dumps(told).encode(), mode=0o600)
+            state.groups.save(group)
+
+    def _script(
+        self, context: NodeContext, job: Job, partition: Partition, group: str, geometry: Geometry, elements: int
+    ) -> str:
+        site = _site(context)
+        words = words_at(job, site.name)
+        asked = Ask(
+            group=group,
+            log=str(context.spool / "logs" / f"{group}.%a"),
+            runner=(site.runner.python or sys.executable, "-m", _RUNNER, str(context.spool), "--group", group),
+            geometry=geometry,
+            words=Words(
+                partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
+                constraint=words.get("constraint", ""), reservation=words.get("reservation", ""),
+            ),
+            array=f"0-{elements - 1}",
+        )  # fmt: skip
+        return render(site, asked, read_template(site.scheduler.template))
+
+    def _submit(self, context: NodeContext, state: _Site) -> None:
+        """Submit the groups of this node that wait for it, within the site's limits; raise what stands in the way."""
+        waiting = [one for one in state.groups.of_node(context.node.name) if one.open]
+        if not waiting:
+            return
+        limits, now = _site(context).limits, self._clock()
+        queued = sum(len(g.elements) for g in state.groups.by_id.values() if g.native and not state.over(g))
+        for group in waiting:
+            if 0 <= now - group.tried < _RETRY_S:
+                continue
+            if queued and queued + len(group.elements) > limits.max_jobs:
+                group.trouble = f"waits: {queued} Slurm jobs are queued, max_jobs = {limits.max_jobs}"
+                continue
+            state.wait_turn(limits.submit_rate)
+            self._submit_one(context, state, group)
+            queued += len(group.elements) if group.native else 0
+
+    def _submit_one(self, context: NodeContext, state: _Site, group: Group) -> None:
+        if group.tried:  # it may have been taken: then it is adopted
+            native = _find(state.slurm, group)
+            if native:
+                self._taken(state, group, native)
+                return
+        script = json.loads((context.spool / "groups" / f"{group.id}.json").read_bytes())["script"]
+        group.tried = self._clock()
+        state.groups.save(group)
+        try:
+            self._taken(state, group, state.slurm.submit(script))
+        except RefusedError as error:
+            group.refused = str(error)
+            state.groups.save(group)
+        except SchedulerError as error:
+            group.trouble = str(error)
+            state.groups.save(group)
+            raise
+
+    def _taken(self, state: _Site, group: Group, native: str) -> None:
+        group.native, group.submitted, group.trouble = native, self._clock(), ""
+        state.groups.save(group)
+
+    def _ended(self, context: NodeContext, key: str, *, claimed: bool) -> LaunchStatus:
+        """Say what became of a launch that is in the inbox no more."""
+        native = _native(self._state(context).groups.find(key))
+        if claimed:
+            return LaunchStatus(state=BackendState.COMPLETED, native=native)
+        with suppress(FileNotFoundError):
+            reason = (context.spool / "refused" / f"{key}.reason").read_text("utf-8").strip()
+            return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
+        return LaunchStatus(state=BackendState.UNKNOWN)
+
+    def _told(self, context: NodeContext, state: _Site, key: str, *, claimed: bool) -> LaunchStatus:
+        """Say what Slurm knows of a launch that is in the inbox."""
+        place = state.groups.find(key)
+        if place is None:
+            return LaunchStatus(state=BackendState.UNKNOWN)  # the crash came between bundle and intent
+        group, index = place
+        if group.refused:
+            return LaunchStatus(state=BackendState.FAILED, native="refused", reason=group.refused, own_fault=True)
+        if not group.native:
+            return LaunchStatus(state=BackendState.NEW, reason=group.trouble or "not submitted yet")
+        native = f"{group.native}_{index}"
+        seen = state.watch.told(group, index)
+        if seen is None or not read_state(seen.state).ended:
+            if state.watch.gone(group, index, self._clock()):
+                reason = f"Slurm job {native} is unknown to squeue and sacct"
+                return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
+            return _going_on(native, seen, claimed=claimed, trouble=state.watch.trouble)
+        word = read_state(seen.state)
+        alone = group.replicas[index] == 1
+        reason = f"Slurm job {native}: {seen.state}"
+        if word.blame is None or not claimed:
+            said = _last_line(context.spool / "logs" / f"{group.id}.{index}")
+            reason += f"; its runner said: {said}" if said else ""
+        own_fault = word.blame is Blame.TASK and alone
+        return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
+
+    def _over(self, context: NodeContext, group: Group, index: int, waiting: set[str], notes: set[str]) -> bool:
+        """Say whether nothing of an element is left to run: each launch has ended, or every replica is to stop."""
+        return all(key not in waiting or self._all_noted(context, key, notes) for key in group.elements[index])
+
+    def _all_noted(self, context: NodeContext, key: str, notes: set[str]) -> bool:
+        if key in notes:
+            return True
+        try:
+            names = _names(context.spool / "inbox" / f"{key}.json")
+        except FileNotFoundError:
+            return True
+        return names <= notes
+
+
+class _Site:
+    """What is kept of one site between calls."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.slurm = Slurm(site)
+        self.groups = Groups(folder / "groups")
+        self.watch = Watch(site, self.slurm, folder / "queue.json")
+        self._last_submit = 0.0
+
+    def over(self, group: Group) -> bool:
+        """Say whether no element of a group can be in the queue any more."""
+        told = [self.watch.told(group, index) for index in range(len(group.elements))]
+        return all(one is not None and read_state(one.state).ended for one in told)
+
+    def wait_turn(self, rate: float) -> None:
+        """Wait until the next submission keeps the rate, in submissions a second."""
+        pause = self._last_submit + 1 / rate - time.monotonic()
+        if 0 < pause <= 1 / rate:
+            time.sleep(pause)
+        self._last_submit = time.monotonic()
+
+
+def _site(context: NodeContext) -> Site:
+    if context.site is None:
+        raise ConfigError(f"node {context.node.name} has no site", hint="a Slurm node comes from a site file")
+    return context.site
+
+
+def _native(place: tuple[Group, int] | None) -> str:
+    """Return what Slurm calls an element; "" before it knows it."""
+    return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
+
+
+def _written(file: Path) -> object:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _names(envelope: Path) -> set[str]:
+    """Return the names of the replicas in a bundle of ours."""
+    payload = b64decode(json.loads(envelope.read_bytes())["payload"])
+    bundle = decode_bundle(payload)
+    return {str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas}
+
+
+def _find(slurm: Slurm, group: Group) -> str:
+    """Return the id of a group's job that Slurm took although we were not told; "" when it did not."""
+    name = f"nexapod-{group.id}"
+    done = slurm.call([*SQUEUE, f"--name={name}"])
+    rows = read_squeue(done.stdout).rows
+    if not rows:
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(group.tried - 86_400))
+        done = slurm.call([*SACCT, f"--name={name}", f"--starttime={start}"], check=False)
+        rows = read_sacct(done.stdout).rows if done.returncode == 0 else ()
+    mine: Iterable[int] = {row.job for row in rows if row.name == name}
+    return str(min(mine)) if mine else ""
+
+
+def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchStatus:  # noqa: ANN401 - Seen or None
+    """Say where a launch is whose element has not ended."""
+    if claimed:
+        return LaunchStatus(state=BackendState.ACTIVE, native=native)
+    if seen is None:
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=trouble or "Slurm was not asked yet")
+    word = read_state(seen.state)
+    if word.state is BackendState.ACTIVE:
+        where = seen.hosts or "a host"
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=f"its Slurm job runs on {where}")
+    why = reason_in_words(seen.reason) if seen.reason else ""
+    when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
+    return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line that a batch script left, for people."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2000))
+            lines = stream.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return re.sub(r"[^ -~]", "?", lines[-1])[:300] if lines else ""

@@ -1,0 +1,117 @@
+"""Slurm's commands, called one at a time with a clean environment and an end.
+
+What a user's shell or a Slurm job around us sets for these commands (`SQUEUE_FORMAT`, `SBATCH_PARTITION`, ...) never
+reaches them. A call that cannot be made, fails or takes too long is an error that says which.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from nexapod_backends.slurm.parse import ENVIRONMENT
+from nexapod_batch.errors import NexapodError, SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexapod_batch.model.site import Site
+
+__all__ = ["RefusedError", "Slurm", "TimedOutError", "environment"]
+
+_OURS = ("SQUEUE_", "SACCT_", "SINFO_", "SBATCH_", "SCANCEL_", "SCONTROL_", "SLURM_")
+_KEEP = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
+#: What sbatch says when asking again would not help.
+_PERMANENT = re.compile(
+    r"invalid (partition|account|qos|generic resource|wckey|reservation|feature|node name|job array)"
+    r"|requested (node configuration is not available|partition configuration|time limit is invalid)"
+    r"|(more (processors|nodes) requested than permitted)|memory specification can not be satisfied"
+    r"|(account|partition|qos).{0,40}(not permitted|not available|not allowed)|user.{0,40}not (permitted|allowed)"
+    r"|node count specification invalid|invalid (script|directive)|unrecognized option|invalid option"
+    r"|time limit specification required|batch script (contains|is empty)|job violates accounting/qos policy"
+    r"|access denied to requested|unknown option",
+    re.IGNORECASE,
+)
+_STDERR = 500
+
+
+class TimedOutError(SchedulerError):
+    """A command did not answer in time: what it was to do may have been done."""
+
+
+class RefusedError(NexapodError):
+    """Slurm refused for good: asking again would not help."""
+
+
+class Slurm:
+    """The commands of one cluster."""
+
+    def __init__(self, site: Site) -> None:
+        """Remember where they are and how long they may take."""
+        self._site = site
+
+    def submit(self, script: str, *, test_only: bool = False) -> str:
+        """Hand a script to sbatch and return the job's id; with `test_only` what Slurm says of it.
+
+        RefusedError when it never will be taken, TimedOutError when it may have been, SchedulerError when not now.
+        """
+        argv = ["sbatch", "--parsable", *(["--test-only"] if test_only else [])]
+        done = self.call(argv, text=script, check=False)
+        said = done.stderr.strip()
+        if done.returncode == 0:
+            job = done.stdout.strip().partition(";")[0]
+            if test_only:
+                return said
+            if not job.isdigit():
+                raise TimedOutError(f"site {self._site.name}: sbatch answered without a job id", got=done.stdout[:200])
+            return job
+        got = said[-_STDERR:] or f"exit code {done.returncode}"
+        if _PERMANENT.search(said):
+            raise RefusedError(f"site {self._site.name}: Slurm refuses the job", got=got)
+        raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint="it is tried again")
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Cancel jobs and array elements; those that ended are no error."""
+        for first in range(0, len(ids), 200):
+            self.call(["scancel", "--quiet", *ids[first : first + 200]])
+
+    def call(
+        self, argv: Sequence[str], *, text: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long."""
+        scheduler = self._site.scheduler
+        clusters = [f"--clusters={scheduler.cluster}"] if scheduler.cluster else []
+        command = [os.path.join(scheduler.bin, argv[0]) if scheduler.bin else argv[0], *clusters, *argv[1:]]
+        try:
+            done = subprocess.run(
+                command, input=text, capture_output=True, timeout=scheduler.cmd_timeout_s, check=False,
+                env=environment(scheduler.conf), encoding="utf-8", errors="replace",
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            where = scheduler.bin or "PATH"
+            raise SchedulerError(
+                f"site {self._site.name}: there is no {argv[0]}", got=f"nothing in {where}",
+                hint="is this a login node of the cluster? See [scheduler] bin in the site file",
+            ) from error  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise TimedOutError(
+                f"site {self._site.name}: {argv[0]} did not answer", got=f"nothing in {scheduler.cmd_timeout_s} s",
+                hint="it is tried again; see [scheduler] cmd_timeout in the site file",
+            ) from error  # fmt: skip
+        except OSError as error:
+            raise SchedulerError(f"site {self._site.name}: {argv[0]} cannot be run", got=str(error)) from error
+        if check and done.returncode:
+            got = done.stderr.strip()[-_STDERR:] or f"exit code {done.returncode}"
+            raise SchedulerError(f"site {self._site.name}: {argv[0]} failed", got=got)
+        return done
+
+
+def environment(conf: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of a command."""
+    found = {name: value for name, value in environ.items() if not name.startswith(_OURS) or name in _KEEP}
+    found.update(ENVIRONMENT)
+    if conf:
+        found["SLURM_CONF"] = conf
+    return found

@@ -1,0 +1,123 @@
+"""What was handed to sbatch, or is about to be: one file for each call, written before the call.
+
+A group is an array of Slurm jobs; each element runs some launches. The file is the intent: after a crash the job is
+looked for by the name that the group's id gives it, and adopted, before anything is submitted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["Group", "Groups", "group_id"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """One call of sbatch."""
+
+    id: str
+    node: str
+    partition: str
+    elements: tuple[tuple[str, ...], ...]  # launch keys of each element
+    replicas: tuple[int, ...]  # how many replicas each element has
+    native: str = ""  # Slurm's job id, once it is known
+    tried: float = 0  # when sbatch was called last, seconds since 1970; 0: never
+    submitted: float = 0  # when the job was known to be in Slurm
+    refused: str = ""  # why Slurm will never take it
+    trouble: str = ""  # why it was not taken yet
+    forgotten: tuple[str, ...] = ()  # launches that nobody asks about any more
+
+    def position(self, key: str) -> int:
+        """Return which element a launch belongs to."""
+        return next(index for index, keys in enumerate(self.elements) if key in keys)
+
+    @property
+    def open(self) -> bool:
+        """Say whether it still has to be submitted."""
+        return not self.native and not self.refused
+
+
+def group_id(elements: Sequence[Sequence[str]]) -> str:
+    """Return the id of a group: the same launches in the same elements give the same."""
+    return hashlib.sha256(json.dumps(elements).encode()).hexdigest()[:16]
+
+
+class Groups:
+    """The groups of one site, as files; read once, written through."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read them all; a file that cannot be read is left alone."""
+        self._folder = folder
+        self.by_id: dict[str, Group] = {}
+        self._of: dict[str, tuple[Group, int]] = {}  # launch key -> group and element
+        self._seen: dict[str, int] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what another process wrote meanwhile."""
+        try:
+            with os.scandir(self._folder) as entries:
+                found = {e.name: e.stat().st_mtime_ns for e in entries if e.name.endswith(".json")}
+        except FileNotFoundError:
+            found = {}
+        for name in self._seen.keys() - found.keys():
+            self._drop(name.removesuffix(".json"))
+        for name, changed in found.items():
+            if self._seen.get(name) != changed:
+                self._read(name)
+        self._seen = found
+
+    def find(self, key: str) -> tuple[Group, int] | None:
+        """Return the group of a launch, and its element in it."""
+        return self._of.get(key)
+
+    def of_node(self, node: str) -> Iterator[Group]:
+        """Yield the groups of a node, oldest first."""
+        yield from (one for one in list(self.by_id.values()) if one.node == node)
+
+    def save(self, group: Group) -> None:
+        """Write a group durably."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / f"{group.id}.json"
+        atomic.write(path, json.dumps({"schema": 1, **asdict(group)}).encode(), mode=0o600)
+        self._seen[path.name] = path.stat().st_mtime_ns
+        self._add(group)
+
+    def remove(self, group: Group) -> None:
+        """Forget a group."""
+        (self._folder / f"{group.id}.json").unlink(missing_ok=True)
+        self._seen.pop(f"{group.id}.json", None)
+        self._drop(group.id)
+
+    def _read(self, name: str) -> None:
+        try:
+            document: dict[str, Any] = json.loads((self._folder / name).read_bytes())
+            if document.pop("schema") != 1:
+                return
+            document["elements"] = tuple(map(tuple, document["elements"]))
+            document["replicas"], document["forgotten"] = tuple(document["replicas"]), tuple(document["forgotten"])
+            self._add(Group(**document))
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+
+    def _add(self, group: Group) -> None:
+        self.by_id[group.id] = group
+        for index, keys in enumerate(group.elements):
+            for key in keys:
+                self._of[key] = (group, index)
+
+    def _drop(self, group: str) -> None:
+        gone = self.by_id.pop(group, None)
+        for keys in gone.elements if gone else ():
+            for key in keys:
+                self._of.pop(key, None)

@@ -1,0 +1,231 @@
+"""A site file from what Slurm says of itself: a first version that its admin reads, corrects and completes. Pure.
+
+Partitions that share hosts get the same `node` word, because they are one group of machines. Where the hosts of a
+partition differ, the smallest counts, and a comment says so. Only names that a site file may hold are written; of
+everything else a comment is left.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nexapod_backends.slurm.notation import expand_hosts, read_gpus
+from nexapod_batch.errors import SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+
+__all__ = ["site_file"]
+
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_YEAR_S = 365 * 86_400
+_MAX_ARRAY = 1_000  # elements of one array that we want at most
+_LIST_MAX = 100  # entries of a list in a site file
+_HOSTS_MAX, _CPUS_MAX, _MIB_MAX, _GPUS_MAX = 1_000_000, 100_000, 1024**3, 1_000  # numbers in a site file
+_PARTITIONS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """One partition and its hosts."""
+
+    partition: PartitionRow
+    rows: tuple[HostRow, ...]
+    hosts: frozenset[str]
+
+
+def site_file(
+    config: ClusterConfig, partitions: Sequence[PartitionRow], hosts: Sequence[HostRow], *, name: str = ""
+) -> str:
+    """Return the text of a site file, TOML with comments; `name` is the site's, else the cluster's.
+
+    SchedulerError when there is no partition that a site file could hold.
+    """
+    name = _trimmed(name or config.cluster, r"[^A-Za-z0-9_-]", 32) or "cluster"
+    usable: list[_Found] = []
+    left_out: list[str] = []
+    for one in partitions:
+        why = _why_not(one)
+        if any(one.name == other.partition.name for other in usable):
+            why = "there is another one of this name"
+        if len(usable) >= _PARTITIONS_MAX:
+            why = f"a site file holds {_PARTITIONS_MAX}"
+        if why:
+            left_out.append(f"# partition {_comment(one.name)} is left out: {why}")
+        else:
+            usable.append(_gather(one, hosts))
+    if not usable:
+        raise SchedulerError(
+            "the cluster shows no partition that can be used",
+            got="; ".join(line.removeprefix("# ") for line in left_out[:10]) or "none",
+            hint="run it as a user who may submit jobs there, or write the site file by hand",
+        )
+    return "\n".join(
+        [
+            *_head(config, name),
+            *left_out,
+            *(line for one, word in _grouped(usable) for line in _partition(one, word)),
+            "",
+        ]
+    )
+
+
+def _head(config: ClusterConfig, name: str) -> Iterator[str]:
+    title = _comment(config.cluster) or name
+    yield f"# What Slurm {_comment(config.version)} says of cluster {title}. Read it, correct it, and complete what is"
+    yield f"# commented out; then: nexapod-batch site check {name}"
+    yield from ("schema = 1", "", "[site]", f'name = "{name}"', f'title = "{_toml(title)}"')
+    yield '# contact = "support@example.org"'
+    yield f'# hostnames = ["login*.{name}.example.org"]  # login nodes: no local node is made there'
+    yield from ("", "[scheduler]", 'type = "slurm"')
+    if not config.memory_is_counted:
+        yield "# Slurm does not count memory here (SelectTypeParameters); it is asked for all the same"
+    yield 'memory = "per-node"  # or per-cpu, or none where the site forbids --mem'
+    yield f'accounting = "{"sacct" if config.accounting else "squeue"}"' + (
+        "" if config.accounting else f"  # no accounting: ended jobs are known for {config.min_job_age_s or '?'} s only"
+    )
+    yield '# account = "..."  # charged where a job names none'
+    yield "# account_required = true"
+    yield from ("", "[limits]")
+    elements = config.max_array if config.max_array is not None else _MAX_ARRAY
+    yield f"max_array = {max(1, min(_MAX_ARRAY, elements))}  # Slurm allows {elements} (MaxArraySize)"
+    if not config.accounting and config.min_job_age_s is not None:
+        yield f"poll_interval = {_quoted_s(max(1, min(30, config.min_job_age_s // 3)))}  # MinJobAge is short"
+    yield from ("", "[runner]", '# python = "/path/to/python"  # on the compute nodes, with nexapod-batch installed')
+    yield from ("", "[filesystem]", '# work_dir = "/shared/{user}/nexapod"  # seen by login and compute nodes', "")
+
+
+def _why_not(one: PartitionRow) -> str:
+    """Say why a partition cannot stand in the file; "" when it can."""
+    if not _WORD.fullmatch(one.name):
+        return "its name has characters that scripts may not hold"
+    if one.root_only:
+        return "only root may use it"
+    if one.hidden:
+        return "it is hidden"
+    return "" if one.state == "UP" else f"it is {_comment(one.state)}"
+
+
+def _gather(one: PartitionRow, hosts: Sequence[HostRow]) -> _Found:
+    rows = tuple(row for row in hosts if row.partition == one.name)
+    names = frozenset(name for row in rows for name in row.hosts) or frozenset(expand_hosts(one.hosts) or ())
+    return _Found(partition=one, rows=rows, hosts=names)
+
+
+def _grouped(found: Sequence[_Found]) -> Iterator[tuple[_Found, str]]:
+    """Yield the partitions with the word of their group; "" for all where there is one group only."""
+    groups: list[tuple[set[str], list[_Found]]] = []
+    for one in found:
+        together = [group for group in groups if group[0] & one.hosts]
+        names, members = set(one.hosts), [one]
+        for group in together:
+            names |= group[0]
+            members = [*group[1], *members]
+            groups.remove(group)
+        groups.append((names, members))
+    words: dict[str, str] = {}
+    taken: set[str] = set()
+    order = {one.partition.name: position for position, one in enumerate(found)}
+    for _, members in sorted(groups, key=lambda group: min(order[one.partition.name] for one in group[1])):
+        first = min(members, key=lambda one: order[one.partition.name])
+        stem = _trimmed(first.partition.name, r"[^A-Za-z0-9_-]", 28) or "group"
+        word, number = stem, 2
+        while word in taken:
+            word, number = f"{stem}-{number}", number + 1
+        taken.add(word)
+        words |= {one.partition.name: word if len(groups) > 1 else "" for one in members}
+    yield from ((one, words[one.partition.name]) for one in found)
+
+
+def _partition(found: _Found, word: str) -> Iterator[str]:
+    one, rows = found.partition, found.rows
+    yield from ("", "[[partitions]]", f'name = "{one.name}"' + ("  # the default" if one.default else ""))
+    if word:
+        yield f'node = "{word}"  # partitions that share hosts carry the same word'
+    if one.accounts or one.groups:
+        yield f"# only for accounts {_some(one.accounts) or 'of all'}, groups {_some(one.groups) or 'of all'}"
+    if one.exclusive:
+        yield "# every job gets whole hosts"
+    yield 'tier = "hpc"  # or consumer-gpu, cpu'
+    hosts = max(1, min(_HOSTS_MAX, len(found.hosts) or one.total_nodes))
+    down = sum(len(row.hosts) for row in rows if re.match(r"down|drain|fail|unk|inval", row.state, re.IGNORECASE))
+    yield f"hosts = {hosts}" + (f"  # down or drained now: {down}" if down else "")
+    if one.max_time_s is None:
+        yield "# no max_time: Slurm has no limit here"
+    else:
+        yield f'max_time = "{_clock(max(1, min(_YEAR_S, one.max_time_s)))}"'
+    if one.max_nodes:
+        yield f"max_nodes = {min(one.max_nodes, hosts)}"
+    yield from _sizes(one, rows)
+    features = _names(feature for row in rows for feature in row.features)
+    if features != "[]":
+        yield f"features = {features}"
+
+
+def _sizes(one: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
+    """Yield CPUs, memory and GPUs of one host: the smallest where hosts differ."""
+    if not rows:
+        yield "# sinfo shows no hosts: CPUs and memory of one host must be filled in"
+        return
+    cpus, mems = {row.cpus for row in rows}, {row.mem_mib for row in rows}
+    limit = min(cpus) if one.max_cpus_per_node is None else min(*cpus, one.max_cpus_per_node)
+    yield f"max_cpus = {max(1, min(_CPUS_MAX, limit))}" + _differ(cpus, "CPUs")
+    memory = min(mems) if one.max_mem_mib_per_node is None else min(*mems, one.max_mem_mib_per_node)
+    if memory > 1:
+        yield f'max_mem = "{_size(min(_MIB_MAX, memory))}"' + _differ(mems, "MiB")
+    else:
+        yield '# max_mem = "..."  # Slurm does not know how much memory the hosts have'
+    if one.max_mem_mib_per_cpu:
+        yield f"# at most {one.max_mem_mib_per_cpu} MiB for each CPU"
+    kinds = [read_gpus(row.gres) for row in rows]
+    counts = {sum(kind.values()) for kind in kinds}
+    if max(counts):
+        yield f"gpus = {min(_GPUS_MAX, *counts)}" + _differ(counts, "GPUs")
+        yield f"gpu_types = {_names(name for kind in kinds for name in kind)}"
+
+
+def _differ(values: set[int], unit: str) -> str:
+    return f"  # hosts differ: {min(values)} to {max(values)} {unit}; the smallest counts" if len(values) > 1 else ""
+
+
+def _names(words: Iterable[str]) -> str:
+    """Return a TOML list of the words that a site file may hold, each once, sorted."""
+    kept = sorted({word for word in words if _WORD.fullmatch(word)})[:_LIST_MAX]
+    return "[" + ", ".join(f'"{word}"' for word in kept) + "]" if kept else "[]"
+
+
+def _some(words: Sequence[str]) -> str:
+    return _comment(", ".join(words[:10])) + (" ..." if len(words) > 10 else "")
+
+
+def _comment(text: str) -> str:
+    """Return a foreign text that can stand in a comment."""
+    return "".join(char if char.isprintable() else "?" for char in text[:200])
+
+
+def _toml(text: str) -> str:
+    """Return a text that can stand in a TOML string."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _trimmed(text: str, unwanted: str, length: int) -> str:
+    """Return a text with every unwanted character as a dash, none of them first."""
+    return re.sub(unwanted, "-", text, flags=re.ASCII).lstrip("-_")[:length]
+
+
+def _quoted_s(seconds: int) -> str:
+    return f'"{seconds}s"'
+
+
+def _clock(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    text = f"{rest // 3_600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{text}" if days else text
+
+
+def _size(mib: int) -> str:
+    return f"{mib // 1024}GiB" if mib % 1024 == 0 else f"{mib}MiB"

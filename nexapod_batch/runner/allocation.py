@@ -1,0 +1,58 @@
+"""A runner inside a scheduler's job: which launches are its own, and what it was given to run them with.
+
+The backend writes `groups/<id>.json` into the spool before it submits; the scheduler's environment says which element
+of the group this is. Today that is Slurm's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from nexapod_batch.errors import ConfigError
+from nexapod_batch.runner.claims import is_launch_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Allocation", "load"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What one element of a group has."""
+
+    launches: tuple[str, ...]  # keys, in the order in which they are to be run
+    cpus: int
+    mem_mib: int
+    native_id: str  # what the scheduler calls this element
+    host: str  # as the scheduler calls it
+
+
+def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Allocation:
+    """Read the group's file and this element's place in it; ConfigError for what cannot be."""
+    file = spool / "groups" / f"{group}.json"
+    try:
+        document: Any = orjson.loads(file.read_bytes())
+        index = int(environ.get("SLURM_ARRAY_TASK_ID", "0"))
+        keys = tuple(document["elements"][index])
+        cpus, mem_mib = document["cpus"], document["mem_mib"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ConfigError(f"{file} cannot be used", got=f"{type(error).__name__}: {error}") from error
+    if index < 0 or not all(isinstance(key, str) and is_launch_key(key) for key in keys):
+        raise ConfigError(f"{file} names no launches for element {index}")
+    if not all(type(count) is int and count > 0 for count in (cpus, mem_mib)):
+        raise ConfigError(f"{file} says nothing of CPUs and memory", got=f"{cpus!r} and {mem_mib!r}")
+    job = environ.get("SLURM_ARRAY_JOB_ID") or environ.get("SLURM_JOB_ID", "")
+    return Allocation(
+        launches=keys,
+        cpus=cpus,
+        mem_mib=mem_mib,
+        native_id=f"{job}_{index}" if job else "",
+        host=environ.get("SLURMD_NODENAME") or socket.gethostname(),
+    )
