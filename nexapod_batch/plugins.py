@@ -14,7 +14,7 @@ from nexapod_batch.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
@@ -45,6 +45,8 @@ class NodeContext:
     spool: Path  # inbox/ claims/ cancel/ reports/ refused/ and node.json
     work: Path  # work folders
     state: Path  # what the backend itself keeps, for all nodes of the site
+    far_spool: PurePath  # the spool as the node's runners see it; another path when they are on another machine
+    far_work: PurePath
     site: Site | None = None  # None: this machine
 
 
@@ -81,6 +83,22 @@ class Backend(Protocol):
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path."""
+        ...
+
+    def collect(self, context: NodeContext) -> None:
+        """Bring new reports into the spool here, where runners cannot write them there themselves."""
+        ...
+
+    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
+        """Remove report segments that were taken in."""
+        ...
+
+    def fetch(self, context: NodeContext, replica: str) -> None:
+        """Bring the files of a reported replica into the work folder here; SchedulerError: try again later."""
+        ...
+
+    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
+        """Remove the work folders of replicas, and the logs beside them."""
         ...
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:

@@ -88,7 +88,9 @@ class House:
             cpus=self.cpus,
             mem_mib=self.mem_mib,
         )
-        return NodeContext(node=node, spool=self.spool, work=self.work)
+        return NodeContext(
+            node=node, spool=self.spool, work=self.work, state=self.spool, far_spool=self.spool, far_work=self.work
+        )
 
     def launch(
         self,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -75,6 +76,24 @@ class LocalBackend:
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:  # noqa: ARG002 - the port's
         """Return the files as they lie: the worker is on this machine."""
         return {digest: str(path) for digest, path in inputs.items()}
+
+    def collect(self, context: NodeContext) -> None:
+        """Do nothing: the worker writes its reports where they are read."""
+
+    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
+        """Remove segments."""
+        for name in segments:
+            (context.spool / "reports" / name).unlink(missing_ok=True)
+
+    def fetch(self, context: NodeContext, replica: str) -> None:
+        """Do nothing: work folders are read where they lie."""
+
+    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
+        """Remove work folders and logs."""
+        for name in replicas:
+            shutil.rmtree(context.work / name, ignore_errors=True)
+            for suffix in (".out", ".err", ".manifest"):
+                (context.work / f"{name}{suffix}").unlink(missing_ok=True)
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Put every launch that is not known yet into the inbox; the native id is the launch key."""

@@ -17,7 +17,7 @@ from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
     from nexapod_batch.cli.render import Document
-    from nexapod_batch.store import Store
+    from nexapod_batch.coordinator import Coordinator
 
 __all__ = ["attestations", "explain", "logs", "report", "verify"]
 
@@ -43,7 +43,7 @@ def explain(selector: str, as_json: bool) -> None:
 @click.option("--stderr", "stream", flag_value="stderr", help="What was written to stderr instead of stdout.")
 @click.option("--all", "every", is_flag=True, help="Of every replica that is still here, not of one only.")
 @click.option("--path", "only_path", is_flag=True, help="Print where the file is instead of what is in it.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended, and drive it meanwhile.")
 @json_option
 def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, as_json: bool) -> None:
     """Print what a task wrote (the first task of a job)."""
@@ -55,16 +55,17 @@ def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow
         job, task = selectors.resolve_one(store, selector)
         if task is None:
             task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
-        if follow:
-            _follow(store, job, task, name)
-            return
-        found = list(log_files(store, paths(), job, task, name))
+        found = [] if follow else list(log_files(store, paths(), job, task, name))
+    if follow:
+        with writing() as c:
+            _follow(c, job, task, name)
+        return
     published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
-    if not any(file.stat().st_size for _, file in found) and (found or published):
-        note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
-    elif not found:
+    if not found and not published:
         raise NotFoundError(f"no {name} of {job}_{task} is here yet", hint=f"nexapod-batch explain {job}_{task}")
     shown = found if every else found[:1]
+    if not any(file.stat().st_size for _, file in shown):
+        note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
     if only_path or as_json:
         rows = [{"of": who, "path": str(file)} for who, file in shown]
         output(as_json).document({"logs": rows}, lambda document: [row["path"] for row in document["logs"]])
@@ -120,18 +121,26 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
     output(as_json).lines("files", [str(file) for file in files])
 
 
-def _follow(store: Store, job: int, task: int, stream: str) -> None:
-    """Print a task's stdout or stderr as it grows, until the task has ended and nothing more came."""
+def _follow(c: Coordinator, job: int, task: int, stream: str) -> None:
+    """Print a task's stdout or stderr as it grows, until the task has ended and nothing more came.
+
+    Jobs are driven meanwhile: without a timer nobody else would take in the report that ends the task.
+    """
+    from contextlib import suppress
+
     from nexapod_batch.cli.logfiles import live_log
-    from nexapod_batch.coordinator import views
+    from nexapod_batch.coordinator import reconcile, views
+    from nexapod_batch.errors import TryAgainError
 
     position = 0
     while True:
-        found: Document = views.tasks(store, job, task, task)["tasks"][0]
-        data, position = live_log(store, paths(), job, task, position, stream)
+        found: Document = views.tasks(c.store, job, task, task)["tasks"][0]
+        data, position = live_log(c.store, c.paths, job, task, position, stream)
         if data:
             click.echo(data, nl=False)
         elif found["state"] not in {"waiting", "active"}:
             return
         else:
             time.sleep(FOLLOW_S)
+            with suppress(TryAgainError):  # another process is at work
+                reconcile.reconcile(c, max_seconds=FOLLOW_S)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.lines import END
+from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.publish import clean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files.spool_lock import live_incarnation
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["drop_segments", "forget_ended", "gc"]
 
 _BATCH = 1_000
+#: Seconds without a line after which the writer of a segment is dead: the longest deadline, and a day.
+_SILENT_S = 8 * 86_400
 
 
 def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
@@ -45,48 +50,61 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
     """Remove everything that the retention rule gives up; return counts by kind."""
     if dry_run:
         rows = c.store.all("replicas_unclean", before=c.now(), limit=1_000_000)
-        return {"work_folders": len(rows), "segments": sum(len(_dead_segments(c, node)) for node in c.nodes())}
+        return {"work_folders": len(rows), "segments": sum(len(_dead_segments(c, node)) for node in usable(c, {}))}
     faults: dict[str, str] = {}
+    nodes = usable(c, faults)
     with writer(c.store, wait_s=PATIENCE_S):
-        removed = {"work_folders": clean(c, limit=1_000_000), "launches": 0}
-        while forgotten := forget_ended(c, c.nodes(), faults):
+        removed = {"work_folders": clean(c, faults, limit=1_000_000), "launches": 0}
+        while forgotten := forget_ended(c, nodes, faults):
             removed["launches"] += forgotten
             if faults:
                 break
-        removed["segments"] = drop_segments(c)
+        removed["segments"] = drop_segments(c, nodes, faults)
         removed["inputs"] = _inputs(c)
     return removed
 
 
-def drop_segments(c: Coordinator) -> int:
-    """Remove segments that were read to their end and whose writer is dead; return how many."""
+def drop_segments(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+    """Remove segments that were read to their end and whose writer is done; return how many."""
     removed = 0
-    for node in c.nodes():
-        dead = _dead_segments(c, node)
-        for name in dead:
-            (c.context(node).spool / "reports" / name).unlink()
-        if dead:
-            with c.store.atomic():
-                for name in dead:
-                    c.store.run("segment_gone", node=node.id, name=name)
+    for node in nodes:
+        try:
+            dead = _dead_segments(c, node)
+            if not dead:
+                continue
+            c.backend(node).discard(c.context(node), dead)
+        except (NexapodError, OSError) as error:
+            faults[f"segments:{node.name}"] = f"node {node.name}: segments cannot be removed: {error}"
+            continue
+        with c.store.atomic():
+            for name in dead:
+                c.store.run("segment_gone", node=node.id, name=name)
         removed += len(dead)
     return removed
 
 
 def _dead_segments(c: Coordinator, node: Node) -> list[str]:
-    """Return the segments of a node that were read to their end and whose writer cannot write any more."""
-    spool = c.context(node).spool
-    alive = live_incarnation(spool)
+    """Return the segments of a node that were read to their end and whose writer cannot write any more.
+
+    A runner that ends says so in its last line. One that was killed did not: its segment goes when no worker holds
+    the spool, or, where several work on it, when a replica could not report any more.
+    """
+    context = c.context(node)
+    alive = live_incarnation(context.spool)
+    old = time.time() - _SILENT_S
     dead = []
     for row in c.store.all("segments", node=node.id):
-        path = spool / "reports" / row["name"]
-        if alive is not None and row["name"].startswith(alive):
-            continue
+        path = context.spool / "reports" / row["name"]
         try:
             with path.open("rb") as stream:
-                stream.seek(row["position"])
-                if b"\n" not in stream.read():  # read to its end, or torn there
-                    dead.append(row["name"])
+                stream.seek(max(0, row["position"] - len(END) - 1))
+                last = stream.read(len(END) + 1)
+                if b"\n" in stream.read():  # there is more to read
+                    continue
+            ended = last == END + b"\n"
+            silent = path.stat().st_mtime < old if context.site else alive is None or not row["name"].startswith(alive)
+            if ended or silent:
+                dead.append(row["name"])
         except FileNotFoundError:
             continue
     return dead

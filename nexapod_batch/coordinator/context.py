@@ -13,7 +13,7 @@ import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, cast
 
 from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError
@@ -78,11 +78,19 @@ class Coordinator:
         """Return the node with the places of its files; ConfigError when the file of its site cannot be used."""
         site = None if node.site == LOCAL else self.site(node.site)
         spool, work = self.paths.spool(node.name), self.paths.work(node.name)
-        if site is not None and site.filesystem.work_dir and site.scheduler.transport == LOCAL:
+        far_spool: PurePath = spool
+        far_work: PurePath = work
+        if site is not None and site.filesystem.work_dir:
             # Two coordinators of one account may share the folder: each has its own corner.
-            shared = Path(site.filesystem.work_dir.replace("{user}", account()), _corner(self.signer.key_id), node.name)
-            spool, work = shared / "spool", shared / "work"
-        return NodeContext(node=node, spool=spool, work=work, state=self.paths.home / "sites" / node.site, site=site)
+            user = (site.ssh.user if site.ssh else "") or account()
+            shared = PurePath(site.filesystem.work_dir.replace("{user}", user), _corner(self.signer.key_id), node.name)
+            far_spool, far_work = shared / "spool", shared / "work"
+            if site.scheduler.transport == LOCAL:
+                spool, work = Path(far_spool), Path(far_work)
+        state = self.paths.home / "sites" / node.site
+        return NodeContext(
+            node=node, spool=spool, work=work, state=state, far_spool=far_spool, far_work=far_work, site=site
+        )
 
     def site(self, name: str) -> Site:
         """Return a site by name; ConfigError when its file is gone or faulty."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
-from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.errors import CompareError, ConfigError, SchedulerError, UnsafeOutputError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.model.job import Comparator, NumericClass
 from nexapod_batch.quorum import Vote, assess_late, decide
@@ -33,16 +33,23 @@ BATCH = 500
 PATIENT_LOSSES = 2
 
 
-def decide_news(c: Coordinator) -> tuple[int, list[int]]:
-    """Decide every task with news; return how many, and the row ids of replicas that are no longer needed."""
+def decide_news(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[int]]:
+    """Decide every task with news; return how many, and the row ids of replicas that are no longer needed.
+
+    Where outputs must be compared that cannot be fetched now, the job keeps its news for a later pass.
+    """
     decided, unneeded = 0, []
     nodes = c.nodes_by_id()
     for row in c.store.all("jobs_with_news"):
         job = c.job(row["job_id"])
         while tasks := c.store.all("tasks_with_news", job=row["job_id"], limit=BATCH):
-            with c.store.atomic():
-                unneeded += _decide(c, row["job_id"], job, tasks, nodes, placeable=True)
-                c.store.run("job_finished", job=row["job_id"], now=c.now())
+            try:
+                with c.store.atomic():
+                    unneeded += _decide(c, row["job_id"], job, tasks, nodes, placeable=True)
+                    c.store.run("job_finished", job=row["job_id"], now=c.now())
+            except (SchedulerError, ConfigError) as error:
+                faults[f"decide:{row['job_id']}"] = f"job {row['job_id']}: outputs cannot be fetched: {error}"
+                break
             decided += len(tasks)
     return decided, unneeded
 
@@ -109,7 +116,6 @@ def _decide(
     indexes = json.dumps([t["idx"] for t in tasks])
     for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=indexes):
         of_task[replica["task"]].append(replica)
-    extra = {row["idx"]: row["extra"] for row in c.store.all("tasks_extra", job=job_id, tasks=indexes)}
     now = c.now()
     moved, judged, unneeded, quiet = [], [], [], []
     for task in tasks:
@@ -122,7 +128,7 @@ def _decide(
                 judged += _late(job, votes, replicas)
             continue
         close = close_for(c, job, replicas, nodes)
-        decision = decide(job.quorum, votes, placeable=placeable, close=close, extra=extra.get(task["idx"], 0))
+        decision = decide(job.quorum, votes, placeable=placeable, close=close, extra=task["extra"])
         new = decision.state or (TaskState.ACTIVE if replicas else state)
         want = decision.want
         wait = _backoff(replicas) * 1000

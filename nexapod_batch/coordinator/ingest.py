@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, reader
 from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
-from nexapod_batch.errors import VerificationError
+from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.trust.statement import Outcome
 
@@ -64,6 +64,10 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
     waiting: list[tuple[Node, Path, int]] = []
     size = 0
     for node in nodes:
+        try:
+            c.backend(node).collect(c.context(node))
+        except (NexapodError, OSError) as error:
+            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be brought here: {error}"
         try:
             for path, position, end in unread(c, node):
                 waiting.append((node, path, position))

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Block", "Line", "Refused", "Report", "Started", "beginning", "blocks", "read_block", "reader"]
+__all__ = ["END", "Block", "Line", "Refused", "Report", "Started", "beginning", "blocks", "read_block", "reader"]
 
+#: The last line of a runner that ended by itself.
+END = b'{"end":true}'
 #: Longest report line: the envelope and the small files carried with it.
 MAX_LINE = MAX_ENVELOPE + 64 * 1024
 #: How much of a bad line is kept.
@@ -76,7 +78,11 @@ class Refused(NamedTuple):
     line: bytes  # its beginning
 
 
-Line: TypeAlias = Report | Started | Refused
+class Ended(NamedTuple):
+    """The runner's last word: nothing follows."""
+
+
+Line: TypeAlias = Report | Started | Refused | Ended
 
 
 class Block(NamedTuple):
@@ -173,6 +179,8 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
         if "start" in document:
             name = ReplicaName.parse(document["start"])
             return Started((name.job, name.task, name.number))
+        if line == END:
+            return Ended()
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise VerificationError("not a report line", got=f"{error}"[:200]) from error
     if not isinstance(document, dict):

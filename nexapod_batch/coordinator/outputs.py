@@ -84,11 +84,17 @@ class Outputs:
 
 
 def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
-    """Return the outputs of a reported replica; UnsafeOutputError when they cannot be found."""
+    """Return the outputs of a reported replica; UnsafeOutputError when they cannot be found.
+
+    SchedulerError when the node's machine cannot be reached now.
+    """
     (report,) = stored_reports(c, replica["id"])
     statement = decode(report.payload)  # it was verified before it was stored
     carried = c.store.one("carried_of", replica=replica["id"])
-    folder = c.context(node).work / str(statement.replica)
+    context = c.context(node)
+    if carried is None:
+        c.backend(node).fetch(context, str(statement.replica))
+    folder = context.work / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}
     if statement.manifest:
         files = _from_manifest(c.job(replica["job_id"]), statement, folder)

@@ -17,7 +17,7 @@ import orjson
 
 from nexapod_batch.compare import first_difference
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
-from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files.atomic import sync_files
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 KEEP_FAILED_MS = 7 * 86_400_000
 
 
-def publish(c: Coordinator, *, seconds: float | None = None) -> int:
-    """Publish accepted tasks; return how many."""
+def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = None) -> int:
+    """Publish accepted tasks; return how many. What lies on a machine that cannot be reached now waits."""
     nodes = c.nodes_by_id()
     published, end = 0, None if seconds is None else c.clock() + seconds
     tried: set[tuple[int, int]] = set()
@@ -51,7 +51,12 @@ def publish(c: Coordinator, *, seconds: float | None = None) -> int:
         tried.update(batch)
         for job in {job for job, _ in batch}:
             (c.paths.results / str(job)).mkdir(parents=True, exist_ok=True)
-        done = [(job, task, _publish(c, nodes, job, task)) for job, task in batch]
+        done = []
+        for job, task in batch:
+            try:
+                done.append((job, task, _publish(c, nodes, job, task)))
+            except (SchedulerError, ConfigError) as error:
+                faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
         sync_files([path for _, _, result in done if not isinstance(result, str) for path in result])
         good = []
         with c.store.atomic():
@@ -193,29 +198,24 @@ def compare(
     return found
 
 
-def clean(c: Coordinator, *, limit: int = 10_000) -> int:
+def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int:
     """Remove the work folders that are no longer needed; return how many."""
     nodes = c.nodes_by_id()
     done = 0
     while done < limit:
         rows = c.store.all("replicas_unclean", before=c.now() - KEEP_FAILED_MS, limit=_BATCH)
-        for r in rows:
-            base = c.context(nodes[r["node_id"]]).work / f"{r['job_id']}_{r['task']}.{r['number']}"
-            remove_work(base)
+        gone = []
+        for node_id in {r["node_id"] for r in rows}:
+            node, mine = nodes[node_id], [r for r in rows if r["node_id"] == node_id]
+            try:
+                c.backend(node).remove(c.context(node), [f"{r['job_id']}_{r['task']}.{r['number']}" for r in mine])
+                gone += mine
+            except (NexapodError, OSError) as error:
+                faults[f"clean:{node.name}"] = f"node {node.name}: work folders cannot be removed: {error}"
         with c.store.atomic():
-            c.store.many("replica_cleaned", [(r["id"],) for r in rows])
-            c.store.many("replica_uncarried", [(r["id"],) for r in rows])
-        done += len(rows)
-        if len(rows) < _BATCH:
+            c.store.many("replica_cleaned", [(r["id"],) for r in gone])
+            c.store.many("replica_uncarried", [(r["id"],) for r in gone])
+        done += len(gone)
+        if len(gone) < _BATCH:
             break
     return done
-
-
-def remove_work(base: Path) -> None:
-    """Remove a work folder and the logs beside it, whatever of them is there."""
-    shutil.rmtree(base, ignore_errors=True)
-    for suffix in (".out", ".err"):
-        try:
-            os.unlink(f"{base}{suffix}")
-        except FileNotFoundError:
-            continue

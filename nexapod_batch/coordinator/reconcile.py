@@ -105,19 +105,19 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
-    done.decided, unneeded = decide_news(c)  # 4. verdicts
+    done.decided, unneeded = decide_news(c, faults)  # 4. verdicts
     stop_replicas(c, unneeded, faults)
     done.launched, exhausted = dispatch(c, faults)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
     if results:
         left = None if end is None else max(0.0, end - c.clock())
-        done.published = publish(c, seconds=left)  # 6. results
+        done.published = publish(c, faults, seconds=left)  # 6. results
     if done.published or done.lost:
-        clean(c)
+        clean(c, faults)
     forget_ended(c, nodes, faults)
     if not intake.reports and not launches:  # idle: nothing can be under way in the segments that were read
-        drop_segments(c)
+        drop_segments(c, nodes, faults)
 
 
 def _ask(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> list[tuple[Row, LaunchStatus | None]]:

@@ -104,6 +104,7 @@ class Executor:
                 if self._segment.due:
                     self._flush()
         self._flush()
+        self._segment.end()
         self._logs.remove()
         self._folders.remove()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_batch.files.atomic import sync_files
@@ -37,6 +38,12 @@ class Segment:
             self._oldest = time.monotonic()
         self._lines.append(line)
         self._files += files
+
+    def end(self) -> None:
+        """Say that nothing follows, if anything was said; what is lost of this line is only a wait."""
+        if self._fd >= 0 and not self._lines:
+            with suppress(OSError):
+                os.write(self._fd, b'{"end":true}\n')
 
     @property
     def due(self) -> bool:

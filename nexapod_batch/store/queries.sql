@@ -185,7 +185,7 @@ SELECT q.*, n.name AS node FROM quarantine q LEFT JOIN node n ON n.id = q.node_i
 SELECT DISTINCT job_id FROM task WHERE news = 1 ORDER BY job_id;
 
 -- name: tasks_with_news
-SELECT idx, state, want, class FROM task WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
+SELECT idx, state, want, class, extra FROM task WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
 
 -- name: task_decided
 UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, news = 0 WHERE job_id = ? AND idx = ?;

@@ -55,6 +55,3 @@ UPDATE task SET news = 1, extra = max(extra, max(:agree, agree + 1) - :max_repli
     AND r.execution NOT IN ('errored', 'lost', 'cancelled')))
 WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('failed', 'inconclusive', 'cancelled');
 
--- name: tasks_extra
-SELECT idx, extra FROM task
-WHERE job_id = :job AND idx IN (SELECT value FROM json_each(:tasks)) AND extra > 0;

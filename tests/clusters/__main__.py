@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from clusters.daemons import ClusterError  # noqa: E402 - the line above makes it importable
-from clusters.slurm import RECORD, Clusters  # noqa: E402
-from clusters.sshd import Sshd  # noqa: E402
+from clusters.daemons import ClusterError
+from clusters.slurm import RECORD, Clusters
+from clusters.sshd import Sshd
 
 
 def main() -> int:

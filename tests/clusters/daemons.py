@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["ClusterError", "Daemon", "accepts", "free_ports", "clean_environment", "kill_all", "lives", "poll", "program"]
+__all__ = ["ClusterError", "Daemon", "accepts", "clean_environment", "free_ports", "kill_all", "lives", "marked", "poll", "program"]
 
 
 class ClusterError(Exception):
@@ -80,10 +80,23 @@ def kill_all(processes: Iterable[psutil.Process], *, family: bool = True) -> Non
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             doomed |= {one.pid: one for one in [process, *(process.children(recursive=True) if family else ())]}
-    for process in doomed.values():
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # all stand still first, so that none can report another's death
+        for process in doomed.values():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
     poll(f"{list(doomed)} are gone after SIGKILL", lambda: not any(map(lives, doomed.values())), timeout=20)
+
+
+def marked(*words: str) -> list[psutil.Process]:
+    """Return every process of ours whose environment has all these words, "NAME=value"."""
+    wanted = {os.fsencode(word) for word in words}
+    found = []
+    for process in psutil.process_iter():
+        # Not by psutil's environ(): it stops where a program wrote its title over the first variables.
+        with suppress(OSError), open(f"/proc/{process.pid}/environ", "rb") as file:
+            if wanted <= set(file.read().split(b"\0")):
+                found.append(process)
+    return found
 
 
 def lives(process: psutil.Process) -> bool:

@@ -20,12 +20,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
-
-import psutil
+from typing import TYPE_CHECKING, Self
 
 from clusters.confs import Place, Shape, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
-from clusters.daemons import ClusterError, Daemon, accepts, clean_environment, free_ports, kill_all, poll, program
+from clusters.daemons import (
+    ClusterError,
+    Daemon,
+    accepts,
+    clean_environment,
+    free_ports,
+    kill_all,
+    marked,
+    poll,
+    program,
+)
+
+if TYPE_CHECKING:
+    import psutil
 
 __all__ = ["RECORD", "SHAPES", "Cluster", "Clusters"]
 
@@ -143,13 +154,7 @@ class Cluster:
 
     def _left_on(self, name: str) -> list[psutil.Process]:
         """Return what slurmd left: its children, the step daemons and the processes of jobs, which all carry two marks."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                environment = process.environ()
-                if environment.get("SLURM_CONF") == str(self.conf) and environment.get("SLURMD_NODENAME") == name:
-                    found.append(process)
-        return found
+        return marked(f"SLURM_CONF={self.conf}", f"SLURMD_NODENAME={name}")
 
 
 class Clusters:
@@ -179,7 +184,8 @@ class Clusters:
         `outlive`: the daemons stay when this program ends, for `attach`.
         """
         temporary = folder is None
-        folder = Path(tempfile.mkdtemp(prefix="nx-", dir="/tmp")) if folder is None else folder.absolute()  # noqa: S108 - sockets need a short path
+        # Sockets need a short path, which TMPDIR may not be.
+        folder = Path(tempfile.mkdtemp(prefix="nx-", dir="/tmp")) if folder is None else folder.absolute()
         if len(os.fsencode(folder)) > 60:
             raise ClusterError(f"{folder} is too long a path for unix sockets: 60 bytes are the most")
         folder.mkdir(parents=True, exist_ok=True)

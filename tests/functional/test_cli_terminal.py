@@ -123,6 +123,13 @@ def test_follow_of_logs_ends_with_the_task(home: Home) -> None:
     assert home.call("logs", "last_0", "--follow", "--stderr").out == "oops\n"
 
 
+def test_follow_of_logs_needs_nobody_who_waits(home: Home) -> None:
+    """After a `submit` that does not wait, `logs --follow` takes in the report itself, and returns."""
+    home.submit(LINES)
+    assert home.call("logs", "1", "--follow").out == "first\nsecond\nno newline"
+    assert home.json("show", "1")["job"]["state"] == "accepted"
+
+
 def test_logs_of_a_silent_task_say_so(home: Home) -> None:
     """Nothing written is no fault, but it is said, on stderr."""
     assert home.submit(TRUE, "--wait").code == 0

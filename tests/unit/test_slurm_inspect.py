@@ -57,6 +57,26 @@ def test_what_the_file_says() -> None:
     assert site.scheduler.accounting == "sacct"
 
 
+def test_real_cluster() -> None:
+    """A recorded cluster with two hosts of which one has GPUs: the partition of both promises none."""
+    config, partitions, hosts = (
+        read((GOLDEN / f"{name}-22.05.txt").read_text("utf-8"))
+        for read, name in (
+            (parse.read_config, "scontrol-config"),
+            (parse.read_partitions, "scontrol-partitions"),
+            (parse.read_sinfo, "sinfo"),
+        )
+    )
+    text = site_file(config, partitions.rows, hosts.rows)
+    site = _site(text)
+    assert [(one.name, one.hosts, one.gpus) for one in site.partitions if one.name in {"short", "gpu"}] == [
+        ("short", 2, 0),
+        ("gpu", 1, 2),
+    ]
+    assert "gpus = 0  # hosts differ: 0 to 2 GPUs; the smallest counts" in text
+    assert list(site.groups()) == ["beta"]
+
+
 def test_nothing_to_write() -> None:
     """A file without a partition would be refused; so none is written, and what was seen is said."""
     with pytest.raises(SchedulerError, match="partition admin is left out: only root may use it"):

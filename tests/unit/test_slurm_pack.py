@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nexapod_backends.slurm.pack import Geometry, Group, pack, room_for
+from nexapod_backends.slurm.script import Ask, directives
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.job import Resources
-from nexapod_batch.model.site import Limits, Pack, Partition
+from nexapod_batch.model.site import Limits, Pack, Partition, Scheduler, Site
 
 PARTITION = Partition(name="short", hosts=2, max_cpus=8, max_mem_mib=16_000, max_time_s=86_400)
 MINUTE = Resources(time_s=60)
@@ -30,7 +31,7 @@ def test_a_thousand_small_tasks_cost_few_jobs() -> None:
     (group,) = pack(_launches(*[4] * 250), resources=MINUTE, partition=PARTITION, limits=Limits())
     assert [element.replicas for element in group.elements] == [248, 248, 252, 252]
     rounds = 32  # of 252 replicas, 8 side by side
-    assert Geometry(width=8, cpus_per_task=8, time_s=rounds * 60 + 60 + 96) == group.geometry
+    assert Geometry(width=8, cpus_per_task=8, time_s=rounds * 60 + 120 + 96) == group.geometry
 
 
 def test_few_launches_are_spread() -> None:
@@ -86,6 +87,18 @@ def test_arrays_are_cut() -> None:
     limits = Limits(max_array=7, pack=Pack(tasks=1))
     groups = pack(_launches(*[1] * 20), resources=MINUTE, partition=PARTITION, limits=limits)
     assert [len(group.elements) for group in groups] == [7, 7, 6]
+
+
+@pytest.mark.parametrize("time_s", [1, 60, 599, 3_600, 40_000])
+def test_warning_comes_after_the_last_replica(time_s: int) -> None:
+    """Slurm may warn a minute earlier than it is told to; even then every replica has had its time."""
+    (group,) = pack(_launches(1), resources=Resources(time_s=time_s), partition=PARTITION, limits=Limits())
+    ask = Ask(group="g", log="/l", runner=("/r",), geometry=group.geometry)
+    (signal,) = [
+        one for one in directives(Site(name="s", scheduler=Scheduler(type="slurm")), ask) if one.name == "signal"
+    ]
+    assert group.geometry.time_s is not None
+    assert group.geometry.time_s - int(str(signal.value).removeprefix("B:TERM@")) - 60 >= time_s
 
 
 def test_time_stays_within_the_partition() -> None:

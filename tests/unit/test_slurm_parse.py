@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nexapod_backends.slurm import notation, parse
 from nexapod_backends.slurm.parse import JobRow
+from nexapod_backends.slurm.states import read_state
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
 
@@ -233,3 +234,37 @@ def test_newest_row_counts() -> None:
     ]
     found = {index: row.state for (job, index), row in parse.by_element(rows).items() if job == 7}
     assert found == {0: "RUNNING", 1: "RUNNING", 2: "PENDING", None: "COMPLETED", 3: "PENDING", 4: "PENDING"}
+
+
+@pytest.mark.parametrize("version", ["22.05", "25.11"])
+def test_recorded_answers_are_read_completely(version: str) -> None:
+    """No line of a cluster's answer is left, whatever its version; all states are known words."""
+    for read, name in (
+        (parse.read_squeue, f"squeue-{version}.txt"),
+        (parse.read_partitions, f"scontrol-partitions-{version}.txt"),
+        (parse.read_sinfo, f"sinfo-{version}.txt"),
+    ):
+        found = read(_golden(name))
+        assert (found.unreadable, found.samples) == (0, ())
+        assert found.rows
+    assert parse.read_config(_golden(f"scontrol-config-{version}.txt")).version.startswith(version)
+
+
+def test_life_of_jobs_in_a_real_cluster() -> None:
+    """The same jobs in squeue, in sacct while they ran, and in sacct when they had ended."""
+    queue = parse.by_element(parse.read_squeue(_golden("squeue-22.05.txt")).rows)
+    running = parse.by_element(parse.read_sacct(_golden("sacct-22.05.txt")).rows)
+    later = parse.by_element(parse.read_sacct(_golden("sacct-22.05-later.txt")).rows)
+    elements = [(1, number) for number in range(12)]
+    assert [queue[one].state for one in elements] == ["RUNNING"] * 4 + ["PENDING"] * 8
+    assert [running[one].state for one in elements] == ["RUNNING"] * 4 + ["PENDING"] * 8
+    assert [later[one].state for one in elements] == ["COMPLETED"] * 12
+    assert (queue[1, 5].reason, queue[6, 100].reason, queue[3, None].reason) == (
+        "JobArrayTaskLimit",
+        "BeginTime",
+        "JobHeldUser",
+    )
+    assert queue[3, None].name == running[3, None].name == "my job, with ~|~ it"
+    assert (later[2, None].exit_code, later[20, None].exit_signal) == (3, 9)
+    assert (queue[19, None].state, later[19, None].state) == ("TIMEOUT", "TIMEOUT")
+    assert all(read_state(row.state).known for found in (queue, running, later) for row in found.values())

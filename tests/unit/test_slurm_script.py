@@ -366,7 +366,8 @@ def test_template_of_a_site() -> None:
 
 
 def test_reading_templates(tmp_path: Path) -> None:
-    """A template file that is not there, not text or too large is named."""
+    """Ours comes with the package; a file that is not there, not text or too large is named."""
+    assert read_template() == TEMPLATE
     good, binary, large = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     good.write_text("#!/bin/bash\n", "utf-8")
     binary.write_bytes(b"\xff\xfe")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.trust import reading
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.fields import safe_name
-from nexapod_batch.trust import reading
 from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import (
     MAX_SUBJECTS,
@@ -147,7 +147,7 @@ def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: 
     except ValueError:  # a class that is no word, a control character
         return
     if data.draw(st.booleans()):
-        new = data.draw(st.sampled_from(b"0123456789abcdefZ{}[]\",:-+_ \\\n\x00\xff"))
+        new = data.draw(st.sampled_from(b'0123456789abcdefZ{}[]",:-+_ \\\n\x00\xff'))
         payload[data.draw(st.integers(0, len(payload) - 1))] = new
     found = reading._by_pattern(bytes(payload))
     if found is not None:

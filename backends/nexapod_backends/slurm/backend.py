@@ -17,10 +17,9 @@ not:
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
-import shutil
 import sys
 import time
 from base64 import b64decode
@@ -34,9 +33,9 @@ from nexapod_backends.slurm.pack import Geometry, pack, room_for
 from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
 from nexapod_backends.slurm.script import Ask, Words, read_template, render
 from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
+from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import atomic
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus
@@ -45,6 +44,7 @@ from nexapod_batch.trust.bundle import decode_bundle
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import Launch, NodeContext
@@ -53,6 +53,8 @@ __all__ = ["SlurmBackend"]
 
 _FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
 _RUNNER = "nexapod_batch.runner"
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
+_BLOCK = 1 << 20
 #: Elements of one node that a launch should be shared among, so that the last one does not run alone for long.
 _SHARES = 4
 #: Seconds after a try before sbatch is called again for a group.
@@ -71,18 +73,22 @@ class SlurmBackend:
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make the folders, put the node's key and settings where compute nodes read them."""
-        site = _site(context)
-        file, key = context.spool / "node.json", context.spool / "key"
+        site, spool = _site(context), context.far_spool
         wanted = {
-            **settings, "work": str(context.work), "key": str(key), "idle_exit_s": 0,
+            **settings, "work": str(context.far_work), "key": f"{spool}/key", "idle_exit_s": 0,
             "path": site.runner.path, "launcher": list(site.scheduler.launcher),
         }  # fmt: skip
-        if _written(file) == wanted and key.exists():
+        state = self._state(context)
+        stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        if stamp in state.prepared:
             return
-        for folder in (*(context.spool / part for part in _FOLDERS), context.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        atomic.write(key, Path(str(settings["key"])).read_bytes(), mode=0o600)
-        atomic.write(file, json.dumps(wanted, indent=2).encode() + b"\n", mode=0o600)
+        files = state.transport
+        there = files.sizes(str(spool))
+        if not ({"key", "node.json"} <= there.keys() and json.loads(files.read(f"{spool}/node.json")) == wanted):
+            files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
+            files.write(f"{spool}/key", Path(str(settings["key"])).read_bytes())
+            files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
+        state.prepared.add(stamp)
 
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""
@@ -95,28 +101,70 @@ class SlurmBackend:
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Copy inputs beside the work folders, once, unless compute nodes see the coordinator's home anyhow."""
-        if not _site(context).filesystem.work_dir:
+        if not inputs or (context.far_spool == context.spool and not _site(context).filesystem.work_dir):
             return {digest: str(path) for digest, path in inputs.items()}
-        folder = context.spool.parent / "inputs"
-        staged = {}
+        folder, files = f"{context.far_spool}/inputs", self._state(context).transport
+        files.make([folder])
+        there = files.sizes(folder)
         for digest, path in inputs.items():
-            target = folder / digest
-            if not target.exists():
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                partial = target.with_name(f".{digest}.{os.getpid()}")
-                shutil.copyfile(path, partial)
-                partial.replace(target)  # the runner checks the digest
-            staged[digest] = str(target)
-        return staged
+            if there.get(digest) != path.stat().st_size:
+                files.put(path, f"{folder}/{digest}")  # the runner checks the digest
+        return {digest: f"{folder}/{digest}" for digest in inputs}
+
+    def collect(self, context: NodeContext) -> None:
+        """Bring what the segments have more than our copies; nothing where they lie on a shared file system."""
+        if context.far_spool == context.spool:
+            return
+        files, reports = self._state(context).transport, context.spool / "reports"
+        reports.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, size in files.sizes(f"{context.far_spool}/reports").items():
+            if not _SEGMENT.fullmatch(name):
+                continue
+            with (reports / name).open("ab") as stream:
+                while (have := stream.tell()) < size:
+                    data = files.read(f"{context.far_spool}/reports/{name}", have, _BLOCK)
+                    if not data:
+                        break
+                    stream.write(data)
+
+    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
+        """Remove segments that were taken in: theirs first, or they would be brought again."""
+        for name in segments:
+            self._state(context).transport.remove(f"{context.far_spool}/reports/{name}")
+            (context.spool / "reports" / name).unlink(missing_ok=True)
+
+    def fetch(self, context: NodeContext, replica: str) -> None:
+        """Bring the files of a replica into our work folder; nothing where they lie on a shared file system."""
+        if context.far_work == context.work:
+            return
+        files = self._state(context).transport
+        context.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        there = files.sizes(str(context.far_work))
+        for suffix in (".out", ".err", ".manifest"):
+            if f"{replica}{suffix}" in there:
+                files.get(f"{context.far_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
+        files.get_tree(f"{context.far_work}/{replica}", context.work / replica)
+
+    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
+        """Remove the work folders of replicas, and the logs beside them, wherever they lie."""
+        for transport, work in ((self._state(context).transport, context.far_work), (LocalTransport(), context.work)):
+            for name in replicas:
+                transport.remove_tree(f"{work}/{name}")
+                for suffix in (".out", ".err", ".manifest"):
+                    transport.remove(f"{work}/{name}{suffix}")
+            if context.far_work == context.work:
+                break
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Write bundles and intents, then submit; a group that could not be submitted now is tried at every status."""
         state = self._state(context)
         state.groups.refresh()
-        claims = set(os.listdir(context.spool / "claims"))
-        new = [one for one in launches if state.groups.find(one.key) is None and one.key not in claims]
+        files, spool = state.transport, context.far_spool
+        new = [one for one in launches if state.groups.find(one.key) is None]
+        claims = files.sizes(f"{spool}/claims") if new else {}
+        new = [one for one in new if one.key not in claims]
         for one in new:
-            atomic.write(context.spool / "inbox" / f"{one.key}.json", one.envelope, mode=0o600)
+            files.write(f"{spool}/inbox/{one.key}.json", one.envelope)
         for job in {id(one.job): one.job for one in new}.values():
             self._intend(context, state, job, [one for one in new if one.job is job])
         self._submit(context, state)
@@ -127,7 +175,8 @@ class SlurmBackend:
         state = self._state(context)
         state.groups.refresh()
         self._submit(context, state)
-        waiting, claims = set(os.listdir(context.spool / "inbox")), set(os.listdir(context.spool / "claims"))
+        files, spool = state.transport, context.far_spool
+        waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
         left = [key for key in keys if f"{key}.json" in waiting]
         if left:
             state.watch.look(state.groups.by_id.values(), self._clock())
@@ -140,17 +189,18 @@ class SlurmBackend:
         """Leave notes for the runners; scancel every element of which nothing else is left to run."""
         state = self._state(context)
         state.groups.refresh()
-        waiting = {name.removesuffix(".json") for name in os.listdir(context.spool / "inbox")}
+        files, spool = state.transport, context.far_spool
+        waiting = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
         touched: dict[str, tuple[Group, set[int]]] = {}
         for key, names in replicas.items():
             if key not in waiting:
                 continue
             for name in [key] if names is None else names:
-                (context.spool / "cancel" / name).touch(mode=0o600)
+                files.write(f"{spool}/cancel/{name}", b"")
             place = state.groups.find(key)
             if place is not None:
                 touched.setdefault(place[0].id, (place[0], set()))[1].add(place[1])
-        notes = set(os.listdir(context.spool / "cancel"))
+        notes = set(files.sizes(f"{spool}/cancel"))
         ids = []
         for group, elements in touched.values():
             over = [index for index in elements if self._over(context, group, index, waiting, notes)]
@@ -169,27 +219,27 @@ class SlurmBackend:
         """Remove inbox file, script, notes and claim, in this order; then groups of which nothing is asked any more."""
         state = self._state(context)
         state.groups.refresh()
-        spool = context.spool
+        files, spool = state.transport, context.far_spool
         touched: dict[str, Group] = {}
         for key in keys:
             for path in (
-                spool / "inbox" / f"{key}.json",
-                context.work / f"{key}.script",
-                spool / "cancel" / key,
-                spool / "refused" / f"{key}.json",
-                spool / "refused" / f"{key}.reason",
-                spool / "claims" / key,
+                f"{spool}/inbox/{key}.json",
+                f"{context.far_work}/{key}.script",
+                f"{spool}/cancel/{key}",
+                f"{spool}/refused/{key}.json",
+                f"{spool}/refused/{key}.reason",
+                f"{spool}/claims/{key}",
             ):
-                path.unlink(missing_ok=True)
+                files.remove(path)
             place = state.groups.find(key)
             if place is not None:
                 place[0].forgotten = (*place[0].forgotten, key)
                 touched[place[0].id] = place[0]
         for group in touched.values():
             if {key for element in group.elements for key in element} <= set(group.forgotten):
-                (spool / "groups" / f"{group.id}.json").unlink(missing_ok=True)
+                files.remove(f"{spool}/groups/{group.id}.json")
                 for index in range(len(group.elements)):
-                    (spool / "logs" / f"{group.id}.{index}").unlink(missing_ok=True)
+                    files.remove(f"{spool}/logs/{group.id}.{index}")
                 state.groups.remove(group)
             else:
                 state.groups.save(group)
@@ -252,7 +302,7 @@ class SlurmBackend:
                 "schema": 1, "elements": elements, "cpus": cpus,
                 "mem_mib": one.geometry.mem_mib or partition.max_mem_mib, "script": script,
             }  # fmt: skip
-            atomic.write(context.spool / "groups" / f"{group.id}.json", json.dumps(told).encode(), mode=0o600)
+            state.transport.write(f"{context.far_spool}/groups/{group.id}.json", json.dumps(told).encode())
             state.groups.save(group)
 
     def _script(
@@ -262,8 +312,8 @@ class SlurmBackend:
         words = words_at(job, site.name)
         asked = Ask(
             group=group,
-            log=str(context.spool / "logs" / f"{group}.%a"),
-            runner=(site.runner.python or sys.executable, "-m", _RUNNER, str(context.spool), "--group", group),
+            log=f"{context.far_spool}/logs/{group}.%a",
+            runner=(site.runner.python or sys.executable, "-m", _RUNNER, str(context.far_spool), "--group", group),
             geometry=geometry,
             words=Words(
                 partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
@@ -296,7 +346,7 @@ class SlurmBackend:
             if native:
                 self._taken(state, group, native)
                 return
-        script = json.loads((context.spool / "groups" / f"{group.id}.json").read_bytes())["script"]
+        script = json.loads(state.transport.read(f"{context.far_spool}/groups/{group.id}.json"))["script"]
         group.tried = self._clock()
         state.groups.save(group)
         try:
@@ -319,7 +369,8 @@ class SlurmBackend:
         if claimed:
             return LaunchStatus(state=BackendState.COMPLETED, native=native)
         with suppress(FileNotFoundError):
-            reason = (context.spool / "refused" / f"{key}.reason").read_text("utf-8").strip()
+            file = f"{context.far_spool}/refused/{key}.reason"
+            reason = self._state(context).transport.read(file).decode("utf-8", "replace").strip()
             return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
         return LaunchStatus(state=BackendState.UNKNOWN)
 
@@ -344,7 +395,7 @@ class SlurmBackend:
         alone = group.replicas[index] == 1
         reason = f"Slurm job {native}: {seen.state}"
         if word.blame is None or not claimed:
-            said = _last_line(context.spool / "logs" / f"{group.id}.{index}")
+            said = _last_line(state.transport, f"{context.far_spool}/logs/{group.id}.{index}")
             reason += f"; its runner said: {said}" if said else ""
         own_fault = word.blame is Blame.TASK and alone
         return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
@@ -357,7 +408,7 @@ class SlurmBackend:
         if key in notes:
             return True
         try:
-            names = _names(context.spool / "inbox" / f"{key}.json")
+            names = _names(self._state(context).transport.read(f"{context.far_spool}/inbox/{key}.json"))
         except FileNotFoundError:
             return True
         return names <= notes
@@ -367,7 +418,9 @@ class _Site:
     """What is kept of one site between calls."""
 
     def __init__(self, site: Site, folder: Path) -> None:
-        self.slurm = Slurm(site)
+        self.transport: Transport = LocalTransport()
+        self.slurm = Slurm(site, self.transport)
+        self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = Groups(folder / "groups")
         self.watch = Watch(site, self.slurm, folder / "queue.json")
         self._last_submit = 0.0
@@ -396,16 +449,9 @@ def _native(place: tuple[Group, int] | None) -> str:
     return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
 
 
-def _written(file: Path) -> object:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _names(envelope: Path) -> set[str]:
+def _names(envelope: bytes) -> set[str]:
     """Return the names of the replicas in a bundle of ours."""
-    payload = b64decode(json.loads(envelope.read_bytes())["payload"])
+    payload = b64decode(json.loads(envelope)["payload"])
     bundle = decode_bundle(payload)
     return {str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas}
 
@@ -438,12 +484,10 @@ def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchS
     return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
 
 
-def _last_line(log: Path) -> str:
+def _last_line(files: Transport, log: str) -> str:
     """Return the last line that a batch script left, for people."""
     try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2000))
-            lines = stream.read().decode("utf-8", "replace").strip().splitlines()
+        lines = files.read(log)[-2000:].decode("utf-8", "replace").strip().splitlines()
     except OSError:
         return ""
     return re.sub(r"[^ -~]", "?", lines[-1])[:300] if lines else ""

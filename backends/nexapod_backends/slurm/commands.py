@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm.parse import ENVIRONMENT
 from nexapod_batch.errors import NexapodError, SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from nexapod_backends.slurm.transport import Done, Transport
     from nexapod_batch.model.site import Site
 
-__all__ = ["RefusedError", "Slurm", "TimedOutError", "environment"]
+__all__ = ["RefusedError", "Slurm", "TimedOutError"]
 
-_OURS = ("SQUEUE_", "SACCT_", "SINFO_", "SBATCH_", "SCANCEL_", "SCONTROL_", "SLURM_")
-_KEEP = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
 #: What sbatch says when asking again would not help.
 _PERMANENT = re.compile(
     r"invalid (partition|account|qos|generic resource|wckey|reservation|feature|node name|job array)"
@@ -35,6 +33,7 @@ _PERMANENT = re.compile(
     re.IGNORECASE,
 )
 _STDERR = 500
+_NOT_FOUND = 127  # as a shell on the other side says it
 
 
 class TimedOutError(SchedulerError):
@@ -48,9 +47,9 @@ class RefusedError(NexapodError):
 class Slurm:
     """The commands of one cluster."""
 
-    def __init__(self, site: Site) -> None:
-        """Remember where they are and how long they may take."""
-        self._site = site
+    def __init__(self, site: Site, transport: Transport) -> None:
+        """Remember where they are, how they are reached and how long they may take."""
+        self._site, self._transport = site, transport
 
     def submit(self, script: str, *, test_only: bool = False) -> str:
         """Hand a script to sbatch and return the job's id; with `test_only` what Slurm says of it.
@@ -77,41 +76,33 @@ class Slurm:
         for first in range(0, len(ids), 200):
             self.call(["scancel", "--quiet", *ids[first : first + 200]])
 
-    def call(
-        self, argv: Sequence[str], *, text: str = "", check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    def call(self, argv: Sequence[str], *, text: str = "", check: bool = True) -> Done:
         """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long."""
         scheduler = self._site.scheduler
         clusters = [f"--clusters={scheduler.cluster}"] if scheduler.cluster else []
         command = [os.path.join(scheduler.bin, argv[0]) if scheduler.bin else argv[0], *clusters, *argv[1:]]
+        extra = {**ENVIRONMENT, "SLURM_CONF": scheduler.conf} if scheduler.conf else ENVIRONMENT
         try:
-            done = subprocess.run(
-                command, input=text, capture_output=True, timeout=scheduler.cmd_timeout_s, check=False,
-                env=environment(scheduler.conf), encoding="utf-8", errors="replace",
-            )  # fmt: skip
+            done = self._transport.run(command, extra, text=text, timeout_s=scheduler.cmd_timeout_s)
         except FileNotFoundError as error:
-            where = scheduler.bin or "PATH"
-            raise SchedulerError(
-                f"site {self._site.name}: there is no {argv[0]}", got=f"nothing in {where}",
-                hint="is this a login node of the cluster? See [scheduler] bin in the site file",
-            ) from error  # fmt: skip
-        except subprocess.TimeoutExpired as error:
+            raise self._missing(argv[0]) from error
+        except TimeoutError as error:
             raise TimedOutError(
                 f"site {self._site.name}: {argv[0]} did not answer", got=f"nothing in {scheduler.cmd_timeout_s} s",
                 hint="it is tried again; see [scheduler] cmd_timeout in the site file",
             ) from error  # fmt: skip
         except OSError as error:
             raise SchedulerError(f"site {self._site.name}: {argv[0]} cannot be run", got=str(error)) from error
+        if done.returncode == _NOT_FOUND and not done.stdout:
+            raise self._missing(argv[0])
         if check and done.returncode:
             got = done.stderr.strip()[-_STDERR:] or f"exit code {done.returncode}"
             raise SchedulerError(f"site {self._site.name}: {argv[0]} failed", got=got)
         return done
 
-
-def environment(conf: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of a command."""
-    found = {name: value for name, value in environ.items() if not name.startswith(_OURS) or name in _KEEP}
-    found.update(ENVIRONMENT)
-    if conf:
-        found["SLURM_CONF"] = conf
-    return found
+    def _missing(self, command: str) -> SchedulerError:
+        return SchedulerError(
+            f"site {self._site.name}: there is no {command}",
+            got=f"nothing in {self._site.scheduler.bin or 'PATH'}",
+            hint="is this a login node of the cluster? See [scheduler] bin in the site file",
+        )

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Element", "Geometry", "Group", "Room", "pack", "room_for"]
 
-#: What a Slurm job gets beyond the time of its replicas: the start of the runner, staging, hashing.
-MARGIN_S = 60
-MARGIN_SHARE = 20  # and one twentieth
+#: What a Slurm job gets beyond the time of its replicas: Slurm warns up to a minute earlier than it was told to, and
+#: is told to warn up to a minute before the end; until then every replica must have had its time.
+MARGIN_S = 120
+MARGIN_SHARE = 20  # and one twentieth, for the start of the runner, staging and hashing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,143 @@
+"""How a cluster is reached: its commands, and the files that its compute nodes see.
+
+`LocalTransport` is for a login node, where both are at hand; `ssh.SshTransport` does the same through a connection.
+File errors are OSError; a way that is cut is a SchedulerError, and everything may be tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from nexapod_batch.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["Done", "LocalTransport", "Transport", "environment"]
+
+_SLURMS = ("SQUEUE_", "SACCT_", "SINFO_", "SBATCH_", "SCANCEL_", "SCONTROL_", "SLURM_")
+_KEEP = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Transport(Protocol):
+    """Commands and files of the cluster's side. Paths are absolute, on that side."""
+
+    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
+        """Run a command with `extra` in its environment and `text` as its input; TimeoutError when it takes longer."""
+        ...
+
+    def make(self, folders: Iterable[str]) -> None:
+        """Make folders that only this account can read, where they are missing."""
+        ...
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the size of each file in a folder, by name; nothing where there is no folder."""
+        ...
+
+    def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
+        """Return bytes of a file."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a whole file in place, durably, readable for this account only."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        ...
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder and all that is in it, as far as possible."""
+        ...
+
+    def put(self, source: Path, path: str) -> None:
+        """Copy a file there, in place as a whole."""
+        ...
+
+    def get(self, path: str, target: Path) -> None:
+        """Copy a file here, in place as a whole; nothing is done where there is one of this size."""
+        ...
+
+    def get_tree(self, path: str, target: Path) -> None:
+        """Copy a folder here; links and what is no file are left out."""
+        ...
+
+
+class LocalTransport:
+    """This machine is a login node."""
+
+    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
+        """Run a command without what a shell or a Slurm job around us sets for it."""
+        try:
+            done = subprocess.run(
+                argv, input=text, capture_output=True, timeout=timeout_s, check=False,
+                env={**environment(os.environ), **extra}, encoding="utf-8", errors="replace",
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(str(error)) from error
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def make(self, folders: Iterable[str]) -> None:
+        """Make folders."""
+        for folder in folders:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return sizes by name."""
+        found = {}
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # gone meanwhile
+                    if entry.is_file(follow_symlinks=False):
+                        found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return found
+
+    def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
+        """Return bytes of a file."""
+        with open(path, "rb") as stream:
+            stream.seek(start)
+            return stream.read(most)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in place."""
+        atomic.write(Path(path), data, mode=0o600)
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        Path(path).unlink(missing_ok=True)
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    def put(self, source: Path, path: str) -> None:
+        """Copy a file."""
+        partial = f"{path}.{os.getpid()}"
+        shutil.copyfile(source, partial)
+        os.replace(partial, path)
+
+    def get(self, path: str, target: Path) -> None:
+        """Do nothing: it lies where it is read."""
+
+    def get_tree(self, path: str, target: Path) -> None:
+        """Do nothing: it lies where it is read."""
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what would change the answers of Slurm's commands."""
+    return {name: value for name, value in environ.items() if not name.startswith(_SLURMS) or name in _KEEP}
