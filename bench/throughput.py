@@ -17,6 +17,23 @@ from common import PROGRAM, array_of_true, fresh_home, header, line
 
 TASKS, RUNS = 2_000, 3
 
+#: Runs argv[1] times `true` on argv[2] cores and prints executions a second.
+HYPERQUEUE = (
+    "import sys, time\n"
+    "from hyperqueue import Job, LocalCluster\n"
+    "from hyperqueue.cluster import WorkerConfig\n"
+    "count, cores = int(sys.argv[1]), int(sys.argv[2])\n"
+    "with LocalCluster() as cluster:\n"
+    "    cluster.start_worker(WorkerConfig(cores=cores))\n"
+    "    client = cluster.client()\n"
+    "    start = time.perf_counter()\n"
+    "    job = Job()\n"
+    "    for _ in range(count):\n"
+    "        job.program(['true'])\n"
+    "    assert client.wait_for_jobs([client.submit(job)])\n"
+    "    print(count / (time.perf_counter() - start))\n"
+)
+
 
 def ours(folder: Path) -> float:
     """Return executions per second from submit to accepted."""
@@ -31,22 +48,7 @@ def ours(folder: Path) -> float:
 
 def theirs(folder: Path) -> float:
     """Return HyperQueue's executions per second for the same number of executions."""
-    script = (
-        "import sys, time\n"
-        "from hyperqueue import Job, LocalCluster\n"
-        "from hyperqueue.cluster import WorkerConfig\n"
-        "count, cores = int(sys.argv[1]), int(sys.argv[2])\n"
-        "with LocalCluster() as cluster:\n"
-        "    cluster.start_worker(WorkerConfig(cores=cores))\n"
-        "    client = cluster.client()\n"
-        "    start = time.perf_counter()\n"
-        "    job = Job()\n"
-        "    for _ in range(count):\n"
-        "        job.program(['true'])\n"
-        "    assert client.wait_for_jobs([client.submit(job)])\n"
-        "    print(count / (time.perf_counter() - start))\n"
-    )
-    argv = [sys.executable, "-c", script, str(2 * TASKS), str(os.cpu_count())]
+    argv = [sys.executable, "-c", HYPERQUEUE, str(2 * TASKS), str(os.cpu_count())]
     done = subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True, timeout=120)
     return float(done.stdout.split()[-1])
 

@@ -100,6 +100,11 @@ class Resources:
     disk_mib: int = 10_240  # MiB that a replica may write: outputs and logs together
 
     @property
+    def ranks(self) -> int:
+        """Processes that one replica starts together: more than one needs a launcher."""
+        return max(self.ntasks or 1, self.nodes or 1)
+
+    @property
     def cpus(self) -> int:
         """CPUs that one replica occupies."""
         return (self.ntasks or 1) * (self.cpus_per_task or 1)

@@ -35,6 +35,7 @@ from nexapod_batch.runner.stage import (
     command_path,
     environment,
     find_program,
+    launcher_environment,
     task_argv,
 )
 from nexapod_batch.trust.dsse import Signer, seal
@@ -318,6 +319,9 @@ class Executor:
             os.makedirs(folder, 0o700, exist_ok=True)
         env = environment(launch, one, self._node, self._path, root)
         argv = launch.runtime.argv(job, task_argv(launch, one), Path(folder))
+        if self._node.launcher and job.resources.ranks > 1:
+            argv = [*self._node.launcher, *argv]
+            env.update(launcher_environment(job))
         key = f"{argv[0]}\0{env['PATH']}"
         program = self._programs.get(key) or find_program(argv[0], env["PATH"], folder)
         if "/" not in argv[0]:

@@ -34,6 +34,7 @@ class NodeConfig:
     classes: Mapping[str, str]  # numeric class -> value
     idle_exit_s: float = 10.0  # seconds without work until the worker exits
     path: str = ""  # PATH of commands; "" means the worker's own
+    launcher: tuple[str, ...] = ()  # what starts the ranks of a replica of several; () runs the command itself
 
 
 def load(spool: Path) -> NodeConfig:
@@ -60,6 +61,7 @@ def load(spool: Path) -> NodeConfig:
             classes={str(name): str(value) for name, value in document.get("classes", {}).items()},
             idle_exit_s=float(document.get("idle_exit_s", 10)),
             path=str(document.get("path", "")),
+            launcher=tuple(map(str, document.get("launcher", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"

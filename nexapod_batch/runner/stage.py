@@ -9,6 +9,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 | `LANG` | `C.UTF-8` |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
+| `SLURM_*`, `SRUN_CPUS_PER_TASK` | only where the ranks of a replica are started by the site's launcher |
 | `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones |
 """
 
@@ -26,12 +27,21 @@ from nexapod_batch.model.placeholders import expand, task_environment, task_valu
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexapod_batch.model.job import Input
+    from nexapod_batch.model.job import Input, Job
     from nexapod_batch.model.replica import Assignment
     from nexapod_batch.runner.launch import OpenedLaunch
     from nexapod_batch.runner.node import NodeConfig
 
-__all__ = ["CommandError", "InputError", "command_path", "environment", "find_program", "stage_inputs", "task_argv"]
+__all__ = [
+    "CommandError",
+    "InputError",
+    "command_path",
+    "environment",
+    "find_program",
+    "launcher_environment",
+    "stage_inputs",
+    "task_argv",
+]
 
 _BLOCK = 1 << 20
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -70,6 +80,14 @@ def environment(launch: OpenedLaunch, one: Assignment, node: NodeConfig, path: s
     found.update(task_environment(values))
     found["NEXAPOD_NODE"] = node.name
     found["NEXAPOD_JOB"] = str(launch.bundle.job_id)
+    return found
+
+
+def launcher_environment(job: Job) -> dict[str, str]:
+    """Return what a launcher of ranks must know of the scheduler's job that it runs in."""
+    found = {name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SLURMD_"))}
+    if job.resources.cpus_per_task:  # which srun does not take over from sbatch by itself since Slurm 22.05
+        found["SRUN_CPUS_PER_TASK"] = str(job.resources.cpus_per_task)
     return found
 
 

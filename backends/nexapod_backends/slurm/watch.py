@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
+from nexapod_backends.slurm.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
 from nexapod_backends.slurm.states import read_state
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic
@@ -125,20 +125,16 @@ class Watch:
 
     def _take(self, rows: Iterable[JobRow], wanted: Mapping[str, Group], told: dict[str, set[str]], now: float) -> None:
         """Keep what rows say of our own jobs: an id may have been given to somebody else's since."""
-        for row in rows:
-            group = wanted.get(str(row.job))
-            if group is None or row.name != f"nexapod-{group.id}":
+        mine = [row for row in rows if str(row.job) in wanted and row.name == f"nexapod-{wanted[str(row.job)].id}"]
+        for (job, index), row in by_element(mine).items():
+            group, element = wanted[str(job)], index or 0
+            if element >= len(group.elements):
                 continue
-            mine = self._memory.seen.setdefault(group.native, {})
-            for index in row.indexes if row.indexes is not None else (0,):
-                if index >= len(group.elements):
-                    continue
-                old = mine.get(str(index))
-                if old is not None and read_state(old.state).ended:
-                    told.setdefault(group.native, set()).add(str(index))
-                    continue
-                mine[str(index)] = Seen(row.state, row.reason, row.start_s, row.hosts, now)
-                told.setdefault(group.native, set()).add(str(index))
+            told.setdefault(group.native, set()).add(str(element))
+            known = self._memory.seen.setdefault(group.native, {})
+            old = known.get(str(element))
+            if old is None or not read_state(old.state).ended:
+                known[str(element)] = Seen(row.state, row.reason, row.start_s, row.hosts, now)
 
     def _load(self) -> None:
         """Read what another process was told meanwhile."""
