@@ -58,6 +58,7 @@ class Launch:
     envelope: bytes  # DSSE envelope of the bundle
     job: Job
     replicas: int
+    host_set: tuple[int, int] | None = None  # (i, n): only on the i-th of n disjoint sets of the node's hosts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class LaunchStatus:
     state: BackendState
     native: str = ""
     reason: str = ""
+    hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
     own_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
 
 

@@ -164,6 +164,7 @@ def node_of(row: Row) -> Node:
         mem_mib=row["mem_mib"],
         gpus=row["gpus"],
         gpu_type=row["gpu_type"],
+        hosts=row["hosts"],
         classes=json.loads(row["classes"]),
         max_queued=row["max_queued"],
         active=bool(row["active"]),

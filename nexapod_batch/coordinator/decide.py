@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside
+from nexapod_batch.coordinator.hosts import counted_host, host_sets, set_name
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, ConfigError, SchedulerError, UnsafeOutputError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
@@ -62,10 +64,13 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
         c.store.run("job_finished", job=job_id, now=c.now())
 
 
-def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]) -> list[Vote]:
+def votes_of(
+    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]
+) -> list[Vote]:
     """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
     # The quorum makes every replica its own run.
     domains = {node_id: domains_of(nodes[node_id], "") for node_id in {r["node_id"] for r in replicas}}
+    split = any(host_sets(job, nodes[node_id]) for node_id in domains)
     any_class = job.quorum.numeric_class is NumericClass.ANY
     return [
         Vote(
@@ -77,9 +82,31 @@ def votes_of(job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[i
             answer=r["vote"],
             detail=r["reason"],
         )
+        if not split
+        else _vote_on_host(c, job, klass, r, nodes[r["node_id"]])
         for r in replicas
         if not set_aside(r)
     ]
+
+
+def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Node) -> Vote:
+    """Return a vote where hosts of a cluster count: it is out until the scheduler says where it ran."""
+    execution = Execution(r["execution"])
+    launch = c.store.only("launch_hosts", id=r["launch_id"])
+    if host_sets(job, node):
+        told = launch["hosts"]
+        node = replace(node, host=counted_host(node, r["host"], told) if told else set_name(node, launch["host_set"]))
+        if execution is Execution.REPORTED and not told:
+            execution = Execution.RUNNING
+    return Vote(
+        number=r["number"],
+        domain=domains_of(node, ""),
+        execution=execution,
+        voided=bool(r["voided"]),
+        counts=job.quorum.numeric_class is NumericClass.ANY or r["class"] == klass,
+        answer=r["vote"],
+        detail=r["reason"],
+    )
 
 
 def close_for(
@@ -120,7 +147,7 @@ def _decide(
     moved, judged, unneeded, quiet = [], [], [], []
     for task in tasks:
         replicas = of_task[task["idx"]]
-        votes = votes_of(job, task["class"], replicas, nodes)
+        votes = votes_of(c, job, task["class"], replicas, nodes)
         state = TaskState(task["state"])
         if state in TASK_ENDED:
             quiet.append((job_id, task["idx"]))

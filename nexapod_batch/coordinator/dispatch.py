@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
@@ -61,7 +62,7 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
             limit = min(limit, row["max_running"] - c.store.only("job_out", job=row["id"])["n"])
         if limit <= 0:
             continue
-        loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes]
+        loads = split(job, [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes])
         placed, stuck = _place(c, row, job, loads, limit, faults)
         exhausted += [(row["id"], task) for task in stuck]
         launched += sum(placed.values())
@@ -72,14 +73,18 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
 
 def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
     """Return what the planner needs to know of some tasks: how many, and which domains they already use."""
-    nodes = c.nodes_by_id()
+    nodes, job = c.nodes_by_id(), c.job(job_id)
     taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
     begun = [row["idx"] for row in tasks if row["state"] != TaskState.WAITING]
     if begun:
         for row in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(begun)):
             overdue = row["execution"] == "lost" and row["reason"] == OVERDUE
             if overdue or not (row["execution"] in {"lost", "cancelled"} or set_aside(row)):
-                taken[row["task"]].append(domains_of(nodes[row["node_id"]], f"{row['id']}"))
+                node = nodes[row["node_id"]]
+                if host_sets(job, node):
+                    index = c.store.only("launch_hosts", id=row["launch_id"])["host_set"]
+                    node = replace(node, host=set_name(node, index))
+                taken[row["task"]].append(domains_of(node, f"{row['id']}"))
     return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), klass=t["class"]) for t in tasks]
 
 
@@ -98,8 +103,15 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     wanted = []
     for launch_id in launches:
         row = c.store.only("launch_envelope", id=launch_id)
+        job = c.job(row["job_id"])
         wanted.append(
-            Launch(key=row["key"], envelope=row["envelope"], job=c.job(row["job_id"]), replicas=row["replicas"])
+            Launch(
+                key=row["key"],
+                envelope=row["envelope"],
+                job=job,
+                replicas=row["replicas"],
+                host_set=None if row["host_set"] < 0 else (row["host_set"], host_sets(job, node)),
+            )
         )
     if not wanted:
         return
@@ -147,7 +159,8 @@ def _place(
     by_node: dict[int, list[int]] = defaultdict(list)
     for task, node_id in result.placements:
         by_node[node_id].append(task)
-    nodes = {load.node.id: load.node for load in loads}
+    known = c.nodes_by_id()
+    nodes = {number: known[node_and_set(number)[0]] for number in by_node}
     staged = {}
     for node_id in list(by_node):
         paths = _staged(c, nodes[node_id], job, faults)
@@ -159,14 +172,16 @@ def _place(
         counts = Counter(task for placed in by_node.values() for task in placed)
         numbers = _next_numbers(c, row["id"], sorted(counts))
         launches = {
-            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, staged[node_id])
+            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, staged[node_id], node_and_set(node_id)[1])
             for node_id, placed in by_node.items()
         }
         c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
         c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
-    for node_id, ids in launches.items():
-        hand_over(c, nodes[node_id], ids, faults)
-    return {node_id: len(placed) for node_id, placed in by_node.items()}, sorted(result.unplaceable)
+    out: Counter[int] = Counter()
+    for number, ids in launches.items():
+        hand_over(c, nodes[number], ids, faults)
+        out[nodes[number].id] += len(by_node[number])
+    return out, sorted(result.unplaceable)
 
 
 def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Mapping[str, str] | None:
@@ -195,6 +210,7 @@ def _intents(
     tasks: Sequence[int],
     numbers: dict[int, int],
     inputs: Mapping[str, str],
+    host_set: int,
 ) -> list[int]:
     """Write launch and replica rows for one node; return the launches' row ids."""
     now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
@@ -220,7 +236,9 @@ def _intents(
             replicas=tuple(part),
         )
         envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
-        launch = c.store.only("launch_insert", key=key, node=node.id, job=row["id"], envelope=envelope, now=now)["id"]
+        launch = c.store.only(
+            "launch_insert", key=key, node=node.id, job=row["id"], host_set=host_set, envelope=envelope, now=now
+        )["id"]
         c.store.many(
             "replica_insert",
             [(row["id"], a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part],

@@ -128,4 +128,4 @@ def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]
     """Return what the accepted replicas had in common, which is what agreement between them cannot prove."""
     nodes = c.nodes_by_id()
     valid = [r for r in replicas if r["validation"] == "valid"]
-    return [independence(votes_of(c.job(job_id), None, valid, nodes))] if valid else []
+    return [independence(votes_of(c, c.job(job_id), None, valid, nodes))] if valid else []

@@ -128,6 +128,7 @@ def _register(c: Coordinator, site: Site, name: str, partitions: Sequence[Partit
         mem_mib=max(one.max_mem_mib for one in partitions),
         gpus=gpus.gpus,
         gpu_type=",".join(gpus.gpu_types) or None,
+        hosts=max(one.hosts for one in partitions),
         classes=classes,
         max_queued=site.limits.max_queued,
         active=old.active if old else True,
@@ -219,7 +220,7 @@ def _store(c: Coordinator, node: Node) -> None:
     """Write a node into the registry, or what changed of one that is there."""
     fields = (
         "name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type",
-        "max_queued",
+        "hosts", "max_queued",
     )  # fmt: skip
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         c.store.run(

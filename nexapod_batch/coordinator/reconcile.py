@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.cleanup import drop_segments, forget_ended
 from nexapod_batch.coordinator.control import stop_replicas
 from nexapod_batch.coordinator.decide import decide_news, decide_task
 from nexapod_batch.coordinator.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.hosts import NEVER_TOLD
 from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import prepare, usable
 from nexapod_batch.coordinator.publish import clean, publish
@@ -147,14 +148,10 @@ def _settle(
     for row, status in launches:
         if status is None:
             continue
+        if _host_unknown(c, row, status) and status.state is BackendState.COMPLETED:
+            continue  # its reports count when it is known where it ran
         if status.state in _SETTLED:
-            with c.store.atomic():
-                reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
-                execution = (Execution.ERRORED if status.own_fault else Execution.LOST).value
-                gone = c.store.all("launch_lost", launch=row["id"], execution=execution, reason=reason, now=now)
-                c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
-                c.store.run("launch_ended", id=row["id"], reason=status.reason)
-            lost += len(gone)
+            lost += _end(c, row["id"], status)
         elif status.state is BackendState.UNKNOWN:
             if row["state"] == "intent" or now - row["created_at"] > GRACE_MS:
                 again.setdefault(row["node_id"], []).append(row["id"])
@@ -168,6 +165,29 @@ def _settle(
         if node.id in again:
             hand_over(c, node, again[node.id], faults)
     return lost
+
+
+def _end(c: Coordinator, launch: int, status: LaunchStatus) -> int:
+    """End a launch; return how many of its replicas never reported."""
+    reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
+    execution = (Execution.ERRORED if status.own_fault else Execution.LOST).value
+    with c.store.atomic():
+        gone = c.store.all("launch_lost", launch=launch, execution=execution, reason=reason, now=c.now())
+        c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
+        c.store.run("launch_ended", id=launch, reason=status.reason)
+    return len(gone)
+
+
+def _host_unknown(c: Coordinator, row: Row, status: LaunchStatus) -> bool:
+    """Keep where a launch ran, if that matters; say whether it matters and is not known yet."""
+    if row["host_set"] < 0 or row["hosts"]:
+        return False
+    if status.hosts is None:
+        return True
+    with c.store.atomic():
+        c.store.run("launch_ran_on", id=row["id"], hosts=",".join(status.hosts) or NEVER_TOLD)
+        c.store.many("task_news", [tuple(r) for r in c.store.all("launch_tasks", id=row["id"])])
+    return False
 
 
 def _overdue(c: Coordinator) -> int:

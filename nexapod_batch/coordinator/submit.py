@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.dispatch import PLAN_MAX
+from nexapod_batch.coordinator.hosts import split
 from nexapod_batch.coordinator.nodes import ensure_nodes
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
 from nexapod_batch.files.atomic import sync_files
@@ -100,11 +101,11 @@ def _launches(c: Coordinator, job: Job, nodes: list[Node]) -> Iterator[str]:
     """Yield a line for each task that would be placed now: where its first replicas run, and its command."""
     yield "# tasks"
     out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
-    loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes]
+    loads = split(job, [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes])
     free = sum(max(0, load.node.max_queued - load.out) for load in loads)
     first = islice(job.task_indexes(), min(free // job.quorum.replicas, PLAN_MAX))
     result = plan(job, [Need(task=index, want=job.quorum.replicas) for index in first], loads)
-    names = {node.id: node.name for node in nodes}
+    names = {load.node.id: load.node.host if load.node.id < 0 else load.node.name for load in loads}
     where: dict[int, list[str]] = {}
     for task, node_id in result.placements:
         where.setdefault(task, []).append(names[node_id])
@@ -150,13 +151,14 @@ def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:
 
 def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
     """Return the reach in words and warnings; QuorumImpossibleError when the nodes cannot do it."""
-    reach = capacity(job, nodes)
+    reach = capacity(job, [load.node for load in split(job, [NodeLoad(node=node) for node in nodes])])
     if reach.reason:
         raise QuorumImpossibleError(reach.reason)
     warnings = [] if reach.warning is None else [reach.warning]
-    hosts, sites = {node.host for node in nodes}, {node.site for node in nodes}
-    counts = ((len(nodes), "node"), (len(hosts), "host"), (len(sites), "site"))
-    if len(hosts) == 1 and job.quorum.agree > 1:
+    hosts = sum({node.host: node.hosts for node in nodes}.values())
+    sites = {node.site for node in nodes}
+    counts = ((len(nodes), "node"), (hosts, "host"), (len(sites), "site"))
+    if hosts == 1 and job.quorum.agree > 1:
         warnings.append(
             "all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
             "not that it is independent of this machine"

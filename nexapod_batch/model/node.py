@@ -30,6 +30,7 @@ class Node:
     mem_mib: int
     gpus: int = 0
     gpu_type: str | None = None
+    hosts: int = 1  # machines that it is made of
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, from the profile
     max_queued: int = 5_000  # replicas that may be out on this node at once
     active: bool = True

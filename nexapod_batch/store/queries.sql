@@ -1,10 +1,10 @@
 -- What the coordinator asks of the store, by name. Times are milliseconds since 1970.
 
 -- name: node_put
-INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, classes, max_queued, created_at)
-VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :classes, :max_queued, :now)
+INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued, created_at)
+VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :hosts, :classes, :max_queued, :now)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, tier = excluded.tier, backend = excluded.backend, cpus = excluded.cpus,
-  mem_mib = excluded.mem_mib, gpus = excluded.gpus, gpu_type = excluded.gpu_type, classes = excluded.classes, max_queued = excluded.max_queued
+  mem_mib = excluded.mem_mib, gpus = excluded.gpus, gpu_type = excluded.gpu_type, hosts = excluded.hosts, classes = excluded.classes, max_queued = excluded.max_queued
 WHERE key_id = excluded.key_id AND site = excluded.site;
 
 -- name: nodes
@@ -72,11 +72,20 @@ WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + 
 SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
 
 -- name: replicas_of_tasks
-SELECT id, job_id, task, number, node_id, execution, validation, voided, class, vote, reason FROM replica
+SELECT id, job_id, task, number, node_id, launch_id, host, execution, validation, voided, class, vote, reason FROM replica
 WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
+-- name: launch_hosts
+SELECT host_set, hosts FROM launch WHERE id = :id;
+
+-- name: launch_ran_on
+UPDATE launch SET hosts = :hosts WHERE id = :id AND hosts = '';
+
+-- name: launch_tasks
+SELECT DISTINCT job_id, task FROM replica WHERE launch_id = :id;
+
 -- name: launch_insert
-INSERT INTO launch (key, node_id, job_id, envelope, created_at) VALUES (:key, :node, :job, :envelope, :now) RETURNING id;
+INSERT INTO launch (key, node_id, job_id, host_set, envelope, created_at) VALUES (:key, :node, :job, :host_set, :envelope, :now) RETURNING id;
 
 -- name: replica_insert
 INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
@@ -89,10 +98,10 @@ WHERE job_id = ? AND idx = ? AND want >= ? AND state IN ('waiting', 'active');
 UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 
 -- name: launches_open
-SELECT id, key, node_id, job_id, state, created_at FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
+SELECT id, key, node_id, job_id, state, created_at, host_set, hosts FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
 -- name: launch_envelope
-SELECT l.key, l.envelope, l.job_id, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
+SELECT l.key, l.envelope, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
 
 -- name: launch_handed
 UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND state IN ('intent', 'handed');

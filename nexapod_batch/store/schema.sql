@@ -15,6 +15,7 @@ CREATE TABLE node (
   mem_mib    INTEGER NOT NULL CHECK (mem_mib > 0),
   gpus       INTEGER NOT NULL DEFAULT 0 CHECK (gpus >= 0),
   gpu_type   TEXT,
+  hosts      INTEGER NOT NULL DEFAULT 1 CHECK (hosts > 0), -- machines that it is made of
   classes    TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(classes)),
   max_queued INTEGER NOT NULL CHECK (max_queued > 0),
   active     INTEGER NOT NULL DEFAULT 1 CHECK (active IN (0, 1)),
@@ -90,6 +91,8 @@ CREATE TABLE launch (
   state      TEXT NOT NULL DEFAULT 'intent' CHECK (state IN ('intent', 'handed', 'ended', 'forgotten')),
   native_id  TEXT NOT NULL DEFAULT '',
   reason     TEXT NOT NULL DEFAULT '',
+  host_set   INTEGER NOT NULL DEFAULT -1,         -- which of the node's disjoint sets of hosts it is bound to; -1: any
+  hosts      TEXT NOT NULL DEFAULT '',            -- where it ran by the scheduler's word: names with commas, ? when it never said
   envelope   BLOB,                                -- the signed bundle, until the launch ended
   created_at INTEGER NOT NULL
 ) STRICT;

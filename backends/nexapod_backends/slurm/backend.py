@@ -24,18 +24,21 @@ import sys
 import time
 from base64 import b64decode
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.slurm.commands import RefusedError, Slurm
 from nexapod_backends.slurm.groups import Group, Groups, group_id
+from nexapod_backends.slurm.notation import expand_hosts
 from nexapod_backends.slurm.pack import Geometry, pack, room_for
-from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
+from nexapod_backends.slurm.parse import SACCT, SINFO, SQUEUE, read_sacct, read_sinfo, read_squeue
 from nexapod_backends.slurm.script import Ask, Words, read_template, render
 from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.files import atomic
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus
@@ -165,8 +168,11 @@ class SlurmBackend:
         new = [one for one in new if one.key not in claims]
         for one in new:
             files.write(f"{spool}/inbox/{one.key}.json", one.envelope)
-        for job in {id(one.job): one.job for one in new}.values():
-            self._intend(context, state, job, [one for one in new if one.job is job])
+        alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
+        for one in new:
+            alike.setdefault((id(one.job), one.host_set), []).append(one)
+        for (_, host_set), mine in alike.items():
+            self._intend(context, state, mine[0].job, mine, host_set)
         self._submit(context, state)
         return {one.key: _native(state.groups.find(one.key)) for one in launches}
 
@@ -178,12 +184,12 @@ class SlurmBackend:
         files, spool = state.transport, context.far_spool
         waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
         left = [key for key in keys if f"{key}.json" in waiting]
-        if left:
+        if left or any(place[0].bound for key in keys if (place := state.groups.find(key))):
             state.watch.look(state.groups.by_id.values(), self._clock())
         found = {key: self._ended(context, key, claimed=key in claims) for key in keys if f"{key}.json" not in waiting}
         for key in left:
             found[key] = self._told(context, state, key, claimed=key in claims)
-        return found
+        return {key: self._ran_on(state, key, status) for key, status in found.items()}
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
         """Leave notes for the runners; scancel every element of which nothing else is left to run."""
@@ -283,9 +289,39 @@ class SlurmBackend:
             )
         return at_site, found
 
-    def _intend(self, context: NodeContext, state: _Site, job: Job, launches: Sequence[Launch]) -> None:
+    def _ran_on(self, state: _Site, key: str, status: LaunchStatus) -> LaunchStatus:
+        """Add where a launch ran, of those whose hosts count; what Slurm forgot is told as unknown."""
+        place = state.groups.find(key)
+        if place is None or not place[0].bound or not place[0].native:
+            return status
+        seen = state.watch.told(*place)
+        if seen is not None and seen.hosts:
+            return replace(status, hosts=expand_hosts(seen.hosts) or ())
+        return replace(status, hosts=() if state.watch.gone(*place, self._clock()) else None)
+
+    def _intend(
+        self,
+        context: NodeContext,
+        state: _Site,
+        job: Job,
+        launches: Sequence[Launch],
+        host_set: tuple[int, int] | None,
+    ) -> None:
         """Write down which sbatch calls there will be, for the runners and for ourselves."""
         at_site, partition = self._partition(context, job)
+        exclude: tuple[str, ...] = ()
+        if host_set is not None:
+            index, count = host_set
+            hosts = state.hosts(partition.name)
+            if len(hosts) < count:
+                raise SchedulerError(
+                    f"partition {partition.name} has fewer hosts than are to compute apart",
+                    got=len(hosts),
+                    wanted=count,
+                    hint="set hosts of the partition in the site file to what is really there",
+                )
+            exclude = tuple(host for position, host in enumerate(hosts) if position % count != index)
+            partition = replace(partition, hosts=len(hosts) - len(exclude))
         sizes = {one.key: one.replicas for one in launches}
         packed = pack(
             list(sizes.items()), resources=at_site.resources, partition=partition, limits=_site(context).limits
@@ -294,9 +330,9 @@ class SlurmBackend:
             elements = tuple(element.keys for element in one.elements)
             group = Group(
                 id=group_id(elements), node=context.node.name, partition=partition.name, elements=elements,
-                replicas=tuple(element.replicas for element in one.elements),
+                replicas=tuple(element.replicas for element in one.elements), bound=host_set is not None,
             )  # fmt: skip
-            script = self._script(context, job, partition, group.id, one.geometry, len(elements))
+            script = self._script(context, job, partition, group.id, one.geometry, len(elements), exclude)
             cpus = one.geometry.width * at_site.resources.cpus
             told = {
                 "schema": 1, "elements": elements, "cpus": cpus,
@@ -306,7 +342,14 @@ class SlurmBackend:
             state.groups.save(group)
 
     def _script(
-        self, context: NodeContext, job: Job, partition: Partition, group: str, geometry: Geometry, elements: int
+        self,
+        context: NodeContext,
+        job: Job,
+        partition: Partition,
+        group: str,
+        geometry: Geometry,
+        elements: int,
+        exclude: tuple[str, ...] = (),
     ) -> str:
         site = _site(context)
         words = words_at(job, site.name)
@@ -318,6 +361,7 @@ class SlurmBackend:
             words=Words(
                 partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
                 constraint=words.get("constraint", ""), reservation=words.get("reservation", ""),
+                exclude=exclude,
             ),
             array=f"0-{elements - 1}",
         )  # fmt: skip
@@ -423,7 +467,24 @@ class _Site:
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = Groups(folder / "groups")
         self.watch = Watch(site, self.slurm, folder / "queue.json")
+        self._folder = folder
         self._last_submit = 0.0
+
+    def hosts(self, partition: str) -> list[str]:
+        """Return the hosts of a partition in an order that never changes: new ones come last."""
+        file = self._folder / "hosts.json"
+        try:
+            known: dict[str, list[str]] = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        done = self.slurm.call([*SINFO, f"--partition={partition}"])
+        now = {host for row in read_sinfo(done.stdout).rows if row.partition == partition for host in row.hosts}
+        old = known.get(partition, [])
+        known[partition] = [*old, *sorted(now - set(old))]
+        if known[partition] != old:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write(file, json.dumps(known).encode(), mode=0o600)
+        return known[partition]
 
     def over(self, group: Group) -> bool:
         """Say whether no element of a group can be in the queue any more."""

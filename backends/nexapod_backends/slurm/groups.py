@@ -35,6 +35,7 @@ class Group:
     submitted: float = 0  # when the job was known to be in Slurm
     refused: str = ""  # why Slurm will never take it
     trouble: str = ""  # why it was not taken yet
+    bound: bool = False  # to a set of hosts: where it ran matters
     forgotten: tuple[str, ...] = ()  # launches that nobody asks about any more
 
     def position(self, key: str) -> int:

@@ -170,6 +170,9 @@ def reason_in_words(reason: str) -> str:
     limit = _limit(raw)
     if limit:
         return limit
+    several = raw.lower().split(",")  # squeue prints the pending elements of an array as one
+    if len(several) > 1 and _REASONS.keys() >= set(several):
+        return "its array waits for several reasons: " + "; or ".join(_REASONS[one] for one in several)
     text = raw.replace("_", " ")
     for pattern, sentence in _TEXTS:
         found = pattern.match(text)

@@ -1,0 +1,69 @@
+"""Hosts inside a cluster, where a job's replicas must differ in `host`.
+
+A cluster is one node, but made of many machines. For such a job its hosts are split into disjoint sets, one for each
+replica number; a launch is bound to one set, and the planner sees each set as a machine of its own. What counts in the
+end is the host that the signed statement names, if the scheduler's own list of hosts for the launch names it too; a
+host that only the node vouches for is no host of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.job import Domain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.planner import NodeLoad
+
+__all__ = ["NEVER_TOLD", "counted_host", "host_sets", "node_and_set", "set_name", "split"]
+
+#: In `launch.hosts`: the scheduler forgot the launch without ever saying where it ran.
+NEVER_TOLD = "?"
+#: More sets than this are never needed: it bounds `max_replicas`.
+_MOST = 1024
+
+
+def host_sets(job: Job, node: Node) -> int:
+    """Return into how many sets the hosts of a node are split for a job; 0: they are not."""
+    if Domain.HOST not in job.quorum.distinct or node.hosts < 2:
+        return 0
+    return min(node.hosts, job.quorum.max_replicas, _MOST)
+
+
+def split(job: Job, loads: Sequence[NodeLoad]) -> list[NodeLoad]:
+    """Return the loads as the planner sees them: each set of hosts as a machine with a number of its own."""
+    found = []
+    for load in loads:
+        count = host_sets(job, load.node)
+        if not count:
+            found.append(load)
+            continue
+        for index in range(count):
+            node = replace(
+                load.node,
+                id=-(load.node.id * _MOST + index),
+                host=set_name(load.node, index),
+                max_queued=max(1, load.node.max_queued // count),
+            )
+            found.append(replace(load, node=node, out=load.out // count))
+    return found
+
+
+def set_name(node: Node, index: int) -> str:
+    """Return what a set of hosts is called where a host is expected."""
+    return f"{node.name}#{index}"
+
+
+def node_and_set(number: int) -> tuple[int, int]:
+    """Return the row id of the node and the set that a number of `split` stands for; -1 for no set."""
+    return divmod(-number, _MOST) if number < 0 else (number, -1)
+
+
+def counted_host(node: Node, said: str, told: str) -> str:
+    """Return the host that a report counts as: what the node said, if the scheduler (`told`) says so too."""
+    return f"{node.name}/{said}" if said and said in told.split(",") else node.host
