@@ -104,7 +104,7 @@ class Watch:
 
     def _ask(self, wanted: Mapping[str, Group], now: float) -> None:
         """Look into the queue, then into the accounting for what is in it no more."""
-        ids = sorted(wanted, key=int)[-_ids_at_once(self._site) :]
+        ids = sorted(wanted, key=self._last_told)[: self._site.limits.status_batch]  # the others at the next look
         done = self._slurm.call([*SQUEUE, f"--jobs={','.join(ids)}"], check=False)
         told: dict[str, set[str]] = {}
         # squeue fails as a whole when it knows none of the ids any more: then the accounting answers
@@ -122,6 +122,11 @@ class Watch:
             done = self._slurm.call([*SACCT, f"--jobs={','.join(missing)}", f"--starttime={start}"], check=False)
             if done.returncode == 0:
                 self._take(read_sacct(done.stdout).rows, wanted, told, now)
+
+    def _last_told(self, job: str) -> float:
+        """Return when Slurm last told anything of a job, or of the element of it that is silent for longest."""
+        told = self._memory.seen.get(job, {})
+        return min((one.at for one in told.values() if not read_state(one.state).ended), default=0.0)
 
     def _take(self, rows: Iterable[JobRow], wanted: Mapping[str, Group], told: dict[str, set[str]], now: float) -> None:
         """Keep what rows say of our own jobs: an id may have been given to somebody else's since."""
@@ -161,7 +166,3 @@ class Watch:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
         self._stamp = os.stat(self._file).st_mtime_ns
-
-
-def _ids_at_once(site: Site) -> int:
-    return max(1, site.limits.status_batch)
