@@ -1,7 +1,7 @@
 """Which node runs which replica, and why not. No I/O, no clock, no randomness.
 
-- A node is taken only if tier, resources, numeric class and free slots fit, and if it shares no domain listed in
-  `distinct` with a replica of the same task that was placed already.
+- A node is taken only if its site does not refuse the job, if tier, resources, numeric class and free slots fit, and if
+  it shares no domain listed in `distinct` with a replica of the same task that was placed already.
 - Among those, nodes that were never blamed come first; then the widest spread (an unused owner, then site, host,
   node), also when `distinct` is `run`; then the least loaded for its CPUs.
 - Where `distinct` lists several fields, a choice never makes the task's last domains unreachable.
@@ -37,6 +37,8 @@ class NodeLoad:
     node: Node
     out: int = 0  # replicas that are out on it, of all jobs
     blamed: int = 0  # statements that it signed and no honest node signs
+    refused: str = ""  # why its site never runs this job there
+    sized: bool = False  # the job was compared with its partitions: what one host has does not bound it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class _Slot:
 def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
     """Place what the tasks of one job want. Needs that are alike are served in their order."""
     result = Plan()
-    slots = [_Slot(job, load) for load in loads if _unfit(job, load.node) is None]
+    slots = [_Slot(job, load) for load in loads if _unfit(job, load) is None]
     alike: dict[tuple[object, ...], list[Need]] = {}
     for need in needs:
         alike.setdefault(_likeness(need), []).append(need)
@@ -216,7 +218,7 @@ def _domains(job: Job, slots: Sequence[_Slot]) -> int:
 
 def _block(job: Job, need: Need, alike: Sequence[Need], loads: Sequence[NodeLoad], result: Plan) -> None:
     """Say once why nothing more was placed for `need` and those like it."""
-    slots = [_Slot(job, load) for load in loads if _unfit(job, load.node) is None]
+    slots = [_Slot(job, load) for load in loads if _unfit(job, load) is None]
     klass = _class_for(job, need, slots)
     waiting = [slot.node.name for slot in slots if _conflict(job, need, slot, klass) is None]
     if waiting:
@@ -229,14 +231,27 @@ def _block(job: Job, need: Need, alike: Sequence[Need], loads: Sequence[NodeLoad
     result.blocked.update((one.task, reason) for one in alike)
 
 
-def _unfit(job: Job, node: Node) -> str | None:
+def _unfit(job: Job, load: NodeLoad) -> str | None:
     """Return why a node can run no replica of a job, whatever else it does; None when it can."""
-    res, wanted_class = job.resources, job.quorum.numeric_class
-    short = [(name, wanted, has) for name, wanted, has in _amounts(job, node) if wanted > has]
+    node, wanted_class = load.node, job.quorum.numeric_class
     reason = None
     if not node.active:
         reason = "is switched off"
-    elif res.tier not in (Tier.ANY, node.tier):
+    elif load.refused:
+        reason = load.refused
+    elif not load.sized:
+        reason = _too_small(job, node)
+    if reason is None and node.numeric_class(wanted_class) == _UNKNOWN:
+        reason = f"its profile does not say its {wanted_class}"
+    return reason
+
+
+def _too_small(job: Job, node: Node) -> str | None:
+    """Return what a single machine lacks for a replica."""
+    res = job.resources
+    short = [(name, wanted, has) for name, wanted, has in _amounts(job, node) if wanted > has]
+    reason = None
+    if res.tier not in (Tier.ANY, node.tier):
         reason = f"its tier is {node.tier}, not {res.tier}"
     elif (res.nodes or 1) > 1 and node.tier is not Tier.HPC:
         reason = f"is a single machine, and resources.nodes = {res.nodes}"
@@ -244,8 +259,6 @@ def _unfit(job: Job, node: Node) -> str | None:
         reason = ", ".join(f"has {_amount(name, has)}, {_amount(name, wanted)} wanted" for name, wanted, has in short)
     elif res.gpu_type and not _same_gpu(res.gpu_type, node.gpu_type):
         reason = f"has GPUs of type {node.gpu_type or 'unknown'}, not {res.gpu_type}"
-    elif node.numeric_class(wanted_class) == _UNKNOWN:
-        reason = f"its profile does not say its {wanted_class}"
     return reason
 
 
@@ -277,11 +290,11 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 def why_not(job: Job, need: Need, loads: Sequence[NodeLoad]) -> list[tuple[str, str]]:
     """Return (node name, reason) for every node that cannot take one more replica of a task now."""
-    fits = [_Slot(job, load) for load in loads if _unfit(job, load.node) is None]
+    fits = [_Slot(job, load) for load in loads if _unfit(job, load) is None]
     klass = _class_for(job, need, fits)
     found: list[tuple[str, str]] = []
     for load in loads:
-        reason = _unfit(job, load.node) or _conflict(job, need, _Slot(job, load), klass)
+        reason = _unfit(job, load) or _conflict(job, need, _Slot(job, load), klass)
         if reason is None and load.out >= load.node.max_queued:
             reason = f"is full: {load.out} replicas out, max_queued = {load.node.max_queued}"
         if reason is not None:
@@ -299,16 +312,16 @@ def _conflict(job: Job, need: Need, slot: _Slot, klass: str | None) -> str | Non
     return None
 
 
-def capacity(job: Job, nodes: Sequence[Node]) -> Reach:
+def capacity(job: Job, loads: Sequence[NodeLoad]) -> Reach:
     """Say whether the nodes can form the quorum of a job, and if not what is missing and the ways out."""
-    active = [node for node in nodes if node.active]
-    tiered = [node for node in active if job.resources.tier in (Tier.ANY, node.tier)]
+    active = [load for load in loads if load.node.active]
+    tiered = [load for load in active if job.resources.tier in (Tier.ANY, load.node.tier)]
     largest = {
-        name: max((getattr(node, attribute), node.name) for node in tiered)
+        name: max((getattr(load.node, attribute), load.node.name) for load in tiered)
         for name, attribute in (("cpus", "cpus"), ("mem", "mem_mib"), ("gpus", "gpus"))
         if tiered
     }
-    slots = [_Slot(job, NodeLoad(node=node)) for node in active if _unfit(job, node) is None]
+    slots = [_Slot(job, load) for load in active if _unfit(job, load) is None]
     by_class: dict[str, list[_Slot]] = {}
     for slot in slots:
         by_class.setdefault(slot.klass, []).append(slot)
@@ -331,16 +344,19 @@ def capacity(job: Job, nodes: Sequence[Node]) -> Reach:
 _INIT = "nexapod-batch node init --name NAME --owner OWNER"
 
 
-def _nobody(job: Job, active: Sequence[Node], tiered: Sequence[Node], largest: Mapping[str, tuple[int, str]]) -> str:
+def _nobody(
+    job: Job, active: Sequence[NodeLoad], tiered: Sequence[NodeLoad], largest: Mapping[str, tuple[int, str]]
+) -> str:
     """Say why no node at all can run a replica: the tier, the resource that is too large, or the mixture."""
     res = job.resources
     if not active:
         return f"no active node is registered\n  -> register one: {_INIT}"
     if not tiered:
-        there = ", ".join(f"{count} x {tier}" for tier, count in sorted(Counter(n.tier for n in active).items()))
+        tiers = sorted(Counter(one.node.tier for one in active).items())
+        there = ", ".join(f"{count} x {tier}" for tier, count in tiers)
         return f"no node of tier {res.tier}: got {there}\n  -> set resources.tier, or register such a node: {_INIT}"
     lines = []
-    for name, wanted, _ in _amounts(job, tiered[0]):
+    for name, wanted, _ in _amounts(job, tiered[0].node) if not any(one.refused for one in tiered) else ():
         has, node = largest[name]
         if wanted > has:
             key = "cpus_per_task" if name == "cpus" else name
@@ -348,7 +364,7 @@ def _nobody(job: Job, active: Sequence[Node], tiered: Sequence[Node], largest: M
             lines.append(f"resources.{key}: a replica wants {_amount(name, wanted)}, {found}")
     if lines:
         return "; ".join(lines) + f"\n  -> ask for less, or register a larger node: {_INIT}"
-    each = "; ".join(f"{node.name} {_unfit(job, node)}" for node in tiered[:5])
+    each = "; ".join(f"{one.node.name} {_unfit(job, one)}" for one in tiered[:5])
     return f"no single node has all that a replica wants: {each}\n  -> ask for less, or register another node: {_INIT}"
 
 

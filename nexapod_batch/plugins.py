@@ -6,21 +6,36 @@ unknown name lists the known ones, and nothing is imported before it is asked fo
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexapod_batch.errors import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path, PurePath
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.model.site import Site
 
-__all__ = ["Backend", "BackendState", "Launch", "LaunchStatus", "NodeContext", "Runtime", "load", "names"]
+__all__ = [
+    "Backend",
+    "BackendState",
+    "Finding",
+    "Launch",
+    "LaunchStatus",
+    "Mark",
+    "NodeContext",
+    "Probing",
+    "Runtime",
+    "load",
+    "names",
+    "targets",
+]
 
 GROUPS = {"backend": "nexapod_batch.backends", "runtime": "nexapod_batch.runtimes"}
 
@@ -72,6 +87,38 @@ class LaunchStatus:
     own_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
 
 
+class Mark(StrEnum):
+    """What a probe makes of what it found."""
+
+    OK = "ok"
+    WARN = "warn"  # works, and will surprise somebody
+    FAIL = "fail"
+    SKIP = "skip"  # not looked at, and why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one probe of a site found."""
+
+    mark: Mark
+    probe: str
+    text: str  # what was found
+    hint: str = ""  # what to do
+    stops: bool = False  # FAIL: while this is so, no job there can end well
+    unreachable: bool = False  # FAIL: the scheduler cannot be reached, so that nothing else can be found out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probing:
+    """How a site is to be probed."""
+
+    sample: Job  # what would be run: its words for the site and its resources count
+    jobs: bool  # whether test jobs may be started
+    dry_run: bool  # call nothing, say what would be called
+    timeout_s: float  # for each test job
+    tell: Callable[[str], None]  # hears what is waited for
+
+
 class Backend(Protocol):
     """Launches runners on a node. Every call may be repeated: a launch key is launched at most once."""
 
@@ -95,8 +142,11 @@ class Backend(Protocol):
         """Remove report segments that were taken in."""
         ...
 
-    def fetch(self, context: NodeContext, replica: str) -> None:
-        """Bring the files of a reported replica into the work folder here; SchedulerError: try again later."""
+    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
+        """Bring the files of a reported replica into the work folder here, or the `logs` of any, as far as they go.
+
+        SchedulerError: try again later.
+        """
         ...
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
@@ -119,8 +169,23 @@ class Backend(Protocol):
         """Remove what is kept of launches that ended and whose reports were all taken in."""
         ...
 
-    def describe(self, context: NodeContext, job: Job, replicas: int) -> str:
-        """Return, for people, exactly what a launch would do: script, argv or call."""
+    def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
+        """Return, for people, exactly what a launch would do: script, argv or call.
+
+        With `ask`, and what the scheduler says of it, where it can be asked without launching anything.
+        """
+        ...
+
+    def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
+        """Yield what is found out about a site, all of whose nodes are given; what a test job leaves is removed."""
+        ...
+
+    def clear(self, contexts: Sequence[NodeContext]) -> None:
+        """Remove everything of ours from a site, all of whose nodes are given and none of which has work."""
+        ...
+
+    def discover(self, site: Site) -> str:
+        """Return the text of a site file for what a draft reaches; SchedulerError when nothing is reached."""
         ...
 
 
@@ -139,8 +204,23 @@ def names(kind: str) -> list[str]:
     return sorted({point.name for point in _points(kind)})
 
 
-def load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller names the Protocol
-    """Return a new plug-in; PluginError when it is unknown, ambiguous or cannot be imported."""
+def targets(kind: str) -> dict[str, str]:
+    """Return where each installed plug-in of a kind is defined: name -> `module:attribute`; only unambiguous ones."""
+    found: dict[str, set[str]] = {}
+    for point in _points(kind):
+        found.setdefault(point.name, set()).add(point.value)
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+def load(kind: str, name: str, known: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - the caller names the Protocol
+    """Return a new plug-in; PluginError when it is unknown, ambiguous or cannot be imported.
+
+    `known` are `targets` that were looked up before, which saves looking through everything that is installed.
+    """
+    module, _, attribute = (known or {}).get(name, "").partition(":")
+    if attribute:
+        with suppress(ImportError, AttributeError):  # another version was installed since
+            return getattr(import_module(module), attribute)()
     found = {point.value: point for point in _points(kind) if point.name == name}
     if not found:
         known = ", ".join(names(kind)) or "none"

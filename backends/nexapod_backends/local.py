@@ -23,19 +23,20 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.errors import SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.errors import NexapodError, SchedulerError
+from nexapod_batch.files import atomic, keyfile
 from nexapod_batch.files.spool_lock import live_incarnation
-from nexapod_batch.plugins import BackendState, LaunchStatus
+from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.plugins import Launch, NodeContext
+    from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins import Launch, NodeContext, Probing
 
 __all__ = ["LocalBackend"]
 
@@ -85,7 +86,7 @@ class LocalBackend:
         for name in segments:
             (context.spool / "reports" / name).unlink(missing_ok=True)
 
-    def fetch(self, context: NodeContext, replica: str) -> None:
+    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
         """Do nothing: work folders are read where they lie."""
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
@@ -157,13 +158,37 @@ class LocalBackend:
             ):
                 path.unlink(missing_ok=True)
 
-    def describe(self, context: NodeContext, job: Job, replicas: int) -> str:
-        """Return the runner's command line and what it will run."""
+    def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:  # noqa: ARG002
+        """Return the runner's command line and what it will run; there is nobody to ask."""
         command = shlex.join(job.command) if job.command else "the script of the descriptor"
         return (
             f"node {context.node.name}: {shlex.join(_command(context))}\n"
             f"  runs {replicas} x {command}\n"
             f"  each in its own folder under {context.work}, {job.resources.cpus} of {context.node.cpus} CPUs each"
+        )
+
+    def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
+        """Look whether the folders can be written, the key be read, and a worker be started."""
+        for context in contexts:
+            name = context.node.name
+            if how.dry_run:
+                yield Finding(mark=Mark.SKIP, probe=f"worker {name}", text=f"would run {shlex.join(_command(context))}")
+                continue
+            yield _folders(context)
+            yield _key(context)
+            yield _worker(context)
+
+    def clear(self, contexts: Sequence[NodeContext]) -> None:
+        """Remove spools and work folders."""
+        for context in contexts:
+            shutil.rmtree(context.spool, ignore_errors=True)
+            shutil.rmtree(context.work, ignore_errors=True)
+
+    def discover(self, site: Site) -> str:
+        """Refuse: there is nothing to ask."""
+        raise SchedulerError(
+            f"site {site.name}: this machine says nothing that a site file could hold",
+            hint="start from a ready one: nexapod-batch site init --from workstation",
         )
 
     def _start(self, context: NodeContext) -> str:
@@ -207,6 +232,49 @@ class _Started:
     started: float  # by the monotonic clock
     lock_time: int  # when the lock file was last written before
     trouble: str  # why the last one ended badly; empty when it did not
+
+
+def _folders(context: NodeContext) -> Finding:
+    probe = f"folders {context.node.name}"
+    try:
+        for folder in (context.spool, context.work):
+            atomic.write(folder / ".try", b"", mode=0o600)
+            (folder / ".try").unlink()
+    except OSError as error:
+        text = f"{context.spool} or {context.work} cannot be written: {error.strerror}"
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="set NEXAPOD_HOME to a folder of your own")
+    return Finding(mark=Mark.OK, probe=probe, text=f"{context.spool} and {context.work} can be written")
+
+
+def _key(context: NodeContext) -> Finding:
+    probe = f"key {context.node.name}"
+    try:
+        key = Path(json.loads((context.spool / "node.json").read_bytes())["key"])
+        found = keyfile.load(key).key_id
+    except (OSError, ValueError, KeyError, NexapodError) as error:
+        return Finding(mark=Mark.FAIL, probe=probe, text=f"cannot be read: {error}", hint="nexapod-batch doctor")
+    if found != context.node.key_id:
+        text = f"{key} is {found}, not the registered {context.node.key_id}"
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="put the key back from a backup")
+    return Finding(mark=Mark.OK, probe=probe, text=found)
+
+
+def _worker(context: NodeContext) -> Finding:
+    """Start a worker's interpreter, and let it say that the rest can be imported."""
+    import subprocess  # noqa: PLC0415 - 10 ms that no launch needs
+
+    probe, argv = f"worker {context.node.name}", [sys.executable, "-c", f"import {_RUNNER}.worker"]
+    if context.node.host != socket.gethostname():
+        text = f"the node belongs to {context.node.host}, this is {socket.gethostname()}"
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="run this there")
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(mark=Mark.FAIL, probe=probe, text=f"{sys.executable} cannot be run: {error}")
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return Finding(mark=Mark.FAIL, probe=probe, text=said, hint="install nexapod-batch again")
+    return Finding(mark=Mark.OK, probe=probe, text=f"{sys.executable} can run it")
 
 
 def _lock_time(spool: Path) -> int:

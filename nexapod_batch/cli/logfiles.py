@@ -1,16 +1,22 @@
-"""Where the output of a command can be read: the published copy, else the work folder of a replica on this machine."""
+"""Where the output of a command can be read: the published copy, else the work folder of a replica.
+
+What lies on a machine that is reached over SSH is brought here first, as far as it goes.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator import views
+from nexapod_batch.coordinator import open_coordinator, views
+from nexapod_batch.errors import NexapodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
+    from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
 
 __all__ = ["live_log", "log_files"]
@@ -19,31 +25,57 @@ __all__ = ["live_log", "log_files"]
 CHUNK = 1 << 20
 
 
-def log_files(store: Store, paths: Paths, job: int, task: int, stream: str) -> Iterator[tuple[str, Path]]:
-    """Yield (who, file) of every copy of `stdout` or `stderr` that exists, the accepted one first."""
+def log_files(
+    store: Store, paths: Paths, job: int, task: int, stream: str, c: Coordinator | None = None
+) -> Iterator[tuple[str, Path]]:
+    """Yield (who, file) of every copy of `stdout` or `stderr` that exists, the accepted one first.
+
+    The error of a machine that cannot be reached is raised only where there is no copy at all.
+    """
     published = paths.results / str(job) / str(task) / stream
     if published.is_file():
         yield f"{job}_{task}", published
     suffix = {"stdout": ".out", "stderr": ".err"}[stream]
+    found, trouble = published.is_file(), None
     for replica in views.tasks(store, job, task, task)["tasks"][0]["replicas"]:
-        file = paths.work(replica["node"]) / f"{replica['id']}{suffix}"
+        folder = paths.work(replica["node"])
+        if replica["site"] != "local":
+            try:
+                if c is None:
+                    with open_coordinator(paths, write=False) as mine:
+                        folder = _folder_at_site(mine, replica["node"], replica["id"])
+                else:
+                    folder = _folder_at_site(c, replica["node"], replica["id"])
+            except (NexapodError, OSError) as error:
+                trouble = error
+        file = folder / f"{replica['id']}{suffix}"
         if file.is_file():
+            found = True
             yield replica["id"], file
+    if trouble is not None and not found:
+        raise trouble
 
 
-def live_log(
-    store: Store, paths: Paths, job: int, task: int, position: int, stream: str = "stdout"
-) -> tuple[bytes, int]:
+def live_log(c: Coordinator, job: int, task: int, position: int, stream: str = "stdout") -> tuple[bytes, int]:
     """Return what was written to a task's `stdout` or `stderr` after `position`, and the new position.
 
     Replicas may differ; the position is kept in whichever copy is read first, which is what a person can follow.
     """
-    for _, file in log_files(store, paths, job, task, stream):
-        try:
-            with file.open("rb") as source:
-                source.seek(position)
-                data = source.read(CHUNK)
-        except FileNotFoundError:  # published or cleaned in between
-            continue
-        return data, position + len(data)
+    with suppress(NexapodError):  # a machine that cannot be reached now
+        for _, file in log_files(c.store, c.paths, job, task, stream, c):
+            try:
+                with file.open("rb") as source:
+                    source.seek(position)
+                    data = source.read(CHUNK)
+            except FileNotFoundError:  # published or cleaned in between
+                continue
+            return data, position + len(data)
     return b"", position
+
+
+def _folder_at_site(c: Coordinator, node: str, replica: str) -> Path:
+    """Return where a replica's logs lie, which were brought here if they had to be."""
+    found = next(one for one in c.nodes() if one.name == node)
+    context = c.context(found)
+    c.backend(found).fetch(context, replica, logs=True)
+    return context.work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow
         job, task = selectors.resolve_one(store, selector)
         if task is None:
             task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
-        found = [] if follow else list(log_files(store, paths(), job, task, name))
+        found = [] if follow else list(islice(log_files(store, paths(), job, task, name), None if every else 1))
     if follow:
         with writing() as c:
             _follow(c, job, task, name)
@@ -135,7 +136,7 @@ def _follow(c: Coordinator, job: int, task: int, stream: str) -> None:
     position = 0
     while True:
         found: Document = views.tasks(c.store, job, task, task)["tasks"][0]
-        data, position = live_log(c.store, c.paths, job, task, position, stream)
+        data, position = live_log(c, job, task, position, stream)
         if data:
             click.echo(data, nl=False)
         elif found["state"] not in {"waiting", "active"}:

@@ -1,4 +1,4 @@
-"""`site`: which sites there are, what one says, and a file to start from."""
+"""`site`: which sites there are, what one says, a file to start from, and whether a site works."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli import text
-from nexapod_batch.cli.context import json_option, paths
+from nexapod_batch.cli.context import json_option, paths, seconds
 from nexapod_batch.cli.render import Document, note, output
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nexapod_batch.cli.render import Output
     from nexapod_batch.config.sites import Found, SiteFault
+    from nexapod_batch.plugins import Finding
 
 __all__ = ["site"]
 
 #: Every file is bad, or the one that was asked for.
 BAD_CONFIGURATION = 78
+#: The scheduler of the site does not answer.
+UNREACHABLE = 69
 
 
 @click.group()
 def site() -> None:
-    """Look at sites, and start new site files."""
+    """Look at sites, start new site files, and check that sites work."""
 
 
 @site.command()
@@ -65,6 +69,10 @@ def show(name: str, origin: bool, as_json: bool) -> None:
 @site.command()
 @click.option("--from", "source", metavar="NAME", help="Ready file to start from.")
 @click.option("--list", "as_list", is_flag=True, help="List the ready files.")
+@click.option("--from-slurm", "backend", flag_value="slurm", help="Write what the Slurm here says of itself.")
+@click.option("--bin", "folder", metavar="DIR", help="Where the commands of --from-slurm are. Default: in PATH.")
+@click.option("--conf", metavar="FILE", help="Its configuration file (SLURM_CONF).")
+@click.option("--name", metavar="NAME", help="What its site is called. Default: as the cluster.")
 @click.option(
     "--to",
     "target",
@@ -72,11 +80,28 @@ def show(name: str, origin: bool, as_json: bool) -> None:
     help="New file, its site named as the file is; - prints it. Default: NAME.toml in your sites.d folder.",
 )
 @json_option
-def init(source: str | None, as_list: bool, target: str | None, as_json: bool) -> None:
-    """Copy a ready site file, to be edited; nothing is overwritten."""
+def init(
+    source: str | None,
+    as_list: bool,
+    backend: str | None,
+    folder: str | None,
+    conf: str | None,
+    name: str | None,
+    target: str | None,
+    as_json: bool,
+) -> None:
+    """Write a new site file, to be edited: a ready one, or what a cluster says; nothing is overwritten."""
     from nexapod_batch.coordinator import sites
 
     out = output(as_json)
+    if backend is not None:
+        if source is not None or as_list:
+            raise UsageError("two things to start from", got="--from-slurm and another", wanted="one of them")
+        _discover(out, backend, folder, conf, name, target)
+        return
+    for option, value in (("--bin", folder), ("--conf", conf), ("--name", name)):
+        if value is not None:
+            raise UsageError(f"{option} belongs to --from-slurm", got=value, wanted=f"--from-slurm {option} {value}")
     if as_list:
         rows = [{"name": one.name, "title": one.title} for one in sites.ready()]
         out.rows("ready", rows, ["name", "title"])
@@ -90,6 +115,87 @@ def init(source: str | None, as_list: bool, target: str | None, as_json: bool) -
         return
     file = sites.write_ready(source, Path(target) if target else paths().sites[-1] / f"{source}.toml")
     out.document({"name": file.stem, "file": str(file)}, _written)
+
+
+@site.command()
+@click.argument("name")
+@click.option("--no-job", is_flag=True, help="Start no test jobs.")
+@click.option("--dry-run", is_flag=True, help="Call nothing; say what would be called, scripts included.")
+@click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="How long to wait for each test job.")
+@click.option("--partition", metavar="NAME", help="Send test jobs to this partition.")
+@click.option("--account", metavar="NAME", help="Charge test jobs to this account.")
+@json_option
+def check(
+    name: str, no_job: bool, dry_run: bool, timeout: str, partition: str | None, account: str | None, as_json: bool
+) -> int:
+    """Check that a site works: one line for each thing that could be wrong, up to a job with a verified report."""
+    import signal
+    from contextlib import closing
+
+    from nexapod_batch.coordinator import site_check
+
+    words = {key: value for key, value in (("partition", partition), ("account", account)) if value is not None}
+    timeout_s = seconds(timeout)
+    if timeout_s is None or timeout_s <= 0:
+        raise UsageError("--timeout", got=repr(timeout), wanted="a time above 0, as in 5m")
+    wanted = site_check.Wanted(
+        jobs=not no_job, dry_run=dry_run, timeout_s=timeout_s, words=words, tell=lambda text: note(f"... {text}")
+    )
+    out, rows = output(as_json), []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up behind itself
+    with closing(site_check.check(paths(), name, wanted)) as findings:
+        for one in findings:
+            rows.append(_finding(one))
+            out.part(rows[-1], _line)
+    counts = {mark: sum(row["mark"] == mark for row in rows) for mark in ("ok", "warn", "fail", "skip")}
+    out.document({"site": name, "findings": rows, **counts}, text.nothing)
+    if not as_json:
+        note(f"site {name}: " + ", ".join(f"{count} {mark}" for mark, count in counts.items() if count))
+    if any(row["unreachable"] for row in rows):
+        return UNREACHABLE
+    return BAD_CONFIGURATION if counts["fail"] else 0
+
+
+def _discover(
+    out: Output, backend: str, folder: str | None, conf: str | None, name: str | None, target: str | None
+) -> None:
+    """Write, or print, a site file of what a backend finds."""
+    from nexapod_batch.coordinator import sites
+    from nexapod_batch.model.site import Scheduler, Site
+
+    if target not in (None, "-"):
+        file = sites.site_path(Path(target), name or "cluster")
+        if not Path(target).is_dir():
+            if name not in (None, file.stem):
+                raise UsageError("the site is named as its file", got=f"--name {name}", wanted=f"{name}.toml")
+            name = file.stem
+    commands, settings = (str(Path(one).absolute()) if one else "" for one in (folder, conf))
+    draft = Site(name=name or "", scheduler=Scheduler(type=backend, bin=commands, conf=settings))
+    found, content = sites.discovered(draft)
+    if name not in (None, found):
+        wanted = "letters, digits, _ and -, at most 32, a letter or digit first"
+        raise UsageError("not a name for a site", got=repr(name), wanted=wanted)
+    if target == "-":
+        out.document({"name": found, "text": content}, lambda _: content.splitlines())
+        return
+    place = sites.site_path(Path(target), found) if target else paths().sites[-1] / f"{found}.toml"
+    file = sites.write_new(place, content)
+    out.document({"name": found, "file": str(file)}, _checkable)
+
+
+def _finding(one: Finding) -> Document:
+    return {
+        "mark": one.mark.value,
+        "probe": one.probe,
+        "text": one.text,
+        "hint": one.hint,
+        "unreachable": one.unreachable,
+    }
+
+
+def _line(row: Document) -> Iterator[str]:
+    hint = f" ({row['hint']})" if row["hint"] else ""
+    yield from f"{row['mark']:<4}  {row['probe']:<14}  {row['text']}{hint}".splitlines()
 
 
 def _row(found: Found) -> Document:
@@ -115,6 +221,10 @@ def _table(document: Document) -> Iterator[str]:
     rows += [{"name": one["name"], "file": one["file"], "state": "fail"} for one in document["faults"]]
     if rows:
         yield from text.table(rows, ["name", "state", "backend", "transport", "nodes", "partitions", "file"])
+
+
+def _checkable(document: Document) -> Iterator[str]:
+    yield f"{document['file']}: read and edit it, then nexapod-batch site check {document['name']}"
 
 
 def _written(document: Document) -> Iterator[str]:

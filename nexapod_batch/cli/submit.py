@@ -35,7 +35,7 @@ class _OptionalValues(click.Command):
 
     bare: ClassVar = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
     #: What after the bare form is meant as its value, unless there is such a file.
-    value: ClassVar = {"--wait": r"\d[\d:-]*([dhms]\d*)*", "--dry-run": "all|one"}
+    value: ClassVar = {"--wait": r"\d[\d:-]*([dhms]\d*)*", "--dry-run": "all|one|slurm"}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell out the bare forms, up to `--`; UsageError for a value after a blank."""
@@ -51,14 +51,18 @@ class _OptionalValues(click.Command):
 @click.argument("descriptor", type=click.Path(path_type=Path))
 @click.option("--wait", metavar="[=TIME]", help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).")
 @click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
-@click.option("--dry-run", metavar="[=all]", help="Print what would run, with all each task; make nothing.")
+@click.option(
+    "--dry-run",
+    metavar="[=all|slurm]",
+    help="Print what would run, and make nothing; with all each task, with slurm what Slurm says of the scripts.",
+)
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
 @click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")
 @click.option("--replicas", type=click.IntRange(1), help="Override quorum.replicas.")
 @click.option("--agree", type=click.IntRange(1), help="Override quorum.agree.")
-@click.option("--site", help="Use nodes of this site only.")
+@click.option("--site", help="Use nodes of this site only, for later replicas as well.")
 @click.option("--partition", help="Use this partition of the site.")
-@click.option("--account", help="Charge this account.")
+@click.option("--account", help="Charge this account of the site.")
 @click.option("--parsable", is_flag=True, help="Print the job id alone.")
 @json_option
 def submit(
@@ -82,15 +86,14 @@ def submit(
     from nexapod_batch.coordinator import views
 
     timeout = parse_wait(None if wait == FOREVER else wait)
-    where = {"site": site, "partition": partition, "account": account}
-    overrides = {name: value for name, value in where.items() if value is not None}
+    words = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
     out: Output = SilentOutput() if parsable else output(as_json)
-    given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree}
-    parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None}, overrides)
+    given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree, "schedule.sites": site}
+    parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None})
     if dry_run is not None:
-        return _dry_run(parsed, overrides, dry_run, output(as_json))
+        return _dry_run(parsed, words, dry_run, output(as_json))
     with writing() as c:
-        done = use_case.submit(c, parsed.job, descriptor.parent.absolute(), overrides, warnings=parsed.warnings)
+        done = use_case.submit(c, parsed.job, descriptor.parent.absolute(), words, warnings=parsed.warnings)
         fields = _announce(done, out)
         if parsable:
             click.echo(done.job)
@@ -116,37 +119,39 @@ def _dispatch(c: Coordinator, job: int) -> None:
         note(f"job {job} is kept and will be placed by the next pass (nexapod-batch wait {job}); not now: {error.what}")
 
 
-def _load(descriptor: Path, sets: Sequence[str], given: Document, overrides: dict[str, str]) -> Parsed:
+def _load(descriptor: Path, sets: Sequence[str], given: Document) -> Parsed:
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
     from nexapod_batch.config.descriptor import load
     from nexapod_batch.config.settings import settings
 
     found = settings(paths(), project=descriptor.parent)
+    defaults, variables = dict(found.job_defaults), dict(found.job_overrides)
     if found.site is not None:
-        overrides.setdefault("site", found.site)
-    variables = {key: value for key, value in found.job_overrides.items() if not _set_too(key, sets)}
-    return load(descriptor, sets=sets, overrides={**variables, **given}, defaults=found.job_defaults)
+        (variables if found.origin["site"] == "NEXAPOD_SITE" else defaults)["schedule.sites"] = found.site
+    variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
+    return load(descriptor, sets=sets, overrides={**variables, **given}, defaults=defaults)
 
 
 def _set_too(key: str, sets: Sequence[str]) -> bool:
     return any(one.partition("=")[0].strip() == key for one in sets)
 
 
-def _dry_run(parsed: Parsed, overrides: dict[str, str], how: str, out: Output) -> int:
+def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output) -> int:
     """Print what a submission would launch. Nothing is made: without a database there is no node to ask."""
     from nexapod_batch.coordinator import open_coordinator
     from nexapod_batch.coordinator import submit as use_case
 
-    if how not in {"one", "all"}:
-        raise UsageError("--dry-run", got=repr(how), wanted="--dry-run or --dry-run=all")
+    if how not in {"one", "all", "slurm"}:
+        raise UsageError("--dry-run", got=repr(how), wanted="--dry-run, --dry-run=all or --dry-run=slurm")
+    ask = "" if how in {"one", "all"} else how
     for warning in parsed.warnings:
         note(f"warning: {warning}")
     found = paths()
     if found.state_db.exists():
         with open_coordinator(found, write=False) as c:
-            lines = use_case.dry_run(c, parsed.job, overrides, every=how == "all")
+            lines = use_case.dry_run(c, parsed.job, words, every=how == "all", ask=ask)
     else:
-        lines = use_case.dry_run(None, parsed.job, overrides, every=how == "all")
+        lines = use_case.dry_run(None, parsed.job, words, every=how == "all")
     out.lines("dry_run", lines)
     return 0
 

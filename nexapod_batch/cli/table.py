@@ -74,7 +74,12 @@ COMMANDS: dict[str, Entry] = {
         "upkeep", "doctor", "Check this installation: database, keys, nodes, reports in quarantine.", ("--json",)
     ),
     "node": Entry("nodes", "node", "Set up and look at nodes.", ("ls", "show", "init", "drain", "resume", "remove")),
-    "site": Entry("sites", "site", "Look at sites, and start new site files.", ("ls", "show", "init")),
+    "site": Entry(
+        "sites",
+        "site",
+        "Look at sites, start new site files, and check that sites work.",
+        ("ls", "show", "init", "check"),
+    ),
     "key": Entry("setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("setup", "config", "Show settings and where they come from.", ("show",)),
     "db": Entry("setup", "db", "Back up and check the database.", ("backup", "check")),

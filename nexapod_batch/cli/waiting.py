@@ -84,7 +84,7 @@ def _follower(c: Coordinator, job: int) -> Callable[[], None]:
 
     def watch() -> None:
         nonlocal position
-        data, position = live_log(c.store, c.paths, job, target, position)
+        data, position = live_log(c, job, target, position)
         if data:
             click.echo(data, nl=False)
 

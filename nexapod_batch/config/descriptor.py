@@ -183,4 +183,9 @@ def _schedule(section: Value, report: Report) -> Schedule | None:
             report.add(f"schedule.depends_on[{number}]", f"job {one['job']} stands there twice", wanted="each job once")
         seen.add(one["job"])
         before.append(Dependency(job=one["job"], when=one["when"]))
-    return Schedule(priority=section["priority"], hold=section["hold"], depends_on=tuple(before))
+    return Schedule(
+        priority=section["priority"],
+        hold=section["hold"],
+        depends_on=tuple(before),
+        sites=tuple(dict.fromkeys(section["sites"])),
+    )

@@ -181,8 +181,14 @@ _SCHEDULE = Table(
             [],
             shown="none",
         ),
+        "sites": Key(
+            ListOf(Text("a site name", pattern=SITE_NAME), 0, 100, alone=True),
+            "Sites whose nodes may run it; `local` is this machine. It holds for every replica, later ones too.",
+            [],
+            shown="any",
+        ),
     },
-    "When the job may run.",
+    "When and where the job may run.",
 )
 
 _SITE = Table({"resources": Key(_SITE_RESOURCES, "Scheduler words, and resources that differ on this site.", {})})

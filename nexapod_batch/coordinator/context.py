@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, cast
 
+from nexapod_batch.coordinator.installed import installed
 from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.document import from_document
@@ -71,7 +72,8 @@ class Coordinator:
     def backend(self, node: Node) -> Backend:
         """Return the backend of a node, loaded once."""
         if node.backend not in self._backends:
-            self._backends[node.backend] = cast("Backend", load("backend", node.backend))
+            known = installed("backend", self.paths.home)
+            self._backends[node.backend] = cast("Backend", load("backend", node.backend, known))
         return self._backends[node.backend]
 
     def context(self, node: Node) -> NodeContext:
@@ -109,6 +111,10 @@ class Coordinator:
             wanted=f"{name}.toml in {' or '.join(map(str, self.paths.sites))}",
             hint="put it back, or drain its nodes",
         )
+
+    def only(self, sites: Mapping[str, Site]) -> None:
+        """Know these sites, whatever files there are."""
+        self._sites = (dict(sites), ())
 
     def sites(self) -> Mapping[str, Site]:
         """Return all sites whose files can be used."""

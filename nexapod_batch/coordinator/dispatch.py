@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.nodes import usable
+from nexapod_batch.coordinator.reach import loads_of
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.replica import Assignment, Bundle
-from nexapod_batch.planner import Need, NodeLoad, plan
+from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.dsse import seal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.planner import NodeLoad
     from nexapod_batch.store import Row
 
 __all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
@@ -62,7 +64,7 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
             limit = min(limit, row["max_running"] - c.store.only("job_out", job=row["id"])["n"])
         if limit <= 0:
             continue
-        loads = split(job, [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes])
+        loads = split(job, loads_of(c, job, nodes, out))
         placed, stuck = _place(c, row, job, loads, limit, faults)
         exhausted += [(row["id"], task) for task in stuck]
         launched += sum(placed.values())

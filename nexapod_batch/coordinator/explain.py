@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
+from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.outputs import outputs_of
 from nexapod_batch.coordinator.publish import compare
+from nexapod_batch.coordinator.reach import loads_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
-from nexapod_batch.planner import NodeLoad, why_not
+from nexapod_batch.planner import why_not
+from nexapod_batch.plugins import BackendState
 from nexapod_batch.quorum import independence
 
 if TYPE_CHECKING:
@@ -97,7 +100,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
     lines += _backend_words(c, replicas)
     if task["want"]:
         out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
-        loads = [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes.values() if node.active]
+        loads = loads_of(c, job, [node for node in usable(c, {}) if node.active], out)
         (need,) = needs_of(c, job_id, [task])
         lines += [f"  not on {name}: {reason}" for name, reason in why_not(job, need, loads)]
         wait = (task["not_before"] - c.now()) // 1000
@@ -116,11 +119,11 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
         try:
             said = c.backend(node).status(c.context(node), [launch["key"]])[launch["key"]]
         except (NexapodError, OSError, KeyError) as error:
-            lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {error}")
+            last = f"; it said last: {launch['reason']}" if launch["reason"] else ""
+            lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {error}{last}")
             continue
-        lines.append(
-            f"  replica {r['number']}: {node.name} says {said.state}" + (f", {said.reason}" if said.reason else "")
-        )
+        why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
+        lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else ""))
     return lines
 
 

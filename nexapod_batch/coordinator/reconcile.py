@@ -46,6 +46,7 @@ _MANY = 20
 #: Seconds for which results may wait while reports keep coming.
 PUBLISH_S = 2.0
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
+_GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
+    _keep_reasons(c, launches)
     done.decided, unneeded = decide_news(c, faults)  # 4. verdicts
     stop_replicas(c, unneeded, faults)
     done.launched, exhausted = dispatch(c, faults)  # 5. more replicas
@@ -165,6 +167,18 @@ def _settle(
         if node.id in again:
             hand_over(c, node, again[node.id], faults)
     return lost
+
+
+def _keep_reasons(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:
+    """Keep why launches wait, in the backends' words; where these did not change nothing is written."""
+    told = [
+        (status.reason, row["id"])
+        for row, status in launches
+        if status is not None and status.state in _GOING_ON and status.reason != row["reason"]
+    ]
+    if told:
+        with c.store.atomic():
+            c.store.many("launch_waits", told)
 
 
 def _end(c: Coordinator, launch: int, status: LaunchStatus) -> int:

@@ -10,13 +10,29 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job_table import SITE_NAME
 from nexapod_batch.config.sites import Found, SiteFault, check_backend, find_sites, parse_site
+from nexapod_batch.config.toml import decode
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
+from nexapod_batch.plugins import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from importlib.resources.abc import Traversable
 
-__all__ = ["Ready", "find", "listing", "ready", "ready_text", "write_ready"]
+    from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins import Backend
+
+__all__ = [
+    "Ready",
+    "discovered",
+    "find",
+    "listing",
+    "no_such_site",
+    "ready",
+    "ready_text",
+    "site_path",
+    "write_new",
+    "write_ready",
+]
 
 _PACKAGE = "nexapod_batch.site_configs"
 
@@ -51,11 +67,25 @@ def find(folders: Sequence[Path], name: str) -> Found:
         if fault.file.name == f"{name}.toml":
             raise fault.error
     if name not in found:
-        known = ", ".join(found) or "none"
-        hint = f"write {folders[-1]}/NAME.toml, or start from a ready one: nexapod-batch site init --list"
-        raise NotFoundError("there is no such site", got=repr(name), wanted=f"one of: {known}", hint=hint)
+        raise no_such_site(folders, name, found)
     check_backend(found[name].site, found[name].file)
     return found[name]
+
+
+def no_such_site(folders: Sequence[Path], name: str, known: Iterable[str]) -> NotFoundError:
+    """Return the error for a name without a file."""
+    listed = ", ".join(known) or "none"
+    hint = f"write {folders[-1]}/NAME.toml, or start from a ready one: nexapod-batch site init --list"
+    return NotFoundError("there is no such site", got=repr(name), wanted=f"one of: {listed}", hint=hint)
+
+
+def discovered(draft: Site) -> tuple[str, str]:
+    """Return name and text of a site file that the backend of a draft writes of what it finds."""
+    backend: Backend = load("backend", draft.scheduler.type)
+    text = backend.discover(draft)
+    name: str = decode(text, "the new site file", ConfigError)["site"]["name"]
+    parse_site(text, Path(f"{name}.toml"))  # a file that cannot be used is never written
+    return name, text
 
 
 def ready() -> tuple[Ready, ...]:
@@ -88,11 +118,21 @@ def ready_text(name: str, called: str | None = None) -> str:
 def write_ready(name: str, file: Path) -> Path:
     """Copy a ready file to a new file, under the name that this has; return the file. Nothing is ever overwritten."""
     ready_text(name)  # a wrong name is the first thing to say
+    file = site_path(file, name)
+    return write_new(file, ready_text(name, file.stem))
+
+
+def site_path(file: Path, name: str) -> Path:
+    """Return where the file of a site goes: a folder gets NAME.toml; UsageError for what is no name of a site file."""
     if os.path.isdir(file):
         file /= f"{name}.toml"
     if file.suffix != ".toml":
         raise UsageError("not a site file", got=repr(str(file)), wanted="a name that ends with .toml")
-    text = ready_text(name, file.stem)
+    return file
+
+
+def write_new(file: Path, text: str) -> Path:
+    """Write a new file and the folders above it; UsageError when there is one already."""
     try:
         for folder in reversed(file.parents):
             if not folder.exists():

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.dispatch import PLAN_MAX
-from nexapod_batch.coordinator.hosts import split
+from nexapod_batch.coordinator.hosts import node_and_set, split
 from nexapod_batch.coordinator.nodes import ensure_nodes
-from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError
+from nexapod_batch.coordinator.reach import check_sites, loads_of, with_words
+from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError, UsageError
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
-from nexapod_batch.planner import Need, NodeLoad, capacity, plan
+from nexapod_batch.planner import Need, capacity, plan
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
@@ -47,16 +49,16 @@ class Submitted:
 
 
 def submit(
-    c: Coordinator, job: Job, folder: Path, overrides: Mapping[str, str], *, warnings: Sequence[str] = ()
+    c: Coordinator, job: Job, folder: Path, words: Mapping[str, str], *, warnings: Sequence[str] = ()
 ) -> Submitted:
     """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
 
-    `overrides` may name a `site`; `partition` and `account` mean nothing to local nodes and are refused.
+    `words` are what the scheduler of the job's only site is told: `partition`, `account`.
     """
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
-    _check_overrides(overrides, nodes)
-    reach, more = _check(job, nodes)
+    job = with_words(c, job, words, nodes)
+    _, reach, more = _check(c, job, nodes)
     for dependency in job.schedule.depends_on:
         if c.store.one("job", id=dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
@@ -76,11 +78,14 @@ def submit(
     )
 
 
-def dry_run(c: Coordinator | None, job: Job, overrides: Mapping[str, str], *, every: bool = False) -> list[str]:
+def dry_run(
+    c: Coordinator | None, job: Job, words: Mapping[str, str], *, every: bool = False, ask: str = ""
+) -> list[str]:
     """Return what a submission would launch, for people; nothing is stored or launched.
 
     The first launch on each node is described; with `every`, each task that finds a free slot now is listed with its
-    nodes and its command. Before the first submit there is no coordinator (None).
+    nodes and its command. With `ask`, schedulers of that backend say what they would make of it. Before the first
+    submit there is no coordinator (None).
     """
     size = f"{_plural(job.n_tasks, 'task')}, {_plural(job.quorum.replicas, 'replica')} each"
     hours = _core_hours(job)
@@ -88,26 +93,37 @@ def dry_run(c: Coordinator | None, job: Job, overrides: Mapping[str, str], *, ev
     if c is None or not c.nodes():
         return [f"{size}; {cost}", "no node is registered yet: the first submit makes one for this machine"]
     nodes = [node for node in c.nodes() if node.active]
-    _check_overrides(overrides, nodes)
-    reach, warnings = _check(job, nodes)
+    if ask and ask not in {node.backend for node in nodes}:
+        known = ", ".join(sorted({node.backend for node in nodes})) or "none"
+        raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
+    job = with_words(c, job, words, nodes)
+    nodes, reach, warnings = _check(c, job, nodes)
     lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings)]
+    placements, names = _placed(c, job, nodes)
+    counts = Counter(node_and_set(number)[0] for _, number in placements)
     for node in nodes:
-        said = c.backend(node).describe(c.context(node), job, job.quorum.replicas)
+        replicas = counts[node.id] or job.quorum.replicas  # none now: it may get later ones
+        said = c.backend(node).describe(c.context(node), job, replicas, ask=ask == node.backend)
         lines += [f"# node {node.name} ({node.backend})", *said.splitlines()]
-    return [*lines, *_launches(c, job, nodes)] if every else lines
+    return [*lines, *_launches(job, placements, names)] if every else lines
 
 
-def _launches(c: Coordinator, job: Job, nodes: list[Node]) -> Iterator[str]:
-    """Yield a line for each task that would be placed now: where its first replicas run, and its command."""
-    yield "# tasks"
+def _placed(c: Coordinator, job: Job, nodes: list[Node]) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Return where replicas would be placed now, by the numbers of the planner, and what these are called."""
     out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
-    loads = split(job, [NodeLoad(node=node, out=out.get(node.id, 0)) for node in nodes])
+    loads = split(job, loads_of(c, job, nodes, out))
     free = sum(max(0, load.node.max_queued - load.out) for load in loads)
     first = islice(job.task_indexes(), min(free // job.quorum.replicas, PLAN_MAX))
     result = plan(job, [Need(task=index, want=job.quorum.replicas) for index in first], loads)
     names = {load.node.id: load.node.host if load.node.id < 0 else load.node.name for load in loads}
+    return result.placements, names
+
+
+def _launches(job: Job, placements: Sequence[tuple[int, int]], names: Mapping[int, str]) -> Iterator[str]:
+    """Yield a line for each task that would be placed now: where its first replicas run, and its command."""
+    yield "# tasks"
     where: dict[int, list[str]] = {}
-    for task, node_id in result.placements:
+    for task, node_id in placements:
         where.setdefault(task, []).append(names[node_id])
     for task, on in sorted(where.items()):
         values = task_values(job, task, job.parameters(task))
@@ -149,12 +165,13 @@ def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:
     return ((job_id, index, wanted) for index in job.task_indexes())
 
 
-def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
-    """Return the reach in words and warnings; QuorumImpossibleError when the nodes cannot do it."""
-    reach = capacity(job, [load.node for load in split(job, [NodeLoad(node=node) for node in nodes])])
+def _check(c: Coordinator, job: Job, nodes: list[Node]) -> tuple[list[Node], str, list[str]]:
+    """Return the nodes that take the job, the reach in words, and warnings; DescriptorError when they cannot do it."""
+    nodes, warnings = check_sites(c, job, nodes)
+    reach = capacity(job, split(job, loads_of(c, job, nodes)))
     if reach.reason:
-        raise QuorumImpossibleError(reach.reason)
-    warnings = [] if reach.warning is None else [reach.warning]
+        raise QuorumImpossibleError("\n  ".join([reach.reason, *warnings]))
+    warnings += [] if reach.warning is None else [reach.warning]
     hosts = sum({node.host: node.hosts for node in nodes}.values())
     sites = {node.site for node in nodes}
     counts = ((len(nodes), "node"), (hosts, "host"), (len(sites), "site"))
@@ -163,20 +180,7 @@ def _check(job: Job, nodes: list[Node]) -> tuple[str, list[str]]:
             "all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
             "not that it is independent of this machine"
         )
-    return ", ".join(_plural(number, word) for number, word in counts), warnings
-
-
-def _check_overrides(overrides: Mapping[str, str], nodes: list[Node]) -> None:
-    sites = sorted({node.site for node in nodes})
-    if "site" in overrides and overrides["site"] not in sites:
-        raise DescriptorError(
-            "there is no such site", got=repr(overrides["site"]), wanted=f"one of: {', '.join(sites) or 'none'}"
-        )
-    for name in ("partition", "account"):
-        if name in overrides:
-            raise DescriptorError(
-                f"--{name} means nothing to local nodes", got=repr(overrides[name]), hint="leave it out"
-            )
+    return nodes, ", ".join(_plural(number, word) for number, word in counts), warnings
 
 
 def _core_hours(job: Job) -> float | None:

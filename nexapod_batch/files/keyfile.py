@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import errno
 import os
-import secrets
 import stat
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,7 @@ def create(path: Path, comment: str) -> Signer:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see the module docstring
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
-    seed = secrets.token_bytes(32)
+    seed = os.urandom(32)
     text = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
@@ -56,7 +55,7 @@ def create(path: Path, comment: str) -> Signer:
 
 
 def _write_new(path: Path, text: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as stream:

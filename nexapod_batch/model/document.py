@@ -89,6 +89,8 @@ def to_document(job: Job) -> Document:
             "priority": job.schedule.priority,
             "hold": job.schedule.hold,
             "depends_on": [{"job": d.job, "when": d.when} for d in job.schedule.depends_on],
+            # Only where it is said: a job that goes anywhere keeps the digest that it always had.
+            **({"sites": list(job.schedule.sites)} if job.schedule.sites else {}),
         },
         "sites": [[name, [list(pair) for pair in settings]] for name, settings in job.sites],
     }
@@ -125,6 +127,7 @@ def from_document(document: Document) -> Job:
             priority=schedule["priority"],
             hold=schedule["hold"],
             depends_on=tuple(Dependency(**one) for one in schedule["depends_on"]),
+            sites=tuple(schedule.get("sites", ())),
         ),
         sites=tuple((name, _pairs(settings)) for name, settings in document["sites"]),
     )

@@ -215,6 +215,7 @@ class Schedule:
     priority: int = 0
     hold: bool = False
     depends_on: tuple[Dependency, ...] = ()
+    sites: tuple[str, ...] = ()  # only nodes of these; empty: of any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ Exit codes: 0 done, or another worker is at it; 78 the node's files cannot be us
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 from dataclasses import replace
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> int:
     os.chdir("/")  # no file system is kept busy by a worker
     try:
         node = load(spool)
-        incarnation = secrets.token_hex(8)
+        incarnation = os.urandom(8).hex()
         if more:
             mine = allocation.load(spool, more[1].name)
             node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)

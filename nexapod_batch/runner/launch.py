@@ -59,15 +59,15 @@ def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now:
         raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
     job = _job(bundle.document)
     _check_fits(job, bundle.input_paths, node)
-    runtime = _runtime("bare" if job.container is None else "apptainer")
+    runtime = _runtime("bare" if job.container is None else "apptainer", tuple(node.runtimes.items()))
     script = node.work / f"{key}.script" if job.script else None
     return OpenedLaunch(bundle=bundle, job=job, job_digest=digest(bundle.document), runtime=runtime, script=script)
 
 
 @cache
-def _runtime(name: str) -> Runtime:
+def _runtime(name: str, known: tuple[tuple[str, str], ...]) -> Runtime:
     """Load a runtime once: looking through the entry points costs as much as a dozen small replicas."""
-    return load_plugin("runtime", name)  # type: ignore[no-any-return]
+    return load_plugin("runtime", name, dict(known))  # type: ignore[no-any-return]
 
 
 def _job(document: bytes) -> Job:

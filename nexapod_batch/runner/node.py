@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class NodeConfig:
     classes: Mapping[str, str]  # numeric class -> value
     idle_exit_s: float = 10.0  # seconds without work until the worker exits
     path: str = ""  # PATH of commands; "" means the worker's own
+    runtimes: Mapping[str, str] = field(default_factory=dict)  # name -> where it is defined, looked up beforehand
     launcher: tuple[str, ...] = ()  # what starts the ranks of a replica of several; () runs the command itself
 
 
@@ -61,6 +62,7 @@ def load(spool: Path) -> NodeConfig:
             classes={str(name): str(value) for name, value in document.get("classes", {}).items()},
             idle_exit_s=float(document.get("idle_exit_s", 10)),
             path=str(document.get("path", "")),
+            runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
             launcher=tuple(map(str, document.get("launcher", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -164,8 +164,9 @@ class Worker:
         self._seen = None if recent else version
         asked = self._spool.cancelled()  # before the inbox: what it names was put there earlier
         found = False
-        self._more = False
-        for key in self._spool.waiting() if self._mine is None else ():
+        # Listing the inbox costs more with every launch in it: it is listed when there is room for another one.
+        self._more = self._mine is None and self._enough()
+        for key in self._spool.waiting() if self._mine is None and not self._more else ():
             if self._enough():
                 self._more = True
                 break

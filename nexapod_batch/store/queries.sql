@@ -98,7 +98,7 @@ WHERE job_id = ? AND idx = ? AND want >= ? AND state IN ('waiting', 'active');
 UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 
 -- name: launches_open
-SELECT id, key, node_id, job_id, state, created_at, host_set, hosts FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
+SELECT id, key, node_id, job_id, state, reason, created_at, host_set, hosts FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
 -- name: launch_envelope
 SELECT l.key, l.envelope, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
@@ -108,6 +108,9 @@ UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND 
 
 -- name: launch_ended
 UPDATE launch SET state = 'ended', reason = :reason, envelope = NULL WHERE id = :id AND state IN ('intent', 'handed');
+
+-- name: launch_waits
+UPDATE launch SET reason = ? WHERE id = ? AND state IN ('intent', 'handed');
 
 -- name: launches_ended
 SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id LIMIT :limit;
@@ -256,7 +259,7 @@ SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN la
 WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: replica
-SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
+SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key, l.reason FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
 
 -- name: replica_cancel
 UPDATE replica SET execution = 'cancelled', reason = 'cancelled by its submitter', ended_at = ?

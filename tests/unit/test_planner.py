@@ -191,16 +191,16 @@ def test_why_not_for_what_may_change() -> None:
 
 def test_capacity_in_reach() -> None:
     """Enough domains: no reason; a warning when fewer than max_replicas."""
-    reach = capacity(job(), [node(1), node(2)])
+    reach = capacity(job(), loads(node(1), node(2)))
     assert (reach.domains, reach.reason) == (2, None)
     assert reach.warning is not None
-    assert capacity(job(max_replicas=2), [node(1), node(2)]).warning is None
-    assert capacity(job(Domain.RUN), [node(1)]).reason is None
+    assert capacity(job(max_replicas=2), loads(node(1), node(2))).warning is None
+    assert capacity(job(Domain.RUN), loads(node(1))).reason is None
 
 
 def test_capacity_names_what_is_missing_and_the_ways_out() -> None:
     """One node, two wanted: register one, or repeat on the same machine."""
-    reason = capacity(job(), [node(1)]).reason or ""
+    reason = capacity(job(), loads(node(1))).reason or ""
     assert "agree = 2 needs 2 replicas that differ in node: got 1 in reach (n1), 1 missing" in reason
     assert "nexapod-batch node init --name NAME --owner OWNER" in reason
     assert 'distinct = "run"' in reason
@@ -210,7 +210,7 @@ def test_capacity_names_what_is_missing_and_the_ways_out() -> None:
 def test_capacity_counts_within_one_class() -> None:
     """Nodes that cannot be compared do not add up."""
     nodes = [node(n, classes={"os-arch": name}) for n, name in ((1, "linux-x86_64"), (2, "linux-aarch64"))]
-    reach = capacity(job(numeric_class=NumericClass.OS_ARCH), nodes)
+    reach = capacity(job(numeric_class=NumericClass.OS_ARCH), loads(*nodes))
     assert reach.classes == {"linux-x86_64": 1, "linux-aarch64": 1}
     assert "of one os-arch" in (reach.reason or "")
 
@@ -227,12 +227,12 @@ def test_capacity_counts_within_one_class() -> None:
 )
 def test_capacity_names_the_resource_and_the_largest_node(resources: Resources, words: str) -> None:
     """What no node has is refused with the resource and the largest there is."""
-    reason = capacity(job(resources=resources), [node(1, cpus=6), node(2, mem_mib=16_384)]).reason or ""
+    reason = capacity(job(resources=resources), loads(node(1, cpus=6), node(2, mem_mib=16_384))).reason or ""
     assert reason.startswith(words)
     assert "\n  -> " in reason
 
 
 def test_capacity_without_nodes() -> None:
     """Nothing registered: how to register one."""
-    assert "no active node is registered" in (capacity(job(), [node(1, active=False)]).reason or "")
+    assert "no active node is registered" in (capacity(job(), loads(node(1, active=False))).reason or "")
     assert plan(job(), [TASK], []).blocked == {0: "no node is registered"}

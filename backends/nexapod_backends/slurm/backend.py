@@ -28,11 +28,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.slurm.commands import RefusedError, Slurm
+from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group, Groups, group_id
 from nexapod_backends.slurm.notation import expand_hosts
 from nexapod_backends.slurm.pack import Geometry, pack, room_for
-from nexapod_backends.slurm.parse import SACCT, SINFO, SQUEUE, read_sacct, read_sinfo, read_squeue
+from nexapod_backends.slurm.parse import (
+    SACCT,
+    SCONTROL_CONFIG,
+    SCONTROL_PARTITIONS,
+    SINFO,
+    SQUEUE,
+    read_config,
+    read_partitions,
+    read_sacct,
+    read_sinfo,
+    read_squeue,
+)
 from nexapod_backends.slurm.script import Ask, Words, read_template, render
 from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
 from nexapod_backends.slurm.transport import LocalTransport
@@ -41,20 +52,22 @@ from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.plugins import BackendState, LaunchStatus
+from nexapod_batch.plugins import BackendState, LaunchStatus, targets
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Partition, Site
-    from nexapod_batch.plugins import Launch, NodeContext
+    from nexapod_batch.plugins import Finding, Launch, NodeContext, Probing
 
 __all__ = ["SlurmBackend"]
 
 _FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
+#: What lies beside the work folder of a replica.
+_BESIDE = (".out", ".err", ".manifest")
 _RUNNER = "nexapod_batch.runner"
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 1 << 20
@@ -62,6 +75,8 @@ _BLOCK = 1 << 20
 _SHARES = 4
 #: Seconds after a try before sbatch is called again for a group.
 _RETRY_S = 5.0
+#: Seconds beyond its time limit for which a command on another machine may live.
+_MARGIN_S = 10.0
 
 
 class SlurmBackend:
@@ -87,7 +102,9 @@ class SlurmBackend:
             return
         files = state.transport
         there = files.sizes(str(spool))
-        if not ({"key", "node.json"} <= there.keys() and json.loads(files.read(f"{spool}/node.json")) == wanted):
+        written = json.loads(files.read(f"{spool}/node.json")) if {"key", "node.json"} <= there.keys() else {}
+        if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
+            wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
             files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
             files.write(f"{spool}/key", Path(str(settings["key"])).read_bytes())
             files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
@@ -123,12 +140,8 @@ class SlurmBackend:
         for name, size in files.sizes(f"{context.far_spool}/reports").items():
             if not _SEGMENT.fullmatch(name):
                 continue
-            with (reports / name).open("ab") as stream:
-                while (have := stream.tell()) < size:
-                    data = files.read(f"{context.far_spool}/reports/{name}", have, _BLOCK)
-                    if not data:
-                        break
-                    stream.write(data)
+            if not (reports / name).exists() or (reports / name).stat().st_size < size:
+                _bring_rest(files, f"{context.far_spool}/reports/{name}", reports / name)
 
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove segments that were taken in: theirs first, or they would be brought again."""
@@ -136,25 +149,27 @@ class SlurmBackend:
             self._state(context).transport.remove(f"{context.far_spool}/reports/{name}")
             (context.spool / "reports" / name).unlink(missing_ok=True)
 
-    def fetch(self, context: NodeContext, replica: str) -> None:
+    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
         """Bring the files of a replica into our work folder; nothing where they lie on a shared file system."""
         if context.far_work == context.work:
             return
         files = self._state(context).transport
         context.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = files.sizes(str(context.far_work))
-        for suffix in (".out", ".err", ".manifest"):
-            if f"{replica}{suffix}" in there:
+        if logs:
+            for suffix in (".out", ".err"):
+                with suppress(FileNotFoundError):
+                    _bring_rest(files, f"{context.far_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
+            return
+        for suffix in _BESIDE:
+            with suppress(FileNotFoundError):
                 files.get(f"{context.far_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
         files.get_tree(f"{context.far_work}/{replica}", context.work / replica)
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove the work folders of replicas, and the logs beside them, wherever they lie."""
         for transport, work in ((self._state(context).transport, context.far_work), (LocalTransport(), context.work)):
-            for name in replicas:
-                transport.remove_tree(f"{work}/{name}")
-                for suffix in (".out", ".err", ".manifest"):
-                    transport.remove(f"{work}/{name}{suffix}")
+            transport.remove_trees([f"{work}/{name}" for name in replicas])
+            transport.remove_all([f"{work}/{name}{ending}" for name in replicas for ending in _BESIDE])
             if context.far_work == context.work:
                 break
 
@@ -166,8 +181,9 @@ class SlurmBackend:
         new = [one for one in launches if state.groups.find(one.key) is None]
         claims = files.sizes(f"{spool}/claims") if new else {}
         new = [one for one in new if one.key not in claims]
-        for one in new:
-            files.write(f"{spool}/inbox/{one.key}.json", one.envelope)
+        if new and _brings_runner(context):
+            state.bring_runner(context)
+        files.write_all({f"{spool}/inbox/{one.key}.json": one.envelope for one in new})
         alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
         for one in new:
             alike.setdefault((id(one.job), one.host_set), []).append(one)
@@ -201,23 +217,18 @@ class SlurmBackend:
         for key, names in replicas.items():
             if key not in waiting:
                 continue
-            for name in [key] if names is None else names:
-                files.write(f"{spool}/cancel/{name}", b"")
+            files.write_all({f"{spool}/cancel/{name}": b"" for name in ([key] if names is None else names)})
             place = state.groups.find(key)
             if place is not None:
                 touched.setdefault(place[0].id, (place[0], set()))[1].add(place[1])
         notes = set(files.sizes(f"{spool}/cancel"))
-        ids = []
+        ids: list[str] = []
         for group, elements in touched.values():
             over = [index for index in elements if self._over(context, group, index, waiting, notes)]
-            if not over:
-                continue
-            if group.open and len(over) == len(group.elements):
-                group.refused = "cancelled before it was submitted"
-                state.groups.save(group)
-            elif group.native:
-                whole = all(self._over(context, group, index, waiting, notes) for index in range(len(group.elements)))
-                ids += [group.native] if whole else [f"{group.native}_{index}" for index in over]
+            whole = bool(over) and all(
+                self._over(context, group, index, waiting, notes) for index in range(len(group.elements))
+            )
+            ids += self._stopped(context, state, group, over, whole=whole)
         if ids:
             state.slurm.cancel(ids)
 
@@ -227,31 +238,30 @@ class SlurmBackend:
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
         touched: dict[str, Group] = {}
+        for folder, ending in (
+            (f"{spool}/inbox", ".json"),
+            (context.far_work, ".script"),
+            (f"{spool}/cancel", ""),
+            (f"{spool}/refused", ".json"),
+            (f"{spool}/refused", ".reason"),
+            (f"{spool}/claims", ""),
+        ):
+            files.remove_all([f"{folder}/{key}{ending}" for key in keys])
         for key in keys:
-            for path in (
-                f"{spool}/inbox/{key}.json",
-                f"{context.far_work}/{key}.script",
-                f"{spool}/cancel/{key}",
-                f"{spool}/refused/{key}.json",
-                f"{spool}/refused/{key}.reason",
-                f"{spool}/claims/{key}",
-            ):
-                files.remove(path)
             place = state.groups.find(key)
             if place is not None:
                 place[0].forgotten = (*place[0].forgotten, key)
                 touched[place[0].id] = place[0]
         for group in touched.values():
             if {key for element in group.elements for key in element} <= set(group.forgotten):
-                files.remove(f"{spool}/groups/{group.id}.json")
-                for index in range(len(group.elements)):
-                    files.remove(f"{spool}/logs/{group.id}.{index}")
+                logs = [f"{spool}/logs/{group.id}.{index}" for index in range(len(group.elements))]
+                files.remove_all([f"{spool}/groups/{group.id}.json", *logs])
                 state.groups.remove(group)
             else:
                 state.groups.save(group)
 
-    def describe(self, context: NodeContext, job: Job, replicas: int) -> str:
-        """Return the script that sbatch would get for the first launches."""
+    def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
+        """Return the script that sbatch would get for the first launches, and what Slurm says of it."""
         at_site, partition = self._partition(context, job)
         room = room_for(at_site.resources, partition, _site(context).limits)
         grain = self.grain(context, job, replicas)
@@ -263,9 +273,44 @@ class SlurmBackend:
         why = "" if room.together else " (not packed: no resources.time, several nodes or tasks, or pack.tasks = 1)"
         first = packed[0]
         script = self._script(context, job, partition, "0" * 16, first.geometry, len(first.elements))
-        return f"{jobs}{why}; the first:\n{script}"
+        said = f"# {self._said(context, script)}\n" if ask else ""
+        return f"{jobs}{why}; the first:\n{script}{said}"
+
+    def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
+        """Compare the site file with what Slurm says, and let a compute node of each node look."""
+        from nexapod_backends.slurm.probe import probe  # noqa: PLC0415 - only `site check` needs it
+
+        state = self._state(contexts[0])
+        yield from probe(_site(contexts[0]), state.slurm, state.transport, contexts, how)
+
+    def clear(self, contexts: Sequence[NodeContext]) -> None:
+        """Remove spools and work folders; of a work folder of the site, our whole corner."""
+        for context in contexts:
+            files = self._state(context).transport
+            files.remove_tree(str(context.far_work))
+            files.remove_tree(str(context.far_spool))
+            if _site(context).filesystem.work_dir:
+                files.remove_tree(str(context.far_spool.parent.parent))
+
+    def discover(self, site: Site) -> str:
+        """Return a commented site file of the cluster that the draft reaches."""
+        from nexapod_backends.slurm.inspect import site_file  # noqa: PLC0415 - only `site init` needs it
+
+        slurm = Slurm(site, LocalTransport())
+        config = read_config(slurm.call(SCONTROL_CONFIG).stdout)
+        rows = read_partitions(slurm.call(SCONTROL_PARTITIONS).stdout).rows
+        hosts = read_sinfo(slurm.call([*SINFO, "--all"]).stdout).rows
+        return site_file(config, rows, hosts, name=site.name, reached=site.scheduler)
 
     # ---- what stands behind it
+
+    def _said(self, context: NodeContext, script: str) -> str:
+        """Return what Slurm says of a script, in one line."""
+        try:
+            said = self._state(context).slurm.submit(script, test_only=True)
+        except (RefusedError, SchedulerError) as error:
+            said = f"{error.what}: {error.got}"
+        return " ".join(said.split())
 
     def _state(self, context: NodeContext) -> _Site:
         site = _site(context)
@@ -356,7 +401,7 @@ class SlurmBackend:
         asked = Ask(
             group=group,
             log=f"{context.far_spool}/logs/{group}.%a",
-            runner=(site.runner.python or sys.executable, "-m", _RUNNER, str(context.far_spool), "--group", group),
+            runner=(*_python(context), "-m", _RUNNER, str(context.far_spool), "--group", group),
             geometry=geometry,
             words=Words(
                 partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
@@ -366,6 +411,19 @@ class SlurmBackend:
             array=f"0-{elements - 1}",
         )  # fmt: skip
         return render(site, asked, read_template(site.scheduler.template))
+
+    def _stopped(
+        self, context: NodeContext, state: _Site, group: Group, over: Sequence[int], *, whole: bool
+    ) -> list[str]:
+        """Return what is to be cancelled of a group of which these elements, or all, have nothing left to run."""
+        if over and group.open and group.tried:  # sbatch was called: it may be in the queue all the same
+            self._adopt(context, state, group)
+        if whole and group.open:
+            group.refused = "cancelled before it was submitted"
+            state.groups.save(group)
+        if not group.native:
+            return []
+        return [group.native] if whole else [f"{group.native}_{index}" for index in over]
 
     def _submit(self, context: NodeContext, state: _Site) -> None:
         """Submit the groups of this node that wait for it, within the site's limits; raise what stands in the way."""
@@ -385,13 +443,14 @@ class SlurmBackend:
             queued += len(group.elements) if group.native else 0
 
     def _submit_one(self, context: NodeContext, state: _Site, group: Group) -> None:
-        if group.tried:  # it may have been taken: then it is adopted
-            native = _find(state.slurm, group)
-            if native:
-                self._taken(state, group, native)
+        if group.tried:
+            if 0 <= self._clock() - state.looked.get(group.id, 0) < _RETRY_S:
+                return
+            state.looked[group.id] = self._clock()
+            if self._adopt(context, state, group) or self._under_way(context, state, group):
                 return
         script = json.loads(state.transport.read(f"{context.far_spool}/groups/{group.id}.json"))["script"]
-        group.tried = self._clock()
+        group.tried, group.unsure = self._clock(), True
         state.groups.save(group)
         try:
             self._taken(state, group, state.slurm.submit(script))
@@ -399,9 +458,26 @@ class SlurmBackend:
             group.refused = str(error)
             state.groups.save(group)
         except SchedulerError as error:
-            group.trouble = str(error)
+            group.trouble, group.unsure = str(error), isinstance(error, TimedOutError)
             state.groups.save(group)
             raise
+
+    def _under_way(self, context: NodeContext, state: _Site, group: Group) -> bool:
+        """Say whether a call on another machine, of which we lost sight, may still reach Slurm: then we wait."""
+        scheduler = _site(context).scheduler
+        left = group.tried + scheduler.cmd_timeout_s + _MARGIN_S - self._clock()
+        if scheduler.transport == "local" or not group.unsure or not 0 < left <= scheduler.cmd_timeout_s + _MARGIN_S:
+            return False
+        group.trouble = "it is not known yet whether the last call of sbatch reached Slurm"
+        state.groups.save(group)
+        return True
+
+    def _adopt(self, context: NodeContext, state: _Site, group: Group) -> bool:
+        """Take over the job that Slurm may have made although we were not told; False when it has none."""
+        native = _find(state.slurm, group, accounting=_site(context).scheduler.accounting != "squeue")
+        if native:
+            self._taken(state, group, native)
+        return bool(native)
 
     def _taken(self, state: _Site, group: Group, native: str) -> None:
         group.native, group.submitted, group.trouble = native, self._clock(), ""
@@ -462,13 +538,15 @@ class _Site:
     """What is kept of one site between calls."""
 
     def __init__(self, site: Site, folder: Path) -> None:
-        self.transport: Transport = LocalTransport()
+        self.transport: Transport = LocalTransport() if site.scheduler.transport == "local" else _over_ssh(site)
         self.slurm = Slurm(site, self.transport)
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = Groups(folder / "groups")
+        self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         self.watch = Watch(site, self.slurm, folder / "queue.json")
         self._folder = folder
         self._last_submit = 0.0
+        self._brought = False
 
     def hosts(self, partition: str) -> list[str]:
         """Return the hosts of a partition in an order that never changes: new ones come last."""
@@ -485,6 +563,14 @@ class _Site:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(file, json.dumps(known).encode(), mode=0o600)
         return known[partition]
+
+    def bring_runner(self, context: NodeContext) -> None:
+        """See to it that the runner is there, with all that it needs."""
+        if not self._brought:
+            from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+
+            archive.install(_site(context).name, self.transport, _corner(context))
+            self._brought = True
 
     def over(self, group: Group) -> bool:
         """Say whether no element of a group can be in the queue any more."""
@@ -505,6 +591,44 @@ def _site(context: NodeContext) -> Site:
     return context.site
 
 
+def _over_ssh(site: Site) -> Transport:
+    """Return the way to another machine; nothing connects before it is used."""
+    if site.ssh is None:
+        raise ConfigError(f"site {site.name}: [ssh] is missing", wanted='host = "login.example.org"')
+    if not site.filesystem.work_dir:
+        raise ConfigError(
+            f"site {site.name}: [filesystem] work_dir is missing",
+            wanted="a folder that its login and compute nodes see",
+            hint="a cluster that is reached over SSH does not see the home of nexapod-batch",
+        )  # fmt: skip
+    try:
+        from nexapod_backends.slurm.ssh import SshTransport  # noqa: PLC0415 - paramiko takes 150 ms
+    except ImportError as error:
+        hint = "pip install 'nexapod-batch[ssh]'"
+        raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
+    return SshTransport(site, site.ssh)
+
+
+def _brings_runner(context: NodeContext) -> bool:
+    """Say whether the runner must be brought along: on another machine nothing of ours can be taken for granted."""
+    site = _site(context)
+    return site.scheduler.transport != "local" and not site.runner.python
+
+
+def _python(context: NodeContext) -> tuple[str, ...]:
+    """Return the words that start the interpreter of the runner."""
+    if _brings_runner(context):
+        from nexapod_backends.slurm import archive  # noqa: PLC0415
+
+        return archive.argv(_corner(context))
+    return (_site(context).runner.python or sys.executable,)
+
+
+def _corner(context: NodeContext) -> str:
+    """Return the folder on the other side that all nodes of a site share, and no other coordinator uses."""
+    return str(context.far_spool.parent.parent)
+
+
 def _native(place: tuple[Group, int] | None) -> str:
     """Return what Slurm calls an element; "" before it knows it."""
     return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
@@ -517,12 +641,14 @@ def _names(envelope: bytes) -> set[str]:
     return {str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas}
 
 
-def _find(slurm: Slurm, group: Group) -> str:
+def _find(slurm: Slurm, group: Group, *, accounting: bool) -> str:
     """Return the id of a group's job that Slurm took although we were not told; "" when it did not."""
     name = f"nexapod-{group.id}"
-    done = slurm.call([*SQUEUE, f"--name={name}"])
-    rows = read_squeue(done.stdout).rows
-    if not rows:
+    found = read_squeue(slurm.call([*SQUEUE, f"--name={name}"]).stdout)
+    if not found.rows and found.unreadable:
+        raise SchedulerError("squeue answered what cannot be read", got=found.samples[0])
+    rows = found.rows
+    if not rows and accounting:
         start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(group.tried - 86_400))
         done = slurm.call([*SACCT, f"--name={name}", f"--starttime={start}"], check=False)
         rows = read_sacct(done.stdout).rows if done.returncode == 0 else ()
@@ -545,10 +671,19 @@ def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchS
     return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
 
 
+def _bring_rest(files: Transport, path: str, target: Path) -> None:
+    """Append to our copy what a file that only grows has more."""
+    data = files.read(path, target.stat().st_size if target.exists() else 0, _BLOCK)
+    with target.open("ab", buffering=0) as stream:
+        while data:
+            stream.write(data)
+            data = files.read(path, stream.tell(), _BLOCK)
+
+
 def _last_line(files: Transport, log: str) -> str:
     """Return the last line that a batch script left, for people."""
     try:
-        lines = files.read(log)[-2000:].decode("utf-8", "replace").strip().splitlines()
+        lines = files.read(log, -2000).decode("utf-8", "replace").strip().splitlines()
     except OSError:
         return ""
     return re.sub(r"[^ -~]", "?", lines[-1])[:300] if lines else ""

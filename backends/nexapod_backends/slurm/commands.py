@@ -32,6 +32,8 @@ _PERMANENT = re.compile(
     r"|access denied to requested|unknown option",
     re.IGNORECASE,
 )
+#: What it says beside that when there are only too many jobs at the moment: some will end.
+_FOR_NOW = re.compile(r"submitjobs?(per(user|account))?limit", re.IGNORECASE)
 _STDERR = 500
 _NOT_FOUND = 127  # as a shell on the other side says it
 
@@ -63,11 +65,11 @@ class Slurm:
             job = done.stdout.strip().partition(";")[0]
             if test_only:
                 return said
-            if not job.isdigit():
+            if not (job.isascii() and job.isdigit()):
                 raise TimedOutError(f"site {self._site.name}: sbatch answered without a job id", got=done.stdout[:200])
             return job
         got = said[-_STDERR:] or f"exit code {done.returncode}"
-        if _PERMANENT.search(said):
+        if _PERMANENT.search(said) and not _FOR_NOW.search(said):
             raise RefusedError(f"site {self._site.name}: Slurm refuses the job", got=got)
         raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint="it is tried again")
 

@@ -37,6 +37,7 @@ class Group:
     trouble: str = ""  # why it was not taken yet
     bound: bool = False  # to a set of hosts: where it ran matters
     forgotten: tuple[str, ...] = ()  # launches that nobody asks about any more
+    unsure: bool = False  # nobody saw the end of the last call: it may still be under way
 
     def position(self, key: str) -> int:
         """Return which element a launch belongs to."""
@@ -108,7 +109,7 @@ class Groups:
             document["elements"] = tuple(map(tuple, document["elements"]))
             document["replicas"], document["forgotten"] = tuple(document["replicas"]), tuple(document["forgotten"])
             self._add(Group(**document))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return
 
     def _add(self, group: Group) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+    from nexapod_batch.model.site import Scheduler
 
 __all__ = ["site_file"]
 
@@ -39,9 +40,16 @@ class _Found:
 
 
 def site_file(
-    config: ClusterConfig, partitions: Sequence[PartitionRow], hosts: Sequence[HostRow], *, name: str = ""
+    config: ClusterConfig,
+    partitions: Sequence[PartitionRow],
+    hosts: Sequence[HostRow],
+    *,
+    name: str = "",
+    reached: Scheduler | None = None,
 ) -> str:
     """Return the text of a site file, TOML with comments; `name` is the site's, else the cluster's.
+
+    `reached` says where the commands were found, for the file to say it too.
 
     SchedulerError when there is no partition that a site file could hold.
     """
@@ -66,7 +74,7 @@ def site_file(
         )
     return "\n".join(
         [
-            *_head(config, name),
+            *_head(config, name, reached),
             *left_out,
             *(line for one, word in _grouped(usable) for line in _partition(one, word)),
             "",
@@ -74,7 +82,7 @@ def site_file(
     )
 
 
-def _head(config: ClusterConfig, name: str) -> Iterator[str]:
+def _head(config: ClusterConfig, name: str, reached: Scheduler | None) -> Iterator[str]:
     title = _comment(config.cluster) or name
     yield f"# What Slurm {_comment(config.version)} says of cluster {title}. Read it, correct it, and complete what is"
     yield f"# commented out; then: nexapod-batch site check {name}"
@@ -82,6 +90,9 @@ def _head(config: ClusterConfig, name: str) -> Iterator[str]:
     yield '# contact = "support@example.org"'
     yield f'# hostnames = ["login*.{name}.example.org"]  # login nodes: no local node is made there'
     yield from ("", "[scheduler]", 'type = "slurm"')
+    for key, value in (("bin", reached.bin), ("conf", reached.conf)) if reached else ():
+        if value:
+            yield f'{key} = "{_toml(value)}"'
     if not config.memory_is_counted:
         yield "# Slurm does not count memory here (SelectTypeParameters); it is asked for all the same"
     yield 'memory = "per-node"  # or per-cpu, or none where the site forbids --mem'

@@ -50,19 +50,31 @@ class Transport(Protocol):
         ...
 
     def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
-        """Return bytes of a file."""
+        """Return bytes of a file, from its end for a negative start."""
         ...
 
     def write(self, path: str, data: bytes) -> None:
         """Put a whole file in place, durably, readable for this account only."""
         ...
 
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Put many small files in place as `write` does; after an error some of them may be there."""
+        ...
+
     def remove(self, path: str) -> None:
         """Remove a file; one that is not there is no error."""
         ...
 
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove many files, in this order."""
+        ...
+
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all that is in it, as far as possible."""
+        ...
+
+    def remove_trees(self, paths: Sequence[str]) -> None:
+        """Remove many folders and all that is in them, as far as possible."""
         ...
 
     def put(self, source: Path, path: str) -> None:
@@ -110,20 +122,35 @@ class LocalTransport:
     def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
         """Return bytes of a file."""
         with open(path, "rb") as stream:
-            stream.seek(start)
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) + start) if start < 0 else start)
             return stream.read(most)
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in place."""
         atomic.write(Path(path), data, mode=0o600)
 
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Put files in place."""
+        for path, data in contents.items():
+            self.write(path, data)
+
     def remove(self, path: str) -> None:
         """Remove a file."""
         Path(path).unlink(missing_ok=True)
 
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove files."""
+        for path in paths:
+            self.remove(path)
+
     def remove_tree(self, path: str) -> None:
         """Remove a folder."""
         shutil.rmtree(path, ignore_errors=True)
+
+    def remove_trees(self, paths: Sequence[str]) -> None:
+        """Remove folders."""
+        for path in paths:
+            self.remove_tree(path)
 
     def put(self, source: Path, path: str) -> None:
         """Copy a file."""

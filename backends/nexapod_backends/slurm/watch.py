@@ -19,12 +19,13 @@ from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from nexapod_backends.slurm.bindings import Bindings
     from nexapod_backends.slurm.commands import Slurm
     from nexapod_backends.slurm.groups import Group
-    from nexapod_backends.slurm.parse import JobRow
+    from nexapod_backends.slurm.parse import JobRow, Listing
     from nexapod_batch.model.site import Site
 
 __all__ = ["GRACE_S", "Seen", "Watch"]
@@ -32,6 +33,7 @@ __all__ = ["GRACE_S", "Seen", "Watch"]
 #: Seconds for which a job may be unknown to squeue and sacct before it is called gone.
 GRACE_S = 300.0
 _MAX_BACKOFF_S = 900.0
+_DOUBLINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,17 @@ class _Memory:
     at: float = 0.0  # when the queue was last looked at, seconds since 1970
     failures: int = 0  # polls that failed in a row
     trouble: str = ""
-    seen: dict[str, dict[str, Seen]] = field(default_factory=dict)  # job id -> element -> what was told
+    seen: dict[str, dict[str, Seen]] = field(default_factory=dict)  # group id -> element -> what was told
+    #: Group id -> the first and the last of the looks, in an unbroken row, that did not find all of it anywhere.
+    silent: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Watch:
     """The state of one cluster's queue."""
 
-    def __init__(self, site: Site, slurm: Slurm, file: Path) -> None:
+    def __init__(self, site: Site, slurm: Slurm, file: Path, bindings: Bindings | None = None) -> None:
         """Remember whom to ask and where the answers are kept."""
-        self._site, self._slurm, self._file = site, slurm, file
+        self._site, self._slurm, self._file, self._bindings = site, slurm, file, bindings
         self._memory = _Memory()
         self._stamp = -1
 
@@ -73,13 +77,15 @@ class Watch:
         """Ask Slurm about these groups if it is time; a failure is remembered, and asked again later and later."""
         self._load()
         memory = self._memory
-        pause = min(self._site.limits.poll_interval_s * 2**memory.failures, _MAX_BACKOFF_S)
+        pause = min(self._site.limits.poll_interval_s * 2 ** min(memory.failures, _DOUBLINGS), _MAX_BACKOFF_S)
         pause = max(pause, self._site.limits.poll_interval_s)
         if 0 <= now - memory.at < pause:  # a clock that was set back makes it time
             return
-        wanted = {one.native: one for one in groups if one.native and not self._all_ended(one)}
+        kept = {one.id: one for one in groups}
+        wanted = {key: one for key, one in kept.items() if one.native and self._going_on(one)}
         memory.at = now
-        memory.seen = {job: told for job, told in memory.seen.items() if job in {g.native for g in groups}}
+        memory.seen = {key: told for key, told in memory.seen.items() if key in kept}
+        memory.silent = {key: looks for key, looks in memory.silent.items() if key in wanted}
         if wanted:
             try:
                 self._ask(wanted, now)
@@ -90,53 +96,79 @@ class Watch:
 
     def told(self, group: Group, element: int) -> Seen | None:
         """Return what Slurm last told of an element; None when it never told anything."""
-        return self._memory.seen.get(group.native, {}).get(str(element))
+        return self._memory.seen.get(group.id, {}).get(str(element))
 
     def gone(self, group: Group, element: int, now: float) -> bool:
-        """Say whether Slurm was asked often enough and knows nothing of an element any more."""
-        seen = self.told(group, element)
-        since = max(group.submitted, seen.at if seen else 0.0)
-        return not self._memory.failures and self._memory.at - since > GRACE_S and now - since > GRACE_S
+        """Say whether squeue and the accounting answered often enough and know nothing of an element any more."""
+        if group.id not in self._memory.silent:
+            return False
+        seen, (first, last) = self.told(group, element), self._memory.silent[group.id]
+        return min(last, now) - max(first, seen.at if seen else 0.0) > GRACE_S
 
-    def _all_ended(self, group: Group) -> bool:
-        told = self._memory.seen.get(group.native, {})
-        return len(told) >= len(group.elements) and all(read_state(one.state).ended for one in told.values())
+    def _going_on(self, group: Group) -> set[int]:
+        """Return the elements of which no end was told."""
+        told = self._memory.seen.get(group.id, {})
+        return {
+            index for index in range(len(group.elements))
+            if str(index) not in told or not read_state(told[str(index)].state).ended
+        }  # fmt: skip
 
     def _ask(self, wanted: Mapping[str, Group], now: float) -> None:
         """Look into the queue, then into the accounting for what is in it no more."""
-        ids = sorted(wanted, key=self._last_told)[: self._site.limits.status_batch]  # the others at the next look
+        # the others at the next look
+        groups = sorted(wanted.values(), key=self._last_told)[: self._site.limits.status_batch]
+        by_name = {f"nexapod-{one.id}": one for one in groups}
+        queued = self._queue([one.native for one in groups], now)
+        self._take(queued.rows, by_name, now)
+        missing = [one for one in groups if self._untold(one, now)]
+        if missing and self._site.scheduler.accounting != "squeue":
+            since = int(min(one.tried or now for one in missing)) - 86_400
+            start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+            ids = ",".join(one.native for one in missing)
+            done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
+            if done.returncode and "disabled" not in done.stderr.lower():
+                # What it would have said of them nobody knows: they are missed from the next answer on.
+                got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
+                raise SchedulerError(f"site {self._site.name}: sacct failed", got=got)
+            self._take(read_sacct(done.stdout).rows, by_name, now)
+        if queued.unreadable and any(self._untold(one, now) for one in missing):
+            raise SchedulerError(f"site {self._site.name}: squeue answered what cannot be read", got=queued.samples[0])
+        for one in groups:
+            if self._untold(one, now):
+                self._memory.silent[one.id] = (self._memory.silent.get(one.id, (now, now))[0], now)
+            else:
+                self._memory.silent.pop(one.id, None)
+
+    def _queue(self, ids: Sequence[str], now: float) -> Listing[JobRow]:
+        """Return what is in the queue, of pyslurm where it is of use."""
+        listing = self._bindings.ask(ids, now) if self._bindings else None
+        if listing is not None:
+            return listing
         done = self._slurm.call([*SQUEUE, f"--jobs={','.join(ids)}"], check=False)
-        told: dict[str, set[str]] = {}
         # squeue fails as a whole when it knows none of the ids any more: then the accounting answers
         if done.returncode and "invalid job id" not in done.stderr.lower():
             got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
             raise SchedulerError(f"site {self._site.name}: squeue failed", got=got)
-        self._take(read_squeue(done.stdout).rows, wanted, told, now)
-        missing = [
-            job for job in ids
-            if len(told.get(job, ())) < len(wanted[job].elements) and not self._all_ended(wanted[job])
-        ]  # fmt: skip
-        if missing and self._site.scheduler.accounting != "squeue":
-            since = int(min(wanted[job].tried or now for job in missing)) - 86_400
-            start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
-            done = self._slurm.call([*SACCT, f"--jobs={','.join(missing)}", f"--starttime={start}"], check=False)
-            if done.returncode == 0:
-                self._take(read_sacct(done.stdout).rows, wanted, told, now)
+        return read_squeue(done.stdout)
 
-    def _last_told(self, job: str) -> float:
-        """Return when Slurm last told anything of a job, or of the element of it that is silent for longest."""
-        told = self._memory.seen.get(job, {})
+    def _untold(self, group: Group, now: float) -> bool:
+        """Say whether something of a group goes on, for all we know, that this look did not find."""
+        told = self._memory.seen.get(group.id, {})
+        return any(str(index) not in told or told[str(index)].at != now for index in self._going_on(group))
+
+    def _last_told(self, group: Group) -> float:
+        """Return when Slurm last told anything of a group, or of the element of it that is silent for longest."""
+        told = self._memory.seen.get(group.id, {})
         return min((one.at for one in told.values() if not read_state(one.state).ended), default=0.0)
 
-    def _take(self, rows: Iterable[JobRow], wanted: Mapping[str, Group], told: dict[str, set[str]], now: float) -> None:
+    def _take(self, rows: Iterable[JobRow], by_name: Mapping[str, Group], now: float) -> None:
         """Keep what rows say of our own jobs: an id may have been given to somebody else's since."""
-        mine = [row for row in rows if str(row.job) in wanted and row.name == f"nexapod-{wanted[str(row.job)].id}"]
-        for (job, index), row in by_element(mine).items():
-            group, element = wanted[str(job)], index or 0
+        mine = [row for row in rows if row.name in by_name and str(row.job) == by_name[row.name].native]
+        for (_, index), row in by_element(mine).items():
+            group, element = by_name[row.name], index or 0
             if element >= len(group.elements):
                 continue
-            told.setdefault(group.native, set()).add(str(element))
-            known = self._memory.seen.setdefault(group.native, {})
+            known = self._memory.seen.setdefault(group.id, {})
             old = known.get(str(element))
             if old is None or not read_state(old.state).ended:
                 known[str(element)] = Seen(row.state, row.reason, row.start_s, row.hosts, now)
@@ -148,8 +180,11 @@ class Watch:
             if stamp == self._stamp:
                 return
             document: dict[str, Any] = json.loads(self._file.read_bytes())
-            seen = {job: {index: Seen(*one) for index, one in told.items()} for job, told in document["seen"].items()}
-            self._memory = _Memory(document["at"], document["failures"], document["trouble"], seen)
+            seen = {key: {index: Seen(*one) for index, one in told.items()} for key, told in document["seen"].items()}
+            silent = {key: (float(first), float(last)) for key, (first, last) in document["silent"].items()}
+            self._memory = _Memory(
+                float(document["at"]), int(document["failures"]), str(document["trouble"]), seen, silent
+            )
             self._stamp = stamp
         except FileNotFoundError:
             return
@@ -159,10 +194,13 @@ class Watch:
     def _save(self) -> None:
         memory = self._memory
         seen = {
-            job: {index: [one.state, one.reason, one.start_s, one.hosts, one.at] for index, one in told.items()}
-            for job, told in memory.seen.items()
+            key: {index: [one.state, one.reason, one.start_s, one.hosts, one.at] for index, one in told.items()}
+            for key, told in memory.seen.items()
         }
-        document = {"at": memory.at, "failures": memory.failures, "trouble": memory.trouble, "seen": seen}
+        document = {
+            "at": memory.at, "failures": memory.failures, "trouble": memory.trouble, "seen": seen,
+            "silent": memory.silent,
+        }  # fmt: skip
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
         self._stamp = os.stat(self._file).st_mtime_ns

@@ -1,0 +1,152 @@
+"""pyslurm, where it is of use: the queue's answer without a command, and silence whenever there is any doubt.
+
+`Bindings` asks through a child process, since loading pyslurm may end or break the process that does it. It answers
+with what `read_squeue` returns, or with None: then the command is to be asked. It never raises for pyslurm's sake.
+Where pyslurm does not know a job, it is None as well, so that no job is called gone on its word. A pyslurm that fails
+is left alone for a day, or until it or the configuration changes, which is kept in a file; each reason is told once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from nexapod_backends.slurm.bindings_child import NO_ANSWER, UNFIT
+from nexapod_backends.slurm.commands import TimedOutError
+from nexapod_backends.slurm.parse import read_squeue
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.files import atomic
+from nexapod_batch.plugins import Finding, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from nexapod_backends.slurm.commands import Slurm
+    from nexapod_backends.slurm.parse import JobRow, Listing
+    from nexapod_batch.model.site import Site
+
+__all__ = ["Bindings"]
+
+_CHILD = "nexapod_backends.slurm.bindings_child"
+#: Seconds for which a pyslurm that broke or does not fit is left alone.
+_BROKEN_S = 86_400.0
+#: Seconds for which it is left alone when the controller did not answer it: that takes 10 s, and squeue asks as well.
+_SILENT_S = 900.0
+_SAID = 300  # characters of its last words that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why pyslurm is left alone."""
+
+    why: str
+    at: float  # seconds since 1970
+    pause: float  # seconds
+
+
+class _FailedError(Exception):
+    """pyslurm gave no answer, and why."""
+
+    def __init__(self, why: str, pause_s: float = _BROKEN_S) -> None:
+        """Remember for how long it is left alone."""
+        super().__init__(why)
+        self.pause_s = pause_s
+
+
+class Bindings:
+    """The queue of one cluster, as pyslurm tells it."""
+
+    def __init__(self, site: Site, slurm: Slurm, file: Path, tell: Callable[[str], None]) -> None:
+        """Remember how the child is called, where a failure is kept, and who is told of it."""
+        self._site, self._slurm, self._file, self._tell = site, slurm, file, tell
+
+    def ask(self, ids: Sequence[str], now: float) -> Listing[JobRow] | None:
+        """Return the rows of these jobs; None when the command is to be asked."""
+        which = self._which()
+        if which is None or self._why_not(which, now):
+            return None
+        try:
+            listing = self._read(ids)
+        except _FailedError as error:
+            self._leave(which, str(error), now, error.pause_s)
+            return None
+        return listing if {str(row.job) for row in listing.rows}.issuperset(ids) else None
+
+    def _read(self, ids: Sequence[str]) -> Listing[JobRow]:
+        """Return what the child printed; _FailedError says why it is not to be asked again soon."""
+        try:
+            done = self._slurm.call([sys.executable, "-P", "-m", _CHILD, ",".join(ids)], check=False)
+        except TimedOutError as error:
+            raise _FailedError(f"it did not answer in {self._site.scheduler.cmd_timeout_s} s") from error
+        except SchedulerError as error:
+            raise _FailedError(str(error)) from error
+        said = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:] or f"exit code {done.returncode}"
+        if done.returncode == NO_ANSWER:
+            raise _FailedError(said, _SILENT_S)
+        if done.returncode:
+            raise _FailedError(said if done.returncode == UNFIT else f"it broke: {said}")
+        listing = read_squeue(done.stdout)
+        if listing.unreadable:
+            raise _FailedError(f"it answered what cannot be read: {listing.samples[0]}")
+        return listing
+
+    def finding(self, now: float) -> Finding:
+        """Say whether pyslurm is used, and why not."""
+        scheduler, which = self._site.scheduler, self._which()
+        if which is None:
+            text = "not installed; Slurm's commands are used"
+            if scheduler.transport != "local" or scheduler.cluster:
+                text = "not for a cluster that is reached over SSH or by --clusters; Slurm's commands are used"
+            elif scheduler.bin and not scheduler.conf:
+                text = "not used: [scheduler] bin is set without conf; Slurm's commands are used"
+            return Finding(mark=Mark.SKIP, probe="pyslurm", text=text)
+        why = self._why_not(which, now)
+        if why:
+            hint = "build pyslurm for the Slurm of this cluster, or remove it"
+            return Finding(mark=Mark.WARN, probe="pyslurm", text=f"Slurm's commands are used: {why}", hint=hint)
+        return Finding(mark=Mark.OK, probe="pyslurm", text="used for the queue")
+
+    def _which(self) -> list[str | int] | None:
+        """Return what a failure is remembered of: this pyslurm with this configuration. None: it is not to be used."""
+        scheduler = self._site.scheduler
+        # Commands from a folder of their own may have another configuration in mind than libslurm would find.
+        elsewhere = scheduler.transport != "local" or scheduler.cluster or (scheduler.bin and not scheduler.conf)
+        if elsewhere or not sys.executable:
+            return None
+        try:
+            found = find_spec("pyslurm")  # looks for it, and does not load it
+            if found is None or not found.origin:
+                return None
+            return [found.origin, os.stat(found.origin).st_mtime_ns, scheduler.conf or os.environ.get("SLURM_CONF", "")]
+        except (OSError, ValueError):
+            return None
+
+    def _why_not(self, which: list[str | int], now: float) -> str:
+        """Return why it is left alone at this time; "" when it is not."""
+        kept = self._kept(which)
+        return kept.why if kept and 0 <= now - kept.at < kept.pause else ""
+
+    def _leave(self, which: list[str | int], why: str, now: float, pause: float) -> None:
+        """Leave it alone for a while; tell why, unless that was told, or only the controller is silent."""
+        kept = self._kept(which)
+        document = {"which": which, "why": why, "at": now, "pause": pause}
+        with suppress(OSError):  # then it is tried again at the next look
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
+        if pause == _BROKEN_S and not (kept and kept.why == why):
+            self._tell(f"site {self._site.name}: pyslurm is not used, Slurm's commands are: {why}")
+
+    def _kept(self, which: list[str | int]) -> _Failure | None:
+        """Return the last failure of this very pyslurm."""
+        try:
+            kept: dict[str, Any] = json.loads(self._file.read_bytes())
+            failure = _Failure(str(kept["why"]), float(kept["at"]), float(kept["pause"]))
+            return failure if kept["which"] == which else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None

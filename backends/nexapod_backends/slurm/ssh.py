@@ -1,0 +1,330 @@
+"""A cluster that is reached over SSH: its commands by channels, its files by SFTP, both through one connection.
+
+The connection is made when it is first needed and made again when it was lost; what was under way then is done again
+where that cannot do harm. A command whose end was not seen is never repeated here: TimedOutError says that it may have
+done its work. Nothing half sent is ever executed: what a command reads is complete on the other side before it starts.
+While a host cannot be reached it is asked less and less often.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import shlex
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import paramiko  # type: ignore[import-untyped]
+
+from nexapod_backends.slurm import ssh_connect
+from nexapod_backends.slurm.commands import TimedOutError
+from nexapod_backends.slurm.sftp import Files
+from nexapod_backends.slurm.transport import Done
+from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.model.site import Site, Ssh
+
+__all__ = ["SshTransport", "command_line"]
+
+T = TypeVar("T")
+
+#: What a command may answer, in bytes.
+OUTPUT_MAX = 64 << 20
+#: Seconds without a try after a failed one, at most.
+_LONGEST_PAUSE_S = 60.0
+#: Seconds for the removal of folders.
+_FILES_S = 120
+_BLOCK = 1 << 18
+_TIMED_OUT = 124  # as timeout(1) says it
+
+# The login shell may be any: it sees one line without newlines, backslashes and exclamation marks, and becomes sh. $1
+# marks where the answer begins, behind what a profile may print; $2 is the time; $3 the length of the input.
+_BEGIN = 'printf %s "$1"; printf %s "$1" >&2; t=$2; n=$3; shift 3; '
+_INPUT = (
+    'umask 077; f=$(mktemp) && head -c "$n" >"$f" || exit 74; exec 3<"$f"; s=$(wc -c <"$f"); rm -f "$f"; '
+    '[ "$s" -eq "$n" ] || exit 74; exec 0<&3 3<&-; '
+)
+_CLEAN = (
+    "for v in $(env | grep -oE "
+    '"^(SQUEUE|SACCT|SINFO|SBATCH|SCANCEL|SCONTROL|SLURM)_[A-Za-z0-9_]*"); '
+    'do case $v in SLURM_CONF|SLURM_CONF_SERVER) ;; *) unset "$v";; esac; done; '
+)
+_GO = 'if command -v timeout >/dev/null 2>&1; then exec timeout -k 5 "$t" "$@"; else exec "$@"; fi'
+
+
+class SshTransport:
+    """The login node of one site."""
+
+    def __init__(self, site: Site, ssh: Ssh) -> None:
+        """Connect to nothing yet."""
+        self._site, self._ssh = site, ssh
+        self._links: list[paramiko.Transport] = []
+        self._files: Files | None = None
+        self._session: Any = None
+        self._mark = f"nexapod-{secrets.token_hex(8)}"
+        self._failures, self._pause_until = 0, 0.0
+        self._error: NexapodError | None = None
+        self._end = weakref.finalize(self, _end, self._links, os.getpid())
+
+    # ---- the port
+
+    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
+        """Run a command to its end; TimedOutError when the connection was cut after it was sent."""
+        words = ["env", *(f"{name}={value}" for name, value in extra.items()), *argv]
+        return self._command(words, text.encode(), timeout_s, argv[0], clean=True)
+
+    def make(self, folders: Iterable[str]) -> None:
+        """Make folders that only this account can read, where they are missing."""
+        wanted = list(folders)
+
+        def make(files: Files) -> None:
+            for folder in wanted:
+                files.make(folder)
+
+        self._through(make)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the size of each file in a folder, by name; nothing where there is no folder."""
+        try:
+            return self._through(
+                lambda files: {
+                    os.fsdecode(name): size
+                    for name, (size, mode) in files.entries(folder)
+                    if mode is not None and mode & 0o170000 == 0o100000
+                }
+            )
+        except FileNotFoundError:
+            return {}
+
+    def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
+        """Return bytes of a file, from its end for a negative start."""
+        return self._through(lambda files: files.read(path, start, most))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a whole file in place."""
+        self._through(lambda files: files.write(path, [data], len(data)))
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Put many files in place, with few round trips."""
+        self._through(lambda files: files.write_all(contents))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        self._through(lambda files: files.remove_all([path]))
+
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove many files, with few round trips."""
+        self._through(lambda files: files.remove_all(paths))
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder and all that is in it, as far as possible."""
+        self.remove_trees([path])
+
+    def remove_trees(self, paths: Sequence[str]) -> None:
+        """Remove folders and all that is in them, as far as possible, by one command."""
+        if not paths:
+            return
+        listed = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        what = "the removal of folders"
+        for last in (False, True):
+            try:
+                self._command(["xargs", "-0", "rm", "-rf", "--"], listed, _FILES_S, what, clean=False)
+            except TimedOutError:
+                if last:
+                    raise
+            except TimeoutError as error:
+                raise SchedulerError(f"site {self._site.name}: {error}", hint="it is tried again") from error
+            else:
+                return
+
+    def put(self, source: Path, path: str) -> None:
+        """Copy a file there."""
+
+        def copy(files: Files) -> None:
+            with source.open("rb", buffering=0) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                files.write(path, iter(lambda: stream.read(_BLOCK), b""), size)
+
+        self._through(copy)
+
+    def get(self, path: str, target: Path) -> None:
+        """Copy a file here, going on where an earlier attempt ended."""
+        self._through(lambda files: files.get(path, target))
+
+    def get_tree(self, path: str, target: Path) -> None:
+        """Copy a folder here; links and what is no file are left out. What came before a cut is not brought again."""
+        self._through(lambda files: files.get_tree(path, target))
+
+    def close(self) -> None:
+        """End the connection; the next call makes a new one."""
+        self._files, self._session = None, None
+        links = list(self._links)
+        self._links.clear()
+        ssh_connect.close(links)
+
+    # ---- the connection
+
+    @property
+    def _alive(self) -> bool:
+        return bool(self._links) and all(link.is_active() for link in self._links)
+
+    def _connect(self) -> bool:
+        """See to a connection; say whether it is an old one, which may turn out to be dead."""
+        if self._alive:
+            return True
+        self.close()
+        if self._error is not None and time.monotonic() < self._pause_until:
+            raise _again(self._error)
+        began = time.monotonic()
+        try:
+            self._links += ssh_connect.log_in(self._site.name, self._ssh)
+        except NexapodError as error:
+            now = time.monotonic()
+            self._failures += 1
+            self._pause_until = now + min(_LONGEST_PAUSE_S, max(2.0**self._failures, 3 * (now - began)))
+            self._error = _again(error)
+            raise
+        self._failures, self._error = 0, None
+        return False
+
+    def _through(self, act: Callable[[Files], T]) -> T:
+        """Do something with files, once more where an old connection turned out to be dead."""
+        old = self._connect()
+        try:
+            return act(self._sftp())
+        except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+            cut = self._cut(error)
+            if not cut:
+                raise
+            self.close()
+            if not old:
+                raise self._lost(error) from error
+        self._connect()
+        try:
+            return act(self._sftp())
+        except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+            if not self._cut(error):
+                raise
+            self.close()
+            raise self._lost(error) from error
+
+    def _sftp(self) -> Files:
+        if self._files is None or self._session is None or self._session.get_channel().closed:
+            channel = self._links[-1].open_session(timeout=self._ssh.connect_timeout_s)
+            channel.settimeout(self._site.scheduler.cmd_timeout_s)
+            channel.invoke_subsystem("sftp")
+            self._session = paramiko.SFTPClient(channel)
+            self._files = Files(self._session)
+        return self._files
+
+    def _cut(self, error: Exception) -> bool:
+        """Say whether an error is one of the connection, and not of a file on either side."""
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            return not self._alive or self._session is None or self._session.get_channel().closed
+        return True
+
+    def _lost(self, error: BaseException) -> SchedulerError:
+        return SchedulerError(
+            f"site {self._site.name}: the connection to {self._ssh.host} was lost",
+            got=ssh_connect.said(error), hint="it is tried again",
+        )  # fmt: skip
+
+    # ---- commands
+
+    def _command(self, words: Sequence[str], data: bytes, timeout_s: float, what: str, *, clean: bool) -> Done:
+        """Run a command; SchedulerError before it was sent, TimedOutError when its end was not seen."""
+        end = time.monotonic() + timeout_s
+        line = command_line(words, self._mark, timeout_s, len(data), clean=clean)
+        channel = self._channel()
+        try:
+            channel.settimeout(timeout_s)
+            channel.exec_command(line)
+            if data:
+                channel.sendall(data)
+            channel.shutdown_write()
+            out, err = _drain(channel, end)
+            status = channel.recv_exit_status() if channel.status_event.wait(max(0.0, end - time.monotonic())) else None
+            if status is None:
+                raise TimeoutError(f"{what} did not end in {timeout_s} s")
+        except TimeoutError as error:
+            raise TimeoutError(f"{what} did not answer in {timeout_s} s") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._unseen(what, ssh_connect.said(error)) from error
+        finally:
+            channel.close()
+        if status == -1:  # no exit code came
+            raise self._unseen(what, "no exit code")
+        if status == _TIMED_OUT and time.monotonic() > end - 1:
+            raise TimeoutError(f"{what} did not answer in {timeout_s} s")
+        return Done(status, self._after(out), self._after(err))
+
+    def _channel(self) -> paramiko.Channel:
+        """Return a channel for one command, of a new connection where the old one turned out to be dead."""
+        for _ in range(2):
+            old = self._connect()
+            try:
+                return self._links[-1].open_session(timeout=self._ssh.connect_timeout_s)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                self.close()
+                if not old:
+                    raise self._lost(error) from error
+        raise self._lost(EOFError("lost twice"))
+
+    def _unseen(self, what: str, got: str) -> TimedOutError:
+        if not self._alive:
+            self.close()
+        return TimedOutError(
+            f"site {self._site.name}: the connection to {self._ssh.host} was cut while {what} ran",
+            got=got, hint="it may have done its work; that is found out before it is tried again",
+        )  # fmt: skip
+
+    def _after(self, said: bytes) -> str:
+        """Return what was said after the mark: a profile may have printed something before."""
+        before, mark, after = said.partition(self._mark.encode())
+        return (after if mark else before).decode("utf-8", "replace")
+
+
+def command_line(words: Sequence[str], mark: str, timeout_s: float, size: int, *, clean: bool) -> str:
+    """Return the line that is sent for a command: words reach it unchanged through any login shell."""
+    script = _BEGIN + (_INPUT if size else "exec </dev/null; ") + (_CLEAN if clean else "") + _GO
+    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size), *words])
+
+
+def _drain(channel: paramiko.Channel, end: float) -> tuple[bytes, bytes]:
+    """Return all that a command says; TimeoutError when it has not ended in time."""
+    out, err = bytearray(), bytearray()
+    news = select.poll()
+    news.register(channel.fileno(), select.POLLIN)
+    while True:
+        ended = channel.eof_received or channel.closed
+        while channel.recv_ready():
+            out += channel.recv(_BLOCK)
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(_BLOCK)
+        if len(out) + len(err) > OUTPUT_MAX:
+            raise SchedulerError("a command answers without end", got=f"more than {OUTPUT_MAX} bytes")
+        if ended:
+            return bytes(out), bytes(err)
+        left = end - time.monotonic()
+        if left <= 0 or not news.poll(1000 * left):
+            raise TimeoutError("nothing came")
+
+
+def _again(error: NexapodError) -> NexapodError:
+    """Return a new error that says the same."""
+    kind = ConfigError if isinstance(error, ConfigError) else SchedulerError
+    return kind(error.what, got=error.got, wanted=error.wanted, hint=error.hint)
+
+
+def _end(links: list[paramiko.Transport], owner: int) -> None:
+    """Close what is open when the program ends; not in a child that inherited it."""
+    if os.getpid() == owner:
+        with suppress(Exception):
+            ssh_connect.close(list(links))

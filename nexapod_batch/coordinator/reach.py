@@ -1,0 +1,156 @@
+"""Which nodes a job may run on: the sites that it is limited to, and what each site says of it.
+
+A site that never can run a job is left out of every plan, with the reason; the others go on. What is asked here is what
+stays true: the site's policy, its partitions, its account. Free slots are the planner's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
+from nexapod_batch.planner import NodeLoad
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Refusal", "allowed", "check_sites", "loads_of", "refusal_of", "with_words"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a node never runs a job."""
+
+    reason: str  # in one line
+    problems: tuple[Problem, ...] = ()  # what in the job would have to change
+    told: bool = True  # worth a warning; not what the job itself asked for
+
+
+def allowed(job: Job, node: Node) -> bool:
+    """Say whether a job that is limited to some sites may run on a node."""
+    return not job.schedule.sites or node.site in job.schedule.sites
+
+
+def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
+    """Return why a node never runs a job, or None; ConfigError when the file of its site cannot be used."""
+    if not allowed(job, node):
+        only = ", ".join(job.schedule.sites)
+        return Refusal(reason=f"the job is for {only} only (schedule.sites)", told=False)
+    if node.site == LOCAL:
+        return None
+    from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
+    from nexapod_batch.model.fit import job_at, partition_for, words_at  # noqa: PLC0415
+
+    site = c.site(node.site)
+    problems = (*policy_problems(site, job), *limit_problems(site, job))
+    if problems:
+        return Refusal(reason="; ".join(f"{one.path}: {one.message}" for one in problems), problems=problems)
+    group = site.groups().get(node.name)
+    if not site.partitions:
+        return None
+    if group is None:
+        return Refusal(reason=f"the file of site {site.name} declares no such node any more")
+    if partition_for(group, job_at(job, site.name), words_at(job, site.name).get("partition")) is None:
+        names = ", ".join(one.name for one in group)
+        reason = f"none of its partitions ({names}) can run it, others of site {site.name} can"
+        return Refusal(reason=reason, told=False)
+    return None
+
+
+def loads_of(
+    c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None
+) -> list[NodeLoad]:
+    """Return nodes as the planner sees them, `out` replicas on each, with what their sites say of the job."""
+    loads = []
+    for node in nodes:
+        refusal = refusal_of(c, job, node)
+        sized = node.site != LOCAL and bool(c.site(node.site).partitions)
+        loads.append(
+            NodeLoad(
+                node=node,
+                out=(out or {}).get(node.id, 0),
+                refused=refusal.reason if refusal else "",
+                sized=sized,
+            )
+        )
+    return loads
+
+
+def check_sites(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[list[Node], list[str]]:
+    """Return the nodes that take a job, and a warning for each site in reach that does not.
+
+    DescriptorError with every problem when no node is left. A site whose file or backend cannot be used counts as one
+    that refuses; where the job names it alone, its own error is raised.
+    """
+    known = {node.site for node in c.nodes()}
+    for name in job.schedule.sites:
+        if name not in known:
+            _unknown(c, name, known)
+    taking: list[Node] = []
+    reasons: dict[str, str] = {}  # by site
+    problems: list[Problem] = []
+    for node in nodes:
+        try:
+            c.backend(node)
+            found = refusal_of(c, job, node)
+        except NexapodError as error:
+            if job.schedule.sites == (node.site,):
+                raise
+            found = Refusal(reason=" ".join(str(error).split("\n")[0].split()), problems=(Problem("", error.what),))
+        if found is None:
+            taking.append(node)
+        elif found.told and reasons.setdefault(node.site, found.reason) == found.reason:
+            problems += [one for one in found.problems if str(one) not in map(str, problems)]
+    if not taking and reasons:
+        one = len(reasons) == 1
+        where = f"site {next(iter(reasons))} cannot run the job" if one else "no site in reach can run the job"
+        count = len(problems)
+        raise DescriptorError(f"{where}: {count} problem{'s' * (count != 1)}", problems=tuple(problems))
+    return taking, [f"site {name} is left out: {reason}" for name, reason in reasons.items()]
+
+
+def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequence[Node]) -> Job:
+    """Return the job with scheduler words (`partition`, `account`) for the one site that it can only mean."""
+    if not words:
+        return job
+    given = ", ".join(f"--{name}" for name in words)
+    names = sorted({node.site for node in nodes if node.site != LOCAL and allowed(job, node)})
+    names = [name for name in names if c.site(name).partitions]
+    if not names:
+        raise DescriptorError(
+            f"{given} means nothing to local nodes", got=repr(next(iter(words.values()))), hint="leave it out"
+        )
+    if len(names) > 1:
+        raise UsageError(f"which site is {given} for?", got=", ".join(names), hint=f"say it: --site {names[0]}")
+    from nexapod_batch.config.job_table import ALLOCATION  # noqa: PLC0415 - only where something is overridden
+    from nexapod_batch.config.tables import Report  # noqa: PLC0415
+
+    (name,), report = names, Report()
+    for key, value in words.items():
+        ALLOCATION[key].kind.check(value, f"site.{name}.resources.{key}", report)
+    if report.problems:
+        raise DescriptorError(f"{given} cannot be used", problems=tuple(report.problems))
+    sites = dict(job.sites)
+    sites[name] = tuple(sorted({**dict(sites.get(name, ())), **words}.items()))
+    return replace(job, sites=tuple(sorted(sites.items())))
+
+
+def _unknown(c: Coordinator, name: str, known: set[str]) -> None:
+    """Raise what is to be said of a site of which there is no node: its file may be faulty, or new."""
+    try:
+        c.site(name)
+    except ConfigError as error:
+        if error.problems:
+            raise
+    else:
+        hint = "the first submit without --dry-run makes its nodes"
+        raise DescriptorError(f"site {name} has no node yet", got="a new site file", hint=hint)
+    listed = ", ".join(sorted(known | set(c.sites()))) or "none"
+    problem = Problem("schedule.sites", f"there is no such site: got {name!r}, wanted one of: {listed}")
+    raise DescriptorError("the job cannot be placed", problems=(problem,), hint="nexapod-batch site ls")

@@ -1,0 +1,229 @@
+"""Homes whose sites are real clusters: site files, the program run in them, and what Slurm and the runners left behind.
+
+`Wrapped` puts scripts before a cluster's commands: each call is noted, and may be broken on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sqlite3
+import time
+from collections import Counter, defaultdict
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from clusters.daemons import lives
+from homes import Done, Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from clusters.slurm import Cluster
+
+__all__ = ["SlurmHome", "Wrapped", "mark", "queue", "site_text", "slurm_jobs", "until"]
+
+COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
+
+#: What every cluster of the tests has, as a site file declares it.
+PARTITION = {"name": "short", "hosts": 2, "max_time": "1:00:00", "max_cpus": 8, "max_mem": "16000M"}
+#: Quick enough for tests: the queue is looked at every second, sbatch is called as often as there is need.
+LIMITS = {"poll_interval": "1s", "submit_rate": 100}
+PATIENCE_S = 90.0
+
+
+def site_text(cluster: Cluster, *, name: str = "", bin_folder: Path | None = None, **tables: Mapping[str, object]) -> str:
+    """Return the site file of a cluster; `tables` add to its tables, `partition` to its only partition."""
+    scheduler = {"type": "slurm", "bin": str(bin_folder or cluster.bin), "conf": str(cluster.conf), "cmd_timeout": "20s"}
+    pack = dict(tables.pop("pack", {}))
+    whole: dict[str, Mapping[str, object]] = {"site": {"name": name or cluster.name}, "scheduler": scheduler, "limits": LIMITS}
+    partition = {**PARTITION, **tables.pop("partition", {})}
+    for table, more in tables.items():
+        whole[table] = {**whole.get(table, {}), **more}
+    lines = ["schema = 1"]
+    for table, values in (*whole.items(), ("limits.pack", pack)):
+        if values:
+            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    lines += ["[[partitions]]", *(f"{key} = {json.dumps(value)}" for key, value in partition.items())]
+    return "\n".join(lines) + "\n"
+
+
+class SlurmHome(Home):
+    """A home whose sites are clusters."""
+
+    def __init__(self, folder: Path, name: str = "home") -> None:
+        """Name the home; sites are added one by one."""
+        super().__init__(folder, name)
+        self.log = folder / f"{name}.executions"
+
+    def site(self, cluster: Cluster, **more: Any) -> None:
+        """Write the site file of a cluster."""
+        folder = self.path / "sites.d"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / f"{more.get('name') or cluster.name}.toml").write_text(site_text(cluster, **more))
+
+    def tasks(self, number: int, command: str = "", *, time_s: int | None = 60, quorum: str = "", more: str = "") -> str:
+        """Return a job of so many tasks, each of which writes its replica's name into the log, then runs `command`."""
+        limit = "" if time_s is None else f'time = "{time_s}s"\n'
+        return (
+            f'[job]\nname = "tasks"\nscript = \'\'\'#!/bin/sh\necho "${{PWD##*/}}" >> {shlex.quote(str(self.log))}\n{command}\n'
+            f"echo \"$NEXAPOD_TASK\"\n'''\n[resources]\n{limit}{more}"
+            f'[array]\nids = "0-{number - 1}"\n[quorum]\nagree = 1\ndistinct = "run"\n{quorum}'
+        )
+
+    def start(self, text: str) -> int:
+        """Submit a descriptor given as text; return the job's id."""
+        done = self.call("submit", self.descriptor(text), "--parsable")
+        assert done.code == 0, done.err
+        return int(done.out.split(";")[0])
+
+    def reconcile(self) -> Done:
+        """Run one pass; it ends well, or another process is running one."""
+        done = self.call("reconcile")
+        assert done.code in {0, 69, 75}, done.err
+        return done
+
+    def drive(self, condition: Callable[[], Any], what: str, *, timeout: float = PATIENCE_S) -> Any:
+        """Run passes until a condition holds; return its value."""
+
+        def look() -> Any:
+            self.reconcile()
+            return condition()
+
+        return until(look, what, timeout=timeout, log=self.describe)
+
+    def ended(self, job: int, state: str = "accepted", *, timeout: float = PATIENCE_S) -> None:
+        """Drive a job to its end, in which every task has this state."""
+        self.drive(lambda: self.job(job)["finished_at"], f"job {job} to end", timeout=timeout)
+        assert dict(self.job(job))[f"n_{state}"] == self.job(job)["n_tasks"], self.describe()
+        # The last pass ended before its launches were dropped.
+        self.drive(lambda: not self.rows("SELECT 1 FROM launch WHERE state <> 'forgotten'"), "all launches to be dropped")
+
+    def job(self, job: int) -> sqlite3.Row:
+        """Return the row of a job."""
+        return self.rows("SELECT * FROM job WHERE id = ?", job)[0]
+
+    def replicas(self, job: int, columns: str = "execution") -> list[Any]:
+        """Return a column of every replica of a job, or several as a tuple, by task and number."""
+        found = self.rows(f"SELECT {columns} FROM replica WHERE job_id = ? ORDER BY task, number", job)  # noqa: S608
+        return [tuple(row) if len(row) > 1 else row[0] for row in found]
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """Look into the database."""
+        with closing(sqlite3.connect(f"file:{self.path}/state.db?mode=ro", uri=True, timeout=30)) as connection:
+            connection.row_factory = sqlite3.Row
+            return connection.execute(sql, values).fetchall()
+
+    def executed(self) -> Counter[str]:
+        """Return how often each replica was executed."""
+        return Counter(self.log.read_text().split() if self.log.exists() else ())
+
+    def ran(self, number: int) -> list[str]:
+        """Wait until so many replicas started; return their names."""
+        until(lambda: len(self.executed()) >= number, f"{number} replicas to start", log=self.describe)
+        return list(self.executed())
+
+    def explain(self, what: object = "last") -> str:
+        """Return what `explain` says."""
+        return self.call("explain", what).out
+
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """Return the groups that the backend keeps, by id."""
+        files = (self.path / "sites").glob("*/groups/*.json")
+        return {file.stem: json.loads(file.read_text()) for file in files}
+
+    def claims(self) -> set[str]:
+        """Return the launches that were claimed and are kept."""
+        return {file.name for file in self.path.glob("spool/*/claims/*")}
+
+    def runners(self) -> list[psutil.Process]:
+        """Return the runners of this home, executors among them."""
+        return [one for one in self._processes() if "nexapod_batch.runner" in _words(one)]
+
+    def describe(self) -> str:
+        """Return what can be told of the last job, for a message."""
+        faults = self.call("reconcile").err
+        logs = [f"{log.name}: {log.read_text(errors='replace')[-500:]}" for log in self.path.glob("spool/*/logs/*")]
+        return "\n".join([self.explain(), faults, *logs[:5]])
+
+    def end(self) -> None:
+        """Kill every process that names this home."""
+        until(lambda: not [_kill(one) for one in self._processes()], "no process of the home to be left")
+
+    def _processes(self) -> list[psutil.Process]:
+        mine = f"{self.path}/"
+        return [one for one in psutil.process_iter() if lives(one) and any(mine in word for word in _words(one))]
+
+
+class Wrapped:
+    """A folder of commands: each notes its call, then does what `break_` gave it, or what Slurm's own does."""
+
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        """Make the scripts."""
+        self.bin, self._calls, self._real = folder / f"bin-{cluster.name}", folder / f"calls-{cluster.name}", cluster.bin
+        self.bin.mkdir()
+        for command in COMMANDS:
+            self.mend(command)
+
+    def mend(self, command: str) -> None:
+        """Make a command do what Slurm's own does."""
+        self.break_(command, 'exec "$REAL" "$@"')
+
+    def break_(self, command: str, lines: str) -> None:
+        """Give a command a shell script, which finds Slurm's own in $REAL."""
+        partial = self.bin / f".{command}"
+        real, calls = shlex.quote(str(self._real / command)), shlex.quote(str(self._calls))
+        partial.write_text(f"#!/bin/sh\nREAL={real}\necho \"{command} $*\" >> {calls}\n{lines}\n")
+        partial.chmod(0o755)
+        partial.replace(self.bin / command)
+
+    def calls(self, command: str = "") -> list[str]:
+        """Return the calls of a command, or of all."""
+        lines = self._calls.read_text().splitlines() if self._calls.exists() else []
+        return [line for line in lines if line.split()[0].startswith(command)]
+
+
+def until(condition: Callable[[], Any], what: str, *, timeout: float = PATIENCE_S, log: Callable[[], str] = str) -> Any:
+    """Poll until `condition()` is true and return its value."""
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {timeout:.0f} s for {what}\n{log()}"
+        time.sleep(0.05)
+    return value
+
+
+def mark(cluster: Cluster) -> int:
+    """Return a job id below which nothing that is submitted from now on lies."""
+    job = cluster.run("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true", check=True, cwd=cluster.conf.parent)
+    cluster.run("scancel", job.stdout.strip(), check=True)
+    return int(job.stdout)
+
+
+def slurm_jobs(cluster: Cluster, after: int) -> dict[str, dict[str, str]]:
+    """Return what accounting knows of our jobs after a mark, which may be late: name -> element -> state."""
+    argv = ["sacct", "--noheader", "--parsable2", "--allocations", "--starttime=now-1days", "--format=JobID,JobName,State"]
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for line in cluster.run(*argv, check=True).stdout.splitlines():
+        element, name, state = line.split("|")
+        if name.startswith("nexapod-") and int(element.partition("_")[0]) > after:
+            found[name][element] = state
+    return dict(found)
+
+
+def queue(cluster: Cluster, form: str = "%i") -> list[str]:
+    """Return what the queue holds, one line for each element."""
+    argv = ["squeue", "--noheader", "--array", "--states=PD,R,CG,CF,S,RQ,SE", f"--format={form}"]
+    return cluster.run(*argv, check=True).stdout.split()
+
+
+def _words(process: psutil.Process) -> list[str]:
+    with suppress(OSError):
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    return []
+
+
+def _kill(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()

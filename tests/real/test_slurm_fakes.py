@@ -1,0 +1,262 @@
+"""Commands that lie, hang, fail or forget, before a real cluster: nothing is submitted twice, nothing is believed too soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import PROGRAM
+from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clusters.slurm import Cluster
+
+#: What takes the job and then behaves like an sbatch whose answer is lost.
+LOST_ANSWERS = {
+    "hangs": '"$REAL" "$@" >/dev/null; sleep 600',
+    "says nothing": '"$REAL" "$@" >/dev/null',
+    "says nonsense": '"$REAL" "$@" >/dev/null; echo "Submitted, I think"; echo 7',
+    "fails": '"$REAL" "$@" >/dev/null; echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2; exit 1',
+    "is killed": '"$REAL" "$@" >/dev/null; kill -9 $$',
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[SlurmHome]:
+    """Yield a home without sites; its runners are ended afterwards."""
+    made = SlurmHome(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def fake(alpha: Cluster, tmp_path: Path) -> Wrapped:
+    """Return the cluster's commands, to be broken."""
+    return Wrapped(tmp_path, alpha)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Return a file for which tasks wait."""
+    return tmp_path / "gate"
+
+
+def waiting(gate: Path) -> str:
+    """Return a command that waits for a file."""
+    return f"while [ ! -e '{gate}' ]; do sleep 0.1; done"
+
+
+def one_slurm_job(home: SlurmHome, cluster: Cluster, after: int) -> None:
+    """Check that the only group was submitted once, and each replica executed once."""
+    until(lambda: slurm_jobs(cluster, after), "accounting to know it")
+    assert [len({element.partition("_")[0] for element in mine}) for mine in slurm_jobs(cluster, after).values()] == [1]
+    assert set(home.executed().values()) == {1}
+
+
+@pytest.mark.parametrize("how", LOST_ANSWERS)
+def test_a_job_that_was_taken_is_adopted(home: SlurmHome, alpha: Cluster, fake: Wrapped, how: str) -> None:
+    """Whatever became of the answer: sbatch is called once, the job in the queue is ours."""
+    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "2s"})
+    fake.break_("sbatch", LOST_ANSWERS[how])
+    before = mark(alpha)
+    job = home.start(home.tasks(3))
+    home.ended(job)
+    assert len(fake.calls("sbatch")) == 1
+    one_slurm_job(home, alpha, before)
+    assert set(home.replicas(job)) == {"reported"}
+
+
+@pytest.mark.parametrize("how", ["hangs", "says nothing"])
+def test_a_job_that_was_taken_unheard_is_cancelled_too(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, how: str) -> None:
+    """It was never adopted, but nothing of it stays in the queue."""
+    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "2s"})
+    fake.break_("sbatch", LOST_ANSWERS[how])
+    job = home.start(home.tasks(3, waiting(gate)))
+    assert queue(alpha) != []
+    assert home.call("cancel", job).code == 0
+    until(lambda: queue(alpha) == [], "the queue to be empty")
+    home.ended(job, "cancelled")
+    assert len(fake.calls("sbatch")) == 1
+
+
+def test_what_was_not_taken_is_tried_again(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
+    """A passing fault: the task waits with Slurm's own words, then runs, once."""
+    home.site(alpha, bin_folder=fake.bin)
+    said = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    fake.break_("sbatch", f"echo '{said}' >&2; exit 1")
+    before = mark(alpha)
+    job = home.start(home.tasks(2))
+    assert "Unable to contact slurm controller" in home.reconcile().err + home.explain(job)
+    assert home.replicas(job) == ["submitted"] * 2
+    fake.mend("sbatch")
+    home.ended(job)
+    one_slurm_job(home, alpha, before)
+
+
+def test_what_slurm_refuses_for_good_fails_with_its_words(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
+    """A partition that is not there: no more tries than errors are allowed, and the reason is Slurm's."""
+    home.site(alpha, bin_folder=fake.bin, partition={"name": "nowhere"})
+    job = home.start(home.tasks(1, quorum="max_errors = 1\n"))
+    home.ended(job, "failed")
+    assert len(fake.calls("sbatch")) == 2
+    assert "invalid partition" in home.explain(job).lower()
+
+
+def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
+    """A limit of the account on jobs in the queue: wait, do not fail."""
+    home.site(alpha, bin_folder=fake.bin)
+    words = "sbatch: error: QOSMaxSubmitJobPerUserLimit\\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
+    fake.break_("sbatch", f"printf '{words}\\n' >&2; exit 1")
+    job = home.start(home.tasks(2))
+    home.reconcile()
+    assert home.replicas(job) == ["submitted"] * 2
+    fake.mend("sbatch")
+    home.ended(job)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_coordinator_killed_at_sbatch_adopts_or_submits(home: SlurmHome, alpha: Cluster, fake: Wrapped, when: str) -> None:
+    """kill -9 right before or right after Slurm took the job: one Slurm job in the end."""
+    home.site(alpha, bin_folder=fake.bin)
+    kill = "kill -9 $PPID"
+    fake.break_("sbatch", f'{kill}; exit 1' if when == "before" else f'"$REAL" "$@" >/dev/null; {kill}; exit 1')
+    before = mark(alpha)
+    died = subprocess.run([PROGRAM, "submit", home.descriptor(home.tasks(3))], env=home.env, capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL
+    fake.mend("sbatch")
+    home.ended(1)
+    assert len(fake.calls("sbatch")) == (2 if when == "before" else 1)
+    one_slurm_job(home, alpha, before)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "head -c 2000 /dev/urandom",
+        "echo '~|~~|~~|~~|~~|~~|~~|~'; echo '{\"jobs\": []}'",
+        "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1",
+        "exit 0",
+        "sleep 600",
+    ],
+    ids=["noise", "another form", "fails", "says nothing", "hangs"],
+)
+def test_a_queue_that_cannot_be_read_ends_nothing(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, lines: str) -> None:
+    """Neither is anything called lost, nor submitted again; reports come through files all the same."""
+    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "1s"})
+    before = mark(alpha)
+    job = home.start(home.tasks(2, waiting(gate)))
+    home.ran(2)
+    for command in ("squeue", "sacct"):
+        fake.break_(command, lines)
+    for _ in range(6):
+        home.reconcile()
+    assert set(home.replicas(job)) <= {"submitted", "queued", "running"}
+    gate.touch()
+    home.ended(job)
+    assert len(fake.calls("sbatch")) == 1
+    one_slurm_job(home, alpha, before)
+
+
+@pytest.mark.parametrize("lines", ["head -c 2000 /dev/urandom", "exit 1"], ids=["noise", "fails"])
+def test_nothing_is_submitted_again_while_the_queue_cannot_be_read(home: SlurmHome, alpha: Cluster, fake: Wrapped, lines: str) -> None:
+    """sbatch was interrupted and squeue says nothing useful: wait, for the job may be there."""
+    home.site(alpha, bin_folder=fake.bin)
+    fake.break_("sbatch", LOST_ANSWERS["says nothing"])
+    fake.break_("squeue", lines)
+    before = mark(alpha)
+    job = home.start(home.tasks(2))
+    home.drive(lambda: len(fake.calls("squeue")) >= 2, "it to be looked for twice")
+    fake.mend("squeue")
+    home.ended(job)
+    assert len(fake.calls("sbatch")) == 1
+    one_slurm_job(home, alpha, before)
+
+
+def test_an_id_of_somebody_else_is_not_believed(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path) -> None:
+    """squeue and sacct show our id with another name and a bad end: the task goes on."""
+    home.site(alpha, bin_folder=fake.bin)
+    job = home.start(home.tasks(2, waiting(gate)))
+    home.ran(2)
+    for command in ("squeue", "sacct"):
+        fake.break_(command, '"$REAL" "$@" | sed "s/nexapod-/somebodys-/; s/RUNNING/FAILED/"')
+    asked = len(fake.calls("squeue"))
+    home.drive(lambda: len(fake.calls("squeue")) > asked + 2, "the queue to be looked at")
+    assert set(home.replicas(job)) <= {"submitted", "queued", "running"}
+    gate.touch()
+    home.ended(job)
+
+
+@pytest.mark.parametrize("accounting", ["squeue", "auto"])
+def test_without_accounting_jobs_end_all_the_same(home: SlurmHome, alpha: Cluster, fake: Wrapped, accounting: str) -> None:
+    """Switched off in the site file sacct is never called; switched off in Slurm it says so."""
+    home.site(alpha, bin_folder=fake.bin, scheduler={"accounting": accounting}, pack={"tasks": 1})
+    fake.break_("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    fake.break_("sbatch", LOST_ANSWERS["says nothing"])
+    job = home.start(home.tasks(4))
+    home.ended(job)
+    assert accounting == "auto" or fake.calls("sacct") == []
+    assert set(home.executed().values()) == {1}
+
+
+def test_an_end_is_learnt_without_accounting(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path) -> None:
+    """scancel by hand: squeue still knows, the replica is lost and another one placed."""
+    home.site(alpha, bin_folder=fake.bin, scheduler={"accounting": "squeue"}, pack={"tasks": 1})
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    alpha.run("scancel", *queue(alpha), check=True)
+    home.drive(lambda: len(home.executed()) == 2, "another replica to start")
+    gate.touch()
+    home.ended(job)
+    assert home.replicas(job) == ["lost", "reported"]
+
+
+@pytest.mark.parametrize("word", ["TIMEOUT", "OUT_OF_MEMORY"])
+def test_slurms_word_on_a_single_task_is_the_tasks_error(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, word: str) -> None:
+    """The runner could not say so any more: then Slurm's word counts, against `max_errors` and not `max_lost`."""
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
+    for command in ("squeue", "sacct"):
+        fake.break_(command, f'"$REAL" "$@" | sed "s/CANCELLED by [0-9]*/{word}/; s/CANCELLED/{word}/"')
+    job = home.start(home.tasks(1, waiting(gate), quorum="max_errors = 0\n"))
+    home.ran(1)
+    stop_runners(home)
+    alpha.run("scancel", *queue(alpha), check=True)
+    home.drive(lambda: home.job(job)["finished_at"], "the job to end")
+    assert home.replicas(job) == ["errored"]
+    assert word in home.explain(job)
+
+
+def test_slurms_word_on_a_packed_job_is_nobodys_error(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path) -> None:
+    """Which of several tasks was too long it does not say: all that were not reported are lost, and run again."""
+    home.site(alpha, bin_folder=fake.bin, partition={"hosts": 1})
+    for command in ("squeue", "sacct"):
+        fake.break_(command, '"$REAL" "$@" | sed "s/CANCELLED by [0-9]*/TIMEOUT/; s/CANCELLED/TIMEOUT/"')
+    job = home.start(home.tasks(2, waiting(gate), quorum="max_errors = 0\n"))
+    home.ran(2)
+    stop_runners(home)
+    alpha.run("scancel", *queue(alpha), check=True)
+    home.drive(lambda: home.replicas(job).count("lost") == 2, "both to be lost")
+    gate.touch()
+    home.ended(job)
+    assert home.replicas(job) == ["lost", "reported"] * 2
+
+
+def test_a_missing_command_is_named(home: SlurmHome, alpha: Cluster, tmp_path: Path) -> None:
+    """Not a traceback, and not a lost task: the site's folder is named."""
+    home.site(alpha, bin_folder=tmp_path / "nothing")
+    job = home.start(home.tasks(1))
+    assert "there is no s" in home.reconcile().err + home.explain(job)
+    assert home.replicas(job) == ["submitted"]
+    home.site(alpha)
+    home.ended(job)
+
+
+def stop_runners(home: SlurmHome) -> None:
+    """Let the runners of a home hear nothing any more, so that they cannot report their end."""
+    for runner in home.runners():
+        os.kill(runner.pid, signal.SIGSTOP)
