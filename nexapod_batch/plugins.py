@@ -223,8 +223,8 @@ def load(kind: str, name: str, known: Mapping[str, str] | None = None) -> Any:  
             return getattr(import_module(module), attribute)()
     found = {point.value: point for point in _points(kind) if point.name == name}
     if not found:
-        known = ", ".join(names(kind)) or "none"
-        raise PluginError(f"unknown {kind}", got=repr(name), wanted=f"one of: {known}")
+        installed = ", ".join(names(kind)) or "none"
+        raise PluginError(f"unknown {kind}", got=repr(name), wanted=f"one of: {installed}")
     if len(found) > 1:
         raise PluginError(f"two plug-ins call themselves {kind} {name!r}", got=", ".join(sorted(found)), wanted="one")
     (point,) = found.values()

@@ -13,11 +13,12 @@ from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
 
-__all__ = ["EXIT", "exit_code", "json_option", "paths", "reading", "seconds", "writing"]
+__all__ = ["EXIT", "exit_code", "json_option", "looking", "paths", "reading", "seconds", "writing"]
 
 #: What a job's state makes of the exit code; the worst of several jobs counts, in this order.
 EXIT = {"failed": 1, "inconclusive": 3, "cancelled": 1, "accepted": 0}
@@ -40,14 +41,21 @@ def reading() -> Iterator[Store]:
     """Open the database to read; NotFoundError when there is none yet."""
     from nexapod_batch.store import Store
 
-    database = paths().state_db
-    if not database.exists():
-        raise NotFoundError("there is no job yet", got=f"no {database}", hint="nexapod-batch submit job.toml")
-    store = Store.open(database, write=False)
+    store = Store.open(_database(), write=False)
     try:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def looking() -> Iterator[Coordinator]:
+    """Open the coordinator to look at what backends and work folders have, too; NotFoundError without a database."""
+    _database()
+    from nexapod_batch.coordinator import open_coordinator
+
+    with open_coordinator(paths(), write=False) as coordinator:
+        yield coordinator
 
 
 @contextmanager
@@ -57,6 +65,14 @@ def writing() -> Iterator[Coordinator]:
 
     with open_coordinator(paths(), write=True) as coordinator:
         yield coordinator
+
+
+def _database() -> Path:
+    """Return the path of the database; NotFoundError when there is none yet."""
+    database = paths().state_db
+    if not database.exists():
+        raise NotFoundError("there is no job yet", got=f"no {database}", hint="nexapod-batch submit job.toml")
+    return database
 
 
 def seconds(text: str | None) -> float | None:

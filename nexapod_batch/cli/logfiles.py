@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator import open_coordinator, views
+from nexapod_batch.coordinator import views
 from nexapod_batch.errors import NexapodError
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def log_files(
         if replica["site"] != "local":
             try:
                 if c is None:
+                    from nexapod_batch.coordinator import open_coordinator
+
                     with open_coordinator(paths, write=False) as mine:
                         folder = _folder_at_site(mine, replica["node"], replica["id"])
                 else:

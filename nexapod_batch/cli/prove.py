@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli import selectors, text
-from nexapod_batch.cli.context import json_option, paths, reading, writing
+from nexapod_batch.cli.context import json_option, looking, paths, reading, writing
 from nexapod_batch.cli.render import note, output
 from nexapod_batch.errors import NotFoundError
 
@@ -33,7 +33,7 @@ def explain(selector: str, as_json: bool) -> None:
     """Say why a job or task is where it is, and where replicas differ."""
     from nexapod_batch.coordinator import explain as use_case
 
-    with writing() as c:
+    with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
         lines = list(use_case.explain(c, job, task))
     output(as_json).lines("explanation", lines)
@@ -87,7 +87,7 @@ def report(selector: str, as_json: bool) -> None:
     """Compare what a job asked for with what it used."""
     from nexapod_batch.coordinator import usage
 
-    with writing() as c:
+    with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
         found = usage.report(c, job)
     output(as_json).document(found, text.usage)
@@ -100,7 +100,7 @@ def verify(selector: str, as_json: bool) -> int:
     """Check again every signature and verdict of a job."""
     from nexapod_batch.coordinator import evidence
 
-    with writing() as c:
+    with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
         checks = evidence.verify(c, job)
     columns = list(dict.fromkeys(key for check in checks for key in check))
@@ -116,7 +116,7 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
     """Write the signed statements and the signers' public keys."""
     from nexapod_batch.coordinator import evidence
 
-    with writing() as c:
+    with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
         files = evidence.attestations(c, job, task, out)
     output(as_json).lines("files", [str(file) for file in files])

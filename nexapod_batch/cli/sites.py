@@ -195,7 +195,7 @@ def _finding(one: Finding) -> Document:
 
 def _line(row: Document) -> Iterator[str]:
     hint = f" ({row['hint']})" if row["hint"] else ""
-    yield from f"{row['mark']:<4}  {row['probe']:<14}  {row['text']}{hint}".splitlines()
+    yield from f"{row['mark']:<4}  {row['probe']:<20}  {row['text']}{hint}".splitlines()
 
 
 def _row(found: Found) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nexapod_batch.cli import text
-from nexapod_batch.cli.context import json_option, paths, writing
+from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.render import Document, note, output
 from nexapod_batch.errors import TryAgainError
 
@@ -63,8 +63,10 @@ def gc(dry_run: bool, as_json: bool) -> None:
     """Remove work folders, spool files and losers that nothing needs."""
     from nexapod_batch.coordinator import cleanup
 
-    with writing() as c:
-        found = cleanup.gc(c, dry_run=dry_run)
+    found = dict.fromkeys(cleanup.KINDS, 0)
+    if paths().state_db.exists():  # before the first submit there is nothing to remove, and nothing is made
+        with looking() if dry_run else writing() as c:
+            found |= cleanup.gc(c, dry_run=dry_run)
     output(as_json).document({"dry_run": dry_run, **found}, text.tree)
 
 
@@ -74,7 +76,11 @@ def doctor(as_json: bool) -> int:
     """Check this installation: database, keys, nodes, reports in quarantine."""
     from nexapod_batch.coordinator import doctor as use_case
 
-    with writing() as c:
-        checks = [{"check": name, "verdict": verdict, "text": said} for name, verdict, said in use_case.checks(c)]
+    if paths().state_db.exists():
+        with looking() as c:
+            found = use_case.checks(c)
+    else:
+        found = use_case.first_checks(paths().home)
+    checks = [{"check": name, "verdict": verdict, "text": said} for name, verdict, said in found]
     output(as_json).rows("checks", checks, ["verdict", "check", "text"])
     return 1 if any(check["verdict"] == "fail" for check in checks) else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.lines import END
 from nexapod_batch.coordinator.nodes import usable
-from nexapod_batch.coordinator.publish import clean
+from nexapod_batch.coordinator.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.store import writer
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["drop_segments", "forget_ended", "gc"]
+__all__ = ["KINDS", "drop_segments", "forget_ended", "gc"]
 
-_BATCH = 1_000
+#: What is removed and counted.
+KINDS = ("work_folders", "launches", "segments", "inputs")
+
+_BATCH, _ALL = 1_000, 1_000_000
 #: Seconds without a line after which the writer of a segment is dead: the longest deadline, and a day.
 _SILENT_S = 8 * 86_400
 
@@ -47,20 +50,28 @@ def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> i
 
 
 def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
-    """Remove everything that the retention rule gives up; return counts by kind."""
+    """Remove everything that is kept no longer; return counts by kind. ConfigError when the settings cannot be read."""
     if dry_run:
-        rows = c.store.all("replicas_unclean", before=c.now(), limit=1_000_000)
-        return {"work_folders": len(rows), "segments": sum(len(_dead_segments(c, node)) for node in usable(c, {}))}
+        return {
+            "work_folders": len(unclean(c, _ALL)),
+            "launches": len(c.store.all("launches_ended", limit=_ALL)),
+            "segments": sum(len(_dead_segments(c, node)) for node in usable(c, {})),
+            "inputs": len(_stale_inputs(c)),
+        }
+    c.retention()
     faults: dict[str, str] = {}
     nodes = usable(c, faults)
     with writer(c.store, wait_s=PATIENCE_S):
-        removed = {"work_folders": clean(c, faults, limit=1_000_000), "launches": 0}
+        removed = {"work_folders": clean(c, faults, limit=_ALL), "launches": 0}
         while forgotten := forget_ended(c, nodes, faults):
             removed["launches"] += forgotten
             if faults:
                 break
         removed["segments"] = drop_segments(c, nodes, faults)
-        removed["inputs"] = _inputs(c)
+        stale = _stale_inputs(c)
+        for path in stale:
+            os.unlink(path)
+        removed["inputs"] = len(stale)
     return removed
 
 
@@ -110,15 +121,12 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
     return dead
 
 
-def _inputs(c: Coordinator) -> int:
-    """Remove staged inputs that no open job needs."""
+def _stale_inputs(c: Coordinator) -> list[str]:
+    """Return the paths of staged inputs that no open job needs."""
     needed: set[str] = set()
     for row in c.store.all("jobs_open_documents"):
         needed.update(one["sha256"] for one in json.loads(row["body"])["inputs"])
-    removed = 0
-    if c.paths.inputs.is_dir():
-        for entry in os.scandir(c.paths.inputs):
-            if entry.name not in needed and not entry.name.startswith("."):
-                os.unlink(entry.path)
-                removed += 1
-    return removed
+    if not c.paths.inputs.is_dir():
+        return []
+    with os.scandir(c.paths.inputs) as entries:
+        return [entry.path for entry in entries if entry.name not in needed and not entry.name.startswith(".")]

@@ -56,10 +56,23 @@ class Coordinator:
     _backends: dict[str, Backend] = field(default_factory=dict)
     _jobs: dict[int, Job] = field(default_factory=dict)
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
+    _retention: tuple[int, int] | None = None
 
     def now(self) -> int:
         """Return the time in milliseconds since 1970."""
         return int(self.clock() * 1000)
+
+    def retention(self) -> tuple[int, int]:
+        """Return for how many milliseconds the work folders of accepted tasks stay, and those of others.
+
+        Read from the settings when it is asked for first: most commands need none. ConfigError for bad files.
+        """
+        if self._retention is None:
+            from nexapod_batch.config.settings import settings  # noqa: PLC0415
+
+            found = settings(self.paths)
+            self._retention = found.keep_work_s * 1000, found.keep_failed_s * 1000
+        return self._retention
 
     def nodes(self) -> list[Node]:
         """Return all registered nodes, also drained ones."""

@@ -13,10 +13,11 @@ from nexapod_batch.files.netfs import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
 
-__all__ = ["checks"]
+__all__ = ["checks", "first_checks"]
 
 Check = tuple[str, str, str]
 _LOW_DISK = 1 << 30
@@ -24,7 +25,17 @@ _LOW_DISK = 1 << 30
 
 def checks(c: Coordinator) -> list[Check]:
     """Return (name, ok|warn|fail, text) for everything that can be looked at without changing it."""
-    return [*_home(c), *_database(c), *_nodes(c), *_reports(c), *_kernel()]
+    return [*_home(c), *_clock(), *_database(c), *_nodes(c), *_reports(c), *_kernel()]
+
+
+def first_checks(home: Path) -> list[Check]:
+    """Return the checks of an account that has no database yet; nothing is made."""
+    return [
+        ("home", "ok", f"{home} has no jobs yet: the first nexapod-batch submit job.toml makes everything"),
+        ("nodes", "ok", "none yet: the first submit makes one of this machine, nexapod-batch node init --help others"),
+        *_clock(),
+        *_kernel(),
+    ]
 
 
 def _home(c: Coordinator) -> Iterator[Check]:
@@ -43,6 +54,9 @@ def _home(c: Coordinator) -> Iterator[Check]:
         "ok" if not mode else "warn",
         "home is private" if not mode else f"others can read {c.paths.home}: chmod 700 it",
     )
+
+
+def _clock() -> Iterator[Check]:
     yield (
         "clock",
         "ok" if time.time() > 1_700_000_000 else "fail",

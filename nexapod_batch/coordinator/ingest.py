@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, reader
+from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, read_all
 from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.coordinator.lines import Line
+    from nexapod_batch.coordinator.lines import Block, Line
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
@@ -61,28 +61,27 @@ class Intake:
 def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
     """Take in every complete new line of the nodes' segments; a spool that cannot be read is a fault of its node."""
     intake = Intake()
-    waiting: list[tuple[Node, Path, int]] = []
-    size = 0
+    found: list[tuple[Node, Block]] = []
+    broken: set[Path] = set()
     for node in nodes:
         try:
             c.backend(node).collect(c.context(node))
         except (NexapodError, OSError) as error:
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be brought here: {error}"
         try:
-            for path, position, end in unread(c, node):
-                waiting.append((node, path, position))
-                size += end - position
+            for path, position, _ in unread(c, node):
+                found += [(node, block) for block in blocks(path, position)]
         except OSError as error:
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
-    with reader(size) as read:
-        for node, path, position in waiting:
-            try:
-                for block, lines in read(blocks(path, position), {node.key_id: node.public_key}):
-                    with c.store.atomic():
-                        _lines(c, node, path, lines, intake)
-                        c.store.run("segment_moved", node=node.id, name=path.name, position=block.end)
-            except OSError as error:
-                faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
+    read = read_all([(block, {node.key_id: node.public_key}) for node, block in found])
+    for (node, block), lines in zip(found, read, strict=True):
+        if isinstance(lines, OSError):
+            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {lines.strerror}"
+            broken.add(block.path)
+        elif block.path not in broken:  # what follows a block that was not read waits for it
+            with c.store.atomic():
+                _lines(c, node, block.path, lines, intake)
+                c.store.run("segment_moved", node=node.id, name=block.path.name, position=block.end)
     return intake
 
 

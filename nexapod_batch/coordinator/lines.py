@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import marshal
 import os
-from collections import deque
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 import orjson
 
@@ -22,10 +22,10 @@ from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["END", "Block", "Line", "Refused", "Report", "Started", "beginning", "blocks", "read_block", "reader"]
+__all__ = ["END", "Block", "Line", "Refused", "Report", "Started", "beginning", "blocks", "read_all", "read_block"]
 
 #: The last line of a runner that ended by itself.
 END = b'{"end":true}'
@@ -85,6 +85,9 @@ class Ended(NamedTuple):
 Line: TypeAlias = Report | Started | Refused | Ended
 
 
+_KINDS: tuple[type[Line], ...] = (Report, Started, Refused, Ended)
+
+
 class Block(NamedTuple):
     """Complete lines of a segment, and where they lie."""
 
@@ -124,36 +127,62 @@ def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
     return found
 
 
-@contextmanager
-def reader(
-    unread: int,
-) -> Iterator[Callable[[Iterator[Block], Mapping[str, bytes]], Iterator[tuple[Block, list[Line]]]]]:
-    """Give a function that yields blocks with their lines, in order; with much to read other processes verify.
+def read_all(found: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:
+    """Yield the lines of each block, verified with the keys beside it, in order; the error where one cannot be read.
 
-    `unread` are the bytes that wait. Threads would not help: a signature is checked in 40 us, between which each
-    thread waits for the interpreter.
+    With much to read every core helps. Threads would not: a signature is checked in 40 us, between which each thread
+    waits for the interpreter. Forked, the helpers have everything imported; they touch neither the database nor
+    anything that others see, and what one that died did not send is read here.
     """
-    helpers = min(len(os.sched_getaffinity(0)), unread // _MANY, 8)
-    if helpers < 2:
-        yield lambda found, keys: ((block, read_block(block, keys)) for block in found)
-        return
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - 20 ms that small passes do not need
-    from multiprocessing import get_context  # noqa: PLC0415
+    size = sum(block.end - block.start for block, _ in found)
+    helpers = min(len(os.sched_getaffinity(0)), size // _MANY, 8)
+    with _forked(found, helpers if helpers > 1 else 0) as streams:
+        for number, (block, keys) in enumerate(found):
+            try:
+                yield _received(streams[number % helpers]) if streams else read_block(block, keys)
+            except (EOFError, ValueError, TypeError):
+                streams.clear()
+                yield read_block(block, keys)
+            except OSError as error:
+                yield error
 
-    # Forked, they have everything imported; they touch neither the database nor anything that others see.
-    with ProcessPoolExecutor(helpers, mp_context=get_context("fork")) as pool:
 
-        def read(found: Iterator[Block], keys: Mapping[str, bytes]) -> Iterator[tuple[Block, list[Line]]]:
-            ahead: deque[tuple[Block, Any]] = deque()
-            for block in found:
-                ahead.append((block, pool.submit(read_block, block, keys)))
-                if len(ahead) > 2 * helpers:
-                    first, lines = ahead.popleft()
-                    yield first, lines.result()
-            for first, lines in ahead:
-                yield first, lines.result()
+def _received(stream: BinaryIO) -> list[Line]:
+    """Return what a helper, this same program, sent of its next block."""
+    return [_KINDS[kind]._make(said) for kind, said in marshal.load(stream)]  # noqa: S302
 
-        yield read
+
+@contextmanager
+def _forked(found: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) -> Iterator[list[BinaryIO]]:
+    """Start helpers, each for every so-manieth block; yield the streams through which they send."""
+    streams: list[BinaryIO] = []
+    opened, pids = [], []
+    try:
+        for first in range(helpers):
+            ours, theirs = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                with suppress(BaseException):  # whatever it is, the other side reads what is missing
+                    _send(found[first::helpers], theirs)
+                os._exit(0)
+            os.close(theirs)
+            opened.append(open(ours, "rb", buffering=1 << 20))  # noqa: SIM115 - closed below
+            pids.append(pid)
+        streams += opened
+        yield streams
+    finally:
+        for stream in opened:
+            stream.close()  # a helper that still sends ends by it
+        for pid in pids:
+            os.waitpid(pid, 0)
+
+
+def _send(found: Sequence[tuple[Block, Mapping[str, bytes]]], fd: int) -> None:
+    with open(fd, "wb") as sink:
+        for block, keys in found:
+            lines = read_block(block, keys)
+            sink.write(marshal.dumps([(_KINDS.index(type(line)), tuple(line)) for line in lines]))
+            sink.flush()
 
 
 def beginning(path: Path, position: int) -> bytes:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shutil
+from collections import defaultdict
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,7 +25,6 @@ from nexapod_batch.files.atomic import sync_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.outputs import Outputs
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
-__all__ = ["clean", "compare", "publish"]
+__all__ = ["clean", "compare", "publish", "unclean"]
 
 _BATCH = 500
 _EMPTY = hashlib.sha256(b"").hexdigest()
-#: Failed work folders are kept this long, so that somebody can look.
-KEEP_FAILED_MS = 7 * 86_400_000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+#: Later than every time that is stored.
+_EVER = 2**63 - 1
 
 
 def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = None) -> int:
@@ -49,12 +52,13 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
         if not batch:
             break
         tried.update(batch)
+        carried = _carried(c, batch)
         for job in {job for job, _ in batch}:
             (c.paths.results / str(job)).mkdir(parents=True, exist_ok=True)
         done = []
         for job, task in batch:
             try:
-                done.append((job, task, _publish(c, nodes, job, task)))
+                done.append((job, task, _publish(c, nodes, job, task, carried.get((job, task)))))
             except (SchedulerError, ConfigError) as error:
                 faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
         sync_files([path for _, _, result in done if not isinstance(result, str) for path in result])
@@ -75,12 +79,25 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
     return published
 
 
-def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> list[Path] | str:
-    """Copy one task's files to a partial folder; return them, or why it could not be done."""
-    carried = c.store.one("carried_result", job=job_id, task=task)
+def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """Return the files that came with the report that is to be published, for the tasks that have such a report."""
+    tasks = defaultdict(list)
+    for job, task in batch:
+        tasks[job].append(task)
+    return {
+        (job, row["task"]): row["files"]
+        for job, wanted in tasks.items()
+        for row in c.store.all("carried_results", job=job, tasks=json.dumps(wanted))
+    }
+
+
+def _publish(
+    c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: bytes | None
+) -> list[Path] | str:
+    """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
     if carried is not None:
         try:
-            return _write_carried(c, carried["files"], job_id, task)
+            return _write_carried(c, carried, job_id, task)
         except OSError as error:
             return str(error)
     replicas = c.store.all("replicas_of_task", job=job_id, task=task)
@@ -112,15 +129,20 @@ def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list
         path = f"{partial}/{name}"
         if "/" in name:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "xb", buffering=0) as sink:
-            sink.write(base64.b64decode(text))
-        made.append(partial / name)
+        fd = os.open(path, _NEW, 0o666)
+        try:
+            data = memoryview(base64.b64decode(text))
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+        made.append(Path(path))
     return made
 
 
-def _fresh(folder: Path, task: int) -> Path:
+def _fresh(folder: Path, task: int) -> str:
     """Return a new empty partial folder for a task; what a crash left of an earlier one goes."""
-    partial = folder / f".{task}.partial"
+    partial = f"{folder}/.{task}.partial"
     try:
         os.mkdir(partial)
     except FileExistsError:
@@ -135,7 +157,7 @@ def _settled(reason: str) -> str:
 
 
 def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
-    partial = _fresh(folder, task)
+    partial = Path(_fresh(folder, task))
     made = []
     for name, digest in {**outputs.logs, **outputs.files}.items():
         if digest == _EMPTY and name not in outputs.files:
@@ -198,12 +220,29 @@ def compare(
     return found
 
 
+def unclean(c: Coordinator, limit: int) -> Sequence[Row]:
+    """Return the replicas whose work folders are kept no longer; ConfigError when the settings cannot be read.
+
+    The time is counted from the end of each replica. The settings are read only when there is a folder at all.
+    """
+    if not c.store.all("replicas_unclean", accepted=_EVER, others=_EVER, limit=1):
+        return []
+    now = c.now()
+    # "At once" does not ask the clock: it may have been set back since the replica ended.
+    accepted, others = (now - kept if kept else _EVER for kept in c.retention())
+    return c.store.all("replicas_unclean", accepted=accepted, others=others, limit=limit)
+
+
 def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int:
-    """Remove the work folders that are no longer needed; return how many."""
+    """Remove the work folders that are kept no longer; return how many."""
     nodes = c.nodes_by_id()
     done = 0
     while done < limit:
-        rows = c.store.all("replicas_unclean", before=c.now() - KEEP_FAILED_MS, limit=_BATCH)
+        try:
+            rows = unclean(c, _BATCH)
+        except ConfigError as error:
+            faults["retention"] = f"work folders stay: {error}"
+            break
         gone = []
         for node_id in {r["node_id"] for r in rows}:
             node, mine = nodes[node_id], [r for r in rows if r["node_id"] == node_id]

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.settings import Paths
-from nexapod_batch.config.sites import check_backend, find_sites
+from nexapod_batch.config.sites import check_backend, find_sites, limit_problems
 from nexapod_batch.coordinator import control, evidence, explain, nodes, reconcile, submit, views
 from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.coordinator.reach import refusal_of, with_words
 from nexapod_batch.coordinator.sites import no_such_site
-from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
+from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, SchedulerError, TryAgainError
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Resources, Schedule
 from nexapod_batch.plugins import Finding, Mark, Probing
 
@@ -94,6 +94,9 @@ def _probed(c: Coordinator, site: Site, wanted: Wanted) -> Iterator[Finding]:
     """Yield what the backend finds out, then what becomes of a job."""
     mine = c.nodes()
     job = with_words(c, _sample(site), wanted.words, mine)
+    nowhere = tuple(one for one in limit_problems(site, job) if one.path.endswith(".partition"))
+    if nowhere:
+        raise DescriptorError("--partition cannot be used", problems=nowhere)
     contexts = [c.context(node) for node in mine]
     backend = c.backend(mine[0])
     if not wanted.dry_run:
@@ -158,7 +161,8 @@ def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iter
         state = views.job(c.store, done.job)["state"]
         if not ended or state != "accepted":
             lines = [line.strip() for line in explain.explain(c, done.job, 0)]
-            how, hint = (state, "") if ended else (f"not ended within {wanted.timeout_s:.0f} s", "wait longer: --timeout")
+            how = state if ended else f"not ended within {wanted.timeout_s:.0f} s"
+            hint = "" if ended else "wait longer: --timeout"
             yield Finding(mark=Mark.FAIL, probe="test job", text=f"{how}: {'; '.join(lines)}", hint=hint)
             return
         took = time.monotonic() - begun

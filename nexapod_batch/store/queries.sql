@@ -218,12 +218,12 @@ UPDATE job SET finished_at = :now WHERE id = :job AND finished_at IS NULL AND n_
 -- name: tasks_unpublished
 SELECT job_id, idx, reason FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
 
--- name: carried_result
--- The files carried by the lowest-numbered valid replica of a task, unless a loser is to be compared with it.
-SELECT c.files FROM replica r JOIN carried c ON c.replica_id = r.id
-WHERE r.job_id = :job AND r.task = :task AND r.validation = 'valid' AND r.execution = 'reported'
-  AND r.number = (SELECT min(number) FROM replica WHERE job_id = :job AND task = :task AND validation = 'valid' AND execution = 'reported')
-  AND NOT EXISTS (SELECT 1 FROM replica WHERE job_id = :job AND task = :task AND validation = 'invalid');
+-- name: carried_results
+-- The files carried by the lowest-numbered valid replica of each task, unless a loser is to be compared with it.
+SELECT r.task, c.files FROM replica r JOIN carried c ON c.replica_id = r.id
+WHERE r.job_id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) AND r.validation = 'valid' AND r.execution = 'reported'
+  AND r.number = (SELECT min(number) FROM replica v WHERE v.job_id = r.job_id AND v.task = r.task AND v.validation = 'valid' AND v.execution = 'reported')
+  AND NOT EXISTS (SELECT 1 FROM replica l WHERE l.job_id = r.job_id AND l.task = r.task AND l.validation = 'invalid');
 
 -- name: task_published
 UPDATE task SET published = 1, reason = ? WHERE job_id = ? AND idx = ? AND state = 'accepted';
@@ -243,7 +243,8 @@ UPDATE replica SET cleaned = 1 WHERE id = ?;
 -- name: replicas_unclean
 SELECT r.id, r.job_id, r.task, r.number, r.node_id, r.execution FROM replica r JOIN task t ON t.job_id = r.job_id AND t.idx = r.task
 WHERE r.cleaned = 0 AND r.execution IN ('reported', 'errored', 'lost', 'cancelled')
-  AND (t.published = 1 OR (t.state IN ('failed', 'inconclusive', 'cancelled') AND r.ended_at < :before)) LIMIT :limit;
+  AND coalesce(r.ended_at, 0) < CASE WHEN t.published = 1 THEN :accepted WHEN t.state IN ('failed', 'inconclusive', 'cancelled') THEN :others END
+LIMIT :limit;
 
 -- name: difference_put
 INSERT INTO difference (job_id, task, text) VALUES (:job, :task, :text) ON CONFLICT (job_id, task) DO UPDATE SET text = excluded.text;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sqlite3
 import time
 from collections import Counter, defaultdict
@@ -142,6 +143,15 @@ class SlurmHome(Home):
         """Return the runners of this home, executors among them."""
         return [one for one in self._processes() if "nexapod_batch.runner" in _words(one)]
 
+    def kill_runners(self) -> int:
+        """Kill the runners of this home so that none can report it; return how many they were."""
+        found = self.runners()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for one in found:
+                with suppress(psutil.NoSuchProcess):
+                    one.send_signal(number)
+        return len(found)
+
     def describe(self) -> str:
         """Return what can be told of the last job, for a message."""
         faults = self.call("reconcile").err
@@ -175,7 +185,7 @@ class Wrapped:
         """Give a command a shell script, which finds Slurm's own in $REAL."""
         partial = self.bin / f".{command}"
         real, calls = shlex.quote(str(self._real / command)), shlex.quote(str(self._calls))
-        partial.write_text(f"#!/bin/sh\nREAL={real}\necho \"{command} $*\" >> {calls}\n{lines}\n")
+        partial.write_text(f'#!/bin/sh\nREAL={real}\necho "{command} $*" >> {calls}\n{lines}\n')
         partial.chmod(0o755)
         partial.replace(self.bin / command)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -62,7 +61,7 @@ def one_slurm_job(home: SlurmHome, cluster: Cluster, after: int) -> None:
 @pytest.mark.parametrize("how", LOST_ANSWERS)
 def test_a_job_that_was_taken_is_adopted(home: SlurmHome, alpha: Cluster, fake: Wrapped, how: str) -> None:
     """Whatever became of the answer: sbatch is called once, the job in the queue is ours."""
-    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "2s"})
+    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "2s"}, pack={"tasks": 1})
     fake.break_("sbatch", LOST_ANSWERS[how])
     before = mark(alpha)
     job = home.start(home.tasks(3))
@@ -75,7 +74,7 @@ def test_a_job_that_was_taken_is_adopted(home: SlurmHome, alpha: Cluster, fake: 
 @pytest.mark.parametrize("how", ["hangs", "says nothing"])
 def test_a_job_that_was_taken_unheard_is_cancelled_too(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, how: str) -> None:
     """It was never adopted, but nothing of it stays in the queue."""
-    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "2s"})
+    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "2s"}, pack={"tasks": 1})
     fake.break_("sbatch", LOST_ANSWERS[how])
     job = home.start(home.tasks(3, waiting(gate)))
     assert queue(alpha) != []
@@ -87,7 +86,7 @@ def test_a_job_that_was_taken_unheard_is_cancelled_too(home: SlurmHome, alpha: C
 
 def test_what_was_not_taken_is_tried_again(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
     """A passing fault: the task waits with Slurm's own words, then runs, once."""
-    home.site(alpha, bin_folder=fake.bin)
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
     said = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
     fake.break_("sbatch", f"echo '{said}' >&2; exit 1")
     before = mark(alpha)
@@ -110,7 +109,7 @@ def test_what_slurm_refuses_for_good_fails_with_its_words(home: SlurmHome, alpha
 
 def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
     """A limit of the account on jobs in the queue: wait, do not fail."""
-    home.site(alpha, bin_folder=fake.bin)
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
     words = "sbatch: error: QOSMaxSubmitJobPerUserLimit\\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
     fake.break_("sbatch", f"printf '{words}\\n' >&2; exit 1")
     job = home.start(home.tasks(2))
@@ -122,10 +121,10 @@ def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_coordinator_killed_at_sbatch_adopts_or_submits(home: SlurmHome, alpha: Cluster, fake: Wrapped, when: str) -> None:
-    """kill -9 right before or right after Slurm took the job: one Slurm job in the end."""
-    home.site(alpha, bin_folder=fake.bin)
+    """Kill -9 right before or right after Slurm took the job: one Slurm job in the end."""
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
     kill = "kill -9 $PPID"
-    fake.break_("sbatch", f'{kill}; exit 1' if when == "before" else f'"$REAL" "$@" >/dev/null; {kill}; exit 1')
+    fake.break_("sbatch", f"{kill}; exit 1" if when == "before" else f'"$REAL" "$@" >/dev/null; {kill}; exit 1')
     before = mark(alpha)
     died = subprocess.run([PROGRAM, "submit", home.descriptor(home.tasks(3))], env=home.env, capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL
@@ -148,7 +147,7 @@ def test_a_coordinator_killed_at_sbatch_adopts_or_submits(home: SlurmHome, alpha
 )
 def test_a_queue_that_cannot_be_read_ends_nothing(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, lines: str) -> None:
     """Neither is anything called lost, nor submitted again; reports come through files all the same."""
-    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "1s"})
+    home.site(alpha, bin_folder=fake.bin, scheduler={"cmd_timeout": "1s"}, pack={"tasks": 1})
     before = mark(alpha)
     job = home.start(home.tasks(2, waiting(gate)))
     home.ran(2)
@@ -164,23 +163,26 @@ def test_a_queue_that_cannot_be_read_ends_nothing(home: SlurmHome, alpha: Cluste
 
 
 @pytest.mark.parametrize("lines", ["head -c 2000 /dev/urandom", "exit 1"], ids=["noise", "fails"])
-def test_nothing_is_submitted_again_while_the_queue_cannot_be_read(home: SlurmHome, alpha: Cluster, fake: Wrapped, lines: str) -> None:
-    """sbatch was interrupted and squeue says nothing useful: wait, for the job may be there."""
-    home.site(alpha, bin_folder=fake.bin)
+def test_nothing_is_submitted_again_while_the_queue_cannot_be_read(
+    home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, lines: str
+) -> None:
+    """The answer of sbatch was lost and squeue says nothing useful: wait, for the job may be there."""
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
     fake.break_("sbatch", LOST_ANSWERS["says nothing"])
     fake.break_("squeue", lines)
     before = mark(alpha)
-    job = home.start(home.tasks(2))
+    job = home.start(home.tasks(2, waiting(gate)))
     home.drive(lambda: len(fake.calls("squeue")) >= 2, "it to be looked for twice")
     fake.mend("squeue")
+    gate.touch()
     home.ended(job)
     assert len(fake.calls("sbatch")) == 1
     one_slurm_job(home, alpha, before)
 
 
 def test_an_id_of_somebody_else_is_not_believed(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path) -> None:
-    """squeue and sacct show our id with another name and a bad end: the task goes on."""
-    home.site(alpha, bin_folder=fake.bin)
+    """Both squeue and sacct show our id with another name and a bad end: the task goes on."""
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
     job = home.start(home.tasks(2, waiting(gate)))
     home.ran(2)
     for command in ("squeue", "sacct"):
@@ -205,7 +207,7 @@ def test_without_accounting_jobs_end_all_the_same(home: SlurmHome, alpha: Cluste
 
 
 def test_an_end_is_learnt_without_accounting(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path) -> None:
-    """scancel by hand: squeue still knows, the replica is lost and another one placed."""
+    """Cancelled by hand: squeue still knows, the replica is lost and another one placed."""
     home.site(alpha, bin_folder=fake.bin, scheduler={"accounting": "squeue"}, pack={"tasks": 1})
     job = home.start(home.tasks(1, waiting(gate)))
     home.ran(1)
@@ -221,11 +223,10 @@ def test_slurms_word_on_a_single_task_is_the_tasks_error(home: SlurmHome, alpha:
     """The runner could not say so any more: then Slurm's word counts, against `max_errors` and not `max_lost`."""
     home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
     for command in ("squeue", "sacct"):
-        fake.break_(command, f'"$REAL" "$@" | sed "s/CANCELLED by [0-9]*/{word}/; s/CANCELLED/{word}/"')
+        fake.break_(command, f'"$REAL" "$@" | sed "s/FAILED/{word}/"')
     job = home.start(home.tasks(1, waiting(gate), quorum="max_errors = 0\n"))
     home.ran(1)
-    stop_runners(home)
-    alpha.run("scancel", *queue(alpha), check=True)
+    home.kill_runners()
     home.drive(lambda: home.job(job)["finished_at"], "the job to end")
     assert home.replicas(job) == ["errored"]
     assert word in home.explain(job)
@@ -235,11 +236,10 @@ def test_slurms_word_on_a_packed_job_is_nobodys_error(home: SlurmHome, alpha: Cl
     """Which of several tasks was too long it does not say: all that were not reported are lost, and run again."""
     home.site(alpha, bin_folder=fake.bin, partition={"hosts": 1})
     for command in ("squeue", "sacct"):
-        fake.break_(command, '"$REAL" "$@" | sed "s/CANCELLED by [0-9]*/TIMEOUT/; s/CANCELLED/TIMEOUT/"')
+        fake.break_(command, '"$REAL" "$@" | sed "s/FAILED/TIMEOUT/"')
     job = home.start(home.tasks(2, waiting(gate), quorum="max_errors = 0\n"))
     home.ran(2)
-    stop_runners(home)
-    alpha.run("scancel", *queue(alpha), check=True)
+    home.kill_runners()
     home.drive(lambda: home.replicas(job).count("lost") == 2, "both to be lost")
     gate.touch()
     home.ended(job)
@@ -254,9 +254,3 @@ def test_a_missing_command_is_named(home: SlurmHome, alpha: Cluster, tmp_path: P
     assert home.replicas(job) == ["submitted"]
     home.site(alpha)
     home.ended(job)
-
-
-def stop_runners(home: SlurmHome) -> None:
-    """Let the runners of a home hear nothing any more, so that they cannot report their end."""
-    for runner in home.runners():
-        os.kill(runner.pid, signal.SIGSTOP)

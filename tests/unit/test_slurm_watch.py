@@ -31,7 +31,7 @@ class Cluster(LocalTransport):
     answers: dict[str, Done | Exception] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
 
-    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
+    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:  # noqa: ARG002
         """Answer."""
         self.asked.append(list(argv))
         answer = self.answers.get(argv[0], Done(0, "", ""))

@@ -46,6 +46,8 @@ _NOT_STANDARD = frozenset({
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"),
     *("pydoc_data", "unittest", "venv", "sqlite3", "distutils", "__pycache__"),
 })  # fmt: skip
+_NO_ENDINGS = (".pyc", ".a", ".exe")
+_NO_BEGINNINGS = ("_test", "_ctypes_test", "_tkinter", "_sqlite3", "_xx", "xx")
 #: Libraries that belong to the system: with another loader they would not work.
 _SYSTEM = re.compile(r"(ld-linux.*|ld-musl.*|lib(c|m|dl|rt|util|pthread|resolv|nss_\w+|anl|BrokenLocale))[-.].*so.*")
 _MARK = "BROUGHT"
@@ -154,9 +156,7 @@ def _tree(folder: Path, name: str, without: frozenset[str]) -> Iterator[tuple[st
         inside = os.path.relpath(here, folder)
         for file in files:
             path = Path(here, file)
-            if file.endswith((".pyc", ".a", ".exe")) or file.startswith(("_test", "_tkinter", "_sqlite3", "_ctypes_test", "_xx", "xx")):
-                continue
-            if path.is_file():
+            if not file.endswith(_NO_ENDINGS) and not file.startswith(_NO_BEGINNINGS) and path.is_file():
                 yield os.path.normpath(f"{name}/{inside}/{file}"), path
 
 

@@ -86,7 +86,8 @@ class Bindings:
             raise _FailedError(f"it did not answer in {self._site.scheduler.cmd_timeout_s} s") from error
         except SchedulerError as error:
             raise _FailedError(str(error)) from error
-        said = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:] or f"exit code {done.returncode}"
+        last = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:]
+        said = "".join(char if char.isprintable() else "?" for char in last) or f"exit code {done.returncode}"
         if done.returncode == NO_ANSWER:
             raise _FailedError(said, _SILENT_S)
         if done.returncode:

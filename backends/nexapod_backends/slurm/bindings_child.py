@@ -9,6 +9,8 @@ nothing but this program ever imports pyslurm. Names are those of pyslurm 22.5 t
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,10 +30,12 @@ NO_ANSWER = 4  # the controller did not answer
 def main(argv: Sequence[str]) -> int:
     """Print the rows of the jobs that the first argument names; return the exit code."""
     wanted = frozenset(map(int, argv[0].split(",")))
+    out = os.dup(1)
+    os.dup2(2, 1)  # what a library prints must not get between the rows
     pyslurm: Any = importlib.import_module("pyslurm")  # may end the process
     try:
         cluster = _cluster_version(pyslurm)
-        if _release(cluster) != _release(pyslurm.__version__):
+        if _release(cluster) is None or _release(cluster) != _release(pyslurm.__version__):
             sys.stderr.write(f"pyslurm {pyslurm.__version__} is not made for Slurm {cluster}\n")
             return UNFIT
         jobs = pyslurm.Jobs.load()
@@ -39,8 +43,8 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{str(error) or type(error).__name__}\n")
         return NO_ANSWER
     text = "".join(f"{line}\n" for line in lines(jobs.values(), wanted))
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
+    with open(out, "wb") as stream:
+        stream.write(text.encode("utf-8", "replace"))
     return 0
 
 
@@ -127,9 +131,10 @@ def _cluster_version(pyslurm: Any) -> str:  # noqa: ANN401 - a module without ty
     return str(pyslurm.config().get()["version"])  # before pyslurm 25.5
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """Return (25, 11) of "25.11.2"; pyslurm writes 22.5 where Slurm writes 22.05."""
-    return tuple(int(part) for part in version.split(".")[:2])
+def _release(version: str) -> tuple[int, int] | None:
+    """Return (25, 11) of "25.11.2"; pyslurm writes 22.5 where Slurm writes 22.05. None for what is no version."""
+    found = re.fullmatch(r"(\d{1,3})\.(\d{1,3})(?:[.-].*)?", version, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ here=$1; work=$2; shift 2
 tell() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ' | cut -c1-300)"; }
 {
   tell token "$(cat "$here/asked")"
-  tell host "$(hostname)"
+  tell host "${SLURMD_NODENAME:-$(hostname)}"
   tell boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
   tell system "$(uname -sm)"
   tell free "$(df -Pk "$work" 2>/dev/null | tail -n 1)"
@@ -117,6 +117,7 @@ class _Heard:
     skew: tuple[float, float] | None  # at least and at most so many seconds is the compute node's clock ahead
     delay_s: float | None  # until a file written here was seen there; None: it never was
     end: str = ""  # why it could not answer
+    late: bool = False  # because it did not start, or not end, in time
 
 
 def probe(
@@ -193,7 +194,7 @@ def _commands(site: Site, slurm: Slurm) -> Iterator[Finding]:
 
 
 def _controller(slurm: Slurm) -> Finding:
-    said = " ".join(slurm.call(["scontrol", "ping"], check=False).stdout.split())
+    said = " ".join(slurm.call(["scontrol", "ping"], check=False).stdout.replace("*", " ").split())
     if " UP" not in said:
         raise SchedulerError("no controller answers", got=said or "nothing")
     mark = Mark.WARN if "DOWN" in said else Mark.OK
@@ -499,10 +500,10 @@ def _from_inside(
         yield Finding(mark=Mark.FAIL, probe=name, text=f"the test job failed: {_one_line(error)}", stops=True)
         return
     if not heard.answer:
-        yield Finding(
-            mark=Mark.FAIL, probe=name, text=f"{context.far_spool}: {heard.end}",
-            hint="set work_dir in [filesystem] to a folder that login and compute nodes share", stops=True,
-        )  # fmt: skip
+        hint = "set work_dir in [filesystem] to a folder that login and compute nodes share"
+        text = heard.end if heard.late else f"{context.far_spool}: {heard.end}"
+        hint = "wait longer: --timeout, or name an idle partition: --partition" if heard.late else hint
+        yield Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
         return
     said = heard.answer
     same = _boot_here(files) == said.get("boot", "-")
@@ -583,9 +584,9 @@ def _run(
         begun = time.time()
         job = slurm.submit(script)
         how.tell(f"waiting for test job {job} in partition {partition.name}")
-        answer, end = _await(slurm, files, here, job, how, context)
+        answer, end, late = _await(slurm, files, here, job, how)
         if not answer or answer.get("token") != token:
-            return _Heard(answer={}, waited_s=0, skew=None, delay_s=None, end=end or _EXITS[72])
+            return _Heard(answer={}, waited_s=0, skew=None, delay_s=None, end=end or _EXITS[72], late=late)
         heard = _Heard(answer=answer, waited_s=time.time() - begun, skew=None, delay_s=None)
         return _acknowledge(files, here, heard)
     finally:
@@ -605,33 +606,35 @@ def _find(slurm: Slurm, name: str) -> str:
     return ""
 
 
-def _await(
-    slurm: Slurm, files: Transport, here: str, job: str, how: Probing, context: NodeContext
-) -> tuple[dict[str, str], str]:
-    """Return what the job answered, or why it did not."""
+def _await(slurm: Slurm, files: Transport, here: str, job: str, how: Probing) -> tuple[dict[str, str], str, bool]:
+    """Return what the job answered, or why it did not, and whether that is because the time was over."""
     end = time.monotonic() + how.timeout_s
     asked, before = time.monotonic(), ""
     ended: JobRow | None = None
     grace = 0.0
     while time.monotonic() < end:
         if "answer" in files.sizes(here):
-            return _answer(files.read(f"{here}/answer")), ""
+            return _answer(files.read(f"{here}/answer")), "", False
         if ended is not None and time.monotonic() > grace:  # it is over, and its files had time to get here
-            return {}, _why(ended, _log(files, here))
+            return {}, _why(ended, _log(files, here)), False
         if ended is None and time.monotonic() - asked > min(_QUEUE_S, how.timeout_s / 4):
             asked = time.monotonic()
             row = _look(slurm, job)
             if row is not None and read_state(row.state).ended:
-                ended, grace = row, time.monotonic() + min(_DELAY_S, how.timeout_s / 4)
+                wait = 0 if row.exit_signal == _IO_FAILED or row.exit_code in _EXITS else _DELAY_S
+                ended, grace = row, time.monotonic() + min(wait, how.timeout_s / 4)
             elif row is not None:
                 said = row.state + (f": {reason_in_words(row.reason)}" if row.reason else "")
+                if row.start_s:
+                    said += time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(row.start_s))
                 if said != before:
-                    how.tell(f"test job {job} of {context.node.name} is {said}")
+                    how.tell(f"test job {job} is {said}")
                     before = said
         time.sleep(_LOOK_S)
     if ended is not None:
-        return {}, _why(ended, _log(files, here))
-    return {}, f"no answer of test job {job} within {how.timeout_s:.0f} s" + (f"; it is {before}" if before else "")
+        return {}, _why(ended, _log(files, here)), False
+    text = f"no answer of test job {job} within {how.timeout_s:.0f} s" + (f"; it is {before}" if before else "")
+    return {}, text, True
 
 
 def _look(slurm: Slurm, job: str) -> JobRow | None:
