@@ -89,10 +89,10 @@ class Settings(NamedTuple):
 
 def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Return the settings in force; `project` is the folder whose `nexapod.toml` counts. ConfigError for bad files."""
-    from nexapod_batch.config.settings_files import read_settings  # noqa: PLC0415 - see the module docstring
+    from nexapod_batch.config.settings_files import PROJECT, read_settings  # noqa: PLC0415 - see the module docstring
 
     files = [folder / "config.toml" for folder in paths.config_dirs]
-    files += [project / "nexapod.toml"] if project else []
+    files += [project / PROJECT] if project else []
     return Settings(**read_settings(files, os.environ if environ is None else environ))
 
 

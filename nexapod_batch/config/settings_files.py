@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["SETTINGS", "read_settings"]
+__all__ = ["PROJECT", "SETTINGS", "read_settings"]
+
+#: The settings file of a project.
+PROJECT = "nexapod.toml"
 
 _YEAR = 365 * 86_400
 _RETENTION = Table(
@@ -81,6 +84,8 @@ def _read(file: Path) -> dict[str, Value]:
     document = decode(text, str(file), ConfigError)
     report = Report(lambda path: nearest_line(key_lines(text), path))
     SETTINGS.check(document, "", report)
+    if file.name == PROJECT and "retention" in document:  # work folders are the account's, not a project's
+        report.add("retention", "not accepted here", wanted="config.toml or NEXAPOD_RETENTION_*")
     if report.problems:
         raise ConfigError(f"{file} cannot be used", problems=tuple(report.problems))
     flat = {}

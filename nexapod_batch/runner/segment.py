@@ -112,7 +112,7 @@ class Segment:
         if self._lines:
             self._write()
             try:
-                os.fdatasync(self._fd)
+                self._keep(self._fd)
             except OSError:
                 self._take_back()
                 raise
@@ -148,11 +148,15 @@ class Segment:
         self._lines = self._written + self._lines
         self._written = []
 
+    def _keep(self, fd: int) -> None:
+        """Return when the disk has what was written."""
+        os.fdatasync(fd)
+
     def _sync(self) -> None:
         """Make durable what is asked for, one after the other; the thread ends with its process."""
         while True:
             try:
-                os.fdatasync(self._asked.get())
+                self._keep(self._asked.get())
             except OSError as error:
                 self._answers.put(error)
             else:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from spools import until
 from nexapod_batch.model.site import Scheduler, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 FAKES = Path(__file__).parents[1] / "fakes"
 SUBMIT = 1_795_489_178
@@ -211,7 +212,7 @@ class ReaderConformance:
 class TestCommands(ReaderConformance):
     """squeue's text."""
 
-    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:  # noqa: ARG002
         """Put a squeue in place that prints the recorded rows."""
         (folder / "rows").write_text(case.squeue)
         command(folder, f"cat {folder}/rows")
@@ -227,7 +228,7 @@ class TestBindings(ReaderConformance):
         known = folder / "pyslurm.json"
         known.write_text(json.dumps({"version": "25.11.2", "cluster": "25.11.7", "jobs": case.records}))
         monkeypatch.syspath_prepend(str(FAKES))
-        monkeypatch.setenv("PYTHONPATH", str(FAKES))
+        monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=os.pathsep)
         monkeypatch.setenv("NEXAPOD_FAKE_PYSLURM", str(known))
         return watch(folder, bindings=True)
 
@@ -261,16 +262,20 @@ class Live:
         self.text = Watch(site, slurm, folder / "queue.json")
         self.jobs: list[str] = []
 
-    def run(self, *argv: str, check: bool = True) -> str:
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a program with this cluster's configuration."""
         env = {**environment(os.environ), "SLURM_CONF": str(self.conf)}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0 or not check, done.stderr
-        return done.stdout.strip() if check else done.stderr.strip()
+        return subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
+
+    def control(self, *argv: str) -> str:
+        """Run a command of Slurm and return what it prints."""
+        done = self.run(*argv)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def submit(self, *options: str, run: str = "sleep 300") -> str:
         """Submit a job and return its id."""
-        job = self.run("sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={run}")
+        job = self.control("sbatch", "--parsable", "--output=/dev/null", *options, f"--wrap={run}")
         self.jobs.append(job)
         return job
 
@@ -289,11 +294,48 @@ def live(tmp_path: Path) -> Iterator[Live]:
     """Yield a cluster on which pyslurm can be imported; its jobs are cancelled afterwards."""
     if find_spec("pyslurm") is None:
         pytest.skip("pyslurm is not installed")
-    given = os.environ.get("NEXAPOD_TEST_SLURM_CONF")
-    with Started() if given is None else Given(given) as conf:
-        cluster = Live(conf, tmp_path)
-        said = cluster.run(sys.executable, "-P", "-c", "import pyslurm", check=False)
-        if said:
-            pytest.skip(f"pyslurm cannot be imported: {said.splitlines()[-1]}")
+    with ExitStack() as stack:
+        given = os.environ.get("NEXAPOD_TEST_SLURM_CONF")
+        cluster = Live(Path(given) if given else stack.enter_context(Clusters.start()).alpha.conf, tmp_path)
+        done = cluster.run(sys.executable, "-P", "-c", "import pyslurm")
+        if done.returncode:
+            pytest.skip(f"pyslurm cannot be imported: {(done.stderr.strip() or str(done.returncode)).splitlines()[-1]}")
+        stack.callback(lambda: cluster.run("scancel", *cluster.jobs))
         yield cluster
-        cluster.run("scancel", *cluster.jobs)
+
+
+def test_same_answers(live: Live) -> None:
+    """Of running, ended, pending, held, waiting, partly started and partly released jobs; a wrong version says nothing."""
+    live.submit("--job-name=nexapod-a", "--array=0-30%4", run="test $SLURM_ARRAY_TASK_ID -lt 6 || sleep 300")
+    single = live.submit("--job-name=a ~|~ b  #c é")
+    live.submit("--job-name=code", run="exit 3")
+    live.submit("--job-name=later", "--begin=now+1hour", "--array=1-3")
+    live.submit("--job-name=after", f"--dependency=afterok:{single}")
+    live.submit("--job-name=whole", "--hold", "--array=0-100:10")
+    live.submit("--job-name=zero", "--array=0")
+    held = live.submit("--job-name=held", "--hold", "--array=0-12:3")
+    live.control("scontrol", "update", f"job={held}_3", "begintime=now+1hour")
+    live.control("scontrol", "release", f"{held}_3")
+    live.control("scontrol", "hold", f"{held}_6")
+    live.control("scancel", f"{held}_12")
+
+    def mixed() -> bool:
+        states = {one.state for one in live.squeue().values()}
+        return {"RUNNING", "PENDING", "COMPLETED", "FAILED"} <= states
+
+    until(mixed, "a queue of every kind")
+    version = live.control("scontrol", "show", "config").partition("SLURM_VERSION")[2].split()[1]
+    made = metadata.version("pyslurm").split(".")
+    if [int(part) for part in made[:2]] != [int(part) for part in version.split(".")[:2]]:
+        assert live.pyslurm() is None
+        return
+
+    def unchanged() -> tuple[Answers, Answers | None] | None:
+        """Return what both say while the queue stands still."""
+        before, found = live.squeue(), live.pyslurm()
+        return (before, found) if before == live.squeue() else None
+
+    expected, found = until(unchanged, "a queue that stands still")
+    assert found == expected
+    assert {key[1] for key in expected} >= {None, 0, 5, 30}
+    assert live.told == []

@@ -92,6 +92,15 @@ def test_bad_settings_are_refused(paths: Paths, text: str) -> None:
     assert caught.value.exit_code == 78
 
 
+def test_a_project_does_not_say_when_folders_go(paths: Paths) -> None:
+    """They belong to the account: a project's word would not count when another command cleans up."""
+    (paths.home.parent / "project/nexapod.toml").write_text('[retention]\nwork = "1d"\n')
+    with pytest.raises(ConfigError) as caught:
+        read(paths)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line) == ("retention", 1)
+
+
 def test_a_bad_variable_is_refused(paths: Paths) -> None:
     """With its name."""
     with pytest.raises(ConfigError, match="NEXAPOD_QUORUM_AGREE"):

@@ -60,7 +60,7 @@ class Place:
             limits=Limits(poll_interval_s=10),
         )
         monkeypatch.syspath_prepend(str(FAKES))
-        monkeypatch.setenv("PYTHONPATH", str(FAKES))
+        monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=os.pathsep)
         monkeypatch.setenv("NEXAPOD_FAKE_PYSLURM", str(self.known))
         self.knows(RUNNING)
 
@@ -152,7 +152,7 @@ def test_of_another_version(place: Place, cluster: str) -> None:
 
 
 def test_of_the_same_version(place: Place) -> None:
-    """pyslurm writes 22.5.3 for 22.05, and the last number is its own."""
+    """The binding writes 22.5.3 for 22.05, and the last number is its own."""
     place.knows(RUNNING, version="22.5.3", cluster="22.05.8")
     assert place.bindings().ask(["7"], T0) is not None
 

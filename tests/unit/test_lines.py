@@ -1,0 +1,87 @@
+"""Lines of segments: read alone, read by several processes, read when one of them dies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nexapod_batch.coordinator import lines
+from nexapod_batch.coordinator.lines import END, Ended, Refused, Report, Started, blocks, read_all, read_block
+from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.trust.dsse import Signer, seal
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE = Signer.from_seed(b"n" * 32)
+KEYS = {NODE.key_id: NODE.public}
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def line(number: int) -> bytes:
+    subjects = (Subject(name="stdout", sha256=EMPTY),)
+    said = Statement(
+        job_uuid="u", job_digest=EMPTY, replica=ReplicaName(1, number, 1), nonce="0" * 32, agree=2, distinct=("run",),
+        backend="local", native_id="", host="h", isolation="none", classes={}, outcome=Outcome.OK, detail="", exit_code=0,
+        wall_ms=1, cpu_ms=1, max_rss_kib=1, output_bytes=0, started_ms=1, finished_ms=2, builder=NODE.key_id,
+        subjects=subjects, manifest=False, inputs=(), stdout_sha256=EMPTY, stderr_sha256=EMPTY,
+        vote=vote_of_subjects(subjects),
+    )  # fmt: skip
+    return seal(NODE, PAYLOAD_TYPE, encode(said))
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Path:
+    """Return a segment of 2 MiB: good lines, a bad one, a start note, a torn end."""
+    path = tmp_path / "a.jsonl"
+    good = b"\n".join(line(number) for number in range(1, 31)) + b"\n"
+    path.write_bytes(good * 60 + b'{"start":"1_7.1","at":1}\n{"no":1}\n' + END + b"\n" + good[:50])
+    return path
+
+
+def everything(found: list[Any]) -> list[Any]:
+    return [one for block in found for one in block]
+
+
+def test_blocks_end_with_a_line(segment: Path) -> None:
+    """Blocks follow each other without a gap and stop before the torn line."""
+    found = list(blocks(segment, 0))
+    assert len(found) > 3
+    assert [block.start for block in found] == [0, *(block.end for block in found[:-1])]
+    assert segment.stat().st_size - found[-1].end == 50
+
+
+def test_several_processes_read_what_one_reads(segment: Path) -> None:
+    """Order and content are the same, and each line knows where it lies."""
+    found = list(blocks(segment, 0))
+    alone = everything([read_block(block, KEYS) for block in found])
+    assert everything(list(read_all([(block, KEYS) for block in found]))) == alone
+    assert [type(one) for one in alone[-3:]] == [Started, Refused, Ended]
+    assert sum(isinstance(one, Report) for one in alone) == 1800
+    assert alone[1].position == len(line(1)) + 1
+
+
+@pytest.mark.parametrize("left", [0, 1, 10_000])
+def test_what_a_dead_helper_did_not_send_is_read(segment: Path, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """A helper that dies before, between or within its blocks costs time only."""
+
+    def dies(found: Any, fd: int) -> None:
+        whole = b"".join(lines.marshal.dumps([(0, ())]) for _ in found)
+        os.write(fd, whole[:left])
+
+    monkeypatch.setattr(lines, "_send", dies)
+    found = list(blocks(segment, 0))
+    assert everything(list(read_all([(block, KEYS) for block in found]))) == everything([read_block(b, KEYS) for b in found])
+
+
+def test_a_segment_that_vanishes_is_an_error_in_its_place(segment: Path) -> None:
+    """The other blocks are read all the same."""
+    found = [(block, KEYS) for block in blocks(segment, 0)][:1]
+    gone = (found[0][0]._replace(path=segment.with_name("gone.jsonl")), KEYS)
+    first, second = read_all([gone, *found])
+    assert isinstance(first, FileNotFoundError)
+    assert not isinstance(second, OSError)
