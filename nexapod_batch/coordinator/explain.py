@@ -92,6 +92,9 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in task["reason"]]
+        if task["state"] == TaskState.INCONCLUSIVE:
+            loads = loads_of(c, job, usable(c, {}))
+            lines += [f"  not on {load.node.name}: {load.refused}" for load in loads if load.refused]
         if task["state"] != TaskState.ACCEPTED:
             lines.append(f"  to try again with more replicas: nexapod-batch retry {job_id}_{task['idx']}")
         return lines

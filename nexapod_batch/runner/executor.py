@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 import socket
 import sys
@@ -30,7 +29,7 @@ from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.logs import Logs
 from nexapod_batch.runner.outputs import Produced, stdout_only
 from nexapod_batch.runner.replica import Replica
-from nexapod_batch.runner.segment import LOOK_S, Segment
+from nexapod_batch.runner.segment import Segment
 from nexapod_batch.runner.stage import (
     CommandError,
     command_path,
@@ -80,14 +79,11 @@ class Executor:
         self._folders = Folders(str(node.work / f".{spool.incarnation}-{number}.d"))
         self._attempt = Attempt(self)
         self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
-        self._done: list[tuple[str, int]] = []  # reported, not yet written
-        self._written: list[tuple[str, int]] = []  # reported and written: the worker is told when that is durable
+        self._done: list[tuple[str, int]] = []  # reported, not yet told to the worker
         self._opened = opened
         self._cancelled = cancelled
         self._stopping = False
-        self._busy = self._written_busy = 0.0  # seconds spent on what is in _done and in _written
-        self._poll = select.poll()
-        self._poll.register(channel, select.POLLIN)
+        self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
         self._current = ("", "")  # launch and replica that run now
         self._path = command_path(node)
@@ -98,16 +94,17 @@ class Executor:
         """Run what the worker sends until it closes the channel or TERM comes."""
         while not self._stopping:
             if not self._queue and not self._read(wait=False):
-                self._rest()
+                self._flush()
+                self._read(wait=True)
             while self._queue and not self._stopping:
                 launch, index = self._queue.popleft()
                 began = time.monotonic()
                 self._one(launch, index)
                 self._busy += time.monotonic() - began
                 self._done.append((launch, index))
-                if self._segment.due or self._segment.busy:
-                    self._commit()
-        self._commit(wait=True)
+                if self._segment.due:
+                    self._flush()
+        self._flush()
         self._segment.end()
         self._logs.remove()
         self._folders.remove()
@@ -115,11 +112,11 @@ class Executor:
     # ---- what an attempt asks while it waits
 
     def tick(self, elapsed: float) -> float | None:
-        """Commit what is due; after NOTE_S announce the replica and hand back what waits behind it."""
+        """Flush what is due; after NOTE_S announce the replica and hand back what waits behind it."""
         if self._running is not None and elapsed >= NOTE_S:
             self._announce()
-        elif self._segment.due or self._segment.busy:
-            self._commit()
+        elif self._segment.due:
+            self._flush()
         due = self._segment.due_in
         if self._running is None:
             return due
@@ -163,30 +160,14 @@ class Executor:
         except OSError:  # the worker is gone: nobody needs to know
             self._stopping = True
 
-    def _rest(self) -> None:
-        """Wait for a message, and commit everything meanwhile."""
-        while not self._stopping:
-            self._commit(now=True)
-            if not self._segment.busy or self._poll.poll(LOOK_S * 1000):
-                break
-        self._read(wait=True)
-
-    def _commit(self, *, now: bool = False, wait: bool = False) -> None:
-        """Tell the worker what is durable; write what is due, or everything `now`, and perhaps wait for the disk.
-
-        On a full disk wait, so that nothing is thrown away.
-        """
+    def _flush(self) -> None:
+        """Commit what is finished, then tell the worker; on a full disk wait, so that nothing is thrown away."""
         told = False
         while True:
             try:
-                if self._segment.settled(wait=wait):
-                    self._tell()
-                    if now or wait or self._segment.due:
-                        self._write(wait=wait)
-                return
+                self._segment.flush()
+                break
             except OSError as error:
-                self._done, self._written = self._written + self._done, []
-                self._busy, self._written_busy = self._written_busy + self._busy, 0.0
                 if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                     raise
                 if not told:
@@ -195,23 +176,9 @@ class Executor:
                 if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
                     self._stopping = True
                     return
-
-    def _write(self, *, wait: bool) -> None:
-        """Write what is finished; nothing may be on its way to the disk."""
-        self._written, self._done = self._done, []
-        self._written_busy, self._busy = self._busy, 0.0
-        if wait:
-            self._segment.flush()
-        else:
-            self._segment.begin()
-        if not self._segment.busy:
-            self._tell()
-
-    def _tell(self) -> None:
-        """Tell the worker what was written; the caller knows that it is durable."""
-        if self._written:
-            self._send({"done": self._written, "busy": self._written_busy})
-            self._written, self._written_busy = [], 0.0
+        if self._done:
+            self._send({"done": self._done, "busy": self._busy})
+            self._done, self._busy = [], 0.0
 
     def _announce(self) -> None:
         """Write the start note of a replica that takes its time, and give the rest of the queue to other executors."""
@@ -223,7 +190,7 @@ class Executor:
             pass
         self._logs.publish(str(name))
         self._segment.add(orjson.dumps({"start": str(name), "at": round(started * 1000)}), [])
-        self._commit(wait=True)
+        self._flush()
         if self._queue:
             self._send({"back": list(self._queue)})
             self._queue.clear()

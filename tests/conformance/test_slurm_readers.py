@@ -314,7 +314,7 @@ def test_same_answers(live: Live) -> None:
     live.submit("--job-name=whole", "--hold", "--array=0-100:10")
     live.submit("--job-name=zero", "--array=0")
     held = live.submit("--job-name=held", "--hold", "--array=0-12:3")
-    live.control("scontrol", "update", f"job={held}_3", "begintime=now+1hour")
+    live.control("scontrol", "update", f"job={held}_3", "starttime=now+1hour")
     live.control("scontrol", "release", f"{held}_3")
     live.control("scontrol", "hold", f"{held}_6")
     live.control("scancel", f"{held}_12")

@@ -1,4 +1,4 @@
-"""`site ls`, `site show` and `site init`, run as a person would."""
+"""`site ls`, `site show`, `site init` and `site check`, run as a person would; the clusters of these files are not there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCAL = 'schema = 1\n[site]\nname = "desk"\n[scheduler]\ntype = "local"\n[policy]\nmax_time = "1h"\n'
+FAR = 'schema = 1\n[site]\nname = "far"\n[scheduler]\ntype = "slurm"\nbin = "/nowhere"\n[[partitions]]\nname = "a"\n'
 
 
 @pytest.fixture
@@ -177,3 +178,85 @@ def test_what_cannot_be_copied(home: Home, options: list[str], code: int, words:
     assert (done.code, done.out) == (code, "")
     assert words in done.err
     assert not (home.folder / "elsewhere.toml").exists()
+
+
+def test_checking_what_cannot_be_used(home: Home, sites: Path) -> None:
+    """A bad file, an unknown backend: one line each with what to do, 78; no file at all: 66."""
+    (sites / "desk.toml").write_text(LOCAL.replace("max_time", "max_tiem"))
+    bad = home.call("site", "check", "desk")
+    assert bad.code == 78
+    assert bad.out.startswith("fail  file ")
+    assert "policy.max_tiem: unknown key (did you mean 'max_time'?)" in bad.out
+    (sites / "desk.toml").write_text(LOCAL.replace('"local"', '"lokal"') + '[[partitions]]\nname = "a"\n')
+    bad = home.call("site", "check", "desk")
+    assert bad.code == 78
+    assert "fail  backend " in bad.out
+    assert "did you mean 'local'?" in bad.out
+    assert home.call("site", "check", "nowhere").code == 66
+
+
+def test_checking_a_site_without_nodes(home: Home, sites: Path) -> None:
+    """A file that only limits what is asked of this machine is checked as far as it goes."""
+    (sites / "desk.toml").write_text(LOCAL)
+    done = home.json("site", "check", "desk")
+    assert [(one["mark"], one["probe"]) for one in done["findings"]] == [("ok", "file"), ("ok", "backend"), ("ok", "partitions")]
+    assert (done["ok"], done["fail"]) == (3, 0)
+
+
+def test_checking_a_cluster_that_is_not_there(home: Home, sites: Path) -> None:
+    """Its commands are named; nothing is tried behind that, and nothing is left behind."""
+    (sites / "far.toml").write_text(FAR)
+    done = home.call("site", "check", "far")
+    assert done.code == 78
+    assert "fail  commands " in done.out
+    assert "not usable in /nowhere: sbatch, squeue, sacct, scancel, scontrol, sinfo" in done.out
+    assert "skip  test job " in done.out
+    assert [one.name for one in home.path.iterdir()] == ["sites.d"]
+
+
+def test_a_dry_run_of_a_check_calls_and_leaves_nothing(home: Home, sites: Path) -> None:
+    """It prints the commands and the script, also where there is no cluster."""
+    (sites / "far.toml").write_text(FAR)
+    done = home.call("site", "check", "far", "--dry-run", "--account", "bio")
+    assert done.code == 0
+    assert "would call scontrol ping" in done.out
+    assert "#SBATCH --account=bio\n" in done.out
+    assert [one.name for one in home.path.iterdir()] == ["sites.d"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--timeout", "soon"], 2, "not a duration"),
+        (["--timeout", "0"], 2, "a time above 0"),
+        (["--partition", "nope"], 65, "site.far.resources.partition: site far has no such partition"),
+        (["--partition", "a b"], 65, "site.far.resources.partition"),
+        (["--account", "$(id)"], 65, "site.far.resources.account"),
+    ],
+)
+def test_bad_options_of_a_check(home: Home, sites: Path, options: list[str], code: int, words: str) -> None:
+    """Refused before anything is called; nothing is left behind."""
+    (sites / "far.toml").write_text(FAR)
+    done = home.call("site", "check", "far", *options)
+    assert done.code == code
+    assert words in done.err
+    assert [one.name for one in home.path.iterdir()] == ["sites.d"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--from-slurm", "--bin", "/nowhere"], 69, "there is no scontrol"),
+        (["--from-slurm", "--from", "slurm"], 2, "two things to start from"),
+        (["--from", "slurm", "--bin", "/x"], 2, "--bin belongs to --from-slurm"),
+        (["--name", "x"], 2, "--name belongs to --from-slurm"),
+        (["--from-slurm", "--name", "a", "--to", "b.toml"], 2, "named as its file"),
+        (["--from-slurm", "--to", "b.txt"], 2, "ends with .toml"),
+    ],
+)
+def test_nothing_to_discover(home: Home, options: list[str], code: int, words: str) -> None:
+    """No cluster, or options that contradict each other: one message, and no file."""
+    done = home.call("site", "init", *options)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert not home.path.exists()

@@ -65,8 +65,8 @@ def test_looking_changes_nothing(home: Home, argv: tuple[str, ...]) -> None:
 
 def test_an_open_task_is_explained_without_writing(home: Home) -> None:
     """Backends are asked, the database is only read."""
-    assert home.submit(TRUE, "--hold").code == 0
+    assert home.submit(TRUE.replace('["true"]', '["sleep", "600"]')).code == 0
     before = content(home)
     done = home.call("explain", "1_0")
-    assert (done.code, "0 of 2 agree" in done.out) == (0, True)
+    assert (done.code, done.out.count(" says ")) == (0, 2)
     assert content(home) == before

@@ -236,3 +236,28 @@ def test_capacity_without_nodes() -> None:
     """Nothing registered: how to register one."""
     assert "no active node is registered" in (capacity(job(), loads(node(1, active=False))).reason or "")
     assert plan(job(), [TASK], []).blocked == {0: "no node is registered"}
+
+
+def test_a_node_whose_site_refuses_is_never_taken() -> None:
+    """However free it is; the reason is given, and no wait for slots would change it."""
+    refusing = NodeLoad(node=node(1, cpus=64), refused="resources.time: too long")
+    made = plan(job(), [Need(task=0, want=1)], [refusing, NodeLoad(node=node(2), out=3)])
+    assert made.placements == [(0, 2)]
+    made = plan(job(), [Need(task=0, want=1)], [refusing])
+    assert made.blocked == {0: "no node is left for it: n1: resources.time: too long"}
+    assert made.unplaceable == {0}
+    assert why_not(job(), Need(task=0, want=1), [refusing]) == [("n1", "resources.time: too long")]
+
+
+def test_a_node_whose_partitions_were_compared_is_not_judged_by_one_host() -> None:
+    """Sixteen tasks on hosts of four CPUs are its site's business; elsewhere they are too many."""
+    wide = job(resources=Resources(ntasks=16))
+    assert plan(wide, [Need(task=0, want=1)], [NodeLoad(node=node(1), sized=True)]).placements == [(0, 1)]
+    assert plan(wide, [Need(task=0, want=1)], loads(node(1))).placements == []
+
+
+def test_capacity_leaves_out_who_refuses() -> None:
+    """A quorum of two is not met by one node that takes the job and one that does not."""
+    found = [NodeLoad(node=node(1)), NodeLoad(node=node(2), refused="no account")]
+    assert "got 1 in reach (n1), 1 missing" in (capacity(job(), found).reason or "")
+    assert "n2 no account" in (capacity(job(), found[1:]).reason or "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
+import resource
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from nexapod_batch.runner.segment import MAX_LINES, Segment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -20,97 +22,60 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "one.jsonl"
 
 
-def test_what_was_begun_is_durable_when_it_is_settled(path: Path) -> None:
-    """Lines are written at once and whole; they count when the disk has them."""
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Refuse to let any file of this process grow over `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_nothing_is_made_for_nothing(path: Path) -> None:
+    """A segment without lines has no file, and its end is not said."""
     segment = Segment(path)
-    segment.add(b"a", [])
-    segment.add(b"b", [])
-    assert segment.begin()
-    assert path.read_bytes() == b"a\nb\n"
-    assert segment.busy
-    assert segment.settled(wait=True)
-    assert not segment.busy
-
-
-def test_lines_that_come_meanwhile_wait(path: Path) -> None:
-    """One part is under way at a time, so that a failing one can be taken back."""
-    segment = Segment(path)
-    segment.add(b"a", [])
-    assert segment.begin()
-    segment.add(b"b", [])
-    assert path.read_bytes() == b"a\n"
-    segment.flush()
-    assert path.read_bytes() == b"a\nb\n"
-    assert not segment.busy
-
-
-def test_nothing_waits_in_a_segment_without_lines(path: Path) -> None:
-    """No file is made for nothing, and its end is not said."""
-    segment = Segment(path)
-    assert segment.begin()
     segment.flush()
     segment.end()
-    assert (segment.busy, segment.due, segment.due_in) == (False, False, None)
+    assert (segment.due, segment.due_in) == (False, None)
     assert not path.exists()
+
+
+def test_lines_are_kept_in_their_order_and_the_end_is_said(path: Path) -> None:
+    """Every flush appends; who reads the last line may forget the segment."""
+    segment = Segment(path)
+    segment.add(b"a", [])
+    segment.add(b"b", [])
+    segment.flush()
+    segment.add(b"c", [])
+    segment.end()  # not yet: a line waits
+    assert path.read_bytes() == b"a\nb\n"
+    segment.flush()
+    segment.end()
+    assert path.read_bytes() == b'a\nb\nc\n{"end":true}\n'
 
 
 def test_many_lines_are_due(path: Path) -> None:
     """They are not kept back until they are old."""
     segment = Segment(path)
-    for number in range(MAX_LINES):
-        assert not segment.due or number
+    for _ in range(MAX_LINES):
         segment.add(b"x", [])
     assert segment.due
 
 
-class Failing(Segment):
-    """A segment on a disk that refuses to keep what was written, until it is repaired."""
-
-    broken = True
-
-    def _keep(self, fd: int) -> None:
-        if self.broken:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        super()._keep(fd)
-
-
-@pytest.mark.parametrize("meanwhile", [True, False])
-def test_what_the_disk_refused_is_written_again(path: Path, meanwhile: bool) -> None:  # noqa: FBT001
-    """No torn or doubtful line stays behind, none is lost, and their order is kept."""
-    segment = Failing(path)
-    segment.broken = False
+def test_no_torn_line_stays_on_a_full_disk(path: Path) -> None:
+    """What could not be written waits, and is written when there is room again."""
+    segment = Segment(path)
     segment.add(b"kept", [])
     segment.flush()
-    segment.broken = True
-    segment.add(b"a", [])
-    if meanwhile:
-        assert segment.begin()
-        segment.add(b"b", [])
-        with pytest.raises(OSError, match="space"):
-            segment.settled(wait=True)
-    else:
-        segment.add(b"b", [])
-        with pytest.raises(OSError, match="space"):
-            segment.flush()
+    segment.add(b"long" * 50, [])
+    with full_disk(100), pytest.raises(OSError, match="large") as caught:
+        segment.flush()
+    assert caught.value.errno == errno.EFBIG
     assert path.read_bytes() == b"kept\n"
-    assert not segment.busy
-    assert segment.due
-    segment.broken = False
     segment.flush()
-    segment.end()
-    assert path.read_bytes() == b'kept\na\nb\n{"end":true}\n'
-
-
-def test_the_end_is_not_said_before_everything_is_kept(path: Path) -> None:
-    """Who reads the last line may forget the segment."""
-    segment = Segment(path)
-    segment.add(b"a", [])
-    assert segment.begin()
-    segment.end()
-    assert path.read_bytes() == b"a\n"
-    assert segment.settled(wait=True)
-    segment.end()
-    assert path.read_bytes().endswith(b'{"end":true}\n')
+    assert path.read_bytes() == b"kept\n" + b"long" * 50 + b"\n"
 
 
 def test_files_are_kept_before_the_line_that_speaks_of_them(path: Path, tmp_path: Path) -> None:
@@ -118,5 +83,15 @@ def test_files_are_kept_before_the_line_that_speaks_of_them(path: Path, tmp_path
     segment = Segment(path)
     segment.add(b"a", [tmp_path / "gone"])
     with pytest.raises(FileNotFoundError):
-        segment.begin()
+        segment.flush()
     assert not path.exists()
+
+
+def test_another_segment_of_the_name_is_not_touched(path: Path) -> None:
+    """A name belongs to one executor: what is there already was written by somebody else."""
+    path.write_bytes(b"other\n")
+    segment = Segment(path)
+    segment.add(b"a", [])
+    with pytest.raises(FileExistsError):
+        segment.flush()
+    assert path.read_bytes() == b"other\n"

@@ -52,6 +52,7 @@ class Place:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Install the fake for the children that will be started."""
+        monkeypatch.delenv("SLURM_CONF", raising=False)
         self.folder, self.known = folder, folder / "pyslurm.json"
         self.machine, self.told = Machine(), list[str]()
         self.site = Site(
@@ -178,10 +179,12 @@ def test_a_job_that_it_does_not_know(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "scheduler", [{"transport": "ssh"}, {"cluster": "polar"}, {"bin": "/opt/slurm/bin"}], ids=["ssh", "clusters", "bin"]
+    "scheduler",
+    [{"transport": "ssh"}, {"cluster": "polar"}, {"bin": "/opt/slurm/bin"}, {"conf": "/nowhere/slurm.conf"}],
+    ids=["ssh", "clusters", "bin", "conf"],
 )
 def test_where_it_is_never_asked(place: Place, scheduler: dict[str, str]) -> None:
-    """Over SSH, for another cluster than the configured one, and where the commands may know another one."""
+    """Over SSH, for another cluster than the configured one, where the commands may know another one, without any."""
     assert place.bindings(**scheduler).ask(["7"], T0) is None
     assert place.machine.asked == []
     assert place.bindings(**scheduler).finding(T0).mark is Mark.SKIP
@@ -189,7 +192,7 @@ def test_where_it_is_never_asked(place: Place, scheduler: dict[str, str]) -> Non
 
 def test_commands_of_a_folder_with_a_configuration(place: Place) -> None:
     """With both named it is clear which cluster is meant."""
-    assert place.bindings(bin="/opt/slurm/bin", conf="/etc/slurm/slurm.conf").ask(["7"], T0) is not None
+    assert place.bindings(bin="/opt/slurm/bin", conf=str(place.known)).ask(["7"], T0) is not None
 
 
 def test_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +203,7 @@ def test_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not installed" in place.bindings().finding(T0).text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"which": 1}', b'{"which": null, "why": 1, "at": "x", "pause": 0}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"which": 1}', b'{"which": null, "why": 1, "at": "x", "pause_s": 0}'])
 def test_a_memory_that_is_broken(place: Place, content: bytes) -> None:
     """It is only a memory: pyslurm is asked."""
     (place.folder / "bindings.json").write_bytes(content)
@@ -219,9 +222,8 @@ def test_a_memory_that_cannot_be_kept(place: Place) -> None:
 def test_another_configuration_is_another_try(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed without a configuration is tried at once with one."""
     place.knows(RUNNING, fault="os._exit(1) if 'SLURM_CONF' not in os.environ else None")
-    monkeypatch.delenv("SLURM_CONF", raising=False)
     assert place.bindings().ask(["7"], T0) is None
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    monkeypatch.setenv("SLURM_CONF", str(place.known))
     assert place.bindings().ask(["7"], T0 + 1) is not None
 
 

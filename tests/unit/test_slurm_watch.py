@@ -199,13 +199,23 @@ def test_one_silent_answer_after_a_long_pause_is_no_end(cluster: Cluster, watch:
 
 
 def test_an_answer_in_between_starts_the_grace_anew(cluster: Cluster, watch: Watch) -> None:
-    """As when the accounting is behind for a while."""
+    """As when the queue was empty for a moment."""
     watch.look([group()], T0)
-    cluster.says("sacct", counted("101_[0-1]", "PENDING", group().id))
+    cluster.says("squeue", queued(101, "0-1", "RUNNING", group().id))
     watch.look([group()], T0 + GRACE_S)
-    cluster.says("sacct")
+    cluster.says("squeue")
     watch.look([group()], T0 + GRACE_S + POLL_S)
     assert not watch.gone(group(), 0, T0 + GRACE_S + POLL_S)
+
+
+@pytest.mark.parametrize("word", ["PENDING", "RUNNING", "REQUEUED"])
+def test_what_only_accounting_calls_alive_is_not_alive(cluster: Cluster, watch: Watch, word: str) -> None:
+    """A controller that crashed forgot it; it is gone after the grace, not waited for for ever."""
+    cluster.says("sacct", counted("101_[0-1]", word, group().id))
+    for passed in (0.0, GRACE_S / 2, GRACE_S + 1):
+        watch.look([group()], T0 + passed)
+    assert states(watch, group()) == ["", ""]
+    assert watch.gone(group(), 0, T0 + GRACE_S + 1)
 
 
 def test_what_was_not_asked_about_is_not_missed(cluster: Cluster, tmp_path: Path) -> None:

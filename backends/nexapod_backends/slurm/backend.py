@@ -28,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group, Groups, group_id
 from nexapod_backends.slurm.notation import expand_hosts
@@ -310,6 +311,10 @@ class SlurmBackend:
             said = self._state(context).slurm.submit(script, test_only=True)
         except (RefusedError, SchedulerError) as error:
             said = f"{error.what}: {error.got}"
+        start = re.search(r"\bstart at (\d{9,11})\b", said)  # as our environment makes sbatch write times
+        if start:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(int(start[1])))
+            said = said.replace(start[1], when, 1)
         return " ".join(said.split())
 
     def _state(self, context: NodeContext) -> _Site:
@@ -543,7 +548,8 @@ class _Site:
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = Groups(folder / "groups")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
-        self.watch = Watch(site, self.slurm, folder / "queue.json")
+        bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
+        self.watch = Watch(site, self.slurm, folder / "queue.json", bindings)
         self._folder = folder
         self._last_submit = 0.0
         self._brought = False
@@ -583,6 +589,10 @@ class _Site:
         if 0 < pause <= 1 / rate:
             time.sleep(pause)
         self._last_submit = time.monotonic()
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _site(context: NodeContext) -> Site:

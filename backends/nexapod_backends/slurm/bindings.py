@@ -47,7 +47,7 @@ class _Failure:
 
     why: str
     at: float  # seconds since 1970
-    pause: float  # seconds
+    pause_s: float
 
 
 class _FailedError(Exception):
@@ -69,7 +69,7 @@ class Bindings:
     def ask(self, ids: Sequence[str], now: float) -> Listing[JobRow] | None:
         """Return the rows of these jobs; None when the command is to be asked."""
         which = self._which()
-        if which is None or self._why_not(which, now):
+        if isinstance(which, str) or self._left(which, now):
             return None
         try:
             listing = self._read(ids)
@@ -99,55 +99,54 @@ class Bindings:
 
     def finding(self, now: float) -> Finding:
         """Say whether pyslurm is used, and why not."""
-        scheduler, which = self._site.scheduler, self._which()
-        if which is None:
-            text = "not installed; Slurm's commands are used"
-            if scheduler.transport != "local" or scheduler.cluster:
-                text = "not for a cluster that is reached over SSH or by --clusters; Slurm's commands are used"
-            elif scheduler.bin and not scheduler.conf:
-                text = "not used: [scheduler] bin is set without conf; Slurm's commands are used"
-            return Finding(mark=Mark.SKIP, probe="pyslurm", text=text)
-        why = self._why_not(which, now)
-        if why:
-            hint = "build pyslurm for the Slurm of this cluster, or remove it"
-            return Finding(mark=Mark.WARN, probe="pyslurm", text=f"Slurm's commands are used: {why}", hint=hint)
-        return Finding(mark=Mark.OK, probe="pyslurm", text="used for the queue")
+        which = self._which()
+        if isinstance(which, str):
+            return Finding(mark=Mark.SKIP, probe="pyslurm", text=f"{which}; Slurm's commands are used")
+        failure = self._left(which, now)
+        if failure is None:
+            return Finding(mark=Mark.OK, probe="pyslurm", text="used for the queue")
+        hint = "build pyslurm for the Slurm of this cluster, or remove it" if failure.pause_s == _BROKEN_S else ""
+        text = f"Slurm's commands are used: {failure.why}"
+        return Finding(mark=Mark.WARN, probe="pyslurm", text=text, hint=hint)
 
-    def _which(self) -> list[str | int] | None:
-        """Return what a failure is remembered of: this pyslurm with this configuration. None: it is not to be used."""
+    def _which(self) -> list[str | int] | str:
+        """Return what a failure is remembered of: this pyslurm with this configuration. Or why none is to be used."""
         scheduler = self._site.scheduler
-        # Commands from a folder of their own may have another configuration in mind than libslurm would find.
-        elsewhere = scheduler.transport != "local" or scheduler.cluster or (scheduler.bin and not scheduler.conf)
-        if elsewhere or not sys.executable:
-            return None
+        conf = scheduler.conf or os.environ.get("SLURM_CONF", "")
+        if scheduler.transport != "local" or scheduler.cluster:
+            return "not for a cluster that is reached over SSH or by --clusters"
+        if scheduler.bin and not scheduler.conf:  # its commands may have another configuration in mind
+            return "not used where [scheduler] bin is set without conf"
+        if conf and not os.path.isfile(conf):  # libslurm would try to find it for a minute
+            return f"not used where the configuration is missing ({conf})"
         try:
             found = find_spec("pyslurm")  # looks for it, and does not load it
-            if found is None or not found.origin:
-                return None
-            return [found.origin, os.stat(found.origin).st_mtime_ns, scheduler.conf or os.environ.get("SLURM_CONF", "")]
+            if sys.executable and found is not None and found.origin:
+                return [found.origin, os.stat(found.origin).st_mtime_ns, conf]
         except (OSError, ValueError):
-            return None
+            pass
+        return "not installed"
 
-    def _why_not(self, which: list[str | int], now: float) -> str:
-        """Return why it is left alone at this time; "" when it is not."""
-        kept = self._kept(which)
-        return kept.why if kept and 0 <= now - kept.at < kept.pause else ""
+    def _left(self, which: list[str | int], now: float) -> _Failure | None:
+        """Return why it is left alone at this time; None when it is not."""
+        failure = self._kept(which)
+        return failure if failure and 0 <= now - failure.at < failure.pause_s else None
 
-    def _leave(self, which: list[str | int], why: str, now: float, pause: float) -> None:
+    def _leave(self, which: list[str | int], why: str, now: float, pause_s: float) -> None:
         """Leave it alone for a while; tell why, unless that was told, or only the controller is silent."""
         kept = self._kept(which)
-        document = {"which": which, "why": why, "at": now, "pause": pause}
+        document = {"which": which, "why": why, "at": now, "pause_s": pause_s}
         with suppress(OSError):  # then it is tried again at the next look
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
-        if pause == _BROKEN_S and not (kept and kept.why == why):
+        if pause_s == _BROKEN_S and not (kept and kept.why == why):
             self._tell(f"site {self._site.name}: pyslurm is not used, Slurm's commands are: {why}")
 
     def _kept(self, which: list[str | int]) -> _Failure | None:
         """Return the last failure of this very pyslurm."""
         try:
             kept: dict[str, Any] = json.loads(self._file.read_bytes())
-            failure = _Failure(str(kept["why"]), float(kept["at"]), float(kept["pause"]))
+            failure = _Failure(str(kept["why"]), float(kept["at"]), float(kept["pause_s"]))
             return failure if kept["which"] == which else None
         except (OSError, ValueError, TypeError, KeyError):
             return None

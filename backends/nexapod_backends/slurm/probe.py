@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.commands import RefusedError, Slurm
 from nexapod_backends.slurm.notation import expand_hosts, read_gpus
 from nexapod_backends.slurm.pack import Geometry
@@ -145,6 +146,7 @@ def probe(
     yield from _accounting(site, slurm, facts.config)
     yield from partitions(site, facts.partitions, facts.hosts, words_at(how.sample, site.name).get("account"))
     yield from arrays(site, facts.config)
+    yield Bindings(site, slurm, contexts[0].state / "bindings.json", lambda _: None).finding(time.time())
     yield polling(site, facts.config)
     # 3. what Slurm would say of jobs
     takes = []

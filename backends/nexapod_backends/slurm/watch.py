@@ -130,7 +130,9 @@ class Watch:
                 # What it would have said of them nobody knows: they are missed from the next answer on.
                 got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
                 raise SchedulerError(f"site {self._site.name}: sacct failed", got=got)
-            self._take(read_sacct(done.stdout).rows, by_name, now)
+            # Of what goes on the queue alone knows: a controller that crashed leaves jobs pending here for ever.
+            ended = [row for row in read_sacct(done.stdout).rows if read_state(row.state).ended]
+            self._take(ended, by_name, now)
         if queued.unreadable and any(self._untold(one, now) for one in missing):
             raise SchedulerError(f"site {self._site.name}: squeue answered what cannot be read", got=queued.samples[0])
         for one in groups:

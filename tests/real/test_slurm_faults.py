@@ -1,0 +1,386 @@
+"""Faults of real clusters: whatever dies, is cancelled, requeued or goes away, every task ends right and runs once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import random
+import subprocess
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from clusters.confs import Shape
+from clusters.daemons import ClusterError
+from clusters.slurm import Cluster, Clusters
+from homes import PROGRAM
+from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: A cluster that forgets a finished job as soon as it can.
+FORGETFUL = Shape(name="gamma", nodes=("g1",), min_job_age=2)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[SlurmHome]:
+    """Yield a home without sites; its runners are ended afterwards."""
+    made = SlurmHome(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Return a file for which tasks wait."""
+    return tmp_path / "gate"
+
+
+def waiting(gate: Path) -> str:
+    """Return a command that waits for a file."""
+    return f"while [ ! -e '{gate}' ]; do sleep 0.1; done"
+
+
+def replaced(home: SlurmHome, job: int, gate: Path) -> None:
+    """Check that the only replica of a job is lost, another one runs, and nothing ran twice."""
+    home.drive(lambda: len(home.executed()) == 2, "another replica to start")
+    gate.touch()
+    home.ended(job)
+    assert home.replicas(job) == ["lost", "reported"]
+    assert home.executed() == {f"{job}_0.1": 1, f"{job}_0.2": 1}
+
+
+def test_a_job_cancelled_by_hand_is_replaced(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """The runner signs that it was stopped: lost, not an error."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    alpha.run("scancel", *queue(alpha), check=True)
+    replaced(home, job, gate)
+
+
+def test_killed_runners_are_replaced(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """Nobody signs anything any more: Slurm's word on the job tells."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    assert home.kill_runners() >= 2
+    replaced(home, job, gate)
+    assert "FAILED" in home.replicas(job, "reason")[0]
+
+
+def test_a_requeued_job_executes_nothing_again(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """Slurm starts the same job a second time: what it had claimed stays claimed."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    (element,) = queue(alpha)
+    alpha.run("scontrol", "update", f"jobid={element}", "requeue=1", check=True)
+    alpha.run("scontrol", "requeue", element, check=True)
+    replaced(home, job, gate)
+
+
+def test_a_preempted_job_is_replaced(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """A partition whose jobs give way; ours is never requeued by Slurm."""
+    home.site(alpha, partition={"name": "requeue"})
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    alpha.run("sbatch", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1", check=True, cwd=gate.parent)
+    replaced(home, job, gate)
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_is_survived(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """Power cut: what ran there is lost and runs elsewhere."""
+    home.site(alpha, pack={"tasks": 1})
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    (node,) = queue(alpha, "%N")
+    alpha.lose_node(node)
+    try:
+        replaced(home, job, gate)
+        assert "NODE_FAIL" in home.replicas(job, "reason")[0]
+    finally:
+        alpha.start_node(node)
+
+
+def test_a_runner_that_cannot_start_says_why_and_gives_up(home: SlurmHome, alpha: Cluster) -> None:
+    """The last line of the job's log is the reason; the losses have their limit."""
+    home.site(alpha, runner={"python": "/nonexistent/python"})
+    before = mark(alpha)
+    job = home.start(home.tasks(1, quorum="max_lost = 2\n"))
+    home.ended(job, "failed")
+    assert home.replicas(job) == ["lost"] * 3
+    assert all("/nonexistent/python" in reason for reason in home.replicas(job, "reason"))
+    assert "infrastructure" in home.explain(job)
+    assert len(slurm_jobs(alpha, before)) <= 3
+    assert home.executed() == {}
+
+
+@pytest.mark.slow
+def test_a_controller_that_goes_and_comes_back(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """Meanwhile reports are taken in, nothing is lost; what was submitted meanwhile runs afterwards."""
+    home.site(alpha, scheduler={"cmd_timeout": "2s"})
+    before = mark(alpha)
+    job = home.start(home.tasks(4, waiting(gate)))
+    home.ran(4)
+    alpha.stop_controller()
+    try:
+        later = home.start(home.tasks(2))
+        gate.touch()
+        home.drive(lambda: home.job(job)["finished_at"], "the first job to end")
+        assert home.replicas(later) == ["submitted"] * 2
+    finally:
+        alpha.start_controller()
+    home.ended(later)
+    until(lambda: len(slurm_jobs(alpha, before)) >= 2, "accounting to know them")
+    assert all(len({element.partition("_")[0] for element in mine}) == 1 for mine in slurm_jobs(alpha, before).values())
+    assert home.replicas(job) + home.replicas(later) == ["reported"] * 6
+
+
+@pytest.mark.slow
+def test_accounting_that_goes_and_comes_back(home: SlurmHome, slurm: Clusters, alpha: Cluster, gate: Path) -> None:
+    """The queue is enough meanwhile."""
+    home.site(alpha, scheduler={"cmd_timeout": "2s"})
+    job = home.start(home.tasks(2, waiting(gate)))
+    home.ran(2)
+    slurm.stop_dbd()
+    try:
+        for _ in range(3):
+            home.reconcile()
+        gate.touch()
+        home.ended(job)
+        home.ended(home.start(home.tasks(2)))
+    finally:
+        slurm.start_dbd()
+    assert home.replicas(job) == ["reported"] * 2
+
+
+@pytest.mark.slow
+def test_a_cluster_that_forgets_at_once(home: SlurmHome, gate: Path) -> None:
+    """The runner died and the queue knows no such id any more: accounting tells; without it nothing is rushed."""
+    with Clusters.start(shapes=(FORGETFUL,)) as clusters:
+        gamma = clusters.each["gamma"]
+        home.site(gamma, partition={"hosts": 1}, scheduler={"accounting": "squeue"})
+        job = home.start(home.tasks(1, waiting(gate)))
+        home.ran(1)
+        home.kill_runners()
+        native = str(home.rows("SELECT native_id FROM launch")[0][0])
+        purged = ["squeue", f"--jobs={native.partition('_')[0]}"]
+        until(lambda: "Invalid job id" in gamma.run(*purged).stderr, "the id to be purged")
+        for _ in range(3):
+            home.reconcile()
+        assert home.replicas(job)[0] in {"submitted", "queued", "running"}
+        home.site(gamma, partition={"hosts": 1})
+        replaced(home, job, gate)
+
+
+def test_a_segment_cut_in_the_middle_of_a_line(home: SlurmHome, alpha: Cluster) -> None:
+    """What came whole counts; the replica whose report was cut is lost, and another one placed."""
+    home.site(alpha, partition={"hosts": 1})
+    job = home.start(home.tasks(3))
+    inbox = home.spool("alpha") / "inbox"
+    until(lambda: not list(inbox.iterdir()), "the runner to report")
+    until(lambda: queue(alpha) == [], "the runner to end")
+    segments = [one for one in (home.spool("alpha") / "reports").iterdir() if b'"payload"' in one.read_bytes()]
+    content = segments[0].read_bytes()
+    line = next(one for one in reversed(content.split(b"\n")) if b'"payload"' in one)
+    os.truncate(segments[0], content.rindex(line) + len(line) // 2)
+    home.ended(job)
+    assert Counter(home.replicas(job)) == {"reported": 3, "lost": 1}
+    assert set(home.executed().values()) == {1}
+    assert home.call("verify", job).code == 0
+
+
+def test_a_report_after_the_deadline_still_counts(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """The replica was called lost and another one placed; its report is taken in when it comes."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, waiting(gate), quorum='deadline = "3s"\n'))
+    home.ran(1)
+    home.drive(lambda: "lost" in home.replicas(job), "the deadline to pass")
+    assert home.replicas(job, "reason")[0] == "deadline passed"
+    gate.touch()
+    home.drive(lambda: home.job(job)["finished_at"], "the job to end")
+    assert home.job(job)["n_accepted"] == 1
+    assert home.replicas(job)[0] == "reported"
+    assert set(home.executed().values()) == {1}
+
+
+class Storm:
+    """Faults at random, each really done, and counted."""
+
+    def __init__(self, home: SlurmHome, clusters: Clusters, chance: random.Random) -> None:
+        """Begin with everything up."""
+        self.home, self.clusters, self.chance = home, clusters, chance
+        self.counts: Counter[str] = Counter()
+        self.passes: subprocess.Popen[bytes] | None = None
+        self._back: dict[str, Callable[[], object]] = {}  # what is down or drained, and what ends that
+        self._kinds = (
+            [self.coordinator] * 6 + [self.runner] * 8 + [self.cancel] * 4 + [self.requeue] * 4
+            + [self.drain] * 2 + [self.node, self.controller, self.accounting]
+        )  # fmt: skip
+
+    def strike(self) -> None:
+        """Do one thing; bring back what was taken away before something of its kind goes."""
+        kind = self.chance.choice(self._kinds)
+        if self._back.get(kind.__name__):
+            self._back.pop(kind.__name__)()
+        elif kind():
+            self.counts[kind.__name__] += 1
+
+    def calm(self) -> None:
+        """Bring everything back."""
+        while self._back:
+            self._back.popitem()[1]()
+
+    def drive(self) -> None:
+        """See to it that a coordinator is at work."""
+        if self.passes is None or self.passes.poll() is not None:
+            self.passes = subprocess.Popen([PROGRAM, "wait", "all"], env=self.home.env, stdout=DEVNULL, stderr=DEVNULL)
+
+    def coordinator(self) -> bool:
+        """Kill -9 what drives the jobs."""
+        if self.passes is None or self.passes.poll() is not None:
+            return False
+        self.passes.kill()
+        self.passes.wait()
+        return True
+
+    def runner(self) -> bool:
+        """Kill -9 a runner or one of its executors; not a command that is about to be executed by one."""
+        found = {one.pid: one for one in self.home.runners()}
+        for one in self.chance.sample(sorted(found), len(found)):
+            with suppress(psutil.NoSuchProcess):
+                above = found[one].ppid()
+                if above not in found or found[above].ppid() not in found:
+                    found[one].kill()
+                    return True
+        return False
+
+    def cancel(self) -> bool:
+        """Cancel an element as a person does."""
+        cluster, element = self._element()
+        return bool(element) and cluster.run("scancel", element).returncode == 0
+
+    def requeue(self) -> bool:
+        """Let Slurm start a running element again."""
+        cluster, element = self._element("R")
+        if not element:
+            return False
+        cluster.run("scontrol", "update", f"jobid={element}", "requeue=1")
+        return cluster.run("scontrol", "requeue", element).returncode == 0
+
+    def drain(self) -> bool:
+        """Let a node take no more jobs."""
+        cluster = self._cluster()
+        node = self.chance.choice(cluster.nodes)
+        self._back["drain"] = lambda: cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+        return cluster.run("scontrol", "update", f"nodename={node}", "state=drain", "reason=storm").returncode == 0
+
+    def node(self) -> bool:
+        """Cut the power of a node."""
+        cluster = self._cluster()
+        node = self.chance.choice(cluster.nodes)
+        try:
+            cluster.lose_node(node)
+        except ClusterError:  # its controller is away
+            pass
+        self._back["node"] = lambda: (self._back.pop("controller", bool)(), cluster.start_node(node))
+        return True
+
+    def controller(self) -> bool:
+        """Take a controller away; in good order, for one that crashes forgets jobs that it took moments before."""
+        cluster = self._cluster()
+        cluster.stop_controller()
+
+        def back() -> None:
+            self._back.pop("accounting", bool)()  # without it slurmctld may refuse to start
+            cluster.start_controller()
+
+        self._back["controller"] = back
+        return True
+
+    def accounting(self) -> bool:
+        """Take accounting away."""
+        self.clusters.stop_dbd()
+        self._back["accounting"] = self.clusters.start_dbd
+        return True
+
+    def _cluster(self) -> Cluster:
+        return self.chance.choice(list(self.clusters.each.values()))
+
+    def _element(self, states: str = "R,PD") -> tuple[Cluster, str]:
+        cluster = self._cluster()
+        found = cluster.run("squeue", "--noheader", "--array", f"--states={states}", "--format=%i %j").stdout.splitlines()
+        ours = [line.split()[0] for line in found if "nexapod-" in line]
+        return cluster, self.chance.choice(ours) if ours else ""
+
+
+@pytest.mark.slow
+def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    """At least a hundred faults under load; every task is accepted, executions are unique, each group is one Slurm job."""
+    seed = int(os.environ.get("NEXAPOD_CRASH_SEED", "20261124"))
+    wanted = int(os.environ.get("NEXAPOD_CRASH_FAULTS", "100"))
+    print(f"seed {seed}")
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    home = SlurmHome(tmp_path)
+    with Clusters.start() as clusters:
+        for cluster in clusters.each.values():
+            home.site(cluster, scheduler={"cmd_timeout": "3s"})
+        storm = Storm(home, clusters, chance)
+        try:
+            jobs, seconds = _weather(home, storm, wanted)
+            print(f"{storm.counts.total()} faults over {jobs} jobs in {seconds:.0f} s: {dict(storm.counts)}")
+            until(lambda: not storm.passes or storm.passes.poll() is not None or storm.drive(), "the last pass", timeout=120)
+            home.drive(lambda: not home.rows("SELECT 1 FROM job WHERE finished_at IS NULL"), "all jobs to end", timeout=120)
+            _all_is_well(home, clusters, jobs)
+        finally:
+            if storm.passes is not None:
+                storm.passes.kill()
+                storm.passes.wait()
+            home.end()
+
+
+def _weather(home: SlurmHome, storm: Storm, wanted: int) -> tuple[int, float]:
+    """Keep two jobs open and strike; return how many jobs there were, and the seconds."""
+    jobs, began = 0, time.monotonic()
+    quorum = 'agree = 2\ndistinct = "node"\nmax_replicas = 100\nmax_lost = 10000\n'
+    text = home.tasks(60, "sleep 0.3").replace('agree = 1\ndistinct = "run"\n', quorum)
+    while storm.counts.total() < wanted:
+        assert time.monotonic() - began < 400, f"{storm.counts} only"
+        if not jobs or len(home.rows("SELECT 1 FROM job WHERE finished_at IS NULL")) < 2:
+            done = home.call("submit", home.descriptor(text))  # 75: a pass is under way; it is submitted all the same or not
+            jobs += done.code == 0
+        storm.drive()
+        time.sleep(storm.chance.uniform(0.1, 0.6))
+        storm.strike()
+    storm.calm()
+    storm.drive()
+    return jobs, time.monotonic() - began
+
+
+def _all_is_well(home: SlurmHome, clusters: Clusters, jobs: int) -> None:
+    """Compare what ran with what is claimed, stored and accounted for."""
+    rows = home.rows("SELECT * FROM job")
+    assert len(rows) >= jobs
+    assert [row["n_accepted"] for row in rows] == [row["n_tasks"] for row in rows], home.describe()
+    assert [name for name, times in home.executed().items() if times > 1] == [], "a replica was executed twice"
+    for cluster in clusters.each.values():
+        until(lambda cluster=cluster: slurm_jobs(cluster, 0), "accounting to know them")
+        made = {name: {element.partition("_")[0] for element in mine} for name, mine in slurm_jobs(cluster, 0).items()}
+        assert [name for name, ids in made.items() if len(ids) > 1] == [], "a group was submitted twice"
+    assert home.call("db", "check").code == 0
+    stored = {bytes(row[0]) for row in home.rows("SELECT payload_sha256 FROM report")}
+    for segment in home.path.glob("spool/*/reports/*.jsonl"):
+        for line in segment.read_bytes().split(b"\n")[:-1]:
+            document = json.loads(line)
+            if "payload" in document:
+                assert hashlib.sha256(base64.b64decode(document["payload"])).digest() in stored, f"{segment}: lost report"

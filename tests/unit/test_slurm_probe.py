@@ -1,0 +1,122 @@
+"""What is made of a cluster's answers beside a site file: pure, data in, findings out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+from nexapod_backends.slurm.probe import arrays, clock, partitions, polling
+
+from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
+from nexapod_batch.plugins import Mark
+
+CONFIG = ClusterConfig(accounting=True, max_array=1_001, min_job_age_s=300, max_job_count=10_000)
+HOSTS = [HostRow(partition="a", hosts=("n1", "n2"), cpus=8, mem_mib=16_000, state="idle", gres="gpu:2")]
+ROW = PartitionRow(name="a", hosts="n[1-2]", max_time_s=3_600)
+MINE = Partition(name="a", hosts=2, max_time_s=3_600, max_cpus=8, max_mem_mib=16_000, gpus=2)
+
+
+def site(*declared: Partition, accounting: str = "auto", **limits: int) -> Site:
+    """Return a site of these partitions."""
+    scheduler = Scheduler(type="slurm", accounting=accounting)
+    return Site(name="s", scheduler=scheduler, limits=Limits(**limits), partitions=declared)
+
+
+def test_what_the_file_promises_is_there() -> None:
+    """One finding, with the hosts counted."""
+    (found,) = partitions(site(MINE), [ROW], HOSTS)
+    assert (found.mark, found.probe, found.text[:7]) == (Mark.OK, "partition a", "2 hosts")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"hosts": 3}, "hosts = 3, but Slurm has 2"),
+        ({"max_cpus": 9}, "max_cpus = 9, but Slurm has 8"),
+        ({"max_mem_mib": 16_001}, "max_mem (MiB) = 16001, but Slurm has 16000"),
+        ({"gpus": 3}, "gpus = 3, but Slurm has 2"),
+        ({"max_time_s": 3_601}, "max_time = 01:00:01, but Slurm allows 01:00:00"),
+        ({"max_time_s": None}, "no max_time, but Slurm allows 01:00:00"),
+    ],
+)
+def test_more_is_promised_than_there_is(changed: dict[str, int], words: str) -> None:
+    """A warning that names both numbers: jobs would wait for ever."""
+    (found,) = partitions(site(replace(MINE, **changed)), [ROW], HOSTS)
+    assert (found.mark, found.text) == (Mark.WARN, words)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (replace(ROW, state="DRAIN"), "it is DRAIN"),
+        (replace(ROW, accounts=("bio",)), "only for accounts bio, not chem"),
+        (replace(ROW, name="b"), "Slurm has none of this name; it has: b"),
+    ],
+)
+def test_a_partition_that_takes_nothing(row: PartitionRow, words: str) -> None:
+    """Closed, closed for this account, or not there at all."""
+    (found,) = partitions(site(MINE), [row], HOSTS, "chem")
+    assert (found.mark, found.text) == (Mark.FAIL, words)
+
+
+def test_two_nodes_of_the_same_hosts_are_no_two_nodes() -> None:
+    """What agrees on both would look independent; the word that is missing is named."""
+    two = site(MINE, replace(MINE, name="b", node="b"))
+    hosts = [*HOSTS, replace(HOSTS[0], partition="b", hosts=("n2", "n3"))]
+    *_, found = partitions(two, [ROW, replace(ROW, name="b", hosts="n[2-3]")], hosts)
+    assert found.mark is Mark.FAIL
+    assert "nodes s and s-b share n2" in found.text
+    apart = [replace(ROW), replace(ROW, name="b", hosts="n[3-4]")]
+    assert all(one.mark is Mark.OK for one in partitions(two, apart, [*HOSTS, replace(hosts[1], hosts=("n3", "n4"))]))
+
+
+def test_arrays() -> None:
+    """Longer than Slurm takes is a failure; more jobs than all users may have is a surprise."""
+    assert [one.mark for one in arrays(site(max_array=1_001), CONFIG)] == [Mark.OK]
+    (found,) = arrays(site(max_array=1_002), CONFIG)
+    assert (found.mark, found.hint) == (Mark.FAIL, "set max_array = 1001 or less")
+    assert [one.mark for one in arrays(site(max_jobs=10_001), CONFIG)] == [Mark.OK, Mark.WARN]
+    assert [one.mark for one in arrays(site(), replace(CONFIG, max_array=None))] == [Mark.WARN]
+
+
+@pytest.mark.parametrize(
+    ("accounting", "on", "every", "mark"),
+    [
+        ("auto", True, 30, Mark.OK),
+        ("auto", True, 600, Mark.OK),
+        ("squeue", True, 600, Mark.FAIL),
+        ("auto", False, 299, Mark.OK),
+        ("auto", False, 300, Mark.FAIL),
+    ],
+)
+def test_polling(accounting: str, on: bool, every: int, mark: Mark) -> None:  # noqa: FBT001
+    """Without accounting a job that ended must be seen before the queue forgets it."""
+    made = site(accounting=accounting, poll_interval_s=every)
+    assert polling(made, replace(CONFIG, accounting=on)).mark is mark
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_clock(least: float, width: float) -> None:
+    """Clocks are called apart only when they must be by more than five seconds, whatever the answer took."""
+    most = least + width
+    certain = least > 5 or most < -5
+    found = clock("clock", least, most)
+    assert (found.mark is Mark.WARN) == certain
+    if certain:
+        assert ("ahead of" if least > 0 else "behind") in found.text
+
+
+names = st.text(max_size=8) | st.sampled_from(["a", "b", "n[1-99999]", "n[1-", ""])
+
+
+@given(
+    st.lists(st.builds(PartitionRow, name=names, hosts=names, state=names, max_nodes=st.none() | st.integers(0, 9)), max_size=4),
+    st.lists(st.builds(HostRow, partition=names, hosts=st.lists(names, max_size=3).map(tuple), cpus=st.integers(0, 9), mem_mib=st.integers(0, 9), state=names, gres=names), max_size=4),
+)  # fmt: skip
+def test_whatever_slurm_says(rows: list[PartitionRow], hosts: list[HostRow]) -> None:
+    """One finding for each partition of the file, whatever the answers look like."""
+    found = list(partitions(site(MINE, replace(MINE, name="b", node="x")), rows, hosts))
+    assert [one.probe for one in found[:2]] == ["partition a", "partition b"]
