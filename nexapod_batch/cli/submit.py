@@ -53,8 +53,8 @@ class _OptionalValues(click.Command):
 @click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
 @click.option(
     "--dry-run",
-    metavar="[=all|slurm]",
-    help="Print what would run, and make nothing; with all each task, with slurm what Slurm says of the scripts.",
+    metavar="[=HOW]",
+    help="Print what would run, and make nothing; =all lists each task, =slurm also asks Slurm about its scripts.",
 )
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
 @click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")

@@ -88,14 +88,13 @@ def check_sites(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[list[N
     DescriptorError with every problem when no node is left. A site whose file or backend cannot be used counts as one
     that refuses; where the job names it alone, its own error is raised.
     """
-    known = {node.site for node in c.nodes()}
-    for name in job.schedule.sites:
-        if name not in known:
-            _unknown(c, name, known)
+    _check_names(c, job, nodes)
     taking: list[Node] = []
     reasons: dict[str, str] = {}  # by site
     problems: list[Problem] = []
     for node in nodes:
+        if not allowed(job, node):
+            continue
         try:
             c.backend(node)
             found = refusal_of(c, job, node)
@@ -120,8 +119,11 @@ def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequen
     if not words:
         return job
     given = ", ".join(f"--{name}" for name in words)
+    _check_names(c, job, nodes)
     names = sorted({node.site for node in nodes if node.site != LOCAL and allowed(job, node)})
-    names = [name for name in names if c.site(name).partitions]
+    if len(job.schedule.sites) == 1 and names:
+        c.site(names[0])  # its own fault is the better message
+    names = [name for name in names if name in c.sites() and c.site(name).partitions]
     if not names:
         raise DescriptorError(
             f"{given} means nothing to local nodes", got=repr(next(iter(words.values()))), hint="leave it out"
@@ -139,6 +141,20 @@ def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequen
     sites = dict(job.sites)
     sites[name] = tuple(sorted({**dict(sites.get(name, ())), **words}.items()))
     return replace(job, sites=tuple(sorted(sites.items())))
+
+
+def _check_names(c: Coordinator, job: Job, nodes: Sequence[Node]) -> None:
+    """Raise what is wrong with the sites that a job names: unknown, faulty, or without an active node."""
+    known = {node.site for node in c.nodes()}
+    for name in job.schedule.sites:
+        if name not in known:
+            _unknown(c, name, known)
+    if job.schedule.sites and not any(allowed(job, node) for node in nodes):
+        names = [node.name for node in c.nodes() if allowed(job, node)]
+        raise DescriptorError(
+            f"no node of {', '.join(job.schedule.sites)} is active", got=f"{', '.join(names)}, drained",
+            hint=f"nexapod-batch node resume {names[0]}",
+        )  # fmt: skip
 
 
 def _unknown(c: Coordinator, name: str, known: set[str]) -> None:

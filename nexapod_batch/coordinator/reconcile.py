@@ -82,22 +82,26 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out."""
     start = published = time.monotonic()
     ids = json.dumps(jobs)
-    busy = False
+    busy = ended = False
     while True:
         began = time.monotonic()
+        seen = _sizes(c)  # before the pass: what grows while it works is news for the next one
         # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
-        results = not busy or began - published > PUBLISH_S
+        results = ended or not busy or began - published > PUBLISH_S
         with suppress(TryAgainError):  # another process is at work on the same jobs
             busy = reconcile(c, max_seconds=5, results=results).ingested > _MANY
             published = began if results else published
         on_progress(dict(c.store.only("progress", jobs=ids)))
-        if not c.store.all("jobs_still_open", jobs=ids) and not c.store.only("unpublished_of", jobs=ids)["n"]:
+        ended = not c.store.all("jobs_still_open", jobs=ids)
+        if ended and not c.store.only("unpublished_of", jobs=ids)["n"]:
             return True
         now = time.monotonic()
         if timeout is not None and now - start >= timeout:
             return False
+        if ended and not results:  # nothing but the results is missing
+            continue
         # A pass costs the workers some of their time: while reports pour in, fewer and larger passes.
-        _sleep_until_news(c, now + (_BUSY if busy else _SHORT), now + _LONG)
+        _sleep_until_news(c, seen, now + (_BUSY if busy else _SHORT), now + _LONG)
 
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
@@ -244,18 +248,17 @@ def _look(c: Coordinator) -> Pass:
     return done
 
 
-def _sleep_until_news(c: Coordinator, earliest: float, latest: float) -> None:
-    """Sleep until a segment grew, but at least until `earliest` and at most until `latest` (monotonic seconds)."""
-    folders = [c.context(node).spool / "reports" for node in usable(c, {})]
-
-    def sizes() -> list[tuple[str, int]]:
-        found = []
-        for folder in folders:
-            with suppress(OSError), os.scandir(folder) as entries:
-                found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
-        return found
-
-    before = sizes()
+def _sleep_until_news(c: Coordinator, seen: list[tuple[str, int]], earliest: float, latest: float) -> None:
+    """Sleep until the segments are not as they were seen, but at least until `earliest`, at most until `latest`."""
     time.sleep(max(0.0, earliest - time.monotonic()))
-    while sizes() == before and time.monotonic() < latest:
+    while _sizes(c) == seen and time.monotonic() < latest:
         time.sleep(_SHORT)
+
+
+def _sizes(c: Coordinator) -> list[tuple[str, int]]:
+    """Return the path and the size of every segment."""
+    found = []
+    for node in usable(c, {}):
+        with suppress(OSError), os.scandir(c.context(node).spool / "reports") as entries:
+            found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
+    return found

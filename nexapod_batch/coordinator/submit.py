@@ -91,7 +91,8 @@ def dry_run(
     hours = _core_hours(job)
     cost = "cost unknown (no resources.time)" if hours is None else f"at most {hours:.3g} core-hours to start with"
     if c is None or not c.nodes():
-        return [f"{size}; {cost}", "no node is registered yet: the first submit makes those of your sites, or one for this machine"]
+        said = "no node is registered yet: the first submit makes one for this machine, or those of your site files"
+        return [f"{size}; {cost}", said]
     nodes = [node for node in c.nodes() if node.active]
     if ask and ask not in {node.backend for node in nodes}:
         known = ", ".join(sorted({node.backend for node in nodes})) or "none"

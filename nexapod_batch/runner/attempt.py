@@ -33,6 +33,7 @@ __all__ = ["Attempt", "Limits", "Result", "Supervisor", "tree_bytes"]
 GRACE_S = 5.0  # between TERM and KILL
 SAMPLE_S = 0.1  # between two looks at the memory
 DISK_S = 1.0  # between two looks at the disk, at least
+LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
 #: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
 WAITED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1})
@@ -139,7 +140,17 @@ class _Tree:
             if info is not None and info.si_signo != signal.SIGCHLD:
                 self._stop(self._supervisor.interrupted(info.si_signo))
             elif not self._reap():
+                self._hear_late()
                 return
+
+    def _hear_late(self) -> None:
+        """Hear of a stop that killed the command first: a scheduler sends TERM to it and to us, in any order."""
+        if self._stopped is not None or not self._status:
+            return
+        by_term = os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) == signal.SIGTERM
+        by_term = by_term or os.waitstatus_to_exitcode(self._status) == 128 + signal.SIGTERM
+        if signal.sigtimedwait({signal.SIGTERM}, LATE_S if by_term else 0) is not None:
+            self._stopped = self._supervisor.interrupted(signal.SIGTERM)
 
     def result(self) -> Result:
         """Return how it went."""

@@ -126,7 +126,10 @@ class Executor:
         """Hear of a cancellation (USR1) or of the end of the worker (TERM)."""
         if sign == signal.SIGTERM:
             self._stopping = True
-            return Outcome.PREEMPTED, "the runner was stopped while this ran"
+            # A scheduler's job is cancelled with a note and this signal; the signal may come first.
+            self._cancelled.update(self._spool.cancelled())
+            if not self._cancelled.intersection(self._current):
+                return Outcome.PREEMPTED, "the runner was stopped while this ran"
         while self._read(wait=False):
             pass
         if self._cancelled.intersection(self._current):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from clusters.confs import Shape
+from clusters.slurm import Cluster, Clusters
 from spools import House, alive, until
 
-from nexapod_batch.model.job import Job
+from nexapod_batch.model.job import Job, Resources
+from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
 from nexapod_batch.plugins import BackendState, load, names
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import Outcome
@@ -18,7 +23,7 @@ from nexapod_batch.trust.statement import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.plugins import Backend, Launch
+    from nexapod_batch.plugins import Backend, Launch, NodeContext
 
 TRUE = Job(name="t", command=("true",))
 
@@ -223,3 +228,101 @@ class TestLocal(BackendConformance):
         assert os.getsid(pid) == pid
         go.touch()
         self.ended(backend, house, launch)
+
+
+@dataclass
+class SlurmHouse(House):
+    """A node whose runners are started by a cluster."""
+
+    cluster: Cluster | None = None
+
+    def context(self) -> NodeContext:
+        """Return what the backend is told: the site has the node's name, as for the main group of its partitions."""
+        assert self.cluster is not None
+        site = Site(
+            name="testnode",
+            scheduler=Scheduler(type="slurm", bin=str(self.cluster.bin), conf=str(self.cluster.conf)),
+            limits=Limits(poll_interval_s=1, submit_rate=100),
+            partitions=(Partition(name="short", hosts=1, max_time_s=3_600, max_cpus=8, max_mem_mib=16_000),),
+        )
+        return replace(super().context(), site=site, state=self.home / "state")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Yield a cluster of one node that really runs."""
+    with Clusters.start(shapes=(Shape(name="alpha", nodes=("a1",)),)) as clusters:
+        yield clusters.alpha
+
+
+class TestSlurm(BackendConformance):
+    """The suite on `slurm`, with a real cluster; and what differs where a launch is a job in a queue."""
+
+    name = "slurm"
+
+    @pytest.fixture
+    def house(self, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
+        """Give a node of the cluster, prepared as the coordinator does it."""
+        made = SlurmHouse(tmp_path, cluster=cluster)
+        settings = json.loads((made.spool / "node.json").read_bytes())
+        load("backend", self.name).prepare(made.context(), settings)
+        yield made
+        self.end(made)
+
+    def end(self, house: House) -> None:
+        """Cancel what is left in the queue."""
+        assert isinstance(house, SlurmHouse)
+        assert house.cluster is not None
+        house.cluster.cancel_all()
+
+    def blocking(self, house: House, replicas: int = 1) -> tuple[Launch, Path]:
+        """Return a launch whose time is known, so that its replicas run side by side."""
+        launch, go = super().blocking(house, replicas)
+        job = replace(launch.job, resources=Resources(time_s=60))
+        return house.launch(job, replicas), go
+
+    def test_a_launch_is_cancelled(self, backend: Backend, house: House, cluster: Cluster) -> None:
+        """Its Slurm job is cancelled as a whole: nothing of it is left in the queue, nothing of it counts."""
+        launch, _ = self.blocking(house, 6)
+        backend.launch(house.context(), [launch])
+        until((house.home / "at.0").exists, "a command to start")
+        backend.cancel(house.context(), {launch.key: None})
+        cluster.wait_idle()
+        ended = {BackendState.COMPLETED, BackendState.FAILED}
+        until(lambda: self.state(backend, house, launch) in ended, "the launch to end")
+        assert {one.statement.outcome for one in house.reports()} <= {Outcome.CANCELLED, Outcome.PREEMPTED}
+
+    def test_a_launch_can_be_described(self, backend: Backend, house: House, cluster: Cluster) -> None:
+        """The description is the script that sbatch would get; nothing is launched."""
+        text = backend.describe(house.context(), Job(name="t", command=("echo", "a b")), 3)
+        assert "3 Slurm jobs in 1 call of sbatch" in text
+        assert "#SBATCH --partition=short" in text
+        assert "#SBATCH --no-requeue" in text
+        assert list((house.spool / "inbox").iterdir()) == []
+        assert not cluster.run("squeue", "--noheader", check=True).stdout
+
+    def test_a_queued_launch_is_cancelled(self, backend: Backend, house: House, cluster: Cluster) -> None:
+        """One that never started leaves the queue, and is FAILED for good."""
+        node = cluster.nodes[0]
+        cluster.run("scontrol", "update", f"nodename={node}", "state=drain", "reason=test", check=True)
+        try:
+            launch = house.launch(TRUE)
+            backend.launch(house.context(), [launch])
+            assert self.state(backend, house, launch) is BackendState.QUEUED
+            backend.cancel(house.context(), {launch.key: None})
+            until(lambda: self.state(backend, house, launch) is BackendState.FAILED, "the launch to fail")
+        finally:
+            cluster.run("scontrol", "update", f"nodename={node}", "state=resume", check=True)
+        cluster.wait_idle()
+        assert house.reports() == []
+
+    def test_two_processes_share_what_they_know(self, house: House) -> None:
+        """A second process finds the Slurm job of the first, and submits nothing again."""
+        launch, go = self.blocking(house)
+        first, second = load("backend", self.name), load("backend", self.name)
+        native = first.launch(house.context(), [launch])
+        assert second.launch(house.context(), [launch]) == native
+        assert second.status(house.context(), [launch.key])[launch.key].native == native[launch.key]
+        go.touch()
+        self.ended(second, house, launch)
+        assert len(house.reports()) == 1

@@ -214,7 +214,9 @@ def test_hostile_words(home: Home, value: str) -> None:
 
 def test_sites_that_are_not_there(home: Home) -> None:
     """An unknown one lists the known; a faulty file is told as it is."""
-    assert "schedule.sites: there is no such site: got 'bgi', wanted one of: big, small" in refused(home, JOB, "--site", "bgi")
+    for more in ([], ["--partition", "short"]):
+        said = refused(home, JOB, "--site", "bgi", *more)
+        assert "schedule.sites: there is no such site: got 'bgi', wanted one of: big, small" in said
     write(home, "bad", PARTITIONS, "typ = 1")
     said = refused(home, JOB, "--site", "bad", code=78)
     assert "scheduler.typ: unknown key" in said
@@ -223,6 +225,12 @@ def test_sites_that_are_not_there(home: Home) -> None:
     file.write_text(file.read_text().replace('"slurm"', '"slrum"'))
     said = refused(home, JOB, "--site", "odd", code=78)
     assert "unknown backend" in said
+    file.write_text("x = = 1\n")
+    said = refused(home, JOB, "--site", "odd", "--partition", "short", code=78)
+    assert "odd.toml" in said
+    (home.path / "sites.d/small.toml").write_text("x = = 1\n")
+    home.submit(JOB, "--partition", "short")
+    assert pinned(home)["sites"] == [["big", [["partition", "short"]]]]
 
 
 def test_a_bad_site_does_not_stop_the_others(home: Home) -> None:
@@ -237,7 +245,7 @@ def test_a_bad_site_does_not_stop_the_others(home: Home) -> None:
 
 def test_a_site_that_changed_its_mind(home: Home) -> None:
     """What its file says now counts at every pass: nothing more is placed there, and explain says why."""
-    home.submit(JOB + '[resources]\ncpus_per_task = 2\n[schedule]\nhold = true\n', "--site", "small")
+    home.submit(JOB + "[resources]\ncpus_per_task = 2\n[schedule]\nhold = true\n", "--site", "small")
     write(home, "small", '[[partitions]]\nname = "all"\nmax_cpus = 1\n')
     home.call("release", "1")
     home.call("reconcile")
@@ -267,3 +275,15 @@ def test_asking_a_scheduler_that_is_not_there(home: Home) -> None:
     local.submit(JOB)
     assert local.submit(JOB, "--dry-run=slurm").code == 2
     local.end()
+
+
+def test_a_drained_site(home: Home) -> None:
+    """Named alone it is an error that says how to go on; among others it is just not used."""
+    home.submit(JOB)
+    home.call("node", "drain", "small")
+    done = home.submit(JOB, "--site", "small")
+    assert done.code == 65
+    assert "no node of small is active: got small, drained" in done.err
+    assert "nexapod-batch node resume small" in done.err
+    assert home.submit(JOB).code == 0
+    assert "small" not in placed(home)[1:]

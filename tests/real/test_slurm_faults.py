@@ -67,6 +67,16 @@ def test_a_job_cancelled_by_hand_is_replaced(home: SlurmHome, alpha: Cluster, ga
     replaced(home, job, gate)
 
 
+def test_a_stop_is_never_the_tasks_error(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """Slurm's TERM reaches commands and runners in any order: whoever died of it first was stopped, and did not fail."""
+    home.site(alpha, pack={"tasks": 1})
+    job = home.start(home.tasks(16, waiting(gate), quorum="max_lost = 0\n"))
+    home.ran(16)
+    alpha.run("scancel", *{element.partition("_")[0] for element in queue(alpha)}, check=True)
+    home.drive(lambda: home.job(job)["finished_at"], "the job to end")
+    assert home.replicas(job) == ["lost"] * 16
+
+
 def test_killed_runners_are_replaced(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
     """Nobody signs anything any more: Slurm's word on the job tells."""
     home.site(alpha)
@@ -224,7 +234,7 @@ class Storm:
         self.passes: subprocess.Popen[bytes] | None = None
         self._back: dict[str, Callable[[], object]] = {}  # what is down or drained, and what ends that
         self._kinds = (
-            [self.coordinator] * 6 + [self.runner] * 8 + [self.cancel] * 4 + [self.requeue] * 4
+            [self.coordinator] * 6 + [self.runner] * 12 + [self.cancel] * 6 + [self.requeue] * 6
             + [self.drain] * 2 + [self.node, self.controller, self.accounting]
         )  # fmt: skip
 
@@ -334,7 +344,7 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     home = SlurmHome(tmp_path)
     with Clusters.start() as clusters:
         for cluster in clusters.each.values():
-            home.site(cluster, scheduler={"cmd_timeout": "3s"})
+            home.site(cluster, scheduler={"cmd_timeout": "2s"})
         storm = Storm(home, clusters, chance)
         try:
             jobs, seconds = _weather(home, storm, wanted)
@@ -350,17 +360,17 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
 
 
 def _weather(home: SlurmHome, storm: Storm, wanted: int) -> tuple[int, float]:
-    """Keep two jobs open and strike; return how many jobs there were, and the seconds."""
+    """Keep three jobs open and strike; return how many jobs there were, and the seconds."""
     jobs, began = 0, time.monotonic()
     quorum = 'agree = 2\ndistinct = "node"\nmax_replicas = 100\nmax_lost = 10000\n'
-    text = home.tasks(60, "sleep 0.3").replace('agree = 1\ndistinct = "run"\n', quorum)
+    text = home.tasks(60, "sleep 0.5").replace('agree = 1\ndistinct = "run"\n', quorum)
     while storm.counts.total() < wanted:
         assert time.monotonic() - began < 400, f"{storm.counts} only"
-        if not jobs or len(home.rows("SELECT 1 FROM job WHERE finished_at IS NULL")) < 2:
+        if not jobs or len(home.rows("SELECT 1 FROM job WHERE finished_at IS NULL")) < 3:
             done = home.call("submit", home.descriptor(text))  # 75: a pass is under way; it is submitted all the same or not
             jobs += done.code == 0
         storm.drive()
-        time.sleep(storm.chance.uniform(0.1, 0.6))
+        time.sleep(storm.chance.uniform(0.05, 0.3))
         storm.strike()
     storm.calm()
     storm.drive()

@@ -136,7 +136,7 @@ def test_a_cancelled_job_leaves_nothing_in_the_queue(home: SlurmHome, alpha: Clu
     home.ended(job, "cancelled")
     assert set(home.replicas(job)) == {"cancelled"}
     assert len(home.executed()) == 16
-    assert list(home.spool("alpha").glob("inbox/*")) == []
+    assert [one for folder in ("inbox", "claims", "cancel", "groups", "logs") for one in home.spool("alpha").glob(f"{folder}/*")] == []
 
 
 def test_cancelling_one_task_of_its_own_slurm_job_frees_the_node(home: SlurmHome, alpha: Cluster, gate: Path) -> None:

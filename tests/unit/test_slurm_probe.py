@@ -92,7 +92,7 @@ def test_arrays() -> None:
         ("auto", False, 300, Mark.FAIL),
     ],
 )
-def test_polling(accounting: str, on: bool, every: int, mark: Mark) -> None:  # noqa: FBT001
+def test_polling(accounting: str, on: bool, every: int, mark: Mark) -> None:
     """Without accounting a job that ended must be seen before the queue forgets it."""
     made = site(accounting=accounting, poll_interval_s=every)
     assert polling(made, replace(CONFIG, accounting=on)).mark is mark

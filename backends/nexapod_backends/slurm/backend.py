@@ -239,6 +239,9 @@ class SlurmBackend:
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
         touched: dict[str, Group] = {}
+        if notes := files.sizes(f"{spool}/cancel").keys():  # those that no runner came to read
+            named = {name for key in keys for name in self._replicas(context, key)}
+            files.remove_all([f"{spool}/cancel/{name}" for name in sorted(named & notes)])
         for folder, ending in (
             (f"{spool}/inbox", ".json"),
             (context.far_work, ".script"),
@@ -530,13 +533,14 @@ class SlurmBackend:
         return all(key not in waiting or self._all_noted(context, key, notes) for key in group.elements[index])
 
     def _all_noted(self, context: NodeContext, key: str, notes: set[str]) -> bool:
-        if key in notes:
-            return True
+        return key in notes or self._replicas(context, key) <= notes
+
+    def _replicas(self, context: NodeContext, key: str) -> set[str]:
+        """Return the names of the replicas of a launch; none when it is in the inbox no more."""
         try:
-            names = _names(self._state(context).transport.read(f"{context.far_spool}/inbox/{key}.json"))
+            return _names(self._state(context).transport.read(f"{context.far_spool}/inbox/{key}.json"))
         except FileNotFoundError:
-            return True
-        return names <= notes
+            return set()
 
 
 class _Site:

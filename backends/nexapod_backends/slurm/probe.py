@@ -184,7 +184,7 @@ def _commands(site: Site, slurm: Slurm) -> Iterator[Finding]:
         yield Finding(
             mark=Mark.FAIL, probe="commands", text=f"not usable in {where}: {', '.join(missing)} ({trouble})",
             hint="is this a login node of the cluster? See [scheduler] bin and transport",
-            stops=True, unreachable="there is no" not in trouble,
+            stops=True, unreachable=len(missing) == len(_COMMANDS) and "there is no" not in trouble,
         )  # fmt: skip
     elif len(versions) > 1:
         yield Finding(
