@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -149,27 +150,28 @@ def _settle(
 ) -> int:
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
     lost = 0
-    again: dict[int, list[int]] = {}
+    again: dict[int, list[int]] = defaultdict(list)
+    handed, seen = [], []
     now = c.now()
     for row, status in launches:
-        if status is None:
+        if status is None or _host_unknown(c, row, status):
             continue
-        if _host_unknown(c, row, status) and status.state is BackendState.COMPLETED:
-            continue  # its reports count when it is known where it ran
+        age = now - row["created_at"]
         if status.state in _SETTLED:
             lost += _end(c, row["id"], status)
         elif status.state is BackendState.UNKNOWN:
-            if row["state"] == "intent" or now - row["created_at"] > GRACE_MS:
-                again.setdefault(row["node_id"], []).append(row["id"])
+            if row["state"] == "intent" or age > GRACE_MS:
+                again[row["node_id"]].append(row["id"])
         elif row["state"] == "intent":
-            with c.store.atomic():
-                c.store.run("launch_handed", key=row["key"], native_id=status.native)
-        elif status.state is BackendState.QUEUED and 0 < now - row["created_at"] - GRACE_MS < 60_000:
-            with c.store.atomic():
-                c.store.run("launch_seen", launch=row["id"])
+            handed.append({"key": row["key"], "native_id": status.native})
+        elif status.state is BackendState.QUEUED and GRACE_MS < age < GRACE_MS + 60_000:
+            seen.append({"launch": row["id"]})
+    if handed or seen:
+        with c.store.atomic():
+            c.store.many("launch_handed", handed)
+            c.store.many("launch_seen", seen)
     for node in nodes:
-        if node.id in again:
-            hand_over(c, node, again[node.id], faults)
+        hand_over(c, node, again[node.id], faults)
     return lost
 
 
@@ -197,11 +199,11 @@ def _end(c: Coordinator, launch: int, status: LaunchStatus) -> int:
 
 
 def _host_unknown(c: Coordinator, row: Row, status: LaunchStatus) -> bool:
-    """Keep where a launch ran, if that matters; say whether it matters and is not known yet."""
+    """Keep where a launch ran, if that matters; say whether one that is complete must wait until it is known."""
     if row["host_set"] < 0 or row["hosts"]:
         return False
-    if status.hosts is None:
-        return True
+    if status.hosts is None:  # its reports count when it is known where it ran
+        return status.state is BackendState.COMPLETED
     with c.store.atomic():
         c.store.run("launch_ran_on", id=row["id"], hosts=",".join(status.hosts) or NEVER_TOLD)
         c.store.many("task_news", [tuple(r) for r in c.store.all("launch_tasks", id=row["id"])])

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: What a listing has no business importing.
-HEAVY = {"pydantic", "rich", "nacl", "cryptography", "orjson", "psutil", "dataclasses", "tomli", "importlib.metadata"}
+HEAVY = {
+    *("pydantic", "rich", "nacl", "cryptography", "orjson", "psutil", "dataclasses", "tomli", "importlib.metadata"),
+    *("jinja2", "paramiko"),
+}
 
 
 def command_of(entry: Entry) -> click.Command:
