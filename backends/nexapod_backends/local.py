@@ -242,7 +242,8 @@ def _folders(context: NodeContext) -> Finding:
             (folder / ".try").unlink()
     except OSError as error:
         text = f"{context.spool} or {context.work} cannot be written: {error.strerror}"
-        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="set NEXAPOD_HOME to a folder of your own")
+        hint = "set NEXAPOD_HOME to a folder of your own"
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint=hint, stops=True)
     return Finding(mark=Mark.OK, probe=probe, text=f"{context.spool} and {context.work} can be written")
 
 
@@ -252,10 +253,11 @@ def _key(context: NodeContext) -> Finding:
         key = Path(json.loads((context.spool / "node.json").read_bytes())["key"])
         found = keyfile.load(key).key_id
     except (OSError, ValueError, KeyError, NexapodError) as error:
-        return Finding(mark=Mark.FAIL, probe=probe, text=f"cannot be read: {error}", hint="nexapod-batch doctor")
+        text = f"cannot be read: {error}"
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="nexapod-batch doctor", stops=True)
     if found != context.node.key_id:
         text = f"{key} is {found}, not the registered {context.node.key_id}"
-        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="put the key back from a backup")
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="put the key back from a backup", stops=True)
     return Finding(mark=Mark.OK, probe=probe, text=found)
 
 
@@ -266,14 +268,14 @@ def _worker(context: NodeContext) -> Finding:
     probe, argv = f"worker {context.node.name}", [sys.executable, "-c", f"import {_RUNNER}.worker"]
     if context.node.host != socket.gethostname():
         text = f"the node belongs to {context.node.host}, this is {socket.gethostname()}"
-        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="run this there")
+        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="run this there", stops=True)
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(mark=Mark.FAIL, probe=probe, text=f"{sys.executable} cannot be run: {error}")
+        return Finding(mark=Mark.FAIL, probe=probe, text=f"{sys.executable} cannot be run: {error}", stops=True)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return Finding(mark=Mark.FAIL, probe=probe, text=said, hint="install nexapod-batch again")
+        return Finding(mark=Mark.FAIL, probe=probe, text=said, hint="install nexapod-batch again", stops=True)
     return Finding(mark=Mark.OK, probe=probe, text=f"{sys.executable} can run it")
 
 

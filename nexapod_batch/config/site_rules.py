@@ -23,6 +23,9 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
     if scheduler := sections.get("scheduler"):
         _launcher(scheduler["launcher"], report)
         _transport(scheduler, checked["ssh"], report)
+        if scheduler["transport"] == "ssh" and not (sections.get("filesystem") or {}).get("work_dir"):
+            wanted = 'a folder that login and compute nodes share, as in "/scratch/{user}/nexapod"'
+            report.add("filesystem.work_dir", 'missing, with transport = "ssh"', wanted=wanted)
     if ssh := sections.get("ssh"):
         _port(ssh["jump"], report)
     if environment := sections.get("environment"):

@@ -276,13 +276,13 @@ class Storm:
         return False
 
     def cancel(self) -> bool:
-        """Cancel an element as a person does."""
+        """Cancel a running element as a person does; of a pending one Slurm keeps no trace, which takes the grace to learn."""
         cluster, element = self._element()
         return bool(element) and cluster.run("scancel", element).returncode == 0
 
     def requeue(self) -> bool:
         """Let Slurm start a running element again."""
-        cluster, element = self._element("R")
+        cluster, element = self._element()
         if not element:
             return False
         cluster.run("scontrol", "update", f"jobid={element}", "requeue=1")
@@ -327,9 +327,10 @@ class Storm:
     def _cluster(self) -> Cluster:
         return self.chance.choice(list(self.clusters.each.values()))
 
-    def _element(self, states: str = "R,PD") -> tuple[Cluster, str]:
+    def _element(self) -> tuple[Cluster, str]:
+        """Return a running element of ours, if there is one, and its cluster."""
         cluster = self._cluster()
-        found = cluster.run("squeue", "--noheader", "--array", f"--states={states}", "--format=%i %j").stdout.splitlines()
+        found = cluster.run("squeue", "--noheader", "--array", "--states=R", "--format=%i %j").stdout.splitlines()
         ours = [line.split()[0] for line in found if "nexapod-" in line]
         return cluster, self.chance.choice(ours) if ours else ""
 

@@ -135,7 +135,7 @@ def test_a_cancelled_job_leaves_nothing_in_the_queue(home: SlurmHome, alpha: Clu
     until(lambda: queue(alpha) == [], "the queue to be empty", log=home.describe)
     home.ended(job, "cancelled")
     assert set(home.replicas(job)) == {"cancelled"}
-    assert len(home.executed()) == 16
+    assert set(home.executed().values()) == {1}
     assert [one for folder in ("inbox", "claims", "cancel", "groups", "logs") for one in home.spool("alpha").glob(f"{folder}/*")] == []
 
 
