@@ -332,7 +332,7 @@ def capacity(job: Job, loads: Sequence[NodeLoad]) -> Reach:
         reason = _nobody(job, active, tiered, largest)
     elif domains < job.quorum.agree:
         reason = _too_few(job, classes, slots)
-    elif domains < job.quorum.max_replicas:
+    elif domains < job.quorum.max_replicas and job.quorum.agree > 1:
         fields = " and ".join(f"{name}{'s' * (domains != 1)}" for name in job.quorum.distinct)
         warning = (
             f"{domains} distinct {fields} in reach, fewer than max_replicas = {job.quorum.max_replicas}:"

@@ -67,7 +67,8 @@ def gc(dry_run: bool, as_json: bool) -> None:
     if paths().state_db.exists():  # before the first submit there is nothing to remove, and nothing is made
         with looking() if dry_run else writing() as c:
             found |= cleanup.gc(c, dry_run=dry_run)
-    output(as_json).document({"dry_run": dry_run, **found}, text.tree)
+    about = {"dry_run": dry_run} if dry_run or as_json else {}
+    output(as_json).document({**about, **found}, text.tree)
 
 
 @click.command()

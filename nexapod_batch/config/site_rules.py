@@ -23,7 +23,8 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
     if scheduler := sections.get("scheduler"):
         _launcher(scheduler["launcher"], report)
         _transport(scheduler, checked["ssh"], report)
-        if scheduler["transport"] == "ssh" and not (sections.get("filesystem") or {}).get("work_dir"):
+        files = sections.get("filesystem") or {}
+        if scheduler["transport"] == "ssh" and scheduler["type"] != "local" and not files.get("work_dir"):
             wanted = 'a folder that login and compute nodes share, as in "/scratch/{user}/nexapod"'
             report.add("filesystem.work_dir", 'missing, with transport = "ssh"', wanted=wanted)
     if ssh := sections.get("ssh"):

@@ -327,8 +327,7 @@ _RUNNER = Table(
 _FILESYSTEM = Table(
     {
         "work_dir": Key(_USER_PATH, "Folder that login and compute nodes share.", shown="the home of nexapod-batch"),
-        "scratch": Key(_USER_PATH, "Work folders of replicas.", shown="in `work_dir`"),
-        "local_scratch": Key(_USER_PATH, "Work folders on the compute node itself.", shown="none"),
+        "scratch": Key(_USER_PATH, "Work folders of replicas; login and compute nodes see it.", shown="in `work_dir`"),
     },
     "Where files lie.",
 )

@@ -100,6 +100,9 @@ class Coordinator:
             user = (site.ssh.user if site.ssh else "") or account()
             shared = PurePath(site.filesystem.work_dir.replace("{user}", user), _corner(self.signer.key_id), node.name)
             far_spool, far_work = shared / "spool", shared / "work"
+            if site.filesystem.scratch:
+                scratch = PurePath(site.filesystem.scratch.replace("{user}", user), _corner(self.signer.key_id))
+                far_work = scratch / node.name / "work"
             if site.scheduler.transport == LOCAL:
                 spool, work = Path(far_spool), Path(far_work)
         state = self.paths.home / "sites" / node.site

@@ -50,6 +50,7 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
     The caller holds the writer's lock. `faults` collects what went wrong, by node.
     """
     nodes = [node for node in usable(c, faults) if node.active]
+    all_there = len(nodes) == sum(node.active for node in c.nodes())
     out = {row["node_id"]: row["n"] for row in c.store.all("node_out")} if nodes else {}
     launched, exhausted = 0, []
     for row in c.store.all("jobs_wanting"):
@@ -66,7 +67,8 @@ def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[in
             continue
         loads = split(job, loads_of(c, job, nodes, out))
         placed, stuck = _place(c, row, job, loads, limit, faults)
-        exhausted += [(row["id"], task) for task in stuck]
+        if all_there:  # else a site whose file is faulty now may still have room for them
+            exhausted += [(row["id"], task) for task in stuck]
         launched += sum(placed.values())
         for node_id, number in placed.items():
             out[node_id] = out.get(node_id, 0) + number

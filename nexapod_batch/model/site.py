@@ -108,7 +108,6 @@ class Filesystem:
 
     work_dir: str = ""  # absolute, `{user}` is filled in; "" means the home of nexapod-batch
     scratch: str = ""  # work folders of replicas, when not in work_dir
-    local_scratch: str = ""  # work folders on the compute node itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,7 @@ def independence(votes: Sequence[Vote]) -> str:
     if len(hosts) == 1:
         (host,) = hosts
         every = "both" if len(votes) == 2 else "all"
-        where = f"the machine {host}" if host else "one machine"
+        where = host or "one machine"
         return f"{every} on {where}: reproducible there, not independent"
     if len(owners) > 1:
         return f"from {len(owners)} owners on {len(hosts)} machines of one site"

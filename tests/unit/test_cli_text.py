@@ -6,7 +6,7 @@ from typing import Any
 
 from nexapod_batch.cli import text
 
-HERE = "2 of 2 agree, both on the machine h: reproducible there, not independent"
+HERE = "2 of 2 agree, both on h: reproducible there, not independent"
 
 
 def task(index: int, state: str = "accepted", reason: str = HERE) -> dict[str, Any]:

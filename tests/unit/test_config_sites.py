@@ -144,7 +144,7 @@ def test_every_key_arrives() -> None:
         '[limits.pack]\ntasks = 3\ntime = "5m"\ncpus = 4\n'
         '[environment]\nmodules = ["gcc/12.2"]\nsetup = ["ulimit -c 0"]\nenv = { OMP = 4, B = true, C = "x y" }\n'
         '[runner]\npython = "/opt/py/bin/python"\npath = "/bin:/usr/bin"\n'
-        '[filesystem]\nwork_dir = "/work/{user}/nx"\nscratch = "/s"\nlocal_scratch = "/tmp/u_{user}"\n'
+        '[filesystem]\nwork_dir = "/work/{user}/nx"\nscratch = "/s/{user}"\n'
         '[[partitions]]\nname = "gpu"\ntier = "consumer-gpu"\nmax_mem = "4G"\nmax_time = "1h30m"\nfeatures = ["ib"]\n'
         'classes = { gpu-model = "a100" }\n'
     )
@@ -210,7 +210,12 @@ def test_all_faults_at_once_each_with_its_line() -> None:
         pytest.param('[site]\nname = "x"\n[scheduler]\ntype = "local"\n', 1, "schema: missing", id="no schema"),
         pytest.param(head().replace('type = "slurm"\n', ""), 4, "scheduler.type: missing", id="no type"),
         pytest.param(head(), 1, "partitions: missing", id="no partition"),
-        pytest.param(head('transport = "ssh"\n') + PARTITIONS, 1, "ssh.host: missing, with transport", id="no host"),
+        pytest.param(
+            head('transport = "ssh"\n') + '[filesystem]\nwork_dir = "/w"\n' + PARTITIONS, 1, "ssh.host: missing", id="no host"
+        ),
+        pytest.param(
+            head('transport = "ssh"\n') + '[ssh]\nhost = "h"\n' + PARTITIONS, 1, "filesystem.work_dir: missing", id="no folder"
+        ),
         pytest.param(head() + '[ssh]\nhost = "h"\n' + PARTITIONS, 6, 'got \'transport = "local"\'', id="ssh for nothing"),
         pytest.param(head('transport = "ssh"\n').replace("slurm", "local"), 6, "the local backend works", id="local ssh"),
         pytest.param(head().replace('"x"', '"y"') + PARTITIONS, 3, "not the name of the file: got 'y', wanted 'x'", id="name"),
@@ -254,7 +259,8 @@ def test_a_fault_says_where_and_what(text: str, line: int, words: str) -> None:
 @pytest.mark.parametrize("jump", ["gate", "gate:22", "me@gate.example.org:2222"])
 def test_a_jump_host(jump: str) -> None:
     """With or without user and port."""
-    ssh = read(head('transport = "ssh"\n') + f'[ssh]\nhost = "h"\njump = "{jump}"\n' + PARTITIONS).ssh
+    where = '[filesystem]\nwork_dir = "/w"\n'
+    ssh = read(head('transport = "ssh"\n') + f'[ssh]\nhost = "h"\njump = "{jump}"\n' + where + PARTITIONS).ssh
     assert ssh is not None
     assert ssh.jump == jump
 
@@ -271,7 +277,8 @@ def test_a_jump_host(jump: str) -> None:
 )
 def test_ssh_words_cannot_become_options(line: str) -> None:
     """Hosts and users begin with a letter or digit; ports exist."""
-    assert fault(head('transport = "ssh"\n') + f"[ssh]\n{line}\n" + PARTITIONS).startswith("line ")
+    where = '[filesystem]\nwork_dir = "/w"\n'
+    assert fault(head('transport = "ssh"\n') + f"[ssh]\n{line}\n" + where + PARTITIONS).startswith("line ")
 
 
 @pytest.mark.parametrize("name", OWN_DIRECTIVES)

@@ -93,7 +93,7 @@ def test_run_counts_executions() -> None:
     """With `distinct = run` the same node may answer twice, and the verdict says what that proves."""
     decision = decide(policy(distinct=(Domain.RUN,)), [vote(1, where="ws"), vote(2, where="ws")])
     assert decision.state is TaskState.ACCEPTED
-    assert decision.reason == "2 of 2 agree, both on the machine ws: reproducible there, not independent"
+    assert decision.reason == "2 of 2 agree, both on ws: reproducible there, not independent"
 
 
 def test_a_domain_that_answered_in_two_groups_supports_neither() -> None:

@@ -555,6 +555,8 @@ def clock(name: str, least: float, most: float) -> Finding:
 
 
 def _python(site: Site, name: str, said: dict[str, str]) -> Finding:
+    if site.scheduler.transport != "local" and not site.runner.python:
+        return Finding(mark=Mark.SKIP, probe=name, text="the runner is brought along, with its own interpreter")
     python, version, runner = site.runner.python or sys.executable, said.get("python", ""), said.get("runner", "")
     if not re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
         text = f"{python} cannot be run there: {version or 'it said nothing'}"
