@@ -1,7 +1,7 @@
-"""On two real Slurm clusters that this program starts: packed and unpacked arrays of `true` against plain sbatch, two
-clusters that must agree against HyperQueue inside one Slurm job, and what `submit` itself costs.
+"""Two real Slurm clusters, started here: against plain sbatch, and against HyperQueue inside one Slurm job.
 
-Makespans of plain Slurm come from the accounting, whose clock has whole seconds; `sbatch --wait` looks too seldom.
+Packed and unpacked arrays of `true`, two clusters that must agree, and what `submit` itself costs. Makespans of plain
+Slurm come from the accounting, whose clock has whole seconds; `sbatch --wait` looks too seldom.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ __all__ = ["EXECUTION_OF", "ingest", "unread"]
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 #: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
 MAX_QUARANTINED = 1_000
+#: Bytes of segments that are taken in together: a commit costs as much as 50 reports.
+_TOGETHER = 2 * 1024 * 1024
 
 #: What a signed outcome makes of the replica.
 EXECUTION_OF: dict[str, Execution] = {
@@ -74,15 +76,30 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
         except OSError as error:
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
     read = read_all([(block, {node.key_id: node.public_key}) for node, block in found])
+    waiting: list[tuple[Node, Block, list[Line]]] = []
+    size = 0
     for (node, block), lines in zip(found, read, strict=True):
         if isinstance(lines, OSError):
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {lines.strerror}"
             broken.add(block.path)
         elif block.path not in broken:  # what follows a block that was not read waits for it
-            with c.store.atomic():
-                _lines(c, node, block.path, lines, intake)
-                c.store.run("segment_moved", node=node.id, name=block.path.name, position=block.end)
+            waiting.append((node, block, lines))
+            size += block.end - block.start
+        if size >= _TOGETHER:
+            _take_in(c, waiting, intake)
+            waiting, size = [], 0
+    _take_in(c, waiting, intake)
     return intake
+
+
+def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intake: Intake) -> None:
+    """Apply blocks and move the offsets, in one transaction."""
+    if not blocks:
+        return
+    with c.store.atomic():
+        for node, block, lines in blocks:
+            _lines(c, node, block.path, lines, intake)
+            c.store.run("segment_moved", node=node.id, name=block.path.name, position=block.end)
 
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import marshal
 import os
@@ -160,9 +161,12 @@ def _forked(found: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) ->
     try:
         for first in range(helpers):
             ours, theirs = os.pipe()
+            with suppress(OSError):  # room for the next blocks, so that nobody waits for the other
+                fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 1 << 20)
             pid = os.fork()
             if pid == 0:
                 with suppress(BaseException):  # whatever it is, the other side reads what is missing
+                    os.nice(5)  # who writes to the database goes first: the others wait for it at the end
                     _send(found[first::helpers], theirs)
                 os._exit(0)
             os.close(theirs)
