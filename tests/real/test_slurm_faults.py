@@ -350,8 +350,8 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
         try:
             jobs, seconds = _weather(home, storm, wanted)
             print(f"{storm.counts.total()} faults over {jobs} jobs in {seconds:.0f} s: {dict(storm.counts)}")
-            until(lambda: not storm.passes or storm.passes.poll() is not None or storm.drive(), "the last pass", timeout=120)
-            home.drive(lambda: not home.rows("SELECT 1 FROM job WHERE finished_at IS NULL"), "all jobs to end", timeout=120)
+            until(lambda: not storm.passes or storm.passes.poll() is not None or storm.drive(), "the last pass", timeout=400)
+            home.drive(lambda: not home.rows("SELECT 1 FROM job WHERE finished_at IS NULL"), "all jobs to end", timeout=400)
             _all_is_well(home, clusters, jobs)
         finally:
             if storm.passes is not None:
