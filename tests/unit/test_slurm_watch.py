@@ -12,7 +12,7 @@ from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group
 from nexapod_backends.slurm.parse import SEPARATOR
 from nexapod_backends.slurm.transport import Done, LocalTransport
-from nexapod_backends.slurm.watch import GRACE_S, Seen, Watch
+from nexapod_backends.slurm.watch import GRACE_BESIDE_S, GRACE_S, Seen, Watch
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.site import Limits, Scheduler, Site
@@ -347,3 +347,16 @@ def test_an_id_with_its_cluster_is_an_id(cluster: Cluster) -> None:
     """As `--parsable` prints it with several clusters."""
     cluster.says("sbatch", "17;alpha")
     assert Slurm(site(), cluster).submit("#!/bin/sh\n") == "17"
+
+
+def test_what_vanished_from_an_array_is_gone_sooner(cluster: Cluster, watch: Watch) -> None:
+    """Slurm forgets an element that it cancels while it is pending, and goes on telling of the others."""
+    cluster.says("squeue", queued(101, "0-1", "PENDING", group().id))
+    watch.look([group()], T0)
+    cluster.says("squeue", queued(101, "0", "PENDING", group().id))
+    for passed in (1.0, GRACE_BESIDE_S):
+        watch.look([group()], T0 + POLL_S + passed)
+        assert not watch.gone(group(), 1, T0 + POLL_S + passed)
+    watch.look([group()], T0 + 2 * POLL_S + GRACE_BESIDE_S + 1)
+    assert watch.gone(group(), 1, T0 + 2 * POLL_S + GRACE_BESIDE_S + 1)
+    assert not watch.gone(group(), 0, T0 + 2 * POLL_S + GRACE_BESIDE_S + 1)

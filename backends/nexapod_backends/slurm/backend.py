@@ -197,7 +197,8 @@ class SlurmBackend:
         """Return the state of each launch; submit what waits for it, look at the queue when it is time."""
         state = self._state(context)
         state.groups.refresh()
-        self._submit(context, state)
+        with suppress(SchedulerError):  # kept as the group's trouble; what was submitted before is told all the same
+            self._submit(context, state)
         files, spool = state.transport, context.far_spool
         waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
         left = [key for key in keys if f"{key}.json" in waiting]
@@ -434,7 +435,10 @@ class SlurmBackend:
         return [group.native] if whole else [f"{group.native}_{index}" for index in over]
 
     def _submit(self, context: NodeContext, state: _Site) -> None:
-        """Submit the groups of this node that wait for it, within the site's limits; raise what stands in the way."""
+        """Submit the groups of this node that wait for it, within the site's limits.
+
+        The first that is not taken ends it: the SchedulerError says why.
+        """
         waiting = [one for one in state.groups.of_node(context.node.name) if one.open]
         if not waiting:
             return

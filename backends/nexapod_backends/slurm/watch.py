@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.parse import JobRow, Listing
     from nexapod_batch.model.site import Site
 
-__all__ = ["GRACE_S", "Seen", "Watch"]
+__all__ = ["GRACE_BESIDE_S", "GRACE_S", "Seen", "Watch"]
 
 #: Seconds for which a job may be unknown to squeue and sacct before it is called gone.
 GRACE_S = 300.0
+#: The same for an element of an array whose other elements were told of at that very look.
+GRACE_BESIDE_S = 60.0
 _MAX_BACKOFF_S = 900.0
-_DOUBLINGS = 10
+_DOUBLINGS = 3  # of the pause, after failures: a controller that is back is noticed soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,10 @@ class Watch:
         if group.id not in self._memory.silent:
             return False
         seen, (first, last) = self.told(group, element), self._memory.silent[group.id]
-        return min(last, now) - max(first, seen.at if seen else 0.0) > GRACE_S
+        others = self._memory.seen.get(group.id, {})
+        # What Slurm cancels while it is pending vanishes from an array of which the rest is still there.
+        grace = GRACE_BESIDE_S if any(one.at == last for one in others.values()) else GRACE_S
+        return min(last, now) - max(first, seen.at if seen else 0.0) > grace
 
     def _going_on(self, group: Group) -> set[int]:
         """Return the elements of which no end was told."""
