@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import marshal
 import os
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
@@ -137,6 +138,9 @@ def read_all(found: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[lis
     """
     size = sum(block.end - block.start for block, _ in found)
     helpers = min(len(os.sched_getaffinity(0)), size // _MANY, 8)
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:  # as with SSH: a fork may copy a lock that is held
+        helpers = 0
     with _forked(found, helpers if helpers > 1 else 0) as streams:
         for number, (block, keys) in enumerate(found):
             try:

@@ -223,6 +223,7 @@ def _overdue(c: Coordinator) -> int:
 
 def _told(c: Coordinator, faults: dict[str, str]) -> tuple[list[str], list[str]]:
     """Return the faults that are new, and those told before; forget those that are gone."""
+    faults = {key: " ".join(text.split()) for key, text in faults.items()}  # one line each
     known = {row["key"]: row["text"] for row in c.store.all("faults")}
     if not known and not faults:
         return [], []

@@ -75,6 +75,6 @@ def _unpack(packed: bytes, dictionary: bytes, digest: bytes, replica: int) -> by
     if hashlib.sha256(payload).digest() != digest:
         raise CorruptStoreError(
             f"the stored statement of replica row {replica} is damaged",
-            hint="nexapod-batch db check tells more; put a backup back",
+            hint="put a backup of the database back; the other statements are not touched",
         )
     return payload
