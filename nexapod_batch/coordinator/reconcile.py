@@ -84,13 +84,16 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
     start = published = time.monotonic()
     ids = json.dumps(jobs)
     busy = ended = False
+    idle = 0  # passes in a row that found nothing new
     while True:
         began = time.monotonic()
         seen = _sizes(c)  # before the pass: what grows while it works is news for the next one
         # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
         results = ended or not busy or began - published > PUBLISH_S
         with suppress(TryAgainError):  # another process is at work on the same jobs
-            busy = reconcile(c, max_seconds=5, results=results).ingested > _MANY
+            done = reconcile(c, max_seconds=5, results=results)
+            busy = done.ingested > _MANY
+            idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
             published = began if results else published
         on_progress(dict(c.store.only("progress", jobs=ids)))
         ended = not c.store.all("jobs_still_open", jobs=ids)
@@ -102,7 +105,10 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
         if ended and not results:  # nothing but the results is missing
             continue
         # A pass costs the workers some of their time: while reports pour in, fewer and larger passes.
-        _sleep_until_news(c, seen, now + (_BUSY if busy else _SHORT), now + _LONG)
+        # Where nothing happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
+        slower = 1.25**idle
+        latest = now + _LONG * slower if timeout is None else min(now + _LONG * slower, start + timeout)
+        _sleep_until_news(c, seen, now + (_BUSY if busy else _SHORT), latest, _SHORT * slower)
 
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
@@ -251,11 +257,13 @@ def _look(c: Coordinator) -> Pass:
     return done
 
 
-def _sleep_until_news(c: Coordinator, seen: list[tuple[str, int]], earliest: float, latest: float) -> None:
+def _sleep_until_news(
+    c: Coordinator, seen: list[tuple[str, int]], earliest: float, latest: float, pause: float
+) -> None:
     """Sleep until the segments are not as they were seen, but at least until `earliest`, at most until `latest`."""
     time.sleep(max(0.0, earliest - time.monotonic()))
     while _sizes(c) == seen and time.monotonic() < latest:
-        time.sleep(_SHORT)
+        time.sleep(pause)
 
 
 def _sizes(c: Coordinator) -> list[tuple[str, int]]:
