@@ -38,7 +38,7 @@ class Shell:
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """Start the program in a process group of its own."""
         return subprocess.Popen(
-            [PROGRAM, *argv],
+            ["env", "--default-signal=INT", PROGRAM, *argv],  # whoever runs the tests may ignore it
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
