@@ -12,6 +12,7 @@ __all__ = [
     "ConfigError",
     "CorruptStoreError",
     "DescriptorError",
+    "ImageError",
     "KeyFileError",
     "NexapodError",
     "NotFoundError",
@@ -20,6 +21,7 @@ __all__ = [
     "QuorumImpossibleError",
     "SchedulerError",
     "TryAgainError",
+    "UnreachableError",
     "UnsafeOutputError",
     "UsageError",
     "VerificationError",
@@ -95,6 +97,10 @@ class DescriptorError(NexapodError):
         return "\n".join([super().__str__(), *(f"  {problem}" for problem in self.problems)])
 
 
+class ImageError(DescriptorError):
+    """The container image cannot be used."""
+
+
 class QuorumImpossibleError(DescriptorError):
     """The nodes in reach cannot form the quorum that the job asks for."""
 
@@ -111,6 +117,10 @@ class SchedulerError(NexapodError):
 
     exit_code = 69
     http_status = 503
+
+
+class UnreachableError(SchedulerError):
+    """A registry or server cannot be reached."""
 
 
 class TryAgainError(NexapodError):

@@ -86,6 +86,10 @@ def config_show(origin: bool, as_json: bool) -> None:
         "site": found.site,
         "retention.work": found.keep_work_s,
         "retention.failed": found.keep_failed_s,
+        "images.dir": str(found.images.folder),
+        "images.max_size": found.images.max_mib,
+        "images.plain_http": list(found.images.plain_http) or None,
+        "images.library": found.images.library,
         **found.job_defaults,
         **found.job_overrides,
     }

@@ -23,6 +23,8 @@ from nexapod_batch.model.job import Container, Dependency, Job, Resources, Sched
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nexapod_batch.model.job import QuorumPolicy
+
 __all__ = ["Parsed", "json_schema", "load", "parse"]
 
 
@@ -106,7 +108,7 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
     what, array_section = checked["job"], checked["array"]
     array = read_array(array_section, folder, report) if isinstance(array_section, dict) else None
     quorum = rules.quorum(checked["quorum"], report) if isinstance(checked["quorum"], dict) else None
-    container = _container(checked["container"], folder, report)
+    container = _container(checked["container"], quorum, folder, report)
     inputs = paths.inputs(checked["inputs"], folder, report)
     outputs = rules.outputs(checked["outputs"], report)
     paths.outputs(outputs, report)
@@ -152,7 +154,7 @@ def _resources(section: Value) -> Resources | None:
     return Resources(**found)
 
 
-def _container(section: Value, folder: Path, report: Report) -> Container | None:
+def _container(section: Value, quorum: QuorumPolicy | None, folder: Path, report: Report) -> Container | None:
     if not isinstance(section, dict):
         return None
     from nexapod_batch import plugins  # noqa: PLC0415 - entry points cost 30 ms
@@ -165,10 +167,11 @@ def _container(section: Value, folder: Path, report: Report) -> Container | None
             wanted="apptainer",
             hint="this version has no container runtime: leave [container] out",
         )
-    image = paths.image(section["image"], folder, report)
-    if image is None or section["network"] is BAD:
+    pinned, compared = section["sha256"], quorum is not None and quorum.agree > 1
+    image = paths.image(section["image"], pinned, folder, report, compared=compared)
+    if image is None or section["network"] is BAD or pinned is BAD:
         return None
-    return Container(image=image, network=section["network"])
+    return Container(image=image, sha256=(pinned or "").lower(), network=section["network"])
 
 
 def _schedule(section: Value, report: Report) -> Schedule | None:

@@ -122,7 +122,14 @@ _JOB = Table(
 _CONTAINER = Table(
     {
         "image": Key(
-            Text("docker://, oras://, library:// or a path"), "Image to run in; a path may be a .sif file.", REQUIRED
+            Text("docker://, oras://, library://, https:// or a path"),
+            "Image to run in; a path leads to a .sif file or a sandbox folder. It is fetched once, at submit.",
+            REQUIRED,
+        ),
+        "sha256": Key(
+            Text("64 hex digits", pattern="[0-9A-Fa-f]{64}"),
+            "What the .sif file must hash to; needed for https:// where replicas are compared.",
+            shown="pinned at submit",
         ),
         "network": Key(Choice(["none", "host"]), "Network that the command sees.", "none"),
     },

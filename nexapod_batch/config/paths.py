@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["image", "inputs", "outputs", "program_files", "workdir"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_IMAGE_SCHEMES = ("docker", "oras", "library")
+_IMAGE_SCHEMES = ("docker", "oras", "library", "https")
 
 
 def check_inside(value: str, path: str, report: Report) -> bool:
@@ -131,15 +131,24 @@ def _pin(source: Path, given: str | None, where: str, report: Report) -> str | N
     return digest
 
 
-def image(value: Value, folder: Path, report: Report) -> str | None:
-    """Return an image reference, or the absolute path of an image file or folder."""
+def image(value: Value, pinned: Value, folder: Path, report: Report, *, compared: bool) -> str | None:
+    """Return an image reference, or the absolute path of an image file or folder.
+
+    A web server may give another file tomorrow, so that its image needs a digest where replicas are `compared`. What
+    is made of a docker:// image here differs from what is made of it elsewhere: it is pinned by its own digest.
+    """
     if not isinstance(value, str):
         return None
     if scheme := _SCHEME.match(value):
-        if scheme[1] not in _IMAGE_SCHEMES or not re.fullmatch(r"[A-Za-z0-9_./:@+-]+", value, re.ASCII):
-            wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
+        wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
+        if scheme[1] not in _IMAGE_SCHEMES or not re.fullmatch(r"[!-~]+", value, re.ASCII):
             report.add("container.image", "not an image", got=value, wanted=f"{wanted} or a path")
             return None
+        if scheme[1] == "docker" and isinstance(pinned, str):
+            report.add("container.sha256", "not accepted with docker://", wanted="docker://name@sha256:<digest>")
+        if scheme[1] == "https" and compared and pinned is None:
+            hint = "nexapod-batch image pull URL prints it"
+            report.add("container.sha256", "missing", wanted="the SHA-256 of the file behind https://", hint=hint)
         return value
     found = folder / value
     try:

@@ -16,7 +16,7 @@ from nexapod_batch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SYSTEM_DIR", "Paths", "Settings", "settings"]
+__all__ = ["SYSTEM_DIR", "ImageSettings", "Paths", "Settings", "settings"]
 
 #: Settings and sites of the whole machine.
 SYSTEM_DIR = Path("/etc/nexapod")
@@ -75,6 +75,15 @@ class Paths(NamedTuple):
         return self.home / "work" / node
 
 
+class ImageSettings(NamedTuple):
+    """How container images are kept and fetched."""
+
+    folder: Path
+    max_mib: int  # what the cache may hold; 0: no limit
+    plain_http: tuple[str, ...]  # registries, `HOST[:PORT]`, that are spoken to without TLS
+    library: str  # where library:// leads
+
+
 class Settings(NamedTuple):
     """What user, project and machine prefer, and where each value came from."""
 
@@ -82,6 +91,7 @@ class Settings(NamedTuple):
     site: str | None  # site that jobs go to unless they say otherwise
     keep_work_s: int  # how long work folders of accepted tasks stay
     keep_failed_s: int  # how long work folders of other tasks stay
+    images: ImageSettings
     job_defaults: Mapping[str, Any]  # key path of the descriptor -> value, where the job says nothing
     job_overrides: Mapping[str, Any]  # the same, from NEXAPOD_* variables: they win over the job
     origin: Mapping[str, str]  # key path -> file, variable, or "default"
@@ -93,7 +103,15 @@ def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str,
 
     files = [folder / "config.toml" for folder in paths.config_dirs]
     files += [project / PROJECT] if project else []
-    return Settings(**read_settings(files, os.environ if environ is None else environ))
+    found = read_settings(files, os.environ if environ is None else environ)
+    images = found.pop("images")
+    kept = ImageSettings(
+        folder=Path(images["dir"]) if images["dir"] else paths.home / "images",
+        max_mib=images["max_size"],
+        plain_http=tuple(images["plain_http"]),
+        library=images["library"].rstrip("/"),
+    )
+    return Settings(**found, images=kept)
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job_table import QUORUM, RESOURCES, SITE_NAME
 from nexapod_batch.config.rules import nearest_line
-from nexapod_batch.config.tables import Duration, Key, Kind, Report, Table, Text, Value, Whole
+from nexapod_batch.config.tables import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.errors import ConfigError
 
@@ -27,6 +27,28 @@ _RETENTION = Table(
     }
 )
 
+_IMAGES = Table(
+    {
+        "dir": Key(
+            Text("an absolute path", pattern=r"/.*", max_length=1_024),
+            "Folder in which container images are kept.",
+            shown="`images` in the home",
+        ),
+        "max_size": Key(Size(0, 1 << 40), "What they may take together; 0 is no limit.", 51_200, shown="50GiB"),
+        "plain_http": Key(
+            ListOf(Text("host:port", pattern=r"[A-Za-z0-9.\[\]:-]{1,255}"), 0, 100, alone=True),
+            "Registries that are spoken to without TLS, besides those on this machine.",
+            [],
+            shown="none",
+        ),
+        "library": Key(
+            Text("http:// or https:// and a host", pattern=r"https?://[A-Za-z0-9.\[\]:/_-]{1,255}"),
+            "Server of library:// images.",
+            "https://library.sylabs.io",
+        ),
+    }
+)
+
 #: A settings file: a few keys of its own, and defaults for every job.
 SETTINGS = Table(
     {
@@ -36,6 +58,7 @@ SETTINGS = Table(
         ),
         "site": Key(Text("a site name", pattern=SITE_NAME), "Site that jobs go to."),
         "retention": Key(_RETENTION, "When folders are removed.", {}),
+        "images": Key(_IMAGES, "How container images are kept and fetched.", {}),
         "resources": Key(RESOURCES, "Defaults of jobs."),
         "quorum": Key(QUORUM, "Defaults of jobs."),
     },
@@ -61,10 +84,9 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
             given[path], origin[path] = value, variable
             if path.partition(".")[0] in _JOB_SECTIONS:
                 overrides[path] = value
-    retention = _RETENTION.check(
-        {key: given[f"retention.{key}"] for key in _RETENTION.keys if f"retention.{key}" in given},
-        "retention",
-        Report(),
+    retention, images = (
+        table.check({key: given[f"{name}.{key}"] for key in table.keys if f"{name}.{key}" in given}, name, Report())
+        for name, table in (("retention", _RETENTION), ("images", _IMAGES))
     )
     for path, _, _ in _variables():
         origin.setdefault(path, "default")
@@ -73,6 +95,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "site": given.get("site"),
         "keep_work_s": retention["work"],
         "keep_failed_s": retention["failed"],
+        "images": images,
         "job_defaults": {path: value for path, value in given.items() if path.partition(".")[0] in _JOB_SECTIONS},
         "job_overrides": overrides,
         "origin": origin,
@@ -84,8 +107,9 @@ def _read(file: Path) -> dict[str, Value]:
     document = decode(text, str(file), ConfigError)
     report = Report(lambda path: nearest_line(key_lines(text), path))
     SETTINGS.check(document, "", report)
-    if file.name == PROJECT and "retention" in document:  # work folders are the account's, not a project's
-        report.add("retention", "not accepted here", wanted="config.toml or NEXAPOD_RETENTION_*")
+    for name in ("retention", "images") if file.name == PROJECT else ():  # folders are the account's, not a project's
+        if name in document:
+            report.add(name, "not accepted here", wanted=f"config.toml or NEXAPOD_{name.upper()}_*")
     if report.problems:
         raise ConfigError(f"{file} cannot be used", problems=tuple(report.problems))
     flat = {}

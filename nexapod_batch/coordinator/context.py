@@ -53,6 +53,7 @@ class Coordinator:
     signer: Signer
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = secrets.token_bytes
+    architectures: dict[str, str] = field(default_factory=dict)  # of images, by SHA-256, as far as they were looked up
     _backends: dict[str, Backend] = field(default_factory=dict)
     _jobs: dict[int, Job] = field(default_factory=dict)
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import images
 from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.reach import loads_of
@@ -189,9 +190,10 @@ def _place(
 
 
 def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Mapping[str, str] | None:
-    """Return where the runners of a node find the job's inputs; None when they cannot be put there now."""
+    """Return where the runners of a node find the job's inputs and image; None when they cannot be put there now."""
     inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
     try:
+        inputs.update(images.files_of(c, job))
         return c.backend(node).stage(c.context(node), inputs)
     except (NexapodError, OSError) as error:
         faults[f"stage:{node.name}"] = f"node {node.name}: inputs cannot be staged: {error}"

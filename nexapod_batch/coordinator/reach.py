@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.coordinator.images import wrong_architecture
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.planner import NodeLoad
 
@@ -42,6 +43,8 @@ def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
     if not allowed(job, node):
         only = ", ".join(job.schedule.sites)
         return Refusal(reason=f"the job is for {only} only (schedule.sites)", told=False)
+    if wrong := wrong_architecture(c, job, node):
+        return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
     if node.site == LOCAL:
         return None
     from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none

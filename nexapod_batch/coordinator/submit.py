@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import images
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.dispatch import PLAN_MAX
 from nexapod_batch.coordinator.hosts import node_and_set, split
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.images.cache import Progress
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
@@ -49,11 +51,18 @@ class Submitted:
 
 
 def submit(
-    c: Coordinator, job: Job, folder: Path, words: Mapping[str, str], *, warnings: Sequence[str] = ()
+    c: Coordinator,
+    job: Job,
+    folder: Path,
+    words: Mapping[str, str],
+    *,
+    warnings: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Submitted:
     """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
 
-    `words` are what the scheduler of the job's only site is told: `partition`, `account`.
+    `words` are what the scheduler of the job's only site is told: `partition`, `account`. `progress` hears how far
+    the pull of an image is; nothing is locked meanwhile.
     """
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
@@ -63,9 +72,14 @@ def submit(
         if c.store.one("job", id=dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
     _keep_inputs(c, job)
+    if job.container is not None:
+        job = images.pinned(c, job, progress or images.Silent())
+        _, reach, more = _check(c, job, nodes)  # again: now it is known what the image was made for
     document = canonical(to_document(job))
     uuid = _uuid7(c.now(), c.random(10))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        if job.container is not None:
+            images.hold(c, more=job.container.sha256)
         job_id = _store(c, job, document, uuid, folder)
     return Submitted(
         job=job_id,

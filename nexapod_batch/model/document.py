@@ -64,7 +64,13 @@ def to_document(job: Job) -> Document:
             "time_s": res.time_s,
             "disk_mib": res.disk_mib,
         },
-        "container": {"image": job.container.image, "network": job.container.network} if job.container else None,
+        "container": {
+            "image": job.container.image,
+            "sha256": job.container.sha256,
+            "network": job.container.network,
+        }
+        if job.container
+        else None,
         "array": {
             "ranges": [list(part) for part in array.ranges],
             "matrix": [[name, list(values)] for name, values in array.matrix],

@@ -112,9 +112,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """The container image to run in."""
+    """The container image to run in: what the descriptor names, and the one file that it was resolved to."""
 
-    image: str  # docker:// oras:// library:// https:// or a path to a .sif or sandbox folder
+    image: str  # docker:// oras:// library:// https:// or a path to a .sif or sandbox folder; with a digest where known
+    sha256: str = ""  # lower-case hex, of the SIF file; never empty once submitted
     network: str = "none"
 
 

@@ -1,0 +1,96 @@
+"""Container images as a coordinator sees them: a job is pinned to one file, and keeps it as long as it is open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import ImageError
+from nexapod_batch.images.cache import Cache
+from nexapod_batch.model.job import NumericClass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.images.cache import Progress
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Silent", "cache_of", "files_of", "hold", "pinned", "wrong_architecture"]
+
+
+class Silent:
+    """Progress that nobody hears."""
+
+    def start(self, what: str, total: int | None) -> None:
+        """Say nothing."""
+
+    def advance(self, count: int) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
+def cache_of(c: Coordinator) -> Cache:
+    """Return the image cache of a coordinator, as its settings say."""
+    from nexapod_batch.config.settings import settings  # noqa: PLC0415 - most commands need none
+
+    found = settings(c.paths).images
+    return Cache(found.folder, found.max_mib << 20)
+
+
+def pinned(c: Coordinator, job: Job, progress: Progress) -> Job:
+    """Return a job whose container names one file by digest, and that file is in the cache."""
+    if job.container is None:
+        return job
+    from nexapod_batch.images.fetch import resolve  # noqa: PLC0415 - pulls need much that nothing else does
+
+    found, reference = resolve(cache_of(c), job.container.image, job.container.sha256, progress)
+    return replace(job, container=replace(job.container, image=reference, sha256=found.sha256))
+
+
+def hold(c: Coordinator, *, more: str = "") -> None:
+    """Note in the cache which images open jobs need, and one `more`; TryAgainError when it was removed meanwhile.
+
+    The caller holds the writer's lock, so that nobody else changes what is open.
+    """
+    wanted = {more} if more else set()
+    for row in c.store.all("jobs_open_documents"):
+        container = json.loads(row["body"])["container"]
+        if container is not None:
+            wanted.add(container["sha256"])
+    cache_of(c).hold(hashlib.sha256(c.signer.key_id.encode()).hexdigest()[:12], wanted)
+
+
+def wrong_architecture(c: Coordinator, job: Job, node: Node) -> str:
+    """Return in words that a job's image was made for other machines than a node; "" where nothing speaks against it.
+
+    Before the image is there, and for a node whose profile does not say what it is, nothing does.
+    """
+    sha256 = job.container.sha256 if job.container else ""
+    have = node.classes.get(NumericClass.OS_ARCH, "")
+    if not sha256 or not have:
+        return ""
+    if sha256 not in c.architectures:
+        found = cache_of(c).image(sha256)
+        c.architectures[sha256] = found.architecture if found else ""
+    made_for = f"linux-{c.architectures[sha256]}"
+    return "" if made_for in {have, "linux-"} else f"the image is for {made_for}, node {node.name} is {have}"
+
+
+def files_of(c: Coordinator, job: Job) -> Mapping[str, Path]:
+    """Return the image file that the runners of a job need, by digest; ImageError when it is gone."""
+    if job.container is None:
+        return {}
+    found = cache_of(c).image(job.container.sha256)
+    if found is None:
+        raise ImageError(
+            f"image {job.container.image} is no longer in the cache", got=f"no {job.container.sha256}.sif",
+            hint=f"nexapod-batch image pull {job.container.image}",
+        )  # fmt: skip
+    return {found.sha256: found.path}
