@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+from nexapod_batch.plugins import Wrapped
 
-    from nexapod_batch.model.job import Job
+if TYPE_CHECKING:
+    from nexapod_batch.plugins import Execution, RuntimeSettings
 
 __all__ = ["BareRuntime"]
 
@@ -19,8 +18,9 @@ __all__ = ["BareRuntime"]
 class BareRuntime:
     """Wraps nothing around the command."""
 
-    isolation = "none"
+    def settle(self, settings: RuntimeSettings) -> None:
+        """Do nothing: there is nothing to say to it."""
 
-    def argv(self, job: Job, command: Sequence[str], work: Path) -> list[str]:  # noqa: ARG002 - the port's signature
+    def wrap(self, execution: Execution) -> Wrapped:
         """Return the command itself."""
-        return list(command)
+        return Wrapped(argv=list(execution.command), env=execution.env)

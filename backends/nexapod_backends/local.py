@@ -43,6 +43,7 @@ __all__ = ["LocalBackend"]
 _RUNNER = "nexapod_batch.runner"
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 IDLE_EXIT_S = 10  # seconds without work until a worker exits
+_KEPT = ("idle_exit_s", "container")  # what `node init` was told, and nobody else knows
 LAUNCHES_PER_SLOT = 16
 _RETRY_S = 5.0  # between two starts of a worker that fails at once
 
@@ -59,10 +60,10 @@ class LocalBackend:
         file = context.spool / "node.json"
         try:
             written = json.loads(file.read_bytes())
-            idle_exit_s = written.get("idle_exit_s", IDLE_EXIT_S)
-        except (OSError, ValueError, AttributeError):
-            written, idle_exit_s = None, IDLE_EXIT_S
-        wanted = {"idle_exit_s": idle_exit_s, **settings, "work": str(context.work)}
+            kept = {name: written[name] for name in _KEPT if name in written}
+        except (OSError, ValueError, TypeError):
+            written, kept = None, {}
+        wanted = {"idle_exit_s": IDLE_EXIT_S, **kept, **settings, "work": str(context.work)}
         if written == wanted:
             return
         for folder in (*(context.spool / part for part in FOLDERS), context.work):

@@ -70,6 +70,17 @@ class _Path(Text):
         return found
 
 
+class _Bind(_Path):
+    """A folder that jobs may have bound."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the path and its mode."""
+        found = super().check(value, path, report)
+        if isinstance(found, str) and ":" in found.removesuffix(":rw"):
+            return report.add(path, "a colon separates path and mode", got=found, wanted="as in /data or /scratch:rw")
+        return found
+
+
 class _HostName(Text):
     """A pattern of host names as a shell has it, that some machine does not match."""
 
@@ -324,6 +335,30 @@ _RUNNER = Table(
     "The program on the compute node.",
 )
 
+_CONTAINER = Table(
+    {
+        "runtime": Key(
+            Text(
+                "apptainer, singularity or the absolute path of one",
+                pattern=rf"apptainer|singularity|(/{_PART}+)+",
+            ),
+            "Program that runs containers there.",
+            shown="apptainer, else singularity, in `PATH`",
+        ),
+        "module": Key(
+            Text("letters, digits, `_ . + / -`", pattern=r"[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,127}"),
+            "Module to load before a job with `[container]`.",
+        ),
+        "bind": Key(
+            ListOf(_Bind("a path, or a path and `:rw`", pattern=rf"(/{_PART}+?)+(:rw)?", max_length=1_024), 0, 100),
+            "Folders of the site that a job may have bound, with everything below: to read, with `:rw` to write.",
+            [],
+            shown="none",
+        ),
+    },
+    "How jobs with `[container]` run, and what of the site they may see.",
+)
+
 _FILESYSTEM = Table(
     {
         "work_dir": Key(_USER_PATH, "Folder that login and compute nodes share.", shown="the home of nexapod-batch"),
@@ -381,6 +416,7 @@ SITE = Table(
         "limits": Key(_LIMITS, _LIMITS.text, {}),
         "environment": Key(_ENVIRONMENT, _ENVIRONMENT.text, {}),
         "runner": Key(_RUNNER, _RUNNER.text, {}),
+        "container": Key(_CONTAINER, _CONTAINER.text, {}),
         "filesystem": Key(_FILESYSTEM, _FILESYSTEM.text, {}),
         "policy": Key(_POLICY, _POLICY.text, {}),
         "partitions": Key(ListOf(_PARTITION, 0, 1_000), _PARTITION.text, []),

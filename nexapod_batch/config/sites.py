@@ -25,6 +25,7 @@ from nexapod_batch.errors import ConfigError, Problem
 from nexapod_batch.model.fit import job_at, partition_for
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.site import (
+    Containers,
     Environment,
     Filesystem,
     Limits,
@@ -218,6 +219,7 @@ def _site(checked: dict[str, Value]) -> Site:
         limits=Limits(**limits),
         environment=Environment(**_given(checked["environment"])),
         runner=Runner(**_given(checked["runner"])),
+        container=Containers(**_given(checked["container"])),
         filesystem=Filesystem(**_given(checked["filesystem"])),
         policy=Policy(**_given(checked["policy"], max_time="max_time_s")),
         partitions=tuple(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "Containers",
     "Environment",
     "Filesystem",
     "Limits",
@@ -103,6 +104,15 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """How jobs with a container run, and what of the site they may see."""
+
+    runtime: str = ""  # apptainer | singularity | absolute path; "" looks for them in PATH
+    module: str = ""  # loaded before such a job
+    bind: tuple[str, ...] = ()  # folders that a job may have bound: "/data" to read, "/scratch:rw" to write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filesystem:
     """Where files lie that login and compute nodes share."""
 
@@ -151,6 +161,7 @@ class Site:
     limits: Limits = field(default_factory=Limits)
     environment: Environment = field(default_factory=Environment)
     runner: Runner = field(default_factory=Runner)
+    container: Containers = field(default_factory=Containers)
     filesystem: Filesystem = field(default_factory=Filesystem)
     policy: Policy = field(default_factory=Policy)
     partitions: tuple[Partition, ...] = ()

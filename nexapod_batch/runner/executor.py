@@ -22,6 +22,7 @@ import orjson
 
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
+from nexapod_batch.plugins import Execution
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
 from nexapod_batch.runner.folders import Folders
@@ -280,7 +281,7 @@ class Executor:
             backend=self._node.backend,
             native_id=self._spool.native_id,
             host=self._node.host,
-            isolation=replica.launch.runtime.isolation,
+            isolation=replica.isolation,
             classes=dict(self._node.classes),
             outcome=replica.outcome,
             detail=_printable(replica.detail),
@@ -321,7 +322,19 @@ class Executor:
         if folder is not root:
             os.makedirs(folder, 0o700, exist_ok=True)
         env = environment(launch, one, self._node, self._path, root)
-        argv = launch.runtime.argv(job, task_argv(launch, one), Path(folder))
+        wrapped = launch.runtime.wrap(
+            Execution(
+                job=job,
+                command=task_argv(launch, one),
+                root=root,
+                folder=folder,
+                env=env,
+                path=self._path,
+                script=None if launch.script is None else str(launch.script),
+            )
+        )
+        replica.isolation = wrapped.isolation
+        argv, env = wrapped.argv, dict(wrapped.env)
         if self._node.launcher and job.resources.ranks > 1:
             argv = [*self._node.launcher, *argv]
             env.update(launcher_environment(job))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.plugins import Runtime
+    from nexapod_batch.plugins import Runtime, RuntimeSettings
     from nexapod_batch.runner.node import NodeConfig
 
 __all__ = ["OpenedLaunch", "open_launch"]
@@ -59,15 +59,17 @@ def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now:
         raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
     job = _job(bundle.document)
     _check_fits(job, bundle.input_paths, node)
-    runtime = _runtime("bare" if job.container is None else "apptainer", tuple(node.runtimes.items()))
+    runtime = _runtime("bare" if job.container is None else "apptainer", tuple(node.runtimes.items()), node.container)
     script = node.work / f"{key}.script" if job.script else None
     return OpenedLaunch(bundle=bundle, job=job, job_digest=digest(bundle.document), runtime=runtime, script=script)
 
 
 @cache
-def _runtime(name: str, known: tuple[tuple[str, str], ...]) -> Runtime:
+def _runtime(name: str, known: tuple[tuple[str, str], ...], settings: RuntimeSettings) -> Runtime:
     """Load a runtime once: looking through the entry points costs as much as a dozen small replicas."""
-    return load_plugin("runtime", name, dict(known))  # type: ignore[no-any-return]
+    runtime: Runtime = load_plugin("runtime", name, dict(known))
+    runtime.settle(settings)
+    return runtime
 
 
 def _job(document: bytes) -> Job:

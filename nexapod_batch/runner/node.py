@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.plugins import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,7 @@ class NodeConfig:
     idle_exit_s: float = 10.0  # seconds without work until the worker exits
     path: str = ""  # PATH of commands; "" means the worker's own
     runtimes: Mapping[str, str] = field(default_factory=dict)  # name -> where it is defined, looked up beforehand
+    container: RuntimeSettings = field(default_factory=RuntimeSettings)
     launcher: tuple[str, ...] = ()  # what starts the ranks of a replica of several; () runs the command itself
 
 
@@ -63,6 +65,7 @@ def load(spool: Path) -> NodeConfig:
             idle_exit_s=float(document.get("idle_exit_s", 10)),
             path=str(document.get("path", "")),
             runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
+            container=_container(document.get("container", {})),
             launcher=tuple(map(str, document.get("launcher", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -73,6 +76,10 @@ def load(spool: Path) -> NodeConfig:
     if not config.work.is_absolute():
         raise ConfigError(f"{file}: work is no absolute path", got=str(config.work), hint=_HINT)
     return config
+
+
+def _container(document: Mapping[str, Any]) -> RuntimeSettings:
+    return RuntimeSettings(program=str(document.get("program", "")), binds=tuple(map(str, document.get("binds", ()))))
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

@@ -43,6 +43,7 @@ class Replica:
         self.outcome, self.detail = Outcome.OK, ""
         self.exit_code: int | None = None
         self.result: Result | None = None
+        self.isolation = "none"  # what held while the command ran
         self._executor = executor
 
     def run(self) -> None:

@@ -418,6 +418,7 @@ class SlurmBackend:
                 exclude=exclude,
             ),
             array=f"0-{elements - 1}",
+            container=job.container is not None,
         )  # fmt: skip
         return render(site, asked, read_template(site.scheduler.template))
 

@@ -60,6 +60,7 @@ class Ask:
     words: Words = field(default_factory=Words)
     array: str = ""  # as in 0-99; "" for a single job
     env: Mapping[str, str] = field(default_factory=dict)  # beside and over the site's
+    container: bool = False  # the job runs in one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +152,7 @@ def render(site: Site, ask: Ask, template: str) -> str:
     if not ask.runner or not ask.runner[0].startswith("/"):
         raise ConfigError("runner cannot be started", got=repr(ask.runner[:1]), wanted="the absolute path of a program")
     runner = shlex.join(_printable("runner", word) for word in ask.runner)
+    modules = [*site.environment.modules, *([site.container.module] if ask.container and site.container.module else ())]
     script = _fill(
         template,
         name,
@@ -159,7 +161,7 @@ def render(site: Site, ask: Ask, template: str) -> str:
             "site": _matched(_SITE, "name of the site", site.name),
             "group": ask.group,
             "directives": [str(one) for one in options],
-            "modules": [_matched(_MODULE, "module", one) for one in site.environment.modules],
+            "modules": [_matched(_MODULE, "module", one) for one in modules],
             "environment": list(_environment({**site.environment.env, **ask.env})),
             "setup": list(_setup(site.environment.setup)),
             "runner": runner,
