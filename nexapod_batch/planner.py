@@ -1,7 +1,8 @@
 """Which node runs which replica, and why not. No I/O, no clock, no randomness.
 
-- A node is taken only if its site does not refuse the job, if tier, resources, numeric class and free slots fit, and if
-  it shares no domain listed in `distinct` with a replica of the same task that was placed already.
+- A node is taken only if its site does not refuse the job, if tier, resources, numeric class and free slots fit, if its
+  owner lets it work now, and if it shares no domain listed in `distinct` with a replica of the same task that was
+  placed already.
 - Among those, nodes that were never blamed come first; then the widest spread (an unused owner, then site, host,
   node), also when `distinct` is `run`; then the least loaded for its CPUs.
 - Where `distinct` lists several fields, a choice never makes the task's last domains unreachable.
@@ -38,6 +39,7 @@ class NodeLoad:
     out: int = 0  # replicas that are out on it, of all jobs
     blamed: int = 0  # statements that it signed and no honest node signs
     refused: str = ""  # why its site never runs this job there
+    paused: str = ""  # why its owner lets it start nothing now
     sized: bool = False  # the job was compared with its partitions: what one host has does not bound it
 
 
@@ -84,7 +86,7 @@ class _Slot:
         self.domain = {name: node.domain(name, "") for name in Domain}
         self.row = tuple(self.domain[name] for name in _counted(job))
         self.spread = tuple(self.domain[name] for name in _SPREAD)
-        self.free = max(0, node.max_queued - load.out)
+        self.free = 0 if load.paused else max(0, node.max_queued - load.out)
         self.step = 1 / node.cpus
         self.load = load.out * self.step
 
@@ -220,9 +222,12 @@ def _block(job: Job, need: Need, alike: Sequence[Need], loads: Sequence[NodeLoad
     """Say once why nothing more was placed for `need` and those like it."""
     slots = [_Slot(job, load) for load in loads if _unfit(job, load) is None]
     klass = _class_for(job, need, slots)
-    waiting = [slot.node.name for slot in slots if _conflict(job, need, slot, klass) is None]
+    waiting = {slot.node.name for slot in slots if _conflict(job, need, slot, klass) is None}
     if waiting:
-        reason = f"every node that could take it is full: {_listed(waiting)}"
+        paused = [f"{load.node.name} {load.paused}" for load in loads if load.node.name in waiting and load.paused]
+        full = [load.node.name for load in loads if load.node.name in waiting and not load.paused]
+        reason = f"every node that could take it is full: {_listed(full)}" if full else "no node may take it now"
+        reason += "".join(f"; {one}" for one in paused[:3])
     else:
         why = [f"{name}: {why}" for name, why in why_not(job, need, loads)]
         reason = f"no node is left for it: {'; '.join(why[:3])}" if why else "no node is registered"
@@ -295,6 +300,7 @@ def why_not(job: Job, need: Need, loads: Sequence[NodeLoad]) -> list[tuple[str, 
     found: list[tuple[str, str]] = []
     for load in loads:
         reason = _unfit(job, load) or _conflict(job, need, _Slot(job, load), klass)
+        reason = reason or load.paused or None
         if reason is None and load.out >= load.node.max_queued:
             reason = f"is full: {load.out} replicas out, max_queued = {load.node.max_queued}"
         if reason is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from nexapod_batch.cli import owner as owners
 from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.render import Document, output
@@ -114,6 +115,10 @@ def remove(name: str, as_json: bool) -> None:
     with writing() as c:
         nodes.remove(c, name)
     output(as_json).document({"removed": [name]}, text.changed)
+
+
+for _command in (owners.change, owners.snooze):
+    node.add_command(_command)
 
 
 def _mebibytes(given: str | None) -> int | None:

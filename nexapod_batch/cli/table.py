@@ -73,7 +73,12 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         "upkeep", "doctor", "Check this installation: database, keys, nodes, reports in quarantine.", ("--json",)
     ),
-    "node": Entry("nodes", "node", "Set up and look at nodes.", ("ls", "show", "init", "drain", "resume", "remove")),
+    "node": Entry(
+        "nodes",
+        "node",
+        "Set up and look at nodes.",
+        ("ls", "show", "init", "drain", "resume", "remove", "set", "snooze"),
+    ),
     "site": Entry(
         "sites",
         "site",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.outputs import outputs_of
+from nexapod_batch.coordinator.owner import paused
 from nexapod_batch.coordinator.publish import compare
 from nexapod_batch.coordinator.reach import loads_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
@@ -127,6 +129,9 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
             continue
         why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
         lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else ""))
+        quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
+        if quiet:
+            lines.append(f"  replica {r['number']}: {node.name} {quiet}")
     return lines
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.images import wrong_architecture
+from nexapod_batch.coordinator.owner import effective
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.planner import NodeLoad
 
@@ -69,16 +70,19 @@ def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
 def loads_of(
     c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None
 ) -> list[NodeLoad]:
-    """Return nodes as the planner sees them, `out` replicas on each, with what their sites say of the job."""
+    """Return nodes as the planner sees them, `out` replicas on each, with what their sites and owners say."""
     loads = []
     for node in nodes:
-        refusal = refusal_of(c, job, node)
+        refusal, paused = refusal_of(c, job, node), ""
+        if node.site == LOCAL:
+            node, paused = effective(node, c.context(node).spool)  # noqa: PLW2901 - as large as its owner lets it be
         sized = node.site != LOCAL and bool(c.site(node.site).partitions)
         loads.append(
             NodeLoad(
                 node=node,
                 out=(out or {}).get(node.id, 0),
                 refused=refusal.reason if refusal else "",
+                paused=paused,
                 sized=sized,
             )
         )

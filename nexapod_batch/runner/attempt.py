@@ -5,7 +5,8 @@ Guarantees:
 * the command gets its own session, /dev/null as stdin, no descriptor of the runner's, default signal handling;
 * `run` returns only when no descendant lives: the executor is a subreaper, so every orphan becomes its child, and
   "no children" means "nothing is left";
-* whoever must end gets TERM, and `GRACE_S` later KILL, repeated until it is gone, whatever session it moved to.
+* whoever must end gets TERM, and `GRACE_S` later KILL, repeated until it is gone, whatever session it moved to;
+* while it is suspended, for the owner of the machine, its time stands still and nothing of it runs.
 
 Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident
 memory of the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.runner import descendants
+from nexapod_batch.runner.freeze import Freezer
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ __all__ = ["Attempt", "Limits", "Result", "Supervisor", "tree_bytes"]
 GRACE_S = 5.0  # between TERM and KILL
 SAMPLE_S = 0.1  # between two looks at the memory
 DISK_S = 1.0  # between two looks at the disk, at least
+PAUSED_S = 2.0  # between two looks at what is suspended, at most
 LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
 #: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
@@ -43,6 +46,8 @@ _UNLIMITED = resource.RLIM_INFINITY
 
 class Supervisor(Protocol):
     """Whom an attempt asks while it waits."""
+
+    paused: bool  # the command is to be suspended; looked at after each signal and tick
 
     def tick(self, elapsed: float) -> float | None:
         """Do what is due now; return the seconds until the next call, None for never."""
@@ -69,9 +74,10 @@ class Result:
     status: int | None  # exit code, or 128 + signal as a shell counts; None when it never ended by itself
     signal: int  # that ended the command; 0 for none
     stopped: tuple[Outcome, str] | None  # why the runner stopped it
-    wall_ms: int
+    wall_ms: int  # while it was not suspended
     cpu_ms: int
     max_rss_kib: int
+    paused_ms: int = 0  # suspended, for the owner of the machine
 
 
 class Attempt:
@@ -128,6 +134,9 @@ class _Tree:
         self._cpu_s, self._max_rss_kib = 0.0, 0
         self._stopped: tuple[Outcome, str] | None = None
         self._kill_at, self._kill_pause = 0.0, 0.02
+        self._freezer = Freezer(os.getpid())
+        self._paused_at: float | None = None  # None: it is not suspended
+        self._paused_s = 0.0  # before that
         self._next_memory = started + SAMPLE_S / 5 if limits.mem_mib is not None else float("inf")
         self._next_disk = started + DISK_S
 
@@ -141,6 +150,7 @@ class _Tree:
                 self._stop(self._supervisor.interrupted(info.si_signo))
             elif not self._reap():
                 self._hear_late()
+                self._unpause(time.monotonic())
                 return
 
     def _hear_late(self) -> None:
@@ -161,9 +171,10 @@ class _Tree:
             status=None if status is None else (128 + by_signal if by_signal else os.WEXITSTATUS(status)),
             signal=by_signal,
             stopped=self._stopped,
-            wall_ms=round((time.monotonic() - self._started) * 1000),
+            wall_ms=round(max(0.0, time.monotonic() - self._started - self._paused_s) * 1000),
             cpu_ms=round(self._cpu_s * 1000),
             max_rss_kib=self._max_rss_kib,
+            paused_ms=round(self._paused_s * 1000),
         )
 
     def _reap(self) -> bool:
@@ -186,7 +197,6 @@ class _Tree:
         asked = self._supervisor.tick(now - self._started)
         if asked is not None:
             due.append(asked)
-        limit = self._limits.time_s
         if self._stopped is not None:
             if now >= self._kill_at:
                 descendants.signal_all(descendants.find(os.getpid()), signal.SIGKILL)
@@ -194,12 +204,17 @@ class _Tree:
                 self._kill_at = now + self._kill_pause
             due.append(self._kill_at - now)
             return min(due)
-        if limit is not None:
-            if now - self._started >= limit:
+        if self._supervisor.paused:
+            self._pause(now)
+            return min(*due, PAUSED_S)
+        self._unpause(now)
+        if self._limits.time_s is not None:
+            left = self._started + self._paused_s + self._limits.time_s - now
+            if left <= 0:
                 still = "" if self._status is None else " (the command had ended, but processes that it left had not)"
-                self._stop((Outcome.TIME, f"over its time limit of {limit} s{still}"))
+                self._stop((Outcome.TIME, f"over its time limit of {self._limits.time_s} s{still}"))
                 return 0.0
-            due.append(self._started + limit - now)
+            due.append(left)
         if now >= self._next_memory:
             self._check_memory()
             self._next_memory = now + SAMPLE_S
@@ -216,7 +231,20 @@ class _Tree:
             return
         self._stopped = why
         descendants.signal_all(descendants.find(os.getpid()), signal.SIGTERM)
+        self._unpause(time.monotonic())  # what is suspended hears nothing
         self._kill_at = time.monotonic() + GRACE_S
+
+    def _pause(self, now: float) -> None:
+        """Suspend everything; the time until it goes on is not the command's."""
+        if self._paused_at is None:
+            self._paused_at = now
+        self._freezer.stop()
+
+    def _unpause(self, now: float) -> None:
+        if self._paused_at is not None:
+            self._paused_s += now - self._paused_at
+            self._paused_at = None
+            self._freezer.go()
 
     def _check_memory(self) -> None:
         most = self._limits.mem_mib

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import signal
 
-__all__ = ["become_subreaper", "die_with_parent", "find", "find_strays", "resident_kib", "signal_all"]
+__all__ = ["become_subreaper", "die_with_parent", "find", "find_strays", "resident_kib", "signal_all", "state"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -75,6 +75,15 @@ def signal_all(pids: list[int], sign: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, sign)
+
+
+def state(pid: int) -> str:
+    """Return the kernel's letter for what a process does (R runs, S sleeps, T is stopped, Z has ended); "" for none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (OSError, IndexError):
+        return ""
 
 
 def resident_kib(pids: list[int]) -> int:

@@ -1,8 +1,9 @@
 """An executor: a process of the worker that runs one replica after the other and signs what became of each.
 
-It is fed by the worker's main process over a socket, and obeys two signals: USR1 (there is something to read on the
-socket) and TERM (the worker ends, or has died: stop what runs, report it as preempted, and go). Replicas are reported
-in batches; before it waits longer than a moment everything that is finished is on disk.
+It is fed by the worker's main process over a socket, which also says when to suspend what runs, to go on, and to give
+it up. It obeys two signals: USR1 (there is something to read on the socket) and TERM (the worker ends, or has died:
+stop what runs, report it as preempted, and go). Replicas are reported in batches; before it waits longer than a moment
+everything that is finished is on disk.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class Executor:
         self._opened = opened
         self._cancelled = cancelled
         self._stopping = False
+        self.paused = False  # what runs is to be suspended
+        self._given_up: dict[str, str] = {}  # replica -> why the owner of the machine wants it to go
         self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
         self._current = ("", "")  # launch and replica that run now
@@ -131,10 +134,11 @@ class Executor:
             self._cancelled.update(self._spool.cancelled())
             if not self._cancelled.intersection(self._current):
                 return Outcome.PREEMPTED, "the runner was stopped while this ran"
-        while self._read(wait=False):
-            pass
+        self._catch_up()
         if self._cancelled.intersection(self._current):
             return Outcome.CANCELLED, "cancelled while it ran"
+        if self._current[1] in self._given_up:
+            return Outcome.PREEMPTED, f"given up: {self._given_up[self._current[1]]}"
         return (Outcome.PREEMPTED, "the worker ended while this ran") if self._stopping else None
 
     # ---- messages
@@ -152,11 +156,25 @@ class Executor:
             return False
         message: dict[str, Any] = orjson.loads(data)
         self._cancelled.update(message.get("cancel", ()))
+        self.paused = message.get("pause", self.paused)
+        self._given_up.update(message.get("give_up", {}))
         if "run" in message:
             launch, indexes = message["run"]
             self._queue.extend((launch, index) for index in indexes)
             self._send({"took": len(indexes)})
         return True
+
+    def _catch_up(self) -> None:
+        """Take every message that is there; what waits behind a suspended replica goes to other executors."""
+        while self._read(wait=False):
+            pass
+        if self.paused:
+            self._hand_back()
+
+    def _hand_back(self) -> None:
+        if self._queue:
+            self._send({"back": list(self._queue)})
+            self._queue.clear()
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -190,14 +208,11 @@ class Executor:
             return
         _, name, started = self._running
         self._running = None
-        while self._read(wait=False):
-            pass
+        self._catch_up()
         self._logs.publish(str(name))
         self._segment.add(orjson.dumps({"start": str(name), "at": round(started * 1000)}), [])
         self._flush()
-        if self._queue:
-            self._send({"back": list(self._queue)})
-            self._queue.clear()
+        self._hand_back()
 
     # ---- one replica
 
@@ -236,6 +251,7 @@ class Executor:
         self._report(replica)
         self._running = None
         self._current = ("", "")
+        self._given_up.pop(str(name), None)
 
     def _report(self, replica: Replica) -> None:
         """Digest, sign, and leave to the segment; small files travel in the line and are removed here."""
@@ -310,9 +326,13 @@ class Executor:
         carried["stdout"], carried["stderr"] = (b64encode(text).decode() if text else "" for text in texts)
         return carried
 
-    def cancelled(self) -> bool:
-        """Say whether the current replica was cancelled before it started."""
-        return bool(self._cancelled) and bool(self._cancelled.intersection(self._current))
+    def called_off(self) -> tuple[Outcome, str] | None:
+        """Return why the current replica must not be started."""
+        if self._cancelled and self._cancelled.intersection(self._current):
+            return Outcome.CANCELLED, "cancelled before it started"
+        if self._given_up and self._current[1] in self._given_up:
+            return Outcome.PREEMPTED, f"not started: {self._given_up[self._current[1]]}"
+        return None
 
     def execute(self, replica: Replica) -> Result:
         """Start the command of a replica in its work folder and wait for the end of everything it started."""

@@ -23,8 +23,8 @@ __all__ = ["Replica", "Runs"]
 class Runs(Protocol):
     """What a replica needs of its executor."""
 
-    def cancelled(self) -> bool:
-        """Say whether the current replica was cancelled before it started."""
+    def called_off(self) -> tuple[Outcome, str] | None:
+        """Return why the current replica must not be started."""
         ...
 
     def execute(self, replica: Replica) -> Result:
@@ -49,8 +49,9 @@ class Replica:
     def run(self) -> None:
         """Stage, execute, and judge by limits and exit status."""
         late = self.started - self.launch.bundle.not_after
-        if self._executor.cancelled():
-            self.fail(Outcome.CANCELLED, "cancelled before it started")
+        off = self._executor.called_off()
+        if off is not None:
+            self.fail(*off)
         elif late > 0:
             self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
         else:
@@ -64,6 +65,9 @@ class Replica:
                 self.fail(Outcome.FAILED, str(error))
             else:
                 self._judge(self.result)
+                if self.result.paused_ms:
+                    told = f"was suspended for {self.result.paused_ms / 1000:.0f} s by the owner of the machine"
+                    self.detail = f"{self.detail}; {told}" if self.detail else told
 
     def produce(self, out: tuple[str, int]) -> Produced:
         """Return the outputs; a replica that failed, or whose outputs cannot be used, has its stdout only."""

@@ -4,6 +4,7 @@ It runs no command itself. Guarantees:
 
 * CPUs and memory of the node are handed out as tokens: what runs side by side fits the node. Launches start in the
   order in which they came; a large one is not overtaken by small ones behind it;
+* nothing starts that the owner of the machine does not want to (`keeper.py`), and what waits then is not claimed;
 * an executor that dies costs what it held, nothing else: its commands are killed (the worker is their subreaper), its
   replicas are given up, another executor takes its place;
 * a worker that ends leaves no process; one that is killed takes its executors with it (PDEATHSIG), and they their
@@ -31,9 +32,13 @@ from nexapod_batch.runner import descendants
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
 from nexapod_batch.runner.executor import MAX_MESSAGE, Executor
 from nexapod_batch.runner.folders import remove_strays
+from nexapod_batch.runner.keeper import Keeper
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
+from nexapod_batch.runner.manners import Running
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.trust.dsse import Signer
@@ -44,6 +49,7 @@ CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
+PAUSED_S = 0.25  # and while the owner lets nothing start
 
 
 @dataclass(slots=True)
@@ -71,6 +77,9 @@ class _Lane:
     held: set[tuple[str, int]] = field(default_factory=set)  # handed out, not reported
     unread: int = 0  # chunks that it has not taken from the socket
     need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
+    turn: int = 0  # counts what was handed out to executors that had nothing
+    suspended: str = ""  # why what it runs is suspended
+    given_up: int = 0  # the turn that it was told to give up
 
 
 class Worker:
@@ -88,6 +97,8 @@ class Worker:
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
         self._lanes: dict[int, _Lane] = {}  # by descriptor of the channel
         self._executors = 0  # started so far: numbers their segments
+        self._turns = 0
+        self._keeper = Keeper(node, owned=allocation is None)
         self._cancelled: set[str] = set()
         self._stopping = False
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
@@ -144,8 +155,10 @@ class Worker:
                 idle_since = time.monotonic()
             elif self._mine is not None or time.monotonic() - idle_since >= self._node.idle_exit_s:
                 break
+            self._mind()
             self._feed()
-            pause = POLL_S[0] if self._wait(pause) else min(pause * 1.2, POLL_S[1])
+            longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
+            pause = POLL_S[0] if self._wait(pause) else min(pause * 1.2, longest)
         self._end_lanes()
 
     # ---- the spool
@@ -175,7 +188,9 @@ class Worker:
         return found
 
     def _enough(self) -> bool:
-        """Say whether claimed work will keep the node busy until the next look."""
+        """Say whether claimed work will keep the node busy until the next look; nothing is claimed that must wait."""
+        if self._keeper.ruling.paused:
+            return True
         pending = sum(len(one.pending) for one in self._open.values())
         quick = any(one.mean_s is not None and one.mean_s < SHORT_S for one in self._open.values())
         return pending >= self._node.cpus * (2 * MAX_CHUNK if quick else 2)
@@ -224,38 +239,80 @@ class Worker:
 
     # ---- executors
 
+    def _mind(self) -> None:
+        """Let the executors suspend, continue and give up what the owner of the machine wants them to."""
+        if not self._keeper.look(self._running):
+            return
+        ruling = self._keeper.ruling
+        for lane in self._busy():
+            message: dict[str, Any] = {}
+            why = ruling.suspend.get(lane.turn, "")
+            if bool(why) != bool(lane.suspended):
+                message["pause"] = bool(why)
+            lane.suspended = why
+            if lane.turn in ruling.give_up and lane.given_up != lane.turn and len(lane.held) == 1:
+                lane.given_up = lane.turn  # several are short ones: all but the first come back
+                message["give_up"] = self._names(lane.held, ruling.give_up[lane.turn])
+            if message:
+                self._send(lane, orjson.dumps(message))
+                with suppress(ProcessLookupError):
+                    os.kill(lane.pid, signal.SIGUSR1)
+
+    def _names(self, held: Iterable[tuple[str, int]], why: str) -> dict[str, str]:
+        return {str(self._open[key].launch.name(index)): why for key, index in held}
+
+    def _busy(self) -> list[_Lane]:
+        """Return the executors that have something, in the order in which they got it."""
+        return sorted((lane for lane in self._lanes.values() if lane.held), key=lambda lane: lane.turn)
+
+    def _running(self) -> list[Running]:
+        return [Running(turn=lane.turn, cpus=lane.need[0], mem_mib=lane.need[1]) for lane in self._busy()]
+
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
+        if self._keeper.ruling.paused:
+            return
         for one in list(self._open.values()):
             if not one.pending:
                 continue
-            quick = one.mean_s is not None and one.mean_s < SHORT_S
+            why = self._keeper.never(*one.need)
+            quick = bool(why) or (one.mean_s is not None and one.mean_s < SHORT_S)
             while one.pending:
-                lane = self._lane_for(one.need, ahead=quick)
+                lane = self._lane_for((0, 0) if why else one.need, ahead=quick)
                 if lane is None:
                     return  # first come, first served
-                self._hand_out(one, lane)
+                self._hand_out(one, lane, why)
 
     def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> _Lane | None:
         """Return an executor that has nothing to do and fits, else one that will soon be done; None for none."""
         busy = [lane for lane in self._lanes.values() if lane.held]
-        cpus = self._node.cpus - sum(lane.need[0] for lane in busy)
-        mem = self._node.mem_mib - sum(lane.need[1] for lane in busy)
+        cpus = max(0, self._keeper.ruling.cpus - sum(lane.need[0] for lane in busy))
+        mem = max(0, self._keeper.ruling.mem_mib - sum(lane.need[1] for lane in busy))
         if need[0] <= cpus and need[1] <= mem:
             free = next((lane for lane in self._lanes.values() if not lane.held), None)
             return free or self._start_lane()
         if ahead:
-            return next((lane for lane in busy if lane.unread == 0 and lane.need == need), None)
+            ready = (lane for lane in busy if lane.unread == 0 and lane.need == need and not lane.suspended)
+            return next(ready, None)
         return None
 
-    def _hand_out(self, one: _Open, lane: _Lane) -> None:
+    def _hand_out(self, one: _Open, lane: _Lane, never: str = "") -> None:
+        """Give an executor some replicas to run, or with the words of `never` to report that they cannot be."""
         key = one.launch.bundle.launch
         count = 1 if not one.mean_s else max(1, min(MAX_CHUNK, int(CHUNK_S / one.mean_s)))
         share = -(-len(one.pending) // (2 * max(1, len(self._lanes))))  # leave something for the others
         indexes = [one.pending.popleft() for _ in range(min(count, share, len(one.pending)))]
+        if not lane.held:
+            self._turns += 1
+            lane.turn = self._turns
+        if lane.suspended:  # its last replica was, and ended all the same
+            lane.suspended = ""
+            self._send(lane, orjson.dumps({"pause": False}))
         lane.held.update((key, index) for index in indexes)
-        lane.need = one.need
+        lane.need = (0, 0) if never else one.need
         lane.unread += 1
+        if never:
+            self._send(lane, orjson.dumps({"give_up": self._names([(key, index) for index in indexes], never)}))
         self._send(lane, orjson.dumps({"run": [key, indexes]}))
 
     def _send(self, lane: _Lane, message: bytes) -> None:

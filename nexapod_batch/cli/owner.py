@@ -1,0 +1,76 @@
+"""`node snooze` and `node set`: what the owner of a machine says of its node, without a coordinator."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli.context import json_option, paths
+from nexapod_batch.cli.render import Document, output
+from nexapod_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["change", "snooze"]
+
+
+@click.command()
+@click.argument("name")
+@click.argument("time_", metavar="TIME|off", required=False)
+@click.option("--until", metavar="HH:MM", help="Until this time of the day, in place of TIME.")
+@json_option
+def snooze(name: str, time_: str | None, until: str | None, as_json: bool) -> None:
+    """Let a node of this machine be quiet for a while (2h, 90m): nothing starts, what runs is suspended."""
+    from nexapod_batch.coordinator import owner
+
+    if (time_ is None) == (until is None):
+        raise UsageError("how long?", wanted="one of: a duration as in 2h, --until 18:00, off")
+    owned = owner.find(paths(), name)
+    if time_ == "off":
+        owner.wake(owned)
+    elif until is not None:
+        owner.snooze(owned, owner.seconds_until(until, time.time()))
+    else:
+        owner.snooze(owned, _seconds(str(time_)))
+    why, end = owner.paused(owned.spool)
+    output(as_json).document({"node": name, "paused": why, "until": end}, _paused)
+
+
+@click.command("set")
+@click.argument("name")
+@click.argument("pairs", metavar="KEY=VALUE...", nargs=-1)
+@json_option
+def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
+    """Set what a node of this machine may use: max_cpus, max_mem, hours, idle_gpu, grace, nice, io."""
+    from nexapod_batch.coordinator import owner
+    from nexapod_batch.runner import wishes
+
+    owned = owner.find(paths(), name)
+    found = owner.change(owned, pairs) if pairs else wishes.load(owned.spool)
+    output(as_json).document({"node": name, "limits": owner.limits_of(found)}, _limits)
+
+
+def _seconds(text: str) -> float:
+    from nexapod_batch.config.units import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise UsageError(
+            "not a duration", got=repr(text), wanted="90m, 2h, 1h30m or off; a bare number is minutes"
+        ) from error
+
+
+def _paused(document: Document) -> Iterator[str]:
+    why = document["paused"]
+    yield f"node {document['node']} {why}" if why else f"node {document['node']} may work"
+
+
+def _limits(document: Document) -> Iterator[str]:
+    limits = document["limits"]
+    yield from (f"{key} = {value}" for key, value in limits.items())
+    if not limits:
+        yield f"node {document['node']} has no limits of its owner's"

@@ -1,0 +1,193 @@
+"""What the owner of a machine says of its node: snoozes and limits, by files in the spool alone.
+
+None of it needs a coordinator, its key or its database: the worker obeys the file, whoever it works for. A coordinator
+that can read it places nothing where nothing may start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.config.units import duration, show_size, size
+from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
+from nexapod_batch.runner import hours, manners, wishes
+from nexapod_batch.runner.wishes import KEYS, MAX_SNOOZE_S, Snooze, Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Owned", "change", "effective", "find", "limits_of", "paused", "seconds_until", "snooze", "wake"]
+
+_WANTED: Mapping[str, str] = {
+    "max_cpus": "a number of CPUs, as in 4",
+    "max_mem": "a size, as in 8G",
+    "hours": hours.GRAMMAR,
+    "idle_gpu": "a percentage, as in 10",
+    "grace": "a duration, as in 30s",
+    "nice": "a whole number from 0 to 19",
+    "io": "idle or normal",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """A node of this machine, as its spool tells."""
+
+    name: str
+    spool: Path
+    settings: Mapping[str, Any]  # node.json
+
+
+def find(paths: Paths, name: str) -> Owned:
+    """Return a node of this machine; NotFoundError when there is none, UsageError when it is elsewhere."""
+    spool = paths.spool(name)
+    try:
+        if "/" in name or name.startswith("."):
+            raise FileNotFoundError
+        settings: Any = json.loads((spool / "node.json").read_bytes())
+        backend, host = settings["backend"], settings["host"]
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(one.parent.name for one in paths.spool("x").parent.glob("*/node.json"))) or "none"
+        raise NotFoundError("no such node has its files here", got=repr(name), wanted=f"one of: {known}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "nexapod-batch reconcile writes it again"
+        raise ConfigError(f"{spool}/node.json cannot be read", got=str(error), hint=hint) from error
+    if backend != LOCAL:
+        raise UsageError(
+            f"node {name} runs where its scheduler says, not on a machine of yours", got=f"backend {backend}",
+            hint=f"to give it nothing more: nexapod-batch node drain {name}",
+        )  # fmt: skip
+    if host != socket.gethostname():
+        raise UsageError(f"node {name} is another machine", got=socket.gethostname(), wanted=host, hint="say it there")
+    return Owned(name=name, spool=spool, settings=settings)
+
+
+def snooze(owned: Owned, seconds: float, device: str = "") -> Wishes:
+    """Let the node, or one GPU of it, be quiet for so long; an earlier snooze of the same is replaced."""
+    if not 0 < seconds <= MAX_SNOOZE_S:
+        raise UsageError(
+            "a snooze of that length is none", got=f"{seconds:.0f} s", wanted="up to 31 days",
+            hint=f"for good: nexapod-batch node drain {owned.name}",
+        )  # fmt: skip
+    now = wishes.clock()
+    one = Snooze(device=device, seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime)
+    return _update(owned, lambda old: replace(old, snoozes=(*_others(old, device), one)))
+
+
+def wake(owned: Owned, device: str = "") -> Wishes:
+    """End the snooze of the node, or of one GPU."""
+    return _update(owned, lambda old: replace(old, snoozes=_others(old, device)))
+
+
+def change(owned: Owned, pairs: Sequence[str]) -> Wishes:
+    """Set limits, `key=value` each; an empty value takes a limit away. UsageError names all that cannot be."""
+    values: dict[str, Any] = {}
+    problems = []
+    for pair in pairs:
+        key, equals, text = (part.strip() for part in pair.partition("="))
+        if key not in KEYS or not equals:
+            problems.append(Problem(key, f"got {pair!r}, wanted key=value with one of: {', '.join(KEYS)}"))
+            continue
+        try:
+            values[key] = _value(owned, key, text)
+        except ValueError as error:
+            problems.append(Problem(key, f"{error}: got {text!r}, wanted {_WANTED[key]}, or nothing for no limit"))
+    if problems:
+        raise UsageError("nothing was changed\n" + "\n".join(f"  {one}" for one in problems))
+    return _update(owned, lambda old: replace(old, **values))
+
+
+def seconds_until(text: str, now: float) -> float:
+    """Return the seconds until the clock on the wall shows `18:00`; UsageError for what is no time of the day."""
+    if not re.fullmatch(r"\d{1,2}:\d\d", text) or int(text[-2:]) > 59 or int(text[:-3]) > 23:
+        raise UsageError("--until", got=repr(text), wanted="a time of the day, as in 18:00")
+    local = datetime.fromtimestamp(now)  # noqa: DTZ006 - the owner's clock
+    when = local.replace(hour=int(text[:-3]), minute=int(text[-2:]), second=0, microsecond=0)
+    return (when if when > local else when + timedelta(days=1)).timestamp() - now
+
+
+def limits_of(found: Wishes) -> dict[str, str]:
+    """Return the limits that are set, as `change` reads them."""
+    how: dict[str, Callable[[Any], str]] = {"hours": hours.show, "max_mem": show_size, "grace": lambda s: f"{s}s"}
+    set_ = {key: getattr(found, key) for key in KEYS if getattr(found, key) != getattr(Wishes(), key)}
+    return {key: how.get(key, str)(value) for key, value in set_.items()}
+
+
+def paused(spool: Path) -> tuple[str, float | None]:
+    """Return why a node starts nothing now and until when; "" when it may, or when its file cannot be read."""
+    try:
+        found = manners.pause(wishes.load(spool), wishes.clock())
+    except ConfigError as error:
+        return str(error).split("\n")[0], None
+    return (found.why, found.until) if found else ("", None)
+
+
+def effective(node: Node, spool: Path) -> tuple[Node, str]:
+    """Return a local node as large as its owner lets it be, and why it may start nothing now, or ""."""
+    try:
+        found = wishes.load(spool)
+    except ConfigError as error:
+        return node, str(error).split("\n")[0]
+    if found == Wishes():
+        return node, ""
+    cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
+    pause = manners.pause(found, wishes.clock())
+    return replace(node, cpus=cpus, mem_mib=mem), pause.why if pause else ""
+
+
+def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of the fields of Wishes
+    """Return what a limit's text means for a node; ValueError for nonsense."""
+    if text in {"", "none", "off"}:
+        return next(one.default for one in fields(Wishes) if one.name == key)
+    if key == "max_mem":
+        text = str(size(text))
+    elif key == "grace":
+        text = str(duration(text))
+    if key in {"hours", "io"}:
+        return KEYS[key](text)
+    value = KEYS[key](int(text))
+    has = {"max_cpus": "cpus", "max_mem": "mem_mib"}.get(key)
+    if has and value > owned.settings[has]:
+        raise ValueError(f"the node has {owned.settings[has]}{' MiB' if key == 'max_mem' else ''} only")
+    return value
+
+
+def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
+    """Write the wishes anew, without snoozes that are over; one that writes at the same time is not lost."""
+    import fcntl  # noqa: PLC0415 - most of the program never locks here
+
+    try:
+        lock = os.open(owned.spool / f".{wishes.FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            new, now = how(_readable(owned)), wishes.clock()
+            new = replace(new, snoozes=tuple(one for one in new.snoozes if one.left(now) > 0))
+            wishes.save(owned.spool, new)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise ConfigError(f"{owned.spool / wishes.FILE} cannot be written", got=error.strerror) from error
+    return new
+
+
+def _readable(owned: Owned) -> Wishes:
+    """Return the wishes; a file that nobody understands is replaced, which is what whoever says something wants."""
+    try:
+        return wishes.load(owned.spool)
+    except ConfigError:
+        return Wishes()
+
+
+def _others(old: Wishes, device: str) -> tuple[Snooze, ...]:
+    return tuple(one for one in old.snoozes if one.device != device)

@@ -1,0 +1,88 @@
+"""Keeps a worker to its owner's wishes: reads them when they change, looks at the clock, and rules on what runs.
+
+Where the owner wants nothing this costs one look at a file's time for each turn of the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import ConfigError
+from nexapod_batch.runner import wishes
+from nexapod_batch.runner.manners import Pause, Ruling, Running, Seen, Standing, judge
+from nexapod_batch.runner.wishes import Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nexapod_batch.runner.node import NodeConfig
+
+__all__ = ["Keeper"]
+
+LOOK_S = 1.0  # between two looks at the clock, where a wish depends on it
+_NEVER = float("inf")
+
+
+class Keeper:
+    """Knows what a worker may do now: `ruling`."""
+
+    def __init__(self, node: NodeConfig, *, owned: bool) -> None:
+        """Rule once, with nothing running; what is not `owned`, as a share of a cluster, is used whole."""
+        self._node, self._owned = node, owned
+        self._file = node.spool / wishes.FILE
+        self._version: tuple[int, int] | None = None
+        self._wishes = Wishes()
+        self._unreadable: Pause | None = None
+        self._standing = Standing()
+        self._turns: list[int] = []  # that were ruled on last
+        self._next = _NEVER
+        self.ruling = Ruling(cpus=node.cpus, mem_mib=node.mem_mib)
+        self.look(list)
+
+    def look(self, what_runs: Callable[[], Sequence[Running]]) -> bool:
+        """Rule again if there may be a reason to; True when something changed."""
+        news = self._owned and self._read()
+        if not news and self._next == _NEVER:
+            return False
+        now, running = time.monotonic(), what_runs()
+        turns = [one.turn for one in running]
+        if not news and now < self._next and turns == self._turns:
+            return False
+        self._turns = turns
+        before = self.ruling
+        seen = Seen(clock=wishes.clock())
+        self.ruling, self._standing = judge(
+            self._wishes, seen, self._node.cpus, self._node.mem_mib, running, self._standing
+        )
+        if self._unreadable:  # nothing new until it is understood; what runs goes on
+            self.ruling = Ruling(cpus=self.ruling.cpus, mem_mib=self.ruling.mem_mib, paused=self._unreadable)
+        self._next = now + LOOK_S if self._wishes != Wishes() else _NEVER
+        return self.ruling != before
+
+    def never(self, cpus: int, mem_mib: int) -> str:
+        """Return why a replica of this size cannot run here while the wishes are as they are; "" when it can."""
+        if cpus <= self.ruling.cpus and mem_mib <= self.ruling.mem_mib:
+            return ""
+        gives = f"CPUs: {self.ruling.cpus}, MiB of memory: {self.ruling.mem_mib}"
+        return f"its owner gives {gives}; this needs {cpus} and {mem_mib}"
+
+    def _read(self) -> bool:
+        """Read the wishes if their file is another one; True when it is."""
+        try:
+            found = os.stat(self._file)
+            version = (found.st_mtime_ns, found.st_ino)
+        except OSError:
+            version = None
+        if version == self._version:
+            return False
+        self._version = version
+        try:
+            self._wishes, self._unreadable = wishes.load(self._node.spool), None
+        except ConfigError as error:
+            told = str(error).split("\n")[0]
+            print(told, file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+            self._unreadable = Pause(why=told)
+        return True

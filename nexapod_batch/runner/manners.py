@@ -1,0 +1,180 @@
+"""What may run on the machine of somebody who uses it too, what must wait, what must go, and why. Pure.
+
+Rules:
+
+1. While the node is snoozed, or its hours are over, nothing starts, and everything that runs is suspended.
+2. A GPU is closed while it is snoozed, while its owner's programs use more of it than they are granted, and for
+   `CALM_S` after that. Nothing starts on a closed GPU, and what runs there is suspended.
+3. Replicas beyond the owner's CPUs are suspended, the youngest first.
+4. What suspending does not help is given up when it was suspended for the grace: a replica on a GPU (a stopped process
+   keeps its GPU memory), one beyond the owner's memory, and one that needs more than the owner gives at all.
+5. Everything else goes on as soon as it may: at most once in `CALM_S` for each change of a GPU's use.
+
+Times are of a clock that only runs forward. What one ruling must know of those before it is in `Standing`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from nexapod_batch.runner import hours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import tzinfo
+
+    from nexapod_batch.runner.wishes import Clock, Snooze, Wishes
+
+__all__ = ["CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_pause", "judge", "moment", "pause"]
+
+CALM_S = 20.0  # for which the owner's programs must leave a GPU alone before it is used again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Work that an executor has: one replica, or several short ones in a row."""
+
+    turn: int  # identifies it; never used again
+    cpus: int
+    mem_mib: int  # 0: no limit of its own
+    devices: tuple[str, ...] = ()  # UUIDs of its GPUs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was seen of the machine at one moment."""
+
+    clock: Clock
+    zone: tzinfo | None = None  # of the owner; None: as this machine is set
+    loads: Mapping[str, float] = field(default_factory=dict)  # UUID -> percent that the owner's programs use
+    names: Mapping[str, str] = field(default_factory=dict)  # UUID -> what people call it, as in `GPU 0`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a ruling must know of those before it."""
+
+    used: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> (last seen in use, percent then)
+    since: Mapping[int, float] = field(default_factory=dict)  # turn -> suspended since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Why something may not run now, and until when."""
+
+    why: str
+    until: float | None = None  # seconds since 1970; None: nobody knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What may run from now on."""
+
+    cpus: int  # that replicas may occupy together, suspended ones included
+    mem_mib: int
+    paused: Pause | None = None  # why nothing may start; None: it may
+    closed: Mapping[str, Pause] = field(default_factory=dict)  # UUIDs of GPUs on which nothing may start
+    suspend: Mapping[int, str] = field(default_factory=dict)  # turn -> why
+    give_up: Mapping[int, str] = field(default_factory=dict)  # turn -> why
+
+
+def judge(
+    wishes: Wishes, seen: Seen, cpus: int, mem_mib: int, running: Sequence[Running], before: Standing
+) -> tuple[Ruling, Standing]:
+    """Rule on a node of so many CPUs and so much memory; `running` is in the order in which it started."""
+    now = seen.clock.uptime
+    used = _used(wishes, seen, before)
+    cpus, mem_mib = min(cpus, wishes.max_cpus or cpus), min(mem_mib, wishes.max_mem or mem_mib)
+    paused = pause(wishes, seen.clock, seen.zone)
+    known = {*seen.names, *used, *(one.device for one in wishes.snoozes if one.device)}
+    closed = {uuid: found for uuid in sorted(known) if (found := _closed(wishes, seen, used, uuid)) is not None}
+    suspend: dict[int, str] = {}
+    hopeless: set[int] = set()  # suspending these does not help
+    left_cpus, left_mem = cpus, mem_mib
+    for one in running:
+        beyond = _beyond(one, cpus, mem_mib, left_mem)
+        if one.devices or beyond:
+            hopeless.add(one.turn)
+        if not beyond:
+            left_mem -= one.mem_mib  # of suspended ones too
+        why = beyond or (paused.why if paused else _closed_to(one, closed))
+        if not why and one.cpus > left_cpus:
+            why = f"its owner gives {_count(cpus, 'CPU')}, others that run use them"
+        if why:
+            suspend[one.turn] = why
+        else:
+            left_cpus -= one.cpus
+    since = {turn: before.since.get(turn, now) for turn in suspend}
+    give_up = {turn: suspend[turn] for turn in suspend if turn in hopeless and now - since[turn] >= wishes.grace}
+    ruling = Ruling(cpus=cpus, mem_mib=mem_mib, paused=paused, closed=closed, suspend=suspend, give_up=give_up)
+    return ruling, Standing(used=used, since=since)
+
+
+def pause(wishes: Wishes, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
+    """Return why a node starts nothing now, whatever the use of its GPUs; None when it may."""
+    snoozed = _snoozed(wishes.snoozes, "", clock, zone)
+    local = datetime.fromtimestamp(clock.now, zone)
+    if snoozed is not None or hours.is_open(wishes.hours, local):
+        return snoozed
+    opens = hours.next_change(wishes.hours, local)
+    until = opens.timestamp() if opens else None
+    return Pause(why=f"its owner lets it work {hours.show(wishes.hours)} only", until=until)
+
+
+def gpu_pause(wishes: Wishes, uuid: str, name: str, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
+    """Return why a GPU, by the name that people know, is snoozed; None when it is not."""
+    return _snoozed([one for one in wishes.snoozes if one.device == uuid], name, clock, zone)
+
+
+def moment(seconds: float, now: float, zone: tzinfo | None = None) -> str:
+    """Return a time, in seconds since 1970, as short as can be told now: `18:00`, `Thu 18:00`, `2026-12-01 18:00`."""
+    when, today = (datetime.fromtimestamp(one, zone) for one in (seconds, now))
+    days = (when.date() - today.date()).days
+    return when.strftime("%H:%M" if days == 0 else "%a %H:%M" if 0 < days < 7 else "%Y-%m-%d %H:%M")
+
+
+def _snoozed(snoozes: Iterable[Snooze], name: str, clock: Clock, zone: tzinfo | None) -> Pause | None:
+    """Return the longest of the snoozes that are for the node, or with a `name` for that device."""
+    left = max((one.left(clock) for one in snoozes if bool(one.device) == bool(name)), default=0.0)
+    if left <= 0:
+        return None
+    until = clock.now + left
+    shown = until if left < 60 else until + 59  # to the minute, and never told as over before it is
+    subject = f"{name} is" if name else "is"
+    return Pause(why=f"{subject} snoozed by its owner until {moment(shown, clock.now, zone)}", until=until)
+
+
+def _used(wishes: Wishes, seen: Seen, before: Standing) -> dict[str, tuple[float, float]]:
+    """Return when each GPU was seen in the owner's use last; what has been left alone long enough is forgotten."""
+    if wishes.idle_gpu is None:
+        return {}
+    now = seen.clock.uptime
+    used = {uuid: last for uuid, last in before.used.items() if now - last[0] < CALM_S}
+    used.update({uuid: (now, load) for uuid, load in seen.loads.items() if load > wishes.idle_gpu})
+    return used
+
+
+def _closed(wishes: Wishes, seen: Seen, used: Mapping[str, tuple[float, float]], uuid: str) -> Pause | None:
+    name = seen.names.get(uuid, uuid)
+    snoozed = gpu_pause(wishes, uuid, name, seen.clock, seen.zone)
+    if snoozed is not None or uuid not in used:
+        return snoozed
+    return Pause(why=f"its owner uses {name} ({used[uuid][1]:.0f} %, more than {wishes.idle_gpu} %)")
+
+
+def _closed_to(one: Running, closed: Mapping[str, Pause]) -> str:
+    return next((closed[uuid].why for uuid in one.devices if uuid in closed), "")
+
+
+def _beyond(one: Running, cpus: int, mem_mib: int, left_mem: int) -> str:
+    if one.cpus > cpus:
+        return f"its owner gives {_count(cpus, 'CPU')}, this needs {one.cpus}"
+    if one.mem_mib > left_mem:
+        return f"its owner gives {mem_mib} MiB of memory, this needs {one.mem_mib} MiB beside what runs"
+    return ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,146 @@
+"""What the owner of a machine wants: `manners.json` in the node's spool, and how long a snooze goes on.
+
+The file is the owner's. It is written whole or not at all by `node set` and `node snooze`, works without a coordinator,
+and is read by the worker when it changes. A snooze cannot last longer than it was asked for, whatever the clock does:
+within one boot it is counted by a clock that only runs forward and through sleep, after a reboot the time since the
+boot counts as a part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import ConfigError
+from nexapod_batch.files import atomic
+from nexapod_batch.runner import hours
+from nexapod_batch.runner.claims import boot_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["FILE", "KEYS", "MAX_SNOOZE_S", "Clock", "Snooze", "Wishes", "clock", "load", "save"]
+
+#: Name of the file in a node's spool.
+FILE = "manners.json"
+#: The longest snooze in seconds; for more there is `node drain`.
+MAX_SNOOZE_S = 31 * 86_400
+
+_HINT = "nexapod-batch node set NAME key=value writes it anew"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """One look at the clocks."""
+
+    now: float  # seconds since 1970
+    boot: str  # the kernel's id of this boot; "" where there is none
+    uptime: float  # seconds since the boot, sleep included
+
+
+def clock() -> Clock:
+    """Look at the clocks of this machine."""
+    return Clock(now=time.time(), boot=boot_id(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snooze:
+    """The owner wants quiet for a while."""
+
+    device: str  # UUID of a GPU; "" for the whole node
+    seconds: float  # for how long
+    at: float  # when it was asked for: seconds since 1970
+    boot: str  # and on which boot
+    uptime: float  # and how long after it
+
+    def left(self, clock: Clock) -> float:
+        """Return for how many seconds it goes on; 0 or less: it is over."""
+        if clock.boot == self.boot and clock.uptime >= self.uptime:
+            return self.uptime + self.seconds - clock.uptime
+        return min(self.at + self.seconds - clock.now, self.seconds - clock.uptime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """The owner's limits and snoozes; None is no limit."""
+
+    max_cpus: int | None = None
+    max_mem: int | None = None  # MiB
+    hours: tuple[hours.Window, ...] = ()  # in which the node may work; () is always
+    idle_gpu: int | None = None  # percent of a GPU that the owner's programs may use before ours leave it
+    grace: int = 30  # seconds for which what cannot be suspended may stay when it must go
+    nice: int | None = None  # of commands, 0 to 19; None: 19 on consumer nodes, else 0
+    io: str | None = None  # of commands, `idle` or `normal`; None: as `nice`
+    snoozes: tuple[Snooze, ...] = ()
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:  # noqa: ANN401 - straight from JSON
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def _io(value: Any) -> str:  # noqa: ANN401
+    if value not in {"idle", "normal"}:
+        raise ValueError("must be idle or normal")
+    return str(value)
+
+
+#: The limits: key -> what makes of its JSON value what `Wishes` holds, or raises ValueError.
+KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "max_cpus": _whole(1, 1_000_000),
+    "max_mem": _whole(1, 1_000_000_000),
+    "hours": lambda value: hours.parse(str(value)),
+    "idle_gpu": _whole(0, 100),
+    "grace": _whole(0, 3600),
+    "nice": _whole(0, 19),
+    "io": _io,
+}
+
+
+def load(spool: Path) -> Wishes:
+    """Read the owner's wishes; no file is no wish. ConfigError when it cannot be understood whole."""
+    file = spool / FILE
+    try:
+        document: Any = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return Wishes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read", got=str(error), hint=_HINT) from error
+    try:
+        if document["schema"] != 1:
+            raise ConfigError(f"{file} is of another version", got=document["schema"], wanted="schema 1", hint=_HINT)
+        unknown = document["limits"].keys() - KEYS.keys()
+        if unknown:
+            raise ConfigError(f"{file} says what is not known", got=", ".join(sorted(unknown)), wanted=", ".join(KEYS))
+        limits = {key: KEYS[key](value) for key, value in document["limits"].items()}
+        return Wishes(**limits, snoozes=tuple(map(_snooze, document["snoozes"])))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{file} is of the wrong shape", got=problem, hint=_HINT) from error
+
+
+def save(spool: Path, wishes: Wishes) -> None:
+    """Write the owner's wishes, whole or not at all; OSError when that cannot be."""
+    limits = {key: value for key in KEYS if (value := getattr(wishes, key)) != getattr(Wishes(), key)}
+    if "hours" in limits:
+        limits["hours"] = hours.show(wishes.hours)
+    snoozes = [
+        {"device": s.device, "seconds": s.seconds, "at": s.at, "boot": s.boot, "uptime": s.uptime}
+        for s in wishes.snoozes
+    ]
+    document = {"schema": 1, "limits": limits, "snoozes": snoozes}
+    atomic.write(spool / FILE, json.dumps(document, indent=2).encode() + b"\n", mode=0o600)
+
+
+def _snooze(document: Mapping[str, Any]) -> Snooze:
+    numbers = {name: float(document[name]) for name in ("seconds", "at", "uptime")}
+    if not 0 <= numbers["seconds"] <= MAX_SNOOZE_S:
+        raise ValueError(f"seconds of a snooze must be from 0 to {MAX_SNOOZE_S}")
+    return Snooze(device=str(document["device"]), boot=str(document["boot"]), **numbers)

@@ -1,0 +1,338 @@
+"""A node on somebody's own machine: snoozed, limited, by the command line and with real commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import Home
+from spools import House, alive, until
+
+from nexapod_batch.model.job import Job, Resources
+from nexapod_batch.runner import descendants, hours, wishes
+from nexapod_batch.runner.wishes import Snooze, Wishes
+from nexapod_batch.trust.statement import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Give a node with two CPUs; its workers are ended afterwards."""
+    made = House(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Give a home; what runs in it is ended afterwards."""
+    made = Home(tmp_path)
+    yield made
+    made.end()
+
+
+def ask(house: House, **values: object) -> None:
+    """Write the owner's wishes."""
+    wishes.save(house.spool, Wishes(**values))  # type: ignore[arg-type]
+
+
+def snoozed(seconds: float = 3600) -> tuple[Snooze, ...]:
+    """Return a snooze that begins now."""
+    now = wishes.clock()
+    return (Snooze(device="", seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime),)
+
+
+def busy(tmp_path: Path, name: str = "a", children: int = 1, **resources: int) -> Job:
+    """Return a job that computes without end, in processes that each leave their id, until a file says stop."""
+    script = f"""#!/bin/sh
+spin() {{ sh -c 'echo $$ >> {tmp_path}/{name}.pids; while [ ! -e {tmp_path}/stop ]; do :; done'; }}
+for i in $(seq {children}); do spin & done
+wait
+echo done
+"""
+    return Job(name="busy", script=script, resources=Resources(**resources))
+
+
+def pids(tmp_path: Path, count: int, name: str = "a") -> list[int]:
+    """Wait until so many processes left their ids, and return these."""
+    file = tmp_path / f"{name}.pids"
+    return until(
+        lambda: file.exists() and len(found := [int(one) for one in file.read_text().split()]) == count and found,
+        f"{count} processes of {name}",
+    )
+
+
+def states(found: list[int]) -> set[str]:
+    """Return the kernel's letters for some processes."""
+    return {descendants.state(pid) for pid in found}
+
+
+def cpu_ticks(pid: int) -> int:
+    """Return the CPU time of a process in clock ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_a_snooze_suspends_the_whole_tree_and_its_end_lets_it_go_on(house: House, tmp_path: Path) -> None:
+    """Every process is stopped and uses no CPU; afterwards it ends as if nothing had been, and says so."""
+    house.put(house.launch(busy(tmp_path, children=2, cpus_per_task=2)))
+    worker = house.start()
+    found = pids(tmp_path, 2)
+    ask(house, snoozes=snoozed())
+    until(lambda: states(found) == {"T"}, "both processes to be stopped")
+    parent = int(Path(f"/proc/{found[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    assert descendants.state(parent) == "T"
+    used = [cpu_ticks(pid) for pid in found]
+    house.put(house.launch(Job(name="t", command=("true",)), job_id=2))
+    assert [cpu_ticks(pid) for pid in found] == used
+    ask(house)
+    until(lambda: not states(found) & {"T"}, "both processes to go on")
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+    first, second = house.reports()
+    assert {first.statement.outcome, second.statement.outcome} == {Outcome.OK}
+    (told,) = (one.statement for one in (first, second) if one.statement.replica.job == 1)
+    assert "was suspended for" in told.detail
+    assert told.wall_ms < told.finished_ms - told.started_ms
+
+
+def test_suspended_time_is_not_the_tasks(house: House, tmp_path: Path) -> None:
+    """The limit on its time stands still: one of 2 s is suspended for longer, and then ends well."""
+    house.put(house.launch(busy(tmp_path, time_s=2)))
+    worker = house.start()
+    found = pids(tmp_path, 1)
+    ask(house, snoozes=snoozed(2.5))
+    until(lambda: states(found) == {"T"}, "the command to be stopped")
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+    (report,) = house.reports()
+    assert (report.statement.outcome, report.statement.exit_code) == (Outcome.OK, 0)
+    assert report.statement.finished_ms - report.statement.started_ms > 2000 > report.statement.wall_ms
+
+
+def test_nothing_starts_and_nothing_is_claimed_while_snoozed(house: House, tmp_path: Path) -> None:
+    """A launch that came during a snooze stays what it was, free to be taken back, until the snooze is over."""
+    ask(house, snoozes=snoozed())
+    key = house.put(house.launch(Job(name="t", command=("true",))))
+    worker = house.start()
+    until((house.spool / "worker.lock").exists, "the worker")
+    other = house.put(house.launch(busy(tmp_path)))
+    (house.spool / "cancel" / key).touch()
+    assert list((house.spool / "claims").iterdir()) == []
+    ask(house)
+    pids(tmp_path, 1)
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+    assert sorted(one.name for one in (house.spool / "claims").iterdir()) == sorted([key, other])
+    assert sorted(one.statement.outcome for one in house.reports()) == [Outcome.CANCELLED, Outcome.OK]
+
+
+def test_what_a_command_stopped_itself_stays_stopped(house: House, tmp_path: Path) -> None:
+    """Only what was stopped for the owner goes on after the snooze."""
+    script = f"""#!/bin/sh
+sleep 60 & kill -STOP $!; echo $! > {tmp_path}/a.pids; sleep 60 & echo $! >> {tmp_path}/a.pids
+while [ ! -e {tmp_path}/stop ]; do sleep 0.05; done; kill -KILL $(cat {tmp_path}/a.pids)
+"""
+    house.put(house.launch(Job(name="t", script=script)))
+    worker = house.start()
+    stopped, sleeping = pids(tmp_path, 2)
+    until(lambda: (descendants.state(stopped), descendants.state(sleeping)) == ("T", "S"), "the start")
+    ask(house, snoozes=snoozed())
+    until(lambda: states([stopped, sleeping]) == {"T"}, "both to be stopped")
+    ask(house)
+    until(lambda: descendants.state(sleeping) == "S", "the other one to go on")
+    assert descendants.state(stopped) == "T"
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+
+
+def test_fewer_cpus_suspend_the_younger_replica(house: House, tmp_path: Path) -> None:
+    """With one CPU of two the replica that came first goes on; the other waits for more."""
+    house.put(house.launch(busy(tmp_path, "a")))
+    worker = house.start()
+    first = pids(tmp_path, 1, "a")
+    house.put(house.launch(busy(tmp_path, "b"), job_id=2))
+    second = pids(tmp_path, 1, "b")
+    ask(house, max_cpus=1)
+    until(lambda: states(second) == {"T"}, "the younger one to be stopped")
+    assert states(first) == {"R"}
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+    assert {one.statement.outcome for one in house.reports()} == {Outcome.OK}
+
+
+def test_a_replica_that_never_fits_again_is_given_up(house: House, tmp_path: Path) -> None:
+    """What needs more than the owner gives now is preempted, running or not, with the reason; the rest goes on."""
+    house.put(house.launch(busy(tmp_path, cpus_per_task=2), 2))
+    house.put(house.launch(Job(name="t", command=("true",)), job_id=2))
+    worker = house.start()
+    found = pids(tmp_path, 1)
+    ask(house, max_cpus=1, grace=0)
+    assert worker.wait(timeout=30) == 0
+    assert not alive(found[0])
+    told = {str(one.statement.replica): (one.statement.outcome, one.statement.detail) for one in house.reports()}
+    assert told == {
+        "1_0.1": (Outcome.PREEMPTED, "given up: its owner gives 1 CPU, this needs 2"),
+        "1_1.1": (
+            Outcome.PREEMPTED,
+            "not started: its owner gives CPUs: 1, MiB of memory: 4096; this needs 2 and 0",
+        ),
+        "2_0.1": (Outcome.OK, ""),
+    }
+
+
+def test_hours_that_are_over_suspend(house: House, tmp_path: Path) -> None:
+    """A window that does not hold now is as good as a snooze."""
+    house.put(house.launch(busy(tmp_path)))
+    worker = house.start()
+    found = pids(tmp_path, 1)
+    later = datetime.now() + timedelta(hours=2)  # noqa: DTZ005 - the clock on the wall
+    ask(house, hours=hours.parse(f"{later.hour}:00-{later.hour}:59"))
+    until(lambda: states(found) == {"T"}, "the command to be stopped")
+    ask(house, hours=hours.parse("00:00-24:00"))
+    until(lambda: states(found) == {"R"}, "the command to go on")
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+
+
+def test_a_cancelled_replica_ends_although_it_is_suspended(house: House, tmp_path: Path) -> None:
+    """What is stopped hears no TERM before it is continued."""
+    house.put(house.launch(busy(tmp_path)))
+    worker = house.start()
+    found = pids(tmp_path, 1)
+    ask(house, snoozes=snoozed())
+    until(lambda: states(found) == {"T"}, "the command to be stopped")
+    (house.spool / "cancel" / "1_0.1").touch()
+    until(house.reports, "its report")
+    assert not alive(found[0])
+    assert house.reports()[0].statement.outcome is Outcome.CANCELLED
+    worker.terminate()
+    assert worker.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_worker_that_is_killed_leaves_nothing_stopped(house: House, tmp_path: Path, whole: bool) -> None:
+    """Use kill -9 on the worker, or on it and its executor: the suspended command ends, now or with the next worker."""
+    house.put(house.launch(busy(tmp_path)))
+    worker = house.start()
+    found = pids(tmp_path, 1)
+    ask(house, snoozes=snoozed())
+    until(lambda: states(found) == {"T"}, "the command to be stopped")
+    executors = descendants.find(worker.pid, frozenset(found)) if whole else []
+    if whole:
+        os.kill(worker.pid, signal.SIGSTOP)  # so that it cannot clean up in between
+        os.kill(executors[0], signal.SIGKILL)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait(timeout=30)
+    if whole:
+        assert alive(found[0])
+        house.start()
+    until(lambda: not alive(found[0]), "the command to end")
+    if not whole:
+        until(house.reports, "the report of the executor")
+    assert [one.statement.outcome for one in house.reports()] == ([] if whole else [Outcome.PREEMPTED])
+
+
+def test_a_file_that_nobody_understands_lets_nothing_start(house: House, tmp_path: Path) -> None:
+    """What runs goes on, nothing new starts, the log says why; a good file puts it right."""
+    house.put(house.launch(busy(tmp_path)))
+    worker = house.start()
+    found = pids(tmp_path, 1)
+    (house.spool / wishes.FILE).write_text("{")
+    until(lambda: "manners.json cannot be read" in house.log(), "the log")
+    house.put(house.launch(busy(tmp_path, "b"), job_id=2))
+    assert states(found) == {"R"}
+    assert not (tmp_path / "b.pids").exists()
+    ask(house)
+    pids(tmp_path, 1, "b")
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+
+
+# ---- by the command line
+
+SPIN = """[job]
+name = "spin"
+script = '''#!/bin/sh
+echo $$ > {flag}.new; mv {flag}.new {flag}; while [ ! -e {stop} ]; do :; done
+'''
+[quorum]
+distinct = "run"
+agree = 1
+"""
+
+
+def test_snooze_and_off_by_the_command_line(home: Home, tmp_path: Path) -> None:
+    """A snooze suspends what runs, keeps jobs back with the reason, and its end lets them be accepted."""
+    home.call("node", "init", "mine", "--cpus", 2)
+    flag, stop = tmp_path / "flag", tmp_path / "stop"
+    home.submit(SPIN.format(flag=flag, stop=stop))
+    pid = int(until(lambda: flag.exists() and flag.read_text(), "the command"))
+    told = home.json("node", "snooze", "mine", "2h")
+    assert told["paused"].startswith("is snoozed by its owner until ")
+    until(lambda: descendants.state(pid) == "T", "the command to be stopped")
+    assert told["paused"] in home.call("explain", "1").out
+    home.submit('[job]\nname = "t"\ncommand = ["true"]\n[quorum]\ndistinct = "run"\nagree = 1\n')
+    assert f"not on mine: {told['paused']}" in home.call("explain", "2").out
+    assert f"mine {told['paused']}" in home.call("show", "2").out
+    assert home.call("node", "snooze", "mine", "off").out == "node mine may work\n"
+    stop.touch()
+    assert home.call("wait", "all", "--timeout", "30s").code == 0
+    assert "was suspended for" in home.call("show", "1").out
+
+
+def test_limits_are_set_shown_and_taken_away(home: Home) -> None:
+    """All that is wrong is said at once, and nothing changed then; the planner sees the node as small as it is."""
+    home.call("node", "init", "mine", "--cpus", 2)
+    wrong = home.call("node", "set", "mine", "max_cpus=9", "hours=8-8", "io=fast", "max_mem", "x=1", "idle_gpu=101")
+    assert wrong.code == 2
+    for word in ("the node has 2 only", "ends when it starts", "must be idle or normal", "'max_mem'", "'x=1'", "0 to 100"):
+        assert word in wrong.err
+    assert home.json("node", "set", "mine")["limits"] == {}
+    wanted = {"max_cpus": "1", "max_mem": "512MiB", "hours": "mon-fri 22:00-08:00", "grace": "60s", "nice": "19"}
+    said = home.json("node", "set", "mine", *(f"{key}={value}" for key, value in wanted.items()))
+    assert said["limits"] == wanted
+    refused = home.submit('[job]\nname = "t"\ncommand = ["true"]\n[resources]\ncpus_per_task = 2\n[quorum]\nagree = 1\n')
+    assert refused.code == 65
+    assert "the largest node (mine) has 1 CPU" in refused.err
+    assert home.json("node", "set", "mine", *(f"{key}=" for key in wanted))["limits"] == {}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["mine"], "how long?"),
+        (["mine", "2h", "--until", "18:00"], "how long?"),
+        (["mine", "soon"], "not a duration"),
+        (["mine", "99999h"], "up to 31 days"),
+        (["mine", "0m"], "up to 31 days"),
+        (["mine", "--until", "25:00"], "a time of the day"),
+        (["other", "2h"], "wanted one of: mine"),
+        (["../mine", "2h"], "wanted one of: mine"),
+    ],
+)
+def test_a_snooze_that_means_nothing_is_refused(home: Home, argv: list[str], words: str) -> None:
+    """What was got, what was wanted."""
+    home.call("node", "init", "mine")
+    done = home.call("node", "snooze", *argv)
+    assert done.code in {2, 66}
+    assert words in done.err
+
+
+def test_snoozes_at_once_are_all_kept(home: Home) -> None:
+    """Two commands that write at the same time lose nothing of one another."""
+    import subprocess
+
+    from homes import PROGRAM
+
+    home.call("node", "init", "mine", "--cpus", 2)
+    words = [f"{key}={value}" for key, value in {"max_cpus": 1, "grace": "5s", "nice": 3, "io": "idle"}.items()]
+    running = [subprocess.Popen([PROGRAM, "node", "set", "mine", one], env=home.env, stdout=subprocess.DEVNULL) for one in words]
+    assert [one.wait(timeout=60) for one in running] == [0] * len(words)
+    assert len(home.json("node", "set", "mine")["limits"]) == 4
