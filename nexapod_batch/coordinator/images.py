@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,15 +14,15 @@ from nexapod_batch.images.cache import Cache
 from nexapod_batch.model.job import NumericClass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.images.cache import Progress
+    from nexapod_batch.images.cache import Image, Progress
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
-__all__ = ["Silent", "cache_of", "files_of", "hold", "pinned", "wrong_architecture"]
+__all__ = ["Silent", "cache_of", "files_of", "hold", "pinned", "pull", "wrong_architecture"]
 
 
 class Silent:
@@ -44,13 +46,31 @@ def cache_of(c: Coordinator) -> Cache:
     return Cache(found.folder, found.max_mib << 20)
 
 
-def pinned(c: Coordinator, job: Job, progress: Progress) -> Job:
-    """Return a job whose container names one file by digest, and that file is in the cache."""
+def pull(c: Coordinator, image: str, sha256: str, architecture: str, progress: Progress) -> tuple[Image, str]:
+    """Return what an image was resolved to, and its name with the digest; it is in the cache from now on."""
+    from nexapod_batch.config.settings import settings  # noqa: PLC0415 - pulls need much that nothing else does
+    from nexapod_batch.images.build import find  # noqa: PLC0415
+    from nexapod_batch.images.fetch import resolve  # noqa: PLC0415
+    from nexapod_batch.images.remote import Sources  # noqa: PLC0415
+    from nexapod_batch.images.web import Web  # noqa: PLC0415
+
+    said = settings(c.paths).images
+    sources = Sources(
+        web=Web(), plain_http=said.plain_http, library=said.library, environ=os.environ, builder=find
+    )
+    return resolve(cache_of(c), image, sha256, architecture or platform.machine(), sources, progress)
+
+
+def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) -> Job:
+    """Return a job whose container names one file by digest, and that file is in the cache.
+
+    Of an image for several architectures the one is taken that `nodes`, those in reach, have in common.
+    """
     if job.container is None:
         return job
-    from nexapod_batch.images.fetch import resolve  # noqa: PLC0415 - pulls need much that nothing else does
-
-    found, reference = resolve(cache_of(c), job.container.image, job.container.sha256, progress)
+    machines = {node.classes.get(NumericClass.OS_ARCH, "").partition("-")[2] for node in nodes} - {""}
+    architecture = machines.pop() if len(machines) == 1 else ""
+    found, reference = pull(c, job.container.image, job.container.sha256, architecture, progress)
     return replace(job, container=replace(job.container, image=reference, sha256=found.sha256))
 
 

@@ -67,13 +67,13 @@ def submit(
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
     job = with_words(c, job, words, nodes)
-    _, reach, more = _check(c, job, nodes)
+    taking, reach, more = _check(c, job, nodes)
     for dependency in job.schedule.depends_on:
         if c.store.one("job", id=dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
     _keep_inputs(c, job)
     if job.container is not None:
-        job = images.pinned(c, job, progress or images.Silent())
+        job = images.pinned(c, job, taking, progress or images.Silent())
         _, reach, more = _check(c, job, nodes)  # again: now it is known what the image was made for
     document = canonical(to_document(job))
     uuid = _uuid7(c.now(), c.random(10))

@@ -5,23 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import ImageError
-from nexapod_batch.images.local import from_file
+from nexapod_batch.images.local import from_file, from_sandbox
+from nexapod_batch.images.reference import parse
+from nexapod_batch.images.remote import from_remote
 
 if TYPE_CHECKING:
     from nexapod_batch.images.cache import Cache, Image, Progress
+    from nexapod_batch.images.remote import Sources
 
-__all__ = ["Resolved", "resolve"]
-
-#: An image, and how a job calls it from now on: with its digest, where that is another one than the file's.
-Resolved = tuple["Image", str]
+__all__ = ["resolve"]
 
 
-def resolve(cache: Cache, text: str, wanted: str, progress: Progress) -> Resolved:
-    """Return the image that a descriptor names; ImageError and others, each with its reason, when there is none.
+def resolve(
+    cache: Cache, text: str, wanted: str, architecture: str, sources: Sources, progress: Progress
+) -> tuple[Image, str]:
+    """Return the image that `text` names, and how a job calls it from now on: with its digest, where it has one.
 
-    `wanted` is the SHA-256 that the file must have, or "".
+    `wanted` is the SHA-256 that the file must have, or ""; of several architectures the one named is taken.
+    ImageError, UnreachableError, TryAgainError or ConfigError say why there is none.
     """
-    if "://" not in text:
-        return from_file(cache, Path(text), wanted, progress), text
-    raise ImageError("not an image", got=repr(text), wanted="a .sif file")
+    if "://" in text:
+        found, reference = from_remote(cache, parse(text), wanted, architecture, sources, progress)
+        return found, reference.pinned()
+    path = Path(text)
+    if path.is_dir():
+        return from_sandbox(cache, path, wanted, sources.builder, progress), text
+    return from_file(cache, path, wanted, progress), text

@@ -1,0 +1,129 @@
+"""Apptainer, or Singularity where only that exists, as a builder of SIF files: found, checked, run, and understood."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import ImageError, TryAgainError
+from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.images.cache import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.images.cache import Progress
+
+__all__ = ["Builder", "find"]
+
+#: The oldest Apptainer that is used; of Singularity the release from which it came, and SingularityCE of that time.
+OLDEST = {"apptainer": (1, 1), "singularity": (3, 8)}
+_FULL = ("no space left on device", "disk quota exceeded", "file too large")
+#: Of what the program says, the most that is read, in bytes.
+_TAIL = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Builder:
+    """One program that builds images."""
+
+    program: str  # absolute path
+    name: str  # apptainer | singularity
+    version: tuple[int, ...]
+
+    def build(self, source: str, folder: Path, progress: Progress, options: Sequence[str] = ()) -> Path:
+        """Return a SIF file made in the folder of a pull; ImageError with the program's last words.
+
+        The program runs in that folder, so that `source` can be a plain name there: to it a colon in a path means
+        something.
+        """
+        target = folder / f"built-{os.getpid()}.sif"
+        progress.start(f"{self.name} makes the image", None)
+        with faults(folder):
+            target.unlink(missing_ok=True)
+            (folder / "tmp").mkdir(exist_ok=True)
+        argv = [self.program, "--quiet", "build", "--force", *options, target.name, source]
+        code, said = _run(argv, _environment(folder, os.environ), folder)
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        if code == 0 and target.exists():
+            return target
+        target.unlink(missing_ok=True)
+        if any(word in said.lower() for word in _FULL):
+            hint = "make room (nexapod-batch image prune), or set images.dir to another folder"
+            raise TryAgainError(f"no room to build the image in {folder.parent}", got=_last(said), hint=hint)
+        raise ImageError(f"{self.name} cannot build the image", got=_last(said) or f"exit code {code}")
+
+
+def find(path: str | None = None) -> Builder:
+    """Return the builder of this machine, found in `path` or PATH; ImageError where there is none, or an old one."""
+    for name, oldest in OLDEST.items():
+        program = shutil.which(name, path=path)
+        if program is None:
+            continue
+        _, said = _run([program, "--version"], dict(os.environ))
+        found = re.search(r"(\d+(?:\.\d+)+)", said)
+        version = tuple(map(int, found[1].split("."))) if found else ()
+        if version < oldest:
+            wanted = f"{name} {'.'.join(map(str, oldest))} or newer"
+            got = said.strip().splitlines()[0][:100] if said.strip() else "no version"
+            raise ImageError(f"{program} is too old to build images", got=got, wanted=wanted, hint=_ELSEWHERE)
+        return Builder(program=program, name=name, version=version)
+    raise ImageError("this needs Apptainer", got="neither apptainer nor singularity in PATH", hint=_ELSEWHERE)
+
+
+_ELSEWHERE = "pull or build on another machine (apptainer pull image.sif ...), and name the .sif file"
+
+
+def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the caller's binds and options, and with caches inside the folder of the pull.
+
+    File systems over a network are slow at, or unfit for, the thousands of files of an unpacked image: there the
+    program keeps its own temporary folder.
+    """
+    kept = {name: value for name, value in environ.items() if not name.startswith(("APPTAINER", "SINGULARITY"))}
+    scratch = next((environ[name] for name in ("APPTAINER_TMPDIR", "SINGULARITY_TMPDIR") if environ.get(name)), "")
+    if not scratch and not filesystem_of(folder)[1]:
+        scratch = str(folder / "tmp")
+    for prefix in ("APPTAINER", "SINGULARITY"):
+        kept[f"{prefix}_CACHEDIR"] = str(folder / "tmp")
+        if scratch:
+            kept[f"{prefix}_TMPDIR"] = scratch
+    return kept
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str], folder: Path | None = None) -> tuple[int, str]:
+    """Return exit code and the end of what a program says; it ends when we are interrupted."""
+    try:
+        process = subprocess.Popen(
+            argv,
+            env=environ,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except OSError as error:
+        raise ImageError(f"{argv[0]} cannot be started", got=error.strerror) from error
+    try:
+        said, _ = process.communicate()
+    except BaseException:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+        raise
+    return process.returncode, said[-_TAIL:].decode(errors="replace")
+
+
+def _last(said: str) -> str:
+    """Return the line in which the program says what stopped it."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(("FATAL", "ERROR"))] or lines[-1:]
+    return re.sub(r"^(FATAL|ERROR):\s*", "", fatal[-1])[:500] if fatal else ""

@@ -1,0 +1,198 @@
+"""Requests over HTTP, with faults in our words, and downloads that go on where they broke off.
+
+The standard library is enough: proxies from the environment, TLS, redirects. A login is sent to the server that asked
+for it and to no other one; a redirect never leads from HTTPS to HTTP, or to a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch import __version__
+from nexapod_batch.errors import ImageError, NexapodError, TryAgainError, UnreachableError
+from nexapod_batch.images.cache import faults, mismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from nexapod_batch.images.cache import Progress
+
+__all__ = ["Web", "told"]
+
+#: Seconds without a byte after which a connection is given up.
+TIMEOUT_S = 60.0
+#: How often one download is taken up again before it is left to the next run, which goes on from there.
+RESUMES = 10
+_BLOCK = 1 << 18
+#: What breaks a transfer, and may not the next time.
+_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, urllib.error.URLError)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect, but not out of TLS."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401 - urllib's
+        """Return the next request; ImageError for one that would give up TLS."""
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise ImageError("a redirect gives up TLS", got=newurl, wanted="https://")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class Web:
+    """A client. `pause` is how it waits before it takes a broken download up again."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S, pause: Callable[[float], None] = time.sleep) -> None:
+        """Make an opener that knows HTTP and nothing else."""
+        self._timeout_s, self._pause = timeout_s, pause
+        self._opener = urllib.request.OpenerDirector()
+        for handler in (
+            urllib.request.ProxyHandler(),
+            urllib.request.HTTPHandler(),
+            urllib.request.HTTPSHandler(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+            _Redirects(),
+        ):
+            self._opener.add_handler(handler)
+
+    @contextmanager
+    def open(
+        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, login: str = ""
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Yield the answer to a request; `login` is an Authorization that no redirect carries on.
+
+        urllib.error.HTTPError for a refusal, OSError or http.client.HTTPException where none came: see `told`.
+        """
+        request = urllib.request.Request(url, method=method, headers={"User-Agent": f"nexapod-batch/{__version__}"})  # noqa: S310 - the opener knows HTTP only
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        if login:
+            request.add_unredirected_header("Authorization", login)
+        with self._opener.open(request, timeout=self._timeout_s) as response:
+            yield response
+
+    def download(
+        self,
+        url: str,
+        target: Path,
+        *,
+        what: str,
+        progress: Progress,
+        sha256: str = "",
+        size: int | None = None,
+        login: str = "",
+        room: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Bring a file. What is there of it already counts where `sha256` can tell that it belongs to it.
+
+        `room` is called with the bytes that are still to come, before they do. ImageError for a file other than
+        wanted, or one that is larger than `size`; urllib.error.HTTPError for a refusal, see `told`.
+        """
+        if not sha256:
+            target.unlink(missing_ok=True)
+        trusted = not target.exists()
+        for left in range(RESUMES, -1, -1):
+            try:
+                self._append(url, target, what, progress, size, login, room)
+            except urllib.error.HTTPError:
+                raise
+            except _BROKEN as error:
+                if not left:
+                    hint = "run the same command again: it goes on from what is there"
+                    raise UnreachableError(f"{what} broke off {RESUMES + 1} times", got=error, hint=hint) from error
+                progress.say(f"{what}: {_reason(error)}; going on")
+                self._pause(min(8.0, 0.25 * 2 ** (RESUMES - left)))
+                if not sha256:
+                    target.unlink(missing_ok=True)
+                continue
+            with faults(target), target.open("rb") as stream:
+                got = hashlib.file_digest(stream, "sha256").hexdigest()
+            if sha256 in {"", got}:
+                return
+            target.unlink()
+            if trusted:
+                raise mismatch(what, got, sha256)
+            trusted = True  # what an earlier run left was of something else: once more, from the start
+        raise mismatch(what, "something else each time", sha256)
+
+    def _append(
+        self,
+        url: str,
+        target: Path,
+        what: str,
+        progress: Progress,
+        size: int | None,
+        login: str,
+        room: Callable[[int], None],
+    ) -> None:
+        have = target.stat().st_size if target.exists() else 0
+        if size is not None and have == size:
+            progress.start(what, size)
+            progress.advance(size)
+            return
+        if size is not None and have > size:
+            have = 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with self.open(url, headers=headers, login=login) as answer:
+            if answer.status != http.client.PARTIAL_CONTENT or not _starts_at(answer, have):
+                have = 0
+            length = answer.headers.get("Content-Length", "")
+            total = size if size is not None else have + int(length) if length.isascii() and length.isdigit() else None
+            room((total or have) - have)
+            progress.start(what, total)
+            progress.advance(have)
+            got = have
+            with faults(target), target.open("r+b" if have else "wb", buffering=0) as sink:
+                sink.seek(have)
+                while block := answer.read(_BLOCK):
+                    got += len(block)
+                    if total is not None and got > total:
+                        raise ImageError(f"{what} is larger than announced", got=f"{got} bytes", wanted=f"{total}")
+                    view = memoryview(block)
+                    while view:
+                        view = view[sink.write(view) :]
+                    progress.advance(len(block))
+                os.fsync(sink.fileno())
+            if total is not None and got < total:
+                raise http.client.IncompleteRead(b"", total - got)
+
+
+def told(error: Exception, what: str, login: str = "") -> NexapodError:
+    """Return what went wrong with a request, in our words; `login` says how to log in there."""
+    if not isinstance(error, urllib.error.HTTPError):
+        hint = "look at the network and at https_proxy, then try again"
+        return UnreachableError(f"{what} cannot be reached", got=_reason(error), hint=hint)
+    said = f"{error.code} {error.reason}"
+    match error.code:
+        case 401 | 403:
+            hint = login or "fetch the image yourself and name the file"
+            return ImageError(f"{what} asks for a login, or there is no such image", got=said, hint=hint)
+        case 404 | 410:
+            return ImageError(f"{what} does not exist", got=said, hint="look at the name and at the tag")
+        case 429:
+            after = error.headers.get("Retry-After", "")
+            when = f"after {after} seconds" if after.isascii() and after.isdigit() else "later"
+            hint = f"try again {when}" + (f", or log in: {login}" if login else "")
+            return TryAgainError(f"{what}: the server limits pulls", got=said, hint=hint)
+        case code if code >= 500:
+            return UnreachableError(f"{what}: the server cannot answer now", got=said, hint="try again later")
+    return ImageError(f"{what} was refused", got=said)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason in one line."""
+    while isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        error = error.reason
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _starts_at(answer: http.client.HTTPResponse, have: int) -> bool:
+    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
