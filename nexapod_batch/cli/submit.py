@@ -81,6 +81,7 @@ def submit(
     as_json: bool,
 ) -> int:
     """Submit the job of a TOML descriptor."""
+    from nexapod_batch.cli.progress import progress
     from nexapod_batch.cli.waiting import parse_wait, wait_for
     from nexapod_batch.coordinator import submit as use_case
     from nexapod_batch.coordinator import views
@@ -93,7 +94,9 @@ def submit(
     if dry_run is not None:
         return _dry_run(parsed, words, dry_run, output(as_json))
     with writing() as c:
-        done = use_case.submit(c, parsed.job, descriptor.parent.absolute(), words, warnings=parsed.warnings)
+        with progress() as shown:
+            folder = descriptor.parent.absolute()
+            done = use_case.submit(c, parsed.job, folder, words, warnings=parsed.warnings, progress=shown)
         fields = _announce(done, out)
         if parsable:
             click.echo(done.job)

@@ -85,6 +85,12 @@ COMMANDS: dict[str, Entry] = {
         "Look at sites, start new site files, and check that sites work.",
         ("ls", "show", "init", "check"),
     ),
+    "image": Entry(
+        "images",
+        "image",
+        "Fetch, list, build and remove container images.",
+        ("ls", "pull", "prune", "inspect", "build"),
+    ),
     "key": Entry("setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("setup", "config", "Show settings and where they come from.", ("show",)),
     "db": Entry("setup", "db", "Back up and check the database.", ("backup", "check")),
@@ -98,5 +104,5 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Evidence": ("verify", "attestations"),
     "Upkeep": ("reconcile", "gc", "doctor"),
-    "Setup": ("node", "site", "key", "config", "db", "schema", "completion"),
+    "Setup": ("node", "site", "image", "key", "config", "db", "schema", "completion"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import images
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.lines import END
 from nexapod_batch.coordinator.nodes import usable
@@ -72,6 +73,7 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
         for path in stale:
             os.unlink(path)
         removed["inputs"] = len(stale)
+        images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
     return removed
 
 

@@ -9,20 +9,23 @@ import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.errors import ImageError
 from nexapod_batch.images.cache import Cache
 from nexapod_batch.model.job import NumericClass
+from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.images.cache import Image, Progress
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
-__all__ = ["Silent", "cache_of", "files_of", "hold", "pinned", "pull", "wrong_architecture"]
+__all__ = ["Silent", "cache_of", "files_of", "hold", "jobs_using", "pinned", "prune", "pull", "wrong_architecture"]
 
 
 class Silent:
@@ -38,27 +41,30 @@ class Silent:
         """Say nothing."""
 
 
-def cache_of(c: Coordinator) -> Cache:
-    """Return the image cache of a coordinator, as its settings say."""
+def cache_of(paths: Paths) -> Cache:
+    """Return the image cache of this account, as its settings say."""
     from nexapod_batch.config.settings import settings  # noqa: PLC0415 - most commands need none
 
-    found = settings(c.paths).images
+    found = settings(paths).images
     return Cache(found.folder, found.max_mib << 20)
 
 
-def pull(c: Coordinator, image: str, sha256: str, architecture: str, progress: Progress) -> tuple[Image, str]:
-    """Return what an image was resolved to, and its name with the digest; it is in the cache from now on."""
+def pull(
+    cache: Cache, paths: Paths, image: str, progress: Progress, *, sha256: str = "", architecture: str = ""
+) -> tuple[Image, str]:
+    """Return what an image was resolved to, and its name with the digest; it is in the cache from now on.
+
+    Of several architectures the one named is taken, else this machine's.
+    """
     from nexapod_batch.config.settings import settings  # noqa: PLC0415 - pulls need much that nothing else does
     from nexapod_batch.images.build import find  # noqa: PLC0415
     from nexapod_batch.images.fetch import resolve  # noqa: PLC0415
     from nexapod_batch.images.remote import Sources  # noqa: PLC0415
     from nexapod_batch.images.web import Web  # noqa: PLC0415
 
-    said = settings(c.paths).images
-    sources = Sources(
-        web=Web(), plain_http=said.plain_http, library=said.library, environ=os.environ, builder=find
-    )
-    return resolve(cache_of(c), image, sha256, architecture or platform.machine(), sources, progress)
+    said = settings(paths).images
+    sources = Sources(web=Web(), plain_http=said.plain_http, library=said.library, environ=os.environ, builder=find)
+    return resolve(cache, image, sha256, architecture or platform.machine(), sources, progress)
 
 
 def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) -> Job:
@@ -70,7 +76,11 @@ def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) 
         return job
     machines = {node.classes.get(NumericClass.OS_ARCH, "").partition("-")[2] for node in nodes} - {""}
     architecture = machines.pop() if len(machines) == 1 else ""
-    found, reference = pull(c, job.container.image, job.container.sha256, architecture, progress)
+    cache = cache_of(c.paths)
+    cache.before_prune = lambda: _hold_now(c)
+    found, reference = pull(
+        cache, c.paths, job.container.image, progress, sha256=job.container.sha256, architecture=architecture
+    )
     return replace(job, container=replace(job.container, image=reference, sha256=found.sha256))
 
 
@@ -79,12 +89,29 @@ def hold(c: Coordinator, *, more: str = "") -> None:
 
     The caller holds the writer's lock, so that nobody else changes what is open.
     """
-    wanted = {more} if more else set()
+    wanted = {*jobs_using(c), more} - {""}
+    cache_of(c.paths).hold(hashlib.sha256(c.signer.key_id.encode()).hexdigest()[:12], wanted)
+
+
+def jobs_using(c: Coordinator) -> dict[str, list[int]]:
+    """Return the open jobs that need an image, by the image's SHA-256."""
+    found: dict[str, list[int]] = {}
     for row in c.store.all("jobs_open_documents"):
-        container = json.loads(row["body"])["container"]
-        if container is not None:
-            wanted.add(container["sha256"])
-    cache_of(c).hold(hashlib.sha256(c.signer.key_id.encode()).hexdigest()[:12], wanted)
+        if (container := json.loads(row["body"])["container"]) is not None:
+            found.setdefault(container["sha256"], []).append(row["job_id"])
+    return found
+
+
+def prune(c: Coordinator, *, limit: int, dry_run: bool = False) -> list[Image]:
+    """Remove images that no open job needs until the others take at most `limit` bytes; return them."""
+    if not dry_run:
+        _hold_now(c)
+    return cache_of(c.paths).prune(limit, dry_run=dry_run)
+
+
+def _hold_now(c: Coordinator) -> None:
+    with writer(c.store, wait_s=PATIENCE_S):
+        hold(c)
 
 
 def wrong_architecture(c: Coordinator, job: Job, node: Node) -> str:
@@ -97,7 +124,7 @@ def wrong_architecture(c: Coordinator, job: Job, node: Node) -> str:
     if not sha256 or not have:
         return ""
     if sha256 not in c.architectures:
-        found = cache_of(c).image(sha256)
+        found = cache_of(c.paths).image(sha256)
         c.architectures[sha256] = found.architecture if found else ""
     made_for = f"linux-{c.architectures[sha256]}"
     return "" if made_for in {have, "linux-"} else f"the image is for {made_for}, node {node.name} is {have}"
@@ -107,7 +134,7 @@ def files_of(c: Coordinator, job: Job) -> Mapping[str, Path]:
     """Return the image file that the runners of a job need, by digest; ImageError when it is gone."""
     if job.container is None:
         return {}
-    found = cache_of(c).image(job.container.sha256)
+    found = cache_of(c.paths).image(job.container.sha256)
     if found is None:
         raise ImageError(
             f"image {job.container.image} is no longer in the cache", got=f"no {job.container.sha256}.sif",

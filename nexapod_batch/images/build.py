@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from nexapod_batch.files.netfs import filesystem_of
 from nexapod_batch.images.cache import faults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.images.cache import Progress
@@ -24,9 +25,11 @@ __all__ = ["Builder", "find"]
 
 #: The oldest Apptainer that is used; of Singularity the release from which it came, and SingularityCE of that time.
 OLDEST = {"apptainer": (1, 1), "singularity": (3, 8)}
+#: What it says as root inside a virtual machine or container that holds back CAP_SYS_RESOURCE.
+_NO_CAPABILITY = "Requesting capability set"
 _FULL = ("no space left on device", "disk quota exceeded", "file too large")
-#: Of what the program says, the most that is read, in bytes.
-_TAIL = 64 * 1024
+#: Of what the program says, the lines that are kept.
+_TAIL = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +40,34 @@ class Builder:
     name: str  # apptainer | singularity
     version: tuple[int, ...]
 
-    def build(self, source: str, folder: Path, progress: Progress, options: Sequence[str] = ()) -> Path:
+    def build(
+        self,
+        source: str,
+        folder: Path,
+        progress: Progress,
+        *,
+        options: Sequence[str] = (),
+        within: Path | None = None,
+        loud: bool = False,
+    ) -> Path:
         """Return a SIF file made in the folder of a pull; ImageError with the program's last words.
 
-        The program runs in that folder, so that `source` can be a plain name there: to it a colon in a path means
-        something.
+        The program runs in that folder, or `within` another, so that `source` can be a plain name there: to it a
+        colon in a path means something. With `loud` a person hears all that it says.
         """
         target = folder / f"built-{os.getpid()}.sif"
         progress.start(f"{self.name} makes the image", None)
         with faults(folder):
             target.unlink(missing_ok=True)
             (folder / "tmp").mkdir(exist_ok=True)
-        argv = [self.program, "--quiet", "build", "--force", *options, target.name, source]
-        code, said = _run(argv, _environment(folder, os.environ), folder)
+        quiet = [] if loud else ["--quiet"]
+        argv = [self.program, *quiet, "build", "--force", *options, str(target) if within else target.name, source]
+        hear = progress.say if loud else None
+        code, said = _run(argv, _environment(folder, os.environ), within or folder, hear)
+        if code and _NO_CAPABILITY in said and (unshare := shutil.which("unshare")):
+            progress.say("root lacks a capability here: once more in a user namespace")
+            argv = [unshare, "--map-root-user", *argv]
+            code, said = _run(argv, _environment(folder, os.environ), within or folder, hear)
         shutil.rmtree(folder / "tmp", ignore_errors=True)
         if code == 0 and target.exists():
             return target
@@ -97,8 +115,13 @@ def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _run(argv: Sequence[str], environ: Mapping[str, str], folder: Path | None = None) -> tuple[int, str]:
-    """Return exit code and the end of what a program says; it ends when we are interrupted."""
+def _run(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    folder: Path | None = None,
+    hear: Callable[[str], None] | None = None,
+) -> tuple[int, str]:
+    """Return exit code and last words of a program that is heard meanwhile; it ends when we are interrupted."""
     try:
         process = subprocess.Popen(
             argv,
@@ -107,11 +130,20 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], folder: Path | None = 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
     except OSError as error:
         raise ImageError(f"{argv[0]} cannot be started", got=error.strerror) from error
+    said: deque[str] = deque(maxlen=_TAIL)
+    assert process.stdout is not None  # noqa: S101 - it was asked for
     try:
-        said, _ = process.communicate()
+        for line in process.stdout:
+            bare = re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
+            said.append(bare)
+            if hear is not None:
+                hear(bare)
+        process.wait()
     except BaseException:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -119,11 +151,13 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], folder: Path | None = 
         process.kill()
         process.wait()
         raise
-    return process.returncode, said[-_TAIL:].decode(errors="replace")
+    finally:
+        process.stdout.close()
+    return process.returncode, "\n".join(said)
 
 
 def _last(said: str) -> str:
     """Return the line in which the program says what stopped it."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("FATAL", "ERROR"))] or lines[-1:]
     return re.sub(r"^(FATAL|ERROR):\s*", "", fatal[-1])[:500] if fatal else ""

@@ -77,6 +77,8 @@ class Cache:
     def __init__(self, folder: Path, max_bytes: int = 0) -> None:
         """Keep the folder; nothing is touched."""
         self.folder, self.max_bytes = folder, max_bytes
+        #: Called before images are removed to make room: whoever knows of jobs that ended says so then.
+        self.before_prune: Callable[[], None] = lambda: None
 
     def images(self) -> list[Image]:
         """Return all images, the last used first."""
@@ -134,7 +136,11 @@ class Cache:
 
     def keep(self, file: Path, reference: str, wanted: str = "") -> Image:
         """Give a file of a pull its name; ImageError when it is not the image that was `wanted` (SHA-256), or none."""
-        header = sif.read(file)
+        try:
+            header = sif.read(file, reference)
+        except ImageError:
+            file.unlink(missing_ok=True)  # the next pull begins anew
+            raise
         with faults(self.folder):
             with file.open("rb") as stream:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -216,8 +222,11 @@ class Cache:
                 wanted=f"at most {_show(self.max_bytes)}",
                 hint="raise images.max_size",
             )
-        self.prune(self.max_bytes - size)
         left = sum(one.size for one in self.images())
+        if left + size > self.max_bytes:
+            self.before_prune()
+            self.prune(self.max_bytes - size)
+            left = sum(one.size for one in self.images())
         if left + size > self.max_bytes:
             raise TryAgainError(
                 "no room in the image cache",

@@ -63,7 +63,8 @@ def from_remote(
     What is in the cache already is not fetched again; a reference with a digest then asks nobody.
     """
     pull = {"docker": _docker, "oras": _oras, "library": _library, "https": _https, "http": _https}[reference.scheme]
-    return pull(cache, reference, wanted, architecture, sources, progress)
+    found, reference = pull(cache, reference, wanted, architecture, sources, progress)
+    return cache.refer(found.sha256, reference.pinned()), reference
 
 
 def _docker(
@@ -78,6 +79,8 @@ def _docker(
         if found := cache.find(reference.key, architecture):  # somebody else pulled it meanwhile
             return cache.refer(found.sha256, reference.key), reference
         manifest = _for_platform(registry, reference, architecture)
+        if any(one.kind == _SIF_LAYER for one in manifest.layers):
+            raise ImageError(f"{reference.text} holds a SIF file", hint=f"oras://{reference.text[9:]}")
         _check_platform(registry, reference, manifest, architecture)
         cache.make_room(sum(one.size for one in manifest.layers))
         blobs = _layout(folder, manifest)
@@ -188,10 +191,9 @@ def _other_platform(reference: Reference, got: str, architecture: str) -> ImageE
 
 
 def _sif_layer(manifest: Manifest, reference: Reference) -> Blob:
-    layers = manifest.layers
-    marked = [one for one in layers if one.kind == _SIF_LAYER] or (layers if len(layers) == 1 else [])
+    marked = [one for one in manifest.layers if one.kind == _SIF_LAYER]
     if len(marked) != 1:
-        kinds = ", ".join(one.kind for one in layers) or "nothing"
+        kinds = ", ".join(one.kind for one in manifest.layers) or "nothing"
         hint = "an image of layers is pulled with docker://"
         raise ImageError(f"{reference.text} holds no SIF file", got=kinds[:200], wanted="one layer, a SIF", hint=hint)
     return marked[0]

@@ -52,13 +52,16 @@ class Sif:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(path: Path) -> Sif:
-    """Return what an image file says of itself; ImageError when it is no SIF file, or not all of one."""
+def read(path: Path, name: str = "") -> Sif:
+    """Return what an image file says of itself; ImageError when it is no SIF file, or not all of one.
+
+    `name` is what a person calls the file, where that is something else than its path.
+    """
     try:
         with path.open("rb") as stream:
-            return _read(stream, str(path))
+            return _read(stream, name or str(path))
     except OSError as error:
-        raise ImageError(f"image {path} cannot be read", got=error.strerror, wanted="a SIF file") from error
+        raise ImageError(f"image {name or path} cannot be read", got=error.strerror, wanted="a SIF file") from error
 
 
 def _read(stream: BinaryIO, name: str) -> Sif:

@@ -316,4 +316,4 @@ INSERT INTO fault (key, text, told_at, seen_at) VALUES (:key, :text, :now, :now)
 DELETE FROM fault WHERE key = :key;
 
 -- name: jobs_open_documents
-SELECT body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;
+SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;

@@ -1,0 +1,222 @@
+"""`image`: what is in the image cache, and what goes in and out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli import text
+from nexapod_batch.cli.context import json_option, looking, paths, writing
+from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from nexapod_batch.images.cache import Image
+
+__all__ = ["image"]
+
+#: As many digits of a digest as a person needs to see.
+SHORT = 12
+
+
+@click.group()
+def image() -> None:
+    """Fetch, list, build and remove container images."""
+
+
+@image.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List the images in the cache, the last used first, and the open jobs that need them."""
+    from nexapod_batch.coordinator import images
+
+    using = _using()
+    rows = [_row(one, using) for one in images.cache_of(paths()).images()]
+    output(as_json).rows("images", rows, ["sha256", "size", "architecture", "used", "jobs", "reference"], _flat)
+
+
+@image.command()
+@click.argument("reference")
+@click.option("--sha256", metavar="HEX", default="", help="Refuse another file than this one.")
+@click.option("--arch", metavar="MACHINE", default="", help="Of an image for several machines, as uname -m says it.")
+@json_option
+def pull(reference: str, sha256: str, arch: str, as_json: bool) -> None:
+    """Fetch an image into the cache: docker://, oras://, library://, https://, a .sif file or a sandbox folder."""
+    import re
+
+    from nexapod_batch.cli.progress import progress
+    from nexapod_batch.coordinator import images
+
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise UsageError("--sha256", got=repr(sha256), wanted="64 hex digits")
+    where = reference if "://" in reference else str(Path(reference).absolute())
+    with progress() as shown:
+        found, name = images.pull(
+            images.cache_of(paths()), paths(), where, shown, sha256=sha256.lower(), architecture=arch
+        )
+    output(as_json).document({**_row(found, {}), "reference": name}, _pulled)
+
+
+@image.command()
+@click.option("--all", "everything", is_flag=True, help="Remove every image that no open job needs.")
+@click.option("--to", metavar="SIZE", help="Remove the longest unused until the others take at most SIZE (10GiB).")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> None:
+    """Remove images that no open job needs, the longest unused first, down to images.max_size or --to SIZE."""
+    from nexapod_batch.config.units import size
+    from nexapod_batch.coordinator import images
+
+    cache = images.cache_of(paths())
+    if everything and to is not None:
+        raise UsageError("two limits", got="--all and --to", wanted="one of them")
+    try:
+        limit = 0 if everything else cache.max_bytes if to is None else size(to) << 20
+    except ValueError as error:
+        raise UsageError("--to", got=repr(to), wanted='MiB, or "10GiB"') from error
+    if not everything and to is None and not cache.max_bytes:
+        raise UsageError("no limit is set", wanted="--all, or --to SIZE", hint="or set images.max_size")
+    if paths().state_db.exists():
+        with looking() if dry_run else writing() as c:
+            removed = images.prune(c, limit=limit, dry_run=dry_run)
+    else:
+        removed = cache.prune(limit, dry_run=dry_run)
+    rows = [_row(one, {}) for one in removed]
+    freed = sum(one.size for one in removed)
+    output(as_json).document({"removed": rows, "bytes": freed, "dry_run": dry_run}, _pruned)
+
+
+@image.command()
+@click.argument("which", metavar="IMAGE")
+@json_option
+def inspect(which: str, as_json: bool) -> None:
+    """Show all that is known of an image: a digest or its first digits, a reference, or a file."""
+    from nexapod_batch.coordinator import images
+
+    using, cache = _using(), images.cache_of(paths())
+    path = str(Path(which).absolute())
+    found = [
+        one
+        for one in cache.images()
+        if one.sha256.startswith(which.lower()) or any(_names(name, which) or name == path for name in one.references)
+    ]
+    if not found and "://" not in which and Path(which).is_file():
+        output(as_json).document(_file(Path(which)), text.tree)
+        return
+    if len(found) != 1:
+        got = f"{len(found)} of that name" if found else repr(which)
+        raise NotFoundError("there is no such image", got=got, hint="nexapod-batch image ls lists them")
+    output(as_json).document(_row(found[0], using), text.tree)
+
+
+@image.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("-o", "--to", "target", metavar="FILE", help="New image. Default: named as the folder of the recipe.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--print", "only_print", is_flag=True, help="Print the definition file that would be built, and stop.")
+@json_option
+def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_json: bool) -> None:
+    """Build an image from a Dockerfile or an Apptainer definition file."""
+    from nexapod_batch.cli.progress import progress
+    from nexapod_batch.images import recipes
+
+    found = recipes.read(recipe)
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+    if only_print:
+        output(as_json).lines("definition", found.definition.splitlines())
+        return
+    place = Path(target) if target else Path(f"{recipe.absolute().parent.name or 'image'}.sif")
+    if place.exists() and not force:
+        raise UsageError(f"{place} is there already", hint="--force replaces it")
+    with progress() as shown:
+        built = recipes.build(found, place.absolute(), shown)
+    output(as_json).document(built, _built)
+
+
+def _using() -> Mapping[str, Sequence[int]]:
+    """Return the open jobs by the image that they need; none before the first submit."""
+    if not paths().state_db.exists():
+        return {}
+    from nexapod_batch.coordinator import images
+
+    with looking() as c:
+        return images.jobs_using(c)
+
+
+def _row(one: Image, using: Mapping[str, Sequence[int]]) -> Document:
+    return {
+        "sha256": one.sha256,
+        "file": str(one.path),
+        "bytes": one.size,
+        "architecture": one.architecture or None,
+        "created": _time(one.created),
+        "used": _time(one.used),
+        "references": list(one.references),
+        "jobs": list(using.get(one.sha256, ())),
+        "labels": dict(one.labels),
+    }
+
+
+def _flat(row: Document) -> Document:
+    return {
+        **row,
+        "sha256": row["sha256"][:SHORT],
+        "size": text.size(row["bytes"] // 1024),
+        "jobs": row["jobs"] or None,
+        "reference": row["references"][-1] if row["references"] else None,
+    }
+
+
+def _file(path: Path) -> Document:
+    """Return what a file that is not in the cache says of itself."""
+    import hashlib
+
+    from nexapod_batch.images import sif
+
+    header = sif.read(path)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "sha256": digest,
+        "file": str(path.absolute()),
+        "bytes": header.size,
+        "architecture": header.architecture or None,
+        "created": _time(header.created),
+        "labels": dict(header.labels),
+    }
+
+
+def _names(reference: str, which: str) -> bool:
+    """Say whether a reference is the one that was asked for, with or without its digest."""
+    return which in {reference, reference.partition("@")[0]}
+
+
+def _time(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _pulled(document: Document) -> Iterator[str]:
+    yield f"{document['reference']}"
+    yield f"  sha256: {document['sha256']}"
+    yield f"  size:   {text.size(document['bytes'] // 1024)}, {document['architecture'] or 'unknown architecture'}"
+    yield f"  file:   {document['file']}"
+
+
+def _pruned(document: Document) -> Iterator[str]:
+    for row in document["removed"]:
+        yield f"{row['sha256'][:SHORT]}  {text.size(row['bytes'] // 1024)}  {', '.join(row['references'])}"
+    verb = "would be freed" if document["dry_run"] else "freed"
+    yield f"{text.size(document['bytes'] // 1024)} {verb}"
+
+
+def _built(document: Document) -> Iterator[str]:
+    yield f"{document['file']}: {text.size(document['bytes'] // 1024)}, sha256 {document['sha256']}"
+
+
