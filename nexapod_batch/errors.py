@@ -12,6 +12,7 @@ __all__ = [
     "ConfigError",
     "CorruptStoreError",
     "DescriptorError",
+    "DeviceError",
     "ImageError",
     "KeyFileError",
     "NexapodError",
@@ -153,6 +154,13 @@ class VerificationError(NexapodError):
     """A signed statement does not prove what it is offered for."""
 
     http_status = 422
+
+
+class DeviceError(NexapodError):
+    """A device or its driver does not answer."""
+
+    exit_code = 69
+    http_status = 503
 
 
 class UnsafeOutputError(NexapodError):

@@ -1,0 +1,194 @@
+"""NVIDIA's GPUs through NVML, by nvidia-ml-py. A machine without the driver's library never imports the binding.
+
+Every answer of the driver may be an error, for one GPU or for all: what a GPU cannot tell is left out, a GPU that does
+not answer is a DeviceError that names it, and so is a driver that went away.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import DeviceError
+from nexapod_batch.hardware.usage import Process, Usage
+from nexapod_batch.model.hardware import Gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Nvml", "installed"]
+
+_LIBRARY = "libnvidia-ml.so.1"
+_MIB = 1 << 20
+
+
+def installed() -> bool:
+    """Say whether this machine has NVIDIA's library; it may still not answer."""
+    with suppress(OSError):
+        ctypes.CDLL(_LIBRARY)
+        return True
+    return False
+
+
+class Nvml:
+    """A conversation with the driver. Not to be shared with a forked process: that opens its own."""
+
+    def __init__(self) -> None:
+        """Begin; DeviceError when the driver does not answer."""
+        import pynvml  # noqa: PLC0415 - 30 ms that only a machine with a GPU needs
+
+        self._nvml: Any = pynvml
+        self._handles: dict[str, Any] = {}  # by UUID
+        self._seen_us: dict[str, int] = {}  # time of the last samples of processes, by UUID
+        try:
+            self._nvml.nvmlInit()
+        except self._nvml.NVMLError as error:
+            raise DeviceError("NVIDIA's driver does not answer", got=_words(error), hint=_HINT) from error
+
+    def close(self) -> None:
+        """End the conversation."""
+        with suppress(self._nvml.NVMLError):
+            self._nvml.nvmlShutdown()
+
+    def gpus(self) -> Iterator[Gpu | DeviceError]:
+        """Yield every GPU, then the instances of it, and an error for each that does not answer."""
+        nvml = self._nvml
+        try:
+            count, driver = nvml.nvmlDeviceGetCount(), nvml.nvmlSystemGetDriverVersion()
+        except nvml.NVMLError as error:
+            yield DeviceError("NVIDIA's driver does not answer", got=_words(error), hint=_HINT)
+            return
+        for index in range(count):
+            try:
+                gpu, handle = self._gpu(index, driver)
+                yield gpu
+                if gpu.mig == "on":
+                    yield from self._instances(gpu, handle)
+            except nvml.NVMLError as error:
+                yield DeviceError(f"GPU {index} does not answer", got=_words(error), hint=_HINT)
+
+    def usage(self, uuid: str) -> Usage:
+        """Return how one GPU, or instance, is used now; DeviceError when it is not there or does not answer."""
+        nvml, handle = self._nvml, self.handle(uuid)
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            rates = self._optional(nvml.nvmlDeviceGetUtilizationRates, handle)
+            return Usage(
+                uuid=uuid,
+                busy=None if rates is None else float(rates.gpu),
+                memory_used_mib=int(memory.used) // _MIB,
+                memory_mib=int(memory.total) // _MIB,
+                celsius=self._optional(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+                processes=self._processes(uuid, handle),
+            )
+        except nvml.NVMLError as error:
+            raise self._lost(uuid, error) from error
+
+    def energy_mj(self, uuid: str) -> int | None:
+        """Return what a whole GPU has used since its driver was loaded in millijoules; None where nobody counts."""
+        handle = self.handle(uuid)
+        try:
+            return self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)  # type: ignore[no-any-return]
+        except self._nvml.NVMLError as error:
+            raise self._lost(uuid, error) from error
+
+    def handle(self, uuid: str) -> Any:  # noqa: ANN401 - the binding's
+        """Return the handle of a UUID; DeviceError when there is no such GPU now."""
+        if uuid not in self._handles:
+            try:
+                self._handles[uuid] = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+            except self._nvml.NVMLError as error:
+                raise self._lost(uuid, error) from error
+        return self._handles[uuid]
+
+    def by_index(self, index: int) -> str:
+        """Return the UUID of the GPU that the driver counts so; DeviceError when there is none."""
+        nvml = self._nvml
+        try:
+            return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index)))
+        except nvml.NVMLError as error:
+            raise DeviceError(f"GPU {index} does not answer", got=_words(error), hint=_HINT) from error
+
+    def _gpu(self, index: int, driver: str) -> tuple[Gpu, Any]:
+        nvml = self._nvml
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        major, minor = self._optional(nvml.nvmlDeviceGetCudaComputeCapability, handle) or (0, 0)
+        mode = self._optional(nvml.nvmlDeviceGetMigMode, handle)
+        pci = self._optional(nvml.nvmlDeviceGetPciInfo_v3, handle)
+        divided = mode is not None and bool(mode[0])
+        gpu = Gpu(
+            uuid=nvml.nvmlDeviceGetUUID(handle),
+            vendor="nvidia",
+            model=nvml.nvmlDeviceGetName(handle),
+            index=str(index),
+            memory_mib=int(nvml.nvmlDeviceGetMemoryInfo(handle).total) // _MIB,
+            compute=f"{major}.{minor}" if major else "",
+            driver=driver,
+            bus=_text(pci.busId) if pci is not None else "",
+            mig="" if mode is None else "on" if divided else "off",
+            unusable="it is divided (MIG): its instances are used" if divided else "",
+        )
+        self._handles[gpu.uuid] = handle
+        return gpu, handle
+
+    def _instances(self, gpu: Gpu, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401 - the binding's
+        nvml = self._nvml
+        for number in range(self._optional(nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+            instance = self._optional(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+            if instance is None:  # that place is free
+                continue
+            yield Gpu(
+                uuid=nvml.nvmlDeviceGetUUID(instance),
+                vendor="nvidia",
+                model=nvml.nvmlDeviceGetName(instance),
+                index=f"{gpu.index}:{number}",
+                memory_mib=int(nvml.nvmlDeviceGetMemoryInfo(instance).total) // _MIB,
+                compute=gpu.compute,
+                driver=gpu.driver,
+                bus=gpu.bus,
+                parent=gpu.uuid,
+            )
+
+    def _processes(self, uuid: str, handle: Any) -> tuple[Process, ...]:  # noqa: ANN401 - the binding's
+        """Return who has memory on a GPU, with its share of the time since the last call where the driver tells."""
+        nvml = self._nvml
+        found: dict[int, tuple[int | None, bool]] = {}  # pid -> memory, whether it draws
+        for row in self._optional(nvml.nvmlDeviceGetGraphicsRunningProcesses, handle) or ():
+            found[row.pid] = (row.usedGpuMemory, True)
+        for row in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            found[row.pid] = (row.usedGpuMemory, row.pid in found)
+        busy: dict[int, float] = {}
+        samples = self._optional(nvml.nvmlDeviceGetProcessUtilization, handle, self._seen_us.get(uuid, 0)) or ()
+        for sample in sorted(samples, key=lambda one: one.timeStamp):
+            busy[sample.pid] = float(sample.smUtil)
+            self._seen_us[uuid] = sample.timeStamp
+        return tuple(
+            Process(pid=pid, memory_mib=None if used is None else used // _MIB, draws=draws, busy=busy.get(pid))
+            for pid, (used, draws) in sorted(found.items())
+        )
+
+    def _optional(self, ask: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what the binding returns
+        """Return an answer that not every GPU has; None where it has none. A GPU that is lost is no such case."""
+        nvml = self._nvml
+        try:
+            return ask(*arguments)
+        except nvml.NVMLError as error:
+            if error.value in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_DRIVER_NOT_LOADED}:
+                raise
+            return None
+
+    def _lost(self, uuid: str, error: Exception) -> DeviceError:
+        self._handles.pop(uuid, None)
+        return DeviceError(f"GPU {uuid} does not answer", got=_words(error), hint=_HINT)
+
+
+_HINT = "nvidia-smi tells more; after an update of the driver the machine must be started again"
+
+
+def _words(error: Exception) -> str:
+    return _text(str(error))
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
