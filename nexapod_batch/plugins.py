@@ -1,18 +1,13 @@
-"""The two doors for plug-ins, Backend and Runtime, and their loading by entry point.
-
-Built-in plug-ins come through the same entry-point groups as a third party's. A duplicate name is an error, an
-unknown name lists the known ones, and nothing is imported before it is asked for.
-"""
+"""The door for backends; that of `runtimes` and the loading by `entry_points` stand here too, for who uses both."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nexapod_batch.errors import PluginError
+from nexapod_batch.entry_points import load, names, targets
+from nexapod_batch.runtimes import Device, Execution, Runtime, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,8 +35,6 @@ __all__ = [
     "names",
     "targets",
 ]
-
-GROUPS = {"backend": "nexapod_batch.backends", "runtime": "nexapod_batch.runtimes"}
 
 
 class BackendState(StrEnum):
@@ -191,96 +184,3 @@ class Backend(Protocol):
     def discover(self, site: Site) -> str:
         """Return the text of a site file for what a draft reaches; SchedulerError when nothing is reached."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """A GPU that a replica may use."""
-
-    uuid: str  # as its driver spells it
-    vendor: str  # nvidia | amd
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeSettings:
-    """What a node says of its containers: `container` of its node.json."""
-
-    program: str = ""  # the runtime's program, a name or a path; "" looks for it in PATH
-    binds: tuple[str, ...] = ()  # folders that a job may have bound, "/data" read-only, "/scratch:rw" to write
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """One execution, before a runtime wraps it. Paths are the host's."""
-
-    job: Job
-    command: Sequence[str]  # argv, placeholders filled in
-    root: str  # the replica's work folder
-    folder: str  # where the command runs: root, or below it
-    env: Mapping[str, str]  # the command's whole environment
-    path: str  # PATH in which the runtime looks for its own program
-    image: str | None = None  # the container's image file, its digest checked
-    script: str | None = None  # the file that `command` runs, where it lies outside the work folder
-    devices: tuple[Device, ...] = ()  # GPUs that this replica has to itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wrapped:
-    """What the runner starts."""
-
-    argv: list[str]  # argv[0] is looked up as the command's would be
-    env: Mapping[str, str]  # of the process that the runner starts
-    isolation: str = "none"  # what holds: none | container
-
-
-class Runtime(Protocol):
-    """Wraps the command of a replica; one for a process, told once what the node says of it."""
-
-    def settle(self, settings: RuntimeSettings) -> None:
-        """Hear what the node says. PluginError when the runtime cannot work here at all is said by `wrap`."""
-        ...
-
-    def wrap(self, execution: Execution) -> Wrapped:
-        """Return what to start so that the command runs; PluginError when this machine cannot."""
-        ...
-
-
-def names(kind: str) -> list[str]:
-    """Return the names of all installed plug-ins of a kind (`backend` or `runtime`), sorted."""
-    return sorted({point.name for point in _points(kind)})
-
-
-def targets(kind: str) -> dict[str, str]:
-    """Return where each installed plug-in of a kind is defined: name -> `module:attribute`; only unambiguous ones."""
-    found: dict[str, set[str]] = {}
-    for point in _points(kind):
-        found.setdefault(point.name, set()).add(point.value)
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
-
-
-def load(kind: str, name: str, known: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - the caller names the Protocol
-    """Return a new plug-in; PluginError when it is unknown, ambiguous or cannot be imported.
-
-    `known` are `targets` that were looked up before, which saves looking through everything that is installed.
-    """
-    module, _, attribute = (known or {}).get(name, "").partition(":")
-    if attribute:
-        with suppress(ImportError, AttributeError):  # another version was installed since
-            return getattr(import_module(module), attribute)()
-    found = {point.value: point for point in _points(kind) if point.name == name}
-    if not found:
-        installed = ", ".join(names(kind)) or "none"
-        raise PluginError(f"unknown {kind}", got=repr(name), wanted=f"one of: {installed}")
-    if len(found) > 1:
-        raise PluginError(f"two plug-ins call themselves {kind} {name!r}", got=", ".join(sorted(found)), wanted="one")
-    (point,) = found.values()
-    try:
-        return point.load()()
-    except ImportError as error:
-        raise PluginError(f"{kind} {name!r} cannot be loaded", got=str(error), hint="install its extra") from error
-
-
-def _points(kind: str) -> Any:  # noqa: ANN401
-    from importlib.metadata import entry_points  # noqa: PLC0415 - 30 ms that most commands do not need
-
-    return entry_points(group=GROUPS[kind])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.plugins import Wrapped
+from nexapod_batch.runtimes import Wrapped
 
 if TYPE_CHECKING:
-    from nexapod_batch.plugins import Execution, RuntimeSettings
+    from nexapod_batch.runtimes import Execution, RuntimeSettings
 
 __all__ = ["BareRuntime"]
 

@@ -81,7 +81,7 @@ def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) 
     found, reference = pull(
         cache, c.paths, job.container.image, progress, sha256=job.container.sha256, architecture=architecture
     )
-    return replace(job, container=replace(job.container, image=reference, sha256=found.sha256))
+    return replace(job, container=job.container._replace(image=reference, sha256=found.sha256))
 
 
 def hold(c: Coordinator, *, more: str = "") -> None:

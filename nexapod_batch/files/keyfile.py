@@ -6,7 +6,7 @@ every command 30 ms. Writing happens once in a key's life and uses `cryptography
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import os
 import stat
@@ -112,7 +112,7 @@ def _signer(text: bytes) -> Signer:
     joined = " ".join(lines)
     if len(text) > _MAX or not (joined.startswith(_BEGIN) and joined.endswith(_END)):
         raise ValueError("not an OpenSSH private key")
-    body = base64.b64decode("".join(joined[len(_BEGIN) : -len(_END)].split()), validate=True)
+    body = binascii.a2b_base64("".join(joined[len(_BEGIN) : -len(_END)].split()), strict_mode=True)
     if not body.startswith(_MAGIC):
         raise ValueError("not an OpenSSH private key")
     reader = _Reader(body[len(_MAGIC) :])

@@ -1,7 +1,9 @@
 """A job as it was understood from its descriptor, and its tasks.
 
 Everything is frozen and complete: defaults are filled in, units are settled (MiB, seconds, bytes), local inputs are
-pinned by SHA-256. `document.py` turns a Job into the canonical JSON that is digested, and back.
+pinned by SHA-256. `document.py` turns a Job into the canonical JSON that is digested, and back. The small nouns are
+NamedTuples: a frozen dataclass takes seven times as long to define, and a runner may live for one replica. Name every
+field when making one.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,8 +77,7 @@ class Comparator(StrEnum):
     ALLCLOSE = "allclose"  # |a-b| <= atol + rtol max(|a|,|b|); no equivalence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareRule:
+class CompareRule(NamedTuple):
     """A comparator with its parameters; those that it does not use are None."""
 
     comparator: Comparator = Comparator.EXACT
@@ -110,8 +111,7 @@ class Resources:
         return (self.ntasks or 1) * (self.cpus_per_task or 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(NamedTuple):
     """The container image to run in: what the descriptor names, and the one file that it was resolved to."""
 
     image: str  # docker:// oras:// library:// https:// or a path to a .sif or sandbox folder; with a digest where known
@@ -170,8 +170,7 @@ class Array:
         return list(islice(self.indexes(), count))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuorumPolicy:
+class QuorumPolicy(NamedTuple):
     """When a task is accepted, and how far the coordinator goes to get there."""
 
     agree: int = 2
@@ -184,8 +183,7 @@ class QuorumPolicy:
     numeric_class: NumericClass = NumericClass.ANY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class Input(NamedTuple):
     """A file that is staged into the work folder before the command starts."""
 
     source: str  # absolute path, or URL
@@ -193,24 +191,21 @@ class Input:
     sha256: str  # lower-case hex; pinned at submit for local files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(NamedTuple):
     """A file, or several by glob, that the command leaves in the work folder."""
 
     path: str  # relative to the work folder; may be a glob
-    rule: CompareRule = field(default_factory=CompareRule)
+    rule: CompareRule = CompareRule()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dependency:
+class Dependency(NamedTuple):
     """Another job that must have ended in a state before this one starts."""
 
     job: int
     when: str = "accepted"  # accepted | ended | failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(NamedTuple):
     """When the job may run."""
 
     priority: int = 0

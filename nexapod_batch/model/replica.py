@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +36,7 @@ class ReplicaName:
         return cls(*map(int, match.groups()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class Assignment(NamedTuple):
     """One replica of a bundle."""
 
     task: int
@@ -46,8 +45,7 @@ class Assignment:
     parameters: Mapping[str, str]  # array values of the task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
+class Bundle(NamedTuple):
     """What a coordinator asks of one runner: replicas of one job, under one launch key."""
 
     launch: str  # launch key: 32 hex digits

@@ -8,7 +8,6 @@ Exit codes: 0 done, or another worker is at it; 78 the node's files cannot be us
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +39,10 @@ def main(arguments: list[str]) -> int:
             node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
             Worker(node, keyfile.load(node.key), incarnation, mine).run()
             return 0
-        if node.host != socket.gethostname():  # it would sign the name of a machine on which it does not run
+        if node.host != os.uname().nodename:  # it would sign the name of a machine on which it does not run
             raise ConfigError(
                 f"node {node.name} belongs to another machine",
-                got=socket.gethostname(),
+                got=os.uname().nodename,
                 wanted=node.host,
                 hint="make a node of this machine's own: nexapod-batch node init --name NAME",
             )

@@ -7,9 +7,7 @@ of the group this is. Today that is Slurm's.
 from __future__ import annotations
 
 import os
-import socket
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -23,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Allocation", "load"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
+class Allocation(NamedTuple):
     """What one element of a group has."""
 
     launches: tuple[str, ...]  # keys, in the order in which they are to be run
@@ -54,5 +51,5 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         cpus=cpus,
         mem_mib=mem_mib,
         native_id=f"{job}_{index}" if job else "",
-        host=environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
     )

@@ -20,8 +20,7 @@ import resource
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.freeze import Freezer
@@ -58,8 +57,7 @@ class Supervisor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What one replica may use; None is no limit."""
 
     time_s: int | None
@@ -67,8 +65,7 @@ class Limits:
     disk_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """How a process tree ended and what it used."""
 
     status: int | None  # exit code, or 128 + signal as a shell counts; None when it never ended by itself

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from base64 import b64encode
+from binascii import b2a_base64
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ import orjson
 
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
-from nexapod_batch.plugins import Execution
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
 from nexapod_batch.runner.folders import Folders
@@ -40,6 +39,7 @@ from nexapod_batch.runner.stage import (
     launcher_environment,
     task_argv,
 )
+from nexapod_batch.runtimes import Execution
 from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
 
@@ -321,9 +321,9 @@ class Executor:
         """Return the content of every file of a replica; None when it must stay on disk."""
         if produced.manifest is not None or not {"stdout", "stderr"}.isdisjoint(produced.names):
             return None
-        carried = {name: b64encode(Path(replica.root, name).read_bytes()).decode() for name in produced.names}
+        carried = {name: _base64(Path(replica.root, name).read_bytes()) for name in produced.names}
         texts = self._logs.read(out, err)
-        carried["stdout"], carried["stderr"] = (b64encode(text).decode() if text else "" for text in texts)
+        carried["stdout"], carried["stderr"] = map(_base64, texts)
         return carried
 
     def called_off(self) -> tuple[Outcome, str] | None:
@@ -373,6 +373,10 @@ class Executor:
             raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
         finally:
             os.chdir("/")
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode()
 
 
 def _printable(text: str) -> str:

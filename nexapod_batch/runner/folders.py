@@ -8,7 +8,6 @@ which anything was left, or whose mode was changed, is removed with all that is 
 from __future__ import annotations
 
 import os
-import shutil
 from stat import S_IMODE
 from typing import TYPE_CHECKING
 
@@ -77,6 +76,8 @@ def remove_strays(work: Path, spool: Spool) -> None:
 
 
 def _remove(root: str) -> None:
+    import shutil  # noqa: PLC0415 - brings compressors along, and most commands leave nothing to remove
+
     def open_up(_function: object, path: str, _error: object) -> None:
         """Take back the right to remove what the command closed, once."""
         try:

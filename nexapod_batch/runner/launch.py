@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from nexapod_batch.entry_points import load as load_plugin
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
-from nexapod_batch.plugins import load as load_plugin
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.statement import safe_name
@@ -21,14 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.plugins import Runtime, RuntimeSettings
     from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.runtimes import Runtime, RuntimeSettings
 
 __all__ = ["OpenedLaunch", "open_launch"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedLaunch:
+class OpenedLaunch(NamedTuple):
     """A launch that this node may run."""
 
     bundle: Bundle

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.plugins import RuntimeSettings
+from nexapod_batch.runtimes import RuntimeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

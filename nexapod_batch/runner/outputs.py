@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.files import walk
 from nexapod_batch.model.job import Comparator, CompareRule
 from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Subject, vote_of_subjects
 
@@ -23,8 +21,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Produced:
+class Produced(NamedTuple):
     """The outputs of one replica."""
 
     subjects: tuple[Subject, ...]  # what the statement lists
@@ -59,6 +56,8 @@ def digest_outputs(job: Job, root: str) -> Produced:
 
     A file that several patterns name is compared by the rule of the first.
     """
+    from nexapod_batch.files import walk  # noqa: PLC0415 - many jobs declare none
+
     folder = Path(root)
     rules: dict[str, CompareRule] = {}
     for output in job.outputs:

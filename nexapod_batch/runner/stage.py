@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,15 +103,19 @@ def find_program(name: str, path: str, folder: str) -> str:
     """Return the file that `name` runs, found in `path` or, with a slash, from `folder`; else CommandError."""
     if "/" in name:
         program = os.path.join(folder, name)
-        if os.access(program, os.X_OK) and not os.path.isdir(program):
+        if _can_run(program):
             return program
         if os.path.lexists(program):
             raise CommandError(f"{name!r} is not an executable file: chmod +x, or name its interpreter", 126)
         raise CommandError(f"command not found: {name!r} in the work folder (is it listed under [[inputs]]?)", 127)
-    found = shutil.which(name, path=path)
+    found = next(filter(_can_run, (os.path.join(part, name) for part in path.split(os.pathsep))), None)
     if found is None:
         raise CommandError(f"command not found: {name!r} in PATH {path}", 127)
     return found
+
+
+def _can_run(program: str) -> bool:
+    return os.access(program, os.X_OK) and not os.path.isdir(program)
 
 
 def stage_inputs(inputs: tuple[Input, ...], paths: Mapping[str, str], root: str) -> int:

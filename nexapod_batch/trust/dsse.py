@@ -13,11 +13,10 @@ An envelope has many byte forms (other signatures, other white space), so its ow
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings.crypto_sign import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
 from nexapod_batch.errors import VerificationError
@@ -61,8 +60,7 @@ class Signer:
         return f"<Signer {self.key_id}>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(NamedTuple):
     """An envelope that verified."""
 
     payload_type: str

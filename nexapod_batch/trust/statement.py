@@ -9,7 +9,6 @@ tenth of a verification; a property test does.)
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -69,8 +68,7 @@ class Outcome(StrEnum):
     NODE = "node"  # the node could not run it: no fault of the task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(NamedTuple):
     """One output."""
 
     name: str  # relative path, or `manifest`

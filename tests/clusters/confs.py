@@ -25,6 +25,8 @@ class Shape:
     nodes: tuple[str, ...]
     max_array: int = 1_001  # MaxArraySize: the largest index plus one
     min_job_age: int = 300  # seconds that squeue still knows a finished job
+    cpus: int = CPUS  # of each node, whatever this machine has
+    memory_mb: int = MEMORY_MB
     gpu_node: str = ""  # node with made-up gpus, in partition `gpu`
     extra: Mapping[str, str] | None = None  # more lines of slurm.conf; they win over ours
 
@@ -100,8 +102,8 @@ def slurm_conf(place: Place, shape: Shape, *, port: int, node_ports: Sequence[in
     for node, node_port in zip(shape.nodes, node_ports, strict=True):
         gres = f" Gres=gpu:fake:{len(GPU_DEVICES)}" if node == shape.gpu_node else ""
         lines.append(
-            f"NodeName={node} NodeHostname={place.host} NodeAddr={place.address} Port={node_port} CPUs={CPUS} "
-            f"Sockets=1 CoresPerSocket={CPUS} ThreadsPerCore=1 RealMemory={MEMORY_MB}{gres} State=UNKNOWN"
+            f"NodeName={node} NodeHostname={place.host} NodeAddr={place.address} Port={node_port} CPUs={shape.cpus} "
+            f"Sockets=1 CoresPerSocket={shape.cpus} ThreadsPerCore=1 RealMemory={shape.memory_mb}{gres} State=UNKNOWN"
         )
     every = ",".join(shape.nodes)
     partitions = [

@@ -141,7 +141,7 @@ class SlurmHome(Home):
 
     def runners(self) -> list[psutil.Process]:
         """Return the runners of this home, executors among them."""
-        return [one for one in self._processes() if "nexapod_batch.runner" in _words(one)]
+        return [one for one in self._processes() if any("nexapod_batch/runner" in word or "nexapod_batch.runner" in word for word in _words(one))]
 
     def kill_runners(self) -> int:
         """Kill the runners of this home so that none can report it; return how many they were."""

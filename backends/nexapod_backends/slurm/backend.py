@@ -28,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.slurm import start
 from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group, Groups, group_id
@@ -69,7 +70,6 @@ __all__ = ["SlurmBackend"]
 _FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
 #: What lies beside the work folder of a replica.
 _BESIDE = (".out", ".err", ".manifest")
-_RUNNER = "nexapod_batch.runner"
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 1 << 20
 #: Elements of one node that a launch should be shared among, so that the last one does not run alone for long.
@@ -182,7 +182,7 @@ class SlurmBackend:
         new = [one for one in launches if state.groups.find(one.key) is None]
         claims = files.sizes(f"{spool}/claims") if new else {}
         new = [one for one in new if one.key not in claims]
-        if new and _brings_runner(context):
+        if new and start.brings(context):
             state.bring_runner(context)
         files.write_all({f"{spool}/inbox/{one.key}.json": one.envelope for one in new})
         alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
@@ -410,7 +410,7 @@ class SlurmBackend:
         asked = Ask(
             group=group,
             log=f"{context.far_spool}/logs/{group}.%a",
-            runner=(*_python(context), "-m", _RUNNER, str(context.far_spool), "--group", group),
+            runner=start.argv(context, group),
             geometry=geometry,
             words=Words(
                 partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
@@ -584,7 +584,7 @@ class _Site:
         if not self._brought:
             from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
 
-            archive.install(_site(context).name, self.transport, _corner(context))
+            archive.install(_site(context).name, self.transport, start.corner(context))
             self._brought = True
 
     def over(self, group: Group) -> bool:
@@ -626,26 +626,6 @@ def _over_ssh(site: Site) -> Transport:
         hint = "pip install 'nexapod-batch[ssh]'"
         raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
     return SshTransport(site, site.ssh)
-
-
-def _brings_runner(context: NodeContext) -> bool:
-    """Say whether the runner must be brought along: on another machine nothing of ours can be taken for granted."""
-    site = _site(context)
-    return site.scheduler.transport != "local" and not site.runner.python
-
-
-def _python(context: NodeContext) -> tuple[str, ...]:
-    """Return the words that start the interpreter of the runner."""
-    if _brings_runner(context):
-        from nexapod_backends.slurm import archive  # noqa: PLC0415
-
-        return archive.argv(_corner(context))
-    return (_site(context).runner.python or sys.executable,)
-
-
-def _corner(context: NodeContext) -> str:
-    """Return the folder on the other side that all nodes of a site share, and no other coordinator uses."""
-    return str(context.far_spool.parent.parent)
 
 
 def _native(place: tuple[Group, int] | None) -> str:

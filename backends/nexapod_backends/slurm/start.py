@@ -1,0 +1,65 @@
+"""How the runner is started on a compute node: the words that the batch shell becomes.
+
+Three ways, by what is there: the very installation that runs here, seen by compute nodes on a shared file system, is
+started the quick way; one that the site names (`[runner] python`) knows itself where its packages are; one that was
+brought along lies where we put it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nexapod_batch.plugins import NodeContext
+
+__all__ = ["argv", "brings", "corner"]
+
+_QUICK = "nexapod_batch.runner.quick"
+#: What the runner imports beside the standard library: modules of the folders that it must look into.
+_NEEDED = ("nexapod_batch", "nexapod_backends", "orjson", "nacl", "_cffi_backend")
+
+
+def argv(context: NodeContext, group: str) -> tuple[str, ...]:
+    """Return the argv of the runner of an element of a group."""
+    about = (str(context.far_spool), "--group", group)
+    if brings(context):
+        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+
+        return (*archive.argv(corner(context)), "-m", _QUICK, *about)
+    python = context.site.runner.python if context.site else ""
+    if python and python != sys.executable:
+        return (python, "-m", _QUICK, *about)
+    return (*_here(), *about)
+
+
+def brings(context: NodeContext) -> bool:
+    """Say whether the runner must be brought along: on another machine nothing of ours can be taken for granted."""
+    return context.site is not None and context.site.scheduler.transport != "local" and not context.site.runner.python
+
+
+def corner(context: NodeContext) -> str:
+    """Return the folder on the other side that all nodes of a site share, and no other coordinator uses."""
+    return str(context.far_spool.parent.parent)
+
+
+@cache
+def _here() -> tuple[str, ...]:
+    """Return the words that start the runner of this installation, the quick way where its folders can be told."""
+    specs = [find_spec(name) for name in _NEEDED]
+    folders = [_folder(spec.origin, package=bool(spec.submodule_search_locations)) for spec in specs if spec]
+    quick = os.path.join(folders[0], *_QUICK.split(".")) + ".py"
+    plain = all(folder and os.pathsep not in folder and folder.isprintable() for folder in folders)
+    if len(folders) == len(_NEEDED) and plain and os.path.isfile(quick):
+        return (sys.executable, "-I", "-S", quick, os.pathsep.join(dict.fromkeys(folders)))
+    return (sys.executable, "-m", _QUICK)
+
+
+def _folder(origin: str | None, *, package: bool) -> str:
+    """Return the folder in which a module or package is found; "" where it is in none."""
+    if not origin or not os.path.isabs(origin):
+        return ""
+    return os.path.dirname(os.path.dirname(origin)) if package else os.path.dirname(origin)

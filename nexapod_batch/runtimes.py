@@ -1,0 +1,60 @@
+"""The door for runtimes, which wrap the command of a replica on the node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexapod_batch.model.job import Job
+
+__all__ = ["Device", "Execution", "Runtime", "RuntimeSettings", "Wrapped"]
+
+
+class Device(NamedTuple):
+    """A GPU that a replica may use."""
+
+    uuid: str  # as its driver spells it
+    vendor: str  # nvidia | amd
+
+
+class RuntimeSettings(NamedTuple):
+    """What a node says of its containers: `container` of its node.json."""
+
+    program: str = ""  # the runtime's program, a name or a path; "" looks for it in PATH
+    binds: tuple[str, ...] = ()  # folders that a job may have bound, "/data" read-only, "/scratch:rw" to write
+
+
+class Execution(NamedTuple):
+    """One execution, before a runtime wraps it. Paths are the host's."""
+
+    job: Job
+    command: Sequence[str]  # argv, placeholders filled in
+    root: str  # the replica's work folder
+    folder: str  # where the command runs: root, or below it
+    env: Mapping[str, str]  # the command's whole environment
+    path: str  # PATH in which the runtime looks for its own program
+    image: str | None = None  # the container's image file, its digest checked
+    script: str | None = None  # the file that `command` runs, where it lies outside the work folder
+    devices: tuple[Device, ...] = ()  # GPUs that this replica has to itself
+
+
+class Wrapped(NamedTuple):
+    """What the runner starts."""
+
+    argv: list[str]  # argv[0] is looked up as the command's would be
+    env: Mapping[str, str]  # of the process that the runner starts
+    isolation: str = "none"  # what holds: none | container
+
+
+class Runtime(Protocol):
+    """Wraps the command of a replica; one for a process, told once what the node says of it."""
+
+    def settle(self, settings: RuntimeSettings) -> None:
+        """Hear what the node says. PluginError when the runtime cannot work here at all is said by `wrap`."""
+        ...
+
+    def wrap(self, execution: Execution) -> Wrapped:
+        """Return what to start so that the command runs; PluginError when this machine cannot."""
+        ...
