@@ -73,7 +73,6 @@ class Executor:
     ) -> None:
         """Prepare in the freshly forked process: own subreaper, own segment, own logs."""
         descendants.become_subreaper()
-        descendants.die_with_parent(signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
         self._node, self._spool, self._signer, self._channel = node, spool, signer, channel
         self._segment = Segment(spool.root / "reports" / f"{spool.incarnation}-{number}.jsonl")

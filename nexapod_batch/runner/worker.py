@@ -13,31 +13,27 @@ It runs no command itself. Guarantees:
 
 from __future__ import annotations
 
-import os
-import select
 import signal
-import socket
 import sys
 import time
 from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
-from nexapod_batch.runner.executor import MAX_MESSAGE, Executor
+from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.folders import remove_strays
 from nexapod_batch.runner.keeper import Keeper
+from nexapod_batch.runner.lanes import Lane, Lanes
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.manners import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import socket
+    from collections.abc import Iterable, Mapping
 
     from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.node import NodeConfig
@@ -68,20 +64,6 @@ class _Open:
         return resources.cpus, resources.mem_mib or 0
 
 
-@dataclass(slots=True)
-class _Lane:
-    """One executor as the worker sees it."""
-
-    pid: int
-    channel: socket.socket
-    held: set[tuple[str, int]] = field(default_factory=set)  # handed out, not reported
-    unread: int = 0  # chunks that it has not taken from the socket
-    need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
-    turn: int = 0  # counts what was handed out to executors that had nothing
-    suspended: str = ""  # why what it runs is suspended
-    given_up: int = 0  # the turn that it was told to give up
-
-
 class Worker:
     """One worker; `run` returns when there was nothing to do for a while, or a signal said so."""
 
@@ -95,15 +77,12 @@ class Worker:
         self._spool = Spool(node.spool, incarnation, node.host, native_id)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
-        self._lanes: dict[int, _Lane] = {}  # by descriptor of the channel
-        self._executors = 0  # started so far: numbers their segments
-        self._turns = 0
+        self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None)
         self._cancelled: set[str] = set()
         self._stopping = False
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
-        self._poll = select.poll()
 
     def run(self) -> bool:
         """Work until idle; False when another worker holds the spool."""
@@ -133,13 +112,9 @@ class Worker:
 
     def _prepare(self) -> None:
         descendants.become_subreaper()
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        self._wakeup = reader
+        self._lanes = Lanes(self._execute, self._hear, self._give_up)
         for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sign, self._on_stop)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._poll.register(reader, select.POLLIN)
 
     def _on_stop(self, *_: object) -> None:
         self._stopping = True
@@ -158,8 +133,8 @@ class Worker:
             self._mind()
             self._feed()
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
-            pause = POLL_S[0] if self._wait(pause) else min(pause * 1.2, longest)
-        self._end_lanes()
+            pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
+        self._lanes.end(stop=self._stopping)
 
     # ---- the spool
 
@@ -228,12 +203,8 @@ class Worker:
             self._cancelled |= new
             names = sorted(new)
             for first in range(0, len(names), 1000):
-                message = orjson.dumps({"cancel": names[first : first + 1000]})
-                for lane in self._lanes.values():
-                    self._send(lane, message)
-            for lane in self._lanes.values():
-                with suppress(ProcessLookupError):
-                    os.kill(lane.pid, signal.SIGUSR1)
+                for lane in self._lanes.all():
+                    lane.send({"cancel": names[first : first + 1000]}, urgent=True)
         if asked and self._mine is None and not self._open and not self._more:  # obeyed, or about nothing that is here
             self._spool.drop_cancels(asked)
 
@@ -244,7 +215,7 @@ class Worker:
         if not self._keeper.look(self._running):
             return
         ruling = self._keeper.ruling
-        for lane in self._busy():
+        for lane in self._lanes.busy():
             message: dict[str, Any] = {}
             why = ruling.suspend.get(lane.turn, "")
             if bool(why) != bool(lane.suspended):
@@ -254,19 +225,13 @@ class Worker:
                 lane.given_up = lane.turn  # several are short ones: all but the first come back
                 message["give_up"] = self._names(lane.held, ruling.give_up[lane.turn])
             if message:
-                self._send(lane, orjson.dumps(message))
-                with suppress(ProcessLookupError):
-                    os.kill(lane.pid, signal.SIGUSR1)
+                lane.send(message, urgent=True)
 
     def _names(self, held: Iterable[tuple[str, int]], why: str) -> dict[str, str]:
         return {str(self._open[key].launch.name(index)): why for key, index in held}
 
-    def _busy(self) -> list[_Lane]:
-        """Return the executors that have something, in the order in which they got it."""
-        return sorted((lane for lane in self._lanes.values() if lane.held), key=lambda lane: lane.turn)
-
     def _running(self) -> list[Running]:
-        return [Running(turn=lane.turn, cpus=lane.need[0], mem_mib=lane.need[1]) for lane in self._busy()]
+        return [Running(turn=lane.turn, cpus=lane.need[0], mem_mib=lane.need[1]) for lane in self._lanes.busy()]
 
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
@@ -283,20 +248,19 @@ class Worker:
                     return  # first come, first served
                 self._hand_out(one, lane, why)
 
-    def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> _Lane | None:
+    def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> Lane | None:
         """Return an executor that has nothing to do and fits, else one that will soon be done; None for none."""
-        busy = [lane for lane in self._lanes.values() if lane.held]
+        busy = self._lanes.busy()
         cpus = max(0, self._keeper.ruling.cpus - sum(lane.need[0] for lane in busy))
         mem = max(0, self._keeper.ruling.mem_mib - sum(lane.need[1] for lane in busy))
         if need[0] <= cpus and need[1] <= mem:
-            free = next((lane for lane in self._lanes.values() if not lane.held), None)
-            return free or self._start_lane()
+            return self._lanes.idle()
         if ahead:
             ready = (lane for lane in busy if lane.unread == 0 and lane.need == need and not lane.suspended)
             return next(ready, None)
         return None
 
-    def _hand_out(self, one: _Open, lane: _Lane, never: str = "") -> None:
+    def _hand_out(self, one: _Open, lane: Lane, never: str = "") -> None:
         """Give an executor some replicas to run, or with the words of `never` to report that they cannot be."""
         key = one.launch.bundle.launch
         count = 1 if not one.mean_s else max(1, min(MAX_CHUNK, int(CHUNK_S / one.mean_s)))
@@ -304,86 +268,23 @@ class Worker:
         indexes = [one.pending.popleft() for _ in range(min(count, share, len(one.pending)))]
         if not lane.held:
             self._turns += 1
-            lane.turn = self._turns
+            lane.turn, lane.since = self._turns, time.time()
         if lane.suspended:  # its last replica was, and ended all the same
             lane.suspended = ""
-            self._send(lane, orjson.dumps({"pause": False}))
+            lane.send({"pause": False})
         lane.held.update((key, index) for index in indexes)
         lane.need = (0, 0) if never else one.need
         lane.unread += 1
         if never:
-            self._send(lane, orjson.dumps({"give_up": self._names([(key, index) for index in indexes], never)}))
-        self._send(lane, orjson.dumps({"run": [key, indexes]}))
+            lane.send({"give_up": self._names([(key, index) for index in indexes], never)})
+        lane.send({"run": [key, indexes]})
 
-    def _send(self, lane: _Lane, message: bytes) -> None:
-        with suppress(OSError):  # it has died; the end of its channel tells
-            lane.channel.send(message)
-
-    def _start_lane(self) -> _Lane:
-        """Fork one more executor."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        number = self._executors
-        self._executors += 1
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                self._become_executor(ours, theirs, number, parent)
-                code = 0
-            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
-                sys.excepthook(*sys.exc_info())
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        theirs.close()
-        lane = _Lane(pid=pid, channel=ours)
-        self._lanes[ours.fileno()] = lane
-        self._poll.register(ours, select.POLLIN)
-        return lane
-
-    def _become_executor(self, ours: socket.socket, theirs: socket.socket, number: int, parent: int) -> None:
-        """Forget the worker's side of everything and serve."""
-        signal.set_wakeup_fd(-1)
-        for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(sign, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.close(self._wakeup)
-        ours.close()
-        for lane in self._lanes.values():
-            lane.channel.close()
+    def _execute(self, channel: socket.socket, number: int) -> None:
+        """Be an executor, in the process that was forked for it."""
         opened = {key: one.launch for key, one in self._open.items()}
-        executor = Executor(self._node, self._spool, self._signer, theirs, number, self._cancelled, opened)
-        if os.getppid() == parent:  # else it died before PDEATHSIG was set
-            executor.serve()
+        Executor(self._node, self._spool, self._signer, channel, number, self._cancelled, opened).serve()
 
-    def _wait(self, pause: float) -> bool:
-        """Wait for executors, signals or the time; True when something came."""
-        events = self._poll.poll(round(pause * 1000))
-        for fd, _ in events:
-            if fd == self._wakeup:
-                with suppress(BlockingIOError):
-                    os.read(fd, 4096)
-                self._reap()
-            elif fd in self._lanes:
-                self._listen(self._lanes[fd])
-        return bool(events)
-
-    def _listen(self, lane: _Lane) -> None:
-        """Take every message of an executor; the end of the channel is its death."""
-        while True:
-            try:
-                data = lane.channel.recv(MAX_MESSAGE * 4, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                data = b""
-            if not data:
-                self._bury(lane)
-                return
-            self._hear(lane, orjson.loads(data))
-
-    def _hear(self, lane: _Lane, message: dict[str, Any]) -> None:
+    def _hear(self, lane: Lane, message: Mapping[str, Any]) -> None:
         if "took" in message:
             lane.unread -= 1
         for key, index in message.get("back", ()):
@@ -397,7 +298,7 @@ class Worker:
                 one.mean_s = mean if one.mean_s is None else (one.mean_s + mean) / 2
             self._settle(lane, [(key, index) for key, index in done])
 
-    def _settle(self, lane: _Lane, ended: list[tuple[str, int]]) -> None:
+    def _settle(self, lane: Lane, ended: list[tuple[str, int]]) -> None:
         """Count replicas that were reported or given up; close launches of which none is left."""
         for key, index in ended:
             lane.held.discard((key, index))
@@ -417,46 +318,9 @@ class Worker:
             self._spool.drop_cancels(names & self._cancelled)
             self._cancelled -= names
 
-    def _bury(self, lane: _Lane) -> None:
-        """Clean up after an executor that died: its commands are killed, its replicas given up."""
-        self._poll.unregister(lane.channel)
-        del self._lanes[lane.channel.fileno()]
-        lane.channel.close()
-        with suppress(ChildProcessError):
-            os.waitpid(lane.pid, 0)
-        self._kill_orphans()
+    def _give_up(self, lane: Lane) -> None:
+        """Give up what an executor had that died."""
         if lane.held:
             lost = ", ".join(sorted(str(self._open[key].launch.name(index)) for key, index in lane.held))
             print(f"executor {lane.pid} died; given up: {lost}", file=sys.stderr, flush=True)  # noqa: T201
         self._settle(lane, list(lane.held))
-
-    def _kill_orphans(self) -> None:
-        """Kill every process below this one that no living executor owns."""
-        spare = frozenset(lane.pid for lane in self._lanes.values())
-        until = time.monotonic() + 5
-        while (orphans := descendants.find(os.getpid(), spare)) and time.monotonic() < until:
-            descendants.signal_all(orphans, signal.SIGKILL)
-            self._reap()
-            select.select([], [], [], 0.002)
-
-    def _reap(self) -> None:
-        """Collect adopted processes that ended; executors are collected by `_bury`."""
-        executors = {lane.pid for lane in self._lanes.values()}
-        while True:
-            try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if info is None or info.si_pid in executors:
-                return
-            os.waitpid(info.si_pid, 0)
-
-    def _end_lanes(self) -> None:
-        """Let every executor finish: at rest they just end, after a signal they stop what runs and report it."""
-        for lane in self._lanes.values():
-            if self._stopping:
-                with suppress(ProcessLookupError):
-                    os.kill(lane.pid, signal.SIGTERM)
-            lane.channel.shutdown(socket.SHUT_WR)
-        while self._lanes:
-            self._wait(POLL_S[1])

@@ -1,0 +1,192 @@
+"""The executors of a worker: forked, fed and heard over sockets, cleaned up after when they die.
+
+Guarantees: what a dead executor left is killed before anybody hears of its death (the worker is the subreaper of its
+commands), and no process of an executor that lives is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from nexapod_batch.runner import descendants
+from nexapod_batch.runner.executor import MAX_MESSAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Lane", "Lanes"]
+
+END_POLL_S = 0.05  # between two looks at executors that are to end
+
+
+@dataclass(slots=True)
+class Lane:
+    """One executor as the worker sees it."""
+
+    pid: int
+    channel: socket.socket
+    held: set[tuple[str, int]] = field(default_factory=set)  # (launch, position) handed out, not reported
+    unread: int = 0  # chunks that it has not taken from the socket
+    need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
+    turn: int = 0  # counts what was handed out to executors that had nothing
+    since: float = 0.0  # when that was, in seconds since 1970
+    suspended: str = ""  # why what it runs is suspended
+    given_up: int = 0  # the turn that it was told to give up
+
+    def send(self, message: Mapping[str, Any], *, urgent: bool = False) -> None:
+        """Send a message; what is urgent is heard while a command runs."""
+        with suppress(OSError):  # it has died; the end of its channel tells
+            self.channel.send(orjson.dumps(message))
+        if urgent:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
+
+
+class Lanes:
+    """All executors of one worker, which must be a subreaper."""
+
+    def __init__(
+        self,
+        serve: Callable[[socket.socket, int], None],
+        hear: Callable[[Lane, Mapping[str, Any]], None],
+        died: Callable[[Lane], None],
+    ) -> None:
+        """Remember what an executor does with its channel and its number, who hears it, and who hears of its death."""
+        self._serve, self._hear, self._died = serve, hear, died
+        self._by_fd: dict[int, Lane] = {}
+        self._started = 0  # so far: numbers their segments
+        self._poll = select.poll()
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._wakeup = reader
+        self._poll.register(reader, select.POLLIN)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._by_fd)
+
+    def all(self) -> list[Lane]:
+        """Return every executor."""
+        return list(self._by_fd.values())
+
+    def busy(self) -> list[Lane]:
+        """Return the executors that have something, in the order in which they got it."""
+        return sorted((lane for lane in self._by_fd.values() if lane.held), key=lambda lane: lane.turn)
+
+    def idle(self) -> Lane:
+        """Return an executor that has nothing to do; one more is forked where there is none."""
+        return next((lane for lane in self._by_fd.values() if not lane.held), None) or self._start()
+
+    def wait(self, pause: float) -> bool:
+        """Wait for executors, signals or the time; True when something came."""
+        events = self._poll.poll(round(pause * 1000))
+        for fd, _ in events:
+            if fd == self._wakeup:
+                with suppress(BlockingIOError):
+                    os.read(fd, 4096)
+                self._reap()
+            elif fd in self._by_fd:
+                self._listen(self._by_fd[fd])
+        return bool(events)
+
+    def end(self, *, stop: bool) -> None:
+        """Let every executor finish; with `stop` it stops what runs and reports it."""
+        for lane in self._by_fd.values():
+            if stop:
+                with suppress(ProcessLookupError):
+                    os.kill(lane.pid, signal.SIGTERM)
+            lane.channel.shutdown(socket.SHUT_WR)
+        while self._by_fd:
+            self.wait(END_POLL_S)
+
+    def _start(self) -> Lane:
+        """Fork one more executor."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number, parent = self._started, os.getpid()
+        self._started += 1
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                self._become_executor(ours, theirs, number, parent)
+                code = 0
+            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        theirs.close()
+        lane = Lane(pid=pid, channel=ours)
+        self._by_fd[ours.fileno()] = lane
+        self._poll.register(ours, select.POLLIN)
+        return lane
+
+    def _become_executor(self, ours: socket.socket, theirs: socket.socket, number: int, parent: int) -> None:
+        """Forget the worker's side of everything and serve."""
+        signal.set_wakeup_fd(-1)
+        for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(sign, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.close(self._wakeup)
+        ours.close()
+        for lane in self._by_fd.values():
+            lane.channel.close()
+        descendants.die_with_parent(signal.SIGTERM)
+        if os.getppid() == parent:  # else it died before that was set
+            self._serve(theirs, number)
+
+    def _listen(self, lane: Lane) -> None:
+        """Take every message of an executor; the end of the channel is its death."""
+        while True:
+            try:
+                data = lane.channel.recv(MAX_MESSAGE * 4, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                self._bury(lane)
+                return
+            self._hear(lane, orjson.loads(data))
+
+    def _bury(self, lane: Lane) -> None:
+        """Clean up after an executor that died, and tell."""
+        self._poll.unregister(lane.channel)
+        del self._by_fd[lane.channel.fileno()]
+        lane.channel.close()
+        with suppress(ChildProcessError):
+            os.waitpid(lane.pid, 0)
+        self._kill_orphans()
+        self._died(lane)
+
+    def _kill_orphans(self) -> None:
+        """Kill every process below this one that no living executor owns."""
+        spare = frozenset(lane.pid for lane in self._by_fd.values())
+        until = time.monotonic() + 5
+        while (orphans := descendants.find(os.getpid(), spare)) and time.monotonic() < until:
+            descendants.signal_all(orphans, signal.SIGKILL)
+            self._reap()
+            select.select([], [], [], 0.002)
+
+    def _reap(self) -> None:
+        """Collect adopted processes that ended; executors are collected by `_bury`."""
+        executors = {lane.pid for lane in self._by_fd.values()}
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None or info.si_pid in executors:
+                return
+            os.waitpid(info.si_pid, 0)
