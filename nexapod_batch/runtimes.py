@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import Job
+    from nexapod_batch.trust.statement import ContainerUse
 
 __all__ = ["Device", "Execution", "Runtime", "RuntimeSettings", "Wrapped"]
 
@@ -46,6 +47,7 @@ class Wrapped(NamedTuple):
     argv: list[str]  # argv[0] is looked up as the command's would be
     env: Mapping[str, str]  # of the process that the runner starts
     isolation: str = "none"  # what holds: none | container
+    container: ContainerUse | None = None  # as the statement says it
 
 
 class Runtime(Protocol):
@@ -57,4 +59,11 @@ class Runtime(Protocol):
 
     def wrap(self, execution: Execution) -> Wrapped:
         """Return what to start so that the command runs; PluginError when this machine cannot."""
+        ...
+
+    def judge(self, status: int, stderr: bytes) -> str | None:
+        """Look at an exit status that is not 0, and at the end of stderr, for the runtime's own words.
+
+        Return why the command itself could not be started, None when it ran; PluginError when the machine failed.
+        """
         ...

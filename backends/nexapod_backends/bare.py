@@ -24,3 +24,7 @@ class BareRuntime:
     def wrap(self, execution: Execution) -> Wrapped:
         """Return the command itself."""
         return Wrapped(argv=list(execution.command), env=execution.env)
+
+    def judge(self, status: int, stderr: bytes) -> str | None:  # noqa: ARG002 - the port's signature
+        """Return nothing: whatever was said, the command said it."""
+        return None

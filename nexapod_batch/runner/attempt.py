@@ -24,22 +24,25 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.freeze import Freezer
+from nexapod_batch.runner.usage import MAX_PROCESSES, Usage, tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Attempt", "Limits", "Result", "Supervisor", "tree_bytes"]
+__all__ = ["Attempt", "Limits", "Result", "Supervisor", "disk_detail"]
 
 GRACE_S = 5.0  # between TERM and KILL
 SAMPLE_S = 0.1  # between two looks at the memory
 DISK_S = 1.0  # between two looks at the disk, at least
 PAUSED_S = 2.0  # between two looks at what is suspended, at most
+PROCESSES_S = 0.25  # between two looks at the number of processes
 LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
 #: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
 WAITED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1})
 _DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, *WAITED]
+_REAPED = 200  # processes that are collected between two looks at everything else
 _UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -63,6 +66,7 @@ class Limits(NamedTuple):
     time_s: int | None
     mem_mib: int | None
     disk_bytes: int
+    contained: bool = False  # the command runs in a container
 
 
 class Result(NamedTuple):
@@ -136,13 +140,16 @@ class _Tree:
         self._paused_s = 0.0  # before that
         self._next_memory = started + SAMPLE_S / 5 if limits.mem_mib is not None else float("inf")
         self._next_disk = started + DISK_S
+        self._next_processes = started + PROCESSES_S
+        self._more = False  # more has ended than was collected
+        self._usage = Usage(contained=limits.contained)
 
     def wait(self) -> None:
         """Return when no descendant lives."""
         while True:
             now = time.monotonic()
             timeout = self._look(now)
-            info = signal.sigtimedwait(WAITED, max(0.0, timeout))
+            info = signal.sigtimedwait(WAITED, 0.0 if self._more else max(0.0, timeout))
             if info is not None and info.si_signo != signal.SIGCHLD:
                 self._stop(self._supervisor.interrupted(info.si_signo))
             elif not self._reap():
@@ -175,8 +182,9 @@ class _Tree:
         )
 
     def _reap(self) -> bool:
-        """Collect everything that ended; False when nothing is left."""
-        while True:
+        """Collect what ended, a part at a time, so that the rest is looked at as well; False when nothing is left."""
+        self._more = False
+        for _ in range(_REAPED if self._stopped is None else 100 * _REAPED):
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
@@ -187,6 +195,8 @@ class _Tree:
             self._max_rss_kib = max(self._max_rss_kib, usage.ru_maxrss)
             if pid == self._pid:
                 self._status = status
+        self._more = True
+        return True
 
     def _look(self, now: float) -> float:
         """Do everything that is due and return the seconds until something is due again."""
@@ -196,7 +206,7 @@ class _Tree:
             due.append(asked)
         if self._stopped is not None:
             if now >= self._kill_at:
-                descendants.signal_all(descendants.find(os.getpid()), signal.SIGKILL)
+                self._end()
                 self._kill_pause = min(1.0, 2 * self._kill_pause)  # forked meanwhile, or hanging in the kernel
                 self._kill_at = now + self._kill_pause
             due.append(self._kill_at - now)
@@ -219,7 +229,10 @@ class _Tree:
             self._check_disk()
             took = time.monotonic() - now
             self._next_disk = now + max(DISK_S, 20 * took)
-        due += [self._next_memory - now, self._next_disk - now]
+        if now >= self._next_processes:
+            self._check_processes()
+            self._next_processes = now + PROCESSES_S
+        due += [self._next_memory - now, self._next_disk - now, self._next_processes - now]
         return min(due)
 
     def _stop(self, why: tuple[Outcome, str] | None) -> None:
@@ -245,32 +258,32 @@ class _Tree:
 
     def _check_memory(self) -> None:
         most = self._limits.mem_mib
-        used = descendants.resident_kib(descendants.find(os.getpid()))
+        used = self._usage.memory_kib()
         self._max_rss_kib = max(self._max_rss_kib, used)
         if most is not None and used > most * 1024:
             self._stop((Outcome.MEMORY, f"over its memory: got {used // 1024} MiB, wanted at most {most} MiB"))
             self._kill_at = 0.0  # no grace: it may grow faster than it listens
 
     def _check_disk(self) -> None:
-        used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs)
+        used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs) + self._usage.private_bytes()
         if used > self._limits.disk_bytes:
             self._stop((Outcome.DISK, disk_detail(used, self._limits.disk_bytes)))
+
+    def _check_processes(self) -> None:
+        count = self._usage.too_many()
+        if count is not None:
+            self._stopped = (Outcome.FAILED, f"too many processes: got {count} or more, wanted at most {MAX_PROCESSES}")
+            self._end()  # at once, without TERM and grace: they fork faster than they are listed
+            self._kill_at = 0.0
+
+    def _end(self) -> None:
+        """Kill everything; first, at one stroke, what is still in the command's own process group."""
+        if self._status is None:  # else the number may be another's by now
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+        descendants.end_all(os.getpid())
 
 
 def disk_detail(used: int, most: int) -> str:
     """Return the sentence for a replica that wrote too much."""
     return f"over its disk: wrote {used / 2**20:.1f} MiB, wanted at most {most / 2**20:.0f} MiB ([resources] disk)"
-
-
-def tree_bytes(root: str) -> int:
-    """Return the sum of the sizes of the files below a folder; links are not followed, what vanishes is passed over."""
-    total, todo = 0, [root]
-    while todo:
-        with suppress(OSError), os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_size
-    return total

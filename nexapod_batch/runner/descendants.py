@@ -9,12 +9,24 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import signal
 
-__all__ = ["become_subreaper", "die_with_parent", "find", "find_strays", "resident_kib", "signal_all", "state"]
+__all__ = [
+    "anonymous_kib",
+    "become_subreaper",
+    "die_with_parent",
+    "end_all",
+    "find",
+    "find_heads",
+    "find_strays",
+    "resident_kib",
+    "signal_all",
+    "state",
+]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,13 +50,16 @@ def die_with_parent(sign: signal.Signals) -> None:
     _prctl(_PR_SET_PDEATHSIG, sign)
 
 
-def find(pid: int, spare: frozenset[int] = frozenset()) -> list[int]:
-    """Return the ids of all processes below `pid`; those in `spare` and what is below them are left out."""
+def find(pid: int, spare: frozenset[int] = frozenset(), most: int | None = None) -> list[int]:
+    """Return the ids of all processes below `pid`; those in `spare` and what is below them are left out.
+
+    With `most` the search ends as soon as there are more.
+    """
     found: list[int] = []
     seen = {pid, *spare}
     todo = [pid]
     table: dict[int, list[int]] | None = None
-    while todo:
+    while todo and (most is None or len(found) <= most):
         parent = todo.pop()
         children = _children(parent) if table is None else table.get(parent, [])
         if children is None:  # a kernel without CONFIG_PROC_CHILDREN
@@ -56,6 +71,32 @@ def find(pid: int, spare: frozenset[int] = frozenset()) -> list[int]:
                 found.append(child)
                 todo.append(child)
     return found
+
+
+def find_heads(pid: int) -> list[int]:
+    """Return the processes below `pid` that are the first of a process namespace: with one of them all of it ends."""
+    found, todo = [], [pid]
+    while todo:
+        for child in _children(todo.pop()) or ():
+            if _is_head(child):
+                found.append(child)
+            else:
+                todo.append(child)
+    return found
+
+
+def end_all(pid: int) -> None:
+    """Kill everything below `pid`, also what forks faster than it can be listed.
+
+    The kernel ends a process namespace with its first process, and kills a process group at one stroke: no fork comes
+    in between. Whoever left both is killed by number. The caller repeats this until nothing is left.
+    """
+    signal_all(find_heads(pid), SIGKILL)
+    found = find(pid)
+    for group in {group for one in found if (group := _group(one)) is not None}:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, SIGKILL)
+    signal_all(found, SIGKILL)
 
 
 def find_strays(work: str) -> list[int]:
@@ -93,6 +134,35 @@ def resident_kib(pids: list[int]) -> int:
         with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:
             total += int(file.read().split()[1]) * _PAGE_KIB
     return total
+
+
+def anonymous_kib(pids: list[int]) -> int:
+    """Return the sum of the memory in KiB that these processes share with nobody and no file."""
+    total = 0
+    for pid in pids:
+        with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/statm", "rb") as file:
+            _, resident, shared, *_ = file.read().split()
+            total += max(0, int(resident) - int(shared)) * _PAGE_KIB
+    return total
+
+
+def _group(pid: int) -> int | None:
+    """Return the process group of a process below us; None when it ended, or has ours or none."""
+    try:
+        group = os.getpgid(pid)
+    except OSError:
+        return None
+    return group if group > 1 and group != os.getpgrp() else None
+
+
+def _is_head(pid: int) -> bool:
+    """Say whether a process is number 1 in a namespace that is not ours."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            numbers = next((line.split()[1:] for line in file if line.startswith(b"NSpid:")), [])
+    except OSError:
+        return False
+    return len(numbers) > 1 and numbers[-1] == b"1"
 
 
 def _children(pid: int) -> list[int] | None:

@@ -26,6 +26,7 @@ from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
 from nexapod_batch.runner.folders import Folders
+from nexapod_batch.runner.image import Images
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.logs import Logs
 from nexapod_batch.runner.outputs import Produced, stdout_only
@@ -92,6 +93,7 @@ class Executor:
         self._path = command_path(node)
         self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
         self._work = str(node.work)
+        self._images = Images()
 
     def serve(self) -> None:
         """Run what the worker sends until it closes the channel or TERM comes."""
@@ -285,7 +287,7 @@ class Executor:
     ) -> Statement:
         """Return what is signed; `out` and `err` are digest and size of the logs."""
         one = replica.launch.bundle.replicas[replica.index]
-        job, result = replica.launch.job, replica.result
+        job, result, wrapped = replica.launch.job, replica.result, replica.wrapped
         return Statement(
             job_uuid=replica.launch.bundle.job_uuid,
             job_digest=replica.launch.job_digest,
@@ -296,7 +298,7 @@ class Executor:
             backend=self._node.backend,
             native_id=self._spool.native_id,
             host=self._node.host,
-            isolation=replica.isolation,
+            isolation=wrapped.isolation if wrapped else "none",
             classes=dict(self._node.classes),
             outcome=replica.outcome,
             detail=_printable(replica.detail),
@@ -314,6 +316,7 @@ class Executor:
             stdout_sha256=out[0],
             stderr_sha256=err[0],
             vote=produced.vote,
+            container=wrapped.container if wrapped else None,
         )
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
@@ -349,10 +352,11 @@ class Executor:
                 folder=folder,
                 env=env,
                 path=self._path,
+                image=self._images.path_of(launch),
                 script=None if launch.script is None else str(launch.script),
             )
         )
-        replica.isolation = wrapped.isolation
+        replica.wrapped = wrapped
         argv, env = wrapped.argv, dict(wrapped.env)
         if self._node.launcher and job.resources.ranks > 1:
             argv = [*self._node.launcher, *argv]
@@ -363,15 +367,23 @@ class Executor:
             self._programs[key] = program
         os.chdir(folder)
         limits = Limits(
-            time_s=job.resources.time_s, mem_mib=job.resources.mem_mib, disk_bytes=job.resources.disk_mib * 2**20
+            time_s=job.resources.time_s,
+            mem_mib=job.resources.mem_mib,
+            disk_bytes=job.resources.disk_mib * 2**20,
+            contained=wrapped.container is not None,
         )
         try:
-            return self._attempt.run(program, argv, env, self._logs.descriptors, limits, root)
+            result = self._attempt.run(program, argv, env, self._logs.descriptors, limits, root)
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.pop(key, None)
             raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
         finally:
             os.chdir("/")
+        if result.status and result.stopped is None:
+            never = launch.runtime.judge(result.status, self._logs.tail())
+            if never is not None:
+                raise CommandError(never, 127)
+        return result
 
 
 def _base64(data: bytes) -> str:

@@ -74,6 +74,11 @@ class Logs:
         """Return the first bytes of both."""
         return os.pread(self.descriptors[0], out, 0), os.pread(self.descriptors[1], err, 0)
 
+    def tail(self, size: int = 4096) -> bytes:
+        """Return the last bytes of stderr."""
+        err = self.descriptors[1]
+        return os.pread(err, size, max(0, os.fstat(err).st_size - size))
+
     def remove(self) -> None:
         """Remove the files unless they were released."""
         for path in self._paths():

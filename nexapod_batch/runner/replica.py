@@ -5,19 +5,23 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Protocol
 
-from nexapod_batch.errors import CompareError, UnsafeOutputError
-from nexapod_batch.runner.attempt import disk_detail, tree_bytes
+from nexapod_batch.errors import CompareError, PluginError, UnsafeOutputError
+from nexapod_batch.runner.attempt import disk_detail
 from nexapod_batch.runner.folders import is_empty
 from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
 from nexapod_batch.runner.stage import CommandError, InputError, stage_inputs
+from nexapod_batch.runner.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from nexapod_batch.model.replica import ReplicaName
+    from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.attempt import Result
     from nexapod_batch.runner.launch import OpenedLaunch
 
 __all__ = ["Replica", "Runs"]
+
+_CONTAINER_KIB = 96 * 1024  # measured: 40 MiB with Apptainer 1.4
 
 
 class Runs(Protocol):
@@ -43,7 +47,7 @@ class Replica:
         self.outcome, self.detail = Outcome.OK, ""
         self.exit_code: int | None = None
         self.result: Result | None = None
-        self.isolation = "none"  # what held while the command ran
+        self.wrapped: Wrapped | None = None  # how the command was started, when it was
         self._executor = executor
 
     def run(self) -> None:
@@ -60,6 +64,8 @@ class Replica:
                 self.result = self._executor.execute(self)
             except InputError as error:
                 self.fail(Outcome.INPUT, str(error))
+            except PluginError as error:
+                self.fail(Outcome.NODE, f"the command cannot be run here: {error}".replace("\n  -> ", ". "))
             except CommandError as error:
                 self.exit_code = error.exit_code
                 self.fail(Outcome.FAILED, str(error))
@@ -88,7 +94,7 @@ class Replica:
             self.fail(*result.stopped)
         elif result.signal == signal.SIGXFSZ:
             self.fail(Outcome.DISK, f"a file grew over {self.launch.job.resources.disk_mib} MiB ([resources] disk)")
-        elif mem is not None and result.max_rss_kib > max(mem * 1024, _own_peak_kib()):
+        elif mem is not None and result.max_rss_kib > max(mem * 1024, self._runtime_kib(), _own_peak_kib()):
             self.fail(
                 Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
             )
@@ -96,6 +102,10 @@ class Replica:
             self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
         elif result.status:
             self.fail(Outcome.FAILED, f"exit code {result.status}")
+
+    def _runtime_kib(self) -> int:
+        """Return the memory that the container program itself may have had at its peak."""
+        return _CONTAINER_KIB if self.wrapped is not None and self.wrapped.container is not None else 0
 
     def _fits_disk(self, logs: int) -> bool:
         """Look at the disk once more, unless the folder is as empty as it was made."""

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nexapod_batch.trust.statement import Statement, Subject
+    from nexapod_batch.trust.statement import ContainerUse, Statement, Subject
 
 __all__ = ["MAX_INT", "MAX_SUBJECTS", "check_fields", "check_subjects", "safe_name", "whole"]
 
@@ -39,6 +39,12 @@ _SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so
     "builder": r"SHA256:[A-Za-z0-9+/]{43}",
     "backend": r"[a-z0-9][a-z0-9_-]{0,63}",
     "isolation": r"none|container",
+}
+_CONTAINER = {  # field of ContainerUse -> the one way to spell it
+    "sha256": _SPELLED["job_digest"],
+    "runtime": _SPELLED["backend"],
+    "mode": r"[a-z0-9+-]{1,64}",
+    "network": r"none|host",
 }
 _integers, _texts, _spelled = attrgetter(*_INTEGERS), attrgetter(*_TEXTS), attrgetter(*_SPELLED)
 _all_spelled = re.compile("\n".join(f"(?:{pattern})" for pattern in _SPELLED.values())).fullmatch
@@ -77,9 +83,19 @@ def _check_lists(s: Statement) -> None:
     for key, value in s.classes.items():
         if not _word(key) or not _printable(value):
             raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
+    if s.container is not None:
+        _check_container(s.container)
     for target, digest in s.inputs:
         if not safe_name(target) or not _hex64(digest):
             raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
+
+
+def _check_container(used: ContainerUse) -> None:
+    for field, pattern in _CONTAINER.items():
+        if not re.fullmatch(pattern, getattr(used, field)):
+            raise ValueError(f"container.{field} is {getattr(used, field)!r:.80}, which is not how one is spelled")
+    if not used.image or not _printable(used.image) or not _printable(used.version):
+        raise ValueError(f"container is {used.image!r:.80}, {used.version!r:.40}: wanted printable text")
 
 
 def whole(value: object) -> bool:

@@ -27,6 +27,7 @@ from nexapod_batch.trust.statement import (
     PREDICATE_TYPE,
     SIZE,
     STATEMENT_TYPE,
+    ContainerUse,
     Outcome,
     Statement,
     Subject,
@@ -208,8 +209,10 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
     resources, metadata, quorum = internal["resources"], details["metadata"], external["quorum"]
     stdout, stderr = details["byproducts"]
     subjects, inputs = document["subject"], definition["resolvedDependencies"]
+    runtime = internal.get("runtime")
     lengths = (
-        len(document), len(document["predicate"]), len(definition), len(details), len(external), len(internal),
+        len(document), len(document["predicate"]), len(definition), len(details), len(external),
+        len(internal) - (runtime is not None),
         len(resources), len(metadata), len(quorum), len(external["jobDigest"]), len(details["builder"]),
         len(stdout), len(stderr), len(stdout["digest"]), len(stderr["digest"]),
     )  # fmt: skip
@@ -247,10 +250,24 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         builder=details["builder"]["id"],
         subjects=found,
         manifest=manifest,
-        inputs=tuple([_input(one) for one in inputs]),
+        inputs=tuple([_input(one) for one in (inputs if runtime is None else inputs[1:])]),
         stdout_sha256=stdout["digest"]["sha256"],
         stderr_sha256=stderr["digest"]["sha256"],
         vote=vote_told(found, manifest=manifest, told=""),
+        container=None if runtime is None else _container(inputs[0], runtime),
+    )
+
+
+def _container(image: Any, runtime: Any) -> ContainerUse:  # noqa: ANN401 - parsed JSON
+    if (len(image), len(image["digest"]), len(runtime)) != (2, 1, 4):
+        raise VerificationError("statement is not in canonical form", got="unknown fields of the container")
+    return ContainerUse(
+        image=image["uri"],
+        sha256=image["digest"]["sha256"],
+        runtime=runtime["name"],
+        version=runtime["version"],
+        mode=runtime["mode"],
+        network=runtime["network"],
     )
 
 

@@ -303,11 +303,6 @@ def test_a_placeholder_in_a_script_is_warned_of(tmp_path: Path) -> None:
     assert "read $NEXAPOD_SEED" in warning
 
 
-def test_a_container_without_its_plug_in_is_refused(tmp_path: Path) -> None:
-    """Never ignored."""
-    assert "no container runtime is installed" in str(refused(minimal('[container]\nimage = "docker://a"'), tmp_path))
-
-
 WORDS = st.sampled_from(
     [
         "[job]", "[resources]", "[array]", "[quorum]", "[[inputs]]", "[[outputs]]", "[schedule]", "[container]",

@@ -19,6 +19,7 @@ from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import (
     MAX_SUBJECTS,
     NO_DIGEST,
+    ContainerUse,
     Outcome,
     Statement,
     Subject,
@@ -29,6 +30,11 @@ from nexapod_batch.trust.statement import (
 
 NODE = Signer.from_seed(b"n" * 32)
 DIGEST = hashlib.sha256(b"").hexdigest()
+
+
+CONTAINER = ContainerUse(
+    image="docker://a:1", sha256=DIGEST, runtime="apptainer", version="1.4.5", mode="userns", network="none"
+)
 
 
 def statement(**changes: Any) -> Statement:
@@ -76,6 +82,15 @@ subjects = st.builds(
     normalized=st.none() | st.just(NO_DIGEST) | digests,
     size=st.none() | counts,
 )
+containers = st.builds(
+    ContainerUse,
+    image=texts.filter(bool),
+    sha256=digests,
+    runtime=st.sampled_from(["apptainer", "singularity"]),
+    version=texts,
+    mode=st.sampled_from(["root", "userns", "setuid", "userns+unsquash"]),
+    network=st.sampled_from(["none", "host"]),
+)
 statements = st.fixed_dictionaries(
     {
         "replica": st.builds(ReplicaName, st.integers(1, 10**15), st.integers(0, 10**15), st.integers(1, 999)),
@@ -83,6 +98,7 @@ statements = st.fixed_dictionaries(
         "detail": texts,
         "native_id": texts,
         "isolation": st.sampled_from(["none", "container"]),
+        "container": st.none() | containers,
         "classes": st.dictionaries(st.sampled_from(["os-arch", "gpu-model", "cpu-microarch"]), texts),
         "outcome": st.sampled_from(list(Outcome)),
         "exit_code": st.none() | st.integers(-64, 255),
@@ -299,6 +315,11 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"started_ms": 2**53},
         {"classes": {"OS": "x"}},
         {"inputs": (("..", DIGEST),)},
+        {"container": CONTAINER._replace(sha256="")},
+        {"container": CONTAINER._replace(image="a\nb")},
+        {"container": CONTAINER._replace(mode="A B")},
+        {"container": CONTAINER._replace(network="bridge")},
+        {"container": CONTAINER._replace(version=7)},
     ],
     ids=lambda changes: next(iter(changes)),
 )

@@ -1,0 +1,144 @@
+"""The command line of one container and the environment that it is started in. Pure: text in, text out.
+
+What is in the container, and nothing else:
+
+| there | what it is |
+|---|---|
+| `/` | the image, read-only |
+| `/nexapod/work` | the replica's work folder; the home folder, and where the command runs |
+| `/nexapod/work/<input>` | each input, read-only |
+| `/nexapod/script` | the descriptor's script, read-only |
+| `/tmp`, `/var/tmp`, `/dev/shm` | memory, private, gone with the replica; counts as disk |
+| `/sys/devices/system` | read-only: how many CPUs there are. The rest of `/sys` only with a GPU |
+| what `[container] bind` names | within the site's policy |
+
+Names and values of environment variables go in by `APPTAINERENV_*` with `--no-eval`: no shell sees them, and commas,
+quotes and newlines need no care. Folders go in by `--mount`, whose fields are quoted as in CSV.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nexapod_backends.apptainer.machine import Program, Way
+    from nexapod_batch.runtimes import Execution
+
+__all__ = ["SCRIPT", "WORK", "arguments", "environment"]
+
+WORK = "/nexapod/work"
+SCRIPT = "/nexapod/script"
+#: A folder that cannot exist and that not even root can make: the program finds no settings of a user.
+NOWHERE = "/proc/none"
+
+#: What of /proc root could still change without any capability, as the owner of the files.
+_FROZEN = (
+    "/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/driver", "/proc/acpi", "/proc/scsi",
+    "/proc/sysrq-trigger", "/proc/mtrr", "/proc/pressure", "/proc/timer_stats",
+)  # fmt: skip
+#: What of /proc only root may read.
+_HIDDEN = (
+    "/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup",
+    "/proc/latency_stats", "/proc/sched_debug", "/proc/slabinfo", "/proc/timer_list", "/proc/vmallocinfo",
+    "/proc/iomem", "/proc/ioports", "/proc/pagetypeinfo", "/proc/vmcore",
+)  # fmt: skip
+#: The program does something of its own with variables of these names.
+_SPECIAL = frozenset({"PREPEND_PATH", "APPEND_PATH"})
+
+
+def arguments(execution: Execution, program: Program, way: Way, exists: Iterable[str]) -> list[str]:
+    """Return the argv that runs the command in its container; `exists` are the paths of `looked_at` that are there."""
+    job, there = execution.job, set(exists)
+    container = job.container
+    if container is None or execution.image is None:
+        raise PluginError("the job names no container image")
+    alone = job.resources.ranks == 1
+    argv = [program.path, "--silent", "exec", *way.options]
+    if way.unsquash:
+        argv.append("--unsquash")
+    # --containall empties the environment too, in which a launcher tells every rank who it is.
+    argv += ["--containall", "--cleanenv"] if alone else ["--contain", "--pid", "--ipc"]
+    argv += ["--no-home", "--no-eval", "--no-mount", "sys,hostfs,cwd,bind-paths"]
+    if container.network == "none":
+        argv += ["--net", "--network", "none"]
+    vendors = {device.vendor for device in execution.devices}
+    argv += [option for vendor, option in (("nvidia", "--nv"), ("amd", "--rocm")) if vendor in vendors]
+    argv += ["--home", _home(execution)]
+    for source, target, writable in _mounts(execution, way, there):
+        argv += ["--mount", _mount(source, target, writable=writable)]
+    argv += ["--pwd", inside(execution.folder, execution.root), execution.image]
+    return argv + [SCRIPT if word == execution.script else word for word in execution.command]
+
+
+def environment(execution: Execution, program: Program) -> dict[str, str]:
+    """Return the environment of the container program: nothing of the runner's but PATH, everything of the command's.
+
+    PATH of the command is the image's own unless the job sets one.
+    """
+    prefix = f"{program.name.upper()}ENV_"
+    found = {
+        "PATH": execution.path,
+        "HOME": NOWHERE,
+        "PWD": execution.root,  # by which the processes of a dead worker are found
+        f"{program.name.upper()}_CONFIGDIR": NOWHERE,
+        "LANG": "C.UTF-8",
+    }
+    alone = execution.job.resources.ranks == 1
+    for name, value in execution.env.items():
+        if name in _SPECIAL:
+            raise PluginError(f"[job] env: {name} is taken: {program.name} would put it into PATH")
+        if name in {"HOME", "PWD"} or (name == "PATH" and value == execution.path):
+            continue
+        given = inside(value, execution.root) if name == "TMPDIR" else value
+        found[f"{prefix}{name}"] = given
+        if not alone and name != "PATH":  # nothing is emptied for ranks: see `arguments`
+            found.setdefault(name, given)
+    return found
+
+
+def looked_at(*, root: bool) -> tuple[str, ...]:
+    """Return the paths of the host that `arguments` has to know of."""
+    return ("/sys/devices/system", *_GPU_FOLDERS, "/etc/hosts", *((*_FROZEN, *_HIDDEN) if root else ()))
+
+
+_GPU_FOLDERS = ("/sys/devices", "/sys/class", "/sys/bus", "/sys/module")
+
+
+def inside(path: str, root: str) -> str:
+    """Return the container's path of one in the work folder; others as they are."""
+    return WORK + path[len(root) :] if path == root or path.startswith(f"{root}/") else path
+
+
+def _home(execution: Execution) -> str:
+    home = inside(execution.env.get("HOME", execution.root), execution.root)
+    if not home.startswith("/") or any(char in home for char in ":,"):
+        raise PluginError("[job] env: HOME cannot be used in a container", got=repr(home), wanted="an absolute path")
+    return home
+
+
+def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, str, bool]]:
+    """Return (source, target, writable) of everything that is bound, in the order in which it must be."""
+    root = execution.root
+    found = [(root, WORK, True)]
+    found += [(f"{root}/{one.target}", f"{WORK}/{one.target}", False) for one in execution.job.inputs]
+    if execution.script is not None:
+        found.append((execution.script, SCRIPT, False))
+    system = _GPU_FOLDERS if execution.devices else ("/sys/devices/system",)
+    found += [(path, path, False) for path in system if path in there]
+    container = execution.job.container
+    if container is not None and container.network == "host" and "/etc/hosts" in there:
+        found.append(("/etc/hosts", "/etc/hosts", False))
+    if way.mode == "root":
+        found += [(path, path, False) for path in _FROZEN if path in there]
+        found += [(os.devnull, path, False) for path in _HIDDEN if path in there]
+    return found
+
+
+def _mount(source: str, target: str, *, writable: bool) -> str:
+    fields = ["type=bind", f"source={source}", f"destination={target}", *([] if writable else ["ro"])]
+    return ",".join(f'"{one.replace(chr(34), 2 * chr(34))}"' if set(one) & set('",\n\r') else one for one in fields)

@@ -1,0 +1,143 @@
+"""What of containers works on this machine: which program, which of its modes, and what is missing.
+
+Everything is found out by reading and by one call of the program (`buildcfg`, 50 ms), once for a process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from nexapod_batch.errors import PluginError
+
+__all__ = ["Program", "Way", "find_program", "fuse", "user_namespaces", "way"]
+
+#: The oldest versions that have every option that is used.
+OLDEST = {"apptainer": (1, 1), "singularity": (3, 10)}
+_NAMES = ("apptainer", "singularity")
+_CALL_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A container program that was found and is new enough."""
+
+    path: str
+    name: str  # apptainer | singularity: what it is, whatever it is called
+    version: str  # as it says it
+    setuid: bool  # it was installed with a privileged helper
+    helpers: str  # folder of the programs that it brings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How containers are run here."""
+
+    mode: str  # as the statement says it: setuid | userns | root
+    options: tuple[str, ...]
+    unsquash: bool  # an image file is unpacked for every replica, as it cannot be mounted
+
+
+@cache
+def find_program(wanted: str, path: str) -> Program:
+    """Return the container program: `wanted`, a name or a path, else the first in PATH. PluginError says what to do."""
+    candidates = (wanted,) if wanted else _NAMES
+    found = next(filter(None, (shutil.which(one, path=path) for one in candidates)), None)
+    if found is None:
+        raise PluginError(
+            f"no {' and no '.join(candidates)} on this machine",
+            got=f"PATH {path}" if not wanted.startswith("/") else None,
+            hint="install apptainer 1.1 or newer, or set [container] runtime and module in the site file",
+        )
+    said = _configuration(found)
+    name = "singularity" if said.get("PACKAGE_NAME", "").startswith("singularity") else "apptainer"
+    version = said.get("PACKAGE_VERSION", "")
+    oldest = OLDEST[name]
+    if _numbers(version) < oldest:
+        wanted_version = ".".join(map(str, oldest))
+        raise PluginError(
+            f"{found} is too old", got=f"{name} {version or 'of no known version'}", wanted=f"{wanted_version} or newer"
+        )
+    return Program(
+        path=os.path.abspath(found),
+        name=name,
+        version=re.sub(r"[^ -~]", "?", version)[:100],
+        setuid=said.get(f"{name.upper()}_SUID_INSTALL") == "1",
+        helpers=f"{said.get('LIBEXECDIR', '/usr/libexec')}/{name}/bin",
+    )
+
+
+def _configuration(program: str) -> dict[str, str]:
+    """Return what the program was built with: name, version, folders."""
+    env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/proc/none", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            [program, "buildcfg"], capture_output=True, text=True, timeout=_CALL_S, check=False, cwd="/", env=env
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PluginError(f"{program} cannot be run", got=str(error)) from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise PluginError(f"{program} buildcfg ended with {done.returncode}", got=said, wanted="apptainer 1.1 or newer")
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version.partition("-")[0])[:3]))
+
+
+def way(program: Program) -> Way:
+    """Return how containers run for this account on this machine; PluginError when they cannot.
+
+    As root a process without any capability in a user namespace of its own: what it could still do as the owner of
+    root's files is taken away by `command.hidden`. As an ordinary user whatever the program was installed for.
+    """
+    unsquash = not program.setuid and program.name == "apptainer" and fuse(program) is not None
+    if os.geteuid() == 0:
+        options = ("--userns", "--no-privs") if user_namespaces() is None else ("--no-privs",)
+        return Way(mode="root", options=options, unsquash=unsquash)
+    if program.setuid:
+        return Way(mode="setuid", options=(), unsquash=False)
+    trouble = user_namespaces()
+    if trouble is not None:
+        raise PluginError(
+            f"{program.name} was installed without its setuid helper, and user namespaces are switched off",
+            got=trouble,
+            hint="sysctl user.max_user_namespaces=15000, or install apptainer-suid",
+        )
+    return Way(mode="userns", options=("--userns",), unsquash=unsquash)
+
+
+def user_namespaces() -> str | None:
+    """Return what forbids this account a user namespace, None for nothing that can be read."""
+    for name, bad in (
+        ("user/max_user_namespaces", "0"),
+        ("kernel/unprivileged_userns_clone", "0"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ):
+        if os.geteuid() == 0 and name.startswith("kernel/"):
+            continue
+        try:
+            value = Path("/proc/sys", name).read_text().strip()
+        except OSError:
+            continue
+        if value == bad:
+            return f"{name.replace('/', '.')} = {value}"
+    return None
+
+
+def fuse(program: Program) -> str | None:
+    """Return what keeps an image file from being mounted through FUSE, None for nothing."""
+    if not os.path.exists("/dev/fuse"):
+        return "there is no /dev/fuse"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse cannot be opened by this account"
+    path = f"{program.helpers}:{os.environ.get('PATH', os.defpath)}:/usr/bin:/usr/local/bin"
+    if not (shutil.which("squashfuse_ll", path=path) or shutil.which("squashfuse", path=path)):
+        return "squashfuse is not installed"
+    return None

@@ -1,0 +1,70 @@
+"""The runtime itself: the program and the way that work here, wrapped around a command."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from nexapod_backends.apptainer import command, machine
+from nexapod_batch.errors import PluginError
+from nexapod_batch.runtimes import Execution, RuntimeSettings, Wrapped
+from nexapod_batch.trust.statement import ContainerUse
+
+__all__ = ["ApptainerRuntime"]
+
+_FAILED = 255  # exit code of the program when it is not the command's
+_FATAL = re.compile(r"^(?:\x1b\[[0-9;]*m)?FATAL: +([^\n]+)\n?\s*\Z", re.MULTILINE)
+#: Last words that are about the command, not about the machine.
+_COMMAND = re.compile(r'"[^"]*": executable file not found|stat /|permission denied|exec |fork/exec |chdir ')
+
+
+class ApptainerRuntime:
+    """Runs every command in a container of its own."""
+
+    def __init__(self) -> None:
+        """Know nothing of this machine yet."""
+        self._settings = RuntimeSettings()
+        self._exists: tuple[str, ...] | None = None
+
+    def settle(self, settings: RuntimeSettings) -> None:
+        """Hear which program to use, and what jobs may have bound."""
+        self._settings = settings
+
+    def wrap(self, execution: Execution) -> Wrapped:
+        """Return the command line of the container; PluginError when this machine cannot run it."""
+        program = machine.find_program(self._settings.program, execution.path)
+        way = machine.way(program)
+        if self._exists is None:
+            self._exists = tuple(filter(os.path.lexists, command.looked_at(root=way.mode == "root")))
+        if any(device.vendor == "nvidia" for device in execution.devices) and not os.path.exists("/dev/nvidiactl"):
+            raise PluginError("the NVIDIA driver has gone: there is no /dev/nvidiactl", hint="nvidia-smi, then reboot")
+        container = execution.job.container
+        if container is None or execution.image is None:
+            raise PluginError("the job names no container image")
+        return Wrapped(
+            argv=command.arguments(execution, program, way, self._exists),
+            env=command.environment(execution, program),
+            isolation="container",
+            container=ContainerUse(
+                image=container.image,
+                sha256=container.sha256,
+                runtime=program.name,
+                version=program.version,
+                mode=f"{way.mode}+unsquash" if way.unsquash else way.mode,
+                network=container.network,
+            ),
+        )
+
+    def judge(self, status: int, stderr: bytes) -> str | None:
+        """Tell the program's own last words from the command's.
+
+        A command could print the like and exit with 255; all that it gains is that its failure counts as the node's,
+        and is repeated until `max_lost`.
+        """
+        said = _FATAL.search(stderr.decode("utf-8", "replace")) if status == _FAILED else None
+        if said is None:
+            return None
+        reason = " ".join(said[1].split())
+        if _COMMAND.match(reason):
+            return f"the command cannot be started in the container: {reason}"
+        raise PluginError("the container could not be started", got=reason)
