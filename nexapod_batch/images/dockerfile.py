@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Instruction", "Plain", "instructions", "plain"]
 
 _WORD = re.compile(r"[A-Za-z]+", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ARCHIVE = re.compile(r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst)$", re.ASCII)
 _HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)", re.ASCII)
 _WITH_HEREDOC = {"RUN", "COPY", "ADD"}
@@ -135,7 +136,9 @@ def _from(found: Plain, one: Instruction) -> None:
 
 def _arg(found: Plain, one: Instruction) -> None:
     for name, value in _pairs(found, one):
-        if value is None:
+        if not _VARIABLE.fullmatch(name):
+            found.refuse(one, f"{name!r} is no name of a variable")
+        elif value is None:
             found.refuse(one, f"{name} has no default")
         elif not found.base:
             found.arguments[name] = value
@@ -151,6 +154,8 @@ def _env(found: Plain, one: Instruction) -> None:
     else:
         pairs = _pairs(found, one)
     for variable, text in pairs:
+        if not _VARIABLE.fullmatch(variable):
+            found.refuse(one, f"{variable!r} is no name of a variable")
         found.lines.append(f"ENV {variable}={_quoted(found, one, text or '')}")
         found.environment.append(found.lines[-1].partition(" ")[2])
 

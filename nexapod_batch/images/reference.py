@@ -65,7 +65,7 @@ def parse(text: str) -> Reference:
         raise _bad(text, "a digest of the form @sha256: and 64 hex digits")
     written = f"{scheme}://{rest}"
     path, tag = _split_tag(rest)
-    if tag and not _TAG.fullmatch(tag):
+    if rest.endswith(":") or (tag and not _TAG.fullmatch(tag)):
         raise _bad(text, "a tag of letters, digits and . _ -")
     if scheme == "library":
         return _library(text, written, path, tag, digest)

@@ -96,12 +96,12 @@ class Registry:
             ) as answer:
                 return str(answer.headers.get("Docker-Content-Digest", ""))
 
-        found = self._call(f"docker://{self._host}/{name}:{tag}", name, ask)
+        found = self._call(f"{self._host}/{name}:{tag}", name, ask)
         return found if _DIGEST.fullmatch(found) else self.manifest(name, tag).digest
 
     def manifest(self, name: str, reference: str) -> Manifest:
         """Return the manifest of a digest or tag; ImageError when it does not hash to the digest."""
-        what = f"docker://{self._host}/{name}{'@' if ':' in reference else ':'}{reference}"
+        what = f"{self._host}/{name}{'@' if ':' in reference else ':'}{reference}"
         headers = {"Accept": ", ".join((*LISTS, *MANIFESTS))}
 
         def ask() -> tuple[str, bytes]:
@@ -127,7 +127,7 @@ class Registry:
             with self._web.open(f"{self._base}/{name}/blobs/{blob.digest}", login=self._authorization) as answer:
                 return answer.read(_MOST + 1)
 
-        what = f"docker://{self._host}/{name}"
+        what = f"{self._host}/{name}"
         body = self._call(what, name, ask)
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != blob.digest:
             raise ImageError(f"{what}: the registry sent another configuration", wanted=blob.digest)
@@ -145,7 +145,7 @@ class Registry:
                 login=self._authorization, room=room,
             )  # fmt: skip
 
-        self._call(f"docker://{self._host}/{name}", name, ask)
+        self._call(f"{self._host}/{name}", name, ask)
 
     def _call(self, what: str, name: str, ask: Callable[[], T]) -> T:
         """Return what a request returns, after a login where the registry asks for one."""

@@ -94,17 +94,20 @@ class Web:
         """Bring a file. What is there of it already counts where `sha256` can tell that it belongs to it.
 
         `room` is called with the bytes that are still to come, before they do. ImageError for a file other than
-        wanted, or one that is larger than `size`; urllib.error.HTTPError for a refusal, see `told`.
+        wanted, or one that is larger than `size`; what `open` raises where nothing came, see `told`.
         """
         if not sha256:
             target.unlink(missing_ok=True)
         trusted = not target.exists()
+        before = 0 if trusted else target.stat().st_size
         for left in range(RESUMES, -1, -1):
             try:
                 self._append(url, target, what, progress, size, login, room)
             except urllib.error.HTTPError:
                 raise
             except _BROKEN as error:
+                if left == RESUMES and (target.stat().st_size if target.exists() else 0) == before:
+                    raise  # it never began
                 if not left:
                     hint = "run the same command again: it goes on from what is there"
                     raise UnreachableError(f"{what} broke off {RESUMES + 1} times", got=error, hint=hint) from error
