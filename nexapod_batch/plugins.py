@@ -60,6 +60,7 @@ class NodeContext:
     far_spool: PurePath  # the spool as the node's runners see it; another path when they are on another machine
     far_work: PurePath
     site: Site | None = None  # None: this machine
+    on: Site | None = None  # another site, whose scheduler starts what this one needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 from nexapod_batch.config.job_table import SITE_NAME
+from nexapod_batch.config.site_dask import DASK
+from nexapod_batch.config.site_paths import PART, PATH, USER_PATH, AbsolutePath
 from nexapod_batch.config.tables import (
     REQUIRED,
     Choice,
@@ -55,22 +57,10 @@ OWN_DIRECTIVES = (
 #: Those without which a job could not be found again, or could run twice.
 _NEEDED = ("array", "error", "job-name", "no-requeue", "output", "parsable")
 
-_PART = r"[A-Za-z0-9_.,+@=:-]"  # of a path that reaches scripts
 _SET = re.compile(r"\[!?[A-Za-z0-9-]+\]")  # of characters, in a pattern of host names
 
 
-class _Path(Text):
-    """An absolute path without `.` and `..` in it."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the path."""
-        found = super().check(value, path, report)
-        if isinstance(found, str) and {".", ".."} & set(found.split("/")):
-            return report.add(path, "goes back on its way", got=found, wanted="a path without . and .. in it")
-        return found
-
-
-class _Bind(_Path):
+class _Bind(AbsolutePath):
     """A folder that jobs may have bound."""
 
     def check(self, value: Value, path: str, report: Report) -> Value:
@@ -156,12 +146,6 @@ class _Line(Scalar):
 
 
 _LINE = Text("one line of text", max_length=256)
-_PATH = _Path("an absolute path of letters, digits, `_ . , + @ = : -`", pattern=rf"(/{_PART}+)+", max_length=1_024)
-_USER_PATH = _Path(
-    "an absolute path of letters, digits, `_ . , + @ = : -`; `{user}` is filled in",
-    pattern=rf"(/({_PART}|\{{user\}})+)+",
-    max_length=1_024,
-)
 _ACCOUNT = Text("letters, digits, `_ . : + -`", pattern=r"[A-Za-z0-9_.:+-]{1,64}")
 _WORD = Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}")
 _ARGUMENT = Text("an argument", max_length=256)
@@ -203,8 +187,8 @@ _SCHEDULER = Table(
             "Backend that launches here.",
             REQUIRED,
         ),
-        "bin": Key(_PATH, "Folder of the scheduler's commands.", shown="`PATH`"),
-        "conf": Key(_PATH, "The scheduler's configuration file (`SLURM_CONF`).", shown="the scheduler's own"),
+        "bin": Key(PATH, "Folder of the scheduler's commands.", shown="`PATH`"),
+        "conf": Key(PATH, "The scheduler's configuration file (`SLURM_CONF`).", shown="the scheduler's own"),
         "cluster": Key(_WORD, "Cluster, where one client serves several (`--clusters`)."),
         "transport": Key(Choice(["local", "ssh"]), "Where the commands run: here, or on `[ssh]` host.", "local"),
         "memory": Key(
@@ -243,7 +227,7 @@ _SCHEDULER = Table(
         "accounting": Key(
             Choice(["auto", "sacct", "squeue"]), "Where ended jobs are looked up: `auto` finds out.", "auto"
         ),
-        "template": Key(_PATH, "The site's own script template.", shown="the one that comes with nexapod-batch"),
+        "template": Key(PATH, "The site's own script template.", shown="the one that comes with nexapod-batch"),
         "launcher": Key(ListOf(_ARGUMENT, 1, 64), "What starts a task of several ranks.", ["srun"], shown="srun"),
     },
     "How jobs start.",
@@ -260,9 +244,9 @@ _SSH = Table(
             shown="the same as here",
         ),
         "port": Key(Whole(1, 65_535), "Port of its SSH server.", 22),
-        "key": Key(_PATH, "Private key file.", shown="the agent's, then those in `~/.ssh`"),
+        "key": Key(PATH, "Private key file.", shown="the agent's, then those in `~/.ssh`"),
         "known_hosts": Key(
-            _PATH, "File of host keys; an unknown or changed key is refused.", shown="`~/.ssh/known_hosts`"
+            PATH, "File of host keys; an unknown or changed key is refused.", shown="`~/.ssh/known_hosts`"
         ),
         "jump": Key(
             Text(
@@ -325,7 +309,7 @@ _ENVIRONMENT = Table(
 
 _RUNNER = Table(
     {
-        "python": Key(_PATH, "Interpreter on the compute nodes that has nexapod-batch.", shown="the one in use here"),
+        "python": Key(PATH, "Interpreter on the compute nodes that has nexapod-batch.", shown="the one in use here"),
         "path": Key(
             Text("absolute paths with `:` between them", pattern=r"(/[A-Za-z0-9_.,+@=-]+)+(:(/[A-Za-z0-9_.,+@=-]+)+)*"),
             "`PATH` of commands.",
@@ -340,7 +324,7 @@ _CONTAINER = Table(
         "runtime": Key(
             Text(
                 "apptainer, singularity or the absolute path of one",
-                pattern=rf"apptainer|singularity|(/{_PART}+)+",
+                pattern=rf"apptainer|singularity|(/{PART}+)+",
             ),
             "Program that runs containers there.",
             shown="apptainer, else singularity, in `PATH`",
@@ -350,7 +334,7 @@ _CONTAINER = Table(
             "Module to load before a job with `[container]`.",
         ),
         "bind": Key(
-            ListOf(_Bind("a path, or a path and `:rw`", pattern=rf"(/{_PART}+?)+(:rw)?", max_length=1_024), 0, 100),
+            ListOf(_Bind("a path, or a path and `:rw`", pattern=rf"(/{PART}+?)+(:rw)?", max_length=1_024), 0, 100),
             "Folders of the site that a job may have bound, with everything below: to read, with `:rw` to write.",
             [],
             shown="none",
@@ -361,8 +345,8 @@ _CONTAINER = Table(
 
 _FILESYSTEM = Table(
     {
-        "work_dir": Key(_USER_PATH, "Folder that login and compute nodes share.", shown="the home of nexapod-batch"),
-        "scratch": Key(_USER_PATH, "Work folders of replicas; login and compute nodes see it.", shown="in `work_dir`"),
+        "work_dir": Key(USER_PATH, "Folder that login and compute nodes share.", shown="the home of nexapod-batch"),
+        "scratch": Key(USER_PATH, "Work folders of replicas; login and compute nodes see it.", shown="in `work_dir`"),
     },
     "Where files lie.",
 )
@@ -392,6 +376,13 @@ _PARTITION = Table(
         "gpus": Key(Whole(0, 1_000), "GPUs of one host.", 0),
         "gpu_types": Key(ListOf(_WORD, 0, 100), "GPU models, as `gpu_type` names them.", [], shown="none"),
         "features": Key(ListOf(_WORD, 0, 100), "Features of its hosts, for `constraint`.", [], shown="none"),
+        "workers": Key(
+            ListOf(
+                Text("a worker's name or address; `*`, `?` and `[0-9]` as in a shell", pattern=r"[!-~]{1,256}"), 1, 100
+            ),
+            "Dask workers that it is made of.",
+            shown="all",
+        ),
         "classes": Key(
             MapOf(
                 f"one of {', '.join(one for one in NumericClass if one is not NumericClass.ANY)}",
@@ -413,6 +404,7 @@ SITE = Table(
         "site": Key(_ABOUT, _ABOUT.text, {}),
         "scheduler": Key(_SCHEDULER, _SCHEDULER.text, {}),
         "ssh": Key(_SSH, _SSH.text),
+        "dask": Key(DASK, DASK.text),
         "limits": Key(_LIMITS, _LIMITS.text, {}),
         "environment": Key(_ENVIRONMENT, _ENVIRONMENT.text, {}),
         "runner": Key(_RUNNER, _RUNNER.text, {}),

@@ -26,6 +26,7 @@ from nexapod_batch.model.fit import job_at, partition_for
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.site import (
     Containers,
+    Dask,
     Environment,
     Filesystem,
     Limits,
@@ -208,7 +209,7 @@ def _stricter(earlier: Found, later: Found) -> Found:
 
 def _site(checked: dict[str, Value]) -> Site:
     """Return the noun of a document without faults; keys that are not there keep the noun's own default."""
-    about, ssh = _given(checked["site"]), checked["ssh"]
+    about, ssh, dask = _given(checked["site"]), checked["ssh"], checked["dask"]
     limits = _given(checked["limits"], poll_interval="poll_interval_s") | {
         "pack": Pack(**_given(checked["limits"]["pack"], time="time_s"))
     }
@@ -216,6 +217,7 @@ def _site(checked: dict[str, Value]) -> Site:
         **{"title": about["name"]} | about,
         scheduler=Scheduler(**_given(checked["scheduler"], cmd_timeout="cmd_timeout_s")),
         ssh=None if ssh is None else Ssh(**_given(ssh, keepalive="keepalive_s", connect_timeout="connect_timeout_s")),
+        dask=None if dask is None else Dask(**_given(dask, idle="idle_s", timeout="timeout_s")),
         limits=Limits(**limits),
         environment=Environment(**_given(checked["environment"])),
         runner=Runner(**_given(checked["runner"])),

@@ -107,8 +107,9 @@ class Coordinator:
             if site.scheduler.transport == LOCAL:
                 spool, work = Path(far_spool), Path(far_work)
         state = self.paths.home / "sites" / node.site
+        on = self.site(site.dask.on) if site is not None and site.dask is not None and site.dask.on else None
         return NodeContext(
-            node=node, spool=spool, work=work, state=state, far_spool=far_spool, far_work=far_work, site=site
+            node=node, spool=spool, work=work, state=state, far_spool=far_spool, far_work=far_work, site=site, on=on
         )
 
     def site(self, name: str) -> Site:

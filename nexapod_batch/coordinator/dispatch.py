@@ -25,7 +25,7 @@ from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.dsse import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -200,6 +200,22 @@ def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Map
         return None
 
 
+def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield what each launch holds, after how many others: two replicas of one task never share a launch."""
+    rounds: list[list[int]] = []
+    seen: Counter[int] = Counter()
+    for task in tasks:
+        if seen[task] == len(rounds):
+            rounds.append([])
+        rounds[seen[task]].append(task)
+        seen[task] += 1
+    before = 0
+    for one in rounds:
+        for start in range(0, len(one), size):
+            yield before + start, one[start : start + size]
+        before += len(one)
+
+
 def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
     """Return the next replica number of each task."""
     numbers = dict.fromkeys(tasks, 1)
@@ -224,9 +240,9 @@ def _intents(
     document = c.store.only("document", job=row["id"])["body"]
     launches = []
     nonces = c.random(16 * len(tasks)).hex()
-    for start in range(0, len(tasks), size):
+    for start, members in _shares(tasks, size):
         part = []
-        for position, task in enumerate(tasks[start : start + size], start):
+        for position, task in enumerate(members, start):
             nonce = nonces[32 * position : 32 * position + 32]
             part.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=job.parameters(task)))
             numbers[task] += 1

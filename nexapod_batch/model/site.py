@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Containers",
+    "Dask",
     "Environment",
     "Filesystem",
     "Limits",
@@ -62,6 +63,26 @@ class Ssh:
     jump: str = ""  # user@host:port of a host in between
     keepalive_s: int = 30
     connect_timeout_s: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dask:
+    """Where a Dask scheduler is, or how one is started."""
+
+    address: str = ""  # tcp://host:port or tls://host:port; one of these three
+    scheduler_file: str = ""  # in which a scheduler wrote its address
+    cluster: str = ""  # local | jobqueue: started when it is needed
+    on: str = ""  # jobqueue: the Slurm site whose partitions the workers run in
+    workers: int = 2  # to start: processes, or Slurm jobs at most
+    threads: int = 1  # of each worker to start
+    idle_s: int = 300  # without work, after which what was started ends
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    local_dir: str = ""  # on the workers, where nothing is shared; `{user}` is filled in
+    mem_resource: str = ""  # name of a Dask resource that counts bytes
+    gpu_resource: str = "GPU"  # name of the one that counts GPUs
+    timeout_s: int = 10  # for one call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +164,7 @@ class Partition:
     gpus: int = 0  # of one host
     gpu_types: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()  # patterns of names or addresses of Dask workers; () means all
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, as the admin vouches for it
 
 
@@ -158,6 +180,7 @@ class Site:
     owner: str = ""  # who answers for its machines; "" means the site's name
     scheduler: Scheduler
     ssh: Ssh | None = None
+    dask: Dask | None = None
     limits: Limits = field(default_factory=Limits)
     environment: Environment = field(default_factory=Environment)
     runner: Runner = field(default_factory=Runner)

@@ -1,6 +1,7 @@
 """`python -m nexapod_batch.runner SPOOL`: work for one node until nothing is left to do.
 
 With `--group ID` it is one element of a scheduler's job: it runs the launches that are its own there, beside others.
+With `--parent PID` it ends when that process, which started it, is gone.
 
 Exit codes: 0 done, or another worker is at it; 78 the node's files cannot be used.
 """
@@ -21,9 +22,10 @@ from nexapod_batch.runner.worker import Worker
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the spool named on the command line."""
-    spool, *more = map(Path, arguments) if arguments else [Path()]
-    if not spool.is_absolute() or not (more == [] or (len(more) == 2 and more[0] == Path("--group"))):
-        print("usage: python -m nexapod_batch.runner SPOOL [--group ID] (an absolute path)", file=sys.stderr)  # noqa: T201
+    spool, group, parent = _understood(arguments)
+    if spool is None:
+        usage = "usage: python -m nexapod_batch.runner SPOOL [--group ID] [--parent PID] (an absolute path)"
+        print(usage, file=sys.stderr)  # noqa: T201
         return 2
     for fd in range(3):  # whoever started us may have closed them: no file of ours may get these numbers
         try:
@@ -34,23 +36,34 @@ def main(arguments: list[str]) -> int:
     try:
         node = load(spool)
         incarnation = os.urandom(8).hex()
-        if more:
-            mine = allocation.load(spool, more[1].name)
+        if group:
+            mine = allocation.load(spool, group)
             node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
             Worker(node, keyfile.load(node.key), incarnation, mine).run()
             return 0
-        if node.host != os.uname().nodename:  # it would sign the name of a machine on which it does not run
+        # it would sign the name of a machine on which it does not run; a scheduler has names of its own
+        if not node.native_id and node.host != os.uname().nodename:
             raise ConfigError(
                 f"node {node.name} belongs to another machine",
                 got=os.uname().nodename,
                 wanted=node.host,
                 hint="make a node of this machine's own: nexapod-batch node init --name NAME",
             )
-        Worker(node, keyfile.load(node.key), incarnation).run()
+        Worker(node, keyfile.load(node.key), incarnation, parent=parent).run()
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
+
+
+def _understood(arguments: list[str]) -> tuple[Path | None, str, int]:
+    """Return spool, group and parent; no spool for what cannot be understood."""
+    spool, options = Path(arguments[0] if arguments else ""), arguments[1:]
+    given = dict(zip(options[::2], options[1::2], strict=False))
+    parent = given.get("--parent", "0")
+    if not spool.is_absolute() or len(options) != 2 * len(given) or given.keys() - {"--group", "--parent"}:
+        return None, "", 0
+    return (spool, given.get("--group", ""), int(parent)) if parent.isdecimal() else (None, "", 0)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class NodeConfig:
     path: str = ""  # PATH of commands; "" means the worker's own
     runtimes: Mapping[str, str] = field(default_factory=dict)  # name -> where it is defined, looked up beforehand
     container: RuntimeSettings = field(default_factory=RuntimeSettings)
+    native_id: str = ""  # what a scheduler that placed this runner calls its place; "" for a machine of its own
     launcher: tuple[str, ...] = ()  # what starts the ranks of a replica of several; () runs the command itself
 
 
@@ -66,6 +67,7 @@ def load(spool: Path) -> NodeConfig:
             path=str(document.get("path", "")),
             runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
             container=_container(document.get("container", {})),
+            native_id=str(document.get("native_id", "")),
             launcher=tuple(map(str, document.get("launcher", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -68,12 +68,21 @@ class Worker:
     """One worker; `run` returns when there was nothing to do for a while, or a signal said so."""
 
     def __init__(
-        self, node: NodeConfig, signer: Signer, incarnation: str, allocation: Allocation | None = None
+        self,
+        node: NodeConfig,
+        signer: Signer,
+        incarnation: str,
+        allocation: Allocation | None = None,
+        *,
+        parent: int = 0,
     ) -> None:
-        """Prepare; nothing is locked or started yet. With an allocation only its launches are run."""
+        """Prepare; nothing is locked or started yet. With an allocation only its launches are run.
+
+        With the process id of a `parent` the worker stops when that process is its parent no more.
+        """
         self._node, self._signer, self._incarnation = node, signer, incarnation
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        native_id = allocation.native_id if allocation else ""
+        native_id = allocation.native_id if allocation else node.native_id
         self._spool = Spool(node.spool, incarnation, node.host, native_id)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
@@ -81,6 +90,7 @@ class Worker:
         self._keeper = Keeper(node, owned=allocation is None)
         self._cancelled: set[str] = set()
         self._stopping = False
+        self._parent = parent
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
 
@@ -124,6 +134,8 @@ class Worker:
         idle_since = time.monotonic()
         pause = POLL_S[0]
         while not self._stopping:
+            if self._parent and os.getppid() != self._parent:
+                self._stopping = True
             if self._look():
                 pause = POLL_S[0]
             if self._open or self._mine:

@@ -1,0 +1,1 @@
+"""The backend `dask`: runners on the workers of a Dask cluster."""

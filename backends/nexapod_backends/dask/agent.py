@@ -1,0 +1,406 @@
+"""What of ours runs inside a Dask worker. Its text travels: nothing of nexapod-batch need be importable there.
+
+Only the standard library is used, and a worker's own objects. A worker is to us what this machine is to the backend
+`local`: it has a spool of its own, `<base>/w/<worker>/`, and a runner that is fed through it. `serve` answers
+questions about files, as bytes for bytes; `run` is the task of a launch: it hands the bundle to the runner, starts that
+where none lives, and returns when the launch has ended. Where the storage is shared, the coordinator calls `serve`
+itself.
+
+Guarantees: a launch is put into one spool only, that of the worker for which it was meant (by the id of the process,
+not by its address); folders of ours belong to this account and to nobody else; only plain files are read, no link is
+followed.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["run", "serve"]
+
+_FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+_BESIDE = (".out", ".err", ".manifest")
+_POLL_S = (0.005, 0.05)
+_STARTS = 3  # of a runner that ends at once, before its launch is given up
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_lock = threading.Lock()
+_runners: dict[str, subprocess.Popen[bytes]] = {}  # by spool
+
+
+def serve(request: bytes) -> bytes:
+    """Answer one question: a line of JSON, and bytes behind it, on both ways."""
+    line, _, data = request.partition(b"\n")
+    asked = json.loads(line)
+    try:
+        answer = _OPS[asked.pop("op")](data, **asked)
+    except OSError as error:
+        answer = {"error": f"{error.strerror or error}: {error.filename}" if error.filename else str(error)}
+    if isinstance(answer, bytes):
+        return b"{}\n" + answer
+    return json.dumps(answer).encode() + b"\n"
+
+
+# ---- files, for the coordinator
+
+
+def _look(_: bytes, *, base: str, address: str = "", folders: list[str] | None = None) -> dict[str, object]:
+    """Say who and where this is, and what lies in the spools on this storage: of `folders`, or of all."""
+    _own(base)
+    worker = _worker(address) if address else None
+    spools = {}
+    wanted = os.listdir(f"{base}/w") if folders is None else folders
+    for name in wanted:
+        with suppress(FileNotFoundError):
+            spools[name] = _spool(f"{base}/w/{name}")
+    return {
+        "id": _id(worker) if worker else "",
+        "time": time.time(),
+        "storage": _storage(base),
+        "settings": _digest(f"{base}/node.json"),
+        "inputs": sorted(os.listdir(f"{base}/inputs")) if os.path.isdir(f"{base}/inputs") else [],
+        "spools": spools,
+    }
+
+
+def _spool(path: str) -> dict[str, object]:
+    """See a spool: what is in the inbox before and after the rest was looked at did not end meanwhile."""
+    waiting, claims = _waiting(path), {}
+    for name in os.listdir(f"{path}/claims"):
+        try:
+            with open(f"{path}/claims/{name}", encoding="utf-8") as stream:
+                claims[name] = json.load(stream)["incarnation"]
+        except (OSError, ValueError, KeyError, TypeError):
+            claims[name] = "?"
+    holder = _holder(path)
+    waiting &= _waiting(path)
+    refused = {}
+    for name in os.listdir(f"{path}/refused"):
+        if name.endswith(".reason") and name[0] != ".":
+            with open(f"{path}/refused/{name}", encoding="utf-8", errors="replace") as stream:
+                refused[name[:-7]] = stream.read(4096).strip()
+    reports = {}
+    if not os.path.islink(f"{path}/reports"):
+        with os.scandir(f"{path}/reports") as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    reports[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return {"inbox": sorted(waiting), "claims": claims, "refused": refused, "reports": reports, "holder": holder}
+
+
+def _waiting(path: str) -> set[str]:
+    return {name[:-5] for name in os.listdir(f"{path}/inbox") if name.endswith(".json") and name[0] != "."}
+
+
+def _read(_: bytes, *, path: str, offset: int, size: int) -> bytes:
+    """Return so much of a plain file; fewer bytes at its end."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(f"{path} is no plain file")
+        return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def _write(data: bytes, *, base: str, path: str, offset: int = 0, last: bool = True) -> dict[str, object]:
+    """Write a part of a file of ours; the `last` part makes it appear under its name."""
+    _own(base)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    part = f"{path}.part"
+    fd = os.open(part, _NEW | (0 if offset else os.O_TRUNC), 0o600)
+    try:
+        os.pwrite(fd, data, offset)
+        os.ftruncate(fd, offset + len(data))
+        if last:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    if last:
+        os.replace(part, path)
+    return {}
+
+
+def _find(_: bytes, *, base: str, replica: str) -> dict[str, object]:
+    """Return the files of a replica: where its work folder lies, what is beside it, and (name, size) of each inside."""
+    for worker in _listed(f"{base}/work"):
+        root = f"{base}/work/{worker}/{replica}"
+        beside = {end: os.lstat(root + end).st_size for end in _BESIDE if os.path.lexists(root + end)}
+        if beside or os.path.isdir(root):
+            return {"root": root, "beside": beside, "files": list(_files(root, ""))}
+    return {"root": ""}
+
+
+def _files(root: str, inside: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+    with os.scandir(f"{root}/{inside}") as entries:
+        for entry in entries:
+            name = f"{inside}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(root, f"{name}/")
+            elif entry.is_file(follow_symlinks=False):
+                yield [name, entry.stat(follow_symlinks=False).st_size]
+
+
+def _remove(_: bytes, *, base: str, replicas: list[str]) -> dict[str, object]:
+    """Remove the work folders of replicas and what lies beside them."""
+    for worker in _listed(f"{base}/work"):
+        for name in replicas:
+            root = f"{base}/work/{worker}/{name}"
+            shutil.rmtree(root, ignore_errors=True)
+            for end in _BESIDE:
+                with suppress(FileNotFoundError):
+                    os.unlink(root + end)
+    return {}
+
+
+def _discard(_: bytes, *, path: str) -> dict[str, object]:
+    """Remove a report segment."""
+    _unlink(path)
+    return {}
+
+
+def _cancel(_: bytes, *, base: str, worker: str, names: list[str]) -> dict[str, object]:
+    """Leave notes for the runner of a spool, and for tasks that have not begun."""
+    folder = f"{_own(base)}/w/{worker}/cancel"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    for name in names:
+        os.close(os.open(f"{folder}/{name}", _NEW, 0o600))
+    return {}
+
+
+def _forget(_: bytes, *, base: str, launches: list[list[object]], gone: list[str]) -> dict[str, object]:
+    """Remove what is kept of launches ([worker, key, names of replicas]), claims last; then spools of the `gone`."""
+    for worker, key, names in launches:
+        spool = f"{base}/w/{worker}"
+        for name in names:  # type: ignore[attr-defined]
+            _unlink(f"{spool}/cancel/{name}")
+        for path in (
+            f"{spool}/inbox/{key}.json", f"{base}/work/{worker}/{key}.script", f"{spool}/cancel/{key}",
+            f"{spool}/refused/{key}.json", f"{spool}/refused/{key}.reason", f"{spool}/claims/{key}",
+        ):  # fmt: skip
+            _unlink(path)
+    for worker in gone:
+        spool = f"{base}/w/{worker}"
+        kept = os.path.isdir(spool) and (os.path.islink(f"{spool}/reports") or not os.listdir(f"{spool}/reports"))
+        if kept and _holder(spool) is None:
+            shutil.rmtree(spool, ignore_errors=True)
+        with suppress(OSError):
+            os.rmdir(f"{base}/work/{worker}")
+    return {}
+
+
+def _clear(_: bytes, *, base: str) -> dict[str, object]:
+    """Remove everything of a node from this storage."""
+    shutil.rmtree(_own(base), ignore_errors=True)
+    return {}
+
+
+def _try(_: bytes, *, python: str) -> dict[str, object]:
+    """Say what the interpreter of the runner is, and what it has of nexapod-batch."""
+    code = (
+        "import json, sys, nexapod_batch, nexapod_batch.runner.worker;"
+        "print(json.dumps([sys.version.split()[0], nexapod_batch.__version__]))"
+    )
+    argv = [python or sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        return {"error": f"{argv[0]}: {said[-1]}"}
+    return {"said": json.loads(done.stdout), "python": argv[0], "worker_python": sys.version.split()[0]}
+
+
+_OPS: dict[str, Callable[..., dict[str, object] | bytes]] = {
+    "look": _look, "read": _read, "write": _write, "find": _find, "remove": _remove, "discard": _discard,
+    "cancel": _cancel, "forget": _forget, "clear": _clear, "try": _try,
+}  # fmt: skip
+
+
+# ---- the task of a launch
+
+
+def run(request: bytes) -> str:
+    """Hand a launch to the runner of this worker and wait for its end; why it cannot be run is left in the spool."""
+    spec = json.loads(request)
+    worker = _worker(spec["address"])
+    if worker is None or _id(worker) != spec["worker"]:
+        return "meant for a process that is gone"
+    base, key = spec["base"], spec["key"]
+    spool = f"{base}/w/{spec['worker']}"
+    try:
+        _make(base, spool, spec, worker)
+        return _launch(spool, key, spec, worker)
+    except (OSError, ValueError, KeyError) as error:
+        _refuse(spool, key, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _launch(spool: str, key: str, spec: dict[str, str], worker) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001
+    inbox, claim = f"{spool}/inbox/{key}.json", f"{spool}/claims/{key}"
+    if os.path.lexists(f"{spool}/cancel/{key}") and not os.path.lexists(claim):
+        _refuse(spool, key, "cancelled before it started")
+        _unlink(f"{spool}/cancel/{key}")
+        return "cancelled"
+    if not any(os.path.lexists(one) for one in (claim, inbox, f"{spool}/refused/{key}.reason")):
+        _put(inbox, base64.b64decode(spec["envelope"]))
+    pause, starts = _POLL_S[0], 0
+    while os.path.exists(inbox):
+        if worker.status.name not in {"running", "paused", "closing_gracefully", "init"}:
+            return "the worker ends"
+        if _holder(spool) is None and os.path.exists(inbox):
+            if os.path.lexists(claim):
+                return "its runner died"
+            trouble = _start(spool, spec["python"])
+            starts += trouble is not None
+            if trouble is not None and starts >= _STARTS:
+                _refuse(spool, key, trouble)
+                return trouble
+        time.sleep(pause)
+        pause = min(pause * 1.2, _POLL_S[1])
+    return "ended"
+
+
+def _make(base: str, spool: str, spec: dict[str, str], worker) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    """Make the spool of this worker and its runner's settings."""
+    _own(base)
+    work = f"{base}/work/{spec['worker']}"
+    for folder in (*(f"{spool}/{name}" for name in _FOLDERS if name != "reports"), work):
+        os.makedirs(folder, 0o700, exist_ok=True)
+    if spec["reports"]:  # shared storage: reports lie at once where they are read
+        with suppress(FileExistsError):
+            os.symlink(spec["reports"], f"{spool}/reports")
+    else:
+        os.makedirs(f"{spool}/reports", 0o700, exist_ok=True)
+    with open(f"{base}/node.json", encoding="utf-8") as stream:
+        settings = json.load(stream)
+    limit = getattr(getattr(worker, "memory_manager", None), "memory_limit", None)
+    mem = min(settings["mem_mib"], limit // 2**20) if limit else settings["mem_mib"]
+    settings.update(
+        key=f"{base}/key", work=work, host=spec["host"], native_id=spec["address"], cpus=worker.state.nthreads,
+        mem_mib=max(1, mem),
+    )  # fmt: skip
+    text = json.dumps(settings).encode()
+    if _digest(f"{spool}/node.json") != hashlib.sha256(text).hexdigest():
+        _put(f"{spool}/node.json", text)
+
+
+def _start(spool: str, python: str) -> str | None:
+    """Start a runner unless one is coming up; return why the last one ended, None for no reason."""
+    with _lock:
+        last = _runners.get(spool)
+        if last is not None and last.poll() is None:
+            return None
+        code = last.returncode if last is not None else 0
+        trouble = f"the runner ended with {code}: {_said(spool)}" if code else None
+        argv = [python or sys.executable, "-m", "nexapod_batch.runner", spool, "--parent", str(os.getpid())]
+        with open(f"{spool}/worker.log", "ab") as log:
+            _runners[spool] = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
+        return trouble
+
+
+def _said(spool: str) -> str:
+    with open(f"{spool}/worker.log", "rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2000))
+        lines = stream.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _refuse(spool: str, key: str, reason: str) -> None:
+    """Leave a reason why a launch is not run, and take its bundle away."""
+    with suppress(OSError):
+        os.makedirs(f"{spool}/refused", 0o700, exist_ok=True)
+        _put(f"{spool}/refused/{key}.reason", f"{reason}\n".encode())
+        _unlink(f"{spool}/inbox/{key}.json")
+
+
+# ---- what both need
+
+
+def _worker(address: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+    """Return the worker of an address in this process, None where it is not."""
+    instances = sys.modules["distributed.worker"].Worker._instances  # noqa: SLF001
+    return next((one for one in list(instances) if one.address == address), None)
+
+
+def _id(worker) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001
+    """Return the name of a worker's process, as no other one has it."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)[:100]
+
+
+def _own(base: str) -> str:
+    """Make the folder of a node where it is missing; OSError when it is not this account's alone."""
+    os.makedirs(base, 0o700, exist_ok=True)
+    found = os.lstat(base)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise OSError(f"{base} is not a folder of this account alone")
+    os.makedirs(f"{base}/w", 0o700, exist_ok=True)
+    return base
+
+
+def _storage(base: str) -> str:
+    """Return what tells one storage from another: who finds the same word in the folder shares it."""
+    path = f"{base}/.storage"
+    if not os.path.exists(path):
+        _put(f"{path}.{os.getpid()}", os.urandom(16).hex().encode())
+        with suppress(FileExistsError):
+            os.link(f"{path}.{os.getpid()}", path)
+        _unlink(f"{path}.{os.getpid()}")
+    with open(path, encoding="ascii") as stream:
+        return stream.read()
+
+
+def _holder(spool: str) -> str | None:
+    """Return the incarnation of the runner that holds a spool; None when none lives."""
+    try:
+        fd = os.open(f"{spool}/worker.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(fd, 100).decode("ascii", "replace")
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _put(path: str, data: bytes) -> None:
+    """Write a file of which others see all or nothing."""
+    head, tail = os.path.split(path)
+    part = f"{head}/.{tail}.{os.getpid()}.{threading.get_ident()}"
+    with open(os.open(part, _NEW | os.O_TRUNC, 0o600), "wb") as stream:
+        stream.write(data)
+    os.replace(part, path)
+
+
+def _digest(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def _listed(path: str) -> list[str]:
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

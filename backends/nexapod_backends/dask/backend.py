@@ -1,0 +1,242 @@
+"""The backend `dask`: runners on the workers of a Dask cluster, one future for each launch, each bound to its worker.
+
+The Dask scheduler keeps the futures, under a name of ours, because every command is a new process. A launch's future
+hands the bundle to the runner of its worker and is over when the launch has ended; what it returns is never read. What
+counts are files: the spool of each worker, seen through a shared file system or through Dask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexapod_backends.dask.cluster import Cluster, read_scheduler_file
+from nexapod_backends.dask.far import Far
+from nexapod_backends.dask.node import DaskNode
+from nexapod_backends.dask.records import Records
+from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.model.fit import job_at
+from nexapod_batch.plugins import targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.site import Dask, Site
+    from nexapod_batch.plugins import Finding, Launch, LaunchStatus, NodeContext, Probing
+
+__all__ = ["DaskBackend"]
+
+_FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+#: Launches that one slot should get, so that the work spreads evenly.
+_SHARES = 16
+#: Seconds for which what was seen is not asked for again.
+_FRESH_S = 1.0
+
+
+class DaskBackend:
+    """Launches runners on Dask workers."""
+
+    def __init__(self) -> None:
+        """Know of no site yet; nothing of Dask is imported."""
+        self._clusters: dict[str, Cluster] = {}
+        self._nodes: dict[str, DaskNode] = {}
+
+    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
+        """Make our folders, and what each worker's storage is to hold: settings and the node's key."""
+        node, site = self._node(context), _site(context)
+        wanted = {**settings, "key": f"{node.far.base}/key", "path": site.runner.path, "work": f"{node.far.base}/work"}
+        node.far.key = Path(str(settings["key"])).read_bytes()
+        node.far.settings = json.dumps({**wanted, "runtimes": targets("runtime")}, indent=2).encode() + b"\n"
+        for folder in (*(context.spool / part for part in _FOLDERS), context.work):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if node.far.shared:
+            node.far.settle_here()
+
+    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+        """Return few enough that all workers share the work evenly; one where a replica holds a resource."""
+        node = self._node(context)
+        asked = job_at(job, _site(context).name).resources
+        if asked.gpus or node.cluster.dask.mem_resource:
+            return 1
+        dask = node.cluster.dask
+        try:
+            known = {"": {"nthreads": dask.workers * dask.threads}} if dask.cluster else node.cluster.identity()
+            threads = sum(int(one["nthreads"]) for one in known.values())
+        except (SchedulerError, KeyError, TypeError, ValueError):
+            partition = node.cluster.partition(_site(context), job, context.node.name)
+            threads = partition.hosts * partition.max_cpus
+        return max(1, -(-replicas // (max(1, threads // asked.cpus) * _SHARES)))
+
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
+        """Return where runners find inputs: as they lie, copied into `work_dir`, or sent with the first launch."""
+        return self._node(context).far.stage(inputs, copy=bool(_site(context).filesystem.work_dir))
+
+    def collect(self, context: NodeContext) -> None:
+        """Bring new reports here, unless they are written here, or were just brought."""
+        node = self._node(context)
+        node.records.refresh()
+        if node.far.shared or not node.records.by_key or time.monotonic() - node.far.last.at < _FRESH_S:
+            return
+        node.survey()
+        node.far.look()
+
+    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
+        """Remove report segments that were taken in."""
+        node = self._node(context)
+        if not node.far.shared:
+            node.survey()
+            node.far.look()
+        node.far.discard(segments)
+
+    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
+        """Bring the files of a replica from its worker's storage into the work folder here."""
+        node = self._node(context)
+        if not node.far.shared:
+            node.survey()
+        node.far.fetch(replica, context.work, logs=logs)
+
+    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
+        """Remove work folders and logs here, and on the workers that are in reach."""
+        node = self._node(context)
+        if not node.far.shared:
+            node.survey()
+        node.far.remove(replicas, context.work)
+
+    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
+        """Write launches down, bind as many as workers have room for, and give those to the scheduler."""
+        node = self._node(context)
+        node.records.refresh()
+        node.take(launches)
+        node.survey()
+        node.bind()
+        return {one.key: f"nexapod-{one.key}" for one in launches}
+
+    def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
+        """Return the state of each launch; bind what waits for a worker that has room now."""
+        node = self._node(context)
+        node.records.refresh()
+        found = node.told(keys)
+        if any(not one.worker and not one.over for one in node.records.by_key.values()) and node.workers:
+            node.bind()
+        return found
+
+    def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
+        """Stop replicas by notes for their runners; take back what has not begun."""
+        node = self._node(context)
+        node.records.refresh()
+        if any(key in node.records.by_key for key in replicas):
+            node.told(list(replicas))
+            node.cancel(replicas)
+
+    def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove every trace of launches that ended."""
+        node = self._node(context)
+        node.records.refresh()
+        node.forget(keys)
+
+    def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
+        """Return the calls of Dask that a launch would be, and what workers there are."""
+        node = self._node(context)
+        partition = node.cluster.partition(_site(context), job, context.node.name)
+        asked = job_at(job, _site(context).name).resources
+        grain = min(64, self.grain(context, job, replicas))
+        count = -(-replicas // grain)
+        needs, python = node.needs(job), _site(context).runner.python or "python"
+        command = shlex.join(job.command) if job.command else "the script of the descriptor"
+        lines = [
+            f"node {context.node.name}: {_times(count, 'future')} of up to {_times(grain, 'replica')}, each",
+            "  client.submit(run, <signed bundle>, key='nexapod-<launch key>', pure=False, retries=0,",
+            f"      priority={job.schedule.priority}, workers=['<one of partition {partition.name}>'],",
+            f"      allow_other_workers=False, resources={needs})",
+            f"  run hands the bundle to: {python} -m nexapod_batch.runner {node.far.base}/w/<worker>",
+            f"  which runs {command}, {_times(asked.cpus, 'CPU')} each, as many at once as its worker has threads",
+        ]
+        if ask:
+            lines.append(node.said())
+        return "\n".join(lines)
+
+    def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
+        """Look at scheduler, versions, workers, files and clocks."""
+        from nexapod_backends.dask.probe import probe  # noqa: PLC0415 - only `site check` needs it
+
+        yield from probe(_site(contexts[0]), [(one, self._node(one)) for one in contexts], how)
+
+    def clear(self, contexts: Sequence[NodeContext]) -> None:
+        """Remove spools and work folders, here and on the workers in reach."""
+        import shutil  # noqa: PLC0415
+
+        for context in contexts:
+            node = self._node(context)
+            if not node.far.shared:
+                node.survey()
+            node.far.clear()
+            for folder in (context.spool, context.work):
+                shutil.rmtree(folder, ignore_errors=True)
+            if _site(context).filesystem.work_dir:
+                shutil.rmtree(context.spool.parent.parent, ignore_errors=True)
+
+    def discover(self, site: Site) -> str:
+        """Refuse: a site file of Dask says little that a scheduler could tell."""
+        raise SchedulerError(
+            f"site {site.name}: nothing is discovered of a Dask cluster",
+            hint="start from a ready file: nexapod-batch site init --from dask",
+        )
+
+    def _node(self, context: NodeContext) -> DaskNode:
+        name = context.node.name
+        if name not in self._nodes:
+            site = _site(context)
+            dask = _dask(site)
+            digest = hashlib.sha256(context.node.key_id.encode()).hexdigest()[:16]
+            if site.name not in self._clusters:
+                self._clusters[site.name] = Cluster(dask, _address(context, dask), f"nexapod-{digest}")
+            cluster = self._clusters[site.name]
+            shared = not dask.local_dir and bool(site.filesystem.work_dir or dask.cluster)
+            folder = context.state / "dask" / name
+            base = str(context.far_spool) if shared else f"{_local(dask)}/nexapod-{digest}"
+            far = Far(
+                lambda: cluster.wire, base, shared=shared, reports=context.spool / "reports",
+                memory=folder / "inputs.json",
+            )  # fmt: skip
+            self._nodes[name] = DaskNode(name, site, cluster, far, Records(folder / "launches"), folder / "hosts.json")
+        return self._nodes[name]
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _site(context: NodeContext) -> Site:
+    if context.site is None:
+        raise ConfigError(f"node {context.node.name} has no site", hint="a Dask node comes from a site file")
+    return context.site
+
+
+def _dask(site: Site) -> Dask:
+    if site.dask is None:
+        raise ConfigError(f"site {site.name}: [dask] is missing", wanted='address = "tcp://host:8786"')
+    return site.dask
+
+
+def _local(dask: Dask) -> str:
+    import getpass  # noqa: PLC0415
+
+    return dask.local_dir.replace("{user}", getpass.getuser()) or "/tmp"  # noqa: S108 - see agent._own
+
+
+def _address(context: NodeContext, dask: Dask) -> Callable[[], tuple[str, Mapping[str, str]]]:
+    """Return what finds the scheduler's address, and what TLS needs, when it is needed."""
+    names = {"tls_ca_file": dask.tls_ca, "tls_client_cert": dask.tls_cert, "tls_client_key": dask.tls_key}
+    security = names if dask.tls_ca else {}
+    if dask.address:
+        return lambda: (dask.address, security)
+    if dask.scheduler_file:
+        return lambda: (read_scheduler_file(dask.scheduler_file), security)
+    from nexapod_backends.dask.started import started  # noqa: PLC0415 - where a cluster is ours to start
+
+    return lambda: started(context, dask)

@@ -1,0 +1,417 @@
+"""One node on a Dask cluster: its launches are bound to workers, watched through their spools, and told.
+
+Files first, the scheduler second: a launch has ended when its bundle has left the inbox of its worker's spool.
+
+| spool of its worker | Dask says | it is |
+|---|---|---|
+| - | not bound to a worker yet | NEW |
+| refused | - | FAILED, with the reason |
+| claim, no bundle | - | COMPLETED |
+| bundle and claim of the runner that lives | - | ACTIVE |
+| bundle and claim of another | - | FAILED: its runner died |
+| bundle | worker is there | QUEUED |
+| nothing | waiting, processing ... | QUEUED |
+| nothing | unknown, worker is there | given to the scheduler again, for the same worker |
+| bundle or nothing | its worker is gone | FAILED: lost, and replaced by a new replica, never repeated |
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode, b64encode
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from nexapod_backends.dask.place import Rules, choose, known_worker, named, resources_of
+from nexapod_backends.dask.records import Record
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.model.fit import job_at
+from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.plugins import BackendState, LaunchStatus
+from nexapod_batch.trust.bundle import decode_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_backends.dask.cluster import Cluster
+    from nexapod_backends.dask.far import Far, Seen, Spool
+    from nexapod_backends.dask.place import Worker
+    from nexapod_backends.dask.records import Records
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins import Launch
+
+__all__ = ["DaskNode"]
+
+#: Seconds after which a worker that did not answer is asked again.
+_AGAIN_S = 15.0
+#: Dask's words for tasks that have not begun.
+_WORDS = {
+    "no-worker": "Dask has no worker for it: paused, or its resources are taken",
+    "queued": "waits in the Dask scheduler",
+    "waiting": "waits in the Dask scheduler",
+    "processing": "waits its turn on its worker",
+}
+_ENDED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
+
+
+class DaskNode:
+    """The launches of one node."""
+
+    def __init__(self, name: str, site: Site, cluster: Cluster, far: Far, records: Records, hosts_file: Path) -> None:
+        """Know the node; nothing is asked yet."""
+        self.name, self.site, self.cluster, self.far = name, site, cluster, far
+        self.records, self._hosts_file = records, hosts_file
+        self.workers: dict[str, Worker] = {}  # by address
+        self._met: dict[str, float] = {}  # address -> when it was asked who it is
+        self._ended: set[str] = set()  # launches that were told as ended
+        self._reasons: dict[str, str] = {}
+
+    # ---- workers
+
+    def survey(self) -> None:
+        """Learn which workers there are, and who those are that are new; SchedulerError when nobody can say."""
+        found: dict[str, Worker] = {}
+        for address, said in self.cluster.identity().items():
+            with suppress(KeyError, TypeError, ValueError):
+                one, old = known_worker(address, said), self.workers.get(address)
+                if old is not None and old.name == one.name:
+                    one.id, one.storage, one.trouble = old.id, old.storage, old.trouble
+                found[address] = one
+        self.workers = found
+        now = time.monotonic()
+        new = [
+            one for one in found.values()
+            if not one.id and (not one.trouble or now - self._met.get(one.address, -_AGAIN_S) > _AGAIN_S)
+        ]  # fmt: skip
+        if new:
+            for one in new:
+                one.trouble, self._met[one.address] = "", now
+            self.far.meet(new)
+
+    def alive(self, record: Record) -> bool:
+        """Say whether the process that a launch is bound to is still one of the workers."""
+        one = self.workers.get(record.address)
+        return one is not None and (one.id == record.worker or (not one.id and bool(one.trouble)))
+
+    def belongs(self, worker: Worker, partition: str) -> bool:
+        """Say whether a worker is one of a partition."""
+        patterns = next((one.workers for one in self.site.partitions if one.name == partition), ())
+        return named(worker, patterns)
+
+    def said(self) -> str:
+        """Say in one line what workers there are, and where the dashboard is."""
+        try:
+            self.survey()
+        except SchedulerError as error:
+            return f"  {' '.join(str(error).split())}"
+        some = self.workers.values()
+        threads = sum(one.threads for one in some)
+        dashboard = self.cluster.dashboard() or "none"
+        return f"  {len(some)} workers with {threads} threads are connected; dashboard: {dashboard}"
+
+    def needs(self, job: Job) -> dict[str, float]:
+        """Return which of Dask's abstract resources a launch of a job requires."""
+        asked, dask, found = job_at(job, self.site.name).resources, self.cluster.dask, {}
+        if asked.gpus:
+            found[dask.gpu_resource] = float(asked.gpus)
+        if dask.mem_resource and asked.mem_mib:
+            found[dask.mem_resource] = float(asked.mem_mib * 2**20)
+        return found
+
+    # ---- from launch to future
+
+    def take(self, launches: Sequence[Launch]) -> None:
+        """Write down launches that are new."""
+        new = [self._record(one) for one in launches if one.key not in self.records.by_key]
+        self.records.save(new, durable=False)  # the same launch comes again after a crash
+
+    def bind(self) -> None:
+        """Bind launches to workers that have room, durably, and give them to the scheduler."""
+        waiting = [one for one in self.records.by_key.values() if not one.worker and not one.over]
+        if not waiting:
+            return
+        load = Counter(one.worker for one in self.records.by_key.values() if one.worker and one.key not in self._ended)
+        bound: list[Record] = []
+        full: dict[tuple[object, ...], str] = {}
+        staged = self.far.inputs() if any(one.inputs for one in waiting) else {}
+        used = {job: self.records.used(job) for job in {one.job for one in waiting}}
+        for one in waiting:
+            alike = (one.partition, one.cpus, one.mem_mib, one.gpus, str(one.host_set))
+            if alike in full:
+                self._reasons[one.key] = full[alike]
+                continue
+            mine = used[one.job].of(one.tasks)[0]
+            found = self._chosen(one, load, mine, {digest: staged[digest] for digest in one.inputs if digest in staged})
+            if isinstance(found, str):
+                self._reasons[one.key] = found
+                if found.startswith("waits its turn"):
+                    full[alike] = found
+                continue
+            one.worker, one.address, one.host = found.id, found.address, found.host
+            load[found.id] += 1
+            for task in one.tasks:
+                used[one.job].workers[task].add(found.id)
+            bound.append(one)
+        self.records.save(bound)
+        for one in bound:
+            if one.notes:
+                self._note(one, one.notes)
+        self.give(bound)
+
+    def give(self, records: Sequence[Record]) -> None:
+        """Give bound launches to the scheduler, each for its worker."""
+        self.cluster.submit(
+            [(one, resources_of(one, self._rules(one, Counter(), frozenset()))) for one in records],
+            base=self.far.base, python=self.site.runner.python, reports=self.far.reports_there,
+        )  # fmt: skip
+
+    def _chosen(
+        self, record: Record, load: Mapping[str, int], used: set[str], inputs: Mapping[str, Path]
+    ) -> Worker | str:
+        """Return the worker of a launch, with all on it that the runner needs; else what it waits for."""
+        rules = self._rules(record, load, frozenset(used))
+        while True:
+            found = choose(record, list(self.workers.values()), rules)
+            if isinstance(found, str) and used and not record.apart:
+                found = choose(record, list(self.workers.values()), replace(rules, used=frozenset()))
+            if isinstance(found, str):
+                return found
+            try:
+                self.far.settle(found, inputs)
+            except (SchedulerError, OSError) as error:
+                found.trouble = " ".join(str(error).split())
+                found.id = ""  # asked again later
+                self._met[found.address] = time.monotonic()
+                continue
+            return found
+
+    def _rules(self, record: Record, load: Mapping[str, int], used: frozenset[str]) -> Rules:
+        patterns = next((one.workers for one in self.site.partitions if one.name == record.partition), ())
+        dask = self.cluster.dask
+        hosts = self._hosts() if record.host_set is not None else ()
+        return Rules(
+            patterns=patterns, hosts=hosts, used=used, load=load,
+            mem_resource=dask.mem_resource, gpu_resource=dask.gpu_resource,
+        )  # fmt: skip
+
+    def _hosts(self) -> list[str]:
+        """Return all hosts that were ever seen, new ones last: the sets of hosts must not change."""
+        from nexapod_batch.files import atomic  # noqa: PLC0415
+
+        try:
+            known: list[str] = orjson.loads(self._hosts_file.read_bytes())
+        except (OSError, ValueError):
+            known = []
+        new = sorted({one.host for one in self.workers.values()} - set(known))
+        if new:
+            self._hosts_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write(self._hosts_file, orjson.dumps([*known, *new]), mode=0o600)
+        return [*known, *new]
+
+    def _record(self, launch: Launch) -> Record:
+        payload = b64decode(orjson.loads(launch.envelope)["payload"])
+        bundle = decode_bundle(payload)
+        partition = self.cluster.partition(self.site, launch.job, self.name)
+        asked = job_at(launch.job, self.site.name).resources
+        return Record(
+            key=launch.key,
+            job=f"{bundle.job_uuid}.{bundle.job_id}",
+            tasks=[one.task for one in bundle.replicas],
+            replicas=[str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas],
+            cpus=asked.cpus,
+            mem_mib=asked.mem_mib or 0,
+            gpus=asked.gpus,
+            priority=launch.job.schedule.priority,
+            partition=partition.name,
+            host_set=None if launch.host_set is None else list(launch.host_set),
+            apart=launch.job.quorum.agree > 1,
+            inputs=sorted({one.sha256 for one in launch.job.inputs} if not self.far.shared else ()),
+            envelope=b64encode(launch.envelope).decode(),
+        )
+
+    # ---- what became of them
+
+    def told(self, keys: Sequence[str]) -> dict[str, LaunchStatus]:
+        """Return the state of each launch; only what has ended while the scheduler cannot be asked."""
+        mine = {key: self.records.by_key[key] for key in keys if key in self.records.by_key}
+        found = {key: LaunchStatus(state=BackendState.UNKNOWN) for key in keys if key not in mine}
+        if not mine:
+            return found
+        trouble: SchedulerError | None = None
+        try:
+            self.survey()
+        except SchedulerError as error:
+            if not self.far.shared:
+                raise
+            trouble = error
+        seen = self.far.look()
+        ended = {key: status for key, one in mine.items() if (status := self._ended_in(one, seen)) is not None}
+        open_ = {key: one for key, one in mine.items() if key not in ended}
+        if trouble is None:
+            going, failed = self._going_on(open_, seen)
+            found.update(going)
+            ended.update(failed)
+        elif not ended and open_:
+            raise trouble
+        self._remember(ended)
+        for key, status in ended.items():
+            one = mine[key]
+            found[key] = replace(status, hosts=(one.host,) if one.host else ()) if one.host_set else status
+        return found
+
+    def _ended_in(self, record: Record, seen: Seen) -> LaunchStatus | None:
+        """Say how a launch ended, by the spool of its worker; None when that does not say that it has."""
+        native, key = record.address or record.task, record.key
+        spool = seen.spools.get(record.worker)
+        if spool is not None and key in spool.refused:
+            reason = spool.refused[key]
+            cancelled = bool(record.over) or reason.startswith("cancelled")
+            return LaunchStatus(
+                state=BackendState.CANCELED if cancelled else BackendState.FAILED, native=native, reason=reason
+            )
+        if spool is not None and key in spool.claims and key not in spool.inbox:
+            return LaunchStatus(state=BackendState.COMPLETED, native=native)
+        if spool is not None and key in spool.inbox and key in spool.claims and spool.holder != spool.claims[key]:
+            return LaunchStatus(state=BackendState.FAILED, native=native, reason=f"its runner on {native} died")
+        if record.over and not record.worker:
+            return LaunchStatus(state=BackendState.CANCELED, native=native, reason=record.over)
+        return None
+
+    def _going_on(
+        self, open_: Mapping[str, Record], seen: Seen
+    ) -> tuple[dict[str, LaunchStatus], dict[str, LaunchStatus]]:
+        """Return what goes on and what failed of the launches that no spool calls ended."""
+        going: dict[str, LaunchStatus] = {}
+        failed: dict[str, LaunchStatus] = {}
+        asked: dict[str, Record] = {}
+        for key, one in open_.items():
+            spool = seen.spools.get(one.worker)
+            if not one.worker:
+                reason = self._reasons.get(key, "not bound to a worker yet")
+                going[key] = LaunchStatus(state=BackendState.NEW, native=one.task, reason=reason)
+            elif spool is not None and key in spool.claims and key in spool.inbox:
+                going[key] = LaunchStatus(state=BackendState.ACTIVE, native=one.address)
+            elif not self.alive(one):
+                reason = f"worker {one.address} left the cluster"
+                failed[key] = LaunchStatus(state=BackendState.FAILED, native=one.address, reason=reason)
+            else:
+                asked[key] = one
+        states = self.cluster.states([one.task for one in asked.values()])
+        again = []
+        for key, one in asked.items():
+            state, spool = states.get(one.task), seen.spools.get(one.worker)
+            if state in (None, "released", "forgotten") and one.over:
+                failed[key] = LaunchStatus(state=BackendState.CANCELED, native=one.address, reason=one.over)
+            elif state in ("memory", "erred") and self._without_trace(one, spool):
+                reason = f"its task on {one.address} ended without a trace: see that worker's log"
+                failed[key] = LaunchStatus(state=BackendState.FAILED, native=one.address, reason=reason)
+            else:
+                going[key] = LaunchStatus(
+                    state=BackendState.QUEUED, native=one.address, reason=self._waits(one, state, spool)
+                )
+                if state is None or (state in ("memory", "erred") and spool is not None and spool.holder is None):
+                    again.append(one)
+        if again:
+            self.cluster.release([one.task for one in again])
+            self.give(again)
+        return going, failed
+
+    def _without_trace(self, record: Record, spool: Spool | None) -> bool:
+        """Say whether a launch whose task is over never reached the spool, where that could be seen."""
+        one = self.workers.get(record.address)
+        if one is not None and one.trouble:
+            return False
+        return spool is None or record.key not in spool.inbox
+
+    def _waits(self, record: Record, state: str | None, spool: Spool | None) -> str:
+        one = self.workers.get(record.address)
+        if one is not None and one.trouble:
+            return one.trouble
+        if one is not None and one.status != "running":
+            return f"its worker {one.name} is {one.status.replace('_', ' ')}"
+        if spool is not None and record.key in spool.inbox:
+            return f"waits its turn in the runner on {record.address}"
+        return _WORDS.get(state or "", "goes to the Dask scheduler")
+
+    def _remember(self, ended: Mapping[str, LaunchStatus]) -> None:
+        """Keep which launches failed: what ran there does not count against a worker."""
+        self._ended |= ended.keys()
+        failed = []
+        for key, status in ended.items():
+            one = self.records.by_key[key]
+            if status.state in _ENDED - {BackendState.COMPLETED} and not one.failed:
+                one.failed = True
+                failed.append(one)
+        self.records.save(failed, durable=False)
+
+    # ---- stopping and forgetting
+
+    def cancel(self, replicas: Mapping[str, Sequence[str] | None]) -> None:
+        """Leave notes where launches are bound; what has not begun is taken back from the scheduler."""
+        back, changed = [], []
+        for key, names in replicas.items():
+            one = self.records.by_key.get(key)
+            if one is None or key in self._ended:
+                continue
+            whole = names is None or set(one.replicas) <= set(names)
+            if whole:
+                one.over = "cancelled before it started"
+                back.append(one)
+            if not one.worker:
+                one.notes = sorted({*(one.notes or ()), *(names or ())})
+            changed.append(one)
+            if one.worker:
+                self._note(one, [key] if names is None else [*names, *([key] if whole else [])])
+        self.records.save(changed)
+        self.cluster.release([one.task for one in back if one.worker])
+
+    def _note(self, record: Record, names: Sequence[str]) -> None:
+        head = {"op": "cancel", "base": self.far.base, "worker": record.worker, "names": list(names)}
+        through = self.through(record)
+        if through is not None:
+            self.far.ask(through, head)
+
+    def through(self, record: Record) -> str | None:
+        """Return through whom the spool of a launch is reached; None when nobody sees it."""
+        if self.far.shared:
+            return ""
+        spool = self.far.last.spools.get(record.worker)
+        if spool is not None:
+            return spool.through
+        return record.address if self.alive(record) else None
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Remove every trace of launches that ended: from spools, from the scheduler, and here."""
+        mine = [self.records.by_key[key] for key in keys if key in self.records.by_key]
+        if not mine:
+            return
+        bound = [one for one in mine if one.worker]
+        try:
+            if bound and not self.far.shared:
+                self.survey()
+                self.far.look()
+            self.cluster.release([one.task for one in bound])
+        except SchedulerError:
+            if not self.far.shared:
+                raise
+        left = {one.worker for one in self.records.by_key.values() if one.key not in keys}
+        alive = {one.id for one in self.workers.values()}
+        by_way: dict[str, list[Record]] = {}
+        for one in bound:
+            way = self.through(one)
+            if way is not None:
+                by_way.setdefault(way, []).append(one)
+        for way, some in by_way.items():
+            launches = [[one.worker, one.key, one.replicas] for one in some]
+            gone = sorted({one.worker for one in some} - left - alive) if alive else []
+            self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})
+        for one in bound:
+            if not one.failed:
+                self.records.use(one)
+        self.records.remove([one.key for one in mine])

@@ -1,0 +1,157 @@
+"""Which worker a launch goes to, and why none. Pure: what the scheduler said goes in, a worker or words come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nexapod_backends.dask.records import Record
+
+__all__ = ["Rules", "Worker", "choose", "host_of", "known_worker", "named", "resources_of", "room"]
+
+#: Launches bound to one slot ahead of time: enough that it does not wait for us, few enough that a worker that comes
+#: later finds work, and that one that dies takes little with it.
+_AHEAD = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One worker, by the scheduler's word; what only the worker itself can say is added when it was asked."""
+
+    address: str
+    name: str
+    host: str  # as in its address
+    threads: int
+    mem_mib: int | None  # None: not limited
+    resources: Mapping[str, float]
+    status: str  # running | paused | closing_gracefully ...
+    id: str = ""  # of its process
+    storage: str = ""  # of its files
+    trouble: str = ""  # why nothing is given to it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a choice depends on beside launch and workers."""
+
+    patterns: Sequence[str] = ()  # of names or addresses
+    hosts: Sequence[str] = ()  # all that were ever seen, in the order in which they came: for host sets
+    used: frozenset[str] = frozenset()  # workers that had a replica of one of its tasks
+    load: Mapping[str, int] = field(default_factory=dict)  # launches bound to a worker, by id
+    mem_resource: str = ""
+    gpu_resource: str = "GPU"
+
+
+def known_worker(address: str, said: Mapping[str, Any]) -> Worker:
+    """Return a worker from the scheduler's word; TypeError, ValueError or KeyError for what is none."""
+    limit = said.get("memory_limit")
+    return Worker(
+        address=address,
+        name=str(said.get("name", address)),
+        host=host_of(address),
+        threads=int(said["nthreads"]),
+        mem_mib=int(limit) // 2**20 if limit else None,
+        resources={str(name): float(count) for name, count in dict(said.get("resources") or {}).items()},
+        status=str(said.get("status", "running")),
+    )
+
+
+def host_of(address: str) -> str:
+    """Return the host in an address: `tcp://10.0.0.5:4711` is on `10.0.0.5`."""
+    return address.partition("://")[2].rpartition(":")[0].strip("[]")
+
+
+def named(worker: Worker, patterns: Sequence[str]) -> bool:
+    """Say whether a worker's name or address is one of those meant; no pattern means all."""
+    return not patterns or any(
+        fnmatchcase(worker.name, pattern) or fnmatchcase(worker.address, pattern) for pattern in patterns
+    )
+
+
+def resources_of(record: Record, rules: Rules) -> dict[str, float]:
+    """Return what a launch requires of Dask's abstract resources."""
+    found: dict[str, float] = {}
+    if record.gpus:
+        found[rules.gpu_resource] = record.gpus
+    if rules.mem_resource and record.mem_mib:
+        found[rules.mem_resource] = record.mem_mib * 2**20
+    return found
+
+
+def room(worker: Worker, cpus: int) -> int:
+    """Return how many launches may be bound to a worker at once."""
+    return _AHEAD * max(1, worker.threads // max(1, cpus))
+
+
+def choose(record: Record, workers: Sequence[Worker], rules: Rules) -> Worker | str:
+    """Return the worker with least to do of those that can run a launch; else what it waits for, in words."""
+    left = list(workers)
+    if not left:
+        return "no worker is connected to the Dask scheduler"
+    for keep, why in _filters(record, rules):
+        kept = [one for one in left if keep(one)]
+        if not kept:
+            return why(left)
+        left = kept
+    return min(left, key=lambda one: (rules.load.get(one.id, 0) / one.threads, one.address))
+
+
+def _filters(
+    record: Record, rules: Rules
+) -> list[tuple[Callable[[Worker], bool], Callable[[Sequence[Worker]], str]]]:
+    """Return the conditions in the order of how lasting they are, each with its words when nobody meets it."""
+    wanted = resources_of(record, rules)
+
+    def in_set(one: Worker) -> bool:
+        if record.host_set is None:
+            return True
+        index, count = record.host_set
+        return one.host in rules.hosts and list(rules.hosts).index(one.host) % count == index
+
+    def rich(one: Worker) -> bool:
+        return all(one.resources.get(name, 0) >= count for name, count in wanted.items())
+
+    listed = ", ".join(f"{name} = {count:g}" for name, count in wanted.items())
+    return [
+        (
+            lambda one: named(one, rules.patterns),
+            lambda some: f"none of {len(some)} workers is one of partition {record.partition}",
+        ),
+        (
+            lambda one: one.threads >= record.cpus,
+            lambda some: f"no worker has {record.cpus} threads, the largest has {max(one.threads for one in some)}",
+        ),
+        (
+            lambda one: one.mem_mib is None or one.mem_mib >= record.mem_mib,
+            lambda some: f"no worker has {record.mem_mib} MiB of memory, the largest has"
+            f" {max(one.mem_mib or 0 for one in some)} MiB",
+        ),
+        (rich, lambda some: f"none of {len(some)} workers has the resource {listed}"),
+        (in_set, lambda _: "no worker is on the hosts that are left for this replica"),
+        (
+            lambda one: one.id not in rules.used or not one.id,
+            lambda some: f"replicas run on different workers, and {_all(some)} had one of this task",
+        ),
+        (lambda one: not one.trouble, lambda some: some[0].trouble),
+        (
+            lambda one: one.status == "running",
+            lambda some: f"{_all(some)} {'is' if len(some) == 1 else 'are'} {_states(some)}",
+        ),
+        (
+            lambda one: rules.load.get(one.id, 0) < room(one, record.cpus),
+            lambda some: f"waits its turn: {sum(rules.load.get(one.id, 0) for one in some)} launches are before it on"
+            f" {len(some)} worker{'s' * (len(some) != 1)}",
+        ),
+    ]
+
+
+def _all(some: Sequence[Worker]) -> str:
+    return f"worker {some[0].name}" if len(some) == 1 else f"all {len(some)} workers that could take it"
+
+
+def _states(some: Sequence[Worker]) -> str:
+    return " or ".join(sorted({one.status.replace("_", " ") for one in some}))

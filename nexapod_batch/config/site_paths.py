@@ -1,0 +1,29 @@
+"""Paths as site files have them: absolute, and of characters that are safe in scripts."""
+
+from __future__ import annotations
+
+from nexapod_batch.config.tables import Report, Text, Value
+
+__all__ = ["PART", "PATH", "USER_PATH", "AbsolutePath"]
+
+#: One character of such a path.
+PART = r"[A-Za-z0-9_.,+@=:-]"
+
+
+class AbsolutePath(Text):
+    """An absolute path without `.` and `..` in it."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the path."""
+        found = super().check(value, path, report)
+        if isinstance(found, str) and {".", ".."} & set(found.split("/")):
+            return report.add(path, "goes back on its way", got=found, wanted="a path without . and .. in it")
+        return found
+
+
+PATH = AbsolutePath("an absolute path of letters, digits, `_ . , + @ = : -`", pattern=rf"(/{PART}+)+", max_length=1_024)
+USER_PATH = AbsolutePath(
+    "an absolute path of letters, digits, `_ . , + @ = : -`; `{user}` is filled in",
+    pattern=rf"(/({PART}|\{{user\}})+)+",
+    max_length=1_024,
+)
