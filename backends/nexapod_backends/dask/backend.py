@@ -11,7 +11,6 @@ import hashlib
 import json
 import shlex
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.dask.cluster import Cluster, read_scheduler_file
@@ -24,6 +23,7 @@ from nexapod_batch.plugins import targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Dask, Site
@@ -45,17 +45,19 @@ class DaskBackend:
         """Know of no site yet; nothing of Dask is imported."""
         self._clusters: dict[str, Cluster] = {}
         self._nodes: dict[str, DaskNode] = {}
+        self._prepared: set[str] = set()  # digests of settings that were written
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make our folders, and what each worker's storage is to hold: settings and the node's key."""
         node, site = self._node(context), _site(context)
         wanted = {**settings, "key": f"{node.far.base}/key", "path": site.runner.path, "work": f"{node.far.base}/work"}
-        node.far.key = Path(str(settings["key"])).read_bytes()
-        node.far.settings = json.dumps({**wanted, "runtimes": targets("runtime")}, indent=2).encode() + b"\n"
+        stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        if stamp in self._prepared:
+            return
         for folder in (*(context.spool / part for part in _FOLDERS), context.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if node.far.shared:
-            node.far.settle_here()
+        node.far.prepare(str(settings["key"]), {**wanted, "runtimes": targets("runtime")})
+        self._prepared.add(stamp)
 
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that all workers share the work evenly; one where a replica holds a resource."""
@@ -201,7 +203,7 @@ class DaskBackend:
             base = str(context.far_spool) if shared else f"{_local(dask)}/nexapod-{digest}"
             far = Far(
                 lambda: cluster.wire, base, shared=shared, reports=context.spool / "reports",
-                memory=folder / "inputs.json",
+                memory=folder,
             )  # fmt: skip
             self._nodes[name] = DaskNode(name, site, cluster, far, Records(folder / "launches"), folder / "hosts.json")
         return self._nodes[name]

@@ -63,8 +63,6 @@ class Far:
     def __init__(self, wire: Callable[[], Wire], base: str, *, shared: bool, reports: Path, memory: Path) -> None:
         """Know where they lie: below `base` on every worker, and here too where that is `shared`."""
         self._wire, self.base, self.shared, self._reports, self._memory = wire, base, shared, reports, memory
-        self.settings: bytes = b""  # node.json
-        self.key: bytes = b""
         self._through: dict[str, str] = {}  # storage -> address of a worker that sees it
         self._settled: dict[str, str] = {}  # storage -> digest of the settings that lie there
         self._inputs: dict[str, set[str]] = {}  # storage -> inputs that lie there
@@ -111,22 +109,36 @@ class Far:
         """Put settings, key and inputs to where a worker reads them, unless they lie there."""
         if self.shared:
             return
-        if self._settled.get(worker.storage) != hashlib.sha256(self.settings).hexdigest():
-            for name, data in (("key", self.key), ("node.json", self.settings)):
+        files = self._settings()
+        digest = hashlib.sha256(files["node.json"]).hexdigest()
+        if self._settled.get(worker.storage) != digest:
+            for name, data in files.items():
                 self.ask(worker.address, {"op": "write", "base": self.base, "path": f"{self.base}/{name}"}, data)
-            self._settled[worker.storage] = hashlib.sha256(self.settings).hexdigest()
-        for digest, path in inputs.items():
-            if digest not in self._inputs.setdefault(worker.storage, set()):
-                self._bring_there(worker.address, path, f"{self.base}/inputs/{digest}")
-                self._inputs[worker.storage].add(digest)
+            self._settled[worker.storage] = digest
+        for name, path in inputs.items():
+            if name not in self._inputs.setdefault(worker.storage, set()):
+                self._bring_there(worker.address, path, f"{self.base}/inputs/{name}")
+                self._inputs[worker.storage].add(name)
 
-    def settle_here(self) -> None:
-        """Put settings and key to where the workers read them, on storage that they share with us."""
-        self.ask(_HERE, {"op": "look", "base": self.base, "folders": []})
-        for name, data in (("key", self.key), ("node.json", self.settings)):
-            path = Path(self.base, name)
+    def prepare(self, key: str, settings: Mapping[str, object]) -> None:
+        """Keep what each storage of workers is to hold; where that is shared with us put it there at once."""
+        self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = json.dumps(settings, indent=2).encode() + b"\n"
+        files = {self._memory / "node.json": text, self._memory / "key.path": key.encode()}
+        if self.shared:
+            self.ask(_HERE, {"op": "look", "base": self.base, "folders": []})
+            files = {**files, Path(self.base, "key"): Path(key).read_bytes(), Path(self.base, "node.json"): text}
+        for path, data in files.items():
             if not path.exists() or path.read_bytes() != data:
                 atomic.write(path, data, mode=0o600)
+
+    def _settings(self) -> dict[str, bytes]:
+        """Return what a storage must hold, by name; SchedulerError before `prepare`."""
+        try:
+            key = Path((self._memory / "key.path").read_text("utf-8"))
+            return {"key": key.read_bytes(), "node.json": (self._memory / "node.json").read_bytes()}
+        except OSError as error:
+            raise SchedulerError("the settings of the node cannot be read", got=str(error)) from error
 
     def ask(self, worker: str, head: Mapping[str, object], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Ask the agent, here or on a worker; SchedulerError when it cannot do it."""
@@ -278,16 +290,15 @@ class Far:
                     shutil.copyfile(path, part)
                     part.replace(folder / digest)
         elif inputs:
-            self._memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             known = {**self.inputs(), **inputs}
             text = json.dumps({digest: str(path) for digest, path in known.items()})
-            atomic.write(self._memory, text.encode(), mode=0o600, durable=False)
+            atomic.write(self._memory / "inputs.json", text.encode(), mode=0o600, durable=False)
         return {digest: f"{self.base}/inputs/{digest}" for digest in inputs}
 
     def inputs(self) -> dict[str, Path]:
         """Return where inputs lie here that were staged, by digest; those that are gone are left out."""
         try:
-            known: dict[str, str] = json.loads(self._memory.read_bytes())
+            known: dict[str, str] = json.loads((self._memory / "inputs.json").read_bytes())
         except (OSError, ValueError):
             return {}
         return {digest: Path(path) for digest, path in known.items() if os.path.exists(path)}

@@ -1,0 +1,161 @@
+"""The suite of backends on `dask`, with a real scheduler and real workers: storage shared with them, and not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from clusters.dask import DaskCluster
+from conformance.backends import TRUE, BackendConformance
+from spools import House, until
+
+from nexapod_batch.model.job import Input, Job, Output, QuorumPolicy
+from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site
+from nexapod_batch.plugins import BackendState, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nexapod_batch.plugins import Backend, NodeContext
+
+
+@dataclass
+class DaskHouse(House):
+    """A node whose runners are on the workers of a Dask cluster."""
+
+    cluster: DaskCluster | None = None
+    shared: bool = True
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return every complete line, after what lies on the workers was brought here."""
+        load("backend", "dask").collect(self.context())
+        return super().lines()
+
+    def context(self) -> NodeContext:
+        """Return what the backend is told."""
+        assert self.cluster is not None
+        there = {"local_dir": str(self.home / "there")} if not self.shared else {}
+        site = Site(
+            name="testnode",
+            scheduler=Scheduler(type="dask"),
+            dask=Dask(address=self.cluster.address, **there),
+            filesystem=Filesystem(work_dir=str(self.home) if self.shared else ""),
+            partitions=(Partition(name="all", hosts=2, max_cpus=2, max_mem_mib=2_000),),
+        )
+        return replace(super().context(), site=site, state=self.home / "state")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """Yield a scheduler with three workers."""
+    with DaskCluster.start(tmp_path_factory.mktemp("dask"), workers=3) as made:
+        yield made
+
+
+class TestDaskShared(BackendConformance):
+    """The suite where workers see the coordinator's files."""
+
+    name = "dask"
+    shared = True
+
+    @pytest.fixture
+    def house(self, tmp_path: Path, cluster: DaskCluster) -> Iterator[House]:
+        """Give a node of the cluster, prepared as the coordinator does it."""
+        made = DaskHouse(tmp_path, cluster=cluster, shared=self.shared)
+        settings = json.loads((made.spool / "node.json").read_bytes())
+        load("backend", self.name).prepare(made.context(), settings)
+        yield made
+        self.end(made)
+
+    def end(self, house: House) -> None:
+        """Let the runners of this node end: they do when nothing is left to do."""
+        (house.home / "go").touch()
+
+    def test_a_launch_is_cancelled(self, backend: Backend, house: House) -> None:
+        """What runs is stopped and reported; the rest is reported as cancelled, or given up before it started."""
+        launch, _ = self.blocking(house, 6)
+        backend.launch(house.context(), [launch])
+        until((house.home / "at.0").exists, "a command to start")
+        backend.cancel(house.context(), {launch.key: None})
+        self.ended(backend, house, launch)
+        assert {one.statement.outcome.value for one in house.reports()} == {"cancelled"}
+
+    def test_replicas_of_one_task_run_on_different_workers(self, backend: Backend, house: House) -> None:
+        """Three replicas, three workers, by the signed statements; a fourth waits, and says why."""
+        job = Job(name="t", command=("true",), quorum=QuorumPolicy(agree=2))
+        launches = [house.launch(job) for _ in range(3)]
+        for one in launches:
+            backend.launch(house.context(), [one])
+        self.ended(backend, house, *launches)
+        reports = house.reports()
+        assert len({one.statement.native_id for one in reports}) == 3
+        assert {one.statement.host for one in reports} == {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+        late = house.launch(job)
+        backend.launch(house.context(), [late])
+        told = backend.status(house.context(), [late.key])[late.key]
+        assert told.state is BackendState.NEW
+        assert "different workers" in told.reason
+        backend.cancel(house.context(), {late.key: None})
+        assert self.state(backend, house, late) is BackendState.CANCELED
+
+    def test_hosts_of_a_set_are_the_schedulers_word(self, backend: Backend, house: House) -> None:
+        """Launches bound to different sets run on different hosts, and the status says which."""
+        launches = [replace(house.launch(TRUE), host_set=(index, 3)) for index in range(3)]
+        backend.launch(house.context(), launches)
+        self.ended(backend, house, *launches)
+        told = backend.status(house.context(), [one.key for one in launches])
+        assert {one.hosts for one in told.values()} == {("127.0.0.2",), ("127.0.0.3",), ("127.0.0.4",)}
+
+    def test_two_processes_share_what_they_know(self, house: House) -> None:
+        """A second process finds the future of the first, and submits nothing again."""
+        launch, go = self.blocking(house)
+        first, second = load("backend", self.name), load("backend", self.name)
+        settings = json.loads((house.spool / "node.json").read_bytes())
+        for one in (first, second):
+            one.prepare(house.context(), {**settings, "key": str(house.home / "key")})
+        first.launch(house.context(), [launch])
+        until((house.home / "at.0").exists, "the command to start")
+        second.launch(house.context(), [launch])
+        bound = first.status(house.context(), [launch.key])[launch.key].native
+        assert second.status(house.context(), [launch.key])[launch.key].native == bound
+        go.touch()
+        self.ended(second, house, launch)
+        assert len(house.reports()) == 1
+
+
+class TestDaskApart(TestDaskShared):
+    """The suite where nothing is shared: bundles, inputs, reports and outputs travel through Dask."""
+
+    shared = False
+
+    def test_files_of_a_replica_are_brought(self, backend: Backend, house: House) -> None:
+        """Outputs of several parts, in folders, come here as they are; then they can be removed there."""
+        script = "mkdir -p sub; head -c 9000000 /dev/zero > sub/big; echo small > one; ln -s one link"
+        launch = house.launch(Job(name="t", script=script, outputs=(Output(path="sub/*"), Output(path="one"))))
+        backend.launch(house.context(), [launch])
+        self.ended(backend, house, launch)
+        backend.fetch(house.context(), "1_0.1")
+        found = {str(one.relative_to(house.work)): one.stat().st_size for one in house.work.rglob("*") if one.is_file()}
+        assert found["1_0.1/sub/big"] == 9_000_000
+        assert found["1_0.1/one"] == 6
+        assert "1_0.1/link" not in found
+        backend.remove(house.context(), ["1_0.1"])
+        assert not list(house.home.rglob("1_0.1*"))
+
+    def test_inputs_are_sent_once(self, backend: Backend, house: House) -> None:
+        """An input is where the bundle says that it is, whichever worker runs it."""
+        source = house.home / "source"
+        source.write_bytes(os.urandom(5_000_000))
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        job = Job(name="t", command=("sha256sum", "in"), inputs=(Input(source=str(source), target="in", sha256=digest),))
+        paths = backend.stage(house.context(), {digest: source})
+        launches = [house.launch(job, paths=paths) for _ in range(2)]
+        backend.launch(house.context(), launches)
+        self.ended(backend, house, *launches)
+        texts = [one.carried["stdout"].decode() for one in house.reports() if one.carried]
+        assert texts == [f"{digest}  in\n"] * 2
