@@ -13,6 +13,7 @@ It runs no command itself. Guarantees:
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
