@@ -208,7 +208,7 @@ def test_a_job_of_ours_that_does_not_start(home: SlurmHome, alpha: Cluster, tmp_
 def test_an_interrupted_check_leaves_nothing(home: SlurmHome, alpha: Cluster, how: signal.Signals) -> None:
     """Neither a job in the queue nor a file."""
     home.site(alpha, scheduler=LATER)
-    argv = [PROGRAM, "site", "check", "alpha"]
+    argv = ["env", "--default-signal=INT", PROGRAM, "site", "check", "alpha"]
     with subprocess.Popen(argv, env=home.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until(lambda: queue(alpha), "the test job to be queued")
         process.send_signal(how)
