@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
-__all__ = ["Silent", "cache_of", "files_of", "hold", "jobs_using", "pinned", "prune", "pull", "wrong_architecture"]
+__all__ = [
+    "Silent", "cache_of", "files_of", "hold", "jobs_using", "outlook", "pinned", "prune", "pull", "wrong_architecture",
+]  # fmt: skip
 
 
 class Silent:
@@ -82,6 +84,20 @@ def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) 
         cache, c.paths, job.container.image, progress, sha256=job.container.sha256, architecture=architecture
     )
     return replace(job, container=job.container._replace(image=reference, sha256=found.sha256))
+
+
+def outlook(c: Coordinator, job: Job) -> list[str]:
+    """Return what a submission would do about a job's image, in words; nobody is asked."""
+    if job.container is None:
+        return []
+    from nexapod_batch.images.reference import parse  # noqa: PLC0415
+
+    image, cache = job.container.image, cache_of(c.paths)
+    if "://" not in image:
+        return [f"image: would be copied from {image}" + (", built into a file" if os.path.isdir(image) else "")]
+    reference = parse(image)
+    there = cache.find(reference.key) if reference.digest else cache.image(job.container.sha256)
+    return [f"image: {image} is in the cache" if there else f"image: would pull {image}"]
 
 
 def hold(c: Coordinator, *, more: str = "") -> None:

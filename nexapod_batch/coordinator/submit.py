@@ -113,7 +113,7 @@ def dry_run(
         raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
     job = with_words(c, job, words, nodes)
     nodes, reach, warnings = _check(c, job, nodes)
-    lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings)]
+    lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
     placements, names = _placed(c, job, nodes)
     counts = Counter(node_and_set(number)[0] for _, number in placements)
     for node in nodes:

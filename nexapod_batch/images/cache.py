@@ -283,7 +283,8 @@ class Cache:
 
 @contextmanager
 def faults(folder: Path) -> Iterator[None]:
-    """Say in our words what the file system of a cache folder refuses."""
+    """Say in our words what the file system of a cache folder, or of a folder of a pull in it, refuses."""
+    folder = next((one.parent for one in (folder, *folder.parents) if one.name.startswith(".pull-")), folder)
     try:
         yield
     except OSError as error:

@@ -116,7 +116,7 @@ class Web:
                 if not sha256:
                     target.unlink(missing_ok=True)
                 continue
-            with faults(target), target.open("rb") as stream:
+            with faults(target.parent), target.open("rb") as stream:
                 got = hashlib.file_digest(stream, "sha256").hexdigest()
             if sha256 in {"", got}:
                 return
@@ -153,9 +153,9 @@ class Web:
             progress.start(what, total)
             progress.advance(have)
             got = have
-            with faults(target), target.open("r+b" if have else "wb", buffering=0) as sink:
+            with faults(target.parent), target.open("r+b" if have else "wb", buffering=0) as sink:
                 sink.seek(have)
-                while block := answer.read(_BLOCK):
+                while block := answer.read1(_BLOCK):
                     got += len(block)
                     if total is not None and got > total:
                         raise ImageError(f"{what} is larger than announced", got=f"{got} bytes", wanted=f"{total}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import gzip
 import hashlib
@@ -12,6 +13,8 @@ import subprocess
 import tarfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["DOCKER", "OCI", "Registry"]
 
 #: Media types of manifest, configuration, layer and list.
-OCI = tuple(f"application/vnd.oci.image.{one}" for one in ("manifest.v1+json", "config.v1+json", "layer.v1.tar+gzip", "index.v1+json"))
+OCI = tuple(
+    f"application/vnd.oci.image.{one}"
+    for one in ("manifest.v1+json", "config.v1+json", "layer.v1.tar+gzip", "index.v1+json")
+)
 DOCKER = (
     "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.container.image.v1+json",
     "application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -158,9 +164,6 @@ class Registry:
         accept: str = "*/*",
         ok: tuple[int, ...] = (),
     ) -> bytes:
-        import base64
-        import urllib.error
-
         url = path if path.startswith("http") else f"http://{self.host}{path}"
         request = urllib.request.Request(url, body, {**(headers or {}), "Accept": accept}, method=method)  # noqa: S310 - its own host
         if self._login:

@@ -178,7 +178,12 @@ def test_a_download_that_always_breaks_off_is_given_up(server: Server, home: Hom
         (401, {"WWW-Authenticate": "Basic realm=x"}, 65, "asks for a login"),
         (403, {}, 65, "asks for a login, or there is no such image"),
         (404, {}, 65, "does not exist"),
-        (429, {"Retry-After": "21600"}, 75, "limits pulls: got 429 Too Many Requests\n  -> try again after 21600 seconds"),
+        (
+            429,
+            {"Retry-After": "21600"},
+            75,
+            "limits pulls: got 429 Too Many Requests\n  -> try again after 21600 seconds",
+        ),
         (429, {"Retry-After": "<script>"}, 75, "try again later"),
         (500, {}, 69, "cannot answer now: got 500"),
         (503, {}, 69, "cannot answer now: got 503"),
@@ -205,7 +210,11 @@ def test_a_server_that_is_down(home: Home, name: str) -> None:
     with Server() as closed:
         host = closed.host
     done = home.call("image", "pull", name.format(host))
-    assert (done.code, "cannot be reached: got Connection refused" in done.err, "https_proxy" in done.err) == (69, True, True)
+    assert (done.code, "cannot be reached: got Connection refused" in done.err, "https_proxy" in done.err) == (
+        69,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +285,9 @@ def test_a_login_goes_to_who_asked_and_no_further(server: Server, home: Home) ->
         assert done.code == 0, done.err
         assert storage.logins == [None]
         assert server.logins[1] == f"Basic {login}"
-        assert [one[1] for one in server.asked if "token" in one[1]] == ["/token?scope=repository%3Ax%3Apull&service=us"]
+        assert [one[1] for one in server.asked if "token" in one[1]] == [
+            "/token?scope=repository%3Ax%3Apull&service=us"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -284,10 +295,22 @@ def test_a_login_goes_to_who_asked_and_no_further(server: Server, home: Home) ->
     [
         ({"/v2/x/manifests/1": (200, {"Content-Type": "text/html"}, b"<html>")}, "sent something else than a manifest"),
         ({"/v2/x/manifests/1": (200, {"Docker-Content-Digest": "sha256:" + "1" * 64}, b"")}, "does not exist"),
-        ({"/v2/x/manifests/1": (200, {}, b'{"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [1]}')}, "names something that cannot be used"),
+        (
+            {
+                "/v2/x/manifests/1": (
+                    200,
+                    {},
+                    b'{"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [1]}',
+                )
+            },
+            "names something that cannot be used",
+        ),
         ({"/v2/x/manifests/1": (200, {}, b'{"mediaType": "application/x"}')}, "is no image that can be used"),
         ({"/v2/x/manifests/1": (200, {}, b"[" * 100_000)}, "sent something else than a manifest"),
-        ({"/v2/x/manifests/1": (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b"")}, "sent without TLS"),
+        (
+            {"/v2/x/manifests/1": (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b"")},
+            "sent without TLS",
+        ),
         ({"/v2/x/manifests/1": (401, {"WWW-Authenticate": "Digest x"}, b"")}, "asks for a login"),
     ],
 )
@@ -366,5 +389,3 @@ def other_server() -> Iterator[Server]:
         finally:
             found.shutdown()
             thread.join()
-
-

@@ -166,9 +166,13 @@ def test_no_room_is_said_with_numbers(tmp_path: Path) -> None:
     sizes = len(sif_bytes(content=b"x" * 1000))
     cache = Cache(tmp_path / "images", sizes + 10)
     cache.hold("me", [add(cache, sif(tmp_path, "a"))])
-    with pytest.raises(TryAgainError, match=r"no room in the image cache: got 32\.4 KiB that open jobs need and 32\.4 KiB more"):
+    with pytest.raises(
+        TryAgainError, match=r"no room in the image cache: got 32\.4 KiB that open jobs need and 32\.4 KiB more"
+    ):
         add(cache, sif(tmp_path, "b"))
-    with pytest.raises(ConfigError, match=r"larger than the cache may be: got .*wanted at most .*\n  -> raise images\.max_size"):
+    with pytest.raises(
+        ConfigError, match=r"larger than the cache may be: got .*wanted at most .*\n  -> raise images\.max_size"
+    ):
         add(cache, sif(tmp_path, "c", size=100_000))
     assert len(cache.images()) == 1
 
@@ -203,7 +207,9 @@ def test_what_nobody_goes_on_with_is_pruned_and_what_runs_is_not(cache: Cache) -
     with cache.pulling("alive", Heard()) as folder:
         cache.prune(0)
         assert folder.is_dir()
-        assert len([name for name in os.listdir(cache.folder) if name.startswith(".pull-") and "." not in name[1:]]) == 1
+        assert (
+            len([name for name in os.listdir(cache.folder) if name.startswith(".pull-") and "." not in name[1:]]) == 1
+        )
 
 
 def test_a_tree_is_what_is_in_it(tmp_path: Path) -> None:
@@ -225,8 +231,6 @@ def test_a_tree_is_what_is_in_it(tmp_path: Path) -> None:
         change()
         seen.append(tree_digest(tree))
     assert len(set(seen)) == len(seen)
-
-
 
 
 def test_a_record_is_json_with_a_schema(cache: Cache, tmp_path: Path) -> None:

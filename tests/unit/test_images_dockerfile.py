@@ -96,7 +96,13 @@ def test_every_fault_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "FROM: is missing"), ("RUN x\nFROM a", "line 1: RUN: stands before FROM"), ("FROM $B", "names an ARG without a value"), ("FROM --platform=x a", "--platform cannot"), ("FROM", "an empty name")],
+    [
+        ("", "FROM: is missing"),
+        ("RUN x\nFROM a", "line 1: RUN: stands before FROM"),
+        ("FROM $B", "names an ARG without a value"),
+        ("FROM --platform=x a", "--platform cannot"),
+        ("FROM", "an empty name"),
+    ],
 )
 def test_a_base_is_needed(text: str, said: str) -> None:
     """The first instruction but for ARG, and named in full."""

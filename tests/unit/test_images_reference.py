@@ -60,7 +60,10 @@ def test_a_job_is_told_the_digest_beside_the_tag() -> None:
 
 def test_the_same_image_has_one_key_whatever_its_tag() -> None:
     """And whether Docker Hub is named or not."""
-    keys = {parse(f"docker://{name}@sha256:{HEX}").key for name in ("python", "python:3", "docker.io/python", "docker.io/library/python:2")}
+    keys = {
+        parse(f"docker://{name}@sha256:{HEX}").key
+        for name in ("python", "python:3", "docker.io/python", "docker.io/library/python:2")
+    }
     assert keys == {f"docker://registry-1.docker.io/library/python@sha256:{HEX}"}
 
 

@@ -18,10 +18,15 @@ def test_what_a_header_says(tmp_path: Path) -> None:
     """Architecture as `uname -m` says it, age, size, labels."""
     path = write_sif(tmp_path / "a.sif", labels={"version": "1.2", "a": "b"})
     size = path.stat().st_size
-    assert read(path) == Sif(architecture="x86_64", created=1_700_000_000, size=size, labels={"a": "b", "version": "1.2"})
+    assert read(path) == Sif(
+        architecture="x86_64", created=1_700_000_000, size=size, labels={"a": "b", "version": "1.2"}
+    )
 
 
-@pytest.mark.parametrize(("code", "name"), [(ARM64, "aarch64"), (b"01\0", "i686"), (b"06\0", "ppc64le"), (b"00\0", ""), (b"zz\0", ""), (b"99\0", "")])
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(ARM64, "aarch64"), (b"01\0", "i686"), (b"06\0", "ppc64le"), (b"00\0", ""), (b"zz\0", ""), (b"99\0", "")],
+)
 def test_every_architecture_has_its_name(tmp_path: Path, code: bytes, name: str) -> None:
     """One that nobody knows has none, and stops nobody."""
     assert read(write_sif(tmp_path / "a.sif", architecture=code)).architecture == name
