@@ -29,6 +29,17 @@ if [ -n "$missing" ]; then
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
+# A registry, of which the program alone is wanted: the package would start a service.
+if ! command -v docker-registry >/dev/null; then
+  say "installing docker-registry"
+  registry=$(mktemp -d)
+  chmod 755 "$registry"
+  (cd "$registry" && { apt-get -qq download docker-registry || { $as_root apt-get update -qq && apt-get -qq download docker-registry; }; })
+  dpkg-deb -x "$registry"/docker-registry_*.deb "$registry/root"
+  $as_root install -m 755 "$registry/root/usr/bin/docker-registry" /usr/local/bin/docker-registry
+  rm -rf "$registry"
+fi
+
 # An ordinary user may mount a .sif only through FUSE. Some machines give the device to root alone.
 if [ -c /dev/fuse ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
   $as_root chmod 666 /dev/fuse

@@ -168,6 +168,27 @@ def test_many_pulls_of_one_image_at_once_are_one(registry: Registry, home: Home)
     assert registry.requests("GET", "/blobs/") - before == 3  # the configuration, to look at it; then both blobs
 
 
+@pytest.mark.slow
+def test_a_hundred_replicas_of_a_large_image_cost_one_pull(home: Home, tmp_path: Path) -> None:
+    """100 MB, a cold cache, all of them run in it and agree; the registry's own log says how often it was asked."""
+    with Registry.start(tmp_path / "registry") as registry:
+        registry.push_tree("lib/big", "1", make_tree(tmp_path / "big", ballast=100 << 20))
+        text = JOB.format(image=f"docker://{registry.host}/lib/big:1") + '[array]\nids = "1-50"\n'
+        done = subprocess.run(
+            [PROGRAM, "submit", str(home.descriptor(text)), "--wait=10m"],
+            env=home.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        registry.settled()
+        asked = {part: registry.requests("GET", part) for part in ("/manifests/", "/blobs/")}
+        assert asked == {"/manifests/": 1, "/blobs/": 3}  # the configuration, to look at it; then both blobs
+        assert sum(len(task["replicas"]) for task in home.json("show", "1", "--tasks", "1-50")["tasks"]) == 100
+        assert (home.path / "results/1/7/stdout").read_text() == "hello\n"
+
+
 class Narrow(ThreadingHTTPServer):
     """Stands before a registry and, while `open` is not set, lets through only the first part of a large answer."""
 
