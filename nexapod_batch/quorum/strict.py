@@ -8,6 +8,9 @@ still report. In this order:
 3. else place max(agree - n1 - out, 1 if nothing is out) more, within `max_replicas`;
 4. when nothing more may be placed and nothing is out: failed if too many errored or were lost, else inconclusive.
 
+Where outputs are compared within tolerances (`allclose`), replicas are placed in rounds, each one judged when all of it
+has ended: closeness is no equivalence, and another set of replicas may have another centre.
+
 The first `replicas` replicas are always wanted, however slowly nodes are found for them. Lost and cancelled replicas
 do not count towards `max_replicas`; they have their own cap, `max_lost`. What retries allow a task (`extra`) is added
 to its `max_replicas`, and belongs to what a verdict is a function of.
@@ -15,7 +18,7 @@ to its `max_replicas`, and belongs to what a verdict is a function of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
@@ -84,39 +87,74 @@ def decide(
     """Decide on a task that has not ended; `extra` replicas beyond `max_replicas` were allowed by retries.
 
     `placeable` is False when no node is left that could ever take one more replica of this task (full queues do not
-    count). `close` compares two replicas of a job with `allclose` outputs; it is called only when nothing is out.
+    count). `close` compares two replicas of a job with `allclose` outputs; it is called for rounds that have ended.
     ValueError for a policy that asks for no agreement or counts no domain.
     """
     if policy.agree < 1 or not policy.distinct:
         raise ValueError("a quorum needs agree >= 1 and at least one field in distinct")
     tally = _tally(replicas)
-    standing = _standing(policy, tally, close)
+    most = policy.max_replicas + extra
+    if close is None:
+        standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
+        short = 0
+    else:
+        short = _short_of_round(policy, replicas, close, most)
+        if tally.out or (short and placeable):
+            return _wait_for_round(policy, replicas, tally, short)
+        standing = by_closeness(policy.distinct, tally.votes, close)
     if standing.leader >= policy.agree and standing.settled:  # 1
         return _accept(replicas, tally, standing)
     out = len(tally.out)
-    too_many = len(tally.errors) > policy.max_errors or tally.lost > policy.max_lost
-    if too_many and standing.leader + out < policy.agree:  # 2
+    if _too_many(policy, tally) and standing.leader + out < policy.agree:  # 2
         return _fail(policy, replicas, tally, standing)
-    want = _wanted(policy, tally, standing, policy.max_replicas + extra)  # 3
+    want = short or _wanted(policy, tally, standing, most)  # 3
     if out or (want and placeable):
         return Decision(state=None, want=want, agree=standing.leader, reason=_progress(policy, standing, out, want))
-    if too_many and not want:  # 4
+    if _too_many(policy, tally) and not want:  # 4
         return _fail(policy, replicas, tally, standing)
     found = _found(policy, tally, standing)
     if want:
         reason = f"domains: {found}, and {_no_other(policy)} is left; register one, then retry"
     else:
-        raised = f" ({policy.max_replicas + extra} by retry)" if extra else ""
+        raised = f" ({most} by retry)" if extra else ""
         reason = f"no quorum: {found}, and max_replicas = {policy.max_replicas}{raised} is used up"
     return _end(TaskState.INCONCLUSIVE, reason, replicas, standing)
 
 
-def _standing(policy: QuorumPolicy, tally: _Tally, close: Closeness | None) -> Standing:
-    if close is not None and not tally.out:
-        return by_closeness(policy.distinct, tally.votes, close)
+def _short_of_round(policy: QuorumPolicy, replicas: Sequence[Vote], close: Closeness, most: int) -> int:
+    """Return how many replicas the current round still misses; replicas belong to rounds by their numbers.
+
+    A round is what was wanted when everything before it had ended. Its size follows from the outcomes before it, so
+    that it is the same however its replicas were placed, and in whatever order they ended.
+    """
+    placed = sorted((replica for replica in replicas if replica.placed), key=lambda replica: replica.number)
+    size = min(max(policy.agree, policy.replicas), most)
+    while size < len(placed):
+        tally = _tally(placed[:size])
+        if tally.out:  # a replica that came back late: what was placed after it stays
+            return 0
+        standing = by_closeness(policy.distinct, tally.votes, close)
+        want = _wanted(policy, tally, standing, most)
+        if not want or (standing.leader >= policy.agree and standing.settled):
+            return 0
+        size += want
+    return size - len(placed)
+
+
+def _wait_for_round(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, short: int) -> Decision:
+    """Let a round of `allclose` replicas end, unless errors have decided already.
+
+    Before everything is in, votes compared by closeness come to at most what they would if all were close.
+    """
     standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
-    # Before everything is in, votes compared by closeness come to at most what they would if all were close.
-    return standing if close is None else replace(standing, settled=False)
+    out = len(tally.out)
+    if _too_many(policy, tally) and standing.leader + out + short < policy.agree:
+        return _fail(policy, replicas, tally, standing)
+    return Decision(state=None, want=short, agree=standing.leader, reason=_progress(policy, standing, out, short))
+
+
+def _too_many(policy: QuorumPolicy, tally: _Tally) -> bool:
+    return len(tally.errors) > policy.max_errors or tally.lost > policy.max_lost
 
 
 def _wanted(policy: QuorumPolicy, tally: _Tally, standing: Standing, most: int) -> int:

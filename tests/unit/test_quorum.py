@@ -219,13 +219,27 @@ def test_an_empty_policy_is_an_error(values: dict[str, object]) -> None:
         decide(policy(**values), [vote(1), vote(2)])
 
 
-def test_closeness_is_asked_only_when_nothing_is_out() -> None:
-    """`allclose` compares nothing before everything is in."""
+def test_closeness_is_asked_only_of_rounds_that_ended() -> None:
+    """`allclose` compares nothing of a round before all of it is in, and waits for what is missing of it."""
+    asked = set()
 
-    def never(left: int, right: int) -> bool:
-        raise AssertionError((left, right))
+    def apart(left: int, right: int) -> bool:
+        asked.update((left, right))
+        return False
 
-    assert decide(policy(), [vote(1), vote(2), running(3)], close=never).state is None
+    assert decide(policy(agree=3), [vote(1), vote(2), running(3)], close=apart).state is None
+    assert not asked
+    waiting = decide(policy(), [vote(1), vote(2), running(3)], close=apart)
+    assert (waiting.state, waiting.want, asked) == (None, 0, {1, 2})
+
+
+def test_a_round_is_as_large_as_the_outcomes_before_it_say() -> None:
+    """Whether its replicas are placed one by one or together, a round of `allclose` is compared when it is whole."""
+    first = [vote(1), vote(2, None, execution=E.ERRORED), vote(3, None, execution=E.ERRORED)]
+    rules = policy(agree=3, max_errors=2)
+    for more in ([], [vote(4)], [running(4)]):
+        decision = decide(rules, [*first, *more], close=lambda _left, _right: True)
+        assert (decision.state, decision.want) == (None, 2 - len(more))
 
 
 def test_closeness_decides_around_the_centre_with_most_supporters() -> None:
