@@ -53,9 +53,9 @@ class Home:
         assert done.returncode != 70, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def json(self, *argv: object, code: int = 0) -> Any:
+    def json(self, *argv: object, code: int = 0, env: Mapping[str, str] | None = None) -> Any:
         """Run the program with --json; return what it printed."""
-        done = self.call(*argv, "--json")
+        done = self.call(*argv, "--json", env=env)
         assert code == done.code, f"{argv}\n{done.out}\n{done.err}"
         return json.loads(done.out)
 

@@ -31,7 +31,10 @@ def image() -> None:
 @image.command()
 @json_option
 def ls(as_json: bool) -> None:
-    """List the images in the cache, the last used first, and the open jobs that need them."""
+    """List the images in the cache.
+
+    The last used comes first, each with the open jobs that need it.
+    """
     from nexapod_batch.coordinator import images
 
     using = _using()
@@ -45,7 +48,10 @@ def ls(as_json: bool) -> None:
 @click.option("--arch", metavar="MACHINE", default="", help="Of an image for several machines, as uname -m says it.")
 @json_option
 def pull(reference: str, sha256: str, arch: str, as_json: bool) -> None:
-    """Fetch an image into the cache: docker://, oras://, library://, https://, a .sif file or a sandbox folder."""
+    """Fetch an image into the cache.
+
+    From docker://, oras://, library:// or https://, a .sif file or a sandbox folder.
+    """
     import re
 
     from nexapod_batch.cli.progress import progress
@@ -67,7 +73,10 @@ def pull(reference: str, sha256: str, arch: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option
 def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove images that no open job needs, the longest unused first, down to images.max_size or --to SIZE."""
+    """Remove images that no open job needs.
+
+    The longest unused go first, down to images.max_size or --to SIZE.
+    """
     from nexapod_batch.config.units import size
     from nexapod_batch.coordinator import images
 
@@ -94,7 +103,10 @@ def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> Non
 @click.argument("which", metavar="IMAGE")
 @json_option
 def inspect(which: str, as_json: bool) -> None:
-    """Show all that is known of an image: a digest or its first digits, a reference, or a file."""
+    """Show all that is known of an image.
+
+    IMAGE is a digest or its first digits, a reference, or a file.
+    """
     from nexapod_batch.coordinator import images
 
     using, cache = _using(), images.cache_of(paths())
@@ -120,7 +132,10 @@ def inspect(which: str, as_json: bool) -> None:
 @click.option("--print", "only_print", is_flag=True, help="Print the definition file that would be built, and stop.")
 @json_option
 def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_json: bool) -> None:
-    """Build an image from a Dockerfile or an Apptainer definition file."""
+    """Build an image from a Dockerfile or definition file.
+
+    Definition files are Apptainer's; a Dockerfile is converted to one.
+    """
     from nexapod_batch.cli.progress import progress
     from nexapod_batch.images import recipes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nexapod_batch.cli import owner as owners
-from nexapod_batch.cli import text
+from nexapod_batch.cli import profile, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.render import Document, output
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -117,7 +117,7 @@ def remove(name: str, as_json: bool) -> None:
     output(as_json).document({"removed": [name]}, text.changed)
 
 
-for _command in (owners.change, owners.snooze):
+for _command in (profile.profile, owners.change, owners.snooze):
     node.add_command(_command)
 
 

@@ -23,7 +23,10 @@ __all__ = ["change", "snooze"]
 @click.option("--until", metavar="HH:MM", help="Until this time of the day, in place of TIME.")
 @json_option
 def snooze(name: str, time_: str | None, until: str | None, as_json: bool) -> None:
-    """Let a node of this machine be quiet for a while (2h, 90m): nothing starts, what runs is suspended."""
+    """Let a node of this machine be quiet for a while.
+
+    TIME is as in 2h or 90m. Nothing starts meanwhile, and what runs is suspended.
+    """
     from nexapod_batch.coordinator import owner
 
     if (time_ is None) == (until is None):
@@ -44,7 +47,10 @@ def snooze(name: str, time_: str | None, until: str | None, as_json: bool) -> No
 @click.argument("pairs", metavar="KEY=VALUE...", nargs=-1)
 @json_option
 def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
-    """Set what a node of this machine may use: max_cpus, max_mem, hours, idle_gpu, grace, nice, io."""
+    """Set what a node of this machine may use.
+
+    Keys are max_cpus, max_mem, hours, idle_gpu, grace, nice and io; without any the limits are shown.
+    """
     from nexapod_batch.coordinator import owner
     from nexapod_batch.runner import wishes
 

@@ -35,7 +35,10 @@ def key_ls(as_json: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["openssh", "pem"]), default="openssh", show_default=True)
 @json_option
 def key_export(name: str, form: str, as_json: bool) -> None:
-    """Print a public key, by node name, fingerprint, or `coordinator`."""
+    """Print a public key.
+
+    By node name, fingerprint, or `coordinator`.
+    """
     from nexapod_batch.trust import keys
 
     for one in _keys():
@@ -76,7 +79,7 @@ def config() -> None:
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @json_option
 def config_show(origin: bool, as_json: bool) -> None:
-    """Print the settings in force in this folder, and where everything lies."""
+    """Print the settings in force here, and where all lies."""
     from nexapod_batch.config.settings import settings
 
     where = paths()

@@ -35,7 +35,10 @@ def site() -> None:
 @site.command()
 @json_option
 def ls(as_json: bool) -> int:
-    """List the sites; files that cannot be used come last, with their faults on stderr."""
+    """List the sites.
+
+    Files that cannot be used come last, with their faults on stderr.
+    """
     from nexapod_batch.coordinator import sites
 
     found, faults = sites.listing(paths().sites)
@@ -90,7 +93,10 @@ def init(
     target: str | None,
     as_json: bool,
 ) -> None:
-    """Write a new site file, to be edited: a ready one, or what a cluster says; nothing is overwritten."""
+    """Write a new site file, to be edited.
+
+    It is a ready one, or what a cluster says. Nothing is overwritten.
+    """
     from nexapod_batch.coordinator import sites
 
     out = output(as_json)
@@ -128,7 +134,10 @@ def init(
 def check(
     name: str, no_job: bool, dry_run: bool, timeout: str, partition: str | None, account: str | None, as_json: bool
 ) -> int:
-    """Check that a site works: one line for each thing that could be wrong, up to a job with a verified report."""
+    """Check that a site works.
+
+    One line for each thing that could be wrong, up to a job with a verified report.
+    """
     import signal
     from contextlib import closing
 

@@ -12,9 +12,9 @@ import platform
 import re
 import socket
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, UsageError
 from nexapod_batch.files import keyfile
@@ -243,9 +243,8 @@ def _store(c: Coordinator, node: Node) -> None:
 
 def _login_node(c: Coordinator) -> str:
     """Return why this machine looks like a login node, or nothing."""
-    conf = os.environ.get("SLURM_CONF") or "/etc/slurm/slurm.conf"
-    if Path(conf).exists():
-        return f"this machine has a Slurm configuration ({conf})"
+    if why := hardware.cluster():
+        return why
     host = socket.gethostname()
     for site in c.sites().values():
         if any(fnmatchcase(host, pattern) for pattern in site.hostnames):

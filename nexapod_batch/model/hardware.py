@@ -88,7 +88,7 @@ class Program:
 class Benchmark:
     """What was measured in a few seconds: a yardstick between nodes, not what the machine can do at its best."""
 
-    scalar_mflops: float  # one process: additions and multiplications of doubles in a plain C loop
+    scalar_mflops: float  # one process: multiplications of doubles, one after another, in a loop in C
     scalar_all_mflops: float  # a process for each usable CPU, together
     copy_gib_s: float  # one process: bytes copied between two buffers larger than a cache
     copy_all_gib_s: float  # a process for each usable CPU, together
@@ -119,8 +119,10 @@ class Profile:
         return tuple(gpu for gpu in self.gpus if not gpu.unusable)
 
 
-def tier_of(gpus: Sequence[Gpu]) -> Tier:
-    """Return the tier of a machine of its owner's that offers these GPUs; `hpc` is only said by a site file."""
+def tier_of(gpus: Sequence[Gpu], *, cluster: bool = False) -> Tier:
+    """Return the tier to suggest: `hpc` for a machine of a cluster, which a site file registers, else by its GPUs."""
+    if cluster:
+        return Tier.HPC
     return Tier.CONSUMER_GPU if gpus else Tier.CPU
 
 

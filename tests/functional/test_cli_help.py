@@ -83,6 +83,14 @@ def test_every_command_takes_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_subcommands_are_told_in_a_line_that_fits(name: str) -> None:
+    """The list of a group cuts nothing off."""
+    command = command_of(COMMANDS[name])
+    inner = command.commands if isinstance(command, click.Group) else {}
+    assert [one for one, sub in inner.items() if len((sub.help or "x" * 99).splitlines()[0]) > 60] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_every_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`COMMAND --help` prints the summary and ends with 0."""
     assert main([name, "--help"]) == 0

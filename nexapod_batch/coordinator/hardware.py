@@ -1,0 +1,30 @@
+"""The hardware profile of the machine that this runs on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from nexapod_batch.hardware import machine
+
+if TYPE_CHECKING:
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.model.hardware import Profile
+
+__all__ = ["cluster", "take"]
+
+
+def take(paths: Paths, *, benchmark: bool = False) -> tuple[Profile, list[str]]:
+    """Return this machine's profile, measured as well where that is asked for, and in words what did not answer."""
+    mark = None
+    if benchmark:
+        from nexapod_batch.hardware.benchmark import measure  # noqa: PLC0415 - rarely asked for
+
+        mark = measure()
+    return machine.take(paths.home / "work", mark)
+
+
+def cluster() -> str:
+    """Return in words why this machine looks like one of a cluster, or nothing."""
+    conf = os.environ.get("SLURM_CONF") or "/etc/slurm/slurm.conf"
+    return f"this machine has a Slurm configuration ({conf})" if os.path.exists(conf) else ""
