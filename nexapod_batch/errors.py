@@ -121,7 +121,7 @@ class SchedulerError(NexapodError):
 
 
 class UnreachableError(SchedulerError):
-    """A registry or server cannot be reached."""
+    """A registry, a server or a login node cannot be reached."""
 
 
 class TryAgainError(NexapodError):

@@ -117,7 +117,8 @@ def _dispatch(c: Coordinator, job: int) -> None:
     from nexapod_batch.errors import TryAgainError
 
     try:
-        reconcile.reconcile(c, max_seconds=DISPATCH_S)
+        for fault in reconcile.reconcile(c, max_seconds=DISPATCH_S).faults:
+            note(fault)
     except TryAgainError as error:
         note(f"job {job} is kept and will be placed by the next pass (nexapod-batch wait {job}); not now: {error.what}")
 

@@ -47,7 +47,7 @@ def wait_for(
                 if watch is not None:
                     watch()
 
-            ended = reconcile.wait(c, jobs, timeout, on_progress)
+            ended = reconcile.wait(c, jobs, timeout, on_progress, note)
             if watch is not None:
                 watch()
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator import images
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.lines import END
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.publish import clean, unclean
@@ -43,7 +44,7 @@ def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> i
         try:
             c.backend(node).forget(c.context(node), [row["key"] for row in mine])
         except (NexapodError, OSError) as error:
-            faults[f"forget:{node.name}"] = f"node {node.name}: {error}"
+            note(faults, "forget", node, error)
             continue
         with c.store.atomic():
             c.store.many("launch_forgotten", [(row["id"],) for row in mine])
@@ -87,7 +88,7 @@ def drop_segments(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> 
                 continue
             c.backend(node).discard(c.context(node), dead)
         except (NexapodError, OSError) as error:
-            faults[f"segments:{node.name}"] = f"node {node.name}: segments cannot be removed: {error}"
+            note(faults, "segments", node, error, "segments cannot be removed")
             continue
         with c.store.atomic():
             for name in dead:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.faults import note
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.store import writer
 
@@ -83,7 +84,7 @@ def _tell(c: Coordinator, rows: Sequence[Row], faults: dict[str, str]) -> None:
         try:
             c.backend(node).cancel(c.context(node), launches)
         except (NexapodError, OSError) as error:
-            faults[f"cancel:{node.name}"] = f"node {node.name}: cancelling failed: {error}"
+            note(faults, "cancel", node, error, "cancelling failed")
 
 
 def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside
+from nexapod_batch.coordinator.faults import told
 from nexapod_batch.coordinator.hosts import counted_host, host_sets, set_name
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, ConfigError, SchedulerError, UnsafeOutputError
@@ -50,7 +51,8 @@ def decide_news(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[int]]
                     unneeded += _decide(c, row["job_id"], job, tasks, nodes, placeable=True)
                     c.store.run("job_finished", job=row["job_id"], now=c.now())
             except (SchedulerError, ConfigError) as error:
-                faults[f"decide:{row['job_id']}"] = f"job {row['job_id']}: outputs cannot be fetched: {error}"
+                if not told(faults, error):
+                    faults[f"decide:{row['job_id']}"] = f"job {row['job_id']}: outputs cannot be fetched: {error}"
                 break
             decided += len(tasks)
     return decided, unneeded
@@ -81,6 +83,7 @@ def votes_of(
             counts=any_class or r["class"] == klass,
             answer=r["vote"],
             detail=r["reason"],
+            where=r["host"] or "",
         )
         if not split
         else _vote_on_host(c, job, klass, r, nodes[r["node_id"]])
@@ -106,6 +109,7 @@ def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Nod
         counts=job.quorum.numeric_class is NumericClass.ANY or r["class"] == klass,
         answer=r["vote"],
         detail=r["reason"],
+        where=r["host"] or "",
     )
 
 

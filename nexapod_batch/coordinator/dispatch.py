@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator import images
+from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.reach import loads_of
@@ -123,7 +124,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     try:
         native = c.backend(node).launch(c.context(node), wanted)
     except (NexapodError, OSError) as error:
-        faults[f"launch:{node.name}"] = f"node {node.name}: launch failed: {error}"
+        note(faults, "launch", node, error, "launch failed")
         return
     with c.store.atomic():
         for key, native_id in native.items():
@@ -196,7 +197,7 @@ def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Map
         inputs.update(images.files_of(c, job))
         return c.backend(node).stage(c.context(node), inputs)
     except (NexapodError, OSError) as error:
-        faults[f"stage:{node.name}"] = f"node {node.name}: inputs cannot be staged: {error}"
+        note(faults, "stage", node, error, "inputs cannot be staged")
         return None
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, read_all
 from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
 from nexapod_batch.errors import NexapodError, VerificationError
@@ -69,7 +70,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
         try:
             c.backend(node).collect(c.context(node))
         except (NexapodError, OSError) as error:
-            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be brought here: {error}"
+            note(faults, "reports", node, error, "its reports cannot be brought here")
         try:
             for path, position, _ in unread(c, node):
                 found += [(node, block) for block in blocks(path, position)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
+from nexapod_batch.coordinator.faults import note
 from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, UsageError
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.job import Tier
@@ -156,7 +157,7 @@ def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> No
         try:
             c.backend(node).prepare(c.context(node), settings_of(c, node))
         except (NexapodError, OSError) as error:
-            faults[f"settings:{node.name}"] = f"node {node.name}: its settings cannot be written: {error}"
+            note(faults, "settings", node, error, "its settings cannot be written")
 
 
 def drain(c: Coordinator, name: str) -> None:

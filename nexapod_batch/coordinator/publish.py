@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.compare import first_difference
+from nexapod_batch.coordinator.faults import note, told
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files.atomic import sync_files
@@ -60,7 +61,8 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
             try:
                 done.append((job, task, _publish(c, nodes, job, task, carried.get((job, task)))))
             except (SchedulerError, ConfigError) as error:
-                faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
+                if not told(faults, error):
+                    faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
         sync_files([path for _, _, result in done if not isinstance(result, str) for path in result])
         good = []
         with c.store.atomic():
@@ -250,7 +252,7 @@ def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int
                 c.backend(node).remove(c.context(node), [f"{r['job_id']}_{r['task']}.{r['number']}" for r in mine])
                 gone += mine
             except (NexapodError, OSError) as error:
-                faults[f"clean:{node.name}"] = f"node {node.name}: work folders cannot be removed: {error}"
+                note(faults, "clean", node, error, "work folders cannot be removed")
         with c.store.atomic():
             c.store.many("replica_cleaned", [(r["id"],) for r in gone])
             c.store.many("replica_uncarried", [(r["id"],) for r in gone])

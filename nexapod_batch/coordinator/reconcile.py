@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.cleanup import drop_segments, forget_ended
 from nexapod_batch.coordinator.control import stop_replicas
 from nexapod_batch.coordinator.decide import decide_news, decide_task
 from nexapod_batch.coordinator.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.hosts import NEVER_TOLD
 from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import prepare, usable
@@ -79,8 +80,17 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     return done
 
 
-def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Callable[[dict[str, int]], None]) -> bool:
-    """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out."""
+def wait(
+    c: Coordinator,
+    jobs: list[int],
+    timeout: float | None,
+    on_progress: Callable[[dict[str, int]], None],
+    on_fault: Callable[[str], None] = lambda _: None,
+) -> bool:
+    """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
+
+    Faults that were not told of before are told to `on_fault`.
+    """
     start = published = time.monotonic()
     ids = json.dumps(jobs)
     busy = ended = False
@@ -92,6 +102,8 @@ def wait(c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Ca
         results = ended or not busy or began - published > PUBLISH_S
         with suppress(TryAgainError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
+            for fault in done.faults:
+                on_fault(fault)
             busy = done.ingested > _MANY
             idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
             published = began if results else published
@@ -145,7 +157,7 @@ def _ask(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> list[tupl
         try:
             said = c.backend(node).status(c.context(node), [row["key"] for row in mine])
         except (NexapodError, OSError) as error:
-            faults[f"status:{node.name}"] = f"node {node.name}: {error}"
+            note(faults, "status", node, error)
             said = {}
         found += [(row, said.get(row["key"])) for row in mine]
     return found

@@ -108,7 +108,8 @@ def independence(votes: Sequence[Vote]) -> str:
     if len(hosts) == 1:
         (host,) = hosts
         every = "both" if len(votes) == 2 else "all"
-        where = host or "one machine"
+        named = sorted({vote.where for vote in votes} - {"", host})  # of a cluster, which counts as one
+        where = (host or "one machine") + (f" ({', '.join(named[:3])}{', ...' * (len(named) > 3)})" if named else "")
         return f"{every} on {where}: reproducible there, not independent"
     if len(owners) > 1:
         return f"from {len(owners)} owners on {len(hosts)} machines of one site"

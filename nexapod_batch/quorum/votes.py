@@ -29,6 +29,7 @@ class Vote:
     placed: bool = True  # False: a row that no node was found for; it is as if it were not there
     raw: bytes = b""  # digest of the outputs as they are; breaks ties between centres of `allclose`
     detail: str = ""  # why it errored, for people
+    where: str = ""  # host that its statement names, for people: nobody counts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,7 @@ def verdict(decision: Decision, replicas: Sequence[Vote]) -> tuple[TaskState | N
     return decision.state, next(iter(answers), None)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(policies, fates, st.integers(0, 2**32))
 def test_the_order_of_events_never_changes_a_verdict(policy: QuorumPolicy, fate: list[str], seed: int) -> None:
     """The same outcomes of the same replicas give one verdict in every order, with any number of passes."""
@@ -120,7 +120,7 @@ def test_seeded_enumeration() -> None:
     assert seen == {TaskState.ACCEPTED, TaskState.FAILED, TaskState.INCONCLUSIVE}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(policies, fates, st.integers(0, 2**32), st.integers(2, 5))
 def test_an_acceptance_holds_whatever_comes_after(policy: QuorumPolicy, fate: list[str], seed: int, pool: int) -> None:
     """With any answers from the replicas still out, and shared domains, the full count accepts the same group."""
@@ -157,7 +157,7 @@ def counted(policy: QuorumPolicy, replicas: Sequence[Vote]) -> list[int]:
     return sizes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(policies, st.lists(st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 3)), max_size=9), st.randoms())
 def test_a_decision_is_a_function_of_the_set(
     policy: QuorumPolicy, rows: list[tuple[str, int]], rng: random.Random
@@ -180,7 +180,7 @@ def test_a_decision_is_a_function_of_the_set(
     assert (first.state is TaskState.ACCEPTED) == (sizes[0] >= policy.agree and sizes[0] > sizes[1])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(policies, fates, st.integers(0, 2**32), st.sampled_from([A, B, ERROR]))
 def test_late_reports_never_change_an_accepted_result(
     policy: QuorumPolicy, fate: list[str], seed: int, late: str
@@ -201,7 +201,7 @@ def test_late_reports_never_change_an_accepted_result(
             assert (scored[vote.number] is Validation.VALID) == (vote.answer == answer)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(policies, fates, st.integers(0, 2**32))
 def test_a_late_report_before_the_verdict_is_a_vote_like_any_other(
     policy: QuorumPolicy, fate: list[str], seed: int
@@ -231,7 +231,7 @@ def closest(policy: QuorumPolicy, values: Sequence[float | None], orders: Sequen
     return [run_task(policy, fate, random.Random(order), decider)[0] for order in orders]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(policies, measurements, st.integers(0, 2**32))
 def test_closeness_gives_one_verdict_too(policy: QuorumPolicy, values: list[float | None], seed: int) -> None:
     """`allclose`, which is no equivalence, is decided alike in every order."""

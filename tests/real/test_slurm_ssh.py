@@ -242,9 +242,12 @@ def test_a_host_that_is_away_is_waited_for(home: FarHome, alpha: Cluster, server
     """The job is kept and told why it waits; when sshd is back, it runs."""
     home.over_ssh(alpha, server)
     server.stop()
-    job = home.start(home.tasks(3))
-    done = home.call("reconcile")
-    assert f"site alpha: 127.0.0.1:{server.port} cannot be reached" in done.err + home.explain()
+    done = home.call("submit", home.descriptor(home.tasks(3)), "--parsable")
+    job, away = int(done.out), f"site alpha: 127.0.0.1:{server.port} cannot be reached"
+    assert (done.err.count(away), done.err.count("alpha")) == (1, 1)  # once, whatever needed it
+    assert home.call("reconcile", "--quiet").err == ""  # it was told
+    assert f"still: {away}" in home.call("reconcile").out
+    assert away in home.explain()
     assert home.job(job)["finished_at"] is None
     server.start()
     home.ended(job)

@@ -98,7 +98,7 @@ def test_two_stars_span_folders(parts: list[str], pattern: list[str]) -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join), min_size=1, max_size=5), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_walk_leaves_nothing_out(tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject) -> None:
     """Walking only what a pattern reaches finds every file that it matches."""
     root = tmp_path_factory.mktemp("tree")

@@ -113,7 +113,7 @@ def private_text(seed: bytes) -> bytes:
 
 
 @given(st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_damage_gives_another_key(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever byte of the decoded file is changed or cut off: the same key, or our error."""
     text = private_text(b"s" * 32)
@@ -135,7 +135,7 @@ def test_no_damage_gives_another_key(tmp_path: Path, data: st.DataObject) -> Non
 
 
 @given(st.binary(max_size=300))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_junk_is_refused(tmp_path: Path, junk: bytes) -> None:
     """Arbitrary bytes, with and without the frame of a key file, give our error."""
     path = tmp_path / "junk"

@@ -100,7 +100,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read(tmp_path / "nowhere.sif")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=20), st.integers(0, 40_000))
 def test_no_bytes_lead_to_another_exception(tmp_path: Path, changes: list[tuple[int, int]], length: int) -> None:
     """Damaged anywhere, cut anywhere: an image, or ImageError."""

@@ -34,3 +34,22 @@ def test_independence(places: list[tuple[str, str, str]], words: str) -> None:
         for number, place in enumerate(places, 1)
     ]
     assert independence(votes) == words
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        (["n1", "n1"], "both on alpha (n1): reproducible there, not independent"),
+        (["n2", "n1"], "both on alpha (n1, n2): reproducible there, not independent"),
+        (["n1", "n2", "n3", "n4"], "all on alpha (n1, n2, n3, ...): reproducible there, not independent"),
+        (["alpha", ""], "both on alpha: reproducible there, not independent"),
+    ],
+)
+def test_hosts_of_a_cluster_are_named(hosts: list[str], words: str) -> None:
+    """A cluster counts as one machine; which of its hosts computed is said all the same."""
+    domain = {Domain.HOST: "alpha", Domain.SITE: "s", Domain.OWNER: "o"}
+    votes = [
+        Vote(number=number, domain=domain, execution=Execution.REPORTED, where=where)
+        for number, where in enumerate(hosts, 1)
+    ]
+    assert independence(votes) == words

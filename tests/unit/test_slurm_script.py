@@ -278,7 +278,7 @@ FIELDS = {
 }
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(field=st.sampled_from(sorted(FIELDS)), text=STRINGS)
 def test_no_string_gets_through(field: str, text: str) -> None:
     """A string is refused, or the script is sound and Slurm reads exactly the options that were meant."""

@@ -360,3 +360,17 @@ def test_what_vanished_from_an_array_is_gone_sooner(cluster: Cluster, watch: Wat
     watch.look([group()], T0 + 2 * POLL_S + GRACE_BESIDE_S + 1)
     assert watch.gone(group(), 1, T0 + 2 * POLL_S + GRACE_BESIDE_S + 1)
     assert not watch.gone(group(), 0, T0 + 2 * POLL_S + GRACE_BESIDE_S + 1)
+
+
+def test_an_unknown_state_is_told_of_once(cluster: Cluster, tmp_path: Path) -> None:
+    """By all processes together; the job is taken as running."""
+    heard: list[str] = []
+    at, one = site(), group()
+    cluster.says("squeue", *(queued(101, index, "HIBERNATED", one.id) for index in "01"))
+    for look in range(3):
+        watch = Watch(at, Slurm(at, cluster), tmp_path / "queue.json", tell=heard.append)
+        watch.look([one], T0 + look * POLL_S)
+        assert states(watch, one) == ["HIBERNATED"] * 2
+        assert not watch.gone(one, 0, T0 + look * POLL_S)
+    assert len(heard) == 1
+    assert "Slurm says HIBERNATED of job 101" in heard[0]

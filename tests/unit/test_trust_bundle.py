@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
@@ -39,7 +39,6 @@ def encoded(**changes: Any) -> bytes:
 
 
 @given(st.text(max_size=30), st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3), st.integers(0, 2**53 - 1))
-@settings(deadline=None)
 def test_what_was_encoded_is_read_back(text: str, parameters: dict[str, str], task: int) -> None:
     """Document bytes, parameters and numbers come back as they were."""
     one = Assignment(task=task, number=1, nonce="0" * 32, parameters=parameters)
@@ -48,7 +47,6 @@ def test_what_was_encoded_is_read_back(text: str, parameters: dict[str, str], ta
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_no_changed_byte_is_the_same_bundle(data: st.DataObject) -> None:
     """A changed byte is refused or means something else."""
     payload = bytearray(encode_bundle(bundle()))
@@ -64,7 +62,6 @@ def test_no_changed_byte_is_the_same_bundle(data: st.DataObject) -> None:
     st.sampled_from(["audience", "inputs", "job", "launch", "notAfter", "replicas", "schema"]),
     st.none() | st.booleans() | st.integers(-5, -1) | st.just([]) | st.just([{}]) | st.just("x") | st.just([[]]),
 )
-@settings(deadline=None)
 def test_members_of_another_type_are_refused(key: str, junk: Any) -> None:
     """Wrong types never give another error than ours."""
     with pytest.raises(VerificationError):

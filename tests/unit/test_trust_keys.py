@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
@@ -27,14 +27,12 @@ comments = st.text(st.characters(exclude_categories=["C", "Z"], include_characte
 
 
 @given(keys, comments)
-@settings(deadline=None)
 def test_a_line_reads_back(public: bytes, comment: str) -> None:
     """Whatever the comment says, the key comes back."""
     assert parse_openssh_public(openssh_public(public, comment)) == public
 
 
 @given(keys)
-@settings(deadline=None)
 def test_lines_and_pem_are_those_of_cryptography(public: bytes) -> None:
     """Another implementation writes the same bytes."""
     foreign = Ed25519PublicKey.from_public_bytes(public)
@@ -53,7 +51,6 @@ def test_the_id_is_the_fingerprint_of_ssh_keygen(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, len(LINE.split()[1]) - 1), st.characters(codec="ascii"))
-@settings(deadline=None)
 def test_a_changed_line_is_another_key_or_none(at: int, char: str) -> None:
     """No two spellings of the base64 part stand for one key."""
     kind, encoded, _ = LINE.split(None, 2)

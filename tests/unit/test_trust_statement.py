@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
@@ -113,7 +113,6 @@ statements = st.fixed_dictionaries(
 
 
 @given(statements)
-@settings(deadline=None)
 def test_what_was_encoded_is_read_back(said: Statement) -> None:
     """Every statement that can be made comes back equal, and has sorted keys without white space."""
     payload = encode(said)
@@ -122,7 +121,6 @@ def test_what_was_encoded_is_read_back(said: Statement) -> None:
 
 
 @given(statements, st.data())
-@settings(deadline=None)
 def test_no_changed_byte_is_the_same_statement(said: Statement, data: st.DataObject) -> None:
     """A changed byte is refused, or is the one form of another statement: no two byte forms mean the same."""
     payload = bytearray(encode(said))
@@ -155,7 +153,6 @@ plain = st.fixed_dictionaries(
 
 
 @given(plain, st.data())
-@settings(deadline=None)
 def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: st.DataObject) -> None:
     """Where the pattern reads a payload, changed bytes included, parsing reads the same."""
     try:

@@ -558,7 +558,7 @@ class _Site:
         self.groups = Groups(folder / "groups")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
-        self.watch = Watch(site, self.slurm, folder / "queue.json", bindings)
+        self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
         self._folder = folder
         self._last_submit = 0.0
         self._brought = False

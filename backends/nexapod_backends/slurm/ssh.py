@@ -23,7 +23,7 @@ from nexapod_backends.slurm import ssh_connect
 from nexapod_backends.slurm.commands import TimedOutError
 from nexapod_backends.slurm.sftp import Files
 from nexapod_backends.slurm.transport import Done
-from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError
+from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -230,8 +230,8 @@ class SshTransport:
             return not self._alive or self._session is None or self._session.get_channel().closed
         return True
 
-    def _lost(self, error: BaseException) -> SchedulerError:
-        return SchedulerError(
+    def _lost(self, error: BaseException) -> UnreachableError:
+        return UnreachableError(
             f"site {self._site.name}: the connection to {self._ssh.host} was lost",
             got=ssh_connect.said(error), hint="it is tried again",
         )  # fmt: skip
@@ -319,7 +319,7 @@ def _drain(channel: paramiko.Channel, end: float) -> tuple[bytes, bytes]:
 
 def _again(error: NexapodError) -> NexapodError:
     """Return a new error that says the same."""
-    kind = ConfigError if isinstance(error, ConfigError) else SchedulerError
+    kind = ConfigError if isinstance(error, ConfigError) else UnreachableError
     return kind(error.what, got=error.got, wanted=error.wanted, hint=error.hint)
 
 

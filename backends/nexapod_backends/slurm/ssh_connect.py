@@ -28,7 +28,7 @@ from paramiko.ssh_exception import (  # type: ignore[import-untyped]
     PasswordRequiredException,
 )
 
-from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError
+from nexapod_batch.errors import ConfigError, NexapodError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +201,7 @@ def _one(site: str, ssh: Ssh, place: _Place, through: paramiko.Transport | None)
             link.start_client(timeout=ssh.connect_timeout_s)
             key = link.get_remote_server_key()
         except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
-            raise SchedulerError(
+            raise UnreachableError(
                 f"site {site}: no SSH server at {place.host}:{place.port}, or it ended the talk",
                 got=said(error), hint="see host and port in [ssh] of the site file; it is tried again",
             ) from error  # fmt: skip
@@ -228,7 +228,7 @@ def _pipe(site: str, ssh: Ssh, place: _Place, through: paramiko.Transport | None
         pipe = socket.create_connection((place.host, place.port), timeout=ssh.connect_timeout_s)
     except (OSError, paramiko.SSHException, EOFError) as error:
         way = f" from {ssh.jump}" if through is not None else ""
-        raise SchedulerError(
+        raise UnreachableError(
             f"site {site}: {place.host}:{place.port} cannot be reached{way}", got=said(error),
             hint="see [ssh] in the site file; it is tried again",
         ) from error  # fmt: skip
@@ -276,7 +276,7 @@ def _authenticate(site: str, ssh: Ssh, place: _Place, link: paramiko.Transport) 
             if link.is_active():  # this key cannot sign, or its agent is gone
                 notes.append(f"{what}: {said(error)}")
                 continue
-            raise SchedulerError(
+            raise UnreachableError(
                 f"site {site}: the connection to {place} was lost", got=said(error), hint="it is tried again"
             ) from error
         if link.is_authenticated():

@@ -19,7 +19,7 @@ from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.slurm.bindings import Bindings
@@ -35,6 +35,7 @@ GRACE_S = 300.0
 #: The same for an element of an array whose other elements were told of at that very look.
 GRACE_BESIDE_S = 60.0
 _MAX_BACKOFF_S = 900.0
+_STRANGE = 20  # unknown words that are told of
 _DOUBLINGS = 3  # of the pause, after failures: a controller that is back is noticed soon
 
 
@@ -59,14 +60,22 @@ class _Memory:
     seen: dict[str, dict[str, Seen]] = field(default_factory=dict)  # group id -> element -> what was told
     #: Group id -> the first and the last of the looks, in an unbroken row, that did not find all of it anywhere.
     silent: dict[str, tuple[float, float]] = field(default_factory=dict)
+    strange: list[str] = field(default_factory=list)  # words for states that nobody knows; each was told of
 
 
 class Watch:
     """The state of one cluster's queue."""
 
-    def __init__(self, site: Site, slurm: Slurm, file: Path, bindings: Bindings | None = None) -> None:
-        """Remember whom to ask and where the answers are kept."""
-        self._site, self._slurm, self._file, self._bindings = site, slurm, file, bindings
+    def __init__(
+        self,
+        site: Site,
+        slurm: Slurm,
+        file: Path,
+        bindings: Bindings | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Remember whom to ask, where the answers are kept, and who hears of what is strange."""
+        self._site, self._slurm, self._file, self._bindings, self._tell = site, slurm, file, bindings, tell
         self._memory = _Memory()
         self._stamp = -1
 
@@ -179,6 +188,17 @@ class Watch:
             old = known.get(str(element))
             if old is None or not read_state(old.state).ended:
                 known[str(element)] = Seen(row.state, row.reason, row.start_s, row.hosts, now)
+                self._wonder(row)
+
+    def _wonder(self, row: JobRow) -> None:
+        """Tell once of a state that is in no table."""
+        word, strange = read_state(row.state), self._memory.strange
+        if not word.known and word.native not in strange and len(strange) < _STRANGE:
+            strange.append(word.native)
+            self._tell(
+                f"site {self._site.name}: Slurm says {word.native} of job {row.job}, a state that nexapod-batch does "
+                "not know: it is taken as still running until squeue or sacct says more"
+            )
 
     def _load(self) -> None:
         """Read what another process was told meanwhile."""
@@ -189,8 +209,9 @@ class Watch:
             document: dict[str, Any] = json.loads(self._file.read_bytes())
             seen = {key: {index: Seen(*one) for index, one in told.items()} for key, told in document["seen"].items()}
             silent = {key: (float(first), float(last)) for key, (first, last) in document["silent"].items()}
+            strange = [str(word) for word in document.get("strange", ())]
             self._memory = _Memory(
-                float(document["at"]), int(document["failures"]), str(document["trouble"]), seen, silent
+                float(document["at"]), int(document["failures"]), str(document["trouble"]), seen, silent, strange
             )
             self._stamp = stamp
         except FileNotFoundError:
@@ -206,7 +227,7 @@ class Watch:
         }
         document = {
             "at": memory.at, "failures": memory.failures, "trouble": memory.trouble, "seen": seen,
-            "silent": memory.silent,
+            "silent": memory.silent, "strange": memory.strange,
         }  # fmt: skip
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)

@@ -1,0 +1,25 @@
+"""Faults of one pass, by key: what a backend could not do, one line each; a site out of reach is told of once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import ConfigError, UnreachableError
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.node import Node
+
+__all__ = ["note", "told"]
+
+
+def note(faults: dict[str, str], step: str, node: Node, error: Exception, what: str = "") -> None:
+    """Note that a step failed on a node. What keeps a whole site away does so at every step: the first one counts."""
+    if not isinstance(error, UnreachableError | ConfigError):
+        faults[f"{step}:{node.name}"] = f"node {node.name}: {what}{': ' if what else ''}{error}"
+    elif not told(faults, error):
+        faults.setdefault(f"site:{node.site}", str(error))
+
+
+def told(faults: dict[str, str], error: Exception) -> bool:
+    """Say whether some step failed with this very error before."""
+    return any(str(error) in text for text in faults.values())
