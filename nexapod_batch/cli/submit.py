@@ -35,7 +35,7 @@ class _OptionalValues(click.Command):
 
     bare: ClassVar = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
     #: What after the bare form is meant as its value, unless there is such a file.
-    value: ClassVar = {"--wait": r"\d[\d:-]*([dhms]\d*)*", "--dry-run": "all|one|slurm"}
+    value: ClassVar = {"--wait": r"\d[\d:-]*([dhms]\d*)*", "--dry-run": "all|one|slurm|dask"}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell out the bare forms, up to `--`; UsageError for a value after a blank."""
@@ -54,7 +54,7 @@ class _OptionalValues(click.Command):
 @click.option(
     "--dry-run",
     metavar="[=HOW]",
-    help="Print what would run, and make nothing; =all lists each task, =slurm also asks Slurm about its scripts.",
+    help="Print what would run, and make nothing; =all lists each task, =slurm or =dask also asks that scheduler.",
 )
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
 @click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")
@@ -145,8 +145,8 @@ def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output) -> in
     from nexapod_batch.coordinator import open_coordinator
     from nexapod_batch.coordinator import submit as use_case
 
-    if how not in {"one", "all", "slurm"}:
-        raise UsageError("--dry-run", got=repr(how), wanted="--dry-run, --dry-run=all or --dry-run=slurm")
+    if how not in {"one", "all", "slurm", "dask"}:
+        raise UsageError("--dry-run", got=repr(how), wanted="it alone, or with =all, =slurm or =dask")
     ask = "" if how in {"one", "all"} else how
     for warning in parsed.warnings:
         note(f"warning: {warning}")

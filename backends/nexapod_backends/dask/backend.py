@@ -123,8 +123,9 @@ class DaskBackend:
         node = self._node(context)
         node.records.refresh()
         found = node.told(keys)
-        if any(not one.worker and not one.over for one in node.records.by_key.values()) and node.workers:
+        if any(not one.worker and not one.over for one in node.records.by_key.values()):
             node.bind()
+            found.update(node.unbound(found))
         return found
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:

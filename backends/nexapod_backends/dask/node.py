@@ -265,6 +265,16 @@ class DaskNode:
             found[key] = replace(status, hosts=(one.host,) if one.host else ()) if one.host_set else status
         return found
 
+    def unbound(self, told: Mapping[str, LaunchStatus]) -> dict[str, LaunchStatus]:
+        """Return anew, after `bind`, what was told of launches that had no worker."""
+        found = {}
+        for key in [key for key, status in told.items() if status.state is BackendState.NEW]:
+            one = self.records.by_key[key]
+            state = BackendState.QUEUED if one.worker else BackendState.NEW
+            reason = "goes to its worker" if one.worker else self._reasons.get(key, "not bound to a worker yet")
+            found[key] = LaunchStatus(state=state, native=one.address or one.task, reason=reason)
+        return found
+
     def _ended_in(self, record: Record, seen: Seen) -> LaunchStatus | None:
         """Say how a launch ended, by the spool of its worker; None when that does not say that it has."""
         native, key = record.address or record.task, record.key
