@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _BLOCK = 1 << 20
+_PROGRAMS = (b"#!", b"\x7fELF")  # how an executable file begins
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -121,7 +122,8 @@ def _can_run(program: str) -> bool:
 def stage_inputs(inputs: tuple[Input, ...], paths: Mapping[str, str], root: str) -> int:
     """Copy every input into the work folder, digesting what is copied; return the bytes. InputError names the input.
 
-    Copies, not links: the command may write to them, and the next replica must not see that.
+    Copies, not links: the command may write to them, and the next replica must not see that. What begins like a
+    program may be executed: its bytes are pinned and reach every node, its mode does not.
     """
     return sum(_stage(one, paths[one.sha256], Path(root, one.target)) for one in inputs)
 
@@ -135,6 +137,8 @@ def _stage(one: Input, source: str, target: Path) -> int:
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with open(fd, "wb", buffering=0) as writer:
                 while block := reader.read(_BLOCK):
+                    if size == 0 and block.startswith(_PROGRAMS):
+                        mode |= 0o100
                     digest.update(block)
                     size += len(block)
                     rest = memoryview(block)

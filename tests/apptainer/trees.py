@@ -9,7 +9,10 @@ from pathlib import Path
 __all__ = ["APPLETS", "build_sif", "make_tree"]
 
 BUSYBOX = "/bin/busybox"
-APPLETS = ("sh", "ls", "cat", "echo", "id", "sleep", "uname", "true", "mkdir", "cp", "rm", "tar", "env", "sha256sum")
+APPLETS = (
+    "sh", "ls", "cat", "echo", "id", "sleep", "uname", "true", "mkdir", "cp", "rm", "tar", "env", "sha256sum", "touch",
+    "chmod", "chown", "kill", "mount", "mknod", "ln",
+)  # fmt: skip
 
 
 def make_tree(folder: Path, *, ballast: int = 0, word: str = "hello") -> Path:
