@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.runner import descendants
+from nexapod_batch.runner.courtesy import lower_session
 from nexapod_batch.runner.freeze import Freezer
 from nexapod_batch.runner.usage import MAX_PROCESSES, Usage, tree_bytes
 from nexapod_batch.trust.statement import Outcome
@@ -143,6 +144,7 @@ class _Tree:
         self._next_processes = started + PROCESSES_S
         self._more = False  # more has ended than was collected
         self._usage = Usage(contained=limits.contained)
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)  # that the command's session is to have; 0: it has
 
     def wait(self) -> None:
         """Return when no descendant lives."""
@@ -270,6 +272,8 @@ class _Tree:
             self._stop((Outcome.DISK, disk_detail(used, self._limits.disk_bytes)))
 
     def _check_processes(self) -> None:
+        if self._nice > 0 and lower_session(self._pid, self._nice):
+            self._nice = 0
         count = self._usage.too_many()
         if count is not None:
             self._stopped = (Outcome.FAILED, f"too many processes: got {count} or more, wanted at most {MAX_PROCESSES}")

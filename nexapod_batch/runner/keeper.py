@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runner import wishes
+from nexapod_batch.runner import courtesy, wishes
 from nexapod_batch.runner.manners import Pause, Ruling, Running, Seen, Standing, judge
 from nexapod_batch.runner.wishes import Wishes
 
@@ -61,6 +61,15 @@ class Keeper:
             self.ruling = Ruling(cpus=self.ruling.cpus, mem_mib=self.ruling.mem_mib, paused=self._unreadable)
         self._next = now + LOOK_S if self._wishes != Wishes() else _NEVER
         return self.ruling != before
+
+    @property
+    def courtesy(self) -> courtesy.Courtesy:
+        """How far what is started from now on stands back behind the owner's programs."""
+        if not self._owned:
+            return courtesy.NONE
+        wanted, default = self._wishes, courtesy.Courtesy()
+        nice = default.nice if wanted.nice is None else wanted.nice
+        return courtesy.Courtesy(nice=nice, idle_io=default.idle_io if wanted.io is None else wanted.io == "idle")
 
     def never(self, cpus: int, mem_mib: int) -> str:
         """Return why a replica of this size cannot run here while the wishes are as they are; "" when it can."""

@@ -42,6 +42,7 @@ class Lane:
     since: float = 0.0  # when that was, in seconds since 1970
     suspended: str = ""  # why what it runs is suspended
     given_up: int = 0  # the turn that it was told to give up
+    old: bool = False  # it ends when it has nothing to do
 
     def send(self, message: Mapping[str, Any], *, urgent: bool = False) -> None:
         """Send a message; what is urgent is heard while a command runs."""
@@ -86,7 +87,19 @@ class Lanes:
 
     def idle(self) -> Lane:
         """Return an executor that has nothing to do; one more is forked where there is none."""
-        return next((lane for lane in self._by_fd.values() if not lane.held), None) or self._start()
+        self._dismiss()
+        return next((lane for lane in self._by_fd.values() if not lane.held and not lane.old), None) or self._start()
+
+    def renew(self) -> None:
+        """Give nothing more to the executors that are there: what is forked from now on is otherwise."""
+        for lane in self._by_fd.values():
+            lane.old = True
+
+    def _dismiss(self) -> None:
+        """Let executors go that are of no more use."""
+        for lane in self._by_fd.values():
+            if lane.old and not lane.held:
+                lane.channel.shutdown(socket.SHUT_WR)
 
     def wait(self, pause: float) -> bool:
         """Wait for executors, signals or the time; True when something came."""

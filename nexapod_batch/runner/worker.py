@@ -25,6 +25,7 @@ from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
+from nexapod_batch.runner.courtesy import stand_back
 from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.folders import remove_strays
 from nexapod_batch.runner.keeper import Keeper
@@ -88,7 +89,7 @@ class Worker:
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
         self._turns = 0  # what was handed out to executors that had nothing, so far
-        self._keeper = Keeper(node, owned=allocation is None)
+        self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
         self._cancelled: set[str] = set()
         self._stopping = False
         self._parent = parent
@@ -225,7 +226,11 @@ class Worker:
 
     def _mind(self) -> None:
         """Let the executors suspend, continue and give up what the owner of the machine wants them to."""
-        if not self._keeper.look(self._running):
+        before = self._keeper.courtesy
+        changed = self._keeper.look(self._running)
+        if self._keeper.courtesy != before:
+            self._lanes.renew()
+        if not changed:
             return
         ruling = self._keeper.ruling
         for lane in self._lanes.busy():
@@ -295,6 +300,7 @@ class Worker:
     def _execute(self, channel: socket.socket, number: int) -> None:
         """Be an executor, in the process that was forked for it."""
         opened = {key: one.launch for key, one in self._open.items()}
+        stand_back(self._keeper.courtesy)
         Executor(self._node, self._spool, self._signer, channel, number, self._cancelled, opened).serve()
 
     def _hear(self, lane: Lane, message: Mapping[str, Any]) -> None:

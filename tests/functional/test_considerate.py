@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home
+from homes import PROGRAM, Home
 from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Resources
@@ -122,7 +124,7 @@ def test_nothing_starts_and_nothing_is_claimed_while_snoozed(house: House, tmp_p
     key = house.put(house.launch(Job(name="t", command=("true",))))
     worker = house.start()
     until((house.spool / "worker.lock").exists, "the worker")
-    other = house.put(house.launch(busy(tmp_path)))
+    other = house.put(house.launch(busy(tmp_path), job_id=2))
     (house.spool / "cancel" / key).touch()
     assert list((house.spool / "claims").iterdir()) == []
     ask(house)
@@ -327,12 +329,57 @@ def test_a_snooze_that_means_nothing_is_refused(home: Home, argv: list[str], wor
 
 def test_snoozes_at_once_are_all_kept(home: Home) -> None:
     """Two commands that write at the same time lose nothing of one another."""
-    import subprocess
-
-    from homes import PROGRAM
-
     home.call("node", "init", "mine", "--cpus", 2)
     words = [f"{key}={value}" for key, value in {"max_cpus": 1, "grace": "5s", "nice": 3, "io": "idle"}.items()]
     running = [subprocess.Popen([PROGRAM, "node", "set", "mine", one], env=home.env, stdout=subprocess.DEVNULL) for one in words]
     assert [one.wait(timeout=60) for one in running] == [0] * len(words)
     assert len(home.json("node", "set", "mine")["limits"]) == 4
+
+
+# ---- standing back
+
+def bearing(pid: int) -> tuple[int, str, str]:
+    """Return niceness, I/O class, and niceness of the session's group ("" where the kernel has no such groups)."""
+    nice = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
+    io = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True).stdout.split()[0]
+    try:
+        group = Path(f"/proc/{pid}/autogroup").read_text().split()[-1]
+    except FileNotFoundError:
+        group = ""
+    return nice, io.rstrip(":"), group
+
+
+def grouped(nice: int) -> set[str]:
+    """Return what the session's group says where there are such groups, else nothing."""
+    return {str(nice)} if Path("/proc/self/autogroup").exists() else {""}
+
+
+def test_what_runs_stands_back_as_its_owner_wants(house: House, tmp_path: Path) -> None:
+    """Commands and their children are nice and read at leisure without being told to; otherwise from the next one on."""
+    house.put(house.launch(busy(tmp_path, "a")))
+    worker = house.start()
+    (first,) = pids(tmp_path, 1, "a")
+    until(lambda: bearing(first)[2] in grouped(19), "the session to stand back")
+    assert bearing(first)[:2] == (19, "idle")
+    assert bearing(worker.pid)[0] == os.getpriority(os.PRIO_PROCESS, 0)
+    ask(house, nice=3, io="normal")
+    house.put(house.launch(busy(tmp_path, "b"), job_id=2))
+    (second,) = pids(tmp_path, 1, "b")
+    until(lambda: bearing(second)[2] in grouped(3), "the session to stand back less")
+    assert bearing(second)[0] == 3
+    assert bearing(second)[1] != "idle"
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
+    assert {one.statement.outcome for one in house.reports()} == {Outcome.OK}
+
+
+def test_where_a_scheduler_decides_nothing_stands_back(house: House, tmp_path: Path) -> None:
+    """A node whose runner was placed by somebody else leaves niceness and I/O class as they are."""
+    file = house.spool / "node.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "native_id": "tcp://10.0.0.1:1"}))
+    house.put(house.launch(busy(tmp_path)))
+    worker = house.start()
+    (pid,) = pids(tmp_path, 1)
+    assert bearing(pid)[:2] == bearing(worker.pid)[:2]
+    (tmp_path / "stop").touch()
+    assert worker.wait(timeout=30) == 0
