@@ -6,6 +6,7 @@ Workers run without a nanny, so that each is one process that can be stopped, ki
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["DaskCluster"]
+__all__ = ["DaskCluster", "separates"]
 
 _QUIET = {
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
@@ -61,8 +62,10 @@ class DaskCluster:
         self._scheduler = self._daemon("scheduler", argv)
         self._scheduler.start(lambda: accepts(("127.0.0.1", self.port)))
 
-    def start_worker(self, name: str, threads: int = 2, *, host: str = "", more: Sequence[str] = ()) -> Daemon:
-        """Start a worker and wait until the scheduler has it."""
+    def start_worker(
+        self, name: str, threads: int = 2, *, host: str = "", more: Sequence[str] = (), own: Path | None = None, wait: bool = True
+    ) -> Daemon:
+        """Start a worker, and wait until the scheduler has it; what lies below `own` is seen by workers of its name alone."""
         host = host or f"127.0.0.{1 + int(name.lstrip('w') or 1)}"
         (port,) = free_ports(1)  # so that what it says of itself can be waited for
         argv = [
@@ -70,8 +73,14 @@ class DaskCluster:
             "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny", "--local-directory", str(self.folder / name), *more,
         ]  # fmt: skip
         self._started += 1
-        daemon = self._daemon(f"{name}-{self._started}", argv)
-        daemon.start(lambda: "Registered to" in self.log(daemon))
+        before = []
+        if own is not None:
+            private = self.folder / f"{name}.own"
+            for folder in (private, own):
+                folder.mkdir(parents=True, exist_ok=True)
+            before = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(private), str(own)]
+        daemon = self._daemon(f"{name}-{self._started}", argv, before)
+        daemon.start(lambda: not wait or "Registered to" in self.log(daemon))
         self.workers[name] = daemon
         return daemon
 
@@ -110,7 +119,12 @@ class DaskCluster:
         """Return what a daemon said."""
         return daemon.log_path.read_text(errors="replace") if daemon.log_path.exists() else ""
 
-    def _daemon(self, name: str, argv: Sequence[str]) -> Daemon:
+    def _daemon(self, name: str, argv: Sequence[str], before: Sequence[str] = ()) -> Daemon:
         options = [word for key, value in self._tls.items() for word in (f"--{key}", value)]
         env = {**_QUIET, "DASK_CLUSTER_OF_TESTS": str(self.folder)}
-        return Daemon(self.folder, name, [self.python, "-m", "dask", *argv, *options], env=env)
+        return Daemon(self.folder, name, [*before, self.python, "-m", "dask", *argv, *options], env=env)
+
+
+def separates() -> bool:
+    """Say whether a process here may have a view of the file system of its own."""
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0

@@ -147,6 +147,31 @@ class TestDaskApart(TestDaskShared):
         backend.remove(house.context(), ["1_0.1"])
         assert not list(house.home.rglob("1_0.1*"))
 
+    def test_what_came_before_a_cut_is_not_brought_again(self, backend: Backend, house: House) -> None:
+        """A part that is here is gone on with; what was in it is seen in the file."""
+        launch = house.launch(Job(name="t", script="head -c 9000000 /dev/zero > big", outputs=(Output(path="big"),)))
+        backend.launch(house.context(), [launch])
+        self.ended(backend, house, launch)
+        folder = house.work / "1_0.1"
+        folder.mkdir()
+        (folder / f".{hashlib.sha256(b'big').hexdigest()[:16]}.part").write_bytes(b"A" * 8_000_000)
+        backend.fetch(house.context(), "1_0.1")
+        assert [one.name for one in folder.iterdir()] == ["big"]
+        assert (folder / "big").read_bytes() == b"A" * 8_000_000 + bytes(1_000_000)
+
+    def test_files_outlive_their_worker(self, backend: Backend, house: DaskHouse, cluster: DaskCluster) -> None:
+        """The first worker dies, through which files were seen: another one that sees them brings them."""
+        launch = house.launch(Job(name="t", script="head -c 100000 /dev/zero > big", outputs=(Output(path="big"),)))
+        backend.launch(house.context(), [launch])
+        self.ended(backend, house, launch)
+        cluster.kill("w1")
+        try:
+            until(lambda: "2 workers" in backend.describe(house.context(), TRUE, 1, ask=True), "the scheduler to notice")
+            backend.fetch(house.context(), "1_0.1")
+        finally:
+            cluster.start_worker("w1")
+        assert (house.work / "1_0.1" / "big").stat().st_size == 100_000
+
     def test_inputs_are_sent_once(self, backend: Backend, house: House) -> None:
         """An input is where the bundle says that it is, whichever worker runs it."""
         source = house.home / "source"

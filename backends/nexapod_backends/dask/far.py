@@ -97,9 +97,14 @@ class Far:
                 way = "set [filesystem] work_dir, or [dask] local_dir"
                 one.trouble = f"worker {one.name} does not see {self.base}: {way}"
             else:
-                self._through[one.storage] = one.address
                 self._settled[one.storage] = str(found.get("settings", ""))
                 self._inputs[one.storage] = set(map(str, found.get("inputs", ())))
+
+    def reach(self, workers: Iterable[Worker]) -> None:
+        """Know through which of these workers each storage is seen: those that are gone see nothing any more."""
+        some = [one for one in workers if one.id and not one.trouble]
+        some.sort(key=lambda one: (one.status != "running", one.address), reverse=True)
+        self._through = {one.storage: one.address for one in some}
 
     def clocks(self) -> Mapping[str, float]:
         """Return by how many seconds the clock of each worker that was met is ahead of ours."""
@@ -187,9 +192,7 @@ class Far:
             target = self._reports / f"{_tag(worker)}-{name}"
             have = target.stat().st_size if target.exists() else 0
             if _SEGMENT.fullmatch(name) and have < size:
-                fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                with open(fd, "ab") as stream:
-                    self._parts(spool.through, f"{self.base}/w/{worker}/reports/{name}", have, size, stream.write)
+                self._append(spool.through, f"{self.base}/w/{worker}/reports/{name}", target, size)
 
     def discard(self, segments: Sequence[str]) -> None:
         """Remove segments that were taken in: theirs first, or they would be brought again."""
@@ -216,7 +219,7 @@ class Far:
                 continue
             for ending, size in dict(found["beside"]).items():
                 if ending in _BESIDE and (not logs or ending != ".manifest"):
-                    self._take(through, root + ending, work / f"{replica}{ending}", int(size), copy=logs)
+                    self._take(through, root + ending, work / f"{replica}{ending}", int(size), growing=logs)
             if not logs:
                 self._take_tree(through, root, work / replica, found["files"])
             return
@@ -233,21 +236,34 @@ class Far:
             (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._take(through, f"{root}/{name}", target / name, int(size))
 
-    def _take(self, through: str, path: str, target: Path, size: int, *, copy: bool = False) -> None:
-        """Take one file of a known size; what is here already is not asked for again."""
-        if target.exists() and target.stat().st_size == size:
+    def _take(self, through: str, path: str, target: Path, size: int, *, growing: bool = False) -> None:
+        """Take one file of a known size, going on where an earlier attempt ended."""
+        have = target.stat().st_size if target.exists() else -1
+        if have == size or (growing and have > size):
             return
-        if self.shared and not copy:
+        if self.shared and not growing:
             os.rename(path, target)
             return
         if self.shared:
             with suppress(OSError):
                 shutil.copyfile(path, target)
             return
-        part = target.with_name(f".{target.name[:100]}.part")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
-            self._parts(through, path, 0, size, stream.write)
+        if growing:
+            self._append(through, path, target, size)
+            return
+        part = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.part")
+        self._append(through, path, part, size)
         part.replace(target)
+
+    def _append(self, through: str, path: str, target: Path, size: int) -> None:
+        """Bring what is missing of a file that is there up to some place."""
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(fd, "ab", buffering=0) as stream:
+            have = os.fstat(fd).st_size
+            if have > size:  # of something else
+                os.ftruncate(fd, 0)
+                have = 0
+            self._parts(through, path, have, size, stream.write)
 
     def _parts(self, through: str, path: str, start: int, end: int, take: Callable[[bytes], object]) -> None:
         """Read a file in parts, never more than was announced."""

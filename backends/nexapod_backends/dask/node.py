@@ -93,6 +93,7 @@ class DaskNode:
             for one in new:
                 one.trouble, self._met[one.address] = "", now
             self.far.meet(new)
+        self.far.reach(found.values())
 
     def alive(self, record: Record) -> bool:
         """Say whether the process that a launch is bound to is still one of the workers."""

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["AGENT", "Call", "Wire", "here", "program"]
 
 AGENT = Path(__file__).with_name("agent.py")
-_PAUSE_S = 10.0  # after a call that ran into its limit
+_PAUSE_S = (1.0, 10.0)  # after a call that failed: thrice what it took, within these limits
 _KNOWN_S, _LOOKS = 0.02, 100  # between two looks whether the scheduler has taken tasks in; how many
 
 
@@ -112,7 +112,7 @@ class Wire:
         self._where, self._limit, self._owner = where, limit_s, owner
         self._loop = asyncio.new_event_loop()
         self._idle: list[Comm] = []
-        self._failed: tuple[float, SchedulerError] | None = None
+        self._failed: tuple[float, SchedulerError] | None = None  # until when no call is tried, and why
         self._serve = program("serve")
         self.address = ""
         self.services: dict[str, Any] = {}  # of the scheduler: name -> port
@@ -178,7 +178,8 @@ class Wire:
 
     def _run(self, work: Awaitable[Any], limit: float | None = None) -> Any:  # noqa: ANN401
         """Run to its end or its limit; after a failure the next calls fail at once for a while."""
-        if self._failed is not None and time.monotonic() - self._failed[0] < _PAUSE_S:
+        began = time.monotonic()
+        if self._failed is not None and began < self._failed[0]:
             work.close()  # type: ignore[attr-defined]
             raise self._failed[1]
         try:
@@ -191,7 +192,8 @@ class Wire:
         except Exception as error:
             self._drop()
             failed = _in_words(error, self.address, self._limit)
-            self._failed = (time.monotonic(), failed)
+            now = time.monotonic()
+            self._failed = (now + min(max(3 * (now - began), _PAUSE_S[0]), _PAUSE_S[1]), failed)
             raise failed from error
 
     def _drop(self) -> None:
