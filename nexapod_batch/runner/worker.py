@@ -43,11 +43,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+TIME_OVER = signal.SIGUSR2  # what a scheduler's job is sent when its time is nearly over
 CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 PAUSED_S = 0.25  # and while the owner lets nothing start
+WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
 
 
 @dataclass(slots=True)
@@ -87,11 +89,14 @@ class Worker:
         native_id = allocation.native_id if allocation else node.native_id
         self._spool = Spool(node.spool, incarnation, node.host, native_id)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
+        self._end_s = allocation.end_s if allocation else 0
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
+        self._settled = 0  # replicas that ended
         self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
         self._cancelled: set[str] = set()
         self._stopping = False
+        self._over = False  # it stops because the time of its allocation is over
         self._parent = parent
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
@@ -125,10 +130,13 @@ class Worker:
     def _prepare(self) -> None:
         descendants.become_subreaper()
         self._lanes = Lanes(self._execute, self._hear, self._give_up)
-        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *([TIME_OVER] if self._mine is not None else ())):
             signal.signal(sign, self._on_stop)
 
-    def _on_stop(self, *_: object) -> None:
+    def _on_stop(self, sign: int, _: object) -> None:
+        """Stop; a scheduler that warns of every end, and says when the time is over, may warn of another end."""
+        if sign == TIME_OVER and not self._stopping:
+            self._over = not self._end_s or time.time() > self._end_s - WARNED_S
         self._stopping = True
 
     def _serve(self) -> None:
@@ -148,6 +156,9 @@ class Worker:
             self._feed()
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
             pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
+        if self._over:
+            for lane in self._lanes.all():
+                lane.send({"over": lane.first})
         self._lanes.end(stop=self._stopping)
 
     # ---- the spool
@@ -287,6 +298,7 @@ class Worker:
         if not lane.held:
             self._turns += 1
             lane.turn, lane.since = self._turns, time.time()
+        lane.first = not lane.held and not self._settled
         if lane.suspended:  # its last replica was, and ended all the same
             lane.suspended = ""
             lane.send({"pause": False})
@@ -322,6 +334,7 @@ class Worker:
         for key, index in ended:
             lane.held.discard((key, index))
             one = self._open[key]
+            self._settled += 1
             one.left -= 1
             if one.left == 0:
                 self._close(key)
