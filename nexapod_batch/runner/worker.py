@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
+from nexapod_batch.runner.board import Board
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
 from nexapod_batch.runner.executor import Executor
@@ -94,6 +95,7 @@ class Worker:
         self._settled = 0  # replicas that ended
         self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
+        self._board = Board(node.spool, incarnation) if allocation is None else None
         self._cancelled: set[str] = set()
         self._stopping = False
         self._over = False  # it stops because the time of its allocation is over
@@ -154,12 +156,16 @@ class Worker:
                 break
             self._mind()
             self._feed()
+            if self._board is not None:
+                self._board.show(self._seen_now)
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
             pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
         if self._over:
             for lane in self._lanes.all():
                 lane.send({"over": lane.first})
         self._lanes.end(stop=self._stopping)
+        if self._board is not None:
+            self._board.clear()
 
     # ---- the spool
 
@@ -261,6 +267,18 @@ class Worker:
 
     def _running(self) -> list[Running]:
         return [Running(turn=lane.turn, cpus=lane.need[0], mem_mib=lane.need[1]) for lane in self._lanes.busy()]
+
+    def _seen_now(self) -> dict[str, Any]:
+        """Return what whoever looks is to see: what runs, since when, with what, and what waits for room."""
+        rows = []
+        for lane in self._lanes.busy():
+            key, index = min(lane.held)
+            launch = self._open[key].launch
+            row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
+            row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
+            rows.append({**row, "devices": [], "suspended": lane.suspended})
+        pending = sum(len(one.pending) for one in self._open.values())
+        return {"replicas": rows, "pending": pending, **self._keeper.told()}
 
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
