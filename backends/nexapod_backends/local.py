@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import NexapodError, SchedulerError
-from nexapod_batch.files import atomic, keyfile
+from nexapod_batch.files import atomic, keyfile, notes
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
@@ -139,18 +139,13 @@ class LocalBackend:
         return found
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
-        """Leave a note for the worker, for each replica named or for the whole launch; none for what ended."""
-        holder = live_incarnation(context.spool)
-        noted = False
-        for key, names in replicas.items():
-            if _state(context.spool, key, holder).state not in {BackendState.QUEUED, BackendState.ACTIVE}:
-                continue
-            folder = context.spool / "cancel"
-            folder.mkdir(mode=0o700, exist_ok=True)
-            for name in [key] if names is None else names:
-                (folder / name).touch(mode=0o600)
-                noted = True
-        if noted:
+        """Leave one note for the worker, of all that has not ended."""
+        holder, going_on = live_incarnation(context.spool), {BackendState.QUEUED, BackendState.ACTIVE}
+        open_ = {k: names for k, names in replicas.items() if _state(context.spool, k, holder).state in going_on}
+        if open_:
+            name, content = notes.listing(open_)
+            (context.spool / "cancel").mkdir(mode=0o700, exist_ok=True)
+            atomic.write(context.spool / "cancel" / name, content, mode=0o600, durable=False)
             self._start(context)
 
     def forget(self, context: NodeContext, keys: Sequence[str]) -> None:

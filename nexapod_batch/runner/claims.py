@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from nexapod_batch.files import notes
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 __all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key"]
 
@@ -81,13 +83,19 @@ class Lock:
 class Spool:
     """The folders of one spool, for one incarnation of the worker."""
 
-    def __init__(self, root: Path, incarnation: str, host: str, native_id: str = "") -> None:
-        """Make missing folders; host, incarnation and what the scheduler calls this runner are written into claims."""
-        self.root, self.incarnation, self.host = root, incarnation, host
+    def __init__(
+        self, root: Path, incarnation: str, host: str, native_id: str = "", mine: Collection[str] | None = None
+    ) -> None:
+        """Make missing folders; host, incarnation and what the scheduler calls this runner are written into claims.
+
+        Of lists of cancellations only what concerns the launches that are `mine` is read; None: all.
+        """
+        self.root, self.incarnation, self.host, self._mine = root, incarnation, host, mine
         self.native_id = native_id or incarnation
         for name in FOLDERS:
             (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._boot = boot_id()
+        self._lists: dict[str, set[str]] = {}  # of cancellations, by file: they never change
         self._foreign: set[str] = set()  # launches that another incarnation claimed, or that are ours already
 
     def inbox_file(self, launch: str) -> Path:
@@ -146,8 +154,18 @@ class Spool:
             self.inbox_file(launch).replace(refused / f"{launch}.json")
 
     def cancelled(self) -> set[str]:
-        """Return the names in `cancel/`: replica names and launch keys."""
-        return set(os.listdir(self.root / "cancel"))
+        """Return what is to stop, by replica name and launch key, and the names of the files that say so."""
+        found = set(os.listdir(self.root / "cancel"))
+        lists = {name for name in found if name.endswith(notes.ENDING)}
+        self._lists = {name: self._lists[name] if name in self._lists else self._list(name) for name in lists}
+        return found.union(*self._lists.values())
+
+    def _list(self, name: str) -> set[str]:
+        try:
+            said = notes.read((self.root / "cancel" / name).read_bytes(), self._mine)
+        except FileNotFoundError:
+            return set()
+        return {one for key, names in said.items() for one in ([key] if names is None else names)}
 
     def drop_cancels(self, names: Iterable[str]) -> None:
         """Remove cancellations that were obeyed or name nothing that is here."""

@@ -88,7 +88,8 @@ class Worker:
         self._node, self._signer, self._incarnation = node, signer, incarnation
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
         native_id = allocation.native_id if allocation else node.native_id
-        self._spool = Spool(node.spool, incarnation, node.host, native_id)
+        mine = None if allocation is None else frozenset(allocation.launches)
+        self._spool = Spool(node.spool, incarnation, node.host, native_id, mine)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
         self._end_s = allocation.end_s if allocation else 0
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed

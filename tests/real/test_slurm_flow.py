@@ -139,6 +139,21 @@ def test_a_cancelled_job_leaves_nothing_in_the_queue(home: SlurmHome, alpha: Clu
     assert [one for folder in ("inbox", "claims", "cancel", "groups", "logs") for one in home.spool("alpha").glob(f"{folder}/*")] == []
 
 
+def test_cancelling_is_one_act(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """One file stops all that is left: while it is put there, nothing more can start."""
+    home.site(alpha, partition={"hosts": 1}, pack={"cpus": 1})
+    job = home.start(home.tasks(30, waiting(gate), time_s=10))
+    home.ran(1)
+    for one in home.runners():  # until Slurm lets them go on and stops them
+        one.suspend()
+    assert home.call("cancel", job).code == 0
+    assert [path.suffix for path in (home.spool("alpha") / "cancel").iterdir()] == [".list"]
+    until(lambda: queue(alpha) == [], "the queue to be empty")
+    home.ended(job, "cancelled")
+    assert home.executed() == {f"{job}_0.1": 1}
+    assert list((home.spool("alpha") / "cancel").iterdir()) == []
+
+
 def test_cancelling_one_task_of_its_own_slurm_job_frees_the_node(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
     """Not packed: the element is cancelled, the others of the array go on."""
     home.site(alpha, pack={"tasks": 1})

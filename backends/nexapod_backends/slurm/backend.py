@@ -51,7 +51,7 @@ from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, notes
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus, targets
@@ -210,25 +210,27 @@ class SlurmBackend:
         return {key: self._ran_on(state, key, status) for key, status in found.items()}
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
-        """Leave notes for the runners; scancel every element of which nothing else is left to run."""
+        """Leave one note for the runners; scancel every element of which nothing else is left to run."""
         state = self._state(context)
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
         waiting = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
+        replicas = {key: names for key, names in replicas.items() if key in waiting}
+        if not replicas:
+            return
+        name, content = notes.listing(replicas)
+        files.write(f"{spool}/cancel/{name}", content)
         touched: dict[str, tuple[Group, set[int]]] = {}
-        for key, names in replicas.items():
-            if key not in waiting:
-                continue
-            files.write_all({f"{spool}/cancel/{name}": b"" for name in ([key] if names is None else names)})
+        for key in replicas:
             place = state.groups.find(key)
             if place is not None:
                 touched.setdefault(place[0].id, (place[0], set()))[1].add(place[1])
-        notes = set(files.sizes(f"{spool}/cancel"))
+        noted = _noted(files, f"{spool}/cancel")
         ids: list[str] = []
         for group, elements in touched.values():
-            over = [index for index in elements if self._over(context, group, index, waiting, notes)]
+            over = [index for index in elements if self._over(context, group, index, waiting, noted)]
             whole = bool(over) and all(
-                self._over(context, group, index, waiting, notes) for index in range(len(group.elements))
+                self._over(context, group, index, waiting, noted) for index in range(len(group.elements))
             )
             ids += self._stopped(context, state, group, over, whole=whole)
         if ids:
@@ -240,9 +242,6 @@ class SlurmBackend:
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
         touched: dict[str, Group] = {}
-        if notes := files.sizes(f"{spool}/cancel").keys():  # those that no runner came to read
-            named = {name for key in keys for name in self._replicas(context, key)}
-            files.remove_all([f"{spool}/cancel/{name}" for name in sorted(named & notes)])
         for folder, ending in (
             (f"{spool}/inbox", ".json"),
             (context.far_work, ".script"),
@@ -252,6 +251,10 @@ class SlurmBackend:
             (f"{spool}/claims", ""),
         ):
             files.remove_all([f"{folder}/{key}{ending}" for key in keys])
+        if lists := [name for name in files.sizes(f"{spool}/cancel") if name.endswith(notes.ENDING)]:
+            left = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
+            paths = [f"{spool}/cancel/{name}" for name in lists]
+            files.remove_all([path for path in paths if left.isdisjoint(notes.read(files.read(path)))])
         for key in keys:
             place = state.groups.find(key)
             if place is not None:
@@ -533,12 +536,18 @@ class SlurmBackend:
         own_fault = word.blame is Blame.TASK and alone
         return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
 
-    def _over(self, context: NodeContext, group: Group, index: int, waiting: set[str], notes: set[str]) -> bool:
+    def _over(
+        self, context: NodeContext, group: Group, index: int, waiting: set[str], noted: Mapping[str, set[str] | None]
+    ) -> bool:
         """Say whether nothing of an element is left to run: each launch has ended, or every replica is to stop."""
-        return all(key not in waiting or self._all_noted(context, key, notes) for key in group.elements[index])
-
-    def _all_noted(self, context: NodeContext, key: str, notes: set[str]) -> bool:
-        return key in notes or self._replicas(context, key) <= notes
+        left = [key for key in group.elements[index] if key in waiting]
+        stopped = [noted.get(key, set()) for key in left]
+        if sum(len(names) for names in stopped if names) == group.replicas[index]:  # no need to look into bundles
+            return True
+        return all(
+            names is None or (bool(names) and self._replicas(context, key) <= names)
+            for key, names in zip(left, stopped, strict=True)
+        )
 
     def _replicas(self, context: NodeContext, key: str) -> set[str]:
         """Return the names of the replicas of a launch; none when it is in the inbox no more."""
@@ -631,6 +640,16 @@ def _over_ssh(site: Site) -> Transport:
 def _native(place: tuple[Group, int] | None) -> str:
     """Return what Slurm calls an element; "" before it knows it."""
     return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
+
+
+def _noted(files: Transport, folder: str) -> dict[str, set[str] | None]:
+    """Return what is to stop, by launch key: the names of replicas, or None for all of a launch."""
+    found: dict[str, set[str] | None] = {}
+    for name in files.sizes(folder):
+        for key, names in notes.read(files.read(f"{folder}/{name}")).items() if name.endswith(notes.ENDING) else ():
+            known = found.get(key, set())
+            found[key] = None if names is None or known is None else known | set(names)
+    return found
 
 
 def _names(envelope: bytes) -> set[str]:
