@@ -8,7 +8,6 @@ from nexapod_batch.cli import owner as owners
 from nexapod_batch.cli import profile, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.render import Document, output
-from nexapod_batch.cli.status import status
 from nexapod_batch.errors import NotFoundError, UsageError
 
 __all__ = ["node"]
@@ -56,11 +55,16 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--owner", help="Who answers for it; this account where none is given.")
 @click.option("--cpus", type=click.IntRange(1), help="CPUs that it may use; all where none are given.")
 @click.option("--mem", metavar="SIZE", help="Memory that it may use, as in 4G; nearly all where none is given.")
+@click.option("--gpus", metavar="LIST", help="GPUs that it offers: all, none, or as in 0,1; all where none are given.")
+@click.option(
+    "--gpu-slots", type=click.IntRange(1, 64), default=1, show_default=True, help="Replicas that may share one GPU."
+)
 @click.option("--tier", type=click.Choice(["cpu", "consumer-gpu", "hpc"]), default="cpu", show_default=True)
 @json_option
 def init(
-    name: str | None, named: str | None, owner: str | None, cpus: int | None, mem: str | None, tier: str, as_json: bool
-) -> None:
+    name: str | None, named: str | None, owner: str | None, cpus: int | None, mem: str | None,
+    gpus: str | None, gpu_slots: int, tier: str, as_json: bool,
+) -> None:  # fmt: skip
     """Make a key and a profile for this machine and register it."""
     if name and named and name != named:
         raise UsageError("two names", got=f"{name} and {named}", wanted="one")
@@ -70,7 +74,9 @@ def init(
 
     owner = owner or settings(paths()).owner
     with writing() as c:
-        made = nodes.init(c, name or named, owner, cpus, _mebibytes(mem), Tier(tier))
+        made = nodes.init(
+            c, name or named, owner, cpus, _mebibytes(mem), Tier(tier), gpus=gpus, gpu_slots=gpu_slots
+        )
     document: Document = {
         "name": made.name,
         "key": made.key_id,
@@ -79,6 +85,7 @@ def init(
         "host": made.host,
     }
     document |= {"tier": made.tier.value, "backend": made.backend, "cpus": made.cpus, "mem_mib": made.mem_mib}
+    document |= {"gpus": made.gpus, "gpu_type": made.gpu_type}
     output(as_json).document({"node": document}, lambda shown: text.tree(shown["node"]))
 
 
@@ -118,7 +125,7 @@ def remove(name: str, as_json: bool) -> None:
     output(as_json).document({"removed": [name]}, text.changed)
 
 
-for _command in (profile.profile, owners.change, owners.snooze, status):
+for _command in (profile.profile, owners.change, owners.snooze):
     node.add_command(_command)
 
 

@@ -54,6 +54,7 @@ _RESOURCES = {
     "gpu_type": Key(
         Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}"), "GPU model, as the site calls it."
     ),
+    "gpu_mem": Key(Size(1, _PIB), "Memory that each GPU must have at least.", shown="any"),
     "time": Key(Duration(1, _YEAR), "Wall-clock limit of one replica.", shown="the site's"),
     "disk": Key(Size(1, _PIB), "What one replica may write: outputs and logs together.", 10_240, shown="10GiB"),
 }

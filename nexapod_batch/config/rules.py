@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: Keys whose name in a Job says the unit.
-SETTLED: Mapping[str, str] = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib"}
+SETTLED: Mapping[str, str] = {"mem": "mem_mib", "time": "time_s", "disk": "disk_mib", "gpu_mem": "gpu_mem_mib"}
 
 #: What may stand for a placeholder inside a path: one plain part of a name.
 _PATH_VALUE = re.compile(r"(?!\.)[^/\\*?\[\]\x00-\x1f\x7f]+")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["limit_problems", "policy_problems"]
 
-_KEYS = {"mem_mib": "mem", "time_s": "time"}
+_KEYS = {"mem_mib": "mem", "time_s": "time", "gpu_mem_mib": "gpu_mem"}
 _SHOWN = 12  # partitions in one message
 
 
@@ -136,5 +136,5 @@ def _plain(key: str, amount: int | str) -> str:
     """Return an amount as the key's author would write it."""
     if isinstance(amount, str):
         return amount
-    units = {"time_s": show_duration, "mem_mib": show_size}
+    units = {"time_s": show_duration, "mem_mib": show_size, "gpu_mem_mib": show_size}
     return units.get(key, str)(amount)

@@ -375,6 +375,7 @@ _PARTITION = Table(
         "max_mem": Key(Size(1, _PIB), "Memory of one host that jobs may have.", 1_024, shown="1GiB"),
         "gpus": Key(Whole(0, 1_000), "GPUs of one host.", 0),
         "gpu_types": Key(ListOf(_WORD, 0, 100), "GPU models, as `gpu_type` names them.", [], shown="none"),
+        "gpu_mem": Key(Size(1, _PIB), "Memory of each GPU.", shown="unknown"),
         "features": Key(ListOf(_WORD, 0, 100), "Features of its hosts, for `constraint`.", [], shown="none"),
         "workers": Key(
             ListOf(

@@ -224,11 +224,13 @@ def _site(checked: dict[str, Value]) -> Site:
         container=Containers(**_given(checked["container"])),
         filesystem=Filesystem(**_given(checked["filesystem"])),
         policy=Policy(**_given(checked["policy"], max_time="max_time_s")),
-        partitions=tuple(
-            Partition(**_given(one, max_time="max_time_s", max_mem="max_mem_mib") | {"tier": Tier(one["tier"])})
-            for one in checked["partitions"]
-        ),
+        partitions=tuple(map(_partition, checked["partitions"])),
     )
+
+
+def _partition(section: Mapping[str, Value]) -> Partition:
+    said = _given(section, max_time="max_time_s", max_mem="max_mem_mib", gpu_mem="gpu_mem_mib")
+    return Partition(**said | {"tier": Tier(section["tier"])})
 
 
 def _given(section: Mapping[str, Value], **settled: str) -> dict[str, Value]:

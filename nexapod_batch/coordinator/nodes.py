@@ -14,6 +14,7 @@ import socket
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
@@ -47,8 +48,13 @@ def init(
     mem_mib: int | None = None,
     tier: Tier = Tier.CPU,
     idle_exit_s: float = IDLE_EXIT_S,
+    gpus: str | None = None,
+    gpu_slots: int = 1,
 ) -> Node:
-    """Make a key and a profile for this machine and register it as a local node."""
+    """Make a key and a profile for this machine and register it as a local node.
+
+    `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once.
+    """
     host = socket.gethostname()
     name = name or re.sub(r"[^A-Za-z0-9_-]", "-", host)[:63].lstrip("-_") or "local"
     if not _NAME.fullmatch(name):
@@ -60,6 +66,7 @@ def init(
     for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
         if not 1 <= got <= most:
             raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {most}")
+    devices = gpus_of.offered(gpus, *gpus_of.here())
     signer = _node_key(c, name)
     node = Node(
         id=0,
@@ -73,9 +80,12 @@ def init(
         backend=LOCAL,
         cpus=cpus,
         mem_mib=mem_mib,
+        gpus=len(devices) * gpu_slots,
+        gpu_type=gpus_of.kinds(devices),
         classes=_classes(),
     )
-    c.backend(node).prepare(c.context(node), {**settings_of(c, node), "idle_exit_s": idle_exit_s})
+    kept = {"idle_exit_s": idle_exit_s, "gpus": [gpu.uuid for gpu in devices], "gpu_slots": gpu_slots}
+    c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     _store(c, node)
     return next(one for one in c.nodes() if one.name == name)
 

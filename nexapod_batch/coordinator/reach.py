@@ -75,7 +75,12 @@ def loads_of(
     for node in nodes:
         refusal, paused = refusal_of(c, job, node), ""
         if node.site == LOCAL:
-            node, paused = effective(node, c.context(node).spool)  # noqa: PLW2901 - as large as its owner lets it be
+            spool = c.context(node).spool
+            node, paused = effective(node, spool)  # noqa: PLW2901 - as large as its owner lets it be
+            if job.resources.gpus:
+                from nexapod_batch.coordinator import gpus  # noqa: PLC0415 - for who wants one
+
+                paused = paused or gpus.paused(spool, job.resources)
         sized = node.site != LOCAL and bool(c.site(node.site).partitions)
         loads.append(
             NodeLoad(

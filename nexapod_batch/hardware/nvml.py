@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import DeviceError
@@ -24,10 +25,10 @@ _MIB = 1 << 20
 
 
 def installed() -> bool:
-    """Say whether this machine has NVIDIA's library; it may still not answer."""
+    """Say whether this machine has NVIDIA's library, and we its binding; the driver may still not answer."""
     with suppress(OSError):
         ctypes.CDLL(_LIBRARY)
-        return True
+        return find_spec("pynvml") is not None
     return False
 
 

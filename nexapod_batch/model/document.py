@@ -63,6 +63,7 @@ def to_document(job: Job) -> Document:
             "gpu_type": res.gpu_type,
             "time_s": res.time_s,
             "disk_mib": res.disk_mib,
+            **({} if res.gpu_mem_mib is None else {"gpu_mem_mib": res.gpu_mem_mib}),
         },
         "container": {
             "image": job.container.image,

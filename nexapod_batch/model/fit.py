@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Excess", "excesses", "job_at", "partition_for", "words_at"]
 
-_NUMBERS = frozenset({"nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus", "time_s", "disk_mib"})
+_NUMBERS = frozenset({"nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus", "time_s", "disk_mib", "gpu_mem_mib"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,8 @@ def excesses(partition: Partition, asked: Resources) -> tuple[Excess, ...]:
     found += [Excess(key=key, got=got, most=most) for key, got, most in shares if got > most]
     if asked.gpu_type is not None and asked.gpu_type not in partition.gpu_types:
         found.append(Excess(key="gpu_type", got=asked.gpu_type, most=", ".join(partition.gpu_types) or "none"))
+    if partition.gpu_mem_mib is not None and (asked.gpu_mem_mib or 0) > partition.gpu_mem_mib:
+        found.append(Excess(key="gpu_mem_mib", got=asked.gpu_mem_mib or 0, most=partition.gpu_mem_mib))
     return tuple(found)
 
 

@@ -97,6 +97,7 @@ class Resources:
     mem_mib: int | None = None  # MiB, for the whole replica
     gpus: int = 0
     gpu_type: str | None = None
+    gpu_mem_mib: int | None = None  # MiB that each of its GPUs must have at least
     time_s: int | None = None  # wall-clock seconds
     disk_mib: int = 10_240  # MiB that a replica may write: outputs and logs together
 

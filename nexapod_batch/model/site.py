@@ -163,6 +163,7 @@ class Partition:
     max_mem_mib: int = 1_024  # of one host
     gpus: int = 0  # of one host
     gpu_types: tuple[str, ...] = ()
+    gpu_mem_mib: int | None = None  # of each GPU; None: the file does not say
     features: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()  # patterns of names or addresses of Dask workers; () means all
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, as the admin vouches for it

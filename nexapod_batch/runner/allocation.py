@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Allocation", "load"]
+__all__ = ["Allocation", "given_gpus", "load"]
+
+#: Where schedulers say which GPUs a job may use; the first that is set counts.
+_GIVEN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 
 
 class Allocation(NamedTuple):
@@ -29,7 +32,23 @@ class Allocation(NamedTuple):
     mem_mib: int
     native_id: str  # what the scheduler calls this element
     host: str  # as the scheduler calls it
-    end_s: int = 0  # when its time is over, seconds since 1970; 0 where the scheduler does not say
+
+
+def given_gpus(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
+    """Return the words by which a scheduler names the GPUs that it gave; () for none of them, None when it is silent.
+
+    As in CUDA an entry that names nothing ends the list.
+    """
+    for name in _GIVEN:
+        if name in environ:
+            words = [word.strip() for word in environ[name].split(",")]
+            end = next((at for at, word in enumerate(words) if not _names_gpu(word)), len(words))
+            return tuple(dict.fromkeys(words[:end]))
+    return None
+
+
+def _names_gpu(word: str) -> bool:
+    return word.isdigit() or word.startswith(("GPU-", "MIG-"))
 
 
 def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Allocation:
@@ -53,5 +72,4 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         mem_mib=mem_mib,
         native_id=f"{job}_{index}" if job else "",
         host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
-        end_s=int(end) if (end := environ.get("SLURM_JOB_END_TIME", "")).isdecimal() and len(end) < 15 else 0,
     )

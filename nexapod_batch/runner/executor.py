@@ -26,6 +26,7 @@ from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
 from nexapod_batch.runner.folders import Folders
+from nexapod_batch.runner.granted import Granted, receive
 from nexapod_batch.runner.image import Images
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.logs import Logs
@@ -35,6 +36,7 @@ from nexapod_batch.runner.segment import Segment
 from nexapod_batch.runner.stage import (
     CommandError,
     command_path,
+    device_environment,
     environment,
     find_program,
     launcher_environment,
@@ -87,10 +89,11 @@ class Executor:
         self._stopping = False
         self.paused = False  # what runs is to be suspended
         self._given_up: dict[str, str] = {}  # replica -> why the owner of the machine wants it to go
+        self._unfit: dict[str, str] = {}  # replica -> why this machine cannot run it now
+        self._granted = Granted()  # GPUs of what is in the queue, or runs
         self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
-        self._current, self._since = ("", ""), 0.0  # launch and replica that run now, and since when
-        self._over: bool | None = None  # the time of the allocation is over, and what runs had all of it, or not
+        self._current = ("", "")  # launch and replica that run now
         self._path = command_path(node)
         self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
         self._work = str(node.work)
@@ -100,6 +103,7 @@ class Executor:
         """Run what the worker sends until it closes the channel or TERM comes."""
         while not self._stopping:
             if not self._queue and not self._read(wait=False):
+                self._granted.release()
                 self._flush()
                 self._read(wait=True)
             while self._queue and not self._stopping:
@@ -131,12 +135,11 @@ class Executor:
     def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
         """Hear of a cancellation (USR1) or of the end of the worker (TERM)."""
         if sign == signal.SIGTERM:
-            self._catch_up()
             self._stopping = True
             # A scheduler's job is cancelled with a note and this signal; the signal may come first.
             self._cancelled.update(self._spool.cancelled())
             if not self._cancelled.intersection(self._current):
-                return self._time_over() or (Outcome.PREEMPTED, "the runner was stopped while this ran")
+                return Outcome.PREEMPTED, "the runner was stopped while this ran"
         self._catch_up()
         if self._cancelled.intersection(self._current):
             return Outcome.CANCELLED, "cancelled while it ran"
@@ -144,38 +147,29 @@ class Executor:
             return Outcome.PREEMPTED, f"given up: {self._given_up[self._current[1]]}"
         return (Outcome.PREEMPTED, "the worker ended while this ran") if self._stopping else None
 
-    def _time_over(self) -> tuple[Outcome, str] | None:
-        """Return the outcome of what runs when the time of the allocation is over; None when that is not its fault.
-
-        It is where nothing would have given it more: it said no time, or nothing ran before it.
-        """
-        if self._over is None:
-            return None
-        ran, asked = time.time() - self._since, self._opened[self._current[0]].job.resources.time_s
-        if asked is not None and not self._over:
-            return Outcome.PREEMPTED, f"the scheduler's time was over when this had run {ran:.0f} of {asked} s"
-        return Outcome.TIME, f"over the scheduler's time limit: stopped after {ran:.0f} s; ask for more, or elsewhere"
-
     # ---- messages
 
     def _read(self, *, wait: bool) -> bool:
         """Take one message; False when there is none now."""
         try:
-            data = self._channel.recv(MAX_MESSAGE, 0 if wait else socket.MSG_DONTWAIT)
+            data, fds = receive(self._channel, MAX_MESSAGE, 0 if wait else socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionError:
-            data = b""
+            data, fds = b"", []
         if not data:
             self._stopping = True
             return False
         message: dict[str, Any] = orjson.loads(data)
         self._cancelled.update(message.get("cancel", ()))
         self.paused = message.get("pause", self.paused)
-        self._over = message.get("over", self._over)
         self._given_up.update(message.get("give_up", {}))
+        self._unfit.update(message.get("unfit", {}))
         if "run" in message:
             launch, indexes = message["run"]
+            if "grant" in message or self._granted.devices:
+                self._granted.release()
+                self._granted = Granted(message.get("grant"), fds)
             self._queue.extend((launch, index) for index in indexes)
             self._send({"took": len(indexes)})
         return True
@@ -252,7 +246,7 @@ class Executor:
             return
         name = launch.name(index)
         started = time.time()
-        self._current, self._since, self._running = (key, str(name)), started, (key, name, started)
+        self._current, self._running = (key, str(name)), (key, name, started)
         root = f"{self._work}/{name}"
         try:
             self._folders.take(root)
@@ -268,6 +262,7 @@ class Executor:
         self._running = None
         self._current = ("", "")
         self._given_up.pop(str(name), None)
+        self._unfit.pop(str(name), None)
 
     def _report(self, replica: Replica) -> None:
         """Digest, sign, and leave to the segment; small files travel in the line and are removed here."""
@@ -349,6 +344,8 @@ class Executor:
             return Outcome.CANCELLED, "cancelled before it started"
         if self._given_up and self._current[1] in self._given_up:
             return Outcome.PREEMPTED, f"not started: {self._given_up[self._current[1]]}"
+        if self._unfit and self._current[1] in self._unfit:
+            return Outcome.NODE, f"not started: {self._unfit[self._current[1]]}"
         return None
 
     def execute(self, replica: Replica) -> Result:
@@ -359,6 +356,10 @@ class Executor:
         if folder is not root:
             os.makedirs(folder, 0o700, exist_ok=True)
         env = environment(launch, one, self._node, self._path, root)
+        devices = self._granted.devices if job.resources.gpus else ()
+        launched = bool(self._node.launcher) and job.resources.ranks > 1
+        if not (launched and devices):  # a launcher tells its ranks, on whatever host they are
+            env.update(device_environment(devices))
         wrapped = launch.runtime.wrap(
             Execution(
                 job=job,
@@ -369,11 +370,12 @@ class Executor:
                 path=self._path,
                 image=self._images.path_of(launch),
                 script=None if launch.script is None else str(launch.script),
+                devices=devices,
             )
         )
         replica.wrapped = wrapped
         argv, env = wrapped.argv, dict(wrapped.env)
-        if self._node.launcher and job.resources.ranks > 1:
+        if launched:
             argv = [*self._node.launcher, *argv]
             env.update(launcher_environment(job))
         key = f"{argv[0]}\0{env['PATH']}"

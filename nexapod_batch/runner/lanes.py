@@ -22,7 +22,9 @@ from nexapod_batch.runner import descendants
 from nexapod_batch.runner.executor import MAX_MESSAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nexapod_batch.runner.gpus import Grant
 
 __all__ = ["Lane", "Lanes"]
 
@@ -38,17 +40,20 @@ class Lane:
     held: set[tuple[str, int]] = field(default_factory=set)  # (launch, position) handed out, not reported
     unread: int = 0  # chunks that it has not taken from the socket
     need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
+    grant: Grant | None = None  # GPUs that it occupies likewise
     turn: int = 0  # counts what was handed out to executors that had nothing
     since: float = 0.0  # when that was, in seconds since 1970
-    first: bool = False  # whether nothing had ended before it got what it holds
     suspended: str = ""  # why what it runs is suspended
     given_up: int = 0  # the turn that it was told to give up
     old: bool = False  # it ends when it has nothing to do
 
-    def send(self, message: Mapping[str, Any], *, urgent: bool = False) -> None:
-        """Send a message; what is urgent is heard while a command runs."""
+    def send(self, message: Mapping[str, Any], fds: Sequence[int] = (), *, urgent: bool = False) -> None:
+        """Send a message, and copies of descriptors; what is urgent is heard while a command runs."""
         with suppress(OSError):  # it has died; the end of its channel tells
-            self.channel.send(orjson.dumps(message))
+            if fds:
+                socket.send_fds(self.channel, [orjson.dumps(message)], list(fds))
+            else:
+                self.channel.send(orjson.dumps(message))
         if urgent:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGUSR1)

@@ -10,7 +10,8 @@ The environment is made from nothing, so that two nodes differ only where they m
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
 | `SLURM_*`, `SRUN_CPUS_PER_TASK` | only where the ranks of a replica are started by the site's launcher |
-| `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones |
+| `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, `HIP_VISIBLE_DEVICES` | its GPUs, by UUID; empty without any |
+| `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones and those of GPUs |
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from typing import TYPE_CHECKING
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import Input, Job
     from nexapod_batch.model.replica import Assignment
     from nexapod_batch.runner.launch import OpenedLaunch
     from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.runtimes import Device
 
 __all__ = [
     "CommandError",
     "InputError",
     "command_path",
+    "device_environment",
     "environment",
     "find_program",
     "launcher_environment",
@@ -81,6 +84,16 @@ def environment(launch: OpenedLaunch, one: Assignment, node: NodeConfig, path: s
     found["NEXAPOD_NODE"] = node.name
     found["NEXAPOD_JOB"] = str(launch.bundle.job_id)
     return found
+
+
+def device_environment(devices: Sequence[Device]) -> dict[str, str]:
+    """Return what lets a command see its GPUs and no others; without any it sees none."""
+    nvidia, amd = ([one.uuid for one in devices if one.vendor == vendor] for vendor in ("nvidia", "amd"))
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(nvidia),
+        "ROCR_VISIBLE_DEVICES": ",".join(amd),
+        "HIP_VISIBLE_DEVICES": ",".join(map(str, range(len(amd)))),  # counts within those of ROCR
+    }
 
 
 def launcher_environment(job: Job) -> dict[str, str]:

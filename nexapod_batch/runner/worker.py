@@ -2,8 +2,9 @@
 
 It runs no command itself. Guarantees:
 
-* CPUs and memory of the node are handed out as tokens: what runs side by side fits the node. Launches start in the
-  order in which they came; a large one is not overtaken by small ones behind it;
+* CPUs, memory and GPUs (`gpus.py`) of the node are handed out as tokens: what runs side by side fits the node.
+  Launches start in the order in which they came; a large one is not overtaken by small ones behind it, except that
+  those without a GPU do not wait for one;
 * nothing starts that the owner of the machine does not want to (`keeper.py`), and what waits then is not claimed;
 * an executor that dies costs what it held, nothing else: its commands are killed (the worker is their subreaper), its
   replicas are given up, another executor takes its place;
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
-from nexapod_batch.runner.board import Board
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
 from nexapod_batch.runner.executor import Executor
@@ -39,18 +39,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nexapod_batch.runner.allocation import Allocation
+    from nexapod_batch.runner.gpus import Rack
     from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["Worker"]
 
-TIME_OVER = signal.SIGUSR2  # what a scheduler's job is sent when its time is nearly over
 CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 PAUSED_S = 0.25  # and while the owner lets nothing start
-WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
 
 
 @dataclass(slots=True)
@@ -91,15 +90,13 @@ class Worker:
         mine = None if allocation is None else frozenset(allocation.launches)
         self._spool = Spool(node.spool, incarnation, node.host, native_id, mine)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
-        self._end_s = allocation.end_s if allocation else 0
+        self._alone = allocation is not None  # a scheduler's job has only one worker
+        self._rack: Rack | None = None  # from the first replica on that wants a GPU
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
-        self._settled = 0  # replicas that ended
         self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
-        self._board = Board(node.spool, incarnation) if allocation is None else None
         self._cancelled: set[str] = set()
         self._stopping = False
-        self._over = False  # it stops because the time of its allocation is over
         self._parent = parent
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
@@ -133,13 +130,10 @@ class Worker:
     def _prepare(self) -> None:
         descendants.become_subreaper()
         self._lanes = Lanes(self._execute, self._hear, self._give_up)
-        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *([TIME_OVER] if self._mine is not None else ())):
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sign, self._on_stop)
 
-    def _on_stop(self, sign: int, _: object) -> None:
-        """Stop; a scheduler that warns of every end, and says when the time is over, may warn of another end."""
-        if sign == TIME_OVER and not self._stopping:
-            self._over = not self._end_s or time.time() > self._end_s - WARNED_S
+    def _on_stop(self, *_: object) -> None:
         self._stopping = True
 
     def _serve(self) -> None:
@@ -156,17 +150,12 @@ class Worker:
             elif self._mine is not None or time.monotonic() - idle_since >= self._node.idle_exit_s:
                 break
             self._mind()
+            if self._rack is not None:
+                self._rack.mind()
             self._feed()
-            if self._board is not None:
-                self._board.show(self._seen_now)
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
             pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
-        if self._over:
-            for lane in self._lanes.all():
-                lane.send({"over": lane.first})
         self._lanes.end(stop=self._stopping)
-        if self._board is not None:
-            self._board.clear()
 
     # ---- the spool
 
@@ -198,9 +187,11 @@ class Worker:
         """Say whether claimed work will keep the node busy until the next look; nothing is claimed that must wait."""
         if self._keeper.ruling.paused:
             return True
-        pending = sum(len(one.pending) for one in self._open.values())
+        pending = sum(len(one.pending) for one in self._open.values() if not one.launch.job.resources.gpus)
+        waiting = sum(len(one.pending) for one in self._open.values()) - pending  # for GPUs, which others need not do
         quick = any(one.mean_s is not None and one.mean_s < SHORT_S for one in self._open.values())
-        return pending >= self._node.cpus * (2 * MAX_CHUNK if quick else 2)
+        most = self._node.cpus * (2 * MAX_CHUNK if quick else 2)
+        return pending >= most or pending + waiting >= most + MAX_CHUNK
 
     def _take(self, key: str) -> bool:
         """Verify and claim one launch; False when it is not ours to run."""
@@ -220,6 +211,8 @@ class Worker:
             return False
         if launch.script is not None:
             atomic.write(launch.script, launch.job.script.encode(), mode=0o700, durable=False)
+        if launch.job.resources.gpus and self._rack is None:
+            self._rack = self._make_rack()
         count = len(launch.bundle.replicas)
         self._open[key] = _Open(launch=launch, pending=deque(range(count)), left=count)
         return True
@@ -267,34 +260,37 @@ class Worker:
         return {str(self._open[key].launch.name(index)): why for key, index in held}
 
     def _running(self) -> list[Running]:
-        return [Running(turn=lane.turn, cpus=lane.need[0], mem_mib=lane.need[1]) for lane in self._lanes.busy()]
-
-    def _seen_now(self) -> dict[str, Any]:
-        """Return what whoever looks is to see: what runs, since when, with what, and what waits for room."""
-        rows = []
-        for lane in self._lanes.busy():
-            key, index = min(lane.held)
-            launch = self._open[key].launch
-            row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
-            row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
-            rows.append({**row, "devices": [], "suspended": lane.suspended})
-        pending = sum(len(one.pending) for one in self._open.values())
-        return {"replicas": rows, "pending": pending, **self._keeper.told()}
+        return [
+            Running(
+                turn=lane.turn, cpus=lane.need[0], mem_mib=lane.need[1], devices=lane.grant.uuids if lane.grant else ()
+            )
+            for lane in self._lanes.busy()
+        ]
 
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
         if self._keeper.ruling.paused:
             return
+        crowded = False  # somebody waits for a GPU
         for one in list(self._open.values()):
-            if not one.pending:
+            asked = one.launch.job.resources
+            rack = self._rack if asked.gpus else None
+            if not one.pending or (crowded and rack):
                 continue
             why = self._keeper.never(*one.need)
+            broken = rack.never(asked) if rack and not why else ""
             quick = bool(why) or (one.mean_s is not None and one.mean_s < SHORT_S)
             while one.pending:
-                lane = self._lane_for((0, 0) if why else one.need, ahead=quick)
+                need = (0, 0) if why or broken else one.need
+                lane = self._lane_for(need, ahead=quick and not rack)
                 if lane is None:
                     return  # first come, first served
-                self._hand_out(one, lane, why)
+                if rack and need != (0, 0):
+                    lane.grant = rack.offer(asked, self._keeper.ruling.closed)
+                    if lane.grant is None:
+                        crowded = True
+                        break
+                self._hand_out(one, lane, why, broken)
 
     def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> Lane | None:
         """Return an executor that has nothing to do and fits, else one that will soon be done; None for none."""
@@ -308,8 +304,8 @@ class Worker:
             return next(ready, None)
         return None
 
-    def _hand_out(self, one: _Open, lane: Lane, never: str = "") -> None:
-        """Give an executor some replicas to run, or with the words of `never` to report that they cannot be."""
+    def _hand_out(self, one: _Open, lane: Lane, never: str = "", broken: str = "") -> None:
+        """Give an executor some replicas to run, or to report that they never start here: by the owner, or `broken`."""
         key = one.launch.bundle.launch
         count = 1 if not one.mean_s else max(1, min(MAX_CHUNK, int(CHUNK_S / one.mean_s)))
         share = -(-len(one.pending) // (2 * max(1, len(self._lanes))))  # leave something for the others
@@ -317,19 +313,36 @@ class Worker:
         if not lane.held:
             self._turns += 1
             lane.turn, lane.since = self._turns, time.time()
-        lane.first = not lane.held and not self._settled
         if lane.suspended:  # its last replica was, and ended all the same
             lane.suspended = ""
             lane.send({"pause": False})
         lane.held.update((key, index) for index in indexes)
-        lane.need = (0, 0) if never else one.need
+        lane.need = (0, 0) if never or broken else one.need
         lane.unread += 1
-        if never:
-            lane.send({"give_up": self._names([(key, index) for index in indexes], never)})
-        lane.send({"run": [key, indexes]})
+        if never or broken:
+            names = self._names([(key, index) for index in indexes], never or broken)
+            lane.send({"give_up" if never else "unfit": names})
+        if lane.grant is None:
+            lane.send({"run": [key, indexes]})
+        else:
+            lane.send({"run": [key, indexes], "grant": lane.grant.document()}, lane.grant.fds)
+
+    def _make_rack(self) -> Rack:
+        """Return the node's GPUs: what a scheduler gave, else what the owner offers."""
+        from nexapod_batch.runner.allocation import given_gpus  # noqa: PLC0415 - for who wants a GPU
+        from nexapod_batch.runner.gpus import RECORD, Rack  # noqa: PLC0415
+
+        node = self._node
+        if self._alone:
+            return Rack(slots=node.gpu_slots, only=given_gpus() or (), given=True, alone=True)
+        if node.native_id:
+            return Rack(slots=node.gpu_slots, only=given_gpus(), given=True)
+        return Rack(slots=node.gpu_slots, only=node.gpus, record=node.spool / RECORD)
 
     def _execute(self, channel: socket.socket, number: int) -> None:
         """Be an executor, in the process that was forked for it."""
+        if self._rack is not None:
+            self._rack.forget()
         opened = {key: one.launch for key, one in self._open.items()}
         stand_back(self._keeper.courtesy)
         Executor(self._node, self._spool, self._signer, channel, number, self._cancelled, opened).serve()
@@ -337,6 +350,8 @@ class Worker:
     def _hear(self, lane: Lane, message: Mapping[str, Any]) -> None:
         if "took" in message:
             lane.unread -= 1
+        if "lost" in message and self._rack is not None:
+            self._rack.lose(message["lost"])
         for key, index in message.get("back", ()):
             lane.held.discard((key, index))
             self._open[key].pending.appendleft(index)
@@ -353,10 +368,12 @@ class Worker:
         for key, index in ended:
             lane.held.discard((key, index))
             one = self._open[key]
-            self._settled += 1
             one.left -= 1
             if one.left == 0:
                 self._close(key)
+        if lane.grant is not None and self._rack is not None and not lane.held:
+            self._rack.free(lane.grant)
+            lane.grant = None
 
     def _close(self, key: str) -> None:
         one = self._open.pop(key)
