@@ -136,6 +136,13 @@ class Backend(Protocol):
         """Bring new reports into the spool here, where runners cannot write them there themselves."""
         ...
 
+    def stamp(self, context: NodeContext) -> object:
+        """Look, as cheaply as can be, whether there may be news where files lie elsewhere: then another value.
+
+        None where that cannot be told without `collect`, or where the spool here is the runners' own.
+        """
+        ...
+
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove report segments that were taken in."""
         ...

@@ -84,6 +84,10 @@ class LocalBackend:
     def collect(self, context: NodeContext) -> None:
         """Do nothing: the worker writes its reports where they are read."""
 
+    def stamp(self, context: NodeContext) -> object:  # noqa: ARG002
+        """Return None: the spool here is the worker's own."""
+        return None
+
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove segments."""
         for name in segments:

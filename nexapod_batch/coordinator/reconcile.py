@@ -43,6 +43,8 @@ _OVERDUE = 10_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
 _SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
+#: Seconds between two looks at another machine, and between two passes where those looks found nothing.
+_FAR, _FAR_LONG = 1.0, 5.0
 #: Reports in one pass from which on the workers count as busy.
 _MANY = 20
 #: Seconds for which results may wait while reports keep coming.
@@ -64,6 +66,14 @@ class Pass:
     faults: list[str] = field(default_factory=list)  # new since the last pass
     standing: list[str] = field(default_factory=list)  # told before and still there
     open_jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Where news would show."""
+
+    sizes: list[tuple[str, int]]  # of the segments here
+    stamps: dict[int, object]  # of nodes at work whose files lie elsewhere
 
 
 def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
@@ -97,7 +107,7 @@ def wait(
     idle = 0  # passes in a row that found nothing new
     while True:
         began = time.monotonic()
-        seen = _sizes(c)  # before the pass: what grows while it works is news for the next one
+        seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
         # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
         results = ended or not busy or began - published > PUBLISH_S
         with suppress(TryAgainError):  # another process is at work on the same jobs
@@ -119,7 +129,9 @@ def wait(
         # A pass costs the workers some of their time: while reports pour in, fewer and larger passes.
         # Where nothing happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
         slower = 1.25**idle
-        latest = now + _LONG * slower if timeout is None else min(now + _LONG * slower, start + timeout)
+        away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
+        longest = _FAR_LONG if away and idle > 1 else _LONG * slower
+        latest = now + longest if timeout is None else min(now + longest, start + timeout)
         _sleep_until_news(c, seen, now + (_BUSY if busy else _SHORT), latest, _SHORT * slower)
 
 
@@ -269,13 +281,29 @@ def _look(c: Coordinator) -> Pass:
     return done
 
 
-def _sleep_until_news(
-    c: Coordinator, seen: list[tuple[str, int]], earliest: float, latest: float, pause: float
-) -> None:
+def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: float, pause: float) -> None:
     """Sleep until the segments are not as they were seen, but at least until `earliest`, at most until `latest`."""
+    far, due = any(stamp is not None for stamp in seen.stamps.values()), time.monotonic() + _FAR
     time.sleep(max(0.0, earliest - time.monotonic()))
-    while _sizes(c) == seen and time.monotonic() < latest:
+    while _sizes(c) == seen.sizes and (now := time.monotonic()) < latest:
+        if far and now >= due:
+            if _stamps(c) != seen.stamps:
+                return
+            due = time.monotonic() + _FAR
         time.sleep(pause)
+
+
+def _stamps(c: Coordinator) -> dict[int, object]:
+    """Return what can be told at a glance of each node at work; None of those whose files lie here."""
+    ids = {row["node_id"] for row in c.store.all("nodes_at_work")}
+    found: dict[int, object] = {}
+    for node in usable(c, {}) if ids else ():
+        if node.id in ids:
+            try:
+                found[node.id] = c.backend(node).stamp(c.context(node))
+            except (NexapodError, OSError):
+                found[node.id] = ""  # out of reach: no news
+    return found
 
 
 def _sizes(c: Coordinator) -> list[tuple[str, int]]:

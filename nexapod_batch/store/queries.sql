@@ -100,6 +100,9 @@ UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 -- name: launches_open
 SELECT id, key, node_id, job_id, state, reason, created_at, host_set, hosts FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
+-- name: nodes_at_work
+SELECT DISTINCT node_id FROM launch WHERE state IN ('intent', 'handed');
+
 -- name: launch_envelope
 SELECT l.key, l.envelope, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
 

@@ -161,6 +161,10 @@ def test_the_runner_is_brought_along_once(home: FarHome, alpha: Cluster, sshd: S
         if job == 1:
             stamp = runner.stat().st_ctime_ns
         assert runner.stat().st_ctime_ns == stamp
+    earlier = runner.rename(runner.with_name("runner-of-an-earlier-version"))
+    assert home.submit(command, "--wait").code == 0
+    assert home.there("runner-*") == [runner]
+    assert not earlier.exists()
     assert home.there(".runner-*") == []
 
 
@@ -505,6 +509,14 @@ def way(request: pytest.FixtureRequest, sshd: Sshd) -> Iterator[Transport]:
         return
     with connected(sshd) as transport:
         yield transport
+
+
+def test_a_glance_at_many_paths_tells_what_changed(way: Transport, tmp_path: Path) -> None:
+    """Sizes and times as the file system has them; what is not there, or lies below a file, is told apart."""
+    (tmp_path / "file").write_bytes(b"12345")
+    os.utime(tmp_path / "file", (1_000_000_000, 1_000_000_000))
+    found = way.stamps([str(tmp_path / name) for name in ("file", "nothing", ".")])
+    assert found == [(5, 1_000_000_000), (0, 0), (tmp_path.stat().st_size, int(tmp_path.stat().st_mtime))]
 
 
 def test_files_are_written_whole_for_this_account_only(way: Transport, tmp_path: Path) -> None:

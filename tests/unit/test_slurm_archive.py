@@ -139,3 +139,22 @@ def test_a_runner_that_does_not_start_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"(?s)does not start there: got .*libwhatever\.so\.6.*\[runner\] python"):
         archive.install("far", Elsewhere(refuse="env"), str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runners_of_earlier_versions_go_when_nothing_can_start_them(tmp_path: Path) -> None:
+    """One that a group names stays until the group is gone; the present one, and what is being brought, stay anyhow."""
+    corner, groups = str(tmp_path), tmp_path / "node" / "spool" / "groups"
+    present = Path(archive.place(corner))
+    used, unused, cut, fresh = (tmp_path / name for name in ("runner-1", "runner-2", ".runner-3", ".runner-4"))
+    for folder in (present, used, unused, cut, fresh, groups):
+        (folder / "bin").mkdir(parents=True)
+    os.utime(cut, (1_000_000_000, 1_000_000_000))
+    (groups / "g.json").write_text(f'{{"script": "exec {used}/bin/python3"}}')
+    (tmp_path / "runner-of-notes").write_text("no folder")
+    files = LocalTransport()
+    assert archive.sweep(files, corner) == ["runner-1"]
+    assert [one.exists() for one in (present, used, unused, cut, fresh)] == [True, True, False, False, True]
+    (groups / "g.json").unlink()
+    assert archive.sweep(files, corner) == []
+    assert [one.exists() for one in (present, used, fresh)] == [True, False, True]
+    assert archive.sweep(files, f"{corner}/nowhere") == []

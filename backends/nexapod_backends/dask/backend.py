@@ -87,6 +87,10 @@ class DaskBackend:
         node.survey()
         node.far.look()
 
+    def stamp(self, context: NodeContext) -> object:  # noqa: ARG002
+        """Return None: only `collect` can tell."""
+        return None
+
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove report segments that were taken in."""
         node = self._node(context)

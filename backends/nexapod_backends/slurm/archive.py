@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from nexapod_backends.slurm.transport import Done, Transport
 
-__all__ = ["argv", "check_platform", "install", "members", "place"]
+__all__ = ["argv", "check_platform", "install", "members", "place", "sweep"]
 
 _DISTRIBUTION = "nexapod-batch"
 #: Parts of our packages that a runner never imports, and what it imports of others.
@@ -57,6 +57,19 @@ _TRIAL = (
 )
 _UNPACK = 'umask 077; mkdir "$1" && tar -xzf "$2" -C "$1"; code=$?; rm -f "$2"; exit $code'
 _NAME = 'mv -T "$1" "$2" 2>/dev/null || { [ -d "$2" ] && rm -rf "$1"; }'
+#: Removes the copies in $1 that are not $2 and that no group names, and prints the others. A copy is taken away first,
+#: and put back if it was named meanwhile. What an installation left that was cut off goes after a day.
+_SWEEP = """
+cd "$1" 2>/dev/null || exit 0
+named() { [ -n "$(find . -path './*/groups/*.json' -exec grep -lF "$1/" {} + | head -n 1)" ]; }
+find . -maxdepth 1 -name '.runner-*' -mmin +1440 -exec rm -rf {} +
+for old in runner-*; do
+  [ -d "$old" ] && [ "$old" != "$2" ] || continue
+  if named "$old"; then echo "$old"; continue; fi
+  mv -T "$old" ".$old" 2>/dev/null || continue
+  if named "$old" && mv -T ".$old" "$old" 2>/dev/null; then echo "$old"; else rm -rf ".$old"; fi
+done
+"""
 _PATIENCE_S = 600
 _HINT = 'install nexapod-batch there and set [runner] python = "/path/to/bin/python" in the site file'
 
@@ -72,11 +85,11 @@ def argv(corner: str) -> tuple[str, ...]:
     return ("/usr/bin/env", f"LD_LIBRARY_PATH={root}/lib", f"{root}/bin/python3", "-I")
 
 
-def install(site: str, files: Transport, corner: str) -> None:
-    """Bring the runner where it is not there yet; ConfigError when it cannot run there."""
+def install(site: str, files: Transport, corner: str) -> bool:
+    """Bring the runner where it is not there yet, and say whether that was so; ConfigError when it cannot run there."""
     root = place(corner)
     if _MARK in files.sizes(root):
-        return
+        return False
     said = files.run(["sh", "-c", "uname -sm; getconf GNU_LIBC_VERSION"], {}, text="", timeout_s=60)
     check_platform(site, said.stdout)
     files.make([corner])
@@ -97,6 +110,12 @@ def install(site: str, files: Transport, corner: str) -> None:
     except ConfigError:
         files.remove_tree(partial)
         raise
+    return True
+
+
+def sweep(files: Transport, corner: str) -> list[str]:
+    """Remove the copies of earlier versions that nothing can start any more; return the names of those that stay."""
+    return _run(files, "sh", "-c", _SWEEP, "sh", corner, os.path.basename(place(corner))).stdout.split()
 
 
 def check_platform(site: str, said: str) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import time
@@ -72,10 +73,14 @@ _FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
 _BESIDE = (".out", ".err", ".manifest")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 1 << 20
+#: Segments of which the size is looked at between two passes.
+_LOOKED_AT = 32
 #: Elements of one node that a launch should be shared among, so that the last one does not run alone for long.
 _SHARES = 4
 #: Seconds after a try before sbatch is called again for a group.
 _RETRY_S = 5.0
+#: Seconds for which a runner that was brought along is taken to be still there.
+_BROUGHT_S = 60.0
 #: Seconds beyond its time limit for which a command on another machine may live.
 _MARGIN_S = 10.0
 
@@ -143,6 +148,16 @@ class SlurmBackend:
                 continue
             if not (reports / name).exists() or (reports / name).stat().st_size < size:
                 _bring_rest(files, f"{context.far_spool}/reports/{name}", reports / name)
+
+    def stamp(self, context: NodeContext) -> object:
+        """Look at the inbox, from which launches go when they end, and at the newest segments, in one round trip."""
+        if context.far_spool == context.spool:
+            return None
+        with suppress(OSError), os.scandir(context.spool / "reports") as entries:
+            known = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)[-_LOOKED_AT:]
+        names = [name for _, name in known] if known else []
+        paths = [f"{context.far_spool}/{name}" for name in ("inbox", "reports", *(f"reports/{one}" for one in names))]
+        return self._state(context).transport.stamps(paths)
 
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove segments that were taken in: theirs first, or they would be brought again."""
@@ -267,6 +282,8 @@ class SlurmBackend:
                 state.groups.remove(group)
             else:
                 state.groups.save(group)
+        if touched and start.brings(context):
+            state.drop_runners(context)
 
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the script that sbatch would get for the first launches, and what Slurm says of it."""
@@ -570,7 +587,7 @@ class _Site:
         self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
         self._folder = folder
         self._last_submit = 0.0
-        self._brought = False
+        self._brought = float("-inf")  # when the runner was last seen there
 
     def hosts(self, partition: str) -> list[str]:
         """Return the hosts of a partition in an order that never changes: new ones come last."""
@@ -589,12 +606,29 @@ class _Site:
         return known[partition]
 
     def bring_runner(self, context: NodeContext) -> None:
-        """See to it that the runner is there, with all that it needs."""
-        if not self._brought:
-            from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+        """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""
+        if time.monotonic() - self._brought < _BROUGHT_S:
+            return
+        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
 
-            archive.install(_site(context).name, self.transport, start.corner(context))
-            self._brought = True
+        if archive.install(_site(context).name, self.transport, start.corner(context)):
+            self._sweep(context)
+        self._brought = time.monotonic()
+
+    def drop_runners(self, context: NodeContext) -> None:
+        """Remove the runners of earlier versions that were still in use when they were looked at last."""
+        with suppress(FileNotFoundError):
+            if json.loads((self._folder / "runners.json").read_bytes()):
+                self._sweep(context)
+
+    def _sweep(self, context: NodeContext) -> None:
+        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+
+        left = ["?"]  # not known: looked at again
+        with suppress(SchedulerError):
+            left = archive.sweep(self.transport, start.corner(context))
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(self._folder / "runners.json", json.dumps(left).encode(), mode=0o600, durable=False)
 
     def over(self, group: Group) -> bool:
         """Say whether no element of a group can be in the queue any more."""

@@ -40,7 +40,7 @@ from paramiko.sftp_attr import SFTPAttributes  # type: ignore[import-untyped]
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from paramiko import SFTPClient  # type: ignore[import-untyped]
@@ -107,6 +107,18 @@ class Files:
         _, message = self._answer(self._ask(CMD_LSTAT, os.fsencode(path)), path)
         attributes = SFTPAttributes._from_msg(message)  # noqa: SLF001
         return attributes.st_size or 0, attributes.st_mode
+
+    def stamps(self, paths: Sequence[str]) -> list[tuple[int, int]]:
+        """Return size and time of change of each path, in seconds; zeros for what is not there."""
+        asked = [(path, self._ask(CMD_LSTAT, os.fsencode(path))) for path in paths]
+        found = []
+        for path, number in asked:
+            try:
+                attributes = SFTPAttributes._from_msg(self._answer(number, path)[1])  # noqa: SLF001
+                found.append((attributes.st_size or 0, attributes.st_mtime or 0))
+            except FileNotFoundError:
+                found.append((0, 0))
+        return found
 
     def read(self, path: str, start: int, most: int) -> bytes:
         """Return bytes of a file, from its end for a negative start."""

@@ -49,6 +49,10 @@ class Transport(Protocol):
         """Return the size of each file in a folder, by name; nothing where there is no folder."""
         ...
 
+    def stamps(self, paths: Sequence[str]) -> list[tuple[int, int]]:
+        """Return size and time of change of files and folders, in one round trip; zeros for what is not there."""
+        ...
+
     def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
         """Return bytes of a file, from its end for a negative start."""
         ...
@@ -117,6 +121,17 @@ class LocalTransport:
                 with suppress(FileNotFoundError):  # gone meanwhile
                     if entry.is_file(follow_symlinks=False):
                         found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return found
+
+    def stamps(self, paths: Sequence[str]) -> list[tuple[int, int]]:
+        """Return sizes and times."""
+        found = []
+        for path in paths:
+            try:
+                status = os.lstat(path)
+                found.append((status.st_size, int(status.st_mtime)))
+            except FileNotFoundError:
+                found.append((0, 0))
         return found
 
     def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
