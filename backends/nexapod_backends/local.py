@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import atomic, keyfile, notes
 from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 IDLE_EXIT_S = 10  # seconds without work until a worker exits
 _KEPT = ("idle_exit_s", "container", "gpus", "gpu_slots")  # what `node init` was told, and nobody else knows
 LAUNCHES_PER_SLOT = 16
+#: How far commands stand back behind the owner's programs, who may say otherwise: `node set NAME nice=0 io=normal`.
+_NICE, _NICE_ELSEWHERE = {Tier.CONSUMER_GPU: 19}, 5
 _RETRY_S = 5.0  # between two starts of a worker that fails at once
 
 
@@ -63,7 +66,8 @@ class LocalBackend:
             kept = {name: written[name] for name in _KEPT if name in written}
         except (OSError, ValueError, TypeError):
             written, kept = None, {}
-        wanted = {"idle_exit_s": IDLE_EXIT_S, **kept, **settings, "work": str(context.work)}
+        nice = _NICE.get(context.node.tier, _NICE_ELSEWHERE)
+        wanted = {"idle_exit_s": IDLE_EXIT_S, "nice": nice, "io": "idle", **kept, **settings, "work": str(context.work)}
         if written == wanted:
             return
         for folder in (*(context.spool / part for part in FOLDERS), context.work):
@@ -127,6 +131,10 @@ class LocalBackend:
         """Return the state of each launch from the files; start the worker when something waits and none runs."""
         holder = live_incarnation(context.spool)
         found = {key: _state(context.spool, key, holder) for key in keys}
+        if holder and any(one.state is BackendState.ACTIVE for one in found.values()):
+            for key, why in _suspended(context.spool, holder).items():
+                if key in found and found[key].state is BackendState.ACTIVE:
+                    found[key] = replace(found[key], reason=why)
         if any(one.state is BackendState.QUEUED for one in found.values()) and holder is None:
             trouble = self._start(context)
             if trouble:
@@ -337,6 +345,17 @@ def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
     with suppress(FileNotFoundError):
         return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason.read_text("utf-8").strip())
     return LaunchStatus(state=BackendState.UNKNOWN)
+
+
+def _suspended(spool: Path, holder: str) -> dict[str, str]:
+    """Return what the worker's notice says of launches of which something is suspended for the owner of the machine."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        notice = json.loads((spool / "running.json").read_bytes())
+        for row in notice["replicas"] if notice["incarnation"] == holder else ():
+            if row["suspended"]:
+                found.setdefault(row["launch"], []).append(f"{row['replica']} is suspended: {row['suspended']}")
+    return {key: "; ".join(said) for key, said in found.items()}
 
 
 def _claim(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from nexapod_batch.cli import owner as owners
 from nexapod_batch.cli import profile, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.render import Document, output
+from nexapod_batch.cli.status import status
 from nexapod_batch.errors import NotFoundError, UsageError
 
 __all__ = ["node"]
@@ -125,7 +126,7 @@ def remove(name: str, as_json: bool) -> None:
     output(as_json).document({"removed": [name]}, text.changed)
 
 
-for _command in (profile.profile, owners.change, owners.snooze):
+for _command in (profile.profile, owners.change, owners.snooze, status):
     node.add_command(_command)
 
 

@@ -130,7 +130,7 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
         why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
         lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else ""))
         quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
-        if quiet:
+        if quiet and quiet not in why:
             lines.append(f"  replica {r['number']}: {node.name} {quiet}")
     return lines
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.model.node import Node
 
-__all__ = ["Owned", "change", "effective", "find", "limits_of", "paused", "seconds_until", "snooze", "wake"]
+__all__ = ["Owned", "change", "effective", "find", "given", "limits_of", "paused", "seconds_until", "snooze", "wake"]
 
 _WANTED: Mapping[str, str] = {
     "max_cpus": "a number of CPUs, as in 4",
@@ -129,8 +129,18 @@ def paused(spool: Path) -> tuple[str, float | None]:
     try:
         found = manners.pause(wishes.load(spool), wishes.clock())
     except ConfigError as error:
-        return str(error).split("\n")[0], None
+        return _unread(error), None
     return (found.why, found.until) if found else ("", None)
+
+
+def given(owned: Owned) -> tuple[int, int]:
+    """Return the CPUs and the MiB of memory that the owner gives now."""
+    cpus, mem_mib = owned.settings["cpus"], owned.settings["mem_mib"]
+    try:
+        found = wishes.load(owned.spool)
+    except ConfigError:
+        return cpus, mem_mib
+    return min(cpus, found.max_cpus or cpus), min(mem_mib, found.max_mem or mem_mib)
 
 
 def effective(node: Node, spool: Path) -> tuple[Node, str]:
@@ -138,12 +148,16 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
     try:
         found = wishes.load(spool)
     except ConfigError as error:
-        return node, str(error).split("\n")[0]
+        return node, _unread(error)
     if found == Wishes():
         return node, ""
     cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
     pause = manners.pause(found, wishes.clock())
     return replace(node, cpus=cpus, mem_mib=mem), pause.why if pause else ""
+
+
+def _unread(error: ConfigError) -> str:
+    return f"starts nothing: {str(error).split(chr(10))[0]}"
 
 
 def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of the fields of Wishes

@@ -32,6 +32,7 @@ class Allocation(NamedTuple):
     mem_mib: int
     native_id: str  # what the scheduler calls this element
     host: str  # as the scheduler calls it
+    end_s: int = 0  # when its time is over, seconds since 1970; 0 where the scheduler does not say
 
 
 def given_gpus(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
@@ -72,4 +73,5 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         mem_mib=mem_mib,
         native_id=f"{job}_{index}" if job else "",
         host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        end_s=int(end) if (end := environ.get("SLURM_JOB_END_TIME", "")).isdecimal() and len(end) < 15 else 0,
     )

@@ -14,7 +14,7 @@ import platform
 from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["NONE", "Courtesy", "lower_session", "stand_back"]
+__all__ = ["Courtesy", "lower_session", "stand_back"]
 
 #: Number of the system call ioprio_set, which no library of C has a function for.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
@@ -24,12 +24,8 @@ _WHO_PROCESS, _CLASS_IDLE = 1, 3 << 13
 class Courtesy(NamedTuple):
     """How far to stand back."""
 
-    nice: int = 19  # 0 to 19
-    idle_io: bool = True  # read and write only when nobody else does
-
-
-#: Where a scheduler decides.
-NONE = Courtesy(nice=0, idle_io=False)
+    nice: int  # 0 to 19
+    idle_io: bool  # read and write only when nobody else does
 
 
 def stand_back(how: Courtesy) -> None:

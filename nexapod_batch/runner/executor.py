@@ -93,7 +93,8 @@ class Executor:
         self._granted = Granted()  # GPUs of what is in the queue, or runs
         self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
-        self._current = ("", "")  # launch and replica that run now
+        self._current, self._since = ("", ""), 0.0  # launch and replica that run now, and since when
+        self._over: bool | None = None  # the time of the allocation is over, and what runs had all of it, or not
         self._path = command_path(node)
         self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
         self._work = str(node.work)
@@ -135,17 +136,30 @@ class Executor:
     def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
         """Hear of a cancellation (USR1) or of the end of the worker (TERM)."""
         if sign == signal.SIGTERM:
+            self._catch_up()
             self._stopping = True
             # A scheduler's job is cancelled with a note and this signal; the signal may come first.
             self._cancelled.update(self._spool.cancelled())
             if not self._cancelled.intersection(self._current):
-                return Outcome.PREEMPTED, "the runner was stopped while this ran"
+                return self._time_over() or (Outcome.PREEMPTED, "the runner was stopped while this ran")
         self._catch_up()
         if self._cancelled.intersection(self._current):
             return Outcome.CANCELLED, "cancelled while it ran"
         if self._current[1] in self._given_up:
             return Outcome.PREEMPTED, f"given up: {self._given_up[self._current[1]]}"
         return (Outcome.PREEMPTED, "the worker ended while this ran") if self._stopping else None
+
+    def _time_over(self) -> tuple[Outcome, str] | None:
+        """Return the outcome of what runs when the time of the allocation is over; None when that is not its fault.
+
+        It is where nothing would have given it more: it said no time, or nothing ran before it.
+        """
+        if self._over is None:
+            return None
+        ran, asked = time.time() - self._since, self._opened[self._current[0]].job.resources.time_s
+        if asked is not None and not self._over:
+            return Outcome.PREEMPTED, f"the scheduler's time was over when this had run {ran:.0f} of {asked} s"
+        return Outcome.TIME, f"over the scheduler's time limit: stopped after {ran:.0f} s; ask for more, or elsewhere"
 
     # ---- messages
 
@@ -163,6 +177,7 @@ class Executor:
         message: dict[str, Any] = orjson.loads(data)
         self._cancelled.update(message.get("cancel", ()))
         self.paused = message.get("pause", self.paused)
+        self._over = message.get("over", self._over)
         self._given_up.update(message.get("give_up", {}))
         self._unfit.update(message.get("unfit", {}))
         if "run" in message:
@@ -246,7 +261,7 @@ class Executor:
             return
         name = launch.name(index)
         started = time.time()
-        self._current, self._running = (key, str(name)), (key, name, started)
+        self._current, self._since, self._running = (key, str(name)), started, (key, name, started)
         root = f"{self._work}/{name}"
         try:
             self._folders.take(root)

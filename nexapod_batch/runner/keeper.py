@@ -65,11 +65,16 @@ class Keeper:
     @property
     def courtesy(self) -> courtesy.Courtesy:
         """How far what is started from now on stands back behind the owner's programs."""
-        if not self._owned:
-            return courtesy.NONE
-        wanted, default = self._wishes, courtesy.Courtesy()
-        nice = default.nice if wanted.nice is None else wanted.nice
-        return courtesy.Courtesy(nice=nice, idle_io=default.idle_io if wanted.io is None else wanted.io == "idle")
+        nice = self._node.nice if self._wishes.nice is None else self._wishes.nice
+        return courtesy.Courtesy(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
+
+    def told(self) -> dict[str, object]:
+        """Return the ruling for whoever looks: GPUs on which nothing may start, and why nothing may at all."""
+        ruling = self.ruling
+        return {
+            "paused": ruling.paused.why if ruling.paused else "",
+            "closed": {uuid: one.why for uuid, one in ruling.closed.items()},
+        }
 
     def never(self, cpus: int, mem_mib: int) -> str:
         """Return why a replica of this size cannot run here while the wishes are as they are; "" when it can."""
@@ -93,5 +98,5 @@ class Keeper:
         except ConfigError as error:
             told = str(error).split("\n")[0]
             print(told, file=sys.stderr, flush=True)  # noqa: T201 - worker.log
-            self._unreadable = Pause(why=told)
+            self._unreadable = Pause(why=f"starts nothing: {told}")
         return True

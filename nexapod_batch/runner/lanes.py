@@ -43,6 +43,7 @@ class Lane:
     grant: Grant | None = None  # GPUs that it occupies likewise
     turn: int = 0  # counts what was handed out to executors that had nothing
     since: float = 0.0  # when that was, in seconds since 1970
+    first: bool = False  # whether nothing had ended before it got what it holds
     suspended: str = ""  # why what it runs is suspended
     given_up: int = 0  # the turn that it was told to give up
     old: bool = False  # it ends when it has nothing to do

@@ -64,7 +64,7 @@ class Standing:
 class Pause:
     """Why something may not run now, and until when."""
 
-    why: str
+    why: str  # of a node: what is to be said of it, as in `is snoozed`
     until: float | None = None  # seconds since 1970; None: nobody knows
 
 
@@ -99,7 +99,7 @@ def judge(
             hopeless.add(one.turn)
         if not beyond:
             left_mem -= one.mem_mib  # of suspended ones too
-        why = beyond or (paused.why if paused else _closed_to(one, closed))
+        why = beyond or (f"the node {paused.why}" if paused else _closed_to(one, closed))
         if not why and one.cpus > left_cpus:
             why = f"its owner gives {_count(cpus, 'CPU')}, others that run use them"
         if why:
@@ -120,7 +120,7 @@ def pause(wishes: Wishes, clock: Clock, zone: tzinfo | None = None) -> Pause | N
         return snoozed
     opens = hours.next_change(wishes.hours, local)
     until = opens.timestamp() if opens else None
-    return Pause(why=f"its owner lets it work {hours.show(wishes.hours)} only", until=until)
+    return Pause(why=f"may work {hours.show(wishes.hours)} only, says its owner", until=until)
 
 
 def gpu_pause(wishes: Wishes, uuid: str, name: str, clock: Clock, zone: tzinfo | None = None) -> Pause | None:

@@ -38,6 +38,8 @@ class NodeConfig:
     runtimes: Mapping[str, str] = field(default_factory=dict)  # name -> where it is defined, looked up beforehand
     container: RuntimeSettings = field(default_factory=RuntimeSettings)
     native_id: str = ""  # what a scheduler that placed this runner calls its place; "" for a machine of its own
+    nice: int = 0  # of commands, unless the owner wishes otherwise: 0 to 19
+    io: str = "normal"  # of commands, likewise: `idle` or `normal`
     launcher: tuple[str, ...] = ()  # what starts the ranks of a replica of several; () runs the command itself
     gpus: tuple[str, ...] | None = None  # UUIDs of the GPUs that its owner offers; None is all there are
     gpu_slots: int = 1  # replicas that may share a GPU
@@ -70,6 +72,8 @@ def load(spool: Path) -> NodeConfig:
             runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
             container=_container(document.get("container", {})),
             native_id=str(document.get("native_id", "")),
+            nice=int(document.get("nice", 0)),
+            io=str(document.get("io", "normal")),
             launcher=tuple(map(str, document.get("launcher", ()))),
             gpus=tuple(map(str, document["gpus"])) if "gpus" in document else None,
             gpu_slots=_count(document, "gpu_slots") if "gpu_slots" in document else 1,

@@ -72,8 +72,8 @@ class Wishes:
     hours: tuple[hours.Window, ...] = ()  # in which the node may work; () is always
     idle_gpu: int | None = None  # percent of a GPU that the owner's programs may use before ours leave it
     grace: int = 30  # seconds for which what cannot be suspended may stay when it must go
-    nice: int | None = None  # of commands, 0 to 19; None: 19
-    io: str | None = None  # of commands, `idle` or `normal`; None: idle
+    nice: int | None = None  # of commands, 0 to 19; None: as the node was made
+    io: str | None = None  # of commands, `idle` or `normal`; None: as the node was made
     snoozes: tuple[Snooze, ...] = ()
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
+from nexapod_batch.runner.board import Board
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
 from nexapod_batch.runner.executor import Executor
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+TIME_OVER = signal.SIGUSR2  # what a scheduler's job is sent when its time is nearly over
 CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 PAUSED_S = 0.25  # and while the owner lets nothing start
+WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
 
 
 @dataclass(slots=True)
@@ -90,13 +93,17 @@ class Worker:
         mine = None if allocation is None else frozenset(allocation.launches)
         self._spool = Spool(node.spool, incarnation, node.host, native_id, mine)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
+        self._end_s = allocation.end_s if allocation else 0
         self._alone = allocation is not None  # a scheduler's job has only one worker
         self._rack: Rack | None = None  # from the first replica on that wants a GPU
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
+        self._settled = 0  # replicas that ended
         self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
+        self._board = Board(node.spool, incarnation) if allocation is None else None
         self._cancelled: set[str] = set()
         self._stopping = False
+        self._over = False  # it stops because the time of its allocation is over
         self._parent = parent
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
@@ -130,10 +137,13 @@ class Worker:
     def _prepare(self) -> None:
         descendants.become_subreaper()
         self._lanes = Lanes(self._execute, self._hear, self._give_up)
-        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *([TIME_OVER] if self._mine is not None else ())):
             signal.signal(sign, self._on_stop)
 
-    def _on_stop(self, *_: object) -> None:
+    def _on_stop(self, sign: int, _: object) -> None:
+        """Stop; a scheduler that warns of every end, and says when the time is over, may warn of another end."""
+        if sign == TIME_OVER and not self._stopping:
+            self._over = not self._end_s or time.time() > self._end_s - WARNED_S
         self._stopping = True
 
     def _serve(self) -> None:
@@ -153,9 +163,16 @@ class Worker:
             if self._rack is not None:
                 self._rack.mind()
             self._feed()
+            if self._board is not None:
+                self._board.show(self._seen_now)
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
             pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
+        if self._over:
+            for lane in self._lanes.all():
+                lane.send({"over": lane.first})
         self._lanes.end(stop=self._stopping)
+        if self._board is not None:
+            self._board.clear()
 
     # ---- the spool
 
@@ -267,6 +284,18 @@ class Worker:
             for lane in self._lanes.busy()
         ]
 
+    def _seen_now(self) -> dict[str, Any]:
+        """Return what whoever looks is to see: what runs, since when, with what, and what waits for room."""
+        rows = []
+        for lane in self._lanes.busy():
+            key, index = min(lane.held)
+            launch = self._open[key].launch
+            row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
+            row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
+            rows.append({**row, "devices": [], "suspended": lane.suspended})
+        pending = sum(len(one.pending) for one in self._open.values())
+        return {"replicas": rows, "pending": pending, **self._keeper.told()}
+
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
         if self._keeper.ruling.paused:
@@ -313,6 +342,7 @@ class Worker:
         if not lane.held:
             self._turns += 1
             lane.turn, lane.since = self._turns, time.time()
+        lane.first = not lane.held and not self._settled
         if lane.suspended:  # its last replica was, and ended all the same
             lane.suspended = ""
             lane.send({"pause": False})
@@ -368,6 +398,7 @@ class Worker:
         for key, index in ended:
             lane.held.discard((key, index))
             one = self._open[key]
+            self._settled += 1
             one.left -= 1
             if one.left == 0:
                 self._close(key)

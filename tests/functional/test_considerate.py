@@ -270,6 +270,46 @@ agree = 1
 """
 
 
+def until_told(home: Home, *argv: str, word: str = "suspended") -> str:
+    """Repeat a command until it says a word; return what it printed."""
+    said = until(lambda: word in (out := home.call(*argv).out) and out, f"{argv} to say {word}")
+    return str(said)
+
+
+def test_status_tells_in_one_look_what_runs_for_whom_and_at_which_cost(home: Home, tmp_path: Path) -> None:
+    """Replica, job, user, CPUs, times and memory; nothing of it writes the database, and it works without one."""
+    nobody = home.call("node", "status")
+    assert (nobody.code, nobody.out) == (0, "no node of this machine; to make one: nexapod-batch node init\n")
+    home.call("node", "init", "mine", "--cpus", 2)
+    assert "nothing runs: no job wants it" in home.call("node", "status", "mine").out
+    flag, stop = tmp_path / "flag", tmp_path / "stop"
+    home.submit(SPIN.format(flag=flag, stop=stop))
+    pid = int(until(lambda: flag.exists() and flag.read_text(), "the command"))
+    before = (home.path / "state.db").read_bytes()
+    node = until(lambda: (one := home.json("node", "status", "mine")["node"])["replicas"] and one, "the notice")
+    (replica,) = node["replicas"]
+    user = home.json("ls")["jobs"][0]["user"]
+    assert ("1_0.1", "spin", user, 1) == tuple(replica[key] for key in ("replica", "job", "user", "cpus"))
+    assert pid in replica["pids"]
+    assert replica["seconds"] >= replica["cpu_s"] >= 0
+    assert replica["rss_kib"] > 0
+    assert (node["idle"], node["drained"], node["worker"] is None) == ("", False, False)
+    assert (home.path / "state.db").read_bytes() == before
+    home.call("node", "snooze", "mine", "2h")
+    home.call("node", "drain", "mine")
+    told = until_told(home, "node", "status")
+    assert "mine on " in told
+    assert ": drained, is snoozed by its owner until " in told
+    assert "nothing runs: its owner: mine is snoozed" in told
+    (home.path / "state.db").rename(home.path / "away")
+    assert home.json("node", "status", "mine")["node"]["replicas"][0]["user"] is None
+    (home.path / "away").rename(home.path / "state.db")
+    home.call("node", "snooze", "mine", "off")
+    stop.touch()
+    assert home.call("wait", "all", "--timeout", "30s").code == 0
+    assert home.call("node", "status", "other").code == 66
+
+
 def test_snooze_and_off_by_the_command_line(home: Home, tmp_path: Path) -> None:
     """A snooze suspends what runs, keeps jobs back with the reason, and its end lets them be accepted."""
     home.call("node", "init", "mine", "--cpus", 2)
@@ -279,7 +319,9 @@ def test_snooze_and_off_by_the_command_line(home: Home, tmp_path: Path) -> None:
     told = home.json("node", "snooze", "mine", "2h")
     assert told["paused"].startswith("is snoozed by its owner until ")
     until(lambda: descendants.state(pid) == "T", "the command to be stopped")
-    assert told["paused"] in home.call("explain", "1").out
+    assert f"mine says ACTIVE, 1_0.1 is suspended: the node {told['paused']}" in until_told(home, "explain", "1")
+    home.call("reconcile")
+    assert f"1_0.1 is suspended: the node {told['paused']}" in home.call("show", "1").out
     home.submit('[job]\nname = "t"\ncommand = ["true"]\n[quorum]\ndistinct = "run"\nagree = 1\n')
     assert f"not on mine: {told['paused']}" in home.call("explain", "2").out
     assert f"mine {told['paused']}" in home.call("show", "2").out
@@ -355,7 +397,9 @@ def grouped(nice: int) -> set[str]:
 
 
 def test_what_runs_stands_back_as_its_owner_wants(house: House, tmp_path: Path) -> None:
-    """Commands and their children are nice and read at leisure without being told to; otherwise from the next one on."""
+    """Commands and their children are as nice as the node was made to be; when it changes, from the next one on."""
+    file = house.spool / "node.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "nice": 19, "io": "idle"}))
     house.put(house.launch(busy(tmp_path, "a")))
     worker = house.start()
     (first,) = pids(tmp_path, 1, "a")
@@ -374,12 +418,18 @@ def test_what_runs_stands_back_as_its_owner_wants(house: House, tmp_path: Path) 
 
 
 def test_where_a_scheduler_decides_nothing_stands_back(house: House, tmp_path: Path) -> None:
-    """A node whose runner was placed by somebody else leaves niceness and I/O class as they are."""
-    file = house.spool / "node.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "native_id": "tcp://10.0.0.1:1"}))
+    """A node of which nobody said otherwise leaves niceness and I/O class as they are."""
     house.put(house.launch(busy(tmp_path)))
     worker = house.start()
     (pid,) = pids(tmp_path, 1)
     assert bearing(pid)[:2] == bearing(worker.pid)[:2]
     (tmp_path / "stop").touch()
     assert worker.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(("tier", "nice"), [("cpu", 5), ("consumer-gpu", 19)])
+def test_a_node_is_made_to_stand_back(home: Home, tier: str, nice: int) -> None:
+    """A workstation somewhat, the computer that somebody plays on as far as it goes; idle I/O on both."""
+    home.call("node", "init", "mine", "--tier", tier)
+    made = json.loads((home.spool("mine") / "node.json").read_text())
+    assert (made["nice"], made["io"]) == (nice, "idle")

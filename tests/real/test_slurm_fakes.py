@@ -107,6 +107,20 @@ def test_what_slurm_refuses_for_good_fails_with_its_words(home: SlurmHome, alpha
     assert "invalid partition" in home.explain(job).lower()
 
 
+@pytest.mark.parametrize("word", ["TIMEOUT", "OUT_OF_MEMORY"])
+def test_slurms_word_is_enough_for_an_error_of_the_task(home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, word: str) -> None:
+    """The runner died before it could sign: what ran alone in its Slurm job was over its own time or memory."""
+    home.site(alpha, bin_folder=fake.bin)
+    for command in ("squeue", "sacct"):  # no cgroups here that would end a job for its memory
+        fake.break_(command, f'"$REAL" "$@" | sed "s/FAILED/{word}/"')
+    job = home.start(home.tasks(1, waiting(gate), quorum="max_errors = 0\n"))
+    home.ran(1)
+    home.kill_runners()
+    home.ended(job, "failed")
+    assert home.replicas(job) == ["errored"]
+    assert word in home.replicas(job, "reason")[0]
+
+
 def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
     """A limit of the account on jobs in the queue: wait, do not fail."""
     home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})

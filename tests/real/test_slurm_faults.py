@@ -77,6 +77,33 @@ def test_a_stop_is_never_the_tasks_error(home: SlurmHome, alpha: Cluster, gate: 
     assert home.replicas(job) == ["lost"] * 16
 
 
+@pytest.mark.parametrize("time_s", [None, 3600])
+def test_a_task_that_reaches_the_end_of_its_slurm_job_is_at_fault(home: SlurmHome, alpha: Cluster, gate: Path, time_s: int | None) -> None:
+    """Slurm's own warning comes: it had all the time that the partition gives, and would have it again."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, waiting(gate), time_s=time_s, quorum="max_errors = 0\n"))
+    home.ran(1)
+    alpha.run("scancel", "--batch", "--signal=USR2", *queue(alpha), check=True)
+    home.ended(job, "failed")
+    assert home.replicas(job) == ["errored"]
+    assert "over the scheduler's time limit" in home.replicas(job, "reason")[0]
+
+
+def test_a_task_whose_turn_came_late_is_not(home: SlurmHome, alpha: Cluster, gate: Path, tmp_path: Path) -> None:
+    """Another one had most of the time of their Slurm job."""
+    home.site(alpha, partition={"hosts": 1}, pack={"cpus": 1})
+    job = home.start(home.tasks(2, f"while [ ! -e '{tmp_path}/'$NEXAPOD_TASK ]; do sleep 0.1; done"))
+    home.ran(1)
+    (tmp_path / "0").touch()
+    home.ran(2)
+    alpha.run("scancel", "--batch", "--signal=USR2", *queue(alpha), check=True)
+    home.drive(lambda: home.replicas(job)[1] == "lost", "the second to be lost")
+    assert "the scheduler's time was over" in home.replicas(job, "reason")[1]
+    (tmp_path / "1").touch()
+    home.ended(job)
+    assert home.replicas(job) == ["reported", "lost", "reported"]
+
+
 def test_killed_runners_are_replaced(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
     """Nobody signs anything any more: Slurm's word on the job tells."""
     home.site(alpha)

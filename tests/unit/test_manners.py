@@ -79,7 +79,7 @@ def test_hours_close_and_open_the_node() -> None:
     want = Wishes(hours=hours.parse("22:00-07:00"))
     found, _ = ruling(want, seen(), CPU1)
     assert found.paused is not None
-    assert (found.paused.why, found.paused.until) == ("its owner lets it work 22:00-07:00 only", NOW + 14 * 3600)
+    assert (found.paused.why, found.paused.until) == ("may work 22:00-07:00 only, says its owner", NOW + 14 * 3600)
     assert set(found.suspend) == {1}
     assert ruling(want, seen(15 * 3600), CPU1)[0].paused is None
 

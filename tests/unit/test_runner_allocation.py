@@ -33,6 +33,12 @@ def test_an_element_gets_its_own_launches(tmp_path: Path) -> None:
     assert load(written(tmp_path, GOOD), "g", SLURM) == wanted
 
 
+@pytest.mark.parametrize(("end", "wanted"), [("1795837094", 1795837094), ("", 0), ("soon", 0), ("-1", 0), ("9" * 40, 0)])
+def test_newer_versions_say_when_the_time_is_over(tmp_path: Path, end: str, wanted: int) -> None:
+    """Others say nothing, and nonsense is nothing."""
+    assert load(written(tmp_path, GOOD), "g", {**SLURM, "SLURM_JOB_END_TIME": end}).end_s == wanted
+
+
 def test_a_job_that_is_no_array_is_its_first_element(tmp_path: Path) -> None:
     """Without an index the first; without Slurm's words this host and no name."""
     spool = written(tmp_path, GOOD)

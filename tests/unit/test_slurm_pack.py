@@ -98,7 +98,7 @@ def test_warning_comes_after_the_last_replica(time_s: int) -> None:
         one for one in directives(Site(name="s", scheduler=Scheduler(type="slurm")), ask) if one.name == "signal"
     ]
     assert group.geometry.time_s is not None
-    assert group.geometry.time_s - int(str(signal.value).removeprefix("B:TERM@")) - 60 >= time_s
+    assert group.geometry.time_s - int(str(signal.value).removeprefix("B:USR2@")) - 60 >= time_s
 
 
 def test_time_stays_within_the_partition() -> None:

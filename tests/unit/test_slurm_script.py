@@ -14,7 +14,7 @@ from nexapod_backends.slurm.script import Ask, Words, directives, read_template,
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.model.site import Environment, Scheduler, Site
+from nexapod_batch.model.site import Environment, Partition, Scheduler, Site
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "slurm"
@@ -142,7 +142,7 @@ def test_only_what_was_asked_for() -> None:
         "--no-requeue",
         "--output=/shared/logs/ab12-%A_%a.log",
         "--error=/shared/logs/ab12-%A_%a.log",
-        "--signal=B:TERM@60",
+        "--signal=B:USR2@60",
     ]
 
 
@@ -159,7 +159,15 @@ def test_memory_as_the_site_wants_it(memory: str, expected: str | None) -> None:
 @pytest.mark.parametrize(("time_s", "warning"), [(None, 60), (86_400, 60), (600, 60), (300, 30), (121, 12), (30, 5)])
 def test_warning_before_the_end(time_s: int | None, warning: int) -> None:
     """A short job is not warned as soon as it starts."""
-    assert f"--signal=B:TERM@{warning}" in _options(ask=replace(ASK, geometry=Geometry(time_s=time_s)))
+    assert f"--signal=B:USR2@{warning}" in _options(ask=replace(ASK, geometry=Geometry(time_s=time_s)))
+
+
+def test_a_job_that_says_no_time_is_warned_as_its_partition_ends_it() -> None:
+    """A debug partition of two minutes would else warn halfway."""
+    tiny = Partition(name="debug", max_time_s=120, max_cpus=1, max_mem_mib=1)
+    site = replace(SITE, partitions=(tiny,))
+    assert "--signal=B:USR2@12" in _options(site, replace(ASK, words=Words(partition="debug")))
+    assert "--signal=B:USR2@60" in _options(site, replace(ASK, words=Words(partition="other")))
 
 
 def test_gpus() -> None:

@@ -23,6 +23,8 @@ __all__ = ["Cluster", "read_scheduler_file"]
 
 #: For so long an answer about the workers is as good as a new one, in seconds.
 _FRESH_S = 0.1
+#: For so long the dashboard may keep people waiting, in seconds.
+_SHOWN_S = 2.0
 
 
 class Cluster:
@@ -52,9 +54,23 @@ class Cluster:
         return found
 
     def dashboard(self) -> str:
-        """Return where the scheduler shows itself to browsers; "" where it does not."""
+        """Say where the scheduler shows itself to browsers, as far as that can be seen from here."""
         port = self.wire.services.get("dashboard")
-        return f"http://{host_of(self.wire.address)}:{port}/status" if port else ""
+        if not port:
+            return "none"
+        from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - for people who look only
+
+        host = host_of(self.wire.address)
+        shown = f"http://{host}:{port}/status"
+        connection = HTTPConnection(host, int(port), timeout=_SHOWN_S)
+        try:
+            connection.request("HEAD", "/status")
+            code = connection.getresponse().status
+        except (OSError, HTTPException):
+            return f"{shown} (not reachable from here)"
+        finally:
+            connection.close()
+        return shown if code < 400 else "none (the scheduler runs without one, or without bokeh)"
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the versions of Python, dask and distributed: "" ours, the scheduler's, each worker's by address."""

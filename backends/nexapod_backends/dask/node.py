@@ -113,8 +113,7 @@ class DaskNode:
             return f"  {' '.join(str(error).split())}"
         some = self.workers.values()
         threads = sum(one.threads for one in some)
-        dashboard = self.cluster.dashboard() or "none"
-        return f"  {len(some)} workers with {threads} threads are connected; dashboard: {dashboard}"
+        return f"  {len(some)} workers with {threads} threads are connected; dashboard: {self.cluster.dashboard()}"
 
     def needs(self, job: Job) -> dict[str, float]:
         """Return which of Dask's abstract resources a launch of a job requires."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LOOK_S = 1.0
+#: So long nobody must have asked before a cluster that is no longer as wanted makes room for another, in seconds.
+_QUIET_S = 5.0
+#: Nothing but loopback may see the pages of scheduler and workers, and no dashboard is made: pages have no password.
+_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 
 def main(folder: Path) -> int:
@@ -57,7 +61,8 @@ async def _own(folder: Path, wanted: Mapping[str, Any]) -> None:
             },
         }
         atomic.write(folder / "scheduler.json", json.dumps(said).encode(), mode=0o600)
-        while not stop.is_set() and not _idle(cluster, folder, float(wanted["idle_s"])):
+        (folder / "used").touch(mode=0o600)  # it may have taken long to start
+        while not stop.is_set() and not _idle(cluster, folder, wanted):
             if "slurm" in wanted:
                 cluster.scale(jobs=wanted["workers"])  # those whose Slurm job is over come again
             try:
@@ -69,15 +74,23 @@ async def _own(folder: Path, wanted: Mapping[str, Any]) -> None:
         await cluster.close()
 
 
-def _idle(cluster: Any, folder: Path, idle_s: float) -> bool:  # noqa: ANN401 - LocalCluster or SLURMCluster
-    """Say whether no task is left and nobody asked for long."""
-    return not cluster.scheduler.tasks and time.time() - (folder / "used").stat().st_mtime > idle_s
+def _idle(cluster: Any, folder: Path, wanted: Mapping[str, Any]) -> bool:  # noqa: ANN401 - LocalCluster or SLURMCluster
+    """Say whether no task is left and nobody asked for long, or not for a moment and something else is wanted now."""
+    if cluster.scheduler.tasks:
+        return False
+    try:
+        quiet_s = time.time() - (folder / "used").stat().st_mtime
+        same = json.loads((folder / "wanted.json").read_bytes()) == wanted
+    except (OSError, ValueError):  # the home is gone
+        return True
+    return quiet_s > (float(wanted["idle_s"]) if same else _QUIET_S)
 
 
 def _local(folder: Path, wanted: Mapping[str, Any], security: Security) -> LocalCluster:
     return LocalCluster(
         n_workers=wanted["workers"], threads_per_worker=wanted["threads"], processes=True, host="127.0.0.1",
-        protocol="tls://", security=security, dashboard_address=None, asynchronous=True, resources=wanted["gpus"],
+        protocol="tls://", security=security, asynchronous=True, resources=wanted["gpus"],
+        scheduler_kwargs=_PAGES, worker_dashboard_address="127.0.0.1:0",
         memory_limit=wanted["mem_mib"] * 2**20, local_directory=str(folder),
     )  # fmt: skip
 
@@ -99,7 +112,7 @@ def _slurm(folder: Path, wanted: Mapping[str, Any], security: Security) -> Any: 
         job_extra_directives=slurm["extra"], job_directives_skip=slurm["skip"], job_script_prologue=slurm["prologue"],
         python=wanted["python"], protocol="tls://", security=security, shared_temp_directory=str(folder),
         local_directory=str(folder), log_directory=str(folder), asynchronous=True,
-        scheduler_options={"dashboard": False},
+        scheduler_options=_PAGES,
         worker_extra_args=[f"--resources={name}={count}" for name, count in wanted["gpus"].items()],
     )  # fmt: skip
     cluster.scale(jobs=wanted["workers"])

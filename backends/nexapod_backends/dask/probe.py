@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nexapod_backends.dask.place import host_of, known_worker
+from nexapod_backends.dask.started import folder_of
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.plugins import Finding, Mark
@@ -42,10 +43,10 @@ def probe(
         text, hint = " ".join(str(error).partition("\n")[0].split()), error.hint or ""
         yield Finding(mark=Mark.FAIL, probe="scheduler", text=text, hint=hint, unreachable=True, stops=True)
         return
-    shown = node.cluster.dashboard() or "none"
+    shown = node.cluster.dashboard()
     yield Finding(mark=Mark.OK, probe="scheduler", text=f"{node.cluster.wire.address} answers; dashboard: {shown}")
     yield _encryption(node.cluster.wire.address, shared=node.far.shared)
-    yield _count(identity)
+    yield _count(identity, f"its Slurm jobs, and {folder_of(nodes[0][0])}/owner.log" if dask.cluster else "")
     if identity:
         yield from _versions(node.cluster.versions())
         for context, one in nodes:
@@ -75,10 +76,10 @@ def _encryption(address: str, *, shared: bool) -> Finding:
     )
 
 
-def _count(identity: Mapping[str, Mapping[str, object]]) -> Finding:
+def _count(identity: Mapping[str, Mapping[str, object]], started: str) -> Finding:
     if not identity:
         text = "none is connected"
-        hint = "start workers: dask worker ADDRESS"
+        hint = f"wait longer with --timeout, or see {started}" if started else "start workers: dask worker ADDRESS"
         return Finding(mark=Mark.FAIL, probe="workers", text=text, hint=hint, stops=True)
     some = [known_worker(address, said) for address, said in identity.items()]
     hosts, threads = {one.host for one in some}, sum(one.threads for one in some)

@@ -4,7 +4,7 @@ Only what was asked for is emitted. Every value of an `#SBATCH` line passes a pa
 is no shell: `\` escapes even inside single quotes, an unquoted `#` ends the line, a newline cannot be written, and up
 to 20.11 the words `hetjob` and `packjob` are cut out wherever they stand. Of a job descriptor nothing reaches the
 script but numbers and such words; only the admin's setup lines and template are raw shell. The last line makes the
-batch shell the runner, so that the TERM of `--signal=B:` reaches it.
+batch shell the runner, so that the USR2 of `--signal=B:` reaches it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Ask", "Directive", "Words", "directives", "read_template", "render"]
 #: The largest script and template, in bytes.
 SCRIPT_MAX = 1 << 20
 TEMPLATE_MAX = 1 << 16
-#: Seconds between TERM and the end, so that the runner can report; less for short jobs.
+#: Seconds between USR2 and the end, so that the runner can report; less for short jobs.
 SIGNAL_S = 60
 
 _TEMPLATE = "slurm.sh.jinja"
@@ -102,7 +102,7 @@ _ALLOWED = {
     "time": r"([0-9]{1,5}-)?[0-9]{2}:[0-9]{2}:[0-9]{2}",
     "gpus-per-node": r"([A-Za-z0-9_.-]{1,64}:)?" + _COUNT,
     "gres": r"gpu:([A-Za-z0-9_.-]{1,64}:)?" + _COUNT,
-    "signal": r"B:TERM@[0-9]{1,5}",
+    "signal": r"B:USR2@[0-9]{1,5}",
 }
 #: Options without which a job could not be found again, could run twice, or would leave nothing to read.
 _NEEDED = frozenset({"array", "error", "job-name", "no-requeue", "output"})
@@ -124,7 +124,8 @@ def directives(site: Site, ask: Ask) -> tuple[Directive, ...]:
     scheduler = site.scheduler
     extra = dict(_extra(scheduler))
     found: dict[str, str | None] = {}
-    for name, value in (*_about(ask), *_words(scheduler, ask.words), *_sizes(scheduler, ask.geometry)):
+    asked = (*_about(ask), *_words(scheduler, ask.words), *_sizes(scheduler, ask.geometry), _signal(site, ask))
+    for name, value in asked:
         if name in scheduler.skip_directives:
             if name in _NEEDED:
                 raise ConfigError(
@@ -226,8 +227,13 @@ def _sizes(scheduler: Scheduler, asked: Geometry) -> Iterator[tuple[str, str]]:
         yield ("gres", f"gpu:{count}") if scheduler.gpu_option == "gres" else ("gpus-per-node", count)
     if asked.time_s is not None:
         yield "time", _clock(asked.time_s)
-    warning = SIGNAL_S if asked.time_s is None else max(5, min(SIGNAL_S, asked.time_s // 10))
-    yield "signal", f"B:TERM@{warning}"
+
+
+def _signal(site: Site, ask: Ask) -> tuple[str, str]:
+    """Return when the runner is warned: of a job that says no time, as if it had the longest of its partition."""
+    longest = next((one.max_time_s for one in site.partitions if one.name == ask.words.partition), None)
+    time_s = ask.geometry.time_s or longest
+    return "signal", f"B:USR2@{SIGNAL_S if time_s is None else max(5, min(SIGNAL_S, time_s // 10))}"
 
 
 def _clock(seconds: int) -> str:

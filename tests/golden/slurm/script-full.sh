@@ -16,7 +16,7 @@
 #SBATCH --mem-per-cpu=501M
 #SBATCH --gres=gpu:a100:2
 #SBATCH --time=1-01:01:01
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR2@60
 #SBATCH --exclusive
 #SBATCH --nice=5
 

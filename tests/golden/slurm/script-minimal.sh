@@ -5,7 +5,7 @@
 #SBATCH --no-requeue
 #SBATCH --output=/shared/logs/ab12-%A_%a.log
 #SBATCH --error=/shared/logs/ab12-%A_%a.log
-#SBATCH --signal=B:TERM@60
+#SBATCH --signal=B:USR2@60
 
 
 exec /opt/py/bin/python -m x

@@ -1,0 +1,92 @@
+"""`node status`: what the nodes of this machine do, in one look."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli import text
+from nexapod_batch.cli.context import json_option, paths
+from nexapod_batch.cli.render import Document, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["described", "status"]
+
+_COLUMNS = ("replica", "job", "for", "on", "since", "ran", "cpu", "memory", "gpu", "state")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def status(name: str | None, as_json: bool) -> None:
+    """Show what the nodes of this machine run, and at which cost."""
+    from nexapod_batch.coordinator import node_status
+
+    found = node_status.status(paths(), name)
+    document = {"nodes": found} if name is None else {"node": found[0]}
+    output(as_json).document(document, lambda _: described(found, time.time()))
+
+
+def described(nodes: list[Document], now: float) -> Iterator[str]:
+    """Yield the lines for people."""
+    for number, node in enumerate(nodes):
+        if number:
+            yield ""
+        yield from _node(node, now)
+    if not nodes:
+        yield "no node of this machine; to make one: nexapod-batch node init"
+
+
+def _node(node: Document, now: float) -> Iterator[str]:
+    state = "drained" if node["drained"] else "active"
+    if node["paused"] and not node["problem"]:
+        state += f", {node['paused']}"
+    yield f"node {node['name']} on {node['host']}: {state}"
+    if node["problem"]:
+        yield from (f"  {line.strip()}" for line in node["problem"].split("\n"))
+    has = node["has"]
+    limits = "".join(f", {key} = {value}" for key, value in node["limits"].items() if not key.startswith("max_"))
+    yield f"  gives:   {node['cpus']} of {has['cpus']} CPUs, {node['mem_mib']} of {has['mem_mib']} MiB{limits}"
+    yield from (f"  closed:  {why}" for why in node["closed"].values())
+    worker = node["worker"]
+    yield "  worker:  " + (f"process {worker['pid']} since {_moment(worker['since'], now)}" if worker else "none now")
+    if node["waiting"] or node["claimed"]:
+        yield f"  waiting: {_count(node['claimed'], 'replica')} at hand, {_count(node['waiting'], 'launch')} behind"
+    if node["idle"]:
+        yield f"  nothing runs: {node['idle']}"
+    rows = [_row(one, now) for one in node["replicas"]]
+    yield from (f"  {line}" for line in (text.table(rows, _COLUMNS) if rows else ()))
+
+
+def _row(one: Document, now: float) -> Document:
+    others = one["count"] - 1
+    gpu = [f"{one['gpu_mem_mib']:.0f} MiB"] if one["gpu_mem_mib"] is not None else []
+    gpu += [f"{one['gpu_busy']:.0f} %"] if one["gpu_busy"] is not None else []
+    cpus = f"{one['cpus']} CPU" + "s" * (one["cpus"] != 1)
+    return {
+        "replica": one["replica"] + (f" and {others} more" if others else ""),
+        "job": one["job"],
+        "for": one["user"] or "unknown",
+        "on": ", ".join([cpus, *(uuid[:12] for uuid in one["devices"])]),
+        "since": _moment(one["since"], now),
+        "ran": text.duration(one["seconds"]),
+        "cpu": text.duration(one["cpu_s"]),
+        "memory": text.size(one["rss_kib"]),
+        "gpu": ", ".join(gpu),
+        "state": f"suspended: {one['suspended']}" if one["suspended"] else "running",
+    }
+
+
+def _moment(seconds: float, now: float) -> str:
+    from nexapod_batch.runner.manners import moment
+
+    return moment(seconds, now)
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
