@@ -129,6 +129,8 @@ def reconciled(document: Document) -> Iterator[str]:
         f"{document['launched']} launched, {document['published']} published; "
         f"{_count(document['open_jobs'], 'open job')}"
     )
+    if document["moved"]:
+        yield f"{_count(document['moved'], 'replica')} taken back from machines whose owners want quiet"
     if document["quarantined"]:
         yield f"{_count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"
     yield from (f"still: {fault}" for fault in document["standing"])

@@ -12,7 +12,7 @@ from nexapod_batch.errors import TryAgainError
 __all__ = ["doctor", "gc", "reconcile"]
 
 #: The numbers of a pass.
-FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost", "open_jobs")
+FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost", "moved", "open_jobs")
 
 
 @click.command()

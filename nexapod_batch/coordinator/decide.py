@@ -200,5 +200,5 @@ def _late(job: Job, votes: Sequence[Vote], replicas: Sequence[Row]) -> list[tupl
 
 def _backoff(replicas: Sequence[Row]) -> int:
     """Return how many seconds to wait before placing again: none at first, then doubling with every loss."""
-    losses = sum(r["execution"] == Execution.LOST for r in replicas)
+    losses = sum(r["execution"] == Execution.LOST and not set_aside(r) for r in replicas)
     return min(MAX_BACKOFF_S, 2 ** (losses - PATIENT_LOSSES - 1)) if losses > PATIENT_LOSSES else 0

@@ -18,6 +18,7 @@ from nexapod_batch.config.units import duration, show_size, size
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
 from nexapod_batch.runner import hours, manners, wishes
+from nexapod_batch.runner.claims import claim
 from nexapod_batch.runner.wishes import KEYS, MAX_SNOOZE_S, Snooze, Wishes
 
 if TYPE_CHECKING:
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.model.node import Node
 
-__all__ = ["Owned", "change", "effective", "find", "given", "limits_of", "paused", "seconds_until", "snooze", "wake"]
+__all__ = [
+    "Owned",
+    "change",
+    "effective",
+    "find",
+    "given",
+    "limits_of",
+    "paused",
+    "seconds_until",
+    "snooze",
+    "wake",
+    "withdraw",
+]
 
 _WANTED: Mapping[str, str] = {
     "max_cpus": "a number of CPUs, as in 4",
@@ -154,6 +167,16 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
     cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
     pause = manners.pause(found, wishes.clock())
     return replace(node, cpus=cpus, mem_mib=mem), pause.why if pause else ""
+
+
+def withdraw(spool: Path, key: str) -> bool:
+    """Claim a launch that nobody began, so that nobody ever does; False when its worker was faster."""
+    inbox = spool / "inbox" / f"{key}.json"
+    who = {"incarnation": "withdrawn", "host": socket.gethostname()}
+    if not inbox.exists() or not claim(spool / "claims" / key, who):
+        return False
+    inbox.unlink(missing_ok=True)
+    return True
 
 
 def _unread(error: ConfigError) -> str:

@@ -24,6 +24,7 @@ from nexapod_batch.coordinator.hosts import NEVER_TOLD
 from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import prepare, usable
 from nexapod_batch.coordinator.publish import clean, publish
+from nexapod_batch.coordinator.takeback import take_back
 from nexapod_batch.errors import NexapodError, TryAgainError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.plugins import BackendState
@@ -63,6 +64,7 @@ class Pass:
     published: int = 0
     quarantined: int = 0
     lost: int = 0
+    moved: int = 0  # taken back from machines whose owners let nothing start
     faults: list[str] = field(default_factory=list)  # new since the last pass
     standing: list[str] = field(default_factory=list)  # told before and still there
     open_jobs: int = 0
@@ -143,6 +145,7 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
     _keep_reasons(c, launches)
+    done.moved = take_back(c, nodes)
     done.decided, unneeded = decide_news(c, faults)  # 4. verdicts
     stop_replicas(c, unneeded, faults)
     done.launched, exhausted = dispatch(c, faults)  # 5. more replicas

@@ -26,9 +26,9 @@ import orjson
 from nexapod_batch.files import notes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "is_launch_key"]
+__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "claim", "is_launch_key"]
 
 #: The folders of a spool that the worker makes when they are missing.
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
@@ -121,24 +121,10 @@ class Spool:
 
     def claim(self, launch: str) -> bool:
         """Create the claim durably; False when it is claimed already or was withdrawn from the inbox meanwhile."""
-        path = self.root / "claims" / launch
         self._foreign.add(launch)
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
+        who = {"incarnation": self.incarnation, "host": self.host, "boot": self._boot, "pid": os.getpid()}
+        if not claim(self.root / "claims" / launch, {**who, "native": self.native_id}):
             return False
-        try:
-            who = {"incarnation": self.incarnation, "host": self.host, "boot": self._boot, "pid": os.getpid()}
-            who["native"] = self.native_id
-            os.write(fd, orjson.dumps(who))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
         return self.inbox_file(launch).exists()
 
     def finish(self, launch: str) -> None:
@@ -175,6 +161,25 @@ class Spool:
     def version(self) -> tuple[int, int]:
         """Return a value that changes when something is put into the inbox or into `cancel/`."""
         return (self.root / "inbox").stat().st_mtime_ns, (self.root / "cancel").stat().st_mtime_ns
+
+
+def claim(path: Path, who: Mapping[str, object]) -> bool:
+    """Create a claim durably, with who claims in it; False when there is one already."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        os.write(fd, orjson.dumps(who))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
 
 
 def is_launch_key(text: str) -> bool:

@@ -125,6 +125,14 @@ UPDATE launch SET state = 'forgotten' WHERE id = ? AND state = 'ended';
 UPDATE replica SET execution = :execution, reason = :reason, ended_at = :now
 WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
 
+-- name: launch_out
+SELECT id, task FROM replica WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') ORDER BY task;
+
+-- name: launch_taken_back
+-- Set aside: an owner's wish counts against no task.
+UPDATE replica SET execution = 'lost', validation = 'unneeded', reason = :reason, ended_at = :now
+WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
+
 -- name: launch_seen
 UPDATE replica SET execution = 'queued' WHERE launch_id = :launch AND execution = 'submitted';
 
