@@ -9,6 +9,7 @@ from nexapod_batch.cli import profile, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.render import Document, output
 from nexapod_batch.cli.status import status
+from nexapod_batch.cli.unit import unit
 from nexapod_batch.errors import NotFoundError, UsageError
 
 __all__ = ["node"]
@@ -126,7 +127,7 @@ def remove(name: str, as_json: bool) -> None:
     output(as_json).document({"removed": [name]}, text.changed)
 
 
-for _command in (profile.profile, owners.change, owners.snooze, status):
+for _command in (profile.profile, owners.change, owners.snooze, status, unit):
     node.add_command(_command)
 
 

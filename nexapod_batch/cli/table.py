@@ -77,7 +77,7 @@ COMMANDS: dict[str, Entry] = {
         "nodes",
         "node",
         "Set up and look at nodes.",
-        ("ls", "show", "init", "drain", "resume", "remove", "profile", "set", "snooze", "status"),
+        ("ls", "show", "init", "drain", "resume", "remove", "profile", "set", "snooze", "status", "unit"),
     ),
     "site": Entry(
         "sites",

@@ -1,7 +1,8 @@
 """`python -m nexapod_batch.runner SPOOL`: work for one node until nothing is left to do.
 
 With `--group ID` it is one element of a scheduler's job: it runs the launches that are its own there, beside others.
-With `--parent PID` it ends when that process, which started it, is gone.
+With `--parent PID` it ends when that process, which started it, is gone; with `--stay` only when it is told to, or when
+`node.json` changed.
 
 Exit codes: 0 done, or another worker is at it; 78 the node's files cannot be used.
 """
@@ -22,9 +23,9 @@ from nexapod_batch.runner.worker import Worker
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the spool named on the command line."""
-    spool, group, parent = _understood(arguments)
+    spool, group, parent = _understood([one for one in arguments if one != "--stay"])
     if spool is None:
-        usage = "usage: python -m nexapod_batch.runner SPOOL [--group ID] [--parent PID] (an absolute path)"
+        usage = "usage: python -m nexapod_batch.runner SPOOL [--group ID] [--parent PID | --stay] (an absolute path)"
         print(usage, file=sys.stderr)  # noqa: T201
         return 2
     for fd in range(3):  # whoever started us may have closed them: no file of ours may get these numbers
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
                 wanted=node.host,
                 hint="make a node of this machine's own: nexapod-batch node init --name NAME",
             )
-        Worker(node, keyfile.load(node.key), incarnation, parent=parent).run()
+        Worker(node, keyfile.load(node.key), incarnation, parent=parent, stay="--stay" in arguments).run()
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -38,6 +38,7 @@ from nexapod_batch.runner.manners import Running
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.gpus import Rack
@@ -52,6 +53,7 @@ MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 PAUSED_S = 0.25  # and while the owner lets nothing start
+REST_S = 0.5  # and while there has been nothing to do for long
 WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
 
 
@@ -82,10 +84,12 @@ class Worker:
         allocation: Allocation | None = None,
         *,
         parent: int = 0,
+        stay: bool = False,
     ) -> None:
         """Prepare; nothing is locked or started yet. With an allocation only its launches are run.
 
-        With the process id of a `parent` the worker stops when that process is its parent no more.
+        With the process id of a `parent` the worker stops when that process is its parent no more. One that is to
+        `stay` rests when there is nothing to do, without executors.
         """
         self._node, self._signer, self._incarnation = node, signer, incarnation
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +108,8 @@ class Worker:
         self._cancelled: set[str] = set()
         self._stopping = False
         self._over = False  # it stops because the time of its allocation is over
-        self._parent = parent
+        self._parent, self._stay = parent, stay
+        self._made = _made(node.spool)
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
 
@@ -121,10 +126,20 @@ class Worker:
         self._prepare()
         while True:
             self._serve()
+            if self._stay and self._rest():
+                continue
             lock.release()
             # whoever put a launch there just before the unlock saw the lock taken and started no worker
-            if self._stopping or not self._spool.waiting() or not lock.take(self._incarnation):
+            if self._stopping or self._stay or not self._spool.waiting() or not lock.take(self._incarnation):
                 return True
+
+    def _rest(self) -> bool:
+        """Wait for work; False when the worker is to end: it was told so, or its node is another one by now."""
+        while not self._stopping and self._made == _made(self._node.spool):
+            if self._spool.waiting():
+                return True
+            self._lanes.wait(REST_S)
+        return False
 
     def _clear_away(self) -> None:
         """End and remove what an incarnation left that was killed together with its executors."""
@@ -160,19 +175,15 @@ class Worker:
             elif self._mine is not None or time.monotonic() - idle_since >= self._node.idle_exit_s:
                 break
             self._mind()
-            if self._rack is not None:
-                self._rack.mind()
             self._feed()
-            if self._board is not None:
-                self._board.show(self._seen_now)
+            self._notice()
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
             pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
         if self._over:
             for lane in self._lanes.all():
                 lane.send({"over": lane.first})
         self._lanes.end(stop=self._stopping)
-        if self._board is not None:
-            self._board.clear()
+        self._notice(over=True)
 
     # ---- the spool
 
@@ -254,6 +265,8 @@ class Worker:
 
     def _mind(self) -> None:
         """Let the executors suspend, continue and give up what the owner of the machine wants them to."""
+        if self._rack is not None:
+            self._rack.mind()
         before = self._keeper.courtesy
         changed = self._keeper.look(self._running)
         if self._keeper.courtesy != before:
@@ -284,6 +297,11 @@ class Worker:
             for lane in self._lanes.busy()
         ]
 
+    def _notice(self, *, over: bool = False) -> None:
+        """Let whoever looks see what runs; nothing when it is `over`."""
+        if self._board is not None:
+            self._board.clear() if over else self._board.show(self._seen_now)
+
     def _seen_now(self) -> dict[str, Any]:
         """Return what whoever looks is to see: what runs, since when, with what, and what waits for room."""
         rows = []
@@ -292,9 +310,10 @@ class Worker:
             launch = self._open[key].launch
             row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
             row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
-            rows.append({**row, "devices": [], "suspended": lane.suspended})
+            rows.append({**row, "devices": lane.grant.uuids if lane.grant else (), "suspended": lane.suspended})
         pending = sum(len(one.pending) for one in self._open.values())
-        return {"replicas": rows, "pending": pending, **self._keeper.told()}
+        names = self._rack.names if self._rack else {}
+        return {"replicas": rows, "pending": pending, "names": names, **self._keeper.told()}
 
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
@@ -423,3 +442,12 @@ class Worker:
             lost = ", ".join(sorted(str(self._open[key].launch.name(index)) for key, index in lane.held))
             print(f"executor {lane.pid} died; given up: {lost}", file=sys.stderr, flush=True)  # noqa: T201
         self._settle(lane, list(lane.held))
+
+
+def _made(spool: Path) -> tuple[int, int]:
+    """Return what changes when `node.json` is written anew."""
+    try:
+        found = os.stat(spool / "node.json")
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino

@@ -1,0 +1,100 @@
+"""`node unit`: a systemd user unit that keeps the worker of a node of this machine running."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli.context import json_option, paths
+from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["text_of", "unit"]
+
+#: The worker stops what runs, reports it and goes: commands get 5 s, the reports some more.
+_STOP_S = 30
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--write", is_flag=True, help="Write it to ~/.config/systemd/user, and say what to do next.")
+@json_option
+def unit(name: str | None, write: bool, as_json: bool) -> None:
+    """Print a systemd user unit that keeps a node working."""
+    from nexapod_batch.coordinator import node_status, owner
+
+    home = paths()
+    known = [one["name"] for one in node_status.status(home)] if name is None else [name]
+    if not known:
+        raise NotFoundError("no node of this machine", hint="nexapod-batch node init")
+    if len(known) > 1:
+        raise UsageError("of which node?", wanted=f"one of: {', '.join(known)}")
+    owned = owner.find(home, known[0])
+    file = f"nexapod-node-{owned.name}.service"
+    document: Document = {"unit": file, "text": text_of(owned.name, owned.spool, os.environ), "written": None}
+    document["next"] = ["systemctl --user daemon-reload", f"systemctl --user enable --now {file}"]
+    if write:
+        document["written"] = str(_written(file, document["text"]))
+    output(as_json).document(document, _described)
+    if write and not as_json:
+        note("to let it work while you are not logged in: loginctl enable-linger")
+
+
+def text_of(name: str, spool: Path, environ: Mapping[str, str]) -> str:
+    """Return the unit of a node; the worker finds programs where this environment's PATH leads."""
+    command = [sys.executable, "-m", "nexapod_batch.runner", str(spool), "--stay"]
+    path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    lines = [
+        f"# Made by nexapod-batch node unit {name} --write. Changes of your own: systemctl --user edit",
+        "[Unit]",
+        f"Description=nexapod-batch node {name}",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart=:/usr/bin/env {' '.join(map(_quoted, command))}",
+        f"Environment={_quoted(f'PATH={path}')}",
+        "# it ends when node.json changes, and while another worker of the node is at it",
+        "Restart=always",
+        "RestartSec=10",
+        "KillMode=mixed",
+        f"TimeoutStopSec={_STOP_S}",
+        "# behind everything else that this account runs",
+        "CPUWeight=1",
+        "IOWeight=1",
+        "OOMScoreAdjust=500",
+        "",
+        "[Install]",
+        "WantedBy=default.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(word: str) -> str:
+    """Return one word as systemd reads it; `$` means nothing to it here, by the `:` before the command."""
+    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{word.replace("%", "%%")}"'
+
+
+def _written(name: str, content: str) -> Path:
+    from nexapod_batch.files import atomic
+
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    target = Path(config, "systemd/user", name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(target, content.encode())
+    return target
+
+
+def _described(document: Document) -> Iterator[str]:
+    if document["written"] is None:
+        yield from document["text"].splitlines()
+        return
+    yield f"written: {document['written']}"
+    yield from (f"next:    {command}" for command in document["next"])
