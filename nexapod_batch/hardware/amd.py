@@ -69,6 +69,12 @@ class Amd:
         """Return None: the kernel counts no energy of it."""
         return None
 
+    def watch(self, uuid: str) -> None:
+        """Do nothing: what the kernel notes of faults is for root to read."""
+
+    def check(self, uuid: str) -> None:
+        """Do nothing likewise."""
+
     def _processes(self, card: _Card) -> Iterator[Process]:
         folder = self._root / "class/kfd/kfd/proc"
         with suppress(OSError):

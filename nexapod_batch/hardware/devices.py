@@ -20,6 +20,8 @@ class _Driver(Protocol):
     def gpus(self) -> Iterator[Gpu | DeviceError]: ...
     def usage(self, uuid: str) -> Usage: ...
     def energy_mj(self, uuid: str) -> int | None: ...
+    def watch(self, uuid: str) -> None: ...
+    def check(self, uuid: str) -> None: ...
 
 
 class Devices:
@@ -66,6 +68,14 @@ class Devices:
     def energy_mj(self, uuid: str, vendor: str = "nvidia") -> int | None:
         """Return the energy that one GPU has used so far in millijoules; None where nobody counts. DeviceError."""
         return self._of(vendor).energy_mj(uuid)
+
+    def watch(self, uuid: str, vendor: str = "nvidia") -> None:
+        """Have the driver remember from now on what goes wrong with one GPU."""
+        self._of(vendor).watch(uuid)
+
+    def check(self, uuid: str, vendor: str = "nvidia") -> None:
+        """Raise DeviceError when one GPU went wrong since it is watched, for a reason that no program gives it."""
+        self._of(vendor).check(uuid)
 
     def _of(self, vendor: str) -> _Driver:
         if vendor in self._drivers:

@@ -42,6 +42,8 @@ class Nvml:
         self._nvml: Any = pynvml
         self._handles: dict[str, Any] = {}  # by UUID
         self._seen_us: dict[str, int] = {}  # time of the last samples of processes, by UUID
+        self._events: Any = None  # what the driver reports of the GPUs that are watched
+        self._xids: dict[str, int] = {}  # by UUID: the last one that was no program's fault
         try:
             self._nvml.nvmlInit()
         except self._nvml.NVMLError as error:
@@ -93,6 +95,25 @@ class Nvml:
             return self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)  # type: ignore[no-any-return]
         except self._nvml.NVMLError as error:
             raise self._lost(uuid, error) from error
+
+    def watch(self, uuid: str) -> None:
+        """Have the driver report critical errors (Xid) of one GPU from now on, where it can."""
+        nvml, handle = self._nvml, self.handle(uuid)
+        with suppress(nvml.NVMLError):  # instances have none, and some systems neither
+            self._events = self._events or nvml.nvmlEventSetCreate()
+            nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, self._events)
+
+    def check(self, uuid: str) -> None:
+        """Raise DeviceError when a critical error of one GPU was reported that no program causes."""
+        nvml = self._nvml
+        with suppress(nvml.NVMLError):  # the last one: nothing more is there
+            while self._events is not None:
+                event = nvml.nvmlEventSetWait_v2(self._events, 0)
+                if event.eventData in _XIDS:
+                    self._xids[nvml.nvmlDeviceGetUUID(event.device)] = int(event.eventData)
+        if uuid in self._xids:
+            number = self._xids[uuid]
+            raise DeviceError(f"GPU {uuid} failed", got=f"Xid {number}, {_XIDS[number]}", hint=_HINT)
 
     def handle(self, uuid: str) -> Any:  # noqa: ANN401 - the binding's
         """Return the handle of a UUID; DeviceError when there is no such GPU now."""
@@ -183,6 +204,14 @@ class Nvml:
         self._handles.pop(uuid, None)
         return DeviceError(f"GPU {uuid} does not answer", got=_words(error), hint=_HINT)
 
+
+#: Errors by NVIDIA's numbers that come from the hardware or the driver, not from a program that ran (as 13, 31, 43 do).
+_XIDS = {
+    48: "a double-bit ECC error", 61: "its micro-controller stopped", 62: "its micro-controller halted",
+    64: "rows of its memory cannot be remapped", 74: "an NVLink error", 79: "it has fallen off the bus",
+    94: "a contained ECC error", 95: "an uncontained ECC error", 119: "its GSP does not answer",
+    120: "an error of its GSP", 140: "an unrecovered ECC error", 143: "it cannot be initialised",
+}  # fmt: skip
 
 _HINT = "nvidia-smi tells more; after an update of the driver the machine must be started again"
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from nexapod_batch.errors import NexapodError
+from nexapod_batch.errors import DeviceError, NexapodError, PluginError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
@@ -47,9 +47,13 @@ from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nexapod_batch.model.replica import ReplicaName
     from nexapod_batch.runner.claims import Spool
+    from nexapod_batch.runner.gpu_meter import Meter
     from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.runtimes import Device
 
 __all__ = ["MAX_MESSAGE", "Executor"]
 
@@ -90,6 +94,7 @@ class Executor:
         self.paused = False  # what runs is to be suspended
         self._given_up: dict[str, str] = {}  # replica -> why the owner of the machine wants it to go
         self._unfit: dict[str, str] = {}  # replica -> why this machine cannot run it now
+        self._meter: Meter | None = None  # of the GPUs of what runs
         self._granted = Granted()  # GPUs of what is in the queue, or runs
         self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
@@ -147,6 +152,8 @@ class Executor:
             return Outcome.CANCELLED, "cancelled while it ran"
         if self._current[1] in self._given_up:
             return Outcome.PREEMPTED, f"given up: {self._given_up[self._current[1]]}"
+        if self._meter is not None and self._meter.faults:
+            return _gpu_failed(self._meter.faults)
         return (Outcome.PREEMPTED, "the worker ended while this ran") if self._stopping else None
 
     def _time_over(self) -> tuple[Outcome, str] | None:
@@ -342,6 +349,7 @@ class Executor:
             stderr_sha256=err[0],
             vote=produced.vote,
             container=wrapped.container if wrapped else None,
+            gpus=replica.gpus,
         )
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
@@ -352,6 +360,28 @@ class Executor:
         texts = self._logs.read(out, err)
         carried["stdout"], carried["stderr"] = map(_base64, texts)
         return carried
+
+    def _begin_metering(self, devices: Sequence[Device]) -> None:
+        """Measure the GPUs of what starts now; PluginError when one of them cannot be used."""
+        if not devices:
+            return
+        from nexapod_batch.runner.gpu_meter import Meter  # noqa: PLC0415 - threads and drivers, for who has a GPU
+
+        self._meter = Meter(self._granted.gpus, exclusive=self._granted.exclusive)
+        try:
+            self._meter.start()
+        except DeviceError as error:
+            raise PluginError(str(error)) from error
+
+    def _end_metering(self, replica: Replica) -> Mapping[str, str]:
+        """Keep what was measured; return which GPUs failed, and tell the worker."""
+        if self._meter is None:
+            return {}
+        replica.gpus, faults = self._meter.stop(), self._meter.faults
+        self._meter = None
+        if faults:
+            self._send({"lost": faults})
+        return faults
 
     def called_off(self) -> tuple[Outcome, str] | None:
         """Return why the current replica must not be started."""
@@ -405,17 +435,25 @@ class Executor:
             contained=wrapped.container is not None,
         )
         try:
+            self._begin_metering(devices)
             result = self._attempt.run(program, argv, env, self._logs.descriptors, limits, root)
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.pop(key, None)
             raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
         finally:
             os.chdir("/")
+            faults = self._end_metering(replica)
+        if faults and result.status and result.stopped is None:  # whatever it made of it, it is no fault of its own
+            return result._replace(stopped=_gpu_failed(faults))
         if result.status and result.stopped is None:
             never = launch.runtime.judge(result.status, self._logs.tail())
             if never is not None:
                 raise CommandError(never, 127)
         return result
+
+
+def _gpu_failed(faults: Mapping[str, str]) -> tuple[Outcome, str]:
+    return Outcome.NODE, f"a GPU failed while this ran: {'; '.join(faults.values())}"
 
 
 def _base64(data: bytes) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.attempt import Result
     from nexapod_batch.runner.launch import OpenedLaunch
+    from nexapod_batch.trust.statement import GpuUse
 
 __all__ = ["Replica", "Runs"]
 
@@ -48,6 +49,7 @@ class Replica:
         self.exit_code: int | None = None
         self.result: Result | None = None
         self.wrapped: Wrapped | None = None  # how the command was started, when it was
+        self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
         self._executor = executor
 
     def run(self) -> None:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nexapod_batch.trust.statement import ContainerUse, Statement, Subject
+    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Statement, Subject
 
 __all__ = ["MAX_INT", "MAX_SUBJECTS", "check_fields", "check_subjects", "safe_name", "whole"]
 
@@ -85,9 +85,20 @@ def _check_lists(s: Statement) -> None:
             raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
     if s.container is not None:
         _check_container(s.container)
+    for gpu in s.gpus:
+        _check_gpu(gpu)
     for target, digest in s.inputs:
         if not safe_name(target) or not _hex64(digest):
             raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
+
+
+def _check_gpu(used: GpuUse) -> None:
+    if not used.uuid or not _printable(used.uuid) or not _printable(used.model):
+        raise ValueError(f"GPU {used.uuid!r:.80} of model {used.model!r:.80}: wanted printable text")
+    for field in ("time_ms", "peak_mib", "energy_mj"):
+        value = getattr(used, field)
+        if value is not None and not whole(value):
+            raise ValueError(f"gpus.{field} is {value!r:.40}, wanted a whole number or nothing")
 
 
 def _check_container(used: ContainerUse) -> None:

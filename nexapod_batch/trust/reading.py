@@ -28,6 +28,7 @@ from nexapod_batch.trust.statement import (
     SIZE,
     STATEMENT_TYPE,
     ContainerUse,
+    GpuUse,
     Outcome,
     Statement,
     Subject,
@@ -212,7 +213,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
     runtime = internal.get("runtime")
     lengths = (
         len(document), len(document["predicate"]), len(definition), len(details), len(external),
-        len(internal) - (runtime is not None),
+        len(internal) - (runtime is not None) - ("gpus" in internal),
         len(resources), len(metadata), len(quorum), len(external["jobDigest"]), len(details["builder"]),
         len(stdout), len(stderr), len(stdout["digest"]), len(stderr["digest"]),
     )  # fmt: skip
@@ -255,6 +256,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         stderr_sha256=stderr["digest"]["sha256"],
         vote=vote_told(found, manifest=manifest, told=""),
         container=None if runtime is None else _container(inputs[0], runtime),
+        gpus=_gpus(internal["gpus"]) if "gpus" in internal else (),
     )
 
 
@@ -268,6 +270,14 @@ def _container(image: Any, runtime: Any) -> ContainerUse:  # noqa: ANN401 - pars
         version=runtime["version"],
         mode=runtime["mode"],
         network=runtime["network"],
+    )
+
+
+def _gpus(documents: Any) -> tuple[GpuUse, ...]:  # noqa: ANN401 - parsed JSON
+    if type(documents) is not list or not documents or any(len(one) != 5 for one in documents):
+        raise VerificationError("statement is not in canonical form", got="unknown fields of a GPU, or no GPU")
+    return tuple(
+        GpuUse(one["uuid"], one["model"], one["timeMs"], one["peakMemoryMiB"], one["energyMj"]) for one in documents
     )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
     "ContainerUse",
+    "GpuUse",
     "Outcome",
     "Statement",
     "Subject",
@@ -89,6 +90,16 @@ class ContainerUse(NamedTuple):
     network: str  # none | host
 
 
+class GpuUse(NamedTuple):
+    """What a replica used one GPU for; None: nobody can tell."""
+
+    uuid: str  # as its driver spells it; an index where no driver tells
+    model: str  # as its driver calls it; "" where none tells
+    time_ms: int | None = None  # in which programs of the replica ran on it
+    peak_mib: int | None = None  # of its memory
+    energy_mj: int | None = None  # of the whole GPU meanwhile
+
+
 class Statement(NamedTuple):
     """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970.
 
@@ -124,6 +135,7 @@ class Statement(NamedTuple):
     stderr_sha256: str
     vote: str  # what is compared: see vote_of
     container: ContainerUse | None = None  # None: the command ran as it is
+    gpus: tuple[GpuUse, ...] = ()  # that it had
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:
@@ -214,6 +226,15 @@ def _encode(s: Statement) -> bytes:
     }
     if s.container is not None:
         _add_container(document["predicate"]["buildDefinition"], s.container)  # type: ignore[index]
+    if s.gpus:
+        internal = document["predicate"]["buildDefinition"]["internalParameters"]  # type: ignore[index]
+        internal["gpus"] = [
+            {
+                "energyMj": one.energy_mj, "model": one.model, "peakMemoryMiB": one.peak_mib, "timeMs": one.time_ms,
+                "uuid": one.uuid,
+            }
+            for one in s.gpus
+        ]  # fmt: skip
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import Home
@@ -43,3 +45,31 @@ def test_a_job_for_a_gpu_on_two_nodes_is_accepted(home: Home, tmp_path: Path) ->
     done = home.submit(SEEN.format(tmp_path) + "[resources]\ngpus = 1\n", "--wait")
     assert done.code == 0, done.err
     assert [(tmp_path / name).read_text() for name in "ab"] == [f"{FIRST}||\n", f"{SECOND}||\n"]
+
+
+def statements(home: Home, tmp_path: Path, job: int = 1) -> list[Any]:
+    """Return the internal parameters of every statement of a job."""
+    assert home.call("attestations", job, "--out", tmp_path / f"signed{job}").code == 0
+    envelopes = [json.loads(one.read_bytes()) for one in sorted((tmp_path / f"signed{job}").glob("*.dsse.json"))]
+    payloads = [json.loads(base64.b64decode(one["payload"])) for one in envelopes]
+    return [one["predicate"]["buildDefinition"]["internalParameters"] for one in payloads]
+
+
+def test_time_memory_and_energy_of_each_replica_are_signed(home: Home, driver: Driver, tmp_path: Path) -> None:
+    """By process where the driver tells it; and which GPU it was."""
+    for name, gpu in (("a", "0"), ("b", "1")):
+        home.json("node", "init", name, "--owner", name, "--gpus", gpu)
+    driver.add(f"energy {FIRST} 1000", f"energy {SECOND} 1000")
+    script = f"""#!/bin/sh
+echo "process $CUDA_VISIBLE_DEVICES $$ 300 c 50
+energy $CUDA_VISIBLE_DEVICES 9000" >> {driver.file}
+sleep 1
+echo 42
+"""
+    done = home.submit(f"[job]\nname = 'g'\nscript = '''{script}'''\n[resources]\ngpus = 1\n", "--wait")
+    assert done.code == 0, done.err
+    found = [one["gpus"] for one in statements(home, tmp_path)]
+    assert sorted(one["uuid"] for (one,) in found) == [FIRST, SECOND]
+    for (one,) in found:
+        assert (one["model"], one["peakMemoryMiB"], one["energyMj"]) == ("NVIDIA GeForce RTX 4090", 300, 8000)
+        assert one["timeMs"] > 0

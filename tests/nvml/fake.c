@@ -12,12 +12,13 @@
  *   energy UUID MILLIJOULES     without this line energy is not supported
  *   process UUID PID MIB c|g PERCENT
  *   lost UUID                   the GPU has fallen off the bus
+ *   xid UUID NUMBER             a critical error, reported once to each who watches
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NOT_LOADED = 9, LOST = 15 };
+enum { OK = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NOT_LOADED = 9, TIMEOUT = 10, LOST = 15 };
 enum { MOST = 16, WORDS = 128 };
 
 struct device { char uuid[WORDS], name[WORDS]; unsigned long long mib; int major, minor, parent, mig, lost; };
@@ -105,6 +106,7 @@ const char *nvmlErrorString(int code) {
     case UNSUPPORTED: return "Not Supported";
     case NOT_FOUND: return "Not Found";
     case NOT_LOADED: return "Driver Not Loaded";
+    case TIMEOUT: return "Timeout";
     case LOST: return "GPU is lost";
     default: return "Unknown Error";
   }
@@ -186,6 +188,37 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned index, void **out
   for (int i = 0; i < s.devices; i++)
     if (s.device[i].parent == (int)((long)handle - 1) && index-- == 0) { *out = (void *)(long)(i + 1); return OK; }
   return NOT_FOUND;
+}
+
+/* Events: one set for each process is enough. */
+struct event { void *device; unsigned long long type, data; unsigned gpu_instance, compute_instance; };
+static int told;
+
+int nvmlEventSetCreate(void **set) { *set = &told; return OK; }
+int nvmlEventSetFree(void *set) { (void)set; return OK; }
+int nvmlDeviceRegisterEvents(void *handle, unsigned long long types, void *set) {
+  DEVICE;
+  (void)types; (void)set;
+  return d->parent < 0 ? OK : UNSUPPORTED;
+}
+int nvmlEventSetWait_v2(void *set, struct event *out, unsigned ms) {
+  char line[512], a[WORDS];
+  unsigned long long number;
+  int seen = 0, why = TIMEOUT;
+  struct state s;
+  FILE *file = facts();
+  (void)set; (void)ms;
+  look(&s);
+  while (file && why == TIMEOUT && fgets(line, sizeof line, file))
+    if (sscanf(line, "xid %127s %llu", a, &number) == 2 && find(&s, a) && seen++ == told) {
+      memset(out, 0, sizeof *out);
+      out->device = (void *)(long)(find(&s, a) - s.device + 1);
+      out->data = number;
+      told++;
+      why = OK;
+    }
+  if (file) fclose(file);
+  return why;
 }
 
 struct row { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
