@@ -125,7 +125,7 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
             said = c.backend(node).status(c.context(node), [launch["key"]])[launch["key"]]
         except (NexapodError, OSError, KeyError) as error:
             last = f"; it said last: {launch['reason']}" if launch["reason"] else ""
-            lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {error}{last}")
+            lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
             continue
         why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
         lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else ""))

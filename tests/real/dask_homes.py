@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["DaskHome", "dask_text", "lying_python"]
+    from clusters.dask import DaskCluster
+
+__all__ = ["DaskHome", "client", "dask_text", "lying_python"]
 
 _PARTITION = {"name": "all", "tier": "cpu", "hosts": 3, "max_cpus": 2, "max_mem": "2000M"}
 
@@ -74,3 +77,13 @@ def lying_python(folder: Path, host: str) -> Path:
     )
     script.chmod(0o755)
     return script
+
+
+def client(cluster: DaskCluster, expression: str) -> Any:
+    """Return what an expression in `client`, an ordinary one, evaluates to, as JSON has it."""
+    code = (
+        "import json, sys\nfrom distributed import Client\n"
+        "with Client(sys.argv[1]) as client: print(json.dumps(eval(sys.argv[2])))"
+    )
+    argv = [sys.executable, "-c", code, cluster.address, expression]
+    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout)

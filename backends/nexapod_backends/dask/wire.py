@@ -14,8 +14,10 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import pickle
 import platform
+import re
 import time
 import warnings
 from contextlib import suppress
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.dask.address import at
 from nexapod_batch.errors import ConfigError, SchedulerError
 
 try:
@@ -123,10 +126,15 @@ class Wire:
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return what the scheduler knows of each worker, by address."""
-        found = self.call("identity", n_workers=-1)
+        try:
+            found = self.call("identity", n_workers=-1)
+        except SchedulerError as error:
+            if "Worker.identity" not in str(error.got):
+                raise
+            found = {"type": "Worker"}
         if not isinstance(found, dict) or found.get("type") != "Scheduler":
             kind = found.get("type") if isinstance(found, dict) else type(found).__name__
-            hint = "name the address of the scheduler"
+            hint = "name the address of the scheduler in the site file"
             raise SchedulerError(f"what answers at {self.address} is no scheduler", got=f"a {kind}", hint=hint)
         self.services = dict(found.get("services", {}))
         return dict(found["workers"])
@@ -211,6 +219,7 @@ class Wire:
 
     async def _new(self) -> Comm:
         self.address, names = self._where()
+        _check_files(names)
         security = Security(**names, require_encryption=True) if names else Security()
         arguments = security.get_connection_args("client")
         return await connect(self.address, timeout=self._limit, deserialize=False, **arguments)
@@ -319,12 +328,25 @@ def _plain(result: object, worker: str) -> bytes:
     raise SchedulerError(f"worker {worker} answers something else than bytes", got=got, wanted="plain bytes")
 
 
+def _check_files(names: Mapping[str, str]) -> None:
+    """Raise SchedulerError for a certificate or key that cannot be read; those made for one run are no files."""
+    for name, file in names.items():
+        if os.sep in file and "\n" not in file and not os.access(file, os.R_OK):
+            word = {"tls_ca_file": "tls_ca", "tls_client_cert": "tls_cert", "tls_client_key": "tls_key"}[name]
+            got = f"{file} cannot be read" if os.path.exists(file) else f"there is no file {file}"
+            hint = "correct the path in the site file"
+            raise SchedulerError(f"dask.{word} names no certificate or key", got=got, hint=hint)
+
+
 def _in_words(error: BaseException, address: str, limit: float) -> SchedulerError:
     """Return what a failed call means, with what to do."""
     text = _words(error, limit)
     hint = "check that the scheduler runs, and the address in the site file"
     if any(word in text.casefold() for word in ("ssl", "tls", "certificate")):
-        hint = "tls:// needs tls_ca, tls_cert and tls_key that fit the scheduler's; tcp:// one without TLS"
+        hint = "tls_ca, tls_cert and tls_key must be of the authority that signed the scheduler's certificate"
+    found = at(address) if address else None
+    if found is not None:
+        text, hint = found
     return SchedulerError(f"the Dask scheduler at {address or '?'} cannot be used", got=text, hint=hint)
 
 
@@ -341,7 +363,7 @@ def _words(error: BaseException, limit: float) -> str:
             return "nothing listens there (connection refused)"
         if isinstance(cause, (MemoryError, OverflowError)) or type(cause).__name__ in {"UnpackException", "ExtraData"}:
             return "something that does not speak Dask's protocol"
-    return _line(str(error)) or type(error).__name__
+    return re.sub(r"^in <.*?>: ", "", _line(str(error))) or type(error).__name__
 
 
 def _line(text: object) -> str:
