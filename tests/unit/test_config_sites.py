@@ -640,7 +640,7 @@ def test_a_site_without_partitions_has_no_limits() -> None:
 
 def test_there_are_ready_files() -> None:
     """For the kinds of sites that people have."""
-    kinds = {"slurm", "slurm-gpu", "slurm-no-mem", "slurm-ssh", "workstation", "archer2", "lumi"}
+    kinds = {"slurm", "slurm-gpu", "slurm-no-mem", "slurm-ssh", "dask", "workstation", "archer2", "lumi"}
     assert kinds <= {file.stem for file in READY}
 
 

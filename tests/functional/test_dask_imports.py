@@ -1,0 +1,58 @@
+"""Commands that do not touch a Dask cluster import nothing of Dask, also where a site file names one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SITE = """schema = 1
+[site]
+name = "pool"
+[scheduler]
+type = "dask"
+[dask]
+address = "tcp://127.0.0.1:9"
+[[partitions]]
+name = "all"
+tier = "cpu"
+hosts = 2
+"""
+LOCAL = '[job]\ncommand = ["true"]\n[schedule]\nsites = ["local"]\n[quorum]\ndistinct = "run"\n'
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Yield a home with a local node, a Dask site, and a job that ran here."""
+    made = Home(tmp_path_factory.mktemp("imports"))
+    assert made.call("node", "init", "--name", "here").code == 0
+    (made.path / "sites.d").mkdir(exist_ok=True)
+    (made.path / "sites.d" / "pool.toml").write_text(SITE)
+    done = made.submit(LOCAL, "--wait")
+    assert done.code == 0, done.err
+    yield made
+    made.end()
+
+
+def imported(home: Home, *argv: object) -> set[str]:
+    """Run a command; return the top-level modules that it and its children imported."""
+    done = home.call(*argv, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.code == 0, done.err
+    found = set(re.findall(r"^import time:.*\|\s+(\w+)", done.err, flags=re.MULTILINE))
+    assert "click" in found
+    return found
+
+
+@pytest.mark.parametrize(
+    "argv",
+    ["--help", "ls", "show last", "explain 1_0", "logs 1_0", "site ls", "site show pool", "node ls", "reconcile", "verify last", "submit job.toml", "submit job.toml --dry-run", "cancel all", "gc", "doctor"],
+)  # fmt: skip
+def test_nothing_of_dask_is_imported(home: Home, argv: str) -> None:
+    """Neither Dask itself nor what it brings along."""
+    words = [home.folder / word if word == "job.toml" else word for word in argv.split()]
+    assert imported(home, *words) & {"dask", "distributed", "tornado", "msgpack", "cloudpickle", "dask_jobqueue"} == set()
