@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "changed",
@@ -164,6 +164,10 @@ def usage(document: Document) -> Iterator[str]:
         rows["core-hours"] = f"{document['core_hours']:.4g}"
         rows["memory"] = size(round(document["peak_mem_mib"] * 1024)) + " at most"
         rows["memory"] += _share(document["mem_efficiency"], "of what was asked for")
+        if document["gpus"]:
+            rows["GPU time"] = _gpu_time(document)
+            rows["GPU memory"] = _known(document["gpu_peak_mib"], lambda mib: size(mib * 1024) + " at most")
+            rows["GPU energy"] = _known(document["gpu_energy_j"], lambda joule: f"{joule:.4g} J")
         rows["outputs"] = size(-(-document["output_bytes"] // 1024))
     yield from (f"  {name + ':':<12}{value}" for name, value in rows.items())
     yield from (f"note: {line}" for line in document.get("notes") or [])
@@ -189,6 +193,15 @@ def tree(document: Document, indent: str = "") -> Iterator[str]:
                 yield indent + "  - " + ", ".join(f"{k} {_cell(v)}" for k, v in one.items())
         else:
             yield f"{indent}{name}: {_cell(value)}"
+
+
+def gpu_use(gpu: Document) -> str:
+    """Describe what one GPU was used for, as far as anybody could tell: `GPU-1111 for 3.2 s, 700 MiB, 36 J`."""
+    words = [] if gpu["time_ms"] is None else [f"for {duration(gpu['time_ms'] / 1000)}"]
+    words += [] if gpu["peak_mib"] is None else [size(gpu["peak_mib"] * 1024)]
+    words += [] if gpu["energy_mj"] is None else [f"{gpu['energy_mj'] / 1000:.3g} J"]
+    name = gpu["uuid"] if len(gpu["uuid"]) < 13 else gpu["uuid"][:12]
+    return " ".join([name, ", ".join(words)]).strip()
 
 
 def duration(seconds: float) -> str:
@@ -232,12 +245,22 @@ def _replica(replica: Document) -> Iterator[str]:
         yield duration(replica["wall_ms"] / 1000)
     if replica["max_rss_kib"]:
         yield size(replica["max_rss_kib"])
+    yield from map(gpu_use, replica["gpus"])
     if replica["exit_code"]:
         yield f"exit {replica['exit_code']}"
     if replica["voided"]:
         yield "voided: two different signed statements"
     if replica["reason"]:
         yield replica["reason"]
+
+
+def _gpu_time(document: Document) -> str:
+    of_it = _share(document["gpu_efficiency"], "of the time that they were held")
+    return _known(document["gpu_s"], lambda seconds: duration(seconds) + of_it)
+
+
+def _known(value: float | None, how: Callable[[Any], str]) -> str:
+    return "nobody could tell" if value is None else how(value)
 
 
 def _because(reason: str) -> str:

@@ -278,6 +278,7 @@ _LIMITS = Table(
         "submit_rate": Key(_Rate(), "Submissions a second.", 2.0),
         "poll_interval": Key(Duration(1, 86_400), "Time between two looks at the queue.", 30, shown="30s"),
         "status_batch": Key(Whole(1, 10_000), "Job ids in one call.", 100),
+        "gpu_slots": Key(Whole(1, 64), "Replicas that may share one GPU.", 1),
         "pack": Key(_PACK, _PACK.text, {}, shown="see below"),
     },
     "How hard it may be used.",

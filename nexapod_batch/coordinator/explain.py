@@ -89,7 +89,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         judged = "" if r["validation"] == "pending" else f", {r['validation']}"
         lines.append(
             f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): "
-            f"{r['execution']}{judged}{why}"
+            f"{r['execution']}{judged}{why}{_on_gpus(r['gpus'])}"
         )
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
@@ -112,6 +112,15 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         if wait > 0:
             lines.append(f"  placing waits {wait} s more, after losses")
     return lines
+
+
+def _on_gpus(text: str | None) -> str:
+    """Return on which GPUs a replica ran."""
+    if text is None:
+        return ""
+    from json import loads  # noqa: PLC0415 - for who had one
+
+    return ", on " + " and ".join(f"{one['model'] or 'a GPU'} ({one['uuid']})" for one in loads(text))
 
 
 def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:

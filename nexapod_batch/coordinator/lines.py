@@ -60,7 +60,7 @@ class Report(NamedTuple):
     isolation: str
     classes: Mapping[str, str]
     vote: str
-    usage: tuple[int, int, int, int]  # wall_ms, cpu_ms, max_rss_kib, output_bytes
+    usage: tuple[int, int, int, int, str | None]  # wall_ms, cpu_ms, max_rss_kib, output_bytes, gpus as the store has it
     payload: bytes
     signature: bytes
     carried: bytes | None  # JSON: name -> base64
@@ -232,8 +232,13 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     return Report(
         position, (name.job, name.task, name.number), said.nonce, (said.job_uuid, said.job_digest), said.builder,
         said.outcome.value, said.detail, said.exit_code, said.host, said.isolation, said.classes, said.vote,
-        (said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes), opened.payload, opened.signature, carried,
+        (said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, _gpus(said)),
+        opened.payload, opened.signature, carried,
     )  # fmt: skip
+
+
+def _gpus(said: Statement) -> str | None:
+    return orjson.dumps([one._asdict() for one in said.gpus]).decode() if said.gpus else None
 
 
 def _check_carried(carried: object, statement: Statement) -> None:

@@ -219,16 +219,17 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
         "mem_mib": node.mem_mib,
         "backend": node.backend,
         "classes": dict(node.classes),
-        **_containers(c, node),
+        **_of_site(c, node),
     }
 
 
-def _containers(c: Coordinator, node: Node) -> dict[str, object]:
-    """Return what the site file says of containers; nothing where there is no file: then the node's own word stays."""
+def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
+    """Return what the site file says of GPUs and containers; without a file nothing: the node's own word stays."""
     site = c.sites().get(node.site)
     if site is None:
         return {}
-    return {"container": {"program": site.container.runtime, "binds": list(site.container.bind)}}
+    container = {"program": site.container.runtime, "binds": list(site.container.bind)}
+    return {"gpu_slots": site.limits.gpu_slots, "container": container}
 
 
 def _node_key(c: Coordinator, name: str) -> Signer:

@@ -15,13 +15,16 @@ _WASTEFUL, _TIGHT = 0.5, 0.9
 
 
 def report(c: Coordinator, job_id: int) -> dict[str, Any]:
-    """Return CPU and memory efficiency of a job: times in seconds, memory in MiB, efficiencies from 0 to 1 or None."""
+    """Return how efficient a job was: times in seconds, memory in MiB, efficiencies from 0 to 1; None is unknown."""
     job = c.job(job_id)
     used = c.store.only("usage", job=job_id)
     wall, cpu = (used["wall_ms"] or 0) / 1000, (used["cpu_ms"] or 0) / 1000
     peak = (used["max_rss_kib"] or 0) / 1024
     cpu_efficiency = cpu / (wall * job.resources.cpus) if wall else None
     mem_efficiency = peak / job.resources.mem_mib if job.resources.mem_mib and used["n"] else None
+    gpu = c.store.only("usage_gpus", job=job_id)
+    gpu_s = None if gpu["time_ms"] is None else gpu["time_ms"] / 1000
+    gpu_efficiency = None if gpu_s is None or not gpu["timed_ms"] else 1000 * gpu_s / gpu["timed_ms"]
     states = {f"{row['execution']}/{row['validation']}": row["n"] for row in c.store.all("usage_states", job=job_id)}
     return {
         "job": job_id,
@@ -34,8 +37,16 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "output_bytes": used["output_bytes"] or 0,
         "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
         "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
+        "gpus": gpu["n"],
+        "gpu_s": gpu_s,
+        "gpu_efficiency": None if gpu_efficiency is None else round(gpu_efficiency, 3),
+        "gpu_peak_mib": gpu["peak_mib"],
+        "gpu_energy_j": None if gpu["energy_mj"] is None else gpu["energy_mj"] / 1000,
         "replicas": states,
-        "notes": _notes(job, cpu_efficiency, mem_efficiency, (used["max_wall_ms"] or 0) / 1000, peak),
+        "notes": [
+            *_notes(job, cpu_efficiency, mem_efficiency, (used["max_wall_ms"] or 0) / 1000, peak),
+            *_gpu_notes(job, gpu_efficiency),
+        ],
     }
 
 
@@ -53,3 +64,9 @@ def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, pea
     if asked.time_s and longest_s > _TIGHT * asked.time_s:
         notes.append(f"resources.time: the longest replica took {longest_s:.0f} of {asked.time_s} s; ask for more")
     return notes
+
+
+def _gpu_notes(job: Job, busy: float | None) -> list[str]:
+    if busy is None or busy >= _WASTEFUL:
+        return []
+    return [f"resources.gpus: {busy:.0%} of the time of {job.resources.gpus} was used; does the job need it?"]

@@ -188,8 +188,17 @@ def _replica(job_id: int, row: Row) -> Document:
         "wall_ms": row["wall_ms"],
         "cpu_ms": row["cpu_ms"],
         "max_rss_kib": row["max_rss_kib"],
+        "gpus": _gpus(row["gpus"]),
         "cleaned": bool(row["cleaned"]),
     }
+
+
+def _gpus(text: str | None) -> list[Document]:
+    if text is None:
+        return []
+    from json import loads  # noqa: PLC0415 - for who had one
+
+    return list(loads(text))
 
 
 def _time(milliseconds: int | None) -> str | None:

@@ -104,6 +104,7 @@ class Limits:
     submit_rate: float = 2.0  # submissions a second
     poll_interval_s: int = 30  # between two looks at the queue
     status_batch: int = 100  # ids in one call
+    gpu_slots: int = 1  # replicas that may share a GPU
     pack: Pack = field(default_factory=Pack)
 
 

@@ -183,7 +183,7 @@ INSERT OR IGNORE INTO carried (replica_id, files) VALUES (?, ?);
 
 -- name: replica_reported
 UPDATE replica SET execution = ?, reason = ?, exit_code = ?, host = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
-  max_rss_kib = ?, output_bytes = ?, ended_at = ?, cleaned = ?
+  max_rss_kib = ?, output_bytes = ?, gpus = ?, ended_at = ?, cleaned = ?
 WHERE id = ? AND voided = 0 AND execution <> 'reported';
 
 -- name: replica_voided
@@ -313,6 +313,12 @@ SELECT * FROM replica WHERE job_id = :job ORDER BY task, number;
 -- name: usage
 SELECT count(*) AS n, sum(wall_ms) AS wall_ms, sum(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,
   sum(output_bytes) AS output_bytes FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
+
+-- name: usage_gpus
+SELECT count(*) AS n, sum(r.wall_ms) AS wall_ms, sum(json_extract(g.value, '$.time_ms')) AS time_ms,
+  sum(CASE WHEN json_extract(g.value, '$.time_ms') IS NOT NULL THEN r.wall_ms END) AS timed_ms,
+  max(json_extract(g.value, '$.peak_mib')) AS peak_mib, sum(json_extract(g.value, '$.energy_mj')) AS energy_mj
+FROM replica AS r, json_each(r.gpus) AS g WHERE r.job_id = :job AND r.gpus IS NOT NULL;
 
 -- name: usage_states
 SELECT execution, validation, count(*) AS n FROM replica WHERE job_id = :job GROUP BY execution, validation;

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import Home
 from nvml import FIRST, SECOND, Driver
+from spools import House, until
+
+from nexapod_batch.model.job import Job, Resources
+from nexapod_batch.runner.gpus import RECORD, locks_folder
+from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,3 +79,146 @@ echo 42
     for (one,) in found:
         assert (one["model"], one["peakMemoryMiB"], one["energyMj"]) == ("NVIDIA GeForce RTX 4090", 300, 8000)
         assert one["timeMs"] > 0
+    shown = home.call("show", 1).out
+    assert shown.count("300 MiB, 8 J") == 2
+    report = home.call("report", 1).out
+    assert "GPU time:" in report
+    assert "GPU memory: 300 MiB at most" in report
+    assert "GPU energy: 16 J" in report
+    assert f"on NVIDIA GeForce RTX 4090 ({FIRST})" in home.call("explain", 1).out
+
+
+def test_slots_and_memory_limit_what_runs_side_by_side(house: House, tmp_path: Path) -> None:
+    """Three replicas on two GPUs: never two on one, whatever CPUs are free; the third waits for the first that ends."""
+    started = until_started(house, tmp_path, gpus=1, replicas=3, count=2)
+    assert {FIRST, SECOND} == set(started)
+    for uuid in started:
+        (tmp_path / f"stop.{uuid}").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    reports = [one.statement for one in house.reports()]
+    assert [one.outcome for one in reports] == [Outcome.OK] * 3
+    for one in reports:
+        for other in reports:
+            if one is not other and one.gpus[0].uuid == other.gpus[0].uuid:
+                assert one.finished_ms <= other.started_ms or other.finished_ms <= one.started_ms
+
+
+def test_a_replica_gets_distinct_gpus(house: House, tmp_path: Path) -> None:
+    """Who asks for two has both, and nobody else one of them."""
+    (started,) = until_started(house, tmp_path, gpus=2, replicas=1, count=1)
+    assert f"{FIRST},{SECOND}" == started
+    (tmp_path / f"stop.{started}").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    (report,) = house.reports()
+    assert [one.uuid for one in report.statement.gpus] == [FIRST, SECOND]
+
+
+def test_several_slots_let_replicas_share_a_gpu(house: House, tmp_path: Path) -> None:
+    """Where its owner says so."""
+    settings = json.loads((house.spool / "node.json").read_text())
+    (house.spool / "node.json").write_text(json.dumps({**settings, "gpus": [FIRST], "gpu_slots": 2}))
+    started = until_started(house, tmp_path, gpus=1, replicas=2, count=2)
+    assert started == [FIRST, FIRST]
+    (tmp_path / f"stop.{FIRST}").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+
+
+def test_a_killed_worker_leaves_its_gpus_free(house: House, tmp_path: Path) -> None:
+    """Its commands are ended by its executors; the next worker hands the same GPUs out again."""
+    until_started(house, tmp_path, gpus=2, replicas=1, count=1)
+    house.workers[0].kill()
+    house.workers[0].wait()
+    (tmp_path / f"stop.{FIRST},{SECOND}").touch()
+    house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
+    assert house.start().wait(timeout=60) == 0, house.log()
+    assert {
+        one.statement.replica.job: one.statement.outcome for one in house.reports()
+    } == {1: Outcome.PREEMPTED, 2: Outcome.OK}
+
+
+def test_nobody_waits_for_a_gpu_that_wants_none(house: House, tmp_path: Path) -> None:
+    """A launch without a GPU overtakes one that waits for it."""
+    (started,) = until_started(house, tmp_path, gpus=2, replicas=1, count=1)
+    house.put(house.launch(waiting(tmp_path, 1), 1, job_id=2))
+    house.put(house.launch(Job(name="t", command=("true",)), 1, job_id=3))
+    until(lambda: any(one.statement.replica.job == 3 for one in house.reports()), "the one without a GPU")
+    assert not any(one.statement.replica.job == 2 for one in house.reports())
+    for name in (started, FIRST, SECOND):
+        (tmp_path / f"stop.{name}").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+
+
+def test_a_gpu_held_by_another_node_of_this_machine_is_waited_for(house: House, tmp_path: Path) -> None:
+    """Two nodes that offer the same GPU never use it at once."""
+    settings = json.loads((house.spool / "node.json").read_text())
+    (house.spool / "node.json").write_text(json.dumps({**settings, "gpus": [FIRST]}))
+    with open(f"{locks_folder()}/{FIRST}.0", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        house.put(house.launch(waiting(tmp_path, 1), 1))
+        house.put(house.launch(Job(name="t", command=("true",)), 1, job_id=2))
+        house.start()
+        until(lambda: any(one.statement.replica.job == 2 for one in house.reports()), "the one without a GPU")
+        assert list(tmp_path.glob("ran.*")) == []
+    (tmp_path / f"stop.{FIRST}").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert [one.statement.outcome for one in house.reports()] == [Outcome.OK] * 2
+
+
+def test_a_gpu_that_is_lost_while_it_is_used_is_the_nodes_fault(house: House, driver: Driver, tmp_path: Path) -> None:
+    """The command is ended, however long it would wait; the node keeps what is wrong, and gives no more such work."""
+    until_started(house, tmp_path, gpus=2, replicas=1, count=1)
+    driver.add(f"lost {FIRST}")
+    house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    first, second = (one.statement for one in house.reports())
+    assert (first.outcome, first.detail) == (Outcome.NODE, f"a GPU failed while this ran: GPU {FIRST} does not answer: got GPU is lost")
+    assert second.outcome is Outcome.NODE
+    assert "not started: 2 GPUs wanted, there is GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)" in second.detail
+    assert json.loads((house.spool / RECORD).read_text())["works"] == 1
+
+
+def test_a_critical_error_that_no_program_causes_is_the_nodes_fault(house: House, driver: Driver, tmp_path: Path) -> None:
+    """Xid 79 is, and 31 (a page fault of the program) is not."""
+    until_started(house, tmp_path, gpus=2, replicas=1, count=1)
+    driver.add(f"xid {FIRST} 31", f"xid {SECOND} 79")
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    (report,) = house.reports()
+    assert report.statement.outcome is Outcome.NODE
+    assert f"GPU {SECOND} failed: got Xid 79, it has fallen off the bus" in report.statement.detail
+
+
+def test_a_driver_that_is_gone_is_told_and_the_job_is_not_to_blame(house: House, driver: Driver) -> None:
+    """No replica is started without its GPU."""
+    driver.vanish()
+    settings = json.loads((house.spool / "node.json").read_text())
+    (house.spool / "node.json").write_text(json.dumps({**settings, "gpus": [FIRST]}))
+    (report,) = house.run(Job(name="g", command=("true",), resources=Resources(gpus=1)))
+    assert report.statement.outcome is Outcome.NODE
+    assert "there is none that works; NVIDIA's driver does not answer: got Driver Not Loaded" in report.statement.detail
+
+
+@pytest.fixture
+def house(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """Give a node with six CPUs on a machine with two GPUs; its workers are ended afterwards."""
+    for name, value in driver.env.items():
+        monkeypatch.setenv(name, value)
+    made = House(tmp_path, cpus=6)
+    yield made
+    made.end()
+
+
+def waiting(tmp_path: Path, gpus: int) -> Job:
+    """Return a job that tells which GPUs it sees, and waits for a file of their name."""
+    script = f"""#!/bin/sh
+echo $CUDA_VISIBLE_DEVICES > {tmp_path}/ran.$NEXAPOD_JOB.$NEXAPOD_TASK
+while [ ! -e "{tmp_path}/stop.$CUDA_VISIBLE_DEVICES" ]; do sleep 0.02; done
+"""
+    return Job(name="waiting", script=script, resources=Resources(gpus=gpus))
+
+
+def until_started(house: House, tmp_path: Path, *, gpus: int, replicas: int, count: int) -> list[str]:
+    """Start a worker with so many waiting replicas; return which GPUs are seen once so many have begun."""
+    house.put(house.launch(waiting(tmp_path, gpus), replicas))
+    house.start()
+    until(lambda: len([one for one in tmp_path.glob("ran.*") if one.read_text()]) == count, f"{count} to begin")
+    return sorted(one.read_text().strip() for one in tmp_path.glob("ran.*"))

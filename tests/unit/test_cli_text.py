@@ -27,7 +27,7 @@ def usage(**values: object) -> dict[str, Any]:
     """Return the report of a small job with some values changed."""
     return {
         "job": 7, "executions": 2, "wall_s": 125.0, "cpu_s": 60.5, "core_hours": 0.0347, "longest_s": 63.0,
-        "peak_mem_mib": 1536.0, "output_bytes": 1025, "cpu_efficiency": 0.484, "mem_efficiency": None,
+        "peak_mem_mib": 1536.0, "output_bytes": 1025, "gpus": 0, "cpu_efficiency": 0.484, "mem_efficiency": None,
         "replicas": {"reported/valid": 2, "lost/pending": 1}, "notes": ["resources.time: ask for more"], **values,
     }  # fmt: skip
 

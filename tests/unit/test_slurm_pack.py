@@ -74,12 +74,17 @@ def test_memory_narrows() -> None:
     assert (group.geometry.width, group.geometry.cpus_per_task, group.geometry.mem_mib) == (3, 6, 15_000)
 
 
-def test_gpus_stand_alone() -> None:
-    """Two replicas side by side would see each other's devices."""
-    partition = replace(PARTITION, gpus=4, gpu_types=("a100",))
-    resources = Resources(time_s=60, gpus=1, gpu_type="a100")
-    groups = pack(_launches(*[1] * 8), resources=resources, partition=partition, limits=Limits())
-    assert {(1, 1, "a100")} == {(g.geometry.width, g.geometry.gpus, g.geometry.gpu_type) for g in groups}
+@pytest.mark.parametrize(
+    ("gpus", "slots", "width", "asked"),
+    [(1, 1, 4, 4), (2, 1, 2, 4), (4, 1, 1, 4), (1, 2, 8, 4), (2, 2, 4, 4), (3, 1, 1, 3), (3, 8, 8, 3)],
+)
+def test_gpus_narrow(gpus: int, slots: int, width: int, asked: int) -> None:
+    """Side by side stand only as many as the host's GPUs allow, and the job asks for what they need."""
+    partition = replace(PARTITION, hosts=1, gpus=4, gpu_types=("a100",))
+    resources = Resources(time_s=60, gpus=gpus, gpu_type="a100")
+    limits = Limits(gpu_slots=slots)
+    (group,) = pack(_launches(*[1] * 8), resources=resources, partition=partition, limits=limits)[:1]
+    assert (group.geometry.width, group.geometry.gpus, group.geometry.gpu_type) == (width, asked, "a100")
 
 
 def test_arrays_are_cut() -> None:

@@ -20,6 +20,7 @@ from nexapod_batch.trust.statement import (
     MAX_SUBJECTS,
     NO_DIGEST,
     ContainerUse,
+    GpuUse,
     Outcome,
     Statement,
     Subject,
@@ -91,6 +92,14 @@ containers = st.builds(
     mode=st.sampled_from(["root", "userns", "setuid", "userns+unsquash"]),
     network=st.sampled_from(["none", "host"]),
 )
+gpus = st.builds(
+    GpuUse,
+    uuid=texts.filter(bool),
+    model=texts,
+    time_ms=st.none() | counts,
+    peak_mib=st.none() | counts,
+    energy_mj=st.none() | counts,
+)
 statements = st.fixed_dictionaries(
     {
         "replica": st.builds(ReplicaName, st.integers(1, 10**15), st.integers(0, 10**15), st.integers(1, 999)),
@@ -99,6 +108,7 @@ statements = st.fixed_dictionaries(
         "native_id": texts,
         "isolation": st.sampled_from(["none", "container"]),
         "container": st.none() | containers,
+        "gpus": st.lists(gpus, max_size=3).map(tuple),
         "classes": st.dictionaries(st.sampled_from(["os-arch", "gpu-model", "cpu-microarch"]), texts),
         "outcome": st.sampled_from(list(Outcome)),
         "exit_code": st.none() | st.integers(-64, 255),
@@ -317,6 +327,10 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"container": CONTAINER._replace(mode="A B")},
         {"container": CONTAINER._replace(network="bridge")},
         {"container": CONTAINER._replace(version=7)},
+        {"gpus": (GpuUse(uuid="", model=""),)},
+        {"gpus": (GpuUse(uuid="GPU-1", model="a\nb"),)},
+        {"gpus": (GpuUse(uuid="GPU-1", model="", time_ms=-1),)},
+        {"gpus": (GpuUse(uuid="GPU-1", model="", energy_mj=1.5),)},
     ],
     ids=lambda changes: next(iter(changes)),
 )

@@ -76,8 +76,8 @@ def room_for(resources: Resources, partition: Partition, limits: Limits) -> Room
     width = (min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus) // resources.cpus
     if resources.mem_mib:
         width = min(width, partition.max_mem_mib // resources.mem_mib)
-    if resources.gpus:  # side by side they would see each other's devices
-        width = 1
+    if resources.gpus:  # its runner gives each replica its own of what the job has
+        width = min(width, partition.gpus * limits.gpu_slots // resources.gpus)
     width = max(1, min(width, pack.tasks))
     rounds = max(1, pack.time_s // time_s)
     if partition.max_time_s is not None:
@@ -99,7 +99,7 @@ def pack(
     groups: list[Group] = []
     for width, alike in by_width.items():
         rounds = max(-(-one.replicas // width) for one in alike)
-        geometry = _geometry(resources, partition, width=width, rounds=rounds)
+        geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots)
         groups += (
             Group(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))
             for start in range(0, len(alike), limits.max_array)
@@ -147,7 +147,7 @@ def _share(replicas: int, elements: int, room: Room) -> int:
     return min(room.tasks, -(-replicas // max(1, elements)))
 
 
-def _geometry(resources: Resources, partition: Partition, *, width: int, rounds: int) -> Geometry:
+def _geometry(resources: Resources, partition: Partition, *, width: int, rounds: int, slots: int) -> Geometry:
     """Return what a Slurm job of so many replicas side by side and one after the other asks for."""
     time_s = resources.time_s
     if time_s is not None:
@@ -163,6 +163,6 @@ def _geometry(resources: Resources, partition: Partition, *, width: int, rounds:
         cpus_per_task=cpus if width == 1 else width * (cpus or 1),
         mem_mib=None if resources.mem_mib is None else width * resources.mem_mib,
         time_s=time_s,
-        gpus=width * resources.gpus,
+        gpus=max(resources.gpus, -(-width * resources.gpus // slots)),
         gpu_type=resources.gpu_type,
     )
