@@ -1,12 +1,14 @@
-"""Where the output of a command can be read: the published copy, else the work folder of a replica.
+"""Where the output of a command can be read: the published copy, else the work folder or the report of a replica.
 
 What lies on a machine that is reached over SSH is brought here first, as far as it goes.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from nexapod_batch.coordinator import views
 from nexapod_batch.errors import NexapodError
@@ -19,25 +21,47 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
 
-__all__ = ["live_log", "log_files"]
+__all__ = ["Log", "live_log", "logs_of"]
 
 #: Bytes that one look at a growing file shows.
 CHUNK = 1 << 20
 
 
-def log_files(
+class Log(NamedTuple):
+    """One copy of `stdout` or `stderr`."""
+
+    of: str  # the task, for what was published, or the replica
+    path: Path | None  # None: it came with the report and lies in the database
+    data: bytes = b""  # of such a one
+
+    @property
+    def size(self) -> int:
+        """Return its bytes."""
+        return len(self.data) if self.path is None else self.path.stat().st_size
+
+    def open(self) -> BinaryIO:
+        """Open it for reading."""
+        return io.BytesIO(self.data) if self.path is None else self.path.open("rb")
+
+
+def logs_of(
     store: Store, paths: Paths, job: int, task: int, stream: str, c: Coordinator | None = None
-) -> Iterator[tuple[str, Path]]:
-    """Yield (who, file) of every copy of `stdout` or `stderr` that exists, the accepted one first.
+) -> Iterator[Log]:
+    """Yield every copy of `stdout` or `stderr` that exists, the accepted one first.
 
     The error of a machine that cannot be reached is raised only where there is no copy at all.
     """
     published = paths.results / str(job) / str(task) / stream
     if published.is_file():
-        yield f"{job}_{task}", published
+        yield Log(f"{job}_{task}", published)
     suffix = {"stdout": ".out", "stderr": ".err"}[stream]
     found, trouble = published.is_file(), None
+    carried = _carried(store, job, task, stream)
     for replica in views.tasks(store, job, task, task)["tasks"][0]["replicas"]:
+        if replica["id"] in carried:
+            found = True
+            yield Log(replica["id"], None, carried[replica["id"]])
+            continue
         folder = paths.work(replica["node"])
         if replica["site"] != "local":
             try:
@@ -53,7 +77,7 @@ def log_files(
         file = folder / f"{replica['id']}{suffix}"
         if file.is_file():
             found = True
-            yield replica["id"], file
+            yield Log(replica["id"], file)
     if trouble is not None and not found:
         raise trouble
 
@@ -64,15 +88,23 @@ def live_log(c: Coordinator, job: int, task: int, position: int, stream: str = "
     Replicas may differ; the position is kept in whichever copy is read first, which is what a person can follow.
     """
     with suppress(NexapodError):  # a machine that cannot be reached now
-        for _, file in log_files(c.store, c.paths, job, task, stream, c):
+        for log in logs_of(c.store, c.paths, job, task, stream, c):
             try:
-                with file.open("rb") as source:
+                with log.open() as source:
                     source.seek(position)
                     data = source.read(CHUNK)
             except FileNotFoundError:  # published or cleaned in between
                 continue
             return data, position + len(data)
     return b"", position
+
+
+def _carried(store: Store, job: int, task: int, stream: str) -> dict[str, bytes]:
+    """Return the log of each replica whose files came with its report, and are kept still."""
+    from orjson import loads
+
+    rows = store.all("view_carried", job=job, task=task)
+    return {f"{job}_{task}.{row['number']}": base64.b64decode(loads(row["files"]).get(stream, "")) for row in rows}
 
 
 def _folder_at_site(c: Coordinator, node: str, replica: str) -> Path:

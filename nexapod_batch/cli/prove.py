@@ -48,7 +48,7 @@ def explain(selector: str, as_json: bool) -> None:
 @json_option
 def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, as_json: bool) -> None:
     """Print what a task wrote (the first task of a job)."""
-    from nexapod_batch.cli.logfiles import log_files
+    from nexapod_batch.cli.logfiles import logs_of
     from nexapod_batch.coordinator import views
 
     name = stream or "stdout"
@@ -56,26 +56,26 @@ def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow
         job, task = selectors.resolve_one(store, selector)
         if task is None:
             task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
-        found = [] if follow else list(islice(log_files(store, paths(), job, task, name), None if every else 1))
+        found = [] if follow else list(islice(logs_of(store, paths(), job, task, name), None if every else 1))
     if follow:
         with writing() as c:
             _follow(c, job, task, name)
         return
     published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
     if not found and not published:
-        raise NotFoundError(f"no {name} of {job}_{task} is here yet", hint=f"nexapod-batch explain {job}_{task}")
+        raise NotFoundError(f"no {name} of {job}_{task} is here", hint=f"nexapod-batch explain {job}_{task}")
     shown = found if every else found[:1]
-    if not any(file.stat().st_size for _, file in shown):
+    if not any(log.size for log in shown):
         note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
     if only_path or as_json:
-        rows = [{"of": who, "path": str(file)} for who, file in shown]
-        output(as_json).document({"logs": rows}, lambda document: [row["path"] for row in document["logs"]])
+        rows = [{"of": log.of, "path": log.path and str(log.path), "bytes": log.size} for log in shown]
+        output(as_json).document({"logs": rows}, text.log_paths)
         return
     sys.stdout.flush()
-    for who, file in shown:
+    for log in shown:
         if every:
-            click.echo(f"==> {text.clean(who)} <==")
-        with file.open("rb") as source:
+            click.echo(f"==> {text.clean(log.of)} <==")
+        with log.open() as source:
             shutil.copyfileobj(source, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 

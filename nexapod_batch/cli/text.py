@@ -19,6 +19,7 @@ __all__ = [
     "colour",
     "duration",
     "jobs_ended",
+    "log_paths",
     "nothing",
     "reconciled",
     "reopened",
@@ -134,6 +135,12 @@ def reconciled(document: Document) -> Iterator[str]:
     if document["quarantined"]:
         yield f"{_count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"
     yield from (f"still: {fault}" for fault in document["standing"])
+
+
+def log_paths(document: Document) -> Iterator[str]:
+    """Describe where logs lie."""
+    for log in document["logs"]:
+        yield log["path"] or f"{log['of']}: {log['bytes']} bytes in the database; leave --path out to see them"
 
 
 def changed(document: Document) -> Iterator[str]:

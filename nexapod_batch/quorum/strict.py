@@ -225,9 +225,8 @@ def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Deci
 def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
     errors = len(tally.errors)
     if errors > policy.max_errors:
-        details = {replica.detail for replica in tally.errors}
-        same = f", all alike: {next(iter(details))}" if len(details) == 1 and details != {""} else ""
-        reason = f"errors: {errors} of {tally.placed} replicas failed (max_errors = {policy.max_errors}){same}"
+        failed = f"{errors} of {tally.placed} replicas failed"
+        reason = f"errors: {failed} (max_errors = {policy.max_errors}){_alike(tally.errors)}"
     else:
         reason = f"infrastructure: {tally.lost} replicas were lost (max_lost = {policy.max_lost})"
     return _end(TaskState.FAILED, reason, replicas, standing)
@@ -237,7 +236,14 @@ def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
     """Return what the votes came to, where that is no result."""
     if standing.leader >= policy.agree and standing.leader == standing.second:
         return f"two answers tie with {standing.leader} each"
-    return f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed"
+    failed = f"; {len(tally.errors)} of {tally.placed} replicas failed{_alike(tally.errors)}" if tally.errors else ""
+    return f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed{failed}"
+
+
+def _alike(errors: Sequence[Vote]) -> str:
+    """Return why they errored, where that is one reason."""
+    details = {replica.detail for replica in errors}
+    return f", all alike: {next(iter(details))}" if len(errors) > 1 and len(details) == 1 and details != {""} else ""
 
 
 def _no_other(policy: QuorumPolicy) -> str:

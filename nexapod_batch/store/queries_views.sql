@@ -31,6 +31,10 @@ SELECT r.task, r.number, n.name AS node, n.key_id AS node_key, n.site, n.owner, 
 FROM replica AS r JOIN node AS n ON n.id = r.node_id LEFT JOIN launch AS l ON l.id = r.launch_id
 WHERE r.job_id = :id AND r.task BETWEEN :first AND :last ORDER BY r.task, r.number;
 
+-- name: view_carried
+SELECT r.number, c.files FROM replica AS r JOIN carried AS c ON c.replica_id = r.id
+WHERE r.job_id = :job AND r.task = :task ORDER BY r.number;
+
 -- name: view_nodes
 SELECT n.name, n.key_id, n.public_key, n.site, n.owner, n.host, n.tier, n.backend, n.cpus, n.mem_mib, n.gpus, n.gpu_type,
        n.classes, n.max_queued, n.active, n.blame, n.created_at,

@@ -137,6 +137,17 @@ def test_failing_command_fails_with_its_exit_code(home: Home) -> None:
     assert {7} == {replica["exit_code"] for replica in task["replicas"]}
 
 
+def test_a_failed_task_shows_what_it_wrote(home: Home) -> None:
+    """The logs of replicas that errored came with their reports, and are shown until they are cleaned up."""
+    home.node("a")
+    command = """["sh", "-c", "echo out; echo 'no such file: data.csv' >&2; exit 3"]"""
+    job = f'[job]\nname = "sad"\ncommand = {command}\n[quorum]\ndistinct = "run"\nmax_errors = 1\n'
+    home.run("submit", home.job(job), "--wait", code=1)
+    assert home.run("logs", "1", "--stderr") == "no such file: data.csv\n"
+    assert home.run("logs", "1_0", "--all").startswith("==> 1_0.1 <==\nout\n==> 1_0.2 <==\nout\n")
+    assert home.json("logs", "1")["logs"] == [{"of": "1_0.1", "path": None, "bytes": 4}]
+
+
 def test_time_limit_ends_the_command_and_what_it_started(home: Home) -> None:
     """Over its time the task errors, also when it hid a process in a session of its own."""
     job = home.job(

@@ -143,6 +143,13 @@ def test_the_cap_ends_without_a_quorum() -> None:
     assert set(decision.validations.values()) == {Validation.INCONCLUSIVE}
 
 
+def test_errors_are_named_where_no_node_is_left() -> None:
+    """Who reads that no node is left learns as well that those that there were failed, and why."""
+    failed = [errored(n, "exit code 2") for n in (1, 2)]
+    decision = decide(policy(), failed, placeable=False)
+    assert "0 of 0 answers agree, 2 needed; 2 of 2 replicas failed, all alike: exit code 2" in decision.reason
+
+
 def test_a_retry_raises_the_cap() -> None:
     """What retries allow is added to max_replicas; the words name both."""
     replicas = [vote(number, f"answer {number}") for number in range(1, 7)]
