@@ -4,7 +4,8 @@
   owner lets it work now, and if it shares no domain listed in `distinct` with a replica of the same task that was
   placed already.
 - Among those, nodes that were never blamed come first; then the widest spread (an unused owner, then site, host,
-  node), also when `distinct` is `run`; then the least loaded for its CPUs.
+  node), also when `distinct` is `run`; then the least loaded for its CPUs and, where it was measured, their speed; then
+  the largest and fastest.
 - Where `distinct` lists several fields, a choice never makes the task's last domains unreachable.
 - Needs that are alike are planned together and in stretches, so that thousands of tasks cost milliseconds.
 """
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import TYPE_CHECKING
 
+from nexapod_batch.model.hardware import is_gpu_type
 from nexapod_batch.model.job import Domain, NumericClass, Tier
 from nexapod_batch.quorum.domains import most_distinct
 
@@ -79,7 +82,8 @@ class _Slot:
 
     __slots__ = ("blamed", "domain", "free", "id", "klass", "load", "node", "row", "spread", "step")
 
-    def __init__(self, job: Job, load: NodeLoad) -> None:
+    def __init__(self, job: Job, load: NodeLoad, typical: float = 0.0) -> None:
+        """Keep what of a node matters; `typical` is the speed that counts as 1, and as that of who was not measured."""
         node = load.node
         self.node, self.id, self.blamed = node, node.id, load.blamed
         self.klass = node.numeric_class(job.quorum.numeric_class)
@@ -87,14 +91,16 @@ class _Slot:
         self.row = tuple(self.domain[name] for name in _counted(job))
         self.spread = tuple(self.domain[name] for name in _SPREAD)
         self.free = 0 if load.paused else max(0, node.max_queued - load.out)
-        self.step = 1 / node.cpus
+        self.step = 1 / (node.cpus * (node.speed / typical if node.speed and typical else 1))
         self.load = load.out * self.step
 
 
 def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
     """Place what the tasks of one job want. Needs that are alike are served in their order."""
     result = Plan()
-    slots = [_Slot(job, load) for load in loads if _unfit(job, load) is None]
+    fitting = [load for load in loads if _unfit(job, load) is None]
+    typical = median([load.node.speed for load in fitting if load.node.speed] or [0.0])
+    slots = [_Slot(job, load, typical) for load in fitting]
     alike: dict[tuple[object, ...], list[Need]] = {}
     for need in needs:
         alike.setdefault(_likeness(need), []).append(need)
@@ -150,7 +156,7 @@ def _choose(job: Job, need: Need, slots: Sequence[_Slot]) -> list[_Slot]:
     def rank(slot: _Slot) -> tuple[object, ...]:
         owner, site, host, node = slot.spread
         load = slot.load + picks[slot.id] * slot.step
-        return (slot.blamed, by_owner[owner], by_site[site], by_host[host], by_node[node], load, slot.id)
+        return (slot.blamed, by_owner[owner], by_site[site], by_host[host], by_node[node], load, slot.step, slot.id)
 
     eligible = [slot for slot in slots if not any(map(set.__contains__, blocked, slot.row))]
     while len(chosen) < need.want:
@@ -262,13 +268,13 @@ def _too_small(job: Job, node: Node) -> str | None:
         reason = f"is a single machine, and resources.nodes = {res.nodes}"
     elif short:
         reason = ", ".join(f"has {_amount(name, has)}, {_amount(name, wanted)} wanted" for name, wanted, has in short)
-    elif res.gpu_type and not _same_gpu(res.gpu_type, node.gpu_type):
+    elif res.gpu_type and not _has_type(res.gpu_type, node):
         reason = f"has GPUs of type {node.gpu_type or 'unknown'}, not {res.gpu_type}"
     return reason
 
 
-def _same_gpu(wanted: str, has: str | None) -> bool:
-    return wanted.casefold() in (has or "").casefold()
+def _has_type(wanted: str, node: Node) -> bool:
+    return any(is_gpu_type(wanted, model) for model in (node.gpu_type or "").split(","))
 
 
 def _amounts(job: Job, node: Node) -> list[tuple[str, int, int]]:
@@ -366,8 +372,12 @@ def _nobody(
         has, node = largest[name]
         if wanted > has:
             key = "cpus_per_task" if name == "cpus" else name
-            found = f"the largest node ({node}) has {_amount(name, has)}"
+            found = f"the largest node ({node}) has {_amount(name, has)}" if has else "no node in reach has one"
             lines.append(f"resources.{key}: a replica wants {_amount(name, wanted)}, {found}")
+    if not lines and res.gpu_type and not any(one.refused or _has_type(res.gpu_type, one.node) for one in tiered):
+        types = sorted({(one.node.gpu_type or "of no known type", one.node.name) for one in tiered if one.node.gpus})
+        there = "; ".join(f"{name} has {kind.replace(',', ' and ')}" for kind, name in types[:5]) or "there are no GPUs"
+        lines.append(f"resources.gpu_type: no node has a GPU of type {res.gpu_type}: {there}")
     if lines:
         return "; ".join(lines) + f"\n  -> ask for less, or register a larger node: {_INIT}"
     each = "; ".join(f"{one.node.name} {_unfit(job, one)}" for one in tiered[:5])
@@ -380,7 +390,8 @@ def _too_few(job: Job, classes: Mapping[str, int], slots: Sequence[_Slot]) -> st
     domains = max(classes.values())
     fields = " and ".join(quorum.distinct)
     within = f" of one {quorum.numeric_class}" if quorum.numeric_class is not NumericClass.ANY else ""
-    names = _listed(sorted(slot.node.name for slot in slots))
+    shown = {slot.node.name: f"{slot.node.name}: {slot.klass}" if within else slot.node.name for slot in slots}
+    names = _listed([shown[name] for name in sorted(shown)])
     missing = quorum.agree - domains
     lower = f", or lower quorum.agree to {domains} (weaker)" if domains else ""
     return (

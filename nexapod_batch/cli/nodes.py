@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from nexapod_batch.cli import owner as owners
@@ -11,6 +13,9 @@ from nexapod_batch.cli.render import Document, output
 from nexapod_batch.cli.status import status
 from nexapod_batch.cli.unit import unit
 from nexapod_batch.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["node"]
 
@@ -30,7 +35,7 @@ def ls(as_json: bool) -> None:
     if paths().state_db.exists():
         with reading() as store:
             found = views.nodes(store)
-    columns = ["name", "site", "owner", "tier", "backend", "cpus", "mem_mib", "out", "state", "key"]
+    columns = ["name", "site", "owner", "tier", "backend", "cpu", "cpus", "mem_mib", "gpus", "out", "state", "key"]
     output(as_json).rows("nodes", found, columns, _row)
 
 
@@ -38,14 +43,19 @@ def ls(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show one node."""
-    from nexapod_batch.coordinator import views
+    """Show one node, and what it signed of its machine."""
+    from nexapod_batch.coordinator import hardware, views
+    from nexapod_batch.model.hardware_document import profile_document
 
     with reading() as store:
         found = views.nodes(store)
+        offer, fault = hardware.signed(store, name)
     for one in found:
         if one["name"] == name:
-            output(as_json).document({"node": one}, lambda document: text.tree(document["node"]))
+            document: Document = {"node": one, "profile": None, "fault": fault}
+            if offer is not None:
+                document |= {"profile": profile_document(offer.profile), "offered": list(offer.gpus)}
+            output(as_json).document(document, _shown)
             return
     known = ", ".join(one["name"] for one in found) or "none"
     raise NotFoundError("there is no such node", got=repr(name), wanted=f"one of: {known}")
@@ -58,18 +68,26 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--cpus", type=click.IntRange(1), help="CPUs that it may use; all where none are given.")
 @click.option("--mem", metavar="SIZE", help="Memory that it may use, as in 4G; nearly all where none is given.")
 @click.option("--gpus", metavar="LIST", help="GPUs that it offers: all, none, or as in 0,1; all where none are given.")
+@click.option("--gpu-slots", type=click.IntRange(1, 64), help="Replicas that may share one GPU; one unless given.")
 @click.option(
-    "--gpu-slots", type=click.IntRange(1, 64), default=1, show_default=True, help="Replicas that may share one GPU."
+    "--tier", type=click.Choice(["cpu", "consumer-gpu", "hpc"]), help="Its tier; by its GPUs where none is given."
 )
-@click.option("--tier", type=click.Choice(["cpu", "consumer-gpu", "hpc"]), default="cpu", show_default=True)
+@click.option("--benchmark", is_flag=True, help="Measure it as well, so that faster nodes get more: two seconds.")
+@click.option("--refresh", is_flag=True, help="Sign the profile of a node that is there anew, as after an upgrade.")
 @json_option
 def init(
     name: str | None, named: str | None, owner: str | None, cpus: int | None, mem: str | None,
-    gpus: str | None, gpu_slots: int, tier: str, as_json: bool,
+    gpus: str | None, gpu_slots: int | None, tier: str | None, benchmark: bool, refresh: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make a key and a profile for this machine and register it."""
+    """Make a key and a signed profile for this machine.
+
+    The machine is registered as a node, which runs replicas.
+    """
     if name and named and name != named:
         raise UsageError("two names", got=f"{name} and {named}", wanted="one")
+    if refresh:
+        _refresh(name or named, gpus, gpu_slots, benchmark, as_json, given=(owner, cpus, mem, tier))
+        return
     from nexapod_batch.config.settings import settings
     from nexapod_batch.coordinator import nodes
     from nexapod_batch.model.job import Tier
@@ -77,7 +95,8 @@ def init(
     owner = owner or settings(paths()).owner
     with writing() as c:
         made = nodes.init(
-            c, name or named, owner, cpus, _mebibytes(mem), Tier(tier), gpus=gpus, gpu_slots=gpu_slots
+            c, name or named, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
+            gpu_slots=gpu_slots or 1, benchmark=benchmark,
         )
     document: Document = {
         "name": made.name,
@@ -87,8 +106,25 @@ def init(
         "host": made.host,
     }
     document |= {"tier": made.tier.value, "backend": made.backend, "cpus": made.cpus, "mem_mib": made.mem_mib}
-    document |= {"gpus": made.gpus, "gpu_type": made.gpu_type}
+    document |= {"gpus": made.gpus, "gpu_type": made.gpu_type, "classes": dict(made.classes)}
     output(as_json).document({"node": document}, lambda shown: text.tree(shown["node"]))
+
+
+def _refresh(
+    name: str | None, gpus: str | None, gpu_slots: int | None, benchmark: bool, as_json: bool, given: tuple[object, ...]
+) -> None:
+    """Sign the profile of one node anew; its only node where none is named."""
+    if any(one is not None for one in given):
+        raise UsageError("--refresh changes the profile alone", wanted="a name, --gpus, --gpu-slots and --benchmark")
+    from nexapod_batch.coordinator import nodes
+
+    with writing() as c:
+        mine = [one.name for one in c.nodes() if one.backend == "local"]
+        if name is None and len(mine) != 1:
+            raise UsageError("which node?", wanted=f"one of: {', '.join(mine)}" if mine else "nexapod-batch node init")
+        made, changed = nodes.refresh(c, name or mine[0], gpus=gpus, gpu_slots=gpu_slots, benchmark=benchmark)
+    document: Document = {"node": made.name, "changes": changed, "classes": dict(made.classes)}
+    output(as_json).document(document, _refreshed)
 
 
 @node.command()
@@ -144,4 +180,21 @@ def _mebibytes(given: str | None) -> int | None:
 
 def _row(one: Document) -> Document:
     blame = f", blamed {one['blame']}x" if one["blame"] else ""
-    return {**one, "state": ("active" if one["active"] else "drained") + blame}
+    cpu = one["classes"].get("cpu-microarch")
+    return {**one, "cpu": cpu, "state": ("active" if one["active"] else "drained") + blame}
+
+
+def _shown(document: Document) -> Iterator[str]:
+    yield from text.tree(document["node"])
+    if document["fault"]:
+        yield "profile: it does not verify, and counts for nothing"
+        yield f"  {document['fault']}"
+        yield f"  -> nexapod-batch node init {document['node']['name']} --refresh"
+    elif document["profile"]:
+        yield "profile, signed by the node:"
+        yield from (f"  {line}" for line in profile.described(document["profile"]))
+
+
+def _refreshed(document: Document) -> Iterator[str]:
+    yield f"node {document['node']}: profile signed anew"
+    yield from (f"  {change}" for change in document["changes"] or ["nothing of it changed"])

@@ -12,24 +12,26 @@ import os
 import secrets
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, cast
 
 from nexapod_batch.coordinator.installed import installed
-from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError
+from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.plugins import NodeContext, load
 from nexapod_batch.store import Store
+from nexapod_batch.trust.profile import open_offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.config.sites import SiteFault
+    from nexapod_batch.model.hardware import Offer
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Backend
@@ -56,6 +58,7 @@ class Coordinator:
     architectures: dict[str, str] = field(default_factory=dict)  # of images, by SHA-256, as far as they were looked up
     _backends: dict[str, Backend] = field(default_factory=dict)
     _jobs: dict[int, Job] = field(default_factory=dict)
+    _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
     _retention: tuple[int, int] | None = None
 
@@ -76,8 +79,29 @@ class Coordinator:
         return self._retention
 
     def nodes(self) -> list[Node]:
-        """Return all registered nodes, also drained ones."""
-        return [node_of(row) for row in self.store.all("nodes")]
+        """Return all registered nodes, also drained ones, with what they signed of their machines.
+
+        A node whose signed profile does not verify has no numeric class: it can take no job that asks for one.
+        """
+        signed = {row["node_id"]: row["envelope"] for row in self.store.all("profiles")}
+        return [self._with_offer(node_of(row), signed.get(row["id"])) for row in self.store.all("nodes")]
+
+    def offer(self, node: Node) -> Offer | None:
+        """Return what a node signed of its machine; None where it signed nothing. VerificationError."""
+        row = self.store.one("profile", name=node.name)
+        return None if row is None else open_offer(row["envelope"], node.key_id, node.public_key)
+
+    def _with_offer(self, node: Node, envelope: bytes | None) -> Node:
+        if envelope is None:
+            return node
+        key = (node.key_id, envelope)
+        if key not in self._offers:
+            try:
+                self._offers[key] = open_offer(envelope, node.key_id, node.public_key)
+            except VerificationError:
+                self._offers[key] = None
+        offer = self._offers[key]
+        return replace(node, classes={}) if offer is None else replace(node, classes=offer.classes, speed=offer.speed)
 
     def nodes_by_id(self) -> dict[int, Node]:
         """Return all registered nodes by their row id."""

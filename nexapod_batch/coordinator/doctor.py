@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import NexapodError
+from nexapod_batch.coordinator import hardware
+from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.model.hardware import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +29,7 @@ _LOW_DISK = 1 << 30
 
 def checks(c: Coordinator) -> list[Check]:
     """Return (name, ok|warn|fail, text) for everything that can be looked at without changing it."""
-    return [*_home(c), *_clock(), *_database(c), *_nodes(c), *_reports(c), *_kernel()]
+    return [*_home(c), *_clock(), *_database(c), *_nodes(c), *_hardware(c), *_reports(c), *_kernel()]
 
 
 def first_checks(home: Path) -> list[Check]:
@@ -95,6 +99,28 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
     for row in c.store.all("nodes"):
         if row["blame"]:
             yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"
+
+
+def _hardware(c: Coordinator) -> Iterator[Check]:
+    """Compare what the nodes of this machine signed with what it is now."""
+    mine = [node for node in c.nodes() if node.site == LOCAL and node.host == socket.gethostname()]
+    if not mine:
+        return
+    now, faults = hardware.take(c.paths)
+    for fault in faults:
+        yield "hardware", "warn", " ".join(fault.split("\n")[0].split())
+    for node in mine:
+        again = f"nexapod-batch node init {node.name} --refresh"
+        try:
+            offer = c.offer(node)
+        except VerificationError as error:
+            yield f"node {node.name}", "fail", f"its hardware profile does not verify ({error.what}): {again}"
+            continue
+        if offer is None:
+            yield f"node {node.name}", "warn", f"it has no signed hardware profile: {again}"
+            continue
+        for change in changes(offer.profile, now):
+            yield f"node {node.name}", "warn", f"its hardware changed since it was signed: {change}; {again}"
 
 
 def _reports(c: Coordinator) -> Iterator[Check]:

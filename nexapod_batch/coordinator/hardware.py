@@ -1,17 +1,20 @@
-"""The hardware profile of the machine that this runs on."""
+"""The hardware profile of the machine that this runs on, and what nodes signed of theirs."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from nexapod_batch.errors import VerificationError
 from nexapod_batch.hardware import machine
+from nexapod_batch.trust.profile import open_offer
 
 if TYPE_CHECKING:
     from nexapod_batch.config.settings import Paths
-    from nexapod_batch.model.hardware import Profile
+    from nexapod_batch.model.hardware import Offer, Profile
+    from nexapod_batch.store import Store
 
-__all__ = ["cluster", "take"]
+__all__ = ["cluster", "signed", "take"]
 
 
 def take(paths: Paths, *, benchmark: bool = False) -> tuple[Profile, list[str]]:
@@ -28,3 +31,14 @@ def cluster() -> str:
     """Return in words why this machine looks like one of a cluster, or nothing."""
     conf = os.environ.get("SLURM_CONF") or "/etc/slurm/slurm.conf"
     return f"this machine has a Slurm configuration ({conf})" if os.path.exists(conf) else ""
+
+
+def signed(store: Store, name: str) -> tuple[Offer | None, str]:
+    """Return what the node of this name signed of its machine, or why that does not verify."""
+    row = store.one("profile", name=name)
+    if row is None:
+        return None, ""
+    try:
+        return open_offer(row["envelope"], row["key_id"], row["public_key"]), ""
+    except VerificationError as error:
+        return None, str(error)

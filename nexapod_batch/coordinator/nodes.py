@@ -1,4 +1,4 @@
-"""The registry of nodes: make a local one, drain it, take it out.
+"""The registry of nodes: make a local one, follow its hardware, drain it, take it out.
 
 A node is a key and the coordinator's word on where it stands. `node.json` in its spool tells the worker what it may
 use and which coordinator it trusts.
@@ -7,10 +7,9 @@ use and which coordinator it trusts.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
 import socket
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -18,20 +17,27 @@ from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
-from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, UsageError
+from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, TryAgainError, UsageError
 from nexapod_batch.files import keyfile
-from nexapod_batch.model.job import Tier
+from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.hardware.machine import memory_mib, usable_cpus
+from nexapod_batch.model.hardware import Offer, changes, tier_of
 from nexapod_batch.model.node import Node
 from nexapod_batch.store import writer
+from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Tier
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["drain", "ensure_nodes", "init", "prepare", "register_sites", "remove", "resume", "settings_of", "usable"]
+__all__ = [
+    "drain", "ensure_nodes", "init", "prepare", "refresh", "register_sites", "remove", "resume", "settings_of",
+    "usable",
+]  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 #: Seconds without work until a worker exits.
@@ -46,12 +52,14 @@ def init(
     owner: str | None = None,
     cpus: int | None = None,
     mem_mib: int | None = None,
-    tier: Tier = Tier.CPU,
+    tier: Tier | None = None,
     idle_exit_s: float = IDLE_EXIT_S,
+    *,
     gpus: str | None = None,
     gpu_slots: int = 1,
+    benchmark: bool = False,
 ) -> Node:
-    """Make a key and a profile for this machine and register it as a local node.
+    """Make a key and a signed profile for this machine and register it as a local node.
 
     `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once.
     """
@@ -61,12 +69,14 @@ def init(
         raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
     if any(node.name == name for node in c.nodes()):
         raise UsageError(f"there is a node {name!r} already", hint="give another one with --name")
-    have_cpus, have_mem = _cpus(), _memory_mib()
+    have_cpus, have_mem = usable_cpus(), memory_mib()
     cpus, mem_mib = cpus or have_cpus, mem_mib or max(256, have_mem - _KEEP_MIB)
     for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
         if not 1 <= got <= most:
             raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {most}")
-    devices = gpus_of.offered(gpus, *gpus_of.here())
+    profile, faults = hardware.take(c.paths, benchmark=benchmark)
+    devices = gpus_of.offered(gpus, profile.devices, faults)
+    offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
     signer = _node_key(c, name)
     node = Node(
         id=0,
@@ -76,18 +86,70 @@ def init(
         site=LOCAL,
         owner=owner or account(),
         host=host,
-        tier=tier,
+        tier=tier or tier_of(offer.devices),
         backend=LOCAL,
         cpus=cpus,
         mem_mib=mem_mib,
         gpus=len(devices) * gpu_slots,
         gpu_type=gpus_of.kinds(devices),
-        classes=_classes(),
+        classes=offer.classes,
     )
-    kept = {"idle_exit_s": idle_exit_s, "gpus": [gpu.uuid for gpu in devices], "gpu_slots": gpu_slots}
+    kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
-    _store(c, node)
-    return next(one for one in c.nodes() if one.name == name)
+    _store(c, node, seal_offer(signer, offer))
+    return _named(c, name)
+
+
+def refresh(
+    c: Coordinator, name: str, *, gpus: str | None = None, gpu_slots: int | None = None, benchmark: bool = False
+) -> tuple[Node, list[str]]:
+    """Take and sign the profile of a node of this machine anew; return the node, and in words what changed.
+
+    It offers the GPUs that it offered, as far as they are there, unless `gpus` names others. A benchmark is kept unless
+    the processor is another one, or `benchmark` asks for a new one.
+    """
+    node = _named(c, name)
+    if node.backend != LOCAL or node.host != socket.gethostname():
+        raise UsageError(f"node {name} is not this machine", got=socket.gethostname(), wanted=node.host)
+    profile, faults = hardware.take(c.paths, benchmark=benchmark)
+    old, _ = hardware.signed(c.store, name)
+    before = old.devices if old is not None else ()
+    if old is not None and profile.benchmark is None and old.profile.cpu == profile.cpu:
+        profile = replace(profile, benchmark=old.profile.benchmark)
+    if gpus is None and old is not None:
+        gpus = ",".join(gpu.uuid for gpu in profile.devices if gpu.uuid in old.gpus) or "none"
+    devices = gpus_of.offered(gpus, profile.devices, faults)
+    offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
+    slots = gpu_slots or max(1, node.gpus // max(1, len(before)))
+    new = replace(
+        node,
+        classes=offer.classes,
+        tier=tier_of(devices) if node.tier == tier_of(before) else node.tier,  # who chose another tier keeps it
+        cpus=min(node.cpus, usable_cpus()),
+        mem_mib=min(node.mem_mib, memory_mib()),
+        gpus=len(devices) * slots,
+        gpu_type=gpus_of.kinds(devices),
+    )
+    other = new.classes != node.classes or new.gpus != node.gpus or offer.gpus != tuple(gpu.uuid for gpu in before)
+    if other and (_out(c, node) or live_incarnation(c.context(node).spool) is not None):
+        raise TryAgainError(
+            f"node {name} works, and would report as the machine that it was",
+            hint=f"nexapod-batch node drain {name}, and again when it has nothing to do",
+        )
+    kept = {"gpus": list(offer.gpus), "gpu_slots": slots}
+    c.backend(node).prepare(c.context(new), {**settings_of(c, new), **kept})
+    _store(c, new, seal_offer(_node_key(c, name), offer))
+    changed = ["it had no profile that verifies"] if old is None else changes(old.profile, profile)
+    return _named(c, name), [*changed, *_not_offered(name, offer)]
+
+
+def _not_offered(name: str, offer: Offer) -> list[str]:
+    others = [gpu for gpu in offer.profile.devices if gpu.uuid not in offer.gpus]
+    return [f"GPU {one.index} ({one.model}) is not offered: node init {name} --refresh --gpus all" for one in others]
+
+
+def _out(c: Coordinator, node: Node) -> int:
+    return next((row["n"] for row in c.store.all("node_out") if row["node_id"] == node.id), 0)
 
 
 def ensure_nodes(c: Coordinator) -> None:
@@ -201,6 +263,13 @@ def _activate(c: Coordinator, name: str, *, active: int) -> None:
             raise _unknown(c, name)
 
 
+def _named(c: Coordinator, name: str) -> Node:
+    for node in c.nodes():
+        if node.name == name:
+            return node
+    raise _unknown(c, name)
+
+
 def _unknown(c: Coordinator, name: str) -> NotFoundError:
     known = ", ".join(node.name for node in c.nodes()) or "none"
     return NotFoundError("there is no such node", got=repr(name), wanted=f"one of: {known}")
@@ -237,8 +306,8 @@ def _node_key(c: Coordinator, name: str) -> Signer:
     return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
 
 
-def _store(c: Coordinator, node: Node) -> None:
-    """Write a node into the registry, or what changed of one that is there."""
+def _store(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
+    """Write a node into the registry, or what changed of one that is there, and its signed profile."""
     fields = (
         "name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type",
         "hosts", "max_queued",
@@ -251,6 +320,8 @@ def _store(c: Coordinator, node: Node) -> None:
             classes=json.dumps(dict(node.classes), sort_keys=True),
             now=c.now(),
         )
+        if envelope is not None:
+            c.store.run("profile_put", name=node.name, envelope=envelope)
 
 
 def _login_node(c: Coordinator) -> str:
@@ -262,25 +333,3 @@ def _login_node(c: Coordinator) -> str:
         if any(fnmatchcase(host, pattern) for pattern in site.hostnames):
             return f"this machine's name {host} belongs to site {site.name}"
     return ""
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _memory_mib() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-
-
-def _classes() -> dict[str, str]:
-    """Return the numeric classes of this machine; a node class is its micro-architecture on its system."""
-    import archspec.cpu  # noqa: PLC0415 - 30 ms, once in the life of a node
-
-    os_arch = f"{platform.system().lower()}-{platform.machine()}"
-    microarch = archspec.cpu.host().name
-    return {
-        "os-arch": os_arch,
-        "cpu-microarch": microarch,
-        "gpu-model": "none",
-        "node-class": f"{os_arch}/{microarch}/none",
-    }

@@ -20,6 +20,7 @@ __all__ = [
     "Cpu",
     "Disk",
     "Gpu",
+    "Offer",
     "Profile",
     "Program",
     "changes",
@@ -117,6 +118,30 @@ class Profile:
     def devices(self) -> tuple[Gpu, ...]:
         """The GPUs and instances that a replica can have."""
         return tuple(gpu for gpu in self.gpus if not gpu.unusable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a node offers of its machine, as the node signed it when it was registered."""
+
+    profile: Profile
+    gpus: tuple[str, ...] = ()  # UUIDs of the GPUs that replicas can have
+
+    @property
+    def devices(self) -> tuple[Gpu, ...]:
+        """The GPUs that replicas can have."""
+        return tuple(gpu for gpu in self.profile.devices if gpu.uuid in self.gpus)
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """The numeric classes that follow."""
+        return classes_of(self.profile, self.devices)
+
+    @property
+    def speed(self) -> float:
+        """What one of its CPUs did in the benchmark while all were busy, in Mflop/s; 0 where it was not measured."""
+        mark = self.profile.benchmark
+        return mark.scalar_all_mflops / max(1, self.profile.cpu.usable) if mark else 0.0
 
 
 def tier_of(gpus: Sequence[Gpu], *, cluster: bool = False) -> Tier:

@@ -32,6 +32,7 @@ class Node:
     gpu_type: str | None = None
     hosts: int = 1  # machines that it is made of
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, from the profile
+    speed: float = 0.0  # of one of its CPUs by the benchmark, in Mflop/s; 0 where it was not measured
     max_queued: int = 5_000  # replicas that may be out on this node at once
     active: bool = True
 

@@ -36,7 +36,10 @@ def _file(name: str) -> str:
         return stream.read()
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(name="first schema", sql=_file("schema.sql")),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(name="first schema", sql=_file("schema.sql")),
+    Migration(name="signed hardware profiles", sql=_file("profiles.sql")),
+)
 
 
 def statements(script: str) -> Iterator[str]:

@@ -7,6 +7,16 @@ ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, tier = excluded.tier, b
   mem_mib = excluded.mem_mib, gpus = excluded.gpus, gpu_type = excluded.gpu_type, hosts = excluded.hosts, classes = excluded.classes, max_queued = excluded.max_queued
 WHERE key_id = excluded.key_id AND site = excluded.site;
 
+-- name: profile_put
+INSERT INTO profile (node_id, envelope) VALUES ((SELECT id FROM node WHERE name = :name), :envelope)
+ON CONFLICT (node_id) DO UPDATE SET envelope = excluded.envelope;
+
+-- name: profiles
+SELECT node_id, envelope FROM profile;
+
+-- name: profile
+SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_id = n.id WHERE n.name = :name;
+
 -- name: nodes
 SELECT * FROM node ORDER BY id;
 

@@ -236,6 +236,25 @@ def test_statements_about_something_else_are_refused(home: Home) -> None:
     assert home.json("node", "show", "mallory")["node"]["blame"] > 0
 
 
+def test_a_statement_of_another_class_is_no_vote(home: Home) -> None:
+    """A runner that says another numeric class than its node's signed profile supports nothing."""
+    first, _ = reported(home, FILES + 'class = "os-arch"\n')
+    mine = keyfile.load(home.path / "keys" / "node-mallory")
+
+    def foreign(line: Line) -> Line:
+        said = statement(line)._replace(classes={"os-arch": "plan9-mips"})
+        return json.loads(seal(mine, PAYLOAD_TYPE, encode(said))) if line["payload"] == first["payload"] else line
+
+    replace_lines(home, foreign)
+    home.json("reconcile")
+    task = home.json("show", 1)["tasks"][0]
+    assert (task["state"], task["agree"]) == ("active", 1)
+    accepts(home)
+    task = home.json("show", 1)["tasks"][0]
+    assert [r["class"] for r in task["replicas"]] == ["plan9-mips", task["class"], task["class"]]
+    assert [r["validation"] == "valid" for r in task["replicas"]] == [False, True, True]
+
+
 def test_two_statements_for_one_replica_void_it_alone(home: Home) -> None:
     """A node that signs two different statements loses that replica's vote and is blamed; the other replica counts."""
     first, _ = reported(home)

@@ -198,6 +198,29 @@ def test_capacity_in_reach() -> None:
     assert capacity(job(Domain.RUN), loads(node(1))).reason is None
 
 
+def test_a_measured_node_gets_work_by_its_speed() -> None:
+    """Twice as fast: first, and twice as much; who was not measured counts as a typical one."""
+    nodes = [node(1, speed=100.0), node(2, speed=200.0), node(3, speed=50.0), node(4)]
+    assert plan(job(agree=1), [Need(task=0, want=1)], loads(*nodes)).placements == [(0, 2)]
+    made = plan(job(Domain.RUN), [Need(task=n, want=1) for n in range(900)], loads(*nodes))
+    shares = Counter(number for _, number in made.placements)
+    assert shares[2] > 1.6 * shares[1] > 2.5 * shares[3]
+    assert abs(shares[4] - shares[1]) < 0.2 * shares[1]
+
+
+def test_a_gpu_type_is_told_with_the_types_that_there_are() -> None:
+    """A chip of another name is none of it, however alike the names are."""
+    nodes = [node(1), node(2, gpus=1, gpu_type="NVIDIA GeForce RTX 4070 Ti"), node(3, gpus=2, gpu_type="a100,h100")]
+
+    def reason(wanted: str) -> str | None:
+        return capacity(job(agree=1, resources=Resources(gpus=1, gpu_type=wanted)), loads(*nodes)).reason
+
+    assert "no node has a GPU of type rtx4070: n2 has NVIDIA GeForce RTX 4070 Ti; n3 has a100 and h100" in (reason("rtx4070") or "")
+    assert reason("4070ti") is None
+    assert reason("h100") is None
+    assert "no node has a GPU of type a10: " in (reason("a10") or "")
+
+
 def test_capacity_names_what_is_missing_and_the_ways_out() -> None:
     """One node, two wanted: register one, or repeat on the same machine."""
     reason = capacity(job(), loads(node(1))).reason or ""
@@ -220,7 +243,7 @@ def test_capacity_counts_within_one_class() -> None:
     [
         (Resources(mem_mib=65_536), "resources.mem: a replica wants 64 GiB of memory, the largest node (n2) has 16"),
         (Resources(cpus_per_task=8), "resources.cpus_per_task: a replica wants 8 CPUs, the largest node (n1) has 6"),
-        (Resources(gpus=2), "resources.gpus: a replica wants 2 GPUs, the largest node (n2) has 0 GPUs"),
+        (Resources(gpus=2), "resources.gpus: a replica wants 2 GPUs, no node in reach has one"),
         (Resources(cpus_per_task=6, mem_mib=16_384), "no single node has all that a replica wants: n1 has 8 GiB"),
         (Resources(tier=Tier.HPC), "no node of tier hpc: got 2 x cpu"),
     ],
