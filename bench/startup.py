@@ -28,6 +28,7 @@ def main() -> None:
             ("show 1", ["show", "1"], "<= 1.3", env),
             ("completion", [], "<= 1.3", completion),
             ("submit", ["submit", str(job)], "<= 5", env),
+            ("node profile", ["node", "profile"], "<= 5", env),
         ):
             ours, theirs = alternate(
                 15, lambda a=argv, e=environment: seconds([PROGRAM, *a], env=e), lambda: seconds(click, env=env)

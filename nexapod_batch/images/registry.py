@@ -190,8 +190,9 @@ class Registry:
         return token
 
     def _how(self) -> str:
-        """Return how a person logs in here."""
-        return f"apptainer registry login --username NAME docker://{self._host}"
+        """Return how a person logs in here; a login that was found did not do."""
+        refused = f"the login of {self._login.partition(':')[0]} was refused; log in anew: " if self._login else ""
+        return f"{refused}apptainer registry login --username NAME docker://{self._host}"
 
 
 def is_loopback(host: str) -> bool:

@@ -44,9 +44,9 @@ def _noun(kind: type[_Noun], document: object) -> _Noun:
     name = kind.__name__.lower()
     if type(document) is not dict:
         raise TypeError(f"{name} is no object")
-    known = {field.name: str(field.type) for field in fields(kind)}
-    if set(document) != set(known):
-        odd = ", ".join(sorted(set(document) ^ set(known)))
+    known = _FIELDS[kind]
+    if document.keys() != known.keys():
+        odd = ", ".join(sorted(map(str, document.keys() ^ known.keys())))
         raise ValueError(f"{name} has other fields than it should: {odd:.200}")
     values = {key: _value(f"{name}.{key}", annotation, document[key]) for key, annotation in known.items()}
     return kind(**values)
@@ -80,6 +80,12 @@ def _real(where: str, value: object) -> float:
         raise ValueError(f"{where} is {value!r:.80}, wanted a number with a decimal point")
     return value
 
+
+#: Fields of every noun, with their annotations.
+_FIELDS: dict[type, dict[str, str]] = {
+    kind: {field.name: str(field.type) for field in fields(kind)}
+    for kind in (Benchmark, Cpu, Disk, Gpu, Profile, Program)
+}
 
 #: By the annotation of the field, as the nouns spell it.
 _READERS: dict[str, Callable[[str, object], object]] = {

@@ -33,18 +33,15 @@ def open_offer(envelope: bytes, key_id: str, public: bytes) -> Offer:
         offer = _decode(payload, key_id)
     except (TypeError, ValueError, KeyError) as error:
         raise VerificationError("a signed profile cannot be read", got=str(error)[:200]) from error
-    if payload != _encode(offer, key_id):
-        raise VerificationError("a signed profile is not in canonical form")
     return offer
 
 
 def _encode(offer: Offer, key_id: str) -> bytes:
-    document = {
-        "schema": 1,
-        "node": key_id,
-        "gpus": list(offer.gpus),
-        "profile": profile_document(offer.profile),
-    }
+    profile = profile_document(offer.profile)
+    return _canonical({"schema": 1, "node": key_id, "gpus": list(offer.gpus), "profile": profile})
+
+
+def _canonical(document: dict[str, object]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
@@ -52,6 +49,8 @@ def _decode(payload: bytes, key_id: str) -> Offer:
     document = orjson.loads(payload)
     if type(document) is not dict or document["schema"] != 1:
         raise ValueError("it is of another schema than 1")
+    if set(document) != {"schema", "node", "gpus", "profile"} or payload != _canonical(document):
+        raise ValueError("it is not in canonical form")
     if document["node"] != key_id:
         raise ValueError(f"it is of node {document['node']!r:.80}, not of {key_id}")
     profile, gpus = profile_of(document["profile"]), document["gpus"]
