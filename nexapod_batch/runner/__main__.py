@@ -13,12 +13,15 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import ConfigError, NexapodError
 from nexapod_batch.files import keyfile
-from nexapod_batch.runner import allocation
+from nexapod_batch.runner import allocation, solo
 from nexapod_batch.runner.node import load
-from nexapod_batch.runner.worker import Worker
+
+if TYPE_CHECKING:
+    from nexapod_batch.runner.worker import Worker
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +43,9 @@ def main(arguments: list[str]) -> int:
         if group:
             mine = allocation.load(spool, group)
             node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
-            Worker(node, keyfile.load(node.key), incarnation, mine).run()
+            signer = keyfile.load(node.key)
+            if not solo.run(node, signer, incarnation, mine):
+                _worker()(node, signer, incarnation, mine).run()
             return 0
         # it would sign the name of a machine on which it does not run; a scheduler has names of its own
         if not node.native_id and node.host != os.uname().nodename:
@@ -50,11 +55,18 @@ def main(arguments: list[str]) -> int:
                 wanted=node.host,
                 hint="make a node of this machine's own: nexapod-batch node init --name NAME",
             )
-        Worker(node, keyfile.load(node.key), incarnation, parent=parent, stay="--stay" in arguments).run()
+        signer = keyfile.load(node.key)
+        _worker()(node, signer, incarnation, parent=parent, stay="--stay" in arguments).run()
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
+
+
+def _worker() -> type[Worker]:
+    from nexapod_batch.runner.worker import Worker  # noqa: PLC0415 - whoever runs one replica alone needs none
+
+    return Worker
 
 
 def _understood(arguments: list[str]) -> tuple[Path | None, str, int]:

@@ -7,6 +7,8 @@ of the group this is. Today that is Slurm's.
 from __future__ import annotations
 
 import os
+import signal
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Allocation", "given_gpus", "load"]
+__all__ = ["TIME_OVER", "Allocation", "given_gpus", "is_over", "load"]
+
+TIME_OVER = signal.SIGUSR2  # what a scheduler's job is sent when its time is nearly over
+WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
 
 #: Where schedulers say which GPUs a job may use; the first that is set counts.
 _GIVEN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
@@ -33,6 +38,11 @@ class Allocation(NamedTuple):
     native_id: str  # what the scheduler calls this element
     host: str  # as the scheduler calls it
     end_s: int = 0  # when its time is over, seconds since 1970; 0 where the scheduler does not say
+
+
+def is_over(end_s: int) -> bool:
+    """Say whether `TIME_OVER` means the end of an allocation's time: it does where nobody says when that is."""
+    return not end_s or time.time() > end_s - WARNED_S
 
 
 def given_gpus(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,6 @@ __all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "claim", "is_launch_key"]
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 
 _TRIES, _TRY_S = 10, 0.005
-_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def boot_id() -> str:
@@ -184,4 +182,4 @@ def claim(path: Path, who: Mapping[str, object]) -> bool:
 
 def is_launch_key(text: str) -> bool:
     """Say whether `text` can be a launch key: 32 lower-case hex digits."""
-    return _KEY.fullmatch(text) is not None
+    return len(text) == 32 and not text.strip("0123456789abcdef")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ def stand_back(how: Courtesy) -> None:
     """Let this process stand back; never forward, which the kernel allows root only."""
     if how.nice > os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, how.nice)
-    number = _IOPRIO_SET.get(platform.machine())
+    number = _IOPRIO_SET.get(os.uname().machine)
     if how.idle_io and number is not None:
         ctypes.CDLL(None).syscall(number, _WHO_PROCESS, 0, _CLASS_IDLE)  # what cannot be is left: nothing depends on it
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import socket
 import sys
 import time
 from binascii import b2a_base64
@@ -47,6 +46,7 @@ from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.replica import ReplicaName
@@ -73,12 +73,15 @@ class Executor:
         node: NodeConfig,
         spool: Spool,
         signer: Signer,
-        channel: socket.socket,
+        channel: socket.socket | None,
         number: int,
         cancelled: set[str],
         opened: dict[str, OpenedLaunch],
     ) -> None:
-        """Prepare in the freshly forked process: own subreaper, own segment, own logs."""
+        """Prepare in the freshly forked process: own subreaper, own segment, own logs.
+
+        Without a channel somebody who is in the same process feeds it (`solo.py`).
+        """
         descendants.become_subreaper()
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
         self._node, self._spool, self._signer, self._channel = node, spool, signer, channel
@@ -173,7 +176,7 @@ class Executor:
     def _read(self, *, wait: bool) -> bool:
         """Take one message; False when there is none now."""
         try:
-            data, fds = receive(self._channel, MAX_MESSAGE, 0 if wait else socket.MSG_DONTWAIT)
+            data, fds = self._receive(wait=wait)
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionError:
@@ -196,6 +199,10 @@ class Executor:
             self._send({"took": len(indexes)})
         return True
 
+    def _receive(self, *, wait: bool) -> tuple[bytes, list[int]]:
+        """Return the next message, and the descriptors that came with it."""
+        return receive(self._channel, MAX_MESSAGE, wait=wait) if self._channel else (b"", [])
+
     def _catch_up(self) -> None:
         """Take every message that is there; what waits behind a suspended replica goes to other executors."""
         while self._read(wait=False):
@@ -210,7 +217,8 @@ class Executor:
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._channel.send(orjson.dumps(message))
+            if self._channel:
+                self._channel.send(orjson.dumps(message))
         except OSError:  # the worker is gone: nobody needs to know
             self._stopping = True
 

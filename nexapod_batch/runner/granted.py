@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
-from array import array
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.runtimes import Device
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["Granted", "receive"]
 
 _MAX_LOCKS = 64  # that come with one message
-_LOCK = array("i").itemsize
 
 
 class Granted:
@@ -32,14 +32,17 @@ class Granted:
             os.close(self._locks.pop())
 
 
-def receive(channel: socket.socket, size: int, flags: int) -> tuple[bytes, list[int]]:
+def receive(channel: socket.socket, size: int, *, wait: bool) -> tuple[bytes, list[int]]:
     """Receive a message and the descriptors that came with it (`socket.recv_fds` ignores its flags in Python 3.11)."""
-    room = socket.CMSG_SPACE(_MAX_LOCKS * _LOCK)
-    data, beside, _, _ = channel.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
+    import socket  # noqa: PLC0415 - an executor without a channel does without
+    from array import array  # noqa: PLC0415
+
     fds = array("i")
+    room, flags = socket.CMSG_SPACE(_MAX_LOCKS * fds.itemsize), 0 if wait else socket.MSG_DONTWAIT
+    data, beside, _, _ = channel.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(content[: len(content) - len(content) % _LOCK])
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return data, list(fds)
 
 

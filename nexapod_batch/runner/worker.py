@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
+from nexapod_batch.runner.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.board import Board
 from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
@@ -47,14 +48,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-TIME_OVER = signal.SIGUSR2  # what a scheduler's job is sent when its time is nearly over
 CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 PAUSED_S = 0.25  # and while the owner lets nothing start
 REST_S = 0.5  # and while there has been nothing to do for long
-WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
 
 
 @dataclass(slots=True)
@@ -158,7 +157,7 @@ class Worker:
     def _on_stop(self, sign: int, _: object) -> None:
         """Stop; a scheduler that warns of every end, and says when the time is over, may warn of another end."""
         if sign == TIME_OVER and not self._stopping:
-            self._over = not self._end_s or time.time() > self._end_s - WARNED_S
+            self._over = is_over(self._end_s)
         self._stopping = True
 
     def _serve(self) -> None:

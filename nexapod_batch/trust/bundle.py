@@ -5,14 +5,13 @@ As with statements there is one byte form: `decode_bundle` re-encodes what it re
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import Assignment, Bundle
-from nexapod_batch.trust.fields import MAX_INT
+from nexapod_batch.trust.fields import MAX_INT, is_hex, is_key_id, is_plain
 
 __all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
 
@@ -20,11 +19,6 @@ BUNDLE_TYPE = "application/vnd.nexapod.bundle+json"
 
 #: The largest bundle envelope: a job document may carry a long table of array values.
 MAX_BUNDLE = 256 << 20
-
-_hex32 = re.compile(r"[0-9a-f]{32}").fullmatch
-_uuid = re.compile(r"[0-9A-Za-z-]{1,64}").fullmatch
-_hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
-_key_id = re.compile(r"SHA256:[A-Za-z0-9+/]{43}").fullmatch
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
@@ -91,11 +85,11 @@ def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
 
 def _check(bundle: Bundle) -> None:
     """Raise ValueError or TypeError unless every value is what its field may hold."""
-    if not _hex32(bundle.launch):
+    if not is_hex(bundle.launch, 32):
         raise ValueError("launch is not 32 hex digits")
-    if not _key_id(bundle.audience):
+    if not is_key_id(bundle.audience):
         raise ValueError("audience is no key id")
-    if not _uuid(bundle.job_uuid):
+    if not is_plain(bundle.job_uuid):
         raise ValueError("job uuid is no plain word")
     _number("not_after", bundle.not_after, 0)
     _number("job id", bundle.job_id, 1)
@@ -103,7 +97,7 @@ def _check(bundle: Bundle) -> None:
         raise ValueError("job document is empty")
     _strings("inputs", bundle.input_paths)
     for digest, path in bundle.input_paths.items():
-        if not _hex64(digest) or not path.startswith("/") or "\0" in path:
+        if not is_hex(digest, 64) or not path.startswith("/") or "\0" in path:
             raise ValueError(f"input {path!r:.80} is no absolute path with a digest")
     _check_replicas(bundle)
 
@@ -114,7 +108,7 @@ def _check_replicas(bundle: Bundle) -> None:
     for one in bundle.replicas:
         _number("task", one.task, 0)
         _number("replica number", one.number, 1)
-        if not _hex32(one.nonce):
+        if not is_hex(one.nonce, 32):
             raise ValueError("nonce is not 32 hex digits")
         _strings("parameters", one.parameters)
     if len({(one.task, one.number) for one in bundle.replicas}) != len(bundle.replicas):

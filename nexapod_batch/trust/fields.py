@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nexapod_batch.trust.statement import ContainerUse, GpuUse, Statement, Subject
 
-__all__ = ["MAX_INT", "MAX_SUBJECTS", "check_fields", "check_subjects", "safe_name", "whole"]
+__all__ = [
+    "MAX_INT",
+    "MAX_SUBJECTS",
+    "check_fields",
+    "check_subjects",
+    "is_hex",
+    "is_key_id",
+    "is_plain",
+    "safe_name",
+    "whole",
+]
 
 #: With more outputs than this the subject is the manifest alone.
 MAX_SUBJECTS = 100
@@ -20,9 +30,12 @@ MAX_INT = (1 << 53) - 1
 _MAX_TEXT = 1000  # characters of a host name, a detail, ...
 _MAX_NAME = 4096  # bytes of a path
 
-_hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
-_word = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}").fullmatch
-_bad_part = re.compile(r"(?:^|/)(?:\.{0,2})(?:/|$)").search
+_HEX = "0123456789abcdef"
+_LOWER = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+_PLAIN = f"{_LOWER[:-2]}{_LOWER[:26].upper()}-"  # of a UUID, or what may stand for one
+_BASE64 = f"{_PLAIN[:-1]}+/"
+
+_BAD_PARTS = frozenset({"", ".", ".."})
 
 _INTEGERS = (
     "replica.job", "replica.task", "replica.number", "agree", "wall_ms", "cpu_ms", "max_rss_kib", "output_bytes",
@@ -47,7 +60,6 @@ _CONTAINER = {  # field of ContainerUse -> the one way to spell it
     "network": r"none|host",
 }
 _integers, _texts, _spelled = attrgetter(*_INTEGERS), attrgetter(*_TEXTS), attrgetter(*_SPELLED)
-_all_spelled = re.compile("\n".join(f"(?:{pattern})" for pattern in _SPELLED.values())).fullmatch
 
 
 def check_fields(s: Statement) -> None:
@@ -64,7 +76,7 @@ def check_fields(s: Statement) -> None:
         fault = next(f"{f} is {text!r:.40}" for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
         raise ValueError(f"{fault}, wanted at most {_MAX_TEXT} printable characters")
     words = _spelled(s)
-    if not _all_spelled("\n".join(words)):
+    if not _all_spelled(*words):
         pairs = zip(_SPELLED.items(), words, strict=True)
         fault = next(f"{f} is {word!r:.80}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
         raise ValueError(f"{fault}, which is not how one is spelled")
@@ -73,22 +85,57 @@ def check_fields(s: Statement) -> None:
     _check_lists(s)
 
 
+def _all_spelled(
+    job: str, out: str, err: str, vote: str, nonce: str, uuid: str, builder: str, backend: str, how: str
+) -> bool:
+    """Say whether all are spelled as `_SPELLED` has it, without patterns: a runner that just started has none yet."""
+    return (
+        len(job) == len(out) == len(err) == len(vote) == 64
+        and len(nonce) == 32
+        and not f"{job}{out}{err}{vote}{nonce}".strip(_HEX)
+        and is_plain(uuid)
+        and is_key_id(builder)
+        and _is_word(backend)
+        and how in {"none", "container"}
+    )
+
+
+def _is_word(text: str) -> bool:
+    """Say whether a text is a word as backends and classes have it."""
+    return 0 < len(text) <= 64 and not text.strip(_LOWER) and text[0] not in "_-"
+
+
+def is_hex(text: str, digits: int) -> bool:
+    """Say whether a text is so many lower-case hex digits."""
+    return len(text) == digits and not text.strip(_HEX)
+
+
+def is_plain(text: str) -> bool:
+    """Say whether a text is a plain word of letters, digits and dashes, at most 64 of them."""
+    return 0 < len(text) <= 64 and not text.strip(_PLAIN)
+
+
+def is_key_id(text: str) -> bool:
+    """Say whether a text is spelled as the id of a key."""
+    return len(text) == 50 and text.startswith("SHA256:") and not text[7:].strip(_BASE64)
+
+
 def _check_lists(s: Statement) -> None:
     if s.exit_code is not None and (type(s.exit_code) is not int or abs(s.exit_code) > MAX_INT):
         raise ValueError(f"exit_code is {s.exit_code!r:.40}, wanted a whole number or nothing")
-    if not s.distinct or not all(map(_word, s.distinct)):
+    if not s.distinct or not all(map(_is_word, s.distinct)):
         raise ValueError("distinct is empty or holds something that is no word")
     if type(s.classes) is not dict:
         raise TypeError("class is no object")
     for key, value in s.classes.items():
-        if not _word(key) or not _printable(value):
+        if not _is_word(key) or not _printable(value):
             raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
     if s.container is not None:
         _check_container(s.container)
     for gpu in s.gpus:
         _check_gpu(gpu)
     for target, digest in s.inputs:
-        if not safe_name(target) or not _hex64(digest):
+        if not safe_name(target) or not is_hex(digest, 64):
             raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
 
 
@@ -134,7 +181,7 @@ def check_subjects(subjects: tuple[Subject, ...], *, manifest: bool) -> None:
 def _check_subject(subject: Subject) -> None:
     if not safe_name(subject.name):
         raise ValueError(f"subject {subject.name!r:.80} is no plain relative path")
-    if not _hex64(subject.sha256) or not (subject.normalized is None or _hex64(subject.normalized)):
+    if not is_hex(subject.sha256, 64) or not (subject.normalized is None or is_hex(subject.normalized, 64)):
         raise ValueError(f"subject {subject.name!r:.80} has a digest that is not 64 lower-case hex digits")
     if subject.size is not None and not whole(subject.size):
         raise ValueError(f"subject {subject.name!r:.80} has an impossible size")
@@ -158,6 +205,6 @@ def _utf8_length(name: str) -> int:
 def safe_name(name: str) -> bool:
     """Say whether `name` is a relative path without `.`, `..` and control characters, at most 4,096 bytes of UTF-8."""
     # isprintable() also refuses some harmless blanks; lone surrogates (names that are no UTF-8) are not printable.
-    if not name or _bad_part(name) or len(name) > _MAX_NAME:
+    if not name or not _BAD_PARTS.isdisjoint(name.split("/")) or len(name) > _MAX_NAME:
         return False
     return (name.isascii() and name.isprintable()) or (_utf8_length(name) <= _MAX_NAME and not _control(name))

@@ -109,7 +109,7 @@ def test_killed_runners_are_replaced(home: SlurmHome, alpha: Cluster, gate: Path
     home.site(alpha)
     job = home.start(home.tasks(1, waiting(gate)))
     home.ran(1)
-    assert home.kill_runners() >= 2
+    assert home.kill_runners() >= 1
     replaced(home, job, gate)
     assert "FAILED" in home.replicas(job, "reason")[0]
 
@@ -297,7 +297,9 @@ class Storm:
         for one in self.chance.sample(sorted(found), len(found)):
             with suppress(psutil.NoSuchProcess):
                 above = found[one].ppid()
-                if above not in found or found[above].ppid() not in found:
+                main = above not in found
+                old = time.time() - found[one].create_time() > 1  # what a runner starts looks like it until it is another program
+                if main or (found[above].ppid() not in found and old):
                     found[one].kill()
                     return True
         return False

@@ -1,0 +1,210 @@
+"""The runner as an array element that holds one replica: one process, the quick way in, and the same guarantees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from nexapod_backends.slurm import start
+from spools import DEADLINE_S, House, until
+
+from nexapod_batch.files import notes
+from nexapod_batch.model.job import Comparator, CompareRule, Input, Job, Output, Resources
+from nexapod_batch.runner.allocation import TIME_OVER
+from nexapod_batch.trust.statement import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.plugins import Launch
+
+GROUP = "0123456789abcdef"
+
+
+class Element:
+    """A node, and its one array element."""
+
+    def __init__(self, home: Path) -> None:
+        """Make the node."""
+        self.house = House(home)
+        self.spool = self.house.spool
+
+    def put(self, *launches: Launch) -> None:
+        """Hand launches over as the elements of a group: all in the first."""
+        keys = [self.house.put(one) for one in launches]
+        (self.spool / "groups").mkdir(exist_ok=True)
+        group = {"schema": 1, "elements": [keys], "cpus": 2, "mem_mib": 4096}
+        (self.spool / "groups" / f"{GROUP}.json").write_text(json.dumps(group))
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the runner as its Slurm job does."""
+        words = [*start._here(), str(self.spool), "--group", GROUP]
+        assert words[1:3] == ["-I", "-S"]
+        env = {"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "77", "SLURMD_NODENAME": "n1"}
+        with (self.spool / "worker.log").open("ab") as log:
+            runner = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stderr=log)
+        self.house.workers.append(runner)
+        return runner
+
+    def run(self, job: Job, replicas: int = 1) -> list[tuple[Outcome, str]]:
+        """Run one launch to its end and return the outcomes."""
+        self.put(self.house.launch(job, replicas))
+        assert self.start().wait(DEADLINE_S) == 0, self.house.log()
+        return self.outcomes()
+
+    def outcomes(self) -> list[tuple[Outcome, str]]:
+        """Return outcome and detail of each report."""
+        return [(one.statement.outcome, one.statement.detail) for one in self.house.reports()]
+
+    def left(self) -> list[str]:
+        """Return what lies in the inbox, among the notes and in the work folder."""
+        return [one.name for part in (self.spool / "inbox", self.spool / "cancel", self.house.work) for one in part.iterdir()]
+
+
+@pytest.fixture
+def element(tmp_path: Path) -> Iterator[Element]:
+    """Give an element; its runners are ended afterwards."""
+    made = Element(tmp_path)
+    yield made
+    made.house.end()
+
+
+def begun(tmp_path: Path, more: str = "sleep 60") -> Job:
+    """Return a job that says that it runs, and waits."""
+    return Job(name="t", script=f"echo >> '{tmp_path}/begun'; {more}")
+
+
+def test_one_replica_is_run_and_signed_by_one_process(element: Element, tmp_path: Path) -> None:
+    """Its report says where it ran; nothing is left; no second process of ours was there."""
+    os.mkfifo(tmp_path / "gate")
+    element.put(element.house.launch(Job(name="t", script=f"echo hello; touch {tmp_path}/begun; read x < {tmp_path}/gate")))
+    runner = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    ours = [one for one in psutil.Process(runner.pid).children(recursive=True) if one.cmdline()[:1] == [sys.executable]]
+    assert ours == []
+    (tmp_path / "gate").write_text("\n")
+    assert runner.wait(DEADLINE_S) == 0
+    (report,) = element.house.reports()
+    assert (report.statement.outcome, report.statement.native_id, report.statement.host) == (Outcome.OK, "77_0", "n1")
+    assert report.carried is not None
+    assert report.carried["stdout"] == b"hello\n"
+    assert element.left() == []
+    assert len(list((element.spool / "claims").iterdir())) == 1
+    assert element.house.log() == ""
+
+
+def test_inputs_and_outputs(element: Element, tmp_path: Path) -> None:
+    """What loads more modules than a plain command: large files, patterns, comparison by value."""
+    data = tmp_path / "data"
+    data.write_bytes(b"1.00000001 " * 50_000)
+    sha256 = subprocess.run(["sha256sum", data], capture_output=True, text=True, check=True).stdout.split()[0]
+    job = Job(
+        name="t", script="cp in out.txt", inputs=(Input(source=str(data), target="in", sha256=sha256),),
+        outputs=(Output(path="*.txt", rule=CompareRule(comparator=Comparator.SIGNIFICANT, digits=4)),),
+    )  # fmt: skip
+    element.put(element.house.launch(job, paths={sha256: str(data)}))
+    assert element.start().wait(DEADLINE_S) == 0
+    (report,) = element.house.reports()
+    assert [(one.name, one.sha256, one.size) for one in report.statement.subjects] == [("out.txt", sha256, 550_000)]
+    assert report.statement.subjects[0].normalized not in {None, sha256}
+
+
+def test_limits_hold(element: Element) -> None:
+    """Time and memory as everywhere."""
+    ((outcome, detail),) = element.run(Job(name="t", command=("sleep", "60"), resources=Resources(time_s=1)))
+    assert outcome is Outcome.TIME, detail
+
+
+def test_a_cancelled_replica_is_stopped(element: Element, tmp_path: Path) -> None:
+    """A note that comes while it runs is seen; the report says so, the note is taken away."""
+    launch = element.house.launch(begun(tmp_path))
+    element.put(launch)
+    runner = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    (element.spool / "cancel" / launch.key).touch()
+    assert runner.wait(DEADLINE_S) == 0
+    assert element.outcomes() == [(Outcome.CANCELLED, "cancelled while it ran")]
+    assert list((element.spool / "cancel").iterdir()) == []
+
+
+def test_a_note_that_was_there_before_stops_the_start(element: Element, tmp_path: Path) -> None:
+    """Cancelled before it started: reported, never executed."""
+    element.put(element.house.launch(begun(tmp_path)))
+    (element.spool / "cancel" / "1_0.1").touch()
+    assert element.start().wait(DEADLINE_S) == 0
+    assert element.outcomes() == [(Outcome.CANCELLED, "cancelled before it started")]
+    assert not (tmp_path / "begun").exists()
+    assert element.left() == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stopped_runner_reports(element: Element, tmp_path: Path, sign: signal.Signals) -> None:
+    """The scheduler's signal ends the command, is reported as the infrastructure's doing, and leaves no process."""
+    element.put(element.house.launch(begun(tmp_path)))
+    runner = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    below = psutil.Process(runner.pid).children(recursive=True)
+    runner.send_signal(sign)
+    assert runner.wait(DEADLINE_S) == 0
+    assert element.outcomes() == [(Outcome.PREEMPTED, "the runner was stopped while this ran")]
+    assert [one for one in below if one.is_running()] == []
+
+
+def test_a_task_that_has_all_the_time_of_its_job_is_over_its_own(element: Element, tmp_path: Path) -> None:
+    """The scheduler's warning at the end of the time is no loss."""
+    element.put(element.house.launch(begun(tmp_path)))
+    runner = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    runner.send_signal(TIME_OVER)
+    assert runner.wait(DEADLINE_S) == 0
+    ((outcome, detail),) = element.outcomes()
+    assert (outcome, detail.split(":")[0]) == (Outcome.TIME, "over the scheduler's time limit")
+
+
+def test_a_list_of_cancellations_is_read(element: Element, tmp_path: Path) -> None:
+    """One file stops everything of a job."""
+    launch = element.house.launch(begun(tmp_path))
+    element.put(launch)
+    runner = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    name, content = notes.listing({launch.key: None, "f" * 32: None})
+    (element.spool / name).write_bytes(content)
+    (element.spool / name).rename(element.spool / "cancel" / name)
+    assert runner.wait(DEADLINE_S) == 0
+    assert element.outcomes() == [(Outcome.CANCELLED, "cancelled while it ran")]
+
+
+def test_a_job_that_is_started_again_executes_nothing(element: Element, tmp_path: Path) -> None:
+    """The claim holds, whoever made it: a requeued job ends at once."""
+    element.put(element.house.launch(begun(tmp_path)))
+    killed = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    below = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    killed.wait()
+    for one in below:  # as the scheduler does at the end of a job
+        one.kill()
+    assert element.start().wait(DEADLINE_S) == 0
+    assert (tmp_path / "begun").read_text() == "\n"
+    assert element.outcomes() == []
+
+
+def test_several_replicas_get_a_worker(element: Element) -> None:
+    """A launch of two is run by executors, as ever."""
+    assert element.run(Job(name="t", command=("true",)), 2) == [(Outcome.OK, "")] * 2
+
+
+def test_a_launch_that_may_not_run_is_refused_with_the_reason(element: Element) -> None:
+    """The worker says so."""
+    launch = element.house.launch(Job(name="t", command=("true",), resources=Resources(cpus_per_task=99)))
+    element.put(launch)
+    assert element.start().wait(DEADLINE_S) == 0
+    assert "more CPUs" in (element.spool / "refused" / f"{launch.key}.reason").read_text()
+    assert element.outcomes() == []
