@@ -26,6 +26,7 @@ __all__ = ["difference_report", "explain"]
 
 #: Tasks explained one by one when a whole job is asked for.
 _SHOWN = 10
+_NOT_ENDED = frozenset({BackendState.QUEUED, BackendState.ACTIVE})
 
 
 def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
@@ -137,11 +138,20 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
             lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
             continue
         why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
-        lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else ""))
+        ahead = _ahead(c, r) if said.state in _NOT_ENDED else ""
+        lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else "") + ahead)
         quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
         if quiet and quiet not in why:
             lines.append(f"  replica {r['number']}: {node.name} {quiet}")
     return lines
+
+
+def _ahead(c: Coordinator, r: Row) -> str:
+    """Say behind how many others a replica waits that shares what the backend started with them."""
+    if r["execution"] == Execution.RUNNING:
+        return ""
+    n = c.store.only("ahead_of", id=r["id"], node=r["node_id"], launch=r["launch_id"])["n"]
+    return f"; waits its turn there, behind {n} other{'s' * (n != 1)}" if n else ""
 
 
 def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]:

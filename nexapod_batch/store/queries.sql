@@ -283,6 +283,11 @@ WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN (
 -- name: replica
 SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key, l.reason FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
 
+-- name: ahead_of
+SELECT count(*) AS n FROM replica r JOIN launch l ON l.id = r.launch_id
+WHERE r.node_id = :node AND r.execution IN ('created', 'submitted', 'queued', 'running') AND r.id < :id
+  AND l.native_id <> '' AND l.native_id = (SELECT native_id FROM launch WHERE id = :launch);
+
 -- name: replica_cancel
 UPDATE replica SET execution = 'cancelled', reason = 'cancelled by its submitter', ended_at = ?
 WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');

@@ -144,6 +144,9 @@ def test_cancelling_is_one_act(home: SlurmHome, alpha: Cluster, gate: Path) -> N
     home.site(alpha, partition={"hosts": 1}, pack={"cpus": 1})
     job = home.start(home.tasks(30, waiting(gate), time_s=10))
     home.ran(1)
+    home.drive(lambda: home.replicas(job)[0] == "running", "the first to be seen running")
+    assert home.explain(f"{job}_0").endswith("runs on a1\n")
+    assert "; waits its turn there, behind 2 others" in home.explain(f"{job}_2")
     for one in home.runners():  # until Slurm lets them go on and stops them
         one.suspend()
     assert home.call("cancel", job).code == 0

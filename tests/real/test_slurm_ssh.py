@@ -168,6 +168,17 @@ def test_the_runner_is_brought_along_once(home: FarHome, alpha: Cluster, sshd: S
     assert home.there(".runner-*") == []
 
 
+def test_a_check_brings_the_runner_and_tries_it(home: FarHome, alpha: Cluster, sshd: Sshd) -> None:
+    """The interpreter that will run is tried where it will run; nothing is left."""
+    home.over_ssh(alpha, sshd)
+    found = {one["probe"]: one for one in home.json("site", "check", "alpha")["findings"]}
+    assert {one["mark"] for one in found.values()} <= {"ok", "skip", "warn"}
+    assert found["python"]["mark"] == "ok"
+    assert found["python"]["text"].startswith(f"the interpreter that is brought along is {sys.version.split()[0]}, with nexapod-batch ")
+    assert "verified" in found["test job"]["text"]
+    assert home.there("*") == []
+
+
 def test_an_installed_runner_is_used_where_the_site_names_one(home: FarHome, alpha: Cluster, sshd: Sshd) -> None:
     """Then nothing is brought."""
     home.over_ssh(alpha, sshd, runner={"python": sys.executable})
@@ -271,6 +282,27 @@ def test_a_changed_host_key_stops_this_site_alone(home: FarHome, alpha: Cluster,
     assert not home.there("alpha")
     server.trust_host_key()
     home.ended(job)
+
+
+def test_a_full_quota_there_is_told_and_survived(home: FarHome, alpha: Cluster, sshd: Sshd, tmp_path: Path) -> None:
+    """Inputs do not fit: nothing half is left, the job waits with the reason, and runs when somebody made room."""
+    home.far.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "quota", home.far], check=True)
+    try:
+        home.over_ssh(alpha, sshd, runner={"python": sys.executable})
+        (home.far / "hog").write_bytes(bytes(6 << 20))
+        (tmp_path / "input.bin").write_bytes(os.urandom(3 << 20))
+        job = home.start(home.tasks(2, "cat input.bin | wc -c") + f'[[inputs]]\nsource = "{tmp_path}/input.bin"\ntarget = "input.bin"\n')
+        said = home.call("reconcile")
+        assert "cannot be written: is there room, or is the quota used up?" in said.out + said.err
+        assert home.executed() == {}
+        assert home.there("*/*/inputs/*") == []
+        (home.far / "hog").unlink()
+        home.ended(job)
+        assert set(home.executed().values()) == {1}
+    finally:
+        home.end()
+        subprocess.run(["umount", "--lazy", home.far], check=True)
 
 
 def test_connections_that_are_cut_all_the_time(home: FarHome, alpha: Cluster, server: Sshd) -> None:

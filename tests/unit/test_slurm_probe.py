@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
-from nexapod_backends.slurm.probe import arrays, clock, partitions, polling
+from nexapod_backends.slurm.probe_file import arrays, partitions, polling
+from nexapod_backends.slurm.probe_node import clock
 
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
 from nexapod_batch.plugins import Mark

@@ -710,14 +710,14 @@ def _find(slurm: Slurm, group: Group, *, accounting: bool) -> str:
 
 def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchStatus:  # noqa: ANN401 - Seen or None
     """Say where a launch is whose element has not ended."""
+    where = f"Slurm job {native} runs on {seen.hosts}" if seen is not None and seen.hosts else f"Slurm job {native}"
     if claimed:
-        return LaunchStatus(state=BackendState.ACTIVE, native=native)
+        return LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where)
     if seen is None:
         return LaunchStatus(state=BackendState.QUEUED, native=native, reason=trouble or "Slurm was not asked yet")
     word = read_state(seen.state)
     if word.state is BackendState.ACTIVE:
-        where = seen.hosts or "a host"
-        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=f"its Slurm job runs on {where}")
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=f"not begun: {where}")
     why = reason_in_words(seen.reason) if seen.reason else ""
     when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
     return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)

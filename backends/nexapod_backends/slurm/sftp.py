@@ -144,10 +144,10 @@ class Files:
             finally:
                 self._close(handle)
             self._answer(self._rename(temporary, path), path)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - raised again
             with suppress(Exception):
                 self.remove_all([temporary])
-            raise
+            raise _told(error, path) from None
 
     def write_all(self, contents: Mapping[str, bytes]) -> None:
         """Put many small files in place, each as a whole, in three round trips for every few dozen of them."""
@@ -170,10 +170,10 @@ class Files:
                 renamed = [(path, self._rename(names[path], path)) for path, _ in batch]
                 for path, number in renamed:
                     self._answer(number, path)
-            except BaseException:
+            except BaseException as error:  # noqa: BLE001 - raised again
                 with suppress(Exception):
                     self.remove_all(names.values())
-                raise
+                raise _told(error, batch[0][0]) from None
 
     def make(self, folder: str) -> None:
         """Make a folder, and those above it, for this account only."""
@@ -351,6 +351,13 @@ class Files:
             if path or "unsupported" not in str(error.strerror).lower():  # a quota may be noticed only now
                 raise
             self._syncs = False
+
+
+def _told(error: BaseException, path: str) -> BaseException:
+    """Return the error of a write; where the server says no more than `Failure`, it has most likely no room."""
+    if isinstance(error, OSError) and error.errno == errno.EIO and error.strerror == "Failure":
+        return OSError(errno.EIO, "cannot be written: is there room, or is the quota used up?", path)
+    return error
 
 
 def _temporary(path: str) -> str:

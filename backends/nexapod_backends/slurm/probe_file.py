@@ -1,0 +1,128 @@
+"""The site file beside what Slurm says of itself, in pure functions: what is promised and not there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from nexapod_backends.slurm.notation import expand_hosts, read_gpus
+from nexapod_backends.slurm.probe_words import clock_words
+from nexapod_batch.plugins import Finding, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+    from nexapod_batch.model.site import Partition, Site
+
+__all__ = ["arrays", "partitions", "polling"]
+
+
+def partitions(
+    site: Site, rows: Sequence[PartitionRow], hosts: Sequence[HostRow], account: str | None = None
+) -> Iterator[Finding]:
+    """Yield one finding for each partition of the file, then one for what the file does not see."""
+    there = {one.name: one for one in rows}
+    account = account or site.scheduler.account
+    for one in site.partitions:
+        name = f"partition {one.name}"
+        if one.name not in there:
+            known = ", ".join(there) or "none"
+            text = f"Slurm has none of this name; it has: {known}"
+            yield Finding(mark=Mark.FAIL, probe=name, text=text, hint="correct the file")
+            continue
+        real, mine = there[one.name], [row for row in hosts if row.partition == one.name]
+        wrong = [*_partition(one, real, mine, account)]
+        fatal = real.state != "UP" or (bool(real.accounts) and account is not None and account not in real.accounts)
+        count = len({host for row in mine for host in row.hosts}) or real.total_nodes
+        text = "; ".join(wrong) or f"{count} host{'s' * (count != 1)}, and no more is promised than there is"
+        hint = "correct the file, or ask who runs the cluster" if wrong else ""
+        mark = Mark.OK if not wrong else Mark.FAIL if fatal else Mark.WARN
+        yield Finding(mark=mark, probe=name, text=text, hint=hint)
+    yield from _shared(site, rows, hosts)
+
+
+def _partition(one: Partition, real: PartitionRow, rows: Sequence[HostRow], account: str | None) -> Iterator[str]:
+    """Yield what the file says of a partition and Slurm does not."""
+    if real.state != "UP":
+        yield f"it is {real.state}"
+    if real.accounts and account is not None and account not in real.accounts:
+        yield f"only for accounts {', '.join(real.accounts[:10])}, not {account}"
+    there = {host for row in rows for host in row.hosts}
+    down = sum(len(row.hosts) for row in rows if re.match(r"down|drain|fail|unk|inval", row.state, re.IGNORECASE))
+    if there and down >= len(there):
+        yield f"all {len(there)} hosts are down or drained now"
+    promised: list[tuple[str, int, int | None]] = [
+        ("hosts", one.hosts, len(there) or None),
+        ("max_nodes", one.max_nodes or 0, real.max_nodes),
+        ("max_cpus", one.max_cpus, _least([row.cpus for row in rows], real.max_cpus_per_node)),
+        ("max_mem (MiB)", one.max_mem_mib, _least([row.mem_mib for row in rows], real.max_mem_mib_per_node)),
+        ("gpus", one.gpus, _least([sum(read_gpus(row.gres).values()) for row in rows], None)),
+    ]
+    for key, says, has in promised:
+        if has is not None and says > has:
+            yield f"{key} = {says}, but Slurm has {has}"
+    if real.max_time_s is not None and (one.max_time_s is None or one.max_time_s > real.max_time_s):
+        told = "no max_time" if one.max_time_s is None else f"max_time = {clock_words(one.max_time_s)}"
+        yield f"{told}, but Slurm allows {clock_words(real.max_time_s)}"
+
+
+def _least(values: Sequence[int], limit: int | None) -> int | None:
+    return min([*values, *([] if limit is None else [limit])], default=None)
+
+
+def _shared(site: Site, rows: Sequence[PartitionRow], hosts: Sequence[HostRow]) -> Iterator[Finding]:
+    """Yield a finding for each pair of nodes that are the same machines."""
+    of: dict[str, set[str]] = {}
+    for node, members in site.groups().items():
+        names = {one.name for one in members}
+        of[node] = {host for row in hosts if row.partition in names for host in row.hosts}
+        of[node] |= {host for row in rows if row.name in names for host in expand_hosts(row.hosts) or ()}
+    nodes = list(of)
+    for at, left in enumerate(nodes):
+        for right in nodes[at + 1 :]:
+            both = sorted(of[left] & of[right])
+            if both:
+                shown = ", ".join(both[:5]) + (" ..." if len(both) > 5 else "")
+                yield Finding(
+                    mark=Mark.FAIL, probe="hosts",
+                    text=f"nodes {left} and {right} share {shown}: what agrees on both would not be independent",
+                    hint="give their partitions the same node word",
+                )  # fmt: skip
+
+
+def arrays(site: Site, config: ClusterConfig) -> Iterator[Finding]:
+    """Yield what is to be said of array lengths and job counts."""
+    limits = site.limits
+    if config.max_array is None:
+        yield Finding(mark=Mark.WARN, probe="arrays", text="Slurm does not say its MaxArraySize")
+    elif limits.max_array > config.max_array:
+        yield Finding(
+            mark=Mark.FAIL, probe="arrays",
+            text=f"limits.max_array = {limits.max_array}, but MaxArraySize allows {config.max_array}",
+            hint=f"set max_array = {config.max_array} or less",
+        )  # fmt: skip
+    else:
+        text = f"limits.max_array = {limits.max_array} of {config.max_array} (MaxArraySize)"
+        yield Finding(mark=Mark.OK, probe="arrays", text=text)
+    if config.max_job_count is not None and limits.max_jobs > config.max_job_count:
+        yield Finding(
+            mark=Mark.WARN, probe="queue",
+            text=f"limits.max_jobs = {limits.max_jobs}, but Slurm holds {config.max_job_count} in all (MaxJobCount)",
+            hint="set max_jobs to a part of that",
+        )  # fmt: skip
+
+
+def polling(site: Site, config: ClusterConfig) -> Finding:
+    """Return whether a job that ended can be missed between two looks at the queue."""
+    age, every = config.min_job_age_s, site.limits.poll_interval_s
+    text = f"poll_interval = {every} s, ended jobs stay {age if age is not None else '?'} s in the queue (MinJobAge)"
+    looked_up = config.accounting and site.scheduler.accounting != "squeue"
+    if age is None or every < age:
+        return Finding(mark=Mark.OK, probe="polling", text=text)
+    if looked_up:
+        return Finding(mark=Mark.OK, probe="polling", text=f"{text}, later in the accounting")
+    return Finding(
+        mark=Mark.FAIL, probe="polling", text=f"{text}: how they ended would be missed",
+        hint=f"set poll_interval below {age} s",
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+"""What is found out before any job runs: what Slurm would take, and whether the work folder can be written."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nexapod_backends.slurm import archive, start
+from nexapod_backends.slurm.commands import RefusedError, Slurm
+from nexapod_backends.slurm.pack import Geometry
+from nexapod_backends.slurm.probe_words import VALUE, one_line, size_words
+from nexapod_backends.slurm.script import Ask, Words, read_template, render
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.model.fit import job_at, partition_for, words_at
+from nexapod_batch.plugins import Finding, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_backends.slurm.parse import ClusterConfig
+    from nexapod_backends.slurm.transport import Transport
+    from nexapod_batch.model.site import Partition, Site
+    from nexapod_batch.plugins import NodeContext, Probing
+
+__all__ = ["MEM_MIB", "accepted", "folder_of", "partition_of", "script_of", "work_folder"]
+
+MEM_MIB = 100  # of a test job that asks for memory
+_TIME_S = 300  # of a test job
+_LOW_DISK_MIB = 1024
+
+#: Exit codes tell why the program of the probe could not answer.
+_START = 'cd "$1" 2>/dev/null || exit 71; [ -r probe.sh ] || exit 72; . ./probe.sh'
+
+_SAID = re.compile(r"sbatch: Job \d+ to start at (\S+) using (\d+) processors on nodes (\S+)")
+
+
+def accepted(
+    site: Site, slurm: Slurm, context: NodeContext, how: Probing, config: ClusterConfig
+) -> Iterator[Finding]:
+    """Yield whether Slurm takes a small job for a node, with an account, and with its memory said."""
+    name = f"sbatch {context.node.name}"
+    words = words_at(how.sample, site.name)
+    if site.scheduler.account_required and not (words.get("account") or site.scheduler.account):
+        yield Finding(
+            mark=Mark.FAIL, probe=name, text="no account to charge, and the site requires one",
+            hint="say which with --account, or set account in [scheduler]", stops=True,
+        )  # fmt: skip
+        return
+    partition = partition_of(site, context, how)
+    if partition is None:
+        yield Finding(mark=Mark.SKIP, probe=name, text="none of its partitions is asked for")
+        return
+    try:
+        said = slurm.submit(script_of(site, context, how, partition, mem_mib=None), test_only=True)
+    except (RefusedError, SchedulerError) as error:
+        yield Finding(mark=Mark.FAIL, probe=name, text=one_line(error), hint=_refused_hint(str(error)), stops=True)
+        return
+    charged = words.get("account") or site.scheduler.account
+    account = f", charged to {charged}" if charged else ", charged to your default account"
+    yield Finding(mark=Mark.OK, probe=name, text=f"partition {partition.name}: {_would(said)}{account}")
+    option = {"per-node": "--mem", "per-cpu": "--mem-per-cpu"}.get(site.scheduler.memory, "")
+    probe_name = f"memory {context.node.name}"
+    if not option or "mem" in site.scheduler.skip_directives:
+        yield Finding(mark=Mark.OK, probe=probe_name, text="the file forbids to ask for it, so nobody does")
+        return
+    try:
+        slurm.submit(script_of(site, context, how, partition, mem_mib=MEM_MIB), test_only=True)
+    except (RefusedError, SchedulerError) as error:
+        yield Finding(
+            mark=Mark.FAIL, probe=probe_name, text=f"{option} is refused: {one_line(error)}",
+            hint='set memory = "none" (or "per-cpu") in [scheduler]',
+        )  # fmt: skip
+        return
+    counted = "" if config.memory_is_counted else ", though Slurm does not count memory here"
+    yield Finding(mark=Mark.OK, probe=probe_name, text=f"{option} is allowed{counted}")
+
+
+def _would(said: str) -> str:
+    found = _SAID.search(said)
+    return f"would start on {found[3]}" if found else (said.splitlines() or ["accepted"])[-1][:VALUE]
+
+
+def _refused_hint(said: str) -> str:
+    text = said.lower()
+    if "account" in text:
+        return "use an account that you may charge: --account, or account in [scheduler]; sacctmgr show associations"
+    if "partition" in text:
+        return "correct the partition in the file, or ask for access to it"
+    if "qos" in text:
+        return "set qos in [scheduler] to one that you may use"
+    return "correct the file, or ask who runs the cluster"
+
+
+def partition_of(site: Site, context: NodeContext, how: Probing) -> Partition | None:
+    """Return where the test job of a node goes: the partition that was asked for, or the first that fits."""
+    group = site.groups().get(context.node.name, ())
+    return partition_for(group, job_at(how.sample, site.name), words_at(how.sample, site.name).get("partition"))
+
+
+def script_of(
+    site: Site, context: NodeContext, how: Probing, partition: Partition, *, mem_mib: int | None, group: str = "probe"
+) -> str:
+    """Return the script of a test job."""
+    words = words_at(how.sample, site.name)
+    here = folder_of(context)
+    time_s = _TIME_S if partition.max_time_s is None else min(_TIME_S, partition.max_time_s)
+    ask = Ask(
+        group=group,
+        log=f"{here}/log",
+        runner=("/bin/sh", "-c", _START, "probe", here, str(context.far_work), *_interpreter(context, site)),
+        geometry=Geometry(time_s=time_s, mem_mib=mem_mib),
+        words=Words(
+            partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
+            constraint=words.get("constraint", ""), reservation=words.get("reservation", ""),
+        ),
+    )  # fmt: skip
+    return render(site, ask, read_template(site.scheduler.template))
+
+
+def _interpreter(context: NodeContext, site: Site) -> tuple[str, ...]:
+    """Return the words that start Python as the runner is started with it."""
+    if start.brings(context):
+        return archive.argv(start.corner(context))
+    return (site.runner.python or sys.executable,)
+
+
+def folder_of(context: NodeContext) -> str:
+    """Return the folder of the probe, where the spool is."""
+    return f"{context.far_spool}/probe"
+
+
+def work_folder(files: Transport, context: NodeContext, *, alone: bool) -> Iterator[Finding]:
+    """Yield whether the work folder can be written here, and how much room there is."""
+    name = "work folder" if alone else f"work folder {context.node.name}"
+    here = folder_of(context)
+    token = secrets.token_hex(8).encode()
+    try:
+        files.make([here, str(context.far_work)])
+        files.write(f"{here}/try", token)
+        if files.read(f"{here}/try") != token:
+            yield Finding(mark=Mark.FAIL, probe=name, text=f"{here} does not keep what is written there", stops=True)
+            return
+        files.remove(f"{here}/try")
+    except OSError as error:
+        yield Finding(
+            mark=Mark.FAIL, probe=name, text=f"{context.far_work} cannot be written: {error.strerror or error}",
+            hint="set work_dir in [filesystem] to a folder of your own that compute nodes see", stops=True,
+        )  # fmt: skip
+        return
+    free = ""
+    with suppress(OSError, TimeoutError):
+        free = files.run(["df", "-Pk", str(context.far_work)], {"LC_ALL": "C"}, text="", timeout_s=30).stdout
+    mib = _free_mib(free)
+    text = f"{context.far_work} can be written, " + ("free space unknown" if mib is None else f"{size_words(mib)} free")
+    if mib is not None and mib < _LOW_DISK_MIB:
+        yield Finding(mark=Mark.WARN, probe=name, text=text, hint="make room, or set work_dir in [filesystem]")
+    else:
+        yield Finding(mark=Mark.OK, probe=name, text=text)
+
+
+def _free_mib(text: str) -> int | None:
+    """Return what `df -Pk` says is free."""
+    cells = text.strip().splitlines()[-1].split() if text.strip() else []
+    return int(cells[3]) // 1024 if len(cells) >= 6 and cells[3].isascii() and cells[3].isdigit() else None
