@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -56,3 +57,21 @@ def test_nothing_of_dask_is_imported(home: Home, argv: str) -> None:
     """Neither Dask itself nor what it brings along."""
     words = [home.folder / word if word == "job.toml" else word for word in argv.split()]
     assert imported(home, *words) & {"dask", "distributed", "tornado", "msgpack", "cloudpickle", "dask_jobqueue"} == set()
+
+
+def test_without_dask_installed_the_rest_goes_on(home: Home) -> None:
+    """A job for the Dask site is kept and waits, in words with what to install; one for this machine is accepted."""
+    missing = home.folder / "missing" / "distributed"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text('raise ImportError("No module named distributed")\n')
+    env = {"PYTHONPATH": f"{missing.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    pool = home.descriptor(LOCAL.replace("local", "pool").replace("[quorum]", "[quorum]\nagree = 1"), "pool.toml")
+    kept = home.call("submit", pool, "--parsable", env=env)
+    assert kept.code == 0, kept.err
+    job = kept.out.strip()
+    done = home.call("submit", home.descriptor(LOCAL, "local.toml"), "--wait", env=env)
+    assert done.code == 0, done.err
+    said = home.call("explain", f"{job}_0", env=env).out
+    assert "a Dask site needs dask and distributed" in said
+    assert "pip install 'nexapod-batch[dask]'" in said
+    assert home.call("cancel", job, env=env).code == 0

@@ -38,7 +38,7 @@ class Cluster:
 
     @property
     def wire(self) -> Wire:
-        """Return the connection; ConfigError when `distributed` is not installed."""
+        """Return the connection; SchedulerError when `distributed` is not installed."""
         if self._wire is None:
             from nexapod_backends.dask.wire import Wire  # noqa: PLC0415 - 400 ms that only a Dask site may cost
 

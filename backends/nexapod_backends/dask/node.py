@@ -181,7 +181,7 @@ class DaskNode:
             if isinstance(found, str) and used and not record.apart:
                 found = choose(record, list(self.workers.values()), replace(rules, used=frozenset()))
             if isinstance(found, str):
-                return found
+                return found + self._coming()
             try:
                 self.far.settle(found, inputs)
             except (SchedulerError, OSError) as error:
@@ -190,6 +190,13 @@ class DaskNode:
                 self._met[found.address] = time.monotonic()
                 continue
             return found
+
+    def _coming(self) -> str:
+        """Say where workers are to come from while there is none in a cluster of our own."""
+        dask = self.cluster.dask
+        if self.workers or not dask.cluster:
+            return ""
+        return f" yet: they are Slurm jobs of site {dask.on}" if dask.on else " yet: they are starting"
 
     def _rules(self, record: Record, load: Mapping[str, int], used: frozenset[str]) -> Rules:
         patterns = next((one.workers for one in self.site.partitions if one.name == record.partition), ())
@@ -419,7 +426,8 @@ class DaskNode:
                 by_way.setdefault(way, []).append(one)
         for way, some in by_way.items():
             launches = [[one.worker, one.key, one.replicas] for one in some]
-            gone = sorted({one.worker for one in some} - left - alive) if alive else []
+            seen = {worker for worker, spool in self.far.last.spools.items() if spool.through == way}
+            gone = sorted((seen | {one.worker for one in some}) - left - alive) if alive else []
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})
         for one in bound:
             if not one.failed:

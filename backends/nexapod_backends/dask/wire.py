@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.dask.address import at
-from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.errors import SchedulerError
 
 try:
     import dask
@@ -41,7 +41,7 @@ try:
     from distributed.security import Security
     from distributed.versions import get_versions
 except ImportError as cause:
-    raise ConfigError(
+    raise SchedulerError(  # of this site alone: what runs elsewhere goes on
         "a Dask site needs dask and distributed", got=str(cause), hint="pip install 'nexapod-batch[dask]'"
     ) from cause
 
