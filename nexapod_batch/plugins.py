@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexapod_batch.entry_points import load, names, targets
-from nexapod_batch.runtimes import Device, Execution, Runtime, RuntimeSettings, Wrapped
+from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +22,7 @@ __all__ = [
     "BackendState",
     "Device",
     "Execution",
+    "Fact",
     "Finding",
     "Launch",
     "LaunchStatus",

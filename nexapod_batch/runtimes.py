@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.trust.statement import ContainerUse
 
-__all__ = ["Device", "Execution", "Runtime", "RuntimeSettings", "Wrapped"]
+__all__ = ["Device", "Execution", "Fact", "Runtime", "RuntimeSettings", "Wrapped", "bind_allowed"]
+
+
+def bind_allowed(asked: str, allowed: Iterable[str]) -> bool:
+    """Say whether a folder ("/data", or "/scratch:rw" to write) lies in one of those that may be bound."""
+    path, writes = asked.removesuffix(":rw"), asked.endswith(":rw")
+    for one in allowed:
+        folder = one.removesuffix(":rw")
+        if (path == folder or path.startswith(f"{folder}/")) and (one.endswith(":rw") or not writes):
+            return True
+    return False
 
 
 class Device(NamedTuple):
@@ -50,6 +60,14 @@ class Wrapped(NamedTuple):
     container: ContainerUse | None = None  # as the statement says it
 
 
+class Fact(NamedTuple):
+    """Something that a runtime found out about this machine."""
+
+    mark: str  # ok | warn: works, with less | fail: no command can be run by it here
+    text: str
+    hint: str = ""  # what to do
+
+
 class Runtime(Protocol):
     """Wraps the command of a replica; one for a process, told once what the node says of it."""
 
@@ -59,6 +77,10 @@ class Runtime(Protocol):
 
     def wrap(self, execution: Execution) -> Wrapped:
         """Return what to start so that the command runs; PluginError when this machine cannot."""
+        ...
+
+    def examine(self, path: str) -> list[Fact]:
+        """Return what works on this machine and what does not, for people; PATH is where programs are looked for."""
         ...
 
     def judge(self, status: int, stderr: bytes) -> str | None:

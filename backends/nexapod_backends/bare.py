@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.runtimes import Wrapped
 
 if TYPE_CHECKING:
-    from nexapod_batch.runtimes import Execution, RuntimeSettings
+    from nexapod_batch.runtimes import Execution, Fact, RuntimeSettings
 
 __all__ = ["BareRuntime"]
 
@@ -24,6 +24,10 @@ class BareRuntime:
     def wrap(self, execution: Execution) -> Wrapped:
         """Return the command itself."""
         return Wrapped(argv=list(execution.command), env=execution.env)
+
+    def examine(self, path: str) -> list[Fact]:  # noqa: ARG002 - the port's signature
+        """Return nothing: it needs nothing."""
+        return []
 
     def judge(self, status: int, stderr: bytes) -> str | None:  # noqa: ARG002 - the port's signature
         """Return nothing: whatever was said, the command said it."""

@@ -93,6 +93,8 @@ def show(document: Document) -> Iterator[str]:
         distinct = ", ".join(quorum["distinct"])
         most = quorum["max_replicas"]
         yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas"
+    if job.get("container"):
+        yield f"  image:     {job['container']['image']}"
     for one in job["depends_on"]:
         yield f"  after:     job {one['job']} {one['when']}"
     before = ""
@@ -102,7 +104,7 @@ def show(document: Document) -> Iterator[str]:
         yield f"{job['id']}_{task['index']}  {task['state']}{_because(shown)}"
         before = reason
         for replica in task["replicas"]:
-            yield "  " + "  ".join(_replica(replica))
+            yield "  " + "  ".join(_replica(replica, contained=bool(job.get("container"))))
     if document["more"]:
         last = document["tasks"][-1]["index"] if document["tasks"] else -1
         yield f"... more tasks: nexapod-batch show {job['id']} --tasks {last + 1}-{last + 1000}"
@@ -244,7 +246,7 @@ def _state(job: Document) -> str:
     return "  ".join(words)
 
 
-def _replica(replica: Document) -> Iterator[str]:
+def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
     yield f"{replica['id']:<10}"
     yield f"{replica['node']:<14}"
     yield f"{replica['execution']:<9} {replica['validation']:<9}"
@@ -253,6 +255,10 @@ def _replica(replica: Document) -> Iterator[str]:
     if replica["max_rss_kib"]:
         yield size(replica["max_rss_kib"])
     yield from map(gpu_use, replica["gpus"])
+    if replica["isolation"] not in {"", "none"}:
+        yield f"isolation: {replica['isolation']}"
+    elif contained and replica["execution"] == "reported":
+        yield "isolation: none, it ran bare"
     if replica["exit_code"]:
         yield f"exit {replica['exit_code']}"
     if replica["voided"]:

@@ -81,7 +81,7 @@ def doctor(as_json: bool) -> int:
         with looking() as c:
             found = use_case.checks(c)
     else:
-        found = use_case.first_checks(paths().home)
+        found = use_case.first_checks(paths())
     checks = [{"check": name, "verdict": verdict, "text": said} for name, verdict, said in found]
     output(as_json).rows("checks", checks, ["verdict", "check", "text"])
     return 1 if any(check["verdict"] == "fail" for check in checks) else 0

@@ -125,6 +125,8 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
         rules.placeholders(what, inputs, outputs, array, report)
     paths.program_files(what, inputs, folder, report)
     rules.script_hints(what, array, report)
+    if container is not None and resources is not None:
+        rules.network(container, resources, report)
     if report.problems or quorum is None or resources is None or schedule is None:
         return None
     # 3. the noun
@@ -169,9 +171,15 @@ def _container(section: Value, quorum: QuorumPolicy | None, folder: Path, report
         )
     pinned, compared = section["sha256"], quorum is not None and quorum.agree > 1
     image = paths.image(section["image"], pinned, folder, report, compared=compared)
-    if image is None or section["network"] is BAD or pinned is BAD:
+    if image is None or BAD in section.values() or BAD in section["bind"]:
         return None
-    return Container(image=image, sha256=(pinned or "").lower(), network=section["network"])
+    return Container(
+        image=image,
+        sha256=(pinned or "").lower(),
+        network=section["network"],
+        isolation=section["isolation"],
+        bind=tuple(section["bind"]),
+    )
 
 
 def _schedule(section: Value, report: Report) -> Schedule | None:

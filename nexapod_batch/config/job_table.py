@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexapod_batch.config.site_paths import BIND
 from nexapod_batch.config.tables import (
     REQUIRED,
     Choice,
@@ -133,6 +134,17 @@ _CONTAINER = Table(
             shown="pinned at submit",
         ),
         "network": Key(Choice(["none", "host"]), "Network that the command sees.", "none"),
+        "isolation": Key(
+            Choice(["container", "any"]),
+            "`any`: a node that has no containers may run the command without one, and its statement says so.",
+            "container",
+        ),
+        "bind": Key(
+            ListOf(BIND, 0, 100),
+            "Folders of the site to see under the same path, as its file allows: to read, with `:rw` to write.",
+            [],
+            shown="none",
+        ),
     },
     "Run the command in a container.",
 )

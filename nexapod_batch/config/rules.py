@@ -15,13 +15,14 @@ from nexapod_batch.model.placeholders import BUILT_IN, names_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from nexapod_batch.model.job import Array, Input
+    from nexapod_batch.model.job import Array, Container, Input, Resources
 
 __all__ = [
     "SETTLED",
     "default_name",
     "environment",
     "nearest_line",
+    "network",
     "outputs",
     "placeholders",
     "program",
@@ -50,6 +51,14 @@ def default_name(file_name: str) -> str:
     """Return a job name made of a file name."""
     stem = file_name.rpartition(".")[0] or file_name
     return re.sub(r"[^A-Za-z0-9_.+=@:-]", "_", stem).lstrip(".+=@:-")[:128] or "job"
+
+
+def network(container: Container, resources: Resources, report: Report) -> None:
+    """Refuse ranks on several hosts that could not talk to each other."""
+    if container.network == "none" and (resources.nodes or 1) > 1:
+        report.add(
+            "container.network", f"ranks on {resources.nodes} hosts cannot reach each other", got="none", wanted="host"
+        )
 
 
 def program(what: dict[str, Value], report: Report) -> None:

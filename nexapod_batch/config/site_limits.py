@@ -12,6 +12,7 @@ from nexapod_batch.config.tables import nearest, show
 from nexapod_batch.config.units import show_duration, show_size
 from nexapod_batch.errors import Problem
 from nexapod_batch.model.fit import excesses, job_at, partition_for, words_at
+from nexapod_batch.runtimes import bind_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +37,11 @@ def policy_problems(site: Site, job: Job) -> tuple[Problem, ...]:
     if job.quorum.agree < policy.min_agree:
         message = f"site {site.name}: got {job.quorum.agree}, wanted at least {policy.min_agree} (policy of the site)"
         found.append(Problem("quorum.agree", message))
+    for bind in job.container.bind if job.container else ():
+        if not bind_allowed(bind, site.container.bind):
+            may = ", ".join(site.container.bind) or "none"
+            message = f"site {site.name} does not let jobs have this folder: got {show(bind)}, wanted within: {may}"
+            found.append(Problem("container.bind", message))
     return tuple(found)
 
 

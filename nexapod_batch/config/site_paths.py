@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nexapod_batch.config.tables import Report, Text, Value
 
-__all__ = ["PART", "PATH", "USER_PATH", "AbsolutePath"]
+__all__ = ["BIND", "PART", "PATH", "USER_PATH", "AbsolutePath"]
 
 #: One character of such a path.
 PART = r"[A-Za-z0-9_.,+@=:-]"
@@ -21,9 +21,21 @@ class AbsolutePath(Text):
         return found
 
 
+class _Bind(AbsolutePath):
+    """A folder of the host that a container gets to see."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the path and its mode."""
+        found = super().check(value, path, report)
+        if isinstance(found, str) and ":" in found.removesuffix(":rw"):
+            return report.add(path, "a colon separates path and mode", got=found, wanted="as in /data or /scratch:rw")
+        return found
+
+
 PATH = AbsolutePath("an absolute path of letters, digits, `_ . , + @ = : -`", pattern=rf"(/{PART}+)+", max_length=1_024)
 USER_PATH = AbsolutePath(
     "an absolute path of letters, digits, `_ . , + @ = : -`; `{user}` is filled in",
     pattern=rf"(/({PART}|\{{user\}})+)+",
     max_length=1_024,
 )
+BIND = _Bind("a path, or a path and `:rw`", pattern=rf"(/{PART}+?)+(:rw)?", max_length=1_024)

@@ -10,7 +10,7 @@ import re
 
 from nexapod_batch.config.job_table import SITE_NAME
 from nexapod_batch.config.site_dask import DASK
-from nexapod_batch.config.site_paths import PART, PATH, USER_PATH, AbsolutePath
+from nexapod_batch.config.site_paths import BIND, PART, PATH, USER_PATH
 from nexapod_batch.config.tables import (
     REQUIRED,
     Choice,
@@ -58,17 +58,6 @@ OWN_DIRECTIVES = (
 _NEEDED = ("array", "error", "job-name", "no-requeue", "output", "parsable")
 
 _SET = re.compile(r"\[!?[A-Za-z0-9-]+\]")  # of characters, in a pattern of host names
-
-
-class _Bind(AbsolutePath):
-    """A folder that jobs may have bound."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the path and its mode."""
-        found = super().check(value, path, report)
-        if isinstance(found, str) and ":" in found.removesuffix(":rw"):
-            return report.add(path, "a colon separates path and mode", got=found, wanted="as in /data or /scratch:rw")
-        return found
 
 
 class _HostName(Text):
@@ -335,7 +324,7 @@ _CONTAINER = Table(
             "Module to load before a job with `[container]`.",
         ),
         "bind": Key(
-            ListOf(_Bind("a path, or a path and `:rw`", pattern=rf"(/{PART}+?)+(:rw)?", max_length=1_024), 0, 100),
+            ListOf(BIND, 0, 100),
             "Folders of the site that a job may have bound, with everything below: to read, with `:rw` to write.",
             [],
             shown="none",

@@ -55,6 +55,7 @@ class Coordinator:
     signer: Signer
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = secrets.token_bytes
+    containers: str | None = None  # why this machine cannot run any; "" when it can, None before it was looked at
     architectures: dict[str, str] = field(default_factory=dict)  # of images, by SHA-256, as far as they were looked up
     _backends: dict[str, Backend] = field(default_factory=dict)
     _jobs: dict[int, Job] = field(default_factory=dict)

@@ -17,8 +17,8 @@ from nexapod_batch.model.hardware import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator.context import Coordinator
 
 __all__ = ["checks", "first_checks"]
@@ -29,16 +29,18 @@ _LOW_DISK = 1 << 30
 
 def checks(c: Coordinator) -> list[Check]:
     """Return (name, ok|warn|fail, text) for everything that can be looked at without changing it."""
-    return [*_home(c), *_clock(), *_database(c), *_nodes(c), *_hardware(c), *_reports(c), *_kernel()]
+    own = [*_home(c), *_clock(), *_database(c), *_nodes(c), *_hardware(c), *_reports(c), *_kernel()]
+    return [*own, *_containers(c.paths), *_images(c.paths)]
 
 
-def first_checks(home: Path) -> list[Check]:
+def first_checks(paths: Paths) -> list[Check]:
     """Return the checks of an account that has no database yet; nothing is made."""
     return [
-        ("home", "ok", f"{home} has no jobs yet: the first nexapod-batch submit job.toml makes everything"),
+        ("home", "ok", f"{paths.home} has no jobs yet: the first nexapod-batch submit job.toml makes everything"),
         ("nodes", "ok", "none yet: the first submit makes one of this machine, nexapod-batch node init --help others"),
         *_clock(),
         *_kernel(),
+        *_containers(paths),
     ]
 
 
@@ -143,3 +145,31 @@ def _kernel() -> Iterator[Check]:
         "ok" if good else "fail",
         "processes can be watched" if good else "no /proc: left-over processes cannot be found",
     )
+
+
+def _containers(paths: Paths) -> Iterator[Check]:
+    from nexapod_batch.coordinator.containers import facts  # noqa: PLC0415 - runs the program
+
+    for one in facts(paths.home):
+        # a machine without containers is a good one all the same
+        text = f"{one.text} -> {one.hint}" if one.hint and one.mark != "ok" else one.text
+        yield "containers", "warn" if one.mark == "fail" else one.mark, text
+
+
+def _images(paths: Paths) -> Iterator[Check]:
+    from nexapod_batch.coordinator.images import cache_of  # noqa: PLC0415
+
+    cache = cache_of(paths)
+    if not cache.folder.is_dir():
+        return
+    found = cache.images()
+    size = sum(one.size for one in found)
+    text = f"{len(found)} in {cache.folder} on {filesystem_of(cache.folder)[0]}, {size / 2**20:.0f} MiB"
+    if cache.max_bytes:
+        text += f" of at most {cache.max_bytes / 2**20:.0f} MiB (images.max_size)"
+    if not os.access(cache.folder, os.W_OK | os.X_OK):
+        yield "images", "fail", f"{cache.folder} cannot be written -> set images.dir to a folder of your own"
+    elif cache.max_bytes and size > cache.max_bytes:
+        yield "images", "warn", f"{text} -> nexapod-batch image prune"
+    else:
+        yield "images", "ok", text

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
 
 __all__ = [
-    "Silent", "cache_of", "files_of", "hold", "jobs_using", "outlook", "pinned", "prune", "pull", "wrong_architecture",
+    "Silent", "cache_of", "files_of", "hold", "jobs_using", "outlook", "path_for", "pinned", "prune", "pull",
+    "wrong_architecture",
 ]  # fmt: skip
 
 
@@ -98,6 +99,24 @@ def outlook(c: Coordinator, job: Job) -> list[str]:
     reference = parse(image)
     there = cache.find(reference.key) if reference.digest else cache.image(job.container.sha256)
     return [f"image: {image} is in the cache" if there else f"image: would pull {image}"]
+
+
+def path_for(c: Coordinator, job: Job, node: Node) -> str:
+    """Return where a node's runners would find a job's image, as far as that is known before it is pinned."""
+    if job.container is None:
+        return ""
+    from nexapod_batch.images.reference import parse  # noqa: PLC0415
+
+    image, cache, digest = job.container.image, cache_of(c.paths), job.container.sha256
+    if not digest and "://" in image:
+        found = cache.find(parse(image).key)
+        digest = found.sha256 if found else ""
+    elif not digest and os.path.isfile(image):
+        with open(image, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    context, digest = c.context(node), digest or "SHA256"
+    copied = context.site is not None and context.site.filesystem.work_dir
+    return f"{context.far_spool}/inputs/{digest}" if copied else str(cache.folder / f"{digest}.sif")
 
 
 def hold(c: Coordinator, *, more: str = "") -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.lines import Block, Line
+    from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
@@ -232,8 +233,17 @@ def _check(c: Coordinator, node: Node, report: Report, row: Row | None) -> Row:
         what = "the nonce is not that of replica {}"
     elif report.job != (row["uuid"], row["digest"]):
         what = "the job is not that of replica {}"
+    elif not _right_image(c.job(report.replica[0]), report):
+        what = "the container is not that of replica {}"
     else:
         return row
     c.store.run("node_blame", id=node.id)
     job, task, number = report.replica
     raise VerificationError(what.format(f"{job}_{task}.{number}"), got=f"a statement signed by {node.name}")
+
+
+def _right_image(job: Job, report: Report) -> bool:
+    """Say whether a command ran in what its job demands; of a failure the statement may name no container."""
+    if job.container is None or report.image:
+        return report.image == (job.container.sha256 if job.container else "")
+    return job.container.isolation == "any" or EXECUTION_OF[report.outcome] is not Execution.REPORTED

@@ -58,6 +58,7 @@ class Report(NamedTuple):
     exit_code: int | None
     host: str
     isolation: str
+    image: str  # SHA-256 of the image that the command ran in; "" when it ran in none, or not at all
     classes: Mapping[str, str]
     vote: str
     usage: tuple[int, int, int, int, str | None]  # wall_ms, cpu_ms, max_rss_kib, output_bytes, gpus as the store has it
@@ -231,7 +232,8 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     name = said.replica
     return Report(
         position, (name.job, name.task, name.number), said.nonce, (said.job_uuid, said.job_digest), said.builder,
-        said.outcome.value, said.detail, said.exit_code, said.host, said.isolation, said.classes, said.vote,
+        said.outcome.value, said.detail, said.exit_code, said.host, said.isolation,
+        said.container.sha256 if said.container else "", said.classes, said.vote,
         (said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, _gpus(said)),
         opened.payload, opened.signature, carried,
     )  # fmt: skip

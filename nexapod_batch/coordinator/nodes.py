@@ -194,7 +194,7 @@ def _register(c: Coordinator, site: Site, name: str, partitions: Sequence[Partit
         public_key=signer.public,
         site=site.name,
         owner=site.owner or site.name,
-        host=name,
+        host=socket.gethostname() if site.scheduler.type == LOCAL else name,
         tier=partitions[0].tier,
         backend=site.scheduler.type,
         cpus=max(one.max_cpus for one in partitions),

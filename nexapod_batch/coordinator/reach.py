@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.containers import problem
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.images import wrong_architecture
 from nexapod_batch.coordinator.owner import effective
@@ -46,6 +47,8 @@ def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
         return Refusal(reason=f"the job is for {only} only (schedule.sites)", told=False)
     if wrong := wrong_architecture(c, job, node):
         return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
+    if job.container is not None and (cannot := problem(c, job, node)):
+        return Refusal(reason=cannot.message, problems=(cannot,))
     if node.site == LOCAL:
         return None
     from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator import images
+from nexapod_batch.coordinator import containers, images
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.dispatch import PLAN_MAX
 from nexapod_batch.coordinator.hosts import node_and_set, split
@@ -120,6 +120,7 @@ def dry_run(
         replicas = counts[node.id] or job.quorum.replicas  # none now: it may get later ones
         said = c.backend(node).describe(c.context(node), job, replicas, ask=ask == node.backend)
         lines += [f"# node {node.name} ({node.backend})", *said.splitlines()]
+        lines += containers.command_line(c, job, node, images.path_for(c, job, node))
     return [*lines, *_launches(job, placements, names)] if every else lines
 
 

@@ -69,6 +69,9 @@ def to_document(job: Job) -> Document:
             "image": job.container.image,
             "sha256": job.container.sha256,
             "network": job.container.network,
+            # Only where it is said, as below.
+            **({"isolation": job.container.isolation} if job.container.isolation != "container" else {}),
+            **({"bind": list(job.container.bind)} if job.container.bind else {}),
         }
         if job.container
         else None,
@@ -114,7 +117,7 @@ def from_document(document: Document) -> Job:
         env=_pairs(document["env"]),
         labels=_pairs(document["labels"]),
         resources=Resources(**{**document["resources"], "tier": Tier(document["resources"]["tier"])}),
-        container=Container(**container) if container else None,
+        container=Container(**{**container, "bind": tuple(container.get("bind", ()))}) if container else None,
         array=Array(
             ranges=tuple((first, last, step) for first, last, step in array["ranges"]),
             matrix=tuple((name, tuple(values)) for name, values in array["matrix"]),

@@ -118,6 +118,8 @@ class Container(NamedTuple):
     image: str  # docker:// oras:// library:// https:// or a path to a .sif or sandbox folder; with a digest where known
     sha256: str = ""  # lower-case hex, of the SIF file; never empty once submitted
     network: str = "none"
+    isolation: str = "container"  # container | any: whether a node that has no containers may run the command bare
+    bind: tuple[str, ...] = ()  # folders of the host, "/data" to read, "/scratch:rw" to write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -413,7 +413,7 @@ class Executor:
         launched = bool(self._node.launcher) and job.resources.ranks > 1
         if not (launched and devices):  # a launcher tells its ranks, on whatever host they are
             env.update(device_environment(devices))
-        wrapped = launch.runtime.wrap(
+        runtime, wrapped = launch.wrap(
             Execution(
                 job=job,
                 command=task_argv(launch, one),
@@ -454,7 +454,7 @@ class Executor:
         if faults and result.status and result.stopped is None:  # whatever it made of it, it is no fault of its own
             return result._replace(stopped=_gpu_failed(faults))
         if result.status and result.stopped is None:
-            never = launch.runtime.judge(result.status, self._logs.tail())
+            never = runtime.judge(result.status, self._logs.tail())
             if never is not None:
                 raise CommandError(never, 127)
         return result

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from nexapod_batch.entry_points import load as load_plugin
-from nexapod_batch.errors import NexapodError, VerificationError
+from nexapod_batch.errors import NexapodError, PluginError, VerificationError
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.runner.node import NodeConfig
-    from nexapod_batch.runtimes import Runtime, RuntimeSettings
+    from nexapod_batch.runtimes import Execution, Runtime, RuntimeSettings, Wrapped
 
 __all__ = ["OpenedLaunch", "open_launch"]
 
@@ -32,13 +33,20 @@ class OpenedLaunch(NamedTuple):
     bundle: Bundle
     job: Job
     job_digest: str
-    runtime: Runtime
+    runtimes: tuple[Runtime, ...]  # the first that works here wraps the command
     script: Path | None  # where the script of a job is written; None for a command
 
     def name(self, index: int) -> ReplicaName:
         """Return the name of the replica at a position of the bundle."""
         one: Assignment = self.bundle.replicas[index]
         return ReplicaName(self.bundle.job_id, one.task, one.number)
+
+    def wrap(self, execution: Execution) -> tuple[Runtime, Wrapped]:
+        """Return the first runtime that works here, and what it starts; PluginError of the last when none does."""
+        for runtime in self.runtimes[:-1]:
+            with suppress(PluginError):
+                return runtime, runtime.wrap(execution)
+        return self.runtimes[-1], self.runtimes[-1].wrap(execution)
 
 
 def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now: float) -> OpenedLaunch:
@@ -57,9 +65,13 @@ def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now:
         raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
     job = _job(bundle.document)
     _check_fits(job, bundle.input_paths, node)
-    runtime = _runtime("bare" if job.container is None else "apptainer", tuple(node.runtimes.items()), node.container)
+    names = [] if job.container is None else ["apptainer"]
+    if job.container is None or job.container.isolation == "any":
+        names.append("bare")
+    known = tuple(node.runtimes.items())
+    runtimes = tuple(_runtime(name, known, node.container) for name in names)
     script = node.work / f"{key}.script" if job.script else None
-    return OpenedLaunch(bundle=bundle, job=job, job_digest=digest(bundle.document), runtime=runtime, script=script)
+    return OpenedLaunch(bundle=bundle, job=job, job_digest=digest(bundle.document), runtimes=runtimes, script=script)
 
 
 @cache

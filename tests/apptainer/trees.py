@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["APPLETS", "build_sif", "make_tree"]
+__all__ = ["APPLETS", "build_sif", "make_python_tree", "make_tree"]
 
 BUSYBOX = "/bin/busybox"
 APPLETS = (
@@ -29,6 +30,24 @@ def make_tree(folder: Path, *, ballast: int = 0, word: str = "hello") -> Path:
         with (folder / "ballast").open("wb") as sink:
             for start in range(0, ballast, 1 << 20):
                 sink.write(os.urandom(min(1 << 20, ballast - start)))
+    return folder
+
+
+def make_python_tree(folder: Path) -> Path:
+    """Make a root file system with the machine's own Python, as its packages have it, and what that needs."""
+    make_tree(folder)
+    python = Path("/usr/bin/python3").resolve()
+    library = Path("/usr/lib", python.name)
+    extensions = sorted(library.glob("lib-dynload/*.so"))
+    said = subprocess.run(["ldd", str(python), *map(str, extensions)], capture_output=True, text=True, check=True).stdout
+    for path in {Path(word) for line in said.splitlines() for word in line.split() if word.startswith("/") and ":" not in word}:
+        target = folder / path.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    (folder / "usr/bin").mkdir(parents=True, exist_ok=True)
+    shutil.copy(python, folder / "usr/bin/python3")
+    leave = shutil.ignore_patterns("__pycache__", "test", "idlelib", "config-*", "site-packages", "dist-packages", "lib2to3")
+    shutil.copytree(library, folder / library.relative_to("/"), ignore=leave)
     return folder
 
 

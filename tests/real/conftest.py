@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from apptainer.trees import build_sif, make_python_tree
 from clusters.slurm import Cluster, Clusters
 from clusters.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,13 @@ def slurm() -> Iterator[Clusters]:
     """Yield both clusters and what they share; they run until the last test is done."""
     with Clusters.start() as clusters:
         yield clusters
+
+
+@pytest.fixture(scope="session")
+def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an image with a Python of its own in it."""
+    folder = tmp_path_factory.mktemp("python")
+    return build_sif(make_python_tree(folder / "tree"), folder / "python.sif")
 
 
 @pytest.fixture

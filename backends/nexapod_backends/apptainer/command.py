@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.errors import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nexapod_backends.apptainer.machine import Program, Way
     from nexapod_batch.runtimes import Execution
@@ -51,8 +51,14 @@ _HIDDEN = (
 _SPECIAL = frozenset({"PREPEND_PATH", "APPEND_PATH"})
 
 
-def arguments(execution: Execution, program: Program, way: Way, exists: Iterable[str]) -> list[str]:
-    """Return the argv that runs the command in its container; `exists` are the paths of `looked_at` that are there."""
+def arguments(
+    execution: Execution, program: Program, way: Way, exists: Iterable[str], binds: Sequence[tuple[str, str, bool]] = ()
+) -> list[str]:
+    """Return the argv that runs the command in its container.
+
+    `exists` are the paths of `looked_at` that are there; `binds` what the job may have beside its own, as (source,
+    target, writable).
+    """
     job, there = execution.job, set(exists)
     container = job.container
     if container is None or execution.image is None:
@@ -69,7 +75,7 @@ def arguments(execution: Execution, program: Program, way: Way, exists: Iterable
     vendors = {device.vendor for device in execution.devices}
     argv += [option for vendor, option in (("nvidia", "--nv"), ("amd", "--rocm")) if vendor in vendors]
     argv += ["--home", _home(execution)]
-    for source, target, writable in _mounts(execution, way, there):
+    for source, target, writable in [*_mounts(execution, way, there), *binds]:
         argv += ["--mount", _mount(source, target, writable=writable)]
     argv += ["--pwd", inside(execution.folder, execution.root), execution.image]
     return argv + [SCRIPT if word == execution.script else word for word in execution.command]

@@ -6,6 +6,7 @@ Everything is found out by reading and by one call of the program (`buildcfg`, 5
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from nexapod_batch.errors import PluginError
+from nexapod_batch.runtimes import Fact
 
-__all__ = ["Program", "Way", "find_program", "fuse", "user_namespaces", "way"]
+__all__ = ["Program", "Way", "examine", "find_program", "fuse", "user_namespaces", "way"]
 
 #: The oldest versions that have every option that is used.
 OLDEST = {"apptainer": (1, 1), "singularity": (3, 10)}
@@ -111,6 +113,75 @@ def way(program: Program) -> Way:
             hint="sysctl user.max_user_namespaces=15000, or install apptainer-suid",
         )
     return Way(mode="userns", options=("--userns",), unsquash=unsquash)
+
+
+def examine(wanted: str, path: str) -> list[Fact]:
+    """Return what of containers works here for this account, and what to change."""
+    try:
+        program = find_program(wanted, path)
+    except PluginError as error:
+        return [Fact("fail", _sentence(error), error.hint or "")]
+    helper = "with its setuid helper" if program.setuid else "without a setuid helper"
+    facts = [Fact("ok", f"{program.name} {program.version} in {program.path}, {helper}")]
+    try:
+        how = way(program)
+    except PluginError as error:
+        return [*facts, Fact("fail", _sentence(error), error.hint or "")]
+    facts.append(_namespaces(program))
+    if program.setuid:
+        facts.append(Fact("ok", "image files are mounted by the setuid helper"))
+    elif how.unsquash:
+        hint = "install squashfuse, and let this account use /dev/fuse"
+        facts.append(Fact("warn", f"every replica unpacks its image, which takes time and room: {fuse(program)}", hint))
+    else:
+        facts.append(Fact("ok", "image files are mounted through FUSE"))
+    return [*facts, _overlay(), _fakeroot()]
+
+
+def _sentence(error: PluginError) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _namespaces(program: Program) -> Fact:
+    """Try it where that can be done: more may forbid it than what can be read."""
+    said = user_namespaces()
+    tool = shutil.which("unshare")
+    if said is None and tool is not None:
+        done = subprocess.run([tool, "--user", "true"], capture_output=True, text=True, timeout=_CALL_S, check=False)
+        said = " ".join(done.stderr.split()) if done.returncode else None
+    if said is None:
+        return Fact("ok", "user namespaces can be made")
+    hint = "sysctl user.max_user_namespaces=15000"
+    return Fact("ok" if program.setuid else "warn", f"user namespaces cannot be made: {said}", hint)
+
+
+def _overlay() -> Fact:
+    """Say how folders are put into an image that has no place for them."""
+    try:
+        kernel = "\toverlay\n" in Path("/proc/filesystems").read_text()
+    except OSError:
+        kernel = False
+    if kernel or shutil.which("fuse-overlayfs"):
+        by = "the kernel's overlay file system" if kernel else "fuse-overlayfs"
+        return Fact("ok", f"images are extended by {by}")
+    return Fact("ok", "images are extended by an underlay: neither the kernel's overlay nor fuse-overlayfs is there")
+
+
+def _fakeroot() -> Fact:
+    """Say whether images can be built whose recipes install something."""
+    if os.geteuid() == 0:
+        return Fact("ok", "images are built as root")
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        ranges = any(line.startswith(f"{name}:") for line in Path("/etc/subuid").read_text().splitlines())
+    except OSError:
+        ranges = False
+    if ranges and shutil.which("newuidmap"):
+        return Fact("ok", f"images are built with the user ids that /etc/subuid gives {name}")
+    if shutil.which("fakeroot"):
+        return Fact("ok", "images are built with the program fakeroot")
+    hint = "install fakeroot, or have an administrator give this account ids in /etc/subuid"
+    return Fact("warn", "image build cannot install packages: no ids in /etc/subuid and no fakeroot", hint)
 
 
 def user_namespaces() -> str | None:

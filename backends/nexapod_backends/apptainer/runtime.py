@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from nexapod_backends.apptainer import command, machine
 from nexapod_batch.errors import PluginError
-from nexapod_batch.runtimes import Execution, RuntimeSettings, Wrapped
+from nexapod_batch.runtimes import Execution, RuntimeSettings, Wrapped, bind_allowed
 from nexapod_batch.trust.statement import ContainerUse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.runtimes import Fact
 
 __all__ = ["ApptainerRuntime"]
 
@@ -42,7 +48,7 @@ class ApptainerRuntime:
         if container is None or execution.image is None:
             raise PluginError("the job names no container image")
         return Wrapped(
-            argv=command.arguments(execution, program, way, self._exists),
+            argv=command.arguments(execution, program, way, self._exists, self._binds(container.bind)),
             env=command.environment(execution, program),
             isolation="container",
             container=ContainerUse(
@@ -54,6 +60,27 @@ class ApptainerRuntime:
                 network=container.network,
             ),
         )
+
+    def _binds(self, wanted: Sequence[str]) -> list[tuple[str, str, bool]]:
+        """Return (source, target, writable) of what a job wants bound; PluginError unless the node allows it.
+
+        Where a link leads counts, not where it lies.
+        """
+        allowed = [_real(one) for one in self._settings.binds]
+        found = []
+        for one in wanted:
+            path, source = one.removesuffix(":rw"), _real(one).removesuffix(":rw")
+            if not bind_allowed(_real(one), allowed):
+                may = ", ".join(self._settings.binds) or "none"
+                raise PluginError("the job may not have this folder here", got=one, wanted=f"within: {may}")
+            if not os.path.isdir(source):
+                raise PluginError("there is no such folder to bind", got=path)
+            found.append((source, path, one.endswith(":rw")))
+        return found
+
+    def examine(self, path: str) -> list[Fact]:
+        """Return which program there is, and what of it works for this account."""
+        return machine.examine(self._settings.program, path)
 
     def judge(self, status: int, stderr: bytes) -> str | None:
         """Tell the program's own last words from the command's.
@@ -68,3 +95,9 @@ class ApptainerRuntime:
         if _COMMAND.match(reason):
             return f"the command cannot be started in the container: {reason}"
         raise PluginError("the container could not be started", got=reason)
+
+
+def _real(bind: str) -> str:
+    """Return a bind with the path to which links lead."""
+    path = bind.removesuffix(":rw")
+    return os.path.realpath(path) + bind[len(path) :]

@@ -1,0 +1,81 @@
+"""Containers before anything runs: what works on this machine, and the exact command line of a replica."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.coordinator.installed import installed
+from nexapod_batch.errors import PluginError, Problem
+from nexapod_batch.model.placeholders import expand, task_values
+from nexapod_batch.plugins import Execution, RuntimeSettings, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.plugins import Fact, Runtime
+
+__all__ = ["command_line", "facts", "problem"]
+
+RUNTIME = "apptainer"
+
+
+def facts(home: Path) -> list[Fact]:
+    """Return what of containers works on this machine for this account."""
+    return _runtime(home, RuntimeSettings()).examine(os.environ.get("PATH", os.defpath))
+
+
+def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
+    """Return why this machine's own nodes never run a job in its container; None where nothing is known against it."""
+    if job.container is None or node.site != LOCAL:
+        return None
+    if job.container.bind:
+        hint = "a site file of this machine may allow it ([container] bind)"
+        return Problem("container.bind", f"node {node.name} lets jobs have none: got {job.container.bind[0]!r}; {hint}")
+    if job.container.isolation == "any":
+        return None
+    if c.containers is None:
+        failed = next((one for one in facts(c.paths.home) if one.mark == "fail"), None)
+        c.containers = "" if failed is None else "; ".join(filter(None, (failed.text, failed.hint)))
+    return Problem("container", f"node {node.name} cannot run containers: {c.containers}") if c.containers else None
+
+
+def command_line(c: Coordinator, job: Job, node: Node, image: str) -> list[str]:
+    """Return, for people, what starts the container of the first task's first replica on a node.
+
+    On another machine the program may lie elsewhere and work in another way: it is said as it would be here.
+    """
+    if job.container is None:
+        return []
+    context, first = c.context(node), next(iter(job.task_indexes()))
+    site, root = context.site, str(context.far_work / f"JOB_{first}.1")
+    settings = RuntimeSettings(program=site.container.runtime, binds=site.container.bind) if site else RuntimeSettings()
+    values = task_values(job, first, job.parameters(first))
+    script = str(context.far_work / "LAUNCH.script") if job.script else None
+    execution = Execution(
+        job=job,
+        command=[script] if script else [expand(word, values) for word in job.command],
+        root=root,
+        folder=root if job.workdir == "." else f"{root}/{job.workdir}",
+        env={name: expand(value, values) for name, value in job.env},
+        path=os.environ.get("PATH", os.defpath),
+        image=image,
+        script=script,
+    )
+    try:
+        wrapped = _runtime(c.paths.home, settings).wrap(execution)
+    except PluginError as error:
+        return [f"  in a container, which this machine cannot show: {str(error).partition(chr(10))[0]}"]
+    where = "in a container" if node.site == LOCAL else "in a container, there as it would be here"
+    return [f"  {where}: {shlex.join(wrapped.argv)}"]
+
+
+def _runtime(home: Path, settings: RuntimeSettings) -> Runtime:
+    runtime: Runtime = load("runtime", RUNTIME, installed("runtime", home))
+    runtime.settle(settings)
+    return runtime
