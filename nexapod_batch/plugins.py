@@ -10,7 +10,7 @@ from nexapod_batch.entry_points import load, names, targets
 from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path, PurePath
 
     from nexapod_batch.model.job import Job
@@ -131,6 +131,10 @@ class Backend(Protocol):
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path."""
+        ...
+
+    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
+        """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays."""
         ...
 
     def collect(self, context: NodeContext) -> None:

@@ -33,7 +33,7 @@ from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
@@ -84,6 +84,10 @@ class LocalBackend:
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:  # noqa: ARG002 - the port's
         """Return the files as they lie: the worker is on this machine."""
         return {digest: str(path) for digest, path in inputs.items()}
+
+    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:  # noqa: ARG002 - the port's
+        """Do nothing: nothing was copied."""
+        return 0
 
     def collect(self, context: NodeContext) -> None:
         """Do nothing: the worker writes its reports where they are read."""

@@ -73,8 +73,25 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
         stale = _stale_inputs(c)
         for path in stale:
             os.unlink(path)
-        removed["inputs"] = len(stale)
+        removed["inputs"] = len(stale) + _unstage(c, nodes, faults)
         images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
+    return removed
+
+
+def _unstage(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+    """Let the backends remove copies of inputs and images that no job needs, nor a replica that still runs."""
+    needed: set[str] = set()
+    for row in c.store.all("jobs_running_documents"):
+        document = json.loads(row["body"])
+        needed.update(one["sha256"] for one in document["inputs"])
+        if document["container"]:
+            needed.add(document["container"]["sha256"])
+    removed = 0
+    for node in nodes:
+        try:
+            removed += c.backend(node).unstage(c.context(node), needed)
+        except (NexapodError, OSError) as error:
+            note(faults, "unstage", node, error, "staged inputs cannot be removed")
     return removed
 
 

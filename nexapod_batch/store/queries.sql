@@ -347,5 +347,9 @@ INSERT INTO fault (key, text, told_at, seen_at) VALUES (:key, :text, :now, :now)
 -- name: fault_gone
 DELETE FROM fault WHERE key = :key;
 
+-- name: jobs_running_documents
+SELECT job_id, body FROM document JOIN job ON job.id = job_id
+WHERE n_waiting + n_active > 0 OR job_id IN (SELECT job_id FROM launch WHERE state <> 'forgotten');
+
 -- name: jobs_open_documents
 SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;

@@ -22,7 +22,7 @@ from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.model.job import Job
@@ -77,6 +77,10 @@ class DaskBackend:
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Return where runners find inputs: as they lie, copied into `work_dir`, or sent with the first launch."""
         return self._node(context).far.stage(inputs, copy=bool(_site(context).filesystem.work_dir))
+
+    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
+        """Remove copies in `work_dir` that no job needs; workers without shared storage keep theirs until they end."""
+        return self._node(context).far.unstage(needed) if _site(context).filesystem.work_dir else 0
 
     def collect(self, context: NodeContext) -> None:
         """Bring new reports here, unless they are written here, or were just brought."""

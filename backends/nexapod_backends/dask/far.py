@@ -23,7 +23,7 @@ from nexapod_batch.files import atomic
 from nexapod_batch.trust.statement import safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from nexapod_backends.dask.place import Worker
     from nexapod_backends.dask.wire import Wire
@@ -310,6 +310,16 @@ class Far:
             text = json.dumps({digest: str(path) for digest, path in known.items()})
             atomic.write(self._memory / "inputs.json", text.encode(), mode=0o600, durable=False)
         return {digest: f"{self.base}/inputs/{digest}" for digest in inputs}
+
+    def unstage(self, needed: Collection[str]) -> int:
+        """Remove shared copies but the `needed`; return how many."""
+        folder = Path(self.base, "inputs")
+        if not self.shared or not folder.is_dir():
+            return 0
+        gone = [one for one in folder.iterdir() if one.name not in needed and not one.name.startswith(".")]
+        for one in gone:
+            one.unlink(missing_ok=True)
+        return len(gone)
 
     def inputs(self) -> dict[str, Path]:
         """Return where inputs lie here that were staged, by digest; those that are gone are left out."""

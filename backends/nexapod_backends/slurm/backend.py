@@ -59,7 +59,7 @@ from nexapod_batch.plugins import BackendState, LaunchStatus, targets
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.job import Job
@@ -127,7 +127,7 @@ class SlurmBackend:
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Copy inputs beside the work folders, once, unless compute nodes see the coordinator's home anyhow."""
-        if not inputs or (context.far_spool == context.spool and not _site(context).filesystem.work_dir):
+        if not inputs or not _copies(context):
             return {digest: str(path) for digest, path in inputs.items()}
         folder, files = f"{context.far_spool}/inputs", self._state(context).transport
         files.make([folder])
@@ -136,6 +136,15 @@ class SlurmBackend:
             if there.get(digest) != path.stat().st_size:
                 files.put(path, f"{folder}/{digest}")  # the runner checks the digest
         return {digest: f"{folder}/{digest}" for digest in inputs}
+
+    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
+        """Remove copies that no job needs."""
+        if not _copies(context):
+            return 0
+        folder, files = f"{context.far_spool}/inputs", self._state(context).transport
+        gone = [name for name in files.sizes(folder) if name not in needed and not name.startswith(".")]
+        files.remove_all([f"{folder}/{name}" for name in gone])
+        return len(gone)
 
     def collect(self, context: NodeContext) -> None:
         """Bring what the segments have more than our copies; nothing where they lie on a shared file system."""
@@ -721,6 +730,11 @@ def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchS
     why = reason_in_words(seen.reason) if seen.reason else ""
     when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
     return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
+
+
+def _copies(context: NodeContext) -> bool:
+    """Say whether compute nodes do not see the coordinator's home, so that inputs are copied for them."""
+    return context.far_spool != context.spool or bool(_site(context).filesystem.work_dir)
 
 
 def _bring_rest(files: Transport, path: str, target: Path) -> None:
