@@ -35,6 +35,8 @@ class RuntimeSettings(NamedTuple):
 
     program: str = ""  # the runtime's program, a name or a path; "" looks for it in PATH
     binds: tuple[str, ...] = ()  # folders that a job may have bound, "/data" read-only, "/scratch:rw" to write
+    private: tuple[str, ...] = ()  # files and folders that no command should reach: the key, the spool, the database
+    confine: bool = False  # and that even a command without a container must not reach
 
 
 class Execution(NamedTuple):
@@ -56,7 +58,7 @@ class Wrapped(NamedTuple):
 
     argv: list[str]  # argv[0] is looked up as the command's would be
     env: Mapping[str, str]  # of the process that the runner starts
-    isolation: str = "none"  # what holds: none | container
+    isolation: str = "none"  # what holds: none | files (what is private was out of reach) | container
     container: ContainerUse | None = None  # as the statement says it
 
 

@@ -44,7 +44,7 @@ __all__ = ["LocalBackend"]
 _RUNNER = "nexapod_batch.runner"
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 IDLE_EXIT_S = 10  # seconds without work until a worker exits
-_KEPT = ("idle_exit_s", "container", "gpus", "gpu_slots")  # what `node init` was told, and nobody else knows
+_KEPT = ("idle_exit_s", "container", "gpus", "gpu_slots", "confine")  # what `node init` was told, and nobody else knows
 LAUNCHES_PER_SLOT = 16
 #: How far commands stand back behind the owner's programs, who may say otherwise: `node set NAME nice=0 io=normal`.
 _NICE, _NICE_ELSEWHERE = {Tier.CONSUMER_GPU: 19}, 5

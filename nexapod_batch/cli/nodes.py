@@ -74,10 +74,12 @@ def show(name: str, as_json: bool) -> None:
 )
 @click.option("--benchmark", is_flag=True, help="Measure it as well, so that faster nodes get more: two seconds.")
 @click.option("--refresh", is_flag=True, help="Sign the profile of a node that is there anew, as after an upgrade.")
+@click.option("--confine", is_flag=True, help="Hide key, spool and database from every command.")
 @json_option
 def init(
     name: str | None, named: str | None, owner: str | None, cpus: int | None, mem: str | None,
-    gpus: str | None, gpu_slots: int | None, tier: str | None, benchmark: bool, refresh: bool, as_json: bool,
+    gpus: str | None, gpu_slots: int | None, tier: str | None, benchmark: bool, refresh: bool, confine: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make a key and a signed profile for this machine.
 
@@ -96,7 +98,7 @@ def init(
     with writing() as c:
         made = nodes.init(
             c, name or named, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
-            gpu_slots=gpu_slots or 1, benchmark=benchmark,
+            gpu_slots=gpu_slots or 1, benchmark=benchmark, confine=confine,
         )
     document: Document = {
         "name": made.name,

@@ -305,6 +305,9 @@ _RUNNER = Table(
             "`PATH` of commands.",
             shown="the runner's own",
         ),
+        "confine": Key(
+            Flag(), "Keep commands without a container away from key, spool and database, by `bwrap`.", default=False
+        ),
     },
     "The program on the compute node.",
 )

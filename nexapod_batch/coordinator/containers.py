@@ -25,9 +25,9 @@ __all__ = ["command_line", "facts", "problem"]
 RUNTIME = "apptainer"
 
 
-def facts(home: Path) -> list[Fact]:
-    """Return what of containers works on this machine for this account."""
-    return _runtime(home, RuntimeSettings()).examine(os.environ.get("PATH", os.defpath))
+def facts(home: Path, runtime: str = RUNTIME) -> list[Fact]:
+    """Return what of containers, or of another runtime, works on this machine for this account."""
+    return _runtime(home, RuntimeSettings(), runtime).examine(os.environ.get("PATH", os.defpath))
 
 
 def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
@@ -75,7 +75,7 @@ def command_line(c: Coordinator, job: Job, node: Node, image: str) -> list[str]:
     return [f"  {where}: {shlex.join(wrapped.argv)}"]
 
 
-def _runtime(home: Path, settings: RuntimeSettings) -> Runtime:
-    runtime: Runtime = load("runtime", RUNTIME, installed("runtime", home))
+def _runtime(home: Path, settings: RuntimeSettings, name: str = RUNTIME) -> Runtime:
+    runtime: Runtime = load("runtime", name, installed("runtime", home))
     runtime.settle(settings)
     return runtime

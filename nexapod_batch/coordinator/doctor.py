@@ -150,10 +150,11 @@ def _kernel() -> Iterator[Check]:
 def _containers(paths: Paths) -> Iterator[Check]:
     from nexapod_batch.coordinator.containers import facts  # noqa: PLC0415 - runs the program
 
-    for one in facts(paths.home):
-        # a machine without containers is a good one all the same
-        text = f"{one.text} -> {one.hint}" if one.hint and one.mark != "ok" else one.text
-        yield "containers", "warn" if one.mark == "fail" else one.mark, text
+    for name, runtime in (("containers", "apptainer"), ("confinement", "bare")):
+        for one in facts(paths.home, runtime):
+            # a machine without containers is a good one all the same
+            text = f"{one.text} -> {one.hint}" if one.hint and one.mark != "ok" else one.text
+            yield name, "warn" if one.mark == "fail" else one.mark, text
 
 
 def _images(paths: Paths) -> Iterator[Check]:

@@ -27,7 +27,8 @@ from nexapod_batch.store import writer
 from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Tier
@@ -58,10 +59,12 @@ def init(
     gpus: str | None = None,
     gpu_slots: int = 1,
     benchmark: bool = False,
+    confine: bool = False,
 ) -> Node:
     """Make a key and a signed profile for this machine and register it as a local node.
 
-    `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once.
+    `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once. With `confine` what
+    is private is hidden from commands without a container as well.
     """
     host = socket.gethostname()
     name = name or re.sub(r"[^A-Za-z0-9_-]", "-", host)[:63].lstrip("-_") or "local"
@@ -95,6 +98,7 @@ def init(
         classes=offer.classes,
     )
     kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
+    kept |= {"confine": True} if confine else {}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     _store(c, node, seal_offer(signer, offer))
     return _named(c, name)
@@ -288,6 +292,7 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
         "mem_mib": node.mem_mib,
         "backend": node.backend,
         "classes": dict(node.classes),
+        "private": [str(one) for one in (c.paths.keys, c.paths.spool("x").parent, *_database_files(c))],
         **_of_site(c, node),
     }
 
@@ -298,7 +303,14 @@ def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
     if site is None:
         return {}
     container = {"program": site.container.runtime, "binds": list(site.container.bind)}
-    return {"gpu_slots": site.limits.gpu_slots, "container": container}
+    confine = {"confine": True} if site.runner.confine else {}
+    return {"gpu_slots": site.limits.gpu_slots, "container": container, **confine}
+
+
+def _database_files(c: Coordinator) -> Iterator[Path]:
+    """Yield the files of the database, with those that SQLite puts beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        yield c.paths.state_db.with_name(c.paths.state_db.name + suffix)
 
 
 def _node_key(c: Coordinator, name: str) -> Signer:

@@ -123,6 +123,7 @@ class Runner:
 
     python: str = ""  # interpreter with nexapod-batch installed; "" means ours, or an archive over SSH
     path: str = ""  # PATH of commands; "" means the runner's own
+    confine: bool = False  # keep commands without a container away from key, spool and database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

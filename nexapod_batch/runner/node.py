@@ -70,7 +70,7 @@ def load(spool: Path) -> NodeConfig:
             idle_exit_s=float(document.get("idle_exit_s", 10)),
             path=str(document.get("path", "")),
             runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
-            container=_container(document.get("container", {})),
+            container=_container(document, spool),
             native_id=str(document.get("native_id", "")),
             nice=int(document.get("nice", 0)),
             io=str(document.get("io", "normal")),
@@ -88,8 +88,14 @@ def load(spool: Path) -> NodeConfig:
     return config
 
 
-def _container(document: Mapping[str, Any]) -> RuntimeSettings:
-    return RuntimeSettings(program=str(document.get("program", "")), binds=tuple(map(str, document.get("binds", ()))))
+def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
+    said = document.get("container", {})
+    return RuntimeSettings(
+        program=str(said.get("program", "")),
+        binds=tuple(map(str, said.get("binds", ()))),
+        private=(str(spool), _text(document, "key"), *map(str, document.get("private", ()))),
+        confine=bool(document.get("confine", False)),
+    )
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

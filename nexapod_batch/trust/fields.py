@@ -51,7 +51,7 @@ _SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so
     "job_uuid": r"[0-9A-Za-z-]{1,64}",
     "builder": r"SHA256:[A-Za-z0-9+/]{43}",
     "backend": r"[a-z0-9][a-z0-9_-]{0,63}",
-    "isolation": r"none|container",
+    "isolation": r"none|files|container",
 }
 _CONTAINER = {  # field of ContainerUse -> the one way to spell it
     "sha256": _SPELLED["job_digest"],

@@ -121,7 +121,7 @@ def _pattern() -> re.Pattern[str]:
         '"native-mark"': f'"{text}"',
         '"host-mark"': f'"{text}"',
         '"detail-mark"': f'"{text}"',
-        '"none"': '"(none|container)"',
+        '"none"': '"(none|files|container)"',
         '{"class-mark":""}': r'(\{(?:"[a-z0-9_-]{1,64}":"[ !#-\[\]-~]{0,200}",?){0,9}\})',
         '"ok"': f'"({"|".join(_OUTCOMES)})"',
         "5555": "(null|0|-?[1-9][0-9]{0,14})",

@@ -116,7 +116,7 @@ class Statement(NamedTuple):
     backend: str
     native_id: str  # what the scheduler calls the launch; may be empty
     host: str  # the node's own word
-    isolation: str  # none | container
+    isolation: str  # none | files | container
     classes: Mapping[str, str]  # numeric class -> value
     outcome: Outcome
     detail: str  # for people; may be empty

@@ -119,6 +119,19 @@ def listeners() -> Iterator[tuple[int, str]]:
         yield tcp.getsockname()[1], name
 
 
+@contextmanager
+def sleeping(place: Place) -> Iterator[int]:
+    """Yield the id of a process of the account that is no part of any job."""
+    sleeper = subprocess.Popen([*place.home.before, "cat"], cwd=place.home.path / "work", stdin=subprocess.PIPE)
+    try:
+        while Path(f"/proc/{sleeper.pid}/cmdline").read_bytes() != b"cat\0":  # it has become that account
+            assert sleeper.poll() is None
+            time.sleep(0.01)
+        yield sleeper.pid
+    finally:
+        sleeper.communicate()
+
+
 def attempts(place: Place, sleeper: int, port: int, name: str) -> dict[str, str]:
     """Return what is tried: a word for it -> shell words."""
     home, spool, q = place.home, place.home.spool(), shlex.quote
@@ -188,18 +201,11 @@ def test_nothing_outside_is_in_reach(place: Place) -> None:
     account = neighbour.parent.stat()
     for one in (home.login / "secret", neighbour, neighbour / "secret"):
         os.chown(one, account.st_uid, -1)
-    sleeper = subprocess.Popen([*home.before, "cat"], cwd=home.path / "work", stdin=subprocess.PIPE)
-    try:
-        while Path(f"/proc/{sleeper.pid}/cmdline").read_bytes() != b"cat\0":  # it has become that account
-            assert sleeper.poll() is None
-            time.sleep(0.01)
-        with listeners() as (port, name):
-            found = attempts(place, sleeper.pid, port, name)
-            script = TRY + "\n".join(f"try {word} {words}" for word, words in (ALLOWED | found).items())
-            assert on_the_host(place, script) == dict.fromkeys(ALLOWED | found, "got")
-            code, said = place.submit(script, agree=2)
-    finally:
-        sleeper.communicate()
+    with sleeping(place) as sleeper, listeners() as (port, name):
+        found = attempts(place, sleeper, port, name)
+        script = TRY + "\n".join(f"try {word} {words}" for word, words in (ALLOWED | found).items())
+        assert on_the_host(place, script) == dict.fromkeys(ALLOWED | found, "got")
+        code, said = place.submit(script, agree=2)
     assert code == 0, said
     assert read(place.output()) == dict.fromkeys(ALLOWED, "got") | dict.fromkeys(found, "refused")
     assert [(one["isolation"], one["validation"]) for one in place.replicas()] == [("container", "valid")] * 2
@@ -207,7 +213,7 @@ def test_nothing_outside_is_in_reach(place: Place) -> None:
 
 def on_the_host(place: Place, script: str) -> dict[str, str]:
     """Run the attempts as the same account without a container, in a folder like a replica's."""
-    folder = place.folder / "host"
+    folder = place.folder / f"host-{place.home.folder.name}"
     folder.mkdir()
     for name in ("probe", "given.txt"):
         shutil.copy(place.folder / name, folder)
@@ -223,6 +229,39 @@ def on_the_host(place: Place, script: str) -> dict[str, str]:
 def read(text: str) -> dict[str, str]:
     """Return what each attempt got."""
     return dict(line.split() for line in text.splitlines())
+
+
+#: What a node that confines keeps from commands without a container.
+CONFINED = (
+    "key", "key-by-proc", "key-by-runner", "key-by-cwd", "coordinator", "database", "database-write", "spool", "reports",
+    "inbox", "claims", "environment", "signal",
+)  # fmt: skip
+
+
+def test_a_node_that_confines_keeps_its_own_files_from_bare_commands(place: Place) -> None:
+    """Key, spool, database and other processes are out of reach; the rest is as the account has it."""
+    folder = place.folder / "confined"
+    folder.mkdir()
+    for name in ("probe", "given.txt"):
+        shutil.copy(place.folder / name, folder)
+    home = AccountHome(folder, None if place.root else USER)
+    there = place._replace(home=home, folder=folder)
+    try:
+        assert home.call("node", "init", "--name", "quiet", "--confine").code == 0
+        code, said = there.submit("echo first", image="")
+        assert code == 0, said
+        with sleeping(there) as sleeper:
+            found = {name: words for name, words in attempts(there, sleeper, 1, "none").items() if name in CONFINED}
+            script = TRY + "\n".join(f"try {word} {words}" for word, words in (ALLOWED | found).items())
+            assert on_the_host(there, f"touch {folder}/outside\n{script}") == dict.fromkeys(ALLOWED | found, "got")
+            code, said = there.submit(script, image="")
+        assert code == 0, said
+        assert read(there.output()) == dict.fromkeys(ALLOWED, "got") | dict.fromkeys(found, "refused")
+        assert [one["isolation"] for one in there.replicas()] == ["files"]
+        code, said = there.submit("./nothing", image="")
+        assert (code, [one["exit_code"] for one in there.replicas()]) == (1, [127])
+    finally:
+        home.end()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ class ApptainerRuntime:
             if not bind_allowed(_real(one), allowed):
                 may = ", ".join(self._settings.binds) or "none"
                 raise PluginError("the job may not have this folder here", got=one, wanted=f"within: {may}")
+            if any(f"{_real(hidden)}/".startswith(f"{source}/") for hidden in self._settings.private):
+                raise PluginError("the folder holds what no command may reach: key, spool or database", got=one)
             if not os.path.isdir(source):
                 raise PluginError("there is no such folder to bind", got=path)
             found.append((source, path, one.endswith(":rw")))
