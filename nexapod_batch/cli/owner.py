@@ -21,8 +21,9 @@ __all__ = ["change", "snooze"]
 @click.argument("name")
 @click.argument("time_", metavar="TIME|off", required=False)
 @click.option("--until", metavar="HH:MM", help="Until this time of the day, in place of TIME.")
+@click.option("--gpu", metavar="GPU", help="Only this GPU: its number, or its UUID.")
 @json_option
-def snooze(name: str, time_: str | None, until: str | None, as_json: bool) -> None:
+def snooze(name: str, time_: str | None, until: str | None, gpu: str | None, as_json: bool) -> None:
     """Let a node of this machine be quiet for a while.
 
     TIME is as in 2h or 90m. Nothing starts meanwhile, and what runs is suspended.
@@ -32,14 +33,15 @@ def snooze(name: str, time_: str | None, until: str | None, as_json: bool) -> No
     if (time_ is None) == (until is None):
         raise UsageError("how long?", wanted="one of: a duration as in 2h, --until 18:00, off")
     owned = owner.find(paths(), name)
+    device, called = ("", "") if gpu is None else owner.device(owned, gpu)
     if time_ == "off":
-        owner.wake(owned)
-    elif until is not None:
-        owner.snooze(owned, owner.seconds_until(until, time.time()))
+        owner.wake(owned, device)
     else:
-        owner.snooze(owned, _seconds(str(time_)))
-    why, end = owner.paused(owned.spool)
-    output(as_json).document({"node": name, "paused": why, "until": end}, _paused)
+        left = owner.seconds_until(until, time.time()) if until is not None else _seconds(str(time_))
+        owner.snooze(owned, left, device)
+    why, end = owner.paused(owned.spool, device, called)
+    document: Document = {"node": name, "paused": why, "until": end}
+    output(as_json).document(document | ({"gpu": device} if device else {}), _paused)
 
 
 @click.command("set")
@@ -49,7 +51,7 @@ def snooze(name: str, time_: str | None, until: str | None, as_json: bool) -> No
 def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
     """Set what a node of this machine may use.
 
-    Keys are max_cpus, max_mem, hours, idle_gpu, grace, nice and io; without any the limits are shown.
+    Keys are max_cpus, max_mem, hours, gpu_busy, grace, nice and io; without any the limits are shown.
     """
     from nexapod_batch.coordinator import owner
     from nexapod_batch.runner import wishes
@@ -72,7 +74,9 @@ def _seconds(text: str) -> float:
 
 def _paused(document: Document) -> Iterator[str]:
     why = document["paused"]
-    yield f"node {document['node']} {why}" if why else f"node {document['node']} may work"
+    subject, colon = (f"node {document['node']}", ":" if "gpu" in document else "")
+    may = "the GPU may be used" if colon else "may work"
+    yield f"{subject}{colon} {why or may}"
 
 
 def _limits(document: Document) -> Iterator[str]:

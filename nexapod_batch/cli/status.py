@@ -58,11 +58,11 @@ def _node(node: Document, now: float) -> Iterator[str]:
         yield f"  waiting: {_count(node['claimed'], 'replica')} at hand, {_count(node['waiting'], 'launch')} behind"
     if node["idle"]:
         yield f"  nothing runs: {node['idle']}"
-    rows = [_row(one, now) for one in node["replicas"]]
+    rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
     yield from (f"  {line}" for line in (text.table(rows, _COLUMNS) if rows else ()))
 
 
-def _row(one: Document, now: float) -> Document:
+def _row(one: Document, names: Document, now: float) -> Document:
     others = one["count"] - 1
     gpu = [f"{one['gpu_mem_mib']:.0f} MiB"] if one["gpu_mem_mib"] is not None else []
     gpu += [f"{one['gpu_busy']:.0f} %"] if one["gpu_busy"] is not None else []
@@ -71,7 +71,7 @@ def _row(one: Document, now: float) -> Document:
         "replica": one["replica"] + (f" and {others} more" if others else ""),
         "job": one["job"],
         "for": one["user"] or "unknown",
-        "on": ", ".join([cpus, *(uuid[:12] for uuid in one["devices"])]),
+        "on": ", ".join([cpus, *(names.get(uuid, uuid[:12]) for uuid in one["devices"])]),
         "since": _moment(one["since"], now),
         "ran": text.duration(one["seconds"]),
         "cpu": text.duration(one["cpu_s"]),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.hardware import Gpu
     from nexapod_batch.model.job import Resources
 
-__all__ = ["faults_of", "kinds", "offered", "paused"]
+__all__ = ["closed", "faults_of", "here", "kinds", "offered", "paused"]
 
 #: For how long a node gets no work for a GPU that was found out of order; then its worker looks again.
 AGAIN_S = 300
@@ -61,6 +61,22 @@ def paused(spool: Path, asked: Resources) -> str:
     if not 0 < left <= AGAIN_S:
         return ""
     return f"has GPUs out of order ({'; '.join(record.faults)}), tried again in {left:.0f} s"
+
+
+def closed(spool: Path, asked: Resources) -> str:
+    """Return why the owner lets a replica that asks for GPUs have none now, or ""."""
+    from nexapod_batch.coordinator import node_status, owner  # noqa: PLC0415 - for who wants one
+
+    notice = node_status.running(spool)
+    found = owner.closed_gpus(spool, {} if notice is None else notice["closed"])
+    if not found:
+        return ""
+    try:
+        offers = json.loads((spool / "node.json").read_bytes())["gpus"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    left = sum(uuid not in found for uuid in offers)
+    return "" if asked.gpus <= left else f"is not to use all of its GPUs: {'; '.join(sorted(set(found.values())))}"
 
 
 class _Record(NamedTuple):

@@ -95,7 +95,8 @@ def _node(owned: Owned, store: Store | None) -> Document:
         "mem_mib": mem_mib,
         "has": {"cpus": owned.settings["cpus"], "mem_mib": owned.settings["mem_mib"]},
         "worker": None if notice is None else {"pid": notice["pid"], "since": notice["since"]},
-        "closed": {} if notice is None else notice["closed"],
+        "closed": owner.closed_gpus(owned.spool, {} if notice is None else notice["closed"]),
+        "gpus": {} if notice is None else notice["names"],
         "waiting": _waiting(owned.spool),
         "claimed": 0 if notice is None else notice["pending"],
     }

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Owned",
     "change",
+    "closed_gpus",
+    "device",
     "effective",
     "find",
     "given",
@@ -46,7 +48,7 @@ _WANTED: Mapping[str, str] = {
     "max_cpus": "a number of CPUs, as in 4",
     "max_mem": "a size, as in 8G",
     "hours": hours.GRAMMAR,
-    "idle_gpu": "a percentage, as in 10",
+    "gpu_busy": "a percentage, as in 20; 100 is no limit",
     "grace": "a duration, as in 30s",
     "nice": "a whole number from 0 to 19",
     "io": "idle or normal",
@@ -137,10 +139,40 @@ def limits_of(found: Wishes) -> dict[str, str]:
     return {key: how.get(key, str)(value) for key, value in set_.items()}
 
 
-def paused(spool: Path) -> tuple[str, float | None]:
-    """Return why a node starts nothing now and until when; "" when it may, or when its file cannot be read."""
+def device(owned: Owned, word: str) -> tuple[str, str]:
+    """Return the UUID of a GPU that the node offers, and what people call it; UsageError when there is no such GPU."""
+    from nexapod_batch.coordinator import gpus  # noqa: PLC0415 - for who has one
+
+    offers: Sequence[str] | None = owned.settings.get("gpus")
+    found, faults = gpus.here()
+    mine = [gpu for gpu in found if offers is None or gpu.uuid in offers]
+    for gpu in mine:
+        if word in (gpu.index, gpu.uuid):
+            return gpu.uuid, f"GPU {gpu.index}"
+    if word in (offers or ()):  # it does not answer now
+        return word, f"GPU {word}"
+    there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ())) or "none"
+    why = f"; {'; '.join(faults)}" if faults else ""
+    raise UsageError(f"node {owned.name} offers no such GPU", got=repr(word), wanted=f"one of: {there}{why}")
+
+
+def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:
+    """Return the GPUs on which nothing may start, by UUID with the reason: snoozed, or what a `live` worker says."""
     try:
-        found = manners.pause(wishes.load(spool), wishes.clock())
+        found = wishes.load(spool)
+    except ConfigError:
+        return dict(live)
+    now = wishes.clock()
+    devices = {one.device for one in found.snoozes if one.device} - live.keys()
+    pauses = {uuid: manners.gpu_pause(found, uuid, f"GPU {uuid[:12]}", now) for uuid in devices}
+    return {**{uuid: pause.why for uuid, pause in pauses.items() if pause}, **live}
+
+
+def paused(spool: Path, device: str = "", called: str = "") -> tuple[str, float | None]:
+    """Return why a node, or one GPU, starts nothing now and until when; "" when it may, or nobody can read the file."""
+    try:
+        told, now = wishes.load(spool), wishes.clock()
+        found = manners.gpu_pause(told, device, called, now) if device else manners.pause(told, now)
     except ConfigError as error:
         return _unread(error), None
     return (found.why, found.until) if found else ("", None)

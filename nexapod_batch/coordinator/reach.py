@@ -83,7 +83,7 @@ def loads_of(
             if job.resources.gpus:
                 from nexapod_batch.coordinator import gpus  # noqa: PLC0415 - for who wants one
 
-                paused = paused or gpus.paused(spool, job.resources)
+                paused = paused or gpus.paused(spool, job.resources) or gpus.closed(spool, job.resources)
         sized = node.site != LOCAL and bool(c.site(node.site).partitions)
         loads.append(
             NodeLoad(

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.runner import courtesy, wishes
+from nexapod_batch.runner.gpu_use import Watch
 from nexapod_batch.runner.manners import Pause, Ruling, Running, Seen, Standing, judge
-from nexapod_batch.runner.wishes import Wishes
+from nexapod_batch.runner.wishes import NO_LIMIT, Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from nexapod_batch.runner.gpus import Rack
     from nexapod_batch.runner.node import NodeConfig
 
 __all__ = ["Keeper"]
@@ -37,6 +39,8 @@ class Keeper:
         self._wishes = Wishes()
         self._unreadable: Pause | None = None
         self._standing = Standing()
+        self._rack: Rack | None = None  # GPUs, as soon as somebody asked for one
+        self._watch: Watch | None = None
         self._turns: list[int] = []  # that were ruled on last
         self._next = _NEVER
         self.ruling = Ruling(cpus=node.cpus, mem_mib=node.mem_mib)
@@ -53,14 +57,33 @@ class Keeper:
             return False
         self._turns = turns
         before = self.ruling
-        seen = Seen(clock=wishes.clock())
+        seen = Seen(clock=wishes.clock(), loads=self._loads(now), names=self._rack.names if self._rack else {})
         self.ruling, self._standing = judge(
             self._wishes, seen, self._node.cpus, self._node.mem_mib, running, self._standing
         )
         if self._unreadable:  # nothing new until it is understood; what runs goes on
             self.ruling = Ruling(cpus=self.ruling.cpus, mem_mib=self.ruling.mem_mib, paused=self._unreadable)
-        self._next = now + LOOK_S if self._wishes != Wishes() else _NEVER
+        self._next = now + LOOK_S if self._wishes != Wishes() or self._rack else _NEVER
         return self.ruling != before
+
+    def mind_gpus(self, rack: Rack) -> None:
+        """Rule on these GPUs as well, by what the owner's programs use of them."""
+        if self._owned:
+            self._rack, self._next = rack, 0.0
+
+    def end(self) -> None:
+        """Let nobody look at the GPUs any more."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+    def _loads(self, now: float) -> Mapping[str, float]:
+        """Return what the owner's programs use of each GPU, if that matters."""
+        if self._rack is None or self._wishes.gpu_busy >= NO_LIMIT:
+            self.end()
+            return {}
+        self._watch = self._watch or Watch(now)
+        return self._watch.loads(now)
 
     @property
     def courtesy(self) -> courtesy.Courtesy:

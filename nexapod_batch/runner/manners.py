@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nexapod_batch.runner import hours
+from nexapod_batch.runner.wishes import NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -148,11 +149,11 @@ def _snoozed(snoozes: Iterable[Snooze], name: str, clock: Clock, zone: tzinfo | 
 
 def _used(wishes: Wishes, seen: Seen, before: Standing) -> dict[str, tuple[float, float]]:
     """Return when each GPU was seen in the owner's use last; what has been left alone long enough is forgotten."""
-    if wishes.idle_gpu is None:
+    if wishes.gpu_busy >= NO_LIMIT:
         return {}
     now = seen.clock.uptime
     used = {uuid: last for uuid, last in before.used.items() if now - last[0] < CALM_S}
-    used.update({uuid: (now, load) for uuid, load in seen.loads.items() if load > wishes.idle_gpu})
+    used.update({uuid: (now, load) for uuid, load in seen.loads.items() if load > wishes.gpu_busy})
     return used
 
 
@@ -161,7 +162,7 @@ def _closed(wishes: Wishes, seen: Seen, used: Mapping[str, tuple[float, float]],
     snoozed = gpu_pause(wishes, uuid, name, seen.clock, seen.zone)
     if snoozed is not None or uuid not in used:
         return snoozed
-    return Pause(why=f"its owner uses {name} ({used[uuid][1]:.0f} %, more than {wishes.idle_gpu} %)")
+    return Pause(why=f"its owner uses {name} ({used[uuid][1]:.0f} %, more than {wishes.gpu_busy} %)")
 
 
 def _closed_to(one: Running, closed: Mapping[str, Pause]) -> str:

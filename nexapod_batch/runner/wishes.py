@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["FILE", "KEYS", "MAX_SNOOZE_S", "Clock", "Snooze", "Wishes", "clock", "load", "save"]
+__all__ = ["FILE", "KEYS", "MAX_SNOOZE_S", "NO_LIMIT", "Clock", "Snooze", "Wishes", "clock", "load", "save"]
 
 #: Name of the file in a node's spool.
 FILE = "manners.json"
 #: The longest snooze in seconds; for more there is `node drain`.
 MAX_SNOOZE_S = 31 * 86_400
+#: Percent of a GPU, as `gpu_busy`, with which nobody needs to look at it.
+NO_LIMIT = 100
 
 _HINT = "nexapod-batch node set NAME key=value writes it anew"
 
@@ -70,7 +72,7 @@ class Wishes:
     max_cpus: int | None = None
     max_mem: int | None = None  # MiB
     hours: tuple[hours.Window, ...] = ()  # in which the node may work; () is always
-    idle_gpu: int | None = None  # percent of a GPU that the owner's programs may use before ours leave it
+    gpu_busy: int = 20  # percent of a GPU that the owner's programs may use before ours leave it; 100: all of it
     grace: int = 30  # seconds for which what cannot be suspended may stay when it must go
     nice: int | None = None  # of commands, 0 to 19; None: as the node was made
     io: str | None = None  # of commands, `idle` or `normal`; None: as the node was made
@@ -97,7 +99,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "max_cpus": _whole(1, 1_000_000),
     "max_mem": _whole(1, 1_000_000_000),
     "hours": lambda value: hours.parse(str(value)),
-    "idle_gpu": _whole(0, 100),
+    "gpu_busy": _whole(0, NO_LIMIT),
     "grace": _whole(0, 3600),
     "nice": _whole(0, 19),
     "io": _io,

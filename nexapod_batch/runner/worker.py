@@ -181,6 +181,7 @@ class Worker:
         if self._over:
             for lane in self._lanes.all():
                 lane.send({"over": lane.first})
+        self._keeper.end()
         self._lanes.end(stop=self._stopping)
         self._notice(over=True)
 
@@ -240,6 +241,7 @@ class Worker:
             atomic.write(launch.script, launch.job.script.encode(), mode=0o700, durable=False)
         if launch.job.resources.gpus and self._rack is None:
             self._rack = self._make_rack()
+            self._keeper.mind_gpus(self._rack)
         count = len(launch.bundle.replicas)
         self._open[key] = _Open(launch=launch, pending=deque(range(count)), left=count)
         return True

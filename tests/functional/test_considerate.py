@@ -334,7 +334,7 @@ def test_snooze_and_off_by_the_command_line(home: Home, tmp_path: Path) -> None:
 def test_limits_are_set_shown_and_taken_away(home: Home) -> None:
     """All that is wrong is said at once, and nothing changed then; the planner sees the node as small as it is."""
     home.call("node", "init", "mine", "--cpus", 2)
-    wrong = home.call("node", "set", "mine", "max_cpus=9", "hours=8-8", "io=fast", "max_mem", "x=1", "idle_gpu=101")
+    wrong = home.call("node", "set", "mine", "max_cpus=9", "hours=8-8", "io=fast", "max_mem", "x=1", "gpu_busy=101")
     assert wrong.code == 2
     for word in ("the node has 2 only", "ends when it starts", "must be idle or normal", "'max_mem'", "'x=1'", "0 to 100"):
         assert word in wrong.err

@@ -54,9 +54,10 @@ ON_GPU = Running(turn=3, cpus=1, mem_mib=1000, devices=(GPU,))
 
 
 def test_without_wishes_everything_runs() -> None:
-    """No wish, no rule."""
-    found, _ = ruling(Wishes(), seen(gpu=100.0), CPU1, ON_GPU)
-    assert found == Ruling(cpus=4, mem_mib=8192)
+    """No wish, no rule: but a GPU that its owner uses much of is left, unless that is wished otherwise."""
+    assert ruling(Wishes(), seen(gpu=20.0), CPU1, ON_GPU)[0] == Ruling(cpus=4, mem_mib=8192)
+    assert ruling(Wishes(gpu_busy=100), seen(gpu=100.0), CPU1, ON_GPU)[0] == Ruling(cpus=4, mem_mib=8192)
+    assert set(ruling(Wishes(), seen(gpu=21.0), CPU1, ON_GPU)[0].suspend) == {ON_GPU.turn}
 
 
 def test_a_snooze_suspends_cpus_and_gives_up_gpus_after_the_grace() -> None:
@@ -94,7 +95,7 @@ def test_a_snoozed_gpu_leaves_the_rest_alone() -> None:
 
 def test_a_gpu_that_its_owner_uses_is_left_at_once_and_taken_again_when_it_was_calm() -> None:
     """Above the threshold it is closed; it opens when nothing was seen for CALM_S."""
-    want = Wishes(idle_gpu=10, grace=60)
+    want = Wishes(gpu_busy=10, grace=60)
     found, standing = ruling(want, seen(gpu=10.0), ON_GPU)
     assert not found.suspend
     found, standing = ruling(want, seen(1, gpu=73.0), ON_GPU, before=standing)
@@ -165,7 +166,7 @@ wants = st.builds(
     max_cpus=st.none() | st.integers(1, 5),
     max_mem=st.none() | st.integers(1, 9000),
     hours=st.sampled_from([(), hours.parse("08:01-08:03"), hours.parse("22-8")]),
-    idle_gpu=st.none() | st.integers(0, 100),
+    gpu_busy=st.integers(0, 100),
     grace=st.integers(0, 60),
     snoozes=st.lists(snoozes, max_size=3).map(tuple),
 )
@@ -201,7 +202,7 @@ def test_what_goes_on_is_what_the_owner_allows(
         assert (found.paused is None) or not going
         assert sum(one.cpus for one in going) <= found.cpus <= (want.max_cpus or 4)
         assert sum(one.mem_mib for one in going) <= found.mem_mib <= (want.max_mem or 8192)
-        busy = {uuid for uuid, load in loads.items() if want.idle_gpu is not None and load > want.idle_gpu}
+        busy = {uuid for uuid, load in loads.items() if load > want.gpu_busy}
         assert busy <= set(found.closed)
         assert not any(set(one.devices) & set(found.closed) for one in going)
         since = {turn: since.get(turn, now) for turn in found.suspend}
@@ -219,7 +220,7 @@ def test_a_gpu_does_not_flap(steps: list[tuple[float, dict[str, float]]], limit:
         now += step
         last |= {uuid: now for uuid, load in loads.items() if load > limit}
         found, standing = judge(
-            Wishes(idle_gpu=limit), Seen(clock=clock(now), loads=loads), 4, 8192, [], standing
+            Wishes(gpu_busy=limit), Seen(clock=clock(now), loads=loads), 4, 8192, [], standing
         )
         assert set(found.closed) == {uuid for uuid, when in last.items() if now - when < CALM_S - 1e-6} or any(
             abs(now - when - CALM_S) < 1e-6 for when in last.values()

@@ -1,0 +1,131 @@
+"""How much of each GPU the owner's own programs use, told again and again by a child of the worker.
+
+The child alone talks to the driver: one that hangs, or goes away, hangs or ends the child, and nothing is known of the
+GPUs until another child tells. A program is the owner's unless it runs below this worker, or in the environment of a
+replica (of another node of this account).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+
+from nexapod_batch.runner import descendants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nexapod_batch.hardware.usage import Usage
+
+__all__ = ["Watch", "foreign"]
+
+EVERY_S = 1.0  # between two looks at the GPUs
+STALE_S = 10.0  # what is older is not known any more
+AGAIN_S = 10.0  # between two children of which the first ended
+_BLOCK = 1 << 16
+_OURS = b"NEXAPOD_NODE="
+
+
+def foreign(usage: Usage, ours: Callable[[int], bool]) -> float:
+    """Return the percentage of a GPU that programs of others use, as far as its driver tells whose the time is. Pure.
+
+    Where it does not tell that of each process the whole time counts, unless something of ours is there too.
+    """
+    others = [one for one in usage.processes if not ours(one.pid)]
+    told = [one.busy for one in others if one.busy is not None]
+    if told:
+        return min(100.0, sum(told))
+    return usage.busy or 0.0 if others and len(others) == len(usage.processes) else 0.0
+
+
+class Watch:
+    """The child and what it told last."""
+
+    def __init__(self, now: float) -> None:
+        """Start the child; `now` is of a clock that only runs forward."""
+        self._fd, self._pid, self._rest = -1, 0, b""
+        self._loads: Mapping[str, float] = {}
+        self._start(now)
+
+    def loads(self, now: float) -> Mapping[str, float]:
+        """Return the percentage of each GPU by UUID; nothing of what is not known."""
+        if self._fd < 0 and now - self._started >= AGAIN_S:
+            self._start(now)
+        while self._fd >= 0:
+            try:
+                data = os.read(self._fd, _BLOCK)
+            except BlockingIOError:
+                break
+            if not data:
+                self.end()
+                break
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if lines:
+                self._loads, self._told = orjson.loads(lines[-1]), now
+        return self._loads if now - self._told < STALE_S else {}
+
+    def end(self) -> None:
+        """End the child; the worker collects it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            descendants.signal_all([self._pid], signal.SIGKILL)
+
+    def _start(self, now: float) -> None:
+        self._started, self._told = now, float("-inf")
+        self._rest = b""
+        self._fd, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            code = 1
+            try:
+                descendants.die_with_parent(signal.SIGKILL)
+                signal.set_wakeup_fd(-1)
+                for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD):
+                    signal.signal(sign, signal.SIG_DFL)
+                _tell(writer, parent)
+                code = 0
+            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        os.close(writer)
+
+
+def _tell(writer: int, worker: int) -> None:
+    """Write a line of JSON every `EVERY_S` for as long as the worker lives; end when the driver does not answer."""
+    from nexapod_batch.errors import DeviceError  # noqa: PLC0415 - for the child alone
+    from nexapod_batch.hardware.devices import Devices  # noqa: PLC0415
+
+    devices = Devices()
+    gpus = devices.gpus()
+    while gpus and os.getppid() == worker:
+        mine = frozenset(descendants.find(worker))
+        loads = {}
+        for gpu in gpus:
+            try:
+                loads[gpu.uuid] = foreign(devices.usage(gpu.uuid, gpu.vendor), partial(_is_ours, mine))
+            except DeviceError:  # out of order: that is told elsewhere
+                continue
+        if not loads:
+            return
+        os.write(writer, orjson.dumps(loads) + b"\n")
+        time.sleep(EVERY_S)
+
+
+def _is_ours(mine: frozenset[int], pid: int) -> bool:
+    if pid in mine:
+        return True
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return any(entry.startswith(_OURS) for entry in file.read().split(b"\0"))
+    except OSError:  # it has ended, or is another account's
+        return False
