@@ -139,7 +139,9 @@ class LocalBackend:
             for key, why in _suspended(context.spool, holder).items():
                 if key in found and found[key].state is BackendState.ACTIVE:
                     found[key] = replace(found[key], reason=why)
-        if any(one.state is BackendState.QUEUED for one in found.values()) and holder is None:
+        # after a worker that was killed the next one ends what it left, suspended commands above all
+        wanted = {BackendState.QUEUED, BackendState.FAILED}
+        if any(one.state in wanted for one in found.values()) and holder is None:
             trouble = self._start(context)
             if trouble:
                 found = {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from homes import Home
-from spools import until
+from spools import alive, until
+
+from nexapod_batch.runner import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,3 +115,29 @@ def test_what_is_given_up_is_replaced_and_nobody_is_blamed(home: Home, tmp_path:
     assert replicas(home) == [("large", "lost", "unneeded"), ("other", "reported", "valid")]
     assert "given up: its owner gives 1 CPU, this needs 2" in home.call("show", "last").out
     assert {one["blame"] for one in home.json("node", "ls")["nodes"]} == {0}
+
+
+@pytest.mark.parametrize("rounds", [2])
+def test_kill_9_while_suspended_loses_nothing_and_repeats_nothing(home: Home, tmp_path: Path, rounds: int) -> None:
+    """The next pass ends what stayed stopped, also during the snooze; the replica is lost, and another one takes its place."""
+    runs, stop = tmp_path / "runs", tmp_path / "stop"
+    text = JOB.format(runs=runs, stop=stop).replace('[array]\nids = "0-7"', "").replace("$NEXAPOD_TASK", "$$")
+    home.submit(text)
+    for number in range(1, rounds + 1):
+        until(lambda: home.call("reconcile") and runs.exists() and runs.read_text().count("\n") == number, "a run")  # noqa: B023
+        pid = int(runs.read_text().split()[-1])
+        home.call("node", "snooze", "mine", "2h")
+        until(lambda: descendants.state(pid) == "T", "the command to be stopped")  # noqa: B023
+        notice = json.loads((home.spool("mine") / "running.json").read_text())
+        os.kill(notice["pid"], signal.SIGSTOP)  # so that it cannot clean up in between
+        for one in (notice["replicas"][0]["pid"], notice["pid"]):
+            os.kill(one, signal.SIGKILL)
+        home.call("reconcile")
+        until(lambda: not alive(pid), "what was stopped to end")  # noqa: B023
+        home.call("node", "snooze", "mine", "off")
+    until(lambda: home.call("reconcile") and runs.read_text().count("\n") == rounds + 1, "the last run")
+    stop.touch()
+    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert [one[1] for one in replicas(home)] == ["lost"] * rounds + ["reported"]
+    assert len(runs.read_text().split()) == rounds + 1
+    assert len(home.lines("mine")) <= 1

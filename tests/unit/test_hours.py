@@ -95,3 +95,44 @@ def test_summer_time_moves_the_hours_with_the_clock(night: datetime, opens: str)
     change = hours.next_change(hours.parse("8-20"), night.astimezone(berlin))
     assert change is not None
     assert change.astimezone(UTC).isoformat() == opens
+
+
+@pytest.mark.parametrize(
+    ("utc", "expected"),
+    [
+        ("2026-03-29 00:59", False),  # 01:59
+        ("2026-03-29 01:00", True),  # 03:00: the clock went over 02:30, and shows a time of the window
+        ("2026-03-29 01:29", True),
+        ("2026-03-29 01:30", False),  # 03:30
+        ("2026-10-25 00:29", False),  # 02:29
+        ("2026-10-25 00:30", True),  # 02:30
+        ("2026-10-25 00:59", True),
+        ("2026-10-25 01:00", False),  # 02:00, once more
+        ("2026-10-25 01:30", True),  # 02:30, once more
+        ("2026-10-25 02:30", False),  # 03:30
+    ],
+)
+def test_a_window_in_the_night_of_the_change_holds_when_the_clock_shows_it(utc: str, expected: bool) -> None:
+    """An hour that is not there is passed over, one that is there twice counts twice."""
+    moment = datetime.fromisoformat(utc).replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Berlin"))
+    assert hours.is_open(hours.parse("02:30-03:30"), moment) == expected
+
+
+def test_a_night_past_midnight_belongs_to_the_day_on_which_it_began() -> None:
+    """Through the night of the change as well: Saturday's window ends on Sunday morning by the clock."""
+    found = hours.parse("sat 22:00-06:00")
+    berlin = ZoneInfo("Europe/Berlin")
+    for night in ("2026-03-29", "2026-10-25"):
+        morning = datetime.fromisoformat(f"{night} 05:59").replace(tzinfo=berlin)
+        assert hours.is_open(found, morning)
+        assert not hours.is_open(found, morning + timedelta(minutes=1))
+        assert not hours.is_open(found, morning + timedelta(days=1))
+
+
+@given(st.lists(windows, min_size=1, max_size=3), moments, st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_a_clock_that_jumps_is_obeyed_as_it_is(found: list[hours.Window], now: datetime, jump: timedelta) -> None:
+    """What was before a jump does not matter: a week later the same minute is ruled the same."""
+    later = now + jump
+    assert hours.is_open(found, later) == hours.is_open(found, later + timedelta(days=7))
+    change = hours.next_change(found, later)
+    assert change is None or later < change <= later + timedelta(days=8)
