@@ -48,7 +48,7 @@ _WANTED: Mapping[str, str] = {
     "max_cpus": "a number of CPUs, as in 4",
     "max_mem": "a size, as in 8G",
     "hours": hours.GRAMMAR,
-    "gpu_busy": "a percentage, as in 20; 100 is no limit",
+    "gpu_busy": "a percentage from 0 to 100, as in 20",
     "grace": "a duration, as in 30s",
     "nice": "a whole number from 0 to 19",
     "io": "idle or normal",
@@ -117,7 +117,8 @@ def change(owned: Owned, pairs: Sequence[str]) -> Wishes:
         try:
             values[key] = _value(owned, key, text)
         except ValueError as error:
-            problems.append(Problem(key, f"{error}: got {text!r}, wanted {_WANTED[key]}, or nothing for no limit"))
+            why = "" if str(error).startswith("must be") else f"{error}: "  # that is what is wanted
+            problems.append(Problem(key, f"{why}got {text!r}, wanted {_WANTED[key]}, or nothing for no limit"))
     if problems:
         raise UsageError("nothing was changed\n" + "\n".join(f"  {one}" for one in problems))
     return _update(owned, lambda old: replace(old, **values))
@@ -151,9 +152,10 @@ def device(owned: Owned, word: str) -> tuple[str, str]:
             return gpu.uuid, f"GPU {gpu.index}"
     if word in (offers or ()):  # it does not answer now
         return word, f"GPU {word}"
-    there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ())) or "none"
-    why = f"; {'; '.join(faults)}" if faults else ""
-    raise UsageError(f"node {owned.name} offers no such GPU", got=repr(word), wanted=f"one of: {there}{why}")
+    there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ()))
+    what = f"node {owned.name} offers no {'such ' * bool(there)}GPU"
+    hint = "; ".join(faults) or "nexapod-batch node profile tells which there are"
+    raise UsageError(what, got=repr(word), wanted=f"one of: {there}" if there else None, hint=hint)
 
 
 def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:

@@ -336,7 +336,7 @@ def test_limits_are_set_shown_and_taken_away(home: Home) -> None:
     home.call("node", "init", "mine", "--cpus", 2)
     wrong = home.call("node", "set", "mine", "max_cpus=9", "hours=8-8", "io=fast", "max_mem", "x=1", "gpu_busy=101")
     assert wrong.code == 2
-    for word in ("the node has 2 only", "ends when it starts", "must be idle or normal", "'max_mem'", "'x=1'", "0 to 100"):
+    for word in ("the node has 2 only", "ends when it starts", "wanted idle or normal", "'max_mem'", "'x=1'", "from 0 to 100"):
         assert word in wrong.err
     assert home.json("node", "set", "mine")["limits"] == {}
     wanted = {"max_cpus": "1", "max_mem": "512MiB", "hours": "mon-fri 22:00-08:00", "grace": "60s", "nice": "19"}
@@ -356,6 +356,9 @@ def test_limits_are_set_shown_and_taken_away(home: Home) -> None:
         (["mine", "soon"], "not a duration"),
         (["mine", "99999h"], "up to 31 days"),
         (["mine", "0m"], "up to 31 days"),
+        (["mine", "-1h"], "No such option"),
+        (["mine", "--", "-1h"], "not a duration"),
+        (["mine", "2h", "--gpu", "7"], "node mine offers no GPU"),
         (["mine", "--until", "25:00"], "a time of the day"),
         (["other", "2h"], "wanted one of: mine"),
         (["../mine", "2h"], "wanted one of: mine"),
