@@ -177,10 +177,12 @@ class LocalBackend:
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:  # noqa: ARG002
         """Return the runner's command line and what it will run; there is nobody to ask."""
         command = shlex.join(job.command) if job.command else "the script of the descriptor"
+        asked, node = job.resources, context.node
+        share = f"{asked.cpus} of {node.cpus} CPUs" + (f", {asked.gpus} of {node.gpus} GPUs" if asked.gpus else "")
         return (
             f"node {context.node.name}: {shlex.join(_command(context))}\n"
             f"  runs {replicas} x {command}\n"
-            f"  each in its own folder under {context.work}, {job.resources.cpus} of {context.node.cpus} CPUs each"
+            f"  each in its own folder under {context.work}, {share} each"
         )
 
     def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:

@@ -35,6 +35,8 @@ def ls(as_json: bool) -> None:
     if paths().state_db.exists():
         with reading() as store:
             found = views.nodes(store)
+    for one in found:
+        one["gpu_faults"] = _gpu_faults(one["name"]) if one["gpus"] else []
     columns = ["name", "site", "owner", "tier", "backend", "cpu", "cpus", "mem_mib", "gpus", "out", "state", "key"]
     output(as_json).rows("nodes", found, columns, _row)
 
@@ -182,8 +184,9 @@ def _mebibytes(given: str | None) -> int | None:
 
 def _row(one: Document) -> Document:
     blame = f", blamed {one['blame']}x" if one["blame"] else ""
+    faults = "".join(f", {fault}" for fault in one["gpu_faults"])
     cpu = one["classes"].get("cpu-microarch")
-    return {**one, "cpu": cpu, "state": ("active" if one["active"] else "drained") + blame}
+    return {**one, "cpu": cpu, "state": ("active" if one["active"] else "drained") + blame + faults}
 
 
 def _shown(document: Document) -> Iterator[str]:
@@ -200,3 +203,13 @@ def _shown(document: Document) -> Iterator[str]:
 def _refreshed(document: Document) -> Iterator[str]:
     yield f"node {document['node']}: profile signed anew"
     yield from (f"  {change}" for change in document["changes"] or ["nothing of it changed"])
+
+
+def _gpu_faults(name: str) -> list[str]:
+    """Return what of the GPUs of a node of this machine was found out of order."""
+    spool = paths().spool(name)
+    if not (spool / "gpus.json").exists():  # nearly always, and then nothing need be imported
+        return []
+    from nexapod_batch.coordinator import gpus
+
+    return gpus.faults_of(spool)

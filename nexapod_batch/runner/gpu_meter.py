@@ -132,6 +132,7 @@ class Meter:
         alone = self._exclusive and not others  # whom nobody here knows is ours, seen from outside of a container
         shares = [one.busy for one in mine if one.busy is not None]
         amounts = [one.memory_mib for one in mine if one.memory_mib is not None]
-        busy = sum(shares) if shares else usage.busy if alone else None
+        # Of a whole GPU the driver tells when anything ran there; of a process how many of its parts were busy.
+        busy = usage.busy if alone and usage.busy is not None else sum(shares) if shares else None
         memory = sum(amounts) if amounts else max(0, usage.memory_used_mib - count.before_mib) if alone else None
         return busy, memory

@@ -237,12 +237,12 @@ class Rack:
         """Take in what a look found: who answers is in order again, who did and does not is not."""
         found = seen.gpus if self._only is None else resolve(self._only, seen, trusted=self._given)
         mine = {gpu.uuid: gpu for gpu in found}
-        words = list(seen.faults)
         gone = {uuid: _shown(gpu) for uuid, gpu in self._gpus.items() if uuid not in mine}
         if self._only is not None and not self._given:  # what its owner named and what never answered
             met = [*mine, *gone]
             gone.update({one: one for one in self._only if not any(uuid.startswith(one) for uuid in met)})
-        words += [f"{name} is not there any more" for name in gone.values() if not seen.faults]
+        words = list(seen.faults) if gone or not mine or self._only is None else []  # those of others are no fault here
+        words += [f"{name} is not there any more" for name in gone.values() if not words]
         if not mine and not words:
             words.append("no GPU is there" if self._only is None else "no GPU was given to it")
         self._gpus.update(mine)

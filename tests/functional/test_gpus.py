@@ -67,7 +67,8 @@ def test_time_memory_and_energy_of_each_replica_are_signed(home: Home, driver: D
         home.json("node", "init", name, "--owner", name, "--gpus", gpu)
     driver.add(f"energy {FIRST} 1000", f"energy {SECOND} 1000")
     script = f"""#!/bin/sh
-echo "process $CUDA_VISIBLE_DEVICES $$ 300 c 50
+echo "busy $CUDA_VISIBLE_DEVICES 50
+process $CUDA_VISIBLE_DEVICES $$ 300 c 50
 energy $CUDA_VISIBLE_DEVICES 9000" >> {driver.file}
 sleep 1
 echo 42
@@ -197,6 +198,23 @@ def test_a_driver_that_is_gone_is_told_and_the_job_is_not_to_blame(house: House,
     assert "there is none that works; NVIDIA's driver does not answer: got Driver Not Loaded" in report.statement.detail
 
 
+def test_of_what_a_scheduler_gave_never_more_is_used(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner inside a Dask worker shares out what that one sees, index or UUID, and says what is missing."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    settings = json.loads((house.spool / "node.json").read_text())
+    (house.spool / "node.json").write_text(json.dumps({**settings, "native_id": "tcp://127.0.0.1:1"}))
+    assert until_started(house, tmp_path, gpus=1, replicas=2, count=1) == [SECOND]
+    house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
+    (tmp_path / f"stop.{SECOND}").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    outcomes = {(one.statement.replica.job, one.statement.replica.task): one.statement for one in house.reports()}
+    assert [outcomes[1, task].gpus[0].uuid for task in (0, 1)] == [SECOND] * 2
+    assert outcomes[2, 0].outcome is Outcome.NODE
+    assert "2 GPUs wanted, there is GPU 1" in outcomes[2, 0].detail
+
+
 @pytest.fixture
 def house(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """Give a node with six CPUs on a machine with two GPUs; its workers are ended afterwards."""
@@ -222,3 +240,21 @@ def until_started(house: House, tmp_path: Path, *, gpus: int, replicas: int, cou
     house.start()
     until(lambda: len([one for one in tmp_path.glob("ran.*") if one.read_text()]) == count, f"{count} to begin")
     return sorted(one.read_text().strip() for one in tmp_path.glob("ran.*"))
+
+
+def test_a_node_whose_gpu_is_lost_gets_no_more_such_work_until_it_is_back(home: Home, driver: Driver, tmp_path: Path) -> None:
+    """It is said where people look; other work goes on; once the GPU answers again the job ends well."""
+    for name, gpu in (("a", "0"), ("b", "1")):
+        home.json("node", "init", name, "--owner", name, "--gpus", gpu)
+    driver.add(f"lost {FIRST}")
+    job = home.submit(SEEN.format(tmp_path) + "[resources]\ngpus = 1\n")
+    assert job.code == 0, job.err
+    told = "GPU 0 does not answer: got GPU is lost"
+    until(lambda: home.call("reconcile") and f"has GPUs out of order ({told})" in home.call("explain", 1).out, "a to be left out")
+    assert told in home.call("node", "ls").out
+    assert home.submit(SEEN.format(tmp_path), "--wait").code == 0
+    driver.drop("lost")
+    home.end()
+    (home.spool("a") / RECORD).unlink()  # five minutes later it counts no more
+    assert home.call("wait", 1).code == 0
+    assert told not in home.call("node", "ls").out
