@@ -152,10 +152,14 @@ class Backend(Protocol):
         """Remove report segments that were taken in."""
         ...
 
-    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
+    def fetch(
+        self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
         """Bring the files of a reported replica into the work folder here, or the `logs` of any, as far as they go.
 
-        SchedulerError: try again later.
+        Of the files only those of `names` matter where these are known, and all together can have `most` bytes.
+        SchedulerError: try again later. UnsafeOutputError: what is there is not to be brought here.
         """
         ...
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalBackend"]
 
 _RUNNER = "nexapod_batch.runner"
+#: Stands for who claimed, where the file does not say it: the runner that lives is writing it, or died of a crash.
+_UNREAD = "?"
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 IDLE_EXIT_S = 10  # seconds without work until a worker exits
 _KEPT = ("idle_exit_s", "container", "gpus", "gpu_slots", "confine")  # what `node init` was told, and nobody else knows
@@ -101,7 +103,10 @@ class LocalBackend:
         for name in segments:
             (context.spool / "reports" / name).unlink(missing_ok=True)
 
-    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
+    def fetch(
+        self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
         """Do nothing: work folders are read where they lie."""
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
@@ -344,7 +349,9 @@ def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
     if waiting and claim is None:
         return LaunchStatus(state=BackendState.QUEUED, native="inbox")
     if waiting and claim is not None and inbox.exists():
-        if holder is not None and claim == holder:
+        if claim != holder:  # it may have come since
+            holder = live_incarnation(spool)
+        if holder is not None and claim in (holder, _UNREAD):
             return LaunchStatus(state=BackendState.ACTIVE, native=f"claimed by {claim}")
         return LaunchStatus(state=BackendState.FAILED, native=f"claimed by {claim}", reason="its worker died")
     if claim is not None:
@@ -367,10 +374,10 @@ def _suspended(spool: Path, holder: str) -> dict[str, str]:
 
 
 def _claim(path: Path) -> str | None:
-    """Return the incarnation that claimed, "?" when a crash left the claim without content, None without a claim."""
+    """Return the incarnation that claimed, `_UNREAD` while the claim has no content (yet), None without a claim."""
     try:
         return str(json.loads(path.read_bytes())["incarnation"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        return "?"
+        return _UNREAD

@@ -92,10 +92,12 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
     statement = decode(report.payload)  # it was verified before it was stored
     carried = c.store.one("carried_of", replica=replica["id"])
     context = c.context(node)
-    if carried is None:
-        c.backend(node).fetch(context, str(statement.replica))
+    disk = c.job(replica["job_id"]).resources.disk_mib * 2**20
     folder = context.work / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}
+    if carried is None:
+        names = None if statement.manifest else list(files)
+        c.backend(node).fetch(context, str(statement.replica), names=names, most=disk + _LOGS)
     if statement.manifest:
         files = _from_manifest(c.job(replica["job_id"]), statement, folder)
     return Outputs(
@@ -104,7 +106,7 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
         carried=orjson.loads(carried["files"]) if carried is not None else None,
         folder=folder,
-        most=min(c.job(replica["job_id"]).resources.disk_mib * 2**20, _largest(statement)),
+        most=min(disk, _largest(statement)),
     )
 
 

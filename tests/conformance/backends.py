@@ -98,6 +98,17 @@ class BackendConformance:
         go.touch()
         self.ended(backend, house, launch)
 
+    def test_a_claim_that_is_being_written_is_that_of_who_lives(self, backend: Backend, house: House) -> None:
+        """Between its making and its content a claim names nobody: the runner is not called dead for it."""
+        launch, go = self.blocking(house)
+        backend.launch(house.context(), [launch])
+        until((house.home / "at.0").exists, "the command to start")
+        (claim,) = house.home.rglob(f"claims/{launch.key}")
+        claim.write_bytes(b"")
+        assert self.state(backend, house, launch) is BackendState.ACTIVE
+        go.touch()
+        self.ended(backend, house, launch)
+
     def test_a_replica_is_cancelled(self, backend: Backend, house: House) -> None:
         """The replica named is stopped and reported as cancelled; its neighbour is not touched."""
         launch, go = self.blocking(house, 2)

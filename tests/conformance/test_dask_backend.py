@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
+import signal
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,8 @@ class DaskHouse(House):
 
     cluster: DaskCluster | None = None
     shared: bool = True
+    local_dir: str = ""
+    workers: tuple[str, ...] = ()  # by name, where not all may be used
 
     def lines(self) -> list[dict[str, Any]]:
         """Return every complete line, after what lies on the workers was brought here."""
@@ -39,13 +43,13 @@ class DaskHouse(House):
     def context(self) -> NodeContext:
         """Return what the backend is told."""
         assert self.cluster is not None
-        there = {"local_dir": str(self.home / "there")} if not self.shared else {}
+        there = {"local_dir": self.local_dir or str(self.home / "there")} if not self.shared else {}
         site = Site(
             name="testnode",
             scheduler=Scheduler(type="dask"),
-            dask=Dask(address=self.cluster.address, **there),
+            dask=Dask(address=self.cluster.address, timeout_s=5, **there),
             filesystem=Filesystem(work_dir=str(self.home) if self.shared else ""),
-            partitions=(Partition(name="all", hosts=2, max_cpus=2, max_mem_mib=2_000),),
+            partitions=(Partition(name="all", hosts=2, max_cpus=2, max_mem_mib=2_000, workers=self.workers),),
         )
         return replace(super().context(), site=site, state=self.home / "state")
 
@@ -111,6 +115,23 @@ class TestDaskShared(BackendConformance):
         told = backend.status(house.context(), [one.key for one in launches])
         assert {one.hosts for one in told.values()} == {("127.0.0.2",), ("127.0.0.3",), ("127.0.0.4",)}
 
+    def test_a_launch_at_the_wrong_worker_is_not_run(self, house: DaskHouse, cluster: DaskCluster) -> None:
+        """A scheduler that starts it elsewhere than it was told finds an agent that knows for whom it was meant."""
+        from nexapod_backends.dask.wire import Call, Wire
+
+        base = str(house.home / "elsewhere")
+        wire = Wire(lambda: (cluster.address, {}), 10.0, "test")
+        mine, other = sorted(wire.workers())[:2]
+        who = wire.ask(mine, {"op": "look", "base": base, "address": mine})[0]["id"]
+        launch = house.launch(Job(name="t", command=("touch", str(house.home / "ran"))))
+        spec = {"key": launch.key, "base": base, "worker": who, "address": mine, "host": "", "python": "", "reports": ""}
+        request = json.dumps({**spec, "envelope": base64.b64encode(launch.envelope).decode()}).encode()
+        key = f"test-{launch.key}"
+        wire.submit([Call(key=key, worker=other, request=request, resources={})])
+        until(lambda: wire.states([key])[key] == "memory", "the task at the wrong worker to end")
+        assert os.listdir(f"{base}/w") == []
+        wire.release([key])
+
     def test_two_processes_share_what_they_know(self, house: House) -> None:
         """A second process finds the future of the first, and submits nothing again."""
         launch, go = self.blocking(house)
@@ -158,6 +179,29 @@ class TestDaskApart(TestDaskShared):
         backend.fetch(house.context(), "1_0.1")
         assert [one.name for one in folder.iterdir()] == ["big"]
         assert (folder / "big").read_bytes() == b"A" * 8_000_000 + bytes(1_000_000)
+
+    def test_an_unconfirmed_launch_is_lost_and_never_repeated(self, backend: Backend, house: DaskHouse, cluster: DaskCluster) -> None:
+        """Its worker stands still when it comes, and dies: another process at the same address runs nothing of it."""
+        house.workers = ("w1",)
+        first = house.launch(TRUE)
+        backend.launch(house.context(), [first])
+        self.ended(backend, house, first)
+        address = backend.status(house.context(), [first.key])[first.key].native
+        cluster.signal(signal.SIGSTOP, "w1")
+        launch = house.launch(Job(name="t", command=("touch", str(house.home / "ran")), quorum=QuorumPolicy(agree=1)))
+        backend.launch(house.context(), [launch])
+        assert self.state(backend, house, launch) is BackendState.QUEUED
+        cluster.kill("w1")
+        cluster.start_worker("w1", more=["--worker-port", address.rpartition(":")[2]])
+        until(lambda: self.state(backend, house, launch) is BackendState.FAILED, "the launch to be called lost")
+        later = house.launch(Job(name="t", command=("true",), quorum=QuorumPolicy(agree=1)))
+        backend.launch(house.context(), [launch, later])  # the lost one again, as after a crash of ours
+        self.ended(backend, house, later)
+        told = backend.status(house.context(), [launch.key, later.key])
+        assert told[later.key].native == address
+        assert told[launch.key].state is BackendState.FAILED
+        assert "left the cluster" in told[launch.key].reason
+        assert not (house.home / "ran").exists()
 
     def test_files_outlive_their_worker(self, backend: Backend, house: DaskHouse, cluster: DaskCluster) -> None:
         """The first worker dies, through which files were seen: another one that sees them brings them."""

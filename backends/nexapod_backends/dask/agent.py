@@ -82,8 +82,7 @@ def _spool(path: str) -> dict[str, object]:
     waiting, claims = _waiting(path), {}
     for name in os.listdir(f"{path}/claims"):
         try:
-            with open(f"{path}/claims/{name}", encoding="utf-8") as stream:
-                claims[name] = json.load(stream)["incarnation"]
+            claims[name] = str(json.loads(_small(f"{path}/claims/{name}"))["incarnation"])
         except (OSError, ValueError, KeyError, TypeError):
             claims[name] = "?"
     holder = _holder(path)
@@ -91,8 +90,7 @@ def _spool(path: str) -> dict[str, object]:
     refused = {}
     for name in os.listdir(f"{path}/refused"):
         if name.endswith(".reason") and name[0] != ".":
-            with open(f"{path}/refused/{name}", encoding="utf-8", errors="replace") as stream:
-                refused[name[:-7]] = stream.read(4096).strip()
+            refused[name[:-7]] = _small(f"{path}/refused/{name}").decode("utf-8", "replace").strip()
     reports = {}
     if not os.path.islink(f"{path}/reports"):
         with os.scandir(f"{path}/reports") as entries:
@@ -104,6 +102,10 @@ def _spool(path: str) -> dict[str, object]:
 
 def _waiting(path: str) -> set[str]:
     return {name[:-5] for name in os.listdir(f"{path}/inbox") if name.endswith(".json") and name[0] != "."}
+
+
+def _small(path: str) -> bytes:
+    return _read(b"", path=path, offset=0, size=4096)
 
 
 def _read(_: bytes, *, path: str, offset: int, size: int) -> bytes:
@@ -135,14 +137,24 @@ def _write(data: bytes, *, base: str, path: str, offset: int = 0, last: bool = T
     return {}
 
 
-def _find(_: bytes, *, base: str, replica: str) -> dict[str, object]:
-    """Return the files of a replica: where its work folder lies, what is beside it, and (name, size) of each inside."""
+def _find(_: bytes, *, base: str, replica: str, names: list[str] | None = None) -> dict[str, object]:
+    """Return where a work folder lies, what is beside it, and (name, size) of each file inside, or of `names`."""
     for worker in _listed(f"{base}/work"):
         root = f"{base}/work/{worker}/{replica}"
         beside = {end: os.lstat(root + end).st_size for end in _BESIDE if os.path.lexists(root + end)}
-        if beside or os.path.isdir(root):
-            return {"root": root, "beside": beside, "files": list(_files(root, ""))}
+        inside = os.path.isdir(root) and not os.path.islink(root)
+        if beside or inside:
+            some = [] if not inside else list(_files(root, "")) if names is None else list(_named(root, names))
+            return {"root": root, "beside": beside, "files": some}
     return {"root": ""}
+
+
+def _named(root: str, names: list[str]):  # type: ignore[no-untyped-def] # noqa: ANN202
+    for name in names:
+        with suppress(OSError):
+            found = os.lstat(f"{root}/{name}")
+            if stat.S_ISREG(found.st_mode):
+                yield [name, found.st_size]
 
 
 def _files(root: str, inside: str):  # type: ignore[no-untyped-def] # noqa: ANN202

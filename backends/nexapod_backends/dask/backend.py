@@ -86,10 +86,13 @@ class DaskBackend:
         """Bring new reports here, unless they are written here, or were just brought."""
         node = self._node(context)
         node.records.refresh()
-        if node.far.shared or not node.records.by_key or time.monotonic() - node.far.last.at < _FRESH_S:
+        if not node.records.by_key:
             return
-        node.survey()
-        node.far.look()
+        if not node.far.shared and time.monotonic() - node.far.last.at >= _FRESH_S:
+            node.survey()
+            node.look()
+        if faults := node.faults():
+            raise SchedulerError("; ".join(faults))
 
     def stamp(self, context: NodeContext) -> object:  # noqa: ARG002
         """Return None: only `collect` can tell."""
@@ -100,15 +103,18 @@ class DaskBackend:
         node = self._node(context)
         if not node.far.shared:
             node.survey()
-            node.far.look()
+            node.look()
         node.far.discard(segments)
 
-    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
+    def fetch(
+        self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
         """Bring the files of a replica from its worker's storage into the work folder here."""
         node = self._node(context)
         if not node.far.shared:
             node.survey()
-        node.far.fetch(replica, context.work, logs=logs)
+        node.far.fetch(replica, context.work, logs=logs, names=names, most=most)
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove work folders and logs here, and on the workers that are in reach."""

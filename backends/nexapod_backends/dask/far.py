@@ -1,7 +1,8 @@
 """Files of a node where its workers see them: through a file system that is shared, or through Dask.
 
 Both ways ask the same agent: here in this process, there on one worker of each storage. What comes from workers is
-bytes, in parts of 4 MiB; names and sizes are checked before they become files of ours.
+bytes, in parts of 4 MiB; names and sizes were checked (`answers.py`) before they become files of ours, and our disk is
+never filled.
 """
 
 from __future__ import annotations
@@ -9,18 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.dask import agent
-from nexapod_batch.errors import SchedulerError
+from nexapod_backends.dask.answers import MAX_LINE, ForeignAnswerError, Seen, Spool, found_files, met, spools
+from nexapod_batch.errors import SchedulerError, UnsafeOutputError
 from nexapod_batch.files import atomic
-from nexapod_batch.trust.statement import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -28,33 +27,12 @@ if TYPE_CHECKING:
     from nexapod_backends.dask.place import Worker
     from nexapod_backends.dask.wire import Wire
 
-__all__ = ["PART", "Far", "Seen", "Spool"]
+__all__ = ["PART", "Far"]
 
 PART = 4 << 20
-_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,100}\.jsonl")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_BESIDE = (".out", ".err", ".manifest")
+_FREE = 256 << 20  # bytes that are left free here, whatever workers send
 _HERE = ""  # the "worker" that is this process
-
-
-@dataclass(slots=True, kw_only=True)
-class Spool:
-    """The spool of one worker, as it was seen."""
-
-    inbox: frozenset[str]
-    claims: Mapping[str, str]  # launch -> incarnation
-    refused: Mapping[str, str]  # launch -> reason
-    reports: Mapping[str, int]  # segment -> size
-    holder: str | None  # incarnation of the runner that lives
-    through: str  # address of the worker through which it was seen
-
-
-@dataclass(slots=True, kw_only=True)
-class Seen:
-    """What a look at all storages in reach found."""
-
-    spools: dict[str, Spool] = field(default_factory=dict)  # by worker id
-    at: float = 0.0
+_BESIDE = (".out", ".err", ".manifest")
 
 
 class Far:
@@ -67,6 +45,7 @@ class Far:
         self._settled: dict[str, str] = {}  # storage -> digest of the settings that lie there
         self._inputs: dict[str, set[str]] = {}  # storage -> inputs that lie there
         self._clock: dict[str, float] = {}  # worker -> how many seconds its clock is ahead
+        self.faulty: dict[str, str] = {}  # address of a worker whose answers cannot be used -> in words
         self.last = Seen()
 
     @property
@@ -85,20 +64,30 @@ class Far:
         said = self._wire().ask_all(asked)
         for one in workers:
             answer = said[one.address]
-            if isinstance(answer, SchedulerError):
-                one.trouble = " ".join(str(answer).split())
+            try:
+                if isinstance(answer, SchedulerError):
+                    raise answer
+                found = met(one.address, answer[0])
+            except SchedulerError as error:
+                one.trouble = " ".join(str(error).split())
+                self._blame(one.address, error)
                 continue
-            found = answer[0]
-            one.id, one.storage = str(found.get("id", "")), str(found.get("storage", ""))
-            self._clock[one.address] = float(found.get("time", began)) - (began + time.time()) / 2
-            if not _ID.fullmatch(one.id):
+            one.id, one.storage = found.id, found.storage
+            self._clock[one.address] = found.time - (began + time.time()) / 2
+            if not one.id:
                 one.trouble = f"worker {one.name} says that it is another one: its address is used twice"
             elif self.shared and one.storage != here:
                 way = "set [filesystem] work_dir, or [dask] local_dir"
                 one.trouble = f"worker {one.name} does not see {self.base}: {way}"
             else:
-                self._settled[one.storage] = str(found.get("settings", ""))
-                self._inputs[one.storage] = set(map(str, found.get("inputs", ())))
+                self._settled[one.storage] = found.settings
+                self._inputs[one.storage] = set(found.inputs)
+                self.faulty.pop(one.address, None)
+
+    def _blame(self, worker: str, error: SchedulerError) -> None:
+        """Note a worker that answers what no agent of ours would; one that is only silent may be so."""
+        if isinstance(error, ForeignAnswerError):
+            self.faulty[worker] = " ".join(str(error).split())
 
     def reach(self, workers: Iterable[Worker]) -> None:
         """Know through which of these workers each storage is seen: those that are gone see nothing any more."""
@@ -172,69 +161,78 @@ class Far:
         else:
             said = self._wire().ask_all(asked)
         for through, answer in said.items():
-            if isinstance(answer, SchedulerError):
-                continue
-            for worker, found in dict(answer[0].get("spools", {})).items():
-                with suppress(SchedulerError, KeyError, TypeError, ValueError, AttributeError):
-                    spool = _spool(found, through)
+            try:
+                if isinstance(answer, SchedulerError):
+                    raise answer
+                for worker, spool in spools(through, answer[0]):
+                    if not self.shared and self._through.get(spool.storage) != through:
+                        raise ForeignAnswerError(f"worker {through} speaks for a storage that it does not see")
                     if not self.shared:
                         self._collect(worker, spool)
-                    seen.spools[worker] = spool
+                    seen.spools[spool.storage, worker] = spool
+            except SchedulerError as error:
+                self._blame(through, error)
         self.last = seen
         return seen
 
     def _collect(self, worker: str, spool: Spool) -> None:
         """Append to our copies what the segments of one spool have more."""
-        if not _ID.fullmatch(worker):
-            return
         self._reports.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, size in spool.reports.items():
-            target = self._reports / f"{_tag(worker)}-{name}"
-            have = target.stat().st_size if target.exists() else 0
-            if _SEGMENT.fullmatch(name) and have < size:
-                self._append(spool.through, f"{self.base}/w/{worker}/reports/{name}", target, size)
+            target = self._reports / f"{_tag(spool.storage, worker)}-{name}"
+            if not target.exists() or target.stat().st_size < size:
+                whole = _Lines(target, spool.through)
+                self._append(spool.through, f"{self.base}/w/{worker}/reports/{name}", target, size, whole.take)
 
     def discard(self, segments: Sequence[str]) -> None:
         """Remove segments that were taken in: theirs first, or they would be brought again."""
         for name in segments:
             if not self.shared:
                 tag, _, theirs = name.partition("-")
-                for worker, spool in self.last.spools.items():
-                    if _tag(worker) == tag and theirs in spool.reports:
+                for (storage, worker), spool in self.last.spools.items():
+                    if _tag(storage, worker) == tag and theirs in spool.reports:
                         path = f"{self.base}/w/{worker}/reports/{theirs}"
                         self.ask(spool.through, {"op": "discard", "path": path})
             (self._reports / name).unlink(missing_ok=True)
 
     # ---- what replicas left
 
-    def fetch(self, replica: str, work: Path, *, logs: bool) -> None:
+    def fetch(self, replica: str, work: Path, *, logs: bool, names: Collection[str] | None, most: int | None) -> None:
         """Bring the files of a replica, or what there is of its logs, into our work folder."""
         if not self.shared and not self._through:
             raise SchedulerError("no worker is there that sees the files of the replica", got=replica)
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wanted = None if names is None else sorted(names)
+        head = {"op": "find", "base": self.base, "replica": replica, "names": [] if logs else wanted}
         for through in self._everywhere():
-            found = self.ask(through, {"op": "find", "base": self.base, "replica": replica})[0]
-            root = str(found.get("root") or "")
-            if not root:
+            found = found_files(through, self.ask(through, head)[0], self.base, None if self.shared else names)
+            if not found.root:
                 continue
-            for ending, size in dict(found["beside"]).items():
-                if ending in _BESIDE and (not logs or ending != ".manifest"):
-                    self._take(through, root + ending, work / f"{replica}{ending}", int(size), growing=logs)
-            if not logs:
-                self._take_tree(through, root, work / replica, found["files"])
+            size = sum(found.beside.values()) + sum(found.files.values())
+            if most is not None and size > most and not logs:
+                raise UnsafeOutputError(
+                    f"worker {through} has more of replica {replica} than it may have", got=f"{size} bytes",
+                    wanted=f"at most {most}",
+                )  # fmt: skip
+            try:
+                for ending, length in found.beside.items():
+                    if not logs or ending != ".manifest":
+                        self._take(through, found.root + ending, work / f"{replica}{ending}", length, growing=logs)
+                if not logs:
+                    self._take_tree(through, found.root, work / replica, found.files)
+            except ForeignAnswerError as error:  # another replica may have better files
+                raise UnsafeOutputError(" ".join(str(error).split())) from error
             return
 
-    def _take_tree(self, through: str, root: str, target: Path, files: Iterable[Sequence[Any]]) -> None:
+    def _take_tree(self, through: str, root: str, target: Path, files: Mapping[str, int]) -> None:
         if self.shared:
-            if not target.exists() and os.path.isdir(root):
+            if not target.exists() and os.path.isdir(root) and not os.path.islink(root):
                 os.rename(root, target)
             return
         target.mkdir(mode=0o700, exist_ok=True)
-        for name, size in files:
-            if not isinstance(name, str) or not safe_name(name):
-                continue
+        for name, size in files.items():
             (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._take(through, f"{root}/{name}", target / name, int(size))
+            self._take(through, f"{root}/{name}", target / name, size)
 
     def _take(self, through: str, path: str, target: Path, size: int, *, growing: bool = False) -> None:
         """Take one file of a known size, going on where an earlier attempt ended."""
@@ -255,25 +253,29 @@ class Far:
         self._append(through, path, part, size)
         part.replace(target)
 
-    def _append(self, through: str, path: str, target: Path, size: int) -> None:
-        """Bring what is missing of a file that is there up to some place."""
+    def _append(
+        self, through: str, path: str, target: Path, size: int, check: Callable[[bytes], object] = bool
+    ) -> None:
+        """Bring what is missing of a file that is there up to some place, in parts, never more than was announced."""
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(fd, "ab", buffering=0) as stream:
             have = os.fstat(fd).st_size
             if have > size:  # of something else
                 os.ftruncate(fd, 0)
                 have = 0
-            self._parts(through, path, have, size, stream.write)
-
-    def _parts(self, through: str, path: str, start: int, end: int, take: Callable[[bytes], object]) -> None:
-        """Read a file in parts, never more than was announced."""
-        while start < end:
-            want = min(PART, end - start)
-            data = self.ask(through, {"op": "read", "path": path, "offset": start, "size": want})[1]
-            if not 0 < len(data) <= want:
-                raise SchedulerError(f"{path} is not as long as it was said to be", got=start + len(data), wanted=end)
-            take(data)
-            start += len(data)
+            while have < size:
+                want = min(PART, size - have)
+                room = os.fstatvfs(fd)
+                if room.f_bavail * room.f_frsize < want + _FREE:
+                    raise SchedulerError(f"no room for what workers have: {target.parent} is nearly full")
+                data = self.ask(through, {"op": "read", "path": path, "offset": have, "size": want})[1]
+                if not 0 < len(data) <= want:
+                    raise ForeignAnswerError(
+                        f"worker {through}: {path} is not as long as it said", got=have + len(data), wanted=size
+                    )
+                check(data)
+                stream.write(data)
+                have += len(data)
 
     def remove(self, replicas: Sequence[str], work: Path) -> None:
         """Remove what is left of replicas, there as far as workers are in reach, and here."""
@@ -342,18 +344,26 @@ class Far:
                     return
 
 
-def _spool(found: Mapping[str, Any], through: str) -> Spool:
-    holder = found["holder"]
-    return Spool(
-        inbox=frozenset(map(str, found["inbox"])),
-        claims={str(key): str(who) for key, who in found["claims"].items()},
-        refused={str(key): str(why) for key, why in found["refused"].items()},
-        reports={str(name): int(size) for name, size in found["reports"].items()},
-        holder=None if holder is None else str(holder),
-        through=through,
-    )
+class _Lines:
+    """Sees to it that what is appended to a segment may be lines of reports."""
+
+    def __init__(self, target: Path, worker: str) -> None:
+        """Begin behind what is there."""
+        self._worker, self._open = worker, 0  # bytes since the last end of a line
+        with suppress(FileNotFoundError), target.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - MAX_LINE - 1))
+            self._open = len(stream.read().rpartition(b"\n")[2])
+
+    def take(self, data: bytes) -> None:
+        """Look at the next part; ForeignAnswerError for what never ends."""
+        first, newline, _ = data.partition(b"\n")
+        if self._open + len(first) > MAX_LINE:
+            raise ForeignAnswerError(
+                f"worker {self._worker} reports what is no report", got=f"a line of more than {MAX_LINE} bytes"
+            )
+        self._open = len(data.rpartition(b"\n")[2]) if newline else self._open + len(data)
 
 
-def _tag(worker: str) -> str:
+def _tag(storage: str, worker: str) -> str:
     """Return what the names of a worker's segments begin with here, so that no worker can spell those of another."""
-    return hashlib.sha256(worker.encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{storage}/{worker}".encode()).hexdigest()[:12]

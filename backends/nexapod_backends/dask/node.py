@@ -18,30 +18,25 @@ Files first, the scheduler second: a launch has ended when its bundle has left t
 from __future__ import annotations
 
 import time
-from base64 import b64decode, b64encode
-from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
-
-from nexapod_backends.dask.place import Rules, choose, known_worker, named, resources_of
-from nexapod_backends.dask.records import Record
+from nexapod_backends.dask.binding import Binding
+from nexapod_backends.dask.place import known_worker, named
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at
-from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus
-from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from nexapod_backends.dask.answers import Seen, Spool
     from nexapod_backends.dask.cluster import Cluster
-    from nexapod_backends.dask.far import Far, Seen, Spool
+    from nexapod_backends.dask.far import Far
     from nexapod_backends.dask.place import Worker
-    from nexapod_backends.dask.records import Records
+    from nexapod_backends.dask.records import Record, Records
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Launch
@@ -66,11 +61,10 @@ class DaskNode:
     def __init__(self, name: str, site: Site, cluster: Cluster, far: Far, records: Records, hosts_file: Path) -> None:
         """Know the node; nothing is asked yet."""
         self.name, self.site, self.cluster, self.far = name, site, cluster, far
-        self.records, self._hosts_file = records, hosts_file
+        self.records = records
+        self._binding = Binding(name, site, cluster, far, records, hosts_file)
         self.workers: dict[str, Worker] = {}  # by address
-        self._met: dict[str, float] = {}  # address -> when it was asked who it is
         self._ended: set[str] = set()  # launches that were told as ended
-        self._reasons: dict[str, str] = {}
 
     # ---- workers
 
@@ -80,25 +74,40 @@ class DaskNode:
         for address, said in self.cluster.identity().items():
             with suppress(KeyError, TypeError, ValueError):
                 one, old = known_worker(address, said), self.workers.get(address)
-                if old is not None and old.name == one.name:
-                    one.id, one.storage, one.trouble = old.id, old.storage, old.trouble
+                if old is not None and (old.name, old.folder) == (one.name, one.folder):
+                    one.id, one.storage, one.trouble, one.asked = old.id, old.storage, old.trouble, old.asked
                 found[address] = one
         self.workers = found
         now = time.monotonic()
         new = [
             one for one in found.values()
-            if not one.id and (not one.trouble or now - self._met.get(one.address, -_AGAIN_S) > _AGAIN_S)
+            if not one.id and (not one.trouble or now - one.asked > _AGAIN_S)
         ]  # fmt: skip
         if new:
             for one in new:
-                one.trouble, self._met[one.address] = "", now
+                one.trouble, one.asked = "", now
             self.far.meet(new)
         self.far.reach(found.values())
 
     def alive(self, record: Record) -> bool:
         """Say whether the process that a launch is bound to is still one of the workers."""
         one = self.workers.get(record.address)
-        return one is not None and (one.id == record.worker or (not one.id and bool(one.trouble)))
+        if one is None or record.address in self.far.faulty:
+            return False
+        return one.id == record.worker or (not one.id and bool(one.trouble))
+
+    def look(self) -> Seen:
+        """See all spools in reach; who answers what no agent would is given nothing, and asked again later."""
+        seen = self.far.look()
+        for address, words in self.far.faulty.items():
+            one = self.workers.get(address)
+            if one is not None and not one.trouble:
+                one.id, one.trouble, one.asked = "", words, time.monotonic()
+        return seen
+
+    def faults(self) -> list[str]:
+        """Return in words which of the workers that are there answer what no agent would."""
+        return [words for address, words in self.far.faulty.items() if address in self.workers]
 
     def belongs(self, worker: Worker, partition: str) -> bool:
         """Say whether a worker is one of a partition."""
@@ -128,119 +137,13 @@ class DaskNode:
 
     def take(self, launches: Sequence[Launch]) -> None:
         """Write down launches that are new."""
-        new = [self._record(one) for one in launches if one.key not in self.records.by_key]
-        self.records.save(new, durable=False)  # the same launch comes again after a crash
+        self._binding.take(launches)
 
     def bind(self) -> None:
-        """Bind launches to workers that have room, durably, and give them to the scheduler."""
-        waiting = [one for one in self.records.by_key.values() if not one.worker and not one.over]
-        if not waiting:
-            return
-        load = Counter(one.worker for one in self.records.by_key.values() if one.worker and one.key not in self._ended)
-        bound: list[Record] = []
-        full: dict[tuple[object, ...], str] = {}
-        staged = self.far.inputs() if any(one.inputs for one in waiting) else {}
-        used = {job: self.records.used(job) for job in {one.job for one in waiting}}
-        for one in waiting:
-            alike = (one.partition, one.cpus, one.mem_mib, one.gpus, str(one.host_set))
-            if alike in full:
-                self._reasons[one.key] = full[alike]
-                continue
-            mine = used[one.job].of(one.tasks)[0]
-            found = self._chosen(one, load, mine, {digest: staged[digest] for digest in one.inputs if digest in staged})
-            if isinstance(found, str):
-                self._reasons[one.key] = found
-                if found.startswith("waits its turn"):
-                    full[alike] = found
-                continue
-            one.worker, one.address, one.host = found.id, found.address, found.host
-            load[found.id] += 1
-            for task in one.tasks:
-                used[one.job].workers[task].add(found.id)
-            bound.append(one)
-        self.records.save(bound)
-        for one in bound:
+        """Bind launches to workers that have room, and give them to the scheduler."""
+        for one in self._binding.bind(self.workers, self._ended):
             if one.notes:
                 self._note(one, one.notes)
-        self.give(bound)
-
-    def give(self, records: Sequence[Record]) -> None:
-        """Give bound launches to the scheduler, each for its worker."""
-        self.cluster.submit(
-            [(one, resources_of(one, self._rules(one, Counter(), frozenset()))) for one in records],
-            base=self.far.base, python=self.site.runner.python, reports=self.far.reports_there,
-        )  # fmt: skip
-
-    def _chosen(
-        self, record: Record, load: Mapping[str, int], used: set[str], inputs: Mapping[str, Path]
-    ) -> Worker | str:
-        """Return the worker of a launch, with all on it that the runner needs; else what it waits for."""
-        rules = self._rules(record, load, frozenset(used))
-        while True:
-            found = choose(record, list(self.workers.values()), rules)
-            if isinstance(found, str) and used and not record.apart:
-                found = choose(record, list(self.workers.values()), replace(rules, used=frozenset()))
-            if isinstance(found, str):
-                return found + self._coming()
-            try:
-                self.far.settle(found, inputs)
-            except (SchedulerError, OSError) as error:
-                found.trouble = " ".join(str(error).split())
-                found.id = ""  # asked again later
-                self._met[found.address] = time.monotonic()
-                continue
-            return found
-
-    def _coming(self) -> str:
-        """Say where workers are to come from while there is none in a cluster of our own."""
-        dask = self.cluster.dask
-        if self.workers or not dask.cluster:
-            return ""
-        return f" yet: they are Slurm jobs of site {dask.on}" if dask.on else " yet: they are starting"
-
-    def _rules(self, record: Record, load: Mapping[str, int], used: frozenset[str]) -> Rules:
-        patterns = next((one.workers for one in self.site.partitions if one.name == record.partition), ())
-        dask = self.cluster.dask
-        hosts = self._hosts() if record.host_set is not None else ()
-        return Rules(
-            patterns=patterns, hosts=hosts, used=used, load=load,
-            mem_resource=dask.mem_resource, gpu_resource=dask.gpu_resource,
-        )  # fmt: skip
-
-    def _hosts(self) -> list[str]:
-        """Return all hosts that were ever seen, new ones last: the sets of hosts must not change."""
-        from nexapod_batch.files import atomic  # noqa: PLC0415
-
-        try:
-            known: list[str] = orjson.loads(self._hosts_file.read_bytes())
-        except (OSError, ValueError):
-            known = []
-        new = sorted({one.host for one in self.workers.values()} - set(known))
-        if new:
-            self._hosts_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write(self._hosts_file, orjson.dumps([*known, *new]), mode=0o600)
-        return [*known, *new]
-
-    def _record(self, launch: Launch) -> Record:
-        payload = b64decode(orjson.loads(launch.envelope)["payload"])
-        bundle = decode_bundle(payload)
-        partition = self.cluster.partition(self.site, launch.job, self.name)
-        asked = job_at(launch.job, self.site.name).resources
-        return Record(
-            key=launch.key,
-            job=f"{bundle.job_uuid}.{bundle.job_id}",
-            tasks=[one.task for one in bundle.replicas],
-            replicas=[str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas],
-            cpus=asked.cpus,
-            mem_mib=asked.mem_mib or 0,
-            gpus=asked.gpus,
-            priority=launch.job.schedule.priority,
-            partition=partition.name,
-            host_set=None if launch.host_set is None else list(launch.host_set),
-            apart=launch.job.quorum.agree > 1,
-            inputs=sorted({one.sha256 for one in launch.job.inputs} if not self.far.shared else ()),
-            envelope=b64encode(launch.envelope).decode(),
-        )
 
     # ---- what became of them
 
@@ -257,7 +160,7 @@ class DaskNode:
             if not self.far.shared:
                 raise
             trouble = error
-        seen = self.far.look()
+        seen = self.look()
         ended = {key: status for key, one in mine.items() if (status := self._ended_in(one, seen)) is not None}
         open_ = {key: one for key, one in mine.items() if key not in ended}
         if trouble is None:
@@ -278,14 +181,14 @@ class DaskNode:
         for key in [key for key, status in told.items() if status.state is BackendState.NEW]:
             one = self.records.by_key[key]
             state = BackendState.QUEUED if one.worker else BackendState.NEW
-            reason = "goes to its worker" if one.worker else self._reasons.get(key, "not bound to a worker yet")
+            reason = "goes to its worker" if one.worker else self._binding.reasons.get(key, "not bound to a worker yet")
             found[key] = LaunchStatus(state=state, native=one.address or one.task, reason=reason)
         return found
 
     def _ended_in(self, record: Record, seen: Seen) -> LaunchStatus | None:
         """Say how a launch ended, by the spool of its worker; None when that does not say that it has."""
         native, key = record.address or record.task, record.key
-        spool = seen.spools.get(record.worker)
+        spool = seen.spools.get((record.storage, record.worker))
         if spool is not None and key in spool.refused:
             reason = spool.refused[key]
             cancelled = bool(record.over) or reason.startswith("cancelled")
@@ -294,7 +197,7 @@ class DaskNode:
             )
         if spool is not None and key in spool.claims and key not in spool.inbox:
             return LaunchStatus(state=BackendState.COMPLETED, native=native)
-        if spool is not None and key in spool.inbox and key in spool.claims and spool.holder != spool.claims[key]:
+        if spool is not None and key in spool.inbox and key in spool.claims and not spool.runs(key):
             return LaunchStatus(state=BackendState.FAILED, native=native, reason=f"its runner on {native} died")
         if record.over and not record.worker:
             return LaunchStatus(state=BackendState.CANCELED, native=native, reason=record.over)
@@ -308,21 +211,21 @@ class DaskNode:
         failed: dict[str, LaunchStatus] = {}
         asked: dict[str, Record] = {}
         for key, one in open_.items():
-            spool = seen.spools.get(one.worker)
+            spool = seen.spools.get((one.storage, one.worker))
             if not one.worker:
-                reason = self._reasons.get(key, "not bound to a worker yet")
+                reason = self._binding.reasons.get(key, "not bound to a worker yet")
                 going[key] = LaunchStatus(state=BackendState.NEW, native=one.task, reason=reason)
             elif spool is not None and key in spool.claims and key in spool.inbox:
                 going[key] = LaunchStatus(state=BackendState.ACTIVE, native=one.address)
             elif not self.alive(one):
-                reason = f"worker {one.address} left the cluster"
+                reason = self.far.faulty.get(one.address, f"worker {one.address} left the cluster")
                 failed[key] = LaunchStatus(state=BackendState.FAILED, native=one.address, reason=reason)
             else:
                 asked[key] = one
         states = self.cluster.states([one.task for one in asked.values()])
         again = []
         for key, one in asked.items():
-            state, spool = states.get(one.task), seen.spools.get(one.worker)
+            state, spool = states.get(one.task), seen.spools.get((one.storage, one.worker))
             if state in (None, "released", "forgotten") and one.over:
                 failed[key] = LaunchStatus(state=BackendState.CANCELED, native=one.address, reason=one.over)
             elif state in ("memory", "erred") and self._without_trace(one, spool):
@@ -336,7 +239,7 @@ class DaskNode:
                     again.append(one)
         if again:
             self.cluster.release([one.task for one in again])
-            self.give(again)
+            self._binding.give(again)
         return going, failed
 
     def _without_trace(self, record: Record, spool: Spool | None) -> bool:
@@ -398,7 +301,7 @@ class DaskNode:
         """Return through whom the spool of a launch is reached; None when nobody sees it."""
         if self.far.shared:
             return ""
-        spool = self.far.last.spools.get(record.worker)
+        spool = self.far.last.spools.get((record.storage, record.worker))
         if spool is not None:
             return spool.through
         return record.address if self.alive(record) else None
@@ -412,7 +315,7 @@ class DaskNode:
         try:
             if bound and not self.far.shared:
                 self.survey()
-                self.far.look()
+                self.look()
             self.cluster.release([one.task for one in bound])
         except SchedulerError:
             if not self.far.shared:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.dask.answers import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -29,9 +31,11 @@ class Worker:
     mem_mib: int | None  # None: not limited
     resources: Mapping[str, float]
     status: str  # running | paused | closing_gracefully ...
+    folder: str = ""  # its own, which no other process had
     id: str = ""  # of its process
     storage: str = ""  # of its files
     trouble: str = ""  # why nothing is given to it
+    asked: float = 0.0  # when it was last asked who it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +55,13 @@ def known_worker(address: str, said: Mapping[str, Any]) -> Worker:
     limit = said.get("memory_limit")
     return Worker(
         address=address,
-        name=str(said.get("name", address)),
+        name=printable(said.get("name", address), 100),
         host=host_of(address),
         threads=int(said["nthreads"]),
         mem_mib=int(limit) // 2**20 if limit else None,
         resources={str(name): float(count) for name, count in dict(said.get("resources") or {}).items()},
-        status=str(said.get("status", "running")),
+        status=printable(said.get("status", "running"), 100),
+        folder=str(said.get("local_directory", "")),
     )
 
 

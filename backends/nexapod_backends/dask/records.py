@@ -44,6 +44,7 @@ class Record:
     worker: str = ""  # id of the process that it is bound to; "" for none yet
     address: str = ""
     host: str = ""
+    storage: str = ""  # on which the spool of its worker lies
     notes: list[str] | None = None  # replicas cancelled before it was bound
     over: str = ""  # why it is never to be started
     failed: bool = False  # told as FAILED: what it ran does not count against its worker

@@ -1,9 +1,9 @@
 """Talking to a Dask scheduler: its own protocol, through `distributed`, with two things left out.
 
-Nothing that comes over the connection is ever unpickled: payloads of workers stay closed (`deserialize=False`), and a
-message that contains a pickle all the same is refused. Nothing waits longer than it may: every call has a limit, and
-for a while after one that ran into it no other is tried. No thread runs, and no connection is kept alive between calls
-but by the kernel: futures are held in the scheduler under a name of ours, not by a client.
+Nothing that comes over the connection is ever unpickled, or larger than it may be: see `closed.py`. Nothing waits
+longer than it may: every call has a limit, and for a while after one that ran into it no other is tried. No thread
+runs, and no connection is kept alive between calls but by the kernel: futures are held in the scheduler under a name of
+ours, not by a client.
 
 This module imports `distributed` (400 ms); it is itself imported only where a Dask site is used.
 """
@@ -26,20 +26,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.dask.address import at
+from nexapod_backends.dask.answers import ForeignAnswerError, printable
 from nexapod_batch.errors import SchedulerError
 
 try:
     import dask
     import distributed
-    import distributed.protocol.core as protocol
     from dask._expr import LLGExpr
     from dask._task_spec import Task
     from distributed.comm.core import connect
-    from distributed.protocol import pickle as dask_pickle
-    from distributed.protocol.compression import decompress
     from distributed.protocol.serialize import Serialize, Serialized, ToPickle, serialize
     from distributed.security import Security
     from distributed.versions import get_versions
+
+    from nexapod_backends.dask.closed import RefusedError, TooLargeError, decompress
 except ImportError as cause:
     raise SchedulerError(  # of this site alone: what runs elsewhere goes on
         "a Dask site needs dask and distributed", got=str(cause), hint="pip install 'nexapod-batch[dask]'"
@@ -56,19 +56,6 @@ AGENT = Path(__file__).with_name("agent.py")
 _PAUSE_S = (1.0, 10.0)  # after a call that failed: thrice what it took, within these limits
 _KNOWN_S, _LOOKS = 0.02, 100  # between two looks whether the scheduler has taken tasks in; how many
 
-
-class _NoPickle:
-    """What stands for `pickle` where messages are read and written: writes, and never reads."""
-
-    dumps = staticmethod(dask_pickle.dumps)
-
-    @staticmethod
-    def loads(*_: object, **__: object) -> object:
-        """Refuse."""
-        raise pickle.UnpicklingError("a pickle came over the connection; it was not opened")
-
-
-protocol.pickle = _NoPickle
 for _name in ("distributed", "distributed.comm", "distributed.core", "distributed.protocol", "tornado", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 for _name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
@@ -132,12 +119,14 @@ class Wire:
             if "Worker.identity" not in str(error.got):
                 raise
             found = {"type": "Worker"}
-        if not isinstance(found, dict) or found.get("type") != "Scheduler":
-            kind = found.get("type") if isinstance(found, dict) else type(found).__name__
+        known = found.get("workers") if isinstance(found, dict) and found.get("type") == "Scheduler" else None
+        if not isinstance(known, dict):
+            kind = printable(found.get("type") if isinstance(found, dict) else type(found).__name__, 100)
             hint = "name the address of the scheduler in the site file"
             raise SchedulerError(f"what answers at {self.address} is no scheduler", got=f"a {kind}", hint=hint)
-        self.services = dict(found.get("services", {}))
-        return dict(found["workers"])
+        services = found.get("services")
+        self.services = services if isinstance(services, dict) else {}
+        return {address: one for address, one in known.items() if isinstance(address, str)}
 
     def ask(self, worker: str, head: Mapping[str, object], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Ask the agent on one worker; SchedulerError when it cannot or does not answer."""
@@ -160,6 +149,8 @@ class Wire:
                 return await asyncio.wait_for(self._ask(worker, head, data), self._limit)
             except SchedulerError as error:
                 return error
+            except RefusedError as error:
+                return ForeignAnswerError(f"worker {worker} answers what is not let in", got=str(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is about this worker
                 return SchedulerError(f"worker {worker} does not answer", got=_words(error, self._limit))
 
@@ -180,7 +171,10 @@ class Wire:
 
     def states(self, keys: Sequence[str]) -> dict[str, str | None]:
         """Return Dask's word for the state of each task; None for one that it does not know."""
-        return dict(self.call("get_task_status", keys=list(keys))) if keys else {}
+        said = self.call("get_task_status", keys=list(keys)) if keys else {}
+        if not isinstance(said, dict):
+            raise SchedulerError(f"the Dask scheduler at {self.address} does not say what became of tasks")
+        return {key: state if isinstance(state, str) else None for key, state in said.items()}
 
     # ---- how it is done
 
@@ -251,10 +245,11 @@ class Wire:
             answer = json.loads(line)
             if not isinstance(answer, dict):
                 raise TypeError(line[:80])
-        except (ValueError, TypeError) as error:
-            raise SchedulerError(f"worker {worker} answers what cannot be read", got=str(error)[:200]) from error
+        except (ValueError, TypeError, RecursionError) as error:
+            got = printable(error, 200)
+            raise ForeignAnswerError(f"worker {worker} answers what cannot be read", got=got) from error
         if "error" in answer:
-            raise SchedulerError(f"worker {worker}", got=str(answer["error"])[:500])
+            raise SchedulerError(f"worker {worker}", got=printable(answer["error"], 500))
         return answer, rest
 
     async def _submit(self, calls: Sequence[Call]) -> None:
@@ -320,12 +315,12 @@ def _graph(calls: Sequence[Call], owner: str) -> dict[str, Any]:
 
 
 def _plain(result: object, worker: str) -> bytes:
-    """Return the bytes that a worker answered with, unopened; SchedulerError for anything that is not plain bytes."""
+    """Return the bytes that a worker answered with; anything else is a ForeignAnswerError, and is not opened."""
     if isinstance(result, Serialized) and result.header.get("serializer") == "dask":
         frames = decompress(result.header, result.frames) if "compression" in result.header else result.frames
         return b"".join(bytes(frame) for frame in frames)
     got = result.header.get("serializer") if isinstance(result, Serialized) else type(result).__name__
-    raise SchedulerError(f"worker {worker} answers something else than bytes", got=got, wanted="plain bytes")
+    raise ForeignAnswerError(f"worker {worker} answers something else than bytes", got=got, wanted="plain bytes")
 
 
 def _check_files(names: Mapping[str, str]) -> None:
@@ -344,21 +339,28 @@ def _in_words(error: BaseException, address: str, limit: float) -> SchedulerErro
     hint = "check that the scheduler runs, and the address in the site file"
     if any(word in text.casefold() for word in ("ssl", "tls", "certificate")):
         hint = "tls_ca, tls_cert and tls_key must be of the authority that signed the scheduler's certificate"
-    found = at(address) if address else None
+    known = any(isinstance(one, RefusedError) and not isinstance(one, TooLargeError) for one in _causes(error))
+    found = at(address) if address and not known else None
     if found is not None:
         text, hint = found
     return SchedulerError(f"the Dask scheduler at {address or '?'} cannot be used", got=text, hint=hint)
 
 
-def _words(error: BaseException, limit: float) -> str:
+def _causes(error: BaseException) -> list[BaseException]:
     causes: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in causes:
         causes.append(one)
         one = one.__cause__ or one.__context__
+    return causes
+
+
+def _words(error: BaseException, limit: float) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return f"no answer within {limit:g} s"
-    for cause in reversed(causes):
+    for cause in reversed(_causes(error)):
+        if isinstance(cause, RefusedError):
+            return str(cause)
         if isinstance(cause, ConnectionRefusedError):
             return "nothing listens there (connection refused)"
         if isinstance(cause, (MemoryError, OverflowError)) or type(cause).__name__ in {"UnpackException", "ExtraData"}:
@@ -367,4 +369,4 @@ def _words(error: BaseException, limit: float) -> str:
 
 
 def _line(text: object) -> str:
-    return " ".join(str(text or "").split())[:500]
+    return printable(text or "", 500)

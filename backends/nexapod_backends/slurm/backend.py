@@ -174,7 +174,10 @@ class SlurmBackend:
             self._state(context).transport.remove(f"{context.far_spool}/reports/{name}")
             (context.spool / "reports" / name).unlink(missing_ok=True)
 
-    def fetch(self, context: NodeContext, replica: str, *, logs: bool = False) -> None:
+    def fetch(
+        self, context: NodeContext, replica: str, *, logs: bool = False,
+        names: Collection[str] | None = None, most: int | None = None,  # noqa: ARG002 - folders come as they are
+    ) -> None:  # fmt: skip
         """Bring the files of a replica into our work folder; nothing where they lie on a shared file system."""
         if context.far_work == context.work:
             return

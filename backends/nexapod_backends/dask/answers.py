@@ -1,0 +1,184 @@
+"""What agents on workers answer: hostile until it was parsed here. Pure.
+
+A worker may answer anything. What comes out of here is plain, bounded and printable; names stay inside a folder. What
+our agent would never say is a ForeignAnswerError, which names the worker: it is given nothing more for a while, and
+what it has is lost and replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.trust.dsse import MAX_ENVELOPE
+from nexapod_batch.trust.statement import safe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+__all__ = [
+    "MAX_LINE",
+    "ForeignAnswerError",
+    "Found",
+    "Met",
+    "Seen",
+    "Spool",
+    "found_files",
+    "met",
+    "printable",
+    "spools",
+]
+
+#: Longest line of a report segment: an envelope and the small files carried with it.
+MAX_LINE = MAX_ENVELOPE + 64 * 1024
+#: Stands for who claimed, where the file does not say it (yet).
+UNREAD = "?"
+_LARGEST = 1 << 50  # bytes of one file
+_TEXT = 1_000  # characters of what a worker says in words
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_STORAGE = re.compile(r"[0-9a-f]{32}")
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,100}\.jsonl")
+_BESIDE = (".out", ".err", ".manifest")
+
+T = TypeVar("T")
+
+
+class ForeignAnswerError(SchedulerError):
+    """A worker answers what an agent of ours never would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """Who a worker is, and what lies on its storage."""
+
+    id: str  # of its process; "" when another one answers at its address
+    storage: str
+    time: float  # by its clock
+    settings: str  # digest
+    inputs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spool:
+    """The spool of one worker, as it was seen."""
+
+    inbox: frozenset[str]
+    claims: Mapping[str, str]  # launch -> incarnation
+    refused: Mapping[str, str]  # launch -> reason
+    reports: Mapping[str, int]  # segment -> size
+    holder: str | None  # incarnation of the runner that lives
+    through: str  # address of the worker through which it was seen
+    storage: str
+
+    def runs(self, key: str) -> bool:
+        """Say whether the runner that lives claimed a launch; a claim that is not yet written whole is its own."""
+        return self.holder is not None and self.claims.get(key) in (self.holder, UNREAD)
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What a look at all storages in reach found."""
+
+    spools: dict[tuple[str, str], Spool] = field(default_factory=dict)  # by storage and worker
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The files of a replica."""
+
+    root: str  # its work folder there; "" when there is nothing of it
+    beside: Mapping[str, int]  # ending -> size
+    files: Mapping[str, int]  # name inside -> size
+
+
+def printable(text: object, most: int = _TEXT) -> str:
+    """Return words of a stranger as one line that a terminal can show."""
+    clean = "".join(char if char.isprintable() else " " for char in str(text)[: 4 * most])
+    return " ".join(clean.split())[:most]
+
+
+def met(worker: str, said: Mapping[str, Any]) -> Met:
+    """Return what a worker says of itself."""
+
+    def parse() -> Met:
+        return Met(
+            id=_matching(said["id"], _ID) if said["id"] else "",
+            storage=_matching(said["storage"], _STORAGE),
+            time=float(said["time"]),
+            settings=_matching(said["settings"], re.compile("[0-9a-f]{0,64}")),
+            inputs=frozenset(map(_text, said["inputs"])),
+        )
+
+    return _parsed(worker, parse)
+
+
+def spools(worker: str, said: Mapping[str, Any]) -> list[tuple[str, Spool]]:
+    """Return the spools that a worker sees, by the ids of the processes that they belong to."""
+
+    def parse() -> list[tuple[str, Spool]]:
+        storage = _matching(said["storage"], _STORAGE)
+        return [(_matching(one, _ID), _spool(spool, worker, storage)) for one, spool in said["spools"].items()]
+
+    return _parsed(worker, parse)
+
+
+def _spool(said: Mapping[str, Any], through: str, storage: str) -> Spool:
+    holder = said["holder"]
+    return Spool(
+        inbox=frozenset(_text(key) for key in said["inbox"]),
+        claims={_text(key): _text(who) for key, who in said["claims"].items()},
+        refused={_text(key): printable(_text(why)) for key, why in said["refused"].items()},
+        reports={name: _size(size) for name, size in said["reports"].items() if _SEGMENT.fullmatch(name)},
+        holder=None if holder is None else _text(holder),
+        through=through,
+        storage=storage,
+    )
+
+
+def found_files(worker: str, said: Mapping[str, Any], base: str, names: Collection[str] | None) -> Found:
+    """Return what a worker has of a replica, below `base`; of `names` when these are known."""
+
+    def parse() -> Found:
+        root = _text(said["root"])
+        if not root:
+            return Found(root="", beside={}, files={})
+        if not root.startswith(f"{base}/work/"):
+            raise ValueError(root)
+        files = {_text(name): _size(size) for name, size in said["files"]}
+        escaping = [name for name in files if name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/"))]
+        if escaping or (names is not None and not files.keys() <= set(names)):
+            raise ValueError(min(escaping or files.keys() - set(names or ())))
+        files = {name: size for name, size in files.items() if safe_name(name)}  # a command may call its files anything
+        beside = {ending: _size(size) for ending, size in said["beside"].items() if ending in _BESIDE}
+        return Found(root=root, beside=beside, files=files)
+
+    return _parsed(worker, parse)
+
+
+def _parsed(worker: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise ForeignAnswerError(f"worker {worker} answers what no agent would", got=printable(got, 200)) from error
+
+
+def _text(said: object) -> str:
+    if not isinstance(said, str):
+        raise TypeError(f"{type(said).__name__}, wanted text")
+    return said
+
+
+def _matching(said: object, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(_text(said)):
+        raise ValueError(f"{said!r}, wanted {pattern.pattern}")
+    return str(said)
+
+
+def _size(said: object) -> int:
+    if type(said) is not int or not 0 <= said <= _LARGEST:
+        raise ValueError(f"{said!r}, wanted a size")
+    return said

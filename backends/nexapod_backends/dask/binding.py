@@ -1,0 +1,163 @@
+"""From launch to future: launches are bound to workers, durably, and then given to the scheduler.
+
+A bound launch never goes to another worker: the scheduler is told the worker's address and that no other may take it,
+and the worker's agent refuses what is meant for another process at that address.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode, b64encode
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from nexapod_backends.dask.place import Rules, choose, resources_of
+from nexapod_backends.dask.records import Record
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.files import atomic
+from nexapod_batch.model.fit import job_at
+from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.trust.bundle import decode_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_backends.dask.cluster import Cluster
+    from nexapod_backends.dask.far import Far
+    from nexapod_backends.dask.place import Worker
+    from nexapod_backends.dask.records import Records
+    from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins import Launch
+
+__all__ = ["Binding"]
+
+
+class Binding:
+    """Binds the launches of one node."""
+
+    def __init__(self, name: str, site: Site, cluster: Cluster, far: Far, records: Records, hosts_file: Path) -> None:
+        """Know the node; nothing is bound yet."""
+        self._name, self._site, self._cluster, self._far = name, site, cluster, far
+        self._records, self._hosts_file = records, hosts_file
+        self._workers: Mapping[str, Worker] = {}
+        self.reasons: dict[str, str] = {}  # launch -> what it waits for
+
+    def take(self, launches: Sequence[Launch]) -> None:
+        """Write down launches that are new."""
+        new = [self._record(one) for one in launches if one.key not in self._records.by_key]
+        self._records.save(new, durable=False)  # the same launch comes again after a crash
+
+    def bind(self, workers: Mapping[str, Worker], ended: Container[str]) -> list[Record]:
+        """Bind launches to workers that have room, durably, and give them to the scheduler; return those.
+
+        What `ended` takes no room.
+        """
+        waiting = [one for one in self._records.by_key.values() if not one.worker and not one.over]
+        if not waiting:
+            return []
+        self._workers = workers
+        load = Counter(one.worker for one in self._records.by_key.values() if one.worker and one.key not in ended)
+        bound: list[Record] = []
+        full: dict[tuple[object, ...], str] = {}
+        staged = self._far.inputs() if any(one.inputs for one in waiting) else {}
+        used = {job: self._records.used(job) for job in {one.job for one in waiting}}
+        for one in waiting:
+            alike = (one.partition, one.cpus, one.mem_mib, one.gpus, str(one.host_set))
+            if alike in full:
+                self.reasons[one.key] = full[alike]
+                continue
+            mine = used[one.job].of(one.tasks)[0]
+            found = self._chosen(one, load, mine, {digest: staged[digest] for digest in one.inputs if digest in staged})
+            if isinstance(found, str):
+                self.reasons[one.key] = found
+                if found.startswith("waits its turn"):
+                    full[alike] = found
+                continue
+            one.worker, one.address, one.host, one.storage = found.id, found.address, found.host, found.storage
+            load[found.id] += 1
+            for task in one.tasks:
+                used[one.job].workers[task].add(found.id)
+            bound.append(one)
+        self._records.save(bound)
+        self.give(bound)
+        return bound
+
+    def give(self, records: Sequence[Record]) -> None:
+        """Give bound launches to the scheduler, each for its worker."""
+        self._cluster.submit(
+            [(one, resources_of(one, self._rules(one, Counter(), frozenset()))) for one in records],
+            base=self._far.base, python=self._site.runner.python, reports=self._far.reports_there,
+        )  # fmt: skip
+
+    def _chosen(
+        self, record: Record, load: Mapping[str, int], used: set[str], inputs: Mapping[str, Path]
+    ) -> Worker | str:
+        """Return the worker of a launch, with all on it that the runner needs; else what it waits for."""
+        rules = self._rules(record, load, frozenset(used))
+        while True:
+            found = choose(record, list(self._workers.values()), rules)
+            if isinstance(found, str) and used and not record.apart:
+                found = choose(record, list(self._workers.values()), replace(rules, used=frozenset()))
+            if isinstance(found, str):
+                return found + self._coming()
+            try:
+                self._far.settle(found, inputs)
+            except (SchedulerError, OSError) as error:
+                found.trouble = " ".join(str(error).split())
+                found.id = ""  # asked again later
+                found.asked = time.monotonic()
+                continue
+            return found
+
+    def _coming(self) -> str:
+        """Say where workers are to come from while there is none in a cluster of our own."""
+        dask = self._cluster.dask
+        if self._workers or not dask.cluster:
+            return ""
+        return f" yet: they are Slurm jobs of site {dask.on}" if dask.on else " yet: they are starting"
+
+    def _rules(self, record: Record, load: Mapping[str, int], used: frozenset[str]) -> Rules:
+        patterns = next((one.workers for one in self._site.partitions if one.name == record.partition), ())
+        dask = self._cluster.dask
+        hosts = self._hosts() if record.host_set is not None else ()
+        return Rules(
+            patterns=patterns, hosts=hosts, used=used, load=load,
+            mem_resource=dask.mem_resource, gpu_resource=dask.gpu_resource,
+        )  # fmt: skip
+
+    def _hosts(self) -> list[str]:
+        """Return all hosts that were ever seen, new ones last: the sets of hosts must not change."""
+        try:
+            known: list[str] = orjson.loads(self._hosts_file.read_bytes())
+        except (OSError, ValueError):
+            known = []
+        new = sorted({one.host for one in self._workers.values()} - set(known))
+        if new:
+            self._hosts_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write(self._hosts_file, orjson.dumps([*known, *new]), mode=0o600)
+        return [*known, *new]
+
+    def _record(self, launch: Launch) -> Record:
+        payload = b64decode(orjson.loads(launch.envelope)["payload"])
+        bundle = decode_bundle(payload)
+        partition = self._cluster.partition(self._site, launch.job, self._name)
+        asked = job_at(launch.job, self._site.name).resources
+        return Record(
+            key=launch.key,
+            job=f"{bundle.job_uuid}.{bundle.job_id}",
+            tasks=[one.task for one in bundle.replicas],
+            replicas=[str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas],
+            cpus=asked.cpus,
+            mem_mib=asked.mem_mib or 0,
+            gpus=asked.gpus,
+            priority=launch.job.schedule.priority,
+            partition=partition.name,
+            host_set=None if launch.host_set is None else list(launch.host_set),
+            apart=launch.job.quorum.agree > 1,
+            inputs=sorted({one.sha256 for one in launch.job.inputs} if not self._far.shared else ()),
+            envelope=b64encode(launch.envelope).decode(),
+        )
