@@ -1,0 +1,142 @@
+"""The suite of backends on Dask clusters that start when needed: on this machine, and with workers in real Slurm jobs."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from clusters.confs import Shape
+from clusters.slurm import Clusters
+from conformance.backends import TRUE, BackendConformance
+from spools import House, until
+
+from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site
+from nexapod_batch.plugins import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nexapod_batch.plugins import Backend, NodeContext
+
+#: Seconds until workers are there.
+PATIENCE_S = 120.0
+
+
+@dataclass
+class StartedHouse(House):
+    """A node whose cluster is started by the first who needs it, and shared with the other tests of a module."""
+
+    dask: Dask | None = None
+    on: Site | None = None
+    cluster: Path | None = None  # where the files of the cluster lie
+
+    def context(self) -> NodeContext:
+        """Return what the backend is told."""
+        assert self.cluster is not None
+        state = self.home / "state"
+        if not (state / "dask").exists():
+            (state / "dask").mkdir(parents=True)
+            (state / "dask" / "cluster").symlink_to(self.cluster)
+        site = Site(
+            name="testnode",
+            scheduler=Scheduler(type="dask"),
+            dask=self.dask,
+            filesystem=Filesystem(work_dir=str(self.home)),
+            partitions=(Partition(name="short", hosts=2, max_cpus=2, max_mem_mib=800),),
+        )
+        return replace(super().context(), site=site, state=state, on=self.on)
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Path]:
+    """Yield the folder of a cluster; its owner is ended afterwards, and everything that it started."""
+    yield folder
+    said = json.loads((folder / "scheduler.json").read_bytes())
+    owner = psutil.Process(said["pid"])
+    tree = [owner, *owner.children(recursive=True)]
+    owner.terminate()
+    _, left = psutil.wait_procs(tree, timeout=30)
+    assert left == []
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield where the files of a cluster of this machine lie; it starts with the first launch."""
+    with started(tmp_path_factory.mktemp("local")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def alpha() -> Iterator[Site]:
+    """Yield the site of a real Slurm cluster with two nodes."""
+    with Clusters.start(shapes=(Shape(name="alpha", nodes=("a1", "a2")),)) as clusters:
+        cluster = clusters.alpha
+        yield Site(
+            name="alpha",
+            scheduler=Scheduler(type="slurm", bin=str(cluster.bin), conf=str(cluster.conf)),
+            partitions=(Partition(name="short", hosts=2, max_cpus=8, max_mem_mib=16_000),),
+        )
+
+
+@pytest.fixture(scope="module")
+def jobqueue(tmp_path_factory: pytest.TempPathFactory, alpha: Site) -> Iterator[Path]:
+    """Yield where the files of a cluster lie whose workers that Slurm starts, with the first launch."""
+    assert alpha.partitions
+    with started(tmp_path_factory.mktemp("jobqueue")) as folder:
+        yield folder
+
+
+class DaskStarted(BackendConformance):
+    """The suite on a cluster that is started."""
+
+    name = "dask"
+
+    def prepared(self, house: StartedHouse) -> Iterator[House]:
+        """Give a node, prepared as the coordinator does it, when the workers are up: Slurm may take its time."""
+        settings, backend = json.loads((house.spool / "node.json").read_bytes()), load("backend", self.name)
+        backend.prepare(house.context(), settings)
+        end = time.monotonic() + PATIENCE_S
+        while "2 workers with 4 threads are connected" not in (said := backend.describe(house.context(), TRUE, 1, ask=True)):
+            assert time.monotonic() < end, said
+            time.sleep(0.2)
+        yield house
+        self.end(house)
+
+    def end(self, house: House) -> None:
+        """Let the runners of this node end: they do when nothing is left to do."""
+        (house.home / "go").touch()
+
+    def test_a_launch_is_cancelled(self, backend: Backend, house: House) -> None:
+        """What runs is stopped and reported; the rest is reported as cancelled, or given up before it started."""
+        launch, _ = self.blocking(house, 6)
+        backend.launch(house.context(), [launch])
+        until((house.home / "at.0").exists, "a command to start")
+        backend.cancel(house.context(), {launch.key: None})
+        self.ended(backend, house, launch)
+        assert {one.statement.outcome.value for one in house.reports()} == {"cancelled"}
+
+
+class TestDaskLocal(DaskStarted):
+    """On this machine."""
+
+    @pytest.fixture
+    def house(self, tmp_path: Path, local: Path) -> Iterator[House]:
+        """Give a node of the cluster."""
+        dask = Dask(cluster="local", workers=2, threads=2, timeout_s=20)
+        yield from self.prepared(StartedHouse(tmp_path, dask=dask, cluster=local))
+
+
+class TestDaskJobqueue(DaskStarted):
+    """In Slurm jobs, started by dask-jobqueue."""
+
+    @pytest.fixture
+    def house(self, tmp_path: Path, jobqueue: Path, alpha: Site) -> Iterator[House]:
+        """Give a node of the cluster."""
+        dask = Dask(cluster="jobqueue", on="alpha", workers=2, threads=2, timeout_s=20)
+        yield from self.prepared(StartedHouse(tmp_path, dask=dask, on=alpha, cluster=jobqueue))
