@@ -270,6 +270,8 @@ def _too_small(job: Job, node: Node) -> str | None:
         reason = ", ".join(f"has {_amount(name, has)}, {_amount(name, wanted)} wanted" for name, wanted, has in short)
     elif res.gpu_type and not _has_type(res.gpu_type, node):
         reason = f"has GPUs of type {node.gpu_type or 'unknown'}, not {res.gpu_type}"
+    elif res.gpus and 0 < node.gpu_mem_mib < (res.gpu_mem_mib or 0):
+        reason = f"has GPUs with {_amount('mem', node.gpu_mem_mib)}, {_amount('mem', res.gpu_mem_mib or 0)} wanted"
     return reason
 
 

@@ -102,7 +102,10 @@ class Coordinator:
             except VerificationError:
                 self._offers[key] = None
         offer = self._offers[key]
-        return replace(node, classes={}) if offer is None else replace(node, classes=offer.classes, speed=offer.speed)
+        if offer is None:
+            return replace(node, classes={})
+        gpu_mem = max((gpu.memory_mib for gpu in offer.devices), default=0)
+        return replace(node, classes=offer.classes, speed=offer.speed, gpu_mem_mib=gpu_mem)
 
     def nodes_by_id(self) -> dict[int, Node]:
         """Return all registered nodes by their row id."""

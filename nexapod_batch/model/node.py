@@ -30,6 +30,7 @@ class Node:
     mem_mib: int
     gpus: int = 0
     gpu_type: str | None = None
+    gpu_mem_mib: int = 0  # of the GPU that has most, from the profile; 0 where nobody said it
     hosts: int = 1  # machines that it is made of
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, from the profile
     speed: float = 0.0  # of one of its CPUs by the benchmark, in Mflop/s; 0 where it was not measured

@@ -53,6 +53,30 @@ def test_a_job_for_a_gpu_on_two_nodes_is_accepted(home: Home, tmp_path: Path) ->
     assert [(tmp_path / name).read_text() for name in "ab"] == [f"{FIRST}||\n", f"{SECOND}||\n"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("gpus = 3", "resources.gpus: a replica wants 3 GPUs, the largest node (a) has 2 GPUs"),
+        ('gpus = 1\ngpu_type = "h100"', "no node has a GPU of type h100: a has NVIDIA GeForce RTX 4090"),
+        ('gpus = 1\ngpu_mem = "80GiB"', "a has GPUs with 24564 MiB of memory, 80 GiB of memory wanted"),
+    ],
+)
+def test_gpus_that_no_node_has_are_refused_at_submit(home: Home, asked: str, words: str) -> None:
+    """With what there is; nothing is stored."""
+    home.json("node", "init", "a")
+    done = home.submit(f'[job]\ncommand = ["true"]\n[resources]\n{asked}\n[quorum]\nagree = 1\n')
+    assert done.code in {3, 65}
+    assert words in done.err
+    assert home.jobs() == []
+
+
+def test_a_gpu_that_is_not_there_cannot_be_offered(home: Home) -> None:
+    """What is there stands in the message."""
+    done = home.call("node", "init", "a", "--gpus", "0,7")
+    assert (done.code, home.json("node", "ls")["nodes"]) == (2, [])
+    assert "--gpus: there is no such GPU: got '7', wanted all, none, or of these: 0 (NVIDIA GeForce RTX 4090), 1" in done.err
+
+
 def statements(home: Home, tmp_path: Path, job: int = 1) -> list[Any]:
     """Return the internal parameters of every statement of a job."""
     assert home.call("attestations", job, "--out", tmp_path / f"signed{job}").code == 0
