@@ -98,7 +98,7 @@ def _too_much(site: Site, job: Job, partitions: Sequence[Partition], *, named: b
 def _largest(key: str, over: dict[str, tuple[Excess, ...]]) -> tuple[str, Excess]:
     """Return the partition that has the most of what none has enough of."""
     found = [(name, one) for name, lacks in over.items() for one in lacks if one.key == key]
-    return max(found, key=lambda pair: pair[1].most if isinstance(pair[1].most, int) else 0)
+    return max(found, key=lambda pair: pair[1].most if isinstance(pair[1].most, int) else pair[1].most != "none")
 
 
 def _problem(site: Site, job: Job, key: str, message: str) -> Problem:

@@ -12,6 +12,7 @@ __all__ = ["report"]
 
 #: Below this share of what was asked for, asking for less is worth a note; above the other, it is getting tight.
 _WASTEFUL, _TIGHT = 0.5, 0.9
+_SOON_MS = 5_000  # replicas that are shorter than this tell nothing of how they use a GPU
 
 
 def report(c: Coordinator, job_id: int) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "replicas": states,
         "notes": [
             *_notes(job, cpu_efficiency, mem_efficiency, (used["max_wall_ms"] or 0) / 1000, peak),
-            *_gpu_notes(job, gpu_efficiency),
+            *_gpu_notes(gpu_efficiency, (gpu["wall_ms"] or 0) / max(1, gpu["n"])),
         ],
     }
 
@@ -66,7 +67,7 @@ def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, pea
     return notes
 
 
-def _gpu_notes(job: Job, busy: float | None) -> list[str]:
-    if busy is None or busy >= _WASTEFUL:
+def _gpu_notes(busy: float | None, each_ms: float) -> list[str]:
+    if busy is None or busy >= _WASTEFUL or each_ms < _SOON_MS:
         return []
-    return [f"resources.gpus: {busy:.0%} of the time of {job.resources.gpus} was used; does the job need it?"]
+    return [f"resources.gpus: GPUs were busy for {busy:.0%} of the time; a node's gpu_slots lets replicas share them"]

@@ -113,7 +113,7 @@ class Nvml:
                     self._xids[nvml.nvmlDeviceGetUUID(event.device)] = int(event.eventData)
         if uuid in self._xids:
             number = self._xids[uuid]
-            raise DeviceError(f"GPU {uuid} failed", got=f"Xid {number}, {_XIDS[number]}", hint=_HINT)
+            raise DeviceError(f"{uuid} failed", got=f"Xid {number}, {_XIDS[number]}", hint=_HINT)
 
     def handle(self, uuid: str) -> Any:  # noqa: ANN401 - the binding's
         """Return the handle of a UUID; DeviceError when there is no such GPU now."""
@@ -202,7 +202,7 @@ class Nvml:
 
     def _lost(self, uuid: str, error: Exception) -> DeviceError:
         self._handles.pop(uuid, None)
-        return DeviceError(f"GPU {uuid} does not answer", got=_words(error), hint=_HINT)
+        return DeviceError(f"{uuid} does not answer", got=_words(error), hint=_HINT)
 
 
 #: Errors by NVIDIA's numbers that come from the hardware or the driver, not from a program that ran (as 13, 31, 43 do).

@@ -60,7 +60,7 @@ class Meter:
             return
         self._thread.start()
         if not self._ready.wait(PATIENCE_S):
-            self.faults = {gpu.uuid: f"GPU {gpu.uuid}: its driver hangs" for gpu in self._told}
+            self.faults = {gpu.uuid: f"{gpu.uuid}: its driver hangs" for gpu in self._told}
         for words in self.faults.values():
             raise DeviceError(words)
 
@@ -70,7 +70,7 @@ class Meter:
         if self._told:
             self._thread.join(PATIENCE_S)
             if self._thread.is_alive():
-                self.faults.update((gpu.uuid, f"GPU {gpu.uuid}: its driver hangs") for gpu in self._told)
+                self.faults.update((gpu.uuid, f"{gpu.uuid}: its driver hangs") for gpu in self._told)
         unknown = (GpuUse(uuid=gpu.uuid, model=gpu.model) for gpu in self._gpus)
         return tuple(self._used.get(one.uuid, one) for one in unknown)
 

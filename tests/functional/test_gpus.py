@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import Home
-from nvml import FIRST, SECOND, Driver
+from nvml import FIRST, SECOND, Driver, gpu
 from spools import House, until
 
 from nexapod_batch.model.job import Job, Resources
@@ -46,8 +46,8 @@ echo "$CUDA_VISIBLE_DEVICES|$ROCR_VISIBLE_DEVICES|$HIP_VISIBLE_DEVICES" > {}/$NE
 
 def test_a_job_for_a_gpu_on_two_nodes_is_accepted(home: Home, tmp_path: Path) -> None:
     """Each node offers one GPU; each replica sees the one that it was given, and the output does not depend on it."""
-    for name, owner, gpu in (("a", "ann", "0"), ("b", "bob", "1")):
-        assert home.json("node", "init", name, "--owner", owner, "--gpus", gpu)["node"]["gpus"] == 1
+    for name, owner, index in (("a", "ann", "0"), ("b", "bob", "1")):
+        assert home.json("node", "init", name, "--owner", owner, "--gpus", index)["node"]["gpus"] == 1
     done = home.submit(SEEN.format(tmp_path) + "[resources]\ngpus = 1\n", "--wait")
     assert done.code == 0, done.err
     assert [(tmp_path / name).read_text() for name in "ab"] == [f"{FIRST}||\n", f"{SECOND}||\n"]
@@ -87,8 +87,8 @@ def statements(home: Home, tmp_path: Path, job: int = 1) -> list[Any]:
 
 def test_time_memory_and_energy_of_each_replica_are_signed(home: Home, driver: Driver, tmp_path: Path) -> None:
     """By process where the driver tells it; and which GPU it was."""
-    for name, gpu in (("a", "0"), ("b", "1")):
-        home.json("node", "init", name, "--owner", name, "--gpus", gpu)
+    for name, index in (("a", "0"), ("b", "1")):
+        home.json("node", "init", name, "--owner", name, "--gpus", index)
     driver.add(f"energy {FIRST} 1000", f"energy {SECOND} 1000")
     script = f"""#!/bin/sh
 echo "busy $CUDA_VISIBLE_DEVICES 50
@@ -136,6 +136,17 @@ def test_a_replica_gets_distinct_gpus(house: House, tmp_path: Path) -> None:
     assert house.workers[0].wait(timeout=60) == 0, house.log()
     (report,) = house.reports()
     assert [one.uuid for one in report.statement.gpus] == [FIRST, SECOND]
+
+
+def test_an_instance_of_a_divided_gpu_is_handed_out(house: House, driver: Driver, tmp_path: Path) -> None:
+    """By its own UUID; never the whole. Nobody can tell its time or energy."""
+    driver.say("driver 550.90.07", gpu(FIRST, model="NVIDIA A100"), "mig 0 on", "instance 0 MIG-9 4864 NVIDIA A100 MIG 1g.5gb")
+    assert until_started(house, tmp_path, gpus=1, replicas=1, count=1) == ["MIG-9"]
+    (tmp_path / "stop.MIG-9").touch()
+    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    (report,) = house.reports()
+    (used,) = report.statement.gpus
+    assert (used.uuid, used.model, used.time_ms, used.energy_mj) == ("MIG-9", "NVIDIA A100 MIG 1g.5gb", None, None)
 
 
 def test_several_slots_let_replicas_share_a_gpu(house: House, tmp_path: Path) -> None:
@@ -196,7 +207,7 @@ def test_a_gpu_that_is_lost_while_it_is_used_is_the_nodes_fault(house: House, dr
     house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
     assert house.workers[0].wait(timeout=60) == 0, house.log()
     first, second = (one.statement for one in house.reports())
-    assert (first.outcome, first.detail) == (Outcome.NODE, f"a GPU failed while this ran: GPU {FIRST} does not answer: got GPU is lost")
+    assert (first.outcome, first.detail) == (Outcome.NODE, f"a GPU failed while this ran: {FIRST} does not answer: got GPU is lost")
     assert second.outcome is Outcome.NODE
     assert "not started: 2 GPUs wanted, there is GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)" in second.detail
     assert json.loads((house.spool / RECORD).read_text())["works"] == 1
@@ -209,7 +220,7 @@ def test_a_critical_error_that_no_program_causes_is_the_nodes_fault(house: House
     assert house.workers[0].wait(timeout=60) == 0, house.log()
     (report,) = house.reports()
     assert report.statement.outcome is Outcome.NODE
-    assert f"GPU {SECOND} failed: got Xid 79, it has fallen off the bus" in report.statement.detail
+    assert f"{SECOND} failed: got Xid 79, it has fallen off the bus" in report.statement.detail
 
 
 def test_a_driver_that_is_gone_is_told_and_the_job_is_not_to_blame(house: House, driver: Driver) -> None:
@@ -268,8 +279,8 @@ def until_started(house: House, tmp_path: Path, *, gpus: int, replicas: int, cou
 
 def test_a_node_whose_gpu_is_lost_gets_no_more_such_work_until_it_is_back(home: Home, driver: Driver, tmp_path: Path) -> None:
     """It is said where people look; other work goes on; once the GPU answers again the job ends well."""
-    for name, gpu in (("a", "0"), ("b", "1")):
-        home.json("node", "init", name, "--owner", name, "--gpus", gpu)
+    for name, index in (("a", "0"), ("b", "1")):
+        home.json("node", "init", name, "--owner", name, "--gpus", index)
     driver.add(f"lost {FIRST}")
     job = home.submit(SEEN.format(tmp_path) + "[resources]\ngpus = 1\n")
     assert job.code == 0, job.err

@@ -65,7 +65,7 @@ def test_a_gpu_that_is_lost_is_named_and_the_others_go_on(driver: Driver) -> Non
     """One GPU off the bus is one fault."""
     driver.add(f"lost {FIRST}")
     assert [f"['{SECOND}']", "GPU 0 does not answer: got GPU is lost"] == said(driver, "[g.uuid for g in devices.gpus()]")
-    assert [f"error: GPU {FIRST} does not answer: got GPU is lost"] == said(driver, f"devices.usage('{FIRST}')")
+    assert [f"error: {FIRST} does not answer: got GPU is lost"] == said(driver, f"devices.usage('{FIRST}')")
 
 
 def test_a_driver_that_is_not_loaded_is_a_fault_and_no_gpu(driver: Driver) -> None:
@@ -77,4 +77,4 @@ def test_a_driver_that_is_not_loaded_is_a_fault_and_no_gpu(driver: Driver) -> No
 def test_a_driver_that_goes_away_is_told_by_the_next_question(driver: Driver) -> None:
     """A conversation that began well ends in words."""
     gone = f"__import__('os').unlink('{driver.file}') or devices.usage('{FIRST}')"
-    assert [f"error: GPU {FIRST} does not answer: got Driver Not Loaded"] == said(driver, gone)
+    assert [f"error: {FIRST} does not answer: got Driver Not Loaded"] == said(driver, gone)

@@ -34,6 +34,7 @@ max_cpus = 8
 max_mem = "16GiB"
 gpus = 4
 gpu_types = ["a100"]
+gpu_mem = "40GiB"
 """
 
 
@@ -85,6 +86,8 @@ def refused(home: Home, text: str, *options: str, code: int = 65) -> str:
         ('[resources]\ntime = "3h"\n[site.big.resources]\npartition = "short"\n', ["resources.time: site big: got 03:00:00, wanted at most 01:00:00 (partition short)", "these would do: long"]),
         ("[resources]\ncpus_per_task = 9\n", ["resources.cpus_per_task: site big: got 9 CPUs on one host, wanted at most 8"]),
         ('[resources]\nmem = "64GiB"\n', ["resources.mem: site big: got 64GiB on one host, wanted at most 16GiB"]),
+        ('[resources]\ngpus = 1\ngpu_type = "h100"\n', ["resources.gpu_type: site big: got h100, wanted one of: a100 (partition gpu)"]),
+        ('[resources]\ngpus = 1\ngpu_mem = "80GiB"\n', ["short: gpus 1 instead of 0", "gpu: gpu_mem 80GiB instead of 40GiB"]),
         ('[resources]\ngpus = 1\ntime = "3h"\n', ["site big: no single partition has all that a replica wants"]),
     ],
 )  # fmt: skip

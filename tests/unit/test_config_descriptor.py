@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,9 @@ def test_a_job_survives_its_document(folder: Path) -> None:
     """The pinned document gives the same job back."""
     job = parse(FULL, folder).job
     assert from_document(to_document(job)) == job
+    assert "gpu_mem_mib" not in to_document(job)["resources"]
+    more = replace(job, resources=replace(job.resources, gpus=1, gpu_mem_mib=16_384))
+    assert from_document(to_document(more)) == more
 
 
 def test_a_name_is_made_of_the_file_name(tmp_path: Path) -> None:
@@ -130,6 +134,7 @@ BAD = {
     "wrong unit": (minimal('[resources]\nmem = "4 Gigs"'), "resources.mem: not a size"),
     "unquoted time": (minimal("[resources]\ntime = 00:30:00"), "put it in quotes"),
     "negative": (minimal("[resources]\ncpus_per_task = -1"), "resources.cpus_per_task: out of range: got -1"),
+    "no size of a GPU": (minimal('[resources]\ngpus = 1\ngpu_mem = "much"'), "resources.gpu_mem: not a size"),
     "negative size": (minimal("[resources]\nmem = -1"), "resources.mem: out of range: got -1"),
     "zero": (minimal("[resources]\ntime = 0"), "resources.time: out of range: got 0"),
     "zero cpus": (minimal("[resources]\ncpus_per_task = 0"), "resources.cpus_per_task: out of range: got 0"),
