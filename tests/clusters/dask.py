@@ -63,7 +63,15 @@ class DaskCluster:
         self._scheduler.start(lambda: accepts(("127.0.0.1", self.port)))
 
     def start_worker(
-        self, name: str, threads: int = 2, *, host: str = "", more: Sequence[str] = (), own: Path | None = None, wait: bool = True
+        self,
+        name: str,
+        threads: int = 2,
+        *,
+        host: str = "",
+        more: Sequence[str] = (),
+        own: Path | None = None,
+        wait: bool = True,
+        env: Mapping[str, str] | None = None,
     ) -> Daemon:
         """Start a worker, and wait until the scheduler has it; what lies below `own` is seen by workers of its name alone."""
         host = host or f"127.0.0.{1 + int(name.lstrip('w') or 1)}"
@@ -73,12 +81,12 @@ class DaskCluster:
             "--memory-limit", "2GiB", "--no-dashboard", "--no-nanny", "--local-directory", str(self.folder / name), *more,
         ]  # fmt: skip
         self._started += 1
-        before = []
+        before = ["env", *(f"{key}={value}" for key, value in (env or {}).items())]
         if own is not None:
             private = self.folder / f"{name}.own"
             for folder in (private, own):
                 folder.mkdir(parents=True, exist_ok=True)
-            before = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(private), str(own)]
+            before += ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(private), str(own)]
         daemon = self._daemon(f"{name}-{self._started}", argv, before)
         daemon.start(lambda: not wait or "Registered to" in self.log(daemon))
         self.workers[name] = daemon
