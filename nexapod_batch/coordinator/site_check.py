@@ -86,7 +86,9 @@ def check(paths: Paths, name: str, wanted: Wanted) -> Generator[Finding, None, N
         yield Finding(mark=Mark.OK, probe="partitions", text=text)
         return
     # 2. everything else, in a home that goes again
-    with _own_home(paths, found[name], wanted.tell) as c:
+    dask = found[name].site.dask
+    needed = {dask.on: found[dask.on].site} if dask is not None and dask.on in found else {}
+    with _own_home(paths, found[name], needed, wanted.tell) as c:
         yield from _probed(c, found[name].site, wanted)
 
 
@@ -197,8 +199,13 @@ def _wait(c: Coordinator, job: int, wanted: Wanted) -> bool:
 
 
 @contextmanager
-def _own_home(paths: Paths, found: Found, tell: Callable[[str], None]) -> Iterator[Coordinator]:
-    """Give a coordinator that knows one site, in a new home below the user's; remove both afterwards."""
+def _own_home(
+    paths: Paths, found: Found, needed: Mapping[str, Site], tell: Callable[[str], None]
+) -> Iterator[Coordinator]:
+    """Give a coordinator that has the nodes of one site, in a new home below the user's; remove both afterwards.
+
+    It also knows sites that are `needed`: whose scheduler starts what this one runs on.
+    """
     _remove_stale(paths.home)
     missing = [folder for folder in (paths.home, *paths.home.parents) if not folder.exists()]
     home = paths.home / f"{_PREFIX}{secrets.token_hex(4)}"
@@ -213,6 +220,7 @@ def _own_home(paths: Paths, found: Found, tell: Callable[[str], None]) -> Iterat
         with open_coordinator(Paths(home, paths.config_dirs, home / "results")) as c:
             c.only({found.site.name: found.site})
             nodes.register_sites(c)
+            c.only({found.site.name: found.site, **needed})
             try:
                 yield c
             finally:

@@ -49,7 +49,7 @@ def own(home: DaskHome, **tables: object) -> None:
 
 def test_a_local_cluster_outlives_commands_and_ends_when_idle(home: DaskHome) -> None:
     """The first job starts it, the second finds it; nobody else can use it; then it ends by itself, with all workers."""
-    own(home)
+    own(home, dask={**LOCAL, "idle": "20s"})
     for _ in range(2):
         done = home.submit(JOB, "--wait")
         assert done.code == 0, done.err + home.describe()
@@ -66,7 +66,7 @@ def test_a_local_cluster_outlives_commands_and_ends_when_idle(home: DaskHome) ->
 
 def test_a_cluster_whose_owner_is_killed_is_started_again(home: DaskHome) -> None:
     """What ran there is lost and replaced, elsewhere; no worker of the old cluster is left."""
-    own(home)
+    own(home, dask={**LOCAL, "idle": "5m"})
     gate = home.folder / "gate"
     job = home.start(home.tasks(1, f"while [ ! -e '{gate}' ]; do sleep 0.1; done"))
     home.ran(1)
@@ -89,6 +89,16 @@ def test_a_check_ends_what_it_started(home: DaskHome) -> None:
     assert "/nonexistent/python" in found["runner on 127.0.0.1"]["text"]
     assert found["test job"]["mark"] == "skip"
     until(lambda: not owners(home), "the cluster of the check to end")
+
+
+def test_a_check_with_workers_that_slurm_starts(home: DaskHome, alpha: Cluster) -> None:
+    """Up to a signed report; afterwards no Slurm job is left."""
+    home.site(alpha)
+    jobqueue = {"cluster": "jobqueue", "on": "alpha", "workers": 1, "idle": "5m", "timeout": "20s"}
+    own(home, dask=jobqueue, partition={"max_cpus": 1, "max_mem": "600M"})
+    found = home.check()
+    assert "1 signed report" in found["test job"]["text"]
+    until(lambda: not owners(home) and queue(alpha) == [], "cluster and Slurm jobs to end")
 
 
 def test_workers_that_slurm_starts(home: DaskHome, alpha: Cluster) -> None:

@@ -184,8 +184,10 @@ class DaskBackend:
         yield from probe(_site(contexts[0]), [(one, self._node(one)) for one in contexts], how)
 
     def clear(self, contexts: Sequence[NodeContext]) -> None:
-        """Remove spools and work folders, here and on the workers in reach."""
+        """Remove spools and work folders, here and on the workers in reach; a cluster that is ours ends."""
         import shutil  # noqa: PLC0415
+
+        from nexapod_backends.dask.started import folder_of, stop  # noqa: PLC0415
 
         for context in contexts:
             node = self._node(context)
@@ -196,6 +198,7 @@ class DaskBackend:
                 shutil.rmtree(folder, ignore_errors=True)
             if _site(context).filesystem.work_dir:
                 shutil.rmtree(context.spool.parent.parent, ignore_errors=True)
+        stop(folder_of(contexts[0]))
 
     def discover(self, site: Site) -> str:
         """Refuse: a site file of Dask says little that a scheduler could tell."""

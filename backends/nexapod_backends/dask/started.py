@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Dask, Site
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["folder_of", "running", "started"]
+__all__ = ["folder_of", "running", "started", "stop"]
 
 _PATIENCE_S = 60.0  # until a new cluster says where it is
 
@@ -67,6 +69,13 @@ def running(folder: Path) -> tuple[str, Mapping[str, str]] | None:
     except FileNotFoundError:
         pass
     return None
+
+
+def stop(folder: Path) -> None:
+    """Let the owner of a cluster end it, if one lives; what runs there is lost."""
+    if running(folder) is not None:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            os.kill(int(json.loads((folder / "scheduler.json").read_bytes())["pid"]), signal.SIGTERM)
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
