@@ -329,7 +329,7 @@ class DaskNode:
                 by_way.setdefault(way, []).append(one)
         for way, some in by_way.items():
             launches = [[one.worker, one.key, one.replicas] for one in some]
-            seen = {worker for worker, spool in self.far.last.spools.items() if spool.through == way}
+            seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
             gone = sorted((seen | {one.worker for one in some}) - left - alive) if alive else []
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})
         for one in bound:
