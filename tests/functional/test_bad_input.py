@@ -67,7 +67,7 @@ def refused(done: Done, code: int, *words: str) -> None:
         ),
         pytest.param(JOB + "[resources]\ncpus_per_task = 9999\n", ("9999 CPUs", "largest node (only)", "  -> "), id="CPUs"),
         pytest.param(JOB + '[resources]\nmem = "900T"\n', ("memory", "largest node (only)", "  -> "), id="memory"),
-        pytest.param(JOB + "[resources]\ngpus = 9\n", ("9 GPUs", "largest node (only)", "  -> "), id="GPUs"),
+        pytest.param(JOB + "[resources]\ngpus = 9\n", ("9 GPUs", "no node in reach has one", "  -> "), id="GPUs"),
         pytest.param(JOB + '[resources]\ntier = "hpc"\n', ("no node of tier hpc", "  -> "), id="tier"),
         pytest.param(
             JOB + '[quorum]\nagree = 3\nreplicas = 3\ndistinct = "site"\n',
