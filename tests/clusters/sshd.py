@@ -73,15 +73,18 @@ class Sshd:
         self.kill_sessions()
         self._daemon.stop()
 
-    def kill_sessions(self) -> None:
-        """Cut every live connection, as a lost network does; commands that run there are not told."""
+    def kill_sessions(self) -> int:
+        """Cut every live connection, as a lost network does; commands that run there are not told. Return how many processes."""
         listener = self._daemon.process()
         if listener is None:
-            return
+            return 0
         with suppress(psutil.NoSuchProcess):
             family = listener.children(recursive=True)
             self._left += [process for process in family if not _is_sshd(process)]
-            kill_all(filter(_is_sshd, family), family=False)
+            serving = [process for process in family if _is_sshd(process)]
+            kill_all(serving, family=False)
+            return len(serving)
+        return 0
 
     def rotate_host_key(self) -> None:
         """Come back with another host key; `known_hosts` still names the old one."""

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -20,6 +21,7 @@ import pytest
 from clusters.confs import Shape
 from clusters.daemons import ClusterError
 from clusters.slurm import Cluster, Clusters
+from clusters.sshd import Sshd
 from homes import PROGRAM
 from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until
 
@@ -254,15 +256,15 @@ def test_a_report_after_the_deadline_still_counts(home: SlurmHome, alpha: Cluste
 class Storm:
     """Faults at random, each really done, and counted."""
 
-    def __init__(self, home: SlurmHome, clusters: Clusters, chance: random.Random) -> None:
+    def __init__(self, home: SlurmHome, clusters: Clusters, sshd: Sshd, chance: random.Random) -> None:
         """Begin with everything up."""
-        self.home, self.clusters, self.chance = home, clusters, chance
+        self.home, self.clusters, self.sshd, self.chance = home, clusters, sshd, chance
         self.counts: Counter[str] = Counter()
         self.passes: subprocess.Popen[bytes] | None = None
         self._back: dict[str, Callable[[], object]] = {}  # what is down or drained, and what ends that
         self._kinds = (
-            [self.coordinator] * 6 + [self.runner] * 12 + [self.cancel] * 6 + [self.requeue] * 6
-            + [self.drain] * 2 + [self.node, self.controller, self.accounting]
+            [self.coordinator] * 4 + [self.runner] * 12 + [self.cancel] * 6 + [self.requeue] * 6
+            + [self.cut] * 8 + [self.drain] * 2 + [self.node, self.controller, self.accounting]
         )  # fmt: skip
 
     def strike(self) -> None:
@@ -317,12 +319,19 @@ class Storm:
         cluster.run("scontrol", "update", f"jobid={element}", "requeue=1")
         return cluster.run("scontrol", "requeue", element).returncode == 0
 
+    def cut(self) -> bool:
+        """Cut every connection to the site that is reached over SSH, wherever it is in its work."""
+        return self.sshd.kill_sessions() > 0
+
     def drain(self) -> bool:
         """Let a node take no more jobs."""
         cluster = self._cluster()
         node = self.chance.choice(cluster.nodes)
-        self._back["drain"] = lambda: cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
-        return cluster.run("scontrol", "update", f"nodename={node}", "state=drain", "reason=storm").returncode == 0
+        update = ("scontrol", "update", f"nodename={node}")
+        if cluster.run(*update, "state=drain", "reason=storm").returncode:  # its controller is away
+            return False
+        self._back["drain"] = lambda: (self._back.pop("controller", bool)(), cluster.run(*update, "state=resume"))
+        return True
 
     def node(self) -> bool:
         """Cut the power of a node."""
@@ -372,10 +381,16 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     home = SlurmHome(tmp_path)
-    with Clusters.start() as clusters:
-        for cluster in clusters.each.values():
-            home.site(cluster, scheduler={"cmd_timeout": "2s"})
-        storm = Storm(home, clusters, chance)
+    with Clusters.start() as clusters, Sshd.create(tmp_path / "sshd") as sshd:
+        home.site(clusters.alpha, scheduler={"cmd_timeout": "2s"})
+        home.site(
+            clusters.beta,
+            scheduler={"cmd_timeout": "2s", "transport": "ssh"},
+            ssh={"host": sshd.host, "port": sshd.port, "key": str(sshd.key), "known_hosts": str(sshd.known_hosts)},
+            filesystem={"work_dir": str(home.path / "far")},
+            runner={"python": sys.executable},
+        )
+        storm = Storm(home, clusters, sshd, chance)
         try:
             jobs, seconds = _weather(home, storm, wanted)
             print(f"{storm.counts.total()} faults over {jobs} jobs in {seconds:.0f} s: {dict(storm.counts)}")
@@ -419,7 +434,7 @@ def _all_is_well(home: SlurmHome, clusters: Clusters, jobs: int) -> None:
         assert [name for name, ids in made.items() if len(ids) > 1] == [], "a group was submitted twice"
     assert home.call("db", "check").code == 0
     stored = {bytes(row[0]) for row in home.rows("SELECT payload_sha256 FROM report")}
-    for segment in home.path.glob("spool/*/reports/*.jsonl"):
+    for segment in (*home.path.glob("spool/*/reports/*.jsonl"), *home.path.glob("far/*/*/reports/*.jsonl")):
         for line in segment.read_bytes().split(b"\n")[:-1]:
             document = json.loads(line)
             if "payload" in document:

@@ -199,16 +199,16 @@ def test_held_and_partly_pending_arrays_are_explained(home: SlurmHome, alpha: Cl
 
 @pytest.mark.slow
 def test_slurm_is_asked_seldom(home: SlurmHome, alpha: Cluster, beta: Cluster, tmp_path: Path) -> None:
-    """Two hundred tasks over a minute at `poll_interval = 5s`: at most two commands per poll and cluster, and two to begin."""
+    """A hundred tasks over half a minute at `poll_interval = 2s`: at most two commands per poll and cluster, and two to begin."""
     wrapped = []
     for cluster in (alpha, beta):
         wrapped.append(Wrapped(tmp_path, cluster))
-        home.site(cluster, bin_folder=wrapped[-1].bin, limits={"poll_interval": "5s"})
+        home.site(cluster, bin_folder=wrapped[-1].bin, limits={"poll_interval": "2s"})
     began = time.monotonic()
-    job = home.start(home.tasks(200, "sleep 4.5", quorum="replicas = 2\n"))
+    job = home.start(home.tasks(100, "sleep 4", quorum="replicas = 2\n"))
     home.call("wait", job, "--timeout", "50s")
     home.ended(job)
-    polls = (time.monotonic() - began) / 5 + 1
+    polls = (time.monotonic() - began) / 2 + 1
     for one in wrapped:
         assert 0 < len(one.calls("sbatch")) <= 4
         assert 1 < len(one.calls("squeue")) <= polls

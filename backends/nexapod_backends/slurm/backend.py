@@ -24,7 +24,7 @@ import re
 import sys
 import time
 from base64 import b64decode
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -676,11 +676,25 @@ def _over_ssh(site: Site) -> Transport:
             hint="a cluster that is reached over SSH does not see the home of nexapod-batch",
         )  # fmt: skip
     try:
-        from nexapod_backends.slurm.ssh import SshTransport  # noqa: PLC0415 - paramiko takes 150 ms
+        with _absent("invoke"):  # which paramiko wants for a word of ssh_config, and which takes half of its import
+            from nexapod_backends.slurm.ssh import SshTransport  # noqa: PLC0415 - it takes long enough without
     except ImportError as error:
         hint = "pip install 'nexapod-batch[ssh]'"
         raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
     return SshTransport(site, site.ssh)
+
+
+@contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """Do without an optional module of a library; who wants it later gets it."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _native(place: tuple[Group, int] | None) -> str:

@@ -63,10 +63,14 @@ class _Replies:
 
     def __init__(self) -> None:
         self.came: dict[int, tuple[int, Any]] = {}
+        self.unwanted: set[int] = set()
 
     def _async_response(self, kind: int, message: Any, number: int) -> None:  # noqa: ANN401
         """Keep an answer: paramiko calls this."""
-        self.came[number] = (kind, message)
+        if number in self.unwanted:
+            self.unwanted.discard(number)
+        else:
+            self.came[number] = (kind, message)
 
 
 class Files:
@@ -81,7 +85,7 @@ class Files:
     def entries(self, folder: str) -> Iterator[tuple[bytes, Attributes]]:
         """Yield name, size and mode of what is in a folder; FileNotFoundError when there is none."""
         handle = self._handle(self._ask(CMD_OPENDIR, os.fsencode(folder)), folder)
-        ahead, found = 1, []
+        ahead, found = 2, []  # what a small folder holds, and that it is all
         try:
             ended = False
             while not ended:
@@ -294,8 +298,9 @@ class Files:
         return self._handle(self._ask_open(path, flags, mode), path)
 
     def _close(self, handle: bytes) -> None:
-        with suppress(OSError):  # what was written is checked by other means
-            self._answer(self._ask(CMD_CLOSE, handle), "")
+        """Close, and wait for nothing: what was written is checked by other means."""
+        with suppress(OSError):  # the connection is gone, as whoever opened it will hear
+            self._replies.unwanted.add(self._ask(CMD_CLOSE, handle))
 
     def _size(self, handle: bytes, path: str) -> int:
         _, message = self._answer(self._ask(CMD_FSTAT, handle), path)
