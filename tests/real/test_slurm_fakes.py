@@ -129,6 +129,9 @@ def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake
     job = home.start(home.tasks(2))
     home.reconcile()
     assert home.replicas(job) == ["submitted"] * 2
+    said = home.explain(job)
+    assert "QOSMaxSubmitJobPerUserLimit sbatch: error" in said  # on one line
+    assert "set max_array and max_jobs in [limits]" in said
     fake.mend("sbatch")
     home.ended(job)
 

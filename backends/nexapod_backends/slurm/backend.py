@@ -500,10 +500,10 @@ class SlurmBackend:
         try:
             self._taken(state, group, state.slurm.submit(script))
         except RefusedError as error:
-            group.refused = str(error)
+            group.refused = " ".join(str(error).split())
             state.groups.save(group)
         except SchedulerError as error:
-            group.trouble, group.unsure = str(error), isinstance(error, TimedOutError)
+            group.trouble, group.unsure = " ".join(str(error).split()), isinstance(error, TimedOutError)
             state.groups.save(group)
             raise
 

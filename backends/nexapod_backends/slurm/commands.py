@@ -71,7 +71,10 @@ class Slurm:
         got = said[-_STDERR:] or f"exit code {done.returncode}"
         if _PERMANENT.search(said) and not _FOR_NOW.search(said):
             raise RefusedError(f"site {self._site.name}: Slurm refuses the job", got=got)
-        raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint="it is tried again")
+        hint = "it is tried again"
+        if _FOR_NOW.search(said):
+            hint += "; where it never fits, set max_array and max_jobs in [limits] to what may be in the queue at once"
+        raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint=hint)
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancel jobs and array elements; those that ended are no error."""
