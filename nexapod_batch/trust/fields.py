@@ -96,7 +96,7 @@ def _all_spelled(
         and is_plain(uuid)
         and is_key_id(builder)
         and _is_word(backend)
-        and how in {"none", "container"}
+        and how in {"none", "files", "container"}
     )
 
 

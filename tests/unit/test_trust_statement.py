@@ -106,7 +106,7 @@ statements = st.fixed_dictionaries(
         "host": texts,
         "detail": texts,
         "native_id": texts,
-        "isolation": st.sampled_from(["none", "container"]),
+        "isolation": st.sampled_from(["none", "files", "container"]),
         "container": st.none() | containers,
         "gpus": st.lists(gpus, max_size=3).map(tuple),
         "classes": st.dictionaries(st.sampled_from(["os-arch", "gpu-model", "cpu-microarch"]), texts),
