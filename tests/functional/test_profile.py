@@ -222,6 +222,9 @@ def test_a_refresh_follows_the_gpus_that_are_offered(home: Home) -> None:
     home.json("node", "init", "a", "--refresh", env=driver.env)
     assert home.json("node", "show", "a")["node"]["gpus"] == 2
     driver.vanish()
+    text = home.call("doctor", env=driver.env).out
+    assert "NVIDIA's driver does not answer" in text
+    assert "--refresh" not in text, "it would offer less for a driver that may come back"
     done = home.json("node", "init", "a", "--refresh", env=driver.env)
     assert f"GPU 0 (NVIDIA GeForce RTX 4090, {SECOND}) is gone" in done["changes"]
     shown = home.json("node", "show", "a")["node"]
