@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clusters.dask import DaskCluster
+from nvml import SECOND, Driver
 from real.dask_homes import DaskHome, lying_python
 
 if TYPE_CHECKING:
@@ -132,6 +133,24 @@ def test_a_paused_worker_is_explained(home: DaskHome, cluster: DaskCluster) -> N
         assert "pool says NEW, worker w4 is paused" in home.explain(f"{job}_0")
     finally:
         cluster.kill("w4")
+
+
+def test_a_replica_has_the_gpu_of_its_worker(
+    home: DaskHome, cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask counts the resource; which GPU it is says CUDA_VISIBLE_DEVICES of the worker, and the driver its UUID."""
+    with monkeypatch.context() as patch:
+        for name, value in {**Driver(tmp_path).env, "CUDA_VISIBLE_DEVICES": "1"}.items():
+            patch.setenv(name, value)
+        cluster.start_worker("w5", more=["--resources", "GPU=1"])
+    try:
+        home.pool(cluster.address, partition={"gpus": 1, "workers": ["w5"]})
+        job = home.start('[job]\nname = "t"\ncommand = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]\n[resources]\ngpus = 1\n[quorum]\nagree = 1\n')
+        home.ended(job)
+        assert (home.path / "results" / str(job) / "0" / "stdout").read_text() == f"{SECOND}\n"
+        assert f"({SECOND})" in home.explain(f"{job}_0")
+    finally:
+        cluster.kill("w5")
 
 
 def test_a_dry_run_prints_the_call(home: DaskHome, cluster: DaskCluster) -> None:
