@@ -127,5 +127,7 @@ def _is_ours(mine: frozenset[int], pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return any(entry.startswith(_OURS) for entry in file.read().split(b"\0"))
-    except OSError:  # it has ended, or is another account's
+    except (FileNotFoundError, ProcessLookupError):  # it has ended, or cannot be seen from inside a container: nobody's
+        return True
+    except OSError:  # another account's
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from functools import cache
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST", "SECOND", "Driver", "asked", "gpu"]
 
-FIRST = "GPU-11111111-aaaa-bbbb-cccc-000000000001"
-SECOND = "GPU-22222222-aaaa-bbbb-cccc-000000000002"
+#: Of this process alone: nodes of one account on one machine never have the same GPU at once.
+_OWN = secrets.token_hex(4)
+FIRST = f"GPU-{_OWN}-aaaa-bbbb-cccc-000000000001"
+SECOND = f"GPU-{_OWN}-aaaa-bbbb-cccc-000000000002"
 
 
 @cache
