@@ -27,6 +27,7 @@ __all__ = ["Watch", "foreign"]
 
 EVERY_S = 1.0  # between two looks at the GPUs
 STALE_S = 10.0  # what is older is not known any more
+FIRST_S = 5.0  # for which the first word of a child is waited for
 AGAIN_S = 10.0  # between two children of which the first ended
 _BLOCK = 1 << 16
 _OURS = b"NEXAPOD_NODE="
@@ -69,6 +70,10 @@ class Watch:
             if lines:
                 self._loads, self._told = orjson.loads(lines[-1]), now
         return self._loads if now - self._told < STALE_S else {}
+
+    def waiting(self, now: float) -> bool:
+        """Say whether the child was started a moment ago and has told nothing yet."""
+        return self._fd >= 0 and self._told < self._started and now - self._started < FIRST_S
 
     def end(self) -> None:
         """End the child; the worker collects it."""

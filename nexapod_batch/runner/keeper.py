@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import ConfigError
@@ -64,6 +65,10 @@ class Keeper:
         if self._unreadable:  # nothing new until it is understood; what runs goes on
             self.ruling = Ruling(cpus=self.ruling.cpus, mem_mib=self.ruling.mem_mib, paused=self._unreadable)
         self._next = now + LOOK_S if self._wishes != Wishes() or self._rack else _NEVER
+        if self._rack and self._watch and self._watch.waiting(now):  # nothing starts where a game may be
+            unknown = {uuid: Pause(why=f"who uses {name} is not known yet") for uuid, name in self._rack.names.items()}
+            self.ruling = replace(self.ruling, closed={**unknown, **self.ruling.closed})
+            self._next = now
         return self.ruling != before
 
     def mind_gpus(self, rack: Rack) -> None:

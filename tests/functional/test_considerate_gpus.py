@@ -85,6 +85,16 @@ def test_a_game_drives_a_replica_to_the_other_gpu(home: Home, driver: Driver, tm
     assert {node["blame"] for node in home.json("node", "ls")["nodes"]} == {0}
 
 
+def test_nothing_starts_where_a_game_is(home: Home, driver: Driver, tmp_path: Path) -> None:
+    """The first replica goes to the other GPU at once: who uses them is known before it starts."""
+    driver.add(f"process {FIRST} {os.getpid()} 4000 g 80")
+    ((gpu, _),) = started(home, tmp_path, 1)
+    assert gpu == SECOND
+    (tmp_path / "stop").touch()
+    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert len((tmp_path / "runs").read_text().splitlines()) == 1
+
+
 def test_one_gpu_is_snoozed(home: Home, tmp_path: Path) -> None:
     """The other one is used meanwhile; who wants both waits, with the reason; its end lets them start."""
     told = home.json("node", "snooze", "mine", "2h", "--gpu", "0")
