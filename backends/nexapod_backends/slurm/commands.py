@@ -107,7 +107,7 @@ class Slurm:
 
     def _missing(self, command: str) -> SchedulerError:
         return SchedulerError(
-            f"site {self._site.name}: there is no {command}",
+            f"{f'site {self._site.name}: ' if self._site.name else ''}there is no {command}",
             got=f"nothing in {self._site.scheduler.bin or 'PATH'}",
             hint="is this a login node of the cluster? See [scheduler] bin in the site file",
         )
