@@ -51,9 +51,10 @@ def make_python_tree(folder: Path) -> Path:
     return folder
 
 
-def build_sif(tree: Path, target: Path) -> Path:
+def build_sif(tree: Path, target: Path, *, compressed: bool = True) -> Path:
     """Build a SIF file from a tree with the real Apptainer."""
+    options = [] if compressed else ["--mksquashfs-args", "-noI -noD -noF"]
     subprocess.run(
-        ["apptainer", "--quiet", "build", "--force", str(target), str(tree)], check=True, capture_output=True
+        ["apptainer", "--quiet", "build", "--force", *options, str(target), str(tree)], check=True, capture_output=True
     )
     return target

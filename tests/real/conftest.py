@@ -25,7 +25,7 @@ def slurm() -> Iterator[Clusters]:
 def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an image with a Python of its own in it."""
     folder = tmp_path_factory.mktemp("python")
-    return build_sif(make_python_tree(folder / "tree"), folder / "python.sif")
+    return build_sif(make_python_tree(folder / "tree"), folder / "python.sif", compressed=False)
 
 
 @pytest.fixture
