@@ -38,7 +38,7 @@ def _file(name: str) -> str:
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="first schema", sql=_file("schema.sql")),
-    Migration(name="signed hardware profiles", sql=_file("profiles.sql")),
+    Migration(name="signed hardware profiles, and the use of GPUs", sql=_file("hardware.sql")),
 )
 
 

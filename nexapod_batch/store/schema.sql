@@ -119,7 +119,6 @@ CREATE TABLE replica (
   reason     TEXT NOT NULL DEFAULT '',
   exit_code  INTEGER,
   wall_ms    INTEGER, cpu_ms INTEGER, max_rss_kib INTEGER, output_bytes INTEGER,
-  gpus       TEXT CHECK (gpus IS NULL OR json_valid(gpus)), -- that it had, and what for: [{uuid, model, time_ms, peak_mib, energy_mj}]
   created_at INTEGER NOT NULL,
   deadline   INTEGER NOT NULL,
   ended_at   INTEGER,
