@@ -176,7 +176,7 @@ def usage(document: Document) -> Iterator[str]:
         if document["gpus"]:
             rows["GPU time"] = _gpu_time(document)
             rows["GPU memory"] = _known(document["gpu_peak_mib"], lambda mib: size(mib * 1024) + " at most")
-            rows["GPU energy"] = _known(document["gpu_energy_j"], lambda joule: f"{joule:.4g} J")
+            rows["GPU energy"] = _known(document["gpu_energy_j"], _energy)
         rows["outputs"] = size(-(-document["output_bytes"] // 1024))
     yield from (f"  {name + ':':<12}{value}" for name, value in rows.items())
     yield from (f"note: {line}" for line in document.get("notes") or [])
@@ -208,9 +208,17 @@ def gpu_use(gpu: Document) -> str:
     """Describe what one GPU was used for, as far as anybody could tell: `GPU-1111 for 3.2 s, 700 MiB, 36 J`."""
     words = [] if gpu["time_ms"] is None else [f"for {duration(gpu['time_ms'] / 1000)}"]
     words += [] if gpu["peak_mib"] is None else [size(gpu["peak_mib"] * 1024)]
-    words += [] if gpu["energy_mj"] is None else [f"{gpu['energy_mj'] / 1000:.3g} J"]
+    words += [] if gpu["energy_mj"] is None else [_energy(gpu["energy_mj"] / 1000)]
     name = gpu["uuid"] if len(gpu["uuid"]) < 13 else gpu["uuid"][:12]
     return " ".join([name, ", ".join(words)]).strip()
+
+
+def _energy(joules: float) -> str:
+    """Return `36 J`, `1.28 kJ` or `3.6 MJ`."""
+    for factor, unit in ((1e6, "MJ"), (1e3, "kJ")):
+        if joules >= factor:
+            return f"{joules / factor:.3g} {unit}"
+    return f"{joules:.3g} J"
 
 
 def duration(seconds: float) -> str:

@@ -66,6 +66,14 @@ def test_usage_of_a_job_that_did_not_run() -> None:
     assert lines == ["job 7: 0 executions measured", "  replicas:   none"]
 
 
+def test_the_use_of_a_gpu_has_units() -> None:
+    """Energy is said in the unit that keeps it short; what nobody could tell is left out."""
+    gpu = {"uuid": "GPU-8c05f12d-4014", "time_ms": 2934, "peak_mib": 1030, "energy_mj": 1_279_579}
+    assert text.gpu_use(gpu) == "GPU-8c05f12d for 2.9 s, 1.01 GiB, 1.28 kJ"
+    assert text.gpu_use({**gpu, "peak_mib": None, "energy_mj": 36_000}) == "GPU-8c05f12d for 2.9 s, 36 J"
+    assert text.gpu_use({**gpu, "time_ms": None, "peak_mib": None, "energy_mj": None}) == "GPU-8c05f12d"
+
+
 def test_reopened_says_how_far_and_how_to_go_on() -> None:
     """Jobs and tasks have their allowance in words; each job is waited for once."""
     room = {"3": 2, "4_0": 1, "4_1": 1}
