@@ -67,6 +67,7 @@ def _row(one: Document, names: Document, now: float) -> Document:
     gpu = [f"{one['gpu_mem_mib']:.0f} MiB"] if one["gpu_mem_mib"] is not None else []
     gpu += [f"{one['gpu_busy']:.0f} %"] if one["gpu_busy"] is not None else []
     cpus = f"{one['cpus']} CPU" + "s" * (one["cpus"] != 1)
+    state = "running" if one["pids"] else "between two steps"  # to start, to be reported, or just reported
     return {
         "replica": one["replica"] + (f" and {others} more" if others else ""),
         "job": one["job"],
@@ -77,7 +78,7 @@ def _row(one: Document, names: Document, now: float) -> Document:
         "cpu": text.duration(one["cpu_s"]),
         "memory": text.size(one["rss_kib"]),
         "gpu": ", ".join(gpu),
-        "state": f"suspended: {one['suspended']}" if one["suspended"] else "running",
+        "state": f"suspended: {one['suspended']}" if one["suspended"] else state,
     }
 
 

@@ -48,6 +48,7 @@ def test_the_files_do_what_they_are_for() -> None:
     assert sites["slurm-ssh"].ssh is not None
     assert list(sites["slurm-gpu"].groups()) == ["slurm-gpu", "slurm-gpu-gpu"]
     assert sites["workstation"].scheduler.type == "local"
+    assert list(sites["workstation"].groups()) == ["workstation"]  # else its policy would hold for nobody
 
 
 def test_the_site_reference_is_current() -> None:
