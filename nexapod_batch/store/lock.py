@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import ConfigError, TryAgainError
@@ -141,7 +141,9 @@ def writer(
             yield lease
         finally:
             store.lease = None
-            store.run("lease_release", **lease.holder._asdict(), taken_at=lease.taken_at)
+            # On a full disk it stays: this host takes it over, and what the block stored must not look undone.
+            with suppress(TryAgainError):
+                store.run("lease_release", **lease.holder._asdict(), taken_at=lease.taken_at)
 
 
 def _refuse_other_host(store: Store, lease: Lease, *, steal: bool) -> None:

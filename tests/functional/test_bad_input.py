@@ -158,7 +158,7 @@ def test_comparator_on_what_is_no_table_names_the_file(home: Home) -> None:
 
 
 @NEEDS_ROOT
-@pytest.mark.parametrize("kilobytes", [60, 200, 300])
+@pytest.mark.parametrize("kilobytes", [60, 200, 300, 304, 320])
 def test_full_disk_says_so_and_keeps_what_was_stored(home: Home, kilobytes: int) -> None:
     """On a disk too small for anything: 75 before the job is stored, 0 with a note after it; with room it goes on."""
     small = home.folder / "small"
