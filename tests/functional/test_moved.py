@@ -128,7 +128,9 @@ def test_kill_9_while_suspended_loses_nothing_and_repeats_nothing(home: Home, tm
         pid = int(runs.read_text().split()[-1])
         home.call("node", "snooze", "mine", "2h")
         until(lambda: descendants.state(pid) == "T", "the command to be stopped")  # noqa: B023
-        notice = json.loads((home.spool("mine") / "running.json").read_text())
+        board = home.spool("mine") / "running.json"
+        until(lambda: json.loads(board.read_text())["replicas"], "the notice of it")  # noqa: B023
+        notice = json.loads(board.read_text())
         os.kill(notice["pid"], signal.SIGSTOP)  # so that it cannot clean up in between
         for one in (notice["replicas"][0]["pid"], notice["pid"]):
             os.kill(one, signal.SIGKILL)
