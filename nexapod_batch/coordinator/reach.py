@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.containers import problem
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.images import wrong_architecture
-from nexapod_batch.coordinator.owner import effective
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.planner import NodeLoad
 
@@ -78,6 +77,8 @@ def loads_of(
     for node in nodes:
         refusal, paused = refusal_of(c, job, node), ""
         if node.site == LOCAL:
+            from nexapod_batch.coordinator.owner import effective  # noqa: PLC0415 - machines with an owner have one
+
             spool = c.context(node).spool
             node, paused = effective(node, spool)  # noqa: PLW2901 - as large as its owner lets it be
             if job.resources.gpus:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.dispatch import domains_of, needs_of
 from nexapod_batch.coordinator.nodes import usable
-from nexapod_batch.coordinator.owner import paused, withdraw
 from nexapod_batch.coordinator.reach import loads_of
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.planner import NodeLoad, plan
@@ -31,7 +30,12 @@ __all__ = ["take_back"]
 
 def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
     """Take back what can be moved; return how many replicas. The caller holds the writer's lock."""
-    quiet = {node.id: why for node in nodes if node.site == LOCAL and (why := paused(c.context(node).spool)[0])}
+    local = [node for node in nodes if node.site == LOCAL]
+    if not local:
+        return 0
+    from nexapod_batch.coordinator.owner import paused, withdraw  # noqa: PLC0415 - machines with an owner have one
+
+    quiet = {node.id: why for node in local if (why := paused(c.context(node).spool)[0])}
     rows = [row for row in c.store.all("launches_open") if row["node_id"] in quiet and row["state"] == "handed"]
     if not rows:
         return 0

@@ -151,8 +151,8 @@ def test_what_lies_is_asked_again(backend: Backend, house: DaskHouse, cluster: L
     launches = [house.launch(job) for _ in range(3)]
     backend.launch(house.context(), launches)
     told = _ended(backend, house, launches)
-    assert [one.state for one in told] == [BackendState.COMPLETED] * 3
-    assert len({one.native for one in told}) == 1
+    assert [one.state for one in told] == [BackendState.COMPLETED] * 3, told
+    assert len({one.native for one in told}) == 1, told
     cluster.lie("")
     later: Backend = load("backend", "dask")
     more = [house.launch(job) for _ in range(4)]
