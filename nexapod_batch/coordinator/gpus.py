@@ -16,22 +16,10 @@ if TYPE_CHECKING:
     from nexapod_batch.model.hardware import Gpu
     from nexapod_batch.model.job import Resources
 
-__all__ = ["closed", "faults_of", "here", "kinds", "offered", "paused"]
+__all__ = ["closed", "faults_of", "kinds", "offered", "paused"]
 
 #: For how long a node gets no work for a GPU that was found out of order; then its worker looks again.
 AGAIN_S = 300
-
-
-def here() -> tuple[tuple[Gpu, ...], list[str]]:
-    """Return the GPUs of this machine that replicas can have, and in words what did not answer."""
-    from nexapod_batch.hardware.devices import Devices  # noqa: PLC0415 - once in the life of a node
-
-    devices = Devices()
-    try:
-        found = devices.gpus()
-        return tuple(gpu for gpu in found if not gpu.unusable), [str(one).split("\n")[0] for one in devices.faults]
-    finally:
-        devices.close()
 
 
 def offered(wanted: str | None, gpus: Sequence[Gpu], faults: Sequence[str]) -> tuple[Gpu, ...]:

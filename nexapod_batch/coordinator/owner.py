@@ -142,11 +142,11 @@ def limits_of(found: Wishes) -> dict[str, str]:
 
 def device(owned: Owned, word: str) -> tuple[str, str]:
     """Return the UUID of a GPU that the node offers, and what people call it; UsageError when there is no such GPU."""
-    from nexapod_batch.coordinator import gpus  # noqa: PLC0415 - for who has one
+    from nexapod_batch.hardware import machine  # noqa: PLC0415 - for who has one
 
     offers: Sequence[str] | None = owned.settings.get("gpus")
-    found, faults = gpus.here()
-    mine = [gpu for gpu in found if offers is None or gpu.uuid in offers]
+    found, faults = machine.gpus()
+    mine = [gpu for gpu in found if not gpu.unusable and (offers is None or gpu.uuid in offers)]
     for gpu in mine:
         if word in (gpu.index, gpu.uuid):
             return gpu.uuid, f"GPU {gpu.index}"
@@ -154,7 +154,7 @@ def device(owned: Owned, word: str) -> tuple[str, str]:
         return word, f"GPU {word}"
     there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ()))
     what = f"node {owned.name} offers no {'such ' * bool(there)}GPU"
-    hint = "; ".join(faults) or "nexapod-batch node profile tells which there are"
+    hint = "; ".join(fault.split("\n")[0] for fault in faults) or "nexapod-batch node profile tells which there are"
     raise UsageError(what, got=repr(word), wanted=f"one of: {there}" if there else None, hint=hint)
 
 

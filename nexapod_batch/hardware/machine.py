@@ -18,7 +18,7 @@ from nexapod_batch.files.netfs import filesystem_of
 from nexapod_batch.hardware.devices import Devices
 from nexapod_batch.model.hardware import Benchmark, Cpu, Disk, Gpu, Profile, Program
 
-__all__ = ["memory_mib", "take", "usable_cpus"]
+__all__ = ["gpus", "memory_mib", "take", "usable_cpus"]
 
 _MIB = 1 << 20
 _CONTAINERS = ("apptainer", "singularity")
@@ -29,7 +29,7 @@ _PATIENCE_S = 20
 def take(folder: Path, benchmark: Benchmark | None = None) -> tuple[Profile, list[str]]:
     """Return the profile, with the disk of `folder` (which need not exist), and in words what did not answer."""
     asked = [(name, path, _ask(path)) for name, path in _container_programs()]  # they answer while the rest is read
-    gpus, faults = _gpus()
+    found, faults = gpus()
     kernel = os.uname()
     profile = Profile(
         taken_ms=int(time.time() * 1000),
@@ -41,7 +41,7 @@ def take(folder: Path, benchmark: Benchmark | None = None) -> tuple[Profile, lis
         cpu=_cpu(),
         memory_mib=memory_mib(),
         disk=_disk(folder),
-        gpus=gpus,
+        gpus=found,
         containers=tuple(_program(name, path, process) for name, path, process in asked),
         benchmark=benchmark,
     )
@@ -58,7 +58,8 @@ def memory_mib() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
 
 
-def _gpus() -> tuple[tuple[Gpu, ...], list[str]]:
+def gpus() -> tuple[tuple[Gpu, ...], list[str]]:
+    """Return the GPUs of the machine, and in words what did not answer."""
     devices = Devices()
     try:
         return devices.gpus(), [str(fault) for fault in devices.faults]

@@ -82,7 +82,6 @@ class Nvml:
                 busy=None if rates is None else float(rates.gpu),
                 memory_used_mib=int(memory.used) // _MIB,
                 memory_mib=int(memory.total) // _MIB,
-                celsius=self._optional(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
                 processes=self._processes(uuid, handle),
             )
         except nvml.NVMLError as error:

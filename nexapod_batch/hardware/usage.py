@@ -25,5 +25,4 @@ class Usage:
     busy: float | None  # percent of the time in which any program ran there; None: the driver does not tell
     memory_used_mib: int
     memory_mib: int
-    celsius: int | None = None
     processes: tuple[Process, ...] = ()

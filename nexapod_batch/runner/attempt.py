@@ -89,7 +89,6 @@ class Attempt:
         """Remember whom to ask while waiting."""
         self._supervisor = supervisor
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._floor_kib = 0
 
     def run(
         self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str

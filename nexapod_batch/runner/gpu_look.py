@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import asdict
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from nexapod_batch.model.hardware import Gpu
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.forked import fork_helper
 
 __all__ = ["PATIENCE_S", "Look", "Seen"]
 
@@ -37,23 +36,7 @@ class Look:
         self._until = now + PATIENCE_S
         self._data = b""
         self._fd, writer = os.pipe2(os.O_CLOEXEC)
-        parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            code = 1
-            try:
-                descendants.die_with_parent(signal.SIGKILL)
-                signal.set_wakeup_fd(-1)
-                for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD):
-                    signal.signal(sign, signal.SIG_DFL)
-                if os.getppid() == parent:
-                    os.write(writer, orjson.dumps(_looked()))
-                code = 0
-            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
-                sys.excepthook(*sys.exc_info())
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
+        self._pid = fork_helper(lambda: _look(writer))
         os.close(writer)
 
     def answer(self, now: float) -> Seen | None:
@@ -84,9 +67,10 @@ class Look:
         return Seen(tuple(Gpu(**one) for one in gpus), tuple(faults))
 
 
-def _looked() -> tuple[list[dict[str, str | int]], list[str]]:
+def _look(writer: int) -> None:
+    """Write what there is as JSON."""
     from nexapod_batch.hardware.devices import Devices  # noqa: PLC0415 - for the child alone
 
     devices = Devices()
     gpus = [asdict(gpu) for gpu in devices.gpus()]
-    return gpus, [str(fault).split("\n")[0] for fault in devices.faults]
+    os.write(writer, orjson.dumps([gpus, [str(fault).split("\n")[0] for fault in devices.faults]]))

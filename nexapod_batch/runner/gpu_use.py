@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.runner import descendants
+from nexapod_batch.runner.forked import fork_helper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,22 +86,8 @@ class Watch:
         self._started, self._told = now, float("-inf")
         self._rest = b""
         self._fd, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            code = 1
-            try:
-                descendants.die_with_parent(signal.SIGKILL)
-                signal.set_wakeup_fd(-1)
-                for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD):
-                    signal.signal(sign, signal.SIG_DFL)
-                _tell(writer, parent)
-                code = 0
-            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
-                sys.excepthook(*sys.exc_info())
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
+        worker = os.getpid()
+        self._pid = fork_helper(lambda: _tell(writer, worker))
         os.close(writer)
 
 

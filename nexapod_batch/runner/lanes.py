@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import orjson
 
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.executor import MAX_MESSAGE
+from nexapod_batch.runner.forked import fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -135,17 +135,7 @@ class Lanes:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number, parent = self._started, os.getpid()
         self._started += 1
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                self._become_executor(ours, theirs, number, parent)
-                code = 0
-            except BaseException:  # noqa: BLE001 - the last thing this process does is to say why
-                sys.excepthook(*sys.exc_info())
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
+        pid = fork(lambda: self._become_executor(ours, theirs, number, parent))
         theirs.close()
         lane = Lane(pid=pid, channel=ours)
         self._by_fd[ours.fileno()] = lane

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters.dask import DaskCluster
-from conformance.backends import TRUE, BackendConformance
+from conformance.backends import TRUE
+from conformance.dask_suite import DaskConformance
 from spools import House, until
 
 from nexapod_batch.model.job import Input, Job, Output, QuorumPolicy
@@ -61,7 +62,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
         yield made
 
 
-class TestDaskShared(BackendConformance):
+class TestDaskShared(DaskConformance):
     """The suite where workers see the coordinator's files."""
 
     name = "dask"
@@ -75,19 +76,6 @@ class TestDaskShared(BackendConformance):
         load("backend", self.name).prepare(made.context(), settings)
         yield made
         self.end(made)
-
-    def end(self, house: House) -> None:
-        """Let the runners of this node end: they do when nothing is left to do."""
-        (house.home / "go").touch()
-
-    def test_a_launch_is_cancelled(self, backend: Backend, house: House) -> None:
-        """What runs is stopped and reported; the rest is reported as cancelled, or given up before it started."""
-        launch, _ = self.blocking(house, 6)
-        backend.launch(house.context(), [launch])
-        until((house.home / "at.0").exists, "a command to start")
-        backend.cancel(house.context(), {launch.key: None})
-        self.ended(backend, house, launch)
-        assert {one.statement.outcome.value for one in house.reports()} == {"cancelled"}
 
     def test_replicas_of_one_task_run_on_different_workers(self, backend: Backend, house: House) -> None:
         """Three replicas, three workers, by the signed statements; a fourth waits, and says why."""

@@ -12,8 +12,9 @@ import psutil
 import pytest
 from clusters.confs import Shape
 from clusters.slurm import Clusters
-from conformance.backends import TRUE, BackendConformance
-from spools import House, until
+from conformance.backends import TRUE
+from conformance.dask_suite import DaskConformance
+from spools import House
 
 from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site
 from nexapod_batch.plugins import load
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nexapod_batch.plugins import Backend, NodeContext
+    from nexapod_batch.plugins import NodeContext
 
 #: Seconds until workers are there.
 PATIENCE_S = 120.0
@@ -92,7 +93,7 @@ def jobqueue(tmp_path_factory: pytest.TempPathFactory, alpha: Site) -> Iterator[
         yield folder
 
 
-class DaskStarted(BackendConformance):
+class DaskStarted(DaskConformance):
     """The suite on a cluster that is started."""
 
     name = "dask"
@@ -107,19 +108,6 @@ class DaskStarted(BackendConformance):
             time.sleep(0.2)
         yield house
         self.end(house)
-
-    def end(self, house: House) -> None:
-        """Let the runners of this node end: they do when nothing is left to do."""
-        (house.home / "go").touch()
-
-    def test_a_launch_is_cancelled(self, backend: Backend, house: House) -> None:
-        """What runs is stopped and reported; the rest is reported as cancelled, or given up before it started."""
-        launch, _ = self.blocking(house, 6)
-        backend.launch(house.context(), [launch])
-        until((house.home / "at.0").exists, "a command to start")
-        backend.cancel(house.context(), {launch.key: None})
-        self.ended(backend, house, launch)
-        assert {one.statement.outcome.value for one in house.reports()} == {"cancelled"}
 
 
 class TestDaskLocal(DaskStarted):

@@ -31,12 +31,6 @@ agree = 1
 
 
 @pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    """Give a driver with two GPUs."""
-    return Driver(tmp_path)
-
-
-@pytest.fixture
 def home(tmp_path: Path, driver: Driver) -> Iterator[Home]:
     """Give a home with a node that offers both; what runs in it is ended afterwards."""
     made = Home(tmp_path)

@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    """Give a driver with two GPUs."""
-    return Driver(tmp_path)
-
-
-@pytest.fixture
 def home(tmp_path: Path, driver: Driver) -> Iterator[Home]:
     """Give a home on a machine with these GPUs; what runs in it is ended afterwards."""
     made = Home(tmp_path)

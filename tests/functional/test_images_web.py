@@ -72,9 +72,9 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """Yield a server of the test's own."""
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Run a server."""
     with Server() as found:
         thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -83,6 +83,13 @@ def server() -> Iterator[Server]:
         finally:
             found.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Yield a server of the test's own."""
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture
@@ -261,7 +268,7 @@ def test_a_login_goes_to_who_asked_and_no_further(server: Server, home: Home) ->
         "config": {"digest": digest, "size": 2, "mediaType": "x"}, "layers": [sif],
     }).encode()  # fmt: skip
     name = "sha256:" + hashlib.sha256(manifest).hexdigest()
-    with other_server() as storage:
+    with serving() as storage:
         storage.answers["/blob"] = (200, {}, BODY)
 
         def guarded(status: int, headers: dict[str, str], body: bytes) -> Any:
@@ -376,16 +383,3 @@ class Quiet:
 
     def say(self, text: str) -> None:
         """Hear nothing."""
-
-
-@contextmanager
-def other_server() -> Iterator[Server]:
-    """Yield one more server."""
-    with Server() as found:
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield found
-        finally:
-            found.shutdown()
-            thread.join()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from nvml import FIRST, SECOND, Driver, asked, gpu
 
 if TYPE_CHECKING:
@@ -21,12 +20,6 @@ except NexapodError as error:
     print("error:", str(error).splitlines()[0])
 print(*(str(fault).splitlines()[0] for fault in devices.faults), sep="\\n")
 """
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    """Give a driver with two GPUs."""
-    return Driver(tmp_path)
 
 
 def said(driver: Driver, what: str) -> list[str]:

@@ -158,7 +158,6 @@ int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
 }
 
 int nvmlDeviceGetPciInfo_v3(void *handle, void *out) { DEVICE; (void)out; return UNSUPPORTED; }
-int nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *out) { DEVICE; (void)sensor; *out = 40; return OK; }
 
 int nvmlDeviceGetUtilizationRates(void *handle, unsigned *gpu_memory) {
   DEVICE;
