@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -24,8 +26,9 @@ SECOND = f"GPU-{_OWN}-aaaa-bbbb-cccc-000000000002"
 
 @cache
 def library() -> Path:
-    """Build libnvidia-ml.so.1 once in a process; return its folder."""
+    """Build libnvidia-ml.so.1 once in a process; return its folder, which goes with the process."""
     folder = Path(mkdtemp(prefix="nexapod-nvml-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     source = Path(__file__).with_name("fake.c")
     target = folder / "libnvidia-ml.so.1"
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"]
