@@ -13,9 +13,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nexapod_batch.model.hardware import is_gpu_type
 from nexapod_batch.model.job import Domain, NumericClass, Tier
@@ -34,8 +35,7 @@ _STRETCHES = 4  # for each node and run of like needs: how finely the load is ba
 _UNKNOWN = "unknown"  # what a profile that does not say its class counts as
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLoad:
+class NodeLoad(Struct, frozen=True, kw_only=True):
     """A node, and what it has to do already."""
 
     node: Node
@@ -46,8 +46,7 @@ class NodeLoad:
     sized: bool = False  # the job was compared with its partitions: what one host has does not bound it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Struct, frozen=True, kw_only=True):
     """What one task wants placed."""
 
     task: int
@@ -56,8 +55,7 @@ class Need:
     klass: str | None = None  # numeric class, fixed at the first dispatch; None before it
 
 
-@dataclass(slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, kw_only=True):
     """Where replicas go, and what could not be placed."""
 
     placements: list[tuple[int, int]] = field(default_factory=list)  # (task, node id); a task's stand together
@@ -66,8 +64,7 @@ class Plan:
     classes: dict[int, str] = field(default_factory=dict)  # task -> numeric class fixed now; none for class = "any"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """What the registered nodes can do for a job."""
 
     domains: int  # distinct domains in reach, within the largest class
@@ -95,11 +92,16 @@ class _Slot:
         self.load = load.out * self.step
 
 
+def _median(speeds: list[float]) -> float:
+    """Return the one in the middle, or 0; `statistics` takes longer to load than most plans to make."""
+    return sorted(speeds)[len(speeds) // 2] if speeds else 0.0
+
+
 def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
     """Place what the tasks of one job want. Needs that are alike are served in their order."""
     result = Plan()
     fitting = [load for load in loads if _unfit(job, load) is None]
-    typical = median([load.node.speed for load in fitting if load.node.speed] or [0.0])
+    typical = _median([load.node.speed for load in fitting if load.node.speed])
     slots = [_Slot(job, load, typical) for load in fitting]
     alike: dict[tuple[object, ...], list[Need]] = {}
     for need in needs:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from nexapod_batch.entry_points import load, names, targets
 from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
@@ -50,8 +51,7 @@ class BackendState(StrEnum):
     CANCELED = "CANCELED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeContext:
+class NodeContext(Struct, frozen=True, kw_only=True):
     """A node and where its files lie on this side."""
 
     node: Node
@@ -64,8 +64,7 @@ class NodeContext:
     on: Site | None = None  # another site, whose scheduler starts what this one needs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(Struct, frozen=True, kw_only=True):
     """One launch for the backend: a key, the signed bundle, and what it needs."""
 
     key: str
@@ -75,8 +74,7 @@ class Launch:
     host_set: tuple[int, int] | None = None  # (i, n): only on the i-th of n disjoint sets of the node's hosts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchStatus:
+class LaunchStatus(Struct, frozen=True, kw_only=True):
     """What the backend knows of a launch: state, its own word for it, and why."""
 
     state: BackendState
@@ -95,8 +93,7 @@ class Mark(StrEnum):
     SKIP = "skip"  # not looked at, and why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """What one probe of a site found."""
 
     mark: Mark
@@ -107,8 +104,7 @@ class Finding:
     unreachable: bool = False  # FAIL: the scheduler cannot be reached, so that nothing else can be found out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probing:
+class Probing(Struct, frozen=True, kw_only=True):
     """How a site is to be probed."""
 
     sample: Job  # what would be run: its words for the site and its resources count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from nexapod_batch.model.hardware import Cpu, Disk, Gpu, Profile
 

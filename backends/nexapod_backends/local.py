@@ -22,9 +22,11 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import atomic, keyfile, notes
@@ -247,8 +249,7 @@ class LocalBackend:
         return trouble
 
 
-@dataclass(slots=True, kw_only=True)
-class _Started:
+class _Started(Struct, kw_only=True):
     """The last worker that this backend started for a spool."""
 
     pid: int  # 0 when it has ended

@@ -58,14 +58,14 @@ def ls(as_json: bool) -> int:
 @json_option
 def show(name: str, origin: bool, as_json: bool) -> None:
     """Show one site as it was understood."""
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
     from nexapod_batch.coordinator import sites
 
     found = sites.find(paths().sites, name)
     keys = ("key", "value", "origin") if origin else ("key", "value")
     settings = [{key: getattr(one, key) for key in keys} for one in found.settings]
-    document: Document = {"site": asdict(found.site), "file": str(found.file), "settings": settings}
+    document: Document = {"site": to_builtins(found.site), "file": str(found.file), "settings": settings}
     output(as_json).document(document, text.settings)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct
 
 from nexapod_batch.compare.formats import Reading
 from nexapod_batch.compare.numbers import closeness, normalizer
@@ -22,8 +23,7 @@ _SHOWN = 60
 _END = "(end of file)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """The first place at which two versions of a file differ."""
 
     name: str  # of the file

@@ -7,9 +7,10 @@ in it is UTF-8 without NUL. Only files that the descriptor names are read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.config import paths, rules
 from nexapod_batch.config.arrays import read_array
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Parsed", "json_schema", "load", "parse"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
+class Parsed(Struct, frozen=True, kw_only=True):
     """A job, and what its author should hear although it can run."""
 
     job: Job

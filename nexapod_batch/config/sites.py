@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.config.rules import nearest_line
 from nexapod_batch.config.site_limits import limit_problems, policy_problems
@@ -66,16 +68,14 @@ __all__ = [
 DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteFault:
+class SiteFault(Struct, frozen=True, kw_only=True):
     """A site file that cannot be used, and why."""
 
     file: Path
     error: ConfigError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """One value in force, as people read it, and where it comes from."""
 
     key: str  # path in the file, "limits.pack.time", "partitions[0].name"
@@ -83,8 +83,7 @@ class Setting:
     origin: str  # a file, or "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A site and the file that counts."""
 
     site: Site

@@ -12,9 +12,11 @@ import os
 import secrets
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator.installed import installed
 from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError, VerificationError
@@ -46,8 +48,7 @@ LOCAL = "local"
 PATIENCE_S = 30.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Coordinator:
+class Coordinator(Struct, kw_only=True):
     """An open coordinator; `clock` and `random` are replaced by tests."""
 
     paths: Paths

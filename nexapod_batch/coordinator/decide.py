@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside

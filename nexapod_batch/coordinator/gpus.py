@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import UsageError
-from nexapod_batch.runner.gpus import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +86,8 @@ class _Record(NamedTuple):
 
 def _record(spool: Path) -> _Record | None:
     """Return what the worker wrote; None for nothing, or for what nobody can read."""
+    from nexapod_batch.runner.gpus import RECORD  # noqa: PLC0415 - for nodes that have one
+
     try:
         found = json.loads((spool / RECORD).read_bytes())
         return _Record(list(map(str, found["faults"])), int(found["works"]), int(found["at"]))

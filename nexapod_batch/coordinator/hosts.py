@@ -8,8 +8,9 @@ host that only the node vouches for is no host of its own.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_batch.model.job import Domain
 

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import platform
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.errors import ImageError

@@ -11,8 +11,9 @@ import json
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, read_all
@@ -54,8 +55,7 @@ EXECUTION_OF: dict[str, Execution] = {
 }
 
 
-@dataclass(slots=True)
-class Intake:
+class Intake(Struct):
     """What one pass took in."""
 
     reports: int = 0
@@ -160,8 +160,7 @@ def _known(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], 
     }
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(Struct):
     """Rows to write; `seen` are the replicas that have a report among them."""
 
     reports: list[tuple[Any, ...]] = field(default_factory=list)

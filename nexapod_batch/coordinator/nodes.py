@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 import socket
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware

@@ -10,10 +10,10 @@ import hashlib
 import io
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import orjson
+from msgspec import Struct
 
 from nexapod_batch.coordinator.reports import stored_reports
 from nexapod_batch.errors import UnsafeOutputError
@@ -37,8 +37,7 @@ _CHUNK = 1024 * 1024
 _LOGS = 1 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
+class Outputs(Struct, frozen=True, kw_only=True):
     """Where the files of one reported replica are."""
 
     statement: Statement

@@ -10,9 +10,11 @@ import json
 import os
 import re
 import socket
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.config.units import duration, show_size, size
 from nexapod_batch.coordinator.context import LOCAL
@@ -55,8 +57,7 @@ _WANTED: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
+class Owned(Struct, frozen=True, kw_only=True):
     """A node of this machine, as its spool tells."""
 
     name: str
@@ -220,7 +221,7 @@ def _unread(error: ConfigError) -> str:
 def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of the fields of Wishes
     """Return what a limit's text means for a node; ValueError for nonsense."""
     if text in {"", "none", "off"}:
-        return next(one.default for one in fields(Wishes) if one.name == key)
+        return getattr(Wishes(), key)
     if key == "max_mem":
         text = str(size(text))
     elif key == "grace":

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.compare import first_difference
 from nexapod_batch.coordinator.faults import note, told
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
@@ -204,6 +203,8 @@ def compare(
     job: Job, task: int, left: Outputs, right: Outputs, words: tuple[str, str] = ("accepted", "rejected")
 ) -> list[str]:
     """Return one line for each file that differs: where, and what either side (named by `words`) says there."""
+    from nexapod_batch.compare import first_difference  # noqa: PLC0415 - seldom, and knows many formats
+
     found = []
     for name in sorted({*left.files, *right.files}):
         if name not in right.files or name not in left.files:

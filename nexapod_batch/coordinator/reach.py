@@ -6,8 +6,10 @@ stays true: the site's policy, its partitions, its account. Free slots are the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator.containers import problem
 from nexapod_batch.coordinator.context import LOCAL
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Refusal", "allowed", "check_sites", "loads_of", "refusal_of", "with_words"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """Why a node never runs a job."""
 
     reason: str  # in one line

@@ -12,8 +12,9 @@ import os
 import time
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch.coordinator.cleanup import drop_segments, forget_ended
 from nexapod_batch.coordinator.control import stop_replicas
@@ -54,8 +55,7 @@ _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.
 _GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
 
 
-@dataclass(slots=True, kw_only=True)
-class Pass:
+class Pass(Struct, kw_only=True):
     """What one pass did."""
 
     ingested: int = 0
@@ -70,8 +70,7 @@ class Pass:
     open_jobs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """Where news would show."""
 
     sizes: list[tuple[str, int]]  # of the segments here

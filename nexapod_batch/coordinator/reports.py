@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.trust.dsse import MAX_ENVELOPE, envelope
@@ -25,8 +26,7 @@ __all__ = ["StoredReport", "dictionary_for", "pack", "stored_reports"]
 _SMALL = 3_800
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReport:
+class StoredReport(Struct, frozen=True):
     """One signed statement of a replica."""
 
     payload: bytes

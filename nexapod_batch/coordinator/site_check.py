@@ -12,8 +12,10 @@ import secrets
 import shutil
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.config.sites import check_backend, find_sites, limit_problems
@@ -44,8 +46,7 @@ _STALE_S = 86_400
 _TIME_S = 60  # wall time that the test job asks for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """How a site is to be checked."""
 
     jobs: bool = True  # start test jobs

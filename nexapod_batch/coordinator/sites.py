@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.config.job_table import SITE_NAME
 from nexapod_batch.config.sites import Found, SiteFault, check_backend, find_sites, parse_site
@@ -37,8 +38,7 @@ __all__ = [
 _PACKAGE = "nexapod_batch.site_configs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(Struct, frozen=True, kw_only=True):
     """A site file that comes with nexapod-batch."""
 
     name: str

@@ -6,9 +6,10 @@ import hashlib
 import os
 import shlex
 from collections import Counter
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.coordinator import containers, images
 from nexapod_batch.coordinator.context import PATIENCE_S, account
@@ -37,8 +38,7 @@ __all__ = ["Submitted", "dry_run", "submit"]
 _CHUNK = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(Struct, frozen=True, kw_only=True):
     """What the submitter should know."""
 
     job: int

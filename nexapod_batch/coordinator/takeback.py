@@ -7,8 +7,9 @@ instant. The replicas are set aside, so that an owner's wish counts against neit
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.dispatch import domains_of, needs_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.errors import DeviceError
 from nexapod_batch.hardware.usage import Process, Usage
@@ -26,8 +27,7 @@ def installed(root: Path = Path("/sys")) -> bool:
     return os.path.isdir(root / "class/kfd/kfd/topology/nodes")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Card:
+class _Card(Struct, frozen=True, kw_only=True):
     gpu: Gpu
     device: Path  # its folder in /sys, where usage is read
     number: str  # kfd's own number of it

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 __all__ = ["Process", "Usage"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(Struct, frozen=True, kw_only=True):
     """A process that has memory on a GPU."""
 
     pid: int  # in the machine's own numbering
@@ -17,8 +16,7 @@ class Process:
     busy: float | None = None  # percent of the time in which its programs ran there; None: the driver does not tell
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """One GPU, or an instance of one."""
 
     uuid: str

@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.errors import ImageError, TryAgainError
 from nexapod_batch.files.netfs import filesystem_of
@@ -32,8 +33,7 @@ _FULL = ("no space left on device", "disk quota exceeded", "file too large")
 _TAIL = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Builder:
+class Builder(Struct, frozen=True, kw_only=True):
     """One program that builds images."""
 
     program: str  # absolute path

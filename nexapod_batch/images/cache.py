@@ -20,8 +20,9 @@ import json
 import os
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError, ImageError, TryAgainError
 from nexapod_batch.files import atomic
@@ -57,8 +58,7 @@ class Progress(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     """One image that is in the cache."""
 
     sha256: str  # lower-case hex

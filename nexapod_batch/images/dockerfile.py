@@ -11,8 +11,9 @@ import json
 import posixpath
 import re
 import shlex
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch.errors import ImageError, Problem
 
@@ -30,8 +31,7 @@ _WITH_HEREDOC = {"RUN", "COPY", "ADD"}
 _DROPPED = {"EXPOSE", "VOLUME", "STOPSIGNAL", "MAINTAINER"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
+class Instruction(Struct, frozen=True, kw_only=True):
     """One instruction, its continuation lines joined."""
 
     line: int  # of its first word
@@ -39,8 +39,7 @@ class Instruction:
     rest: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Plain:
+class Plain(Struct, kw_only=True):
     """A Dockerfile as spython reads it, and what it cannot say."""
 
     base: str = ""  # what FROM names

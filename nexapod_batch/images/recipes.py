@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError, ImageError
 from nexapod_batch.files import atomic
@@ -32,8 +33,7 @@ _MOST = 1024 * 1024
 _DEFINITION = re.compile(r"^\s*bootstrap\s*:", re.IGNORECASE | re.MULTILINE | re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Struct, frozen=True, kw_only=True):
     """What to build, and the folder that its paths are relative to."""
 
     definition: str  # text of an Apptainer definition file

@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from nexapod_batch.errors import ImageError
 
@@ -30,8 +31,7 @@ _LIBRARY = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+){0,2}", re.ASCII)
 _URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/[!-~]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(Struct, frozen=True, kw_only=True):
     """One image somewhere else."""
 
     text: str  # as it was written, without its digest

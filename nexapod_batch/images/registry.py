@@ -12,9 +12,10 @@ import http.client
 import json
 import re
 import urllib.error
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
+
+from msgspec import Struct
 
 from nexapod_batch.errors import ImageError
 from nexapod_batch.images.web import told
@@ -40,8 +41,7 @@ _FIELD = re.compile(r'([A-Za-z]+)="([^"]*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
+class Blob(Struct, frozen=True, kw_only=True):
     """One content that a manifest names."""
 
     digest: str  # sha256:HEX
@@ -49,8 +49,7 @@ class Blob:
     kind: str  # media type
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """A manifest, as its digest says that it is."""
 
     digest: str

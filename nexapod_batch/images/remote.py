@@ -16,9 +16,11 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.errors import ImageError
 from nexapod_batch.images.cache import faults, mismatch
@@ -44,8 +46,7 @@ _SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
 _MOST = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class Sources(Struct, frozen=True, kw_only=True):
     """How other machines are reached."""
 
     web: Web

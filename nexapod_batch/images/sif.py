@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct, field
 
 from nexapod_batch.errors import ImageError
 
@@ -42,8 +43,7 @@ _METADATA_MAX = 4 * 1024 * 1024
 _DESCRIPTORS_MAX = 4_096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sif:
+class Sif(Struct, frozen=True, kw_only=True):
     """What the header of an image says."""
 
     architecture: str  # as `uname -m` says it; "" where the header does not

@@ -6,8 +6,10 @@ how many hosts, one task stays on one host, and several tasks take as few hosts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.model.job import Tier
 
@@ -22,8 +24,7 @@ __all__ = ["Excess", "excesses", "job_at", "partition_for", "words_at"]
 _NUMBERS = frozenset({"nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus", "time_s", "disk_mib", "gpu_mem_mib"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excess:
+class Excess(Struct, frozen=True, kw_only=True):
     """One thing that a job asks for and a partition does not have."""
 
     key: str  # field of Resources
@@ -40,7 +41,7 @@ def job_at(job: Job, site: str) -> Job:
     """Return the job with the resources that it asks for on one site."""
     words = words_at(job, site)
     numbers = {key: int(value) for key, value in words.items() if key in _NUMBERS}
-    changed = replace(job.resources, **numbers)  # type: ignore[arg-type] # all of _NUMBERS are numbers
+    changed = replace(job.resources, **numbers)
     if "gpu_type" in words:
         changed = replace(changed, gpu_type=words["gpu_type"])
     return replace(job, resources=changed) if changed != job.resources else job

@@ -7,8 +7,9 @@ profile alone.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.model.job import NumericClass, Tier
 
@@ -36,8 +37,7 @@ _VARIANTS = frozenset({"ti", "super", "d", "xt", "xtx", "gre", "laptop", "mobile
 _MEMORY_SLACK = 0.03
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
+class Gpu(Struct, frozen=True, kw_only=True):
     """A GPU, or an instance of one that was divided (MIG)."""
 
     uuid: str  # as its driver spells it, and as CUDA_VISIBLE_DEVICES or ROCR_VISIBLE_DEVICES take it
@@ -53,8 +53,7 @@ class Gpu:
     unusable: str = ""  # why no replica can have it; "" when one can
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
+class Cpu(Struct, frozen=True, kw_only=True):
     """The processors of a machine."""
 
     model: str  # as the processor calls itself
@@ -66,8 +65,7 @@ class Cpu:
     features: tuple[str, ...]  # instruction sets, sorted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class Disk(Struct, frozen=True, kw_only=True):
     """The file system of the work folders."""
 
     path: str
@@ -76,8 +74,7 @@ class Disk:
     free_mib: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class Program(Struct, frozen=True, kw_only=True):
     """A program that runs containers."""
 
     name: str
@@ -85,8 +82,7 @@ class Program:
     version: str  # "" where it does not say
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
+class Benchmark(Struct, frozen=True, kw_only=True):
     """What was measured in a few seconds: a yardstick between nodes, not what the machine can do at its best."""
 
     scalar_mflops: float  # one process: multiplications of doubles, one after another, in a loop in C
@@ -97,8 +93,7 @@ class Benchmark:
     matmul_by: str = ""  # numpy and its version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """The hardware profile of a machine."""
 
     taken_ms: int  # milliseconds since 1970
@@ -120,8 +115,7 @@ class Profile:
         return tuple(gpu for gpu in self.gpus if not gpu.unusable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """What a node offers of its machine, as the node signed it when it was registered."""
 
     profile: Profile

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import to_builtins
 
 from nexapod_batch.model.hardware import Benchmark, Cpu, Disk, Gpu, Profile, Program
 
@@ -22,12 +23,14 @@ _MAX_INT = (1 << 53) - 1
 
 def profile_document(profile: Profile) -> Document:
     """Return the document of a profile."""
-    return asdict(profile)
+    document: Document = to_builtins(profile)
+    return document
 
 
 def gpu_document(gpu: Gpu) -> Document:
     """Return the document of one GPU."""
-    return asdict(gpu)
+    document: Document = to_builtins(gpu)
+    return document
 
 
 def profile_of(document: object) -> Profile:
@@ -83,8 +86,7 @@ def _real(where: str, value: object) -> float:
 
 #: Fields of every noun, with their annotations.
 _FIELDS: dict[type, dict[str, str]] = {
-    kind: {field.name: str(field.type) for field in fields(kind)}
-    for kind in (Benchmark, Cpu, Disk, Gpu, Profile, Program)
+    kind: kind.__annotations__ for kind in (Benchmark, Cpu, Disk, Gpu, Profile, Program)
 }
 
 #: By the annotation of the field, as the nouns spell it.

@@ -2,17 +2,17 @@
 
 Everything is frozen and complete: defaults are filled in, units are settled (MiB, seconds, bytes), local inputs are
 pinned by SHA-256. `document.py` turns a Job into the canonical JSON that is digested, and back. The small nouns are
-NamedTuples: a frozen dataclass takes seven times as long to define, and a runner may live for one replica. Name every
-field when making one.
+NamedTuples: name every field when making one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,8 +86,7 @@ class CompareRule(NamedTuple):
     atol: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
+class Resources(Struct, frozen=True, kw_only=True):
     """What one replica of one task asks for; None means "not asked for"."""
 
     tier: Tier = Tier.ANY
@@ -122,8 +121,7 @@ class Container(NamedTuple):
     bind: tuple[str, ...] = ()  # folders of the host, "/data" to read, "/scratch:rw" to write
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Array:
+class Array(Struct, frozen=True, kw_only=True):
     """The tasks of a job: exactly one of `ranges`, `matrix` and `values` is not empty.
 
     Task indexes are the ids themselves for `ranges` (as in Slurm), else 0, 1, 2, ...
@@ -217,8 +215,7 @@ class Schedule(NamedTuple):
     sites: tuple[str, ...] = ()  # only nodes of these; empty: of any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """One descriptor, parsed, checked and pinned. Exactly one of `command` and `script` is not empty."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch.model.job import Domain, NumericClass, Tier
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """One registered node. Site and owner are the coordinator's word, never the node's."""
 
     id: int  # row id in the registry; 0 before it is registered

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,8 +15,7 @@ __all__ = ["Assignment", "Bundle", "ReplicaName"]
 _NAME = re.compile(r"([1-9][0-9]{0,17})_(0|[1-9][0-9]{0,17})\.([1-9][0-9]{0,5})")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaName:
+class ReplicaName(Struct, frozen=True):
     """`42_7.1`: job 42, task 7, first replica. Never reused; a retry is a new replica."""
 
     job: int

@@ -5,8 +5,9 @@ A site is the admin's word, read from one file. Everything is frozen and complet
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch.model.job import Tier
 
@@ -29,8 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduler:
+class Scheduler(Struct, frozen=True, kw_only=True):
     """How jobs start."""
 
     type: str  # backend, by entry-point name
@@ -51,8 +51,7 @@ class Scheduler:
     launcher: tuple[str, ...] = ("srun",)  # what starts a task of several ranks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ssh:
+class Ssh(Struct, frozen=True, kw_only=True):
     """How a login node is reached."""
 
     host: str
@@ -65,8 +64,7 @@ class Ssh:
     connect_timeout_s: int = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dask:
+class Dask(Struct, frozen=True, kw_only=True):
     """Where a Dask scheduler is, or how one is started."""
 
     address: str = ""  # tcp://host:port or tls://host:port; one of these three
@@ -85,8 +83,7 @@ class Dask:
     timeout_s: int = 10  # for one call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pack:
+class Pack(Struct, frozen=True, kw_only=True):
     """How many small replicas one scheduler job may run. `tasks = 1` switches packing off."""
 
     tasks: int = 2_000  # replicas in one scheduler job
@@ -94,8 +91,7 @@ class Pack:
     cpus: int = 0  # CPUs of one scheduler job; 0 means those of one host
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """How hard the site may be used."""
 
     max_queued: int = 5_000  # replicas that may be out at once, for each node
@@ -108,8 +104,7 @@ class Limits:
     pack: Pack = field(default_factory=Pack)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class Environment(Struct, frozen=True, kw_only=True):
     """What is set up before the runner starts."""
 
     modules: tuple[str, ...] = ()
@@ -117,8 +112,7 @@ class Environment:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
+class Runner(Struct, frozen=True, kw_only=True):
     """The program on the compute node."""
 
     python: str = ""  # interpreter with nexapod-batch installed; "" means ours, or an archive over SSH
@@ -126,8 +120,7 @@ class Runner:
     confine: bool = False  # keep commands without a container away from key, spool and database
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Containers:
+class Containers(Struct, frozen=True, kw_only=True):
     """How jobs with a container run, and what of the site they may see."""
 
     runtime: str = ""  # apptainer | singularity | absolute path; "" looks for them in PATH
@@ -135,24 +128,21 @@ class Containers:
     bind: tuple[str, ...] = ()  # folders that a job may have bound: "/data" to read, "/scratch:rw" to write
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filesystem:
+class Filesystem(Struct, frozen=True, kw_only=True):
     """Where files lie that login and compute nodes share."""
 
     work_dir: str = ""  # absolute, `{user}` is filled in; "" means the home of nexapod-batch
     scratch: str = ""  # work folders of replicas, when not in work_dir
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """What a job cannot override."""
 
     max_time_s: int | None = None  # longest replica
     min_agree: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(Struct, frozen=True, kw_only=True):
     """One partition, as the site's admin declares it."""
 
     name: str
@@ -171,8 +161,7 @@ class Partition:
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, as the admin vouches for it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Struct, frozen=True, kw_only=True):
     """One site, as its file says."""
 
     name: str

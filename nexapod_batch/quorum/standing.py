@@ -6,8 +6,9 @@ around centres, and only when nothing is out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.quorum.domains import Row, most_distinct, row, touches
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Standing", "by_answer", "by_closeness"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """The two largest groups, in distinct domains; a group not seen yet counts 0."""
 
     leader: int = 0

@@ -18,8 +18,9 @@ to its `max_replicas`, and belongs to what a verdict is a function of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain
@@ -38,8 +39,7 @@ __all__ = ["assess_late", "decide"]
 _MAY_REPORT = OUT | {Execution.CREATED}  # a placed replica whose launch was refused for now will be launched again
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Struct):
     """The placed replicas of a task, sorted by what they mean."""
 
     votes: list[Vote] = field(default_factory=list)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from nexapod_batch.lifecycle import Execution, TaskState, Validation
@@ -16,8 +17,7 @@ __all__ = ["Closeness", "Decision", "Vote"]
 Closeness = Callable[[int, int], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class Vote(Struct, frozen=True, kw_only=True):
     """One replica of a task as the quorum sees it; only a `reported` one has a say."""
 
     number: int
@@ -32,8 +32,7 @@ class Vote:
     where: str = ""  # host that its statement names, for people: nobody counts it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What to do with a task: end it in `state`, or go on and place `want` more replicas."""
 
     state: TaskState | None  # None: go on

@@ -6,10 +6,10 @@ import os
 import select
 import signal
 from contextlib import suppress
-from dataclasses import asdict
 from typing import NamedTuple
 
 import orjson
+from msgspec.structs import asdict
 
 from nexapod_batch.model.hardware import Gpu
 from nexapod_batch.runner.forked import fork_helper

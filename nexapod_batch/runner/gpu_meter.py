@@ -10,8 +10,9 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.errors import DeviceError
 from nexapod_batch.hardware.devices import Devices
@@ -30,8 +31,7 @@ SAMPLE_S = 0.25
 PATIENCE_S = 30.0  # a driver that was just loaded takes seconds
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(Struct):
     """What one GPU was used for so far."""
 
     before_mib: int  # in use when we came

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.runner import courtesy, wishes

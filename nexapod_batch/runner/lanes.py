@@ -12,10 +12,10 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct, field
 
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.executor import MAX_MESSAGE
@@ -31,8 +31,7 @@ __all__ = ["Lane", "Lanes"]
 END_POLL_S = 0.05  # between two looks at executors that are to end
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(Struct):
     """One executor as the worker sees it."""
 
     pid: int

@@ -1,9 +1,7 @@
-"""Stand-ins for `dataclasses` and `typing` in a runner that starts: classes of fields, defined ten times as fast.
+"""Stand-ins for `msgspec` and `typing` in a runner that starts: one replica long, it would load more than it uses.
 
-The standard library compiles methods for every class that it makes. That pays in a long life; a runner may live for
-one replica, and takes longer to define its nouns than to use them. What is made here behaves as theirs for all that
-our nouns are used for, and what is not here is looked for in the real modules. Classes that are defined later, as a
-plug-in's, may be made by either.
+What is made here behaves as theirs for all that our nouns are used for, and what is not here is looked for in the real
+modules. Classes that are defined later, as a plug-in's, are made by the real ones.
 """
 
 from __future__ import annotations
@@ -14,9 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DATACLASSES", "TYPING"]
-
-_NONE: Any = object()
+__all__ = ["MSGSPEC", "STRUCTS", "TYPING"]
 
 
 class _Named(type):
@@ -62,34 +58,48 @@ class _Protocol:
 
 
 class _Field:
-    """`dataclasses.field`: what makes a default."""
+    """`msgspec.field`: what makes a default."""
 
     def __init__(self, *, default_factory: Any) -> None:
         self.default_factory = default_factory
 
 
-def _dataclass(cls: Any = None, *, frozen: bool = False, slots: bool = False, kw_only: bool = False) -> Any:
-    """Do as `dataclasses.dataclass` does; values lie in `__dict__` also where slots are asked for."""
-    if cls is None:
-        return lambda cls: _dataclass(cls, frozen=frozen, slots=slots, kw_only=kw_only)
-    fields = tuple(cls.__dict__.get("__annotations__", ()))  # noqa: RUF063 - `inspect` is what we do without
-    plain = {one: cls.__dict__[one] for one in fields if one in cls.__dict__}
-    made = {one: plain.pop(one).default_factory for one in fields if type(plain.get(one)) is _Field}
+class _Defined(type):
+    """Makes a class of fields of a class body; values lie in `__dict__`."""
 
-    def __init__(self: Any, *values: Any, **named: Any) -> None:  # noqa: N807
-        if values and kw_only:
-            raise TypeError(f"{cls.__name__}: every field is to be named")
-        defaults = {**plain, **{one: make() for one, make in made.items() if one not in named}}
-        self.__dict__.update(zip(fields, _ordered(cls, fields, defaults, values, named), strict=True))
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **options: bool) -> Any:
+        if not bases:
+            return super().__new__(cls, name, bases, body)
+        fields = tuple(body.get("__annotations__", ()))
+        given = {one: body.pop(one) for one in fields if one in body}
+        made = {one: value.default_factory for one, value in given.items() if type(value) is _Field}
+        plain = {one: value for one, value in given.items() if one not in made}
+        by_name = options.get("kw_only")
 
-    cls.__init__, cls.__eq__, cls.__repr__ = __init__, _equal, _told
-    cls.__hash__ = _hash if frozen else None
-    cls._light = fields
-    if frozen:
-        cls.__setattr__ = cls.__delattr__ = _refuse
-    for one in made:
-        delattr(cls, one)
-    return cls
+        def __init__(self: Any, *values: Any, **named: Any) -> None:  # noqa: N807
+            if values and by_name:
+                raise TypeError(f"{name}: every field is to be named")
+            defaults = {**plain, **{one: make() for one, make in made.items() if one not in named}}
+            self.__dict__.update(zip(fields, _ordered(type(self), fields, defaults, values, named), strict=True))
+
+        body.update(__init__=__init__, __struct_fields__=fields)
+        body.update({"__setattr__": _refuse, "__delattr__": _refuse} if options.get("frozen") else {"__hash__": None})
+        return super().__new__(cls, name, bases, body)
+
+
+class _Struct(metaclass=_Defined):
+    """`msgspec.Struct`."""
+
+    __struct_fields__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> Any:
+        return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_values(self))
+
+    def __repr__(self) -> str:
+        return _shown(self, self.__struct_fields__, _values(self))
 
 
 def _replace(one: Any, /, **changes: Any) -> Any:
@@ -111,19 +121,7 @@ def _ordered(cls: type, fields: tuple[str, ...], defaults: Any, values: tuple[An
 
 
 def _values(one: Any) -> tuple[Any, ...]:
-    return tuple([one.__dict__[name] for name in one._light])  # noqa: SLF001
-
-
-def _equal(one: Any, other: Any) -> Any:
-    return _values(one) == _values(other) if type(one) is type(other) else NotImplemented
-
-
-def _hash(one: Any) -> int:
-    return hash(_values(one))
-
-
-def _told(one: Any) -> str:
-    return _shown(one, one._light, _values(one))  # noqa: SLF001
+    return tuple([one.__dict__[name] for name in one.__struct_fields__])
 
 
 def _shown(one: Any, fields: tuple[str, ...], values: tuple[Any, ...]) -> str:
@@ -134,8 +132,9 @@ def _refuse(one: Any, name: str, *_: Any) -> None:
     raise AttributeError(f"{type(one).__name__}: {name!r} cannot be changed")
 
 
-#: What the two modules hold, by name.
-DATACLASSES = {"dataclass": _dataclass, "field": _Field, "replace": _replace, "_FIELD": _NONE}
+#: What the modules hold, by name.
+MSGSPEC = {"Struct": _Struct, "field": _Field}
+STRUCTS = {"replace": _replace}
 TYPING = {
     "TYPE_CHECKING": False, "Any": object, "NamedTuple": _NamedTuple, "Protocol": _Protocol,
     "Tuple": tuple, "Type": type,

@@ -15,9 +15,10 @@ Times are of a clock that only runs forward. What one ruling must know of those 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch.runner import hours
 from nexapod_batch.runner.wishes import NO_LIMIT
@@ -33,8 +34,7 @@ __all__ = ["CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_paus
 CALM_S = 20.0  # for which the owner's programs must leave a GPU alone before it is used again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Struct, frozen=True, kw_only=True):
     """Work that an executor has: one replica, or several short ones in a row."""
 
     turn: int  # identifies it; never used again
@@ -43,8 +43,7 @@ class Running:
     devices: tuple[str, ...] = ()  # UUIDs of its GPUs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """What was seen of the machine at one moment."""
 
     clock: Clock
@@ -53,24 +52,21 @@ class Seen:
     names: Mapping[str, str] = field(default_factory=dict)  # UUID -> what people call it, as in `GPU 0`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """What a ruling must know of those before it."""
 
     used: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> (last seen in use, percent then)
     since: Mapping[int, float] = field(default_factory=dict)  # turn -> suspended since
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(Struct, frozen=True, kw_only=True):
     """Why something may not run now, and until when."""
 
     why: str  # of a node: what is to be said of it, as in `is snoozed`
     until: float | None = None  # seconds since 1970; None: nobody knows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
+class Ruling(Struct, frozen=True, kw_only=True):
     """What may run from now on."""
 
     cpus: int  # that replicas may occupy together, suspended ones included

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct, field
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.runtimes import RuntimeSettings
@@ -19,8 +19,7 @@ __all__ = ["NodeConfig", "load"]
 _HINT = "write it again with: nexapod-batch node init"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
+class NodeConfig(Struct, frozen=True, kw_only=True):
     """The node that this runner works for."""
 
     spool: Path  # inbox/ claims/ cancel/ reports/ refused/

@@ -68,7 +68,9 @@ def _lighten() -> None:
 
     for name in ("copy", "inspect", "ipaddress", "selectors", "weakref"):  # asked for by dataclasses, urllib, socket
         _later(name)
-    _later("dataclasses", **light.DATACLASSES)
+    _later("dataclasses", _FIELD=None)
+    _later("msgspec", **light.MSGSPEC)
+    _later("msgspec.structs", **light.STRUCTS)
     _later("typing", **light.TYPING)
     _later("datetime", **vars(_datetime))  # all of it but its twin in Python
     _later("hashlib", sha256=_sha256)
@@ -82,7 +84,7 @@ def _lighten() -> None:
 
 def _sober() -> None:
     """Take the stand-ins away that are not the same for everybody."""
-    for name in ("dataclasses", "json", "re", "typing", "uuid"):
+    for name in ("dataclasses", "json", "msgspec", "msgspec.structs", "re", "typing", "uuid"):
         if _stands_in(name):
             del sys.modules[name]
     _later("typing", TYPE_CHECKING=False)  # which is all that most want of it

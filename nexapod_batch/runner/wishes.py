@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import atomic
@@ -34,8 +35,7 @@ NO_LIMIT = 100
 _HINT = "nexapod-batch node set NAME key=value writes it anew"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class Clock(Struct, frozen=True, kw_only=True):
     """One look at the clocks."""
 
     now: float  # seconds since 1970
@@ -48,8 +48,7 @@ def clock() -> Clock:
     return Clock(now=time.time(), boot=boot_id(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snooze:
+class Snooze(Struct, frozen=True, kw_only=True):
     """The owner wants quiet for a while."""
 
     device: str  # UUID of a GPU; "" for the whole node
@@ -65,8 +64,7 @@ class Snooze:
         return min(self.at + self.seconds - clock.now, self.seconds - clock.uptime)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(Struct, frozen=True, kw_only=True):
     """The owner's limits and snoozes; None is no limit."""
 
     max_cpus: int | None = None

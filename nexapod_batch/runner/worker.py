@@ -19,8 +19,9 @@ import signal
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
@@ -56,8 +57,7 @@ PAUSED_S = 0.25  # and while the owner lets nothing start
 REST_S = 0.5  # and while there has been nothing to do for long
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A claimed launch."""
 
     launch: OpenedLaunch

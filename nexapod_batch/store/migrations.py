@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.store.database import APPLICATION_ID, BUSY_S
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MIGRATIONS", "Migration", "migrate", "statements"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+class Migration(Struct, frozen=True, kw_only=True):
     """One step of the schema."""
 
     name: str  # for people

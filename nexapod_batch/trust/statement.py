@@ -103,7 +103,6 @@ class GpuUse(NamedTuple):
 class Statement(NamedTuple):
     """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970.
 
-    A NamedTuple, not a frozen dataclass: of 28 fields the latter takes 5 us longer to make, a tenth of a verification.
     Name every field when making one.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import pytest
 from clusters.confs import Shape
 from clusters.slurm import Cluster, Clusters
 from conformance.backends import TRUE, BackendConformance
+from msgspec.structs import replace
 from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Resources

@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters.dask import DaskCluster
 from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
+from msgspec.structs import replace
 from spools import House, until
 
 from nexapod_batch.model.job import Input, Job, Output, QuorumPolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,6 +14,7 @@ from clusters.confs import Shape
 from clusters.slurm import Clusters
 from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
+from msgspec.structs import replace
 from spools import House
 
 from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters.slurm import Clusters
+from msgspec.structs import replace
 from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.commands import Slurm
 from nexapod_backends.slurm.parse import JobRow, Listing, by_element

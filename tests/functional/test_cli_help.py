@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: What a listing has no business importing.
 HEAVY = {
-    *("pydantic", "rich", "nacl", "cryptography", "orjson", "psutil", "dataclasses", "tomli", "importlib.metadata"),
+    *("pydantic", "rich", "nacl", "cryptography", "orjson", "psutil", "dataclasses", "msgspec", "tomli", "importlib.metadata"),
     *("jinja2", "paramiko"),
 }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from profiles import gpu, profile
 
 from nexapod_batch.model.hardware import Benchmark, Profile, changes, classes_of, is_gpu_type, tier_of

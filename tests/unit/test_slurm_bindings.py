@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.bindings_child import lines
 from nexapod_backends.slurm.commands import Slurm

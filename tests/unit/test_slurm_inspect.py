@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from nexapod_backends.slurm import parse
 from nexapod_backends.slurm.inspect import site_file
 from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
 
 from nexapod_batch.config.sites import parse_site
 from nexapod_batch.errors import SchedulerError
+from tests.strategies import built
 
 if TYPE_CHECKING:
     from nexapod_batch.model.site import Site
@@ -115,7 +116,7 @@ COUNTS = st.integers(0, 10**15)
 
 
 @given(
-    config=st.builds(
+    config=built(
         ClusterConfig,
         version=NAMES,
         cluster=NAMES,
@@ -124,7 +125,7 @@ COUNTS = st.integers(0, 10**15)
         min_job_age_s=st.none() | COUNTS,
     ),
     partitions=st.lists(
-        st.builds(
+        built(
             PartitionRow,
             name=NAMES,
             hosts=NAMES,
@@ -140,7 +141,7 @@ COUNTS = st.integers(0, 10**15)
         max_size=5,
     ),
     hosts=st.lists(
-        st.builds(
+        built(
             HostRow,
             partition=st.sampled_from(["a", "a.b"]) | NAMES,
             hosts=st.lists(NAMES, min_size=1, max_size=3).map(tuple),

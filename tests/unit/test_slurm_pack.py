@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from nexapod_backends.slurm.pack import Geometry, Group, pack, room_for
 from nexapod_backends.slurm.script import Ask, directives
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.job import Resources
 from nexapod_batch.model.site import Limits, Pack, Partition, Scheduler, Site
+from tests.strategies import built
 
 PARTITION = Partition(name="short", hosts=2, max_cpus=8, max_mem_mib=16_000, max_time_s=86_400)
 MINUTE = Resources(time_s=60)
@@ -134,7 +134,7 @@ def test_nothing() -> None:
         nodes=st.none() | st.integers(1, 2),
         ntasks=st.none() | st.integers(1, 4),
     ),
-    partition=st.builds(
+    partition=built(
         Partition,
         name=st.just("p"),
         hosts=st.integers(2, 50),
@@ -142,7 +142,7 @@ def test_nothing() -> None:
         max_mem_mib=st.integers(64_000, 128_000),
         max_time_s=st.none() | st.integers(40_000, 90_000),
     ),
-    limits=st.builds(
+    limits=built(
         Limits,
         max_array=st.integers(1, 100),
         pack=st.builds(Pack, tasks=st.integers(1, 3_000), time_s=st.integers(60, 9_000), cpus=st.integers(0, 80)),

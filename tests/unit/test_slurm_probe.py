@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.probe_file import arrays, partitions, polling
 from nexapod_backends.slurm.probe_node import clock

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from nexapod_backends.slurm.pack import Geometry
 from nexapod_backends.slurm.script import Ask, Words, directives, read_template, render
 

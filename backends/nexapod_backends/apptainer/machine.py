@@ -10,9 +10,10 @@ import pwd
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from nexapod_batch.errors import PluginError
 from nexapod_batch.runtimes import Fact
@@ -25,8 +26,7 @@ _NAMES = ("apptainer", "singularity")
 _CALL_S = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class Program(Struct, frozen=True, kw_only=True):
     """A container program that was found and is new enough."""
 
     path: str
@@ -36,8 +36,7 @@ class Program:
     helpers: str  # folder of the programs that it brings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Way(Struct, frozen=True, kw_only=True):
     """How containers are run here."""
 
     mode: str  # as the statement says it: setuid | userns | root

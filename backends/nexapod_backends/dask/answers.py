@@ -8,8 +8,9 @@ what it has is lost and replaced.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct, field
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.trust.dsse import MAX_ENVELOPE
@@ -49,8 +50,7 @@ class ForeignAnswerError(SchedulerError):
     """A worker answers what an agent of ours never would."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Met:
+class Met(Struct, frozen=True, kw_only=True):
     """Who a worker is, and what lies on its storage."""
 
     id: str  # of its process; "" when another one answers at its address
@@ -60,8 +60,7 @@ class Met:
     inputs: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spool:
+class Spool(Struct, frozen=True, kw_only=True):
     """The spool of one worker, as it was seen."""
 
     inbox: frozenset[str]
@@ -77,16 +76,14 @@ class Spool:
         return self.holder is not None and self.claims.get(key) in (self.holder, UNREAD)
 
 
-@dataclass(slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, kw_only=True):
     """What a look at all storages in reach found."""
 
     spools: dict[tuple[str, str], Spool] = field(default_factory=dict)  # by storage and worker
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """The files of a replica."""
 
     root: str  # its work folder there; "" when there is nothing of it

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from base64 import b64decode, b64encode
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
 from nexapod_backends.dask.place import Rules, choose, resources_of
 from nexapod_backends.dask.records import Record

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from nexapod_backends.dask.binding import Binding
 from nexapod_backends.dask.place import known_worker, named

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from nexapod_backends.dask.answers import printable
 
@@ -20,8 +21,7 @@ __all__ = ["Rules", "Worker", "choose", "host_of", "known_worker", "named", "res
 _AHEAD = 4
 
 
-@dataclass(slots=True, kw_only=True)
-class Worker:
+class Worker(Struct, kw_only=True):
     """One worker, by the scheduler's word; what only the worker itself can say is added when it was asked."""
 
     address: str
@@ -38,8 +38,7 @@ class Worker:
     asked: float = 0.0  # when it was last asked who it is
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Struct, frozen=True, kw_only=True):
     """What a choice depends on beside launch and workers."""
 
     patterns: Sequence[str] = ()  # of names or addresses

@@ -10,8 +10,10 @@ import json
 import os
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from nexapod_batch.files import atomic
 
@@ -24,8 +26,7 @@ __all__ = ["Record", "Records", "Used"]
 _JOBS = 1_000  # of which it is remembered where their tasks ran
 
 
-@dataclass(slots=True, kw_only=True)
-class Record:
+class Record(Struct, kw_only=True):
     """One launch."""
 
     key: str
@@ -55,8 +56,7 @@ class Record:
         return f"nexapod-{self.key}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Used:
+class Used(Struct, kw_only=True):
     """Where tasks of one job ran, or are to run."""
 
     workers: dict[int, set[str]]
@@ -88,7 +88,7 @@ class Records:
                         found[entry.name[:-5]] = entry.stat().st_mtime_ns
         for key in self.by_key.keys() - found.keys():
             del self.by_key[key]
-        names = {field.name for field in fields(Record)}
+        names = set(Record.__struct_fields__)
         for key, written in sorted(found.items(), key=lambda one: one[1]):
             if self._read.get(key) != written or key not in self.by_key:
                 with suppress(OSError, ValueError, TypeError):  # damaged: handed over again, under the same key

@@ -21,9 +21,10 @@ import re
 import time
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nexapod_backends.dask.address import at
 from nexapod_backends.dask.answers import ForeignAnswerError, printable
@@ -62,8 +63,7 @@ for _name in [name for name in logging.root.manager.loggerDict if name.startswit
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One task for one worker, as `Client.submit` would have it."""
 
     key: str

@@ -40,7 +40,7 @@ _OURS = {
     "nexapod_batch": {"cli", "config", "coordinator", "quorum", "site_configs", "store", "templates"},
     "nexapod_backends": {"slurm"},
 }
-_OTHERS = ("nacl", "_cffi_backend", "orjson", "pynvml")
+_OTHERS = ("msgspec", "nacl", "_cffi_backend", "orjson", "pynvml")
 #: Parts of the standard library that are large and of no use to a runner.
 _NOT_STANDARD = frozenset({
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"),

@@ -25,9 +25,10 @@ import sys
 import time
 from base64 import b64decode
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from nexapod_backends.slurm import start
 from nexapod_backends.slurm.bindings import Bindings

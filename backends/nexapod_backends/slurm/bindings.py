@@ -12,9 +12,10 @@ import json
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from nexapod_backends.slurm.bindings_child import NO_ANSWER, UNFIT
 from nexapod_backends.slurm.commands import TimedOutError
@@ -41,8 +42,7 @@ _SILENT_S = 900.0
 _SAID = 300  # characters of its last words that are kept
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(Struct, frozen=True):
     """Why pyslurm is left alone."""
 
     why: str

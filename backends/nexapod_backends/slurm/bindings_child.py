@@ -12,8 +12,10 @@ import importlib
 import os
 import re
 import sys
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_backends.slurm.parse import SEPARATOR
 
@@ -64,8 +66,7 @@ def lines(jobs: Iterable[Any], wanted: frozenset[int]) -> Iterator[str]:
             yield SEPARATOR.join(" ".join(cell.split("\n")) for cell in row.cells())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class _Row(Struct, frozen=True, kw_only=True):
     """What one record of the controller says, in squeue's words."""
 
     job: str  # the array's id, or the job's

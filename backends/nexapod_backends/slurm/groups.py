@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from nexapod_batch.files import atomic
 
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Groups", "group_id"]
 
 
-@dataclass(slots=True, kw_only=True)
-class Group:
+class Group(Struct, kw_only=True):
     """One call of sbatch."""
 
     id: str

@@ -8,8 +8,9 @@ everything else a comment is left.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_backends.slurm.notation import expand_hosts, read_gpus
 from nexapod_batch.errors import SchedulerError
@@ -30,8 +31,7 @@ _HOSTS_MAX, _CPUS_MAX, _MIB_MAX, _GPUS_MAX = 1_000_000, 100_000, 1024**3, 1_000 
 _PARTITIONS_MAX = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     """One partition and its hosts."""
 
     partition: PartitionRow

@@ -8,8 +8,9 @@ launch that is larger than they allow has an element of its own, and the partiti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import excesses
@@ -28,8 +29,7 @@ MARGIN_S = 120
 MARGIN_SHARE = 20  # and one twentieth, for the start of the runner, staging and hashing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Geometry:
+class Geometry(Struct, frozen=True, kw_only=True):
     """What one Slurm job asks for; None and 0 are not asked for."""
 
     width: int = 1  # replicas side by side
@@ -42,24 +42,21 @@ class Geometry:
     gpu_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Element:
+class Element(Struct, frozen=True, kw_only=True):
     """One Slurm job (one element of an array): the launches that its runner takes, in order."""
 
     keys: tuple[str, ...]
     replicas: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """One call of sbatch."""
 
     geometry: Geometry
     elements: tuple[Element, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(Struct, frozen=True, kw_only=True):
     """What one Slurm job can hold."""
 
     width: int  # replicas side by side

@@ -8,8 +8,9 @@ raise: a line that makes no sense is counted as unreadable, and every expansion 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from msgspec import Struct, field
 
 from nexapod_backends.slurm.notation import (
     MAX_INDEXES,
@@ -71,8 +72,7 @@ _SAMPLES = 20  # unreadable lines that are kept
 _SAMPLE = 200  # characters of each
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
+class JobRow(Struct, frozen=True, kw_only=True):
     """One row of squeue or sacct: a job, one array element, or the elements of an array that are still pending."""
 
     job: int  # the array's job id, or the job's
@@ -89,8 +89,7 @@ class JobRow:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostRow:
+class HostRow(Struct, frozen=True, kw_only=True):
     """Hosts of one partition that are alike."""
 
     partition: str
@@ -102,8 +101,7 @@ class HostRow:
     features: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionRow:
+class PartitionRow(Struct, frozen=True, kw_only=True):
     """One partition as scontrol shows it; None means that there is no limit."""
 
     name: str
@@ -123,8 +121,7 @@ class PartitionRow:
     groups: tuple[str, ...] = ()  # likewise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterConfig:
+class ClusterConfig(Struct, frozen=True, kw_only=True):
     """What scontrol says of the whole cluster; None or "" where it does not say."""
 
     version: str = ""
@@ -138,8 +135,7 @@ class ClusterConfig:
     values: Mapping[str, str] = field(default_factory=dict)  # everything, as it was printed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing(Generic[Row]):
+class Listing(Struct, Generic[Row], frozen=True, kw_only=True):
     """What was read, and what could not be."""
 
     rows: tuple[Row, ...] = ()

@@ -8,8 +8,9 @@ where nothing of it can be read. Whatever the job left is removed, and a job tha
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from nexapod_backends.slurm import archive, start
 from nexapod_backends.slurm.bindings import Bindings
@@ -44,8 +45,7 @@ __all__ = ["probe"]
 _COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Facts:
+class _Facts(Struct, frozen=True, kw_only=True):
     """What Slurm says of itself."""
 
     config: ClusterConfig

@@ -11,8 +11,10 @@ import secrets
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
 from nexapod_backends.slurm.probe_jobs import folder_of, partition_of, script_of
@@ -77,8 +79,7 @@ exit 0
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Heard:
+class _Heard(Struct, frozen=True, kw_only=True):
     """What came back of a test job."""
 
     answer: dict[str, str]  # nothing: it could not answer

@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, Problem
@@ -36,8 +37,7 @@ SIGNAL_S = 60
 _TEMPLATE = "slurm.sh.jinja"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class Words(Struct, frozen=True, kw_only=True):
     """What the scheduler is told beside numbers: the job's words, else the site's; "" is not said."""
 
     partition: str = ""
@@ -49,8 +49,7 @@ class Words:
     nodelist: tuple[str, ...] = ()  # likewise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """One call of sbatch."""
 
     group: str  # id by which it is found again
@@ -63,8 +62,7 @@ class Ask:
     container: bool = False  # the job runs in one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
+class Directive(Struct, frozen=True, kw_only=True):
     """One option of sbatch."""
 
     name: str

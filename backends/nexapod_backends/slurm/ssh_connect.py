@@ -18,11 +18,11 @@ import shlex
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paramiko  # type: ignore[import-untyped]
+from msgspec import Struct
 from paramiko.ssh_exception import (  # type: ignore[import-untyped]
     BadAuthenticationType,
     PasswordRequiredException,
@@ -47,8 +47,7 @@ _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what matters is in the errors raised here
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """A key that known_hosts lists for a host."""
 
     line: int
@@ -57,8 +56,7 @@ class Listed:
     revoked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """One server to log in to."""
 
     host: str

@@ -20,7 +20,7 @@ __all__ = ["argv", "brings", "corner"]
 
 _QUICK = "nexapod_batch.runner.quick"
 #: What the runner imports beside the standard library: modules of the folders that it must look into.
-_NEEDED = ("nexapod_batch", "nexapod_backends", "orjson", "nacl", "_cffi_backend")
+_NEEDED = ("nexapod_batch", "nexapod_backends", "orjson", "msgspec", "nacl", "_cffi_backend")
 
 
 def argv(context: NodeContext, group: str) -> tuple[str, ...]:

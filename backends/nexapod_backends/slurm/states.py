@@ -9,8 +9,10 @@ nobody.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.plugins import BackendState
 
@@ -27,8 +29,7 @@ class Blame(StrEnum):
     PERSON = "person"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateWord:
+class StateWord(Struct, frozen=True, kw_only=True):
     """One state of a job, understood."""
 
     native: str  # as Slurm wrote it

@@ -10,9 +10,10 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from nexapod_batch.files import atomic
 
@@ -25,8 +26,7 @@ _SLURMS = ("SQUEUE_", "SACCT_", "SINFO_", "SBATCH_", "SCANCEL_", "SCONTROL_", "S
 _KEEP = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A command that ended."""
 
     returncode: int

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from nexapod_backends.slurm.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
 from nexapod_backends.slurm.states import read_state
@@ -39,8 +40,7 @@ _STRANGE = 20  # unknown words that are told of
 _DOUBLINGS = 3  # of the pause, after failures: a controller that is back is noticed soon
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """One element as Slurm last told."""
 
     state: str  # Slurm's word
@@ -50,8 +50,7 @@ class Seen:
     at: float = 0.0  # when it was told
 
 
-@dataclass(slots=True)
-class _Memory:
+class _Memory(Struct):
     """What is kept between two polls, and between two processes."""
 
     at: float = 0.0  # when the queue was last looked at, seconds since 1970
