@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nexapod_batch.compare import allclose
 from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside
 from nexapod_batch.coordinator.faults import told
-from nexapod_batch.coordinator.hosts import counted_host, host_sets, set_name
+from nexapod_batch.coordinator.hosts import confirmed, host_sets, set_name
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, ConfigError, SchedulerError, UnsafeOutputError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
@@ -74,16 +74,15 @@ def votes_of(
     # The quorum makes every replica its own run.
     domains = {node_id: domains_of(nodes[node_id], "") for node_id in {r["node_id"] for r in replicas}}
     split = any(host_sets(job, nodes[node_id]) for node_id in domains)
-    any_class = job.quorum.numeric_class is NumericClass.ANY
     return [
         Vote(
             number=r["number"],
             domain=domains[r["node_id"]],
             execution=Execution(r["execution"]),
             voided=bool(r["voided"]),
-            counts=any_class or r["class"] == klass,
             answer=r["vote"],
             detail=r["reason"],
+            unheard=_unheard(job, klass, r),
             where=r["host"] or "",
         )
         if not split
@@ -95,23 +94,33 @@ def votes_of(
 
 def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Node) -> Vote:
     """Return a vote where hosts of a cluster count: it is out until the scheduler says where it ran."""
-    execution = Execution(r["execution"])
-    launch = c.store.only("launch_hosts", id=r["launch_id"])
+    execution, unheard = Execution(r["execution"]), _unheard(job, klass, r)
     if host_sets(job, node):
-        told = launch["hosts"]
-        node = replace(node, host=counted_host(node, r["host"], told) if told else set_name(node, launch["host_set"]))
+        launch = c.store.only("launch_hosts", id=r["launch_id"])
+        said, told = r["host"] or "", launch["hosts"]
+        sure = confirmed(said, told)
+        node = replace(node, host=f"{node.name}/{said}" if sure else set_name(node, launch["host_set"]))
         if execution is Execution.REPORTED and not told:
             execution = Execution.RUNNING
+        elif not sure:
+            unheard = unheard or "the scheduler does not confirm its host"
     return Vote(
         number=r["number"],
         domain=domains_of(node, ""),
         execution=execution,
         voided=bool(r["voided"]),
-        counts=job.quorum.numeric_class is NumericClass.ANY or r["class"] == klass,
         answer=r["vote"],
         detail=r["reason"],
+        unheard=unheard,
         where=r["host"] or "",
     )
+
+
+def _unheard(job: Job, klass: str | None, r: Row) -> str:
+    """Return why a report does not count whatever it says, or ""."""
+    if job.quorum.numeric_class is NumericClass.ANY or r["class"] == klass:
+        return ""
+    return f"another {job.quorum.numeric_class} than the task's"
 
 
 def close_for(

@@ -3,7 +3,7 @@
 A cluster is one node, but made of many machines. For such a job its hosts are split into disjoint sets, one for each
 replica number; a launch is bound to one set, and the planner sees each set as a machine of its own. What counts in the
 end is the host that the signed statement names, if the scheduler's own list of hosts for the launch names it too; a
-host that only the node vouches for is no host of its own.
+replica of whose host only the node says where it was does not count: it may have run beside any other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
 
-__all__ = ["NEVER_TOLD", "counted_host", "host_sets", "node_and_set", "set_name", "split"]
+__all__ = ["NEVER_TOLD", "confirmed", "host_sets", "node_and_set", "set_name", "split"]
 
 #: In `launch.hosts`: the scheduler forgot the launch without ever saying where it ran.
 NEVER_TOLD = "?"
@@ -65,6 +65,6 @@ def node_and_set(number: int) -> tuple[int, int]:
     return divmod(-number, _MOST) if number < 0 else (number, -1)
 
 
-def counted_host(node: Node, said: str, told: str) -> str:
-    """Return the host that a report counts as: what the node said, if the scheduler (`told`) says so too."""
-    return f"{node.name}/{said}" if said and said in told.split(",") else node.host
+def confirmed(said: str, told: str) -> bool:
+    """Whether the scheduler (`told`: hosts with commas) names the host that the node said."""
+    return said != "" and said in told.split(",")

@@ -45,15 +45,15 @@ class _Tally(Struct):
     votes: list[Vote] = field(default_factory=list)
     out: list[Vote] = field(default_factory=list)
     errors: list[Vote] = field(default_factory=list)
+    unheard: list[Vote] = field(default_factory=list)
     lost: int = 0
     used: int = 0  # towards max_replicas
     placed: int = 0
 
 
 def _is_vote(replica: Vote) -> bool:
-    return (
-        replica.execution is Execution.REPORTED and not replica.voided and replica.counts and replica.answer is not None
-    )
+    heard = replica.execution is Execution.REPORTED and not replica.voided and not replica.unheard
+    return heard and replica.answer is not None
 
 
 def _tally(replicas: Sequence[Vote]) -> _Tally:
@@ -73,6 +73,8 @@ def _tally(replicas: Sequence[Vote]) -> _Tally:
             tally.votes.append(replica)
         elif execution is Execution.ERRORED and not replica.voided:
             tally.errors.append(replica)
+        elif replica.unheard and not replica.voided:
+            tally.unheard.append(replica)
     return tally
 
 
@@ -237,7 +239,13 @@ def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
     if standing.leader >= policy.agree and standing.leader == standing.second:
         return f"two answers tie with {standing.leader} each"
     failed = f"; {len(tally.errors)} of {tally.placed} replicas failed{_alike(tally.errors)}" if tally.errors else ""
-    return f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed{failed}"
+    return f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed{failed}{_ignored(tally)}"
+
+
+def _ignored(tally: _Tally) -> str:
+    """Return how many reports do not count, and why."""
+    why = "; ".join(sorted({replica.unheard for replica in tally.unheard}))
+    return f"; {len(tally.unheard)} more without a vote ({why})" if why else ""
 
 
 def _alike(errors: Sequence[Vote]) -> str:

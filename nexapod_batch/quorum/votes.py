@@ -24,11 +24,11 @@ class Vote(Struct, frozen=True, kw_only=True):
     domain: Mapping[Domain, str]  # where it ran; a field that is missing is one unknown domain, shared by all
     execution: Execution
     voided: bool = False  # two different valid statements: no vote, and invalid
-    counts: bool = True  # False: reported from another numeric class than the task's
     answer: bytes | None = None  # digest of the (normalised) outputs
     placed: bool = True  # False: a row that no node was found for; it is as if it were not there
     raw: bytes = b""  # digest of the outputs as they are; breaks ties between centres of `allclose`
     detail: str = ""  # why it errored, for people
+    unheard: str = ""  # why it does not count even if it reported: another numeric class, a host that nobody confirms
     where: str = ""  # host that its statement names, for people: nobody counts it
 
 

@@ -52,7 +52,7 @@ def ended(vote: Vote, fate: str) -> Vote:
         execution=Execution.REPORTED,
         answer=answer.encode() * 32,
         voided=fate == VOID,
-        counts=fate != OTHER_CLASS,
+        unheard="another class" if fate == OTHER_CLASS else "",
     )
 
 
@@ -140,7 +140,7 @@ def counted(policy: QuorumPolicy, replicas: Sequence[Vote]) -> list[int]:
     def where(vote: Vote) -> list[str]:
         return [str(vote.number) if name is Domain.RUN else vote.domain[name] for name in policy.distinct]
 
-    votes = [vote for vote in replicas if vote.execution is Execution.REPORTED and vote.counts and not vote.voided]
+    votes = [vote for vote in replicas if vote.execution is Execution.REPORTED and not vote.unheard and not vote.voided]
     sizes = []
     for answer in {vote.answer for vote in votes}:
         rivals = [where(vote) for vote in votes if vote.answer != answer]
@@ -197,7 +197,7 @@ def test_late_reports_never_change_an_accepted_result(
     for vote in after:
         if vote.number in decision.winners:
             assert scored[vote.number] is Validation.VALID
-        elif vote.execution is Execution.REPORTED and vote.counts and not vote.voided:
+        elif vote.execution is Execution.REPORTED and not vote.unheard and not vote.voided:
             assert (scored[vote.number] is Validation.VALID) == (vote.answer == answer)
 
 

@@ -58,6 +58,29 @@ def test_the_first_example_agrees_over_two_clusters(home: SlurmHome, alpha: Clus
     assert (home.path / "results" / "1").is_dir()
 
 
+def on_two_hosts(home: SlurmHome) -> dict[str, object]:
+    """Run one task that must agree on two hosts; return it."""
+    home.ended(home.start('[job]\ncommand = ["echo", "1"]\n[quorum]\nagree = 2\nmax_replicas = 2\ndistinct = "host"\n'), "any")
+    (task,) = home.json("show", "last")["tasks"]
+    return dict(task)
+
+
+def test_hosts_of_one_cluster_agree(home: SlurmHome, alpha: Cluster) -> None:
+    """Two replicas, each kept to hosts of its own; the statements and Slurm's list say so."""
+    home.site(alpha)
+    task = on_two_hosts(home)
+    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 machines of one site and owner")
+    assert sorted(one["host"] for one in task["replicas"]) == ["a1", "a2"]
+
+
+def test_a_host_that_slurm_does_not_confirm_has_no_vote(home: SlurmHome, alpha: Cluster) -> None:
+    """What runs on a2 says that it ran elsewhere: nobody knows that it did not run on a1."""
+    home.site(alpha, environment={"setup": ['if [ "$SLURMD_NODENAME" = a2 ]; then export SLURMD_NODENAME=a9; fi']})
+    task = on_two_hosts(home)
+    assert task["state"] == "inconclusive"
+    assert "1 of 1 answers agree, 2 needed; 1 more without a vote (the scheduler does not confirm its host)" in task["reason"]
+
+
 def test_a_thousand_tasks_cost_few_slurm_jobs(home: SlurmHome, alpha: Cluster) -> None:
     """Packed: both nodes have work, no more Slurm jobs than a few times the nodes."""
     home.site(alpha)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.coordinator.hosts import counted_host, host_sets, node_and_set, split
+from nexapod_batch.coordinator.hosts import confirmed, host_sets, node_and_set, split
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.planner import Need, NodeLoad, plan
@@ -42,7 +42,10 @@ def test_each_set_is_a_machine_for_the_planner() -> None:
     assert node_and_set(3) == (3, -1)
 
 
-def test_a_host_counts_when_the_scheduler_says_so_too() -> None:
-    """What only the node vouches for is the cluster as one host, shared by all such reports."""
-    assert counted_host(CLUSTER, "a1", "a1") == "alpha/a1"
-    assert counted_host(CLUSTER, "a1", "a2,a3") == counted_host(CLUSTER, "a9", "?") == "alpha"
+@pytest.mark.parametrize(
+    ("said", "told", "sure"),
+    [("a1", "a1", True), ("a2", "a1,a2", True), ("a1", "a11,a2", False), ("a9", "?", False), ("", "", False), ("", "a1", False)],
+)
+def test_a_host_is_sure_when_the_scheduler_says_so_too(said: str, told: str, sure: bool) -> None:
+    """The node's word alone is not enough."""
+    assert confirmed(said, told) is sure

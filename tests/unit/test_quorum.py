@@ -200,9 +200,10 @@ def test_no_domain_left_is_inconclusive_only_when_nothing_is_out() -> None:
 
 def test_voided_and_foreign_class_replicas_have_no_vote() -> None:
     """Two statements for one replica, or another numeric class: no vote, but a place in max_replicas."""
-    replicas = [vote(1), vote(2, voided=True), vote(3, counts=False), vote(4, None)]
+    replicas = [vote(1), vote(2, voided=True), vote(3, unheard="another class"), vote(4, None)]
     decision = decide(policy(max_replicas=4), replicas)
     assert decision.state is TaskState.INCONCLUSIVE
+    assert "1 of 1 answers agree, 2 needed; 1 more without a vote (another class)" in decision.reason
     assert decision.validations[2] is Validation.INVALID
     assert decision.validations[3] is Validation.INCONCLUSIVE
 
