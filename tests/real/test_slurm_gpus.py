@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from nvml import FIRST, SECOND, Driver
-from real.slurm_homes import SlurmHome, mark, slurm_jobs
+from real.slurm_homes import SlurmHome, mark, slurm_jobs, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +36,7 @@ def test_replicas_of_one_slurm_job_share_its_gpus(beta: Cluster, home: SlurmHome
     job = home.start(home.tasks(4, ALONE.format(folder=tmp_path), more='gpus = 1\ngpu_type = "fake"\n'))
     home.ended(job)
     assert sorted((tmp_path / "seen").read_text().split()) == ["0", "0", "1", "1"]
+    until(lambda: slurm_jobs(beta, before), "accounting to know it")
     assert sum(map(len, slurm_jobs(beta, before).values())) == 1
 
 
