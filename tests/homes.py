@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["PROGRAM", "TRUE", "Done", "Home"]
+__all__ = ["PROGRAM", "TRUE", "Done", "Home", "open_folder"]
 
 PROGRAM = str(Path(sys.executable).with_name("nexapod-batch"))
 #: A job that any machine can run and accept.
@@ -95,6 +97,17 @@ class Home:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
             time.sleep(0.02)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Yield a folder that every account can reach: pytest closes its own whenever a run starts."""
+    folder = Path(tempfile.mkdtemp(prefix="nexapod-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _number(text: str) -> int:

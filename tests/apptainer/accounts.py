@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
-import shutil
 import sys
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homes import Done, Home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-__all__ = ["USER", "AccountHome", "become", "open_folder"]
+__all__ = ["USER", "AccountHome", "become"]
 
 #: Made by `install.sh`.
 USER = "nexapod-test"
@@ -42,17 +39,6 @@ def become(name: str) -> tuple[str, ...]:
 
 def _way_to(path: Path) -> list[Path]:
     return [*reversed(path.parents), path]
-
-
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """Yield a folder that every account can reach: pytest closes its own whenever a run starts."""
-    folder = Path(tempfile.mkdtemp(prefix="nexapod-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 class AccountHome(Home):

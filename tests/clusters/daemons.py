@@ -38,15 +38,19 @@ def program(name: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback that nobody holds, below those that the system gives to clients."""
+    """Return ports that nobody holds at any address, below those that the system gives to clients.
+
+    Processes of one test run take from sets that have nothing in common; a random start keeps two runs apart.
+    """
     found: list[int] = []
+    mine, workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
     with ExitStack() as held:
-        for port in random.sample(range(11_000, 32_000), 2_000):  # a random start keeps two runs side by side apart
+        for port in random.sample(range(11_000 + int(mine.removeprefix("gw")), 32_000, int(workers)), 2_000):
             if len(found) == count:
                 return found
             sock = held.enter_context(socket.socket())
             with suppress(OSError):
-                sock.bind(("127.0.0.1", port))
+                sock.bind(("", port))
                 found.append(port)
     raise ClusterError(f"no {count} free ports between 11000 and 32000")
 

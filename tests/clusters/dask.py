@@ -129,7 +129,7 @@ class DaskCluster:
 
     def _daemon(self, name: str, argv: Sequence[str], before: Sequence[str] = ()) -> Daemon:
         options = [word for key, value in self._tls.items() for word in (f"--{key}", value)]
-        env = {**_QUIET, "DASK_CLUSTER_OF_TESTS": str(self.folder)}
+        env = {**_QUIET, "DASK_CLUSTER_OF_TESTS": str(self.folder), "DASK_TEMPORARY_DIRECTORY": str(self.folder)}
         return Daemon(self.folder, name, [*before, self.python, "-m", "dask", *argv, *options], env=env)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import TRUE, Done, Home
+from homes import TRUE, Done, Home, open_folder
 
 from nexapod_batch.store import Store, writer
 
@@ -41,6 +41,15 @@ def home(tmp_path: Path) -> Iterator[Home]:
     one = Home(tmp_path)
     yield one
     one.end()
+
+
+@pytest.fixture
+def open_home() -> Iterator[Home]:
+    """Yield a home in a folder that every account can reach, without workers afterwards."""
+    with open_folder() as folder:
+        one = Home(folder)
+        yield one
+        one.end()
 
 
 def refused(done: Done, code: int, *words: str) -> None:
@@ -185,39 +194,34 @@ def test_full_disk_says_so_and_keeps_what_was_stored(home: Home, kilobytes: int)
 
 @NEEDS_ROOT
 @pytest.mark.parametrize("exists", [True, False])
-def test_unwritable_home_is_refused(home: Home, exists: bool) -> None:
+def test_unwritable_home_is_refused(open_home: Home, exists: bool) -> None:
     """An account that cannot write its home is told to choose another, and nothing is made."""
-    job = home.descriptor(TRUE)
-    for folder in (home.folder, *home.folder.parents[:2]):
-        folder.chmod(0o755)
+    job = open_home.descriptor(TRUE)
     if exists:
-        home.path.mkdir()
+        open_home.path.mkdir()
     become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    refused(home.call("submit", job, before=become), 78, "Permission denied", "NEXAPOD_HOME")
-    assert not exists or list(home.path.iterdir()) == []
+    refused(open_home.call("submit", job, before=become), 78, "Permission denied", "NEXAPOD_HOME")
+    assert not exists or list(open_home.path.iterdir()) == []
 
 
 @NEEDS_ROOT
-def test_home_of_somebody_else_is_refused(home: Home) -> None:
+def test_home_of_somebody_else_is_refused(open_home: Home) -> None:
     """Another account's home is no place to submit to."""
-    assert home.submit(TRUE, "--wait").code == 0
-    for folder in (home.path, home.folder, *home.folder.parents[:2]):
-        folder.chmod(0o755)
+    assert open_home.submit(TRUE, "--wait").code == 0
+    open_home.path.chmod(0o755)
     become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    refused(home.call("submit", home.descriptor(TRUE), before=become), 78, "  -> ")
-    assert len(home.jobs()) == 1
+    refused(open_home.call("submit", open_home.descriptor(TRUE), before=become), 78, "  -> ")
+    assert len(open_home.jobs()) == 1
 
 
 @NEEDS_ROOT
-def test_account_without_a_name_can_submit(home: Home) -> None:
+def test_account_without_a_name_can_submit(open_home: Home) -> None:
     """A number that no passwd file knows, as in many containers, is a user all the same."""
-    job = home.descriptor(TRUE)
-    for folder in (home.folder, *home.folder.parents[:2]):
-        folder.chmod(0o755)
-    home.path.mkdir()
-    os.chown(home.path, 54321, 54321)
+    job = open_home.descriptor(TRUE)
+    open_home.path.mkdir()
+    os.chown(open_home.path, 54321, 54321)
     names = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "")
-    done = home.call("submit", job, before=("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"), env=names)
+    done = open_home.call("submit", job, before=("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"), env=names)
     assert done.code == 0, done.err
 
 

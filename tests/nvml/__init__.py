@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+from nexapod_batch.runner.gpus import locks_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,6 +31,7 @@ def library() -> Path:
     """Build libnvidia-ml.so.1 once in a process; return its folder, which goes with the process."""
     folder = Path(mkdtemp(prefix="nexapod-nvml-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_forget)
     source = Path(__file__).with_name("fake.c")
     target = folder / "libnvidia-ml.so.1"
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"]
@@ -66,6 +69,12 @@ class Driver:
     def vanish(self) -> None:
         """Unload the driver."""
         self.file.unlink()
+
+
+def _forget() -> None:
+    """Remove the locks of the GPUs that only this process had."""
+    for lock in Path(locks_folder()).glob(f"GPU-{_OWN}-*"):
+        lock.unlink(missing_ok=True)
 
 
 def gpu(uuid: str, mib: int = 24564, model: str = "NVIDIA GeForce RTX 4090", compute: str = "8 9") -> str:

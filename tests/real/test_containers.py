@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from apptainer.accounts import USER, AccountHome, open_folder
+from apptainer.accounts import USER, AccountHome
 from apptainer.trees import build_sif, make_tree
-from homes import Done, Home
+from homes import Done, Home, open_folder
 
 from nexapod_batch.files import keyfile
 from nexapod_batch.trust.dsse import seal
@@ -117,8 +117,8 @@ def test_singularity_is_used_where_only_that_is(home: Home, text: str, bare_path
 
 #: What hides something of the machine from the user's processes alone.
 HIDE = {
-    "fuse": 'f=$(mktemp); chmod 600 $f; mount --bind $f /dev/fuse; exec "$@"',
-    "userns": 'f=$(mktemp); echo 0 > $f; chmod 644 $f; mount --bind $f /proc/sys/user/max_user_namespaces; exec "$@"',
+    "fuse": 'f=$(mktemp); chmod 600 $f; mount --bind $f /dev/fuse; rm $f; exec "$@"',
+    "userns": 'f=$(mktemp); echo 0 > $f; chmod 644 $f; mount --bind $f /proc/sys/user/max_user_namespaces; rm $f; exec "$@"',
 }
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from apptainer.accounts import USER, AccountHome, open_folder
+from apptainer.accounts import USER, AccountHome
 from apptainer.trees import build_sif, make_tree
+from homes import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -52,7 +52,7 @@ def test_an_accepted_task_stays_accepted() -> None:
     assert TASK_MOVES[TaskState.ACCEPTED] == frozenset()
 
 
-@pytest.mark.parametrize("state", [*OUT, Execution.LOST, Execution.CANCELLED])
+@pytest.mark.parametrize("state", [*sorted(OUT), Execution.LOST, Execution.CANCELLED])
 def test_a_report_may_always_come(state: Execution) -> None:
     """Whatever is out, lost or cancelled may still report, late."""
     check_move(state, Execution.REPORTED)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
 from distributed import LocalCluster, Security
 
 from nexapod_batch.files import atomic
@@ -40,6 +41,7 @@ def main(folder: Path) -> int:
     os.umask(0o077)
     (folder / "scheduler.json").unlink(missing_ok=True)
     wanted = json.loads((folder / "wanted.json").read_bytes())
+    dask.config.set({"temporary-directory": str(folder)})  # the scheduler's, too
     asyncio.run(_own(folder, wanted))
     return 0
 
