@@ -73,8 +73,12 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
     given: dict[str, Value] = {}  # key path -> value as it was written
     origin: dict[str, str] = {}
     for file in files:
-        if not file.exists():
-            continue
+        try:
+            if not file.exists():
+                continue
+        except OSError as cause:  # a folder above it is closed to this account
+            hint = "set NEXAPOD_HOME to a folder of your own"
+            raise ConfigError(f"{file} cannot be reached: {cause.strerror}", hint=hint) from cause
         for path, value in _read(file).items():
             given[path], origin[path] = value, str(file)
     overrides = {}

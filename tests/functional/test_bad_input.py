@@ -205,6 +205,16 @@ def test_unwritable_home_is_refused(open_home: Home, exists: bool) -> None:
 
 
 @NEEDS_ROOT
+def test_home_out_of_reach_is_refused(open_home: Home) -> None:
+    """A folder above it is closed to the account."""
+    job = open_home.descriptor(TRUE)
+    open_home.path.mkdir(mode=0o700)
+    become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    home = {"NEXAPOD_HOME": str(open_home.path / "below")}
+    refused(open_home.call("submit", job, before=become, env=home), 78, "Permission denied", "NEXAPOD_HOME")
+
+
+@NEEDS_ROOT
 def test_home_of_somebody_else_is_refused(open_home: Home) -> None:
     """Another account's home is no place to submit to."""
     assert open_home.submit(TRUE, "--wait").code == 0

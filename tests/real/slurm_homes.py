@@ -111,6 +111,10 @@ class SlurmHome(Home):
         found = self.rows(f"SELECT {columns} FROM replica WHERE job_id = ? ORDER BY task, number", job)  # noqa: S608
         return [tuple(row) if len(row) > 1 else row[0] for row in found]
 
+    def out(self) -> list[sqlite3.Row]:
+        """Return the replicas that are under way; a task that lost many waits before it has another."""
+        return self.rows("SELECT 1 FROM replica WHERE execution IN ('created', 'submitted', 'queued', 'running')")
+
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         """Look into the database."""
         with closing(sqlite3.connect(f"file:{self.path}/state.db?mode=ro", uri=True, timeout=30)) as connection:

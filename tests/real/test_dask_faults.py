@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAMES = ("w1", "w2", "w3")
 #: Seconds for which one storm may last.
-LONGEST_S = 120
+LONGEST_S = 400
 
 
 class Storm:
@@ -139,7 +139,7 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path, *, shared: bo
 
 
 def _weather(home: DaskHome, storm: Storm, wanted: int) -> tuple[int, float]:
-    """Keep two jobs open and strike; return how many jobs there were, and the seconds."""
+    """Keep the cluster busy and strike; return how many jobs there were, and the seconds."""
     jobs, began = 0, time.monotonic()
     quorum = "agree = 2\nmax_replicas = 100\nmax_lost = 10000\n"
     text = home.tasks(25, "sleep 0.5; head -c 100000 /dev/zero > big").replace("agree = 1\n", quorum)
@@ -147,7 +147,7 @@ def _weather(home: DaskHome, storm: Storm, wanted: int) -> tuple[int, float]:
     while storm.counts.total() < wanted:
         assert time.monotonic() - began < LONGEST_S, f"{storm.counts} only"
         storm.mend()
-        if not jobs or len(home.rows("SELECT 1 FROM job WHERE finished_at IS NULL")) < 2:
+        if not jobs or len(home.out()) < 40:
             done = home.call("submit", home.descriptor(text))  # 75: a pass is under way; it is submitted all the same or not
             jobs += done.code == 0
         time.sleep(storm.chance.uniform(0.05, 0.4))
