@@ -147,7 +147,7 @@ def _weather(home: DaskHome, storm: Storm, wanted: int) -> tuple[int, float]:
     while storm.counts.total() < wanted:
         assert time.monotonic() - began < LONGEST_S, f"{storm.counts} only"
         storm.mend()
-        if not jobs or len(home.out()) < 40:
+        if not jobs or len(home.out()) < 25:
             done = home.call("submit", home.descriptor(text))  # 75: a pass is under way; it is submitted all the same or not
             jobs += done.code == 0
         time.sleep(storm.chance.uniform(0.05, 0.4))

@@ -186,7 +186,7 @@ def _weather(home: SlurmHome, storm: Storm, wanted: int) -> tuple[int, float]:
     text = home.tasks(60, "sleep 0.5").replace('agree = 1\ndistinct = "run"\n', quorum)
     while storm.counts.total() < wanted:
         assert time.monotonic() - began < 400, f"{storm.counts} only"
-        if not jobs or len(home.out()) < 200:
+        if not jobs or len(home.out()) < 60:
             done = home.call("submit", home.descriptor(text))  # 75: a pass is under way; it is submitted all the same or not
             jobs += done.code == 0
         storm.drive()
