@@ -9,8 +9,9 @@ Guarantees:
 * while it is suspended, for the owner of the machine, its time stands still and nothing of it runs.
 
 Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident
-memory of the tree every `SAMPLE_S`, and by the kernel's own maximum for each process afterwards. That maximum is never
-less than what the executor itself had when it forked: smaller commands are reported at that size.
+memory of the tree, and by the kernel's own maximum for each process afterwards. That maximum is never less than what
+the executor itself had when it forked: smaller commands are reported at that size. The next look comes before a machine
+could have filled what is left, so that a thousand replicas that need little are seldom looked at.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Limits", "Result", "Supervisor", "disk_detail"]
 
 GRACE_S = 5.0  # between TERM and KILL
-SAMPLE_S = 0.1  # between two looks at the memory
-DISK_S = 1.0  # between two looks at the disk, at least
+MEMORY_S = (0.1, 1.0)  # between two looks at the memory, at least and at most
+DISK_S = (1.0, 5.0)  # and at the disk
+FILLED = 4 * 2**30  # bytes of memory that processes may take in a second
+WRITTEN = 2 * 2**30  # bytes that they may write
 PAUSED_S = 2.0  # between two looks at what is suspended, at most
-PROCESSES_S = 0.25  # between two looks at the number of processes
+SESSION_S = 0.25  # until the kernel's group of the command's session is there, or wants to be asked again
 LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
 #: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
@@ -51,6 +54,7 @@ class Supervisor(Protocol):
     """Whom an attempt asks while it waits."""
 
     paused: bool  # the command is to be suspended; looked at after each signal and tick
+    crowded: bool  # the machine has many more processes than before: count the command's
 
     def tick(self, elapsed: float) -> float | None:
         """Do what is due now; return the seconds until the next call, None for never."""
@@ -138,12 +142,12 @@ class _Tree:
         self._freezer = Freezer(os.getpid())
         self._paused_at: float | None = None  # None: it is not suspended
         self._paused_s = 0.0  # before that
-        self._next_memory = started + SAMPLE_S / 5 if limits.mem_mib is not None else float("inf")
-        self._next_disk = started + DISK_S
-        self._next_processes = started + PROCESSES_S
+        self._next_memory = started + MEMORY_S[0] / 5 if limits.mem_mib is not None else float("inf")
+        self._next_disk = started + DISK_S[0]
         self._more = False  # more has ended than was collected
         self._usage = Usage(contained=limits.contained)
-        self._nice = os.getpriority(os.PRIO_PROCESS, 0)  # that the command's session is to have; 0: it has
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)  # that the command's session is to have
+        self._next_session = started + SESSION_S if self._nice > 0 else float("inf")
 
     def wait(self) -> None:
         """Return when no descendant lives."""
@@ -223,18 +227,22 @@ class _Tree:
                 self._stop((Outcome.TIME, f"over its time limit of {self._limits.time_s} s{still}"))
                 return 0.0
             due.append(left)
+        return min(*due, self._look_at_use(now))
+
+    def _look_at_use(self, now: float) -> float:
+        """Check every limit that is due but the time; return the seconds until one is due again."""
         if now >= self._next_memory:
-            self._check_memory()
-            self._next_memory = now + SAMPLE_S
+            self._next_memory = now + _pause(self._check_memory(), FILLED, MEMORY_S)
         if now >= self._next_disk:
-            self._check_disk()
+            left = self._check_disk()
             took = time.monotonic() - now
-            self._next_disk = now + max(DISK_S, 20 * took)
-        if now >= self._next_processes:
+            self._next_disk = now + max(_pause(left, WRITTEN, DISK_S), 20 * took)
+        if now >= self._next_session:
+            self._next_session = float("inf") if lower_session(self._pid, self._nice) else now + SESSION_S
+        if self._supervisor.crowded:
+            self._supervisor.crowded = False
             self._check_processes()
-            self._next_processes = now + PROCESSES_S
-        due += [self._next_memory - now, self._next_disk - now, self._next_processes - now]
-        return min(due)
+        return min(self._next_memory, self._next_disk, self._next_session) - now
 
     def _stop(self, why: tuple[Outcome, str] | None) -> None:
         """Send TERM to everything and start the grace; the first reason counts."""
@@ -257,22 +265,24 @@ class _Tree:
             self._paused_at = None
             self._freezer.go()
 
-    def _check_memory(self) -> None:
-        most = self._limits.mem_mib
+    def _check_memory(self) -> int:
+        """Stop what has too much; return how many bytes are left."""
+        most = self._limits.mem_mib or 0
         used = self._usage.memory_kib()
         self._max_rss_kib = max(self._max_rss_kib, used)
-        if most is not None and used > most * 1024:
+        if used > most * 1024:
             self._stop((Outcome.MEMORY, f"over its memory: got {used // 1024} MiB, wanted at most {most} MiB"))
             self._kill_at = 0.0  # no grace: it may grow faster than it listens
+        return most * 2**20 - used * 1024
 
-    def _check_disk(self) -> None:
+    def _check_disk(self) -> int:
+        """Stop what wrote too much; return how many bytes are left."""
         used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs) + self._usage.private_bytes()
         if used > self._limits.disk_bytes:
             self._stop((Outcome.DISK, disk_detail(used, self._limits.disk_bytes)))
+        return self._limits.disk_bytes - used
 
     def _check_processes(self) -> None:
-        if self._nice > 0 and lower_session(self._pid, self._nice):
-            self._nice = 0
         count = self._usage.too_many()
         if count is not None:
             self._stopped = (Outcome.FAILED, f"too many processes: got {count} or more, wanted at most {MAX_PROCESSES}")
@@ -285,6 +295,12 @@ class _Tree:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
         descendants.end_all(os.getpid())
+
+
+def _pause(left: int, each_s: int, bounds: tuple[float, float]) -> float:
+    """Return the seconds in which so many bytes cannot be filled, within bounds."""
+    least, most = bounds
+    return min(max(left / each_s, least), most)
 
 
 def disk_detail(used: int, most: int) -> str:

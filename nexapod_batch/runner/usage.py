@@ -7,14 +7,16 @@ systems in memory: as disk, and as memory of those who wrote it.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from nexapod_batch.runner import descendants
 
-__all__ = ["MAX_PROCESSES", "Usage", "tree_bytes"]
+__all__ = ["MAX_PROCESSES", "Crowd", "Usage", "tree_bytes"]
 
 #: Processes of one replica at once. Far more than a job of one machine has, and far fewer than harm it.
 MAX_PROCESSES = 2_000
+CROWD_S = 0.25  # between two looks at the number of threads
 #: File systems in memory that a container has for itself.
 _PRIVATE = ("tmp", "dev/shm")
 
@@ -26,7 +28,6 @@ class Usage:
         """Look at nothing yet: most commands are too short for that."""
         self._contained = contained
         self._head: int | None = None  # the first process in the container
-        self._threads: int | None = None  # of the whole machine, when the processes were last counted
 
     def memory_kib(self) -> int:
         """Return the resident memory in KiB."""
@@ -54,14 +55,7 @@ class Usage:
         return total
 
     def too_many(self) -> int | None:
-        """Return how many processes there are when they are too many, else None.
-
-        They are counted again only when the whole machine has so many more threads than before that it could be.
-        """
-        threads = _threads()
-        if self._threads is not None and threads - self._threads <= MAX_PROCESSES // 4:
-            return None
-        self._threads = threads
+        """Return how many processes there are when they are too many, else None."""
         count = len(descendants.find(os.getpid(), most=MAX_PROCESSES))
         return count if count > MAX_PROCESSES else None
 
@@ -69,6 +63,31 @@ class Usage:
         if self._head is None:
             self._head = next(iter(descendants.find_heads(os.getpid())), None)
         return self._head
+
+
+class Crowd:
+    """Notices when this machine has so many more threads than before that some replica may have too many processes.
+
+    One look at a number of the kernel's, by one process of a runner, instead of a count by each executor.
+    """
+
+    def __init__(self) -> None:
+        """Begin with what there is."""
+        self._threads = _threads()
+        self._next = 0.0
+
+    def grew(self) -> bool:
+        """Say whether everybody is to count; to be asked often."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + CROWD_S
+        threads = _threads()
+        self._threads = min(self._threads, threads)
+        if threads - self._threads <= MAX_PROCESSES // 4:
+            return False
+        self._threads = threads
+        return True
 
 
 def _threads() -> int:
