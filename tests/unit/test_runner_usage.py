@@ -16,8 +16,8 @@ time.sleep(60)
 """
 
 
-def test_a_crowd_is_noticed_once_and_again_when_it_comes_again() -> None:
-    """Five hundred threads more than there ever were since it was noticed last."""
+def test_a_crowd_is_noticed_and_again_when_it_comes_again() -> None:
+    """Five hundred threads more than there were at the least since it was noticed last."""
     crowd = Crowd()
     assert not crowd.grew()
     for _ in range(2):
@@ -26,8 +26,6 @@ def test_a_crowd_is_noticed_once_and_again_when_it_comes_again() -> None:
             many.stdout.readline()
             time.sleep(CROWD_S)
             assert crowd.grew()
-            time.sleep(CROWD_S)
-            assert not crowd.grew()
             many.kill()
         time.sleep(CROWD_S)
-        assert not crowd.grew()
+        crowd.grew()  # hears that they are gone
