@@ -10,8 +10,9 @@ Guarantees:
 
 Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident
 memory of the tree, and by the kernel's own maximum for each process afterwards. That maximum is never less than what
-the executor itself had when it forked: smaller commands are reported at that size. The next look comes before a machine
-could have filled what is left, so that a thousand replicas that need little are seldom looked at.
+the executor itself had when it forked: smaller commands are reported at that size. What stays as it is is seldom looked
+at, so that a thousand sleeping replicas cost a small part of one CPU; what grows is looked at sooner (`Pace`), and
+everything at once when the machine as a whole has many more processes or much less memory than before (`usage.Alarm`).
 """
 
 from __future__ import annotations
@@ -32,13 +33,12 @@ from nexapod_batch.trust.statement import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Attempt", "Limits", "Result", "Supervisor", "disk_detail"]
+__all__ = ["Attempt", "Limits", "Pace", "Result", "Supervisor", "disk_detail"]
 
 GRACE_S = 5.0  # between TERM and KILL
 MEMORY_S = (0.1, 1.0)  # between two looks at the memory, at least and at most
 DISK_S = (1.0, 5.0)  # and at the disk
-FILLED = 4 * 2**30  # bytes of memory that processes may take in a second
-WRITTEN = 2 * 2**30  # bytes that they may write
+WRITTEN = 2 * 2**30  # bytes that processes may write in a second
 PAUSED_S = 2.0  # between two looks at what is suspended, at most
 SESSION_S = 0.25  # until the kernel's group of the command's session is there, or wants to be asked again
 LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
@@ -54,7 +54,7 @@ class Supervisor(Protocol):
     """Whom an attempt asks while it waits."""
 
     paused: bool  # the command is to be suspended; looked at after each signal and tick
-    crowded: bool  # the machine has many more processes than before: count the command's
+    alarmed: bool  # the machine has many more processes or much less memory than before: look at the command's
 
     def tick(self, elapsed: float) -> float | None:
         """Do what is due now; return the seconds until the next call, None for never."""
@@ -142,6 +142,7 @@ class _Tree:
         self._freezer = Freezer(os.getpid())
         self._paused_at: float | None = None  # None: it is not suspended
         self._paused_s = 0.0  # before that
+        self._pace = Pace(started, MEMORY_S)
         self._next_memory = started + MEMORY_S[0] / 5 if limits.mem_mib is not None else float("inf")
         self._next_disk = started + DISK_S[0]
         self._more = False  # more has ended than was collected
@@ -231,16 +232,18 @@ class _Tree:
 
     def _look_at_use(self, now: float) -> float:
         """Check every limit that is due but the time; return the seconds until one is due again."""
-        if now >= self._next_memory:
-            self._next_memory = now + _pause(self._check_memory(), FILLED, MEMORY_S)
+        alarmed, self._supervisor.alarmed = self._supervisor.alarmed, False
+        if now >= self._next_memory or (alarmed and self._limits.mem_mib is not None):
+            self._next_memory = self._pace.next(now, *self._check_memory())
         if now >= self._next_disk:
             left = self._check_disk()
             took = time.monotonic() - now
-            self._next_disk = now + max(_pause(left, WRITTEN, DISK_S), 20 * took)
+            least, most = DISK_S
+            self._next_disk = now + max(min(max(left / WRITTEN, least), most), 20 * took)
+            alarmed = True  # counting costs nothing beside that, and who sounds the alarm may be held up
         if now >= self._next_session:
             self._next_session = float("inf") if lower_session(self._pid, self._nice) else now + SESSION_S
-        if self._supervisor.crowded:
-            self._supervisor.crowded = False
+        if alarmed:
             self._check_processes()
         return min(self._next_memory, self._next_disk, self._next_session) - now
 
@@ -265,15 +268,15 @@ class _Tree:
             self._paused_at = None
             self._freezer.go()
 
-    def _check_memory(self) -> int:
-        """Stop what has too much; return how many bytes are left."""
+    def _check_memory(self) -> tuple[int, int]:
+        """Stop what has too much; return how many KiB are used and how many are left."""
         most = self._limits.mem_mib or 0
         used = self._usage.memory_kib()
         self._max_rss_kib = max(self._max_rss_kib, used)
         if used > most * 1024:
             self._stop((Outcome.MEMORY, f"over its memory: got {used // 1024} MiB, wanted at most {most} MiB"))
             self._kill_at = 0.0  # no grace: it may grow faster than it listens
-        return most * 2**20 - used * 1024
+        return used, most * 1024 - used
 
     def _check_disk(self) -> int:
         """Stop what wrote too much; return how many bytes are left."""
@@ -297,10 +300,24 @@ class _Tree:
         descendants.end_all(os.getpid())
 
 
-def _pause(left: int, each_s: int, bounds: tuple[float, float]) -> float:
-    """Return the seconds in which so many bytes cannot be filled, within bounds."""
-    least, most = bounds
-    return min(max(left / each_s, least), most)
+class Pace:
+    """When to look again at what may grow: before half of what is left is taken, if it grows as it did since last time.
+
+    At most twice as late as that, and within bounds. Near its limit, but steady, is no reason to look often; a jump
+    from rest is seen by the next look, or by the alarm where it matters to the machine.
+    """
+
+    def __init__(self, now: float, bounds: tuple[float, float]) -> None:
+        """Begin with nothing used."""
+        self._then, self._used, self._bounds = now, 0, bounds
+
+    def next(self, now: float, used: int, left: int) -> float:
+        """Return the time of the look after this one; what is used and what is left have the same unit."""
+        passed, grown = now - self._then, used - self._used
+        self._then, self._used = now, used
+        share = min(left / (2 * grown), 2.0) if grown > 0 else 2.0
+        least, most = self._bounds
+        return now + min(max(passed * share, least), most)
 
 
 def disk_detail(used: int, most: int) -> str:

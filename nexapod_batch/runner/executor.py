@@ -95,7 +95,7 @@ class Executor:
         self._cancelled = cancelled
         self._stopping = False
         self.paused = False  # what runs is to be suspended
-        self.crowded = False  # its processes are to be counted
+        self.alarmed = False  # it is to be looked at, what it uses
         self._given_up: dict[str, str] = {}  # replica -> why the owner of the machine wants it to go
         self._unfit: dict[str, str] = {}  # replica -> why this machine cannot run it now
         self._meter: Meter | None = None  # of the GPUs of what runs
@@ -188,7 +188,7 @@ class Executor:
         message: dict[str, Any] = orjson.loads(data)
         self._cancelled.update(message.get("cancel", ()))
         self.paused = message.get("pause", self.paused)
-        self.crowded = message.get("count", self.crowded)
+        self.alarmed = message.get("look", self.alarmed)
         self._over = message.get("over", self._over)
         self._given_up.update(message.get("give_up", {}))
         self._unfit.update(message.get("unfit", {}))

@@ -134,7 +134,10 @@ class Lanes:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number, parent = self._started, os.getpid()
         self._started += 1
+        # what is urgent may be told before the executor is ready for it, and would be its end
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         pid = fork(lambda: self._become_executor(ours, theirs, number, parent))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         lane = Lane(pid=pid, channel=ours)
         self._by_fd[ours.fileno()] = lane

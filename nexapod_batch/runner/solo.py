@@ -23,7 +23,7 @@ from nexapod_batch.runner.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.claims import Spool
 from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.launch import open_launch
-from nexapod_batch.runner.usage import Crowd
+from nexapod_batch.runner.usage import Alarm
 
 if TYPE_CHECKING:
     from nexapod_batch.runner.allocation import Allocation
@@ -65,7 +65,7 @@ class _Solo(Executor):
         self._messages: list[dict[str, object]] = [{"run": [self._key, [0]]}]
         self._reported = False  # or given up
         self._version: tuple[int, int] | None = None  # of the spool, when it was looked at last
-        self._crowd = Crowd()
+        self._alarm = Alarm()
         super().__init__(node, spool, signer, None, 0, self._asked & spool.cancelled(), {self._key: launch})
         for sign in (signal.SIGINT, signal.SIGHUP, TIME_OVER):
             signal.signal(sign, self._on_stop)
@@ -91,7 +91,7 @@ class _Solo(Executor):
     def tick(self, elapsed: float) -> float:
         """Look for a cancellation as well, and hear of it as of a worker's."""
         due = super().tick(elapsed)
-        self.crowded = self.crowded or self._crowd.grew()
+        self.alarmed = self.alarmed or self._alarm.rings(time.monotonic())
         version = self._spool.version()
         if version != self._version:
             # a change within one tick of the clock leaves the same time: look again until the time is past

@@ -7,16 +7,20 @@ systems in memory: as disk, and as memory of those who wrote it.
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from nexapod_batch.runner import descendants
 
-__all__ = ["MAX_PROCESSES", "Crowd", "Usage", "tree_bytes"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ALARM_S", "MAX_PROCESSES", "Alarm", "Usage", "tree_bytes"]
 
 #: Processes of one replica at once. Far more than a job of one machine has, and far fewer than harm it.
 MAX_PROCESSES = 2_000
-CROWD_S = 0.25  # between two looks at the number of threads
+ALARM_S = 0.25  # between two looks at the whole machine
+_ENOUGH = 7 / 8  # of the free memory that there was; less rings
 #: File systems in memory that a container has for itself.
 _PRIVATE = ("tmp", "dev/shm")
 
@@ -65,38 +69,41 @@ class Usage:
         return self._head
 
 
-class Crowd:
-    """Notices when this machine has so many more threads than before that some replica may have too many processes.
+class Alarm:
+    """Rings when this machine has many more threads, or much less free memory, than before: some replica may be at it.
 
-    One look at a number of the kernel's, by one process of a runner, instead of a count by each executor.
+    Two numbers of the kernel's that one process of a runner looks at, instead of each executor at all that is its own.
+    What is too many is a number, since the kernel has room for a number; what is too much memory is a share of what is
+    free: as long as there is plenty, nobody is harmed before the next look of who grows.
     """
 
-    def __init__(self) -> None:
-        """Begin with what there is."""
-        self._threads = _threads()
+    def __init__(self, look: Callable[[], tuple[int, int]] | None = None) -> None:
+        """Begin with what there is; `look` returns the threads and the KiB of free memory."""
+        self._look = look or _machine
+        self._threads, self._free = self._look()
         self._next = 0.0
 
-    def grew(self) -> bool:
-        """Say whether everybody is to count; to be asked often."""
-        now = time.monotonic()
+    def rings(self, now: float) -> bool:
+        """Say whether everybody is to look; to be asked often, with a time that only runs forward."""
         if now < self._next:
             return False
-        self._next = now + CROWD_S
-        threads = _threads()
-        self._threads = min(self._threads, threads)
-        if threads - self._threads <= MAX_PROCESSES // 4:
+        self._next = now + ALARM_S
+        threads, free = self._look()
+        self._threads, self._free = min(self._threads, threads), max(self._free, free)
+        if threads - self._threads <= MAX_PROCESSES // 4 and free >= self._free * _ENOUGH:
             return False
-        self._threads = threads
+        self._threads, self._free = threads, free
         return True
 
 
-def _threads() -> int:
-    """Return the number of threads on this machine; 0 where nobody says it."""
-    try:
-        with open("/proc/loadavg", "rb") as file:
-            return int(file.read().split()[3].partition(b"/")[2])
-    except (OSError, IndexError, ValueError):
-        return 0
+def _machine() -> tuple[int, int]:
+    """Return the threads on this machine, and the KiB of memory that programs can have yet; 0 where nobody says it."""
+    threads = free = 0
+    with suppress(OSError, IndexError, ValueError), open("/proc/loadavg", "rb") as file:
+        threads = int(file.read().split()[3].partition(b"/")[2])
+    with suppress(OSError, IndexError, ValueError), open("/proc/meminfo", "rb") as file:
+        free = int(file.read().partition(b"MemAvailable:")[2].split(None, 1)[0])
+    return threads, free
 
 
 def tree_bytes(root: str) -> int:

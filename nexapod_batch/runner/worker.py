@@ -36,7 +36,7 @@ from nexapod_batch.runner.keeper import Keeper
 from nexapod_batch.runner.lanes import Lane, Lanes
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.manners import Running
-from nexapod_batch.runner.usage import Crowd
+from nexapod_batch.runner.usage import Alarm
 
 if TYPE_CHECKING:
     import socket
@@ -108,7 +108,7 @@ class Worker:
         self._cancelled: set[str] = set()
         self._stopping = False
         self._over = False  # it stops because the time of its allocation is over
-        self._crowd = Crowd()
+        self._alarm = Alarm()
         self._parent, self._stay = parent, stay
         self._made = _made(node.spool)
         self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
@@ -267,10 +267,10 @@ class Worker:
     # ---- executors
 
     def _mind(self) -> None:
-        """Let the executors count processes, and suspend, continue and give up what the owner wants them to."""
-        if self._crowd.grew():
+        """Let the executors look at what runs, and suspend, continue and give up what the owner wants them to."""
+        if self._alarm.rings(time.monotonic()):
             for lane in self._lanes.busy():
-                lane.send({"count": True}, urgent=True)
+                lane.send({"look": True}, urgent=True)
         if self._rack is not None:
             self._rack.mind()
         before = self._keeper.courtesy
