@@ -74,8 +74,8 @@ def main() -> None:
     shape = Shape(
         name="alpha",
         nodes=("a1", "a2"),
-        cpus=max(WIDE, tasks // 2),
-        memory_mb=max(200, mib) * tasks,
+        cpus=tasks // 2 + 2 * WIDE,  # jobs are of whole launches: some are smaller
+        memory_mb=max(200, mib) * (tasks + 4 * WIDE),
         extra={"JobAcctGatherFrequency": "task=30"},  # Slurm's own habit; with less each job looks at all processes all the time
     )
     with tempfile.TemporaryDirectory(prefix="nxb", dir="/var/tmp") as name, Clusters.start(shapes=(shape,)) as clusters:
