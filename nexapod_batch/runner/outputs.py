@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.model.placeholders import expand
 from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Subject, vote_of_subjects
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nexapod_batch.model.job import Job
 
 __all__ = ["EMPTY", "Produced", "digest_descriptor", "digest_outputs", "stdout_only"]
@@ -51,17 +54,18 @@ def stdout_only(sha256: str, size: int) -> Produced:
     return Produced(subjects=subjects, vote=vote_of_subjects(subjects), names=(), size=0, manifest=None)
 
 
-def digest_outputs(job: Job, root: str) -> Produced:
+def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
     """Find and digest the declared outputs; UnsafeOutputError or CompareError says which file is wrong and how.
 
-    A file that several patterns name is compared by the rule of the first.
+    `values` are those of the task's placeholders. A file that several patterns name is compared by the rule of the
+    first.
     """
     from nexapod_batch.files import walk  # noqa: PLC0415 - many jobs declare none
 
     folder = Path(root)
     rules: dict[str, CompareRule] = {}
     for output in job.outputs:
-        for file in walk.find(folder, [output.path]):
+        for file in walk.find(folder, [expand(output.path, values)]):
             rules.setdefault(file.name, output.rule)
     digests = sorted(walk.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     listed = tuple([

@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.errors import CompareError, PluginError, UnsafeOutputError
+from nexapod_batch.model.placeholders import task_values
 from nexapod_batch.runner.attempt import disk_detail
 from nexapod_batch.runner.folders import is_empty
 from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
@@ -14,6 +15,8 @@ from nexapod_batch.runner.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nexapod_batch.model.replica import ReplicaName
     from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.attempt import Result
@@ -62,7 +65,7 @@ class Replica:
             self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
         else:
             try:
-                stage_inputs(self.launch.job.inputs, self.launch.bundle.input_paths, self.root)
+                stage_inputs(self.launch.job.inputs, self._values(), self.launch.bundle.input_paths, self.root)
                 self.result = self._executor.execute(self)
             except InputError as error:
                 self.fail(Outcome.INPUT, str(error))
@@ -83,7 +86,7 @@ class Replica:
         if self.outcome is Outcome.OK:
             try:
                 if self._fits_disk(out[1]) and job.outputs:
-                    return digest_outputs(job, self.root)
+                    return digest_outputs(job, self._values(), self.root)
             except (UnsafeOutputError, CompareError) as error:
                 self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
             except OSError as error:
@@ -104,6 +107,11 @@ class Replica:
             self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
         elif result.status:
             self.fail(Outcome.FAILED, f"exit code {result.status}")
+
+    def _values(self) -> Mapping[str, str]:
+        """Return what the placeholders stand for in this task."""
+        one = self.launch.bundle.replicas[self.index]
+        return task_values(self.launch.job, one.task, one.parameters)
 
     def _runtime_kib(self) -> int:
         """Return the memory that the container program itself may have had at its peak."""

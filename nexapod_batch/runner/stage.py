@@ -132,13 +132,15 @@ def _can_run(program: str) -> bool:
     return os.access(program, os.X_OK) and not os.path.isdir(program)
 
 
-def stage_inputs(inputs: tuple[Input, ...], paths: Mapping[str, str], root: str) -> int:
+def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Mapping[str, str], root: str) -> int:
     """Copy every input into the work folder, digesting what is copied; return the bytes. InputError names the input.
 
-    Copies, not links: the command may write to them, and the next replica must not see that. What begins like a
-    program may be executed: its bytes are pinned and reach every node, its mode does not.
+    `values` are those of the task's placeholders, `paths` say where the inputs lie, by digest. Copies, not links: the
+    command may write to them, and the next replica must not see that. What begins like a program may be executed: its
+    bytes are pinned and reach every node, its mode does not.
     """
-    return sum(_stage(one, paths[one.sha256], Path(root, one.target)) for one in inputs)
+    placed = [one._replace(target=expand(one.target, values)) for one in inputs]
+    return sum(_stage(one, paths[one.sha256], Path(root, one.target)) for one in placed)
 
 
 def _stage(one: Input, source: str, target: Path) -> int:

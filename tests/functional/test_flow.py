@@ -119,6 +119,25 @@ def test_statement_verifies_with_openssl_alone(home: Home, tmp_path: Path) -> No
         subprocess.run([*argv, "-in", tmp_path / "pae", "-sigfile", tmp_path / "sig"], check=True, capture_output=True)
 
 
+def test_each_task_has_files_of_its_own(home: Home) -> None:
+    """Placeholders in the path of an output and the target of an input, with the comparison that the output asks for."""
+    home.node("a")
+    home.node("b")
+    command = '["sh", "-c", "cat in-{task}-{letter}.txt > out/{letter}-{task}.txt; echo 1.000$$ > out/{letter}.csv"]'
+    array = '[array]\nmatrix = { letter = ["x", "y"] }\n'
+    text = f'[job]\nname = "files"\ncommand = {command}\n{array}[[inputs]]\nsource = "data.txt"\n'
+    text += 'target = "in-{task}-{letter}.txt"\n[[outputs]]\npath = "out/{letter}-{task}.txt"\n'
+    text += '[[outputs]]\npath = "out/{letter}.csv"\ncompare = "round"\ndigits = 2\n'
+    job = home.job(text.replace('"sh", "-c", "', '"sh", "-c", "mkdir out; '))
+    (job.parent / "data.txt").write_text("data\n")
+    home.run("submit", job, "--wait")
+    for task, letter in enumerate("xy"):
+        folder = home.path / "results/1" / str(task)
+        assert (folder / f"out/{letter}-{task}.txt").read_text() == "data\n"
+        assert sorted(path.name for path in (folder / "out").iterdir()) == [f"{letter}-{task}.txt", f"{letter}.csv"]
+    home.run("verify", "1")
+
+
 def test_disagreement_everywhere_is_inconclusive(home: Home) -> None:
     """When no two replicas agree within max_replicas there is no result, and the exit code says so."""
     job = home.job(
