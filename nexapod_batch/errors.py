@@ -8,6 +8,7 @@ wrapped once, where they enter, `from` their cause.
 from __future__ import annotations
 
 __all__ = [
+    "BusyError",
     "CompareError",
     "ConfigError",
     "CorruptStoreError",
@@ -129,6 +130,10 @@ class TryAgainError(NexapodError):
 
     exit_code = 75
     http_status = 503
+
+
+class BusyError(TryAgainError):
+    """Another process is at work on the same database: that is no fault."""
 
 
 class ConfigError(DescriptorError):

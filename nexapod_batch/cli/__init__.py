@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from nexapod_batch.cli.app import main
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an interruption is none of a traceback from its first import on."""
+    try:
+        from nexapod_batch.cli import app
+
+        return app.main(arguments)
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells report it

@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         code = INTERRUPTED
     except NexapodError as error:
         code = _fail(str(error), error.exit_code)

@@ -131,7 +131,7 @@ def _follow(c: Coordinator, job: int, task: int, stream: str) -> None:
 
     from nexapod_batch.cli.logfiles import live_log
     from nexapod_batch.coordinator import reconcile, views
-    from nexapod_batch.errors import TryAgainError
+    from nexapod_batch.errors import BusyError
 
     position = 0
     while True:
@@ -143,5 +143,5 @@ def _follow(c: Coordinator, job: int, task: int, stream: str) -> None:
             return
         else:
             time.sleep(FOLLOW_S)
-            with suppress(TryAgainError):  # another process is at work
+            with suppress(BusyError):  # another process is at work
                 reconcile.reconcile(c, max_seconds=FOLLOW_S)

@@ -7,7 +7,7 @@ import click
 from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.render import Document, note, output
-from nexapod_batch.errors import TryAgainError
+from nexapod_batch.errors import BusyError
 
 __all__ = ["doctor", "gc", "reconcile"]
 
@@ -44,7 +44,7 @@ def reconcile(
                     with writer(c.store, steal=True):
                         pass  # given back at once: the lease is this host's again
                 done = use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
-        except TryAgainError:
+        except BusyError:
             if quiet:
                 return 0
             raise

@@ -91,7 +91,11 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
             )
         except NexapodError as error:
             yield f"node {node.name}", "fail", str(error)
-        refused = c.context(node).spool / "refused"
+        try:
+            refused = c.context(node).spool / "refused"
+        except NexapodError as error:  # the file of its site
+            yield f"node {node.name}", "fail" if node.active else "warn", str(error)
+            continue
         for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
             yield (
                 f"node {node.name}",

@@ -216,13 +216,18 @@ def _register(c: Coordinator, site: Site, name: str, partitions: Sequence[Partit
 
 
 def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
-    """Return the nodes whose site can be used; the others are faults, and what they have goes on without us."""
-    found = []
+    """Return the nodes whose site can be used; the others are faults, and what they have goes on without us.
+
+    A drained node that has nothing is no fault: its site may be gone for good.
+    """
+    found: list[Node] = []
+    at_work = {row["node_id"] for row in c.store.all("nodes_at_work")}
     for node in c.nodes():
         try:
             c.context(node)
         except NexapodError as error:
-            faults[f"site:{node.site}"] = str(error)
+            if node.active or node.id in at_work:
+                faults[f"site:{node.site}"] = str(error)
         else:
             found.append(node)
     return found

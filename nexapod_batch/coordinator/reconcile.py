@@ -26,7 +26,7 @@ from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import prepare, usable
 from nexapod_batch.coordinator.publish import clean, publish
 from nexapod_batch.coordinator.takeback import take_back
-from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.errors import BusyError, NexapodError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.plugins import BackendState
 from nexapod_batch.store import writer
@@ -78,7 +78,7 @@ class _Seen(Struct, frozen=True):
 
 
 def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
-    """Run one pass, publishing `results` or not; TryAgainError when another process is running one."""
+    """Run one pass, publishing `results` or not; BusyError when another process is running one."""
     if dry_run:
         return _look(c)
     done = Pass()
@@ -111,7 +111,7 @@ def wait(
         seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
         # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
         results = ended or not busy or began - published > PUBLISH_S
-        with suppress(TryAgainError):  # another process is at work on the same jobs
+        with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
             for fault in done.faults:
                 on_fault(fault)
@@ -272,7 +272,7 @@ def _look(c: Coordinator) -> Pass:
     """Say what a pass would find, without touching anything."""
     done = Pass(open_jobs=c.store.only("jobs_open")["n"])
     for node in c.nodes():
-        with suppress(OSError):  # a pass would call it a fault of the node
+        with suppress(OSError, NexapodError):  # a pass would call it a fault of the node
             for segment, position, _ in unread(c, node):
                 with segment.open("rb") as stream:
                     stream.seek(position)

@@ -225,7 +225,7 @@ def _keep_inputs(c: Coordinator, job: Job) -> None:
             partial.unlink(missing_ok=True)
             if error.errno == 28:  # ENOSPC
                 raise TryAgainError(
-                    "no space to keep the job's inputs", got=str(error), hint="nexapod-batch gc"
+                    "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
                 ) from error
             raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
         if found.hexdigest() != one.sha256:

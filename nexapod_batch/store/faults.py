@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from nexapod_batch.errors import ConfigError, CorruptStoreError, NexapodError, TryAgainError
+from nexapod_batch.errors import BusyError, ConfigError, CorruptStoreError, NexapodError, TryAgainError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ __all__ = ["disk_faults", "explain", "raise_explained"]
 _SMALLEST = 32 * 1024  # bytes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ELSEWHERE = "make it writable, or set NEXAPOD_HOME to a folder that is"
-_MAKE_ROOM = "free some space (nexapod-batch gc), then run the same command again: nothing was half done"
+_MAKE_ROOM = "free some space there, then run the same command again: nothing was half done"
 
 
 def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError | None:
@@ -26,7 +26,7 @@ def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError 
     code = getattr(error, "sqlite_errorcode", None)
     match None if code is None else code & 0xFF:  # the low byte is the primary code
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return TryAgainError(f"{path} is in use by another process", hint="run the same command again in a moment")
+            return BusyError(f"{path} is in use by another process", hint="run the same command again in a moment")
         case sqlite3.SQLITE_FULL:
             return TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM)
         case sqlite3.SQLITE_IOERR if _is_full(path):  # the index of a WAL that cannot grow is called an I/O error

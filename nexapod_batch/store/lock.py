@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.errors import ConfigError, TryAgainError
+from nexapod_batch.errors import BusyError, ConfigError, TryAgainError
 from nexapod_batch.store.faults import disk_faults
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ class Lease(NamedTuple):
     taken_at: int  # milliseconds since 1970
 
     def check(self, store: Store) -> None:
-        """Raise TryAgainError when the row names somebody else by now."""
+        """Raise BusyError when the row names somebody else by now."""
         row = store.one("lease")
         if row is None or (row["host"], row["boot"], row["pid"]) != self.holder or row["taken_at"] != self.taken_at:
             by = "nobody" if row is None else f"process {row['pid']} on {row['host']}"
-            raise TryAgainError(
+            raise BusyError(
                 f"the lease on {store.path} was taken over",
                 got=by,
                 wanted=f"process {self.holder.pid} on {self.holder.host}",
@@ -69,7 +69,7 @@ class Lease(NamedTuple):
 
 @contextmanager
 def exclusive(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock file beside the database at `path`; TryAgainError names the holder after `wait_s` seconds."""
+    """Hold the lock file beside the database at `path`; BusyError names the holder after `wait_s` seconds."""
     name = f"{path}.lock"
     with disk_faults(name):
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -99,7 +99,7 @@ def _lock(descriptor: int, path: Path, wait_s: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= until:
                 who = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-                raise TryAgainError(
+                raise BusyError(
                     f"another nexapod-batch is writing to {path}",
                     got=who or "a process that did not say its name",
                     hint="it ends by itself; run the same command again in a moment",
@@ -128,7 +128,7 @@ def writer(
 ) -> Iterator[Lease]:
     """Be the only writer until the block ends: take the lock and the lease, and give both back.
 
-    Raises TryAgainError when somebody else writes (after `wait_s` seconds), or when another host holds the lease and
+    Raises BusyError when somebody else writes (after `wait_s` seconds), or when another host holds the lease and
     did not give it back, unless `steal`. Holders of this host that died are taken over at once.
     """
     lease = Lease(holder or Holder.here(), now_ms if now_ms is not None else time.time_ns() // 1_000_000)
@@ -147,7 +147,7 @@ def writer(
 
 
 def _refuse_other_host(store: Store, lease: Lease, *, steal: bool) -> None:
-    """Raise TryAgainError when the lease row belongs to another host that did not give it back."""
+    """Raise BusyError when the lease row belongs to another host that did not give it back."""
     row = store.one("lease")
     if row is None or row["released"] or steal:
         return
@@ -156,7 +156,7 @@ def _refuse_other_host(store: Store, lease: Lease, *, steal: bool) -> None:
     if row["host"] == lease.holder.host or (row["boot"] and row["boot"] == lease.holder.boot):
         return
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["taken_at"] / 1000))
-    raise TryAgainError(
+    raise BusyError(
         f"{store.path} is coordinated from another host",
         got=f"process {row['pid']} on {row['host']}, since {since} UTC",
         wanted=f"this host ({lease.holder.host})",

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,6 +188,28 @@ def test_full_disk_says_so_and_keeps_what_was_stored(home: Home, kilobytes: int)
         assert len(jobs) == (1 if done.code == 0 else 0)
         assert home.call(*(["wait", "1"] if jobs else ["submit", job, "--wait"])).code == 0
         assert len(home.jobs()) == 1
+    finally:
+        home.end()
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+@NEEDS_ROOT
+def test_cron_hears_of_a_full_disk(home: Home) -> None:
+    """`reconcile --quiet` keeps quiet about a pass that runs elsewhere, not about a disk without room."""
+    small = home.folder / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        home = Home(small)
+        assert home.submit(TRUE + "[schedule]\nhold = true\n").code == 0
+        assert home.call("reconcile", "--quiet") == (0, "", "")
+        with suppress(OSError), (small / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        refused(home.call("reconcile", "--quiet"), 75, "no space left", "free some space there")
+        (small / "filler").unlink()
+        assert home.call("reconcile", "--quiet") == (0, "", "")
     finally:
         home.end()
         subprocess.run(["umount", "-l", small], check=True)

@@ -246,6 +246,27 @@ def test_a_bad_site_does_not_stop_the_others(home: Home) -> None:
     assert placed(home) in (["big"], ["big-gpu"])
 
 
+def test_a_site_that_is_gone_for_good(home: Home) -> None:
+    """Without its file its node is a fault until it is drained; `doctor` says so and checks the rest."""
+    home.submit(JOB + "[schedule]\nhold = true\n")
+    (home.path / "sites.d/small.toml").unlink()
+    assert "site small has no file any more" in home.call("reconcile").err
+    assert home.call("reconcile", "--dry-run").code == 0
+    assert verdict(home, "node small", code=1) == "fail"
+    home.call("node", "drain", "small")
+    done = home.call("reconcile")
+    assert (done.code, "small" in done.out + done.err) == (0, False)
+    assert verdict(home, "node small") == "warn"
+
+
+def verdict(home: Home, check: str, code: int = 0) -> str:
+    """Return what `doctor` thinks of something last, having looked at everything."""
+    found = {one["check"]: one for one in home.json("doctor", code=code)["checks"]}
+    assert "quarantine" in found
+    assert "site small has no file any more" in found[check]["text"]
+    return str(found[check]["verdict"])
+
+
 def test_a_site_that_changed_its_mind(home: Home) -> None:
     """What its file says now counts at every pass: nothing more is placed there, and explain says why."""
     home.submit(JOB + "[resources]\ncpus_per_task = 2\n[schedule]\nhold = true\n", "--site", "small")
