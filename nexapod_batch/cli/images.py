@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.render import Document, note, output
-from nexapod_batch.errors import NotFoundError, UsageError
+from nexapod_batch.errors import ImageError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,6 +65,8 @@ def pull(reference: str, sha256: str, arch: str, as_json: bool) -> None:
         found, name = images.pull(
             images.cache_of(paths()), paths(), where, shown, sha256=sha256.lower(), architecture=arch
         )
+    if arch and found.architecture not in {"", arch}:  # a file is for one kind of machine, whatever was asked for
+        raise ImageError("the image is for another machine", got=found.architecture, wanted=f"{arch} (--arch)")
     output(as_json).document({**_row(found, {}), "reference": name}, _pulled)
 
 
@@ -146,6 +149,10 @@ def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_js
         output(as_json).lines("definition", found.definition.splitlines())
         return
     place = Path(target) if target else Path(f"{recipe.absolute().parent.name or 'image'}.sif")
+    if place.is_dir():
+        raise UsageError(f"{place} is a folder", wanted="the new file, as in --to image.sif")
+    if not place.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {place.parent}", hint=f"mkdir -p {shlex.quote(str(place.parent))}")
     if place.exists() and not force:
         raise UsageError(f"{place} is there already", hint="--force replaces it")
     with progress() as shown:

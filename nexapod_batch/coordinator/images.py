@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,7 +19,6 @@ from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator.context import Coordinator
@@ -86,6 +86,17 @@ def pinned(c: Coordinator, job: Job, nodes: Sequence[Node], progress: Progress) 
         cache, c.paths, job.container.image, progress, sha256=job.container.sha256, architecture=architecture
     )
     return replace(job, container=job.container._replace(image=reference, sha256=found.sha256))
+
+
+def looked_at(c: Coordinator, job: Job) -> Job:
+    """Return a job whose image is a file of this machine as it would be pinned; ImageError when it cannot be."""
+    if job.container is None or not os.path.isfile(job.container.image):
+        return job
+    from nexapod_batch.images.local import check_file  # noqa: PLC0415
+
+    header, sha256 = check_file(Path(job.container.image), job.container.sha256)
+    c.architectures[sha256] = header.architecture
+    return replace(job, container=job.container._replace(sha256=sha256))
 
 
 def outlook(c: Coordinator, job: Job) -> list[str]:

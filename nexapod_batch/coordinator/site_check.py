@@ -87,8 +87,14 @@ def check(paths: Paths, name: str, wanted: Wanted) -> Generator[Finding, None, N
         yield Finding(mark=Mark.OK, probe="partitions", text=text)
         return
     # 2. everything else, in a home that goes again
-    dask = found[name].site.dask
-    needed = {dask.on: found[dask.on].site} if dask is not None and dask.on in found else {}
+    needed = {}
+    if (dask := found[name].site.dask) is not None and dask.on:
+        if dask.on not in found:
+            others = ", ".join(sorted(found.keys() - {name})) or "there is no other"
+            text = f"dask.on names no site: got {dask.on}, wanted one of: {others}"
+            yield Finding(mark=Mark.FAIL, probe="file", text=text, hint=f"correct {found[name].file}", stops=True)
+            return
+        needed = {dask.on: found[dask.on].site}
     with _own_home(paths, found[name], needed, wanted.tell) as c:
         yield from _probed(c, found[name].site, wanted)
 
@@ -225,7 +231,7 @@ def _own_home(
             try:
                 yield c
             finally:
-                _clear(c, tell)
+                _clear(c, found.site.name, tell)
     finally:
         _remove(home, tell)
         for folder in missing:  # the innermost first; one that somebody else filled stays
@@ -233,9 +239,9 @@ def _own_home(
                 folder.rmdir()
 
 
-def _clear(c: Coordinator, tell: Callable[[str], None]) -> None:
+def _clear(c: Coordinator, site: str, tell: Callable[[str], None]) -> None:
     """Cancel what runs, let it end, and remove what lies on the site."""
-    mine = c.nodes()
+    mine = [node for node in c.nodes() if node.site == site]  # the job may have brought in those of needed sites
     with suppress(NexapodError, OSError):
         jobs = [row["id"] for row in views.jobs(c.store, 10, only_open=True)]
         if jobs:

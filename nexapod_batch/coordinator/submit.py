@@ -111,7 +111,7 @@ def dry_run(
     if ask and ask not in {node.backend for node in nodes}:
         known = ", ".join(sorted({node.backend for node in nodes})) or "none"
         raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
-    job = with_words(c, job, words, nodes)
+    job = images.looked_at(c, with_words(c, job, words, nodes))
     nodes, reach, warnings = _check(c, job, nodes)
     lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
     placements, names = _placed(c, job, nodes)

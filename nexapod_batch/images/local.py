@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from nexapod_batch.images.build import Builder
     from nexapod_batch.images.cache import Cache, Image, Progress
 
-__all__ = ["from_file", "from_sandbox", "tree_digest"]
+__all__ = ["check_file", "from_file", "from_sandbox", "tree_digest"]
 
 #: Copied at once: enough that the file system can share whole extents.
 _AT_ONCE = 1 << 30
 
 
-def from_file(cache: Cache, file: Path, wanted: str, progress: Progress) -> Image:
-    """Return the image of a SIF file; ImageError when it is none, or not the one `wanted` (SHA-256, or "")."""
+def check_file(file: Path, wanted: str) -> tuple[sif.Sif, str]:
+    """Return what a SIF file says of itself, and its SHA-256; ImageError when it is none, or not the `wanted` one."""
     header = sif.read(file)
     try:
         with file.open("rb") as stream:
@@ -38,6 +38,12 @@ def from_file(cache: Cache, file: Path, wanted: str, progress: Progress) -> Imag
         raise _unreadable(file, error) from error
     if wanted and sha256 != wanted:
         raise mismatch(str(file), sha256, wanted)
+    return header, sha256
+
+
+def from_file(cache: Cache, file: Path, wanted: str, progress: Progress) -> Image:
+    """Return the image of a SIF file; ImageError when it is none, or not the one `wanted` (SHA-256, or "")."""
+    header, sha256 = check_file(file, wanted)
     if cache.image(sha256) is None:
         with cache.pulling(sha256, progress) as folder:
             if cache.image(sha256) is None:

@@ -34,6 +34,7 @@ class Authority:
         paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         paths[0].write_bytes(self._signed(subject, key, authority=False))
         encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        paths[1].touch(mode=0o600)
         paths[1].write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
         paths[1].chmod(0o600)
         return paths

@@ -8,6 +8,7 @@ import signal
 import socket
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,11 +19,10 @@ from nexapod_backends.dask.wire import Wire
 from real.dask_homes import DaskHome, client
 from real.slurm_homes import until
 
-from nexapod_batch.errors import SchedulerError
+from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from clusters.sshd import Sshd
 
@@ -86,9 +86,9 @@ def wire(address: str, **names: str) -> Iterator[Wire]:
         gc.collect()
 
 
-def refusal(address: str, **names: str) -> str:
+def refusal(address: str, kind: type[NexapodError] = SchedulerError, **names: str) -> str:
     """Return what is said of an address that cannot be used."""
-    with wire(address, **names) as made, pytest.raises(SchedulerError) as caught:
+    with wire(address, **names) as made, pytest.raises(kind) as caught:
         made.workers()
     assert caught.value.hint
     return f"{caught.value} {caught.value.hint}"
@@ -139,6 +139,15 @@ def test_tls_that_does_not_fit(cluster: DaskCluster, encrypted: DaskCluster, aut
         assert "must be of the authority that signed the scheduler's certificate" in refusal(encrypted.address, **files)
     missing = {**tls(ours), "tls_client_key": "/nonexistent/key"}
     assert "dask.tls_key names no certificate or key: got there is no file" in refusal(encrypted.address, **missing)
+
+
+def test_a_tls_key_that_others_can_read_is_refused(encrypted: DaskCluster, authorities: tuple[Authority, Authority]) -> None:
+    """With the command that mends it."""
+    files = tls(authorities[0])
+    Path(files["tls_client_key"]).chmod(0o644)
+    said = refusal(encrypted.address, ConfigError, **files)
+    assert "can be read or changed by others: got mode 0644, wanted 0600" in said
+    assert f"chmod 600 {files['tls_client_key']}" in said
 
 
 def test_a_job_over_tls(home: DaskHome, encrypted: DaskCluster, authorities: tuple[Authority, Authority]) -> None:

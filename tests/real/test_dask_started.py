@@ -100,8 +100,13 @@ def test_a_check_with_workers_that_slurm_starts(home: DaskHome, alpha: Cluster) 
     home.site(alpha)
     jobqueue = {"cluster": "jobqueue", "on": "alpha", "workers": 1, "idle": "5m", "timeout": "20s"}
     own(home, dask=jobqueue, partition={"max_cpus": 1, "max_mem": "600M"})
-    found = home.check()
+    done = home.call("site", "check", "pool", "--json")
+    assert "could not be removed" not in done.err
+    found = {one["probe"]: one for one in json.loads(done.out)["findings"]}
     assert "1 signed report" in found["test job"]["text"]
+    own(home, dask={**jobqueue, "on": "nosuch"}, partition={"max_cpus": 1, "max_mem": "600M"})
+    done = home.call("site", "check", "pool")
+    assert (done.code, "dask.on names no site: got nosuch, wanted one of: alpha" in done.out) == (78, True), done.out
     until(lambda: not owners(home) and queue(alpha) == [], "cluster and Slurm jobs to end")
 
 

@@ -337,6 +337,17 @@ def test_a_job_with_an_image_that_cannot_run_is_refused(home: Home, sif: Path, i
     done = home.submit(JOB.format(image=image))
     assert (done.code, said in done.err) == (65, True), done.err
     assert home.jobs() == []
+    done = home.submit(JOB.format(image=image), "--dry-run")  # which reads what lies here
+    assert (done.code, said in done.err) == (65, True), done.err
+
+
+def test_a_pull_of_another_architecture_than_asked_for_is_refused(home: Home) -> None:
+    """A file is for one kind of machine, whatever was asked for."""
+    write_sif(home.folder / "other.sif", architecture=ARM64)
+    done = home.call("image", "pull", home.folder / "other.sif", "--arch", "x86_64")
+    assert done.code == 65
+    assert "got aarch64, wanted x86_64 (--arch)" in done.err
+    assert home.call("image", "pull", home.folder / "other.sif", "--arch", "aarch64").code == 0
 
 
 def test_a_pin_of_the_descriptor_holds(home: Home, sif: Path) -> None:

@@ -18,6 +18,7 @@ import os
 import pickle
 import platform
 import re
+import shlex
 import time
 import warnings
 from contextlib import suppress
@@ -28,7 +29,7 @@ from msgspec import Struct
 
 from nexapod_backends.dask.address import at
 from nexapod_backends.dask.answers import ForeignAnswerError, printable
-from nexapod_batch.errors import SchedulerError
+from nexapod_batch.errors import ConfigError, SchedulerError
 
 try:
     import dask
@@ -189,7 +190,7 @@ class Wire:
                 warnings.simplefilter("ignore")
                 self._failed = None
                 return self._loop.run_until_complete(asyncio.wait_for(work, limit or self._limit))
-        except SchedulerError:
+        except (ConfigError, SchedulerError):
             raise
         except Exception as error:
             self._drop()
@@ -324,9 +325,19 @@ def _plain(result: object, worker: str) -> bytes:
 
 
 def _check_files(names: Mapping[str, str]) -> None:
-    """Raise SchedulerError for a certificate or key that cannot be read; those made for one run are no files."""
+    """Raise SchedulerError for a certificate or key that cannot be read, ConfigError for a key that others can.
+
+    Those made for one run are no files.
+    """
     for name, file in names.items():
-        if os.sep in file and "\n" not in file and not os.access(file, os.R_OK):
+        if os.sep not in file or "\n" in file:
+            continue
+        if name == "tls_client_key" and os.path.exists(file) and (mode := os.stat(file).st_mode & 0o777) & 0o077:
+            raise ConfigError(
+                f"dask.tls_key {file} can be read or changed by others", got=f"mode {mode:04o}", wanted="0600",
+                hint=f"chmod 600 {shlex.quote(file)}; if somebody may have read it, make a new one",
+            )  # fmt: skip
+        if not os.access(file, os.R_OK):
             word = {"tls_ca_file": "tls_ca", "tls_client_cert": "tls_cert", "tls_client_key": "tls_key"}[name]
             got = f"{file} cannot be read" if os.path.exists(file) else f"there is no file {file}"
             hint = "correct the path in the site file"
