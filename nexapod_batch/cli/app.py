@@ -74,7 +74,7 @@ def app() -> None:
       nexapod-batch explain last                say why a job is where it is
 
     Jobs are named 42, their tasks 42_7; 40-45, last and all are understood too.
-    Every command takes --json. Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum,
+    Nearly every command takes --json. Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum,
     4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
     78 bad configuration, 130 interrupted.
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
