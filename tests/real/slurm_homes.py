@@ -93,7 +93,7 @@ class SlurmHome(Home):
             self.reconcile()
             return condition()
 
-        return until(look, what, timeout=timeout, log=self.describe)
+        return until(look, what, timeout=timeout, log=self.describe, pause=0.2)  # a pass costs more than its pause
 
     def ended(self, job: int, state: str = "accepted", *, timeout: float = PATIENCE_S) -> None:
         """Drive a job to its end, in which every task has this state (or `any`)."""
@@ -199,12 +199,14 @@ class Wrapped:
         return [line for line in lines if line.split()[0].startswith(command)]
 
 
-def until(condition: Callable[[], Any], what: str, *, timeout: float = PATIENCE_S, log: Callable[[], str] = str) -> Any:
+def until(
+    condition: Callable[[], Any], what: str, *, timeout: float = PATIENCE_S, log: Callable[[], str] = str, pause: float = 0.05
+) -> Any:
     """Poll until `condition()` is true and return its value."""
     end = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {timeout:.0f} s for {what}\n{log()}"
-        time.sleep(0.05)
+        time.sleep(pause)
     return value
 
 
