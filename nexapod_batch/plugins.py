@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from nexapod_batch.entry_points import load, names, targets
+from nexapod_batch.errors import ConfigError
 from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ class NodeContext(Struct, frozen=True, kw_only=True):
     far_work: PurePath
     site: Site | None = None  # None: this machine
     on: Site | None = None  # another site, whose scheduler starts what this one needs
+
+    @property
+    def its_site(self) -> Site:
+        """Return the site, for a backend whose nodes all come from site files; ConfigError where there is none."""
+        if self.site is None:
+            hint = f"a node of backend {self.node.backend} comes from a site file"
+            raise ConfigError(f"node {self.node.name} has no site", hint=hint)
+        return self.site
 
 
 class Launch(Struct, frozen=True, kw_only=True):

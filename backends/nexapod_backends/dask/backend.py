@@ -49,7 +49,7 @@ class DaskBackend:
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make our folders, and what each worker's storage is to hold: settings and the node's key."""
-        node, site = self._node(context), _site(context)
+        node, site = self._node(context), context.its_site
         wanted = {**settings, "key": f"{node.far.base}/key", "path": site.runner.path, "work": f"{node.far.base}/work"}
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in self._prepared:
@@ -62,7 +62,7 @@ class DaskBackend:
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that all workers share the work evenly; one where a replica holds a resource."""
         node = self._node(context)
-        asked = job_at(job, _site(context).name).resources
+        asked = job_at(job, context.its_site.name).resources
         if asked.gpus or node.cluster.dask.mem_resource:
             return 1
         dask = node.cluster.dask
@@ -70,17 +70,17 @@ class DaskBackend:
             known = {"": {"nthreads": dask.workers * dask.threads}} if dask.cluster else node.cluster.identity()
             threads = sum(int(one["nthreads"]) for one in known.values())
         except (SchedulerError, KeyError, TypeError, ValueError):
-            partition = node.cluster.partition(_site(context), job, context.node.name)
+            partition = node.cluster.partition(context.its_site, job, context.node.name)
             threads = partition.hosts * partition.max_cpus
         return max(1, -(-replicas // (max(1, threads // asked.cpus) * _SHARES)))
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Return where runners find inputs: as they lie, copied into `work_dir`, or sent with the first launch."""
-        return self._node(context).far.stage(inputs, copy=bool(_site(context).filesystem.work_dir))
+        return self._node(context).far.stage(inputs, copy=bool(context.its_site.filesystem.work_dir))
 
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove copies in `work_dir` that no job needs; workers without shared storage keep theirs until they end."""
-        return self._node(context).far.unstage(needed) if _site(context).filesystem.work_dir else 0
+        return self._node(context).far.unstage(needed) if context.its_site.filesystem.work_dir else 0
 
     def collect(self, context: NodeContext) -> None:
         """Bring new reports here, unless they are written here, or were just brought."""
@@ -159,11 +159,11 @@ class DaskBackend:
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the calls of Dask that a launch would be, and what workers there are."""
         node = self._node(context)
-        partition = node.cluster.partition(_site(context), job, context.node.name)
-        asked = job_at(job, _site(context).name).resources
+        partition = node.cluster.partition(context.its_site, job, context.node.name)
+        asked = job_at(job, context.its_site.name).resources
         grain = min(64, self.grain(context, job, replicas))
         count = -(-replicas // grain)
-        needs, python = node.needs(job), _site(context).runner.python or "python"
+        needs, python = node.needs(job), context.its_site.runner.python or "python"
         command = shlex.join(job.command) if job.command else "the script of the descriptor"
         lines = [
             f"node {context.node.name}: {_times(count, 'future')} of up to {_times(grain, 'replica')}, each",
@@ -181,7 +181,7 @@ class DaskBackend:
         """Look at scheduler, versions, workers, files and clocks."""
         from nexapod_backends.dask.probe import probe  # noqa: PLC0415 - only `site check` needs it
 
-        yield from probe(_site(contexts[0]), [(one, self._node(one)) for one in contexts], how)
+        yield from probe(contexts[0].its_site, [(one, self._node(one)) for one in contexts], how)
 
     def clear(self, contexts: Sequence[NodeContext]) -> None:
         """Remove spools and work folders, here and on the workers in reach; a cluster that is ours ends."""
@@ -196,7 +196,7 @@ class DaskBackend:
             node.far.clear()
             for folder in (context.spool, context.work):
                 shutil.rmtree(folder, ignore_errors=True)
-            if _site(context).filesystem.work_dir:
+            if context.its_site.filesystem.work_dir:
                 shutil.rmtree(context.spool.parent.parent, ignore_errors=True)
         stop(folder_of(contexts[0]))
 
@@ -210,7 +210,7 @@ class DaskBackend:
     def _node(self, context: NodeContext) -> DaskNode:
         name = context.node.name
         if name not in self._nodes:
-            site = _site(context)
+            site = context.its_site
             dask = _dask(site)
             digest = hashlib.sha256(context.node.key_id.encode()).hexdigest()[:16]
             if site.name not in self._clusters:
@@ -229,12 +229,6 @@ class DaskBackend:
 
 def _times(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
-
-
-def _site(context: NodeContext) -> Site:
-    if context.site is None:
-        raise ConfigError(f"node {context.node.name} has no site", hint="a Dask node comes from a site file")
-    return context.site
 
 
 def _dask(site: Site) -> Dask:

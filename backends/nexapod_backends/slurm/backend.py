@@ -98,7 +98,7 @@ class SlurmBackend:
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make the folders, put the node's key and settings where compute nodes read them."""
-        site, spool = _site(context), context.far_spool
+        site, spool = context.its_site, context.far_spool
         wanted = {
             **settings, "work": str(context.far_work), "key": f"{spool}/key", "idle_exit_s": 0,
             "path": site.runner.path, "launcher": list(site.scheduler.launcher),
@@ -120,7 +120,7 @@ class SlurmBackend:
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""
         at_site, partition = self._partition(context, job)
-        room = room_for(at_site.resources, partition, _site(context).limits)
+        room = room_for(at_site.resources, partition, context.its_site.limits)
         if not room.together:
             return 1
         slots = max(1, partition.hosts * room.width)
@@ -301,11 +301,11 @@ class SlurmBackend:
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the script that sbatch would get for the first launches, and what Slurm says of it."""
         at_site, partition = self._partition(context, job)
-        room = room_for(at_site.resources, partition, _site(context).limits)
+        room = room_for(at_site.resources, partition, context.its_site.limits)
         grain = self.grain(context, job, replicas)
         count = -(-replicas // grain)
         launches = [(f"{number:032x}", min(grain, replicas - number * grain)) for number in range(count)]
-        packed = pack(launches, resources=at_site.resources, partition=partition, limits=_site(context).limits)
+        packed = pack(launches, resources=at_site.resources, partition=partition, limits=context.its_site.limits)
         elements = sum(len(group.elements) for group in packed)
         jobs = f"{elements} Slurm job{'s' * (elements != 1)} in {len(packed)} call{'s' * (len(packed) != 1)} of sbatch"
         why = "" if room.together else " (not packed: no resources.time, several nodes or tasks, or pack.tasks = 1)"
@@ -319,7 +319,7 @@ class SlurmBackend:
         from nexapod_backends.slurm.probe import probe  # noqa: PLC0415 - only `site check` needs it
 
         state = self._state(contexts[0])
-        yield from probe(_site(contexts[0]), state.slurm, state.transport, contexts, how)
+        yield from probe(contexts[0].its_site, state.slurm, state.transport, contexts, how)
 
     def clear(self, contexts: Sequence[NodeContext]) -> None:
         """Remove spools and work folders; of a work folder of the site, our whole corner."""
@@ -327,7 +327,7 @@ class SlurmBackend:
             files = self._state(context).transport
             files.remove_tree(str(context.far_work))
             files.remove_tree(str(context.far_spool))
-            if _site(context).filesystem.work_dir:
+            if context.its_site.filesystem.work_dir:
                 files.remove_tree(str(context.far_spool.parent.parent))
 
     def discover(self, site: Site) -> str:
@@ -355,14 +355,14 @@ class SlurmBackend:
         return " ".join(said.split())
 
     def _state(self, context: NodeContext) -> _Site:
-        site = _site(context)
+        site = context.its_site
         if site.name not in self._sites:
             self._sites[site.name] = _Site(site, context.state)
         return self._sites[site.name]
 
     def _partition(self, context: NodeContext, job: Job) -> tuple[Job, Partition]:
         """Return the job as this site sees it, and the partition that it goes to."""
-        site = _site(context)
+        site = context.its_site
         at_site = job_at(job, site.name)
         group = site.groups().get(context.node.name, ())
         wanted = words_at(job, site.name).get("partition")
@@ -411,7 +411,7 @@ class SlurmBackend:
             partition = replace(partition, hosts=len(hosts) - len(exclude))
         sizes = {one.key: one.replicas for one in launches}
         packed = pack(
-            list(sizes.items()), resources=at_site.resources, partition=partition, limits=_site(context).limits
+            list(sizes.items()), resources=at_site.resources, partition=partition, limits=context.its_site.limits
         )
         for one in packed:
             elements = tuple(element.keys for element in one.elements)
@@ -438,7 +438,7 @@ class SlurmBackend:
         elements: int,
         exclude: tuple[str, ...] = (),
     ) -> str:
-        site = _site(context)
+        site = context.its_site
         words = words_at(job, site.name)
         asked = Ask(
             group=group,
@@ -476,7 +476,7 @@ class SlurmBackend:
         waiting = [one for one in state.groups.of_node(context.node.name) if one.open]
         if not waiting:
             return
-        limits, now = _site(context).limits, self._clock()
+        limits, now = context.its_site.limits, self._clock()
         queued = sum(len(g.elements) for g in state.groups.by_id.values() if g.native and not state.over(g))
         for group in waiting:
             if 0 <= now - group.tried < _RETRY_S:
@@ -510,7 +510,7 @@ class SlurmBackend:
 
     def _under_way(self, context: NodeContext, state: _Site, group: Group) -> bool:
         """Say whether a call on another machine, of which we lost sight, may still reach Slurm: then we wait."""
-        scheduler = _site(context).scheduler
+        scheduler = context.its_site.scheduler
         left = group.tried + scheduler.cmd_timeout_s + _MARGIN_S - self._clock()
         if scheduler.transport == "local" or not group.unsure or not 0 < left <= scheduler.cmd_timeout_s + _MARGIN_S:
             return False
@@ -520,7 +520,7 @@ class SlurmBackend:
 
     def _adopt(self, context: NodeContext, state: _Site, group: Group) -> bool:
         """Take over the job that Slurm may have made although we were not told; False when it has none."""
-        native = _find(state.slurm, group, accounting=_site(context).scheduler.accounting != "squeue")
+        native = _find(state.slurm, group, accounting=context.its_site.scheduler.accounting != "squeue")
         if native:
             self._taken(state, group, native)
         return bool(native)
@@ -624,7 +624,7 @@ class _Site:
             return
         from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
 
-        if archive.install(_site(context).name, self.transport, start.corner(context)):
+        if archive.install(context.its_site.name, self.transport, start.corner(context)):
             self._sweep(context)
         self._brought = time.monotonic()
 
@@ -658,12 +658,6 @@ class _Site:
 
 def _tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-def _site(context: NodeContext) -> Site:
-    if context.site is None:
-        raise ConfigError(f"node {context.node.name} has no site", hint="a Slurm node comes from a site file")
-    return context.site
 
 
 def _over_ssh(site: Site) -> Transport:
@@ -752,7 +746,7 @@ def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchS
 
 def _copies(context: NodeContext) -> bool:
     """Say whether compute nodes do not see the coordinator's home, so that inputs are copied for them."""
-    return context.far_spool != context.spool or bool(_site(context).filesystem.work_dir)
+    return context.far_spool != context.spool or bool(context.its_site.filesystem.work_dir)
 
 
 def _bring_rest(files: Transport, path: str, target: Path) -> None:
