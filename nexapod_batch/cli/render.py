@@ -16,7 +16,7 @@ from nexapod_batch.cli import text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Document", "JsonOutput", "Output", "SilentOutput", "TextOutput", "note", "output"]
+__all__ = ["Document", "JsonOutput", "Output", "SilentOutput", "TextOutput", "note", "note_new", "output"]
 
 #: A JSON object.
 Document = dict[str, Any]
@@ -113,3 +113,9 @@ def output(as_json: bool) -> Output:
 def note(message: str) -> None:
     """Say something to people, on stderr."""
     click.echo("\n".join(map(text.clean, message.splitlines())), err=True)
+
+
+def note_new(message: str, said: Iterable[str]) -> None:
+    """Say something to people that is no part of what they were told before."""
+    if not any(message in one for one in said):
+        note(message)

@@ -11,7 +11,7 @@ import click
 
 from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths, writing
-from nexapod_batch.cli.render import SilentOutput, note, output
+from nexapod_batch.cli.render import SilentOutput, note, note_new, output
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,24 +103,25 @@ def submit(
         code = 0
         found: list[Document] = []
         if wait is not None or follow:
-            code, found = wait_for(c, [done.job], timeout, follow=follow and not as_json)
+            code, found = wait_for(c, [done.job], timeout, follow=follow and not as_json, said=done.warnings)
         else:
-            _dispatch(c, done.job)
+            _dispatch(c, done)
         state = views.job(c.store, done.job)["state"]
         out.document({**fields, "state": state}, lambda _: text.jobs_ended({"jobs": found}))
     return code
 
 
-def _dispatch(c: Coordinator, job: int) -> None:
+def _dispatch(c: Coordinator, done: Submitted) -> None:
     """Place what can be placed now. The job is stored: a pass that cannot run must not make a script submit again."""
     from nexapod_batch.coordinator import reconcile
     from nexapod_batch.errors import TryAgainError
 
     try:
         for fault in reconcile.reconcile(c, max_seconds=DISPATCH_S).faults:
-            note(fault)
+            note_new(fault, done.warnings)
     except TryAgainError as error:
-        note(f"job {job} is kept and will be placed by the next pass (nexapod-batch wait {job}); not now: {error.what}")
+        next_pass = f"the next pass (nexapod-batch wait {done.job})"
+        note(f"job {done.job} is kept and will be placed by {next_pass}; not now: {error.what}")
 
 
 def _load(descriptor: Path, sets: Sequence[str], given: Document) -> Parsed:
@@ -141,21 +142,17 @@ def _set_too(key: str, sets: Sequence[str]) -> bool:
 
 
 def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output) -> int:
-    """Print what a submission would launch. Nothing is made: without a database there is no node to ask."""
-    from nexapod_batch.coordinator import open_coordinator
+    """Print what a submission would launch. Nothing is made, also where nothing was submitted yet."""
     from nexapod_batch.coordinator import submit as use_case
+    from nexapod_batch.coordinator.context import open_to_look
 
     if how not in {"one", "all", "slurm", "dask"}:
         raise UsageError("--dry-run", got=repr(how), wanted="it alone, or with =all, =slurm or =dask")
     ask = "" if how in {"one", "all"} else how
     for warning in parsed.warnings:
         note(f"warning: {warning}")
-    found = paths()
-    if found.state_db.exists():
-        with open_coordinator(found, write=False) as c:
-            lines = use_case.dry_run(c, parsed.job, words, every=how == "all", ask=ask)
-    else:
-        lines = use_case.dry_run(None, parsed.job, words, every=how == "all")
+    with open_to_look(paths()) as c:
+        lines = use_case.dry_run(c, parsed.job, words, every=how == "all", ask=ask)
     out.lines("dry_run", lines)
     return 0
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli.context import exit_code, seconds
-from nexapod_batch.cli.render import note
+from nexapod_batch.cli.render import note, note_new
 from nexapod_batch.coordinator import reconcile, views
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from nexapod_batch.cli.render import Document
     from nexapod_batch.coordinator import Coordinator
@@ -34,9 +34,12 @@ def parse_wait(text: str | None) -> float | None:
 
 
 def wait_for(
-    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool = False
+    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool = False, said: Sequence[str] = ()
 ) -> tuple[int, list[Document]]:
-    """Drive the jobs until all ended or `timeout` seconds passed; return the exit code and the jobs as they stand."""
+    """Drive the jobs until all ended or `timeout` seconds passed; return the exit code and the jobs as they stand.
+
+    What was `said` before is not said again.
+    """
     try:
         # A bar on the terminal that the task's output goes to would stand in its way.
         with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
@@ -47,7 +50,7 @@ def wait_for(
                 if watch is not None:
                     watch()
 
-            ended = reconcile.wait(c, jobs, timeout, on_progress, note)
+            ended = reconcile.wait(c, jobs, timeout, on_progress, lambda fault: note_new(fault, said))
             if watch is not None:
                 watch()
     except KeyboardInterrupt:

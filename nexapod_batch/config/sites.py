@@ -74,6 +74,16 @@ class SiteFault(Struct, frozen=True, kw_only=True):
     file: Path
     error: ConfigError
 
+    @property
+    def line(self) -> str:
+        """Return in one line where the first fault is, which one, and how to see the others."""
+        if not self.error.problems:
+            return " ".join(str(self.error).split())
+        first, *more = self.error.problems
+        at = "" if first.line is None else f":{first.line}"
+        said = f"{_text(self.file)}{at}: {first.path}{': ' if first.path else ''}{first.message}"
+        return f"{said} (and {len(more)} more: nexapod-batch site check {self.file.stem})" if more else said
+
 
 class Setting(Struct, frozen=True, kw_only=True):
     """One value in force, as people read it, and where it comes from."""

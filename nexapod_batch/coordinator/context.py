@@ -26,10 +26,12 @@ from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.plugins import NodeContext, load
 from nexapod_batch.store import Store
+from nexapod_batch.trust.dsse import Signer
+from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.profile import open_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.config.sites import SiteFault
@@ -38,9 +40,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Backend
     from nexapod_batch.store import Row
-    from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["LOCAL", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator"]
+__all__ = ["LOCAL", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
 
 #: The site of this machine's own nodes, and the transport that needs no other machine.
 LOCAL = "local"
@@ -54,6 +55,7 @@ class Coordinator(Struct, kw_only=True):
     paths: Paths
     store: Store
     signer: Signer
+    kept: bool = True  # False: made to look ahead, and forgotten with its key
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = secrets.token_bytes
     containers: str | None = None  # why this machine cannot run any; "" when it can, None before it was looked at
@@ -63,6 +65,7 @@ class Coordinator(Struct, kw_only=True):
     _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
     _retention: tuple[int, int] | None = None
+    _supposed: tuple[Node, ...] = ()
 
     def now(self) -> int:
         """Return the time in milliseconds since 1970."""
@@ -81,12 +84,17 @@ class Coordinator(Struct, kw_only=True):
         return self._retention
 
     def nodes(self) -> list[Node]:
-        """Return all registered nodes, also drained ones, with what they signed of their machines.
+        """Return all registered nodes, also drained ones, with what they signed of their machines; then supposed ones.
 
         A node whose signed profile does not verify has no numeric class: it can take no job that asks for one.
         """
         signed = {row["node_id"]: row["envelope"] for row in self.store.all("profiles")}
-        return [self._with_offer(node_of(row), signed.get(row["id"])) for row in self.store.all("nodes")]
+        registered = [self._with_offer(node_of(row), signed.get(row["id"])) for row in self.store.all("nodes")]
+        return [*registered, *self._supposed]
+
+    def suppose(self, nodes: Sequence[Node]) -> None:
+        """Go on as if these were registered as well: to say what would be, and to change nothing."""
+        self._supposed = tuple(nodes)
 
     def offer(self, node: Node) -> Offer | None:
         """Return what a node signed of its machine; None where it signed nothing. VerificationError."""
@@ -143,11 +151,7 @@ class Coordinator(Struct, kw_only=True):
 
     def site(self, name: str) -> Site:
         """Return a site by name; ConfigError when its file is gone or faulty."""
-        if self._sites is None:
-            from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - local nodes need none
-
-            self._sites = load_sites(self.paths.sites)
-        sites, faults = self._sites
+        sites, faults = self._loaded()
         if name in sites:
             return sites[name]
         for fault in faults:
@@ -165,11 +169,18 @@ class Coordinator(Struct, kw_only=True):
 
     def sites(self) -> Mapping[str, Site]:
         """Return all sites whose files can be used."""
+        return self._loaded()[0]
+
+    def site_faults(self) -> Mapping[str, str]:
+        """Return what is wrong with the files that cannot be used, by site or folder, each in one line."""
+        return {fault.file.stem: fault.line for fault in self._loaded()[1]}
+
+    def _loaded(self) -> tuple[dict[str, Site], tuple[SiteFault, ...]]:
         if self._sites is None:
-            from nexapod_batch.config.sites import load_sites  # noqa: PLC0415
+            from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - local nodes need none
 
             self._sites = load_sites(self.paths.sites)
-        return self._sites[0]
+        return self._sites
 
     def job(self, job_id: int) -> Job:
         """Return the pinned job of an id; NotFoundError when there is none."""
@@ -257,6 +268,20 @@ def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinato
         yield Coordinator(paths=paths, store=store, signer=signer)
     finally:
         store.close()
+
+
+@contextmanager
+def open_to_look(paths: Paths) -> Iterator[Coordinator]:
+    """Open the coordinator of a home to read; where there is none, one with an empty database and a key of its own.
+
+    Nothing is written. That key is no secret, and signs nothing.
+    """
+    if paths.state_db.exists():
+        with open_coordinator(paths, write=False) as found:
+            yield found
+        return
+    with Store.in_memory() as store:
+        yield Coordinator(paths=paths, store=store, signer=Signer.from_seed(bytes(KEY_BYTES)), kept=False)
 
 
 def _first_key(paths: Paths) -> Signer:

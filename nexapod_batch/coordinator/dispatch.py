@@ -27,7 +27,7 @@ from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.dsse import seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -47,12 +47,15 @@ MAX_BACKOFF_S = 300
 PLAN_MAX = 5_000
 
 
-def dispatch(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[tuple[int, int]]]:
+def dispatch(
+    c: Coordinator, faults: dict[str, str], without: Collection[int] = ()
+) -> tuple[int, list[tuple[int, int]]]:
     """Place what wants to be placed; return how many replicas, and the tasks for which no domain is left.
 
-    The caller holds the writer's lock. `faults` collects what went wrong, by node.
+    The caller holds the writer's lock. `faults` collects what went wrong, by node. Nodes `without` whose ids we do
+    are there, but cannot be used now.
     """
-    nodes = [node for node in usable(c, faults) if node.active]
+    nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
     out = {row["node_id"]: row["n"] for row in c.store.all("node_out")} if nodes else {}
     launched, exhausted = 0, []
@@ -107,8 +110,8 @@ def set_aside(replica: Row) -> bool:
 
 def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
-    wanted = []
-    for launch_id in launches:
+    wanted, ids = [], list(launches)
+    for launch_id in ids:
         row = c.store.only("launch_envelope", id=launch_id)
         job = c.job(row["job_id"])
         wanted.append(
@@ -126,6 +129,8 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
         native = c.backend(node).launch(c.context(node), wanted)
     except (NexapodError, OSError) as error:
         note(faults, "launch", node, error, "launch failed")
+        with c.store.atomic():
+            c.store.many("launch_waits", [(" ".join(str(error).split()), launch_id) for launch_id in ids])
         return
     with c.store.atomic():
         for key, native_id in native.items():

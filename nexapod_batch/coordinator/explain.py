@@ -11,7 +11,7 @@ from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.outputs import outputs_of
 from nexapod_batch.coordinator.owner import paused
 from nexapod_batch.coordinator.publish import compare
-from nexapod_batch.coordinator.reach import loads_of
+from nexapod_batch.coordinator.reach import allowed, loads_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.planner import why_not
@@ -20,6 +20,7 @@ from nexapod_batch.quorum import independence
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
     from nexapod_batch.store import Row
 
 __all__ = ["difference_report", "explain"]
@@ -109,10 +110,18 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         loads = loads_of(c, job, [node for node in usable(c, {}) if node.active], out)
         (need,) = needs_of(c, job_id, [task])
         lines += [f"  not on {name}: {reason}" for name, reason in why_not(job, need, loads)]
+        lines += _standing(c, job)
         wait = (task["not_before"] - c.now()) // 1000
         if wait > 0:
             lines.append(f"  placing waits {wait} s more, after losses")
     return lines
+
+
+def _standing(c: Coordinator, job: Job) -> list[str]:
+    """Return what kept whole sites away at the last pass, each once."""
+    told = {row["key"]: row["text"] for row in c.store.all("faults")}
+    sites = dict.fromkeys(node.site for node in c.nodes() if node.active and allowed(job, node))
+    return [f"  {told[f'site:{site}']}" for site in sites if f"site:{site}" in told]
 
 
 def _on_gpus(text: str | None) -> str:
@@ -139,7 +148,8 @@ def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
             continue
         why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
         ahead = _ahead(c, r) if said.state in _NOT_ENDED else ""
-        lines.append(f"  replica {r['number']}: {node.name} says {said.state}" + (f", {why}" if why else "") + ahead)
+        says = f"says {said.state}" if said.state is not BackendState.UNKNOWN else "was not handed this yet"
+        lines.append(f"  replica {r['number']}: {node.name} {says}" + (f", {why}" if why else "") + ahead)
         quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
         if quiet and quiet not in why:
             lines.append(f"  replica {r['number']}: {node.name} {quiet}")

@@ -14,6 +14,8 @@ __all__ = ["note", "told"]
 
 def note(faults: dict[str, str], step: str, node: Node, error: Exception, what: str = "") -> None:
     """Note that a step failed on a node. What keeps a whole site away does so at every step: the first one counts."""
+    if isinstance(error, OSError) and f"site:{node.site}" in faults:
+        return  # its files are away with the rest of it
     if not isinstance(error, UnreachableError | ConfigError):
         faults[f"{step}:{node.name}"] = f"node {node.name}: {what}{': ' if what else ''}{error}"
     elif not told(faults, error):

@@ -76,7 +76,8 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
             for path, position, _ in unread(c, node):
                 found += [(node, block) for block in blocks(path, position)]
         except OSError as error:
-            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
+            if f"site:{node.site}" not in faults:  # else all of it is away
+                faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
     read = read_all([(block, {node.key_id: node.public_key}) for node, block in found])
     waiting: list[tuple[Node, Block, list[Line]]] = []
     size = 0

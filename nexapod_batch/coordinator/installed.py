@@ -29,6 +29,8 @@ def installed(kind: str, home: Path) -> dict[str, str]:
         if known["stamp"] == stamp:
             return dict(known["targets"])
     found = targets(kind)
+    if not (home / "keys").is_dir():  # nothing was submitted yet: a dry run leaves no trace
+        return found
     with suppress(OSError):
         body = json.dumps({"stamp": stamp, "targets": found}).encode()
         atomic.write(file, body, mode=0o600, durable=False)

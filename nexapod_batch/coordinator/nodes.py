@@ -18,7 +18,7 @@ from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
-from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, TryAgainError, UsageError
+from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, Problem, TryAgainError, UsageError
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.hardware.machine import memory_mib, usable_cpus
@@ -28,7 +28,7 @@ from nexapod_batch.store import writer
 from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "drain", "ensure_nodes", "init", "prepare", "refresh", "register_sites", "remove", "resume", "settings_of",
-    "usable",
+    "unregistered", "usable",
 ]  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -67,42 +67,58 @@ def init(
     `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once. With `confine` what
     is private is hidden from commands without a container as well.
     """
-    host = socket.gethostname()
-    name = name or re.sub(r"[^A-Za-z0-9_-]", "-", host)[:63].lstrip("-_") or "local"
+    name = name or _own_name()
     if not _NAME.fullmatch(name):
         raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
     if any(node.name == name for node in c.nodes()):
         raise UsageError(f"there is a node {name!r} already", hint="give another one with --name")
     have_cpus, have_mem = usable_cpus(), memory_mib()
-    cpus, mem_mib = cpus or have_cpus, mem_mib or max(256, have_mem - _KEEP_MIB)
+    cpus, mem_mib = cpus or have_cpus, mem_mib or _offered_mib()
     for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
         if not 1 <= got <= most:
             raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {most}")
     profile, faults = hardware.take(c.paths, benchmark=benchmark)
     devices = gpus_of.offered(gpus, profile.devices, faults)
     offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
-    signer = _node_key(c, name)
-    node = Node(
-        id=0,
-        name=name,
-        key_id=signer.key_id,
-        public_key=signer.public,
-        site=LOCAL,
-        owner=owner or account(),
-        host=host,
-        tier=tier or tier_of(offer.devices),
-        backend=LOCAL,
-        cpus=cpus,
-        mem_mib=mem_mib,
-        gpus=len(devices) * gpu_slots,
-        gpu_type=gpus_of.kinds(devices),
-        classes=offer.classes,
-    )
+    signer, node = _node_key(c, name), _here(name, offer)
+    node = replace(
+        node, key_id=signer.key_id, public_key=signer.public, owner=owner or node.owner, tier=tier or node.tier,
+        cpus=cpus, mem_mib=mem_mib, gpus=len(devices) * gpu_slots,
+    )  # fmt: skip
     kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
     kept |= {"confine": True} if confine else {}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     _store(c, node, seal_offer(signer, offer))
     return _named(c, name)
+
+
+def _here(name: str, offer: Offer) -> Node:
+    """Return a node of this whole machine, as yet without a key."""
+    return Node(
+        id=0,
+        name=name,
+        key_id="",
+        public_key=b"",
+        site=LOCAL,
+        owner=account(),
+        host=socket.gethostname(),
+        tier=tier_of(offer.devices),
+        backend=LOCAL,
+        cpus=usable_cpus(),
+        mem_mib=_offered_mib(),
+        gpus=len(offer.devices),
+        gpu_type=gpus_of.kinds(offer.devices),
+        gpu_mem_mib=max((gpu.memory_mib for gpu in offer.devices), default=0),
+        classes=offer.classes,
+    )
+
+
+def _own_name() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:63].lstrip("-_") or "local"
+
+
+def _offered_mib() -> int:
+    return max(256, memory_mib() - _KEEP_MIB)
 
 
 def refresh(
@@ -160,15 +176,9 @@ def _out(c: Coordinator, node: Node) -> int:
 def ensure_nodes(c: Coordinator) -> None:
     """Register what the site files declare; where there is no node at all make a local one, except on a login node."""
     register_sites(c)
-    if c.nodes():
-        return
-    why = _login_node(c)
-    if why:
-        raise ConfigError(
-            f"no node is registered, and {why}: jobs must not run on a login node unasked",
-            hint="register the cluster, or make a node here all the same: nexapod-batch node init",
-        )
-    init(c)
+    if not c.nodes():
+        _refuse_login_node(c)
+        init(c)
 
 
 def register_sites(c: Coordinator) -> None:
@@ -177,26 +187,47 @@ def register_sites(c: Coordinator) -> None:
     The key belongs to this coordinator's home; site and owner are the file's word.
     """
     known = {node.name: node for node in c.nodes()}
+    for found in _declared(c, known):
+        old, signer = known.get(found.name), _node_key(c, found.name)
+        node = replace(found, key_id=signer.key_id, public_key=signer.public)
+        node = node if old is None else replace(node, id=old.id, active=old.active)
+        if node != old:
+            _store(c, node)
+
+
+def unregistered(c: Coordinator) -> list[Node]:
+    """Return the nodes that the next submit registers, with numbers of their own and no keys; nothing is written."""
+    known = {node.name: node for node in c.nodes()}
+    found = [node for node in _declared(c, known) if node.name not in known]
+    if not known and not found:
+        _refuse_login_node(c)
+        profile, _ = hardware.take(c.paths)
+        found = [_here(_own_name(), Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in profile.devices)))]
+    first = max((node.id for node in known.values()), default=0) + 1
+    return [replace(node, id=number, key_id=f"{number}") for number, node in enumerate(found, first)]
+
+
+def _declared(c: Coordinator, known: Mapping[str, Node]) -> Iterator[Node]:
+    """Yield a node for each group of partitions that a site file declares, as yet without a key."""
     for site in c.sites().values():
         for name, partitions in site.groups().items():
             if name in known and known[name].site != site.name:
                 raise ConfigError(
                     f"two sites make a node called {name}", got=f"{known[name].site} and {site.name}", hint="rename one"
                 )
-            _register(c, site, name, partitions, known.get(name))
+            yield _of_group(site, name, partitions)
 
 
-def _register(c: Coordinator, site: Site, name: str, partitions: Sequence[Partition], old: Node | None) -> None:
+def _of_group(site: Site, name: str, partitions: Sequence[Partition]) -> Node:
     classes: dict[str, str] = {}
     for one in partitions:
         classes.update(one.classes)
     gpus = max(partitions, key=lambda one: one.gpus)
-    signer = _node_key(c, name)
-    node = Node(
-        id=old.id if old else 0,
+    return Node(
+        id=0,
         name=name,
-        key_id=signer.key_id,
-        public_key=signer.public,
+        key_id="",
+        public_key=b"",
         site=site.name,
         owner=site.owner or site.name,
         host=socket.gethostname() if site.scheduler.type == LOCAL else name,
@@ -209,10 +240,7 @@ def _register(c: Coordinator, site: Site, name: str, partitions: Sequence[Partit
         hosts=max(one.hosts for one in partitions),
         classes=classes,
         max_queued=site.limits.max_queued,
-        active=old.active if old else True,
     )
-    if node != old:
-        _store(c, node)
 
 
 def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
@@ -227,19 +255,26 @@ def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
             c.context(node)
         except NexapodError as error:
             if node.active or node.id in at_work:
-                faults[f"site:{node.site}"] = str(error)
+                faults[f"site:{node.site}"] = c.site_faults().get(node.site) or str(error)
         else:
             found.append(node)
     return found
 
 
-def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> None:
-    """Let the backends make the nodes' folders and settings, which may have gone or be out of date."""
+def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> set[int]:
+    """Let the backends make the nodes' folders and settings, which may have gone or be out of date.
+
+    Return the ids of those where that takes a person: what is placed there would wait for nothing.
+    """
+    unusable = set()
     for node in nodes:
         try:
             c.backend(node).prepare(c.context(node), settings_of(c, node))
         except (NexapodError, OSError) as error:
             note(faults, "settings", node, error, "its settings cannot be written")
+            if isinstance(error, ConfigError):
+                unusable.add(node.id)
+    return unusable
 
 
 def drain(c: Coordinator, name: str) -> None:
@@ -340,6 +375,16 @@ def _store(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
         )
         if envelope is not None:
             c.store.run("profile_put", name=node.name, envelope=envelope)
+
+
+def _refuse_login_node(c: Coordinator) -> None:
+    """Raise ConfigError where nobody asked for a node on a login node, with what keeps site files from making any."""
+    if why := _login_node(c):
+        raise ConfigError(
+            f"no node is registered, and {why}: jobs must not run on a login node unasked",
+            problems=tuple(Problem("", line) for line in c.site_faults().values()),
+            hint="register the cluster, or make a node here all the same: nexapod-batch node init",
+        )
 
 
 def _login_node(c: Coordinator) -> str:

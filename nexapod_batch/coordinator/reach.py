@@ -118,7 +118,8 @@ def check_sites(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[list[N
         except NexapodError as error:
             if job.schedule.sites == (node.site,):
                 raise
-            found = Refusal(reason=" ".join(str(error).split("\n")[0].split()), problems=(Problem("", error.what),))
+            reason = c.site_faults().get(node.site) or " ".join(str(error).split("\n")[0].split())
+            found = Refusal(reason=reason, problems=(Problem("", error.what),))
         if found is None:
             taking.append(node)
         elif found.told and reasons.setdefault(node.site, found.reason) == found.reason:
@@ -128,6 +129,7 @@ def check_sites(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[list[N
         where = f"site {next(iter(reasons))} cannot run the job" if one else "no site in reach can run the job"
         count = len(problems)
         raise DescriptorError(f"{where}: {count} problem{'s' * (count != 1)}", problems=tuple(problems))
+    reasons = {**c.site_faults(), **reasons}  # also of sites that nobody asked for: they are broken unnoticed
     return taking, [f"site {name} is left out: {reason}" for name, reason in reasons.items()]
 
 
@@ -182,8 +184,8 @@ def _unknown(c: Coordinator, name: str, known: set[str]) -> None:
         if error.problems:
             raise
     else:
-        hint = "the first submit without --dry-run makes its nodes"
-        raise DescriptorError(f"site {name} has no node yet", got="a new site file", hint=hint)
+        hint = "add [[partitions]] to its file, or name another site"
+        raise DescriptorError(f"site {name} has no node", got="a site file without partitions", hint=hint)
     listed = ", ".join(sorted(known | set(c.sites()))) or "none"
     problem = Problem("schedule.sites", f"there is no such site: got {name!r}, wanted one of: {listed}")
     raise DescriptorError("the job cannot be placed", problems=(problem,), hint="nexapod-batch site ls")

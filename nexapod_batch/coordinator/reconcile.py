@@ -138,7 +138,7 @@ def wait(
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
     nodes = usable(c, faults)
-    prepare(c, nodes, faults)
+    unusable = prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults)  # 1. what the backends say
     intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
@@ -147,7 +147,7 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     done.moved = take_back(c, nodes)
     done.decided, unneeded = decide_news(c, faults)  # 4. verdicts
     stop_replicas(c, unneeded, faults)
-    done.launched, exhausted = dispatch(c, faults)  # 5. more replicas
+    done.launched, exhausted = dispatch(c, faults, unusable)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
     if results:

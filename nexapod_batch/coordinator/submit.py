@@ -15,7 +15,7 @@ from nexapod_batch.coordinator import containers, images
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.dispatch import PLAN_MAX
 from nexapod_batch.coordinator.hosts import node_and_set, split
-from nexapod_batch.coordinator.nodes import ensure_nodes
+from nexapod_batch.coordinator.nodes import ensure_nodes, unregistered
 from nexapod_batch.coordinator.reach import check_sites, loads_of, with_words
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError, UsageError
 from nexapod_batch.files.atomic import sync_files
@@ -93,20 +93,19 @@ def submit(
 
 
 def dry_run(
-    c: Coordinator | None, job: Job, words: Mapping[str, str], *, every: bool = False, ask: str = ""
+    c: Coordinator, job: Job, words: Mapping[str, str], *, every: bool = False, ask: str = ""
 ) -> list[str]:
     """Return what a submission would launch, for people; nothing is stored or launched.
 
     The first launch on each node is described; with `every`, each task that finds a free slot now is listed with its
-    nodes and its command. With `ask`, schedulers of that backend say what they would make of it. Before the first
-    submit there is no coordinator (None).
+    nodes and its command. With `ask`, schedulers of that backend say what they would make of it. Nodes that the next
+    submit would make are described as if they were there.
     """
     size = f"{_plural(job.n_tasks, 'task')}, {_plural(job.quorum.replicas, 'replica')} each"
     hours = _core_hours(job)
     cost = "cost unknown (no resources.time)" if hours is None else f"at most {hours:.3g} core-hours to start with"
-    if c is None or not c.nodes():
-        said = "no node is registered yet: the first submit makes one for this machine, or those of your site files"
-        return [f"{size}; {cost}", said]
+    new = unregistered(c)
+    c.suppose(new)
     nodes = [node for node in c.nodes() if node.active]
     if ask and ask not in {node.backend for node in nodes}:
         known = ", ".join(sorted({node.backend for node in nodes})) or "none"
@@ -116,10 +115,13 @@ def dry_run(
     lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
     placements, names = _placed(c, job, nodes)
     counts = Counter(node_and_set(number)[0] for _, number in placements)
+    if any(context.site and context.site.filesystem.work_dir for context in map(c.context, nodes)) and not c.kept:
+        lines.append("# the folder nexapod-HEX below work_dir gets a name of its own with the first submit")
     for node in nodes:
         replicas = counts[node.id] or job.quorum.replicas  # none now: it may get later ones
         said = c.backend(node).describe(c.context(node), job, replicas, ask=ask == node.backend)
-        lines += [f"# node {node.name} ({node.backend})", *said.splitlines()]
+        when = ", which the next submit registers" if node in new else ""
+        lines += [f"# node {node.name} ({node.backend}){when}", *said.splitlines()]
         lines += containers.command_line(c, job, node, images.path_for(c, job, node))
     return [*lines, *_launches(job, placements, names)] if every else lines
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from nexapod_batch.errors import NotFoundError, TryAgainError
@@ -26,7 +27,6 @@ from nexapod_batch.store.faults import disk_faults, raise_explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from nexapod_batch.store.lock import Lease
@@ -91,6 +91,16 @@ class Store:
                 raise_explained(error, path)
             raise
         return cls(connection, path)
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Return an empty database that lies nowhere, and is gone when it is closed."""
+        from nexapod_batch.store import migrations as module  # noqa: PLC0415
+
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        module.bring_up(connection, Path(":memory:"), module.MIGRATIONS)
+        return cls(connection, Path(":memory:"))
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

@@ -57,19 +57,24 @@ def statements(script: str) -> Iterator[str]:
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
     """Bring the database up to date, while nobody else writes; CorruptStoreError when it is newer or not ours."""
     with exclusive(path, wait_s=BUSY_S):
-        while (version := _version(connection, path, len(migrations))) < len(migrations):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                # executescript() would commit first, and the record would no longer be in the same transaction.
-                for statement in statements(migrations[version].sql):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {version + 1}")
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        bring_up(connection, path, migrations)
+
+
+def bring_up(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+    """Apply what is missing of the migrations; whoever calls this knows that nobody else writes."""
+    while (version := _version(connection, path, len(migrations))) < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # executescript() would commit first, and the record would no longer be in the same transaction.
+            for statement in statements(migrations[version].sql):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
 
 def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:

@@ -121,8 +121,10 @@ def test_dry_run_of_a_fresh_home_makes_nothing(shell: Shell) -> None:
     """Not even the home: a dry run looks, and says what the first submit would do."""
     for option in ("--dry-run", "--dry-run=all"):
         code, out, _ = shell.run("submit", option, shell.job("true"))
-        assert (code, out.splitlines()[0]) == (0, "1 task, 2 replicas each; cost unknown (no resources.time)")
-        assert "the first submit makes one" in out
+        first = "1 task, 2 replicas each; cost unknown (no resources.time); 1 node, 1 host, 1 site"
+        assert (code, out.splitlines()[0]) == (0, first)
+        assert "(local), which the next submit registers\n" in out
+        assert "  runs 2 x true\n" in out
         assert not shell.home.exists()
 
 

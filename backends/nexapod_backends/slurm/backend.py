@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from nexapod_backends.slurm import start
+from nexapod_backends.slurm import folders, start
 from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group, Groups, group_id
@@ -107,14 +107,15 @@ class SlurmBackend:
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in state.prepared:
             return
-        files = state.transport
-        there = files.sizes(str(spool))
-        written = json.loads(files.read(f"{spool}/node.json")) if {"key", "node.json"} <= there.keys() else {}
-        if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
-            wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
-            files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
-            files.write(f"{spool}/key", Path(str(settings["key"])).read_bytes())
-            files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
+        files, key = state.transport, Path(str(settings["key"])).read_bytes()
+        with folders.usable(context):
+            there = files.sizes(str(spool))
+            written = json.loads(files.read(f"{spool}/node.json")) if {"key", "node.json"} <= there.keys() else {}
+            if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
+                wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
+                files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
+                files.write(f"{spool}/key", key)
+                files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
         state.prepared.add(stamp)
 
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
@@ -131,11 +132,12 @@ class SlurmBackend:
         if not inputs or not _copies(context):
             return {digest: str(path) for digest, path in inputs.items()}
         folder, files = f"{context.far_spool}/inputs", self._state(context).transport
-        files.make([folder])
-        there = files.sizes(folder)
-        for digest, path in inputs.items():
-            if there.get(digest) != path.stat().st_size:
-                files.put(path, f"{folder}/{digest}")  # the runner checks the digest
+        with folders.usable(context):
+            files.make([folder])
+            there = files.sizes(folder)
+            for digest, path in inputs.items():
+                if there.get(digest) != path.stat().st_size:
+                    files.put(path, f"{folder}/{digest}")  # the runner checks the digest
         return {digest: f"{folder}/{digest}" for digest in inputs}
 
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
@@ -208,16 +210,17 @@ class SlurmBackend:
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
         new = [one for one in launches if state.groups.find(one.key) is None]
-        claims = files.sizes(f"{spool}/claims") if new else {}
-        new = [one for one in new if one.key not in claims]
-        if new and start.brings(context):
-            state.bring_runner(context)
-        files.write_all({f"{spool}/inbox/{one.key}.json": one.envelope for one in new})
-        alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
-        for one in new:
-            alike.setdefault((id(one.job), one.host_set), []).append(one)
-        for (_, host_set), mine in alike.items():
-            self._intend(context, state, mine[0].job, mine, host_set)
+        with folders.usable(context):
+            claims = files.sizes(f"{spool}/claims") if new else {}
+            new = [one for one in new if one.key not in claims]
+            if new and start.brings(context):
+                state.bring_runner(context)
+            files.write_all({f"{spool}/inbox/{one.key}.json": one.envelope for one in new})
+            alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
+            for one in new:
+                alike.setdefault((id(one.job), one.host_set), []).append(one)
+            for (_, host_set), mine in alike.items():
+                self._intend(context, state, mine[0].job, mine, host_set)
         self._submit(context, state)
         return {one.key: _native(state.groups.find(one.key)) for one in launches}
 
