@@ -130,8 +130,8 @@ def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake
     home.reconcile()
     assert home.replicas(job) == ["submitted"] * 2
     said = home.explain(job)
-    assert "QOSMaxSubmitJobPerUserLimit sbatch: error" in said  # on one line
-    assert "set max_array and max_jobs in [limits]" in said
+    words = "NEW, waits: site alpha: Slurm takes no more jobs of this account now (QOSMaxSubmitJobPerUserLimit; sacctmgr"
+    assert said.count(words) == 2
     fake.mend("sbatch")
     home.ended(job)
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.groups import Group, Groups, group_id
+from nexapod_backends.slurm.groups import Group, Groups, group_id, halves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +93,29 @@ def test_groups_are_listed_by_node(tmp_path: Path) -> None:
     groups.save(group(id="0" * 16, node="alpha-gpu", elements=(("d" * 32,),), replicas=(1,)))
     assert [one.id for one in groups.of_node("alpha-gpu")] == ["0" * 16]
     assert json.loads((tmp_path / "groups" / f"{'0' * 16}.json").read_bytes())["schema"] == 1
+
+
+def test_halves_share_a_group_in_order() -> None:
+    """No launch is lost or doubled; each half has a name of its own, the same whenever it is asked for."""
+    whole = group(elements=(("a",), ("b", "c"), ("d",)), replicas=(1, 2, 1), charged="bio//short", forgotten=("c",), tried=7, full=8, split=True)
+    first, second = halves(whole)
+    assert (first.elements, second.elements) == ((("a",),), (("b", "c"), ("d",)))
+    assert (first.replicas, second.replicas, first.forgotten, second.forgotten) == ((1,), (2, 1), (), ("c",))
+    assert [one.charged for one in (first, second)] == ["bio//short"] * 2
+    assert [(one.tried, one.full, one.split, one.open) for one in (first, second)] == [(0, 0, False, True)] * 2
+    assert len({whole.id, first.id, second.id}) == 3
+    assert halves(whole) == (first, second)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_half_counts_before_what_it_was_split_from(tmp_path: Path, order: int) -> None:
+    """Whichever file is read first, and when the whole is removed at last."""
+    whole = group(elements=(("a",), ("b",)), replicas=(1, 1), split=True)
+    written = [whole, *halves(whole)]
+    groups = Groups(tmp_path / "groups")
+    for one in written if order else reversed(written):
+        groups.save(one)
+    for found in (groups, Groups(tmp_path / "groups")):
+        assert [found.find(key)[0].elements for key in "ab"] == [(("a",),), (("b",),)]
+    groups.remove(whole)
+    assert [groups.find(key)[1] for key in "ab"] == [0, 0]

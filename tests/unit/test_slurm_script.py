@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from nexapod_backends.slurm.pack import Geometry
-from nexapod_backends.slurm.script import Ask, Words, directives, read_template, render
+from nexapod_backends.slurm.script import Ask, Words, directives, narrowed, read_template, render
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError
@@ -132,6 +132,19 @@ def test_model_of_the_lexer(old: bool) -> None:
     script = '#!/bin/bash\n#SBATCH --a=\'b c\' --g="h\\"i" --d=e#f --no\n\n#SBATCH --j=x\\ y\nls\n#SBATCH --late\n'
     assert lexed(script, old=old) == ["--a=b c", '--g=h"i', "--d=e", *(["--j=x", "y"] if old else ["--j=x y"])]
     assert lexed("#SBATCH --p=hetjob1\n", old=old) == (["--p=", "1"] if old else ["--p=hetjob1"])
+
+
+@pytest.mark.parametrize("site", [SITE, FULL_SITE])
+def test_a_part_of_a_group_has_the_script_that_would_be_rendered_for_it(site: Site) -> None:
+    """Name, log and array are the part's own; nothing else differs."""
+    whole, part = ("0123456789abcdef", "fedcba9876543210")
+
+    def ask(group: str, elements: int) -> Ask:
+        runner = ("/opt/bin/python", "-m", "x", "/spool", "--group", group)
+        return replace(FULL_ASK, group=group, log=f"/spool/logs/{group}.%a", runner=runner, array=f"0-{elements - 1}", env={})
+
+    script = narrowed(render(site, ask(whole, 10), TEMPLATE), whole, 10, part, 4)
+    assert script == render(site, ask(part, 4), TEMPLATE)
 
 
 def test_only_what_was_asked_for() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
+from nexapod_backends.slurm.commands import FullError, RefusedError, Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group
 from nexapod_backends.slurm.parse import SEPARATOR
 from nexapod_backends.slurm.transport import Done, LocalTransport
@@ -321,8 +321,8 @@ def test_what_is_forgotten_is_not_kept(cluster: Cluster, watch: Watch, tmp_path:
     [
         ("sbatch: error: Batch job submission failed: Invalid partition name specified", RefusedError),
         ("sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", RefusedError),
-        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy", SchedulerError),
-        ("sbatch: error: AssocGrpSubmitJobsLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy", SchedulerError),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy", FullError),
+        ("sbatch: error: AssocGrpSubmitJobsLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy", FullError),
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", SchedulerError),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", SchedulerError),
     ],

@@ -24,6 +24,7 @@ import re
 import sys
 import time
 from base64 import b64decode
+from collections import deque
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,8 @@ from msgspec.structs import replace
 
 from nexapod_backends.slurm import folders, start
 from nexapod_backends.slurm.bindings import Bindings
-from nexapod_backends.slurm.commands import RefusedError, Slurm, TimedOutError
-from nexapod_backends.slurm.groups import Group, Groups, group_id
+from nexapod_backends.slurm.commands import FullError, RefusedError, Slurm, TimedOutError
+from nexapod_backends.slurm.groups import Group, Groups, group_id, halves
 from nexapod_backends.slurm.notation import expand_hosts
 from nexapod_backends.slurm.pack import Geometry, pack, room_for
 from nexapod_backends.slurm.parse import (
@@ -48,7 +49,7 @@ from nexapod_backends.slurm.parse import (
     read_sinfo,
     read_squeue,
 )
-from nexapod_backends.slurm.script import Ask, Words, read_template, render
+from nexapod_backends.slurm.script import Ask, Words, narrowed, read_template, render
 from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_backends.slurm.watch import Watch
@@ -416,11 +417,14 @@ class SlurmBackend:
         packed = pack(
             list(sizes.items()), resources=at_site.resources, partition=partition, limits=context.its_site.limits
         )
+        words = words_at(job, context.its_site.name)
+        charged = "/".join([words.get("account", ""), words.get("qos", ""), partition.name])
         for one in packed:
             elements = tuple(element.keys for element in one.elements)
             group = Group(
                 id=group_id(elements), node=context.node.name, partition=partition.name, elements=elements,
                 replicas=tuple(element.replicas for element in one.elements), bound=host_set is not None,
+                charged=charged,
             )  # fmt: skip
             script = self._script(context, job, partition, group.id, one.geometry, len(elements), exclude)
             cpus = one.geometry.width * at_site.resources.cpus
@@ -476,30 +480,67 @@ class SlurmBackend:
 
         The first that is not taken ends it: the SchedulerError says why.
         """
-        waiting = [one for one in state.groups.of_node(context.node.name) if one.open]
-        if not waiting:
-            return
+        for group in [one for one in state.groups.of_node(context.node.name) if one.split]:  # a crash came between
+            self._halve(context, state, group)
+        waiting = deque(one for one in state.groups.of_node(context.node.name) if one.open)
         limits, now = context.its_site.limits, self._clock()
-        queued = sum(len(g.elements) for g in state.groups.by_id.values() if g.native and not state.over(g))
-        for group in waiting:
+        while waiting:
+            group = waiting.popleft()
+            if full := state.full(group.charged, now):
+                group.trouble = full
+                continue
             if 0 <= now - group.tried < _RETRY_S:
                 continue
+            queued = state.queued()
             if queued and queued + len(group.elements) > limits.max_jobs:
                 group.trouble = f"waits: {queued} Slurm jobs are queued, max_jobs = {limits.max_jobs}"
                 continue
             state.wait_turn(limits.submit_rate)
-            self._submit_one(context, state, group)
-            queued += len(group.elements) if group.native else 0
+            try:
+                self._submit_one(context, state, group)
+            except FullError as error:
+                waiting.extendleft(reversed(self._fewer(context, state, group, error)))
+
+    def _fewer(self, context: NodeContext, state: _Site, group: Group, error: FullError) -> tuple[Group, ...]:
+        """Return the halves of a group that is more than what ours in the queue leave room for; or let it wait.
+
+        What is larger than all that is queued of ours is halved: then parts of it fit soon, and none gets smaller than
+        a fourth of what the account may have there.
+        """
+        ours = state.queued(group.charged)
+        if len(group.elements) > max(1, ours):
+            return self._halve(context, state, group)
+        where = f"{ours} in its queue are ours" if ours else "sacctmgr show assoc, or show qos, tells the limit"
+        group.full, group.trouble = self._clock(), f"waits: {error.what} ({error.got}; {where})"
+        state.groups.save(group)
+        return ()
+
+    def _halve(self, context: NodeContext, state: _Site, group: Group) -> tuple[Group, ...]:
+        """Put two groups in the place of one; also to the end of what a crash cut short."""
+        files, folder = state.transport, f"{context.far_spool}/groups"
+        told = json.loads(files.read(f"{folder}/{group.id}.json"))
+        group.split = True
+        state.groups.save(group)
+        parts = tuple(state.groups.by_id.get(one.id, one) for one in halves(group))
+        for part in parts:
+            if part.id not in state.groups.by_id:
+                script = narrowed(told["script"], group.id, len(group.elements), part.id, len(part.elements))
+                content = json.dumps({**told, "elements": part.elements, "script": script}).encode()
+                files.write(f"{folder}/{part.id}.json", content)
+                state.groups.save(part)
+        state.groups.remove(group)
+        files.remove(f"{folder}/{group.id}.json")
+        return tuple(one for one in parts if one.open)
 
     def _submit_one(self, context: NodeContext, state: _Site, group: Group) -> None:
-        if group.tried:
+        if group.tried and not group.full:  # refused for want of room: then Slurm has none of it
             if 0 <= self._clock() - state.looked.get(group.id, 0) < _RETRY_S:
                 return
             state.looked[group.id] = self._clock()
             if self._adopt(context, state, group) or self._under_way(context, state, group):
                 return
         script = json.loads(state.transport.read(f"{context.far_spool}/groups/{group.id}.json"))["script"]
-        group.tried, group.unsure = self._clock(), True
+        group.tried, group.unsure, group.full = self._clock(), True, 0
         state.groups.save(group)
         try:
             self._taken(state, group, state.slurm.submit(script))
@@ -601,7 +642,7 @@ class _Site:
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
         self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
-        self._folder = folder
+        self._folder, self._poll_s = folder, site.limits.poll_interval_s
         self._last_submit = 0.0
         self._brought = float("-inf")  # when the runner was last seen there
 
@@ -646,10 +687,17 @@ class _Site:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         atomic.write(self._folder / "runners.json", json.dumps(left).encode(), mode=0o600, durable=False)
 
-    def over(self, group: Group) -> bool:
-        """Say whether no element of a group can be in the queue any more."""
-        told = [self.watch.told(group, index) for index in range(len(group.elements))]
-        return all(one is not None and read_state(one.state).ended for one in told)
+    def queued(self, charged: str | None = None) -> int:
+        """Return how many elements of ours, or of those charged to somebody, may be in the queue for all we know."""
+        mine = [one for one in self.groups.by_id.values() if one.native and charged in (None, one.charged)]
+        told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
+        return sum(one is None or not read_state(one.state).ended for one in told)
+
+    def full(self, charged: str, now: float) -> str:
+        """Return why no more is submitted at the moment that is charged to somebody; "" when it may be tried."""
+        pause = max(_RETRY_S, self._poll_s)
+        mine = (one for one in self.groups.by_id.values() if one.open and one.charged == charged)
+        return next((one.trouble for one in mine if one.full and 0 <= now - one.full < pause), "")
 
     def wait_turn(self, rate: float) -> None:
         """Wait until the next submission keeps the rate, in submissions a second."""

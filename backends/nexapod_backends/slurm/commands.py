@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.transport import Done, Transport
     from nexapod_batch.model.site import Site
 
-__all__ = ["RefusedError", "Slurm", "TimedOutError"]
+__all__ = ["FullError", "RefusedError", "Slurm", "TimedOutError"]
 
 #: What sbatch says when asking again would not help.
 _PERMANENT = re.compile(
@@ -33,13 +33,17 @@ _PERMANENT = re.compile(
     re.IGNORECASE,
 )
 #: What it says beside that when there are only too many jobs at the moment: some will end.
-_FOR_NOW = re.compile(r"submitjobs?(per(user|account))?limit", re.IGNORECASE)
+_FOR_NOW = re.compile(r"\w*submitjobs?(per(user|account))?limit", re.IGNORECASE)
 _STDERR = 500
 _NOT_FOUND = 127  # as a shell on the other side says it
 
 
 class TimedOutError(SchedulerError):
     """A command did not answer in time: what it was to do may have been done."""
+
+
+class FullError(SchedulerError):
+    """There are too many jobs for now: some will end, or fewer would be taken."""
 
 
 class RefusedError(NexapodError):
@@ -56,7 +60,8 @@ class Slurm:
     def submit(self, script: str, *, test_only: bool = False) -> str:
         """Hand a script to sbatch and return the job's id; with `test_only` what Slurm says of it.
 
-        RefusedError when it never will be taken, TimedOutError when it may have been, SchedulerError when not now.
+        RefusedError when it never will be taken, TimedOutError when it may have been, SchedulerError when not now,
+        FullError among them when it would be too many.
         """
         argv = ["sbatch", "--parsable", *(["--test-only"] if test_only else [])]
         done = self.call(argv, text=script, check=False)
@@ -69,12 +74,11 @@ class Slurm:
                 raise TimedOutError(f"site {self._site.name}: sbatch answered without a job id", got=done.stdout[:200])
             return job
         got = said[-_STDERR:] or f"exit code {done.returncode}"
-        if _PERMANENT.search(said) and not _FOR_NOW.search(said):
+        if full := _FOR_NOW.search(said):
+            raise FullError(f"site {self._site.name}: Slurm takes no more jobs of this account now", got=full[0])
+        if _PERMANENT.search(said):
             raise RefusedError(f"site {self._site.name}: Slurm refuses the job", got=got)
-        hint = "it is tried again"
-        if _FOR_NOW.search(said):
-            hint += "; where it never fits, set max_array and max_jobs in [limits] to what may be in the queue at once"
-        raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint=hint)
+        raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint="it is tried again")
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancel jobs and array elements; those that ended are no error."""

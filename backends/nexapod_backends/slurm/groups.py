@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Group", "Groups", "group_id"]
+__all__ = ["Group", "Groups", "group_id", "halves"]
 
 
 class Group(Struct, kw_only=True):
@@ -39,6 +39,9 @@ class Group(Struct, kw_only=True):
     bound: bool = False  # to a set of hosts: where it ran matters
     forgotten: tuple[str, ...] = ()  # launches that nobody asks about any more
     unsure: bool = False  # nobody saw the end of the last call: it may still be under way
+    charged: str = ""  # to whom Slurm charges it: what it counts together
+    full: float = 0  # when Slurm last said that there are too many jobs for now, seconds since 1970; 0: never
+    split: bool = False  # two halves are to take its place, and nothing else may become of it
 
     def position(self, key: str) -> int:
         """Return which element a launch belongs to."""
@@ -47,12 +50,28 @@ class Group(Struct, kw_only=True):
     @property
     def open(self) -> bool:
         """Say whether it still has to be submitted."""
-        return not self.native and not self.refused
+        return not self.native and not self.refused and not self.split
 
 
 def group_id(elements: Sequence[Sequence[str]]) -> str:
     """Return the id of a group: the same launches in the same elements give the same."""
     return hashlib.sha256(json.dumps(elements).encode()).hexdigest()[:16]
+
+
+def halves(group: Group) -> tuple[Group, Group]:
+    """Return two groups that share the elements of one that was never taken, in order: as if they were new."""
+    middle = len(group.elements) // 2
+    return _part(group, 0, middle), _part(group, middle, len(group.elements))
+
+
+def _part(group: Group, first: int, end: int) -> Group:
+    elements = group.elements[first:end]
+    keys = {key for element in elements for key in element}
+    return Group(
+        id=group_id(elements), node=group.node, partition=group.partition, elements=elements,
+        replicas=group.replicas[first:end], bound=group.bound, charged=group.charged,
+        forgotten=tuple(key for key in group.forgotten if key in keys),
+    )  # fmt: skip
 
 
 class Groups:
@@ -117,10 +136,12 @@ class Groups:
         self.by_id[group.id] = group
         for index, keys in enumerate(group.elements):
             for key in keys:
-                self._of[key] = (group, index)
+                if not group.split or key not in self._of:  # what took its place counts
+                    self._of[key] = (group, index)
 
     def _drop(self, group: str) -> None:
         gone = self.by_id.pop(group, None)
         for keys in gone.elements if gone else ():
             for key in keys:
-                self._of.pop(key, None)
+                if key in self._of and self._of[key][0].id == group:
+                    del self._of[key]

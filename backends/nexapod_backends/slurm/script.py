@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.pack import Geometry
     from nexapod_batch.model.site import Scheduler, Site
 
-__all__ = ["Ask", "Directive", "Words", "directives", "read_template", "render"]
+__all__ = ["Ask", "Directive", "Words", "directives", "narrowed", "read_template", "render"]
 
 #: The largest script and template, in bytes.
 SCRIPT_MAX = 1 << 20
@@ -168,6 +168,12 @@ def render(site: Site, ask: Ask, template: str) -> str:
     )
     _check(script, name, options, f"exec {runner}")
     return script
+
+
+def narrowed(script: str, group: str, elements: int, part: str, left: int) -> str:
+    """Return the script of a part of a group: it differs in the group's name, and in how many elements there are."""
+    whole, of_part = f"#SBATCH --array=0-{elements - 1}\n", f"#SBATCH --array=0-{left - 1}\n"
+    return script.replace(whole, of_part, 1).replace(group, part)
 
 
 def read_template(path: str = "") -> str:
