@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["TIME_OVER", "Allocation", "given_gpus", "is_over", "load"]
 
 TIME_OVER = signal.SIGUSR2  # what a scheduler's job is sent when its time is nearly over
-WARNED_S = 180  # before the end of an allocation; earlier its warning has another reason
+WARNED_S = 240  # before the end of an allocation; earlier its warning has another reason
+#: When this program began, by the only clock that it shares with nobody: this host's may differ from the scheduler's.
+_BEGAN = time.monotonic()
 
 #: Where schedulers say which GPUs a job may use; the first that is set counts.
 _GIVEN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
@@ -37,12 +39,12 @@ class Allocation(NamedTuple):
     mem_mib: int
     native_id: str  # what the scheduler calls this element
     host: str  # as the scheduler calls it
-    end_s: int = 0  # when its time is over, seconds since 1970; 0 where the scheduler does not say
+    lasts_s: int = 0  # how long it has been given; 0 where the scheduler does not say
 
 
-def is_over(end_s: int) -> bool:
-    """Say whether `TIME_OVER` means the end of an allocation's time: it does where nobody says when that is."""
-    return not end_s or time.time() > end_s - WARNED_S
+def is_over(lasts_s: int) -> bool:
+    """Say whether `TIME_OVER` means the end of an allocation's time: it does where nobody says how long that is."""
+    return not lasts_s or time.monotonic() - _BEGAN > lasts_s - WARNED_S
 
 
 def given_gpus(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
@@ -76,6 +78,7 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         raise ConfigError(f"{file} names no launches for element {index}")
     if not all(type(count) is int and count > 0 for count in (cpus, mem_mib)):
         raise ConfigError(f"{file} says nothing of CPUs and memory", got=f"{cpus!r} and {mem_mib!r}")
+    start, end = (_seconds(environ, f"SLURM_JOB_{what}_TIME") for what in ("START", "END"))
     job = environ.get("SLURM_ARRAY_JOB_ID") or environ.get("SLURM_JOB_ID", "")
     return Allocation(
         launches=keys,
@@ -83,5 +86,11 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         mem_mib=mem_mib,
         native_id=f"{job}_{index}" if job else "",
         host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
-        end_s=int(end) if (end := environ.get("SLURM_JOB_END_TIME", "")).isdecimal() and len(end) < 15 else 0,
+        lasts_s=max(0, end - start) if start else 0,
     )
+
+
+def _seconds(environ: Mapping[str, str], name: str) -> int:
+    """Return a time in seconds since 1970, by the scheduler's clock; 0 where it does not say."""
+    said = environ.get(name, "")
+    return int(said) if said.isdecimal() and len(said) < 15 else 0

@@ -25,13 +25,15 @@ import orjson
 from nexapod_batch.files import notes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-__all__ = ["FOLDERS", "Lock", "Spool", "boot_id", "claim", "is_launch_key"]
+__all__ = ["FOLDERS", "TICK_S", "Lock", "News", "Spool", "boot_id", "claim", "is_launch_key"]
 
 #: The folders of a spool that the worker makes when they are missing.
 FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 
+#: How long one tick of a file system's clock is, at most.
+TICK_S = 0.05
 _TRIES, _TRY_S = 10, 0.005
 
 
@@ -159,6 +161,32 @@ class Spool:
     def version(self) -> tuple[int, int]:
         """Return a value that changes when something is put into the inbox or into `cancel/`."""
         return (self.root / "inbox").stat().st_mtime_ns, (self.root / "cancel").stat().st_mtime_ns
+
+
+class News:
+    """Whether folders may have changed since they were looked at, by their versions.
+
+    A change within one tick of a file system's clock leaves the same version: folders are looked at again until that is
+    past. How long ago a version appeared our own clock tells, for the file system's may be another machine's.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Know of no look yet."""
+        self._clock = clock
+        self._version: tuple[int, int] | None = None
+        self._since = 0.0
+        self._settled = False
+
+    def there(self, version: tuple[int, int]) -> bool:
+        """Say whether to look now, where this is the version."""
+        now = self._clock()
+        if version != self._version:
+            self._version, self._since, self._settled = version, now, False
+            return True
+        if self._settled:
+            return False
+        self._settled = now - self._since > TICK_S
+        return True
 
 
 def claim(path: Path, who: Mapping[str, object]) -> bool:

@@ -20,7 +20,7 @@ import orjson
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
-from nexapod_batch.runner.claims import Spool
+from nexapod_batch.runner.claims import News, Spool
 from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.launch import open_launch
 from nexapod_batch.runner.usage import Alarm
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 LOOK_S = 0.1  # between two looks for a cancellation
-_TICK_NS = 50_000_000  # of the clock of a file system, at most
 
 
 def run(node: NodeConfig, signer: Signer, incarnation: str, mine: Allocation) -> bool:
@@ -51,20 +50,20 @@ def run(node: NodeConfig, signer: Signer, incarnation: str, mine: Allocation) ->
         return False
     if spool.claim(key):
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _Solo(node, spool, signer, launch, mine.end_s).run()
+        _Solo(node, spool, signer, launch, mine.lasts_s).run()
     return True
 
 
 class _Solo(Executor):
     """An executor that is its own worker, and hears from itself what to do."""
 
-    def __init__(self, node: NodeConfig, spool: Spool, signer: Signer, launch: OpenedLaunch, end_s: int) -> None:
-        """Prepare for the one replica of a launch, which is claimed; `end_s` is the end of the allocation."""
-        self._key, self._only, self._end_s = launch.bundle.launch, launch, end_s
+    def __init__(self, node: NodeConfig, spool: Spool, signer: Signer, launch: OpenedLaunch, lasts_s: int) -> None:
+        """Prepare for the one replica of a launch, which is claimed; the allocation lasts `lasts_s`."""
+        self._key, self._only, self._lasts_s = launch.bundle.launch, launch, lasts_s
         self._asked = {self._key, str(launch.name(0))}  # names by which it can be cancelled
         self._messages: list[dict[str, object]] = [{"run": [self._key, [0]]}]
         self._reported = False  # or given up
-        self._version: tuple[int, int] | None = None  # of the spool, when it was looked at last
+        self._news = News()  # of the spool
         self._alarm = Alarm()
         super().__init__(node, spool, signer, None, 0, self._asked & spool.cancelled(), {self._key: launch})
         for sign in (signal.SIGINT, signal.SIGHUP, TIME_OVER):
@@ -72,7 +71,7 @@ class _Solo(Executor):
 
     def _on_stop(self, sign: int, _: object) -> None:
         """Stop as TERM says; nothing ran before, so that all the time of the allocation was for what runs."""
-        if sign == TIME_OVER and is_over(self._end_s):
+        if sign == TIME_OVER and is_over(self._lasts_s):
             self._messages.append({"over": True})
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -92,13 +91,10 @@ class _Solo(Executor):
         """Look for a cancellation as well, and hear of it as of a worker's."""
         due = super().tick(elapsed)
         self.alarmed = self.alarmed or self._alarm.rings(time.monotonic())
-        version = self._spool.version()
-        if version != self._version:
-            # a change within one tick of the clock leaves the same time: look again until the time is past
-            self._version = version if time.time_ns() - max(version) > _TICK_NS else None
-            if new := self._asked & self._spool.cancelled() - self._cancelled:
-                self._messages.append({"cancel": sorted(new)})
-                os.kill(os.getpid(), signal.SIGUSR1)
+        news = self._news.there(self._spool.version())
+        if news and (new := self._asked & self._spool.cancelled() - self._cancelled):
+            self._messages.append({"cancel": sorted(new)})
+            os.kill(os.getpid(), signal.SIGUSR1)
         return LOOK_S if due is None else min(due, LOOK_S)
 
     def _receive(self, *, wait: bool) -> tuple[bytes, list[int]]:

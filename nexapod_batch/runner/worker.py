@@ -28,7 +28,7 @@ from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.board import Board
-from nexapod_batch.runner.claims import Lock, Spool, is_launch_key
+from nexapod_batch.runner.claims import Lock, News, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
 from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.folders import remove_strays
@@ -97,7 +97,7 @@ class Worker:
         mine = None if allocation is None else frozenset(allocation.launches)
         self._spool = Spool(node.spool, incarnation, node.host, native_id, mine)
         self._mine = None if allocation is None else list(allocation.launches)  # not looked at yet
-        self._end_s = allocation.end_s if allocation else 0
+        self._lasts_s = allocation.lasts_s if allocation else 0
         self._alone = allocation is not None  # a scheduler's job has only one worker
         self._rack: Rack | None = None  # from the first replica on that wants a GPU
         self._open: dict[str, _Open] = {}  # in the order in which they were claimed
@@ -111,7 +111,7 @@ class Worker:
         self._alarm = Alarm()
         self._parent, self._stay = parent, stay
         self._made = _made(node.spool)
-        self._seen: tuple[int, int] | None = None  # version of the spool at the last complete look
+        self._news = News()  # of the spool since the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
 
     def run(self) -> bool:
@@ -159,7 +159,7 @@ class Worker:
     def _on_stop(self, sign: int, _: object) -> None:
         """Stop; a scheduler that warns of every end, and says when the time is over, may warn of another end."""
         if sign == TIME_OVER and not self._stopping:
-            self._over = is_over(self._end_s)
+            self._over = is_over(self._lasts_s)
         self._stopping = True
 
     def _serve(self) -> None:
@@ -194,13 +194,9 @@ class Worker:
         if self._mine:
             while self._mine and not self._enough():
                 self._take(self._mine.pop(0))
-        version = self._spool.version()
-        news = version != self._seen
+        news = self._news.there(self._spool.version())
         if not news and not (self._more and not self._enough()):
             return False
-        # a change within one tick of the clock leaves the same time: look again until the time is past
-        recent = time.time_ns() - max(version) < 50_000_000
-        self._seen = None if recent else version
         asked = self._spool.cancelled()  # before the inbox: what it names was put there earlier
         found = False
         # Listing the inbox costs more with every launch in it: it is listed when there is room for another one.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real Slurm, MariaDB and sshd that the tests start for themselves, where something is missing (Debian).
+# Installs the real Slurm, MariaDB, sshd and libfaketime that the tests start for themselves, where something is missing (Debian).
 # Nothing that the packages bring is left running: the tests use their own configuration, ports and folders.
 set -euo pipefail
 
@@ -14,6 +14,7 @@ need /usr/sbin/mariadbd mariadb-server
 need /usr/sbin/sshd openssh-server
 need /usr/bin/ssh openssh-client
 need /bin/ip iproute2
+need /usr/bin/faketime faketime
 [ -n "$missing" ] || exit 0
 
 printf '== installing%s\n' "$missing" >&2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runner.allocation import Allocation, load
+from nexapod_batch.runner.allocation import Allocation, is_over, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +33,23 @@ def test_an_element_gets_its_own_launches(tmp_path: Path) -> None:
     assert load(written(tmp_path, GOOD), "g", SLURM) == wanted
 
 
-@pytest.mark.parametrize(("end", "wanted"), [("1795837094", 1795837094), ("", 0), ("soon", 0), ("-1", 0), ("9" * 40, 0)])
-def test_newer_versions_say_when_the_time_is_over(tmp_path: Path, end: str, wanted: int) -> None:
-    """Others say nothing, and nonsense is nothing."""
-    assert load(written(tmp_path, GOOD), "g", {**SLURM, "SLURM_JOB_END_TIME": end}).end_s == wanted
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        ("1795836194", "1795837094", 900), ("1795837094", "1795837000", 0), ("1795836194", "", 0), ("", "1795837094", 0),
+        ("1", "soon", 0), ("1", "-1", 0), ("1", "9" * 40, 0), ("x", "7", 0),
+    ],
+)  # fmt: skip
+def test_newer_versions_say_when_the_time_is_over(tmp_path: Path, start: str, end: str, wanted: int) -> None:
+    """It is taken as a span: the scheduler's clock may be another than ours. Others say nothing, and nonsense is nothing."""
+    told = {"SLURM_JOB_START_TIME": start, "SLURM_JOB_END_TIME": end}
+    assert load(written(tmp_path, GOOD), "g", {**SLURM, **told}).lasts_s == wanted
+
+
+@pytest.mark.parametrize(("lasts_s", "over"), [(0, True), (1, True), (86_400 * 365, False)])
+def test_a_warning_long_before_the_end_has_another_reason(lasts_s: int, *, over: bool) -> None:
+    """Where nobody says how long the time is, a warning means its end."""
+    assert is_over(lasts_s) is over
 
 
 def test_a_job_that_is_no_array_is_its_first_element(tmp_path: Path) -> None:

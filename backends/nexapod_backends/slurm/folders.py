@@ -27,6 +27,8 @@ def usable(context: NodeContext) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None or isinstance(error, TimeoutError | ConnectionError):  # of the way there
+            raise
         raise _unusable(context, error) from error
 
 

@@ -152,7 +152,8 @@ def clock(name: str, least: float, most: float) -> Finding:
         ahead = "ahead of" if least > 0 else "behind"
         return Finding(
             mark=Mark.WARN, probe=name, text=f"the compute node's is at least {apart:.1f} s {ahead} ours",
-            hint="times in reports and deadlines are off by that: run NTP on both",
+            hint="times in its reports are off by that, and deadlines shorter than that do not work: let chrony or NTP"
+            " set the clocks of both",
         )  # fmt: skip
     return Finding(mark=Mark.OK, probe=name, text=f"at most {max(abs(least), abs(most)):.1f} s apart")
 
