@@ -49,16 +49,15 @@ def test_a_job_is_accepted_all_the_same(home: SlurmHome, alpha: Cluster, sign: s
     """The statement has that clock's times, and everything that is counted here is right."""
     home.site(alpha, environment=wrong(sign), pack={"tasks": pack})
     began = time.time()
-    done = home.submit(home.tasks(1, "date +%s > when; sleep 2", time_s=30) + '[[outputs]]\npath = "when"\n', "--wait")
+    done = home.submit(home.tasks(1, "sleep 2", time_s=30), "--wait")
     took = time.time() - began
     assert (done.code, done.err) == (0, ""), done.err
     there, lasted = span(home)
     skew = HOURS * 3600 if sign == "+" else -HOURS * 3600
     assert abs(there - began - skew) < took + 5
     assert 2 <= lasted < took
-    assert abs(int((home.path / "results/1/0/when").read_text()) - began - skew) < took + 5  # the command has it too
     (replica,) = home.json("show", 1)["tasks"][0]["replicas"]
-    assert 2 <= replica["wall_s"] < took
+    assert 2_000 <= replica["wall_ms"] < took * 1000
     job = home.json("show", 1)["job"]
     submitted, finished = (datetime.fromisoformat(job[key]).timestamp() for key in ("submitted", "finished"))
     assert 0 <= finished - submitted <= took + 1
