@@ -265,6 +265,7 @@ class Clusters:
             f"--datadir={data}",
             f"--socket={self.folder}/mysql.socket",
             f"--pid-file={self.folder}/mysql.pid",
+            self._own_tmpdir(),
             "--skip-networking",
             "--innodb-log-file-size=64M",
             "--innodb-buffer-pool-size=128M",
@@ -338,6 +339,12 @@ class Clusters:
         for cluster in clusters:
             cluster.wait_idle()
 
+    def _own_tmpdir(self) -> str:
+        """Return the word for a folder of its own: MariaDB begins with removing what others have in one that is shared."""
+        folder = self.folder / "mariadb-tmp"
+        folder.mkdir(exist_ok=True)
+        return f"--tmpdir={folder}"
+
     def _make_database(self) -> None:
         argv = [
             program("mariadb-install-db"),
@@ -347,6 +354,7 @@ class Clusters:
             "--skip-name-resolve",
             "--auth-root-authentication-method=socket",
             f"--auth-root-socket-user={self._place.user}",
+            self._own_tmpdir(),
             "--innodb-log-file-size=64M",
             *self._as_root(),
         ]
