@@ -100,7 +100,8 @@ def decide(
         standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
         short = 0
     else:
-        short = _short_of_round(policy, replicas, close, most)
+        # After too many losses nothing more is placed: the round is what there is.
+        short = 0 if tally.lost > policy.max_lost else _short_of_round(policy, replicas, close, most)
         if tally.out or (short and placeable):
             return _wait_for_round(policy, replicas, tally, short)
         standing = by_closeness(policy.distinct, tally.votes, close)

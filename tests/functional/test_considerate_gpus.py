@@ -71,7 +71,7 @@ def test_a_game_drives_a_replica_to_the_other_gpu(home: Home, driver: Driver, tm
     driver.drop(f"process {FIRST} {pid}")  # it has ended
     closed = "closed:  its owner uses GPU 0 (80 %, more than 20 %)"
     until(lambda: closed in home.call("node", "status").out, "the game to be told")
-    assert "GPU 1" in home.call("node", "status").out
+    until(lambda: "GPU 1" in home.call("node", "status").out, "the other GPU to be told")
     (tmp_path / "stop").touch()
     assert home.call("wait", "last", "--timeout", "50s").code == 0
     told = home.call("show", "last").out

@@ -208,6 +208,16 @@ def test_voided_and_foreign_class_replicas_have_no_vote() -> None:
     assert decision.validations[3] is Validation.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("placeable", [True, False])
+def test_after_too_many_losses_no_round_is_filled_up(placeable: bool) -> None:
+    """With `allclose` as without: the task fails for its infrastructure, whether nodes are left or not."""
+    replicas = [vote(1), vote(2, "B"), vote(3, None, execution=E.LOST)]
+    for close in (None, lambda left, right: left == right):
+        decision = decide(policy(replicas=4, max_lost=0), replicas, placeable=placeable, close=close)
+        assert (decision.state, decision.want) == (TaskState.FAILED, 0)
+        assert decision.reason.startswith("infrastructure: 1 replicas were lost")
+
+
 def test_a_row_without_a_place_is_not_out() -> None:
     """A replica counts as out only once it was placed."""
     waiting = vote(2, None, execution=E.CREATED, placed=False)
