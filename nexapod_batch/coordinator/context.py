@@ -65,6 +65,7 @@ class Coordinator(Struct, kw_only=True):
     _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
     _retention: tuple[int, int] | None = None
+    _needed: Mapping[str, Site] = field(default_factory=dict)
     _supposed: tuple[Node, ...] = ()
 
     def now(self) -> int:
@@ -152,8 +153,8 @@ class Coordinator(Struct, kw_only=True):
     def site(self, name: str) -> Site:
         """Return a site by name; ConfigError when its file is gone or faulty."""
         sites, faults = self._loaded()
-        if name in sites:
-            return sites[name]
+        if found := sites.get(name) or self._needed.get(name):
+            return found
         for fault in faults:
             if fault.file.stem == name:
                 raise fault.error
@@ -163,9 +164,9 @@ class Coordinator(Struct, kw_only=True):
             hint="put it back, or drain its nodes",
         )
 
-    def only(self, sites: Mapping[str, Site]) -> None:
-        """Know these sites, whatever files there are."""
-        self._sites = (dict(sites), ())
+    def only(self, site: Site, needed: Mapping[str, Site]) -> None:
+        """Know this site, whatever files there are; others that it needs are found by name, and make no nodes."""
+        self._sites, self._needed = ({site.name: site}, ()), needed
 
     def sites(self) -> Mapping[str, Site]:
         """Return all sites whose files can be used."""

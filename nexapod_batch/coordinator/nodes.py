@@ -249,12 +249,11 @@ def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
     A drained node that has nothing is no fault: its site may be gone for good.
     """
     found: list[Node] = []
-    at_work = {row["node_id"] for row in c.store.all("nodes_at_work")}
     for node in c.nodes():
         try:
             c.context(node)
         except NexapodError as error:
-            if node.active or node.id in at_work:
+            if node.active or any(row["node_id"] == node.id for row in c.store.all("nodes_at_work")):
                 faults[f"site:{node.site}"] = c.site_faults().get(node.site) or str(error)
         else:
             found.append(node)

@@ -225,13 +225,12 @@ def _own_home(
         ) from error  # fmt: skip
     try:
         with open_coordinator(Paths(home, paths.config_dirs, home / "results")) as c:
-            c.only({found.site.name: found.site})
+            c.only(found.site, needed)
             nodes.register_sites(c)
-            c.only({found.site.name: found.site, **needed})
             try:
                 yield c
             finally:
-                _clear(c, found.site.name, tell)
+                _clear(c, tell)
     finally:
         _remove(home, tell)
         for folder in missing:  # the innermost first; one that somebody else filled stays
@@ -239,9 +238,9 @@ def _own_home(
                 folder.rmdir()
 
 
-def _clear(c: Coordinator, site: str, tell: Callable[[str], None]) -> None:
+def _clear(c: Coordinator, tell: Callable[[str], None]) -> None:
     """Cancel what runs, let it end, and remove what lies on the site."""
-    mine = [node for node in c.nodes() if node.site == site]  # the job may have brought in those of needed sites
+    mine = c.nodes()
     with suppress(NexapodError, OSError):
         jobs = [row["id"] for row in views.jobs(c.store, 10, only_open=True)]
         if jobs:

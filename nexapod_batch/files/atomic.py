@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["sync_files", "write"]
+__all__ = ["FULL", "sync_files", "write"]
+
+#: What the system says where there is no room.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 #: Up to this many files are synced one by one; a flood of small ones costs less as one sync of the file system.
 _SINGLE = 8

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import errno
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from nexapod_batch.trust.keys import openssh_public
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["create", "load"]
+__all__ = ["check_private", "create", "load"]
 
 _BEGIN, _END = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"
 _MAGIC = b"openssh-key-v1\0"
@@ -47,7 +48,7 @@ def create(path: Path, comment: str) -> Signer:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in atomic.FULL:
             raise TryAgainError(f"no space left for key {path}", hint="make room, then try again") from error
         hint = f"make {path.parent} a folder that you can write to"
         raise KeyFileError(f"key {path} cannot be written", got=error.strerror, hint=hint) from error
@@ -90,6 +91,15 @@ def load(path: Path) -> Signer:
         ) from error
 
 
+def check_private(what: str, file: str, mode: int) -> None:
+    """Raise KeyFileError where others may use a private key of any kind, with what mends it; `what` names it."""
+    if mode & 0o077:
+        raise KeyFileError(
+            f"{what} {file} can be read or changed by others", got=f"mode {stat.S_IMODE(mode):04o}", wanted="0600",
+            hint=f"chmod 600 {shlex.quote(file)}; if somebody may have read it, make a new one",
+        )  # fmt: skip
+
+
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f"key {path} is not a plain file")
@@ -97,13 +107,7 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         raise KeyFileError(
             f"key {path} belongs to somebody else", got=f"uid {status.st_uid}", wanted=f"uid {os.geteuid()}"
         )
-    if status.st_mode & 0o077:
-        raise KeyFileError(
-            f"key {path} can be used by others",
-            got=f"mode {stat.S_IMODE(status.st_mode):04o}",
-            wanted="0600",
-            hint=f"chmod 600 {path}; if others had access, make a new key",
-        )
+    check_private("key", str(path), status.st_mode)
 
 
 def _signer(text: bytes) -> Signer:

@@ -8,7 +8,6 @@ everything that is finished is on disk.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -232,7 +231,7 @@ class Executor:
                 self._segment.flush()
                 break
             except OSError as error:
-                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                if error.errno not in atomic.FULL:
                     raise
                 if not told:
                     print(f"reports wait for room: {error}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
@@ -406,11 +405,10 @@ class Executor:
     def execute(self, replica: Replica) -> Result:
         """Start the command of a replica in its work folder and wait for the end of everything it started."""
         launch, job, root = replica.launch, replica.launch.job, replica.root
-        one = launch.bundle.replicas[replica.index]
         folder = root if job.workdir == "." else f"{root}/{job.workdir}"
         if folder is not root:
             os.makedirs(folder, 0o700, exist_ok=True)
-        env = environment(launch, one, self._node, self._path, root)
+        env = environment(launch, replica.values, self._node, self._path, root)
         devices = self._granted.devices if job.resources.gpus else ()
         launched = bool(self._node.launcher) and job.resources.ranks > 1
         if not (launched and devices):  # a launcher tells its ranks, on whatever host they are
@@ -418,7 +416,7 @@ class Executor:
         runtime, wrapped = launch.wrap(
             Execution(
                 job=job,
-                command=task_argv(launch, one),
+                command=task_argv(launch, replica.values),
                 root=root,
                 folder=folder,
                 env=env,

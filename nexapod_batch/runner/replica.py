@@ -15,7 +15,6 @@ from nexapod_batch.runner.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     from nexapod_batch.model.replica import ReplicaName
     from nexapod_batch.plugins import Wrapped
@@ -48,6 +47,8 @@ class Replica:
     ) -> None:
         """Remember what it is; nothing was done yet."""
         self.launch, self.index, self.name, self.root, self.started = launch, index, name, root, started
+        one = launch.bundle.replicas[index]
+        self.values = task_values(launch.job, one.task, one.parameters)  # of the placeholders of its task
         self.outcome, self.detail = Outcome.OK, ""
         self.exit_code: int | None = None
         self.result: Result | None = None
@@ -65,7 +66,7 @@ class Replica:
             self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
         else:
             try:
-                stage_inputs(self.launch.job.inputs, self._values(), self.launch.bundle.input_paths, self.root)
+                stage_inputs(self.launch.job.inputs, self.values, self.launch.bundle.input_paths, self.root)
                 self.result = self._executor.execute(self)
             except InputError as error:
                 self.fail(Outcome.INPUT, str(error))
@@ -86,7 +87,7 @@ class Replica:
         if self.outcome is Outcome.OK:
             try:
                 if self._fits_disk(out[1]) and job.outputs:
-                    return digest_outputs(job, self._values(), self.root)
+                    return digest_outputs(job, self.values, self.root)
             except (UnsafeOutputError, CompareError) as error:
                 self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
             except OSError as error:
@@ -107,11 +108,6 @@ class Replica:
             self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
         elif result.status:
             self.fail(Outcome.FAILED, f"exit code {result.status}")
-
-    def _values(self) -> Mapping[str, str]:
-        """Return what the placeholders stand for in this task."""
-        one = self.launch.bundle.replicas[self.index]
-        return task_values(self.launch.job, one.task, one.parameters)
 
     def _runtime_kib(self) -> int:
         """Return the memory that the container program itself may have had at its peak."""

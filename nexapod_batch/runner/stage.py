@@ -22,13 +22,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexapod_batch.model.placeholders import expand, task_environment, task_values
+from nexapod_batch.model.placeholders import expand, task_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import Input, Job
-    from nexapod_batch.model.replica import Assignment
     from nexapod_batch.runner.launch import OpenedLaunch
     from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.runtimes import Device
@@ -72,10 +71,11 @@ def command_path(node: NodeConfig) -> str:
     return path if sys.prefix == sys.base_prefix or own in path.split(":") else f"{own}:{path}"
 
 
-def environment(launch: OpenedLaunch, one: Assignment, node: NodeConfig, path: str, root: str) -> dict[str, str]:
-    """Return the whole environment of one replica whose work folder is `root`."""
+def environment(
+    launch: OpenedLaunch, values: Mapping[str, str], node: NodeConfig, path: str, root: str
+) -> dict[str, str]:
+    """Return the whole environment of a replica with these values of placeholders, whose work folder is `root`."""
     job = launch.job
-    values = task_values(job, one.task, one.parameters)
     found = {"PATH": path, "HOME": root, "TMPDIR": root, "LANG": "C.UTF-8"}
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
     for name, value in job.env:
@@ -104,12 +104,11 @@ def launcher_environment(job: Job) -> dict[str, str]:
     return found
 
 
-def task_argv(launch: OpenedLaunch, one: Assignment) -> list[str]:
-    """Return the argv of one replica before its runtime wraps it."""
+def task_argv(launch: OpenedLaunch, values: Mapping[str, str]) -> list[str]:
+    """Return the argv of one replica before its runtime wraps it; `values` are those of its placeholders."""
     job = launch.job
     if launch.script is not None:
         return [str(launch.script)] if job.script.startswith("#!") else ["/bin/sh", str(launch.script)]
-    values = task_values(job, one.task, one.parameters)
     return [expand(word, values) for word in job.command]
 
 

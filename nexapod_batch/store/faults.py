@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from nexapod_batch.errors import BusyError, ConfigError, CorruptStoreError, NexapodError, TryAgainError
+from nexapod_batch.files.atomic import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["disk_faults", "explain", "raise_explained"]
 
 _SMALLEST = 32 * 1024  # bytes
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ELSEWHERE = "make it writable, or set NEXAPOD_HOME to a folder that is"
 _MAKE_ROOM = "free some space there, then run the same command again: nothing was half done"
 
@@ -70,6 +69,6 @@ def disk_faults(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise TryAgainError(f"no space left for {path}", hint=_MAKE_ROOM) from error
         raise ConfigError(f"{path} cannot be used", got=error.strerror or error, hint=_ELSEWHERE) from error

@@ -97,9 +97,7 @@ def _failed(context: NodeContext, why: str, folder: Path) -> SchedulerError:
 
 def _wanted(context: NodeContext, dask: Dask) -> dict[str, Any]:
     """Return what the owner is to start."""
-    site = context.site
-    if site is None:  # a Dask node always has one
-        raise ConfigError(f"node {context.node.name} has no site")
+    site = context.its_site
     partition = site.partitions[0]
     wanted: dict[str, Any] = {
         "workers": dask.workers, "threads": dask.threads, "idle_s": dask.idle_s, "mem_mib": partition.max_mem_mib,

@@ -18,7 +18,6 @@ import os
 import pickle
 import platform
 import re
-import shlex
 import time
 import warnings
 from contextlib import suppress
@@ -30,6 +29,7 @@ from msgspec import Struct
 from nexapod_backends.dask.address import at
 from nexapod_backends.dask.answers import ForeignAnswerError, printable
 from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.files.keyfile import check_private
 
 try:
     import dask
@@ -332,11 +332,8 @@ def _check_files(names: Mapping[str, str]) -> None:
     for name, file in names.items():
         if os.sep not in file or "\n" in file:
             continue
-        if name == "tls_client_key" and os.path.exists(file) and (mode := os.stat(file).st_mode & 0o777) & 0o077:
-            raise ConfigError(
-                f"dask.tls_key {file} can be read or changed by others", got=f"mode {mode:04o}", wanted="0600",
-                hint=f"chmod 600 {shlex.quote(file)}; if somebody may have read it, make a new one",
-            )  # fmt: skip
+        if name == "tls_client_key" and os.path.exists(file):
+            check_private("dask.tls_key", file, os.stat(file).st_mode)
         if not os.access(file, os.R_OK):
             word = {"tls_ca_file": "tls_ca", "tls_client_cert": "tls_cert", "tls_client_key": "tls_key"}[name]
             got = f"{file} cannot be read" if os.path.exists(file) else f"there is no file {file}"

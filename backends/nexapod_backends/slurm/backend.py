@@ -483,7 +483,9 @@ class SlurmBackend:
         for group in [one for one in state.groups.of_node(context.node.name) if one.split]:  # a crash came between
             self._halve(context, state, group)
         waiting = deque(one for one in state.groups.of_node(context.node.name) if one.open)
-        limits, now = context.its_site.limits, self._clock()
+        if not waiting:
+            return
+        limits, now, queued = context.its_site.limits, self._clock(), state.queued()
         while waiting:
             group = waiting.popleft()
             if full := state.full(group.charged, now):
@@ -491,7 +493,6 @@ class SlurmBackend:
                 continue
             if 0 <= now - group.tried < _RETRY_S:
                 continue
-            queued = state.queued()
             if queued and queued + len(group.elements) > limits.max_jobs:
                 group.trouble = f"waits: {queued} Slurm jobs are queued, max_jobs = {limits.max_jobs}"
                 continue
@@ -500,6 +501,7 @@ class SlurmBackend:
                 self._submit_one(context, state, group)
             except FullError as error:
                 waiting.extendleft(reversed(self._fewer(context, state, group, error)))
+            queued += len(group.elements) if group.native else 0
 
     def _fewer(self, context: NodeContext, state: _Site, group: Group, error: FullError) -> tuple[Group, ...]:
         """Return the halves of a group that is more than what ours in the queue leave room for; or let it wait.

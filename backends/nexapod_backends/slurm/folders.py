@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.files.atomic import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["usable"]
 
 _IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -45,7 +45,7 @@ def _unusable(context: NodeContext, error: OSError) -> ConfigError:
         what, setting = "folder of runners", "[filesystem] work_dir in its site file, or NEXAPOD_HOME,"
     if error.errno in _IN_THE_WAY:
         step = f"what stands there is no folder: move it away, or set {setting} to another one"
-    elif error.errno in _FULL:
+    elif error.errno in FULL:
         step = f"make room there (quota?), or set {setting} to a folder with room"
     elif error.errno in _CLOSED:
         step = f"make it a folder that you can write to, or set {setting} to one"

@@ -29,6 +29,7 @@ from paramiko.ssh_exception import (  # type: ignore[import-untyped]
 )
 
 from nexapod_batch.errors import ConfigError, NexapodError, UnreachableError
+from nexapod_batch.files.keyfile import check_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -320,11 +321,7 @@ def _load(file: str) -> paramiko.PKey:
         mode = os.stat(file).st_mode
         if not stat.S_ISREG(mode):
             raise ConfigError(f"key {file} is no file", hint="see [ssh] key in the site file")
-        if mode & 0o077:
-            raise ConfigError(
-                f"key {file} can be read or changed by others", got=f"mode {stat.S_IMODE(mode):04o}", wanted="0600",
-                hint=f"chmod 600 {shlex.quote(file)}; if somebody may have read it, make a new one",
-            )  # fmt: skip
+        check_private("key", file, mode)
         return paramiko.PKey.from_path(file)
     except ConfigError:
         raise
