@@ -8,6 +8,7 @@ import pytest
 from apptainer.trees import build_sif, make_python_tree
 from clusters.slurm import Cluster, Clusters
 from clusters.sshd import Sshd
+from real.slurm_homes import SlurmHome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,20 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """Yield a running sshd of our own user."""
     with Sshd.create(tmp_path_factory.mktemp("sshd")) as server:
         yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[SlurmHome]:
+    """Yield a home without sites; its runners are ended afterwards."""
+    made = SlurmHome(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Return a file for which tasks wait."""
+    return tmp_path / "gate"
 
 
 def _clean(cluster: Cluster) -> Iterator[Cluster]:

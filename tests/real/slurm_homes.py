@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from clusters.slurm import Cluster
 
-__all__ = ["SlurmHome", "Wrapped", "mark", "queue", "site_text", "slurm_jobs", "until"]
+__all__ = ["SlurmHome", "Wrapped", "mark", "queue", "site_text", "slurm_jobs", "until", "waiting"]
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 
@@ -208,6 +208,11 @@ def until(
         assert time.monotonic() < end, f"waited {timeout:.0f} s for {what}\n{log()}"
         time.sleep(pause)
     return value
+
+
+def waiting(gate: Path) -> str:
+    """Return a command that waits for a file."""
+    return f"while [ ! -e '{gate}' ]; do sleep 0.1; done"
 
 
 def mark(cluster: Cluster) -> int:

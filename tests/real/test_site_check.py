@@ -15,20 +15,11 @@ from real.slurm_homes import SlurmHome, Wrapped, queue, until
 from nexapod_batch.config.sites import load_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from clusters.slurm import Cluster
 
 LATER = {"extra_directives": ["--begin=now+1hour"]}
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
 
 
 def findings(home: SlurmHome, *options: str, code: int = 0) -> dict[str, Any]:

@@ -13,21 +13,12 @@ import pytest
 from real.slurm_homes import SlurmHome, queue, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from clusters.slurm import Cluster
     from clusters.sshd import Sshd
 
 HOURS = 3
 (LIBRARY,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
 
 
 def wrong(sign: str, *more: str) -> dict[str, list[str]]:

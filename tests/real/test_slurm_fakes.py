@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from homes import PROGRAM
-from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until
+from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from clusters.slurm import Cluster
 
@@ -27,28 +26,9 @@ LOST_ANSWERS = {
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
-
-
-@pytest.fixture
 def fake(alpha: Cluster, tmp_path: Path) -> Wrapped:
     """Return the cluster's commands, to be broken."""
     return Wrapped(tmp_path, alpha)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """Return a file for which tasks wait."""
-    return tmp_path / "gate"
-
-
-def waiting(gate: Path) -> str:
-    """Return a command that waits for a file."""
-    return f"while [ ! -e '{gate}' ]; do sleep 0.1; done"
 
 
 def one_slurm_job(home: SlurmHome, cluster: Cluster, after: int) -> None:

@@ -9,35 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from clusters.confs import Shape
 from clusters.slurm import Clusters
-from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until
+from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from clusters.slurm import Cluster
 
 #: A cluster that forgets a finished job as soon as it can.
 FORGETFUL = Shape(name="gamma", nodes=("g1",), min_job_age=2)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """Return a file for which tasks wait."""
-    return tmp_path / "gate"
-
-
-def waiting(gate: Path) -> str:
-    """Return a command that waits for a file."""
-    return f"while [ ! -e '{gate}' ]; do sleep 0.1; done"
 
 
 def replaced(home: SlurmHome, job: int, gate: Path) -> None:

@@ -8,33 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until
+from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from clusters.slurm import Cluster
 
 ISING = Path(__file__).resolve().parents[2] / "examples" / "ising"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """Return a file for which tasks of `waiting` wait."""
-    return tmp_path / "gate"
-
-
-def waiting(gate: Path) -> str:
-    """Return a command that waits for a file."""
-    return f"while [ ! -e '{gate}' ]; do sleep 0.1; done"
 
 
 def elements(cluster: Cluster, after: int) -> list[str]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from real.slurm_homes import SlurmHome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,16 +15,9 @@ if TYPE_CHECKING:
 
     from clusters.slurm import Cluster
     from clusters.sshd import Sshd
+    from real.slurm_homes import SlurmHome
 
 ONE = '[job]\nname = "t"\ncommand = ["echo", "1"]\n[resources]\ntime = "60s"\n[quorum]\nagree = 1\n'
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
 
 
 @contextmanager

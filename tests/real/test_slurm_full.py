@@ -26,20 +26,6 @@ def strict() -> Iterator[Cluster]:
         yield clusters.each["gamma"]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """Return a file for which tasks wait."""
-    return tmp_path / "gate"
-
-
 def allow(cluster: Cluster, jobs: int, who: str = "user") -> None:
     """Set how many jobs the account may have in the queue; -1 for as many as it likes."""
     limit = {"user": "MaxSubmitJobs", "account": "GrpSubmitJobs"}[who]

@@ -9,20 +9,11 @@ import pytest
 from real.slurm_homes import SlurmHome, queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from clusters.slurm import Cluster
 
 ONE = '[job]\nname = "t"\ncommand = ["echo", "1"]\n[resources]\ntime = "60s"\n[quorum]\nagree = 1\n'
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[SlurmHome]:
-    """Yield a home without sites; its runners are ended afterwards."""
-    made = SlurmHome(tmp_path)
-    yield made
-    made.end()
 
 
 def break_file(home: SlurmHome, name: str) -> Path:
