@@ -21,47 +21,41 @@ import hashlib
 import json
 import os
 import re
-import sys
 import time
 from base64 import b64decode
-from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from nexapod_backends.slurm import folders, start
-from nexapod_backends.slurm.bindings import Bindings
-from nexapod_backends.slurm.commands import FullError, RefusedError, Slurm, TimedOutError
-from nexapod_backends.slurm.groups import Group, Groups, group_id, halves
+from nexapod_backends.slurm.commands import RefusedError, Slurm
+from nexapod_backends.slurm.groups import Group, group_id
+from nexapod_backends.slurm.kept import Kept
 from nexapod_backends.slurm.notation import expand_hosts
 from nexapod_backends.slurm.pack import Geometry, pack, room_for
 from nexapod_backends.slurm.parse import (
-    SACCT,
     SCONTROL_CONFIG,
     SCONTROL_PARTITIONS,
     SINFO,
-    SQUEUE,
     read_config,
     read_partitions,
-    read_sacct,
     read_sinfo,
-    read_squeue,
 )
-from nexapod_backends.slurm.script import Ask, Words, narrowed, read_template, render
+from nexapod_backends.slurm.script import Ask, Words, read_template, render
 from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
+from nexapod_backends.slurm.submission import Submission
 from nexapod_backends.slurm.transport import LocalTransport
-from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import atomic, notes
+from nexapod_batch.files import notes
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus, targets
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.job import Job
@@ -79,12 +73,6 @@ _BLOCK = 1 << 20
 _LOOKED_AT = 32
 #: Elements of one node that a launch should be shared among, so that the last one does not run alone for long.
 _SHARES = 4
-#: Seconds after a try before sbatch is called again for a group.
-_RETRY_S = 5.0
-#: Seconds for which a runner that was brought along is taken to be still there.
-_BROUGHT_S = 60.0
-#: Seconds beyond its time limit for which a command on another machine may live.
-_MARGIN_S = 10.0
 
 
 class SlurmBackend:
@@ -93,7 +81,8 @@ class SlurmBackend:
     def __init__(self, clock: Any = time.time) -> None:  # noqa: ANN401 - a function without arguments
         """Know of no site yet."""
         self._clock = clock
-        self._sites: dict[str, _Site] = {}
+        self._submission = Submission(clock)
+        self._sites: dict[str, Kept] = {}
 
     # ---- the port
 
@@ -222,7 +211,7 @@ class SlurmBackend:
                 alike.setdefault((id(one.job), one.host_set), []).append(one)
             for (_, host_set), mine in alike.items():
                 self._intend(context, state, mine[0].job, mine, host_set)
-        self._submit(context, state)
+        self._submission.run(context, state)
         return {one.key: _native(state.groups.find(one.key)) for one in launches}
 
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
@@ -230,7 +219,7 @@ class SlurmBackend:
         state = self._state(context)
         state.groups.refresh()
         with suppress(SchedulerError):  # kept as the group's trouble; what was submitted before is told all the same
-            self._submit(context, state)
+            self._submission.run(context, state)
         files, spool = state.transport, context.far_spool
         waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
         left = [key for key in keys if f"{key}.json" in waiting]
@@ -358,10 +347,10 @@ class SlurmBackend:
             said = said.replace(start[1], when, 1)
         return " ".join(said.split())
 
-    def _state(self, context: NodeContext) -> _Site:
+    def _state(self, context: NodeContext) -> Kept:
         site = context.its_site
         if site.name not in self._sites:
-            self._sites[site.name] = _Site(site, context.state)
+            self._sites[site.name] = Kept(site, context.state)
         return self._sites[site.name]
 
     def _partition(self, context: NodeContext, job: Job) -> tuple[Job, Partition]:
@@ -380,7 +369,7 @@ class SlurmBackend:
             )
         return at_site, found
 
-    def _ran_on(self, state: _Site, key: str, status: LaunchStatus) -> LaunchStatus:
+    def _ran_on(self, state: Kept, key: str, status: LaunchStatus) -> LaunchStatus:
         """Add where a launch ran, of those whose hosts count; what Slurm forgot is told as unknown."""
         place = state.groups.find(key)
         if place is None or not place[0].bound or not place[0].native:
@@ -393,7 +382,7 @@ class SlurmBackend:
     def _intend(
         self,
         context: NodeContext,
-        state: _Site,
+        state: Kept,
         job: Job,
         launches: Sequence[Launch],
         host_set: tuple[int, int] | None,
@@ -463,117 +452,17 @@ class SlurmBackend:
         return render(site, asked, read_template(site.scheduler.template))
 
     def _stopped(
-        self, context: NodeContext, state: _Site, group: Group, over: Sequence[int], *, whole: bool
+        self, context: NodeContext, state: Kept, group: Group, over: Sequence[int], *, whole: bool
     ) -> list[str]:
         """Return what is to be cancelled of a group of which these elements, or all, have nothing left to run."""
         if over and group.open and group.tried:  # sbatch was called: it may be in the queue all the same
-            self._adopt(context, state, group)
+            self._submission.adopt(context, state, group)
         if whole and group.open:
             group.refused = "cancelled before it was submitted"
             state.groups.save(group)
         if not group.native:
             return []
         return [group.native] if whole else [f"{group.native}_{index}" for index in over]
-
-    def _submit(self, context: NodeContext, state: _Site) -> None:
-        """Submit the groups of this node that wait for it, within the site's limits.
-
-        The first that is not taken ends it: the SchedulerError says why.
-        """
-        for group in [one for one in state.groups.of_node(context.node.name) if one.split]:  # a crash came between
-            self._halve(context, state, group)
-        waiting = deque(one for one in state.groups.of_node(context.node.name) if one.open)
-        if not waiting:
-            return
-        limits, now, queued = context.its_site.limits, self._clock(), state.queued()
-        while waiting:
-            group = waiting.popleft()
-            if full := state.full(group.charged, now):
-                group.trouble = full
-                continue
-            if 0 <= now - group.tried < _RETRY_S:
-                continue
-            if queued and queued + len(group.elements) > limits.max_jobs:
-                group.trouble = f"waits: {queued} Slurm jobs are queued, max_jobs = {limits.max_jobs}"
-                continue
-            state.wait_turn(limits.submit_rate)
-            try:
-                self._submit_one(context, state, group)
-            except FullError as error:
-                waiting.extendleft(reversed(self._fewer(context, state, group, error)))
-            queued += len(group.elements) if group.native else 0
-
-    def _fewer(self, context: NodeContext, state: _Site, group: Group, error: FullError) -> tuple[Group, ...]:
-        """Return the halves of a group that is more than what ours in the queue leave room for; or let it wait.
-
-        What is larger than all that is queued of ours is halved: then parts of it fit soon, and none gets smaller than
-        a fourth of what the account may have there.
-        """
-        ours = state.queued(group.charged)
-        if len(group.elements) > max(1, ours):
-            return self._halve(context, state, group)
-        where = f"{ours} in its queue are ours" if ours else "sacctmgr show assoc, or show qos, tells the limit"
-        group.full, group.trouble = self._clock(), f"waits: {error.what} ({error.got}; {where})"
-        state.groups.save(group)
-        return ()
-
-    def _halve(self, context: NodeContext, state: _Site, group: Group) -> tuple[Group, ...]:
-        """Put two groups in the place of one; also to the end of what a crash cut short."""
-        files, folder = state.transport, f"{context.far_spool}/groups"
-        told = json.loads(files.read(f"{folder}/{group.id}.json"))
-        group.split = True
-        state.groups.save(group)
-        parts = tuple(state.groups.by_id.get(one.id, one) for one in halves(group))
-        for part in parts:
-            if part.id not in state.groups.by_id:
-                script = narrowed(told["script"], group.id, len(group.elements), part.id, len(part.elements))
-                content = json.dumps({**told, "elements": part.elements, "script": script}).encode()
-                files.write(f"{folder}/{part.id}.json", content)
-                state.groups.save(part)
-        state.groups.remove(group)
-        files.remove(f"{folder}/{group.id}.json")
-        return tuple(one for one in parts if one.open)
-
-    def _submit_one(self, context: NodeContext, state: _Site, group: Group) -> None:
-        if group.tried and not group.full:  # refused for want of room: then Slurm has none of it
-            if 0 <= self._clock() - state.looked.get(group.id, 0) < _RETRY_S:
-                return
-            state.looked[group.id] = self._clock()
-            if self._adopt(context, state, group) or self._under_way(context, state, group):
-                return
-        script = json.loads(state.transport.read(f"{context.far_spool}/groups/{group.id}.json"))["script"]
-        group.tried, group.unsure, group.full = self._clock(), True, 0
-        state.groups.save(group)
-        try:
-            self._taken(state, group, state.slurm.submit(script))
-        except RefusedError as error:
-            group.refused = " ".join(str(error).split())
-            state.groups.save(group)
-        except SchedulerError as error:
-            group.trouble, group.unsure = " ".join(str(error).split()), isinstance(error, TimedOutError)
-            state.groups.save(group)
-            raise
-
-    def _under_way(self, context: NodeContext, state: _Site, group: Group) -> bool:
-        """Say whether a call on another machine, of which we lost sight, may still reach Slurm: then we wait."""
-        scheduler = context.its_site.scheduler
-        left = group.tried + scheduler.cmd_timeout_s + _MARGIN_S - self._clock()
-        if scheduler.transport == "local" or not group.unsure or not 0 < left <= scheduler.cmd_timeout_s + _MARGIN_S:
-            return False
-        group.trouble = "it is not known yet whether the last call of sbatch reached Slurm"
-        state.groups.save(group)
-        return True
-
-    def _adopt(self, context: NodeContext, state: _Site, group: Group) -> bool:
-        """Take over the job that Slurm may have made although we were not told; False when it has none."""
-        native = _find(state.slurm, group, accounting=context.its_site.scheduler.accounting != "squeue")
-        if native:
-            self._taken(state, group, native)
-        return bool(native)
-
-    def _taken(self, state: _Site, group: Group, native: str) -> None:
-        group.native, group.submitted, group.trouble = native, self._clock(), ""
-        state.groups.save(group)
 
     def _ended(self, context: NodeContext, key: str, *, claimed: bool) -> LaunchStatus:
         """Say what became of a launch that is in the inbox no more."""
@@ -586,7 +475,7 @@ class SlurmBackend:
             return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
         return LaunchStatus(state=BackendState.UNKNOWN)
 
-    def _told(self, context: NodeContext, state: _Site, key: str, *, claimed: bool) -> LaunchStatus:
+    def _told(self, context: NodeContext, state: Kept, key: str, *, claimed: bool) -> LaunchStatus:
         """Say what Slurm knows of a launch that is in the inbox."""
         place = state.groups.find(key)
         if place is None:
@@ -633,118 +522,6 @@ class SlurmBackend:
             return set()
 
 
-class _Site:
-    """What is kept of one site between calls."""
-
-    def __init__(self, site: Site, folder: Path) -> None:
-        self.transport: Transport = LocalTransport() if site.scheduler.transport == "local" else _over_ssh(site)
-        self.slurm = Slurm(site, self.transport)
-        self.prepared: set[str] = set()  # digests of the settings that were found or written
-        self.groups = Groups(folder / "groups")
-        self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
-        bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
-        self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
-        self._folder, self._poll_s = folder, site.limits.poll_interval_s
-        self._last_submit = 0.0
-        self._brought = float("-inf")  # when the runner was last seen there
-
-    def hosts(self, partition: str) -> list[str]:
-        """Return the hosts of a partition in an order that never changes: new ones come last."""
-        file = self._folder / "hosts.json"
-        try:
-            known: dict[str, list[str]] = json.loads(file.read_bytes())
-        except (OSError, ValueError):
-            known = {}
-        done = self.slurm.call([*SINFO, f"--partition={partition}"])
-        now = {host for row in read_sinfo(done.stdout).rows if row.partition == partition for host in row.hosts}
-        old = known.get(partition, [])
-        known[partition] = [*old, *sorted(now - set(old))]
-        if known[partition] != old:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write(file, json.dumps(known).encode(), mode=0o600)
-        return known[partition]
-
-    def bring_runner(self, context: NodeContext) -> None:
-        """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""
-        if time.monotonic() - self._brought < _BROUGHT_S:
-            return
-        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
-
-        if archive.install(context.its_site.name, self.transport, start.corner(context)):
-            self._sweep(context)
-        self._brought = time.monotonic()
-
-    def drop_runners(self, context: NodeContext) -> None:
-        """Remove the runners of earlier versions that were still in use when they were looked at last."""
-        with suppress(FileNotFoundError):
-            if json.loads((self._folder / "runners.json").read_bytes()):
-                self._sweep(context)
-
-    def _sweep(self, context: NodeContext) -> None:
-        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
-
-        left = ["?"]  # not known: looked at again
-        with suppress(SchedulerError):
-            left = archive.sweep(self.transport, start.corner(context))
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        atomic.write(self._folder / "runners.json", json.dumps(left).encode(), mode=0o600, durable=False)
-
-    def queued(self, charged: str | None = None) -> int:
-        """Return how many elements of ours, or of those charged to somebody, may be in the queue for all we know."""
-        mine = [one for one in self.groups.by_id.values() if one.native and charged in (None, one.charged)]
-        told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
-        return sum(one is None or not read_state(one.state).ended for one in told)
-
-    def full(self, charged: str, now: float) -> str:
-        """Return why no more is submitted at the moment that is charged to somebody; "" when it may be tried."""
-        pause = max(_RETRY_S, self._poll_s)
-        mine = (one for one in self.groups.by_id.values() if one.open and one.charged == charged)
-        return next((one.trouble for one in mine if one.full and 0 <= now - one.full < pause), "")
-
-    def wait_turn(self, rate: float) -> None:
-        """Wait until the next submission keeps the rate, in submissions a second."""
-        pause = self._last_submit + 1 / rate - time.monotonic()
-        if 0 < pause <= 1 / rate:
-            time.sleep(pause)
-        self._last_submit = time.monotonic()
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-def _over_ssh(site: Site) -> Transport:
-    """Return the way to another machine; nothing connects before it is used."""
-    if site.ssh is None:
-        raise ConfigError(f"site {site.name}: [ssh] is missing", wanted='host = "login.example.org"')
-    if not site.filesystem.work_dir:
-        raise ConfigError(
-            f"site {site.name}: [filesystem] work_dir is missing",
-            wanted="a folder that its login and compute nodes see",
-            hint="a cluster that is reached over SSH does not see the home of nexapod-batch",
-        )  # fmt: skip
-    try:
-        with _absent("invoke"):  # which paramiko wants for a word of ssh_config, and which takes half of its import
-            from nexapod_backends.slurm.ssh import SshTransport  # noqa: PLC0415 - it takes long enough without
-    except ImportError as error:
-        hint = "pip install 'nexapod-batch[ssh]'"
-        raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
-    return SshTransport(site, site.ssh)
-
-
-@contextmanager
-def _absent(name: str) -> Iterator[None]:
-    """Do without an optional module of a library; who wants it later gets it."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
 def _native(place: tuple[Group, int] | None) -> str:
     """Return what Slurm calls an element; "" before it knows it."""
     return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
@@ -765,21 +542,6 @@ def _names(envelope: bytes) -> set[str]:
     payload = b64decode(json.loads(envelope)["payload"])
     bundle = decode_bundle(payload)
     return {str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas}
-
-
-def _find(slurm: Slurm, group: Group, *, accounting: bool) -> str:
-    """Return the id of a group's job that Slurm took although we were not told; "" when it did not."""
-    name = f"nexapod-{group.id}"
-    found = read_squeue(slurm.call([*SQUEUE, f"--name={name}"]).stdout)
-    if not found.rows and found.unreadable:
-        raise SchedulerError("squeue answered what cannot be read", got=found.samples[0])
-    rows = found.rows
-    if not rows and accounting:
-        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(group.tried - 86_400))
-        done = slurm.call([*SACCT, f"--name={name}", f"--starttime={start}"], check=False)
-        rows = read_sacct(done.stdout).rows if done.returncode == 0 else ()
-    mine: Iterable[int] = {row.job for row in rows if row.name == name}
-    return str(min(mine)) if mine else ""
 
 
 def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchStatus:  # noqa: ANN401 - Seen or None

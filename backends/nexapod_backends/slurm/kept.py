@@ -1,0 +1,148 @@
+"""What the backend keeps of one site between calls: the way there, its groups, its queue, and the runner it brought."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from nexapod_backends.slurm import start
+from nexapod_backends.slurm.bindings import Bindings
+from nexapod_backends.slurm.commands import Slurm
+from nexapod_backends.slurm.groups import Groups
+from nexapod_backends.slurm.parse import SINFO, read_sinfo
+from nexapod_backends.slurm.states import read_state
+from nexapod_backends.slurm.transport import LocalTransport
+from nexapod_backends.slurm.watch import Watch
+from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nexapod_backends.slurm.transport import Transport
+    from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins import NodeContext
+
+__all__ = ["RETRY_S", "Kept"]
+
+#: Seconds after a try before sbatch is called again for a group.
+RETRY_S = 5.0
+#: Seconds for which a runner that was brought along is taken to be still there.
+_BROUGHT_S = 60.0
+
+
+class Kept:
+    """What is kept of one site between calls."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        """Connect to nothing yet; `folder` is where it is kept between processes."""
+        self.transport: Transport = LocalTransport() if site.scheduler.transport == "local" else _over_ssh(site)
+        self.slurm = Slurm(site, self.transport)
+        self.prepared: set[str] = set()  # digests of the settings that were found or written
+        self.groups = Groups(folder / "groups")
+        self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
+        bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
+        self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
+        self._folder, self._poll_s = folder, site.limits.poll_interval_s
+        self._last_submit = 0.0
+        self._brought = float("-inf")  # when the runner was last seen there
+
+    def hosts(self, partition: str) -> list[str]:
+        """Return the hosts of a partition in an order that never changes: new ones come last."""
+        file = self._folder / "hosts.json"
+        try:
+            known: dict[str, list[str]] = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        done = self.slurm.call([*SINFO, f"--partition={partition}"])
+        now = {host for row in read_sinfo(done.stdout).rows if row.partition == partition for host in row.hosts}
+        old = known.get(partition, [])
+        known[partition] = [*old, *sorted(now - set(old))]
+        if known[partition] != old:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic.write(file, json.dumps(known).encode(), mode=0o600)
+        return known[partition]
+
+    def bring_runner(self, context: NodeContext) -> None:
+        """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""
+        if time.monotonic() - self._brought < _BROUGHT_S:
+            return
+        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+
+        if archive.install(context.its_site.name, self.transport, start.corner(context)):
+            self._sweep(context)
+        self._brought = time.monotonic()
+
+    def drop_runners(self, context: NodeContext) -> None:
+        """Remove the runners of earlier versions that were still in use when they were looked at last."""
+        with suppress(FileNotFoundError):
+            if json.loads((self._folder / "runners.json").read_bytes()):
+                self._sweep(context)
+
+    def _sweep(self, context: NodeContext) -> None:
+        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+
+        left = ["?"]  # not known: looked at again
+        with suppress(SchedulerError):
+            left = archive.sweep(self.transport, start.corner(context))
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(self._folder / "runners.json", json.dumps(left).encode(), mode=0o600, durable=False)
+
+    def queued(self, charged: str | None = None) -> int:
+        """Return how many elements of ours, or of those charged to somebody, may be in the queue for all we know."""
+        mine = [one for one in self.groups.by_id.values() if one.native and charged in (None, one.charged)]
+        told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
+        return sum(one is None or not read_state(one.state).ended for one in told)
+
+    def full(self, charged: str, now: float) -> str:
+        """Return why no more is submitted at the moment that is charged to somebody; "" when it may be tried."""
+        pause = max(RETRY_S, self._poll_s)
+        mine = (one for one in self.groups.by_id.values() if one.open and one.charged == charged)
+        return next((one.trouble for one in mine if one.full and 0 <= now - one.full < pause), "")
+
+    def wait_turn(self, rate: float) -> None:
+        """Wait until the next submission keeps the rate, in submissions a second."""
+        pause = self._last_submit + 1 / rate - time.monotonic()
+        if 0 < pause <= 1 / rate:
+            time.sleep(pause)
+        self._last_submit = time.monotonic()
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _over_ssh(site: Site) -> Transport:
+    """Return the way to another machine; nothing connects before it is used."""
+    if site.ssh is None:
+        raise ConfigError(f"site {site.name}: [ssh] is missing", wanted='host = "login.example.org"')
+    if not site.filesystem.work_dir:
+        raise ConfigError(
+            f"site {site.name}: [filesystem] work_dir is missing",
+            wanted="a folder that its login and compute nodes see",
+            hint="a cluster that is reached over SSH does not see the home of nexapod-batch",
+        )  # fmt: skip
+    try:
+        with _absent("invoke"):  # which paramiko wants for a word of ssh_config, and which takes half of its import
+            from nexapod_backends.slurm.ssh import SshTransport  # noqa: PLC0415 - it takes long enough without
+    except ImportError as error:
+        hint = "pip install 'nexapod-batch[ssh]'"
+        raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
+    return SshTransport(site, site.ssh)
+
+
+@contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """Do without an optional module of a library; who wants it later gets it."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
