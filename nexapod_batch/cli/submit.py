@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +64,7 @@ class _OptionalValues(click.Command):
 @click.option("--site", help="Use nodes of this site only, for later replicas as well.")
 @click.option("--partition", help="Use this partition of the site.")
 @click.option("--account", help="Charge this account of the site.")
+@click.option("--foreign", is_flag=True, help="The job is somebody else's, whoever owns its descriptor: confine it.")
 @click.option("--parsable", is_flag=True, help="Print the job id alone.")
 @json_option
 def submit(
@@ -77,6 +79,7 @@ def submit(
     site: str | None,
     partition: str | None,
     account: str | None,
+    foreign: bool,
     parsable: bool,
     as_json: bool,
 ) -> int:
@@ -91,12 +94,15 @@ def submit(
     out: Output = SilentOutput() if parsable else output(as_json)
     given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree, "schedule.sites": site}
     parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None})
+    foreign = foreign or parsed.owner not in {os.geteuid(), 0}
     if dry_run is not None:
-        return _dry_run(parsed, words, dry_run, output(as_json))
+        return _dry_run(parsed, words, dry_run, output(as_json), foreign=foreign)
     with writing() as c:
         with progress() as shown:
             folder = descriptor.parent.absolute()
-            done = use_case.submit(c, parsed.job, folder, words, warnings=parsed.warnings, progress=shown)
+            done = use_case.submit(
+                c, parsed.job, folder, words, foreign=foreign, warnings=parsed.warnings, progress=shown
+            )
         fields = _announce(done, out)
         if parsable:
             click.echo(done.job)
@@ -141,7 +147,7 @@ def _set_too(key: str, sets: Sequence[str]) -> bool:
     return any(one.partition("=")[0].strip() == key for one in sets)
 
 
-def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output) -> int:
+def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, foreign: bool) -> int:
     """Print what a submission would launch. Nothing is made, also where nothing was submitted yet."""
     from nexapod_batch.coordinator import submit as use_case
     from nexapod_batch.coordinator.context import open_to_look
@@ -152,7 +158,7 @@ def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output) -> in
     for warning in parsed.warnings:
         note(f"warning: {warning}")
     with open_to_look(paths()) as c:
-        lines = use_case.dry_run(c, parsed.job, words, every=how == "all", ask=ask)
+        lines = use_case.dry_run(c, parsed.job, words, foreign=foreign, every=how == "all", ask=ask)
     out.lines("dry_run", lines)
     return 0
 

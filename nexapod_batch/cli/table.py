@@ -35,7 +35,7 @@ COMMANDS: dict[str, Entry] = {
             "--site",
             "--partition",
             "--account",
-            "--parsable",
+            "--foreign", "--parsable",
             "--json",
         ),
     ),

@@ -93,6 +93,8 @@ def show(document: Document) -> Iterator[str]:
         distinct = ", ".join(quorum["distinct"])
         most = quorum["max_replicas"]
         yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas"
+    if job.get("foreign"):
+        yield "  foreign:   yes, somebody else's: its commands are confined"
     if job.get("container"):
         yield f"  image:     {job['container']['image']}"
     for one in job["depends_on"]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.config import paths, rules
 from nexapod_batch.config.arrays import read_array
 from nexapod_batch.config.job_table import JOB
 from nexapod_batch.config.overrides import apply_sets, merge_defaults, put
 from nexapod_batch.config.tables import BAD, Report, Schema, Value
-from nexapod_batch.config.toml import decode, key_lines, read_text
+from nexapod_batch.config.toml import decode, key_lines, read_owned
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.job import Container, Dependency, Job, Resources, Schedule, Tier
 
@@ -34,6 +35,7 @@ class Parsed(Struct, frozen=True, kw_only=True):
 
     job: Job
     warnings: tuple[str, ...] = ()
+    owner: int = 0  # uid of whoever owns the file; root's for a text that comes from none
 
 
 def load(
@@ -44,8 +46,9 @@ def load(
     defaults: Mapping[str, Value] | None = None,
 ) -> Parsed:
     """Return the job of a descriptor file; paths in it are relative to its folder. See `parse` for the rest."""
-    text = read_text(path)
-    return parse(text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults)
+    text, owner = read_owned(path)
+    parsed = parse(text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults)
+    return replace(parsed, owner=owner)
 
 
 def parse(

@@ -6,6 +6,7 @@ written with (`Literal`), so that `8.0` in an array of parameters stays `8.0`.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +17,7 @@ from nexapod_batch.errors import DescriptorError, Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MAX_BYTES", "Literal", "decode", "key_lines", "read_text"]
+__all__ = ["MAX_BYTES", "Literal", "decode", "key_lines", "read_owned", "read_text"]
 
 #: The largest file that is read. Hand-written descriptors are a hundred times smaller.
 MAX_BYTES = 64 * 1024
@@ -38,18 +39,24 @@ class Literal(float):
 
 def read_text(path: Path, error: type[DescriptorError] = DescriptorError) -> str:
     """Return the text of a file of at most MAX_BYTES; raise `error` when it cannot be read as such."""
+    return read_owned(path, error)[0]
+
+
+def read_owned(path: Path, error: type[DescriptorError] = DescriptorError) -> tuple[str, int]:
+    """Return the text of a file, as `read_text` does, and the uid of the owner of what was read."""
     name = str(path).encode("utf-8", "backslashreplace").decode()
     try:
         if path.exists() and not path.is_file():
             raise error(f"{name} cannot be read", got="a folder or special file", wanted="a TOML file")
         with path.open("rb") as stream:
+            owner = os.fstat(stream.fileno()).st_uid
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as cause:
         reason = getattr(cause, "strerror", None) or str(cause)
         raise error(f"{name} cannot be read: {reason.lower()}", hint="check the path") from cause
     _check_size(len(data), name, error)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), owner
     except UnicodeDecodeError as cause:
         line = data.count(b"\n", 0, cause.start) + 1
         raise error(f"{name} is not UTF-8", got=f"byte 0x{data[cause.start]:02x} on line {line}") from cause

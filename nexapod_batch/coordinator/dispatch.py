@@ -263,6 +263,7 @@ def _intents(
             document=document,
             input_paths=inputs,
             replicas=tuple(part),
+            foreign=bool(row["foreign"]),
         )
         envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
         launch = c.store.only(

@@ -56,13 +56,14 @@ def submit(
     folder: Path,
     words: Mapping[str, str],
     *,
+    foreign: bool = False,
     warnings: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Submitted:
     """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
 
-    `words` are what the scheduler of the job's only site is told: `partition`, `account`. `progress` hears how far
-    the pull of an image is; nothing is locked meanwhile.
+    `words` are what the scheduler of the job's only site is told: `partition`, `account`. A `foreign` job is
+    somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
     """
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
@@ -80,7 +81,7 @@ def submit(
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         if job.container is not None:
             images.hold(c, more=job.container.sha256)
-        job_id = _store(c, job, document, uuid, folder)
+        job_id = _store(c, job, document, uuid, folder, foreign=foreign)
     return Submitted(
         job=job_id,
         uuid=uuid,
@@ -93,7 +94,7 @@ def submit(
 
 
 def dry_run(
-    c: Coordinator, job: Job, words: Mapping[str, str], *, every: bool = False, ask: str = ""
+    c: Coordinator, job: Job, words: Mapping[str, str], *, foreign: bool = False, every: bool = False, ask: str = ""
 ) -> list[str]:
     """Return what a submission would launch, for people; nothing is stored or launched.
 
@@ -112,7 +113,9 @@ def dry_run(
         raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
     job = images.looked_at(c, with_words(c, job, words, nodes))
     nodes, reach, warnings = _check(c, job, nodes)
-    lines = [f"{size}; {cost}; {reach}", *(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
+    lines = [f"{size}; {cost}; {reach}"]
+    lines += ["the job is somebody else's: its commands are confined"] if foreign else []
+    lines += [*(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
     placements, names = _placed(c, job, nodes)
     counts = Counter(node_and_set(number)[0] for _, number in placements)
     if any(context.site and context.site.filesystem.work_dir for context in map(c.context, nodes)) and not c.kept:
@@ -156,12 +159,13 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path) -> int:
+def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, foreign: bool) -> int:
     c.store.run(
         "job_insert",
         uuid=uuid,
         name=job.name,
         user=account(),
+        foreign=int(foreign),
         digest=digest(document),
         folder=str(folder),
         priority=job.schedule.priority,

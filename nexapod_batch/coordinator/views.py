@@ -52,6 +52,7 @@ def job(store: Store, job_id: int) -> Document:
     depends = store.all("view_job_dependencies", id=job_id)
     return {
         **_job(row),
+        "foreign": bool(row["foreign"]),
         "digest": row["digest"],
         "folder": row["folder"],
         "max_running": row["max_running"],

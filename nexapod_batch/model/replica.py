@@ -56,3 +56,4 @@ class Bundle(NamedTuple):
     document: bytes  # canonical job document; its SHA-256 is the job digest
     input_paths: Mapping[str, str]  # SHA-256 of an input -> absolute path where the runner finds it
     replicas: tuple[Assignment, ...]
+    foreign: bool = False  # the job is somebody else's: its commands are confined

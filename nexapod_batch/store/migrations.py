@@ -39,6 +39,7 @@ def _file(name: str) -> str:
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="first schema", sql=_file("schema.sql")),
     Migration(name="signed hardware profiles, and the use of GPUs", sql=_file("hardware.sql")),
+    Migration(name="jobs of somebody else", sql=_file("foreign.sql")),
 )
 
 

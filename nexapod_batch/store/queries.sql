@@ -36,8 +36,8 @@ UPDATE node SET blame = blame + 1 WHERE id = :id;
 SELECT node_id, count(*) AS n FROM replica WHERE execution IN ('created', 'submitted', 'queued', 'running') GROUP BY node_id;
 
 -- name: job_insert
-INSERT INTO job (uuid, name, user, digest, folder, priority, held, max_running, created_at, n_tasks, n_waiting, n_want)
-VALUES (:uuid, :name, :user, :digest, :folder, :priority, :held, :max_running, :now, :n_tasks, :n_tasks, :n_tasks);
+INSERT INTO job (uuid, name, user, "foreign", digest, folder, priority, held, max_running, created_at, n_tasks, n_waiting, n_want)
+VALUES (:uuid, :name, :user, :foreign, :digest, :folder, :priority, :held, :max_running, :now, :n_tasks, :n_tasks, :n_tasks);
 
 -- name: document_insert
 INSERT INTO document (job_id, body) VALUES (:job, :body);

@@ -12,7 +12,7 @@ SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n
 FROM job WHERE n_waiting + n_active > 0 AND id < :before ORDER BY id DESC LIMIT :limit;
 
 -- name: view_job
-SELECT id, uuid, name, user, digest, folder, held, blocked, priority, max_running, created_at, finished_at, n_tasks,
+SELECT id, uuid, name, user, "foreign", digest, folder, held, blocked, priority, max_running, created_at, finished_at, n_tasks,
        n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,
        (SELECT json_extract(CAST(body AS TEXT), '$.quorum') FROM document WHERE job_id = job.id) AS quorum,
        (SELECT json_extract(CAST(body AS TEXT), '$.container') FROM document WHERE job_id = job.id) AS container

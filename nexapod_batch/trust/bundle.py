@@ -1,6 +1,8 @@
 """The bundle that a coordinator signs for one runner, as canonical JSON and back.
 
-As with statements there is one byte form: `decode_bundle` re-encodes what it read and compares.
+As with statements there is one byte form: `decode_bundle` re-encodes what it read and compares. `foreign` stands there
+only where it is true, so that a bundle without it means what it meant before there was the word; a runner that does
+not know the word takes no foreign bundle.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def decode_bundle(payload: bytes) -> Bundle:
 
 
 def _encode(bundle: Bundle) -> bytes:
-    document = {
+    document: dict[str, Any] = {
         "audience": bundle.audience,
         "inputs": bundle.input_paths,
         "job": {"document": bundle.document.decode(), "id": bundle.job_id, "uuid": bundle.job_uuid},
@@ -63,6 +65,8 @@ def _encode(bundle: Bundle) -> bytes:
         ],
         "schema": 1,
     }
+    if bundle.foreign:
+        document["foreign"] = True
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
@@ -80,6 +84,7 @@ def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
             Assignment(task=one["task"], number=one["number"], nonce=one["nonce"], parameters=one["parameters"])
             for one in document["replicas"]
         ]),
+        foreign=document.get("foreign", False),
     )
 
 
@@ -95,6 +100,8 @@ def _check(bundle: Bundle) -> None:
     _number("job id", bundle.job_id, 1)
     if not bundle.document:
         raise ValueError("job document is empty")
+    if type(bundle.foreign) is not bool:
+        raise TypeError("foreign is neither true nor false")
     _strings("inputs", bundle.input_paths)
     for digest, path in bundle.input_paths.items():
         if not is_hex(digest, 64) or not path.startswith("/") or "\0" in path:

@@ -134,7 +134,7 @@ def test_a_newer_database_is_refused(store: Store, path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(CorruptStoreError, match=r"got schema 99, wanted at most 2[\s\S]*update nexapod-batch"):
+    with pytest.raises(CorruptStoreError, match=rf"got schema 99, wanted at most {SCHEMA_VERSION}[\s\S]*update nexapod-batch"):
         Store.open(path, filesystem=local)
 
 

@@ -46,6 +46,13 @@ def test_what_was_encoded_is_read_back(text: str, parameters: dict[str, str], ta
     assert decode_bundle(encode_bundle(asked)) == asked
 
 
+def test_a_foreign_job_is_said_to_be_one() -> None:
+    """A bundle says it of a foreign job alone: one from before there was the word is read as it was."""
+    assert decode_bundle(encode_bundle(bundle(foreign=True))).foreign
+    assert b"foreign" not in encode_bundle(bundle())
+    assert not decode_bundle(encode_bundle(bundle())).foreign
+
+
 @given(st.data())
 def test_no_changed_byte_is_the_same_bundle(data: st.DataObject) -> None:
     """A changed byte is refused or means something else."""
@@ -68,7 +75,10 @@ def test_members_of_another_type_are_refused(key: str, junk: Any) -> None:
         decode_bundle(encoded(**{key: junk}))
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"null", b"[" * 5000, b"\xff", encoded(zzz=1), encoded() + b" "])
+@pytest.mark.parametrize("payload", [
+    b"", b"[]", b"{}", b"null", b"[" * 5000, b"\xff", encoded(zzz=1), encoded() + b" ",
+    encoded(foreign=False), encoded(foreign=1), encoded(foreign="true"),
+])  # fmt: skip
 def test_other_bytes_are_refused(payload: bytes) -> None:
     """Junk, unknown keys and white space are refused."""
     with pytest.raises(VerificationError):
