@@ -82,6 +82,7 @@ def votes_of(
             voided=bool(r["voided"]),
             answer=r["vote"],
             detail=r["reason"],
+            failure=r["failure"],
             unheard=_unheard(job, klass, r),
             where=r["host"] or "",
         )
@@ -111,6 +112,7 @@ def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Nod
         voided=bool(r["voided"]),
         answer=r["vote"],
         detail=r["reason"],
+        failure=r["failure"],
         unheard=unheard,
         where=r["host"] or "",
     )

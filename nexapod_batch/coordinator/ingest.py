@@ -20,6 +20,7 @@ from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning,
 from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
+from nexapod_batch.quorum import failure_kind
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def _apply(c: Coordinator, node: Node, report: Report, stored: dict[tuple[int, i
     packed = pack(report.payload, batch.dictionaries[job])
     execution = EXECUTION_OF[report.outcome]
     vote = bytes.fromhex(report.vote) if execution is Execution.REPORTED else None
+    failure = failure_kind(report.outcome, report.exit_code) if execution is Execution.ERRORED else ""
     klass = report.classes.get(c.job(job).quorum.numeric_class.value, "")
     batch.seen.add(replica)
     batch.reports.append((replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now))
@@ -217,8 +219,8 @@ def _apply(c: Coordinator, node: Node, report: Report, stored: dict[tuple[int, i
     batch.news.add((job, task))
     batch.replicas.append(
         (
-            execution.value, report.detail, report.exit_code, report.host, klass, report.isolation, vote, *report.usage,
-            now, int(report.carried is not None), replica,
+            execution.value, report.detail, failure, report.exit_code, report.host, klass, report.isolation, vote,
+            *report.usage, now, int(report.carried is not None), replica,
         )
     )  # fmt: skip
 

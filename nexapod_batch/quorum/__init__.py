@@ -7,6 +7,6 @@
 
 from nexapod_batch.quorum.domains import independence, most_distinct
 from nexapod_batch.quorum.strict import assess_late, decide
-from nexapod_batch.quorum.votes import Closeness, Decision, Vote
+from nexapod_batch.quorum.votes import Closeness, Decision, Vote, failure_kind
 
-__all__ = ["Closeness", "Decision", "Vote", "assess_late", "decide", "independence", "most_distinct"]
+__all__ = ["Closeness", "Decision", "Vote", "assess_late", "decide", "failure_kind", "independence", "most_distinct"]

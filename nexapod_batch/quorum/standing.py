@@ -1,7 +1,7 @@
 """Where the votes stand: the two largest groups, and whether what is out could still change the order.
 
 For `exact`, `round` and `significant` equal answers are a group. `allclose` is no equivalence: groups are formed
-around centres, and only when nothing is out.
+around centres, and only when nothing is out. Failures of one kind are a group of their own beside the answers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from msgspec import Struct
 from nexapod_batch.quorum.domains import Row, most_distinct, row, touches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nexapod_batch.model.job import Domain
     from nexapod_batch.quorum.votes import Closeness, Vote
 
 __all__ = ["Standing", "by_answer", "by_closeness"]
+
+#: What a group says: a kind of failure, or "" and an answer.
+_Said = tuple[str, bytes]
+_NOTHING: _Said = ("", b"")
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -26,36 +30,56 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     leader: int = 0
     second: int = 0
+    failures: tuple[str, str] = ("", "")  # kinds of failure that these two are; "" for an answer
+    answers: int = 0  # size of the largest group that is an answer
     winners: frozenset[int] = frozenset()  # numbers of the leading group, whether or not they count
     settled: bool = False  # True: no answer of those out can undo the leader's agreement or its lead
 
 
 def by_answer(distinct: Sequence[Domain], agree: int, votes: Sequence[Vote], out: Sequence[Vote]) -> Standing:
-    """Group equal answers. Every vote has an answer."""
+    """Group equal answers, and equal kinds of failure. Every vote has one of the two."""
     if not votes:
         return Standing()
-    groups: dict[bytes, list[tuple[Row, int]]] = {}
+    groups: dict[_Said, list[tuple[Row, int]]] = {}
     for vote in votes:
-        groups.setdefault(vote.answer or b"", []).append((row(vote, distinct), vote.number))
-    if len(groups) == 1:
-        ((_, group),) = groups.items()
-        ranked = [(most_distinct(where for where, _ in group), group)]
-    else:
-        split = _split_values(groups.values(), len(distinct))
-        ranked = [
-            (most_distinct(where for where, _ in group if not touches(where, split)), group)
-            for _, group in sorted(groups.items())
-        ]
-        ranked.sort(key=lambda item: -item[0])
-    leader, group = ranked[0]
-    second = ranked[1][0] if len(ranked) > 1 else 0
+        groups.setdefault(_said(vote), []).append((row(vote, distinct), vote.number))
+    ranked = _ranked(groups, len(distinct))
+    leader, said, group = ranked[0]
+    second, other, _ = ranked[1] if len(ranked) > 1 else (0, _NOTHING, [])
     settled = leader - second > len(out)
     if settled and out:
         split = [set(column) for column in zip(*(row(vote, distinct) for vote in out), strict=True)]
         rows = [where for where, _ in group]
         if any(touches(where, split) for where in rows):
             settled = _holds(rows, [row(vote, distinct) for vote in out], groups, agree, second)
-    return Standing(leader=leader, second=second, winners=frozenset([number for _, number in group]), settled=settled)
+    return Standing(
+        leader=leader,
+        second=second,
+        failures=(said[0], other[0]),
+        answers=next((size for size, (failure, _), _ in ranked if not failure), 0),
+        winners=frozenset([number for _, number in group]),
+        settled=settled,
+    )
+
+
+def _said(vote: Vote) -> _Said:
+    return vote.failure, b"" if vote.failure else vote.answer or b""
+
+
+def _ranked(
+    groups: Mapping[_Said, Sequence[tuple[Row, int]]], columns: int
+) -> list[tuple[int, _Said, Sequence[tuple[Row, int]]]]:
+    """Return (size in distinct domains, what it said, members) of each group, the largest first."""
+    if len(groups) == 1:
+        ((said, group),) = groups.items()
+        return [(most_distinct(where for where, _ in group), said, group)]
+    split = _split_values(groups.values(), columns)
+    ranked = [
+        (most_distinct(where for where, _ in group if not touches(where, split)), said, group)
+        for said, group in sorted(groups.items())
+    ]
+    ranked.sort(key=lambda item: -item[0])
+    return ranked
 
 
 def _split_values(groups: Iterable[Sequence[tuple[Row, int]]], columns: int) -> list[set[str]]:
@@ -71,7 +95,11 @@ def _split_values(groups: Iterable[Sequence[tuple[Row, int]]], columns: int) -> 
 
 
 def _holds(
-    rows: Sequence[Row], out: Sequence[Row], groups: dict[bytes, list[tuple[Row, int]]], agree: int, second: int
+    rows: Sequence[Row],
+    out: Sequence[Row],
+    groups: Mapping[_Said, Sequence[tuple[Row, int]]],
+    agree: int,
+    second: int,
 ) -> bool:
     """Say whether the leading group keeps agreement and lead if every replica out answers otherwise.
 
@@ -91,23 +119,45 @@ def _holds(
 def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Closeness) -> Standing:
     """Group around the vote with the most supporters, then the smallest digest. Call it when nothing is out.
 
-    A rival is a centre outside the leader's group; one that has as many supporters makes it a tie.
+    A rival is a centre outside the leader's group; one that has as many supporters makes it a tie. Failures of one
+    kind support each other.
     """
     if not votes:
         return Standing()
-    ordered = sorted(votes, key=lambda vote: (vote.raw, vote.answer or b"", vote.number))
-    rows = [row(vote, distinct) for vote in ordered]
+    ordered = sorted(votes, key=lambda vote: (vote.failure, vote.raw, vote.answer or b"", vote.number))
+    near = _near(ordered, close)
+    sizes = [_supporters(flags, [row(vote, distinct) for vote in ordered]) for flags in near]
+    centre = max(range(len(ordered)), key=lambda i: (sizes[i], -i))
+    rivals = [i for i, flag in enumerate(near[centre]) if not flag]
+    rival = max(rivals, key=lambda i: (sizes[i], -i), default=None)
+    second = 0 if rival is None else sizes[rival]
+    return Standing(
+        leader=sizes[centre],
+        second=second,
+        failures=(ordered[centre].failure, "" if rival is None else ordered[rival].failure),
+        answers=max((size for vote, size in zip(ordered, sizes, strict=True) if not vote.failure), default=0),
+        winners=frozenset(ordered[j].number for j, flag in enumerate(near[centre]) if flag),
+        settled=sizes[centre] > second,
+    )
+
+
+def _near(ordered: Sequence[Vote], close: Closeness) -> list[list[bool]]:
+    """Return which votes support which; each pair is compared once."""
     near = [[False] * len(ordered) for _ in ordered]
     for i, left in enumerate(ordered):
-        for j in range(i, len(ordered)):
+        near[i][i] = True
+        for j in range(i + 1, len(ordered)):
             right = ordered[j]
-            near[i][j] = near[j][i] = i == j or (left.answer == right.answer and close(left.number, right.number))
-    sizes = []
-    for flags in near:
-        others = [rows[j] for j, flag in enumerate(flags) if not flag]
-        split = [{where[column] for where in others} for column in range(len(distinct))]
-        sizes.append(most_distinct(rows[j] for j, flag in enumerate(flags) if flag and not touches(rows[j], split)))
-    centre = max(range(len(ordered)), key=lambda i: (sizes[i], -i))
-    second = max((sizes[i] for i, flag in enumerate(near[centre]) if not flag), default=0)
-    winners = frozenset(ordered[j].number for j, flag in enumerate(near[centre]) if flag)
-    return Standing(leader=sizes[centre], second=second, winners=winners, settled=sizes[centre] > second)
+            alike = _said(left) == _said(right)
+            if alike and not left.failure:
+                alike = close(left.number, right.number)
+            near[i][j] = near[j][i] = alike
+    return near
+
+
+def _supporters(flags: Sequence[bool], rows: Sequence[Row]) -> int:
+    """Return how many distinct domains support a centre and no other answer."""
+    others = [where for where, flag in zip(rows, flags, strict=True) if not flag]
+    split = [{where[column] for where in others} for column in range(len(rows[0]))]
+    mine = [where for where, flag in zip(rows, flags, strict=True) if flag]
+    return most_distinct(where for where in mine if not touches(where, split))

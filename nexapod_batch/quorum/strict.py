@@ -1,10 +1,11 @@
 """The policy `strict`: accept what `agree` distinct domains say and nobody can still outvote.
 
-Let n1 >= n2 be the sizes, in distinct domains, of the two largest groups, and `out` the replicas placed that may
-still report. In this order:
+Equal answers are a group, and so are failures of one kind (outcome and exit code, as signed). Let n1 >= n2 be the
+sizes, in distinct domains, of the two largest groups, a the largest that is an answer, and `out` the replicas placed
+that may still report. In this order:
 
-1. accept group 1 if n1 >= agree and n1 - n2 > out;
-2. else fail if too many replicas errored (or were lost) and n1 + out < agree;
+1. accept group 1 if n1 >= agree and n1 - n2 > out; if it is a failure, the task failed;
+2. else fail if too many replicas errored (or were lost) and a + out < agree;
 3. else place max(agree - n1 - out, 1 if nothing is out) more, within `max_replicas`;
 4. when nothing more may be placed and nothing is out: failed if too many errored or were lost, else inconclusive.
 
@@ -45,6 +46,7 @@ class _Tally(Struct):
     votes: list[Vote] = field(default_factory=list)
     out: list[Vote] = field(default_factory=list)
     errors: list[Vote] = field(default_factory=list)
+    failures: list[Vote] = field(default_factory=list)  # those of the errors whose kind is signed
     unheard: list[Vote] = field(default_factory=list)
     lost: int = 0
     used: int = 0  # towards max_replicas
@@ -73,6 +75,8 @@ def _tally(replicas: Sequence[Vote]) -> _Tally:
             tally.votes.append(replica)
         elif execution is Execution.ERRORED and not replica.voided:
             tally.errors.append(replica)
+            if replica.failure and not replica.unheard:
+                tally.failures.append(replica)
         elif replica.unheard and not replica.voided:
             tally.unheard.append(replica)
     return tally
@@ -97,22 +101,23 @@ def decide(
     tally = _tally(replicas)
     most = policy.max_replicas + extra
     if close is None:
-        standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
+        standing = by_answer(policy.distinct, policy.agree, tally.votes + tally.failures, tally.out)
         short = 0
     else:
         # After too many losses nothing more is placed: the round is what there is.
         short = 0 if tally.lost > policy.max_lost else _short_of_round(policy, replicas, close, most)
         if tally.out or (short and placeable):
             return _wait_for_round(policy, replicas, tally, short)
-        standing = by_closeness(policy.distinct, tally.votes, close)
+        standing = by_closeness(policy.distinct, tally.votes + tally.failures, close)
     if standing.leader >= policy.agree and standing.settled:  # 1
-        return _accept(replicas, tally, standing)
+        end = _fail_alike if standing.failures[0] else _accept
+        return end(replicas, tally, standing)
     out = len(tally.out)
-    if _too_many(policy, tally) and standing.leader + out < policy.agree:  # 2
+    if _too_many(policy, tally) and standing.answers + out < policy.agree:  # 2
         return _fail(policy, replicas, tally, standing)
     want = short or _wanted(policy, tally, standing, most)  # 3
     if out or (want and placeable):
-        return Decision(state=None, want=want, agree=standing.leader, reason=_progress(policy, standing, out, want))
+        return Decision(state=None, want=want, agree=standing.answers, reason=_progress(policy, standing, out, want))
     if _too_many(policy, tally) and not want:  # 4
         return _fail(policy, replicas, tally, standing)
     found = _found(policy, tally, standing)
@@ -136,7 +141,7 @@ def _short_of_round(policy: QuorumPolicy, replicas: Sequence[Vote], close: Close
         tally = _tally(placed[:size])
         if tally.out:  # a replica that came back late: what was placed after it stays
             return 0
-        standing = by_closeness(policy.distinct, tally.votes, close)
+        standing = by_closeness(policy.distinct, tally.votes + tally.failures, close)
         want = _wanted(policy, tally, standing, most)
         if not want or (standing.leader >= policy.agree and standing.settled):
             return 0
@@ -225,6 +230,15 @@ def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Deci
     )
 
 
+def _fail_alike(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
+    """End a task whose leading answer is that it fails."""
+    failed = [vote for vote in tally.failures if vote.number in standing.winners]
+    first = min(failed, key=lambda vote: vote.number)
+    alike = "" if len(failed) == 1 else " alike"
+    reason = f"errors: {len(failed)} of {tally.placed} replicas failed{alike}: {first.detail or first.failure}"
+    return _end(TaskState.FAILED, reason, replicas, standing)
+
+
 def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
     errors = len(tally.errors)
     if errors > policy.max_errors:
@@ -237,10 +251,21 @@ def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standin
 
 def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
     """Return what the votes came to, where that is no result."""
-    if standing.leader >= policy.agree and standing.leader == standing.second:
-        return f"two answers tie with {standing.leader} each"
     failed = f"; {len(tally.errors)} of {tally.placed} replicas failed{_alike(tally.errors)}" if tally.errors else ""
-    return f"{standing.leader} of {len(tally.votes)} answers agree, {policy.agree} needed{failed}{_ignored(tally)}"
+    if standing.leader >= policy.agree and standing.leader == standing.second:
+        return f"{_tie(standing)} tie with {standing.leader} each{failed}"
+    return f"{standing.answers} of {len(tally.votes)} answers agree, {policy.agree} needed{failed}{_ignored(tally)}"
+
+
+def _tie(standing: Standing) -> str:
+    """Return what two groups are that tie."""
+    match sum(map(bool, standing.failures)):
+        case 0:
+            return "two answers"
+        case 1:
+            return "an answer and a kind of failure"
+        case _:
+            return "two kinds of failure"
 
 
 def _ignored(tally: _Tally) -> str:
@@ -265,9 +290,9 @@ def _no_other(policy: QuorumPolicy) -> str:
 
 def _end(state: TaskState, reason: str, replicas: Sequence[Vote], standing: Standing) -> Decision:
     validations = {replica.number: _unmatched(replica) for replica in replicas if replica.placed}
-    return Decision(state=state, agree=standing.leader, reason=reason, validations=validations)
+    return Decision(state=state, agree=standing.answers, reason=reason, validations=validations)
 
 
 def _progress(policy: QuorumPolicy, standing: Standing, out: int, want: int) -> str:
-    text = f"{standing.leader} of {policy.agree} needed agree, {out} out"
+    text = f"{standing.answers} of {policy.agree} needed agree, {out} out"
     return f"{text}, {want} more wanted" if want else text

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from nexapod_batch.lifecycle import Execution, TaskState, Validation
     from nexapod_batch.model.job import Domain
 
-__all__ = ["Closeness", "Decision", "Vote"]
+__all__ = ["Closeness", "Decision", "Vote", "failure_kind"]
+
+#: The one outcome of which the exit code says more: others name their own cause, and how they are ended may vary.
+_BY_EXIT_CODE = "failed"
 
 #: Says whether the outputs of two replicas, by number, are close enough (`allclose`). Symmetric.
 Closeness = Callable[[int, int], bool]
@@ -28,6 +31,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     placed: bool = True  # False: a row that no node was found for; it is as if it were not there
     raw: bytes = b""  # digest of the outputs as they are; breaks ties between centres of `allclose`
     detail: str = ""  # why it errored, for people
+    failure: str = ""  # which kind of failure its node signed, as `failure_kind` spells it; "" for none, or none signed
     unheard: str = ""  # why it does not count even if it reported: another numeric class, a host that nobody confirms
     where: str = ""  # host that its statement names, for people: nobody counts it
 
@@ -42,3 +46,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     winners: frozenset[int] = frozenset()  # numbers of the accepted group
     validations: Mapping[int, Validation] = field(default_factory=dict)  # of all placed replicas, when the task ended
     independence: str = ""  # "from 2 sites": what the winners did not share
+
+
+def failure_kind(outcome: str, exit_code: int | None) -> str:
+    """Return the kind of a failure of the task's own: `failed:7`, `time`, `memory`. Equal kinds agree."""
+    return f"{outcome}:{exit_code}" if outcome == _BY_EXIT_CODE else outcome

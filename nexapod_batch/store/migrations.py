@@ -40,6 +40,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="first schema", sql=_file("schema.sql")),
     Migration(name="signed hardware profiles, and the use of GPUs", sql=_file("hardware.sql")),
     Migration(name="jobs of somebody else", sql=_file("foreign.sql")),
+    Migration(name="kinds of failure", sql=_file("failures.sql")),
 )
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 A, B, C, ERROR, LOST, VOID, OTHER_CLASS = "A", "B", "C", "error", "lost", "void", "other class"
-OUTCOMES = (A, A, A, B, B, C, ERROR, ERROR, LOST, VOID, OTHER_CLASS)
+EXIT_7, OVER_TIME = "failed:7", "time"  # failures whose kind is signed; of ERROR only the scheduler speaks
+FAILURES = (EXIT_7, OVER_TIME)
+OUTCOMES = (A, A, A, B, B, C, ERROR, EXIT_7, EXIT_7, OVER_TIME, LOST, VOID, OTHER_CLASS)
 MORE = 60  # outcomes held ready; no policy drawn here can use more
 
 policies = st.builds(
@@ -46,6 +48,8 @@ def ended(vote: Vote, fate: str) -> Vote:
     """Return the replica after its fate came true."""
     if fate in (ERROR, LOST):
         return replace(vote, execution=Execution.ERRORED if fate == ERROR else Execution.LOST)
+    if fate in FAILURES:
+        return replace(vote, execution=Execution.ERRORED, failure=fate)
     answer = A if fate in (VOID, OTHER_CLASS) else fate
     return replace(
         vote,
@@ -87,6 +91,11 @@ def run_task(
             replicas[i] = ended(replicas[i], fate[replicas[i].number - 1])
 
 
+def by_kind(decision: Decision) -> bool:
+    """Say whether a task failed because one kind of failure led."""
+    return " failed alike: " in decision.reason or " replicas failed: " in decision.reason
+
+
 def verdict(decision: Decision, replicas: Sequence[Vote]) -> tuple[TaskState | None, bytes | None]:
     """Return what must not depend on time: the state and the accepted answer."""
     answers = {vote.answer for vote in replicas if vote.number in decision.winners}
@@ -122,37 +131,42 @@ def test_seeded_enumeration() -> None:
 
 @settings(max_examples=120)
 @given(policies, fates, st.integers(0, 2**32), st.integers(2, 5))
-def test_an_acceptance_holds_whatever_comes_after(policy: QuorumPolicy, fate: list[str], seed: int, pool: int) -> None:
-    """With any answers from the replicas still out, and shared domains, the full count accepts the same group."""
+def test_a_leading_group_holds_whatever_comes_after(policy: QuorumPolicy, fate: list[str], seed: int, pool: int) -> None:
+    """With any answers from the replicas still out, and shared domains, the full count ends with the same group.
+
+    Whether it is an answer that is accepted, or a kind of failure.
+    """
     rng = random.Random(seed)
     decision, replicas = run_task(policy, fate, rng, pool=pool)
-    if decision.state is not TaskState.ACCEPTED:
+    if decision.state is TaskState.INCONCLUSIVE or (decision.state is TaskState.FAILED and not by_kind(decision)):
         return
     out = [vote for vote in replicas if vote.execution in OUT]
-    for answer in (A, B, C, ERROR, LOST):
+    for answer in (A, B, C, ERROR, EXIT_7, OVER_TIME, LOST):
         done = [ended(vote, answer) if vote in out else vote for vote in replicas]
         assert verdict(decide(policy, done), done) == verdict(decision, replicas)
 
 
-def counted(policy: QuorumPolicy, replicas: Sequence[Vote]) -> list[int]:
-    """Count the groups the slow way: try every subset of the votes whose domains answered in one group only."""
+def counted(policy: QuorumPolicy, replicas: Sequence[Vote]) -> dict[str | bytes | None, int]:
+    """Count the distinct domains of each answer and kind of failure by trying every choice of replicas.
+
+    A choice counts when any two of it differ in every field of `distinct`, and when its domains said one thing only.
+    """
 
     def where(vote: Vote) -> list[str]:
         return [str(vote.number) if name is Domain.RUN else vote.domain[name] for name in policy.distinct]
 
-    votes = [vote for vote in replicas if vote.execution is Execution.REPORTED and not vote.unheard and not vote.voided]
-    sizes = []
-    for answer in {vote.answer for vote in votes}:
-        rivals = [where(vote) for vote in votes if vote.answer != answer]
-        mine = [where(vote) for vote in votes if vote.answer == answer]
-        mine = [one for one in mine if not any(a == b for other in rivals for a, b in zip(one, other, strict=True))]
-        sizes.append(
-            max(
-                size
-                for size in range(len(mine) + 1)
-                for chosen in combinations(mine, size)
-                if all(len(set(column)) == size for column in zip(*chosen, strict=True))
-            )
+    heard = [vote for vote in replicas if not vote.unheard and not vote.voided]
+    said = [(vote.failure or vote.answer, where(vote)) for vote in heard if vote.failure or vote.answer]
+    sizes = {}
+    for one in {one for one, _ in said}:
+        rivals = [place for other, place in said if other != one]
+        mine = [place for other, place in said if other == one]
+        mine = [place for place in mine if not any(a == b for other in rivals for a, b in zip(place, other, strict=True))]
+        sizes[one] = max(
+            size
+            for size in range(len(mine) + 1)
+            for chosen in combinations(mine, size)
+            if all(len(set(column)) == size for column in zip(*chosen, strict=True))
         )
     return sizes
 
@@ -175,13 +189,17 @@ def test_a_decision_is_a_function_of_the_set(
         alike = decide(policy, replicas, placeable=False)
         assert decide(policy, replicas, placeable=False, close=lambda _left, _right: True).state == alike.state
     assert first.want == 0 or first.state is None
-    sizes = [*sorted(counted(policy, replicas), reverse=True), 0, 0]
-    assert first.agree == sizes[0]
-    assert (first.state is TaskState.ACCEPTED) == (sizes[0] >= policy.agree and sizes[0] > sizes[1])
+    sizes = counted(policy, replicas)
+    leader, second = [*sorted(sizes.values(), reverse=True), 0, 0][:2]
+    assert first.agree == max((size for said, size in sizes.items() if isinstance(said, bytes)), default=0)
+    leads = leader >= policy.agree and leader > second
+    failed = leads and isinstance(max(sizes, key=lambda said: sizes[said]), str)
+    assert (first.state is TaskState.ACCEPTED) == (leads and not failed)
+    assert first.state is TaskState.FAILED or not failed
 
 
 @settings(max_examples=120)
-@given(policies, fates, st.integers(0, 2**32), st.sampled_from([A, B, ERROR]))
+@given(policies, fates, st.integers(0, 2**32), st.sampled_from([A, B, ERROR, EXIT_7]))
 def test_late_reports_never_change_an_accepted_result(
     policy: QuorumPolicy, fate: list[str], seed: int, late: str
 ) -> None:
@@ -227,7 +245,7 @@ def closest(policy: QuorumPolicy, values: Sequence[float | None], orders: Sequen
     def decider(policy: QuorumPolicy, replicas: Sequence[Vote]) -> Decision:
         return decide(policy, replicas, close=close)
 
-    fate = [ERROR if value is None else A for value in values]
+    fate = [EXIT_7 if value is None else A for value in values]
     return [run_task(policy, fate, random.Random(order), decider)[0] for order in orders]
 
 

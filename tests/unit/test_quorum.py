@@ -39,8 +39,13 @@ def running(number: int, **more: object) -> Vote:
 
 
 def errored(number: int, detail: str = "") -> Vote:
-    """Return a replica whose command failed."""
+    """Return a replica that failed by the word of its scheduler: which kind of failure it was, nobody signed."""
     return vote(number, None, execution=E.ERRORED, detail=detail)
+
+
+def failed(number: int, kind: str = "failed:7", **more: object) -> Vote:
+    """Return a replica whose node signed how it failed."""
+    return vote(number, None, execution=E.ERRORED, failure=kind, **more)  # type: ignore[arg-type]
 
 
 def lost(number: int) -> Vote:
@@ -117,6 +122,62 @@ def test_errors_fail_the_task_and_what_they_share_is_the_reason() -> None:
     assert decision.state is TaskState.FAILED
     assert decision.reason == "errors: 4 of 4 replicas failed (max_errors = 3), all alike: exit code 7"
     assert decide(policy(), replicas[:3]).want == 2
+
+
+def test_failures_of_one_kind_are_an_answer() -> None:
+    """A command that fails alike where `agree` domains tried it has failed: no other replica is needed."""
+    replicas = [failed(1, detail="exit code 7"), failed(2, detail="exit code 7")]
+    decision = decide(policy(), replicas)
+    assert (decision.state, decision.winners, decision.agree) == (TaskState.FAILED, frozenset(), 0)
+    assert decision.reason == "errors: 2 of 2 replicas failed alike: exit code 7"
+    assert set(decision.validations.values()) == {Validation.INCONCLUSIVE}
+    assert decide(policy(agree=3), replicas).state is None
+    assert decide(policy(agree=1, replicas=1), replicas[:1]).reason == "errors: 1 of 1 replicas failed: exit code 7"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "state"),
+    [
+        ([failed(1), failed(2, "failed:8")], None),  # two kinds
+        ([failed(1), failed(2, "time")], None),
+        ([failed(1), errored(2)], None),  # of the second nobody signed the kind
+        ([failed(1), failed(2, where="1")], None),  # one domain
+        ([failed(1), failed(2, voided=True)], None),
+        ([failed(1), failed(2), running(3), running(4)], None),  # they may answer, and tie
+        ([failed(1), failed(2), vote(3), running(4)], None),
+        ([failed(1), failed(2), vote(3)], TaskState.FAILED),
+        ([failed(1), vote(2), vote(3)], TaskState.ACCEPTED),
+        ([failed(1), failed(2), vote(3), vote(4)], None),  # a tie
+        ([failed(1), failed(2), vote(3), vote(4), vote(5)], TaskState.ACCEPTED),
+    ],
+)
+def test_a_leading_failure_follows_the_rules_of_answers(replicas: list[Vote], state: TaskState | None) -> None:
+    """Distinct domains, a lead that nothing out can undo, and no tie."""
+    assert decide(policy(), replicas).state is state
+    assert decide(policy(), replicas, close=lambda _left, _right: True).state in {state, None}
+
+
+def test_a_tie_of_an_answer_and_a_failure_is_named() -> None:
+    """Where the cap forbids another replica, the reason says what stood against what."""
+    replicas = [vote(1), vote(2), failed(3), failed(4)]
+    decision = decide(policy(max_replicas=4), replicas)
+    assert decision.state is TaskState.INCONCLUSIVE
+    assert "an answer and a kind of failure tie with 2 each" in decision.reason
+    kinds = [failed(n, f"failed:{n % 2}") for n in (1, 2, 3, 4)]
+    assert "two kinds of failure tie" in decide(policy(max_replicas=4, max_errors=9), kinds).reason
+
+
+def test_within_tolerances_failures_of_one_kind_are_an_answer_too() -> None:
+    """`allclose` compares answers alone, and a failure supports no answer."""
+    pairs = []
+
+    def close(left: int, right: int) -> bool:
+        pairs.append((left, right))
+        return True
+
+    assert decide(policy(), [failed(1), failed(2)], close=close).state is TaskState.FAILED
+    assert decide(policy(), [failed(1), vote(2), vote(3)], close=close).winners == {2, 3}
+    assert set(pairs) == {(2, 3)}
 
 
 def test_errors_do_not_fail_what_can_still_agree() -> None:
