@@ -71,7 +71,7 @@ QUORUM = Table(
         "agree": Key(Whole(1, 100), "How many distinct domains must agree.", 2),
         "replicas": Key(Whole(1, 1_000), "How many replicas to start with.", shown="`agree`"),
         "max_replicas": Key(Whole(1, 1_000), "How many replicas there may be in all.", shown="`agree` + 4"),
-        "max_errors": Key(Whole(0, 1_000), "How many replicas may fail.", 3),
+        "max_errors": Key(Whole(0, 1_000), "How many may fail, in whatever ways.", 3),
         "max_lost": Key(Whole(0, 100_000), "How many replicas the infrastructure may lose.", 20),
         "deadline": Key(
             Duration(1, _YEAR), "When a replica that was not heard of is lost.", 7 * 86_400, shown="7 days"
