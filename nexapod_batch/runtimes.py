@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.trust.statement import ContainerUse
 
-__all__ = ["Device", "Execution", "Fact", "Runtime", "RuntimeSettings", "Wrapped", "bind_allowed"]
+__all__ = ["FEED", "Device", "Execution", "Fact", "Runtime", "RuntimeSettings", "Wrapped", "bind_allowed"]
 
 
 def bind_allowed(asked: str, allowed: Iterable[str]) -> bool:
@@ -51,15 +51,26 @@ class Execution(NamedTuple):
     image: str | None = None  # the container's image file, its digest checked
     script: str | None = None  # the file that `command` runs, where it lies outside the work folder
     devices: tuple[Device, ...] = ()  # GPUs that this replica has to itself
+    foreign: bool = False  # the job is somebody else's than the account's that runs it
+
+
+#: The first descriptor of what a wrapper is fed; above all that a launcher gives to its ranks.
+FEED = 100
 
 
 class Wrapped(NamedTuple):
-    """What the runner starts."""
+    """What the runner starts: a wrapper, or with isolation none the command itself.
 
-    argv: list[str]  # argv[0] is looked up as the command's would be
-    env: Mapping[str, str]  # of the process that the runner starts
-    isolation: str = "none"  # what holds: none | files (what is private was out of reach) | container
+    A wrapper's environment is made from a fixed list and holds nothing of the job's but what is data to it: a variable
+    that the job names can decide what a program does that is not yet in its sandbox.
+    """
+
+    argv: list[str]  # argv[0] of a wrapper is a path; of the command itself it is looked up in its PATH
+    env: Mapping[str, str]  # of the process that is started
+    isolation: str = "none"  # what holds: none | files (only the work folder can be written) | container
     container: ContainerUse | None = None  # as the statement says it
+    feeds: tuple[bytes, ...] = ()  # what it reads from the descriptors FEED, FEED + 1, ...
+    before: str = ""  # stands before the name of a launcher's variable in `env`, so that it reaches the command
 
 
 class Fact(NamedTuple):

@@ -123,7 +123,7 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
     # 2. rules across sections
     rules.program(what, report)
     paths.workdir(what["workdir"], report)
-    rules.environment(what["env"], report)
+    rules.environment(what["env"], report, contained=isinstance(checked["container"], dict))
     if array is not None or checked["array"] is None:  # else every parameter would be reported as unknown
         rules.placeholders(what, inputs, outputs, array, report)
     paths.program_files(what, inputs, folder, report)

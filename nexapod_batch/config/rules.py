@@ -77,11 +77,21 @@ def program(what: dict[str, Value], report: Report) -> None:
         report.add("job.script", "no interpreter", got=first, wanted='first line "#!/bin/sh" or another interpreter')
 
 
-def environment(env: Value, report: Report) -> None:
-    """Refuse variables that nexapod-batch sets itself."""
+#: Names that programs of containers give a meaning of their own on the way: no command would find them.
+_NOT_IN_CONTAINERS = frozenset({
+    "PREPEND_PATH", "APPEND_PATH", "SING_USER_DEFINED_PREPEND_PATH", "SING_USER_DEFINED_APPEND_PATH",
+    "SING_USER_DEFINED_PATH",
+})  # fmt: skip
+
+
+def environment(env: Value, report: Report, *, contained: bool = False) -> None:
+    """Refuse variables that nexapod-batch sets itself, and those that cannot be given to a command in a container."""
     for name in env if isinstance(env, dict) else ():
         if name.upper().startswith("NEXAPOD_"):
             report.add(f"job.env.{name}", "name is taken", wanted="a name that does not begin with NEXAPOD_")
+        elif contained and name in _NOT_IN_CONTAINERS:
+            hint = "set PATH as a whole"
+            report.add(f"job.env.{name}", "name is taken", wanted="one that container programs do not use", hint=hint)
 
 
 def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:

@@ -28,10 +28,11 @@ from nexapod_batch.runner import descendants
 from nexapod_batch.runner.courtesy import lower_session
 from nexapod_batch.runner.freeze import Freezer
 from nexapod_batch.runner.usage import MAX_PROCESSES, Usage, tree_bytes
+from nexapod_batch.runtimes import FEED
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Attempt", "Limits", "Pace", "Result", "Supervisor", "disk_detail"]
 
@@ -95,11 +96,13 @@ class Attempt:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def run(
-        self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str
-    ) -> Result:
+        self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str,
+        feeds: Sequence[bytes] = (),
+    ) -> Result:  # fmt: skip
         """Run a program in the current folder; OSError when it cannot be started.
 
-        `logs` are the descriptors for stdout and stderr, `root` is the folder whose size counts with theirs.
+        `logs` are the descriptors for stdout and stderr, `root` is the folder whose size counts with theirs, `feeds`
+        what the program reads from the descriptors FEED and following.
         """
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         most = limits.disk_bytes if hard == _UNLIMITED else min(limits.disk_bytes, hard)
@@ -108,6 +111,8 @@ class Attempt:
             (os.POSIX_SPAWN_DUP2, logs[0], 1),
             (os.POSIX_SPAWN_DUP2, logs[1], 2),
         ]
+        fed = [_fed(one) for one in feeds]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, FEED + at) for at, fd in enumerate(fed)]
         started = time.monotonic()
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
         try:
@@ -116,9 +121,20 @@ class Attempt:
             )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            for fd in fed:
+                os.close(fd)
         tree = _Tree(pid, started, limits, logs, root, self._supervisor)
         tree.wait()
         return tree.result()
+
+
+def _fed(data: bytes) -> int:
+    """Return a descriptor from which these bytes are read; they lie in memory."""
+    fd = os.memfd_create("fed", os.MFD_CLOEXEC)
+    with open(fd, "wb", buffering=0, closefd=False) as stream:
+        stream.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 class _Tree:

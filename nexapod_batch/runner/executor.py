@@ -37,7 +37,6 @@ from nexapod_batch.runner.stage import (
     device_environment,
     environment,
     find_program,
-    launcher_environment,
     task_argv,
 )
 from nexapod_batch.runtimes import Execution
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.claims import Spool
     from nexapod_batch.runner.gpu_meter import Meter
     from nexapod_batch.runner.node import NodeConfig
-    from nexapod_batch.runtimes import Device
+    from nexapod_batch.runtimes import Device, Wrapped
 
 __all__ = ["MAX_MESSAGE", "Executor"]
 
@@ -424,13 +423,29 @@ class Executor:
                 image=self._images.path_of(launch),
                 script=None if launch.script is None else str(launch.script),
                 devices=devices,
+                foreign=launch.bundle.foreign,
             )
         )
         replica.wrapped = wrapped
-        argv, env = wrapped.argv, dict(wrapped.env)
-        if launched:
-            argv = [*self._node.launcher, *argv]
-            env.update(launcher_environment(job))
+        folder = folder if wrapped.isolation == "none" else "/"  # a wrapper looks for nothing where a command may write
+        if not launched:
+            result = self._start(replica, wrapped, folder, devices)
+        else:
+            from nexapod_batch.runner import ranks  # noqa: PLC0415 - most replicas are one process
+
+            with ranks.started_by_file(f"{root}.start", wrapped, folder) as rank:
+                around = ranks.launcher_environment(job, self._path, root)
+                argv = [*self._node.launcher, *rank]
+                result = self._start(replica, wrapped._replace(argv=argv, env=around), "/", devices)
+        if result.status and result.stopped is None and wrapped.isolation != "none":
+            never = runtime.judge(result.status, self._logs.tail())
+            if never is not None:
+                raise CommandError(never, 127)
+        return result
+
+    def _start(self, replica: Replica, wrapped: Wrapped, folder: str, devices: Sequence[Device]) -> Result:
+        """Start what is wrapped in a folder, and wait for the end of everything that it started."""
+        job, argv, env = replica.launch.job, wrapped.argv, wrapped.env
         key = f"{argv[0]}\0{env['PATH']}"
         program = self._programs.get(key) or find_program(argv[0], env["PATH"], folder)
         if "/" not in argv[0]:
@@ -440,11 +455,13 @@ class Executor:
             time_s=job.resources.time_s,
             mem_mib=job.resources.mem_mib,
             disk_bytes=job.resources.disk_mib * 2**20,
-            contained=wrapped.container is not None,
+            contained=wrapped.isolation != "none",
         )
         try:
             self._begin_metering(devices)
-            result = self._attempt.run(program, argv, env, self._logs.descriptors, limits, root)
+            result = self._attempt.run(
+                program, argv, env, self._logs.descriptors, limits, replica.root, wrapped.feeds
+            )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.pop(key, None)
             raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
@@ -453,10 +470,6 @@ class Executor:
             faults = self._end_metering(replica)
         if faults and result.status and result.stopped is None:  # whatever it made of it, it is no fault of its own
             return result._replace(stopped=_gpu_failed(faults))
-        if result.status and result.stopped is None:
-            never = runtime.judge(result.status, self._logs.tail())
-            if never is not None:
-                raise CommandError(never, 127)
         return result
 
 

@@ -111,7 +111,7 @@ class Replica:
 
     def _runtime_kib(self) -> int:
         """Return the memory that the container program itself may have had at its peak."""
-        return _CONTAINER_KIB if self.wrapped is not None and self.wrapped.container is not None else 0
+        return _CONTAINER_KIB if self.wrapped is not None and self.wrapped.isolation != "none" else 0
 
     def _fits_disk(self, logs: int) -> bool:
         """Look at the disk once more, unless the folder is as empty as it was made."""

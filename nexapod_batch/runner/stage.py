@@ -9,7 +9,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 | `LANG` | `C.UTF-8` |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
-| `SLURM_*`, `SRUN_CPUS_PER_TASK` | only where the ranks of a replica are started by the site's launcher |
+| `SLURM_*`, `PMI_*` and the like | what a launcher tells each rank, where one starts them (`ranks.py`) |
 | `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, `HIP_VISIBLE_DEVICES` | its GPUs, by UUID; empty without any |
 | `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones and those of GPUs |
 """
@@ -27,7 +27,7 @@ from nexapod_batch.model.placeholders import expand, task_environment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nexapod_batch.model.job import Input, Job
+    from nexapod_batch.model.job import Input
     from nexapod_batch.runner.launch import OpenedLaunch
     from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.runtimes import Device
@@ -39,7 +39,6 @@ __all__ = [
     "device_environment",
     "environment",
     "find_program",
-    "launcher_environment",
     "stage_inputs",
     "task_argv",
 ]
@@ -94,14 +93,6 @@ def device_environment(devices: Sequence[Device]) -> dict[str, str]:
         "ROCR_VISIBLE_DEVICES": ",".join(amd),
         "HIP_VISIBLE_DEVICES": ",".join(map(str, range(len(amd)))),  # counts within those of ROCR
     }
-
-
-def launcher_environment(job: Job) -> dict[str, str]:
-    """Return what a launcher of ranks must know of the scheduler's job that it runs in."""
-    found = {name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SLURMD_"))}
-    if job.resources.cpus_per_task:  # which srun does not take over from sbatch by itself since Slurm 22.05
-        found["SRUN_CPUS_PER_TASK"] = str(job.resources.cpus_per_task)
-    return found
 
 
 def task_argv(launch: OpenedLaunch, values: Mapping[str, str]) -> list[str]:

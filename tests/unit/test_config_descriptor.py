@@ -179,6 +179,9 @@ BAD = {
     "no placeholder": (minimal(head='env = { A = "{sed}" }'), "no placeholder {sed}"),
     "lone brace": (minimal(head='env = { A = "{" }'), "job.env.A: lone '{'"),
     "reserved variable": (minimal(head='env = { NEXAPOD_TASK = "1" }'), "name is taken"),
+    "variable of the container's program": (
+        minimal('[container]\nimage = "run.sif"', head='env = { PREPEND_PATH = "/x" }'), "job.env.PREPEND_PATH: name is taken",
+    ),
     "variable name": (minimal(head='env = { "A-B" = "1" }'), "job.env: name not accepted"),
     "dependency twice": (minimal("[schedule]\ndepends_on = [{ job = 1 }, { job = 1 }]"), "stands there twice"),
     "dependency on 0": (minimal("[schedule]\ndepends_on = [{ job = 0 }]"), "schedule.depends_on[0].job: out of range"),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nexapod_backends.apptainer.machine import Program, Way
     from nexapod_batch.runtimes import Execution
 
-__all__ = ["SCRIPT", "WORK", "arguments", "environment"]
+__all__ = ["SCRIPT", "WORK", "arguments", "before", "environment"]
 
 WORK = "/nexapod/work"
 SCRIPT = "/nexapod/script"
@@ -63,13 +63,10 @@ def arguments(
     container = job.container
     if container is None or execution.image is None:
         raise PluginError("the job names no container image")
-    alone = job.resources.ranks == 1
     argv = [program.path, "--silent", "exec", *way.options]
     if way.unsquash:
         argv.append("--unsquash")
-    # --containall empties the environment too, in which a launcher tells every rank who it is.
-    argv += ["--containall", "--cleanenv"] if alone else ["--contain", "--pid", "--ipc"]
-    argv += ["--no-home", "--no-eval", "--no-mount", "sys,hostfs,cwd,bind-paths"]
+    argv += ["--containall", "--cleanenv", "--no-home", "--no-eval", "--no-mount", "sys,hostfs,cwd,bind-paths"]
     if container.network == "none":
         argv += ["--net", "--network", "none"]
     vendors = {device.vendor for device in execution.devices}
@@ -82,11 +79,12 @@ def arguments(
 
 
 def environment(execution: Execution, program: Program) -> dict[str, str]:
-    """Return the environment of the container program: nothing of the runner's but PATH, everything of the command's.
+    """Return the environment of the container program: nothing of the runner's but PATH, and as data the command's.
 
-    PATH of the command is the image's own unless the job sets one.
+    PATH of the command is the image's own unless the job sets one. Whatever a variable of the job is called, the
+    program sees a name that begins with `before`: none can say what it binds or what is loaded into it.
     """
-    prefix = f"{program.name.upper()}ENV_"
+    prefix = before(program)
     found = {
         "PATH": execution.path,
         "HOME": NOWHERE,
@@ -94,17 +92,18 @@ def environment(execution: Execution, program: Program) -> dict[str, str]:
         f"{program.name.upper()}_CONFIGDIR": NOWHERE,
         "LANG": "C.UTF-8",
     }
-    alone = execution.job.resources.ranks == 1
     for name, value in execution.env.items():
         if name in _SPECIAL:
             raise PluginError(f"[job] env: {name} is taken: {program.name} would put it into PATH")
         if name in {"HOME", "PWD"} or (name == "PATH" and value == execution.path):
             continue
-        given = inside(value, execution.root) if name == "TMPDIR" else value
-        found[f"{prefix}{name}"] = given
-        if not alone and name != "PATH":  # nothing is emptied for ranks: see `arguments`
-            found.setdefault(name, given)
+        found[f"{prefix}{name}"] = inside(value, execution.root) if name == "TMPDIR" else value
     return found
+
+
+def before(program: Program) -> str:
+    """Return what stands before the name of a variable that is to be set in the container."""
+    return f"{program.name.upper()}ENV_"
 
 
 def looked_at(*, root: bool) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class ApptainerRuntime:
         return Wrapped(
             argv=command.arguments(execution, program, way, self._exists, self._binds(container.bind)),
             env=command.environment(execution, program),
+            before=command.before(program),
             isolation="container",
             container=ContainerUse(
                 image=container.image,

@@ -32,7 +32,7 @@ __all__ = ["PART", "Far"]
 PART = 4 << 20
 _FREE = 256 << 20  # bytes that are left free here, whatever workers send
 _HERE = ""  # the "worker" that is this process
-_BESIDE = (".out", ".err", ".manifest")
+_BESIDE = (".out", ".err", ".manifest", ".start")
 
 
 class Far:

@@ -66,7 +66,7 @@ __all__ = ["SlurmBackend"]
 
 _FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
 #: What lies beside the work folder of a replica.
-_BESIDE = (".out", ".err", ".manifest")
+_BESIDE = (".out", ".err", ".manifest", ".start")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 1 << 20
 #: Segments of which the size is looked at between two passes.

@@ -1,0 +1,95 @@
+"""Ranks of one replica that a launcher starts (srun, mpiexec), on whatever hosts.
+
+The launcher runs with the environment of its site, nothing of the job's: `LD_PRELOAD` or `SLURM_TASK_PROLOG` of a job
+would decide what it does. Each rank begins with a start file, a few lines of Python that hold as data what the rank is
+to be: its environment, its folder, its argv. They add by which variables the launcher tells a rank who it is, and
+become the command, or the wrapper around it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import PluginError
+from nexapod_batch.runner.stage import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.runtimes import Wrapped
+
+__all__ = ["TOLD", "launcher_environment", "started_by_file"]
+
+#: How the names of variables begin by which launchers tell their ranks who they are, and each other where they are.
+TOLD = (
+    "SLURM_", "SLURMD_", "SRUN_", "PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "MPI_LOCAL", "MPIR_", "MPICH_", "HYDRA_",
+    "HYDI_", "I_MPI_", "PALS_", "ALPS_", "FLUX_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK",
+)  # fmt: skip
+#: What else a launcher finds of its site's.
+_OF_SITE = frozenset({
+    "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "KRB5CCNAME", "UCX_TLS",
+})  # fmt: skip
+
+_START = """\
+import os
+given, before, folder, argv = {data!r}
+env = dict(given)
+for name, value in os.environb.items():
+    if name.startswith({told!r}):
+        env[before + name] = value
+try:
+    os.chdir(folder)
+    os.execvpe(argv[0], argv, env)
+except OSError as error:
+    os.write(2, b"%s cannot be started: %s\\n" % (argv[0], error.strerror.encode()))
+    os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+"""
+
+
+def launcher_environment(job: Job, path: str, root: str, mine: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a launcher: `mine`, the runner's own, by allow-list; nothing of the job's.
+
+    PATH is the node's; `root` is the replica's folder, by which the processes of a dead worker are found.
+    """
+    mine = os.environ if mine is None else mine
+    found = {name: value for name, value in mine.items() if name in _OF_SITE or name.startswith(TOLD)}
+    found.update({"PATH": path, "LANG": "C.UTF-8", "NEXAPOD_ROOT": f"{root}/"})
+    if job.resources.cpus_per_task:  # which srun does not take over from sbatch by itself since Slurm 22.05
+        found["SRUN_CPUS_PER_TASK"] = str(job.resources.cpus_per_task)
+    return found
+
+
+@contextmanager
+def started_by_file(file: str, wrapped: Wrapped, folder: str) -> Iterator[list[str]]:
+    """Write the start file of a replica's ranks; yield the argv that a launcher runs as each; remove the file.
+
+    It must lie where every rank sees it and no command can write. CommandError for what no argument can hold.
+    """
+    if wrapped.feeds:
+        raise PluginError("what is wrapped around a command by descriptors cannot be started on other hosts")
+    try:
+        text = start_text(wrapped, folder)
+    except ValueError as error:
+        raise CommandError(f"the ranks cannot be started: {error}", 126) from error
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "w", encoding="ascii") as stream:
+            stream.write(text)
+        yield [sys.executable, "-I", "-S", file]
+    finally:
+        os.unlink(file)
+
+
+def start_text(wrapped: Wrapped, folder: str) -> str:
+    """Return the text of a start file. Pure; ValueError for a NUL, which no argument can hold."""
+    given = {os.fsencode(name): os.fsencode(value) for name, value in wrapped.env.items()}
+    argv = [os.fsencode(word) for word in wrapped.argv]
+    if any(b"\0" in one for one in (*argv, *given, *given.values())):
+        raise ValueError("embedded null byte")
+    data = (given, wrapped.before.encode(), os.fsencode(folder), argv)
+    return _START.format(data=data, told=tuple(one.encode() for one in TOLD))
