@@ -89,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        code = _misused(error)
     except click.Abort:
         code = INTERRUPTED
     except NexapodError as error:
@@ -105,6 +104,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _misused(error: click.ClickException) -> int:
+    """Print a usage error; what was typed may have come from a file name."""
+    import io
+
+    from nexapod_batch.cli.terminal import clean
+
+    said = io.StringIO()
+    error.show(said)
+    click.echo("\n".join(map(clean, said.getvalue().split("\n"))), err=True, nl=False)
+    return error.exit_code
+
+
 def _os_fault(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         return _quiet_pipe()
@@ -115,7 +126,7 @@ def _os_fault(error: OSError) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    from nexapod_batch.cli.text import clean  # nodes and files may have chosen some of the words
+    from nexapod_batch.cli.terminal import clean  # nodes and files may have chosen some of the words
 
     click.echo("\n".join(map(clean, f"nexapod-batch: {message}".split("\n"))), err=True)
     return code

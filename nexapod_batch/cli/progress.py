@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.cli.render import note
+from nexapod_batch.cli.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ class _Bar:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), *known, TimeElapsedColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._bar.start()
-        self._task = self._bar.add_task(what, total=total)
+        self._task = self._bar.add_task(clean(what), total=total)
 
     def advance(self, count: int) -> None:
         """Move on."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -14,6 +12,7 @@ import click
 from nexapod_batch.cli import selectors, text
 from nexapod_batch.cli.context import json_option, looking, paths, reading, writing
 from nexapod_batch.cli.render import note, output
+from nexapod_batch.cli.terminal import LogPrinter, clean
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -45,9 +44,16 @@ def explain(selector: str, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="Of every replica that is still here, not of one only.")
 @click.option("--path", "only_path", is_flag=True, help="Print where the file is instead of what is in it.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended, and drive it meanwhile.")
+@click.option("--raw", is_flag=True, help="On a terminal, too, print every byte as it is.")
 @json_option
-def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, as_json: bool) -> None:
-    """Print what a task wrote (the first task of a job)."""
+def logs(
+    selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, raw: bool, as_json: bool
+) -> None:
+    """Print what a task wrote (the first task of a job).
+
+    On a terminal, characters that would move its cursor, or that cannot be seen, are spelt out. Files and pipes get
+    every byte as it is.
+    """
     from nexapod_batch.cli.logfiles import logs_of
     from nexapod_batch.coordinator import views
 
@@ -59,7 +65,7 @@ def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow
         found = [] if follow else list(islice(logs_of(store, paths(), job, task, name), None if every else 1))
     if follow:
         with writing() as c:
-            _follow(c, job, task, name)
+            _follow(c, job, task, name, LogPrinter(raw=raw))
         return
     published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
     if not found and not published:
@@ -71,13 +77,11 @@ def logs(selector: str, stream: str | None, every: bool, only_path: bool, follow
         rows = [{"of": log.of, "path": log.path and str(log.path), "bytes": log.size} for log in shown]
         output(as_json).document({"logs": rows}, text.log_paths)
         return
-    sys.stdout.flush()
     for log in shown:
         if every:
-            click.echo(f"==> {text.clean(log.of)} <==")
+            click.echo(f"==> {clean(log.of)} <==")
         with log.open() as source:
-            shutil.copyfileobj(source, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+            LogPrinter(raw=raw).copy(source)
 
 
 @click.command()
@@ -122,7 +126,7 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
     output(as_json).lines("files", [str(file) for file in files])
 
 
-def _follow(c: Coordinator, job: int, task: int, stream: str) -> None:
+def _follow(c: Coordinator, job: int, task: int, stream: str, printer: LogPrinter) -> None:
     """Print a task's stdout or stderr as it grows, until the task has ended and nothing more came.
 
     Jobs are driven meanwhile: without a timer nobody else would take in the report that ends the task.
@@ -138,8 +142,9 @@ def _follow(c: Coordinator, job: int, task: int, stream: str) -> None:
         found: Document = views.tasks(c.store, job, task, task)["tasks"][0]
         data, position = live_log(c, job, task, position, stream)
         if data:
-            click.echo(data, nl=False)
+            printer.feed(data)
         elif found["state"] not in {"waiting", "active"}:
+            printer.feed(b"", final=True)
             return
         else:
             time.sleep(FOLLOW_S)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import click
 
 from nexapod_batch.cli import text
+from nexapod_batch.cli.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +73,7 @@ class TextOutput:
             self._print(lines)
 
     def _print(self, lines: Iterable[str]) -> None:
-        safe = "\n".join(map(text.clean, lines))
+        safe = "\n".join(map(clean, lines))
         if safe:
             click.echo(text.colour(safe) if self._colour else safe, color=self._colour)
 
@@ -112,7 +113,7 @@ def output(as_json: bool) -> Output:
 
 def note(message: str) -> None:
     """Say something to people, on stderr."""
-    click.echo("\n".join(map(text.clean, message.splitlines())), err=True)
+    click.echo("\n".join(map(clean, message.splitlines())), err=True)
 
 
 def note_new(message: str, said: Iterable[str]) -> None:

@@ -48,7 +48,7 @@ COMMANDS: dict[str, Entry] = {
         "prove",
         "logs",
         "Print what a task wrote (the first task of a job).",
-        ("--stderr", "--all", "--path", "--follow", "--json"),
+        ("--stderr", "--all", "--path", "--follow", "--raw", "--json"),
     ),
     "wait": Entry("act", "wait", "Wait until jobs have ended, and drive them meanwhile.", ("--timeout", "--json")),
     "cancel": Entry("act", "cancel", "Cancel jobs or tasks; what was accepted stays accepted.", ("--json",)),

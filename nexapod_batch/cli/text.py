@@ -1,7 +1,6 @@
 """Documents as lines for people. Every function is pure: a document in, lines out.
 
-Much of what is shown was said by nodes and jobs, so that control characters are spelt out (`clean`): no report can
-move the cursor or recolour a terminal.
+Much of what is shown was said by nodes and jobs; whoever prints the lines spells out what is unsafe (`terminal.clean`).
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.cli.terminal import clean
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "changed",
-    "clean",
     "colour",
     "duration",
     "jobs_ended",
@@ -34,18 +34,10 @@ __all__ = [
 
 Document = dict[str, Any]
 
-# Patterns are compiled where they are used: that costs more than all the rest of this module.
-_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+# The pattern is compiled where it is used: that costs more than all the rest of this module.
 _STATE = r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b"
 #: Replicas of a task that are listed before "and N more".
 TASKS_SHOWN = 20
-
-
-def clean(line: str) -> str:
-    """Return the line with control and direction characters spelt out."""
-    if line.isprintable():
-        return line
-    return re.sub(_CONTROL, lambda found: ascii(found[0])[1:-1], line)
 
 
 def colour(lines: str) -> str:

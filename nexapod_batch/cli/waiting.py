@@ -6,10 +6,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from nexapod_batch.cli.context import exit_code, seconds
 from nexapod_batch.cli.render import note, note_new
+from nexapod_batch.cli.terminal import LogPrinter
 from nexapod_batch.coordinator import reconcile, views
 from nexapod_batch.errors import UsageError
 
@@ -84,12 +83,13 @@ def _follower(c: Coordinator, job: int) -> Callable[[], None]:
 
     target = views.tasks(c.store, job, limit=1)["tasks"][0]["index"]
     position = 0
+    printer = LogPrinter()
 
     def watch() -> None:
         nonlocal position
         data, position = live_log(c, job, target, position)
         if data:
-            click.echo(data, nl=False)
+            printer.feed(data)
 
     return watch
 

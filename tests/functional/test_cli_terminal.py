@@ -62,7 +62,7 @@ def on_terminal(home: Home, *argv: object, pipe: bool = False, **env: str) -> tu
         out.seek(0)
         piped = out.read()
         out.close()
-    return code, seen.decode(), piped.decode()
+    return code, seen.decode("utf-8", "surrogateescape"), piped.decode("utf-8", "surrogateescape")
 
 
 def test_waiting_shows_a_bar_that_goes_away(home: Home) -> None:
@@ -128,6 +128,35 @@ def test_follow_of_logs_needs_nobody_who_waits(home: Home) -> None:
     home.submit(LINES)
     assert home.call("logs", "1", "--follow").out == "first\nsecond\nno newline"
     assert home.json("show", "1")["job"]["state"] == "accepted"
+
+
+#: Clears the screen, sets a title, hides and reorders words, ends lines in three ways, and is no text at the end.
+HOSTILE = b"\x1b[2J\x1b]0;t\x07a\xe2\x80\xaeb\xe2\x80\x8bc\xc2\x9b1m\r50%\r100%\r\nend\n\xff\xfe"
+SHOWN = "\\x1b[2J\\x1b]0;t\\x07a\\u202eb\\u200bc\\x9b1m\r\n50%\r\n100%\r\nend\r\n\\xff\\xfe"
+
+
+def test_logs_cannot_act_on_a_terminal(home: Home) -> None:
+    """What a task wrote is spelt out on a terminal, whatever prints it; `--raw`, files and pipes get its bytes."""
+    octal = "".join(f"\\\\{byte:03o}" for byte in HOSTILE)
+    job = LINES.replace("echo first; sleep 0.5; echo second; printf 'no newline'", f"printf '{octal}'; printf '{octal}' >&2")
+    seen = on_terminal(home, "submit", home.descriptor(job), "--follow", NO_COLOR="1")[1]
+    assert SHOWN in seen
+    assert "\x1b" not in seen
+    for argv in ((), ("--stderr",), ("--follow",)):
+        assert on_terminal(home, "logs", "1", *argv)[1].replace("\n", "\r\n").replace("\r\r", "\r") == SHOWN
+    for argv, pipe in ((("--raw",), False), ((), True), (("--all",), True)):
+        _, seen, piped = on_terminal(home, "logs", "1", *argv, pipe=pipe)
+        got = (piped if pipe else seen.replace("\r\n", "\n")).encode("utf-8", "surrogateescape")
+        assert HOSTILE.replace(b"\r\n", b"\n") in got.replace(b"\r\n", b"\n")
+
+
+def test_what_was_typed_cannot_act_on_a_terminal(home: Home) -> None:
+    """A name with control characters is spelt out in usage errors and in refusals."""
+    for argv in (("submit", "a\x1b[2Jb"), ("show", "1\x1b[2J"), ("ls\x1b[2J",), ("ls", "--no\x1b[2J"), ("logs", "\u202e7")):
+        code, seen, _ = on_terminal(home, *argv, NO_COLOR="1")
+        assert code != 0
+        assert "\x1b" not in seen
+        assert "\u202e" not in seen
 
 
 def test_logs_of_a_silent_task_say_so(home: Home) -> None:
