@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
-from nexapod_batch.compare.formats import Reading
+from nexapod_batch.compare.formats import Reading, is_position
 from nexapod_batch.compare.numbers import closeness, normalizer
 from nexapod_batch.compare.source import CHUNK, Source
 from nexapod_batch.model.job import Comparator
@@ -88,6 +88,8 @@ def _shown(tokens: list[Token], at: int) -> str:
     if at >= len(tokens):
         return _END
     token = tokens[at]
+    if is_position(token) and isinstance(token, bytes):
+        return f"(column {token[1:].decode()})"
     return _printable(token) if isinstance(token, bytes) else repr(token)
 
 

@@ -157,7 +157,7 @@ class _Builder:
             self._open(token, line)
         else:
             self._need(token not in (b"}", b"]", b",", b":") and (bool(self._stack) or self._more()), token, line)
-            self._put(_string(token, self._source, line) if token[:1] == b'"' else token)
+            self._put(_string(token, self._source, line) if token[:1] == b'"' else _number(token))
             self._ended()
 
     def _need(self, good: bool, token: bytes, line: int) -> None:
@@ -229,6 +229,12 @@ def _string(token: bytes, source: Source, line: int) -> bytes:
         return json.dumps(json.loads(token)).encode()
     except ValueError:
         source.refuse(repr(token[:20]), "a JSON string in UTF-8", line=line)
+
+
+def _number(token: bytes) -> bytes:
+    """Return a number so that `1E5`, which elsewhere may be a name, is one: with the sign of its exponent."""
+    mantissa, mark, exponent = token.lower().partition(b"e")
+    return mantissa + b"e+" + exponent if mark and exponent.isdigit() else token
 
 
 def _split(pieces: list[bytes]) -> Iterator[list[Token]]:

@@ -1,7 +1,7 @@
 r"""The normalised digest: two files that are equal after rounding have the same one.
 
-It is the SHA-256 of `nexapod-normalized:1 <comparator> <digits> <format>\n` followed by the normal forms of the file's
-tokens, each with one blank behind it.
+It is the SHA-256 of `nexapod-normalized:2 <comparator> <digits> <format>\n` followed by the normal forms of the file's
+tokens, each with one blank behind it. The number is that of the rules: 1 had others for what is a number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def normalized_digest(stream: BinaryIO, name: str, rule: CompareRule) -> str | N
         return None
     normal = normalizer(rule)
     reading = Reading(stream, name)
-    digest = hashlib.sha256(f"nexapod-normalized:1 {rule.comparator} {rule.digits} {reading.format}\n".encode())
+    digest = hashlib.sha256(f"nexapod-normalized:2 {rule.comparator} {rule.digits} {reading.format}\n".encode())
     for batch in reading.batches:
         if batch:
             digest.update(b" ".join(map(normal, batch)) + b" ")

@@ -1,11 +1,12 @@
 """Which tokens are numbers, how a number is rounded, and when two are close.
 
-A number is what C and Fortran print: `1`, `-1.5`, `.5`, `1e-3`, `1.0D+03`, `nan`, `inf`, `-Infinity`. Rules that hold
-for every format:
+A number is what C and Fortran print: `1`, `-1.5`, `.5`, `1e-3`, `1.0D+03`, `nan`, `inf`, `-Infinity`. What may be a
+name, or a part of a number, is text and equals only the same spelling: `00501`, and the `05` of `0,05` (a zero in
+front); `1E05` and `1D05` (an exponent with neither a point nor, for E, a sign). Rules that hold for every format:
 
 - Rounding is done on the double nearest to the token, with C's `printf`: correctly rounded, the same on every machine.
 - `-0` is `0`, also when it came from rounding. All NaN are one value. `inf` equals only `inf` of the same sign.
-- Whole numbers keep every digit under `round`, however long they are, and under `significant` up to the digits asked.
+- Whole numbers are exact: they count and name things. `2` is `2.00000000001` rounded, but 20261129 is never 20261131.
 - A number that a double cannot hold (`1e400`, `1e-400`) is text: it equals only the same spelling.
 """
 
@@ -29,12 +30,16 @@ __all__ = ["Token", "closeness", "normalizer", "value_of"]
 #: A word of a file: text as bytes; a number as it was written, or as the value that a binary file holds.
 Token = bytes | float | int
 
-_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
-_WHOLE = re.compile(rb"([+-]?)0*(\d+)")
+_WHOLE = re.compile(rb"[+-]?(?:0|[1-9]\d*)")
+_REAL = re.compile(
+    rb"[+-]?(?:(?:0|[1-9]\d*)\.\d*|\.\d+)(?:[eEdD][+-]?\d+)?|[+-]?(?:0|[1-9]\d*)[eE][+-]\d+"
+    rb"|[+-]?(?:nan|inf|infinity)",
+    re.IGNORECASE,
+)
 _MANTISSA = re.compile(rb"[1-9]")
 _FORTRAN = bytes.maketrans(b"dD", b"ee")
-#: Whole numbers up to this many characters fit a double exactly.
-_EXACT_CHARS = 15
+#: Whole numbers below this fit a double exactly.
+_EXACT = 10**15
 #: A whole number longer than this is text: no double is as large.
 _MAX_CHARS = 300
 #: Between these a double is no whole number that was too long, no overflow and no underflow.
@@ -46,13 +51,13 @@ _MAX_DIGITS = 17
 
 
 def value_of(token: Token) -> float | int | None:
-    """Return the value of a token that is a number, None for text. Long whole numbers come as exact int."""
+    """Return the value of a token that is a number, None for text. Whole numbers come as int."""
     if not isinstance(token, bytes):
         return token
-    if _NUMBER.fullmatch(token) is None:
-        return None
-    if len(token) > _EXACT_CHARS and _WHOLE.fullmatch(token):
+    if _WHOLE.fullmatch(token):
         return int(token) if len(token) <= _MAX_CHARS else None
+    if _REAL.fullmatch(token) is None:
+        return None
     # The D of Fortran; `nan` and `inf` contain no d that is followed by digits, `infinity` none at all.
     value = float(token.translate(_FORTRAN) if token[-1:].isdigit() else token)
     spelled_finite = token[-1:].isdigit() or token[-1:] == b"."
@@ -82,15 +87,22 @@ def normalizer(rule: CompareRule) -> Callable[[Token], bytes]:
         if isinstance(token, bytes):
             if token[0] in _NEVER:
                 return token
-            try:
-                number = float(token)
-            except ValueError:
-                number = 0.0
-            if (_SAFE_LOW < number < _SAFE_HIGH or -_SAFE_HIGH < number < -_SAFE_LOW) and b"_" not in token:
-                return finite(number)
+            if b"." in token and not _zero_in_front(token):
+                try:
+                    number = float(token)
+                except ValueError:
+                    number = 0.0
+                if (_SAFE_LOW < number < _SAFE_HIGH or -_SAFE_HIGH < number < -_SAFE_LOW) and b"_" not in token:
+                    return finite(number)
         return _normal(token, finite, whole)
 
     return normal
+
+
+def _zero_in_front(token: bytes) -> bool:
+    """Say whether the first digit is a zero that another one follows."""
+    start = 1 if token[0] in b"+-" else 0
+    return token[start] == 48 and token[start + 1 : start + 2].isdigit()  # 48: zero
 
 
 def _normal(token: Token, finite: Callable[[float], bytes], whole: Callable[[int], bytes]) -> bytes:
@@ -144,7 +156,10 @@ def _whole_significant(digits: int) -> Callable[[int], bytes]:
     style = f".{digits - 1}e"
 
     def whole(value: int) -> bytes:
-        if abs(value) < 10**_EXACT_CHARS:
+        text = b"%d" % value
+        if len(text.strip(b"-0")) > digits:
+            return text  # not even the number itself is written in so few digits
+        if abs(value) < _EXACT:
             return format(float(value), style).encode()
         mantissa, exponent = format(context.create_decimal(value), style).split("e")
         return f"{mantissa}e{int(exponent):+03d}".encode()  # two exponent digits at least, as printf writes them

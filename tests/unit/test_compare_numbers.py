@@ -32,7 +32,10 @@ def test_spellings_of_numbers(token: bytes, expected: float) -> None:
     assert expected == value_of(token)
 
 
-@pytest.mark.parametrize("token", [b"1_0", b"0x10", b"1e", b".", b"-", b"e5", b"nano", b"1,5", b"1.2.3", b"\xd9\xa1"])
+@pytest.mark.parametrize("token", [
+    b"1_0", b"0x10", b"1e", b".", b"-", b"e5", b"nano", b"1,5", b"1.2.3", b"\xd9\xa1", b"05", b"-007", b"00.5",
+    b"0012.5e3", b"1E05", b"12e5", b"1D05", b"1D+05", b"-00000000000000000000",
+])
 def test_words_that_are_no_numbers(token: bytes) -> None:
     """What Python's float takes beyond C, and what nobody takes, is text, also for rounding."""
     assert value_of(token) is None
@@ -53,13 +56,15 @@ def test_numbers_beyond_a_double_are_text(token: bytes) -> None:
         ("round", 2, b"1.234", b"1.2301"),
         ("round", 0, b"7", b"7.2"),
         ("round", 3, b"-NaN", b"nan"),
-        ("round", 1, b"-00000000000000000000", b"0.0"),
-        ("round", 1, b"00000000000000000012", b"12"),
+        ("round", 1, b"-0", b"0.0"),
+        ("round", 1, b"+12", b"12.0"),
         ("significant", 8, b"1.00000000123", b"1"),
         ("significant", 3, b"-0.0", b"0"),
         ("significant", 3, b"1.2345E+02", b"123"),
-        ("significant", 3, b"123400000000000000000", b"1.23e20"),
-        ("significant", 1, b"99999999999999999999", b"1e20"),
+        ("significant", 3, b"123000000000000000000", b"1.23e20"),
+        ("significant", 1, b"100000000000000000000", b"1e+20"),
+        ("significant", 6, b"20261129.2", b"20261131.1"),
+        ("significant", 3, b"1.5D+03", b"1.5e3"),
     ],
 )
 def test_equal_after_rounding(comparator: str, digits: int, left: bytes, right: bytes) -> None:
@@ -78,6 +83,16 @@ def test_equal_after_rounding(comparator: str, digits: int, left: bytes, right: 
         ("significant", 17, b"12345678901234567", b"12345678901234568"),
         ("significant", 2, b"nan", b"inf"),
         ("significant", 2, b"1e-30", b"0"),
+        ("significant", 3, b"123400000000000000000", b"1.23e20"),
+        ("significant", 6, b"20261129", b"20261131"),
+        ("significant", 6, b"20261129", b"20261129.4"),
+        ("significant", 3, b"00501", b"501"),
+        ("significant", 3, b"007.5", b"7.5"),
+        ("significant", 3, b"05", b"5"),
+        ("significant", 3, b"05E3", b"5E3"),
+        ("significant", 3, b"1D05", b"1E05"),
+        ("significant", 3, b"1E05", b"100000"),
+        ("round", 1, b"00000000000000000012", b"12"),
     ],
 )
 def test_different_after_rounding(comparator: str, digits: int, left: bytes, right: bytes) -> None:
@@ -120,6 +135,14 @@ def test_whole_numbers_survive_round(value: int, digits: int) -> None:
     normal = normalizer(rule("round", digits))
     assert normal(b"%d" % value) == normal(value)
     assert normal(b"%d" % value) != normal(b"%d" % (value + 1))
+
+
+@given(st.integers(-(10**30), 10**30), st.integers(1, 17))
+def test_whole_numbers_are_exact_under_significant(value: int, digits: int) -> None:
+    """Two whole numbers are equal exactly when they are the same one, however many digits are asked for."""
+    normal = normalizer(rule("significant", digits))
+    assert normal(b"%d" % value) == normal(value)
+    assert normal(value) not in (normal(value + 1), normal(-value - 1), normal(value * 10 + 1))
 
 
 @given(st.binary(min_size=1, max_size=12), st.sampled_from(["round", "significant"]))
