@@ -7,8 +7,8 @@ so that it is never taken for a number.
 
 - Text: words between white space, cut again at `= , ; : ( ) [ ] { }`, so that `E=-1.25,` holds a number. Line ends
   count, but for the last, and so do tabs: an empty cell stands between two of them. In tables with fixed columns an
-  empty cell is a run of blanks, so that behind two or more blanks it counts where a word ends. How many blanks there are
-  does not count.
+  empty cell is a run of blanks, so that behind two or more blanks it counts where a word ends; how many there are does
+  not count otherwise.
 - CSV: the delimiter is a tab for .tsv, else a comma, or where the first line has none a semicolon, or a tab. A quoted
   cell is text, also when it looks like a number. Blanks around a number do not count.
 - JSON: the order of an object's keys does not count, numbers in quotes are text. See `json_tokens`.
