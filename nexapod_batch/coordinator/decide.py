@@ -20,6 +20,7 @@ from nexapod_batch.errors import CompareError, ConfigError, SchedulerError, Unsa
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.model.job import Comparator, NumericClass
 from nexapod_batch.quorum import Vote, assess_late, decide
+from nexapod_batch.quorum.machines import Boot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +85,7 @@ def votes_of(
             detail=r["reason"],
             failure=r["failure"],
             unheard=_unheard(job, klass, r),
+            machine=Boot.parse(r["machine"]),
             where=r["host"] or "",
         )
         if not split
@@ -114,6 +116,7 @@ def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Nod
         detail=r["reason"],
         failure=r["failure"],
         unheard=unheard,
+        machine=Boot.parse(r["machine"]),
         where=r["host"] or "",
     )
 

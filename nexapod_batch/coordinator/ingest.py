@@ -219,8 +219,8 @@ def _apply(c: Coordinator, node: Node, report: Report, stored: dict[tuple[int, i
     batch.news.add((job, task))
     batch.replicas.append(
         (
-            execution.value, report.detail, failure, report.exit_code, report.host, klass, report.isolation, vote,
-            *report.usage, now, int(report.carried is not None), replica,
+            execution.value, report.detail, failure, report.exit_code, report.host, report.machine, klass,
+            report.isolation, vote, *report.usage, now, int(report.carried is not None), replica,
         )
     )  # fmt: skip
 

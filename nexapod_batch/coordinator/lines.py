@@ -19,6 +19,7 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
 from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
@@ -57,6 +58,7 @@ class Report(NamedTuple):
     detail: str
     exit_code: int | None
     host: str
+    machine: str  # which one it was, as `quorum.machines.Boot` writes it; "" where nobody can tell
     isolation: str
     image: str  # SHA-256 of the image that the command ran in; "" when it ran in none, or not at all
     classes: Mapping[str, str]
@@ -232,11 +234,17 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     name = said.replica
     return Report(
         position, (name.job, name.task, name.number), said.nonce, (said.job_uuid, said.job_digest), said.builder,
-        said.outcome.value, said.detail, said.exit_code, said.host, said.isolation,
+        said.outcome.value, said.detail, said.exit_code, said.host, _machine(said), said.isolation,
         said.container.sha256 if said.container else "", said.classes, said.vote,
         (said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, _gpus(said)),
         opened.payload, opened.signature, carried,
     )  # fmt: skip
+
+
+def _machine(said: Statement) -> str:
+    if said.machine is None:
+        return ""
+    return str(Boot(said.machine.boot, said.machine.id, said.machine.booted_ms, said.finished_ms))
 
 
 def _gpus(said: Statement) -> str | None:

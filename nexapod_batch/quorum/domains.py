@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.model.job import Domain
+from nexapod_batch.quorum.machines import same_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nexapod_batch.quorum.votes import Vote
 
-__all__ = ["Row", "independence", "most_distinct", "row", "touches"]
+__all__ = ["Row", "Seat", "count", "independence", "most_distinct", "one_machine", "row", "seat", "touches"]
 
 Row = tuple[str, ...]
+Seat = tuple[Row, "Vote"]
 
 #: Branches that the search over three or more independent fields may take before it settles for what it has.
 _BRANCHES = 20_000
@@ -26,6 +28,56 @@ def row(vote: Vote, distinct: Sequence[Domain]) -> Row:
     """Return the domains of a vote; every execution is its own `run`."""
     domain = vote.domain
     return tuple([str(vote.number) if name is Domain.RUN else domain.get(name, "") for name in distinct])
+
+
+def seat(vote: Vote, distinct: Sequence[Domain]) -> Seat:
+    """Return a vote with its domains."""
+    return row(vote, distinct), vote
+
+
+def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
+    """Return how many votes can be chosen so that any two differ in every field, and in their machine if hosts count.
+
+    Who ran on which machine shows only when a replica reported, so it makes fewer of those who agree and never takes
+    the support of others away: what was accepted holds whatever comes later.
+    """
+    rows = [where for where, _ in seats]
+    if len(seats) > 1 and Domain.HOST in distinct:
+        at, machines = distinct.index(Domain.HOST), [vote.machine for _, vote in seats]
+        pairs = {
+            (i, j)
+            for i, one in enumerate(machines)
+            for j in range(i)
+            if rows[i][at] != rows[j][at] and same_machine(one, machines[j])
+        }
+        if pairs:
+            return _most_apart(rows, pairs)
+    return most_distinct(rows)
+
+
+def _most_apart(rows: Sequence[Row], pairs: set[tuple[int, int]]) -> int:
+    """Return the size of the largest subset that differs in every column and holds none of the `pairs` of indexes.
+
+    Exact within its branches, which realistic numbers of replicas never use up, else a lower bound.
+    """
+    best, branches = 0, _BRANCHES
+
+    def apart(i: int, j: int) -> bool:
+        if (i, j) in pairs or (j, i) in pairs:
+            return False
+        return all(a != b for a, b in zip(rows[i], rows[j], strict=True))
+
+    def visit(left: Sequence[int], chosen: int) -> None:
+        nonlocal best, branches
+        best, branches = max(best, chosen), branches - 1
+        if not left or branches < 0 or chosen + len(left) <= best:
+            return
+        first, rest = left[0], left[1:]
+        visit([i for i in rest if apart(i, first)], chosen + 1)
+        visit(rest, chosen)
+
+    visit(range(len(rows)), 0)
+    return best
 
 
 def touches(row: Row, values: Sequence[set[str]]) -> bool:
@@ -101,16 +153,33 @@ def independence(votes: Sequence[Vote]) -> str:
     hosts, sites, owners = (
         {vote.domain.get(name, "") for vote in votes} for name in (Domain.HOST, Domain.SITE, Domain.OWNER)
     )
+    machines = count([seat(vote, [Domain.HOST]) for vote in votes], [Domain.HOST])
+    if machines == 1 < len(votes):
+        return _together(votes, hosts)
     if len(sites) > 1:
         return f"from {len(sites)} sites" + (f" of {len(owners)} owners" if len(owners) > 1 else "")
     if len(votes) == 1:
         return "nobody repeated it: not independent"
-    if len(hosts) == 1:
-        (host,) = hosts
-        every = "both" if len(votes) == 2 else "all"
-        named = sorted({vote.where for vote in votes} - {"", host})  # of a cluster, which counts as one
-        where = (host or "one machine") + (f" ({', '.join(named[:3])}{', ...' * (len(named) > 3)})" if named else "")
-        return f"{every} on {where}: reproducible there, not independent"
     if len(owners) > 1:
-        return f"from {len(owners)} owners on {len(hosts)} machines of one site"
-    return f"from {len(hosts)} machines of one site and owner"
+        return f"from {len(owners)} owners on {machines} machines of one site"
+    return f"from {machines} machines of one site and owner"
+
+
+def one_machine(votes: Sequence[Vote], distinct: Sequence[Domain]) -> str:
+    """Return which addresses are those of one machine, where hosts count, or ""."""
+    if Domain.HOST not in distinct:
+        return ""
+    found: set[str] = set()
+    for i, one in enumerate(votes):
+        others = {other.where for other in votes[:i] if same_machine(one.machine, other.machine)} - {one.where}
+        found |= {one.where, *others} if others else set()
+    return f"{' and '.join(sorted(found))} are one machine" if found else ""
+
+
+def _together(votes: Sequence[Vote], hosts: set[str]) -> str:
+    """Say that several votes came from one machine, which may have several addresses."""
+    host = min(hosts) if len(hosts) == 1 else ""
+    every = "both" if len(votes) == 2 else "all"
+    named = sorted({vote.where for vote in votes} - {"", host})  # of a cluster, which counts as one
+    where = (host or "one machine") + (f" ({', '.join(named[:3])}{', ...' * (len(named) > 3)})" if named else "")
+    return f"{every} on {where}: reproducible there, not independent"

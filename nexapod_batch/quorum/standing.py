@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_batch.quorum.domains import Row, most_distinct, row, touches
+from nexapod_batch.quorum.domains import count, row, seat, touches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from nexapod_batch.model.job import Domain
+    from nexapod_batch.quorum.domains import Row, Seat
     from nexapod_batch.quorum.votes import Closeness, Vote
 
 __all__ = ["Standing", "by_answer", "by_closeness"]
@@ -40,24 +41,25 @@ def by_answer(distinct: Sequence[Domain], agree: int, votes: Sequence[Vote], out
     """Group equal answers, and equal kinds of failure. Every vote has one of the two."""
     if not votes:
         return Standing()
-    groups: dict[_Said, list[tuple[Row, int]]] = {}
+    groups: dict[_Said, list[Seat]] = {}
     for vote in votes:
-        groups.setdefault(_said(vote), []).append((row(vote, distinct), vote.number))
-    ranked = _ranked(groups, len(distinct))
+        groups.setdefault(_said(vote), []).append(seat(vote, distinct))
+    ranked = _ranked(groups, distinct)
     leader, said, group = ranked[0]
     second, other, _ = ranked[1] if len(ranked) > 1 else (0, _NOTHING, [])
     settled = leader - second > len(out)
     if settled and out:
         split = [set(column) for column in zip(*(row(vote, distinct) for vote in out), strict=True)]
-        rows = [where for where, _ in group]
-        if any(touches(where, split) for where in rows):
-            settled = _holds(rows, [row(vote, distinct) for vote in out], groups, agree, second)
+        if any(touches(where, split) for where, _ in group):
+            kept, fresh = _if_all_differ(group, [row(vote, distinct) for vote in out], groups)
+            left = count(kept, distinct)
+            settled = left >= agree and left > second + fresh
     return Standing(
         leader=leader,
         second=second,
         failures=(said[0], other[0]),
         answers=next((size for size, (failure, _), _ in ranked if not failure), 0),
-        winners=frozenset([number for _, number in group]),
+        winners=frozenset([vote.number for _, vote in group]),
         settled=settled,
     )
 
@@ -67,22 +69,22 @@ def _said(vote: Vote) -> _Said:
 
 
 def _ranked(
-    groups: Mapping[_Said, Sequence[tuple[Row, int]]], columns: int
-) -> list[tuple[int, _Said, Sequence[tuple[Row, int]]]]:
+    groups: Mapping[_Said, Sequence[Seat]], distinct: Sequence[Domain]
+) -> list[tuple[int, _Said, Sequence[Seat]]]:
     """Return (size in distinct domains, what it said, members) of each group, the largest first."""
     if len(groups) == 1:
         ((said, group),) = groups.items()
-        return [(most_distinct(where for where, _ in group), said, group)]
-    split = _split_values(groups.values(), columns)
+        return [(count(group, distinct), said, group)]
+    split = _split_values(groups.values(), len(distinct))
     ranked = [
-        (most_distinct(where for where, _ in group if not touches(where, split)), said, group)
-        for said, group in sorted(groups.items())
+        (count([one for one in group if not touches(one[0], split)], distinct), said, group)
+        for said, group in sorted(groups.items(), key=lambda item: item[0])
     ]
     ranked.sort(key=lambda item: -item[0])
     return ranked
 
 
-def _split_values(groups: Iterable[Sequence[tuple[Row, int]]], columns: int) -> list[set[str]]:
+def _split_values(groups: Iterable[Sequence[Seat]], columns: int) -> list[set[str]]:
     """Return, for each column, the values that answered in two groups: they support neither."""
     seen: list[set[str]] = [set() for _ in range(columns)]
     split: list[set[str]] = [set() for _ in range(columns)]
@@ -94,26 +96,21 @@ def _split_values(groups: Iterable[Sequence[tuple[Row, int]]], columns: int) -> 
     return split
 
 
-def _holds(
-    rows: Sequence[Row],
-    out: Sequence[Row],
-    groups: Mapping[_Said, Sequence[tuple[Row, int]]],
-    agree: int,
-    second: int,
-) -> bool:
-    """Say whether the leading group keeps agreement and lead if every replica out answers otherwise.
+def _if_all_differ(
+    group: Sequence[Seat], out: Sequence[Row], groups: Mapping[_Said, Sequence[Seat]]
+) -> tuple[list[Seat], int]:
+    """Return who of the leading group is left, and how many rivals there are, if every replica out answers otherwise.
 
     One that is out where a member of the group already answered (a lost replica was placed again, then reported
     late) can take that member's support away; it can then no longer support a rival itself.
     """
-    columns = range(len(rows[0]))
-    split = _split_values(groups.values(), len(columns))
+    columns = range(len(out[0]))
+    taken = _split_values(groups.values(), len(columns))
     for column in columns:
-        split[column] |= {where[column] for where in out}
-    mine = [{where[column] for where in rows} for column in columns]
-    kept = most_distinct(where for where in rows if not touches(where, split))
-    fresh = sum(not touches(where, mine) for where in out)
-    return kept >= agree and kept > second + fresh
+        taken[column] |= {where[column] for where in out}
+    mine = [{where[column] for where, _ in group} for column in columns]
+    kept = [one for one in group if not touches(one[0], taken)]
+    return kept, sum(not touches(where, mine) for where in out)
 
 
 def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Closeness) -> Standing:
@@ -126,7 +123,8 @@ def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Close
         return Standing()
     ordered = sorted(votes, key=lambda vote: (vote.failure, vote.raw, vote.answer or b"", vote.number))
     near = _near(ordered, close)
-    sizes = [_supporters(flags, [row(vote, distinct) for vote in ordered]) for flags in near]
+    seats = [seat(vote, distinct) for vote in ordered]
+    sizes = [_supporters(flags, seats, distinct) for flags in near]
     centre = max(range(len(ordered)), key=lambda i: (sizes[i], -i))
     rivals = [i for i, flag in enumerate(near[centre]) if not flag]
     rival = max(rivals, key=lambda i: (sizes[i], -i), default=None)
@@ -155,9 +153,9 @@ def _near(ordered: Sequence[Vote], close: Closeness) -> list[list[bool]]:
     return near
 
 
-def _supporters(flags: Sequence[bool], rows: Sequence[Row]) -> int:
+def _supporters(flags: Sequence[bool], seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
     """Return how many distinct domains support a centre and no other answer."""
-    others = [where for where, flag in zip(rows, flags, strict=True) if not flag]
-    split = [{where[column] for where in others} for column in range(len(rows[0]))]
-    mine = [where for where, flag in zip(rows, flags, strict=True) if flag]
-    return most_distinct(where for where in mine if not touches(where, split))
+    others = [where for (where, _), flag in zip(seats, flags, strict=True) if not flag]
+    split = [{where[column] for where in others} for column in range(len(distinct))]
+    mine = [one for one, flag in zip(seats, flags, strict=True) if flag]
+    return count([one for one in mine if not touches(one[0], split)], distinct)

@@ -25,7 +25,7 @@ from msgspec import Struct, field
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain
-from nexapod_batch.quorum.domains import independence
+from nexapod_batch.quorum.domains import independence, one_machine
 from nexapod_batch.quorum.standing import Standing, by_answer, by_closeness
 from nexapod_batch.quorum.votes import Decision
 
@@ -254,7 +254,10 @@ def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
     failed = f"; {len(tally.errors)} of {tally.placed} replicas failed{_alike(tally.errors)}" if tally.errors else ""
     if standing.leader >= policy.agree and standing.leader == standing.second:
         return f"{_tie(standing)} tie with {standing.leader} each{failed}"
-    return f"{standing.answers} of {len(tally.votes)} answers agree, {policy.agree} needed{failed}{_ignored(tally)}"
+    shared = one_machine(tally.votes, policy.distinct)
+    shared = f" ({shared})" if shared else ""
+    found = f"{standing.answers} of {len(tally.votes)} answers agree{shared}"
+    return f"{found}, {policy.agree} needed{failed}{_ignored(tally)}"
 
 
 def _tie(standing: Standing) -> str:

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 if TYPE_CHECKING:
     from nexapod_batch.lifecycle import Execution, TaskState, Validation
     from nexapod_batch.model.job import Domain
+    from nexapod_batch.quorum.machines import Boot
 
 __all__ = ["Closeness", "Decision", "Vote", "failure_kind"]
 
@@ -33,6 +34,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     detail: str = ""  # why it errored, for people
     failure: str = ""  # which kind of failure its node signed, as `failure_kind` spells it; "" for none, or none signed
     unheard: str = ""  # why it does not count even if it reported: another numeric class, a host that nobody confirms
+    machine: Boot | None = None  # where `host` counts, two on one machine count as one; None: nobody signed it
     where: str = ""  # host that its statement names, for people: nobody counts it
 
 

@@ -21,6 +21,7 @@ import orjson
 
 from nexapod_batch.errors import DeviceError, NexapodError, PluginError
 from nexapod_batch.files import atomic
+from nexapod_batch.files.machine_id import identity
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
 from nexapod_batch.runner.folders import Folders
@@ -358,6 +359,7 @@ class Executor:
             vote=produced.vote,
             container=wrapped.container if wrapped else None,
             gpus=replica.gpus,
+            machine=identity(replica.launch.bundle.job_uuid),
         )
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:

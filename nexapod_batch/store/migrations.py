@@ -41,6 +41,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="signed hardware profiles, and the use of GPUs", sql=_file("hardware.sql")),
     Migration(name="jobs of somebody else", sql=_file("foreign.sql")),
     Migration(name="kinds of failure", sql=_file("failures.sql")),
+    Migration(
+        name="the machines that replicas ran on",  # as they signed it: boot, machine, since and until in ms
+        sql="ALTER TABLE replica ADD COLUMN machine TEXT NOT NULL DEFAULT '';\n",
+    ),
 )
 
 

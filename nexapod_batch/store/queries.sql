@@ -82,7 +82,7 @@ WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + 
 SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
 
 -- name: replicas_of_tasks
-SELECT id, job_id, task, number, node_id, launch_id, host, execution, validation, voided, class, vote, reason, failure FROM replica
+SELECT id, job_id, task, number, node_id, launch_id, host, machine, execution, validation, voided, class, vote, reason, failure FROM replica
 WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
 -- name: launch_hosts
@@ -192,7 +192,7 @@ INSERT OR IGNORE INTO report (replica_id, payload_sha256, packed, signature, rec
 INSERT OR IGNORE INTO carried (replica_id, files) VALUES (?, ?);
 
 -- name: replica_reported
-UPDATE replica SET execution = ?, reason = ?, failure = ?, exit_code = ?, host = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
+UPDATE replica SET execution = ?, reason = ?, failure = ?, exit_code = ?, host = ?, machine = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
   max_rss_kib = ?, output_bytes = ?, gpus = ?, ended_at = ?, cleaned = ?
 WHERE id = ? AND voided = 0 AND execution <> 'reported';
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Statement, Subject
+    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, Statement, Subject
 
 __all__ = [
     "MAX_INT",
@@ -130,13 +130,19 @@ def _check_lists(s: Statement) -> None:
     for key, value in s.classes.items():
         if not _is_word(key) or not _printable(value):
             raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
+    _check_uses(s)
+    for target, digest in s.inputs:
+        if not safe_name(target) or not is_hex(digest, 64):
+            raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
+
+
+def _check_uses(s: Statement) -> None:
     if s.container is not None:
         _check_container(s.container)
     for gpu in s.gpus:
         _check_gpu(gpu)
-    for target, digest in s.inputs:
-        if not safe_name(target) or not is_hex(digest, 64):
-            raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
+    if s.machine is not None:
+        _check_machine(s.machine)
 
 
 def _check_gpu(used: GpuUse) -> None:
@@ -146,6 +152,13 @@ def _check_gpu(used: GpuUse) -> None:
         value = getattr(used, field)
         if value is not None and not whole(value):
             raise ValueError(f"gpus.{field} is {value!r:.40}, wanted a whole number or nothing")
+
+
+def _check_machine(machine: Machine) -> None:
+    if not is_hex(machine.boot, 32) or not (machine.id == "" or is_hex(machine.id, 32)):
+        raise ValueError(f"machine is {machine.boot!r:.40}, {machine.id!r:.40}: wanted 32 hex digits each")
+    if not whole(machine.booted_ms):
+        raise ValueError(f"machine.booted_ms is {machine.booted_ms!r:.40}, wanted a whole number")
 
 
 def _check_container(used: ContainerUse) -> None:

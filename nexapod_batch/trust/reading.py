@@ -29,6 +29,7 @@ from nexapod_batch.trust.statement import (
     STATEMENT_TYPE,
     ContainerUse,
     GpuUse,
+    Machine,
     Outcome,
     Statement,
     Subject,
@@ -65,7 +66,7 @@ def _by_pattern(payload: bytes) -> Statement | None:
         return None
     (
         job_uuid, job_digest, job, nonce, agree, distinct, replica, task,
-        backend, classes, detail, exit_code, host, isolation, native_id, outcome,
+        backend, classes, detail, exit_code, host, isolation, boot, booted, booted_ms, machine, native_id, outcome,
         cpu_ms, max_rss_kib, output_bytes, wall_ms, inputs,
         builder, stdout, stderr, finished, finished_ms, started, started_ms,
         size, normalized, sha256, name,
@@ -73,6 +74,7 @@ def _by_pattern(payload: bytes) -> Statement | None:
     try:
         end, start = _second(finished) + int(finished_ms), _second(started) + int(started_ms)
         known_classes, known_inputs = _object(classes), _inputs(inputs)
+        where = None if boot is None else Machine(boot, _second(booted) + int(booted_ms), machine)
     except ValueError:
         return None
     return Statement(
@@ -82,7 +84,7 @@ def _by_pattern(payload: bytes) -> Statement | None:
         start, end, builder,
         (Subject(name=name, sha256=sha256, normalized=normalized, size=None if size is None else int(size)),),
         False, known_inputs, stdout, stderr,  # noqa: FBT003 - the order of the fields
-        _hex(f"{normalized or sha256}  {name}\n".encode()),
+        _hex(f"{normalized or sha256}  {name}\n".encode()), machine=where,
     )  # fmt: skip
 
 
@@ -106,6 +108,7 @@ def _pattern() -> re.Pattern[str]:
         builder="SHA256:" + "3" * 43,
         subjects=(Subject(name="name-mark", sha256="4" * 64),), manifest=False, inputs=(("input-mark", "5" * 64),),
         stdout_sha256="6" * 64, stderr_sha256="7" * 64, vote=_hex(b"4" * 64 + b"  name-mark\n"),
+        machine=Machine("8" * 32, 2, "9" * 32),
     )  # fmt: skip
     groups = {
         '"job-uuid"': '"([0-9A-Za-z-]{1,64})"',
@@ -124,6 +127,8 @@ def _pattern() -> re.Pattern[str]:
         '"none"': '"(none|files|container)"',
         '{"class-mark":""}': r'(\{(?:"[a-z0-9_-]{1,64}":"[ !#-\[\]-~]{0,200}",?){0,9}\})',
         '"ok"': f'"({"|".join(_OUTCOMES)})"',
+        f'"machine":{{"boot":"{"8" * 32}","bootedOn":"1970-01-01T00:00:00.002Z","id":"{"9" * 32}"}},':
+            rf'(?:"machine":\{{"boot":"([0-9a-f]{{32}})","bootedOn":"{moment}","id":"((?:[0-9a-f]{{32}})?)"\}},)?',
         "5555": "(null|0|-?[1-9][0-9]{0,14})",
         "6666": count,
         "7777": count,
@@ -213,7 +218,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
     runtime = internal.get("runtime")
     lengths = (
         len(document), len(document["predicate"]), len(definition), len(details), len(external),
-        len(internal) - (runtime is not None) - ("gpus" in internal),
+        len(internal) - (runtime is not None) - ("gpus" in internal) - ("machine" in internal),
         len(resources), len(metadata), len(quorum), len(external["jobDigest"]), len(details["builder"]),
         len(stdout), len(stderr), len(stdout["digest"]), len(stderr["digest"]),
     )  # fmt: skip
@@ -257,6 +262,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         vote=vote_told(found, manifest=manifest, told=""),
         container=None if runtime is None else _container(inputs[0], runtime),
         gpus=_gpus(internal["gpus"]) if "gpus" in internal else (),
+        machine=_machine(internal["machine"]) if "machine" in internal else None,
     )
 
 
@@ -279,6 +285,12 @@ def _gpus(documents: Any) -> tuple[GpuUse, ...]:  # noqa: ANN401 - parsed JSON
     return tuple(
         GpuUse(one["uuid"], one["model"], one["timeMs"], one["peakMemoryMiB"], one["energyMj"]) for one in documents
     )
+
+
+def _machine(document: Any) -> Machine:  # noqa: ANN401 - parsed JSON
+    if len(document) != 3:
+        raise VerificationError("statement is not in canonical form", got="unknown fields of the machine")
+    return Machine(document["boot"], _milliseconds(document["bootedOn"]), document["id"])
 
 
 def _subject(document: Any, *, manifest: bool) -> Subject:  # noqa: ANN401 - parsed JSON

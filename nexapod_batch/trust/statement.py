@@ -32,6 +32,7 @@ __all__ = [
     "STATEMENT_TYPE",
     "ContainerUse",
     "GpuUse",
+    "Machine",
     "Outcome",
     "Statement",
     "Subject",
@@ -100,6 +101,17 @@ class GpuUse(NamedTuple):
     energy_mj: int | None = None  # of the whole GPU meanwhile
 
 
+class Machine(NamedTuple):
+    """The machine that a runner ran on, by its kernel and its system: hashes, which tell nothing to who reads them.
+
+    They are made for one job: the same machine has others in another job.
+    """
+
+    boot: str  # of the kernel's id of this boot, which containers on one machine share; 32 hex digits
+    booted_ms: int  # when that was
+    id: str  # of /etc/machine-id, which outlasts boots, and which copies of one system image share; "" for none
+
+
 class Statement(NamedTuple):
     """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970.
 
@@ -135,6 +147,7 @@ class Statement(NamedTuple):
     vote: str  # what is compared: see vote_of
     container: ContainerUse | None = None  # None: the command ran as it is
     gpus: tuple[GpuUse, ...] = ()  # that it had
+    machine: Machine | None = None  # None: nobody could tell
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:
@@ -234,6 +247,10 @@ def _encode(s: Statement) -> bytes:
             }
             for one in s.gpus
         ]  # fmt: skip
+    if s.machine is not None:
+        document["predicate"]["buildDefinition"]["internalParameters"]["machine"] = {  # type: ignore[index]
+            "boot": s.machine.boot, "bootedOn": rfc3339(s.machine.booted_ms), "id": s.machine.id,
+        }  # fmt: skip
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["ClusterError", "Daemon", "accepts", "clean_environment", "free_ports", "kill_all", "lives", "marked", "poll", "program"]
+__all__ = ["ClusterError", "Daemon", "accepts", "clean_environment", "free_ports", "kill_all", "lives", "marked", "own_machine", "poll", "program"]
 
 
 class ClusterError(Exception):
@@ -188,6 +189,22 @@ class Daemon:
             return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
             return "(no log)"
+
+
+def own_machine(folder: Path, name: str) -> list[str]:
+    """Return what to start a program with so that it, and what it starts, takes itself for a machine of its own.
+
+    All of ours run under one kernel: each gets another id of its boot, in a view of the file system of its own. Without
+    the right to have one (only root has it) they are what they are, one machine.
+    """
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        return []
+    file = folder / "run" / f"{name}.boot_id"
+    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not file.exists():
+        file.write_text(f"{uuid.uuid4()}\n")
+    bind = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", bind, str(file)]
 
 
 def clean_environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from clusters.daemons import Daemon, accepts, free_ports
+from clusters.daemons import Daemon, accepts, free_ports, own_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +42,7 @@ class DaskCluster:
         self.workers: dict[str, Daemon] = {}
         self._scheduler: Daemon | None = None
         self._started = 0
+        self._machines: dict[str, list[str]] = {}  # what makes a worker one of a machine, by name
 
     @classmethod
     @contextmanager
@@ -71,9 +72,13 @@ class DaskCluster:
         more: Sequence[str] = (),
         own: Path | None = None,
         wait: bool = True,
+        machine: str = "",
         env: Mapping[str, str] | None = None,
     ) -> Daemon:
-        """Start a worker, and wait until the scheduler has it; what lies below `own` is seen by workers of its name alone."""
+        """Start a worker, and wait until the scheduler has it; what lies below `own` is seen by workers of its name alone.
+
+        It takes itself for a machine of its own, or for that of all workers with this `machine`.
+        """
         host = host or f"127.0.0.{1 + int(name.lstrip('w') or 1)}"
         (port,) = free_ports(1)  # so that what it says of itself can be waited for
         argv = [
@@ -82,6 +87,8 @@ class DaskCluster:
         ]  # fmt: skip
         self._started += 1
         before = ["env", *(f"{key}={value}" for key, value in (env or {}).items())]
+        self._machines.setdefault(machine or name, own_machine(self.folder, machine or name))
+        before += self._machines[machine or name]
         if own is not None:
             private = self.folder / f"{name}.own"
             for folder in (private, own):

@@ -31,6 +31,7 @@ from clusters.daemons import (
     free_ports,
     kill_all,
     marked,
+    own_machine,
     poll,
     program,
 )
@@ -292,7 +293,10 @@ class Clusters:
             nodes=shape.nodes,
             controller=Daemon(home, "slurmctld", ["slurmctld", "-D"], env=own),
             slurmds={
-                node: Daemon(home, node, ["slurmd", "-D", "-N", node], env={**own, "SLURMD_NODENAME": node})
+                node: Daemon(
+                    home, node, [*own_machine(home, node), program("slurmd"), "-D", "-N", node],
+                    env={**own, "SLURMD_NODENAME": node},
+                )
                 for node in shape.nodes
             },
             listens={node: (self._place.address, port) for node, port in zip(shape.nodes, ports[1:], strict=True)},

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain, QuorumPolicy
 from nexapod_batch.quorum import Decision, Vote, assess_late, decide
+from nexapod_batch.quorum.machines import Boot, same_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ policies = st.builds(
     max_replicas=st.integers(5, 9),
     max_errors=st.integers(0, 4),
     max_lost=st.integers(0, 6),
-    distinct=st.sampled_from([(Domain.RUN,), (Domain.NODE,), (Domain.SITE, Domain.OWNER)]),
+    distinct=st.sampled_from([(Domain.RUN,), (Domain.NODE,), (Domain.HOST,), (Domain.SITE, Domain.OWNER)]),
 )
 measurements = st.lists(st.sampled_from([1.0, 1.4, 1.8, 2.2, 9.0, None]), min_size=MORE, max_size=MORE)
 fates = st.lists(st.sampled_from(OUTCOMES), min_size=MORE, max_size=MORE)
@@ -44,8 +45,15 @@ def places(number: int, pool: int = MORE + 1) -> dict[Domain, str]:
     return {Domain.HOST: f"h{where}", Domain.NODE: f"n{where}", Domain.SITE: f"s{where}", Domain.OWNER: f"o{where}"}
 
 
+def machine(number: int) -> Boot | None:
+    """Return what replica `number` signed of its machine: some boots are shared, some machine ids, some say nothing."""
+    since = number % 5 * 100_000
+    return Boot(f"b{number % 6}", f"m{number % 4}", since, since + 150_000) if number % 7 else None
+
+
 def ended(vote: Vote, fate: str) -> Vote:
     """Return the replica after its fate came true."""
+    vote = replace(vote, machine=machine(vote.number))
     if fate in (ERROR, LOST):
         return replace(vote, execution=Execution.ERRORED if fate == ERROR else Execution.LOST)
     if fate in FAILURES:
@@ -155,18 +163,22 @@ def counted(policy: QuorumPolicy, replicas: Sequence[Vote]) -> dict[str | bytes 
     def where(vote: Vote) -> list[str]:
         return [str(vote.number) if name is Domain.RUN else vote.domain[name] for name in policy.distinct]
 
+    def apart(one: Vote, other: Vote) -> bool:
+        together = Domain.HOST in policy.distinct and same_machine(one.machine, other.machine)
+        return not together and all(a != b for a, b in zip(where(one), where(other), strict=True))
+
     heard = [vote for vote in replicas if not vote.unheard and not vote.voided]
-    said = [(vote.failure or vote.answer, where(vote)) for vote in heard if vote.failure or vote.answer]
+    said = [(vote.failure or vote.answer, vote) for vote in heard if vote.failure or vote.answer]
     sizes = {}
     for one in {one for one, _ in said}:
-        rivals = [place for other, place in said if other != one]
-        mine = [place for other, place in said if other == one]
-        mine = [place for place in mine if not any(a == b for other in rivals for a, b in zip(place, other, strict=True))]
+        rivals = [where(vote) for other, vote in said if other != one]
+        mine = [vote for other, vote in said if other == one]
+        mine = [v for v in mine if not any(a == b for other in rivals for a, b in zip(where(v), other, strict=True))]
         sizes[one] = max(
             size
             for size in range(len(mine) + 1)
             for chosen in combinations(mine, size)
-            if all(len(set(column)) == size for column in zip(*chosen, strict=True))
+            if all(apart(left, right) for left, right in combinations(chosen, 2))
         )
     return sizes
 

@@ -21,6 +21,7 @@ from nexapod_batch.trust.statement import (
     NO_DIGEST,
     ContainerUse,
     GpuUse,
+    Machine,
     Outcome,
     Statement,
     Subject,
@@ -72,6 +73,8 @@ def statement(**changes: Any) -> Statement:
     return Statement(**{"vote": vote_of_subjects(values["subjects"]), **values})
 
 
+FULL = statement(machine=Machine(boot="0a" * 16, booted_ms=1_700_000_000_000, id="0b" * 16))
+
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 texts = st.text(max_size=20).filter(str.isprintable)
 names = st.text(min_size=1, max_size=20).filter(safe_name)
@@ -100,6 +103,12 @@ gpus = st.builds(
     peak_mib=st.none() | counts,
     energy_mj=st.none() | counts,
 )
+machines = st.builds(
+    Machine,
+    boot=digests.map(lambda text: text[:32]),
+    booted_ms=st.integers(0, 4 * 10**12),
+    id=st.just("") | digests.map(lambda text: text[32:]),
+)
 statements = st.fixed_dictionaries(
     {
         "replica": st.builds(ReplicaName, st.integers(1, 10**15), st.integers(0, 10**15), st.integers(1, 999)),
@@ -109,6 +118,7 @@ statements = st.fixed_dictionaries(
         "isolation": st.sampled_from(["none", "files", "container"]),
         "container": st.none() | containers,
         "gpus": st.lists(gpus, max_size=3).map(tuple),
+        "machine": st.none() | machines,
         "classes": st.dictionaries(st.sampled_from(["os-arch", "gpu-model", "cpu-microarch"]), texts),
         "outcome": st.sampled_from(list(Outcome)),
         "exit_code": st.none() | st.integers(-64, 255),
@@ -158,6 +168,7 @@ plain = st.fixed_dictionaries(
             size=st.none() | counts,
         ).map(lambda one: (one,)),
         "inputs": st.lists(st.tuples(st.sampled_from(["a", "b/c", "ü"]), digests), max_size=2).map(tuple),
+        "machine": st.none() | machines,
     }
 )
 
@@ -181,7 +192,7 @@ def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: 
 def test_the_common_spelling_is_common() -> None:
     """Usual statements are read by the pattern: a new field in the encoder would show here."""
     one = Subject(name="out/a.txt", sha256=DIGEST, size=3, normalized=NO_DIGEST)
-    for said in (statement(), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
+    for said in (FULL, statement(), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
         assert reading._by_pattern(encode(said)) == said
 
 
@@ -191,12 +202,12 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(found for key, one in inner for found in paths(one, (*path, key)))]
 
 
-PATHS = paths(orjson.loads(encode(statement())))[1:]
+PATHS = paths(orjson.loads(encode(FULL)))[1:]
 
 
 def changed(path: tuple[Any, ...], value: Any = ..., extra: str = "") -> bytes:
     """Return the document with one value replaced, removed, or with one more key beside it, in sorted order."""
-    document = orjson.loads(encode(statement()))
+    document = orjson.loads(encode(FULL))
     place = document
     for key in path[:-1]:
         place = place[key]
@@ -212,7 +223,7 @@ def changed(path: tuple[Any, ...], value: Any = ..., extra: str = "") -> bytes:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
 def test_every_field_must_be_there_and_of_its_type(path: tuple[Any, ...]) -> None:
     """Each value of the document: null, a boolean, a float, a list and an object are refused in its place."""
-    held = orjson.loads(encode(statement()))
+    held = orjson.loads(encode(FULL))
     for key in path:
         held = held[key]
     for junk in (None, True, 1.5, -1, [], {}, [[]], {"a": {}}, "\n", "../x"):
@@ -238,10 +249,10 @@ def test_unknown_keys_are_refused(path: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
 def test_missing_keys_are_refused(path: tuple[Any, ...]) -> None:
     """What may be left out (a size, an input, a class, one of several domains) is another statement, never an error."""
-    optional = {"annotations", "os-arch"} & set(path[-1:]) or path[-2:] in {("resolvedDependencies", 0), ("distinct", 0),
+    optional = {"annotations", "os-arch", "machine"} & set(path[-1:]) or path[-2:] in {("resolvedDependencies", 0), ("distinct", 0),
                                                                            ("distinct", 1)}  # fmt: skip
     if optional:
-        assert decode(changed(path)) != statement()
+        assert decode(changed(path)) != FULL
         return
     with pytest.raises(VerificationError):
         decode(changed(path))
@@ -328,6 +339,11 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"container": CONTAINER._replace(network="bridge")},
         {"container": CONTAINER._replace(version=7)},
         {"gpus": (GpuUse(uuid="", model=""),)},
+        {"machine": Machine(boot="", booted_ms=0, id="")},
+        {"machine": Machine(boot="0A" * 16, booted_ms=0, id="")},
+        {"machine": Machine(boot="0a" * 16, booted_ms=0, id="0a" * 32)},
+        {"machine": Machine(boot="0a" * 16, booted_ms=-1, id="")},
+        {"machine": Machine(boot="0a" * 16, booted_ms=2**53, id="")},
         {"gpus": (GpuUse(uuid="GPU-1", model="a\nb"),)},
         {"gpus": (GpuUse(uuid="GPU-1", model="", time_ms=-1),)},
         {"gpus": (GpuUse(uuid="GPU-1", model="", energy_mj=1.5),)},
