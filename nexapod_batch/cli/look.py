@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from nexapod_batch.cli import selectors, text
-from nexapod_batch.cli.context import json_option, paths, reading
+from nexapod_batch.cli.context import json_option, looking, paths, reading
 from nexapod_batch.cli.render import output
 from nexapod_batch.coordinator import views
-from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.errors import NexapodError, TryAgainError, UsageError
 
 __all__ = ["ls", "results", "show"]
 
@@ -53,9 +55,16 @@ def show(selector: str, span: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("selector", metavar="ID")
+@click.option("--replica", "single", is_flag=True, help="What single replicas (42_7.2) wrote, accepted or not.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Copy what one replica wrote to here.")
 @json_option
-def results(selector: str, as_json: bool) -> int:
-    """Print the folders of a job's accepted results."""
+def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int:
+    """Print the folders of a job's accepted results.
+
+    With --replica: where single replicas of a task (42_7, or one of them, 42_7.2) left what they wrote.
+    """
+    if single or out is not None or "." in selector:
+        return _of_replicas(selector, out, as_json)
     with reading() as store:
         target = selectors.resolve_one(store, selector)
         found = views.tasks(store, target.job, target.task, target.task, limit=1_000_000)
@@ -65,6 +74,25 @@ def results(selector: str, as_json: bool) -> int:
         raise _no_results(target, found)
     rows = [{"task": f"{job['id']}_{task['index']}", "path": str(folder / str(task["index"]))} for task in there]
     output(as_json).document({"job": job["id"], "folder": str(folder), "results": rows}, _paths)
+    return 0
+
+
+def _of_replicas(selector: str, out: Path | None, as_json: bool) -> int:
+    """Print where the files of replicas are, or copy those of one."""
+    from nexapod_batch.coordinator import replica_files
+
+    with looking() as c:
+        (job, task), number = selectors.replica_of(c.store, selector)
+        if task is None:
+            raise UsageError("replicas belong to a task", got=selector, wanted="42_7 or 42_7.2")
+        if out is None:
+            found = replica_files.listed(c, job, task, number)
+            output(as_json).rows("replicas", found, ["replica", "node", "execution", "kept", "folder"])
+            return 0
+        if number is None:
+            raise UsageError("--out takes what one replica wrote", got=selector, wanted=f"{job}_{task}.1, say")
+        document = replica_files.copy(c, job, task, number, out)
+    output(as_json).document(document, text.copied)
     return 0
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store import Store
 
-__all__ = ["Last", "Target", "jobs_of", "parse", "parse_range", "resolve", "resolve_one"]
+__all__ = ["Last", "Target", "jobs_of", "parse", "parse_range", "replica_of", "resolve", "resolve_one"]
 
 # Compiled by the first use: most commands use none of them.
 _JOB = r"([1-9][0-9]{0,17})(?:_(0|[1-9][0-9]{0,17}))?"
@@ -88,6 +88,18 @@ def resolve_one(store: Store, text: str) -> Target:
     if len(found) != 1:
         raise UsageError("one job or task at a time", got=f"{text}, which is {len(found)} jobs", wanted="42 or 42_7")
     return found[0]
+
+
+def replica_of(store: Store, text: str) -> tuple[Target, int | None]:
+    """Return the task that a selector names, and the replica of it: `42_7.2`, `last_0.2`, or a task with None."""
+    name, dot, number = text.partition(".")
+    if dot and not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        raise UsageError("not a replica", got=repr(text[:80]), wanted="42_7.2", hint="nexapod-batch show last")
+    target = resolve_one(store, name)
+    if target.task is None:
+        first = views.tasks(store, target.job, limit=1)["tasks"][0]["index"]
+        target = Target(target.job, first)
+    return target, int(number) if dot else None
 
 
 def jobs_of(targets: Iterable[Target]) -> list[int]:

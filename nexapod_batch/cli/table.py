@@ -55,7 +55,9 @@ COMMANDS: dict[str, Entry] = {
     "hold": Entry("act", "hold", "Dispatch nothing more of jobs until they are released.", ("--json",)),
     "release": Entry("act", "release", "Let held jobs go on.", ("--json",)),
     "retry": Entry("act", "retry", "Reopen tasks that failed, found no quorum, or were cancelled.", ("--json",)),
-    "results": Entry("look", "results", "Print the folders of a job's accepted results.", ("--json",)),
+    "results": Entry(
+        "look", "results", "Print the folders of a job's accepted results.", ("--replica", "--out", "--json")
+    ),
     "report": Entry("prove", "report", "Compare what a job asked for with what it used.", ("--json",)),
     "verify": Entry("prove", "verify", "Check again every signature and verdict of a job.", ("--json",)),
     "attestations": Entry(

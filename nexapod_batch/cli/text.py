@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "changed",
     "colour",
+    "copied",
     "duration",
     "jobs_ended",
     "log_paths",
@@ -137,6 +138,18 @@ def log_paths(document: Document) -> Iterator[str]:
     """Describe where logs lie."""
     for log in document["logs"]:
         yield log["path"] or f"{log['of']}: {log['bytes']} bytes in the database; leave --path out to see them"
+
+
+def copied(document: Document) -> Iterator[str]:
+    """Describe what was copied of one replica, and what of it is not what its node signed."""
+    total = sum(one["bytes"] for one in document["files"])
+    kib = -(-total // 1024)
+    yield f"{document['replica']}: {_count(len(document['files']), 'file')}, {size(kib)}, to {document['folder']}"
+    for one in document["files"]:
+        if one["signed"] == "no":
+            yield f"  {one['name']} is not what was signed"
+    for one in document["left_out"]:
+        yield f"  {one['name']} was left out: {one['why']}"
 
 
 def changed(document: Document) -> Iterator[str]:

@@ -24,7 +24,7 @@ from nexapod_batch.files import atomic
 from nexapod_batch.files.machine_id import identity
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
-from nexapod_batch.runner.folders import Folders
+from nexapod_batch.runner.folders import Folders, is_empty
 from nexapod_batch.runner.granted import Granted, receive
 from nexapod_batch.runner.image import Images
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
@@ -308,7 +308,9 @@ class Executor:
             produced = stdout_only(*out)
             payload = encode(self._statement(replica, produced, out, err))
         line = seal(self._signer, PAYLOAD_TYPE, payload)
-        carried = self._carry(replica, produced, out[1], err[1]) if total <= CARRY_BYTES else None
+        carried = None
+        if total <= CARRY_BYTES and not self._worth_keeping(replica):
+            carried = self._carry(replica, produced, out[1], err[1])
         if carried is not None:
             self._folders.discard(replica.root)
             logs.clear()
@@ -322,6 +324,10 @@ class Executor:
         logs.publish(str(replica.name))
         files += logs.release()
         self._segment.add(line, files)
+
+    def _worth_keeping(self, replica: Replica) -> bool:
+        """Say whether a replica that failed left files, which somebody may want to look at."""
+        return replica.outcome is not Outcome.OK and replica.result is not None and not is_empty(replica.root)
 
     def _statement(
         self, replica: Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]
