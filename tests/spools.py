@@ -48,6 +48,7 @@ class House:
     cpus: int = 2
     mem_mib: int = 4096
     idle_exit_s: float = 0.2
+    before: tuple[str, ...] = ()  # words before the command line of a worker
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -102,6 +103,7 @@ class House:
         audience: str | None = None,
         paths: Mapping[str, str] | None = None,
         job_id: int = 1,
+        job_uuid: str = "0190-test",
     ) -> Launch:
         """Return a launch of the first replicas of tasks 0, 1, 2, ..."""
         bundle = Bundle(
@@ -109,7 +111,7 @@ class House:
             audience=audience or self.key.key_id,
             not_after=int(time.time() + 1000 if not_after is None else not_after),
             job_id=job_id,
-            job_uuid="0190-test",
+            job_uuid=job_uuid,
             document=canonical(to_document(job)),
             input_paths=dict(paths or {}),
             replicas=tuple(
@@ -129,7 +131,9 @@ class House:
         """Start a worker."""
         with (self.spool / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "nexapod_batch.runner", str(self.spool)], stdin=subprocess.DEVNULL, stderr=log
+                [*self.before, sys.executable, "-m", "nexapod_batch.runner", str(self.spool)],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
             )
         self.workers.append(worker)
         return worker

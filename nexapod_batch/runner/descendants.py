@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import signal
 
 __all__ = [
+    "ancestors",
     "anonymous_kib",
     "become_subreaper",
     "die_with_parent",
@@ -70,6 +71,15 @@ def find(pid: int, spare: frozenset[int] = frozenset(), most: int | None = None)
                 seen.add(child)
                 found.append(child)
                 todo.append(child)
+    return found
+
+
+def ancestors(pid: int) -> list[int]:
+    """Return the ids of the processes above `pid`, as far as they can be seen."""
+    found: list[int] = []
+    with suppress(OSError, IndexError, ValueError):
+        while (pid := int(_content(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])) > 0:
+            found.append(pid)
     return found
 
 

@@ -40,6 +40,7 @@ from nexapod_batch.runner.stage import (
     find_program,
     task_argv,
 )
+from nexapod_batch.runner.witness import Witness
 from nexapod_batch.runtimes import Execution
 from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.claims import Spool
     from nexapod_batch.runner.gpu_meter import Meter
     from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.runner.slate import Seat
     from nexapod_batch.runtimes import Device, Wrapped
 
 __all__ = ["MAX_MESSAGE", "Executor"]
@@ -76,10 +78,11 @@ class Executor:
         number: int,
         cancelled: set[str],
         opened: dict[str, OpenedLaunch],
+        seat: Seat | None = None,
     ) -> None:
         """Prepare in the freshly forked process: own subreaper, own segment, own logs.
 
-        Without a channel somebody who is in the same process feeds it (`solo.py`).
+        Without a channel and a seat somebody who is in the same process feeds it (`solo.py`).
         """
         descendants.become_subreaper()
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
@@ -97,6 +100,7 @@ class Executor:
         self.alarmed = False  # it is to be looked at, what it uses
         self._given_up: dict[str, str] = {}  # replica -> why the owner of the machine wants it to go
         self._unfit: dict[str, str] = {}  # replica -> why this machine cannot run it now
+        self._verdicts: dict[str, tuple[str, str]] = {}  # replica -> outcome and detail: it ran under another executor
         self._meter: Meter | None = None  # of the GPUs of what runs
         self._granted = Granted()  # GPUs of what is in the queue, or runs
         self._busy = 0.0  # seconds spent on what is in _done
@@ -107,6 +111,7 @@ class Executor:
         self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
         self._work = str(node.work)
         self._images = Images()
+        self._witness = Witness(self._work, seat, os.getpid() if seat is None else os.getppid())
 
     def serve(self) -> None:
         """Run what the worker sends until it closes the channel or TERM comes."""
@@ -171,6 +176,10 @@ class Executor:
             return Outcome.PREEMPTED, f"the scheduler's time was over when this had run {ran:.0f} of {asked} s"
         return Outcome.TIME, f"over the scheduler's time limit: stopped after {ran:.0f} s; ask for more, or elsewhere"
 
+    def ends_by(self, when: float) -> None:
+        """Let the worker know when the command's time is over."""
+        self._witness.deadline(when)
+
     # ---- messages
 
     def _read(self, *, wait: bool) -> bool:
@@ -191,6 +200,7 @@ class Executor:
         self._over = message.get("over", self._over)
         self._given_up.update(message.get("give_up", {}))
         self._unfit.update(message.get("unfit", {}))
+        self._verdicts.update(message.get("verdicts", {}))
         if "run" in message:
             launch, indexes = message["run"]
             if "grant" in message or self._granted.devices:
@@ -279,6 +289,13 @@ class Executor:
         started = time.time()
         self._current, self._since, self._running = (key, str(name)), started, (key, name, started)
         root = f"{self._work}/{name}"
+        self._witness.turn()
+        if str(name) in self._verdicts:
+            replica = Replica(self, launch, index, name, root, started)
+            outcome, detail = self._verdicts.pop(str(name))
+            replica.fail(Outcome(outcome), detail)
+            self._finish(replica)
+            return
         try:
             self._folders.take(root)
         except FileExistsError:
@@ -289,11 +306,15 @@ class Executor:
             replica.run()
         except OSError as error:
             replica.outcome, replica.detail = Outcome.NODE, f"the node failed: {error}"
+        self._finish(replica)
+
+    def _finish(self, replica: Replica) -> None:
+        """Report a replica, and forget what was said of it."""
         self._report(replica)
         self._running = None
         self._current = ("", "")
-        self._given_up.pop(str(name), None)
-        self._unfit.pop(str(name), None)
+        self._given_up.pop(str(replica.name), None)
+        self._unfit.pop(str(replica.name), None)
 
     def _report(self, replica: Replica) -> None:
         """Digest, sign, and leave to the segment; small files travel in the line and are removed here."""
@@ -467,6 +488,7 @@ class Executor:
         )
         try:
             self._begin_metering(devices)
+            self._witness.begin()
             result = self._attempt.run(
                 program, argv, env, self._logs.descriptors, limits, replica.root, wrapped.feeds
             )
@@ -474,10 +496,13 @@ class Executor:
             self._programs.pop(key, None)
             raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
         finally:
+            self._witness.end()
             os.chdir("/")
             faults = self._end_metering(replica)
         if faults and result.status and result.stopped is None:  # whatever it made of it, it is no fault of its own
             return result._replace(stopped=_gpu_failed(faults))
+        if result.stopped is None:
+            result = result._replace(stopped=self._witness.judge(result))
         return result
 
 

@@ -1,11 +1,13 @@
 """The executors of a worker: forked, fed and heard over sockets, cleaned up after when they die.
 
 Guarantees: what a dead executor left is killed before anybody hears of its death (the worker is the subreaper of its
-commands), and no process of an executor that lives is touched.
+commands), and no process of an executor that lives is touched. An executor that is stopped, as by a command of the same
+account, goes on at once.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -20,6 +22,7 @@ from msgspec import Struct, field
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.executor import MAX_MESSAGE
 from nexapod_batch.runner.forked import fork
+from nexapod_batch.runner.slate import SEATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +38,10 @@ class Lane(Struct):
     """One executor as the worker sees it."""
 
     pid: int
+    number: int  # of the executor: of its segment and of its seat
     channel: socket.socket
-    held: set[tuple[str, int]] = field(default_factory=set)  # (launch, position) handed out, not reported
+    held: dict[tuple[str, int], None] = field(default_factory=dict)  # (launch, position) handed out, not reported
+    settled: int = 0  # replicas that it has told the end of
     unread: int = 0  # chunks that it has not taken from the socket
     need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
     grant: Grant | None = None  # GPUs that it occupies likewise
@@ -46,6 +51,8 @@ class Lane(Struct):
     suspended: str = ""  # why what it runs is suspended
     given_up: int = 0  # the turn that it was told to give up
     old: bool = False  # it ends when it has nothing to do
+    overdue: bool = False  # it did not end what was over its time, and was killed
+    status: int | None = None  # how it died, as the kernel tells it; None when nobody knows
 
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = (), *, urgent: bool = False) -> None:
         """Send a message, and copies of descriptors; what is urgent is heard while a command runs."""
@@ -114,6 +121,7 @@ class Lanes:
             if fd == self._wakeup:
                 with suppress(BlockingIOError):
                     os.read(fd, 4096)
+                self._go_on()
                 self._reap()
             elif fd in self._by_fd:
                 self._listen(self._by_fd[fd])
@@ -132,14 +140,15 @@ class Lanes:
     def _start(self) -> Lane:
         """Fork one more executor."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        number, parent = self._started, os.getpid()
-        self._started += 1
+        taken = {lane.number % SEATS for lane in self._by_fd.values()}
+        number = next(one for one in itertools.count(self._started) if one % SEATS not in taken)
+        self._started, parent = number + 1, os.getpid()
         # what is urgent may be told before the executor is ready for it, and would be its end
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         pid = fork(lambda: self._become_executor(ours, theirs, number, parent))
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        lane = Lane(pid=pid, channel=ours)
+        lane = Lane(pid=pid, number=number, channel=ours)
         self._by_fd[ours.fileno()] = lane
         self._poll.register(ours, select.POLLIN)
         return lane
@@ -178,7 +187,7 @@ class Lanes:
         del self._by_fd[lane.channel.fileno()]
         lane.channel.close()
         with suppress(ChildProcessError):
-            os.waitpid(lane.pid, 0)
+            lane.status = os.waitpid(lane.pid, 0)[1]
         self._kill_orphans()
         self._died(lane)
 
@@ -190,6 +199,14 @@ class Lanes:
             descendants.signal_all(orphans, signal.SIGKILL)
             self._reap()
             select.select([], [], [], 0.002)
+
+    def _go_on(self) -> None:
+        """Let executors go on that somebody stopped: they keep the limits of what they run."""
+        executors = {lane.pid for lane in self._by_fd.values()}
+        with suppress(ChildProcessError):
+            while (info := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
+                if info.si_pid in executors:
+                    descendants.signal_all([info.si_pid], signal.SIGCONT)
 
     def _reap(self) -> None:
         """Collect adopted processes that ended; executors are collected by `_bury`."""

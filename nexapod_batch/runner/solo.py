@@ -88,14 +88,15 @@ class _Solo(Executor):
             self._spool.drop_cancels(self._asked & self._cancelled)
 
     def tick(self, elapsed: float) -> float:
-        """Look for a cancellation as well, and hear of it as of a worker's."""
+        """Look for a cancellation as well, and hear of it as of a worker's; look at the disk."""
         due = super().tick(elapsed)
         self.alarmed = self.alarmed or self._alarm.rings(time.monotonic())
         news = self._news.there(self._spool.version())
         if news and (new := self._asked & self._spool.cancelled() - self._cancelled):
             self._messages.append({"cancel": sorted(new)})
             os.kill(os.getpid(), signal.SIGUSR1)
-        return LOOK_S if due is None else min(due, LOOK_S)
+        due = LOOK_S if due is None else min(due, LOOK_S)
+        return min(due, self._witness.look())
 
     def _receive(self, *, wait: bool) -> tuple[bytes, list[int]]:
         """Return what is to be done next; at the end nothing, or BlockingIOError for who does not wait."""

@@ -8,6 +8,8 @@ It runs no command itself. Guarantees:
 * nothing starts that the owner of the machine does not want to (`keeper.py`), and what waits then is not claimed;
 * an executor that dies costs what it held, nothing else: its commands are killed (the worker is their subreaper), its
   replicas are given up, another executor takes its place;
+* an executor that does not end what is over its time is killed, and the next one reports that; a task during which
+  executors are killed again and again has an error (`deaths.py`);
 * a worker that ends leaves no process; one that is killed takes its executors with it (PDEATHSIG), and they their
   commands.
 """
@@ -27,16 +29,21 @@ from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
-from nexapod_batch.runner.board import Board
+from nexapod_batch.runner.board import Board, ran_alone
 from nexapod_batch.runner.claims import Lock, News, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
+from nexapod_batch.runner.deaths import FILE as DEATHS
+from nexapod_batch.runner.deaths import Deaths
 from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.folders import remove_strays
 from nexapod_batch.runner.keeper import Keeper
 from nexapod_batch.runner.lanes import Lane, Lanes
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.manners import Running
+from nexapod_batch.runner.room import room
+from nexapod_batch.runner.slate import Slate
 from nexapod_batch.runner.usage import Alarm
+from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     import socket
@@ -56,6 +63,8 @@ SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
 PAUSED_S = 0.25  # and while the owner lets nothing start
 REST_S = 0.5  # and while there has been nothing to do for long
+OVERDUE_S = 15.0  # for which a command may be over its time: until it hears of it, and is killed
+WATCH_S = 1.0  # between two looks for such
 
 
 class _Open(Struct):
@@ -71,6 +80,11 @@ class _Open(Struct):
         """CPUs and MiB that one replica occupies."""
         resources = self.launch.job.resources
         return resources.cpus, resources.mem_mib or 0
+
+    def task(self, index: int) -> str:
+        """Return what identifies the task of a replica, on every coordinator."""
+        bundle = self.launch.bundle
+        return f"{bundle.job_uuid}/{bundle.replicas[index].task}"
 
 
 class Worker:
@@ -111,6 +125,11 @@ class Worker:
         self._alarm = Alarm()
         self._parent, self._stay = parent, stay
         self._made = _made(node.spool)
+        self._slate = Slate()
+        self._deaths = Deaths(node.spool / DEATHS if allocation is None else None)
+        self._verdicts: dict[tuple[str, int], tuple[Outcome, str]] = {}  # on what ran, and has nobody to report it
+        self._next_watch = self._next_room = 0.0
+        self._careful = 0.0  # until then one replica runs at a time
         self._news = News()  # of the spool since the last complete look
         self._more = False  # launches were left unclaimed because enough is at hand
 
@@ -144,6 +163,8 @@ class Worker:
 
     def _clear_away(self) -> None:
         """End and remove what an incarnation left that was killed together with its executors."""
+        for task in ran_alone(self._node.spool):
+            self._deaths.add(task)
         strays = descendants.find_strays(str(self._node.work))
         if strays:
             print(f"killing what a dead worker left running: {strays}", file=sys.stderr, flush=True)  # noqa: T201
@@ -179,7 +200,8 @@ class Worker:
             self._feed()
             self._notice()
             longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
-            pause = POLL_S[0] if self._lanes.wait(pause) else min(pause * 1.2, longest)
+            came = self._lanes.wait(min(pause, self._watch(time.monotonic())))
+            pause = POLL_S[0] if came else min(pause * 1.2, longest)
         if self._over:
             for lane in self._lanes.all():
                 lane.send({"over": lane.first})
@@ -288,6 +310,30 @@ class Worker:
             if message:
                 lane.send(message, urgent=True)
 
+    def _watch(self, now: float) -> float:
+        """Watch over the executors and their disk; return the seconds until that is due again."""
+        busy = self._lanes.busy()
+        if not busy:
+            return REST_S
+        if now >= self._next_room:
+            left = room(str(self._node.work))
+            if left.full:
+                self._slate.full_at = now
+            self._next_room = now + left.look_in
+        if now >= self._next_watch:
+            self._next_watch = now + WATCH_S
+            for lane in busy:
+                deadline = self._slate.look_at(lane.number).deadline
+                if deadline and now > deadline + OVERDUE_S:
+                    lane.overdue = True
+                    descendants.signal_all([lane.pid], signal.SIGKILL)
+        careful = self._slate.careful_until
+        if careful > now > self._careful:
+            told = f"one replica at a time for {careful - now:.0f} s: the kernel killed something, whose is not known"
+            print(told, file=sys.stderr, flush=True)  # noqa: T201 - worker.log
+        self._careful = careful
+        return self._next_room - now
+
     def _names(self, held: Iterable[tuple[str, int]], why: str) -> dict[str, str]:
         return {str(self._open[key].launch.name(index)): why for key, index in held}
 
@@ -311,6 +357,7 @@ class Worker:
             key, index = min(lane.held)
             launch = self._open[key].launch
             row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
+            row["task"] = self._open[key].task(index)
             row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
             rows.append({**row, "devices": lane.grant.uuids if lane.grant else (), "suspended": lane.suspended})
         pending = sum(len(one.pending) for one in self._open.values())
@@ -345,6 +392,8 @@ class Worker:
     def _lane_for(self, need: tuple[int, int], *, ahead: bool) -> Lane | None:
         """Return an executor that has nothing to do and fits, else one that will soon be done; None for none."""
         busy = self._lanes.busy()
+        if busy and time.monotonic() < self._careful:
+            return None
         cpus = max(0, self._keeper.ruling.cpus - sum(lane.need[0] for lane in busy))
         mem = max(0, self._keeper.ruling.mem_mib - sum(lane.need[1] for lane in busy))
         if need[0] <= cpus and need[1] <= mem:
@@ -367,16 +416,27 @@ class Worker:
         if lane.suspended:  # its last replica was, and ended all the same
             lane.suspended = ""
             lane.send({"pause": False})
-        lane.held.update((key, index) for index in indexes)
+        lane.held.update(dict.fromkeys((key, index) for index in indexes))
         lane.need = (0, 0) if never or broken else one.need
         lane.unread += 1
         if never or broken:
             names = self._names([(key, index) for index in indexes], never or broken)
             lane.send({"give_up" if never else "unfit": names})
+        self._tell_verdicts(one, lane, indexes)
         if lane.grant is None:
             lane.send({"run": [key, indexes]})
         else:
             lane.send({"run": [key, indexes], "grant": lane.grant.document()}, lane.grant.fds)
+
+    def _tell_verdicts(self, one: _Open, lane: Lane, indexes: list[int]) -> None:
+        """Tell an executor which of these replicas it only reports."""
+        verdicts = {}
+        for index in indexes:
+            why = self._verdicts.pop((one.launch.bundle.launch, index), None) or self._deaths.verdict(one.task(index))
+            if why is not None:
+                verdicts[str(one.launch.name(index))] = why
+        if verdicts:
+            lane.send({"verdicts": verdicts})
 
     def _make_rack(self) -> Rack:
         """Return the node's GPUs: what a scheduler gave, else what the owner offers."""
@@ -396,7 +456,8 @@ class Worker:
             self._rack.forget()
         opened = {key: one.launch for key, one in self._open.items()}
         stand_back(self._keeper.courtesy)
-        Executor(self._node, self._spool, self._signer, channel, number, self._cancelled, opened).serve()
+        seat = self._slate.seat(number)
+        Executor(self._node, self._spool, self._signer, channel, number, self._cancelled, opened, seat).serve()
 
     def _hear(self, lane: Lane, message: Mapping[str, Any]) -> None:
         if "took" in message:
@@ -404,7 +465,7 @@ class Worker:
         if "lost" in message and self._rack is not None:
             self._rack.lose(message["lost"])
         for key, index in message.get("back", ()):
-            lane.held.discard((key, index))
+            lane.held.pop((key, index), None)
             self._open[key].pending.appendleft(index)
         done = message.get("done")
         if done:
@@ -416,8 +477,9 @@ class Worker:
 
     def _settle(self, lane: Lane, ended: list[tuple[str, int]]) -> None:
         """Count replicas that were reported or given up; close launches of which none is left."""
+        lane.settled += len(ended)
         for key, index in ended:
-            lane.held.discard((key, index))
+            lane.held.pop((key, index), None)
             one = self._open[key]
             self._settled += 1
             one.left -= 1
@@ -439,11 +501,33 @@ class Worker:
             self._cancelled -= names
 
     def _give_up(self, lane: Lane) -> None:
-        """Give up what an executor had that died."""
+        """Give up what an executor had that died; what ran is for another one to report, if it did that itself."""
+        ran = self._ran(lane)
+        if ran is not None and (why := self._accuse(lane, *ran)) is not None:
+            self._verdicts[ran] = why
+            del lane.held[ran]
+            self._open[ran[0]].pending.appendleft(ran[1])
         if lane.held:
             lost = ", ".join(sorted(str(self._open[key].launch.name(index)) for key, index in lane.held))
             print(f"executor {lane.pid} died; given up: {lost}", file=sys.stderr, flush=True)  # noqa: T201
         self._settle(lane, list(lane.held))
+
+    def _ran(self, lane: Lane) -> tuple[str, int] | None:
+        """Return whose command ran when an executor died; None when none did."""
+        seat = self._slate.look_at(lane.number)
+        at = seat.count - lane.settled - 1
+        return list(lane.held)[at] if seat.running and 0 <= at < len(lane.held) else None
+
+    def _accuse(self, lane: Lane, key: str, index: int) -> tuple[Outcome, str] | None:
+        """Return what a replica must be called that ran when its executor was killed; None when it may be bad luck."""
+        one = self._open[key]
+        if lane.overdue:
+            most = one.launch.job.resources.time_s
+            return Outcome.TIME, f"over its time limit of {most} s, and its executor was kept from ending it"
+        if lane.status is None or not os.WIFSIGNALED(lane.status):
+            return None
+        self._deaths.add(one.task(index))
+        return self._deaths.verdict(one.task(index))
 
 
 def _made(spool: Path) -> tuple[int, int]:
