@@ -79,9 +79,9 @@ def test_who_kills_its_worker_again_and_again_has_an_error(house: House) -> None
     code = """
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
-os.kill(executor, signal.SIGSTOP)
-os.kill(worker, signal.SIGKILL)
+os.kill(worker, signal.SIGSTOP)
 os.kill(executor, signal.SIGKILL)
+os.kill(worker, signal.SIGKILL)
 time.sleep(600)
 """
     job = Job(name="t", command=(sys.executable, "-c", FIND + code, str(go)))
