@@ -8,12 +8,12 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch import interpreter
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.document import canonical, to_document
 from nexapod_batch.model.job import Job, Tier
@@ -131,7 +131,7 @@ class House:
         """Start a worker."""
         with (self.spool / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [*self.before, sys.executable, "-m", "nexapod_batch.runner", str(self.spool)],
+                [*self.before, *interpreter.module("nexapod_batch.runner", str(self.spool))],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )

@@ -20,7 +20,6 @@ import shlex
 import shutil
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nexapod_batch import interpreter
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import atomic, keyfile, notes
 from nexapod_batch.files.spool_lock import live_incarnation
@@ -291,18 +291,22 @@ def _worker(context: NodeContext) -> Finding:
     """Start a worker's interpreter, and let it say that the rest can be imported."""
     import subprocess  # noqa: PLC0415 - 10 ms that no launch needs
 
-    probe, argv = f"worker {context.node.name}", [sys.executable, "-c", f"import {_RUNNER}.worker"]
+    python, argv = interpreter.own(), interpreter.code(f"import {_RUNNER}.worker")
+    probe = f"worker {context.node.name}"
     if context.node.host != socket.gethostname():
         text = f"the node belongs to {context.node.host}, this is {socket.gethostname()}"
         return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="run this there", stops=True)
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=60, check=False, cwd=interpreter.FOLDER,
+            env=interpreter.environment(os.environ),
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(mark=Mark.FAIL, probe=probe, text=f"{sys.executable} cannot be run: {error}", stops=True)
+        return Finding(mark=Mark.FAIL, probe=probe, text=f"{python} cannot be run: {error}", stops=True)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return Finding(mark=Mark.FAIL, probe=probe, text=said, hint="install nexapod-batch again", stops=True)
-    return Finding(mark=Mark.OK, probe=probe, text=f"{sys.executable} can run it")
+    return Finding(mark=Mark.OK, probe=probe, text=f"{python} can run it")
 
 
 def _lock_time(spool: Path) -> int:
@@ -319,10 +323,22 @@ def _spawn(context: NodeContext) -> int:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, log, 1),
             (os.POSIX_SPAWN_DUP2, log, 2),
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),  # else a pipe of the caller's shell stays open
         ]
-        return os.posix_spawn(sys.executable, _command(context), os.environ, file_actions=actions, setsid=True)
+        argv, env = _command(context), interpreter.environment(os.environ)
+        return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
     finally:
         os.close(log)
+
+
+def _inherited() -> list[int]:
+    """Return the descriptors above stderr that a program which is started from here would have."""
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # that of the listing itself
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return found
 
 
 def _ended(pid: int) -> int | None:
@@ -341,7 +357,7 @@ def _trouble(context: NodeContext, code: int) -> str:
 
 
 def _command(context: NodeContext) -> list[str]:
-    return [sys.executable, "-m", _RUNNER, str(context.spool)]
+    return interpreter.module(_RUNNER, str(context.spool))
 
 
 def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
+
+from nexapod_batch import interpreter
 
 __all__ = ["entry"]
 
@@ -47,7 +48,7 @@ def _home() -> list[str]:
 
 def _program() -> str:
     """Return this program's absolute path."""
-    return str(Path(sys.executable).with_name("nexapod-batch"))
+    return str(Path(interpreter.own()).with_name("nexapod-batch"))
 
 
 def _cron(command: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from nexapod_batch import interpreter
 from nexapod_batch.cli.context import json_option, paths
 from nexapod_batch.cli.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -49,7 +49,7 @@ def unit(name: str | None, write: bool, as_json: bool) -> None:
 
 def text_of(name: str, spool: Path, environ: Mapping[str, str]) -> str:
     """Return the unit of a node; the worker finds programs where this environment's PATH leads."""
-    command = [sys.executable, "-m", "nexapod_batch.runner", str(spool), "--stay"]
+    command = interpreter.module("nexapod_batch.runner", str(spool), "--stay")
     path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
     lines = [
         f"# Made by nexapod-batch node unit {name} --write. Changes of your own: systemctl --user edit",
@@ -60,6 +60,7 @@ def text_of(name: str, spool: Path, environ: Mapping[str, str]) -> str:
         "Type=exec",
         f"ExecStart=:/usr/bin/env {' '.join(map(_quoted, command))}",
         f"Environment={_quoted(f'PATH={path}')}",
+        f"WorkingDirectory={interpreter.FOLDER}",
         "# it ends when node.json changes, and while another worker of the node is at it",
         "Restart=always",
         "RestartSec=10",

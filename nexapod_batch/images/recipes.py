@@ -6,13 +6,13 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, ImageError
 from nexapod_batch.files import atomic
 from nexapod_batch.images import build as builders
@@ -114,12 +114,13 @@ def _sections(text: str, environment: list[str]) -> str:
         file = Path(folder, "Dockerfile")
         file.write_text(text)
         done = subprocess.run(
-            [sys.executable, "-m", "nexapod_batch.images.spython_child", str(file)],
+            interpreter.module("nexapod_batch.images.spython_child", str(file)),
             input="\n".join(environment),
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "MESSAGELEVEL": "QUIET"},
+            cwd=interpreter.FOLDER,
+            env={**interpreter.environment(os.environ), "MESSAGELEVEL": "QUIET"},
         )
     if done.returncode == 3:
         raise ConfigError(

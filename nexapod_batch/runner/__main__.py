@@ -1,84 +1,11 @@
-"""`python -m nexapod_batch.runner SPOOL`: work for one node until nothing is left to do.
+"""`python -I -m nexapod_batch.runner SPOOL`: the runner as a program; see `program.py`."""
 
-With `--group ID` it is one element of a scheduler's job: it runs the launches that are its own there, beside others.
-With `--parent PID` it ends when that process, which started it, is gone; with `--stay` only when it is told to, or when
-`node.json` changed.
-
-Exit codes: 0 done, or another worker is at it; 78 the node's files cannot be used.
-"""
-
-from __future__ import annotations
-
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+from nexapod_batch import birth
 
-from nexapod_batch.errors import ConfigError, NexapodError
-from nexapod_batch.files import keyfile
-from nexapod_batch.runner import allocation, solo
-from nexapod_batch.runner.node import load
+birth.begin()  # before anything else is imported
 
-if TYPE_CHECKING:
-    from nexapod_batch.runner.worker import Worker
+from nexapod_batch.runner.program import main  # noqa: E402
 
-
-def main(arguments: list[str]) -> int:
-    """Run a worker on the spool named on the command line."""
-    spool, group, parent = _understood([one for one in arguments if one != "--stay"])
-    if spool is None:
-        usage = "usage: python -m nexapod_batch.runner SPOOL [--group ID] [--parent PID | --stay] (an absolute path)"
-        print(usage, file=sys.stderr)  # noqa: T201
-        return 2
-    for fd in range(3):  # whoever started us may have closed them: no file of ours may get these numbers
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    os.chdir("/")  # no file system is kept busy by a worker
-    try:
-        node = load(spool)
-        incarnation = os.urandom(8).hex()
-        if group:
-            mine = allocation.load(spool, group)
-            node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
-            signer = keyfile.load(node.key)
-            if not solo.run(node, signer, incarnation, mine):
-                _worker()(node, signer, incarnation, mine).run()
-            return 0
-        # it would sign the name of a machine on which it does not run; a scheduler has names of its own
-        if not node.native_id and node.host != os.uname().nodename:
-            raise ConfigError(
-                f"node {node.name} belongs to another machine",
-                got=os.uname().nodename,
-                wanted=node.host,
-                hint="make a node of this machine's own: nexapod-batch node init --name NAME",
-            )
-        signer = keyfile.load(node.key)
-        _worker()(node, signer, incarnation, parent=parent, stay="--stay" in arguments).run()
-    except NexapodError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    return 0
-
-
-def _worker() -> type[Worker]:
-    from nexapod_batch.runner.worker import Worker  # noqa: PLC0415 - whoever runs one replica alone needs none
-
-    return Worker
-
-
-def _understood(arguments: list[str]) -> tuple[Path | None, str, int]:
-    """Return spool, group and parent; no spool for what cannot be understood."""
-    spool, options = Path(arguments[0] if arguments else ""), arguments[1:]
-    given = dict(zip(options[::2], options[1::2], strict=False))
-    parent = given.get("--parent", "0")
-    if not spool.is_absolute() or len(options) != 2 * len(given) or given.keys() - {"--group", "--parent"}:
-        return None, "", 0
-    return (spool, given.get("--group", ""), int(parent)) if parent.isdecimal() else (None, "", 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))

@@ -24,6 +24,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from nexapod_batch import birth
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.courtesy import lower_session
 from nexapod_batch.runner.freeze import Freezer
@@ -117,6 +118,7 @@ class Attempt:
         ]
         fed = [_fed(one) for one in feeds]
         actions += [(os.POSIX_SPAWN_DUP2, fd, FEED + at) for at, fd in enumerate(fed)]
+        birth.forget_keys()
         started = time.monotonic()
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
         try:

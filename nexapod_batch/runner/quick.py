@@ -148,8 +148,11 @@ class _Site:
 def _begin() -> int:
     if sys.flags.no_site and len(sys.argv) > 1:
         sys.path += sys.argv.pop(1).split(os.pathsep)
+    from nexapod_batch import birth  # noqa: PLC0415 - only now: our folders were not known
+
+    birth.begin()
     _lighten()
-    from nexapod_batch.runner.__main__ import main  # noqa: PLC0415 - not before this
+    from nexapod_batch.runner.program import main  # noqa: PLC0415 - not before this
 
     _sober()
     if sys.flags.no_site:  # only now: while modules are loaded, the standard library asks for many that are not here

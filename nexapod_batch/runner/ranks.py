@@ -9,10 +9,10 @@ become the command, or the wrapper around it.
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from nexapod_batch import birth, interpreter
 from nexapod_batch.errors import PluginError
 from nexapod_batch.runner.stage import CommandError
 
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.runtimes import Wrapped
 
-__all__ = ["TOLD", "launcher_environment", "started_by_file"]
+__all__ = ["launcher_environment", "started_by_file"]
 
-#: How the names of variables begin by which launchers tell their ranks who they are, and each other where they are.
-TOLD = (
-    "SLURM_", "SLURMD_", "SRUN_", "PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "MPI_LOCAL", "MPIR_", "MPICH_", "HYDRA_",
-    "HYDI_", "I_MPI_", "PALS_", "ALPS_", "FLUX_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
-    "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK",
-)  # fmt: skip
 #: What else a launcher finds of its site's.
 _OF_SITE = frozenset({
     "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "KRB5CCNAME", "UCX_TLS",
@@ -52,12 +46,12 @@ except OSError as error:
 
 
 def launcher_environment(job: Job, path: str, root: str, mine: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a launcher: `mine`, the runner's own, by allow-list; nothing of the job's.
+    """Return the environment of a launcher: `mine`, what the runner got, by allow-list; nothing of the job's.
 
     PATH is the node's; `root` is the replica's folder, by which the processes of a dead worker are found.
     """
-    mine = os.environ if mine is None else mine
-    found = {name: value for name, value in mine.items() if name in _OF_SITE or name.startswith(TOLD)}
+    mine = (birth.given or os.environ) if mine is None else mine
+    found = {name: value for name, value in mine.items() if name in _OF_SITE or name.startswith(birth.TOLD)}
     found.update({"PATH": path, "LANG": "C.UTF-8", "NEXAPOD_ROOT": f"{root}/"})
     if job.resources.cpus_per_task:  # which srun does not take over from sbatch by itself since Slurm 22.05
         found["SRUN_CPUS_PER_TASK"] = str(job.resources.cpus_per_task)
@@ -80,7 +74,7 @@ def started_by_file(file: str, wrapped: Wrapped, folder: str) -> Iterator[list[s
     try:
         with open(fd, "w", encoding="ascii") as stream:
             stream.write(text)
-        yield [sys.executable, "-I", "-S", file]
+        yield interpreter.file(file)
     finally:
         os.unlink(file)
 
@@ -92,4 +86,4 @@ def start_text(wrapped: Wrapped, folder: str) -> str:
     if any(b"\0" in one for one in (*argv, *given, *given.values())):
         raise ValueError("embedded null byte")
     data = (given, wrapped.before.encode(), os.fsencode(folder), argv)
-    return _START.format(data=data, told=tuple(one.encode() for one in TOLD))
+    return _START.format(data=data, told=tuple(one.encode() for one in birth.TOLD))

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyslurms
 import pytest
 from clusters.slurm import Clusters
 from msgspec.structs import replace
@@ -34,7 +35,6 @@ from nexapod_batch.model.site import Scheduler, Site
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FAKES = Path(__file__).parents[1] / "fakes"
 SUBMIT = 1_795_489_178
 START = 1_795_497_000
 
@@ -226,11 +226,8 @@ class TestBindings(ReaderConformance):
     def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
         """Put the fake in place, which knows the records."""
         command(folder, "exit 1")
-        known = folder / "pyslurm.json"
+        known = pyslurms.install(folder, monkeypatch)
         known.write_text(json.dumps({"version": "25.11.2", "cluster": "25.11.7", "jobs": case.records}))
-        monkeypatch.syspath_prepend(str(FAKES))
-        monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=os.pathsep)
-        monkeypatch.setenv("NEXAPOD_FAKE_PYSLURM", str(known))
         return watch(folder, bindings=True)
 
 

@@ -13,6 +13,8 @@ LAUNCHER = Path(__file__).parents[2] / "bin" / "nexapod-batch"
 
 #: Stands in for Python: notes each environment that it makes; "installs" a program that prints its arguments.
 FAKE_PYTHON = """#!/bin/bash
+[ "$1" = -I ] || { echo "imports from the current folder"; exit 99; }
+shift
 case "$1 $2" in
   "-c "*) exit 0 ;;
   "-m venv") echo made >>"$COUNT"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;

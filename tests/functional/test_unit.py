@@ -14,6 +14,7 @@ import pytest
 from homes import Home
 from spools import House, until
 
+from nexapod_batch import interpreter
 from nexapod_batch.cli.unit import text_of
 from nexapod_batch.model.job import Job
 
@@ -58,7 +59,8 @@ def test_a_path_reaches_the_worker_as_it_is(tmp_path: Path, name: str) -> None:
     spool = tmp_path / name
     text = text_of("x", spool, {"PATH": f"/bin:/{name}"})
     lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and line[0] != "#")
-    assert words(lines["ExecStart"]) == [sys.executable, "-m", "nexapod_batch.runner", str(spool), "--stay"]
+    assert words(lines["ExecStart"]) == [sys.executable, "-I", "-m", "nexapod_batch.runner", str(spool), "--stay"]
+    assert lines["WorkingDirectory"] == "/"
     assert lines["ExecStart"].startswith(":/usr/bin/env ")
     assert words(lines["Environment"]) == [f"PATH=/bin:/{name}"]
     assert verified(tmp_path, text) == ""
@@ -101,7 +103,7 @@ def test_without_a_node_it_says_how_to_make_one(home: Home) -> None:
 def test_a_worker_that_stays_rests_works_and_leaves_when_its_node_changed(tmp_path: Path) -> None:
     """It keeps the spool without work and without executors, takes what comes, and ends with a new node.json."""
     house = House(tmp_path)
-    argv = [sys.executable, "-m", "nexapod_batch.runner", str(house.spool), "--stay"]
+    argv = interpreter.module("nexapod_batch.runner", str(house.spool), "--stay")
     worker = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     house.workers.append(worker)
     try:

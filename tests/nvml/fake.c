@@ -1,7 +1,7 @@
 /* A stand-in for libnvidia-ml.so.1: the few NVML calls that nexapod-batch makes, answered from a text file.
  *
- * The file is named by FAKE_NVML and read again at each call, so that a test, or a job, changes what the driver says by
- * replacing it. One line a fact, words separated by blanks, a name in the rest of its line:
+ * The file is `nvml.txt` beside the library, by the name by which that was loaded: a worker has no variable of a test's.
+ * It is read again at each call, so that a test, or a job, changes what the driver says by replacing it. One line a fact, words separated by blanks, a name in the rest of its line:
  *
  *   driver 550.90.07            version; without this line the driver is not loaded
  *   gpu UUID MIB MAJOR MINOR NAME
@@ -14,6 +14,8 @@
  *   lost UUID                   the GPU has fallen off the bus
  *   xid UUID NUMBER             a critical error, reported once to each who watches
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +34,11 @@ struct state {
 struct fact { int found; unsigned long long value; };
 
 static FILE *facts(void) {
-  const char *path = getenv("FAKE_NVML");
-  return path ? fopen(path, "r") : NULL;
+  Dl_info self;
+  char path[4096];
+  if (!dladdr((void *)facts, &self) || !strrchr(self.dli_fname, '/')) return NULL;
+  snprintf(path, sizeof path, "%.*s/nvml.txt", (int)(strrchr(self.dli_fname, '/') - self.dli_fname), self.dli_fname);
+  return fopen(path, "r");
 }
 
 static void add(struct state *s, const char *uuid, const char *name, unsigned long long mib, int major, int minor, int parent) {

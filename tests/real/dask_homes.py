@@ -73,7 +73,7 @@ def lying_python(folder: Path, host: str) -> Path:
     script = folder / "python"
     edit = f's/"host": "[^"]*"/"host": "{host}"/'
     script.write_text(
-        f'#!/bin/sh\n[ "$2" = nexapod_batch.runner ] && sed -i {shlex.quote(edit)} "$3/node.json"\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$4" = nexapod_batch.runner ] && sed -i {shlex.quote(edit)} "$5/node.json"\nexec {sys.executable} "$@"\n'
     )
     script.chmod(0o755)
     return script

@@ -59,7 +59,7 @@ def test_the_runner_starts_from_it_alone(corner: str) -> None:
     root = archive.place(corner)
     assert done.stdout.count(root) == 5
     usage = subprocess.run([*archive.argv(corner), "-m", "nexapod_batch.runner"], env=env, capture_output=True, text=True, check=False)
-    assert (usage.returncode, usage.stderr.startswith("usage: python -m nexapod_batch.runner")) == (2, True)
+    assert (usage.returncode, usage.stderr.startswith("usage: python -I -m nexapod_batch.runner")) == (2, True)
     assert not [path for path in sys.path if path and path in done.stdout]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyslurms
 import pytest
 from msgspec.structs import replace
 from nexapod_backends.slurm.bindings import Bindings
@@ -25,7 +26,6 @@ from nexapod_batch.plugins import Mark
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FAKES = Path(__file__).parents[1] / "fakes"
 T0 = 1_000_000.0
 HOUR = 3_600.0
 DAY = 24 * HOUR
@@ -54,16 +54,13 @@ class Place:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Install the fake for the children that will be started."""
         monkeypatch.delenv("SLURM_CONF", raising=False)
-        self.folder, self.known = folder, folder / "pyslurm.json"
+        self.folder, self.known = folder, pyslurms.install(folder, monkeypatch)
         self.machine, self.told = Machine(), list[str]()
         self.site = Site(
             name="here",
             scheduler=Scheduler(type="slurm", accounting="squeue", cmd_timeout_s=30),
             limits=Limits(poll_interval_s=10),
         )
-        monkeypatch.syspath_prepend(str(FAKES))
-        monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=os.pathsep)
-        monkeypatch.setenv("NEXAPOD_FAKE_PYSLURM", str(self.known))
         self.knows(RUNNING)
 
     def knows(self, *jobs: dict[str, object], version: str = "25.11.2", cluster: str = "25.11.7", **more: object) -> None:

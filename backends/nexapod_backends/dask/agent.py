@@ -227,7 +227,7 @@ def _try(_: bytes, *, python: str) -> dict[str, object]:
         "import json, sys, nexapod_batch, nexapod_batch.runner.worker;"
         "print(json.dumps([sys.version.split()[0], nexapod_batch.__version__]))"
     )
-    argv = [python or sys.executable, "-c", code]
+    argv = [python or sys.executable, "-E", "-P", "-c", code]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd="/")
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
@@ -317,7 +317,7 @@ def _start(spool: str, python: str) -> str | None:
             return None
         code = last.returncode if last is not None else 0
         trouble = f"the runner ended with {code}: {_said(spool)}" if code else None
-        argv = [python or sys.executable, "-m", "nexapod_batch.runner", spool, "--parent", str(os.getpid())]
+        argv = [python or sys.executable, "-E", "-P", "-m", "nexapod_batch.runner", spool, "--parent", str(os.getpid())]
         with open(f"{spool}/worker.log", "ab") as log:
             _runners[spool] = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True

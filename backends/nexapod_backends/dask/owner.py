@@ -1,4 +1,4 @@
-"""`python -m nexapod_backends.dask.owner FOLDER`: own one Dask cluster until it is idle. See `started.py`.
+"""`python -I -m nexapod_backends.dask.owner FOLDER`: own one Dask cluster until it is idle. See `started.py`.
 
 The scheduler listens with TLS and credentials made for this one run: who can connect to a Dask scheduler can run
 programs as its owner, and a machine may have other users.

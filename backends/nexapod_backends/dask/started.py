@@ -10,13 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic
 
@@ -81,8 +82,8 @@ def stop(folder: Path) -> None:
 def _start(folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "owner.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "nexapod_backends.dask.owner", str(folder)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+            interpreter.module("nexapod_backends.dask.owner", str(folder)),
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=interpreter.FOLDER, start_new_session=True,
         )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def _wanted(context: NodeContext, dask: Dask) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "workers": dask.workers, "threads": dask.threads, "idle_s": dask.idle_s, "mem_mib": partition.max_mem_mib,
         "gpus": {dask.gpu_resource: partition.gpus} if partition.gpus else {},
-        "python": site.runner.python or sys.executable,
+        "python": shlex.join(interpreter.words(site.runner.python)),
     }  # fmt: skip
     if dask.cluster == "jobqueue":
         if context.on is None or context.on.scheduler.type != "slurm":
@@ -135,6 +136,4 @@ def _slurm(on: Site, name: str) -> dict[str, Any]:
 
 
 def _quoted(value: str) -> str:
-    import shlex  # noqa: PLC0415
-
     return shlex.quote(value)

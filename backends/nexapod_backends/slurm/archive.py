@@ -24,7 +24,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexapod_batch import __version__
+from nexapod_batch import __version__, interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _NO_BEGINNINGS = ("_test", "_ctypes_test", "_tkinter", "_sqlite3", "_xx", "xx")
 _SYSTEM = re.compile(r"(ld-linux.*|ld-musl.*|lib(c|m|dl|rt|util|pthread|resolv|nss_\w+|anl|BrokenLocale))[-.].*so.*")
 _MARK = "BROUGHT"
 _TRIAL = (
-    "import nexapod_batch.runner.__main__, sys; from nexapod_batch.plugins import load; "
+    "import nexapod_batch.runner.program, sys; from nexapod_batch.plugins import load; "
     "from nexapod_batch.compare import normalize; load('runtime', 'bare'); "
 )
 _UNPACK = 'umask 077; mkdir "$1" && tar -xzf "$2" -C "$1"; code=$?; rm -f "$2"; exit $code'
@@ -137,7 +137,7 @@ def members() -> tuple[tuple[str, Path], ...]:
     """Return what the copy holds: name in it and file here, without the libraries that only building finds."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     library = f"{sys.platlibdir}/{version}"
-    found = [("bin/python3", Path(sys.executable).resolve())]
+    found = [("bin/python3", Path(interpreter.own()).resolve())]
     shared = Path(str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("INSTSONAME")))
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and shared.is_file():
         found.append((f"lib/{shared.name}", shared.resolve()))
@@ -188,7 +188,9 @@ def _entry_points() -> str:
 def _libraries() -> list[Path]:
     """Return the shared libraries that a runner here has loaded, without the system's own."""
     code = f"{_TRIAL}import hashlib, ctypes; print(open('/proc/self/maps').read())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        interpreter.code(code), capture_output=True, text=True, check=False, timeout=60, cwd=interpreter.FOLDER
+    )
     if done.returncode:
         raise ConfigError("the runner does not start here", got=_last(done.stderr), hint="install nexapod-batch again")
     lines = (line.split(maxsplit=5) for line in done.stdout.splitlines())

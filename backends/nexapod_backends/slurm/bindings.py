@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from msgspec import Struct
 from nexapod_backends.slurm.bindings_child import NO_ANSWER, UNFIT
 from nexapod_backends.slurm.commands import TimedOutError
 from nexapod_backends.slurm.parse import read_squeue
+from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic
 from nexapod_batch.plugins import Finding, Mark
@@ -72,16 +72,16 @@ class Bindings:
         if isinstance(which, str) or self._left(which, now):
             return None
         try:
-            listing = self._read(ids)
+            listing = self._read(ids, os.path.dirname(os.path.dirname(str(which[0]))))
         except _FailedError as error:
             self._leave(which, str(error), now, error.pause_s)
             return None
         return listing if {str(row.job) for row in listing.rows}.issuperset(ids) else None
 
-    def _read(self, ids: Sequence[str]) -> Listing[JobRow]:
-        """Return what the child printed; _FailedError says why it is not to be asked again soon."""
+    def _read(self, ids: Sequence[str], folder: str) -> Listing[JobRow]:
+        """Return what the child printed, which finds pyslurm in the folder; _FailedError says why it is left alone."""
         try:
-            done = self._slurm.call([sys.executable, "-P", "-m", _CHILD, ",".join(ids)], check=False)
+            done = self._slurm.call(interpreter.module(_CHILD, ",".join(ids), folder), check=False)
         except TimedOutError as error:
             raise _FailedError(f"it did not answer in {self._site.scheduler.cmd_timeout_s} s") from error
         except SchedulerError as error:
@@ -121,7 +121,7 @@ class Bindings:
             return f"not used where the configuration is missing ({conf})"
         try:
             found = find_spec("pyslurm")  # looks for it, and does not load it
-            if sys.executable and found is not None and found.origin:
+            if interpreter.own() and found is not None and found.origin:
                 return [found.origin, os.stat(found.origin).st_mtime_ns, conf]
         except (OSError, ValueError):
             pass

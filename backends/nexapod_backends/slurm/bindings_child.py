@@ -1,6 +1,7 @@
 """The program that asks pyslurm in our place, and that may end for it.
 
-`python -m nexapod_backends.slurm.bindings_child ID,ID,...` prints what the queue knows of these jobs exactly as the
+`python -I -m nexapod_backends.slurm.bindings_child ID,ID,... FOLDER` loads it from the folder where whoever asks has
+found it, after those that any interpreter has, and prints what the queue knows of these jobs exactly as the
 command `parse.SQUEUE` prints it, one row for all elements of an array that are still pending included. libslurm ends
 the process that loads it where it finds no configuration, and crashes where pyslurm was built for another Slurm: so
 nothing but this program ever imports pyslurm. Names are those of pyslurm 22.5 to 25.11.
@@ -32,6 +33,7 @@ NO_ANSWER = 4  # the controller did not answer
 def main(argv: Sequence[str]) -> int:
     """Print the rows of the jobs that the first argument names; return the exit code."""
     wanted = frozenset(map(int, argv[0].split(",")))
+    sys.path += argv[1:]
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not get between the rows
     pyslurm: Any = importlib.import_module("pyslurm")  # may end the process

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from nexapod_backends.slurm.commands import RefusedError, Slurm
 from nexapod_backends.slurm.pack import Geometry
 from nexapod_backends.slurm.probe_words import VALUE, one_line, size_words
 from nexapod_backends.slurm.script import Ask, Words, read_template, render
+from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.plugins import Finding, Mark
@@ -124,7 +124,7 @@ def _interpreter(context: NodeContext, site: Site) -> tuple[str, ...]:
     """Return the words that start Python as the runner is started with it."""
     if start.brings(context):
         return archive.argv(start.corner(context))
-    return (site.runner.python or sys.executable,)
+    return interpreter.words(site.runner.python)
 
 
 def folder_of(context: NodeContext) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
 from nexapod_backends.slurm.probe_jobs import folder_of, partition_of, script_of
 from nexapod_backends.slurm.probe_words import VALUE, name_of, one_line
 from nexapod_backends.slurm.states import read_state, reason_in_words
-from nexapod_batch import __version__
+from nexapod_batch import __version__, interpreter
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.plugins import Finding, Mark
 
@@ -160,7 +159,7 @@ def clock(name: str, least: float, most: float) -> Finding:
 
 def _python(site: Site, name: str, said: dict[str, str]) -> Finding:
     brought = site.scheduler.transport != "local" and not site.runner.python
-    python = "the interpreter that is brought along" if brought else site.runner.python or sys.executable
+    python = "the interpreter that is brought along" if brought else site.runner.python or interpreter.own()
     version, runner = said.get("python", ""), said.get("runner", "")
     if not re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
         text = f"{python} cannot be run there: {version or 'it said nothing'}"

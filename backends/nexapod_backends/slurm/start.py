@@ -8,10 +8,11 @@ brought along lies where we put it.
 from __future__ import annotations
 
 import os
-import sys
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from nexapod_batch import interpreter
 
 if TYPE_CHECKING:
     from nexapod_batch.plugins import NodeContext
@@ -29,10 +30,10 @@ def argv(context: NodeContext, group: str) -> tuple[str, ...]:
     if brings(context):
         from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
 
-        return (*archive.argv(corner(context)), "-m", _QUICK, *about)
+        return tuple(interpreter.then_module(archive.argv(corner(context)), _QUICK, *about))
     python = context.site.runner.python if context.site else ""
-    if python and python != sys.executable:
-        return (python, "-m", _QUICK, *about)
+    if python and python != interpreter.own():
+        return tuple(interpreter.module(_QUICK, *about, python=python))
     return (*_here(), *about)
 
 
@@ -54,8 +55,8 @@ def _here() -> tuple[str, ...]:
     quick = os.path.join(folders[0], *_QUICK.split(".")) + ".py"
     plain = all(folder and os.pathsep not in folder and folder.isprintable() for folder in folders)
     if len(folders) == len(_NEEDED) and plain and os.path.isfile(quick):
-        return (sys.executable, "-I", "-S", quick, os.pathsep.join(dict.fromkeys(folders)))
-    return (sys.executable, "-m", _QUICK)
+        return tuple(interpreter.file(quick, os.pathsep.join(dict.fromkeys(folders))))
+    return tuple(interpreter.module(_QUICK))
 
 
 def _folder(origin: str | None, *, package: bool) -> str:

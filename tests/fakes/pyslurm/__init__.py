@@ -1,6 +1,6 @@
-"""A pyslurm for the child's PYTHONPATH: the few names of the real one that are used, and its habits.
+"""A pyslurm that the child finds: the few names of the real one that are used, and its habits.
 
-The JSON file named by NEXAPOD_FAKE_PYSLURM says what the controller knows. Like the real package (25.11.2) it ends the
+The JSON file `pyslurm.json` beside the package says what the controller knows. Like the real package (25.11.2) it ends the
 process on import where there is no configuration, takes a number that is 0 for one that is not set, and raises
 PyslurmError when the controller is silent. `fault` in the file is a line of Python to be run on import.
 """
@@ -12,12 +12,13 @@ from types import SimpleNamespace
 
 __all__ = ["Job", "Jobs", "PyslurmError", "RPCError", "slurmctld"]
 
-if "NEXAPOD_FAKE_PYSLURM" not in os.environ:
+_FILE = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/pyslurm.json"
+if not os.path.exists(_FILE):
     sys.stderr.write("python: fatal: Could not establish a configuration source\n")
     sys.stderr.flush()
     os._exit(1)
 
-with open(os.environ["NEXAPOD_FAKE_PYSLURM"], encoding="utf-8") as _stream:
+with open(_FILE, encoding="utf-8") as _stream:
     _KNOWN = json.load(_stream)
 
 __version__ = _KNOWN["version"]
