@@ -163,12 +163,23 @@ def _csv(text: str) -> Iterator[Row]:
     header = [name.strip() for name in next(lines, [])]
     if len(set(header)) != len(header):
         raise ValueError("a name stands twice in the header")
+    _check_separator(header)
     for number, cells in enumerate(lines, 2):
         if not cells:
             continue
         if len(cells) != len(header):
             raise ValueError(f"row {number} has {len(cells)} values, the header {len(header)}")
         yield tuple(zip(header, (_checked(cell, number) for cell in cells), strict=True))
+
+
+def _check_separator(header: list[str]) -> None:
+    """Raise ValueError for a table whose columns stand apart by something else than commas."""
+    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
+        if len(header) == 1 and separator in header[0]:
+            raise ValueError(
+                f"its header has {called} and no comma: save it with commas between the columns "
+                f"(and points in decimal numbers)"
+            )
 
 
 def _json_lines(text: str) -> Iterator[Row]:

@@ -31,8 +31,9 @@ Slurm's long options with `_` for `-`, and so are units: a bare number is minute
 descriptor for what is read here, and to the work folder for what the command reads and writes.
 
 `{{placeholders}}` are the parameters of the array and {builtin}. They are expanded in
-`job.command`, the values of `job.env`, `inputs.target` and `outputs.path`; write `{{{{` for a brace. A script is not
-expanded: it reads the same values as variables, `$NEXAPOD_TASK`, `$NEXAPOD_SEED` and so on.
+`job.command`, the values of `job.env`, `inputs.target` and `outputs.path`; `{{task:03d}}` pads a whole number with
+zeros, and `{{{{` is a brace. A script is not expanded: it reads the same values as variables, `$NEXAPOD_TASK`,
+`$NEXAPOD_SEED` and so on.
 
 Any key can be set from the command line: `--set resources.mem=8G`, `--set 'outputs[0].digits=6'`.
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.tables import BAD, Report, Value, nearest
 from nexapod_batch.model.job import Comparator, CompareRule, Domain, NumericClass, Output, QuorumPolicy
-from nexapod_batch.model.placeholders import BUILT_IN, names_in
+from nexapod_batch.model.placeholders import BUILT_IN, NUMBERS, names_in, padded_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -199,6 +199,15 @@ def placeholders(
                 report.add(path, f"no placeholder {{{name}}}", wanted=f"one of {', '.join(known)}", hint=hint)
             elif is_path and name in parameters:
                 _path_values(name, parameters[name], path, report)
+        for name in sorted(padded_names(text) & set(known) - NUMBERS):
+            _whole_numbers(name, parameters.get(name, ["a text"]), path, report)
+
+
+def _whole_numbers(name: str, values: Iterable[str], path: str, report: Report) -> None:
+    for value in values:
+        if not re.fullmatch(r"[+-]?[0-9]+", value, re.ASCII):
+            report.add(path, f"{{{name}}} cannot be padded", got=value, wanted=f"whole numbers, or {{{name}}} alone")
+            return
 
 
 def _path_values(name: str, values: Iterable[str], path: str, report: Report) -> None:

@@ -1,7 +1,8 @@
 """`{placeholders}` in a descriptor: array values and the job's own numbers, expanded per task.
 
 Expansion is plain substitution into argv elements, environment values and paths; it never meets a shell. A script is
-not expanded: it reads the same values as `NEXAPOD_*` environment variables.
+not expanded: it reads the same values as `NEXAPOD_*` environment variables. `{task:03d}` pads a whole number with
+zeros, as in Python and C.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
 
-__all__ = ["BUILT_IN", "expand", "names_in", "task_environment", "task_values"]
+__all__ = ["BUILT_IN", "NUMBERS", "expand", "names_in", "padded_names", "task_environment", "task_values"]
 
 #: Placeholders that every task has, beside the names of its array.
 BUILT_IN = ("name", "task", "nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus")
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
+#: Those of them that are whole numbers.
+NUMBERS = frozenset(BUILT_IN) - {"name"}
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)(?::0([1-9][0-9]?)d)?\}|[{}]")
 
 
 def names_in(text: str) -> list[str]:
@@ -29,16 +33,27 @@ def names_in(text: str) -> list[str]:
         if token[1]:
             names.append(token[1])
         elif token[0] in "{}":
-            msg = f"lone {token[0]!r} at character {token.start() + 1}: write {token[0] * 2!r} for a literal brace"
+            msg = (
+                f"lone {token[0]!r} at character {token.start() + 1}: write {token[0] * 2!r} for a literal brace, "
+                f"{{name}} or {{name:03d}} for a value"
+            )
             raise ValueError(msg)
     return names
+
+
+def padded_names(text: str) -> set[str]:
+    """Return the names that are to be padded, whose values must be whole numbers."""
+    return {token[1] for token in _TOKEN.finditer(text) if token[2]}
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
     """Replace every `{name}`; KeyError for a name without value. Values are never expanded again."""
 
     def replace(token: re.Match[str]) -> str:
-        return values[token[1]] if token[1] else token[0][0]
+        if not token[1]:
+            return token[0][0]
+        value = values[token[1]]
+        return value.zfill(int(token[2])) if token[2] else value
 
     return _TOKEN.sub(replace, text) if "{" in text or "}" in text else text
 

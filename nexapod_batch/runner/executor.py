@@ -33,12 +33,16 @@ from nexapod_batch.runner.outputs import Produced, stdout_only
 from nexapod_batch.runner.replica import Replica
 from nexapod_batch.runner.segment import Segment
 from nexapod_batch.runner.stage import (
+    WINDOWS_LINE,
     CommandError,
     command_path,
     device_environment,
+    ends_as_on_windows,
     environment,
     find_program,
+    script_of,
     task_argv,
+    why_not_started,
 )
 from nexapod_batch.runner.witness import Witness
 from nexapod_batch.runtimes import Execution
@@ -64,6 +68,7 @@ MAX_MESSAGE = 64 * 1024
 CARRY_BYTES = 4096  # files of one replica that are together no larger travel with its report
 NOTE_S = 0.1  # a replica that runs longer is announced with a start note
 _MAX_DETAIL = 1000
+_NOT_STARTED = frozenset({2, 126, 127})  # with which shells, env and container programs say that nothing began
 
 
 class Executor:
@@ -456,6 +461,7 @@ class Executor:
             )
         )
         replica.wrapped = wrapped
+        script = script_of(launch, replica.values, folder)
         folder = folder if wrapped.isolation == "none" else "/"  # a wrapper looks for nothing where a command may write
         if not launched:
             result = self._start(replica, wrapped, folder, devices)
@@ -470,6 +476,8 @@ class Executor:
             never = runtime.judge(result.status, self._logs.tail())
             if never is not None:
                 raise CommandError(never, 127)
+        if result.status in _NOT_STARTED and result.stopped is None and ends_as_on_windows(script):
+            raise CommandError(f"{os.path.basename(script)!r} cannot be run: {WINDOWS_LINE}", result.status)
         return result
 
     def _start(self, replica: Replica, wrapped: Wrapped, folder: str, devices: Sequence[Device]) -> Result:
@@ -494,7 +502,8 @@ class Executor:
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.pop(key, None)
-            raise CommandError(f"{argv[0]!r} cannot be started: {error}", 126) from error
+            why = why_not_started(os.path.join(folder, program), error)
+            raise CommandError(f"{argv[0]!r} cannot be started: {why}", 126) from error
         finally:
             self._witness.end()
             os.chdir("/")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.launch import OpenedLaunch
     from nexapod_batch.trust.statement import GpuUse
 
-__all__ = ["Replica", "Runs"]
+__all__ = ["Replica", "Runs", "without_own_paths"]
 
 _CONTAINER_KIB = 96 * 1024  # measured: 40 MiB with Apptainer 1.4
 
@@ -54,6 +54,7 @@ class Replica:
         self.result: Result | None = None
         self.wrapped: Wrapped | None = None  # how the command was started, when it was
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
+        self._script = str(launch.script or "")  # its name holds the launch's
         self._executor = executor
 
     def run(self) -> None:
@@ -122,8 +123,14 @@ class Replica:
         return used <= most
 
     def fail(self, outcome: Outcome, detail: str) -> None:
-        """Note why this replica is no vote."""
-        self.outcome, self.detail = outcome, detail
+        """Note why this replica is no vote, in words that do not differ from replica to replica."""
+        self.outcome, self.detail = outcome, without_own_paths(detail, self.root, self._script)
+
+
+def without_own_paths(text: str, root: str, script: str) -> str:
+    """Return the text without the paths that belong to one replica: its work folder and, if any, its script."""
+    text = text.replace(f"{root}/", "").replace(root, "the work folder")
+    return text.replace(script, "script") if script else text
 
 
 def _own_peak_kib() -> int:

@@ -16,6 +16,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -33,18 +34,25 @@ if TYPE_CHECKING:
     from nexapod_batch.runtimes import Device
 
 __all__ = [
+    "WINDOWS_LINE",
     "CommandError",
     "InputError",
     "command_path",
     "device_environment",
+    "ends_as_on_windows",
     "environment",
     "find_program",
+    "script_of",
     "stage_inputs",
     "task_argv",
+    "why_not_started",
 ]
+
+WINDOWS_LINE = "its first line ends as on Windows (CR LF), which no interpreter's name does: convert it with dos2unix"
 
 _BLOCK = 1 << 20
 _PROGRAMS = (b"#!", b"\x7fELF")  # how an executable file begins
+_FIRST_LINE = 256  # bytes of a script in which the kernel looks for its interpreter
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -116,6 +124,51 @@ def find_program(name: str, path: str, folder: str) -> str:
     if found is None:
         raise CommandError(f"command not found: {name!r} in PATH {path}", 127)
     return found
+
+
+def script_of(launch: OpenedLaunch, values: Mapping[str, str], folder: str) -> str:
+    """Return the file that a command runs, where it lies in its work folder; "" for a program of the machine."""
+    if launch.script is not None:
+        return str(launch.script)
+    name = task_argv(launch, values)[0]
+    return os.path.join(folder, name) if "/" in name and not name.startswith("/") else ""
+
+
+def ends_as_on_windows(script: str) -> bool:
+    """Say whether the first line of a script ends in CR LF: the CR becomes part of its interpreter's name."""
+    return bool(script) and _first_line(script).endswith("\r")
+
+
+def why_not_started(program: str, error: Exception) -> str:
+    """Return why a program that is there cannot be started, where its first line is to blame; else what was told.
+
+    Of a script the kernel says "No such file or directory", and means the interpreter that its first line names.
+    """
+    first = _first_line(program)
+    if first.endswith("\r"):
+        return WINDOWS_LINE
+    interpreter = first.removeprefix("#!").strip().split(" ")[0]
+    if isinstance(error, FileNotFoundError):
+        missing = repr(interpreter) if first else "that its header names (it may be built for another system)"
+        return f"there is no interpreter {missing}"
+    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+        return "it is neither a program of this machine nor a script: a script begins with #! and its interpreter"
+    return str(error)
+
+
+def _first_line(program: str) -> str:
+    """Return the `#!` line of a script, as far as the kernel would read it; "" for anything else."""
+    try:
+        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        start = os.read(fd, _FIRST_LINE)
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+    return start.partition(b"\n")[0].decode("utf-8", "replace") if start.startswith(b"#!") else ""
 
 
 def _can_run(program: str) -> bool:

@@ -151,3 +151,23 @@ def test_bad_arrays_are_told_why(tmp_path: Path, body: str, told: str) -> None:
     with pytest.raises(DescriptorError) as caught:
         array_of(body, tmp_path)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("separator", "words"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")], ids=["semicolon", "tab", "bar"]
+)
+def test_tables_without_commas_are_named(tmp_path: Path, separator: str, words: str) -> None:
+    """A table that a spreadsheet saved with other separators is refused, saying with which."""
+    (tmp_path / "v.csv").write_text(f"a{separator}b\n1{separator}2\n")
+    with pytest.raises(DescriptorError, match=f"its header has {words} and no comma"):
+        array_of('values = "v.csv"', tmp_path)
+
+
+@pytest.mark.parametrize("value", ["1.5", "x", "", "0x1f", "1e3", "\u0663"], ids=ascii)
+def test_only_whole_numbers_are_padded(tmp_path: Path, value: str) -> None:
+    """`{x:03d}` of anything else is refused at once, with the value."""
+    text = f'schema = 1\n[job]\ncommand = ["echo", "{{x:03d}}"]\n[array]\nmatrix = {{ x = [1, "{value}"] }}\n'
+    with pytest.raises(DescriptorError, match=r"job\.command\[1\]: \{x\} cannot be padded"):
+        parse(text, tmp_path)
+    with pytest.raises(DescriptorError, match=r"\{name\} cannot be padded"):
+        parse('schema = 1\n[job]\ncommand = ["echo", "{name:03d}"]\n', tmp_path)

@@ -1,0 +1,78 @@
+"""Scripts that cannot be run say why, alike wherever they were tried; numbers of tasks are padded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import Home
+
+from nexapod_batch.runner.replica import without_own_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home of its own, without workers afterwards."""
+    one = Home(tmp_path)
+    yield one
+    one.end()
+
+
+def tried(home: Home, name: str, content: bytes, *more: str) -> str:
+    """Run a file beside the descriptor as the command of a job; return the verdict's reason."""
+    (home.folder / name).write_bytes(content)
+    job = home.descriptor(
+        f'[job]\nname = "s"\ncommand = ["./{name}"]\n{"".join(more)}'
+        f'[[inputs]]\nsource = "{name}"\n[quorum]\ndistinct = "run"\n'
+    )
+    home.call("submit", job, "--wait")
+    return str(home.json("show", "last")["tasks"][0]["reason"])
+
+
+NEITHER = "it is neither a program of this machine nor a script: a script begins with #! and its interpreter"
+WINDOWS = "its first line ends as on Windows (CR LF), which no interpreter's name does: convert it with dos2unix"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"#!/bin/sh\r\necho 1\r\n", f"'./s.sh' cannot be started: {WINDOWS}"),
+        (b"#!/usr/bin/env python3\r\nprint(1)\r\n", f"'s.sh' cannot be run: {WINDOWS}"),
+        (b"#! /bin/sh -e\r\ntrue\r\n", f"'s.sh' cannot be run: {WINDOWS}"),
+        (b"#!/opt/none/python3 -u\nprint(1)\n", "'./s.sh' cannot be started: there is no interpreter '/opt/none/python3'"),
+        (b"#!./near\n", "'./s.sh' cannot be started: there is no interpreter './near'"),
+        (
+            b"#!\necho 1\n",
+            f"'./s.sh' cannot be started: {NEITHER}",
+        ),
+    ],
+    ids=["crlf", "crlf behind env", "crlf behind an option", "no interpreter", "a relative one", "none named"],
+)
+def test_a_script_without_its_interpreter_says_so(home: Home, content: bytes, reason: str) -> None:
+    """The kernel's words for all of these mean something else, and name the script."""
+    assert tried(home, "s.sh", content) == f"errors: 2 of 2 replicas failed alike: {reason}"
+
+
+def test_reasons_hold_no_folder_of_a_replica() -> None:
+    """Two replicas that failed in one way are alike, word for word."""
+    told = [
+        without_own_paths(f"'{root}/run' in {root}: no such file; '/w/{key}.script' failed", root, f"/w/{key}.script")
+        for root, key in (("/w/1_0.1", "a1"), ("/w/1_0.12", "b2"))
+    ]
+    assert told == ["'run' in the work folder: no such file; 'script' failed"] * 2
+    assert without_own_paths("exit code 1", "/w/1_0.1", "") == "exit code 1"
+
+
+def test_numbers_are_padded_with_zeros(home: Home) -> None:
+    """`{task:03d}` in commands, environments and names of outputs; negative numbers keep their sign in front."""
+    text = (
+        '[job]\nname = "p"\ncommand = ["sh", "-c", "echo {seed:04d} $X > out-{task:03d}"]\nenv = { X = "{cpus_per_task:02d}" }\n'
+        '[array]\nmatrix = { seed = [7, -7, 12345] }\n[[outputs]]\npath = "out-{task:03d}"\n[quorum]\ndistinct = "run"\n'
+    )
+    assert home.submit(text, "--wait").code == 0
+    found = sorted((path.name, path.read_text()) for path in home.path.glob("results/1/*/out-*"))
+    assert found == [("out-000", "0007 01\n"), ("out-001", "-007 01\n"), ("out-002", "12345 01\n")]
