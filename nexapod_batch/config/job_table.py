@@ -50,14 +50,19 @@ _RESOURCES = {
     "nodes": Key(Whole(1, 100_000), "Hosts for one replica.", shown="the site's"),
     "ntasks": Key(Whole(1, 1_000_000), "Processes (MPI ranks) for one replica.", shown="the site's"),
     "cpus_per_task": Key(Whole(1, 100_000), "CPUs for each process.", shown="the site's"),
-    "mem": Key(Size(1, _PIB), "Memory of one replica.", shown="the site's"),
+    "mem": Key(Size(1, _PIB), "Memory of one replica; what its processes share counts once.", shown="the site's"),
     "gpus": Key(Whole(0, 100_000), "GPUs of one replica.", 0),
     "gpu_type": Key(
         Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}"), "GPU model, as the site calls it."
     ),
     "gpu_mem": Key(Size(1, _PIB), "Memory that each GPU must have at least.", shown="any"),
     "time": Key(Duration(1, _YEAR), "Wall-clock limit of one replica.", shown="the site's"),
-    "disk": Key(Size(1, _PIB), "What one replica may write: outputs and logs together.", 10_240, shown="10GiB"),
+    "disk": Key(
+        Size(1, _PIB),
+        "What one replica may write: outputs, other files and logs together, each once and without holes.",
+        10_240,
+        shown="10GiB",
+    ),
 }
 RESOURCES = Table(_RESOURCES, "What one replica of one task asks for.")
 

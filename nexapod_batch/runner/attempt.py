@@ -8,11 +8,12 @@ Guarantees:
 * whoever must end gets TERM, and `GRACE_S` later KILL, repeated until it is gone, whatever session it moved to;
 * while it is suspended, for the owner of the machine, its time stands still and nothing of it runs.
 
-Limits: time by the clock; one file's size by RLIMIT_FSIZE, all of them by looking; memory by summing the resident
-memory of the tree, and by the kernel's own maximum for each process afterwards. That maximum is never less than what
-the executor itself had when it forked: smaller commands are reported at that size. What stays as it is is seldom looked
-at, so that a thousand sleeping replicas cost a small part of one CPU; what grows is looked at sooner (`Pace`), and
-everything at once when the machine as a whole has many more processes or much less memory than before (`usage.Alarm`).
+Limits: time by the clock; one file's size by RLIMIT_FSIZE, what all of them take by looking, also at those that have no
+name any more; memory by the resident memory of the tree, in which what processes share counts once, and by the kernel's
+own maximum for each process afterwards. That maximum is never less than what the executor itself had when it forked:
+smaller commands are reported at that size. What stays as it is is seldom looked at, so that a thousand sleeping
+replicas cost a small part of one CPU; what grows is looked at sooner (`Pace`), and everything at once when the machine
+as a whole has many more processes or much less memory than before (`usage.Alarm`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ LATE_S = 0.25  # for which a command that died of TERM waits for the one that wa
 #: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
 WAITED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1})
 _DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, *WAITED]
+_ROUGHLY_KIB = 64 * 1024  # up to which it does not matter what processes share
 _REAPED = 200  # processes that are collected between two looks at everything else
 _UNLIMITED = resource.RLIM_INFINITY
 
@@ -301,7 +303,7 @@ class _Tree:
     def _check_memory(self) -> tuple[int, int]:
         """Stop what has too much; return how many KiB are used and how many are left."""
         most = self._limits.mem_mib or 0
-        used = self._usage.memory_kib()
+        used = self._usage.memory_kib(min(most * 1024, max(self._max_rss_kib, _ROUGHLY_KIB) * 11 // 10))
         self._max_rss_kib = max(self._max_rss_kib, used)
         if used > most * 1024:
             self._stop((Outcome.MEMORY, f"over its memory: got {used // 1024} MiB, wanted at most {most} MiB"))
@@ -310,7 +312,8 @@ class _Tree:
 
     def _check_disk(self) -> int:
         """Stop what wrote too much; return how many bytes are left."""
-        used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs) + self._usage.private_bytes()
+        used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs)
+        used += self._usage.private_bytes() + self._usage.unlinked_bytes(self._root)
         if used > self._limits.disk_bytes:
             self._stop((Outcome.DISK, disk_detail(used, self._limits.disk_bytes)))
         return self._limits.disk_bytes - used

@@ -24,6 +24,7 @@ __all__ = [
     "find",
     "find_heads",
     "find_strays",
+    "proportional_kib",
     "resident_kib",
     "signal_all",
     "state",
@@ -144,6 +145,28 @@ def resident_kib(pids: list[int]) -> int:
         with suppress(OSError, IndexError, ValueError):
             total += int(_content(f"/proc/{pid}/statm").split()[1]) * _PAGE_KIB
     return total
+
+
+def proportional_kib(pids: list[int]) -> tuple[int, int]:
+    """Return the resident memory of these processes in KiB, and how much of it is of no file.
+
+    Of a page that several processes have each has a share only.
+    """
+    whole = anonymous = 0
+    for pid in pids:
+        told: dict[bytes, int] = {}
+        with suppress(OSError, IndexError, ValueError):
+            for line in _content(f"/proc/{pid}/smaps_rollup").splitlines()[1:]:
+                word, _, rest = line.partition(b":")
+                told[word] = int(rest.split(None, 1)[0])
+        share = told.get(b"Pss")
+        if share is None:  # an old kernel, or a program of more rights: all of it is its own
+            whole += resident_kib([pid])
+            anonymous += anonymous_kib([pid])
+        else:
+            whole += share
+            anonymous += told.get(b"Pss_Anon", min(share, told.get(b"Anonymous", share)))
+    return whole, anonymous
 
 
 def anonymous_kib(pids: list[int]) -> int:

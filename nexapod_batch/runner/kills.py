@@ -8,6 +8,7 @@ a replica only where nobody else could have caused it; else nobody is accused, a
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Kills", "Rise", "judge", "locate"]
 
+#: Within what Slurm makes for a job, where version 2 counts what is killed in any of its steps.
+_JOB, _OF_IT = re.compile(r"(/job_[0-9]+)/.*\Z", re.DOTALL), r"\1"
 _MOST = 4096  # bytes of a file of counts
 _GROUPS = 1000  # that are looked into for strangers
 _ENDLESS = 1 << 60  # bytes; cgroups without a limit have one like this
@@ -107,7 +110,7 @@ def locate(cgroups: str, mounts: str) -> tuple[str, bool] | None:
         fits = kind == "cgroup" and "memory" in options.split(",") if wanted else kind == "cgroup2"
         inside = _below(paths[wanted], _plain(root)) if fits else None
         if inside is not None:
-            return f"{_plain(point)}{inside}", not wanted
+            return f"{_plain(point)}{inside if wanted else _JOB.sub(_OF_IT, inside)}", not wanted
     return None
 
 

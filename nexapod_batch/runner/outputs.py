@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.model.job import Comparator, CompareRule
 from nexapod_batch.model.placeholders import expand
 from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Subject, vote_of_subjects
@@ -64,9 +65,14 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
 
     folder = Path(root)
     rules: dict[str, CompareRule] = {}
+    length, most = 0, job.resources.disk_mib * 2**20
     for output in job.outputs:
         for file in walk.find(folder, [expand(output.path, values)]):
+            length += 0 if file.name in rules else file.size
             rules.setdefault(file.name, output.rule)
+    if length > most:  # holes take no room, but are read and copied all the same
+        got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
+        raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
     digests = sorted(walk.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     listed = tuple([
         Subject(name=name, sha256=sha256, normalized=_normalized(folder, name, rules[name]), size=size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from nexapod_batch.runner import descendants
@@ -15,12 +16,13 @@ from nexapod_batch.runner import descendants
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ALARM_S", "MAX_PROCESSES", "Alarm", "Usage", "tree_bytes"]
+__all__ = ["ALARM_S", "MAX_PROCESSES", "Alarm", "Usage", "occupied_bytes", "tree_bytes"]
 
 #: Processes of one replica at once. Far more than a job of one machine has, and far fewer than harm it.
 MAX_PROCESSES = 2_000
 ALARM_S = 0.25  # between two looks at the whole machine
 _ENOUGH = 7 / 8  # of the free memory that there was; less rings
+_ROUNDING = 64 * 1024  # bytes by which a file takes more than it is long
 #: File systems in memory that a container has for itself.
 _PRIVATE = ("tmp", "dev/shm")
 
@@ -33,16 +35,43 @@ class Usage:
         self._contained = contained
         self._head: int | None = None  # the first process in the container
 
-    def memory_kib(self) -> int:
-        """Return the resident memory in KiB."""
-        if not self._contained:
-            return descendants.resident_kib(descendants.find(os.getpid()))
-        head = self._first()
-        if head is None:
+    def memory_kib(self, most: int | None = None) -> int:
+        """Return the resident memory in KiB; what several processes share counts once if there is more than `most`.
+
+        To tell what is shared the kernel walks through all of it, so it is asked only where the answer matters.
+        """
+        in_files = 0
+        if self._contained:
+            head = self._first()
+            if head is None:
+                return 0
+            pids = descendants.find(head)
+            in_files = self.private_bytes() // 1024
+        else:
+            pids = descendants.find(os.getpid())
+        used = max(descendants.resident_kib(pids), in_files and descendants.anonymous_kib(pids) + in_files)
+        if most is None or used <= most or len(pids) == 1:
+            return used
+        whole, anonymous = descendants.proportional_kib(pids)
+        return max(whole, in_files and anonymous + in_files)
+
+    def unlinked_bytes(self, root: str) -> int:
+        """Return what files take on the disk of a folder that have no name any more, and are open in the tree."""
+        total, seen = 0, set()
+        try:
+            device = os.stat(root).st_dev
+        except OSError:
             return 0
-        pids = descendants.find(head)
-        in_files = self.private_bytes() // 1024
-        return max(descendants.resident_kib(pids), descendants.anonymous_kib(pids) + in_files)
+        for pid in descendants.find(os.getpid()):
+            with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        found = entry.stat()
+                        nameless = found.st_nlink == 0 and found.st_dev == device and S_ISREG(found.st_mode)
+                        if nameless and found.st_ino not in seen:
+                            seen.add(found.st_ino)
+                            total += occupied_bytes(found)
+        return total
 
     def private_bytes(self) -> int:
         """Return how much lies in the container's own file systems in memory."""
@@ -107,14 +136,28 @@ def _machine() -> tuple[int, int]:
 
 
 def tree_bytes(root: str) -> int:
-    """Return the sum of the sizes of the files below a folder; links are not followed, what vanishes is passed over."""
-    total, todo = 0, [root]
+    """Return what the files below a folder take; one with several names counts once, what vanishes is passed over."""
+    total, todo, seen = 0, [root], set()
     while todo:
         with suppress(OSError), os.scandir(todo.pop()) as entries:
             for entry in entries:
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
                         todo.append(entry.path)
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_size
+                        continue
+                    found = entry.stat(follow_symlinks=False)
+                    if found.st_nlink > 1:
+                        key = (found.st_dev, found.st_ino)
+                        if key in seen:
+                            continue
+                        seen.add(key)
+                    total += occupied_bytes(found)
     return total
+
+
+def occupied_bytes(found: os.stat_result) -> int:
+    """Return what a file takes: its length, without the holes in it, and with room beyond it that was set aside."""
+    taken = found.st_blocks * 512
+    if found.st_size <= taken <= found.st_size + max(_ROUNDING, found.st_blksize):
+        return found.st_size  # whole blocks
+    return taken
