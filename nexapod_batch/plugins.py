@@ -78,6 +78,7 @@ class Launch(Struct, frozen=True, kw_only=True):
 
     key: str
     envelope: bytes  # DSSE envelope of the bundle
+    seed: bytes  # of the key of this launch: lies beside the bundle until the runner takes it; b"" when it was taken
     job: Job
     replicas: int
     host_set: tuple[int, int] | None = None  # (i, n): only on the i-th of n disjoint sets of the node's hosts

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch import interpreter
-from nexapod_batch.files import keyfile
+from nexapod_batch.files import keyfile, subkeys
 from nexapod_batch.model.document import canonical, to_document
 from nexapod_batch.model.job import Job, Tier
 from nexapod_batch.model.node import Node
@@ -50,6 +50,7 @@ class House:
     idle_exit_s: float = 0.2
     before: tuple[str, ...] = ()  # words before the command line of a worker
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    subkeys: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make folders, key and node.json."""
@@ -61,7 +62,7 @@ class House:
         document = {
             "schema": 1,
             "name": "testnode",
-            "key": str(self.home / "key"),
+            "keys": [self.key.key_id],
             "coordinators": [COORDINATOR.key_id],
             "coordinator_keys": {COORDINATOR.key_id: COORDINATOR.public.hex()},
             "host": socket.gethostname(),
@@ -106,6 +107,9 @@ class House:
         job_uuid: str = "0190-test",
     ) -> Launch:
         """Return a launch of the first replicas of tasks 0, 1, 2, ..."""
+        seed = secrets.token_bytes(32)
+        subkey = Signer.from_seed(seed)
+        self.subkeys[subkey.key_id] = subkey.public
         bundle = Bundle(
             launch=secrets.token_hex(16),
             audience=audience or self.key.key_id,
@@ -117,12 +121,14 @@ class House:
             replicas=tuple(
                 Assignment(task=task, number=1, nonce=secrets.token_hex(16), parameters={}) for task in range(replicas)
             ),
+            subkey=subkey.key_id,
         )
         envelope = seal(signer, BUNDLE_TYPE, encode_bundle(bundle))
-        return Launch(key=bundle.launch, envelope=envelope, job=job, replicas=replicas)
+        return Launch(key=bundle.launch, envelope=envelope, seed=seed, job=job, replicas=replicas)
 
     def put(self, launch: Launch) -> str:
         """Put a launch into the inbox as a backend does; return its key."""
+        (self.spool / "inbox" / f"{launch.key}.key").write_bytes(subkeys.as_text(launch.seed))
         (self.home / launch.key).write_bytes(launch.envelope)
         (self.home / launch.key).replace(self.spool / "inbox" / f"{launch.key}.json")
         return launch.key
@@ -152,12 +158,13 @@ class House:
         return found
 
     def reports(self) -> list[Report]:
-        """Return every report, its signature verified with the node's key, sorted by task."""
+        """Return every report, its signature verified with the key of its launch, sorted by task."""
         found = []
         for line in self.lines():
             if "payload" in line:
                 carried = line.pop("carried", None)
-                opened = open_envelope(line, PAYLOAD_TYPE, {self.key.key_id: self.key.public})
+                opened = open_envelope(line, PAYLOAD_TYPE, self.subkeys)
+                assert base64.b64decode(line["key"]) == self.subkeys[opened.key_id]
                 files = carried and {name: base64.b64decode(text) for name, text in carried.items()}
                 found.append(Report(decode(opened.payload), files))
         return sorted(found, key=lambda report: report.statement.replica.task)

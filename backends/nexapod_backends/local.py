@@ -29,8 +29,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch import interpreter
-from nexapod_batch.errors import NexapodError, SchedulerError
-from nexapod_batch.files import atomic, keyfile, notes
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.files import atomic, notes, subkeys
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
@@ -128,6 +128,8 @@ class LocalBackend:
             for one in launches:
                 file = f"{one.key}.json"
                 if not ((claims / one.key).exists() or (inbox / file).exists() or (refused / file).exists()):
+                    key = inbox / f"{one.key}{subkeys.ENDING}"  # first: a bundle without it is refused
+                    atomic.write(key, subkeys.as_text(one.seed), mode=0o600, durable=False)
                     atomic.write(inbox / file, one.envelope, mode=0o600)
         except OSError as error:
             raise SchedulerError(
@@ -175,6 +177,7 @@ class LocalBackend:
         for key in keys:
             for path in (
                 spool / "inbox" / f"{key}.json",
+                spool / "inbox" / f"{key}{subkeys.ENDING}",
                 context.work / f"{key}.script",
                 spool / "cancel" / key,
                 spool / "refused" / f"{key}.json",
@@ -195,14 +198,13 @@ class LocalBackend:
         )
 
     def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
-        """Look whether the folders can be written, the key be read, and a worker be started."""
+        """Look whether the folders can be written, and a worker be started."""
         for context in contexts:
             name = context.node.name
             if how.dry_run:
                 yield Finding(mark=Mark.SKIP, probe=f"worker {name}", text=f"would run {shlex.join(_command(context))}")
                 continue
             yield _folders(context)
-            yield _key(context)
             yield _worker(context)
 
     def clear(self, contexts: Sequence[NodeContext]) -> None:
@@ -271,20 +273,6 @@ def _folders(context: NodeContext) -> Finding:
         hint = "set NEXAPOD_HOME to a folder of your own"
         return Finding(mark=Mark.FAIL, probe=probe, text=text, hint=hint, stops=True)
     return Finding(mark=Mark.OK, probe=probe, text=f"{context.spool} and {context.work} can be written")
-
-
-def _key(context: NodeContext) -> Finding:
-    probe = f"key {context.node.name}"
-    try:
-        key = Path(json.loads((context.spool / "node.json").read_bytes())["key"])
-        found = keyfile.load(key).key_id
-    except (OSError, ValueError, KeyError, NexapodError) as error:
-        text = f"cannot be read: {error}"
-        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="nexapod-batch doctor", stops=True)
-    if found != context.node.key_id:
-        text = f"{key} is {found}, not the registered {context.node.key_id}"
-        return Finding(mark=Mark.FAIL, probe=probe, text=text, hint="put the key back from a backup", stops=True)
-    return Finding(mark=Mark.OK, probe=probe, text=found)
 
 
 def _worker(context: NodeContext) -> Finding:

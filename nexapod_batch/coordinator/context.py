@@ -60,6 +60,7 @@ class Coordinator(Struct, kw_only=True):
     random: Callable[[int], bytes] = secrets.token_bytes
     containers: str | None = None  # why this machine cannot run any; "" when it can, None before it was looked at
     architectures: dict[str, str] = field(default_factory=dict)  # of images, by SHA-256, as far as they were looked up
+    node_signers: dict[str, Signer] = field(default_factory=dict)  # by key id, as far as they were needed
     _backends: dict[str, Backend] = field(default_factory=dict)
     _jobs: dict[int, Job] = field(default_factory=dict)
     _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad

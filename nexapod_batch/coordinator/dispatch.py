@@ -15,16 +15,20 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator import images
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
+from nexapod_batch.coordinator.node_keys import delegate, signer_of
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.reach import loads_of
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
-from nexapod_batch.trust.dsse import seal
+from nexapod_batch.trust.delegation import Delegation
+from nexapod_batch.trust.dsse import Signer, seal
+from nexapod_batch.trust.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -118,6 +122,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
             Launch(
                 key=row["key"],
                 envelope=row["envelope"],
+                seed=row["seed"] or b"",
                 job=job,
                 replicas=row["replicas"],
                 host_set=None if row["host_set"] < 0 else (row["host_set"], host_sets(job, node)),
@@ -200,6 +205,7 @@ def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Map
     """Return where the runners of a node find the job's inputs and image; None when they cannot be put there now."""
     inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
     try:
+        signer_of(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         return c.backend(node).stage(c.context(node), inputs)
     except (NexapodError, OSError) as error:
@@ -246,6 +252,7 @@ def _intents(
     size = max(1, min(BUNDLE_MAX, c.backend(node).grain(c.context(node), job, len(tasks))))
     document = c.store.only("document", job=row["id"])["body"]
     launches = []
+    job_digest = digest(document)
     nonces = c.random(16 * len(tasks)).hex()
     for start, members in _shares(tasks, size):
         part = []
@@ -253,7 +260,8 @@ def _intents(
             nonce = nonces[32 * position : 32 * position + 32]
             part.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=job.parameters(task)))
             numbers[task] += 1
-        key = c.random(16).hex()
+        key, seed = c.random(16).hex(), c.random(KEY_BYTES)
+        subkey = Signer.from_seed(seed)
         bundle = Bundle(
             launch=key,
             audience=node.key_id,
@@ -263,12 +271,18 @@ def _intents(
             document=document,
             input_paths=inputs,
             replicas=tuple(part),
+            subkey=subkey.key_id,
             foreign=bool(row["foreign"]),
         )
         envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
         launch = c.store.only(
             "launch_insert", key=key, node=node.id, job=row["id"], host_set=host_set, envelope=envelope, now=now
         )["id"]
+        given = Delegation(
+            node=node.key_id, subkey=subkey.public, launch=key, job=job_digest, not_after=bundle.not_after,
+            nonces=tuple([one.nonce for one in part]),
+        )  # fmt: skip
+        delegate(c, node, launch, given, seed)
         c.store.many(
             "replica_insert",
             [(row["id"], a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part],

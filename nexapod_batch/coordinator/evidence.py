@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.coordinator.node_keys import keys_of
 from nexapod_batch.coordinator.reports import stored_reports
 from nexapod_batch.errors import NotFoundError, UsageError, VerificationError
 from nexapod_batch.files import atomic
-from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.delegation import open_statement
 from nexapod_batch.trust.keys import openssh_public, spki_pem
-from nexapod_batch.trust.reading import decode
-from nexapod_batch.trust.statement import PAYLOAD_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +24,9 @@ __all__ = ["attestations", "verify"]
 
 
 def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> list[Path]:
-    """Write `<replica>.dsse.json` for each report and `<key>.pub`, `<key>.pem` for each signer; return the paths.
+    """Write each report, what lets its key speak, and the keys of its node; return the paths.
 
+    They are `<replica>.dsse.json`, `<replica>.delegation.json`, and `<key>.pub` and `<key>.pem`.
     A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`.
     """
     rows = [row for row in _replicas(c, job_id) if task is None or row["task"] == task]
@@ -45,8 +45,12 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
             path = out / f"{row['job_id']}_{row['task']}.{row['number']}{extra}.dsse.json"
             atomic.write(path, report.envelope + b"\n", durable=False)
             written.append(path)
-        if reports:
-            written += _keys(nodes[row["node_id"]], out)
+        for report in reports[:1]:
+            if report.delegation is not None:
+                path = out / f"{row['job_id']}_{row['task']}.{row['number']}.delegation.json"
+                atomic.write(path, report.delegation + b"\n", durable=False)
+                written.append(path)
+            written += _keys(c, nodes[row["node_id"]], out)
     if not written:
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
     return list(dict.fromkeys(written))
@@ -63,8 +67,7 @@ def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
         for report in stored_reports(c, row["id"]):
             name = f"{row['job_id']}_{row['task']}.{row['number']}"
             try:
-                opened = open_envelope(report.envelope, PAYLOAD_TYPE, {node.key_id: node.public_key})
-                said = decode(opened.payload)
+                _, said = open_statement(report.envelope, report.delegation, keys_of(c, node))
                 if (str(said.replica), said.nonce, said.job_digest) != (name, row["nonce"], job["digest"]):
                     raise VerificationError("the statement is about something else", got=str(said.replica), wanted=name)
                 problem = (
@@ -107,10 +110,12 @@ def _replicas(c: Coordinator, job_id: int) -> list[Row]:
     return c.store.all("replicas_of_job", job=job_id)
 
 
-def _keys(node: Node, out: Path) -> Iterator[Path]:
-    stem = node.key_id.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
-    for suffix, text in (("pub", openssh_public(node.public_key, node.name)), ("pem", spki_pem(node.public_key))):
-        path = out / f"{stem}.{suffix}"
-        if not path.exists():
-            atomic.write(path, text.rstrip("\n").encode() + b"\n", durable=False)
-        yield path
+def _keys(c: Coordinator, node: Node, out: Path) -> Iterator[Path]:
+    """Write the keys that the node has and had: an earlier one may have signed what is exported."""
+    for key, public in keys_of(c, node).items():
+        stem = key.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
+        for suffix, text in (("pub", openssh_public(public, node.name)), ("pem", spki_pem(public))):
+            path = out / f"{stem}.{suffix}"
+            if not path.exists():
+                atomic.write(path, text.rstrip("\n").encode() + b"\n", durable=False)
+            yield path

@@ -17,10 +17,13 @@ from msgspec import Struct, field
 
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, read_all
+from nexapod_batch.coordinator.node_keys import keys_of
 from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.quorum import failure_kind
+from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
+from nexapod_batch.trust.dsse import envelope
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
+    from nexapod_batch.trust.delegation import Delegation
+    from nexapod_batch.trust.statement import Statement
 
 __all__ = ["EXECUTION_OF", "ingest", "unread"]
 
@@ -79,7 +84,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
         except OSError as error:
             if f"site:{node.site}" not in faults:  # else all of it is away
                 faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
-    read = read_all([(block, {node.key_id: node.public_key}) for node, block in found])
+    read = read_all([(block, oldest_key(c, node)) for node, block in found])
     waiting: list[tuple[Node, Block, list[Line]]] = []
     size = 0
     for (node, block), lines in zip(found, read, strict=True):
@@ -133,7 +138,7 @@ def _lines(c: Coordinator, node: Node, path: Path, lines: list[Line], intake: In
     refused = [line for line in lines if isinstance(line, Refused)]
     batch.started = [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
     reports = [line for line in lines if isinstance(line, Report)]
-    known = _known(c, reports)
+    known = _Known(_rows(c, reports))
     for report in reports:
         try:
             _apply(c, node, report, known, batch)
@@ -149,7 +154,29 @@ def _lines(c: Coordinator, node: Node, path: Path, lines: list[Line], intake: In
     _write(c, batch)
 
 
-def _known(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], Row]:
+def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
+    """Return the key that signed the statements of launches without a delegation: the node's first."""
+    return dict([next(iter(keys_of(c, node).items()))])
+
+
+class _Known(Struct):
+    """What is stored of the replicas that reports are about, and what their launches' keys may say."""
+
+    rows: dict[tuple[int, int, int], Row]
+    given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
+
+    def delegation(self, c: Coordinator, launch: int) -> Delegation | None:
+        """Return the delegation of a launch, verified once; None for a launch of a time without."""
+        if launch not in self.given:
+            row = c.store.one("delegation_of", launch=launch)
+            self.given[launch] = None
+            if row is not None:
+                sealed = envelope(DELEGATION_TYPE, row["payload"], row["key_id"], row["signature"])
+                self.given[launch] = open_delegation(sealed, {row["key_id"]: row["public_key"]})
+        return self.given[launch]
+
+
+def _rows(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], Row]:
     """Return what is stored of the replicas that reports are about."""
     tasks: dict[int, set[int]] = defaultdict(set)
     for report in reports:
@@ -191,27 +218,28 @@ def _write(c: Coordinator, batch: _Batch) -> None:
     batch.replicas.clear()
 
 
-def _apply(c: Coordinator, node: Node, report: Report, stored: dict[tuple[int, int, int], Row], batch: _Batch) -> None:
+def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Batch) -> None:
     """Store one verified report and move its replica; VerificationError when it is about something else."""
-    row = _check(c, node, report, stored.get(report.replica))
+    said = report.statement
+    row = _check(c, node, report, said, known)
     replica, (job, task, _) = row["id"], report.replica
     if replica in batch.seen or row["execution"] not in OUT:  # perhaps there is a report of it already
         batch.seen.discard(replica)
         _write(c, batch)
-        known = [one.payload for one in stored_reports(c, replica)]
-        if report.payload in known:
+        before = [one.payload for one in stored_reports(c, replica)]
+        if report.payload in before:
             return
-        if known:
+        if before:
             c.store.run("replica_voided", id=replica)
             c.store.run("node_blame", id=node.id)
     now = c.now()
     if job not in batch.dictionaries:
         batch.dictionaries[job] = dictionary_for(c, job, report.payload)
     packed = pack(report.payload, batch.dictionaries[job])
-    execution = EXECUTION_OF[report.outcome]
-    vote = bytes.fromhex(report.vote) if execution is Execution.REPORTED else None
-    failure = failure_kind(report.outcome, report.exit_code) if execution is Execution.ERRORED else ""
-    klass = report.classes.get(c.job(job).quorum.numeric_class.value, "")
+    execution = EXECUTION_OF[said.outcome]
+    vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
+    failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
+    klass = said.classes.get(c.job(job).quorum.numeric_class.value, "")
     batch.seen.add(replica)
     batch.reports.append((replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now))
     if report.carried is not None:
@@ -219,33 +247,48 @@ def _apply(c: Coordinator, node: Node, report: Report, stored: dict[tuple[int, i
     batch.news.add((job, task))
     batch.replicas.append(
         (
-            execution.value, report.detail, failure, report.exit_code, report.host, report.machine, klass,
-            report.isolation, vote, *report.usage, now, int(report.carried is not None), replica,
+            execution.value, said.detail, failure, said.exit_code, said.host, report.machine, klass,
+            said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, report.gpus,
+            now, int(report.carried is not None), replica,
         )
     )  # fmt: skip
 
 
-def _check(c: Coordinator, node: Node, report: Report, row: Row | None) -> Row:
-    """Return the replica's row; VerificationError and blame unless the statement is about what this node was given."""
+def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _Known) -> Row:
+    """Return the replica's row; VerificationError unless its own launch's key says what it may say of it.
+
+    The node is blamed for what a key of its own signed that no honest runner signs, not for what others put there.
+    """
+    row, name = known.rows.get(report.replica), "{}_{}.{}".format(*report.replica)
     if row is None:
-        what = "no replica {} was ever made"
-    elif row["node_id"] != node.id or report.builder != node.key_id:
-        what = "replica {} was given to another node"
-    elif report.nonce != row["nonce"]:
-        what = "the nonce is not that of replica {}"
-    elif report.job != (row["uuid"], row["digest"]):
-        what = "the job is not that of replica {}"
-    elif not _right_image(c.job(report.replica[0]), report):
-        what = "the container is not that of replica {}"
-    else:
-        return row
-    c.store.run("node_blame", id=node.id)
-    job, task, number = report.replica
-    raise VerificationError(what.format(f"{job}_{task}.{number}"), got=f"a statement signed by {node.name}")
+        raise VerificationError(f"no replica {name} was ever made", got=f"a report of {node.name}")
+    if row["node_id"] != node.id:
+        raise VerificationError(f"replica {name} was given to another node", got=f"a report of {node.name}")
+    given = known.delegation(c, row["launch_id"])
+    if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
+        raise VerificationError(f"replica {name}: not signed by the key of its launch", got=f"a report of {node.name}")
+    if why := _wrong(c, said, row, given):
+        c.store.run("node_blame", id=node.id)
+        raise VerificationError(f"replica {name}: {why}", got=f"a statement signed by {node.name}")
+    return row
 
 
-def _right_image(job: Job, report: Report) -> bool:
+def _wrong(c: Coordinator, said: Statement, row: Row, given: Delegation | None) -> str:
+    """Return why no honest runner signs this for the replica of a row, or ""."""
+    if said.nonce != row["nonce"]:
+        return "the nonce is not its own"
+    if (said.job_uuid, said.job_digest) != (row["uuid"], row["digest"]):
+        return "the job is not its own"
+    if given is not None and (why := not_covered(given, said)):
+        return why
+    if not _right_image(c.job(said.replica.job), said):
+        return "the container is not its own"
+    return ""
+
+
+def _right_image(job: Job, said: Statement) -> bool:
     """Say whether a command ran in what its job demands; of a failure the statement may name no container."""
-    if job.container is None or report.image:
-        return report.image == (job.container.sha256 if job.container else "")
-    return job.container.isolation == "any" or EXECUTION_OF[report.outcome] is not Execution.REPORTED
+    image = said.container.sha256 if said.container else ""
+    if job.container is None or image:
+        return image == (job.container.sha256 if job.container else "")
+    return job.container.isolation == "any" or EXECUTION_OF[said.outcome] is not Execution.REPORTED

@@ -13,7 +13,7 @@ import marshal
 import os
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import orjson
 
@@ -21,8 +21,9 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
+from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.reading import decode
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, ContainerUse, GpuUse, Machine, Outcome, Statement, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,22 +52,26 @@ class Report(NamedTuple):
 
     position: int  # of its line in the segment
     replica: tuple[int, int, int]  # job, task, number
-    nonce: str
-    job: tuple[str, str]  # UUID and digest
-    builder: str  # key id
-    outcome: str
-    detail: str
-    exit_code: int | None
-    host: str
-    machine: str  # which one it was, as `quorum.machines.Boot` writes it; "" where nobody can tell
-    isolation: str
-    image: str  # SHA-256 of the image that the command ran in; "" when it ran in none, or not at all
-    classes: Mapping[str, str]
-    vote: str
-    usage: tuple[int, int, int, int, str | None]  # wall_ms, cpu_ms, max_rss_kib, output_bytes, gpus as the store has it
+    said: tuple[Any, ...]  # the fields of its statement, as plain values: `statement` has them
+    gpus: str | None  # as the store has them
+    machine: str  # which one it ran on, as `quorum.machines.Boot` writes it; "" where nobody can tell
     payload: bytes
     signature: bytes
+    key: bytes  # that verified it: the raw public key
     carried: bytes | None  # JSON: name -> base64
+
+    @property
+    def statement(self) -> Statement:
+        """Return the statement."""
+        said = Statement(*self.said)
+        return said._replace(
+            replica=ReplicaName(*self.replica),
+            outcome=Outcome(said.outcome),
+            subjects=tuple([Subject(*one) for one in said.subjects]),
+            container=None if said.container is None else ContainerUse(*said.container),
+            machine=None if said.machine is None else Machine(*said.machine),
+            gpus=tuple([GpuUse(*one) for one in said.gpus]),
+        )
 
 
 class Started(NamedTuple):
@@ -116,7 +121,7 @@ def blocks(path: Path, position: int) -> Iterator[Block]:
 
 
 def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
-    """Return what each line of a block says."""
+    """Return what each line of a block says; `keys` are for lines of runners that offer none."""
     fd = os.open(block.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as stream:
         stream.seek(block.start)
@@ -225,7 +230,9 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
         raise VerificationError("not a report line", got=f"{error}"[:200]) from error
     if not isinstance(document, dict):
         raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
-    opened = open_envelope(document, PAYLOAD_TYPE, keys)
+    offered = document.get("key")
+    key = keys if offered is None else _offered(offered)
+    opened = open_envelope(document, PAYLOAD_TYPE, key)
     said = decode(opened.payload)
     carried = document.get("carried")
     if carried is not None:
@@ -233,12 +240,32 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
         carried = orjson.dumps(carried)
     name = said.replica
     return Report(
-        position, (name.job, name.task, name.number), said.nonce, (said.job_uuid, said.job_digest), said.builder,
-        said.outcome.value, said.detail, said.exit_code, said.host, _machine(said), said.isolation,
-        said.container.sha256 if said.container else "", said.classes, said.vote,
-        (said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, _gpus(said)),
-        opened.payload, opened.signature, carried,
+        position, (name.job, name.task, name.number), _plain(said), _gpus(said), _machine(said), opened.payload,
+        opened.signature, key[opened.key_id], carried,
     )  # fmt: skip
+
+
+def _offered(text: object) -> dict[str, bytes]:
+    """Return the key that a line offers; whether it may speak for the replica the coordinator looks up."""
+    try:
+        public = binascii.a2b_base64(str(text), strict_mode=True)
+        return {key_id(public): public}
+    except ValueError as error:  # no base64, or of another length
+        raise VerificationError("the key of a report is none", wanted="32 bytes in base64") from error
+
+
+def _plain(said: Statement) -> tuple[Any, ...]:
+    """Return the fields of a statement as values that travel between processes."""
+    return tuple(
+        said._replace(
+            replica=None,  # type: ignore[arg-type] # it stands beside
+            outcome=said.outcome.value,  # type: ignore[arg-type]
+            subjects=tuple(map(tuple, said.subjects)),  # type: ignore[arg-type]
+            container=None if said.container is None else tuple(said.container),  # type: ignore[arg-type]
+            machine=None if said.machine is None else tuple(said.machine),  # type: ignore[arg-type]
+            gpus=tuple(map(tuple, said.gpus)),  # type: ignore[arg-type]
+        )
+    )
 
 
 def _machine(said: Statement) -> str:

@@ -18,6 +18,7 @@ from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
+from nexapod_batch.coordinator.node_keys import key_file
 from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, Problem, TryAgainError, UsageError
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.spool_lock import live_incarnation
@@ -324,7 +325,7 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
     return {
         "schema": 1,
         "name": node.name,
-        "key": str(c.paths.keys / f"node-{node.name}"),
+        "keys": [row["key_id"] for row in c.store.all("node_keys", node=node.id)] or [node.key_id],
         "coordinators": [c.signer.key_id],
         "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
         "host": node.host,
@@ -354,7 +355,7 @@ def _database_files(c: Coordinator) -> Iterator[Path]:
 
 
 def _node_key(c: Coordinator, name: str) -> Signer:
-    key = c.paths.keys / f"node-{name}"
+    key = key_file(c, name)
     return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
 
 

@@ -198,13 +198,19 @@ def _settle(
             handed.append({"key": row["key"], "native_id": status.native})
         elif status.state is BackendState.QUEUED and GRACE_MS < age < GRACE_MS + 60_000:
             seen.append({"launch": row["id"]})
-    if handed or seen:
+    claimed = [(row["id"],) for row, status in launches if row["keyed"] and _is_active(status)]
+    if handed or seen or claimed:
         with c.store.atomic():
+            c.store.many("delegation_claimed", claimed)
             c.store.many("launch_handed", handed)
             c.store.many("launch_seen", seen)
     for node in nodes:
         hand_over(c, node, again[node.id], faults)
     return lost
+
+
+def _is_active(status: LaunchStatus | None) -> bool:
+    return status is not None and status.state is BackendState.ACTIVE
 
 
 def _keep_reasons(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.errors import CorruptStoreError
+from nexapod_batch.trust.delegation import DELEGATION_TYPE, decode_delegation
 from nexapod_batch.trust.dsse import MAX_ENVELOPE, envelope
+from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.statement import PAYLOAD_TYPE
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class StoredReport(Struct, frozen=True):
     payload: bytes
     signature: bytes
     key_id: str
+    delegation: bytes | None  # envelope by which the node's key lets this one speak; None: it is the node's key
 
     @property
     def envelope(self) -> bytes:
@@ -57,13 +60,23 @@ def pack(payload: bytes, dictionary: bytes) -> bytes:
 
 def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
     """Return the signed statements of a replica, in the order in which they came; CorruptStoreError for damage."""
+    rows = c.store.all("reports_of", replica=replica)
+    if not rows:
+        return []
+    given = c.store.one("delegation_of", launch=rows[0]["launch_id"])
+    if given is None:
+        key, delegation = c.store.all("node_keys", node=rows[0]["node_id"])[0]["key_id"], None
+    else:
+        key = key_id(decode_delegation(given["payload"]).subkey)
+        delegation = envelope(DELEGATION_TYPE, given["payload"], given["key_id"], given["signature"])
     return [
         StoredReport(
             _unpack(row["packed"], row["dictionary"], row["payload_sha256"], replica),
             bytes(row["signature"]),
-            row["key"],
+            key,
+            delegation,
         )
-        for row in c.store.all("reports_of", replica=replica)
+        for row in rows
     ]
 
 

@@ -56,4 +56,5 @@ class Bundle(NamedTuple):
     document: bytes  # canonical job document; its SHA-256 is the job digest
     input_paths: Mapping[str, str]  # SHA-256 of an input -> absolute path where the runner finds it
     replicas: tuple[Assignment, ...]
+    subkey: str  # id of the key that signs the statements of this launch, and of no other
     foreign: bool = False  # the job is somebody else's: its commands are confined

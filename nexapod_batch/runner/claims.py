@@ -5,6 +5,7 @@ Guarantees:
 * one worker per spool: `worker.lock` is locked with flock for as long as the worker or one of its executors lives;
 * a launch is run by who created its claim file (O_EXCL, fsynced with its folder before the first replica starts), and
   by nobody else, ever; a claim is never removed by a worker;
+* the key of a launch goes away with its claim, before a command of it starts, and is kept in memory alone;
 * the inbox file goes away only when every replica of the launch was reported or given up.
 
 So the files alone tell what became of a launch: inbox without claim is waiting, inbox and claim is running (or died,
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.files import notes
+from nexapod_batch.files import notes, subkeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -102,6 +103,13 @@ class Spool:
         """Return where the bundle of a launch lies."""
         return self.root / "inbox" / f"{launch}.json"
 
+    def seed(self, launch: str) -> bytes:
+        """Return the seed of the subkey of a launch; b"" where it is not there (any more), or is none."""
+        return subkeys.read(self._key_file(launch))
+
+    def _key_file(self, launch: str) -> Path:
+        return self.root / "inbox" / f"{launch}{subkeys.ENDING}"
+
     def waiting(self) -> list[str]:
         """Return the launches in the inbox that nobody claimed, oldest first."""
         found = []
@@ -120,12 +128,17 @@ class Spool:
         return [stem for _, stem in sorted(found) if stem not in self._foreign]
 
     def claim(self, launch: str) -> bool:
-        """Create the claim durably; False when it is claimed already or was withdrawn from the inbox meanwhile."""
+        """Create the claim durably and take the launch's key away; False when it was claimed or withdrawn meanwhile."""
         self._foreign.add(launch)
         who = {"incarnation": self.incarnation, "host": self.host, "boot": self._boot, "pid": os.getpid()}
         if not claim(self.root / "claims" / launch, {**who, "native": self.native_id}):
             return False
+        self._key_file(launch).unlink(missing_ok=True)  # no command that runs from now on finds it
         return self.inbox_file(launch).exists()
+
+    def is_claimed(self, launch: str) -> bool:
+        """Say whether somebody runs a launch, or ran it."""
+        return os.path.lexists(self.root / "claims" / launch)
 
     def finish(self, launch: str) -> None:
         """Take the bundle out of the inbox: every replica of it was reported or given up."""
@@ -135,6 +148,7 @@ class Spool:
     def refuse(self, launch: str, reason: str) -> None:
         """Move a bundle that must not be run to `refused/`, with the reason beside it."""
         refused = self.root / "refused"
+        self._key_file(launch).unlink(missing_ok=True)
         (refused / f"{launch}.reason").write_text(reason + "\n", "utf-8")
         with suppress(FileNotFoundError):  # withdrawn meanwhile
             self.inbox_file(launch).replace(refused / f"{launch}.json")

@@ -46,7 +46,7 @@ from nexapod_batch.runner.stage import (
 )
 from nexapod_batch.runner.witness import Witness
 from nexapod_batch.runtimes import Execution
-from nexapod_batch.trust.dsse import Signer, seal
+from nexapod_batch.trust.dsse import seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ class Executor:
         self,
         node: NodeConfig,
         spool: Spool,
-        signer: Signer,
         channel: socket.socket | None,
         number: int,
         cancelled: set[str],
@@ -91,7 +90,7 @@ class Executor:
         """
         descendants.become_subreaper()
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
-        self._node, self._spool, self._signer, self._channel = node, spool, signer, channel
+        self._node, self._spool, self._channel = node, spool, channel
         self._segment = Segment(spool.root / "reports" / f"{spool.incarnation}-{number}.jsonl")
         self._logs = Logs(node.work, f".{spool.incarnation}-{number}")
         self._folders = Folders(str(node.work / f".{spool.incarnation}-{number}.d"))
@@ -99,6 +98,7 @@ class Executor:
         self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
         self._done: list[tuple[str, int]] = []  # reported, not yet told to the worker
         self._opened = opened
+        self._seeds: dict[str, str] = {}  # of the keys of what is in the queue: in hex, by launch
         self._cancelled = cancelled
         self._stopping = False
         self.paused = False  # what runs is to be suspended
@@ -123,6 +123,7 @@ class Executor:
         while not self._stopping:
             if not self._queue and not self._read(wait=False):
                 self._granted.release()
+                self._seeds.clear()
                 self._flush()
                 self._read(wait=True)
             while self._queue and not self._stopping:
@@ -207,7 +208,8 @@ class Executor:
         self._unfit.update(message.get("unfit", {}))
         self._verdicts.update(message.get("verdicts", {}))
         if "run" in message:
-            launch, indexes = message["run"]
+            launch, indexes, seed = message["run"]
+            self._seeds[launch] = seed
             if "grant" in message or self._granted.devices:
                 self._granted.release()
                 self._granted = Granted(message.get("grant"), fds)
@@ -279,7 +281,7 @@ class Executor:
                 self._opened.pop(next(iter(self._opened)))
             envelope = self._spool.inbox_file(key).read_bytes()
             # the worker judged the expiry of the whole launch; each replica is judged again when it starts
-            launch = open_launch(key, envelope, self._node, self._signer.key_id, 0)
+            launch = open_launch(key, envelope, bytes.fromhex(self._seeds.get(key, "")), self._node, 0)
             self._opened[key] = launch
         return launch
 
@@ -333,14 +335,15 @@ class Executor:
             replica.fail(Outcome.OUTPUT, f"the outputs cannot be signed: {error}")
             produced = stdout_only(*out)
             payload = encode(self._statement(replica, produced, out, err))
-        line = seal(self._signer, PAYLOAD_TYPE, payload)
+        signer = replica.launch.signer
+        line = seal(signer, PAYLOAD_TYPE, payload)[:-1] + b',"key":"%b"' % _base64(signer.public).encode()
         carried = None
         if total <= CARRY_BYTES and not self._worth_keeping(replica):
             carried = self._carry(replica, produced, out[1], err[1])
         if carried is not None:
             self._folders.discard(replica.root)
             logs.clear()
-            self._segment.add(line[:-1] + b',"carried":' + orjson.dumps(carried) + b"}", [])
+            self._segment.add(line + b',"carried":' + orjson.dumps(carried) + b"}", [])
             return
         files = [Path(replica.root, name) for name in produced.names]
         if produced.manifest is not None:
@@ -349,7 +352,7 @@ class Executor:
             files.append(manifest)
         logs.publish(str(replica.name))
         files += logs.release()
-        self._segment.add(line, files)
+        self._segment.add(line + b"}", files)
 
     def _worth_keeping(self, replica: Replica) -> bool:
         """Say whether a replica that failed left files, which somebody may want to look at."""
@@ -382,7 +385,7 @@ class Executor:
             output_bytes=produced.size + out[1] + err[1],
             started_ms=round(replica.started * 1000),
             finished_ms=round(max(time.time(), replica.started) * 1000),
-            builder=self._signer.key_id,
+            builder=replica.launch.bundle.audience,
             subjects=produced.subjects,
             manifest=produced.manifest is not None,
             inputs=tuple([(item.target, item.sha256) for item in job.inputs]),

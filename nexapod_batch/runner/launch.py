@@ -13,7 +13,8 @@ from nexapod_batch.errors import NexapodError, PluginError, VerificationError
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
-from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.dsse import Signer, open_envelope
+from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement import safe_name
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class OpenedLaunch(NamedTuple):
     bundle: Bundle
     job: Job
     job_digest: str
+    signer: Signer  # of the statements of this launch, and of no other
     runtimes: tuple[Runtime, ...]  # the first that works here wraps the command
     script: Path | None  # where the script of a job is written; None for a command
 
@@ -49,20 +51,21 @@ class OpenedLaunch(NamedTuple):
         return self.runtimes[-1], self.runtimes[-1].wrap(execution)
 
 
-def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now: float) -> OpenedLaunch:
+def open_launch(key: str, envelope: bytes, seed: bytes, node: NodeConfig, now: float) -> OpenedLaunch:
     """Verify a bundle and understand its job; NexapodError says why this node does not run it.
 
-    `key` is the launch key that the file's name spells, `audience` this node's key id, `now` in seconds since 1970.
+    `key` is the launch key that the file's name spells, `seed` that of its subkey, `now` in seconds since 1970.
     """
     opened = open_envelope(envelope, BUNDLE_TYPE, node.coordinators, limit=MAX_BUNDLE)
     bundle = decode_bundle(opened.payload)
     if bundle.launch != key:
         raise VerificationError("the bundle belongs to another launch", got=bundle.launch, wanted=key)
-    if bundle.audience != audience:
-        raise VerificationError("the bundle is for another node", got=bundle.audience, wanted=audience)
+    if bundle.audience not in node.keys:
+        raise VerificationError("the bundle is for another node", got=bundle.audience, wanted=min(node.keys))
     if bundle.not_after < now:
         late = f"{now - bundle.not_after:.0f} s after its end"
         raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
+    signer = _signer(seed, bundle)
     job = _job(bundle.document)
     _check_fits(job, bundle.input_paths, node)
     names = [] if job.container is None else ["apptainer"]
@@ -71,7 +74,22 @@ def open_launch(key: str, envelope: bytes, node: NodeConfig, audience: str, now:
     known = tuple(node.runtimes.items())
     runtimes = tuple(_runtime(name, known, node.container) for name in names)
     script = node.work / f"{key}.script" if job.script else None
-    return OpenedLaunch(bundle=bundle, job=job, job_digest=digest(bundle.document), runtimes=runtimes, script=script)
+    return OpenedLaunch(
+        bundle=bundle, job=job, job_digest=digest(bundle.document), signer=signer, runtimes=runtimes, script=script
+    )
+
+
+def _signer(seed: bytes, bundle: Bundle) -> Signer:
+    """Return the subkey of a launch; VerificationError where the seed is not its own."""
+    if len(seed) != KEY_BYTES:
+        raise VerificationError(
+            "the key of the launch is not there", wanted="its file beside the bundle",
+            hint="a launch is run once: its key was taken before, or was never handed over",
+        )  # fmt: skip
+    signer = Signer.from_seed(seed)
+    if signer.key_id != bundle.subkey:
+        raise VerificationError("the key beside the bundle is another one", got=signer.key_id, wanted=bundle.subkey)
+    return signer
 
 
 @cache

@@ -24,7 +24,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
     spool: Path  # inbox/ claims/ cancel/ reports/ refused/
     name: str
-    key: Path  # the node's private key
+    keys: frozenset[str]  # ids of the keys that the node has, or had while a launch of that time is open
     coordinators: Mapping[str, bytes]  # key id -> public key of whom bundles are accepted from
     host: str  # as the statements say it
     cpus: int
@@ -58,7 +58,7 @@ def load(spool: Path) -> NodeConfig:
         config = NodeConfig(
             spool=spool,
             name=_text(document, "name"),
-            key=Path(_text(document, "key")),
+            keys=frozenset(map(str, document["keys"])),
             coordinators=keys,
             host=_text(document, "host"),
             cpus=_count(document, "cpus"),
@@ -92,7 +92,7 @@ def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
     return RuntimeSettings(
         program=str(said.get("program", "")),
         binds=tuple(map(str, said.get("binds", ()))),
-        private=(str(spool), _text(document, "key"), *map(str, document.get("private", ()))),
+        private=(str(spool), *map(str, document.get("private", ()))),
         confine=bool(document.get("confine", False)),
     )
 

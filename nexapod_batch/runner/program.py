@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError, NexapodError
-from nexapod_batch.files import keyfile
 from nexapod_batch.runner import allocation, solo
 from nexapod_batch.runner.node import load
 
@@ -38,9 +37,8 @@ def main(arguments: list[str]) -> int:
         if group:
             mine = allocation.load(spool, group)
             node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
-            signer = keyfile.load(node.key)
-            if not solo.run(node, signer, incarnation, mine):
-                _worker()(node, signer, incarnation, mine).run()
+            if not solo.run(node, incarnation, mine):
+                _worker()(node, incarnation, mine).run()
             return 0
         # it would sign the name of a machine on which it does not run; a scheduler has names of its own
         if not node.native_id and node.host != os.uname().nodename:
@@ -50,8 +48,7 @@ def main(arguments: list[str]) -> int:
                 wanted=node.host,
                 hint="make a node of this machine's own: nexapod-batch node init --name NAME",
             )
-        signer = keyfile.load(node.key)
-        _worker()(node, signer, incarnation, parent=parent, stay="--stay" in arguments).run()
+        _worker()(node, incarnation, parent=parent, stay="--stay" in arguments).run()
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code

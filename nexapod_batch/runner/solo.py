@@ -29,43 +29,42 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.launch import OpenedLaunch
     from nexapod_batch.runner.node import NodeConfig
-    from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["run"]
 
 LOOK_S = 0.1  # between two looks for a cancellation
 
 
-def run(node: NodeConfig, signer: Signer, incarnation: str, mine: Allocation) -> bool:
+def run(node: NodeConfig, incarnation: str, mine: Allocation) -> bool:
     """Run the one replica of an allocation; False, with nothing claimed, where that is for a worker to do."""
     if len(mine.launches) != 1:
         return False
     (key,) = mine.launches
     spool = Spool(node.spool, incarnation, node.host, mine.native_id, mine.launches)
     try:
-        launch = open_launch(key, spool.inbox_file(key).read_bytes(), node, signer.key_id, time.time())
+        launch = open_launch(key, spool.inbox_file(key).read_bytes(), spool.seed(key), node, time.time())
     except (OSError, NexapodError):
         return False  # withdrawn, or to be refused with the reason
     if len(launch.bundle.replicas) != 1 or launch.job.resources.gpus:
         return False
     if spool.claim(key):
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _Solo(node, spool, signer, launch, mine.lasts_s).run()
+        _Solo(node, spool, launch, mine.lasts_s).run()
     return True
 
 
 class _Solo(Executor):
     """An executor that is its own worker, and hears from itself what to do."""
 
-    def __init__(self, node: NodeConfig, spool: Spool, signer: Signer, launch: OpenedLaunch, lasts_s: int) -> None:
+    def __init__(self, node: NodeConfig, spool: Spool, launch: OpenedLaunch, lasts_s: int) -> None:
         """Prepare for the one replica of a launch, which is claimed; the allocation lasts `lasts_s`."""
         self._key, self._only, self._lasts_s = launch.bundle.launch, launch, lasts_s
         self._asked = {self._key, str(launch.name(0))}  # names by which it can be cancelled
-        self._messages: list[dict[str, object]] = [{"run": [self._key, [0]]}]
+        self._messages: list[dict[str, object]] = [{"run": [self._key, [0], ""]}]
         self._reported = False  # or given up
         self._news = News()  # of the spool
         self._alarm = Alarm()
-        super().__init__(node, spool, signer, None, 0, self._asked & spool.cancelled(), {self._key: launch})
+        super().__init__(node, spool, None, 0, self._asked & spool.cancelled(), {self._key: launch})
         for sign in (signal.SIGINT, signal.SIGHUP, TIME_OVER):
             signal.signal(sign, self._on_stop)
 

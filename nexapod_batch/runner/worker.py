@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.gpus import Rack
     from nexapod_batch.runner.node import NodeConfig
-    from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["Worker"]
 
@@ -71,6 +70,7 @@ class _Open(Struct):
     """A claimed launch."""
 
     launch: OpenedLaunch
+    seed: str  # of its key, in hex, for executors that are there already
     pending: deque[int]  # positions in the bundle that nobody has
     left: int  # replicas neither reported nor given up
     mean_s: float | None = None  # of one replica, as measured so far
@@ -93,7 +93,6 @@ class Worker:
     def __init__(
         self,
         node: NodeConfig,
-        signer: Signer,
         incarnation: str,
         allocation: Allocation | None = None,
         *,
@@ -105,7 +104,7 @@ class Worker:
         With the process id of a `parent` the worker stops when that process is its parent no more. One that is to
         `stay` rests when there is nothing to do, without executors.
         """
-        self._node, self._signer, self._incarnation = node, signer, incarnation
+        self._node, self._incarnation = node, incarnation
         node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
         native_id = allocation.native_id if allocation else node.native_id
         mine = None if allocation is None else frozenset(allocation.launches)
@@ -214,7 +213,7 @@ class Worker:
     def _look(self) -> bool:
         """Take in news of the spool; True when there was something."""
         if self._mine:
-            while self._mine and not self._enough():
+            while self._mine:  # all at once: no command here finds the key of a launch that waits behind it
                 self._take(self._mine.pop(0))
         news = self._news.there(self._spool.version())
         if not news and not (self._more and not self._enough()):
@@ -250,10 +249,12 @@ class Worker:
             envelope = self._spool.inbox_file(key).read_bytes()
         except FileNotFoundError:
             return False  # withdrawn
+        seed = self._spool.seed(key)
         try:
-            launch = open_launch(key, envelope, self._node, self._signer.key_id, time.time())
+            launch = open_launch(key, envelope, seed, self._node, time.time())
         except NexapodError as error:
-            self._refuse(key, str(error))
+            if not self._spool.is_claimed(key):  # by another runner, which took the key with it
+                self._refuse(key, str(error))
             return False
         if not self._spool.claim(key):
             return False
@@ -263,7 +264,7 @@ class Worker:
             self._rack = self._make_rack()
             self._keeper.mind_gpus(self._rack)
         count = len(launch.bundle.replicas)
-        self._open[key] = _Open(launch=launch, pending=deque(range(count)), left=count)
+        self._open[key] = _Open(launch=launch, seed=seed.hex(), pending=deque(range(count)), left=count)
         return True
 
     def _refuse(self, key: str, reason: str) -> None:
@@ -424,9 +425,9 @@ class Worker:
             lane.send({"give_up" if never else "unfit": names})
         self._tell_verdicts(one, lane, indexes)
         if lane.grant is None:
-            lane.send({"run": [key, indexes]})
+            lane.send({"run": [key, indexes, one.seed]})
         else:
-            lane.send({"run": [key, indexes], "grant": lane.grant.document()}, lane.grant.fds)
+            lane.send({"run": [key, indexes, one.seed], "grant": lane.grant.document()}, lane.grant.fds)
 
     def _tell_verdicts(self, one: _Open, lane: Lane, indexes: list[int]) -> None:
         """Tell an executor which of these replicas it only reports."""
@@ -457,7 +458,7 @@ class Worker:
         opened = {key: one.launch for key, one in self._open.items()}
         stand_back(self._keeper.courtesy)
         seat = self._slate.seat(number)
-        Executor(self._node, self._spool, self._signer, channel, number, self._cancelled, opened, seat).serve()
+        Executor(self._node, self._spool, channel, number, self._cancelled, opened, seat).serve()
 
     def _hear(self, lane: Lane, message: Mapping[str, Any]) -> None:
         if "took" in message:

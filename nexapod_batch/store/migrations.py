@@ -45,6 +45,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         name="the machines that replicas ran on",  # as they signed it: boot, machine, since and until in ms
         sql="ALTER TABLE replica ADD COLUMN machine TEXT NOT NULL DEFAULT '';\n",
     ),
+    Migration(name="keys of launches, and what nodes signed for them", sql=_file("delegation.sql")),
 )
 
 

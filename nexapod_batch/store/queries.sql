@@ -97,6 +97,20 @@ SELECT DISTINCT job_id, task FROM replica WHERE launch_id = :id;
 -- name: launch_insert
 INSERT INTO launch (key, node_id, job_id, host_set, envelope, created_at) VALUES (:key, :node, :job, :host_set, :envelope, :now) RETURNING id;
 
+-- name: delegation_insert
+INSERT INTO delegation (launch_id, seed, key_id, not_after, payload, signature)
+VALUES (:launch, :seed, (SELECT id FROM node_key WHERE key_id = :key), :not_after, :payload, :signature);
+
+-- name: delegation_claimed
+-- Who claimed the launch has its key: here nobody needs it any more.
+UPDATE delegation SET seed = NULL WHERE launch_id = ? AND seed IS NOT NULL;
+
+-- name: delegation_of
+SELECT d.payload, d.signature, k.key_id, k.public_key FROM delegation d JOIN node_key k ON k.id = d.key_id WHERE d.launch_id = :launch;
+
+-- name: node_keys
+SELECT key_id, public_key, since, until FROM node_key WHERE node_id = :node ORDER BY id;
+
 -- name: replica_insert
 INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
@@ -108,13 +122,15 @@ WHERE job_id = ? AND idx = ? AND want >= ? AND state IN ('waiting', 'active');
 UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 
 -- name: launches_open
-SELECT id, key, node_id, job_id, state, reason, created_at, host_set, hosts FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
+SELECT id, key, node_id, job_id, state, reason, created_at, host_set, hosts,
+  EXISTS (SELECT 1 FROM delegation d WHERE d.launch_id = launch.id AND d.seed IS NOT NULL) AS keyed
+FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
 -- name: nodes_at_work
 SELECT DISTINCT node_id FROM launch WHERE state IN ('intent', 'handed');
 
 -- name: launch_envelope
-SELECT l.key, l.envelope, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
+SELECT l.key, l.envelope, (SELECT d.seed FROM delegation d WHERE d.launch_id = l.id) AS seed, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
 
 -- name: launch_handed
 UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND state IN ('intent', 'handed');
@@ -168,12 +184,12 @@ ON CONFLICT (node_id, name) DO UPDATE SET position = excluded.position WHERE exc
 DELETE FROM segment WHERE node_id = :node AND name = :name;
 
 -- name: replicas_for_reports
-SELECT r.id, r.task, r.number, r.node_id, r.nonce, r.execution, j.uuid, j.digest FROM job j JOIN replica r ON r.job_id = j.id
+SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.nonce, r.execution, j.uuid, j.digest FROM job j JOIN replica r ON r.job_id = j.id
 WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
 -- name: reports_of
-SELECT p.payload_sha256, p.packed, p.signature, d.payload AS dictionary, n.key_id AS key
-FROM report p JOIN replica r ON r.id = p.replica_id JOIN dictionary d ON d.job_id = r.job_id JOIN node n ON n.id = r.node_id
+SELECT p.payload_sha256, p.packed, p.signature, d.payload AS dictionary, r.launch_id, r.node_id
+FROM report p JOIN replica r ON r.id = p.replica_id JOIN dictionary d ON d.job_id = r.job_id
 WHERE p.replica_id = :replica ORDER BY p.received_at, p.payload_sha256;
 
 -- name: dictionary

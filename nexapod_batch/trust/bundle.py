@@ -22,6 +22,8 @@ BUNDLE_TYPE = "application/vnd.nexapod.bundle+json"
 #: The largest bundle envelope: a job document may carry a long table of array values.
 MAX_BUNDLE = 256 << 20
 
+_SCHEMA = 2  # 1 was signed for by the node's own key
+
 
 def encode_bundle(bundle: Bundle) -> bytes:
     """Return the one byte form of a bundle; ValueError names what cannot be signed."""
@@ -36,8 +38,11 @@ def decode_bundle(payload: bytes) -> Bundle:
     """
     try:
         document = orjson.loads(payload)
-        if document["schema"] != 1:
-            raise VerificationError("unknown bundle schema", got=repr(document["schema"])[:40], wanted=1)
+        if document["schema"] != _SCHEMA:
+            raise VerificationError(
+                "the bundle is of another version", got=repr(document["schema"])[:40], wanted=f"schema {_SCHEMA}",
+                hint="coordinator and runner are of different versions: update the older one",
+            )  # fmt: skip
         bundle = _from_document(document)
         _check(bundle)
         again = _encode(bundle)
@@ -63,7 +68,8 @@ def _encode(bundle: Bundle) -> bytes:
             {"nonce": one.nonce, "number": one.number, "parameters": one.parameters, "task": one.task}
             for one in bundle.replicas
         ],
-        "schema": 1,
+        "schema": _SCHEMA,
+        "subkey": bundle.subkey,
     }
     if bundle.foreign:
         document["foreign"] = True
@@ -80,6 +86,7 @@ def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
         job_uuid=job["uuid"],
         document=job["document"].encode(),
         input_paths=document["inputs"],
+        subkey=document["subkey"],
         replicas=tuple([
             Assignment(task=one["task"], number=one["number"], nonce=one["nonce"], parameters=one["parameters"])
             for one in document["replicas"]
@@ -94,6 +101,8 @@ def _check(bundle: Bundle) -> None:
         raise ValueError("launch is not 32 hex digits")
     if not is_key_id(bundle.audience):
         raise ValueError("audience is no key id")
+    if not is_key_id(bundle.subkey):
+        raise ValueError("subkey is no key id")
     if not is_plain(bundle.job_uuid):
         raise ValueError("job uuid is no plain word")
     _number("not_after", bundle.not_after, 0)

@@ -10,7 +10,9 @@ import hashlib
 
 from nexapod_batch.errors import VerificationError
 
-__all__ = ["KEY_BYTES", "key_id", "openssh_public", "parse_openssh_public", "spki_pem"]
+__all__ = [
+    "KEY_BYTES", "key_id", "openssh_public", "parse_openssh_public", "parse_spki", "spki", "spki_pem",
+]  # fmt: skip
 
 #: Length of a raw Ed25519 public key, and of the seed of a private one.
 KEY_BYTES = 32
@@ -51,9 +53,21 @@ def parse_openssh_public(text: str) -> bytes:
 
 def spki_pem(public: bytes) -> str:
     """Return the key as `-----BEGIN PUBLIC KEY-----`, which openssl and most libraries read."""
+    return f"-----BEGIN PUBLIC KEY-----\n{spki(public)}\n-----END PUBLIC KEY-----\n"
+
+
+def spki(public: bytes) -> str:
+    """Return the one line between the first and the last of its PEM file: 60 characters of base64."""
     _wire(public)
-    encoded = binascii.b2a_base64(_SPKI_PREFIX + public, newline=False).decode()  # 60 characters: one line
-    return f"-----BEGIN PUBLIC KEY-----\n{encoded}\n-----END PUBLIC KEY-----\n"
+    return binascii.b2a_base64(_SPKI_PREFIX + public, newline=False).decode()
+
+
+def parse_spki(text: str) -> bytes:
+    """Return the raw key of the line that `spki` makes; ValueError for anything else."""
+    data = binascii.a2b_base64(text, strict_mode=True)
+    if not data.startswith(_SPKI_PREFIX) or len(data) != len(_SPKI_PREFIX) + KEY_BYTES:
+        raise ValueError("not an Ed25519 public key")
+    return data[len(_SPKI_PREFIX) :]
 
 
 def _wire(public: bytes) -> bytes:

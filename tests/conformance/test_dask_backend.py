@@ -113,7 +113,7 @@ class TestDaskShared(DaskConformance):
         mine, other = sorted(wire.workers())[:2]
         who = wire.ask(mine, {"op": "look", "base": base, "address": mine})[0]["id"]
         launch = house.launch(Job(name="t", command=("touch", str(house.home / "ran"))))
-        spec = {"key": launch.key, "base": base, "worker": who, "address": mine, "host": "", "python": "", "reports": ""}
+        spec = {"key": launch.key, "base": base, "worker": who, "address": mine, "host": "", "python": "", "reports": "", "seed": launch.seed.hex()}
         request = json.dumps({**spec, "envelope": base64.b64encode(launch.envelope).decode()}).encode()
         key = f"test-{launch.key}"
         wire.submit([Call(key=key, worker=other, request=request, resources={})])
@@ -127,7 +127,7 @@ class TestDaskShared(DaskConformance):
         first, second = load("backend", self.name), load("backend", self.name)
         settings = json.loads((house.spool / "node.json").read_bytes())
         for one in (first, second):
-            one.prepare(house.context(), {**settings, "key": str(house.home / "key")})
+            one.prepare(house.context(), settings)
         first.launch(house.context(), [launch])
         until((house.home / "at.0").exists, "the command to start")
         second.launch(house.context(), [launch])

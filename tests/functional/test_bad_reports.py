@@ -11,13 +11,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from forging import line_of, stolen_key
+from forging import said_in as statement
 from homes import TRUE, Home
 
 from nexapod_batch.files import keyfile
 from nexapod_batch.trust.bundle import BUNDLE_TYPE
 from nexapod_batch.trust.dsse import Signer, pae, seal
-from nexapod_batch.trust.reading import decode
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,11 +70,6 @@ def replace_lines(home: Home, change: Callable[[Line], Line]) -> None:
         lines = [json.loads(line) for line in segment.read_bytes().split(b"\n")[:-1]]
         changed = [change(line) if "payload" in line else line for line in lines]
         segment.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in changed))
-
-
-def statement(line: Line) -> Statement:
-    """Return what a line says."""
-    return decode(base64.b64decode(line["payload"]))
 
 
 def quarantined(home: Home) -> int:
@@ -211,6 +207,7 @@ def test_statements_about_something_else_are_refused(home: Home) -> None:
     first, second = reported(home)
     mine, others = (keyfile.load(home.path / "keys" / f"node-{name}") for name in ("mallory", "other"))
     said = statement(first)
+    key = stolen_key(home, str(said.replica))
     lies = [
         said._replace(replica=statement(second).replica),
         said._replace(nonce="0" * 32),
@@ -219,8 +216,9 @@ def test_statements_about_something_else_are_refused(home: Home) -> None:
         said._replace(builder=others.key_id),
         said._replace(replica=type(said.replica)(10**15, 0, 1)),
     ]
-    forged = [seal(mine, PAYLOAD_TYPE, encode(lie)) for lie in lies]
-    forged.append(seal(others, PAYLOAD_TYPE, encode(said)))
+    forged = [line_of(key, lie) for lie in lies]
+    forged += [line_of(signer, said) for signer in (mine, others)]
+    forged += [seal(signer, PAYLOAD_TYPE, encode(said)) for signer in (mine, others, key)]
     payload = base64.b64decode(first["payload"])
     forms = (
         payload.replace(b'{"_type"', b'{"_type":"x","_type"', 1),
@@ -228,7 +226,7 @@ def test_statements_about_something_else_are_refused(home: Home) -> None:
         payload[:-1],
         payload.replace(b'"wallMs":', b'"wallMs":1.5,"x":', 1),
     )
-    forged += [seal(mine, PAYLOAD_TYPE, form) for form in forms]
+    forged += [line_of(key, form) for form in forms]
     put(home, b"\n".join(forged) + b"\n", "00-first.jsonl")
     assert quarantined(home) == len(forged)
     accepts(home)
@@ -239,11 +237,11 @@ def test_statements_about_something_else_are_refused(home: Home) -> None:
 def test_a_statement_of_another_class_is_no_vote(home: Home) -> None:
     """A runner that says another numeric class than its node's signed profile supports nothing."""
     first, _ = reported(home, FILES + 'class = "os-arch"\n')
-    mine = keyfile.load(home.path / "keys" / "node-mallory")
+    mine = stolen_key(home, str(statement(first).replica))
 
     def foreign(line: Line) -> Line:
         said = statement(line)._replace(classes={"os-arch": "plan9-mips"})
-        return json.loads(seal(mine, PAYLOAD_TYPE, encode(said))) if line["payload"] == first["payload"] else line
+        return json.loads(line_of(mine, said)) if line["payload"] == first["payload"] else line
 
     replace_lines(home, foreign)
     home.json("reconcile")
@@ -258,9 +256,9 @@ def test_a_statement_of_another_class_is_no_vote(home: Home) -> None:
 def test_two_statements_for_one_replica_void_it_alone(home: Home) -> None:
     """A node that signs two different statements loses that replica's vote and is blamed; the other replica counts."""
     first, _ = reported(home)
-    mine = keyfile.load(home.path / "keys" / "node-mallory")
     said = statement(first)
-    put(home, seal(mine, PAYLOAD_TYPE, encode(said._replace(wall_ms=said.wall_ms + 1))) + b"\n")
+    mine = stolen_key(home, str(said.replica))
+    put(home, line_of(mine, said._replace(wall_ms=said.wall_ms + 1)) + b"\n")
     accepts(home)
     task = home.json("show", 1)["tasks"][0]
     voided = {r["id"] for r in task["replicas"] if r["voided"]}
@@ -352,6 +350,6 @@ def test_line_of_a_gigabyte_is_refused_in_bounded_memory(home: Home, ended: bool
 def test_pae_is_what_is_signed(home: Home) -> None:
     """The forgeries above are sealed as the runner seals: the same bytes, the same signature."""
     (line, _) = reported(home)
-    mine = keyfile.load(home.path / "keys" / "node-mallory")
+    mine = stolen_key(home, str(statement(line).replica))
     payload = base64.b64decode(line["payload"])
     assert base64.b64decode(line["signatures"][0]["sig"]) == mine.sign(pae(PAYLOAD_TYPE, payload))

@@ -100,25 +100,6 @@ def test_liar_is_named_and_the_others_win(home: Home) -> None:
     assert "mallory" in home.run("explain", said["job"])
 
 
-def test_statement_verifies_with_openssl_alone(home: Home, tmp_path: Path) -> None:
-    """What `attestations` writes is checked by openssl, with nothing of ours in between."""
-    import base64
-
-    said = home.json("submit", home.job(TRUE), "--wait")
-    out = tmp_path / "evidence"
-    home.run("attestations", said["job"], "--out", out)
-    (pem,) = out.glob("*.pem")
-    envelopes = sorted(out.glob("*.dsse.json"))
-    assert len(envelopes) == 2
-    for path in envelopes:
-        envelope = json.loads(path.read_text())
-        payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
-        (tmp_path / "pae").write_bytes(b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload))
-        (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
-        argv = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(pem), "-rawin"]
-        subprocess.run([*argv, "-in", tmp_path / "pae", "-sigfile", tmp_path / "sig"], check=True, capture_output=True)
-
-
 def test_each_task_has_files_of_its_own(home: Home) -> None:
     """Placeholders in the path of an output and the target of an input, with the comparison that the output asks for."""
     home.node("a")

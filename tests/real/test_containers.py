@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from apptainer.accounts import USER, AccountHome
 from apptainer.trees import build_sif, make_tree
+from forging import line_of, said_in, stolen_key
 from homes import Done, Home, open_folder
 
-from nexapod_batch.files import keyfile
-from nexapod_batch.trust.dsse import seal
-from nexapod_batch.trust.reading import decode
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, encode
+from nexapod_batch.trust.statement import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,7 +238,6 @@ def test_a_statement_of_another_container_is_no_vote(home: Home, text: str, lie:
     assert home.submit(text).code == 0
     while len(lines := home.lines("mallory")) < 2:
         pass
-    signer = keyfile.load(home.path / "keys/node-mallory")
 
     def lied(said: Statement) -> bytes:
         assert said.container is not None
@@ -249,11 +246,11 @@ def test_a_statement_of_another_container_is_no_vote(home: Home, text: str, lie:
 
     for segment in (home.spool("mallory") / "reports").glob("*.jsonl"):
         segment.unlink()
-    payload = lied(decode(base64.b64decode(lines[0]["payload"])))
-    forged = dict(lines[0]) | json.loads(seal(signer, PAYLOAD_TYPE, payload))
+    said = said_in(lines[0])
+    forged = lines[0] | json.loads(line_of(stolen_key(home, str(said.replica)), lied(said)))
     (home.spool("mallory") / "reports/zz.jsonl").write_text(json.dumps(forged) + "\n")
     assert home.json("reconcile")["quarantined"] == 1
-    assert "the container is not that of replica 1_0." in home.call("doctor").out
+    assert "the container is not its own" in home.call("doctor").out
     assert [one["blame"] for one in home.json("node", "ls")["nodes"]] == [1]
 
 

@@ -19,6 +19,7 @@ import pytest
 from clusters import lying_worker
 from clusters.dask import DaskCluster, separates
 from conformance.test_dask_backend import DaskHouse
+from forging import line_of, stolen_key
 from real.dask_homes import DaskHome
 from spools import until
 
@@ -228,7 +229,7 @@ def lie(head, answer):
 
 
 def test_forged_and_foreign_reports_are_refused(tmp_path: Path, cluster: Liar, there: Path) -> None:
-    """A stranger's key, altered bytes, another replica's name under the node's own key, junk: all are kept and named."""
+    """A stranger's key, the node's own key, altered bytes, another replica's name under the key of its launch, junk: all are kept and named."""
     home = DaskHome(tmp_path)
     home.pool(cluster.address, dask={"local_dir": str(there)}, partition={"workers": ["w1"], "hosts": 1})
     gate = tmp_path / "gate"
@@ -236,17 +237,18 @@ def test_forged_and_foreign_reports_are_refused(tmp_path: Path, cluster: Liar, t
         home.ended(home.start(home.tasks(1)))
         (line,) = home.lines("pool")
         job = home.start(home.tasks(2, f"while [ ! -e '{gate}' ]; do sleep 0.02; done"))
+        key = stolen_key(home, f"{job}_0.1")
         home.ran(2)
         junk = tmp_path / "junk"
-        junk.write_bytes(b"\n".join(_forged(line, job, home)) + b"\n")
+        junk.write_bytes(b"\n".join(_forged(line, job, home, key)) + b"\n")
         cluster.lie(_INSERT.format(junk=str(junk)))
         gate.touch()
         home.ended(job)
         assert home.replicas(job) == ["reported"] * 2
         reasons = " ".join(row["reason"] for row in home.rows("SELECT reason FROM quarantine"))
-        for word in ("signature", "nonce", "not a report line", "no replica", "carried"):
+        for word in ("signature", "nonce", "not a report line", "no replica", "carried", "not signed by the key of its launch"):
             assert word in reasons
-        assert home.rows("SELECT blame FROM node")[0]["blame"] >= 2  # for what its own key signed
+        assert home.rows("SELECT blame FROM node")[0]["blame"] >= 1  # for what the key of that launch signed
         said = home.call("doctor")
         assert "signature" in said.out + said.err
         assert "blamed" in home.call("node", "ls").out
@@ -254,7 +256,7 @@ def test_forged_and_foreign_reports_are_refused(tmp_path: Path, cluster: Liar, t
         home.end()
 
 
-def _forged(line: dict[str, Any], job: int, home: DaskHome) -> list[bytes]:
+def _forged(line: dict[str, Any], job: int, home: DaskHome, key: Signer) -> list[bytes]:
     """Return lines that no honest runner writes, made from a genuine one."""
     genuine = {name: line[name] for name in ("payload", "payloadType", "signatures")}
     statement = decode(base64.b64decode(line["payload"]))
@@ -266,8 +268,7 @@ def _forged(line: dict[str, Any], job: int, home: DaskHome) -> list[bytes]:
     return [
         b"junk", b"{}", b"\x00" * 1000, b'{"start": "../../x"}', b'{"end": true}',
         seal(Signer.from_seed(b"s" * 32), PAYLOAD_TYPE, other),
-        seal(own, PAYLOAD_TYPE, other),
-        seal(own, PAYLOAD_TYPE, unknown),
+        *(line_of(one, said) for one in (own, key) for said in (other, unknown)),
         json.dumps({**genuine, "payload": base64.b64encode(altered).decode()}).encode(),
         json.dumps({**genuine, "carried": {"../../x": "YQ==", "stdout": "YQ==", "stderr": ""}}).encode(),
     ]  # fmt: skip

@@ -28,6 +28,7 @@ def bundle(**changes: Any) -> Bundle:
         "document": '{"schema":1,"name":"ä"}'.encode(),
         "input_paths": {"0" * 64: "/data/ic.npy"},
         "replicas": tuple(Assignment(task=7, number=n, nonce=f"{n:032x}", parameters={"seed": "1"}) for n in (1, 2)),
+        "subkey": Signer.from_seed(b"s" * 32).key_id,
         **changes,
     }
     return Bundle(**values)
@@ -66,7 +67,7 @@ def test_no_changed_byte_is_the_same_bundle(data: st.DataObject) -> None:
 
 
 @given(
-    st.sampled_from(["audience", "inputs", "job", "launch", "notAfter", "replicas", "schema"]),
+    st.sampled_from(["audience", "inputs", "job", "launch", "notAfter", "replicas", "schema", "subkey"]),
     st.none() | st.booleans() | st.integers(-5, -1) | st.just([]) | st.just([{}]) | st.just("x") | st.just([[]]),
 )
 def test_members_of_another_type_are_refused(key: str, junk: Any) -> None:
@@ -77,7 +78,7 @@ def test_members_of_another_type_are_refused(key: str, junk: Any) -> None:
 
 @pytest.mark.parametrize("payload", [
     b"", b"[]", b"{}", b"null", b"[" * 5000, b"\xff", encoded(zzz=1), encoded() + b" ",
-    encoded(foreign=False), encoded(foreign=1), encoded(foreign="true"),
+    encoded(schema=1), encoded(foreign=False), encoded(foreign=1), encoded(foreign="true"),
 ])  # fmt: skip
 def test_other_bytes_are_refused(payload: bytes) -> None:
     """Junk, unknown keys and white space are refused."""
@@ -90,6 +91,7 @@ def test_other_bytes_are_refused(payload: bytes) -> None:
     [
         {"launch": "ABCD"},
         {"audience": "alpha"},
+        {"subkey": "ab" * 32},
         {"not_after": -1},
         {"job_id": 0},
         {"job_uuid": "../x"},

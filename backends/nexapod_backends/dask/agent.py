@@ -201,7 +201,8 @@ def _forget(_: bytes, *, base: str, launches: list[list[object]], gone: list[str
         for name in names:  # type: ignore[attr-defined]
             _unlink(f"{spool}/cancel/{name}")
         for path in (
-            f"{spool}/inbox/{key}.json", f"{base}/work/{worker}/{key}.script", f"{spool}/cancel/{key}",
+            f"{spool}/inbox/{key}.json", f"{spool}/inbox/{key}.key", f"{base}/work/{worker}/{key}.script",
+            f"{spool}/cancel/{key}",
             f"{spool}/refused/{key}.json", f"{spool}/refused/{key}.reason", f"{spool}/claims/{key}",
         ):  # fmt: skip
             _unlink(path)
@@ -267,6 +268,7 @@ def _launch(spool: str, key: str, spec: dict[str, str], worker) -> str:  # type:
         _unlink(f"{spool}/cancel/{key}")
         return "cancelled"
     if not any(os.path.lexists(one) for one in (claim, inbox, f"{spool}/refused/{key}.reason")):
+        _put(f"{spool}/inbox/{key}.key", f"{spec['seed']}\n".encode())
         _put(inbox, base64.b64decode(spec["envelope"]))
     pause, starts = _POLL_S[0], 0
     while os.path.exists(inbox):
@@ -301,7 +303,7 @@ def _make(base: str, spool: str, spec: dict[str, str], worker) -> None:  # type:
     limit = getattr(getattr(worker, "memory_manager", None), "memory_limit", None)
     mem = min(settings["mem_mib"], limit // 2**20) if limit else settings["mem_mib"]
     settings.update(
-        key=f"{base}/key", work=work, host=spec["host"], native_id=spec["address"], cpus=worker.state.nthreads,
+        work=work, host=spec["host"], native_id=spec["address"], cpus=worker.state.nthreads,
         mem_mib=max(1, mem),
     )  # fmt: skip
     text = json.dumps(settings).encode()
@@ -361,6 +363,7 @@ def _own(base: str) -> str:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise OSError(f"{base} is not a folder of this account alone")
     os.makedirs(f"{base}/w", 0o700, exist_ok=True)
+    _unlink(f"{base}/key")  # a version that is gone copied the node's key to here
     return base
 
 

@@ -48,15 +48,15 @@ class DaskBackend:
         self._prepared: set[str] = set()  # digests of settings that were written
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
-        """Make our folders, and what each worker's storage is to hold: settings and the node's key."""
+        """Make our folders, and the settings that each worker's storage is to hold; the node's key stays here."""
         node, site = self._node(context), context.its_site
-        wanted = {**settings, "key": f"{node.far.base}/key", "path": site.runner.path, "work": f"{node.far.base}/work"}
+        wanted = {**settings, "path": site.runner.path, "work": f"{node.far.base}/work"}
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in self._prepared:
             return
         for folder in (*(context.spool / part for part in _FOLDERS), context.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        node.far.prepare(str(settings["key"]), {**wanted, "runtimes": targets("runtime")})
+        node.far.prepare({**wanted, "runtimes": targets("runtime")})
         self._prepared.add(stamp)
 
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:

@@ -160,4 +160,5 @@ class Binding:
             apart=launch.job.quorum.agree > 1,
             inputs=sorted({one.sha256 for one in launch.job.inputs} if not self._far.shared else ()),
             envelope=b64encode(launch.envelope).decode(),
+            seed=launch.seed.hex(),
         )

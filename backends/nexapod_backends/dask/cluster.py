@@ -103,7 +103,7 @@ class Cluster:
         for one, resources in launches:
             spec = {
                 "key": one.key, "base": base, "worker": one.worker, "address": one.address, "host": one.host,
-                "envelope": one.envelope, "python": python, "reports": reports,
+                "envelope": one.envelope, "seed": one.seed, "python": python, "reports": reports,
             }  # fmt: skip
             request = json.dumps(spec).encode()
             calls.append(

@@ -100,37 +100,35 @@ class Far:
         return self._clock
 
     def settle(self, worker: Worker, inputs: Mapping[str, Path]) -> None:
-        """Put settings, key and inputs to where a worker reads them, unless they lie there."""
+        """Put settings and inputs to where a worker reads them, unless they lie there."""
         if self.shared:
             return
-        files = self._settings()
-        digest = hashlib.sha256(files["node.json"]).hexdigest()
+        text = self._settings()
+        digest = hashlib.sha256(text).hexdigest()
         if self._settled.get(worker.storage) != digest:
-            for name, data in files.items():
-                self.ask(worker.address, {"op": "write", "base": self.base, "path": f"{self.base}/{name}"}, data)
+            self.ask(worker.address, {"op": "write", "base": self.base, "path": f"{self.base}/node.json"}, text)
             self._settled[worker.storage] = digest
         for name, path in inputs.items():
             if name not in self._inputs.setdefault(worker.storage, set()):
                 self._bring_there(worker.address, path, f"{self.base}/inputs/{name}")
                 self._inputs[worker.storage].add(name)
 
-    def prepare(self, key: str, settings: Mapping[str, object]) -> None:
+    def prepare(self, settings: Mapping[str, object]) -> None:
         """Keep what each storage of workers is to hold; where that is shared with us put it there at once."""
         self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(settings, indent=2).encode() + b"\n"
-        files = {self._memory / "node.json": text, self._memory / "key.path": key.encode()}
+        files = {self._memory / "node.json": text}
         if self.shared:
             self.ask(_HERE, {"op": "look", "base": self.base, "folders": []})
-            files = {**files, Path(self.base, "key"): Path(key).read_bytes(), Path(self.base, "node.json"): text}
+            files[Path(self.base, "node.json")] = text
         for path, data in files.items():
             if not path.exists() or path.read_bytes() != data:
                 atomic.write(path, data, mode=0o600)
 
-    def _settings(self) -> dict[str, bytes]:
-        """Return what a storage must hold, by name; SchedulerError before `prepare`."""
+    def _settings(self) -> bytes:
+        """Return the `node.json` that a storage must hold; SchedulerError before `prepare`."""
         try:
-            key = Path((self._memory / "key.path").read_text("utf-8"))
-            return {"key": key.read_bytes(), "node.json": (self._memory / "node.json").read_bytes()}
+            return (self._memory / "node.json").read_bytes()
         except OSError as error:
             raise SchedulerError("the settings of the node cannot be read", got=str(error)) from error
 

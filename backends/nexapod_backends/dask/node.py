@@ -218,6 +218,7 @@ class DaskNode:
                 going[key] = LaunchStatus(state=BackendState.NEW, native=one.task, reason=reason)
             elif spool is not None and key in spool.claims and key in spool.inbox:
                 going[key] = LaunchStatus(state=BackendState.ACTIVE, native=one.address)
+                self._drop_key(one)
             elif not self.alive(one):
                 reason = self.far.faulty.get(one.address, f"worker {one.address} left the cluster")
                 failed[key] = LaunchStatus(state=BackendState.FAILED, native=one.address, reason=reason)
@@ -242,6 +243,12 @@ class DaskNode:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
         return going, failed
+
+    def _drop_key(self, record: Record) -> None:
+        """Forget the key of a launch that was claimed: its runner has it, and nobody else needs it."""
+        if record.seed:
+            record.seed = ""
+            self.records.save([record], durable=False)
 
     def _without_trace(self, record: Record, spool: Spool | None) -> bool:
         """Say whether a launch whose task is over never reached the spool, where that could be seen."""

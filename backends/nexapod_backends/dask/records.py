@@ -42,6 +42,7 @@ class Record(Struct, kw_only=True):
     apart: bool  # replicas of its tasks must run on different workers, not only should
     inputs: list[str]  # SHA-256
     envelope: str  # base64
+    seed: str = ""  # of the key of the launch, in hex; "" when its worker took it
     worker: str = ""  # id of the process that it is bound to; "" for none yet
     address: str = ""
     host: str = ""

@@ -24,7 +24,6 @@ import re
 import time
 from base64 import b64decode
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -48,7 +47,7 @@ from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
 from nexapod_backends.slurm.submission import Submission
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import notes
+from nexapod_batch.files import notes, subkeys
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus, targets
@@ -56,6 +55,7 @@ from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.job import Job
@@ -87,24 +87,25 @@ class SlurmBackend:
     # ---- the port
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
-        """Make the folders, put the node's key and settings where compute nodes read them."""
+        """Make the folders, put the node's settings where compute nodes read them; its key stays here."""
         site, spool = context.its_site, context.far_spool
         wanted = {
-            **settings, "work": str(context.far_work), "key": f"{spool}/key", "idle_exit_s": 0,
+            **settings, "work": str(context.far_work), "idle_exit_s": 0,
             "path": site.runner.path, "launcher": list(site.scheduler.launcher),
         }  # fmt: skip
         state = self._state(context)
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in state.prepared:
             return
-        files, key = state.transport, Path(str(settings["key"])).read_bytes()
+        files = state.transport
         with folders.usable(context):
             there = files.sizes(str(spool))
-            written = json.loads(files.read(f"{spool}/node.json")) if {"key", "node.json"} <= there.keys() else {}
+            if "key" in there:  # of a version that copied the node's key to where jobs can read it
+                files.remove(f"{spool}/key")
+            written = json.loads(files.read(f"{spool}/node.json")) if "node.json" in there else {}
             if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
                 wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
                 files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
-                files.write(f"{spool}/key", key)
                 files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
         state.prepared.add(stamp)
 
@@ -205,7 +206,8 @@ class SlurmBackend:
             new = [one for one in new if one.key not in claims]
             if new and start.brings(context):
                 state.bring_runner(context)
-            files.write_all({f"{spool}/inbox/{one.key}.json": one.envelope for one in new})
+            keys = {f"{spool}/inbox/{one.key}{subkeys.ENDING}": subkeys.as_text(one.seed) for one in new}
+            files.write_all({**keys, **{f"{spool}/inbox/{one.key}.json": one.envelope for one in new}})
             alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
             for one in new:
                 alike.setdefault((id(one.job), one.host_set), []).append(one)
@@ -265,6 +267,7 @@ class SlurmBackend:
         touched: dict[str, Group] = {}
         for folder, ending in (
             (f"{spool}/inbox", ".json"),
+            (f"{spool}/inbox", subkeys.ENDING),
             (context.far_work, ".script"),
             (f"{spool}/cancel", ""),
             (f"{spool}/refused", ".json"),

@@ -145,9 +145,10 @@ class LocalTransport:
         atomic.write(Path(path), data, mode=0o600)
 
     def write_all(self, contents: Mapping[str, bytes]) -> None:
-        """Put files in place."""
+        """Put files in place, and make them durable together."""
         for path, data in contents.items():
-            self.write(path, data)
+            atomic.write(Path(path), data, mode=0o600, durable=False)
+        atomic.sync_files([Path(path) for path in contents])
 
     def remove(self, path: str) -> None:
         """Remove a file."""
