@@ -46,6 +46,8 @@ SHAPES = (
     Shape(name="alpha", nodes=("a1", "a2"), max_array=1_001, min_job_age=60),
     Shape(name="beta", nodes=("b1", "b2"), max_array=2_001, gpu_node="b2"),
 )
+#: Bytes of a temporary folder below which sockets of clusters have room.
+_SHORT = 20
 _COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "srun", "sacctmgr")
 #: The file by which `attach` finds a folder's clusters again.
 RECORD = "clusters.json"
@@ -185,8 +187,11 @@ class Clusters:
         `outlive`: the daemons stay when this program ends, for `attach`.
         """
         temporary = folder is None
-        # Sockets need a short path, which TMPDIR may not be.
-        folder = Path(tempfile.mkdtemp(prefix="nx-", dir="/tmp")) if folder is None else folder.absolute()
+        if folder is None:
+            # Sockets need a short path, which TMPDIR may not be.
+            short = tempfile.gettempdir() if len(tempfile.gettempdir()) < _SHORT else "/tmp"  # noqa: S108
+            folder = Path(tempfile.mkdtemp(prefix="nx-", dir=short))
+        folder = folder.absolute()
         if len(os.fsencode(folder)) > 60:
             raise ClusterError(f"{folder} is too long a path for unix sockets: 60 bytes are the most")
         folder.mkdir(parents=True, exist_ok=True)

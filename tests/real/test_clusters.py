@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -211,7 +212,7 @@ def test_listeners_stand_on_the_loopback(slurm: Clusters, sshd: Sshd) -> None:
 @pytest.mark.slow
 def test_up_and_down_by_hand(slurm: Clusters, tmp_path: Path) -> None:
     """A second pair beside the first; jobs run when `up` has returned, and after `down` nothing is left of them."""
-    folder = Path(f"/tmp/nx-hand-{os.getpid()}")  # noqa: S108 - sockets need a short path
+    folder = Path(tempfile.gettempdir(), f"by-hand-{os.getpid()}")  # sockets need a short path
     by_hand = [sys.executable, str(TESTS / "clusters")]
     try:
         up = subprocess.run([*by_hand, "up", str(folder)], capture_output=True, text=True, timeout=120, check=False)

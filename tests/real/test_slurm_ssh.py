@@ -56,8 +56,8 @@ def connected(sshd: Sshd, **ssh: Any) -> Iterator[SshTransport]:
 
 
 @contextmanager
-def listening(port: int, answer: bytes = b"") -> Iterator[socket.socket]:
-    """Yield a socket that listens where an sshd was, and says something else to whoever comes."""
+def listening(port: int = 0, answer: bytes = b"") -> Iterator[socket.socket]:
+    """Yield a socket that says something else than an sshd to whoever comes; `port` 0 is one that the kernel chooses."""
 
     def serve() -> None:
         while True:
@@ -468,13 +468,13 @@ def test_nobody_listens(server: Sshd) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\xff" * 4000, b"SSH-2.0-\r\n" + b"\xff" * 300, b"SSH-2.0-x\r\n"])
-def test_something_else_answers(server: Sshd, answer: bytes) -> None:
+def test_something_else_answers(sshd: Sshd, answer: bytes) -> None:
     """No traceback, no noise, an error that names the place."""
-    server.stop()
-    with listening(server.port, answer):
-        error = refused(server, connect_timeout_s=2)
+    with listening(answer=answer) as listener:
+        port = listener.getsockname()[1]
+        error = refused(sshd, port=port, connect_timeout_s=2)
     assert isinstance(error, SchedulerError)
-    assert f"no SSH server at 127.0.0.1:{server.port}" in str(error)
+    assert f"no SSH server at 127.0.0.1:{port}" in str(error)
 
 
 def test_an_unknown_host_is_refused_before_the_key_is_shown(sshd: Sshd, tmp_path: Path) -> None:
