@@ -35,8 +35,8 @@ class RuntimeSettings(NamedTuple):
 
     program: str = ""  # the runtime's program, a name or a path; "" looks for it in PATH
     binds: tuple[str, ...] = ()  # folders that a job may have bound, "/data" read-only, "/scratch:rw" to write
-    private: tuple[str, ...] = ()  # files and folders that no command should reach: the key, the spool, the database
-    confine: bool = False  # and that even a command without a container must not reach
+    private: tuple[str, ...] = ()  # folders that no command should reach: key, spool, work folders, database, sites
+    confine: str = "foreign"  # commands without a container that are confined: of `foreign` jobs | all | never
 
 
 class Execution(NamedTuple):

@@ -1,21 +1,26 @@
 """The runtime `bare`: the command runs as it is, as the account of the runner.
 
-It can read what that account can read, the node's key included: attestations say `isolation = none`. On a node that is
-told to confine, bubblewrap hides the node's key, spool and database, and every process but the command's own: `files`.
-There a command that cannot be confined does not run.
+It can do what that account can, and read the node's key: attestations say `isolation = none`. A command of somebody
+else's job is confined by bubblewrap, and every command where the node says so: it sees the machine read-only, without
+the homes and folders of the account, and writes to its work folder alone: `files`. What is to be confined and cannot be
+does not run.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from nexapod_backends.bubblewrap import View, arguments, within
 from nexapod_batch.errors import PluginError
-from nexapod_batch.runtimes import Fact, RuntimeSettings, Wrapped
+from nexapod_batch.runtimes import FEED, Fact, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nexapod_batch.runtimes import Execution
 
 __all__ = ["BareRuntime"]
@@ -24,48 +29,77 @@ _PROGRAM = "bwrap"
 #: Its last words: about the command, or about the machine.
 _SAID = re.compile(rf"^{_PROGRAM}: ([^\n]+)\n?\Z", re.MULTILINE)
 _COMMAND = "execvp "
+_DISABLES = (0, 8)  # the version since which it can forbid user namespaces
+_CALL_S = 60
+
+_SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - they are covered, not used
+_EMPTY = ("/run", "/var/run")
+_DEVICES = {"nvidia": ("/dev/nvidia", "/dev/dri"), "amd": ("/dev/kfd", "/dev/dri")}  # how their names begin
 
 
 class BareRuntime:
-    """Wraps nothing around the command, or what hides the node's own files."""
+    """Wraps nothing around the command, or bubblewrap."""
 
     def __init__(self) -> None:
-        """Confine nothing yet."""
+        """Know nothing of the node yet."""
         self._settings = RuntimeSettings()
 
     def settle(self, settings: RuntimeSettings) -> None:
-        """Hear whether to confine, and what is to be hidden."""
+        """Hear whom to confine, and what is private."""
         self._settings = settings
 
     def wrap(self, execution: Execution) -> Wrapped:
-        """Return the command itself, confined where the node says so; PluginError when it cannot be.
+        """Return the command itself, or confined; PluginError when it cannot be and must.
 
         Ranks that a launcher starts, perhaps on other hosts, and which share memory, are not confined.
         """
-        if not self._settings.confine or execution.job.resources.ranks > 1:
+        ranks, confine = execution.job.resources.ranks > 1, self._settings.confine
+        if ranks and execution.foreign and confine != "never":
+            raise PluginError(
+                "ranks of somebody else's job cannot be confined", hint="give the job a [container] with network"
+            )
+        if ranks or not (confine == "all" or (confine == "foreign" and execution.foreign)):
             return Wrapped(argv=list(execution.command), env=execution.env)
         program = _find(execution.path)
         if program is None:
             raise PluginError(
                 "this node confines commands, and there is no bwrap", got=f"PATH {execution.path}",
-                hint="install bubblewrap, or take confine out of the node's settings",
+                hint="install bubblewrap, or put the job into a [container]",
             )  # fmt: skip
-        argv = [program, "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--chdir", execution.folder]
-        for path in _outermost(self._settings.private):
-            if f"{execution.root}/".startswith(f"{path}/"):
-                raise PluginError("the work folder lies in what is to be hidden", got=execution.root)
-            argv += ["--tmpfs", path] if os.path.isdir(path) else ["--ro-bind", os.devnull, path]
-        return Wrapped(argv=[*argv, "--", *execution.command], env=execution.env, isolation="files")
+        from nexapod_backends.syscalls import compiled  # noqa: PLC0415 - for who confines
+
+        env = {"PATH": execution.path, "LANG": "C.UTF-8", "PWD": execution.root}  # PWD: by which strays are found
+        words = arguments(
+            execution, _view(execution, self._settings), new=_version(program) >= _DISABLES,
+            network=not execution.foreign, around=env,
+        )  # fmt: skip
+        calls = compiled(os.uname().machine)
+        words += [] if calls is None else ["--seccomp", str(FEED + 1)]
+        text = b"".join(os.fsencode(word) + b"\0" for word in words)
+        if text.count(b"\0") != len(words):
+            raise PluginError("a variable or a path of the job holds a NUL")
+        return Wrapped(
+            argv=[program, "--args", str(FEED), "--", *execution.command],
+            env=env,
+            isolation="files",
+            feeds=(text,) if calls is None else (text, calls),
+        )
 
     def examine(self, path: str) -> list[Fact]:
-        """Return whether commands without a container could be confined."""
-        if _find(path) is None:
-            return [Fact("warn", "commands without a container cannot be confined: no bwrap", "install bubblewrap")]
-        return [Fact("ok", "commands without a container can be confined (node init --confine)")]
+        """Return whether commands without a container can be confined, by confining one that does nothing."""
+        program = _find(path)
+        if program is None:
+            hint = "install bubblewrap"
+            return [Fact("warn", "commands without a container cannot be confined: no bwrap", hint)]
+        said = _tried(program)
+        if said is None:
+            return [Fact("ok", "commands without a container can be confined")]
+        hint = "sysctl user.max_user_namespaces=15000, or allow bwrap user namespaces"
+        return [Fact("warn", f"commands without a container cannot be confined: {said}", hint)]
 
     def judge(self, status: int, stderr: bytes) -> str | None:  # noqa: ARG002 - the port's signature
-        """Tell the words of bwrap from the command's, where it was used."""
-        said = _SAID.search(stderr.decode("utf-8", "replace")) if self._settings.confine else None
+        """Tell the words of bwrap from the command's."""
+        said = _SAID.search(stderr.decode("utf-8", "replace"))
         if said is None:
             return None
         if said[1].startswith(_COMMAND):
@@ -73,17 +107,100 @@ class BareRuntime:
         raise PluginError("the command could not be confined", got=said[1], hint="nexapod-batch doctor")
 
 
+def _view(execution: Execution, settings: RuntimeSettings) -> View:
+    """Look at this machine."""
+    from nexapod_backends.procfs import FROZEN, HIDDEN  # noqa: PLC0415
+
+    root = os.geteuid() == 0
+    scratch, empty = _folders(_SCRATCH), _folders((*_EMPTY, *_homes()))
+    binds = [(path, path, False) for path in _tools(execution.path, (*scratch, *empty))]
+    for one in settings.binds:
+        path = one.removesuffix(":rw")
+        if os.path.isdir(path):
+            binds.append((os.path.realpath(path), path, one.endswith(":rw")))
+    return View(
+        scratch=scratch,
+        empty=empty,
+        binds=tuple(binds),
+        private=_folders(settings.private),
+        devices=tuple(_devices(execution)),
+        frozen=tuple(filter(os.path.lexists, FROZEN if root else ())),
+        hidden=tuple(filter(os.path.lexists, HIDDEN if root else ())),
+    )
+
+
+def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those that are there, by the path to which links lead; of a file the folder."""
+    real = [os.path.realpath(one) for one in paths if os.path.lexists(one)]
+    return tuple(dict.fromkeys(one if os.path.isdir(one) else os.path.dirname(one) for one in real))
+
+
+@cache
+def _homes() -> tuple[str, ...]:
+    """Return the homes of this account, by its word and by the system's; not one that is the root of everything."""
+    import pwd  # noqa: PLC0415
+
+    found = [os.environ.get("HOME", "")]
+    with suppress(KeyError):  # an account without a name
+        found.append(pwd.getpwuid(os.geteuid()).pw_dir)
+    return tuple(dict.fromkeys(one for one in found if one.startswith("/") and os.path.realpath(one) != "/"))
+
+
+@cache
+def _tools(path: str, covered: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is to be seen of covered folders so that programs of PATH run: `bin`, or a whole environment.
+
+    An environment of Python's says so (`pyvenv.cfg`, `conda-meta`), or is where an interpreter of PATH lies.
+    """
+    found: list[str] = []
+    for entry in path.split(os.pathsep):
+        real = os.path.realpath(entry) if entry.startswith("/") and os.path.isdir(entry) else ""
+        if not real:
+            continue
+        above = os.path.dirname(real)
+        whole = any(os.path.lexists(f"{above}/{mark}") for mark in ("pyvenv.cfg", "conda-meta"))
+        found.append(above if whole else real)
+        if os.path.exists(f"{real}/python3"):
+            found.append(os.path.dirname(os.path.dirname(os.path.realpath(f"{real}/python3"))))
+    return tuple(dict.fromkeys(one for one in found if within(one, covered) and one not in covered))
+
+
+def _devices(execution: Execution) -> Iterator[str]:
+    begins = {begin for device in execution.devices for begin in _DEVICES.get(device.vendor, ())}
+    for name in sorted(os.listdir("/dev")) if begins else ():
+        if any(f"/dev/{name}".startswith(begin) for begin in begins):
+            yield f"/dev/{name}"
+
+
 @cache
 def _find(path: str) -> str | None:
     from shutil import which  # noqa: PLC0415 - 5 ms that runners which do not confine save
 
-    return which(_PROGRAM, path=path)
+    found = which(_PROGRAM, path=path)
+    return None if found is None else os.path.abspath(found)
 
 
-def _outermost(paths: tuple[str, ...]) -> list[str]:
-    """Return the paths that are there, without those that lie in another of them."""
-    found: list[str] = []
-    for path in sorted(os.path.realpath(one) for one in paths if os.path.lexists(one)):
-        if not any(path == one or path.startswith(f"{one}/") for one in found):
-            found.append(path)
-    return found
+def _run(argv: list[str]) -> tuple[int, str]:
+    import subprocess  # noqa: PLC0415
+
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_CALL_S, check=False, cwd="/", env={"PATH": os.defpath}
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, str(error)
+    return done.returncode, done.stdout if done.returncode == 0 else done.stderr
+
+
+@cache
+def _version(program: str) -> tuple[int, ...]:
+    code, said = _run([program, "--version"])
+    return tuple(map(int, re.findall(r"\d+", said)[:2])) if code == 0 else ()
+
+
+@cache
+def _tried(program: str) -> str | None:
+    """Return why nothing can be confined here, None when something can."""
+    argv = [program, "--unshare-user", "--unshare-pid", "--unshare-net", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
+    code, said = _run([*argv, "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"])  # noqa: S108
+    return None if code == 0 else " ".join(said.split())[-200:] or f"bwrap ended with {code}"

@@ -76,11 +76,15 @@ def show(name: str, as_json: bool) -> None:
 )
 @click.option("--benchmark", is_flag=True, help="Measure it as well, so that faster nodes get more: two seconds.")
 @click.option("--refresh", is_flag=True, help="Sign the profile of a node that is there anew, as after an upgrade.")
-@click.option("--confine", is_flag=True, help="Hide key, spool and database from every command.")
+@click.option(
+    "--confine", type=click.Choice(["foreign", "all", "never"]), is_flag=False, flag_value="all",
+    default="foreign", show_default=True,
+    help="Whose commands without a container are confined: those of somebody else's jobs, or (without a word) all.",
+)
 @json_option
 def init(
     name: str | None, named: str | None, owner: str | None, cpus: int | None, mem: str | None,
-    gpus: str | None, gpu_slots: int | None, tier: str | None, benchmark: bool, refresh: bool, confine: bool,
+    gpus: str | None, gpu_slots: int | None, tier: str | None, benchmark: bool, refresh: bool, confine: str,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Make a key and a signed profile for this machine.

@@ -16,6 +16,7 @@ from nexapod_batch.config.tables import (
     Choice,
     Duration,
     Flag,
+    FlagBefore,
     Key,
     ListOf,
     MapOf,
@@ -306,7 +307,10 @@ _RUNNER = Table(
             shown="the runner's own",
         ),
         "confine": Key(
-            Flag(), "Keep commands without a container away from key, spool and database, by `bwrap`.", default=False
+            FlagBefore(("foreign", "all", "never")),
+            "Whose commands without a container are confined by `bwrap`: those of somebody else's jobs, or of all.",
+            "foreign",
+            shown="foreign",
         ),
     },
     "The program on the compute node.",

@@ -26,6 +26,7 @@ __all__ = [
     "Choice",
     "Duration",
     "Flag",
+    "FlagBefore",
     "Key",
     "Kind",
     "ListOf",
@@ -123,6 +124,14 @@ class Choice:
     def describe(self) -> str:
         """Return the words joined."""
         return "one of " + ", ".join(self.choices)
+
+
+class FlagBefore(Choice):
+    """One of a few words that was true or false once: `false` means the first, `true` the second."""
+
+    def check(self, value: Value, path: str, report: Report) -> Value:
+        """Return the word."""
+        return super().check(self.choices[value] if isinstance(value, bool) else value, path, report)
 
 
 class Whole:

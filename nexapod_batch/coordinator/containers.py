@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.plugins import Fact, Runtime
 
-__all__ = ["command_line", "facts", "problem"]
+__all__ = ["command_line", "facts", "problem", "unconfined"]
 
 RUNTIME = "apptainer"
 
@@ -43,6 +44,36 @@ def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
         failed = next((one for one in facts(c.paths.home) if one.mark == "fail"), None)
         c.containers = "" if failed is None else "; ".join(filter(None, (failed.text, failed.hint)))
     return Problem("container", f"node {node.name} cannot run containers: {c.containers}") if c.containers else None
+
+
+def unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
+    """Return why a node does not run somebody else's job without a container; None where nothing is known against it.
+
+    What compute nodes of a site can do only their runners know.
+    """
+    if job.container is not None or _confine(c, node) == "never":
+        return None
+    hint = "put it into a [container], or have the node say: confine = never"
+    if job.resources.ranks > 1:
+        reason = f"node {node.name} cannot confine several ranks, and the job is somebody else's; {hint}"
+        return Problem("resources.ntasks", reason)
+    if node.site != LOCAL:
+        return None
+    failed = next((one for one in facts(c.paths.home, "bare") if one.mark != "ok"), None)
+    if failed is None:
+        return None
+    return Problem("job", f"node {node.name} does not run somebody else's job: {failed.text}; {failed.hint}, or {hint}")
+
+
+def _confine(c: Coordinator, node: Node) -> str:
+    """Return whose commands a node confines."""
+    if node.site != LOCAL:
+        return c.site(node.site).runner.confine
+    try:
+        said = json.loads((c.context(node).spool / "node.json").read_bytes()).get("confine")
+    except (OSError, ValueError, AttributeError):
+        return "foreign"  # the next submit makes the node
+    return said if isinstance(said, str) else "foreign"
 
 
 def command_line(c: Coordinator, job: Job, node: Node, image: str) -> list[str]:

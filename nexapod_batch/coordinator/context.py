@@ -136,13 +136,8 @@ class Coordinator(Struct, kw_only=True):
         far_spool: PurePath = spool
         far_work: PurePath = work
         if site is not None and site.filesystem.work_dir:
-            # Two coordinators of one account may share the folder: each has its own corner.
-            user = (site.ssh.user if site.ssh else "") or account()
-            shared = PurePath(site.filesystem.work_dir.replace("{user}", user), _corner(self.signer.key_id), node.name)
-            far_spool, far_work = shared / "spool", shared / "work"
-            if site.filesystem.scratch:
-                scratch = PurePath(site.filesystem.scratch.replace("{user}", user), _corner(self.signer.key_id))
-                far_work = scratch / node.name / "work"
+            corners = self.corners(site)
+            far_spool, far_work = corners[0] / node.name / "spool", corners[-1] / node.name / "work"
             if site.scheduler.transport == LOCAL:
                 spool, work = Path(far_spool), Path(far_work)
         state = self.paths.home / "sites" / node.site
@@ -150,6 +145,15 @@ class Coordinator(Struct, kw_only=True):
         return NodeContext(
             node=node, spool=spool, work=work, state=state, far_spool=far_spool, far_work=far_work, site=site, on=on
         )
+
+    def corners(self, site: Site) -> list[PurePath]:
+        """Return the folders of ours on a site that has a `work_dir`: of spools, and of work folders if elsewhere.
+
+        Two coordinators of one account may share the site's folders: each has its own corner.
+        """
+        user = (site.ssh.user if site.ssh else "") or account()
+        above = (site.filesystem.work_dir, site.filesystem.scratch)
+        return [PurePath(one.replace("{user}", user), _corner(self.signer.key_id)) for one in above if one]
 
     def site(self, name: str) -> Site:
         """Return a site by name; ConfigError when its file is gone or faulty."""

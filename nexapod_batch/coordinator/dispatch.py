@@ -75,7 +75,7 @@ def dispatch(
             limit = min(limit, row["max_running"] - c.store.only("job_out", job=row["id"])["n"])
         if limit <= 0:
             continue
-        loads = split(job, loads_of(c, job, nodes, out))
+        loads = split(job, loads_of(c, job, nodes, out, foreign=bool(row["foreign"])))
         placed, stuck = _place(c, row, job, loads, limit, faults)
         if all_there:  # else a site whose file is faulty now may still have room for them
             exhausted += [(row["id"], task) for task in stuck]

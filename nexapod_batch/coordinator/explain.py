@@ -11,7 +11,7 @@ from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.outputs import outputs_of
 from nexapod_batch.coordinator.owner import paused
 from nexapod_batch.coordinator.publish import compare
-from nexapod_batch.coordinator.reach import allowed, loads_of
+from nexapod_batch.coordinator.reach import allowed, is_foreign, loads_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.planner import why_not
@@ -97,7 +97,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in task["reason"]]
         if task["state"] == TaskState.INCONCLUSIVE:
-            loads = loads_of(c, job, usable(c, {}))
+            loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
             lines += [f"  not on {load.node.name}: {load.refused}" for load in loads if load.refused]
         if task["state"] in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
             lines.append(f"  what its replicas wrote: nexapod-batch results {job_id}_{task['idx']} --replica")
@@ -109,7 +109,8 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
     lines += _backend_words(c, replicas)
     if task["want"]:
         out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
-        loads = loads_of(c, job, [node for node in usable(c, {}) if node.active], out)
+        active = [node for node in usable(c, {}) if node.active]
+        loads = loads_of(c, job, active, out, foreign=is_foreign(c, job_id))
         (need,) = needs_of(c, job_id, [task])
         lines += [f"  not on {name}: {reason}" for name, reason in why_not(job, need, loads)]
         lines += _standing(c, job)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from nexapod_batch.config.settings import SYSTEM_DIR
 from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
@@ -30,7 +31,7 @@ from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from pathlib import PurePath
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Tier
@@ -61,12 +62,12 @@ def init(
     gpus: str | None = None,
     gpu_slots: int = 1,
     benchmark: bool = False,
-    confine: bool = False,
+    confine: str = "foreign",
 ) -> Node:
     """Make a key and a signed profile for this machine and register it as a local node.
 
-    `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once. With `confine` what
-    is private is hidden from commands without a container as well.
+    `gpus` are those that it offers (`coordinator.gpus.offered`), each for so many replicas at once. `confine` says
+    whose commands without a container are confined: those of `foreign` jobs, of `all`, or `never` any.
     """
     name = name or _own_name()
     if not _NAME.fullmatch(name):
@@ -87,7 +88,7 @@ def init(
         cpus=cpus, mem_mib=mem_mib, gpus=len(devices) * gpu_slots,
     )  # fmt: skip
     kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
-    kept |= {"confine": True} if confine else {}
+    kept |= {"confine": confine}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     _store(c, node, seal_offer(signer, offer))
     return _named(c, name)
@@ -333,7 +334,7 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
         "mem_mib": node.mem_mib,
         "backend": node.backend,
         "classes": dict(node.classes),
-        "private": [str(one) for one in (c.paths.keys, c.paths.spool("x").parent, *_database_files(c))],
+        "private": [str(one) for one in _private(c)],
         **_of_site(c, node),
     }
 
@@ -344,14 +345,14 @@ def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
     if site is None:
         return {}
     container = {"program": site.container.runtime, "binds": list(site.container.bind)}
-    confine = {"confine": True} if site.runner.confine else {}
-    return {"gpu_slots": site.limits.gpu_slots, "container": container, **confine}
+    return {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
 
 
-def _database_files(c: Coordinator) -> Iterator[Path]:
-    """Yield the files of the database, with those that SQLite puts beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        yield c.paths.state_db.with_name(c.paths.state_db.name + suffix)
+def _private(c: Coordinator) -> list[PurePath]:
+    """Return every folder of ours, which no confined command sees: home, results, settings, corners on sites."""
+    mine = [c.paths.home, c.paths.results, *(one for one in c.paths.config_dirs if one != SYSTEM_DIR)]
+    corners = [corner for site in c.sites().values() if site.filesystem.work_dir for corner in c.corners(site)]
+    return list(dict.fromkeys([*mine, *corners]))
 
 
 def _node_key(c: Coordinator, name: str) -> Signer:

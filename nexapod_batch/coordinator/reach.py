@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.containers import problem
+from nexapod_batch.coordinator.containers import problem, unconfined
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.images import wrong_architecture
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
 
-__all__ = ["Refusal", "allowed", "check_sites", "loads_of", "refusal_of", "with_words"]
+__all__ = ["Refusal", "allowed", "check_sites", "is_foreign", "loads_of", "refusal_of", "with_words"]
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ def allowed(job: Job, node: Node) -> bool:
     return not job.schedule.sites or node.site in job.schedule.sites
 
 
-def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
+def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -> Refusal | None:
     """Return why a node never runs a job, or None; ConfigError when the file of its site cannot be used."""
     if not allowed(job, node):
         only = ", ".join(job.schedule.sites)
@@ -49,6 +49,8 @@ def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
         return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
     if job.container is not None and (cannot := problem(c, job, node)):
         return Refusal(reason=cannot.message, problems=(cannot,))
+    if foreign and (loose := unconfined(c, job, node)):
+        return Refusal(reason=loose.message, problems=(loose,))
     if node.site == LOCAL:
         return None
     from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
@@ -71,12 +73,15 @@ def refusal_of(c: Coordinator, job: Job, node: Node) -> Refusal | None:
 
 
 def loads_of(
-    c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None
+    c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None, *, foreign: bool = False
 ) -> list[NodeLoad]:
-    """Return nodes as the planner sees them, `out` replicas on each, with what their sites and owners say."""
+    """Return nodes as the planner sees them, `out` replicas on each, with what their sites and owners say.
+
+    A `foreign` job is somebody else's.
+    """
     loads = []
     for node in nodes:
-        refusal, paused = refusal_of(c, job, node), ""
+        refusal, paused = refusal_of(c, job, node, foreign=foreign), ""
         if node.site == LOCAL:
             from nexapod_batch.coordinator.owner import effective  # noqa: PLC0415 - machines with an owner have one
 
@@ -99,7 +104,14 @@ def loads_of(
     return loads
 
 
-def check_sites(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[list[Node], list[str]]:
+def is_foreign(c: Coordinator, job_id: int) -> bool:
+    """Say whether a job is somebody else's."""
+    return bool(c.store.only("job", id=job_id)["foreign"])
+
+
+def check_sites(
+    c: Coordinator, job: Job, nodes: Sequence[Node], *, foreign: bool = False
+) -> tuple[list[Node], list[str]]:
     """Return the nodes that take a job, and a warning for each site in reach that does not.
 
     DescriptorError with every problem when no node is left. A site whose file or backend cannot be used counts as one
@@ -114,7 +126,7 @@ def check_sites(c: Coordinator, job: Job, nodes: Sequence[Node]) -> tuple[list[N
             continue
         try:
             c.backend(node)
-            found = refusal_of(c, job, node)
+            found = refusal_of(c, job, node, foreign=foreign)
         except NexapodError as error:
             if job.schedule.sites == (node.site,):
                 raise

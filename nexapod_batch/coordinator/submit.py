@@ -68,14 +68,14 @@ def submit(
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
     job = with_words(c, job, words, nodes)
-    taking, reach, more = _check(c, job, nodes)
+    taking, reach, more = _check(c, job, nodes, foreign=foreign)
     for dependency in job.schedule.depends_on:
         if c.store.one("job", id=dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
     _keep_inputs(c, job)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
-        _, reach, more = _check(c, job, nodes)  # again: now it is known what the image was made for
+        _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
     document = canonical(to_document(job))
     uuid = _uuid7(c.now(), c.random(10))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
@@ -112,11 +112,11 @@ def dry_run(
         known = ", ".join(sorted({node.backend for node in nodes})) or "none"
         raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
     job = images.looked_at(c, with_words(c, job, words, nodes))
-    nodes, reach, warnings = _check(c, job, nodes)
+    nodes, reach, warnings = _check(c, job, nodes, foreign=foreign)
     lines = [f"{size}; {cost}; {reach}"]
     lines += ["the job is somebody else's: its commands are confined"] if foreign else []
     lines += [*(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
-    placements, names = _placed(c, job, nodes)
+    placements, names = _placed(c, job, nodes, foreign=foreign)
     counts = Counter(node_and_set(number)[0] for _, number in placements)
     if any(context.site and context.site.filesystem.work_dir for context in map(c.context, nodes)) and not c.kept:
         lines.append("# the folder nexapod-HEX below work_dir gets a name of its own with the first submit")
@@ -129,10 +129,12 @@ def dry_run(
     return [*lines, *_launches(job, placements, names)] if every else lines
 
 
-def _placed(c: Coordinator, job: Job, nodes: list[Node]) -> tuple[list[tuple[int, int]], dict[int, str]]:
+def _placed(
+    c: Coordinator, job: Job, nodes: list[Node], *, foreign: bool
+) -> tuple[list[tuple[int, int]], dict[int, str]]:
     """Return where replicas would be placed now, by the numbers of the planner, and what these are called."""
     out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
-    loads = split(job, loads_of(c, job, nodes, out))
+    loads = split(job, loads_of(c, job, nodes, out, foreign=foreign))
     free = sum(max(0, load.node.max_queued - load.out) for load in loads)
     first = islice(job.task_indexes(), min(free // job.quorum.replicas, PLAN_MAX))
     result = plan(job, [Need(task=index, want=job.quorum.replicas) for index in first], loads)
@@ -187,10 +189,12 @@ def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:
     return ((job_id, index, wanted) for index in job.task_indexes())
 
 
-def _check(c: Coordinator, job: Job, nodes: list[Node]) -> tuple[list[Node], str, list[str]]:
+def _check(
+    c: Coordinator, job: Job, nodes: list[Node], *, foreign: bool
+) -> tuple[list[Node], str, list[str]]:
     """Return the nodes that take the job, the reach in words, and warnings; DescriptorError when they cannot do it."""
-    nodes, warnings = check_sites(c, job, nodes)
-    reach = capacity(job, split(job, loads_of(c, job, nodes)))
+    nodes, warnings = check_sites(c, job, nodes, foreign=foreign)
+    reach = capacity(job, split(job, loads_of(c, job, nodes, foreign=foreign)))
     if reach.reason:
         raise QuorumImpossibleError("\n  ".join([reach.reason, *warnings]))
     warnings += [] if reach.warning is None else [reach.warning]

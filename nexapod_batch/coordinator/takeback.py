@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.dispatch import domains_of, needs_of
 from nexapod_batch.coordinator.nodes import usable
-from nexapod_batch.coordinator.reach import loads_of
+from nexapod_batch.coordinator.reach import is_foreign, loads_of
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.planner import NodeLoad, plan
 
@@ -65,7 +65,7 @@ def _fits_elsewhere(c: Coordinator, row: Row, node: Node, others: Sequence[Node]
     job = c.job(row["job_id"])
     loads: list[NodeLoad] = []
     with suppress(NexapodError):  # a site that cannot be asked takes nothing
-        loads = loads_of(c, job, others, out)
+        loads = loads_of(c, job, others, out, foreign=is_foreign(c, row["job_id"]))
     found = plan(job, needs, loads)
     if not needs or found.blocked:
         return False

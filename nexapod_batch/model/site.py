@@ -117,7 +117,7 @@ class Runner(Struct, frozen=True, kw_only=True):
 
     python: str = ""  # interpreter with nexapod-batch installed; "" means ours, or an archive over SSH
     path: str = ""  # PATH of commands; "" means the runner's own
-    confine: bool = False  # keep commands without a container away from key, spool and database
+    confine: str = "foreign"  # commands without a container that are confined: of foreign jobs | all | never
 
 
 class Containers(Struct, frozen=True, kw_only=True):

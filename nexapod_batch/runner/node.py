@@ -88,12 +88,16 @@ def load(spool: Path) -> NodeConfig:
 
 
 def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
-    said = document.get("container", {})
+    said, confine = document.get("container", {}), document.get("confine", "foreign")
+    if isinstance(confine, bool):  # as it was before there were foreign jobs
+        confine = "all" if confine else "foreign"
+    if confine not in {"foreign", "all", "never"}:
+        raise ValueError("confine is neither foreign nor all nor never")
     return RuntimeSettings(
         program=str(said.get("program", "")),
         binds=tuple(map(str, said.get("binds", ()))),
-        private=(str(spool), *map(str, document.get("private", ()))),
-        confine=bool(document.get("confine", False)),
+        private=(str(spool), _text(document, "work"), *map(str, document.get("private", ()))),
+        confine=confine,
     )
 
 

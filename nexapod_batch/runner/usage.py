@@ -24,7 +24,7 @@ ALARM_S = 0.25  # between two looks at the whole machine
 _ENOUGH = 7 / 8  # of the free memory that there was; less rings
 _ROUNDING = 64 * 1024  # bytes by which a file takes more than it is long
 #: File systems in memory that a container has for itself.
-_PRIVATE = ("tmp", "dev/shm")
+_PRIVATE = ("tmp", "var/tmp", "dev/shm")
 
 
 class Usage:

@@ -55,3 +55,32 @@ def test_a_dry_run_says_so(home: Home) -> None:
     path = home.descriptor(HELD)
     assert "somebody else's" in home.call("submit", path, "--dry-run", "--foreign").out
     assert "somebody else's" not in home.call("submit", path, "--dry-run").out
+
+
+def test_a_command_of_somebody_elses_job_is_confined(home: Home) -> None:
+    """It sees the machine, and its own work folder; a job of one's own runs as ever."""
+    path = home.descriptor(TRUE.replace('["true"]', '["sh", "-c", "echo x > f && ls / && ls $0"]').replace("$0", f"{home.path}/state.db"))
+    for options, isolation, code in ((("--foreign",), "files", 1), ((), "none", 0)):
+        job = home.json("submit", path, "--wait=55s", "--set", "quorum.max_errors=1", *options, code=code)["job"]
+        replicas = [one for task in home.json("show", job, "--tasks", "0")["tasks"] for one in task["replicas"]]
+        assert {one["isolation"] for one in replicas} == {isolation}
+
+
+def test_where_it_cannot_be_confined_it_is_not_taken(home: Home, tmp_path: Path) -> None:
+    """Said at submit, with what to do: several ranks, or no bubblewrap; unless the node says that it confines nothing."""
+    path = home.descriptor(HELD)
+    done = home.call("submit", path, "--foreign", "--set", "resources.ntasks=2")
+    assert done.code == 65
+    assert "cannot confine several ranks" in done.err
+    assert "[container]" in done.err
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for name in ("sh", "uname"):
+        (bare / name).symlink_to(f"/bin/{name}")
+    nowhere = {"PATH": str(bare)}
+    done = home.call("submit", path, "--foreign", env=nowhere)
+    assert done.code == 65
+    assert "install bubblewrap" in done.err
+    other = Home(tmp_path, "other")
+    assert other.call("node", "init", "--confine", "never").code == 0
+    assert other.call("submit", path, "--foreign", env=nowhere).code == 0

@@ -232,37 +232,133 @@ def read(text: str) -> dict[str, str]:
     return dict(line.split() for line in text.splitlines())
 
 
-#: What a node that confines keeps from commands without a container.
+#: What confinement keeps from commands without a container; beside it, for somebody else's, the network.
 CONFINED = (
-    "key", "key-by-proc", "key-by-runner", "key-by-cwd", "coordinator", "database", "database-write", "spool", "reports",
-    "inbox", "claims", "environment", "signal",
+    "login", "key", "key-by-proc", "key-by-runner", "key-by-cwd", "coordinator", "database", "database-write", "spool",
+    "reports", "inbox", "claims", "results", "neighbour", "neighbour-write", "outside", "tmp", "environment", "signal",
+    "mount", "device", "kernel", "owner",
 )  # fmt: skip
+NETWORK = ("tcp", "nameless")
 
 
-def test_a_node_that_confines_keeps_its_own_files_from_bare_commands(place: Place) -> None:
-    """Key, spool, database and other processes are out of reach; the rest is as the account has it."""
-    folder = place.folder / "confined"
-    folder.mkdir()
-    for name in ("probe", "given.txt"):
-        shutil.copy(place.folder / name, folder)
-    home = AccountHome(folder, None if place.root else USER)
-    there = place._replace(home=home, folder=folder)
+def beyond(there: Place) -> dict[str, str]:
+    """Return what else is tried without a container: to leave something for later, or for others."""
+    home, login = shlex.quote(str(there.home.path)), shlex.quote(str(there.home.login))
+    found = {
+        "database-log": f"touch {home}/state.db-wal",
+        "site-file": f"touch {home}/sites.d/mine.toml",
+        "other-node": f"touch {home}/spool/other",
+        "start-up": f"sh -c 'echo true >> {login}/.bashrc'",
+        "ssh-key": f"cat {login}/.ssh/id_ed25519",
+        "ssh-login": f"sh -c 'echo key >> {login}/.ssh/authorized_keys'",
+        "program": f"sh -c 'mkdir -p {login}/.local/bin && touch {login}/.local/bin/ls'",
+        "run": f"cat /run/{there.folder.name}",
+        "shared-memory": f"cat /dev/shm/{there.folder.name}",
+        "shared-memory-write": f"sh -c 'echo >> /dev/shm/{there.folder.name}'",
+        "namespace": "unshare --user true",
+        "remount": "mount -o remount,bind,rw /",
+    }
+    return {name: words for name, words in found.items() if there.root or name not in ROOTS}
+
+
+#: What can be written, and is gone with the replica: folders of everybody are memory of its own.
+OWN_MEMORY = ("outside", "shared-memory-write")
+#: What only root can do on the machine, too.
+ROOTS = ("run", "remount")
+
+
+@contextmanager
+def left_about(there: Place) -> Iterator[None]:
+    """Leave about what a command should not find."""
+    (there.home.path / "sites.d").mkdir()
+    (there.home.login / ".ssh").mkdir(exist_ok=True)
+    (there.home.login / ".ssh/id_ed25519").write_text("secret")
+    (there.home.login / "secret").write_text("secret")
+    neighbour = there.home.path / "work/quiet/7_7.7"
+    neighbour.mkdir()
+    (neighbour / "secret").write_text("secret")
+    shared = [Path("/dev/shm", there.folder.name), Path("/run", there.folder.name)]  # noqa: S108
+    account = there.home.login.stat()
+    for one in shared if there.root else shared[:1]:
+        one.write_text("secret")
+    mine = [there.home.path / "sites.d", *there.home.login.rglob("*"), neighbour, neighbour / "secret", shared[0]]
+    for one in mine:
+        os.chown(one, account.st_uid, -1)
     try:
-        assert home.call("node", "init", "--name", "quiet", "--confine").code == 0
-        code, said = there.submit("echo first", image="")
-        assert code == 0, said
-        with sleeping(there) as sleeper:
-            found = {name: words for name, words in attempts(there, sleeper, 1, "none").items() if name in CONFINED}
-            script = TRY + "\n".join(f"try {word} {words}" for word, words in (ALLOWED | found).items())
-            assert on_the_host(there, f"touch {folder}/outside\n{script}") == dict.fromkeys(ALLOWED | found, "got")
-            code, said = there.submit(script, image="")
-        assert code == 0, said
-        assert read(there.output()) == dict.fromkeys(ALLOWED, "got") | dict.fromkeys(found, "refused")
-        assert [one["isolation"] for one in there.replicas()] == ["files"]
-        code, said = there.submit("./nothing", image="")
-        assert (code, [one["exit_code"] for one in there.replicas()]) == (1, [127])
+        yield
     finally:
-        home.end()
+        for one in shared:
+            one.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("option", ["--confine", "--foreign"])
+def test_a_confined_command_sees_the_machine_and_nothing_of_the_account(place: Place, option: str) -> None:
+    """A node that confines all, and somebody else's job on any node: no file, process or socket of the account."""
+    with open_folder() as folder:
+        for name in ("probe", "given.txt"):
+            shutil.copy(place.folder / name, folder)
+        home = AccountHome(folder, None if place.root else USER)
+        there = place._replace(home=home, folder=folder)
+        try:
+            confine = "all" if option == "--confine" else "foreign"
+            assert home.call("node", "init", "--name", "quiet", "--confine", confine).code == 0
+            submit = ("submit", *(["--foreign"] if option == "--foreign" else []), "--wait=55s")
+            script, tried = confined_script(there, submit, NETWORK if option == "--foreign" else ())
+            expected = dict.fromkeys(ALLOWED, "got") | dict.fromkeys(tried, "refused") | dict.fromkeys(OWN_MEMORY, "got")
+            assert read(there.output()) == expected, script
+            assert not (folder / "outside").exists()
+            assert (home.login / ".bashrc").read_text() == "true\n"  # of the attempt outside
+            assert [one["isolation"] for one in there.replicas()] == ["files"]
+            done = home.call(*submit, there.home.descriptor(bare_job("./nothing")))
+            assert (done.code, [one["exit_code"] for one in there.replicas()]) == (1, [127])
+        finally:
+            home.end()
+
+
+def confined_script(there: Place, submit: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """Run the attempts on the host, where each succeeds, then as a job; return the script and what was tried."""
+    done = there.home.call(*submit, there.home.descriptor(bare_job("echo first")))
+    assert done.code == 0, done.err
+    with left_about(there), sleeping(there) as sleeper, listeners() as (port, name):
+        found = {one: words for one, words in attempts(there, sleeper, port, name).items() if one in (*CONFINED, *more)}
+        found |= beyond(there)
+        script = TRY + "\n".join(f"try {word} {words}" for word, words in (ALLOWED | found).items())
+        assert on_the_host(there, script) == dict.fromkeys(ALLOWED | found, "got")
+        (there.home.path / "state.db-wal").unlink(missing_ok=True)
+        (there.home.path / "sites.d/mine.toml").unlink()
+        done = there.home.call(*submit, there.home.descriptor(bare_job(script)))
+        assert Path("/dev/shm", there.folder.name).read_text() == "secret\n"  # noqa: S108 - of the attempt outside
+    assert done.code == 0, done.out + done.err
+    return script, found
+
+
+def bare_job(script: str) -> str:
+    """Return a job without a container."""
+    text = JOB.format(script=script, disk="64M", image="", agree=1)
+    return text.replace('[container]\nimage = ""\n', "")
+
+
+def test_confined_commands_are_limited_as_others(place: Place) -> None:
+    """What they write into memory of their own counts, and what they leave behind ends with them."""
+    with open_folder() as folder:
+        shutil.copy(place.folder / "probe", folder)
+        shutil.copy(place.folder / "given.txt", folder)
+        home = AccountHome(folder, None if place.root else USER)
+        there = place._replace(home=home, folder=folder)
+        try:
+            for script, said in (
+                ("./probe fill /tmp 480", "over its disk: wrote "),
+                ("./probe fill /var/tmp 480", "over its disk: wrote "),
+                ("./probe fill /dev/shm 480", "over its disk: wrote "),
+                ("./probe bomb 6000", "too many processes: got "),
+            ):
+                assert home.call("submit", "--foreign", "--wait=55s", home.descriptor(bare_job(script))).code == 1
+                assert all(said in str(one["reason"]) for one in there.replicas()), there.replicas()
+            done = home.call("submit", "--foreign", "--wait=55s", home.descriptor(bare_job("./probe stay; echo done")))
+            assert (done.code, there.output()) == (0, "done\n")
+            assert b"./probe\0" not in processes()
+        finally:
+            home.end()
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,36 @@
-"""What `bare` starts where a node is told to confine: argv alone, nothing is run."""
+"""What `bare` starts for a command that is to be confined: arguments alone, nothing is run."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import platform
+from typing import TYPE_CHECKING
 
 import pytest
+from nexapod_backends import syscalls
 from nexapod_backends.bare import BareRuntime
+from nexapod_backends.bubblewrap import View, arguments, outermost
 
 from nexapod_batch.errors import PluginError
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Resources
-from nexapod_batch.runtimes import Execution, RuntimeSettings
+from nexapod_batch.runtimes import FEED, Execution, RuntimeSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "GLIBC_TUNABLES", "PYTHONPATH", "BWRAP_X", "HOME", "TMPDIR", "PATH")
 
 
-def execution(path: str, root: str = "/w/1_0.1", **resources: int) -> Execution:
+def execution(path: str = "/usr/bin", root: str = "/w/1_0.1", *, foreign: bool = False, **resources: int) -> Execution:
     """Return an execution of `true`."""
     job = Job(
         name="j", command=("true",), quorum=QuorumPolicy(distinct=(Domain.RUN,)), resources=Resources(**resources)
     )
-    return Execution(job=job, command=["true"], root=root, folder=root, env={"PATH": path}, path=path)
+    env = {"PATH": path, "SECRET": "s3"}
+    return Execution(job=job, command=["true"], root=root, folder=root, env=env, path=path, foreign=foreign)
 
 
-def bare(*private: Path, confine: bool = True) -> BareRuntime:
+def bare(*private: Path, confine: str = "all") -> BareRuntime:
     """Return a runtime that was told what is private."""
     found = BareRuntime()
     found.settle(RuntimeSettings(private=tuple(map(str, private)), confine=confine))
@@ -31,36 +41,90 @@ def bare(*private: Path, confine: bool = True) -> BareRuntime:
 def program(tmp_path: Path) -> str:
     """Return a folder for PATH in which bwrap lies."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/bwrap").write_text("")
+    (tmp_path / "bin/bwrap").write_text("#!/bin/sh\necho bubblewrap 0.8.0\n")
     (tmp_path / "bin/bwrap").chmod(0o755)
     return str(tmp_path / "bin")
 
 
-def test_private_folders_and_files_are_covered(tmp_path: Path, program: str) -> None:
-    """The outermost of those that are there, each once; the command is its own."""
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys/node").touch()
-    (tmp_path / "state.db").touch()
-    wrapped = bare(*(tmp_path / one for one in ("keys/node", "keys", "state.db", "gone"))).wrap(execution(program))
-    assert wrapped.argv == [
-        f"{program}/bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--chdir", "/w/1_0.1",
-        "--tmpfs", f"{tmp_path}/keys", "--ro-bind", "/dev/null", f"{tmp_path}/state.db", "--", "true",
+def mounts(argv: list[str]) -> list[tuple[str, ...]]:
+    """Return each mount that bubblewrap makes, in order."""
+    sizes = {"--tmpfs": 1, "--remount-ro": 1, "--ro-bind": 2, "--bind": 2, "--dev-bind": 2}
+    return [tuple(argv[at : at + 1 + sizes[word]]) for at, word in enumerate(argv) if word in sizes]
+
+
+@pytest.mark.parametrize(
+    ("confine", "foreign", "confined"),
+    [
+        ("foreign", True, True), ("foreign", False, False), ("all", True, True), ("all", False, True),
+        ("never", True, False), ("never", False, False),
+    ],
+)  # fmt: skip
+def test_who_is_confined(program: str, confine: str, *, foreign: bool, confined: bool) -> None:
+    """By default what is somebody else's; everything or nothing where the node says so."""
+    found = bare(confine=confine).wrap(execution(program, foreign=foreign))
+    assert (found.isolation, found.argv[0]) == (("files", f"{program}/bwrap") if confined else ("none", "true"))
+
+
+def test_the_machine_is_read_only_and_the_work_folder_is_not(tmp_path: Path) -> None:
+    """Everything that is covered comes before what is seen all the same, and that before what is private."""
+    view = View(
+        scratch=("/memory", "/var/memory"), empty=("/run", "/home/me"), private=("/home/me/nexapod", "/data/corner", "/opt/env/x"),
+        binds=(("/home/me/env", "/home/me/env", False), ("/opt/env", "/opt/env", False), ("/scratch", "/scratch", True)),
+    )  # fmt: skip
+    one = execution(root="/data/corner/n/work/1_0.1")._replace(script="/data/corner/n/work/k.script")
+    assert mounts(arguments(one, view, new=True, network=True, around=())) == [
+        ("--ro-bind", "/", "/"),
+        ("--tmpfs", "/home/me"), ("--tmpfs", "/memory"), ("--tmpfs", "/run"), ("--tmpfs", "/var/memory"),
+        ("--ro-bind", "/home/me/env", "/home/me/env"), ("--ro-bind", "/opt/env", "/opt/env"),
+        ("--bind", "/scratch", "/scratch"),
+        ("--tmpfs", "/data/corner"), ("--tmpfs", "/opt/env/x"),
+        ("--bind", "/data/corner/n/work/1_0.1", "/data/corner/n/work/1_0.1"),
+        ("--ro-bind", "/data/corner/n/work/k.script", "/data/corner/n/work/k.script"),
+        ("--remount-ro", "/home/me"), ("--remount-ro", "/run"),
+        ("--remount-ro", "/data/corner"), ("--remount-ro", "/opt/env/x"),
     ]  # fmt: skip
-    assert wrapped.isolation == "files"
 
 
-def test_without_being_told_nothing_is_done(tmp_path: Path, program: str) -> None:
-    """Nor for ranks that a launcher starts."""
-    for one in (bare(tmp_path, confine=False).wrap(execution(program)), bare(tmp_path).wrap(execution(program, ntasks=2))):
-        assert (one.argv, one.isolation) == (["true"], "none")
+def test_a_private_folder_in_a_covered_one_is_covered_again_where_something_of_it_is_seen() -> None:
+    """A home that is bound by the site shows what is private in it no more than before."""
+    view = View(empty=("/home/me",), private=("/home/me/.local/state",), binds=(("/home/me", "/home/me", False),))
+    assert ("--tmpfs", "/home/me/.local/state") in mounts(arguments(execution(), view, new=True, network=True, around=()))
 
 
-def test_what_cannot_be_confined_does_not_run(tmp_path: Path, program: str) -> None:
-    """No program, or a work folder that would be hidden."""
+@pytest.mark.parametrize("name", HOSTILE)
+def test_bubblewrap_sees_no_variable_of_the_jobs(program: str, name: str) -> None:
+    """They go in by a descriptor: not by its environment, and not by its argv, which every account can read."""
+    one = execution(program)
+    found = bare().wrap(one._replace(env={**one.env, name: "/of/the/job"}))
+    assert found.env == {"PATH": program, "LANG": "C.UTF-8", "PWD": one.root}
+    assert found.argv == [f"{program}/bwrap", "--args", str(FEED), "--", "true"]
+    words = found.feeds[0].decode().split("\0")
+    assert words[words.index(name, words.index("--setenv")) + 1] == "/of/the/job"
+    assert {words[at + 1] for at, word in enumerate(words) if word == "--unsetenv"} == set(found.env)
+
+
+def test_somebody_elses_command_has_no_network_and_no_namespaces_of_its_own(program: str) -> None:
+    """Its own command keeps the network; neither has capabilities or sees processes outside."""
+    for foreign in (True, False):
+        words = bare().wrap(execution(program, foreign=foreign)).feeds[0].decode().split("\0")
+        assert ("--unshare-net" in words) is foreign
+        given = {"--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--disable-userns", "--die-with-parent"}
+        assert given <= set(words)
+        assert words[words.index("--cap-drop") + 1] == "ALL"
+        assert words[words.index("--seccomp") + 1] == str(FEED + 1)
+
+
+def test_ranks_are_not_confined_and_those_of_others_do_not_run(program: str) -> None:
+    """A launcher starts them, perhaps elsewhere, and they share memory."""
+    assert bare().wrap(execution(program, ntasks=2)).isolation == "none"
+    with pytest.raises(PluginError, match="ranks of somebody else's job cannot be confined"):
+        bare(confine="foreign").wrap(execution(program, ntasks=2, foreign=True))
+
+
+def test_what_cannot_be_confined_does_not_run() -> None:
+    """There is no way around a program that is not there."""
     with pytest.raises(PluginError, match="there is no bwrap"):
-        bare(tmp_path).wrap(execution("/nowhere"))
-    with pytest.raises(PluginError, match="lies in what is to be hidden"):
-        bare(tmp_path).wrap(execution(program, f"{tmp_path}/work"))
+        bare(confine="foreign").wrap(execution("/nowhere", foreign=True))
 
 
 def test_its_last_words_are_told_from_the_commands() -> None:
@@ -71,4 +135,26 @@ def test_its_last_words_are_told_from_the_commands() -> None:
     with pytest.raises(PluginError, match="could not be confined: got No permissions to create new namespace"):
         bare().judge(1, b"bwrap: No permissions to create new namespace\n")
     assert bare().judge(1, b"bwrap: it failed\nand more\n") is None
-    assert bare(confine=False).judge(1, b"bwrap: execvp nope: x\n") is None
+
+
+@pytest.mark.parametrize(
+    ("paths", "found"),
+    [
+        (("/a", "/a/b", "/ab"), ["/a", "/ab"]), (("/b", "/a", "/b"), ["/a", "/b"]), ((), []),
+        (("/a-b", "/a", "/a/c"), ["/a", "/a-b"]),
+    ],
+)  # fmt: skip
+def test_the_outermost_of_some_paths(paths: tuple[str, ...], found: list[str]) -> None:
+    """Names that begin alike are not within each other."""
+    assert outermost(paths) == found
+
+
+def test_a_filter_knows_two_machines() -> None:
+    """Each instruction has eight bytes; a machine whose numbers are not known has none, and is not guessed."""
+    assert syscalls.compiled("riscv64") is None
+    for machine in ("x86_64", "aarch64"):
+        code = syscalls.compiled(machine)
+        assert code is not None
+        assert len(code) % 8 == 0
+        assert len(code) // 8 < 4096
+    assert (syscalls.compiled(platform.machine()) is None) is (os.uname().machine not in {"x86_64", "aarch64"})

@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from nexapod_backends.procfs import FROZEN, HIDDEN
 from nexapod_batch.errors import PluginError
 
 if TYPE_CHECKING:
@@ -36,17 +37,6 @@ SCRIPT = "/nexapod/script"
 #: A folder that cannot exist and that not even root can make: the program finds no settings of a user.
 NOWHERE = "/proc/none"
 
-#: What of /proc root could still change without any capability, as the owner of the files.
-_FROZEN = (
-    "/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/driver", "/proc/acpi", "/proc/scsi",
-    "/proc/sysrq-trigger", "/proc/mtrr", "/proc/pressure", "/proc/timer_stats",
-)  # fmt: skip
-#: What of /proc only root may read.
-_HIDDEN = (
-    "/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup",
-    "/proc/latency_stats", "/proc/sched_debug", "/proc/slabinfo", "/proc/timer_list", "/proc/vmallocinfo",
-    "/proc/iomem", "/proc/ioports", "/proc/pagetypeinfo", "/proc/vmcore",
-)  # fmt: skip
 #: The program does something of its own with variables of these names.
 _SPECIAL = frozenset({"PREPEND_PATH", "APPEND_PATH"})
 
@@ -108,7 +98,7 @@ def before(program: Program) -> str:
 
 def looked_at(*, root: bool) -> tuple[str, ...]:
     """Return the paths of the host that `arguments` has to know of."""
-    return ("/sys/devices/system", *_GPU_FOLDERS, "/etc/hosts", *((*_FROZEN, *_HIDDEN) if root else ()))
+    return ("/sys/devices/system", *_GPU_FOLDERS, "/etc/hosts", *((*FROZEN, *HIDDEN) if root else ()))
 
 
 _GPU_FOLDERS = ("/sys/devices", "/sys/class", "/sys/bus", "/sys/module")
@@ -139,8 +129,8 @@ def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, 
     if container is not None and container.network == "host" and "/etc/hosts" in there:
         found.append(("/etc/hosts", "/etc/hosts", False))
     if way.mode == "root":
-        found += [(path, path, False) for path in _FROZEN if path in there]
-        found += [(os.devnull, path, False) for path in _HIDDEN if path in there]
+        found += [(path, path, False) for path in FROZEN if path in there]
+        found += [(os.devnull, path, False) for path in HIDDEN if path in there]
     return found
 
 
