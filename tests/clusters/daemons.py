@@ -203,7 +203,9 @@ def own_machine(folder: Path, name: str) -> list[str]:
     file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not file.exists():
         file.write_text(f"{uuid.uuid4()}\n")
-    bind = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+    # A second /proc, of which nothing is covered: without one the kernel lets no container mount its own.
+    whole = 'mkdir -p "$0.proc" && mount -t proc proc "$0.proc"'
+    bind = f'{whole} && mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
     return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", bind, str(file)]
 
 

@@ -57,7 +57,7 @@ def home(tmp_path: Path) -> Iterator[SlurmHome]:
 def run(home: SlurmHome, text: str) -> list[str]:
     """Run a job to its verdict; return what its ranks said, sorted."""
     done = home.submit(text, "--wait=55s")
-    assert done.code == 0, done.out + done.err + home.describe()
+    assert done.code == 0, done.out + done.err + home.describe() + home.call("logs", "--stderr", "--all", "last").out
     return sorted(line for line in home.call("logs", "last").out.splitlines() if line.startswith("rank"))
 
 
