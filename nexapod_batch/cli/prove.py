@@ -18,6 +18,7 @@ from nexapod_batch.errors import NotFoundError
 if TYPE_CHECKING:
     from nexapod_batch.cli.render import Document
     from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.store import Store
 
 __all__ = ["attestations", "explain", "logs", "report", "verify"]
 
@@ -51,8 +52,8 @@ def logs(
 ) -> None:
     """Print what a task wrote (the first task of a job).
 
-    On a terminal, characters that would move its cursor, or that cannot be seen, are spelt out. Files and pipes get
-    every byte as it is.
+    Of a task that failed and wrote nothing to stdout, stderr is printed. On a terminal, characters that would move its
+    cursor, or that cannot be seen, are spelt out. Files and pipes get every byte as it is.
     """
     from nexapod_batch.cli.logfiles import logs_of
     from nexapod_batch.coordinator import views
@@ -62,7 +63,13 @@ def logs(
         job, task = selectors.resolve_one(store, selector)
         if task is None:
             task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
-        found = [] if follow else list(islice(logs_of(store, paths(), job, task, name), None if every else 1))
+        most = None if every else 1
+        found = [] if follow else list(islice(logs_of(store, paths(), job, task, name), most))
+        if not (follow or stream or any(log.size for log in found)) and _has_failed(store, job, task):
+            errors = list(islice(logs_of(store, paths(), job, task, "stderr"), most))
+            if any(log.size for log in errors):
+                note(f"{job}_{task} wrote nothing to stdout; this is its stderr:")
+                name, found = "stderr", errors
     if follow:
         with writing() as c:
             _follow(c, job, task, name, LogPrinter(raw=raw))
@@ -124,6 +131,12 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
         job, task = selectors.resolve_one(c.store, selector)
         files = evidence.attestations(c, job, task, out)
     output(as_json).lines("files", [str(file) for file in files])
+
+
+def _has_failed(store: Store, job: int, task: int) -> bool:
+    from nexapod_batch.coordinator import views
+
+    return bool(views.tasks(store, job, task, task)["tasks"][0]["state"] == "failed")
 
 
 def _follow(c: Coordinator, job: int, task: int, stream: str, printer: LogPrinter) -> None:

@@ -118,6 +118,9 @@ def jobs_ended(document: Document) -> Iterator[str]:
             yield f"  results: {job['results']}"
         if job["state"] in {"failed", "inconclusive"}:
             yield f"  why:     nexapod-batch explain {job['id']}"
+            failed = next((task["index"] for task in job.get("tasks", []) if task["state"] == "failed"), None)
+            if failed is not None:
+                yield f"  stderr:  nexapod-batch logs {job['id']}_{failed} --stderr"
 
 
 def reconciled(document: Document) -> Iterator[str]:

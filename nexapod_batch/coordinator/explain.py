@@ -99,6 +99,8 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         if task["state"] == TaskState.INCONCLUSIVE:
             loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
             lines += [f"  not on {load.node.name}: {load.refused}" for load in loads if load.refused]
+        if task["state"] == TaskState.FAILED:
+            lines.append(f"  all of stderr: nexapod-batch logs {job_id}_{task['idx']} --stderr")
         if task["state"] in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
             lines.append(f"  what its replicas wrote: nexapod-batch results {job_id}_{task['idx']} --replica")
         if task["state"] != TaskState.ACCEPTED:

@@ -278,9 +278,12 @@ def _ignored(tally: _Tally) -> str:
 
 
 def _alike(errors: Sequence[Vote]) -> str:
-    """Return why they errored, where that is one reason."""
-    details = {replica.detail for replica in errors}
-    return f", all alike: {next(iter(details))}" if len(errors) > 1 and len(details) == 1 and details != {""} else ""
+    """Return why they errored, where that is one reason: one kind of failure, or one sentence."""
+    first = min(errors, key=lambda replica: replica.number, default=None)
+    if first is None or len(errors) == 1 or not first.detail:
+        return ""
+    kinds = {replica.failure or replica.detail for replica in errors}
+    return f", all alike: {first.detail}" if len(kinds) == 1 else ""
 
 
 def _no_other(policy: QuorumPolicy) -> str:

@@ -68,6 +68,7 @@ MAX_MESSAGE = 64 * 1024
 CARRY_BYTES = 4096  # files of one replica that are together no larger travel with its report
 NOTE_S = 0.1  # a replica that runs longer is announced with a start note
 _MAX_DETAIL = 1000
+_MAX_WORDS = 240  # of what a command said last
 _NOT_STARTED = frozenset({2, 126, 127})  # with which shells, env and container programs say that nothing began
 
 
@@ -437,6 +438,12 @@ class Executor:
         if self._unfit and self._current[1] in self._unfit:
             return Outcome.NODE, f"not started: {self._unfit[self._current[1]]}"
         return None
+
+    def last_words(self) -> str:
+        """Return the last line that the current command wrote to stderr, as much of it as a reason holds."""
+        lines = self._logs.tail().decode("utf-8", "replace").splitlines()
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return said if len(said) <= _MAX_WORDS else said[: _MAX_WORDS - 3] + "..."
 
     def execute(self, replica: Replica) -> Result:
         """Start the command of a replica in its work folder and wait for the end of everything it started."""

@@ -38,6 +38,10 @@ class Runs(Protocol):
         """Run the command to its end; CommandError when it cannot be started."""
         ...
 
+    def last_words(self) -> str:
+        """Return the last line that the command wrote to stderr; "" for none."""
+        ...
+
 
 class Replica:
     """One replica: what is known of it so far."""
@@ -106,9 +110,14 @@ class Replica:
                 Outcome.MEMORY, f"over its memory: got {result.max_rss_kib // 1024} MiB, wanted at most {mem} MiB"
             )
         elif result.signal:
-            self.fail(Outcome.FAILED, f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
+            self._failed(f"ended by signal {result.signal} ({signal.strsignal(result.signal)})")
         elif result.status:
-            self.fail(Outcome.FAILED, f"exit code {result.status}")
+            self._failed(f"exit code {result.status}")
+
+    def _failed(self, how: str) -> None:
+        """Note how the command ended, and its last words: they are most often why."""
+        said = self._executor.last_words()
+        self.fail(Outcome.FAILED, f"{how}; last line of stderr: {said}" if said else how)
 
     def _runtime_kib(self) -> int:
         """Return the memory that the container program itself may have had at its peak."""

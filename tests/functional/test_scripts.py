@@ -76,3 +76,40 @@ def test_numbers_are_padded_with_zeros(home: Home) -> None:
     assert home.submit(text, "--wait").code == 0
     found = sorted((path.name, path.read_text()) for path in home.path.glob("results/1/*/out-*"))
     assert found == [("out-000", "0007 01\n"), ("out-001", "-007 01\n"), ("out-002", "12345 01\n")]
+
+
+def test_a_failed_task_shows_its_last_words(home: Home) -> None:
+    """The verdict holds the last line of stderr, and the command that shows the rest; `logs` falls back to stderr."""
+    command = "echo first >&2; echo 'ModuleNotFoundError: No module named nosuch' >&2; exit 1"
+    text = f'[job]\nname = "w"\ncommand = ["sh", "-c", "{command}"]\n[quorum]\ndistinct = "run"\n'
+    done = home.submit(text, "--wait")
+    words = "exit code 1; last line of stderr: ModuleNotFoundError: No module named nosuch"
+    assert f"failed: errors: 2 of 2 replicas failed alike: {words}" in done.out
+    assert "stderr:  nexapod-batch logs 1_0 --stderr" in done.out
+    assert "all of stderr: nexapod-batch logs 1_0 --stderr" in home.call("explain", "1").out
+    shown = home.call("logs", "1")
+    assert shown.err == "1_0 wrote nothing to stdout; this is its stderr:\n"
+    assert shown.out.startswith("first\n")
+    assert home.json("logs", "1", "--all")["logs"][0]["bytes"] == len(shown.out)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("printf 'a\\n\\n  b  \\n\\n' >&2; exit 3", "exit code 3; last line of stderr: b"),
+        ("exit 3", "exit code 3"),
+        ("printf ' \\n' >&2; exit 3", "exit code 3"),
+        ("printf 'x\\033[2J\\377' >&2; exit 3", "exit code 3; last line of stderr: x [2J\ufffd"),
+        ("kill -SEGV $$", "ended by signal 11 (Segmentation fault)"),
+    ],
+)
+def test_last_words_are_one_printable_line(home: Home, script: str, words: str) -> None:
+    """Blank lines are passed over, controls do not reach a statement, and silence adds nothing."""
+    (home.folder / "s.sh").write_text(f"#!/bin/sh\n{script}\n")
+    assert tried(home, "s.sh", (home.folder / "s.sh").read_bytes()).endswith(f"alike: {words}")
+
+
+def test_last_words_without_end_are_cut(home: Home) -> None:
+    """A line of a megabyte leaves its end in the reason, within bounds."""
+    reason = tried(home, "s.sh", b"#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3\n")
+    assert reason.endswith("last line of stderr: " + "x" * 237 + "...")
