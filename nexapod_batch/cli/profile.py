@@ -82,7 +82,7 @@ def _shown(document: Document) -> Iterator[str]:
 def _gpu(gpu: Document) -> str:
     parts = [
         gpu["model"],
-        _mib(gpu["memory_mib"]),
+        _mib(gpu["memory_mib"]) if gpu["memory_mib"] is not None else "memory unknown",
         gpu["compute"] and ("compute capability " if gpu["vendor"] == "nvidia" else "") + gpu["compute"],
         gpu["driver"] and f"driver {gpu['driver']}",
         gpu["uuid"],

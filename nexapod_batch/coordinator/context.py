@@ -115,7 +115,7 @@ class Coordinator(Struct, kw_only=True):
         offer = self._offers[key]
         if offer is None:
             return replace(node, classes={})
-        gpu_mem = max((gpu.memory_mib for gpu in offer.devices), default=0)
+        gpu_mem = max((gpu.memory_mib or 0 for gpu in offer.devices), default=0)
         return replace(node, classes=offer.classes, speed=offer.speed, gpu_mem_mib=gpu_mem)
 
     def nodes_by_id(self) -> dict[int, Node]:

@@ -137,7 +137,7 @@ def _on_gpus(rows: Sequence[Document]) -> None:
             for uuid in row["devices"]:
                 with suppress(NexapodError):
                     used = devices.usage(uuid, vendors.get(uuid, "nvidia"))
-                    found += [one for one in used.processes if one.pid in row["pids"]]
+                    found += [one for one in used.processes or () if one.pid in row["pids"]]
             row["gpu_mem_mib"] = _sum(one.memory_mib for one in found)
             row["gpu_busy"] = _sum(one.busy for one in found)
     finally:

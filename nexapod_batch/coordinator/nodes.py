@@ -110,7 +110,7 @@ def _here(name: str, offer: Offer) -> Node:
         mem_mib=_offered_mib(),
         gpus=len(offer.devices),
         gpu_type=gpus_of.kinds(offer.devices),
-        gpu_mem_mib=max((gpu.memory_mib for gpu in offer.devices), default=0),
+        gpu_mem_mib=max((gpu.memory_mib or 0 for gpu in offer.devices), default=0),
         classes=offer.classes,
     )
 

@@ -1,7 +1,7 @@
 """NVIDIA's GPUs through NVML, by nvidia-ml-py. A machine without the driver's library never imports the binding.
 
-Every answer of the driver may be an error, for one GPU or for all: what a GPU cannot tell is left out, a GPU that does
-not answer is a DeviceError that names it, and so is a driver that went away.
+Every answer of the driver may be an error, for one GPU or for all: what a GPU or an old driver cannot tell is None, a
+GPU that does not answer is a DeviceError that names it, and so is a driver that went away.
 """
 
 from __future__ import annotations
@@ -40,26 +40,29 @@ class Nvml:
         import pynvml  # noqa: PLC0415 - 30 ms that only a machine with a GPU needs
 
         self._nvml: Any = pynvml
+        # a driver older than a function of the binding is told by an error that is no NVMLError
+        older = getattr(pynvml, "NVMLLibraryMismatchError", None)
+        self._errors = (pynvml.NVMLError, older) if older else (pynvml.NVMLError,)
         self._handles: dict[str, Any] = {}  # by UUID
         self._seen_us: dict[str, int] = {}  # time of the last samples of processes, by UUID
         self._events: Any = None  # what the driver reports of the GPUs that are watched
         self._xids: dict[str, int] = {}  # by UUID: the last one that was no program's fault
         try:
             self._nvml.nvmlInit()
-        except self._nvml.NVMLError as error:
+        except self._errors as error:
             raise DeviceError("NVIDIA's driver does not answer", got=_words(error), hint=_HINT) from error
 
     def close(self) -> None:
         """End the conversation."""
-        with suppress(self._nvml.NVMLError):
+        with suppress(*self._errors):
             self._nvml.nvmlShutdown()
 
     def gpus(self) -> Iterator[Gpu | DeviceError]:
         """Yield every GPU, then the instances of it, and an error for each that does not answer."""
         nvml = self._nvml
         try:
-            count, driver = nvml.nvmlDeviceGetCount(), nvml.nvmlSystemGetDriverVersion()
-        except nvml.NVMLError as error:
+            count, driver = nvml.nvmlDeviceGetCount(), self._optional(nvml.nvmlSystemGetDriverVersion) or ""
+        except self._errors as error:
             yield DeviceError("NVIDIA's driver does not answer", got=_words(error), hint=_HINT)
             return
         for index in range(count):
@@ -68,23 +71,23 @@ class Nvml:
                 yield gpu
                 if gpu.mig == "on":
                     yield from self._instances(gpu, handle)
-            except nvml.NVMLError as error:
+            except self._errors as error:
                 yield DeviceError(f"GPU {index} does not answer", got=_words(error), hint=_HINT)
 
     def usage(self, uuid: str) -> Usage:
         """Return how one GPU, or instance, is used now; DeviceError when it is not there or does not answer."""
         nvml, handle = self._nvml, self.handle(uuid)
         try:
-            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            memory = self._optional(nvml.nvmlDeviceGetMemoryInfo, handle)
             rates = self._optional(nvml.nvmlDeviceGetUtilizationRates, handle)
             return Usage(
                 uuid=uuid,
                 busy=None if rates is None else float(rates.gpu),
-                memory_used_mib=int(memory.used) // _MIB,
-                memory_mib=int(memory.total) // _MIB,
+                memory_used_mib=None if memory is None else int(memory.used) // _MIB,
+                memory_mib=None if memory is None else int(memory.total) // _MIB,
                 processes=self._processes(uuid, handle),
             )
-        except nvml.NVMLError as error:
+        except self._errors as error:
             raise self._lost(uuid, error) from error
 
     def energy_mj(self, uuid: str) -> int | None:
@@ -92,20 +95,20 @@ class Nvml:
         handle = self.handle(uuid)
         try:
             return self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)  # type: ignore[no-any-return]
-        except self._nvml.NVMLError as error:
+        except self._errors as error:
             raise self._lost(uuid, error) from error
 
     def watch(self, uuid: str) -> None:
         """Have the driver report critical errors (Xid) of one GPU from now on, where it can."""
         nvml, handle = self._nvml, self.handle(uuid)
-        with suppress(nvml.NVMLError):  # instances have none, and some systems neither
+        with suppress(*self._errors):  # instances have none, and some systems neither
             self._events = self._events or nvml.nvmlEventSetCreate()
             nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, self._events)
 
     def check(self, uuid: str) -> None:
         """Raise DeviceError when a critical error of one GPU was reported that no program causes."""
         nvml = self._nvml
-        with suppress(nvml.NVMLError):  # the last one: nothing more is there
+        with suppress(*self._errors):  # the last one: nothing more is there
             while self._events is not None:
                 event = nvml.nvmlEventSetWait_v2(self._events, 0)
                 if event.eventData in _XIDS:
@@ -119,7 +122,7 @@ class Nvml:
         if uuid not in self._handles:
             try:
                 self._handles[uuid] = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
-            except self._nvml.NVMLError as error:
+            except self._errors as error:
                 raise self._lost(uuid, error) from error
         return self._handles[uuid]
 
@@ -128,7 +131,7 @@ class Nvml:
         nvml = self._nvml
         try:
             return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index)))
-        except nvml.NVMLError as error:
+        except self._errors as error:
             raise DeviceError(f"GPU {index} does not answer", got=_words(error), hint=_HINT) from error
 
     def _gpu(self, index: int, driver: str) -> tuple[Gpu, Any]:
@@ -143,7 +146,7 @@ class Nvml:
             vendor="nvidia",
             model=nvml.nvmlDeviceGetName(handle),
             index=str(index),
-            memory_mib=int(nvml.nvmlDeviceGetMemoryInfo(handle).total) // _MIB,
+            memory_mib=self._memory_mib(handle),
             compute=f"{major}.{minor}" if major else "",
             driver=driver,
             bus=_text(pci.busId) if pci is not None else "",
@@ -164,26 +167,39 @@ class Nvml:
                 vendor="nvidia",
                 model=nvml.nvmlDeviceGetName(instance),
                 index=f"{gpu.index}:{number}",
-                memory_mib=int(nvml.nvmlDeviceGetMemoryInfo(instance).total) // _MIB,
+                memory_mib=self._memory_mib(instance),
                 compute=gpu.compute,
                 driver=gpu.driver,
                 bus=gpu.bus,
                 parent=gpu.uuid,
             )
 
-    def _processes(self, uuid: str, handle: Any) -> tuple[Process, ...]:  # noqa: ANN401 - the binding's
-        """Return who has memory on a GPU, with its share of the time since the last call where the driver tells."""
+    def _memory_mib(self, handle: Any) -> int | None:  # noqa: ANN401 - the binding's
+        memory = self._optional(self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        return None if memory is None else int(memory.total) // _MIB
+
+    def _processes(self, uuid: str, handle: Any) -> tuple[Process, ...] | None:  # noqa: ANN401 - the binding's
+        """Return who has memory on a GPU, with its share of the time since the last call where the driver tells.
+
+        None: it does not tell who computes there, so that nobody knows whose the GPU's time is.
+        """
         nvml = self._nvml
+        computing = self._optional(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        drawing = self._optional(nvml.nvmlDeviceGetGraphicsRunningProcesses, handle)
+        samples = self._optional(nvml.nvmlDeviceGetProcessUtilization, handle, self._seen_us.get(uuid, 0))
+        if computing is None and not samples:
+            return None
         found: dict[int, tuple[int | None, bool]] = {}  # pid -> memory, whether it draws
-        for row in self._optional(nvml.nvmlDeviceGetGraphicsRunningProcesses, handle) or ():
+        for row in drawing or ():
             found[row.pid] = (row.usedGpuMemory, True)
-        for row in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        for row in computing or ():
             found[row.pid] = (row.usedGpuMemory, row.pid in found)
         busy: dict[int, float] = {}
-        samples = self._optional(nvml.nvmlDeviceGetProcessUtilization, handle, self._seen_us.get(uuid, 0)) or ()
-        for sample in sorted(samples, key=lambda one: one.timeStamp):
+        for sample in sorted(samples or (), key=lambda one: one.timeStamp):
             busy[sample.pid] = float(sample.smUtil)
             self._seen_us[uuid] = sample.timeStamp
+            if computing is None:  # it is there, which is all that is told of it
+                found.setdefault(sample.pid, (None, False))
         return tuple(
             Process(pid=pid, memory_mib=None if used is None else used // _MIB, draws=draws, busy=busy.get(pid))
             for pid, (used, draws) in sorted(found.items())
@@ -194,8 +210,8 @@ class Nvml:
         nvml = self._nvml
         try:
             return ask(*arguments)
-        except nvml.NVMLError as error:
-            if error.value in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_DRIVER_NOT_LOADED}:
+        except self._errors as error:
+            if getattr(error, "value", None) in {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_DRIVER_NOT_LOADED}:
                 raise
             return None
 

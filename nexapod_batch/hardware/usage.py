@@ -21,6 +21,6 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     uuid: str
     busy: float | None  # percent of the time in which any program ran there; None: the driver does not tell
-    memory_used_mib: int
-    memory_mib: int
-    processes: tuple[Process, ...] = ()
+    memory_used_mib: int | None  # None: the driver does not tell
+    memory_mib: int | None
+    processes: tuple[Process, ...] | None = ()  # None: the driver does not tell who is there

@@ -44,7 +44,7 @@ class Gpu(Struct, frozen=True, kw_only=True):
     vendor: str  # nvidia | amd
     model: str  # as its driver calls it
     index: str  # as people call it: "0", "0:1" for an instance
-    memory_mib: int
+    memory_mib: int | None  # None: its driver does not tell
     compute: str = ""  # CUDA's compute capability ("8.9") or AMD's target ("gfx1100")
     driver: str = ""  # its version
     bus: str = ""  # PCI address

@@ -34,7 +34,7 @@ PATIENCE_S = 30.0  # a driver that was just loaded takes seconds
 class _Count(Struct):
     """What one GPU was used for so far."""
 
-    before_mib: int  # in use when we came
+    before_mib: int | None  # in use when we came
     at: float  # of the last look
     busy_s: float | None = None
     peak_mib: int | None = None
@@ -126,6 +126,8 @@ class Meter:
 
     def _ours(self, usage: Usage, count: _Count) -> tuple[float | None, int | None]:
         """Return the percent of the time and the MiB that are ours; None where nobody can tell."""
+        if usage.processes is None:
+            return None, None
         tree = set(descendants.find(self._pid))
         mine = [one for one in usage.processes if one.pid in tree]
         others = [one for one in usage.processes if one.pid not in tree and os.path.exists(f"/proc/{one.pid}")]
@@ -134,5 +136,7 @@ class Meter:
         amounts = [one.memory_mib for one in mine if one.memory_mib is not None]
         # Of a whole GPU the driver tells when anything ran there; of a process how many of its parts were busy.
         busy = usage.busy if alone and usage.busy is not None else sum(shares) if shares else None
-        memory = sum(amounts) if amounts else max(0, usage.memory_used_mib - count.before_mib) if alone else None
+        memory = sum(amounts) if amounts else None
+        if not amounts and alone and usage.memory_used_mib is not None and count.before_mib is not None:
+            memory = max(0, usage.memory_used_mib - count.before_mib)
         return busy, memory

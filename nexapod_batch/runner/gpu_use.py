@@ -36,8 +36,11 @@ _OURS = b"NEXAPOD_NODE="
 def foreign(usage: Usage, ours: Callable[[int], bool]) -> float:
     """Return the percentage of a GPU that programs of others use, as far as its driver tells whose the time is. Pure.
 
-    Where it does not tell that of each process the whole time counts, unless something of ours is there too.
+    Where it does not tell that of each process the whole time counts, unless something of ours is there too; where it
+    tells of no process at all nothing is guessed.
     """
+    if usage.processes is None:
+        return 0.0
     others = [one for one in usage.processes if not ours(one.pid)]
     told = [one.busy for one in others if one.busy is not None]
     if told:

@@ -268,7 +268,9 @@ class Rack:
 def _suits(gpu: Gpu, asked: Resources) -> bool:
     if not gpu.model:  # no driver tells; the scheduler that gave it knew what was asked for
         return True
-    return (not asked.gpu_type or is_gpu_type(asked.gpu_type, gpu.model)) and gpu.memory_mib >= (asked.gpu_mem_mib or 0)
+    if asked.gpu_type and not is_gpu_type(asked.gpu_type, gpu.model):
+        return False
+    return gpu.memory_mib is None or gpu.memory_mib >= (asked.gpu_mem_mib or 0)
 
 
 def _lock(uuid: str, number: int) -> int:
@@ -284,4 +286,5 @@ def _lock(uuid: str, number: int) -> int:
 
 
 def _shown(gpu: Gpu) -> str:
-    return f"GPU {gpu.index} ({gpu.model}, {gpu.memory_mib} MiB)"
+    memory = "memory unknown" if gpu.memory_mib is None else f"{gpu.memory_mib} MiB"
+    return f"GPU {gpu.index} ({gpu.model}, {memory})"

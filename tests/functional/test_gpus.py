@@ -217,6 +217,25 @@ def test_a_critical_error_that_no_program_causes_is_the_nodes_fault(house: House
     assert f"{SECOND} failed: got Xid 79, it has fallen off the bus" in report.statement.detail
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_gpu_that_tells_next_to_nothing_is_used(tmp_path: Path, old: bool) -> None:
+    """Neither its memory nor who is there: a node is made with it, a replica has it, what nobody measured is null."""
+    driver = Driver(tmp_path, old=old)
+    home = Home(tmp_path)
+    home.env |= driver.env
+    driver.add("lacks GetMemoryInfo", "lacks Process", "lacks GetUtilizationRates")
+    try:
+        assert home.json("node", "init", "a")["node"]["gpus"] == 2
+        job = "[resources]\ngpus = 1\ngpu_mem = '1GiB'\n[quorum]\nagree = 1\n"
+        done = home.submit(SEEN.format(tmp_path) + job, "--wait")
+        assert done.code == 0, done.err
+        report = home.json("report", "1")
+        assert [report[key] for key in ("gpus", "gpu_s", "gpu_efficiency", "gpu_peak_mib")] == [1, None, None, None]
+        assert "out of order" not in home.call("node", "status").out
+    finally:
+        home.end()
+
+
 def test_a_driver_that_is_gone_is_told_and_the_job_is_not_to_blame(house: House, driver: Driver) -> None:
     """No replica is started without its GPU."""
     driver.vanish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from nvml import FIRST, SECOND, Driver, asked, gpu
 
 if TYPE_CHECKING:
@@ -52,6 +53,43 @@ def test_what_a_gpu_does_not_tell_is_left_out(driver: Driver) -> None:
     """Energy is None where the driver counts none, and what it counts where it does."""
     driver.add(f"energy {SECOND} 1234")
     assert said(driver, f"(devices.energy_mj('{FIRST}'), devices.energy_mj('{SECOND}'))") == ["(None, 1234)"]
+
+
+EVERYTHING = "[(g.uuid, g.memory_mib, g.compute, g.driver) for g in devices.gpus()]"
+USED = "(u := devices.usage({uuid!r})) and (u.busy, u.memory_used_mib, u.memory_mib, u.processes and [(p.pid, p.memory_mib, p.busy) for p in u.processes])"
+
+
+@pytest.mark.parametrize(
+    ("call", "gpu_as_told", "use_as_told"),
+    [
+        ("GetMemoryInfo", (None, "8.9", "550.90.07"), (70.0, None, None, [(41, 600, 65.0)])),
+        ("GetComputeRunningProcesses", (24564, "8.9", "550.90.07"), (70.0, 900, 24564, [(41, None, 65.0)])),
+        ("GetGraphicsRunningProcesses", (24564, "8.9", "550.90.07"), (70.0, 900, 24564, [(41, 600, 65.0)])),
+        ("GetProcessUtilization", (24564, "8.9", "550.90.07"), (70.0, 900, 24564, [(41, 600, None)])),
+        ("GetUtilizationRates", (24564, "8.9", "550.90.07"), (None, 900, 24564, [(41, 600, 65.0)])),
+        ("GetCudaComputeCapability", (24564, "", "550.90.07"), (70.0, 900, 24564, [(41, 600, 65.0)])),
+        ("GetDriverVersion", (24564, "8.9", ""), (70.0, 900, 24564, [(41, 600, 65.0)])),
+        ("GetMig", (24564, "8.9", "550.90.07"), (70.0, 900, 24564, [(41, 600, 65.0)])),
+        ("Processes", (24564, "8.9", "550.90.07"), (70.0, 900, 24564, [(41, None, 65.0)])),
+        ("Process", (24564, "8.9", "550.90.07"), (70.0, 900, 24564, None)),
+    ],
+)
+def test_what_nobody_can_tell_is_none_and_the_gpu_is_in_order(
+    driver: Driver, call: str, gpu_as_told: tuple[object, ...], use_as_told: tuple[object, ...]
+) -> None:
+    """A call that a driver does not support takes that figure away, and nothing else."""
+    driver.add(f"used {FIRST} 900", f"busy {FIRST} 70", f"process {FIRST} 41 600 c 65", f"lacks {call}")
+    assert said(driver, EVERYTHING) == [str([(one, *gpu_as_told) for one in (FIRST, SECOND)])]
+    assert said(driver, USED.format(uuid=FIRST)) == [str(use_as_told)]
+
+
+def test_a_driver_older_than_the_binding_is_in_order(tmp_path: Path) -> None:
+    """It lacks functions that the binding looks for, which that tells in a way of its own."""
+    driver = Driver(tmp_path, old=True)
+    driver.add(f"used {FIRST} 900", f"busy {FIRST} 70", f"process {FIRST} 41 600 c 65")
+    assert said(driver, EVERYTHING) == [str([(one, 24564, "8.9", "550.90.07") for one in (FIRST, SECOND)])]
+    assert said(driver, USED.format(uuid=FIRST)) == [str((70.0, 900, 24564, [(41, None, 65.0)]))]
+    assert said(driver, f"(devices.watch('{FIRST}'), devices.check('{FIRST}'))") == ["(None, None)"]
 
 
 def test_a_gpu_that_is_lost_is_named_and_the_others_go_on(driver: Driver) -> None:

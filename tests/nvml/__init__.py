@@ -27,14 +27,14 @@ SECOND = f"GPU-{_OWN}-aaaa-bbbb-cccc-000000000002"
 
 
 @cache
-def library() -> Path:
-    """Build libnvidia-ml.so.1 once in a process; return its folder, which goes with the process."""
+def library(*, old: bool = False) -> Path:
+    """Build libnvidia-ml.so.1 once in a process, or an old one; return its folder, which goes with the process."""
     folder = Path(mkdtemp(prefix="nexapod-nvml-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(_forget)
     source = Path(__file__).with_name("fake.c")
     target = folder / "libnvidia-ml.so.1"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"]
+    flags = [*(["-DOLD"] if old else []), "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"]
     subprocess.run(["gcc", *flags, "-Wl,-soname,libnvidia-ml.so.1", "-o", str(target), str(source)], check=True)
     return folder
 
@@ -42,12 +42,12 @@ def library() -> Path:
 class Driver:
     """What the driver says, changed by its methods; `env` makes a program and all that it starts listen to it."""
 
-    def __init__(self, folder: Path, *lines: str) -> None:
-        """Install a driver with these GPUs; two of one model where none are named."""
+    def __init__(self, folder: Path, *lines: str, old: bool = False) -> None:
+        """Install a driver with these GPUs, or an old one; two of one model where none are named."""
         self.file = folder / "nvml.txt"
         link = folder / "libnvidia-ml.so.1"
         if not link.is_symlink():
-            link.symlink_to(library() / link.name)
+            link.symlink_to(library(old=old) / link.name)
         self.say("driver 550.90.07", *(lines or (gpu(FIRST), gpu(SECOND))))
 
     @property

@@ -13,6 +13,9 @@
  *   process UUID PID MIB c|g PERCENT
  *   lost UUID                   the GPU has fallen off the bus
  *   xid UUID NUMBER             a critical error, reported once to each who watches
+ *   lacks CALL                  that call, by the end of its name, is not supported
+ *
+ * Built with -DOLD it has no call whose name ends in _v3, as drivers of before 2021.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -99,7 +102,15 @@ static int known(void *handle, struct state *s, struct device **d) {
   *d = &s->device[number - 1];
   return (*d)->lost ? LOST : OK;
 }
-#define DEVICE struct state s; struct device *d; int why = known(handle, &s, &d); if (why) return why
+static int lacks(const char *call) {
+  char line[512], a[WORDS];
+  int found = 0;
+  FILE *file = facts();
+  while (file && fgets(line, sizeof line, file)) found |= sscanf(line, "lacks %127s", a) == 1 && strstr(call, a) != NULL;
+  if (file) fclose(file);
+  return found;
+}
+#define DEVICE if (lacks(__func__)) return UNSUPPORTED; struct state s; struct device *d; int why = known(handle, &s, &d); if (why) return why
 
 int nvmlInitWithFlags(unsigned flags) { struct state s; (void)flags; return look(&s); }
 int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
@@ -118,6 +129,7 @@ const char *nvmlErrorString(int code) {
 }
 
 int nvmlSystemGetDriverVersion(char *out, unsigned length) {
+  if (lacks(__func__)) return UNSUPPORTED;
   struct state s; int why = look(&s);
   if (!why) snprintf(out, length, "%s", s.driver);
   return why;
@@ -162,7 +174,9 @@ int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
   return d->parent < 0 ? OK : UNSUPPORTED;
 }
 
+#ifndef OLD
 int nvmlDeviceGetPciInfo_v3(void *handle, void *out) { DEVICE; (void)out; return UNSUPPORTED; }
+#endif
 
 int nvmlDeviceGetUtilizationRates(void *handle, unsigned *gpu_memory) {
   DEVICE;
@@ -227,6 +241,7 @@ int nvmlEventSetWait_v2(void *set, struct event *out, unsigned ms) {
 
 struct row { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
 
+#ifndef OLD
 static int processes(void *handle, unsigned *count, struct row *rows, char kind) {
   DEVICE;
   unsigned room = rows ? *count : 0, found = 0;
@@ -238,8 +253,13 @@ static int processes(void *handle, unsigned *count, struct row *rows, char kind)
   *count = found;
   return found > room ? TOO_SMALL : OK;
 }
-int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, struct row *rows) { return processes(handle, count, rows, 'c'); }
-int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *count, struct row *rows) { return processes(handle, count, rows, 'g'); }
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, struct row *rows) {
+  return lacks(__func__) ? UNSUPPORTED : processes(handle, count, rows, 'c');
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *count, struct row *rows) {
+  return lacks(__func__) ? UNSUPPORTED : processes(handle, count, rows, 'g');
+}
+#endif
 
 struct sample { unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; };
 
