@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, read_all
 from nexapod_batch.coordinator.node_keys import keys_of
@@ -22,6 +23,7 @@ from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_repor
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.quorum import failure_kind
+from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
 from nexapod_batch.trust.dsse import envelope
 from nexapod_batch.trust.statement import Outcome
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.lines import Block, Line
-    from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
     from nexapod_batch.trust.delegation import Delegation
@@ -164,6 +165,7 @@ class _Known(Struct):
 
     rows: dict[tuple[int, int, int], Row]
     given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
+    expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
     def delegation(self, c: Coordinator, launch: int) -> Delegation | None:
         """Return the delegation of a launch, verified once; None for a launch of a time without."""
@@ -267,13 +269,15 @@ def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _
     given = known.delegation(c, row["launch_id"])
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
         raise VerificationError(f"replica {name}: not signed by the key of its launch", got=f"a report of {node.name}")
-    if why := _wrong(c, said, row, given):
+    if why := _wrong(c, node, said, row, given, known):
         c.store.run("node_blame", id=node.id)
         raise VerificationError(f"replica {name}: {why}", got=f"a statement signed by {node.name}")
     return row
 
 
-def _wrong(c: Coordinator, said: Statement, row: Row, given: Delegation | None) -> str:
+def _wrong(
+    c: Coordinator, node: Node, said: Statement, row: Row, given: Delegation | None, known: _Known
+) -> str:
     """Return why no honest runner signs this for the replica of a row, or ""."""
     if said.nonce != row["nonce"]:
         return "the nonce is not its own"
@@ -281,14 +285,9 @@ def _wrong(c: Coordinator, said: Statement, row: Row, given: Delegation | None) 
         return "the job is not its own"
     if given is not None and (why := not_covered(given, said)):
         return why
-    if not _right_image(c.job(said.replica.job), said):
-        return "the container is not its own"
-    return ""
-
-
-def _right_image(job: Job, said: Statement) -> bool:
-    """Say whether a command ran in what its job demands; of a failure the statement may name no container."""
-    image = said.container.sha256 if said.container else ""
-    if job.container is None or image:
-        return image == (job.container.sha256 if job.container else "")
-    return job.container.isolation == "any" or EXECUTION_OF[said.outcome] is not Execution.REPORTED
+    job = said.replica.job
+    if job not in known.expected:
+        known.expected[job] = Expected(c.job(job))
+    host = node.host if node.site == LOCAL else None
+    place = Place(backend=node.backend, host=host, given_ms=row["created_at"], received_ms=c.now())
+    return known.expected[job].contradiction(said, place)

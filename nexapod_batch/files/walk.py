@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["FoundFile", "digest_tree", "find", "manifest", "matches"]
+__all__ = ["FoundFile", "digest_tree", "find", "has_glob", "manifest", "matches"]
 
 _BLOCK = 1024 * 1024
 #: From this many files on, more processes pay for their start.
@@ -51,6 +51,11 @@ def matches(name: str, pattern: str) -> bool:
     return _compiled(pattern).fullmatch(name) is not None
 
 
+def has_glob(pattern: str) -> bool:
+    """Say whether a pattern can take several names; one that cannot takes the name that it is."""
+    return _GLOB.search(pattern) is not None
+
+
 def find(root: Path, patterns: Sequence[str]) -> list[FoundFile]:
     """Return the files that the patterns take, sorted by name.
 
@@ -59,7 +64,7 @@ def find(root: Path, patterns: Sequence[str]) -> list[FoundFile]:
     found: dict[str, FoundFile] = {}
     for pattern in patterns:
         _check_name(pattern)
-        if _GLOB.search(pattern):
+        if has_glob(pattern):
             names = _walk(root, pattern)
             if not names:
                 raise UnsafeOutputError(f"no output matches {pattern!a}", got="nothing", wanted="at least one file")

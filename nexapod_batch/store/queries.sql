@@ -184,7 +184,7 @@ ON CONFLICT (node_id, name) DO UPDATE SET position = excluded.position WHERE exc
 DELETE FROM segment WHERE node_id = :node AND name = :name;
 
 -- name: replicas_for_reports
-SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.nonce, r.execution, j.uuid, j.digest FROM job j JOIN replica r ON r.job_id = j.id
+SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.execution, j.uuid, j.digest FROM job j JOIN replica r ON r.job_id = j.id
 WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
 -- name: reports_of

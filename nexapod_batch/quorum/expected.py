@@ -1,0 +1,154 @@
+"""What a statement may say of a replica, as the pinned job has it: all of it is compared here, and nowhere else.
+
+`contradiction` names the first thing that no honest runner signs. Such a statement is no vote, whoever signed it, and
+whoever signed it answers for it. What is a node's own word (its host, what it measured, when by its clock) is held to
+what is possible at all. That the statement is about this replica (job, nonce, launch) is `trust.delegation`'s question.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from nexapod_batch.files.walk import has_glob, matches
+from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.model.placeholders import expand, task_values
+from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.trust.statement import Statement
+
+__all__ = ["Expected", "Place", "isolation_at_least"]
+
+#: By how much the clocks of a node and of the coordinator may differ, in milliseconds: some are hours off.
+MAX_SKEW_MS = 2 * 86_400 * 1000
+_ISOLATIONS = ("none", "files", "container")  # from the weakest to the strongest
+_MAX_CPUS = 1 << 16
+_MAX_KIB = 1 << 44
+_SLACK_MS = 60_000
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """What the coordinator knows of where and when a replica was to run; times in milliseconds since 1970."""
+
+    backend: str
+    host: str | None  # None: its node is made of many, or of machines that come and go
+    given_ms: int  # when it was launched
+    received_ms: int
+
+
+def isolation_at_least(isolation: str, least: str) -> bool:
+    """Say whether what a statement says of isolation is as much as is wanted."""
+    return _ISOLATIONS.index(isolation) >= _ISOLATIONS.index(least)
+
+
+class Expected:
+    """What the statements of one job may say; what does not depend on the task is worked out once."""
+
+    def __init__(self, job: Job) -> None:
+        """Take the pinned job."""
+        self._job = job
+        self._inputs = tuple([(one.target, one.sha256) for one in job.inputs])
+        self._distinct = tuple([field.value for field in job.quorum.distinct])
+        self._most = job.resources.disk_mib * 2**20
+        self._outputs: tuple[int, list[tuple[str, CompareRule]]] | None = None  # of the last task
+
+    def contradiction(self, said: Statement, place: Place) -> str:
+        """Return what of a statement contradicts the job or the world, in words; "" when nothing does."""
+        job = self._job
+        if said.agree != job.quorum.agree or said.distinct != self._distinct:
+            return "it was told another quorum policy"
+        if said.inputs != self._inputs:
+            return "its inputs are not those of the job"
+        if said.backend != place.backend:
+            return "the backend is not its own"
+        if place.host is not None and said.host != place.host:
+            return "the host is not that of its node"
+        if said.outcome is Outcome.OK and said.exit_code != 0:
+            return f"outcome ok with exit code {said.exit_code}"
+        return self._where(said) or self._subjects(said) or self._figures(said) or _times(said, place)
+
+    def _where(self, said: Statement) -> str:
+        """Compare isolation, image, network and GPUs."""
+        wanted, used = self._job.container, said.container
+        if (used is not None) != (said.isolation == "container"):
+            return "isolation and container contradict each other"
+        if wanted is None and used is not None:
+            return "the container is not its own: the job has none"
+        if wanted is not None and used is not None:
+            if (used.image, used.sha256) != (wanted.image, wanted.sha256):
+                return "the container is not its own: it is another image"
+            if used.network != wanted.network:
+                return f"its network was {used.network}, the job's is {wanted.network}"
+        elif wanted is not None and wanted.isolation != "any" and said.outcome is Outcome.OK:
+            return "the container is not its own: it ran in none"
+        asked = self._job.resources
+        if len(said.gpus) > asked.gpus * (asked.nodes or 1) or len({one.uuid for one in said.gpus}) < len(said.gpus):
+            return "it had GPUs that the job did not ask for"
+        return ""
+
+    def _subjects(self, said: Statement) -> str:
+        """Compare names, digests and sizes of the outputs with what the job declares."""
+        if said.outcome is not Outcome.OK or not self._job.outputs:
+            (one, *more) = said.subjects
+            if more or said.manifest or one.name != "stdout" or one.normalized is not None:
+                return "its only output is stdout"
+            return "" if one.sha256 == said.stdout_sha256 else "its two digests of stdout differ"
+        outputs = self._of_task(said.replica.task)
+        if said.manifest:
+            few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
+            return "so few outputs are listed one by one" if few else ""
+        left = {pattern for pattern, _ in outputs}
+        for one in said.subjects:
+            rule: CompareRule | None = None
+            for pattern, its_rule in outputs:
+                if matches(one.name, pattern):
+                    left.discard(pattern)
+                    rule = rule or its_rule
+            if rule is None:
+                return f"the job declares no output {one.name!r:.80}"
+            if _misses_digest(rule.comparator, one.normalized):
+                return f"output {one.name!r:.80} has not the digests that its comparator takes"
+        return f"no output for {min(left)!r:.80}" if left else ""
+
+    def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
+        if self._outputs is None or self._outputs[0] != task:
+            values: Mapping[str, str] = task_values(self._job, task, self._job.parameters(task))
+            self._outputs = task, [(expand(one.path, values), one.rule) for one in self._job.outputs]
+        return self._outputs[1]
+
+    def _figures(self, said: Statement) -> str:
+        """Hold what was measured to what can be."""
+        size = sum(one.size or 0 for one in said.subjects)
+        if said.outcome is Outcome.OK and not said.manifest and self._job.outputs and size > self._most:
+            return "its outputs are larger than the job may have"
+        if not said.manifest and size > said.output_bytes:
+            return "its outputs are larger than all that it wrote"
+        if said.cpu_ms > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or said.max_rss_kib > _MAX_KIB:
+            return "it used more than any machine has"
+        return ""
+
+
+def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:
+    if comparator is Comparator.EXACT:
+        return normalized is not None
+    if comparator is Comparator.ALLCLOSE:
+        return normalized != NO_DIGEST
+    return normalized is None or normalized == NO_DIGEST
+
+
+def _times(said: Statement, place: Place) -> str:
+    """Hold times by the node's clock to what can be; clocks may differ by days, order may not."""
+    if said.finished_ms < said.started_ms:
+        return "it finished before it started"
+    if said.started_ms < place.given_ms - MAX_SKEW_MS:
+        return "it started before it was launched"
+    if said.finished_ms > place.received_ms + MAX_SKEW_MS:
+        return "it finished after its report came"
+    if said.wall_ms > said.finished_ms - said.started_ms + MAX_SKEW_MS:
+        return "it ran for longer than from start to finish"
+    return ""
