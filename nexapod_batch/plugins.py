@@ -186,7 +186,14 @@ class Backend(Protocol):
         ...
 
     def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
-        """Remove what is kept of launches that ended and whose reports were all taken in."""
+        """Remove what is kept of launches that ended and whose reports were all taken in.
+
+        But nobody may run them from a copy of their bundles, which hold until they expire.
+        """
+        ...
+
+    def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove also what keeps launches from being run again: their bundles have expired."""
         ...
 
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:

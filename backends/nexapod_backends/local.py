@@ -47,7 +47,7 @@ __all__ = ["LocalBackend"]
 _RUNNER = "nexapod_batch.runner"
 #: Stands for who claimed, where the file does not say it: the runner that lives is writing it, or died of a crash.
 _UNREAD = "?"
-FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
 IDLE_EXIT_S = 10  # seconds without work until a worker exits
 _KEPT = ("idle_exit_s", "container", "gpus", "gpu_slots", "confine")  # what `node init` was told, and nobody else knows
 LAUNCHES_PER_SLOT = 16
@@ -172,8 +172,9 @@ class LocalBackend:
             self._start(context)
 
     def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
-        """Remove inbox file, script, notes and claim, in this order: a claim outlives what it forbids to run."""
+        """Remove inbox file, script and notes, then spend the claim: it outlives what it forbids to run."""
         spool = context.spool
+        (spool / "spent").mkdir(mode=0o700, exist_ok=True)
         for key in keys:
             for path in (
                 spool / "inbox" / f"{key}.json",
@@ -182,9 +183,17 @@ class LocalBackend:
                 spool / "cancel" / key,
                 spool / "refused" / f"{key}.json",
                 spool / "refused" / f"{key}.reason",
-                spool / "claims" / key,
             ):
                 path.unlink(missing_ok=True)
+            try:
+                (spool / "claims" / key).rename(spool / "spent" / key)
+            except FileNotFoundError:  # nobody ran it, and nobody will
+                (spool / "spent" / key).touch(mode=0o600)
+
+    def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove spent claims."""
+        for key in keys:
+            (context.spool / "spent" / key).unlink(missing_ok=True)
 
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:  # noqa: ARG002
         """Return the runner's command line and what it will run; there is nobody to ask."""

@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.quorum.expected import MAX_SKEW_MS
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
@@ -48,7 +49,24 @@ def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> i
             continue
         with c.store.atomic():
             c.store.many("launch_forgotten", [(row["id"],) for row in mine])
+    _expire(c, nodes, faults)
     return len(rows)
+
+
+def _expire(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> None:
+    """Let the backends drop what keeps launches from being run again, when no runner's clock lets their bundles be."""
+    rows = c.store.all("claims_expired", before=(c.now() - MAX_SKEW_MS) // 1000, limit=_BATCH)
+    for node in nodes:
+        mine = [row for row in rows if row["node_id"] == node.id]
+        if not mine:
+            continue
+        try:
+            c.backend(node).expire(c.context(node), [row["key"] for row in mine])
+        except (NexapodError, OSError) as error:
+            note(faults, "forget", node, error)
+            continue
+        with c.store.atomic():
+            c.store.many("claim_expired", [(row["id"],) for row in mine])
 
 
 def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator import images
+from nexapod_batch.coordinator import images, restored
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.node_keys import delegate, signer_of
@@ -194,6 +194,7 @@ def _place(
         }
         c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
         c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
+    restored.mark(c)
     out: Counter[int] = Counter()
     for number, ids in launches.items():
         hand_over(c, nodes[number], ids, faults)

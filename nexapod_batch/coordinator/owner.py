@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from nexapod_batch.config.units import duration, show_size, size
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
+from nexapod_batch.files import subkeys
 from nexapod_batch.runner import hours, manners, wishes
 from nexapod_batch.runner.claims import claim
 from nexapod_batch.runner.wishes import KEYS, MAX_SNOOZE_S, Snooze, Wishes
@@ -211,6 +212,7 @@ def withdraw(spool: Path, key: str) -> bool:
     if not inbox.exists() or not claim(spool / "claims" / key, who):
         return False
     inbox.unlink(missing_ok=True)
+    inbox.with_suffix(subkeys.ENDING).unlink(missing_ok=True)
     return True
 
 

@@ -25,6 +25,7 @@ from nexapod_batch.coordinator.hosts import NEVER_TOLD
 from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import prepare, usable
 from nexapod_batch.coordinator.publish import clean, publish
+from nexapod_batch.coordinator.restored import end_what_was_restored
 from nexapod_batch.coordinator.takeback import take_back
 from nexapod_batch.errors import BusyError, NexapodError
 from nexapod_batch.lifecycle import Execution
@@ -137,6 +138,7 @@ def wait(
 
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
+    end_what_was_restored(c)
     nodes = usable(c, faults)
     unusable = prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults)  # 1. what the backends say

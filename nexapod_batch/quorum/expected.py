@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["Expected", "Place", "isolation_at_least"]
+__all__ = ["MAX_SKEW_MS", "Expected", "Place", "isolation_at_least"]
 
 #: By how much the clocks of a node and of the coordinator may differ, in milliseconds: some are hours off.
 MAX_SKEW_MS = 2 * 86_400 * 1000

@@ -4,7 +4,8 @@ Guarantees:
 
 * one worker per spool: `worker.lock` is locked with flock for as long as the worker or one of its executors lives;
 * a launch is run by who created its claim file (O_EXCL, fsynced with its folder before the first replica starts), and
-  by nobody else, ever; a claim is never removed by a worker;
+  by nobody else, ever; a claim is never removed by a worker. When the coordinator needs it no longer it is moved to
+  `spent/`, where it forbids the same until the bundle has expired;
 * the key of a launch goes away with its claim, before a command of it starts, and is kept in memory alone;
 * the inbox file goes away only when every replica of the launch was reported or given up.
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FOLDERS", "TICK_S", "Lock", "News", "Spool", "boot_id", "claim", "is_launch_key"]
 
 #: The folders of a spool that the worker makes when they are missing.
-FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
 
 #: How long one tick of a file system's clock is, at most.
 TICK_S = 0.05
@@ -132,6 +133,10 @@ class Spool:
         self._foreign.add(launch)
         who = {"incarnation": self.incarnation, "host": self.host, "boot": self._boot, "pid": os.getpid()}
         if not claim(self.root / "claims" / launch, {**who, "native": self.native_id}):
+            return False
+        if os.path.lexists(self.root / "spent" / launch):  # looked at last: a claim is moved there in one step
+            (self.root / "claims" / launch).unlink()
+            self.refuse(launch, "it was handed over before, and has ended: a launch is run once")
             return False
         self._key_file(launch).unlink(missing_ok=True)  # no command that runs from now on finds it
         return self.inbox_file(launch).exists()

@@ -121,6 +121,9 @@ WHERE job_id = ? AND idx = ? AND want >= ? AND state IN ('waiting', 'active');
 -- name: task_blocked
 UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 
+-- name: launch_newest
+SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'launch';
+
 -- name: launches_open
 SELECT id, key, node_id, job_id, state, reason, created_at, host_set, hosts,
   EXISTS (SELECT 1 FROM delegation d WHERE d.launch_id = launch.id AND d.seed IS NOT NULL) AS keyed
@@ -146,6 +149,13 @@ SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id L
 
 -- name: launch_forgotten
 UPDATE launch SET state = 'forgotten' WHERE id = ? AND state = 'ended';
+
+-- name: claims_expired
+SELECT l.id, l.key, l.node_id FROM delegation d JOIN launch l ON l.id = d.launch_id
+WHERE d.claim = 1 AND d.not_after < :before AND l.state = 'forgotten' ORDER BY d.not_after LIMIT :limit;
+
+-- name: claim_expired
+UPDATE delegation SET claim = 0 WHERE launch_id = ? AND claim = 1;
 
 -- name: launch_lost
 UPDATE replica SET execution = :execution, reason = :reason, ended_at = :now

@@ -147,14 +147,29 @@ class BackendConformance:
         assert house.reports() == []
 
     def test_forgetting_removes_every_trace(self, backend: Backend, house: House) -> None:
-        """After `forget` the key is unknown, and calling it again is harmless."""
+        """After `forget` nothing is left but what forbids to run it, after `expire` not even that; both may be repeated."""
         launch = house.launch(TRUE)
         backend.launch(house.context(), [launch])
         self.ended(backend, house, launch)
         backend.forget(house.context(), [launch.key])
         backend.forget(house.context(), [launch.key])
-        assert self.state(backend, house, launch) is BackendState.UNKNOWN
+        assert self.state(backend, house, launch) in {BackendState.UNKNOWN, BackendState.FAILED}
+        assert {one.parent.name for one in house.home.rglob(f"{launch.key}*")} <= {"spent"}
+        backend.expire(house.context(), [launch.key])
+        backend.expire(house.context(), [launch.key])
         assert not list(house.spool.rglob(f"{launch.key}*"))
+
+    def test_a_launch_that_was_forgotten_is_not_run_again(self, backend: Backend, house: House) -> None:
+        """Not by its bundle and its key, handed over once more: whoever does so has an old database."""
+        ran = house.home / "ran"
+        launch = house.launch(Job(name="t", script=f"echo >> {ran}"))
+        backend.launch(house.context(), [launch])
+        self.ended(backend, house, launch)
+        backend.forget(house.context(), [launch.key])
+        backend.launch(house.context(), [launch])
+        over = {BackendState.FAILED, BackendState.COMPLETED}
+        until(lambda: self.state(backend, house, launch) in over, "the launch to end")
+        assert ran.read_text() == "\n"
 
     def test_a_launch_can_be_described(self, backend: Backend, house: House) -> None:
         """The description names the node and the command, and launches nothing."""

@@ -151,11 +151,11 @@ def test_a_copy_of_a_bundle_is_not_run_again(home: Home) -> None:
     assert home.submit(A).code == 0
     until(lambda: len(home.lines()) == 2, "two reports")
     before = home.lines()
-    key, envelope, _ = rows(home, "SELECT l.key, l.envelope, d.seed FROM launch l JOIN delegation d ON d.launch_id = l.id")[0]
+    key, envelope, seed = rows(home, "SELECT l.key, l.envelope, d.seed FROM launch l JOIN delegation d ON d.launch_id = l.id")[0]
     assert home.call("wait", "1", "--timeout", "30s").code == 0
     until(lambda: home.json("reconcile") and rows(home, "SELECT 1 FROM launch WHERE state = 'forgotten'"), "the launches to go")
     known = {line["payload"] for line in before}
-    for beside in (None,):
+    for beside in (None, seed):
         if beside is not None:
             (home.spool() / f"inbox/{key}.key").write_text(beside.hex())
         (home.spool() / f"inbox/{key}.json").write_bytes(envelope)

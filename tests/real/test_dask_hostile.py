@@ -258,7 +258,7 @@ def test_forged_and_foreign_reports_are_refused(tmp_path: Path, cluster: Liar, t
 
 def _forged(line: dict[str, Any], job: int, home: DaskHome, key: Signer) -> list[bytes]:
     """Return lines that no honest runner writes, made from a genuine one."""
-    genuine = {name: line[name] for name in ("payload", "payloadType", "signatures")}
+    genuine = {name: line[name] for name in ("payload", "payloadType", "signatures", "key")}
     statement = decode(base64.b64decode(line["payload"]))
     own = keyfile.load(next(one for one in (home.path / "keys").glob("*pool*") if one.suffix != ".pub"))
     other = encode(statement._replace(replica=ReplicaName(job, 0, 1)))

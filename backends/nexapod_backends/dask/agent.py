@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "serve"]
 
-_FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
+_FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
 _BESIDE = (".out", ".err", ".manifest")
 _POLL_S = (0.005, 0.05)
 _STARTS = 3  # of a runner that ends at once, before its launch is given up
@@ -203,9 +203,12 @@ def _forget(_: bytes, *, base: str, launches: list[list[object]], gone: list[str
         for path in (
             f"{spool}/inbox/{key}.json", f"{spool}/inbox/{key}.key", f"{base}/work/{worker}/{key}.script",
             f"{spool}/cancel/{key}",
-            f"{spool}/refused/{key}.json", f"{spool}/refused/{key}.reason", f"{spool}/claims/{key}",
+            f"{spool}/refused/{key}.json", f"{spool}/refused/{key}.reason",
         ):  # fmt: skip
             _unlink(path)
+        with suppress(FileNotFoundError):  # it stays as long as the worker: nobody else has its spool
+            os.makedirs(f"{spool}/spent", 0o700, exist_ok=True)
+            os.rename(f"{spool}/claims/{key}", f"{spool}/spent/{key}")
     for worker in gone:
         spool = f"{base}/w/{worker}"
         kept = os.path.isdir(spool) and (os.path.islink(f"{spool}/reports") or not os.listdir(f"{spool}/reports"))

@@ -156,6 +156,10 @@ class DaskBackend:
         node.records.refresh()
         node.forget(keys)
 
+    def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Forget that there were these launches; what their workers keep goes with them."""
+        self._node(context).records.expire(keys)
+
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the calls of Dask that a launch would be, and what workers there are."""
         node = self._node(context)

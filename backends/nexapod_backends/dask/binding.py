@@ -48,7 +48,8 @@ class Binding:
 
     def take(self, launches: Sequence[Launch]) -> None:
         """Write down launches that are new."""
-        new = [self._record(one) for one in launches if one.key not in self._records.by_key]
+        records = self._records
+        new = [self._record(one) for one in launches if not (one.key in records.by_key or records.is_spent(one.key))]
         self._records.save(new, durable=False)  # the same launch comes again after a crash
 
     def bind(self, workers: Mapping[str, Worker], ended: Container[str]) -> list[Record]:

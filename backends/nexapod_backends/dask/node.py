@@ -151,7 +151,7 @@ class DaskNode:
     def told(self, keys: Sequence[str]) -> dict[str, LaunchStatus]:
         """Return the state of each launch; only what has ended while the scheduler cannot be asked."""
         mine = {key: self.records.by_key[key] for key in keys if key in self.records.by_key}
-        found = {key: LaunchStatus(state=BackendState.UNKNOWN) for key in keys if key not in mine}
+        found = {key: self._unknown(key) for key in keys if key not in mine}
         if not mine:
             return found
         trouble: SchedulerError | None = None
@@ -243,6 +243,13 @@ class DaskNode:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
         return going, failed
+
+    def _unknown(self, key: str) -> LaunchStatus:
+        """Return the state of a launch of which there is no record (any more)."""
+        if self.records.is_spent(key):
+            reason = "it was handed over before, and has ended: a launch is run once"
+            return LaunchStatus(state=BackendState.FAILED, reason=reason)
+        return LaunchStatus(state=BackendState.UNKNOWN)
 
     def _drop_key(self, record: Record) -> None:
         """Forget the key of a launch that was claimed: its runner has it, and nobody else needs it."""

@@ -111,10 +111,21 @@ class Records:
             atomic.sync_files(paths)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Drop records."""
+        """Drop records; that there were any is remembered until `expire`, so that none of them is run again."""
+        (self._folder / "spent").mkdir(mode=0o700, parents=True, exist_ok=True)
         for key in keys:
+            (self._folder / "spent" / key).touch(mode=0o600)
             (self._folder / f"{key}.json").unlink(missing_ok=True)
             self.by_key.pop(key, None)
+
+    def is_spent(self, key: str) -> bool:
+        """Say whether there was a record of a launch."""
+        return (self._folder / "spent" / key).exists()
+
+    def expire(self, keys: Iterable[str]) -> None:
+        """Forget that there were records."""
+        for key in keys:
+            (self._folder / "spent" / key).unlink(missing_ok=True)
 
     def used(self, job: str) -> Used:
         """Return where tasks of a job ran; what failed there does not count."""

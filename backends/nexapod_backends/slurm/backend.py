@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SlurmBackend"]
 
-_FOLDERS = ("inbox", "claims", "cancel", "reports", "refused", "groups", "logs")
+_FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused", "groups", "logs")
 #: What lies beside the work folder of a replica.
 _BESIDE = (".out", ".err", ".manifest", ".start")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
@@ -260,7 +260,7 @@ class SlurmBackend:
             state.slurm.cancel(ids)
 
     def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
-        """Remove inbox file, script, notes and claim, in this order; then groups of which nothing is asked any more."""
+        """Remove inbox file, script and notes, spend the claim; remove groups of which nothing is asked any more."""
         state = self._state(context)
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
@@ -272,9 +272,11 @@ class SlurmBackend:
             (f"{spool}/cancel", ""),
             (f"{spool}/refused", ".json"),
             (f"{spool}/refused", ".reason"),
-            (f"{spool}/claims", ""),
         ):
             files.remove_all([f"{folder}/{key}{ending}" for key in keys])
+        claims = files.sizes(f"{spool}/claims")
+        files.rename_all({f"{spool}/claims/{key}": f"{spool}/spent/{key}" for key in keys if key in claims})
+        files.write_all({f"{spool}/spent/{key}": b"" for key in keys if key not in claims})
         if lists := [name for name in files.sizes(f"{spool}/cancel") if name.endswith(notes.ENDING)]:
             left = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
             paths = [f"{spool}/cancel/{name}" for name in lists]
@@ -293,6 +295,10 @@ class SlurmBackend:
                 state.groups.save(group)
         if touched and start.brings(context):
             state.drop_runners(context)
+
+    def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove spent claims."""
+        self._state(context).transport.remove_all([f"{context.far_spool}/spent/{key}" for key in keys])
 
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the script that sbatch would get for the first launches, and what Slurm says of it."""

@@ -198,10 +198,18 @@ class Files:
                     return
             raise OSError(error.errno, f"no folder can be made: {error.strerror}", folder) from error
 
+    def rename_all(self, names: Mapping[str, str]) -> None:
+        """Rename files; those that are not there are no error."""
+        self._each(list(names), lambda path: self._rename(path, names[path]))
+
     def remove_all(self, paths: Iterable[str]) -> None:
         """Remove files; those that are not there are no error."""
-        for batch in _batches(list(paths)):
-            asked = [(path, self._ask(CMD_REMOVE, os.fsencode(path))) for path in batch]
+        self._each(list(paths), lambda path: self._ask(CMD_REMOVE, os.fsencode(path)))
+
+    def _each(self, paths: list[str], ask: Callable[[str], int]) -> None:
+        """Ask for something to be done to each file, in few round trips; the first fault is raised when all were."""
+        for batch in _batches(paths):
+            asked = [(path, ask(path)) for path in batch]
             faults = []
             for path, number in asked:
                 try:

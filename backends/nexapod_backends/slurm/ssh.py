@@ -119,6 +119,10 @@ class SshTransport:
         """Put many files in place, with few round trips."""
         self._through(lambda files: files.write_all(contents))
 
+    def rename_all(self, names: Mapping[str, str]) -> None:
+        """Give many files other names, with few round trips."""
+        self._through(lambda files: files.rename_all(names))
+
     def remove(self, path: str) -> None:
         """Remove a file; one that is not there is no error."""
         self._through(lambda files: files.remove_all([path]))

@@ -65,6 +65,10 @@ class Transport(Protocol):
         """Put many small files in place as `write` does; after an error some of them may be there."""
         ...
 
+    def rename_all(self, names: Mapping[str, str]) -> None:
+        """Give many files other names, on the same file system; one that is not there (any more) is no error."""
+        ...
+
     def remove(self, path: str) -> None:
         """Remove a file; one that is not there is no error."""
         ...
@@ -149,6 +153,12 @@ class LocalTransport:
         for path, data in contents.items():
             atomic.write(Path(path), data, mode=0o600, durable=False)
         atomic.sync_files([Path(path) for path in contents])
+
+    def rename_all(self, names: Mapping[str, str]) -> None:
+        """Rename files."""
+        for old, new in names.items():
+            with suppress(FileNotFoundError):
+                os.rename(old, new)
 
     def remove(self, path: str) -> None:
         """Remove a file."""

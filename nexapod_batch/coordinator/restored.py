@@ -1,0 +1,58 @@
+"""A database that was put back from a backup: what was under way by it is ended before anything is handed over.
+
+What the database says of its open launches may be long over: their bundles were run, their reports taken in, their
+claims forgotten. To hand them over again would run them twice. Beside the database lies the number of the newest
+launch that was ever handed over; a database that does not know so many is an older one.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nexapod_batch.files import atomic
+from nexapod_batch.lifecycle import Execution
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["REASON", "end_what_was_restored", "mark"]
+
+#: Why replicas of such launches are lost.
+REASON = "the database was put back from a backup"
+
+
+def mark(c: Coordinator) -> None:
+    """Note the newest launch, before it is handed over."""
+    newest = c.store.only("launch_newest")["id"]
+    with suppress(OSError):  # where there is no room, nothing can be handed over either
+        atomic.write(_file(c), b"%d\n" % newest, mode=0o600, durable=False)
+
+
+def end_what_was_restored(c: Coordinator) -> int:
+    """End every open launch of a database that is older than what was handed over; return how many.
+
+    The caller holds the writer's lock. Reports of such launches may still come, and count as any that come late.
+    """
+    try:
+        handed = int(_file(c).read_bytes()[:20])
+    except (OSError, ValueError):  # of the time before there was the file, or lost: then nothing can be told
+        return 0
+    if handed <= c.store.only("launch_newest")["id"]:
+        return 0
+    rows = c.store.all("launches_open")
+    with c.store.atomic():
+        for row in rows:
+            gone = c.store.all(
+                "launch_lost", launch=row["id"], execution=Execution.LOST.value, reason=REASON, now=c.now()
+            )
+            c.store.many("task_news", sorted({(one["job_id"], one["task"]) for one in gone}))
+            c.store.run("launch_ended", id=row["id"], reason=REASON)
+    mark(c)
+    return len(rows)
+
+
+def _file(c: Coordinator) -> Path:
+    return c.paths.home / "newest-launch"
