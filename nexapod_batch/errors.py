@@ -14,6 +14,7 @@ __all__ = [
     "CorruptStoreError",
     "DescriptorError",
     "DeviceError",
+    "ForeignPathError",
     "ImageError",
     "KeyFileError",
     "NexapodError",
@@ -145,6 +146,10 @@ class ConfigError(DescriptorError):
 
 class KeyFileError(ConfigError):
     """A key file cannot be used."""
+
+
+class ForeignPathError(ConfigError):
+    """A path is not this account's own, or others can change what is there."""
 
 
 class CorruptStoreError(ConfigError):

@@ -30,7 +30,8 @@ from msgspec.structs import replace
 
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
-from nexapod_batch.files import atomic, notes, subkeys
+from nexapod_batch.files import atomic, careful, notes, subkeys
+from nexapod_batch.files.own import base_of, open_log, own_folder
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
@@ -67,7 +68,7 @@ class LocalBackend:
         """Write `node.json` again where it is missing or says something else, as after a moved home."""
         file = context.spool / "node.json"
         try:
-            written = json.loads(file.read_bytes())
+            written = careful.load(file)
             kept = {name: written[name] for name in _KEPT if name in written}
         except (OSError, ValueError, TypeError):
             written, kept = None, {}
@@ -75,8 +76,8 @@ class LocalBackend:
         wanted = {"idle_exit_s": IDLE_EXIT_S, "nice": nice, "io": "idle", **kept, **settings, "work": str(context.work)}
         if written == wanted:
             return
-        for folder in (*(context.spool / part for part in FOLDERS), context.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
+        own_folder(context.work, below=base_of(context.work))
         atomic.write(file, json.dumps(wanted, indent=2).encode() + b"\n", mode=0o600)
 
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
@@ -123,8 +124,7 @@ class LocalBackend:
         """Put every launch that is not known yet into the inbox; the native id is the launch key."""
         inbox, claims, refused = (context.spool / name for name in ("inbox", "claims", "refused"))
         try:
-            for folder in (inbox, claims, refused):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
             for one in launches:
                 file = f"{one.key}.json"
                 if not ((claims / one.key).exists() or (inbox / file).exists() or (refused / file).exists()):
@@ -167,7 +167,7 @@ class LocalBackend:
         open_ = {k: names for k, names in replicas.items() if _state(context.spool, k, holder).state in going_on}
         if open_:
             name, content = notes.listing(open_)
-            (context.spool / "cancel").mkdir(mode=0o700, exist_ok=True)
+            own_folder(context.spool, "cancel", below=base_of(context.spool))
             atomic.write(context.spool / "cancel" / name, content, mode=0o600, durable=False)
             self._start(context)
 
@@ -314,7 +314,7 @@ def _lock_time(spool: Path) -> int:
 
 
 def _spawn(context: NodeContext) -> int:
-    log = os.open(context.spool / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = open_log(context.spool / "worker.log")
     try:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -349,7 +349,7 @@ def _ended(pid: int) -> int | None:
 
 def _trouble(context: NodeContext, code: int) -> str:
     """Say why no worker runs, with the last line that it left."""
-    lines = (context.spool / "worker.log").read_bytes()[-2000:].decode("utf-8", "replace").strip().splitlines()
+    lines = careful.tail(context.spool / "worker.log", 2000).decode("utf-8", "replace").strip().splitlines()
     return f"the worker ended with {code}: {lines[-1].strip() if lines else 'it said nothing'}"
 
 
@@ -374,25 +374,33 @@ def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
         return LaunchStatus(state=BackendState.COMPLETED, native=f"claimed by {claim}")
     reason = spool / "refused" / f"{key}.reason"
     with suppress(FileNotFoundError):
-        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason.read_text("utf-8").strip())
+        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=_words(reason))
     return LaunchStatus(state=BackendState.UNKNOWN)
 
 
 def _let_go_on(spool: Path, holder: str) -> None:
     """Let a worker go on that was stopped, as a command of the same account can do: it keeps the limits of all."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        told = json.loads((spool / "running.json").read_bytes())
+        told = careful.load(spool / "running.json")
         pid = int(told["pid"])
         state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
         if told["incarnation"] == holder and state == "T":
             os.kill(pid, signal.SIGCONT)
 
 
+def _words(file: Path) -> str:
+    """Return the reason that a worker left; FileNotFoundError without one."""
+    try:
+        return careful.read(file, 1 << 20).decode("utf-8", "replace").strip()[:4000]
+    except careful.NotPlainError as error:
+        return f"the reason cannot be read: {error.strerror}"
+
+
 def _suspended(spool: Path, holder: str) -> dict[str, str]:
     """Return what the worker's notice says of launches of which something is suspended for the owner of the machine."""
     found: dict[str, list[str]] = {}
     with suppress(OSError, ValueError, TypeError, KeyError):
-        notice = json.loads((spool / "running.json").read_bytes())
+        notice = careful.load(spool / "running.json")
         for row in notice["replicas"] if notice["incarnation"] == holder else ():
             if row["suspended"]:
                 found.setdefault(row["launch"], []).append(f"{row['replica']} is suspended: {row['suspended']}")
@@ -402,7 +410,7 @@ def _suspended(spool: Path, holder: str) -> dict[str, str]:
 def _claim(path: Path) -> str | None:
     """Return the incarnation that claimed, `_UNREAD` while the claim has no content (yet), None without a claim."""
     try:
-        return str(json.loads(path.read_bytes())["incarnation"])
+        return str(careful.load(path)["incarnation"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,6 +16,7 @@ import click
 from nexapod_batch import __version__
 from nexapod_batch.cli import table
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import umask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,7 @@ def app() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every fault becomes a message on stderr, none a traceback."""
+    umask.private()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is shown, not fatal
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -140,6 +140,7 @@ def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_js
     Definition files are Apptainer's; a Dockerfile is converted to one.
     """
     from nexapod_batch.cli.progress import progress
+    from nexapod_batch.files import umask
     from nexapod_batch.images import recipes
 
     found = recipes.read(recipe)
@@ -155,7 +156,7 @@ def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_js
         raise UsageError(f"there is no folder {place.parent}", hint=f"mkdir -p {shlex.quote(str(place.parent))}")
     if place.exists() and not force:
         raise UsageError(f"{place} is there already", hint="--force replaces it")
-    with progress() as shown:
+    with progress() as shown, umask.as_given():
         built = recipes.build(found, place.absolute(), shown)
     output(as_json).document(built, _built)
 

@@ -126,10 +126,12 @@ def verify(selector: str, as_json: bool) -> int:
 def attestations(selector: str, out: Path, as_json: bool) -> None:
     """Write the signed statements and the signers' public keys."""
     from nexapod_batch.coordinator import evidence
+    from nexapod_batch.files import umask
 
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
-        files = evidence.attestations(c, job, task, out)
+        with umask.as_given():
+            files = evidence.attestations(c, job, task, out)
     output(as_json).lines("files", [str(file) for file in files])
 
 

@@ -136,6 +136,8 @@ def _load(descriptor: Path, sets: Sequence[str], given: Document) -> Parsed:
     from nexapod_batch.config.settings import settings
 
     found = settings(paths(), project=descriptor.parent)
+    for warning in found.warnings:
+        note(f"warning: {warning}")
     defaults, variables = dict(found.job_defaults), dict(found.job_overrides)
     if found.site is not None:
         (variables if found.origin["site"] == "NEXAPOD_SITE" else defaults)["schedule.sites"] = found.site

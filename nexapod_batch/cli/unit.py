@@ -85,10 +85,11 @@ def _quoted(word: str) -> str:
 
 def _written(name: str, content: str) -> Path:
     from nexapod_batch.files import atomic
+    from nexapod_batch.files.own import own_folder
 
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     target = Path(config, "systemd/user", name)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(target.parent)
     atomic.write(target, content.encode())
     return target
 

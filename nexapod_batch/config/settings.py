@@ -95,6 +95,7 @@ class Settings(NamedTuple):
     job_defaults: Mapping[str, Any]  # key path of the descriptor -> value, where the job says nothing
     job_overrides: Mapping[str, Any]  # the same, from NEXAPOD_* variables: they win over the job
     origin: Mapping[str, str]  # key path -> file, variable, or "default"
+    warnings: tuple[str, ...] = ()  # files that were not obeyed, and why
 
 
 def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

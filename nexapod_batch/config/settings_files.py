@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job_table import QUORUM, RESOURCES, SITE_NAME
@@ -9,6 +10,7 @@ from nexapod_batch.config.rules import nearest_line
 from nexapod_batch.config.tables import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.files.own import Seen, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,9 +71,13 @@ _JOB_SECTIONS = ("resources", "quorum")
 
 
 def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str, Value]:
-    """Return the fields of Settings; later files win. Files that are not there are skipped. ConfigError for faults."""
+    """Return the fields of Settings; later files win. Files that are not there are skipped. ConfigError for faults.
+
+    A project's file that somebody else can change is not obeyed, and a warning says so.
+    """
     given: dict[str, Value] = {}  # key path -> value as it was written
     origin: dict[str, str] = {}
+    warnings: list[str] = []
     for file in files:
         try:
             if not file.exists():
@@ -79,6 +85,9 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         except OSError as cause:  # a folder above it is closed to this account
             hint = "set NEXAPOD_HOME to a folder of your own"
             raise ConfigError(f"{file} cannot be reached: {cause.strerror}", hint=hint) from cause
+        if file.name == PROJECT and (why := _foreign(file)):
+            warnings.append(f"{file} is not obeyed: {why}")
+            continue
         for path, value in _read(file).items():
             given[path], origin[path] = value, str(file)
     overrides = {}
@@ -103,11 +112,22 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "job_defaults": {path: value for path, value in given.items() if path.partition(".")[0] in _JOB_SECTIONS},
         "job_overrides": overrides,
         "origin": origin,
+        "warnings": tuple(warnings),
     }
 
 
+def _foreign(file: Path) -> str:
+    """Return in one line why a project's file is not ours to follow; "" when it is."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    said = trouble(str(file), Seen(status.st_uid, status.st_mode), os.geteuid())
+    return "" if said is None else " ".join(str(said).split())
+
+
 def _read(file: Path) -> dict[str, Value]:
-    text = read_text(file, ConfigError)
+    text = read_text(file, ConfigError, own=file.name != PROJECT)
     document = decode(text, str(file), ConfigError)
     report = Report(lambda path: nearest_line(key_lines(text), path))
     SETTINGS.check(document, "", report)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -24,6 +25,7 @@ from nexapod_batch.config.tables import Duration, ListOf, MapOf, Report, Size, T
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.config.units import show_duration, show_size
 from nexapod_batch.errors import ConfigError, Problem
+from nexapod_batch.files.own import check_file
 from nexapod_batch.model.fit import job_at, partition_for
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.site import (
@@ -43,7 +45,6 @@ from nexapod_batch.model.site import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nexapod_batch.config.tables import Kind, Value
 
@@ -184,7 +185,11 @@ def parse_site(text: str, file: Path) -> Found:
 
 
 def _read(file: Path) -> Found:
-    return parse_site(read_text(file, ConfigError), file)
+    found = parse_site(read_text(file, ConfigError, own=True), file)
+    python = found.site.runner.python
+    if python and found.site.scheduler.transport == "local" and os.path.exists(python):
+        check_file(Path(python))
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

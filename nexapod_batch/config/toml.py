@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import tomli
 
 from nexapod_batch.errors import DescriptorError, Problem
+from nexapod_batch.files.own import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,18 +38,23 @@ class Literal(float):
         return number
 
 
-def read_text(path: Path, error: type[DescriptorError] = DescriptorError) -> str:
-    """Return the text of a file of at most MAX_BYTES; raise `error` when it cannot be read as such."""
-    return read_owned(path, error)[0]
+def read_text(path: Path, error: type[DescriptorError] = DescriptorError, *, own: bool = False) -> str:
+    """Return the text of a file of at most MAX_BYTES; raise `error` when it cannot be read as such.
+
+    With `own` it is a file that configures: ForeignPathError unless only this account and root can change it.
+    """
+    return read_owned(path, error, own=own)[0]
 
 
-def read_owned(path: Path, error: type[DescriptorError] = DescriptorError) -> tuple[str, int]:
+def read_owned(
+    path: Path, error: type[DescriptorError] = DescriptorError, *, own: bool = False
+) -> tuple[str, int]:
     """Return the text of a file, as `read_text` does, and the uid of the owner of what was read."""
     name = str(path).encode("utf-8", "backslashreplace").decode()
     try:
         if path.exists() and not path.is_file():
             raise error(f"{name} cannot be read", got="a folder or special file", wanted="a TOML file")
-        with path.open("rb") as stream:
+        with os.fdopen(open_file(path), "rb") if own else path.open("rb") as stream:
             owner = os.fstat(stream.fileno()).st_uid
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as cause:

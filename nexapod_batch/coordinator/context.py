@@ -19,8 +19,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.installed import installed
-from nexapod_batch.errors import ConfigError, KeyFileError, NotFoundError, VerificationError
+from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node
@@ -247,8 +248,10 @@ def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinato
     key = paths.keys / "coordinator"
     if write:
         try:
-            for folder in (paths.home, paths.keys):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(paths.home, "keys", "sites", "spool", "work")
+        except ForeignPathError as error:
+            error.hint = f"{error.hint}; or set NEXAPOD_HOME to a folder of your own"
+            raise
         except OSError as error:
             raise ConfigError(
                 "the home folder cannot be made",

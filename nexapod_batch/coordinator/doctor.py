@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.errors import NexapodError, VerificationError
-from nexapod_batch.files import keyfile
+from nexapod_batch.files import careful, keyfile
 from nexapod_batch.files.netfs import filesystem_of
 from nexapod_batch.model.hardware import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator.context import Coordinator
@@ -25,6 +26,8 @@ __all__ = ["checks", "first_checks"]
 
 Check = tuple[str, str, str]
 _LOW_DISK = 1 << 30
+#: Characters of a reason that others wrote.
+_REASON = 400
 
 
 def checks(c: Coordinator) -> list[Check]:
@@ -97,14 +100,18 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
             yield f"node {node.name}", "fail" if node.active else "warn", str(error)
             continue
         for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
-            yield (
-                f"node {node.name}",
-                "warn",
-                f"refused bundle {reason.stem}: {reason.read_text(errors='replace').strip()}",
-            )
+            yield f"node {node.name}", "warn", f"refused bundle {reason.stem[:80]}: {_words(reason)}"
     for row in c.store.all("nodes"):
         if row["blame"]:
             yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"
+
+
+def _words(reason: Path) -> str:
+    """Return the beginning of what a worker left."""
+    try:
+        return careful.read(reason, 1 << 20).decode("utf-8", "replace").strip()[:_REASON]
+    except OSError as error:
+        return f"its reason cannot be read: {error.strerror}"
 
 
 def _hardware(c: Coordinator) -> Iterator[Check]:

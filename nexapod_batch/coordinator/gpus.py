@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import UsageError
+from nexapod_batch.files import careful
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def closed(spool: Path, asked: Resources) -> str:
     if not found:
         return ""
     try:
-        offers = json.loads((spool / "node.json").read_bytes())["gpus"]
+        offers = careful.load(spool / "node.json")["gpus"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     left = sum(uuid not in found for uuid in offers)
@@ -89,7 +89,7 @@ def _record(spool: Path) -> _Record | None:
     from nexapod_batch.runner.gpus import RECORD  # noqa: PLC0415 - for nodes that have one
 
     try:
-        found = json.loads((spool / RECORD).read_bytes())
+        found = careful.load(spool / RECORD)
         return _Record(list(map(str, found["faults"])), int(found["works"]), int(found["at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.plugins import targets
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def installed(kind: str, home: Path) -> dict[str, str]:
     """Return name -> `module:attribute` of the plug-ins of a kind; a home that cannot be written costs only time."""
     file, stamp = home / f"{kind}s.json", _stamp()
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(file.read_bytes())
+        known = careful.load(file)
         if known["stamp"] == stamp:
             return dict(known["targets"])
     found = targets(kind)

@@ -6,7 +6,6 @@ database, which is only read, says whose job it is.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator import owner
 from nexapod_batch.errors import ConfigError, NexapodError, UsageError
+from nexapod_batch.files import careful
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.runner import board, descendants, wishes
 
@@ -48,7 +48,7 @@ def running(spool: Path) -> Document | None:
     if not holder:
         return None
     with suppress(OSError, ValueError, TypeError, KeyError):
-        notice: Document = json.loads((spool / board.FILE).read_bytes())
+        notice: Document = careful.load(spool / board.FILE)
         if (notice["schema"], notice["incarnation"]) == (1, holder):
             return notice
     return None

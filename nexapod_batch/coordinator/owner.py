@@ -6,7 +6,6 @@ that can read it places nothing where nothing may start.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -19,7 +18,7 @@ from msgspec.structs import replace
 from nexapod_batch.config.units import duration, show_size, size
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
-from nexapod_batch.files import subkeys
+from nexapod_batch.files import careful, subkeys
 from nexapod_batch.runner import hours, manners, wishes
 from nexapod_batch.runner.claims import claim
 from nexapod_batch.runner.wishes import KEYS, MAX_SNOOZE_S, Snooze, Wishes
@@ -72,7 +71,7 @@ def find(paths: Paths, name: str) -> Owned:
     try:
         if "/" in name or name.startswith("."):
             raise FileNotFoundError
-        settings: Any = json.loads((spool / "node.json").read_bytes())
+        settings: Any = careful.load(spool / "node.json")
         backend, host = settings["backend"], settings["host"]
     except FileNotFoundError as error:
         known = ", ".join(sorted(one.parent.name for one in paths.spool("x").parent.glob("*/node.json"))) or "none"

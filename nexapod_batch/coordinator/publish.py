@@ -21,7 +21,9 @@ import orjson
 from nexapod_batch.coordinator.faults import note, told
 from nexapod_batch.coordinator.outputs import outputs_of, rule_for
 from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
+from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,8 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
         tried.update(batch)
         carried = _carried(c, batch)
         for job in {job for job, _ in batch}:
-            (c.paths.results / str(job)).mkdir(parents=True, exist_ok=True)
+            results = c.paths.results
+            own_folder(results / str(job), below=results.parent, mode=umask.folder_mode())
         done = []
         for job, task in batch:
             try:
@@ -98,7 +101,8 @@ def _publish(
     """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
     if carried is not None:
         try:
-            return _write_carried(c, carried, job_id, task)
+            with umask.as_given():
+                return _write_carried(c, carried, job_id, task)
         except OSError as error:
             return str(error)
     replicas = c.store.all("replicas_of_task", job=job_id, task=task)
@@ -108,7 +112,8 @@ def _publish(
             continue
         try:
             outputs = outputs_of(c, nodes[replica["node_id"]], replica)
-            files = _copy(outputs, c.paths.results / str(job_id), task)
+            with umask.as_given():
+                files = _copy(outputs, c.paths.results / str(job_id), task)
             if any(r["validation"] == "invalid" for r in replicas):
                 _differences(c, nodes, replicas, outputs)
         except (UnsafeOutputError, OSError) as error:

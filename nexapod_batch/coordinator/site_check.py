@@ -24,6 +24,7 @@ from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.coordinator.reach import refusal_of, with_words
 from nexapod_batch.coordinator.sites import no_such_site
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, SchedulerError, TryAgainError
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Resources, Schedule
 from nexapod_batch.plugins import Finding, Mark, Probing
 
@@ -217,7 +218,7 @@ def _own_home(
     missing = [folder for folder in (paths.home, *paths.home.parents) if not folder.exists()]
     home = paths.home / f"{_PREFIX}{secrets.token_hex(4)}"
     try:
-        home.mkdir(mode=0o700, parents=True)
+        own_folder(home)
     except OSError as error:
         raise ConfigError(
             "the home folder cannot be written", got=f"{error.strerror}: {paths.home}",

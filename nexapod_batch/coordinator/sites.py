@@ -13,6 +13,7 @@ from nexapod_batch.config.job_table import SITE_NAME
 from nexapod_batch.config.sites import Found, SiteFault, check_backend, find_sites, parse_site
 from nexapod_batch.config.toml import decode
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.plugins import load
 
 if TYPE_CHECKING:
@@ -134,9 +135,7 @@ def site_path(file: Path, name: str) -> Path:
 def write_new(file: Path, text: str) -> Path:
     """Write a new file and the folders above it; UsageError when there is one already."""
     try:
-        for folder in reversed(file.parents):
-            if not folder.exists():
-                folder.mkdir(mode=0o700, exist_ok=True)
+        own_folder(file.parent)
         # O_EXCL also refuses a link that leads nowhere.
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w") as stream:
             stream.write(text)

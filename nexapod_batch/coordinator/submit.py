@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.nodes import ensure_nodes, unregistered
 from nexapod_batch.coordinator.reach import check_sites, loads_of, with_words
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError, UsageError
 from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 from nexapod_batch.planner import Need, capacity, plan
@@ -219,7 +220,7 @@ def _keep_inputs(c: Coordinator, job: Job) -> None:
     """Copy inputs under their digest, so that an edit after submit cannot change what runs."""
     if not job.inputs:
         return
-    c.paths.inputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_folder(c.paths.inputs, below=c.paths.home)
     for one in job.inputs:
         kept = c.paths.inputs / one.sha256
         if kept.exists():

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from nexapod_batch.trust import nesting
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["ENDING", "listing", "read"]
+__all__ = ["ENDING", "MOST", "listing", "read"]
 
 #: What the names of lists end in.
 ENDING = ".list"
+#: Bytes of the longest list that is read: a million replicas.
+MOST = 64 << 20
 
 
 def listing(launches: Mapping[str, Sequence[str] | None]) -> tuple[str, bytes]:
@@ -29,7 +33,7 @@ def listing(launches: Mapping[str, Sequence[str] | None]) -> tuple[str, bytes]:
 def read(content: bytes, launches: Collection[str] | None = None) -> dict[str, list[str] | None]:
     """Return what a list stops, by launch key, of these launches or of all; nothing where it makes no sense."""
     try:
-        document: Any = orjson.loads(content)
+        document: Any = nesting.loads(content)
         found = {str(key): None if names is None else [str(name) for name in names] for key, names in document.items()}
     except (ValueError, TypeError, AttributeError):
         return {}

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError, ImageError, TryAgainError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.images import sif
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Cache:
         try:
             size, used = path.stat().st_size, path.stat().st_mtime
             try:
-                said, used = json.loads(record.read_bytes()), record.stat().st_mtime
+                said, used = careful.load(record), record.stat().st_mtime
                 about = (said["architecture"], said["created"], tuple(said["references"]), dict(said["labels"]))
             except (OSError, ValueError, KeyError, TypeError):  # the record is a help, the file is the thing
                 header = sif.read(path)
@@ -123,11 +124,11 @@ class Cache:
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         folder, lock = self.folder / f".pull-{name}", self.folder / f".pull-{name}.lock"
         with faults(self.folder):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(self.folder)
             fd = _lock(lock, lambda: progress.say("somebody else pulls this image: waiting for that"))
         try:
             with faults(self.folder):
-                folder.mkdir(mode=0o700, exist_ok=True)
+                own_folder(folder, below=self.folder)
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
             lock.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone, and takes a new one
@@ -194,7 +195,7 @@ class Cache:
         if not images and not (self.folder / ".holds").is_dir():
             return
         with faults(self.folder):
-            (self.folder / ".holds").mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(self.folder, ".holds")
             with self._alone():
                 body = json.dumps(sorted(images)).encode()
                 atomic.write(self.folder / ".holds" / f"{who}.json", body, durable=False)
@@ -208,7 +209,7 @@ class Cache:
         with suppress(FileNotFoundError):
             for name in os.listdir(self.folder / ".holds"):
                 with suppress(ValueError, OSError):
-                    found.update(json.loads((self.folder / ".holds" / name).read_bytes()))
+                    found.update(careful.load(self.folder / ".holds" / name))
         return found
 
     def make_room(self, size: int) -> None:

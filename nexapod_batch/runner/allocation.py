@@ -11,9 +11,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.files import careful
 from nexapod_batch.runner.claims import is_launch_key
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
     """Read the group's file and this element's place in it; ConfigError for what cannot be."""
     file = spool / "groups" / f"{group}.json"
     try:
-        document: Any = orjson.loads(file.read_bytes())
+        document: Any = careful.load(file)
         index = int(environ.get("SLURM_ARRAY_TASK_ID", "0"))
         keys = tuple(document["elements"][index])
         cpus, mem_mib = document["cpus"], document["mem_mib"]

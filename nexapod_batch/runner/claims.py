@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.files import notes, subkeys
+from nexapod_batch.files import atomic, careful, notes, subkeys
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -60,7 +61,7 @@ class Lock:
 
         Somebody who only looks whether the lock is free holds it shared for an instant: hence a few tries.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         for _ in range(_TRIES):
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,8 +95,7 @@ class Spool:
         """
         self.root, self.incarnation, self.host, self._mine = root, incarnation, host, mine
         self.native_id = native_id or incarnation
-        for name in FOLDERS:
-            (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(root, *FOLDERS)
         self._boot = boot_id()
         self._lists: dict[str, set[str]] = {}  # of cancellations, by file: they never change
         self._foreign: set[str] = set()  # launches that another incarnation claimed, or that are ours already
@@ -154,7 +154,7 @@ class Spool:
         """Move a bundle that must not be run to `refused/`, with the reason beside it."""
         refused = self.root / "refused"
         self._key_file(launch).unlink(missing_ok=True)
-        (refused / f"{launch}.reason").write_text(reason + "\n", "utf-8")
+        atomic.write(refused / f"{launch}.reason", f"{reason}\n".encode("utf-8", "replace"), 0o600, durable=False)
         with suppress(FileNotFoundError):  # withdrawn meanwhile
             self.inbox_file(launch).replace(refused / f"{launch}.json")
 
@@ -167,8 +167,8 @@ class Spool:
 
     def _list(self, name: str) -> set[str]:
         try:
-            said = notes.read((self.root / "cancel" / name).read_bytes(), self._mine)
-        except FileNotFoundError:
+            said = notes.read(careful.read(self.root / "cancel" / name, notes.MOST), self._mine)
+        except OSError:  # gone meanwhile, or nothing that a coordinator puts there
             return set()
         return {one for key, names in said.items() for one in ([key] if names is None else names)}
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nexapod_batch.errors import DeviceError, NexapodError, PluginError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.machine_id import identity
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
@@ -46,6 +46,7 @@ from nexapod_batch.runner.stage import (
 )
 from nexapod_batch.runner.witness import Witness
 from nexapod_batch.runtimes import Execution
+from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.dsse import seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
 
@@ -280,7 +281,7 @@ class Executor:
         if launch is None:
             if len(self._opened) >= 8:
                 self._opened.pop(next(iter(self._opened)))
-            envelope = self._spool.inbox_file(key).read_bytes()
+            envelope = careful.read(self._spool.inbox_file(key), MAX_BUNDLE)
             # the worker judged the expiry of the whole launch; each replica is judged again when it starts
             launch = open_launch(key, envelope, bytes.fromhex(self._seeds.get(key, "")), self._node, 0)
             self._opened[key] = launch
@@ -402,7 +403,7 @@ class Executor:
         """Return the content of every file of a replica; None when it must stay on disk."""
         if produced.manifest is not None or not {"stdout", "stderr"}.isdisjoint(produced.names):
             return None
-        carried = {name: _base64(Path(replica.root, name).read_bytes()) for name in produced.names}
+        carried = {name: _base64(careful.read(Path(replica.root, name), CARRY_BYTES)) for name in produced.names}
         texts = self._logs.read(out, err)
         carried["stdout"], carried["stderr"] = map(_base64, texts)
         return carried

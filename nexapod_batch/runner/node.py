@@ -9,6 +9,7 @@ import orjson
 from msgspec import Struct, field
 
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.files import own
 from nexapod_batch.runtimes import RuntimeSettings
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeConfig", "load"]
 
+_MOST = 4 << 20  # bytes of settings
 _HINT = "write it again with: nexapod-batch node init"
 
 
@@ -48,7 +50,7 @@ def load(spool: Path) -> NodeConfig:
     """Read `node.json`; ConfigError when it is missing, broken or incomplete."""
     file = spool / "node.json"
     try:
-        document: Any = orjson.loads(file.read_bytes())
+        document: Any = orjson.loads(own.read(file, _MOST))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read", got=str(error), hint=_HINT) from error
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.files import careful
 from nexapod_batch.model.job import Comparator, CompareRule
 from nexapod_batch.model.placeholders import expand
 from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Subject, vote_of_subjects
@@ -94,6 +95,5 @@ def _normalized(folder: Path, name: str, rule: CompareRule) -> str | None:
         return NO_DIGEST
     from nexapod_batch.compare import normalized_digest  # noqa: PLC0415 - most jobs compare exactly
 
-    fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(fd, "rb") as stream:
+    with careful.stream(folder / name) as stream:
         return normalized_digest(stream, name, rule)

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.claims import News, Spool
 from nexapod_batch.runner.executor import Executor
 from nexapod_batch.runner.launch import open_launch
 from nexapod_batch.runner.usage import Alarm
+from nexapod_batch.trust.bundle import MAX_BUNDLE
 
 if TYPE_CHECKING:
     from nexapod_batch.runner.allocation import Allocation
@@ -42,13 +44,13 @@ def run(node: NodeConfig, incarnation: str, mine: Allocation) -> bool:
     (key,) = mine.launches
     spool = Spool(node.spool, incarnation, node.host, mine.native_id, mine.launches)
     try:
-        launch = open_launch(key, spool.inbox_file(key).read_bytes(), spool.seed(key), node, time.time())
+        launch = open_launch(key, careful.read(spool.inbox_file(key), MAX_BUNDLE), spool.seed(key), node, time.time())
     except (OSError, NexapodError):
         return False  # withdrawn, or to be refused with the reason
     if len(launch.bundle.replicas) != 1 or launch.job.resources.gpus:
         return False
     if spool.claim(key):
-        node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(node.work)
         _Solo(node, spool, launch, mine.lasts_s).run()
     return True
 

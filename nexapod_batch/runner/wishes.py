@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.runner import hours
 from nexapod_batch.runner.claims import boot_id
 
@@ -108,7 +108,7 @@ def load(spool: Path) -> Wishes:
     """Read the owner's wishes; no file is no wish. ConfigError when it cannot be understood whole."""
     file = spool / FILE
     try:
-        document: Any = json.loads(file.read_bytes())
+        document: Any = careful.load(file)
     except FileNotFoundError:
         return Wishes()
     except (OSError, ValueError) as error:

@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.board import Board, ran_alone
@@ -105,7 +106,7 @@ class Worker:
         `stay` rests when there is nothing to do, without executors.
         """
         self._node, self._incarnation = node, incarnation
-        node.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(node.work)
         native_id = allocation.native_id if allocation else node.native_id
         mine = None if allocation is None else frozenset(allocation.launches)
         self._spool = Spool(node.spool, incarnation, node.host, native_id, mine)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from nexapod_batch.errors import NotFoundError, TryAgainError
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.store import queries
 from nexapod_batch.store.faults import disk_faults, raise_explained
 
@@ -260,7 +261,7 @@ def _prepare(path: Path) -> None:
     if os.path.exists(path):
         return
     with disk_faults(path.parent):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(path.parent)
     with disk_faults(path):
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))

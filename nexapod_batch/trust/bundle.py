@@ -14,6 +14,7 @@ import orjson
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.trust.fields import MAX_INT, is_hex, is_key_id, is_plain
+from nexapod_batch.trust.nesting import loads, quoted
 
 __all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
 
@@ -37,17 +38,17 @@ def decode_bundle(payload: bytes) -> Bundle:
     Audience and expiry are read here and judged by the runner.
     """
     try:
-        document = orjson.loads(payload)
+        document = loads(payload)
         if document["schema"] != _SCHEMA:
             raise VerificationError(
-                "the bundle is of another version", got=repr(document["schema"])[:40], wanted=f"schema {_SCHEMA}",
+                "the bundle is of another version", got=quoted(document["schema"], 40), wanted=f"schema {_SCHEMA}",
                 hint="coordinator and runner are of different versions: update the older one",
             )  # fmt: skip
         bundle = _from_document(document)
         _check(bundle)
         again = _encode(bundle)
     except KeyError as error:
-        raise VerificationError("bundle lacks a field", got=f"no {error.args[0]!r}"[:80]) from error
+        raise VerificationError("bundle lacks a field", got=f"no {quoted(error.args[0])}") from error
     except (TypeError, AttributeError) as error:
         raise VerificationError("bundle has a field of the wrong type", got=str(error)[:200]) from error
     except ValueError as error:  # no JSON, or an impossible value
@@ -114,7 +115,7 @@ def _check(bundle: Bundle) -> None:
     _strings("inputs", bundle.input_paths)
     for digest, path in bundle.input_paths.items():
         if not is_hex(digest, 64) or not path.startswith("/") or "\0" in path:
-            raise ValueError(f"input {path!r:.80} is no absolute path with a digest")
+            raise ValueError(f"input {quoted(path, 80)} is no absolute path with a digest")
     _check_replicas(bundle)
 
 
@@ -133,7 +134,7 @@ def _check_replicas(bundle: Bundle) -> None:
 
 def _number(field: str, value: object, least: int) -> None:
     if type(value) is not int or not least <= value <= MAX_INT:
-        raise ValueError(f"{field} is {value!r:.40}, wanted a whole number from {least}")
+        raise ValueError(f"{field} is {quoted(value, 40)}, wanted a whole number from {least}")
 
 
 def _strings(field: str, values: Any) -> None:  # noqa: ANN401 - may be anything that JSON spells

@@ -21,6 +21,7 @@ from nacl.exceptions import BadSignatureError
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.trust.keys import KEY_BYTES, key_id
+from nexapod_batch.trust.nesting import loads, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,7 +109,7 @@ def open_envelope(
     document = _parse(sealed, limit) if isinstance(sealed, bytes) else sealed
     encoded, kind, signatures = document.get("payload"), document.get("payloadType"), document.get("signatures")
     if kind != payload_type:
-        raise VerificationError("wrong payload type", got=repr(kind)[:80], wanted=repr(payload_type))
+        raise VerificationError("wrong payload type", got=quoted(kind), wanted=repr(payload_type))
     if not isinstance(encoded, str) or not isinstance(signatures, list):
         raise VerificationError("not a DSSE envelope", wanted="payload, payloadType and signatures")
     if len(encoded) > limit:
@@ -129,7 +130,7 @@ def open_envelope(
             except BadSignatureError:
                 continue
             return Opened(payload_type=payload_type, payload=payload, key_id=name, signature=raw)
-    hints = ", ".join(str(one.get("keyid", "none"))[:60] for one in signatures)
+    hints = ", ".join(quoted(one.get("keyid", "none"), 60) for one in signatures)
     raise VerificationError("no signature verifies", got=f"key hint {hints}", wanted=f"one by {_few(keys)}")
 
 
@@ -137,8 +138,8 @@ def _parse(sealed: bytes, limit: int) -> Mapping[str, Any]:
     if len(sealed) > limit:
         raise VerificationError("envelope is too large", got=f"{len(sealed)} bytes", wanted=f"at most {limit}")
     try:
-        document = orjson.loads(sealed)
-    except orjson.JSONDecodeError as error:
+        document = loads(sealed)
+    except ValueError as error:
         raise VerificationError("envelope is not JSON", got=str(error)) from error
     if not isinstance(document, dict):
         raise VerificationError("not a DSSE envelope", got=type(document).__name__, wanted="a JSON object")

@@ -6,6 +6,8 @@ import re
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from nexapod_batch.trust.nesting import quoted
+
 if TYPE_CHECKING:
     from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, Statement, Subject
 
@@ -69,16 +71,17 @@ def check_fields(s: Statement) -> None:
     """
     numbers = _integers(s)
     if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > MAX_INT:
-        fault = next(f"{f} is {n!r:.40}" for f, n in zip(_INTEGERS, numbers, strict=True) if not whole(n))
+        fault = next(f"{f} is {quoted(n, 40)}" for f, n in zip(_INTEGERS, numbers, strict=True) if not whole(n))
         raise ValueError(f"{fault}, wanted a whole number from 0 to 2^53 - 1")
     texts = _texts(s)
     if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
-        fault = next(f"{f} is {text!r:.40}" for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
+        bad = next((f, text) for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
+        fault = f"{bad[0]} is {quoted(bad[1], 40)}"
         raise ValueError(f"{fault}, wanted at most {_MAX_TEXT} printable characters")
     words = _spelled(s)
     if not _all_spelled(*words):
         pairs = zip(_SPELLED.items(), words, strict=True)
-        fault = next(f"{f} is {word!r:.80}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
+        fault = next(f"{f} is {quoted(word, 80)}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
         raise ValueError(f"{fault}, which is not how one is spelled")
     if not (s.replica.job and s.replica.number and s.agree):
         raise ValueError("job, replica and agree start at 1")
@@ -122,18 +125,18 @@ def is_key_id(text: str) -> bool:
 
 def _check_lists(s: Statement) -> None:
     if s.exit_code is not None and (type(s.exit_code) is not int or abs(s.exit_code) > MAX_INT):
-        raise ValueError(f"exit_code is {s.exit_code!r:.40}, wanted a whole number or nothing")
+        raise ValueError(f"exit_code is {quoted(s.exit_code, 40)}, wanted a whole number or nothing")
     if not s.distinct or not all(map(_is_word, s.distinct)):
         raise ValueError("distinct is empty or holds something that is no word")
     if type(s.classes) is not dict:
         raise TypeError("class is no object")
     for key, value in s.classes.items():
         if not _is_word(key) or not _printable(value):
-            raise ValueError(f"class {key!r:.40} is {value!r:.40}, wanted printable text")
+            raise ValueError(f"class {quoted(key, 40)} is {quoted(value, 40)}, wanted printable text")
     _check_uses(s)
     for target, digest in s.inputs:
         if not safe_name(target) or not is_hex(digest, 64):
-            raise ValueError(f"input {target!r:.80} has an unsafe name or no digest")
+            raise ValueError(f"input {quoted(target, 80)} has an unsafe name or no digest")
 
 
 def _check_uses(s: Statement) -> None:
@@ -147,26 +150,27 @@ def _check_uses(s: Statement) -> None:
 
 def _check_gpu(used: GpuUse) -> None:
     if not used.uuid or not _printable(used.uuid) or not _printable(used.model):
-        raise ValueError(f"GPU {used.uuid!r:.80} of model {used.model!r:.80}: wanted printable text")
+        raise ValueError(f"GPU {quoted(used.uuid, 80)} of model {quoted(used.model, 80)}: wanted printable text")
     for field in ("time_ms", "peak_mib", "energy_mj"):
         value = getattr(used, field)
         if value is not None and not whole(value):
-            raise ValueError(f"gpus.{field} is {value!r:.40}, wanted a whole number or nothing")
+            raise ValueError(f"gpus.{field} is {quoted(value, 40)}, wanted a whole number or nothing")
 
 
 def _check_machine(machine: Machine) -> None:
     if not is_hex(machine.boot, 32) or not (machine.id == "" or is_hex(machine.id, 32)):
-        raise ValueError(f"machine is {machine.boot!r:.40}, {machine.id!r:.40}: wanted 32 hex digits each")
+        raise ValueError(f"machine is {quoted(machine.boot, 40)}, {quoted(machine.id, 40)}: wanted 32 hex digits each")
     if not whole(machine.booted_ms):
-        raise ValueError(f"machine.booted_ms is {machine.booted_ms!r:.40}, wanted a whole number")
+        raise ValueError(f"machine.booted_ms is {quoted(machine.booted_ms, 40)}, wanted a whole number")
 
 
 def _check_container(used: ContainerUse) -> None:
     for field, pattern in _CONTAINER.items():
         if not re.fullmatch(pattern, getattr(used, field)):
-            raise ValueError(f"container.{field} is {getattr(used, field)!r:.80}, which is not how one is spelled")
+            got = quoted(getattr(used, field))
+            raise ValueError(f"container.{field} is {got}, which is not how one is spelled")
     if not used.image or not _printable(used.image) or not _printable(used.version):
-        raise ValueError(f"container is {used.image!r:.80}, {used.version!r:.40}: wanted printable text")
+        raise ValueError(f"container is {quoted(used.image, 80)}, {quoted(used.version, 40)}: wanted printable text")
 
 
 def whole(value: object) -> bool:
@@ -193,11 +197,11 @@ def check_subjects(subjects: tuple[Subject, ...], *, manifest: bool) -> None:
 
 def _check_subject(subject: Subject) -> None:
     if not safe_name(subject.name):
-        raise ValueError(f"subject {subject.name!r:.80} is no plain relative path")
+        raise ValueError(f"subject {quoted(subject.name, 80)} is no plain relative path")
     if not is_hex(subject.sha256, 64) or not (subject.normalized is None or is_hex(subject.normalized, 64)):
-        raise ValueError(f"subject {subject.name!r:.80} has a digest that is not 64 lower-case hex digits")
+        raise ValueError(f"subject {quoted(subject.name, 80)} has a digest that is not 64 lower-case hex digits")
     if subject.size is not None and not whole(subject.size):
-        raise ValueError(f"subject {subject.name!r:.80} has an impossible size")
+        raise ValueError(f"subject {quoted(subject.name, 80)} has an impossible size")
 
 
 def _control(name: str) -> bool:

@@ -10,6 +10,7 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.hardware import Offer
 from nexapod_batch.model.hardware_document import profile_document, profile_of
 from nexapod_batch.trust.dsse import open_envelope, seal
+from nexapod_batch.trust.nesting import loads, quoted
 
 if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Signer
@@ -46,13 +47,13 @@ def _canonical(document: dict[str, object]) -> bytes:
 
 
 def _decode(payload: bytes, key_id: str) -> Offer:
-    document = orjson.loads(payload)
+    document = loads(payload)
     if type(document) is not dict or document["schema"] != 1:
         raise ValueError("it is of another schema than 1")
     if set(document) != {"schema", "node", "gpus", "profile"} or payload != _canonical(document):
         raise ValueError("it is not in canonical form")
     if document["node"] != key_id:
-        raise ValueError(f"it is of node {document['node']!r:.80}, not of {key_id}")
+        raise ValueError(f"it is of node {quoted(document['node'])}, not of {key_id}")
     profile, gpus = profile_of(document["profile"]), document["gpus"]
     if type(gpus) is not list or not {gpu.uuid for gpu in profile.devices}.issuperset(gpus):
         raise ValueError("it offers GPUs that are not in it")

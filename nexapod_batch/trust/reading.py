@@ -19,6 +19,7 @@ import orjson
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.fields import check_fields, check_subjects
+from nexapod_batch.trust.nesting import loads, quoted
 from nexapod_batch.trust.statement import (
     BUILD_TYPE,
     EPOCH,
@@ -182,8 +183,8 @@ def _inputs(text: str) -> tuple[tuple[str, str], ...]:
 def _by_parsing(payload: bytes) -> Statement:
     """Parse and check a payload field by field."""
     try:
-        document = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
+        document = loads(payload)
+    except ValueError as error:
         raise VerificationError("statement is not JSON", got=str(error)) from error
     try:
         _expect(document, "_type", STATEMENT_TYPE)
@@ -192,7 +193,7 @@ def _by_parsing(payload: bytes) -> Statement:
         statement = _from_document(document)
         check_fields(statement)
     except KeyError as error:
-        raise VerificationError("statement lacks a field or a known word", got=f"{error.args[0]!r}"[:80]) from error
+        raise VerificationError("statement lacks a field or a known word", got=quoted(error.args[0])) from error
     except (TypeError, AttributeError, IndexError, OverflowError) as error:
         raise VerificationError("statement has a field of the wrong type", got=str(error)[:200]) from error
     except ValueError as error:
@@ -206,7 +207,7 @@ def _by_parsing(payload: bytes) -> Statement:
 
 def _expect(document: Any, key: str, wanted: str) -> None:  # noqa: ANN401 - parsed JSON
     if document[key] != wanted:
-        raise VerificationError(f"wrong {key}", got=repr(document[key])[:80], wanted=repr(wanted))
+        raise VerificationError(f"wrong {key}", got=quoted(document[key]), wanted=repr(wanted))
 
 
 def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
@@ -228,7 +229,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         raise ValueError("byproducts are stdout and stderr, in this order")
     replica = ReplicaName(external["jobId"], external["task"], external["replica"])
     if metadata["invocationId"] != str(replica):
-        raise ValueError(f"invocationId is {metadata['invocationId']!r:.40}, wanted {replica!s:.80}")
+        raise ValueError(f"invocationId is {quoted(metadata['invocationId'], 40)}, wanted {replica!s:.80}")
     manifest = len(subjects) == 1 and subjects[0].get("mediaType") == MANIFEST_MEDIA
     found = tuple([_subject(one, manifest=manifest) for one in subjects])
     check_subjects(found, manifest=manifest)  # before names are encoded for the vote
@@ -317,10 +318,10 @@ def _milliseconds(text: str) -> int:
     """Return the time that `rfc3339` wrote; other spellings fail here or in the comparison of bytes."""
     moment = datetime.fromisoformat(text[:-1]) if text.endswith("Z") else None
     if moment is None or moment.tzinfo is not None:
-        raise ValueError(f"time {text!r:.40}, wanted 2026-11-23T11:00:20.123Z")
+        raise ValueError(f"time {quoted(text, 40)}, wanted 2026-11-23T11:00:20.123Z")
     ms = (moment - EPOCH) // _MS
     if text != rfc3339(ms):
-        raise ValueError(f"time {text!r:.40}, wanted {rfc3339(ms)}")
+        raise ValueError(f"time {quoted(text, 40)}, wanted {rfc3339(ms)}")
     return ms
 
 

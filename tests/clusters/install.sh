@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real Slurm, MariaDB, sshd and libfaketime that the tests start for themselves, where something is missing (Debian).
+# Installs the real Slurm, MariaDB, sshd, libfaketime and setfacl that the tests start for themselves, where something is missing (Debian).
 # Nothing that the packages bring is left running: the tests use their own configuration, ports and folders.
 set -euo pipefail
 
@@ -15,6 +15,7 @@ need /usr/sbin/sshd openssh-server
 need /usr/bin/ssh openssh-client
 need /bin/ip iproute2
 need /usr/bin/faketime faketime
+need /usr/bin/setfacl acl
 [ -n "$missing" ] || exit 0
 
 printf '== installing%s\n' "$missing" >&2

@@ -223,7 +223,8 @@ def test_unwritable_home_is_refused(open_home: Home, exists: bool) -> None:
     if exists:
         open_home.path.mkdir()
     become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-    refused(open_home.call("submit", job, before=become), 78, "Permission denied", "NEXAPOD_HOME")
+    why = "belongs to somebody else" if exists else "Permission denied"
+    refused(open_home.call("submit", job, before=become), 78, why, "NEXAPOD_HOME")
     assert not exists or list(open_home.path.iterdir()) == []
 
 

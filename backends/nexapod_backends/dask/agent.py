@@ -38,6 +38,7 @@ _BESIDE = (".out", ".err", ".manifest")
 _POLL_S = (0.005, 0.05)
 _STARTS = 3  # of a runner that ends at once, before its launch is given up
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _lock = threading.Lock()
 _runners: dict[str, subprocess.Popen[bytes]] = {}  # by spool
 
@@ -122,7 +123,7 @@ def _read(_: bytes, *, path: str, offset: int, size: int) -> bytes:
 def _write(data: bytes, *, base: str, path: str, offset: int = 0, last: bool = True) -> dict[str, object]:
     """Write a part of a file of ours; the `last` part makes it appear under its name."""
     _own(base)
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    _folder(os.path.dirname(path))
     part = f"{path}.part"
     fd = os.open(part, _NEW | (0 if offset else os.O_TRUNC), 0o600)
     try:
@@ -188,7 +189,7 @@ def _discard(_: bytes, *, path: str) -> dict[str, object]:
 def _cancel(_: bytes, *, base: str, worker: str, names: list[str]) -> dict[str, object]:
     """Leave notes for the runner of a spool, and for tasks that have not begun."""
     folder = f"{_own(base)}/w/{worker}/cancel"
-    os.makedirs(folder, 0o700, exist_ok=True)
+    _folder(folder)
     for name in names:
         os.close(os.open(f"{folder}/{name}", _NEW, 0o600))
     return {}
@@ -295,12 +296,12 @@ def _make(base: str, spool: str, spec: dict[str, str], worker) -> None:  # type:
     _own(base)
     work = f"{base}/work/{spec['worker']}"
     for folder in (*(f"{spool}/{name}" for name in _FOLDERS if name != "reports"), work):
-        os.makedirs(folder, 0o700, exist_ok=True)
+        _folder(folder)
     if spec["reports"]:  # shared storage: reports lie at once where they are read
         with suppress(FileExistsError):
             os.symlink(spec["reports"], f"{spool}/reports")
     else:
-        os.makedirs(f"{spool}/reports", 0o700, exist_ok=True)
+        _folder(f"{spool}/reports")
     with open(f"{base}/node.json", encoding="utf-8") as stream:
         settings = json.load(stream)
     limit = getattr(getattr(worker, "memory_manager", None), "memory_limit", None)
@@ -323,7 +324,7 @@ def _start(spool: str, python: str) -> str | None:
         code = last.returncode if last is not None else 0
         trouble = f"the runner ended with {code}: {_said(spool)}" if code else None
         argv = [python or sys.executable, "-E", "-P", "-m", "nexapod_batch.runner", spool, "--parent", str(os.getpid())]
-        with open(f"{spool}/worker.log", "ab") as log:
+        with open(os.open(f"{spool}/worker.log", _LOG, 0o600), "ab") as log:
             _runners[spool] = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
             )
@@ -331,7 +332,7 @@ def _start(spool: str, python: str) -> str | None:
 
 
 def _said(spool: str) -> str:
-    with open(f"{spool}/worker.log", "rb") as stream:
+    with open(os.open(f"{spool}/worker.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2000))
         lines = stream.read().decode("utf-8", "replace").strip().splitlines()
     return lines[-1].strip() if lines else "it said nothing"
@@ -340,7 +341,7 @@ def _said(spool: str) -> str:
 def _refuse(spool: str, key: str, reason: str) -> None:
     """Leave a reason why a launch is not run, and take its bundle away."""
     with suppress(OSError):
-        os.makedirs(f"{spool}/refused", 0o700, exist_ok=True)
+        _folder(f"{spool}/refused")
         _put(f"{spool}/refused/{key}.reason", f"{reason}\n".encode())
         _unlink(f"{spool}/inbox/{key}.json")
 
@@ -361,13 +362,23 @@ def _id(worker) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001
 
 def _own(base: str) -> str:
     """Make the folder of a node where it is missing; OSError when it is not this account's alone."""
-    os.makedirs(base, 0o700, exist_ok=True)
+    _folder(base)
     found = os.lstat(base)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise OSError(f"{base} is not a folder of this account alone")
-    os.makedirs(f"{base}/w", 0o700, exist_ok=True)
+    _folder(f"{base}/w")
     _unlink(f"{base}/key")  # a version that is gone copied the node's key to here
     return base
+
+
+def _folder(path: str) -> None:
+    """Make a folder and what is missing above it for this account alone; the umask of the worker does not count."""
+    if os.path.isdir(path):
+        return
+    _folder(os.path.dirname(path))
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
 
 
 def _storage(base: str) -> str:

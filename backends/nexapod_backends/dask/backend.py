@@ -18,6 +18,7 @@ from nexapod_backends.dask.far import Far
 from nexapod_backends.dask.node import DaskNode
 from nexapod_backends.dask.records import Records
 from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import targets
 
@@ -54,8 +55,8 @@ class DaskBackend:
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in self._prepared:
             return
-        for folder in (*(context.spool / part for part in _FOLDERS), context.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(context.spool, *_FOLDERS, below=base_of(context.spool))
+        own_folder(context.work, below=base_of(context.work))
         node.far.prepare({**wanted, "runtimes": targets("runtime")})
         self._prepared.add(stamp)
 

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from nexapod_backends.dask.place import Rules, choose, resources_of
 from nexapod_backends.dask.records import Record
 from nexapod_batch.errors import SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.bundle import decode_bundle
@@ -133,12 +134,12 @@ class Binding:
     def _hosts(self) -> list[str]:
         """Return all hosts that were ever seen, new ones last: the sets of hosts must not change."""
         try:
-            known: list[str] = orjson.loads(self._hosts_file.read_bytes())
+            known: list[str] = careful.load(self._hosts_file)
         except (OSError, ValueError):
             known = []
         new = sorted({one.host for one in self._workers.values()} - set(known))
         if new:
-            self._hosts_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(self._hosts_file.parent, below=self._hosts_file.parents[2])
             atomic.write(self._hosts_file, orjson.dumps([*known, *new]), mode=0o600)
         return [*known, *new]
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from nexapod_backends.dask import agent
 from nexapod_backends.dask.answers import MAX_LINE, ForeignAnswerError, Seen, Spool, found_files, met, spools
 from nexapod_batch.errors import SchedulerError, UnsafeOutputError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import base_of, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PART", "Far"]
 
 PART = 4 << 20
+_MAX_KEY, _MAX_SETTINGS = 16 * 1024, 4 << 20
 _FREE = 256 << 20  # bytes that are left free here, whatever workers send
 _HERE = ""  # the "worker" that is this process
 _BESIDE = (".out", ".err", ".manifest", ".start")
@@ -115,20 +117,20 @@ class Far:
 
     def prepare(self, settings: Mapping[str, object]) -> None:
         """Keep what each storage of workers is to hold; where that is shared with us put it there at once."""
-        self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._memory, below=self._memory.parents[1])
         text = json.dumps(settings, indent=2).encode() + b"\n"
         files = {self._memory / "node.json": text}
         if self.shared:
             self.ask(_HERE, {"op": "look", "base": self.base, "folders": []})
             files[Path(self.base, "node.json")] = text
         for path, data in files.items():
-            if not path.exists() or path.read_bytes() != data:
+            if not path.exists() or careful.read(path, _MAX_SETTINGS) != data:
                 atomic.write(path, data, mode=0o600)
 
     def _settings(self) -> bytes:
         """Return the `node.json` that a storage must hold; SchedulerError before `prepare`."""
         try:
-            return (self._memory / "node.json").read_bytes()
+            return careful.read(self._memory / "node.json", _MAX_SETTINGS)
         except OSError as error:
             raise SchedulerError("the settings of the node cannot be read", got=str(error)) from error
 
@@ -175,7 +177,7 @@ class Far:
 
     def _collect(self, worker: str, spool: Spool) -> None:
         """Append to our copies what the segments of one spool have more."""
-        self._reports.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._reports, below=base_of(self._reports))
         for name, size in spool.reports.items():
             target = self._reports / f"{_tag(spool.storage, worker)}-{name}"
             if not target.exists() or target.stat().st_size < size:
@@ -199,7 +201,7 @@ class Far:
         """Bring the files of a replica, or what there is of its logs, into our work folder."""
         if not self.shared and not self._through:
             raise SchedulerError("no worker is there that sees the files of the replica", got=replica)
-        work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(work, below=base_of(work))
         wanted = None if names is None else sorted(names)
         head = {"op": "find", "base": self.base, "replica": replica, "names": [] if logs else wanted}
         for through in self._everywhere():
@@ -299,7 +301,7 @@ class Far:
             return {digest: str(path) for digest, path in inputs.items()}
         if self.shared:
             folder = Path(self.base, "inputs")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(folder, below=base_of(folder))
             for digest, path in inputs.items():
                 if not (folder / digest).exists():
                     part = folder / f".{digest}.{os.getpid()}"
@@ -324,7 +326,7 @@ class Far:
     def inputs(self) -> dict[str, Path]:
         """Return where inputs lie here that were staged, by digest; those that are gone are left out."""
         try:
-            known: dict[str, str] = json.loads((self._memory / "inputs.json").read_bytes())
+            known: dict[str, str] = careful.load(self._memory / "inputs.json")
         except (OSError, ValueError):
             return {}
         return {digest: Path(path) for digest, path in known.items() if os.path.exists(path)}
@@ -348,7 +350,7 @@ class _Lines:
     def __init__(self, target: Path, worker: str) -> None:
         """Begin behind what is there."""
         self._worker, self._open = worker, 0  # bytes since the last end of a line
-        with suppress(FileNotFoundError), target.open("rb") as stream:
+        with suppress(FileNotFoundError), careful.stream(target) as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - MAX_LINE - 1))
             self._open = len(stream.read().rpartition(b"\n")[2])
 

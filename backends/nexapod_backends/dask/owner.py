@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import LocalCluster, Security
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def main(folder: Path) -> int:
         return 0
     os.umask(0o077)
     (folder / "scheduler.json").unlink(missing_ok=True)
-    wanted = json.loads((folder / "wanted.json").read_bytes())
+    wanted = careful.load(folder / "wanted.json")
     dask.config.set({"temporary-directory": str(folder)})  # the scheduler's, too
     asyncio.run(_own(folder, wanted))
     return 0
@@ -82,7 +82,7 @@ def _idle(cluster: Any, folder: Path, wanted: Mapping[str, Any]) -> bool:  # noq
         return False
     try:
         quiet_s = time.time() - (folder / "used").stat().st_mtime
-        same = json.loads((folder / "wanted.json").read_bytes()) == wanted
+        same = careful.load(folder / "wanted.json") == wanted
     except (OSError, ValueError):  # the home is gone
         return True
     return quiet_s > (float(wanted["idle_s"]) if same else _QUIET_S)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,13 +94,13 @@ class Records:
         for key, written in sorted(found.items(), key=lambda one: one[1]):
             if self._read.get(key) != written or key not in self.by_key:
                 with suppress(OSError, ValueError, TypeError):  # damaged: handed over again, under the same key
-                    document = json.loads((self._folder / f"{key}.json").read_bytes())
+                    document = careful.load(self._folder / f"{key}.json")
                     self.by_key[key] = Record(**{name: document[name] for name in names & document.keys()})
         self._read = found
 
     def save(self, records: Sequence[Record], *, durable: bool = True) -> None:
         """Write records; with `durable` they survive a power cut when this returns."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._folder, below=self._folder.parents[1])
         paths = []
         for one in records:
             path = self._folder / f"{one.key}.json"
@@ -131,7 +132,7 @@ class Records:
         """Return where tasks of a job ran; what failed there does not count."""
         used = Used(workers=defaultdict(set), hosts=defaultdict(set))
         lines: dict[str, dict[str, list[int] | str]] = {}
-        with suppress(FileNotFoundError), (self._folder / "used" / job).open("rb") as stream:
+        with suppress(FileNotFoundError), careful.stream(self._folder / "used" / job) as stream:
             for line in stream:
                 with suppress(ValueError, KeyError):  # a torn line is of a launch whose record is there
                     said = json.loads(line)
@@ -146,7 +147,7 @@ class Records:
     def use(self, record: Record) -> None:
         """Remember where a launch ran, whose record goes; nothing when it failed there."""
         folder = self._folder / "used"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        own_folder(folder, below=self._folder)
         new = not (folder / record.job).exists()
         said = {"key": record.key[:8], "tasks": record.tasks, "worker": record.worker, "host": record.host}
         with (folder / record.job).open("ab") as stream:

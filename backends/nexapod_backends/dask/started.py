@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import open_log, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def folder_of(context: NodeContext) -> Path:
 def started(context: NodeContext, dask: Dask) -> tuple[str, Mapping[str, str]]:
     """Return address and TLS names of the site's own cluster, which is started where it does not run."""
     folder = folder_of(context)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_folder(folder, below=context.state.parent)
     (folder / "used").touch(mode=0o600)
     atomic.write(folder / "wanted.json", json.dumps(_wanted(context, dask)).encode(), mode=0o600, durable=False)
     end = time.monotonic() + _PATIENCE_S
@@ -65,7 +66,7 @@ def running(folder: Path) -> tuple[str, Mapping[str, str]] | None:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            said = json.loads((folder / "scheduler.json").read_bytes())
+            said = careful.load(folder / "scheduler.json")
             return str(said["address"]), dict(said["security"])
     except FileNotFoundError:
         pass
@@ -76,11 +77,11 @@ def stop(folder: Path) -> None:
     """Let the owner of a cluster end it, if one lives; what runs there is lost."""
     if running(folder) is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            os.kill(int(json.loads((folder / "scheduler.json").read_bytes())["pid"]), signal.SIGTERM)
+            os.kill(int(careful.load(folder / "scheduler.json")["pid"]), signal.SIGTERM)
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
-    with (folder / "owner.log").open("ab") as log:
+    with os.fdopen(open_log(folder / "owner.log"), "ab") as log:
         return subprocess.Popen(
             interpreter.module("nexapod_backends.dask.owner", str(folder)),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=interpreter.FOLDER, start_new_session=True,
@@ -88,7 +89,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _failed(context: NodeContext, why: str, folder: Path) -> SchedulerError:
-    lines = (folder / "owner.log").read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    lines = careful.tail(folder / "owner.log", 4000).decode("utf-8", "replace").strip().splitlines()
     name = context.site.name if context.site else context.node.site
     return SchedulerError(
         f"site {name}: its Dask cluster cannot be started: {why}", got=lines[-1].strip() if lines else "no word",

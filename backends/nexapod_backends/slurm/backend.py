@@ -48,9 +48,11 @@ from nexapod_backends.slurm.submission import Submission
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import notes, subkeys
+from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import BackendState, LaunchStatus, targets
+from nexapod_batch.trust import nesting
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ _FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused", "groups"
 _BESIDE = (".out", ".err", ".manifest", ".start")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 1 << 20
+_MAX_KEY = 16 * 1024
 #: Segments of which the size is looked at between two passes.
 _LOOKED_AT = 32
 #: Elements of one node that a launch should be shared among, so that the last one does not run alone for long.
@@ -99,13 +102,13 @@ class SlurmBackend:
             return
         files = state.transport
         with folders.usable(context):
+            files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
             there = files.sizes(str(spool))
             if "key" in there:  # of a version that copied the node's key to where jobs can read it
                 files.remove(f"{spool}/key")
-            written = json.loads(files.read(f"{spool}/node.json")) if "node.json" in there else {}
+            written = nesting.loads(files.read(f"{spool}/node.json")) if "node.json" in there else {}
             if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
                 wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
-                files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
                 files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
         state.prepared.add(stamp)
 
@@ -145,7 +148,7 @@ class SlurmBackend:
         if context.far_spool == context.spool:
             return
         files, reports = self._state(context).transport, context.spool / "reports"
-        reports.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(reports, below=base_of(reports))
         for name, size in files.sizes(f"{context.far_spool}/reports").items():
             if not _SEGMENT.fullmatch(name):
                 continue
@@ -176,7 +179,7 @@ class SlurmBackend:
         if context.far_work == context.work:
             return
         files = self._state(context).transport
-        context.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(context.work, below=base_of(context.work))
         if logs:
             for suffix in (".out", ".err"):
                 with suppress(FileNotFoundError):
@@ -576,7 +579,8 @@ def _copies(context: NodeContext) -> bool:
 def _bring_rest(files: Transport, path: str, target: Path) -> None:
     """Append to our copy what a file that only grows has more."""
     data = files.read(path, target.stat().st_size if target.exists() else 0, _BLOCK)
-    with target.open("ab", buffering=0) as stream:
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "ab", buffering=0) as stream:
         while data:
             stream.write(data)
             data = files.read(path, stream.tell(), _BLOCK)

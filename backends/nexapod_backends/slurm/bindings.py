@@ -21,7 +21,8 @@ from nexapod_backends.slurm.commands import TimedOutError
 from nexapod_backends.slurm.parse import read_squeue
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 from nexapod_batch.plugins import Finding, Mark
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Bindings:
         kept = self._kept(which)
         document = {"which": which, "why": why, "at": now, "pause_s": pause_s}
         with suppress(OSError):  # then it is tried again at the next look
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(self._file.parent, below=self._file.parents[1])
             atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
         if pause_s == _BROKEN_S and not (kept and kept.why == why):
             self._tell(f"site {self._site.name}: pyslurm is not used, Slurm's commands are: {why}")
@@ -145,7 +146,7 @@ class Bindings:
     def _kept(self, which: list[str | int]) -> _Failure | None:
         """Return the last failure of this very pyslurm."""
         try:
-            kept: dict[str, Any] = json.loads(self._file.read_bytes())
+            kept: dict[str, Any] = careful.load(self._file)
             failure = _Failure(str(kept["why"]), float(kept["at"]), float(kept["pause_s"]))
             return failure if kept["which"] == which else None
         except (OSError, ValueError, TypeError, KeyError):

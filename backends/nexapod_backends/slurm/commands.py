@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm.parse import ENVIRONMENT
 from nexapod_batch.errors import NexapodError, SchedulerError
+from nexapod_batch.files import own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +58,7 @@ class Slurm:
     def __init__(self, site: Site, transport: Transport) -> None:
         """Remember where they are, how they are reached and how long they may take."""
         self._site, self._transport = site, transport
+        self._trusted: set[str] = set()  # programs of the site file that were looked at
 
     def submit(self, script: str, *, test_only: bool = False) -> str:
         """Hand a script to sbatch and return the job's id; with `test_only` what Slurm says of it.
@@ -92,6 +95,7 @@ class Slurm:
         command = [os.path.join(scheduler.bin, argv[0]) if scheduler.bin else argv[0], *clusters, *argv[1:]]
         extra = {**ENVIRONMENT, "SLURM_CONF": scheduler.conf} if scheduler.conf else ENVIRONMENT
         try:
+            self._trust(command[0])
             done = self._transport.run(command, extra, text=text, timeout_s=scheduler.cmd_timeout_s)
         except FileNotFoundError as error:
             raise self._missing(argv[0]) from error
@@ -108,6 +112,13 @@ class Slurm:
             got = done.stderr.strip()[-_STDERR:] or f"exit code {done.returncode}"
             raise SchedulerError(f"site {self._site.name}: {argv[0]} failed", got=got)
         return done
+
+    def _trust(self, program: str) -> None:
+        """Raise ForeignPathError for a program of the site file that others can change; looked at once."""
+        scheduler = self._site.scheduler
+        if scheduler.bin and scheduler.transport == "local" and program not in self._trusted:
+            own.check_file(Path(program))
+            self._trusted.add(program)
 
     def _missing(self, command: str) -> SchedulerError:
         return SchedulerError(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,7 +110,7 @@ class Groups:
 
     def save(self, group: Group) -> None:
         """Write a group durably."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._folder, below=self._folder.parents[1])
         path = self._folder / f"{group.id}.json"
         atomic.write(path, json.dumps({"schema": 1, **asdict(group)}).encode(), mode=0o600)
         self._seen[path.name] = path.stat().st_mtime_ns
@@ -123,7 +124,7 @@ class Groups:
 
     def _read(self, name: str) -> None:
         try:
-            document: dict[str, Any] = json.loads((self._folder / name).read_bytes())
+            document: dict[str, Any] = careful.load(self._folder / name)
             if document.pop("schema") != 1:
                 return
             document["elements"] = tuple(map(tuple, document["elements"]))

@@ -17,7 +17,8 @@ from nexapod_backends.slurm.states import read_state
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ class Kept:
         """Return the hosts of a partition in an order that never changes: new ones come last."""
         file = self._folder / "hosts.json"
         try:
-            known: dict[str, list[str]] = json.loads(file.read_bytes())
+            known: dict[str, list[str]] = careful.load(file)
         except (OSError, ValueError):
             known = {}
         done = self.slurm.call([*SINFO, f"--partition={partition}"])
@@ -63,7 +64,7 @@ class Kept:
         old = known.get(partition, [])
         known[partition] = [*old, *sorted(now - set(old))]
         if known[partition] != old:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_folder(file.parent, below=file.parents[1])
             atomic.write(file, json.dumps(known).encode(), mode=0o600)
         return known[partition]
 
@@ -80,7 +81,7 @@ class Kept:
     def drop_runners(self, context: NodeContext) -> None:
         """Remove the runners of earlier versions that were still in use when they were looked at last."""
         with suppress(FileNotFoundError):
-            if json.loads((self._folder / "runners.json").read_bytes()):
+            if careful.load(self._folder / "runners.json"):
                 self._sweep(context)
 
     def _sweep(self, context: NodeContext) -> None:
@@ -89,7 +90,7 @@ class Kept:
         left = ["?"]  # not known: looked at again
         with suppress(SchedulerError):
             left = archive.sweep(self.transport, start.corner(context))
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._folder, below=self._folder.parent)
         atomic.write(self._folder / "runners.json", json.dumps(left).encode(), mode=0o600, durable=False)
 
     def queued(self, charged: str | None = None) -> int:

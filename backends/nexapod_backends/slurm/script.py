@@ -9,16 +9,19 @@ batch shell the runner, so that the USR2 of `--signal=B:` reaches it.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import traceback
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, Problem
+from nexapod_batch.files import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -183,7 +186,7 @@ def read_template(path: str = "") -> str:
 
         return files("nexapod_batch.templates").joinpath(_TEMPLATE).read_text("utf-8")
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(own.open_file(Path(path)), "rb") as file:
             body = file.read(TEMPLATE_MAX + 1)
         text = body.decode("utf-8")
     except (OSError, ValueError) as error:

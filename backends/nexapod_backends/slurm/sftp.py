@@ -25,8 +25,9 @@ from paramiko.sftp import (  # type: ignore[import-untyped]
     CMD_OPENDIR,
     CMD_READ,
     CMD_READDIR,
+    CMD_READLINK,
     CMD_REMOVE,
-    CMD_STAT,
+    CMD_SETSTAT,
     CMD_STATUS,
     CMD_WRITE,
     SFTP_FLAG_CREATE,
@@ -37,6 +38,7 @@ from paramiko.sftp import (  # type: ignore[import-untyped]
 )
 from paramiko.sftp_attr import SFTPAttributes  # type: ignore[import-untyped]
 
+from nexapod_backends.slurm.sftp_folders import Status
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
@@ -179,24 +181,41 @@ class Files:
                     self.remove_all(names.values())
                 raise _told(error, batch[0][0]) from None
 
-    def make(self, folder: str) -> None:
-        """Make a folder, and those above it, for this account only."""
+    def look(self, paths: Sequence[str]) -> list[Status | None]:
+        """Return whose each path is and its mode, of a link itself; None for what is not there."""
+        found: list[Status | None] = []
+        for batch in _batches(list(paths)):
+            asked = [(path, self._ask(CMD_LSTAT, os.fsencode(path))) for path in batch]
+            for path, number in asked:
+                try:
+                    attributes = SFTPAttributes._from_msg(self._answer(number, path)[1])  # noqa: SLF001
+                    found.append(Status(attributes.st_uid or 0, attributes.st_mode or 0))
+                except FileNotFoundError:
+                    found.append(None)
+        return found
+
+    def target(self, path: str) -> str:
+        """Return where a link leads."""
+        _, message = self._answer(self._ask(CMD_READLINK, os.fsencode(path)), path)
+        message.get_int()
+        return os.fsdecode(message.get_string())
+
+    def add(self, path: str) -> None:
+        """Make a folder, for this account only; FileExistsError when there is one."""
         attributes = SFTPAttributes()
         attributes.st_mode = 0o700
         try:
-            self._answer(self._ask(CMD_MKDIR, os.fsencode(folder), attributes), folder)
-        except FileNotFoundError:
-            above = folder.rpartition("/")[0]
-            if not above:
-                raise
-            self.make(above)
-            self._answer(self._ask(CMD_MKDIR, os.fsencode(folder), attributes), folder)
-        except OSError as error:  # is it there already?
-            with suppress(OSError):
-                _, message = self._answer(self._ask(CMD_STAT, os.fsencode(folder)), folder)
-                if stat.S_ISDIR(SFTPAttributes._from_msg(message).st_mode or 0):  # noqa: SLF001
-                    return
-            raise OSError(error.errno, f"no folder can be made: {error.strerror}", folder) from error
+            self._answer(self._ask(CMD_MKDIR, os.fsencode(path), attributes), path)
+        except OSError as error:
+            if self.look([path]) != [None]:  # servers say no more than that it failed
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+            raise OSError(error.errno, f"no folder can be made: {error.strerror}", path) from error
+
+    def close_to_others(self, path: str, mode: int) -> None:
+        """Give a folder its mode."""
+        attributes = SFTPAttributes()
+        attributes.st_mode = mode
+        self._answer(self._ask(CMD_SETSTAT, os.fsencode(path), attributes), path)
 
     def rename_all(self, names: Mapping[str, str]) -> None:
         """Rename files; those that are not there are no error."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import paramiko  # type: ignore[import-untyped]
 
-from nexapod_backends.slurm import ssh_connect
+from nexapod_backends.slurm import sftp_folders, ssh_connect
 from nexapod_backends.slurm.commands import TimedOutError
 from nexapod_backends.slurm.sftp import Files
 from nexapod_backends.slurm.transport import Done
@@ -83,12 +83,7 @@ class SshTransport:
     def make(self, folders: Iterable[str]) -> None:
         """Make folders that only this account can read, where they are missing."""
         wanted = list(folders)
-
-        def make(files: Files) -> None:
-            for folder in wanted:
-                files.make(folder)
-
-        self._through(make)
+        self._through(lambda files: sftp_folders.make(files, wanted))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the size of each file in a folder, by name; nothing where there is no folder."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import base_of, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -115,7 +116,7 @@ class LocalTransport:
     def make(self, folders: Iterable[str]) -> None:
         """Make folders."""
         for folder in folders:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            own_folder(Path(folder), below=base_of(Path(folder)))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return sizes by name."""
@@ -140,7 +141,7 @@ class LocalTransport:
 
     def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
         """Return bytes of a file."""
-        with open(path, "rb") as stream:
+        with careful.stream(path) as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) + start) if start < 0 else start)
             return stream.read(most)
 
@@ -181,7 +182,9 @@ class LocalTransport:
     def put(self, source: Path, path: str) -> None:
         """Copy a file."""
         partial = f"{path}.{os.getpid()}"
-        shutil.copyfile(source, partial)
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with careful.stream(source) as reader, os.fdopen(fd, "wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
         os.replace(partial, path)
 
     def get(self, path: str, target: Path) -> None:

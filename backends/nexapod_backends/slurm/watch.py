@@ -17,7 +17,8 @@ from msgspec import Struct, field
 from nexapod_backends.slurm.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
 from nexapod_backends.slurm.states import read_state
 from nexapod_batch.errors import SchedulerError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -205,7 +206,7 @@ class Watch:
             stamp = self._file.stat().st_mtime_ns
             if stamp == self._stamp:
                 return
-            document: dict[str, Any] = json.loads(self._file.read_bytes())
+            document: dict[str, Any] = careful.load(self._file)
             seen = {key: {index: Seen(*one) for index, one in told.items()} for key, told in document["seen"].items()}
             silent = {key: (float(first), float(last)) for key, (first, last) in document["silent"].items()}
             strange = [str(word) for word in document.get("strange", ())]
@@ -228,6 +229,6 @@ class Watch:
             "at": memory.at, "failures": memory.failures, "trouble": memory.trouble, "seen": seen,
             "silent": memory.silent, "strange": memory.strange,
         }  # fmt: skip
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._file.parent, below=self._file.parents[1])
         atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
         self._stamp = os.stat(self._file).st_mtime_ns
