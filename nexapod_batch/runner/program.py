@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError, NexapodError
+from nexapod_batch.files import umask
 from nexapod_batch.runner import allocation, solo
 from nexapod_batch.runner.node import load
 
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
         usage = "usage: python -I -m nexapod_batch.runner SPOOL [--group ID] [--parent PID | --stay] (an absolute path)"
         print(usage, file=sys.stderr)  # noqa: T201
         return 2
+    umask.private()
     try:
         node = load(spool)
         incarnation = os.urandom(8).hex()
