@@ -51,6 +51,7 @@ class Execution(NamedTuple):
     image: str | None = None  # the container's image file, its digest checked
     script: str | None = None  # the file that `command` runs, where it lies outside the work folder
     devices: tuple[Device, ...] = ()  # GPUs that this replica has to itself
+    tmp: str = ""  # the folder of its temporary files, which `env` names as TMPDIR unless the job has another
     foreign: bool = False  # the job is somebody else's than the account's that runs it
 
 

@@ -103,12 +103,12 @@ class Attempt:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def run(
-        self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits, root: str,
-        feeds: Sequence[bytes] = (),
+        self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits,
+        roots: Sequence[str], feeds: Sequence[bytes] = (),
     ) -> Result:  # fmt: skip
         """Run a program in the current folder; OSError when it cannot be started.
 
-        `logs` are the descriptors for stdout and stderr, `root` is the folder whose size counts with theirs, `feeds`
+        `logs` are the descriptors for stdout and stderr, `roots` are the folders whose size counts with theirs, `feeds`
         what the program reads from the descriptors FEED and following.
         """
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -131,7 +131,7 @@ class Attempt:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             for fd in fed:
                 os.close(fd)
-        tree = _Tree(pid, started, limits, logs, root, self._supervisor)
+        tree = _Tree(pid, started, limits, logs, roots, self._supervisor)
         tree.wait()
         return tree.result()
 
@@ -154,10 +154,10 @@ class _Tree:
         started: float,
         limits: Limits,
         logs: tuple[int, int],
-        root: str,
+        roots: Sequence[str],
         supervisor: Supervisor,
     ) -> None:
-        self._pid, self._started, self._limits, self._logs, self._root = pid, started, limits, logs, root
+        self._pid, self._started, self._limits, self._logs, self._roots = pid, started, limits, logs, roots
         self._supervisor = supervisor
         self._status: int | None = None
         self._cpu_s, self._max_rss_kib = 0.0, 0
@@ -312,8 +312,8 @@ class _Tree:
 
     def _check_disk(self) -> int:
         """Stop what wrote too much; return how many bytes are left."""
-        used = tree_bytes(self._root) + sum(os.fstat(fd).st_size for fd in self._logs)
-        used += self._usage.private_bytes() + self._usage.unlinked_bytes(self._root)
+        used = tree_bytes(*self._roots) + sum(os.fstat(fd).st_size for fd in self._logs)
+        used += self._usage.private_bytes() + self._usage.unlinked_bytes(*self._roots)
         if used > self._limits.disk_bytes:
             self._stop((Outcome.DISK, disk_detail(used, self._limits.disk_bytes)))
         return self._limits.disk_bytes - used

@@ -112,7 +112,7 @@ def end_all(pid: int) -> None:
 
 def find_strays(work: str) -> list[int]:
     """Return the processes that run in the environment of a replica of this work folder, whoever their parent is."""
-    marks = [f"{name}={work}/".encode() for name in ("HOME", "TMPDIR", "PWD", "NEXAPOD_ROOT")]
+    marks = [f"{name}={work}/".encode() for name in ("HOME", "PWD", "NEXAPOD_ROOT")]
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():

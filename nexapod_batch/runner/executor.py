@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from nexapod_batch import birth
 from nexapod_batch.errors import DeviceError, NexapodError, PluginError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.machine_id import identity
@@ -44,6 +45,7 @@ from nexapod_batch.runner.stage import (
     task_argv,
     why_not_started,
 )
+from nexapod_batch.runner.temporary import Temporary
 from nexapod_batch.runner.witness import Witness
 from nexapod_batch.runtimes import Execution
 from nexapod_batch.trust.bundle import MAX_BUNDLE
@@ -96,6 +98,7 @@ class Executor:
         self._segment = Segment(spool.root / "reports" / f"{spool.incarnation}-{number}.jsonl")
         self._logs = Logs(node.work, f".{spool.incarnation}-{number}")
         self._folders = Folders(str(node.work / f".{spool.incarnation}-{number}.d"))
+        self._temporary = Temporary(node.tmp, str(node.work / f".{spool.incarnation}-{number}.t"))
         self._attempt = Attempt(self)
         self._queue: deque[tuple[str, int]] = deque()  # (launch, position in its bundle)
         self._done: list[tuple[str, int]] = []  # reported, not yet told to the worker
@@ -140,6 +143,7 @@ class Executor:
         self._segment.end()
         self._logs.remove()
         self._folders.remove()
+        self._temporary.remove()
 
     # ---- what an attempt asks while it waits
 
@@ -320,6 +324,7 @@ class Executor:
     def _finish(self, replica: Replica) -> None:
         """Report a replica, and forget what was said of it."""
         self._report(replica)
+        self._temporary.clear()
         self._running = None
         self._current = ("", "")
         self._given_up.pop(str(replica.name), None)
@@ -452,9 +457,11 @@ class Executor:
         folder = root if job.workdir == "." else f"{root}/{job.workdir}"
         if folder is not root:
             os.makedirs(folder, 0o700, exist_ok=True)
-        env = environment(launch, replica.values, self._node, self._path, root)
-        devices = self._granted.devices if job.resources.gpus else ()
         launched = bool(self._node.launcher) and job.resources.ranks > 1
+        tmp = self._temporary.take(shared=launched and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
+        replica.temporary = self._temporary.files
+        env = environment(launch, replica.values, self._node, self._path, root, tmp)
+        devices = self._granted.devices if job.resources.gpus else ()
         if not (launched and devices):  # a launcher tells its ranks, on whatever host they are
             env.update(device_environment(devices))
         runtime, wrapped = launch.wrap(
@@ -469,6 +476,7 @@ class Executor:
                 script=None if launch.script is None else str(launch.script),
                 devices=devices,
                 foreign=launch.bundle.foreign,
+                tmp=tmp,
             )
         )
         replica.wrapped = wrapped
@@ -509,7 +517,7 @@ class Executor:
             self._begin_metering(devices)
             self._witness.begin()
             result = self._attempt.run(
-                program, argv, env, self._logs.descriptors, limits, replica.root, wrapped.feeds
+                program, argv, env, self._logs.descriptors, limits, (replica.root, self._temporary.files), wrapped.feeds
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.pop(key, None)

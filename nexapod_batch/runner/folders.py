@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.runner.claims import Spool
 
-__all__ = ["Folders", "is_empty", "remove_strays"]
+__all__ = ["Folders", "empty", "is_empty", "remove_strays", "remove_tree"]
 
 _MODE = 0o700
 
@@ -46,7 +46,7 @@ class Folders:
             os.rename(root, self._spare)
             self._have = True
         else:
-            _remove(root)
+            remove_tree(root)
 
     def remove(self) -> None:
         """Remove the spare folder."""
@@ -70,12 +70,25 @@ def remove_strays(work: Path, spool: Spool) -> None:
         if name.startswith(".") and not name.startswith(f".{spool.incarnation}-"):
             path = work / name
             if path.is_dir() and not path.is_symlink():
-                _remove(str(path))
+                remove_tree(str(path))
             else:
                 path.unlink(missing_ok=True)
 
 
-def _remove(root: str) -> None:
+def empty(root: str) -> bool:
+    """Remove what lies in a folder; False when something could not be removed."""
+    with os.scandir(root) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
+    return is_empty(root)
+
+
+def remove_tree(root: str) -> None:
+    """Remove a folder with all that is in it, also what its owner may not enter; what cannot be removed is left."""
     import shutil  # noqa: PLC0415 - brings compressors along, and most commands leave nothing to remove
 
     def open_up(_function: object, path: str, _error: object) -> None:

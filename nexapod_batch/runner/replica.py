@@ -58,6 +58,7 @@ class Replica:
         self.result: Result | None = None
         self.wrapped: Wrapped | None = None  # how the command was started, when it was
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
+        self.temporary = ""  # the folder of its temporary files, when it has one
         self._script = str(launch.script or "")  # its name holds the launch's
         self._executor = executor
 
@@ -124,9 +125,10 @@ class Replica:
         return _CONTAINER_KIB if self.wrapped is not None and self.wrapped.isolation != "none" else 0
 
     def _fits_disk(self, logs: int) -> bool:
-        """Look at the disk once more, unless the folder is as empty as it was made."""
+        """Look at the disk once more, unless the folders are as empty as they were made."""
         most = self.launch.job.resources.disk_mib * 2**20
-        used = logs if is_empty(self.root) else logs + tree_bytes(self.root)
+        folders = [one for one in (self.root, self.temporary) if one and not is_empty(one)]
+        used = logs + tree_bytes(*folders)
         if used > most:
             self.fail(Outcome.DISK, disk_detail(used, most))
         return used <= most

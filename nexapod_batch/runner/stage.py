@@ -5,7 +5,8 @@ The environment is made from nothing, so that two nodes differ only where they m
 | variable | value |
 |---|---|
 | `PATH` | `path` of node.json, else the worker's own; a virtual environment of the worker comes first |
-| `HOME`, `TMPDIR`, `PWD` | the replica's work folder (`PWD`: `workdir` in it) |
+| `HOME`, `PWD` | the replica's work folder (`PWD`: `workdir` in it) |
+| `TMPDIR` | an empty folder of its own with a short path (`temporary.py`) |
 | `LANG` | `C.UTF-8` |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
@@ -79,11 +80,14 @@ def command_path(node: NodeConfig) -> str:
 
 
 def environment(
-    launch: OpenedLaunch, values: Mapping[str, str], node: NodeConfig, path: str, root: str
+    launch: OpenedLaunch, values: Mapping[str, str], node: NodeConfig, path: str, root: str, tmp: str
 ) -> dict[str, str]:
-    """Return the whole environment of a replica with these values of placeholders, whose work folder is `root`."""
+    """Return the whole environment of a replica with these values of placeholders.
+
+    `root` is its work folder, `tmp` that of its temporary files.
+    """
     job = launch.job
-    found = {"PATH": path, "HOME": root, "TMPDIR": root, "LANG": "C.UTF-8"}
+    found = {"PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8"}
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
     for name, value in job.env:
         found[name] = expand(value, values)

@@ -55,21 +55,20 @@ class Usage:
         whole, anonymous = descendants.proportional_kib(pids)
         return max(whole, in_files and anonymous + in_files)
 
-    def unlinked_bytes(self, root: str) -> int:
-        """Return what files take on the disk of a folder that have no name any more, and are open in the tree."""
-        total, seen = 0, set()
-        try:
-            device = os.stat(root).st_dev
-        except OSError:
-            return 0
+    def unlinked_bytes(self, *roots: str) -> int:
+        """Return what files take on the disks of folders that have no name any more, and are open in the tree."""
+        total, seen, devices = 0, set(), set()
+        for root in roots:
+            with suppress(OSError):
+                devices.add(os.stat(root).st_dev)
         for pid in descendants.find(os.getpid()):
             with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
                 for entry in entries:
                     with suppress(OSError):
                         found = entry.stat()
-                        nameless = found.st_nlink == 0 and found.st_dev == device and S_ISREG(found.st_mode)
-                        if nameless and found.st_ino not in seen:
-                            seen.add(found.st_ino)
+                        nameless = found.st_nlink == 0 and found.st_dev in devices and S_ISREG(found.st_mode)
+                        if nameless and (found.st_dev, found.st_ino) not in seen:
+                            seen.add((found.st_dev, found.st_ino))
                             total += occupied_bytes(found)
         return total
 
@@ -135,9 +134,9 @@ def _machine() -> tuple[int, int]:
     return threads, free
 
 
-def tree_bytes(root: str) -> int:
-    """Return what the files below a folder take; one with several names counts once, what vanishes is passed over."""
-    total, todo, seen = 0, [root], set()
+def tree_bytes(*roots: str) -> int:
+    """Return what the files below folders take; one with several names counts once, what vanishes is passed over."""
+    total, todo, seen = 0, list(roots), set()
     while todo:
         with suppress(OSError), os.scandir(todo.pop()) as entries:
             for entry in entries:

@@ -266,3 +266,15 @@ def test_the_exact_command_line_is_shown_beforehand(home: Home, text: str, image
     assert said.stdout == "hello\n"
     shown = home.call("show", "1").out
     assert (f"image:     {image}" in shown, "isolation: container" in shown) == (True, True)
+
+
+def test_temporary_files_are_no_outputs_and_go(home: Home, image: Path) -> None:
+    """A container finds an empty folder at $TMPDIR that it can write, with more room than memory has, and leaves nothing there."""
+    text = JOB.format(image=image).replace(
+        '["/bin/cat", "/etc/word"]',
+        """["/bin/sh", "-c", "ls -A $TMPDIR; head -c 100000000 /dev/zero > $TMPDIR/big && echo $TMPDIR > said"]""",
+    )
+    done = home.submit(text + '[[outputs]]\npath = "*"\n', "--wait=50s")
+    assert done.code == 0, done.err
+    assert (home.path / "results" / "1" / "0" / "said").read_text() == "/nexapod/tmp\n"
+    assert not (home.path / "results" / "1" / "0" / "big").exists()

@@ -125,3 +125,13 @@ def test_ranks_are_as_far_from_the_host_as_one_process() -> None:
 def test_what_may_be_bound(asked: str, *, allowed: bool) -> None:
     """A folder that the site names and what is below it, to write only where that is said."""
     assert bind_allowed(asked, ("/data", "/scratch:rw")) is allowed
+
+
+def test_temporary_files_have_a_folder_with_a_short_path() -> None:
+    """It is the node's, at a path of its own; a job's own TMPDIR stays as it says."""
+    one = execution(tmp="/scratch/nxtmp-1", env={"TMPDIR": "/scratch/nxtmp-1"})
+    assert mounts(command.arguments(one, PROGRAM, USER, ()))[1] == ["type=bind", "source=/scratch/nxtmp-1", "destination=/nexapod/tmp"]
+    assert command.environment(one, PROGRAM)["APPTAINERENV_TMPDIR"] == "/nexapod/tmp"
+    for own, there in (("/w/1_0.1/mine", "/nexapod/work/mine"), ("/data", "/data")):
+        other = execution(tmp="/scratch/nxtmp-1", env={"TMPDIR": own})
+        assert command.environment(other, PROGRAM)["APPTAINERENV_TMPDIR"] == there

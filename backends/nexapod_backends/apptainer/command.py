@@ -7,6 +7,7 @@ What is in the container, and nothing else:
 | `/` | the image, read-only |
 | `/nexapod/work` | the replica's work folder; the home folder, and where the command runs |
 | `/nexapod/work/<input>` | each input, read-only |
+| `/nexapod/tmp` | `TMPDIR`: a folder of the node's, gone with the replica; counts as disk |
 | `/nexapod/script` | the descriptor's script, read-only |
 | `/tmp`, `/var/tmp`, `/dev/shm` | memory, private, gone with the replica; counts as disk |
 | `/sys/devices/system` | read-only: how many CPUs there are. The rest of `/sys` only with a GPU |
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from nexapod_backends.apptainer.machine import Program, Way
     from nexapod_batch.runtimes import Execution
 
-__all__ = ["SCRIPT", "WORK", "arguments", "before", "environment"]
+__all__ = ["SCRIPT", "TMP", "WORK", "arguments", "before", "environment"]
 
 WORK = "/nexapod/work"
 SCRIPT = "/nexapod/script"
+TMP = "/nexapod/tmp"
 #: A folder that cannot exist and that not even root can make: the program finds no settings of a user.
 NOWHERE = "/proc/none"
 
@@ -87,7 +89,10 @@ def environment(execution: Execution, program: Program) -> dict[str, str]:
             raise PluginError(f"[job] env: {name} is taken: {program.name} would put it into PATH")
         if name in {"HOME", "PWD"} or (name == "PATH" and value == execution.path):
             continue
-        found[f"{prefix}{name}"] = inside(value, execution.root) if name == "TMPDIR" else value
+        given = value
+        if name == "TMPDIR":
+            given = TMP if value == execution.tmp else inside(value, execution.root)
+        found[f"{prefix}{name}"] = given
     return found
 
 
@@ -121,6 +126,8 @@ def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, 
     root = execution.root
     found = [(root, WORK, True)]
     found += [(f"{root}/{one.target}", f"{WORK}/{one.target}", False) for one in execution.job.inputs]
+    if execution.tmp:
+        found.append((execution.tmp, TMP, True))
     if execution.script is not None:
         found.append((execution.script, SCRIPT, False))
     system = _GPU_FOLDERS if execution.devices else ("/sys/devices/system",)
