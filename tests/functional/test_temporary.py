@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from homes import TRUE, Home
 from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Output, Resources
@@ -184,3 +185,18 @@ def test_where_there_is_only_memory_the_files_lie_in_the_work_folder() -> None:
         assert os.listdir(memory) == []
         assert told(memory) == memory  # whom the site names is used
         assert base("", [memory, USUAL[0]]) == (USUAL[0], False)
+
+
+def test_a_confined_command_has_it_as_well(tmp_path: Path) -> None:
+    """Where /tmp is private and all else read-only, it can be written, is on the node's disk, and is short."""
+    home = Home(tmp_path)
+    code = "import os, tempfile; open(tempfile.mkstemp()[1], 'w').write('x'); print(os.environ['TMPDIR'], os.statvfs(os.environ['TMPDIR']).f_blocks)"
+    try:
+        path = home.descriptor(TRUE.replace('["true"]', json.dumps(["python3", "-c", code])))
+        assert home.call("submit", path, "--wait=55s", "--foreign").code == 0
+        assert {one["isolation"] for one in home.json("show", "last", "--tasks", "0")["tasks"][0]["replicas"]} == {"files"}
+        where, blocks = home.call("logs", "last").out.split()
+        assert re.fullmatch(SHORT, where)
+        assert int(blocks) in {os.statvfs(one).f_blocks for one in USUAL}
+    finally:
+        home.end()
