@@ -9,7 +9,7 @@ import click
 from nexapod_batch.cli import owner as owners
 from nexapod_batch.cli import profile, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
-from nexapod_batch.cli.render import Document, output
+from nexapod_batch.cli.render import Document, note, output
 from nexapod_batch.cli.status import status
 from nexapod_batch.cli.unit import unit
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -98,6 +98,7 @@ def init(
         return
     from nexapod_batch.config.settings import settings
     from nexapod_batch.coordinator import nodes
+    from nexapod_batch.coordinator.crowd import crowded
     from nexapod_batch.model.job import Tier
 
     owner = owner or settings(paths()).owner
@@ -106,6 +107,9 @@ def init(
             c, name or named, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
             gpu_slots=gpu_slots or 1, benchmark=benchmark, confine=confine,
         )
+        too_much = crowded(c)
+    if too_much:
+        note(f"warning: {too_much}")
     document: Document = {
         "name": made.name,
         "key": made.key_id,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.coordinator.crowd import crowded
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.files import careful, keyfile
 from nexapod_batch.files.netfs import filesystem_of
@@ -119,6 +120,8 @@ def _hardware(c: Coordinator) -> Iterator[Check]:
     mine = [node for node in c.nodes() if node.site == LOCAL and node.host == socket.gethostname()]
     if not mine:
         return
+    if too_much := crowded(c):
+        yield "machine", "warn", too_much
     now, faults = hardware.take(c.paths)
     for fault in faults:
         yield "hardware", "warn", " ".join(fault.split("\n")[0].split())

@@ -12,6 +12,7 @@ __all__ = ["report"]
 
 #: Below this share of what was asked for, asking for less is worth a note; above the other, it is getting tight.
 _WASTEFUL, _TIGHT = 0.5, 0.9
+_CROWDING = 1.1  # of the CPUs asked for; more are taken from others
 _SOON_MS = 5_000  # replicas that are shorter than this tell nothing of how they use a GPU
 
 
@@ -56,6 +57,11 @@ def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, pea
     notes, asked = [], job.resources
     if cpu is not None and asked.cpus > 1 and cpu < _WASTEFUL:
         notes.append(f"resources.cpus_per_task: {cpu * asked.cpus:.1f} of {asked.cpus} CPUs were busy; ask for fewer")
+    if cpu is not None and cpu > _CROWDING and longest_s * 1000 >= _SOON_MS / 5:
+        notes.append(
+            f"resources.cpus_per_task: {cpu * asked.cpus:.1f} CPUs were busy, {asked.cpus} asked for; ask for as many, "
+            "or start fewer threads"
+        )
     if mem is not None and mem < _WASTEFUL and (asked.mem_mib or 0) > 64:
         notes.append(
             f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; {max(16, peak_mib * 1.5):.0f}MiB would do"

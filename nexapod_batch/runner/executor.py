@@ -14,6 +14,7 @@ import sys
 import time
 from binascii import b2a_base64
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,9 @@ class Executor:
         self._given_up.update(message.get("give_up", {}))
         self._unfit.update(message.get("unfit", {}))
         self._verdicts.update(message.get("verdicts", {}))
+        if "cpus" in message:
+            with suppress(OSError):  # one of them was taken out of use
+                os.sched_setaffinity(0, message["cpus"])
         if "run" in message:
             launch, indexes, seed = message["run"]
             self._seeds[launch] = seed

@@ -15,11 +15,9 @@ child looks and tells (`gpu_look.py`).
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nexapod_batch.files import atomic
 from nexapod_batch.model.hardware import Gpu, is_gpu_type
 from nexapod_batch.runner.gpu_look import Look, Seen
+from nexapod_batch.runner.locks import take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Resources
 
-__all__ = ["RECORD", "Grant", "Rack", "locks_folder", "resolve"]
+__all__ = ["RECORD", "Grant", "Rack", "resolve"]
 
 #: In a node's spool, as long as some of its GPUs are out of order.
 RECORD = "gpus.json"
@@ -72,21 +71,6 @@ class Grant(NamedTuple):
     def fds(self) -> tuple[int, ...]:
         """Descriptors of the locks: whoever has one holds the GPU."""
         return tuple(slot.fd for slot in self.slots if slot.fd >= 0)
-
-
-def locks_folder() -> str:
-    """Return the folder of the locks, the same for all nodes of this account on this machine; it is made if need be.
-
-    It lies where nothing is tidied away while a lock is held. OSError when it is not this account's alone.
-    """
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else "/tmp"  # noqa: S108 - owner and mode are checked
-    folder = f"{base}/nexapod-batch-{os.geteuid()}"
-    with suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{folder} is not a folder of this account alone")
-    return folder
 
 
 def resolve(tokens: Sequence[str], seen: Seen, *, trusted: bool) -> tuple[Gpu, ...]:
@@ -275,14 +259,7 @@ def _suits(gpu: Gpu, asked: Resources) -> bool:
 
 def _lock(uuid: str, number: int) -> int:
     """Lock a slot; return the descriptor that holds it, -1 when somebody else does."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", uuid)[:100]
-    fd = os.open(f"{locks_folder()}/{name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
-    return fd
+    return take_lock(f"{re.sub(r'[^A-Za-z0-9_-]', '_', uuid)[:100]}.{number}")
 
 
 def _shown(gpu: Gpu) -> str:

@@ -45,6 +45,8 @@ class Lane(Struct):
     unread: int = 0  # chunks that it has not taken from the socket
     need: tuple[int, int] = (0, 0)  # tokens that it occupies while it holds something
     grant: Grant | None = None  # GPUs that it occupies likewise
+    cpus: tuple[int, ...] = ()  # processors that it has alone, likewise; () is all of them
+    bound: tuple[int, ...] = ()  # that it was told last
     turn: int = 0  # counts what was handed out to executors that had nothing
     since: float = 0.0  # when that was, in seconds since 1970
     first: bool = False  # whether nothing had ended before it got what it holds

@@ -10,6 +10,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 | `LANG` | `C.UTF-8` |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
+| `OMP_NUM_THREADS` and its kind (`_THREADS`) | `cpus_per_task`, where the descriptor says it |
 | `SLURM_*`, `PMI_*` and the like | what a launcher tells each rank, where one starts them (`ranks.py`) |
 | `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, `HIP_VISIBLE_DEVICES` | its GPUs, by UUID; empty without any |
 | `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones and those of GPUs |
@@ -53,6 +54,11 @@ WINDOWS_LINE = "its first line ends as on Windows (CR LF), which no interpreter'
 
 _BLOCK = 1 << 20
 _PROGRAMS = (b"#!", b"\x7fELF")  # how an executable file begins
+#: By which programs and libraries are told how many threads to start.
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "JULIA_NUM_THREADS",
+)  # fmt: skip
 _FIRST_LINE = 256  # bytes of a script in which the kernel looks for its interpreter
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -89,6 +95,8 @@ def environment(
     job = launch.job
     found = {"PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8"}
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
+    if job.resources.cpus_per_task:
+        found.update(dict.fromkeys(_THREADS, str(job.resources.cpus_per_task)))
     for name, value in job.env:
         found[name] = expand(value, values)
     found.update(task_environment(values))

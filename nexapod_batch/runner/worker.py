@@ -33,6 +33,7 @@ from nexapod_batch.runner.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.board import Board, ran_alone
 from nexapod_batch.runner.claims import Lock, News, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
+from nexapod_batch.runner.cpus import Cpus
 from nexapod_batch.runner.deaths import FILE as DEATHS
 from nexapod_batch.runner.deaths import Deaths
 from nexapod_batch.runner.executor import Executor
@@ -118,6 +119,7 @@ class Worker:
         self._settled = 0  # replicas that ended
         self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
+        self._cpus = Cpus(node.cpus) if allocation is None and not node.native_id else None
         self._board = Board(node.spool, incarnation) if allocation is None else None
         self._cancelled: set[str] = set()
         self._stopping = False
@@ -414,6 +416,7 @@ class Worker:
         if not lane.held:
             self._turns += 1
             lane.turn, lane.since = self._turns, time.time()
+            self._bind(lane, (0, 0) if never or broken else one.need)
         lane.first = not lane.held and not self._settled
         if lane.suspended:  # its last replica was, and ended all the same
             lane.suspended = ""
@@ -429,6 +432,15 @@ class Worker:
             lane.send({"run": [key, indexes, one.seed]})
         else:
             lane.send({"run": [key, indexes, one.seed], "grant": lane.grant.document()}, lane.grant.fds)
+
+    def _bind(self, lane: Lane, need: tuple[int, int]) -> None:
+        """Give an executor, and so what it runs, processors of its own; where a scheduler decides it has done so."""
+        if self._cpus is None:
+            return
+        lane.cpus = self._cpus.take(need[0])
+        if lane.cpus != lane.bound:
+            lane.send({"cpus": lane.cpus or self._cpus.all})
+            lane.bound = lane.cpus
 
     def _tell_verdicts(self, one: _Open, lane: Lane, indexes: list[int]) -> None:
         """Tell an executor which of these replicas it only reports."""
@@ -487,9 +499,14 @@ class Worker:
             one.left -= 1
             if one.left == 0:
                 self._close(key)
-        if lane.grant is not None and self._rack is not None and not lane.held:
+        if lane.held:
+            return
+        if lane.grant is not None and self._rack is not None:
             self._rack.free(lane.grant)
             lane.grant = None
+        if self._cpus is not None:
+            self._cpus.free(lane.cpus)
+            lane.cpus = ()
 
     def _close(self, key: str) -> None:
         one = self._open.pop(key)

@@ -13,7 +13,8 @@ from nvml import FIRST, SECOND, Driver, gpu
 from spools import House, until
 
 from nexapod_batch.model.job import Job, Resources
-from nexapod_batch.runner.gpus import RECORD, locks_folder
+from nexapod_batch.runner.gpus import RECORD
+from nexapod_batch.runner.locks import locks_folder
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

@@ -72,6 +72,8 @@ def test_the_environment_is_made_from_nothing(house: House) -> None:
         "HOME": root, "PWD": root, "LANG": "C.UTF-8", "GREETING": "task 0", "NEXAPOD_NODE": "testnode",
         "NEXAPOD_JOB": "1", "NEXAPOD_TASK": "0", "NEXAPOD_NAME": "t", "NEXAPOD_CPUS_PER_TASK": "2",
         "NEXAPOD_NODES": "1", "NEXAPOD_NTASKS": "1", "NEXAPOD_MEM_MIB": "0", "NEXAPOD_GPUS": "0",
+        "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "GOTO_NUM_THREADS": "2", "MKL_NUM_THREADS": "2",
+        "BLIS_NUM_THREADS": "2", "NUMEXPR_NUM_THREADS": "2", "JULIA_NUM_THREADS": "2",
         "CUDA_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "",
     }  # fmt: skip
     assert {name: value for name, value in found.items() if name != "PATH"} == wanted
