@@ -50,7 +50,9 @@ _RESOURCES = {
     "nodes": Key(Whole(1, 100_000), "Hosts for one replica.", shown="the site's"),
     "ntasks": Key(Whole(1, 1_000_000), "Processes (MPI ranks) for one replica.", shown="the site's"),
     "cpus_per_task": Key(
-        Whole(1, 100_000), "CPUs for each process; tells it how many threads (`OMP_NUM_THREADS`, ...).", shown="the site's"
+        Whole(1, 100_000),
+        "CPUs for each process; tells it how many threads (`OMP_NUM_THREADS`, ...).",
+        shown="the site's",
     ),
     "mem": Key(Size(1, _PIB), "Memory of one replica; what its processes share counts once.", shown="the site's"),
     "gpus": Key(Whole(0, 100_000), "GPUs of one replica.", 0),
