@@ -8,7 +8,7 @@ import click
 
 from nexapod_batch.cli import selectors, text
 from nexapod_batch.cli.context import json_option, looking, paths, reading
-from nexapod_batch.cli.render import output
+from nexapod_batch.cli.render import note, output
 from nexapod_batch.coordinator import views
 from nexapod_batch.errors import NexapodError, TryAgainError, UsageError
 
@@ -72,7 +72,17 @@ def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int
     there = [task for task in found["tasks"] if task["published"]]
     if not there:
         raise _no_results(target, found)
-    rows = [{"task": f"{job['id']}_{task['index']}", "path": str(folder / str(task["index"]))} for task in there]
+    rows = [
+        {
+            "task": f"{job['id']}_{task['index']}",
+            "path": str(folder / str(task["index"])),
+            **({"doubt": task["doubt"]} if task["doubt"] else {}),
+        }
+        for task in there
+    ]
+    for task in there:
+        if task["doubt"]:
+            note(text.doubted(job["id"], task))
     output(as_json).document({"job": job["id"], "folder": str(folder), "results": rows}, _paths)
     return 0
 
@@ -109,4 +119,5 @@ def _no_results(target: selectors.Target, found: views.Document) -> NexapodError
 
 def _row(job: views.Document) -> views.Document:
     state = f"{job['state']} (held)" if job["held"] else job["state"]
+    state += " (in doubt)" if job["n_doubted"] else ""
     return {**job, "state": state, "tasks": job["n_tasks"], "accepted": job["counts"]["accepted"]}

@@ -10,11 +10,14 @@ from nexapod_batch.cli.render import note
 from nexapod_batch.cli.terminal import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nexapod_batch.images.cache import Progress
 
-__all__ = ["progress"]
+__all__ = ["counted", "progress"]
+
+#: What is over in a moment needs no bar.
+_LONG = 1_000
 
 
 class _Lines:
@@ -81,3 +84,18 @@ def progress() -> Iterator[Progress]:
         yield bar
     finally:
         bar.end()
+
+
+@contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what hears that so many more are done; a bar on a terminal where there are many, else nothing."""
+    if total < _LONG or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

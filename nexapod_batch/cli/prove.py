@@ -108,15 +108,18 @@ def report(selector: str, as_json: bool) -> None:
 @click.argument("selector", metavar="ID")
 @json_option
 def verify(selector: str, as_json: bool) -> int:
-    """Check again every signature and verdict of a job."""
-    from nexapod_batch.coordinator import evidence
+    """Work out a job's verdicts again from the signed statements, and compare its published files with them."""
+    from nexapod_batch.cli.progress import counted
+    from nexapod_batch.cli.proofs import verified
+    from nexapod_batch.coordinator import evidence, proof
 
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
-        checks = evidence.verify(c, job)
-    columns = list(dict.fromkeys(key for check in checks for key in check))
-    output(as_json).rows("checks", checks, columns)
-    return 0 if checks and all(check["ok"] for check in checks) else 1
+        with counted("tasks verified", c.store.only("job", id=job)["n_tasks"]) as advance:
+            found = evidence.verify(c, job, advance)
+        document = proof.described(c, job, found)
+    output(as_json).document(document, verified)
+    return 0 if found.ok else 1
 
 
 @click.command()
@@ -125,13 +128,13 @@ def verify(selector: str, as_json: bool) -> int:
 @json_option
 def attestations(selector: str, out: Path, as_json: bool) -> None:
     """Write the signed statements and the signers' public keys."""
-    from nexapod_batch.coordinator import evidence
+    from nexapod_batch.coordinator import export
     from nexapod_batch.files import umask
 
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
         with umask.as_given():
-            files = evidence.attestations(c, job, task, out)
+            files = export.attestations(c, job, task, out)
     output(as_json).lines("files", [str(file) for file in files])
 
 

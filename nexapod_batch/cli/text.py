@@ -18,6 +18,7 @@ __all__ = [
     "changed",
     "colour",
     "copied",
+    "doubted",
     "duration",
     "jobs_ended",
     "log_paths",
@@ -92,17 +93,29 @@ def show(document: Document) -> Iterator[str]:
         yield f"  image:     {job['container']['image']}"
     for one in job["depends_on"]:
         yield f"  after:     job {one['job']} {one['when']}"
-    before = ""
-    for task in document["tasks"]:
-        reason = task["reason"]
-        shown = "as above" if reason and reason == before else reason
-        yield f"{job['id']}_{task['index']}  {task['state']}{_because(shown)}"
-        before = reason
-        for replica in task["replicas"]:
-            yield "  " + "  ".join(_replica(replica, contained=bool(job.get("container"))))
+    yield from _tasks(job, document["tasks"])
     if document["more"]:
         last = document["tasks"][-1]["index"] if document["tasks"] else -1
         yield f"... more tasks: nexapod-batch show {job['id']} --tasks {last + 1}-{last + 1000}"
+
+
+def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
+    before = ""
+    for task in tasks:
+        reason = task["reason"]
+        shown = "as above" if reason and reason == before else reason
+        yield f"{job['id']}_{task['index']}  {task['state']}{_because(shown)}"
+        if task["doubt"]:
+            yield f"  {doubted(job['id'], task)}"
+        before = reason
+        for replica in task["replicas"]:
+            yield "  " + "  ".join(_replica(replica, contained=bool(job.get("container"))))
+
+
+def doubted(job: int, task: Document) -> str:
+    """Say that the quorum of an accepted task is no longer met, and the way out."""
+    name = f"{job}_{task['index']}"
+    return f"{name} is no longer met by a quorum: {task['doubt']}; to ask for more: nexapod-batch retry {name}"
 
 
 def jobs_ended(document: Document) -> Iterator[str]:
@@ -114,6 +127,9 @@ def jobs_ended(document: Document) -> Iterator[str]:
             yield f"  {f'{first} to {others[-1]}' if others else first}  {state}{_because(reason)}"
         if len(job.get("tasks", [])) > TASKS_SHOWN or job.get("more"):
             yield f"  ... nexapod-batch show {job['id']} lists all of its tasks"
+        for task in job.get("tasks", [])[:TASKS_SHOWN]:
+            if task["doubt"]:
+                yield f"  {doubted(job['id'], task)}"
         if job["counts"]["accepted"]:
             yield f"  results: {job['results']}"
         if job["state"] in {"failed", "inconclusive"}:
@@ -255,6 +271,8 @@ def size(kib: int) -> str:
 def _state(job: Document) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in job["counts"].items() if count)
     words = [job["state"]]
+    if job["n_doubted"]:
+        words.append(f"(no quorum any more for {_count(job['n_doubted'], 'task')})")
     if job["n_tasks"] > 1:
         words.append(f"({counts} of {job['n_tasks']} tasks)")
     if job["held"]:

@@ -22,6 +22,7 @@ __all__ = ["parse_wait", "wait_for"]
 
 #: Tasks of one job that are described after a wait.
 TASKS_SHOWN = 20
+_TOLD = ("index", "state", "reason", "agree", "doubt")
 
 
 def parse_wait(text: str | None) -> float | None:
@@ -68,7 +69,7 @@ def _described(c: Coordinator, job: int) -> Document:
     return {
         **found["job"],
         "results": str(c.paths.results / str(job)),
-        "tasks": [{key: task[key] for key in ("index", "state", "reason", "agree")} for task in found["tasks"]],
+        "tasks": [{key: task[key] for key in _TOLD} for task in found["tasks"]],
         "more": found["more"],
     }
 

@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from nexapod_batch.compare import allclose
+from nexapod_batch.coordinator.basis import basis_of
+from nexapod_batch.coordinator.closeness import Measuring, tolerant
 from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_aside
 from nexapod_batch.coordinator.faults import told
 from nexapod_batch.coordinator.hosts import confirmed, host_sets, set_name
-from nexapod_batch.coordinator.outputs import outputs_of, rule_for
-from nexapod_batch.errors import CompareError, ConfigError, SchedulerError, UnsafeOutputError
-from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
-from nexapod_batch.model.job import Comparator, NumericClass
-from nexapod_batch.quorum import Vote, assess_late, decide
+from nexapod_batch.coordinator.recompute import decision_then, late_validations
+from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
+from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState
+from nexapod_batch.model.job import NumericClass
+from nexapod_batch.quorum import Decision, Vote, decide, doubt
 from nexapod_batch.quorum.machines import Boot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
-__all__ = ["close_for", "decide_news", "decide_task", "votes_of"]
+__all__ = ["decide_news", "decide_task", "every_vote", "votes_of"]
 
 #: Tasks decided in one transaction.
 BATCH = 500
@@ -41,22 +42,27 @@ PATIENT_LOSSES = 2
 def decide_news(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[int]]:
     """Decide every task with news; return how many, and the row ids of replicas that are no longer needed.
 
-    Where outputs must be compared that cannot be fetched now, the job keeps its news for a later pass.
+    A task whose outputs must be compared and cannot be read now keeps its news for a later pass.
     """
     decided, unneeded = 0, []
     nodes = c.nodes_by_id()
     for row in c.store.all("jobs_with_news"):
         job = c.job(row["job_id"])
-        while tasks := c.store.all("tasks_with_news", job=row["job_id"], limit=BATCH):
-            try:
-                with c.store.atomic():
-                    unneeded += _decide(c, row["job_id"], job, tasks, nodes, placeable=True)
-                    c.store.run("job_finished", job=row["job_id"], now=c.now())
-            except (SchedulerError, ConfigError) as error:
-                if not told(faults, error):
-                    faults[f"decide:{row['job_id']}"] = f"job {row['job_id']}: outputs cannot be fetched: {error}"
+        waits: dict[int, NexapodError] = {}
+        while True:
+            found = c.store.all("tasks_with_news", job=row["job_id"], limit=BATCH + len(waits))
+            tasks = [task for task in found if task["idx"] not in waits]
+            if not tasks:
                 break
+            with c.store.atomic():
+                unneeded += _decide(c, row["job_id"], job, tasks, nodes, waits, placeable=True)
+                c.store.run("job_finished", job=row["job_id"], now=c.now())
             decided += len(tasks)
+        decided -= len(waits)
+        for task, error in waits.items():
+            if not told(faults, error):
+                faults[f"decide:{row['job_id']}"] = f"task {row['job_id']}_{task} waits: {error}"
+                break
     return decided, unneeded
 
 
@@ -64,7 +70,7 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
     """Decide one task, with the planner's word on whether another replica could be placed at all."""
     row = c.store.only("task", job=job_id, task=task)
     with c.store.atomic():
-        _decide(c, job_id, c.job(job_id), [row], c.nodes_by_id(), placeable=placeable)
+        _decide(c, job_id, c.job(job_id), [row], c.nodes_by_id(), {}, placeable=placeable)
         c.store.run("job_finished", job=job_id, now=c.now())
 
 
@@ -72,6 +78,14 @@ def votes_of(
     c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]
 ) -> list[Vote]:
     """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
+    every = every_vote(c, job, klass, replicas, nodes)
+    return [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
+
+
+def every_vote(
+    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]
+) -> list[Vote]:
+    """Return all replicas of one task as the quorum checker sees them, one for each row."""
     # The quorum makes every replica its own run.
     domains = {node_id: domains_of(nodes[node_id], "") for node_id in {r["node_id"] for r in replicas}}
     split = any(host_sets(job, nodes[node_id]) for node_id in domains)
@@ -91,7 +105,6 @@ def votes_of(
         if not split
         else _vote_on_host(c, job, klass, r, nodes[r["node_id"]])
         for r in replicas
-        if not set_aside(r)
     ]
 
 
@@ -128,42 +141,23 @@ def _unheard(job: Job, klass: str | None, r: Row) -> str:
     return f"another {job.quorum.numeric_class} than the task's"
 
 
-def close_for(
-    c: Coordinator, job: Job, replicas: Sequence[Row], nodes: dict[int, Node]
-) -> Callable[[int, int], bool] | None:
-    """Return how two replicas are compared within tolerances, or None when every output has a digest to compare."""
-    if all(output.rule.comparator is not Comparator.ALLCLOSE for output in job.outputs):
-        return None
-    rows = {r["number"]: r for r in replicas}
-
-    def close(left: int, right: int) -> bool:
-        if rows[left]["vote"] != rows[right]["vote"]:
-            return False
-        try:
-            a, b = (outputs_of(c, nodes[rows[n]["node_id"]], rows[n]) for n in (left, right))
-            for name in a.files:
-                rule = rule_for(job, rows[left]["task"], name)
-                if rule.comparator is Comparator.ALLCLOSE:
-                    with a.open(name) as one, b.open(name) as two:
-                        if allclose(one, two, name, rule) is not None:
-                            return False
-        except (CompareError, UnsafeOutputError):
-            return False
-        return True
-
-    return close
-
-
 def _decide(
-    c: Coordinator, job_id: int, job: Job, tasks: Sequence[Row], nodes: dict[int, Node], *, placeable: bool
+    c: Coordinator,
+    job_id: int,
+    job: Job,
+    tasks: Sequence[Row],
+    nodes: dict[int, Node],
+    waits: dict[int, NexapodError],
+    *,
+    placeable: bool,
 ) -> list[int]:
-    """Decide some tasks of one job inside the caller's transaction."""
+    """Decide some tasks of one job inside the caller's transaction; what cannot be decided now is put in `waits`."""
     of_task: dict[int, list[Row]] = defaultdict(list)
     indexes = json.dumps([t["idx"] for t in tasks])
     for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=indexes):
         of_task[replica["task"]].append(replica)
     now = c.now()
-    moved, judged, unneeded, quiet = [], [], [], []
+    moved, judged, unneeded, quiet, doubted = [], [], [], [], []
     for task in tasks:
         replicas = of_task[task["idx"]]
         votes = votes_of(c, job, task["class"], replicas, nodes)
@@ -171,16 +165,23 @@ def _decide(
         if state in TASK_ENDED:
             quiet.append((job_id, task["idx"]))
             if state is TaskState.ACCEPTED:
-                judged += _late(job, votes, replicas)
+                late, why = _late(job, task, every_vote(c, job, task["class"], replicas, nodes), replicas)
+                judged += late
+                doubted.append((why, job_id, task["idx"], why))
             continue
-        close = close_for(c, job, replicas, nodes)
-        decision = decide(job.quorum, votes, placeable=placeable, close=close, extra=task["extra"])
+        measuring = Measuring(c, job, replicas, nodes) if tolerant(job) else None
+        try:
+            decision = _ask(job, votes, measuring, extra=task["extra"], placeable=placeable)
+        except (SchedulerError, ConfigError, TryAgainError) as error:
+            waits[task["idx"]] = error
+            continue
         new = decision.state or (TaskState.ACTIVE if replicas else state)
-        want = decision.want
+        basis = basis_of([r["number"] for r in replicas], votes) if new in TASK_ENDED else None
+        measured = None if measuring is None or basis is None else json.dumps(measuring.record(decision.centre))
         wait = _backoff(replicas) * 1000
-        moved.append(
-            (new.value, want, decision.agree, decision.reason, now + wait if want and wait else 0, job_id, task["idx"])
-        )
+        not_before = now + wait if decision.want and wait else 0
+        counts = decision.want, decision.agree, decision.reason
+        moved.append((new.value, *counts, not_before, basis, measured, job_id, task["idx"]))
         for r in replicas:
             validation = decision.validations.get(r["number"])
             if validation is not None:
@@ -190,27 +191,38 @@ def _decide(
                 unneeded.append((now, r["id"]))
     c.store.many("task_decided", moved)
     c.store.many("task_quiet", quiet)
+    c.store.many("task_doubted", doubted)
     c.store.many("replica_judged", judged)
     c.store.many("replica_unneeded", unneeded)
     return [replica_id for _, replica_id in unneeded]
 
 
-def _late(job: Job, votes: Sequence[Vote], replicas: Sequence[Row]) -> list[tuple[str, int, str]]:
-    """Judge replicas that came after the verdict.
+def _ask(job: Job, votes: Sequence[Vote], measuring: Measuring | None, *, extra: int, placeable: bool) -> Decision:
+    """Return the decision, with outputs compared within tolerances where the job asks for it."""
+    if measuring is None:
+        return decide(job.quorum, votes, placeable=placeable, extra=extra)
+    return measuring.decide(
+        votes, lambda heard, close: decide(job.quorum, heard, placeable=placeable, close=close, extra=extra)
+    )
 
-    Where values are compared within tolerances the accepted work folders may be gone: then they stay inconclusive.
-    """
-    winners = frozenset(r["number"] for r in replicas if r["validation"] == "valid")
-    late = assess_late(job.quorum, votes, winners)
-    tolerant = any(output.rule.comparator is Comparator.ALLCLOSE for output in job.outputs)
+
+def _late(
+    job: Job, task: Row, every: Sequence[Vote], replicas: Sequence[Row]
+) -> tuple[list[tuple[str, int, str]], str]:
+    """Judge replicas that came after the verdict, and winners that were voided; say why the quorum is in doubt."""
+    if task["basis"] is not None and len(task["basis"]) == len(replicas):
+        decision = decision_then(job, every, task)
+    else:  # of a verdict from before its basis was kept
+        winners = frozenset(r["number"] for r in replicas if r["validation"] == "valid")
+        decision = Decision(state=TaskState.ACCEPTED, winners=winners)
+    votes = [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
+    late = late_validations(job, votes, decision)
     judged = []
     for r in replicas:
-        if r["number"] in late and r["number"] not in winners:
-            validation = late[r["number"]]
-            if tolerant and validation is Validation.VALID:
-                validation = Validation.INCONCLUSIVE
+        validation = late.get(r["number"])
+        if validation is not None:
             judged.append((validation.value, r["id"], validation.value))
-    return judged
+    return judged, doubt(job.quorum, votes, late)
 
 
 def _backoff(replicas: Sequence[Row]) -> int:

@@ -1,121 +1,196 @@
-"""The signed statements: written out for foreign tools, and verified again from the stored bytes."""
+"""`verify`: everything that a job's verdicts rest on, worked out again from the signed statements.
+
+In this order, each step on what the one before it found: the pinned job; every statement, its key, and what the
+database made of it; the verdict on every task; every published file. Nothing that is stored is believed, but for what
+no statement can say: the registry of nodes (whose key, site and owner), what the scheduler said of hosts, and how the
+replicas stood when the verdict was reached.
+"""
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from nexapod_batch.coordinator.node_keys import keys_of
 from nexapod_batch.coordinator.reports import stored_reports
-from nexapod_batch.errors import NotFoundError, UsageError, VerificationError
-from nexapod_batch.files import atomic
-from nexapod_batch.trust.delegation import open_statement
-from nexapod_batch.trust.keys import openssh_public, spki_pem
+from nexapod_batch.coordinator.statements import check_statement, row_faults
+from nexapod_batch.coordinator.verdicts import results_faults, verdict_faults
+from nexapod_batch.errors import CorruptStoreError, NexapodError, NotFoundError, VerificationError
+from nexapod_batch.lifecycle import TASK_ENDED, TaskState
+from nexapod_batch.model.document import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
+    from nexapod_batch.trust.statement import Statement
 
-__all__ = ["attestations", "verify"]
+__all__ = ["Evidence", "verify"]
 
-
-def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> list[Path]:
-    """Write each report, what lets its key speak, and the keys of its node; return the paths.
-
-    They are `<replica>.dsse.json`, `<replica>.delegation.json`, and `<key>.pub` and `<key>.pem`.
-    A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`.
-    """
-    rows = [row for row in _replicas(c, job_id) if task is None or row["task"] == task]
-    nodes = c.nodes_by_id()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"{out} is no folder that can be made", got=error.strerror, hint="give another --out"
-        ) from error
-    written: list[Path] = []
-    for row in rows:
-        reports = stored_reports(c, row["id"])
-        for number, report in enumerate(reports):
-            extra = f".{number + 1}" if number else ""  # a voided replica has two statements: show both
-            path = out / f"{row['job_id']}_{row['task']}.{row['number']}{extra}.dsse.json"
-            atomic.write(path, report.envelope + b"\n", durable=False)
-            written.append(path)
-        for report in reports[:1]:
-            if report.delegation is not None:
-                path = out / f"{row['job_id']}_{row['task']}.{row['number']}.delegation.json"
-                atomic.write(path, report.delegation + b"\n", durable=False)
-                written.append(path)
-            written += _keys(c, nodes[row["node_id"]], out)
-    if not written:
-        raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
-    return list(dict.fromkeys(written))
+#: Tasks that are looked at together.
+_BATCH = 200
 
 
-def verify(c: Coordinator, job_id: int) -> list[dict[str, Any]]:
-    """Verify every stored statement of a job again, and its published files; one finding for each."""
-    nodes = c.nodes_by_id()
-    rows = _replicas(c, job_id)
-    job = c.store.only("job", id=job_id)
-    found: list[dict[str, Any]] = []
-    for row in rows:
-        node = nodes[row["node_id"]]
-        for report in stored_reports(c, row["id"]):
-            name = f"{row['job_id']}_{row['task']}.{row['number']}"
-            try:
-                _, said = open_statement(report.envelope, report.delegation, keys_of(c, node))
-                if (str(said.replica), said.nonce, said.job_digest) != (name, row["nonce"], job["digest"]):
-                    raise VerificationError("the statement is about something else", got=str(said.replica), wanted=name)
-                problem = (
-                    _published(c, row, said.subjects, manifest=said.manifest) if row["validation"] == "valid" else ""
-                )
-            except VerificationError as error:
-                problem = str(error)
-            found.append(
-                {"replica": name, "node": node.name, "key": node.key_id, "ok": not problem, "problem": problem}
-            )
-    if not found:
+class Evidence(Struct, kw_only=True):
+    """What was checked, and what was found."""
+
+    checks: list[dict[str, Any]] = field(default_factory=list)  # of: name; check: what; ok; problem; node, key
+    keys: dict[int, Node] = field(default_factory=dict)  # by row id: whose keys signed
+    known: dict[int, dict[str, bytes]] = field(default_factory=dict)  # all keys that each node has and had
+    statements: int = 0
+    files: int = 0  # bytes of published files that were read
+
+    @property
+    def ok(self) -> bool:
+        """Say whether everything holds."""
+        return all(check["ok"] for check in self.checks)
+
+    def add(self, check: str, of: str, problems: Sequence[str], **more: object) -> None:
+        """Note one check."""
+        self.checks.append({"check": check, "of": of, "ok": not problems, "problem": "; ".join(problems), **more})
+
+
+def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda _: None) -> Evidence:
+    """Check everything of a job again; `advance` hears of tasks. NotFoundError when no statement has come in yet."""
+    found = Evidence()
+    row = c.store.one("job", id=job_id)
+    if row is None:
+        raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+    with c.store.view():
+        problems = list(_job_faults(c, row))
+        found.add("job", f"{job_id}", problems)
+        if not problems:
+            job, nodes = c.job(job_id), c.nodes_by_id()
+            found.known = {node_id: _keys(c, node) for node_id, node in nodes.items()}
+            for tasks, replicas in _batches(c, job_id):
+                for task in tasks:
+                    _task(c, job, row, task, replicas[task["idx"]], nodes, found)
+                advance(len(tasks))
+            found.add("results", f"{job_id}", list(_strays(c, job_id, job)))
+    if not found.statements and found.ok:
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
     return found
 
 
-def _published(c: Coordinator, row: Row, subjects: Any, *, manifest: bool) -> str:  # noqa: ANN401 - tuple of Subject
-    """Return what is wrong with the published files of the replica that they were taken from, or nothing.
+def _job_faults(c: Coordinator, row: Row) -> Iterator[str]:
+    """Yield what is wrong with the job's own rows."""
+    document = c.store.one("document", job=row["id"])
+    if document is None:
+        yield "its document is missing"
+        return
+    got = digest(document["body"])
+    if got != row["digest"]:
+        yield f"its document is not the one that was pinned: got sha256 {got}, wanted {row['digest']}"
+        return
+    job = c.job(row["id"])
+    if job.name != row["name"]:
+        yield f"it is called {row['name']!r}, and its document {job.name!r}"
+    wanted = sorted((one.job, one.when) for one in job.schedule.depends_on)
+    if wanted != sorted((one["on_job"], one["condition"]) for one in c.store.all("dependencies", job=row["id"])):
+        yield "it does not depend on the jobs that its document names"
+    states: dict[str, int] = defaultdict(int)
+    for task, index in zip_longest(c.store.each("task_states", job=row["id"]), job.task_indexes()):
+        if task is None or task["idx"] != index:
+            first = index if task is None else task["idx"]
+            yield f"its tasks are not those of its document: {first} is the first that differs"
+            return
+        states[task["state"]] += 1
+    for state in TaskState:
+        if row[f"n_{state}"] != states[state]:
+            yield f"{row[f'n_{state}']} tasks are counted as {state}, and {states[state]} are"
 
-    Replicas that agree only after normalisation differ from the published bytes: they are compared by their vote.
-    """
-    folder = c.paths.results / str(row["job_id"]) / str(row["task"])
-    first = next(
-        r for r in c.store.all("replicas_of_task", job=row["job_id"], task=row["task"]) if r["validation"] == "valid"
-    )
-    if manifest or first["id"] != row["id"] or not folder.is_dir():
-        return ""
-    for subject in subjects:
+
+def _keys(c: Coordinator, node: Node) -> dict[str, bytes]:
+    """Return the keys that a node has and had; none where the one that it is registered with is not among them."""
+    keys = keys_of(c, node)
+    return keys if keys.get(node.key_id) == node.public_key else {}
+
+
+def _batches(c: Coordinator, job_id: int) -> Iterator[tuple[list[Row], dict[int, list[Row]]]]:
+    """Yield tasks in order, and their replicas by task."""
+    after = -1
+    while tasks := c.store.all("tasks_of_job", job=job_id, after=after, limit=_BATCH):
+        replicas: dict[int, list[Row]] = defaultdict(list)
+        after = tasks[-1]["idx"]
+        for row in c.store.all("replicas_between", job=job_id, first=tasks[0]["idx"], last=after):
+            replicas[row["task"]].append(row)
+        yield tasks, replicas
+
+
+def _task(
+    c: Coordinator, job: Job, job_row: Row, task: Row, rows: list[Row], nodes: dict[int, Node], found: Evidence
+) -> None:
+    """Check the statements of one task, then its verdict, then its files."""
+    name = f"{task['job_id']}_{task['idx']}"
+    statements: dict[int, list[Statement]] = {}
+    good = True
+    if [row["number"] for row in rows] != list(range(1, len(rows) + 1)):
+        found.add("replicas", name, ["the numbers of its replicas have gaps"])
+        good = False
+    for row in rows:
+        said, problems, signed = _replica(c, job, job_row, row, found)
+        statements[row["number"]] = said
+        node = nodes.get(row["node_id"])
+        if node is None:
+            problems = ["its node is not registered any more"]
+            found.add("statement", f"{name}.{row['number']}", problems)
+        elif signed or problems:
+            found.statements += signed
+            found.keys[node.id] = node
+            found.add("statement", f"{name}.{row['number']}", problems, node=node.name, key=node.key_id)
+        good = good and not problems
+    if TaskState(task["state"]) in TASK_ENDED:
+        problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
+        found.add("verdict", name, problems, text=f"{task['state']}: {task['reason']}")
+    elif task["doubt"]:
+        found.add("verdict", name, ["it is in doubt, and has no verdict"])
+
+    def read(size: int) -> None:
+        found.files += size
+
+    problems = results_faults(c, task, rows, statements, read)
+    if task["published"] or problems:
+        text = f"from replica {task['published_from']}" if task["published_from"] else ""
+        found.add("results", name, problems, text=text)
+
+
+def _replica(
+    c: Coordinator, job: Job, job_row: Row, row: Row, found: Evidence
+) -> tuple[list[Statement], list[str], int]:
+    """Return what a replica said, what is wrong with it, and how many statements of it are stored."""
+    keys = found.known.get(row["node_id"])
+    if not keys:
+        return [], ["the registered key of its node is none that the node has or had"], 1
+    try:
+        reports = stored_reports(c, row["id"])
+    except (CorruptStoreError, VerificationError) as error:
+        return [], [error.what], 1
+    said, problems = [], []
+    for report in reports:
         try:
-            with (folder / subject.name).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            return f"published file {subject.name} cannot be read: {error.strerror}"
-        if digest != subject.sha256:
-            return f"published file {subject.name} is not what was signed: got sha256 {digest}, wanted {subject.sha256}"
-    return ""
+            said.append(check_statement(job_row, job, row, keys, report))
+        except VerificationError as error:
+            problems.append(" ".join(str(error).split()))
+    return said, problems or row_faults(job, row, said), len(reports)
 
 
-def _replicas(c: Coordinator, job_id: int) -> list[Row]:
-    c.job(job_id)  # NotFoundError when there is none
-    return c.store.all("replicas_of_job", job=job_id)
-
-
-def _keys(c: Coordinator, node: Node, out: Path) -> Iterator[Path]:
-    """Write the keys that the node has and had: an earlier one may have signed what is exported."""
-    for key, public in keys_of(c, node).items():
-        stem = key.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
-        for suffix, text in (("pub", openssh_public(public, node.name)), ("pem", spki_pem(public))):
-            path = out / f"{stem}.{suffix}"
-            if not path.exists():
-                atomic.write(path, text.rstrip("\n").encode() + b"\n", durable=False)
-            yield path
+def _strays(c: Coordinator, job_id: int, job: Job) -> Iterator[str]:
+    """Yield what lies in the folder of the job's results and belongs to none of its tasks."""
+    folder = c.paths.results / str(job_id)
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NexapodError(f"{folder} cannot be read", got=error.strerror) from error
+    known = job.array if job.array is not None else (0,)
+    for name in names:
+        task = name.removeprefix(".").removesuffix(".partial")
+        if not (task.isdecimal() and name in {task, f".{task}.partial"} and int(task) in known):
+            yield f"{name!a} is no task of it"

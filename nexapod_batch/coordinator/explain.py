@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.closeness import tolerant
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
@@ -65,18 +66,22 @@ def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
 
 
 def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
-    """Compare the first replica of a task without a result with those that said something else."""
-    nodes = c.nodes_by_id()
+    """Compare the first replica of a task without a result with those that said something else.
+
+    Within tolerances digests say nothing: all are looked at.
+    """
+    nodes, job = c.nodes_by_id(), c.job(job_id)
     said = [r for r in c.store.all("replicas_of_task", job=job_id, task=task) if r["execution"] == "reported"]
     lines = []
     for r in said[1:]:
-        if r["vote"] != said[0]["vote"]:
-            lines.append(f"replica {r['number']} differs from replica {said[0]['number']}:")
+        if r["vote"] != said[0]["vote"] or tolerant(job):
             try:
                 left, right = (outputs_of(c, nodes[one["node_id"]], one) for one in (said[0], r))
-                found = compare(c.job(job_id), task, left, right, words=("first", "other"))
+                found = compare(job, task, left, right, words=("first", "other"))
             except (UnsafeOutputError, OSError, ValueError) as error:
                 found = [f"their files cannot be compared: {error}"]
+            if found:
+                lines.append(f"replica {r['number']} differs from replica {said[0]['number']}:")
             lines += [f"  {line}" for line in found]
     return lines
 
@@ -93,6 +98,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
             f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): "
             f"{r['execution']}{judged}{why}{_on_gpus(r['gpus'])}"
         )
+    lines += _since(job_id, task)
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in task["reason"]]
@@ -119,6 +125,17 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         wait = (task["not_before"] - c.now()) // 1000
         if wait > 0:
             lines.append(f"  placing waits {wait} s more, after losses")
+    return lines
+
+
+def _since(job_id: int, task: Row) -> list[str]:
+    """Return what became of an accepted task since."""
+    lines = []
+    if task["doubt"]:
+        lines.append(f"  the quorum is no longer met: {task['doubt']}; the result stays")
+        lines.append(f"  to ask for another replica: nexapod-batch retry {job_id}_{task['idx']}")
+    if task["unpublished"]:
+        lines.append(f"  unpublished: {task['unpublished']}")
     return lines
 
 

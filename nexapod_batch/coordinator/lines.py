@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["END", "Block", "Line", "Refused", "Report", "Started", "beginning", "blocks", "read_all", "read_block"]
+__all__ = [
+    "END", "Block", "Line", "Refused", "Report", "Started",
+    "beginning", "blocks", "machine_of", "read_all", "read_block",
+]  # fmt: skip
 
 #: The last line of a runner that ended by itself.
 END = b'{"end":true}'
@@ -240,7 +243,7 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
         carried = orjson.dumps(carried)
     name = said.replica
     return Report(
-        position, (name.job, name.task, name.number), _plain(said), _gpus(said), _machine(said), opened.payload,
+        position, (name.job, name.task, name.number), _plain(said), _gpus(said), machine_of(said), opened.payload,
         opened.signature, key[opened.key_id], carried,
     )  # fmt: skip
 
@@ -268,7 +271,8 @@ def _plain(said: Statement) -> tuple[Any, ...]:
     )
 
 
-def _machine(said: Statement) -> str:
+def machine_of(said: Statement) -> str:
+    """Return on which machine a replica ran, as it is stored; "" where nobody could tell."""
     if said.machine is None:
         return ""
     return str(Boot(said.machine.boot, said.machine.id, said.machine.booted_ms, said.finished_ms))
@@ -282,9 +286,10 @@ def _check_carried(carried: object, statement: Statement) -> None:
     """Refuse carried files that are not those that were signed: the signature does not cover the carrying."""
     if not isinstance(carried, dict):
         raise VerificationError("carried files are no object", got=type(carried).__name__)
+    if statement.manifest:
+        raise VerificationError("carried files of a manifest", wanted="a report without them")
     wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
-    if not statement.manifest:
-        wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
+    wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
     if missing := wanted.keys() - carried.keys():
         raise VerificationError("carried files are missing", got=f"no {min(missing)!r}", wanted="all or none")
     for name, text in carried.items():

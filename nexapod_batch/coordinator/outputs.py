@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store import Row
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["Outputs", "outputs_of", "rule_for"]
+__all__ = ["Outputs", "outputs_of", "rule_for", "statement_of"]
 
 _CHUNK = 1024 * 1024
 #: What logs may have beyond the size of the outputs before they are looked at twice.
@@ -87,8 +87,7 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
 
     SchedulerError when the node's machine cannot be reached now.
     """
-    (report,) = stored_reports(c, replica["id"])
-    statement = decode(report.payload)  # it was verified before it was stored
+    statement = statement_of(c, replica["id"])
     carried = c.store.one("carried_of", replica=replica["id"])
     context = c.context(node)
     disk = c.job(replica["job_id"]).resources.disk_mib * 2**20
@@ -107,6 +106,14 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
         folder=folder,
         most=min(disk, _largest(statement)),
     )
+
+
+def statement_of(c: Coordinator, replica: int) -> Statement:
+    """Return the one statement of a replica, by its row id; UnsafeOutputError where it signed several, or none."""
+    reports = stored_reports(c, replica)
+    if len(reports) != 1:
+        raise UnsafeOutputError("it has no one statement", got=f"{len(reports)} of them")
+    return decode(reports[0].payload)  # it was verified before it was stored
 
 
 def _largest(statement: Statement) -> int:

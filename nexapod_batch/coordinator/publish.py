@@ -1,7 +1,9 @@
 """Copying accepted outputs to `results/`, writing down what the losers did differently, and clearing away the rest.
 
 Files are copied under a temporary name, hashed on the way, made durable, and renamed; a crash leaves a partial folder
-that the next pass replaces. If the lowest-numbered valid replica's files are not what it signed, the next one is taken.
+that the next pass replaces. If the lowest-numbered valid replica's files are not what it signed, the next one is taken;
+within tolerances the centre's are published, whose answer it was. Which replica it was is kept with the task. A folder
+that is there already is never replaced: it is taken for this task's when its files are those that a winner signed.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import shutil
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from nexapod_batch.coordinator.faults import note, told
-from nexapod_batch.coordinator.outputs import outputs_of, rule_for
+from nexapod_batch.coordinator.outputs import outputs_of, rule_for, statement_of
+from nexapod_batch.coordinator.results import faults_of, listed, pack_manifest
 from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
@@ -65,51 +68,55 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
             except (SchedulerError, ConfigError) as error:
                 if not told(faults, error):
                     faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
-        sync_files([path for _, _, result in done if not isinstance(result, str) for path in result])
+        sync_files([path for _, _, result in done if isinstance(result, _Copied) for path in result.files])
         good = []
         with c.store.atomic():
             for job, task, result in done:
                 if isinstance(result, str):
-                    c.store.run("task_reason", job=job, task=task, reason=f"unpublished: {result}")
+                    c.store.run("task_unpublished", job=job, task=task, why=result)
                 else:
-                    good.append((job, task))
-        for job, task in good:
-            _reveal(c.paths.results / str(job), task)
-        reasons = {(row["job_id"], row["idx"]): row["reason"] for row in rows}
+                    good.append((job, task, result))
+                    if result.manifest is not None:
+                        c.store.run("manifest_put", job=job, task=task, packed=result.manifest)
+        shown = [(number, job, task) for job, task, result in good if (number := _reveal(c, job, task, result))]
         with c.store.atomic():
-            c.store.many("task_published", [(_settled(reasons[key]), *key) for key in good])
-            c.store.many("task_uncarried", good)
-        published += len(good)
+            c.store.many("task_published", shown)
+            c.store.many("task_uncarried", [(job, task) for _, job, task in shown])
+        published += len(shown)
     return published
 
 
-def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+class _Copied(NamedTuple):
+    """A partial folder that is complete."""
+
+    number: int  # of the replica whose files it holds
+    files: list[Path]
+    manifest: bytes | None = None  # as it is stored, where the outputs are too many for a statement
+
+
+def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Row]:
     """Return the files that came with the report that is to be published, for the tasks that have such a report."""
     tasks = defaultdict(list)
     for job, task in batch:
         tasks[job].append(task)
     return {
-        (job, row["task"]): row["files"]
+        (job, row["task"]): row
         for job, wanted in tasks.items()
         for row in c.store.all("carried_results", job=job, tasks=json.dumps(wanted))
     }
 
 
-def _publish(
-    c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: bytes | None
-) -> list[Path] | str:
+def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: Row | None) -> _Copied | str:
     """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
     if carried is not None:
         try:
             with umask.as_given():
-                return _write_carried(c, carried, job_id, task)
+                return _Copied(carried["number"], _write_carried(c, carried["files"], job_id, task))
         except OSError as error:
             return str(error)
     replicas = c.store.all("replicas_of_task", job=job_id, task=task)
     faults = []
-    for replica in replicas:
-        if replica["validation"] != "valid" or replica["execution"] != "reported":
-            continue
+    for replica in _in_order(c, job_id, task, replicas):
         try:
             outputs = outputs_of(c, nodes[replica["node_id"]], replica)
             with umask.as_given():
@@ -119,8 +126,24 @@ def _publish(
         except (UnsafeOutputError, OSError) as error:
             faults.append(f"replica {replica['number']}: {error}")
             continue
-        return files
+        manifest = pack_manifest(outputs.files) if outputs.statement.manifest else None
+        return _Copied(replica["number"], files, manifest)
     return "; ".join(faults) or "no valid replica has its files"
+
+
+def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[Row]) -> list[Row]:
+    """Return the replicas whose files may be published, the first choice first.
+
+    Equal answers are all as good; within tolerances it is the centre that was voted for, and what has the same bytes.
+    """
+    valid = [r for r in replicas if r["validation"] == "valid" and r["execution"] == "reported"]
+    row = c.store.only("task", job=job_id, task=task)
+    centre = json.loads(row["measured"] or "{}").get("centre")
+    if centre is None:
+        return valid
+    signed = {r["number"]: {(s.name, s.sha256) for s in statement_of(c, r["id"]).subjects} for r in valid}
+    same = [r for r in valid if signed[r["number"]] == signed.get(centre)]
+    return sorted(same, key=lambda r: (r["number"] != centre, r["number"]))
 
 
 def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list[Path]:
@@ -157,11 +180,6 @@ def _fresh(folder: Path, task: int) -> str:
     return partial
 
 
-def _settled(reason: str) -> str:
-    """Return a task's reason without an earlier fault of publishing."""
-    return "" if reason.startswith("unpublished: ") else reason
-
-
 def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
     partial = Path(_fresh(folder, task))
     made = []
@@ -175,14 +193,33 @@ def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
     return made
 
 
-def _reveal(folder: Path, task: int) -> None:
-    """Give a complete partial folder its name; one that is already there (a crash came between) is replaced."""
+def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
+    """Give a complete partial folder its name; return the replica whose files lie there then, 0 where others do."""
+    folder = c.paths.results / str(job_id)
     final, partial = f"{folder}/{task}", f"{folder}/.{task}.partial"
     try:
         os.rename(partial, final)
-    except OSError:  # it is not empty
-        shutil.rmtree(final)
-        os.rename(partial, final)
+    except OSError:  # it is not empty: a crash came between, or it is another job's
+        number = _holder(c, job_id, task, Path(final))
+        shutil.rmtree(partial)
+        if not number:
+            why = f"{final} holds other files, which are never replaced: move them away, then nexapod-batch reconcile"
+            with c.store.atomic():
+                c.store.run("task_unpublished", job=job_id, task=task, why=why)
+        return number
+    return done.number
+
+
+def _holder(c: Coordinator, job_id: int, task: int, folder: Path) -> int:
+    """Return the number of the winner whose files lie in a folder, exactly as it signed them; 0 for none."""
+    row = c.store.one("manifest", job=job_id, task=task)
+    for replica in c.store.all("replicas_of_task", job=job_id, task=task):
+        if replica["validation"] == "valid" and replica["execution"] == "reported":
+            said = statement_of(c, replica["id"])
+            files = listed(said, None if row is None else row["packed"])
+            if not faults_of(folder, said, files):
+                return int(replica["number"])
+    return 0
 
 
 def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Row], winner: Outputs) -> None:
@@ -219,7 +256,7 @@ def compare(
             try:
                 with left.open(name) as one, right.open(name) as two:
                     difference = first_difference(one, two, name, rule)
-            except CompareError as error:
+            except (CompareError, UnsafeOutputError) as error:
                 found.append(f"{name}: {error}")
                 continue
             if difference is not None:

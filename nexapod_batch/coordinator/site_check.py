@@ -177,7 +177,7 @@ def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iter
             return
         took = time.monotonic() - begun
         checked = evidence.verify(c, done.job)
-        bad = [f"{one['replica']}: {one['problem']}" for one in checked if not one["ok"]]
+        bad = [f"{one['of']}: {one['problem']}" for one in checked.checks if not one["ok"]]
         (task,) = views.tasks(c.store, done.job)["tasks"]
     except (NexapodError, OSError) as error:
         lost = isinstance(error, SchedulerError)
@@ -187,7 +187,7 @@ def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iter
     if bad:
         yield Finding(mark=Mark.FAIL, probe="test job", text=f"reports that do not verify: {'; '.join(bad)}")
         return
-    count = f"{len(checked)} signed report{'s' * (len(checked) != 1)} of {hosts} verified"
+    count = f"{checked.statements} signed report{'s' * (checked.statements != 1)} of {hosts} verified"
     yield Finding(mark=Mark.OK, probe="test job", text=f"accepted {took:.1f} s after submit, {count}")
 
 

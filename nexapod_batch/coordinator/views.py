@@ -156,6 +156,7 @@ def _job(row: Row) -> Document:
         "finished": _time(row["finished_at"]),
         "n_tasks": row["n_tasks"],
         "counts": {state.value: count for state, count in counts.items()},
+        "n_doubted": row["n_doubted"],
     }
 
 
@@ -163,10 +164,12 @@ def _task(row: Row) -> Document:
     return {
         "index": row["idx"],
         "state": row["state"],
-        "reason": row["reason"],
+        "reason": "; ".join(filter(None, (row["reason"], row["unpublished"] and f"unpublished: {row['unpublished']}"))),
+        "doubt": row["doubt"],
         "agree": row["agree"],
         "class": row["class"],
         "published": bool(row["published"]),
+        "published_from": row["published_from"],
         "replicas": [],
     }
 

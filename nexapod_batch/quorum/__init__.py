@@ -6,7 +6,9 @@
 """
 
 from nexapod_batch.quorum.domains import independence, most_distinct
-from nexapod_batch.quorum.strict import assess_late, decide
+from nexapod_batch.quorum.strict import assess_late, decide, doubt
 from nexapod_batch.quorum.votes import Closeness, Decision, Vote, failure_kind
 
-__all__ = ["Closeness", "Decision", "Vote", "assess_late", "decide", "failure_kind", "independence", "most_distinct"]
+__all__ = [
+    "Closeness", "Decision", "Vote", "assess_late", "decide", "doubt", "failure_kind", "independence", "most_distinct",
+]  # fmt: skip

@@ -34,6 +34,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     failures: tuple[str, str] = ("", "")  # kinds of failure that these two are; "" for an answer
     answers: int = 0  # size of the largest group that is an answer
     winners: frozenset[int] = frozenset()  # numbers of the leading group, whether or not they count
+    centre: int | None = None  # number of the vote that all of them are close to; None where equal answers are a group
     settled: bool = False  # True: no answer of those out can undo the leader's agreement or its lead
 
 
@@ -116,8 +117,8 @@ def _if_all_differ(
 def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Closeness) -> Standing:
     """Group around the vote with the most supporters, then the smallest digest. Call it when nothing is out.
 
-    A rival is a centre outside the leader's group; one that has as many supporters makes it a tie. Failures of one
-    kind support each other.
+    A rival is a vote with other supporters: one that has as many makes it a tie, inside the leader's group as well as
+    outside, so that nothing but bytes ever chooses between them. Failures of one kind support each other.
     """
     if not votes:
         return Standing()
@@ -126,7 +127,11 @@ def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Close
     seats = [seat(vote, distinct) for vote in ordered]
     sizes = [_supporters(flags, seats, distinct) for flags in near]
     centre = max(range(len(ordered)), key=lambda i: (sizes[i], -i))
-    rivals = [i for i, flag in enumerate(near[centre]) if not flag]
+    rivals = [
+        i
+        for i, flags in enumerate(near)
+        if not near[centre][i] or (flags != near[centre] and sizes[i] == sizes[centre])
+    ]
     rival = max(rivals, key=lambda i: (sizes[i], -i), default=None)
     second = 0 if rival is None else sizes[rival]
     return Standing(
@@ -135,6 +140,7 @@ def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Close
         failures=(ordered[centre].failure, "" if rival is None else ordered[rival].failure),
         answers=max((size for vote, size in zip(ordered, sizes, strict=True) if not vote.failure), default=0),
         winners=frozenset(ordered[j].number for j, flag in enumerate(near[centre]) if flag),
+        centre=ordered[centre].number,
         settled=sizes[centre] > second,
     )
 

@@ -25,7 +25,7 @@ from msgspec import Struct, field
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain
-from nexapod_batch.quorum.domains import independence, one_machine
+from nexapod_batch.quorum.domains import count, independence, one_machine, seat
 from nexapod_batch.quorum.standing import Standing, by_answer, by_closeness
 from nexapod_batch.quorum.votes import Decision
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import QuorumPolicy
     from nexapod_batch.quorum.votes import Closeness, Vote
 
-__all__ = ["assess_late", "decide"]
+__all__ = ["assess_late", "decide", "doubt"]
 
 _MAY_REPORT = OUT | {Execution.CREATED}  # a placed replica whose launch was refused for now will be launched again
 
@@ -173,6 +173,22 @@ def _wanted(policy: QuorumPolicy, tally: _Tally, standing: Standing, most: int) 
     return max(0, min(want, most - tally.used))
 
 
+def doubt(policy: QuorumPolicy, replicas: Sequence[Vote], validations: Mapping[int, Validation]) -> str:
+    """Return why the quorum of an accepted task is no longer met, or "": one that was voided supports nothing.
+
+    What came later and agrees supports the result as well.
+    """
+    voided = [vote.number for vote in replicas if vote.voided]
+    if not voided:
+        return ""
+    support = [vote for vote in replicas if validations.get(vote.number) is Validation.VALID and not vote.voided]
+    left = count([seat(vote, policy.distinct) for vote in support], policy.distinct)
+    if left >= policy.agree:
+        return ""
+    which = " and ".join(f"replica {number}" for number in sorted(voided))
+    return f"{which} signed two different statements, and {left} of {policy.agree} needed still agree"
+
+
 def assess_late(
     policy: QuorumPolicy,  # noqa: ARG001 - other policies will score by it
     replicas: Sequence[Vote],
@@ -192,7 +208,7 @@ def assess_late(
     reference = min(known, key=lambda replica: (replica.voided, replica.number))
 
     def matches(replica: Vote) -> bool:
-        if replica.number in winners:
+        if replica.number in winners:  # and not voided since, which is no vote
             return True
         return replica.answer == reference.answer and (close is None or close(replica.number, reference.number))
 
@@ -225,6 +241,7 @@ def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Deci
         agree=standing.leader,
         reason=f"{len(winners)} of {len(tally.votes)} agree, {shared}",
         winners=winners,
+        centre=standing.centre,
         validations=validations,
         independence=shared,
     )

@@ -46,6 +46,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     agree: int = 0  # size of the leading group, in distinct domains
     reason: str = ""  # one sentence for people
     winners: frozenset[int] = frozenset()  # numbers of the accepted group
+    centre: int | None = None  # number of the one that all of them are close to (`allclose`)
     validations: Mapping[int, Validation] = field(default_factory=dict)  # of all placed replicas, when the task ended
     independence: str = ""  # "from 2 sites": what the winners did not share
 

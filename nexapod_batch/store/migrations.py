@@ -46,6 +46,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         sql="ALTER TABLE replica ADD COLUMN machine TEXT NOT NULL DEFAULT '';\n",
     ),
     Migration(name="keys of launches, and what nodes signed for them", sql=_file("delegation.sql")),
+    Migration(name="verdicts that can be recomputed", sql=_file("evidence.sql")),
 )
 
 

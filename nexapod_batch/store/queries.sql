@@ -244,10 +244,14 @@ SELECT q.*, n.name AS node FROM quarantine q LEFT JOIN node n ON n.id = q.node_i
 SELECT DISTINCT job_id FROM task WHERE news = 1 ORDER BY job_id;
 
 -- name: tasks_with_news
-SELECT idx, state, want, class, extra FROM task WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
+SELECT idx, state, want, class, extra, basis, measured FROM task WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
 
 -- name: task_decided
-UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, news = 0 WHERE job_id = ? AND idx = ?;
+UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, basis = ?, measured = ?, news = 0
+WHERE job_id = ? AND idx = ?;
+
+-- name: task_doubted
+UPDATE task SET doubt = ? WHERE job_id = ? AND idx = ? AND state = 'accepted' AND doubt <> ?;
 
 -- name: task_quiet
 UPDATE task SET news = 0 WHERE job_id = ? AND idx = ?;
@@ -263,20 +267,28 @@ WHERE id = ? AND execution IN ('created', 'submitted', 'queued');
 UPDATE job SET finished_at = :now WHERE id = :job AND finished_at IS NULL AND n_waiting + n_active = 0;
 
 -- name: tasks_unpublished
-SELECT job_id, idx, reason FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
+SELECT job_id, idx FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
 
 -- name: carried_results
--- The files carried by the lowest-numbered valid replica of each task, unless a loser is to be compared with it.
-SELECT r.task, c.files FROM replica r JOIN carried c ON c.replica_id = r.id
+-- The files carried by the replica of each task that is published first, unless a loser is to be compared with it.
+SELECT r.task, r.number, c.files FROM replica r JOIN carried c ON c.replica_id = r.id JOIN task t ON t.job_id = r.job_id AND t.idx = r.task
 WHERE r.job_id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) AND r.validation = 'valid' AND r.execution = 'reported'
-  AND r.number = (SELECT min(number) FROM replica v WHERE v.job_id = r.job_id AND v.task = r.task AND v.validation = 'valid' AND v.execution = 'reported')
+  AND r.number = coalesce(json_extract(t.measured, '$.centre'),
+    (SELECT min(number) FROM replica v WHERE v.job_id = r.job_id AND v.task = r.task AND v.validation = 'valid' AND v.execution = 'reported'))
   AND NOT EXISTS (SELECT 1 FROM replica l WHERE l.job_id = r.job_id AND l.task = r.task AND l.validation = 'invalid');
 
 -- name: task_published
-UPDATE task SET published = 1, reason = ? WHERE job_id = ? AND idx = ? AND state = 'accepted';
+UPDATE task SET published = 1, published_from = ?, unpublished = '' WHERE job_id = ? AND idx = ? AND state = 'accepted';
 
--- name: task_reason
-UPDATE task SET reason = :reason WHERE job_id = :job AND idx = :task;
+-- name: task_unpublished
+UPDATE task SET unpublished = :why WHERE job_id = :job AND idx = :task;
+
+-- name: manifest_put
+INSERT INTO manifest (job_id, task, packed) VALUES (:job, :task, :packed)
+ON CONFLICT (job_id, task) DO UPDATE SET packed = excluded.packed;
+
+-- name: manifest
+SELECT packed FROM manifest WHERE job_id = :job AND task = :task;
 
 -- name: replica_uncarried
 DELETE FROM carried WHERE replica_id = ?;
@@ -323,13 +335,15 @@ UPDATE task SET state = 'cancelled', want = 0, news = 0, reason = 'cancelled by 
 WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('waiting', 'active');
 
 -- name: task_retry
-UPDATE task SET state = 'active', want = :want, reason = 'retry', not_before = 0
-WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('failed', 'inconclusive', 'cancelled');
+UPDATE task SET state = 'active', want = :want, reason = 'retry', not_before = 0, basis = NULL, measured = NULL,
+  published = 0, doubt = ''
+WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 'inconclusive', 'cancelled') OR doubt <> '');
 
 -- name: replicas_set_aside
 UPDATE replica SET validation = 'unneeded'
 WHERE job_id = :job AND (:task IS NULL OR task = :task) AND execution IN ('errored', 'lost', 'cancelled')
-  AND EXISTS (SELECT 1 FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task AND t.state IN ('failed', 'inconclusive', 'cancelled'));
+  AND EXISTS (SELECT 1 FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task
+    AND (t.state IN ('failed', 'inconclusive', 'cancelled') OR t.doubt <> ''));
 
 -- name: job_reopened
 UPDATE job SET finished_at = NULL WHERE id = :job AND n_waiting + n_active > 0;
@@ -341,7 +355,7 @@ SELECT count(*) AS n FROM job WHERE n_waiting + n_active > 0;
 SELECT id FROM job WHERE id IN (SELECT value FROM json_each(:jobs)) AND n_waiting + n_active > 0;
 
 -- name: unpublished_of
-SELECT EXISTS (SELECT 1 FROM task WHERE state = 'accepted' AND published = 0 AND reason NOT LIKE 'unpublished:%'
+SELECT EXISTS (SELECT 1 FROM task WHERE state = 'accepted' AND published = 0 AND unpublished = ''
   AND job_id IN (SELECT value FROM json_each(:jobs))) AS n;
 
 -- name: progress
@@ -350,6 +364,21 @@ SELECT sum(n_tasks) AS tasks, sum(n_waiting) AS waiting, sum(n_active) AS active
 
 -- name: replicas_of_job
 SELECT * FROM replica WHERE job_id = :job ORDER BY task, number;
+
+-- name: task_states
+SELECT idx, state FROM task WHERE job_id = :job ORDER BY idx;
+
+-- name: tasks_of_job
+SELECT * FROM task WHERE job_id = :job AND idx > :after ORDER BY idx LIMIT :limit;
+
+-- name: replicas_between
+SELECT * FROM replica WHERE job_id = :job AND task BETWEEN :first AND :last ORDER BY task, number;
+
+-- name: coordinator
+SELECT key_id FROM coordinator WHERE id = 1;
+
+-- name: coordinator_put
+INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
 
 -- name: usage
 SELECT count(*) AS n, sum(wall_ms) AS wall_ms, sum(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,

@@ -3,17 +3,20 @@
 
 -- name: view_jobs
 SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n_tasks,
-       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled
+       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,
+       (SELECT count(*) FROM task WHERE job_id = job.id AND doubt <> '') AS n_doubted
 FROM job WHERE id < :before ORDER BY id DESC LIMIT :limit;
 
 -- name: view_open_jobs
 SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n_tasks,
-       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled
+       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,
+       (SELECT count(*) FROM task WHERE job_id = job.id AND doubt <> '') AS n_doubted
 FROM job WHERE n_waiting + n_active > 0 AND id < :before ORDER BY id DESC LIMIT :limit;
 
 -- name: view_job
 SELECT id, uuid, name, user, "foreign", digest, folder, held, blocked, priority, max_running, created_at, finished_at, n_tasks,
        n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,
+       (SELECT count(*) FROM task WHERE job_id = job.id AND doubt <> '') AS n_doubted,
        (SELECT json_extract(CAST(body AS TEXT), '$.quorum') FROM document WHERE job_id = job.id) AS quorum,
        (SELECT json_extract(CAST(body AS TEXT), '$.container') FROM document WHERE job_id = job.id) AS container
 FROM job WHERE id = :id;
@@ -22,7 +25,7 @@ FROM job WHERE id = :id;
 SELECT on_job, condition FROM dependency WHERE job_id = :id ORDER BY on_job;
 
 -- name: view_tasks
-SELECT idx, state, reason, agree, class, published
+SELECT idx, state, reason, agree, class, published, published_from, unpublished, doubt
 FROM task WHERE job_id = :id AND idx BETWEEN :first AND :last ORDER BY idx LIMIT :limit;
 
 -- name: view_replicas
@@ -59,5 +62,5 @@ SELECT id FROM job WHERE n_waiting + n_active > 0 ORDER BY id;
 UPDATE task SET news = 1, extra = max(extra, max(:agree, agree + 1) - :max_replicas + (
     SELECT count(*) FROM replica r WHERE r.job_id = task.job_id AND r.task = task.idx
     AND r.execution NOT IN ('errored', 'lost', 'cancelled')))
-WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('failed', 'inconclusive', 'cancelled');
+WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 'inconclusive', 'cancelled') OR doubt <> '');
 

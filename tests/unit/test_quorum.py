@@ -6,7 +6,7 @@ import pytest
 
 from nexapod_batch.lifecycle import Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain, QuorumPolicy
-from nexapod_batch.quorum import Vote, assess_late, decide, most_distinct
+from nexapod_batch.quorum import Vote, assess_late, decide, doubt, most_distinct
 
 E = Execution
 
@@ -335,11 +335,40 @@ def test_rival_centres_that_tie_are_no_result() -> None:
     assert "two answers tie with 2 each" in decision.reason
 
 
-def test_centres_of_one_size_fall_to_the_smallest_digest() -> None:
-    """In a chain of four both inner ones have three supporters; the raw digest says which is the centre."""
-    for first, winners in ((2, {1, 2, 3}), (3, {2, 3, 4})):
+def test_centres_of_one_size_with_other_members_tie() -> None:
+    """In a chain of four both inner ones have three supporters: no digest and no number chooses between them."""
+    for first in (2, 3):
         chain = [vote(n, raw=b"0" if n == first else b"1") for n in (1, 2, 3, 4)]
-        assert decide(policy(), chain, close=lambda a, b: abs(a - b) <= 1).winners == winners
+        decision = decide(policy(max_replicas=4), chain, close=lambda a, b: abs(a - b) <= 1)
+        assert decision.state is TaskState.INCONCLUSIVE
+        assert "two answers tie with 3 each" in decision.reason
+
+
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_the_centre_of_a_clique_is_chosen_by_its_bytes(least: int) -> None:
+    """Where all are close to all, the smallest digest is the centre, whatever the numbers."""
+    votes = [vote(n, raw=b"0" if n == least else b"1%d" % n) for n in (1, 2, 3)]
+    decision = decide(policy(), votes, close=lambda _left, _right: True)
+    assert (decision.centre, decision.winners) == (least, {1, 2, 3})
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ([], "replica 2 signed two different statements, and 1 of 2 needed still agree"),
+        ([vote(3)], ""),
+        ([vote(3, "B")], "replica 2 signed two different statements, and 1 of 2 needed still agree"),
+        ([vote(3, voided=True)], "replica 2 and replica 3 signed two different statements, and 1 of 2 needed still agree"),
+    ],
+    ids=["nobody", "another that agrees", "another that does not", "another that is void"],
+)
+def test_a_winner_that_is_voided_leaves_the_quorum_in_doubt(later: list[Vote], expected: str) -> None:
+    """What a voided winner takes away is only made up by another that agrees."""
+    replicas = [vote(1), vote(2, voided=True), *later]
+    scored = assess_late(policy(), replicas, frozenset({1, 2}))
+    assert doubt(policy(), replicas, scored) == expected
+    assert scored[2] is Validation.INVALID
+    assert doubt(policy(), [vote(1), vote(2)], {1: Validation.VALID, 2: Validation.VALID}) == ""
 
 
 def test_late_reports_are_scored() -> None:

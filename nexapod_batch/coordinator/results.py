@@ -1,0 +1,126 @@
+"""What lies in a folder of published results, against what was signed: every file, and no other.
+
+Nothing in the folder is believed: links and what is no plain file are named, and sizes are looked at before anything
+is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from itertools import chain, combinations
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.files import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.trust.statement import Statement
+
+__all__ = ["faults_of", "listed", "pack_manifest", "unpack_manifest"]
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+#: Files that are read between two words on how far it is.
+_BATCH = 256
+#: Differences that are named; more say no more.
+_NAMED = 5
+
+
+def pack_manifest(files: Mapping[str, str]) -> bytes:
+    """Return the manifest of (name, digest) as it is stored."""
+    return zlib.compress(walk.manifest(files.items()), 1)
+
+
+def unpack_manifest(packed: bytes, said: Statement) -> dict[str, str] | None:
+    """Return the (name, digest) of a stored manifest; None when it is not the one that was signed."""
+    (subject,) = said.subjects
+    try:
+        text = zlib.decompressobj().decompress(packed, (subject.size or 1 << 30) + 1)
+    except zlib.error:
+        return None
+    if hashlib.sha256(text).hexdigest() != subject.sha256:
+        return None
+    lines = (line.split("  ", 1) for line in text.decode().split("\n")[:-1])
+    return {name: digest for digest, name in lines}
+
+
+def listed(said: Statement, manifest: bytes | None) -> dict[str, str] | None:
+    """Return (name, digest) of the outputs that a statement stands for; None where only their manifest is known."""
+    if not said.manifest:
+        return {subject.name: subject.sha256 for subject in said.subjects}
+    return None if manifest is None else unpack_manifest(manifest, said)
+
+
+def faults_of(
+    folder: Path, said: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None] = lambda _: None
+) -> list[str]:
+    """Return what in a folder is not as it was signed, in sentences; an empty list when every file is, and no other.
+
+    `files` are the outputs by name, None where only the digest of their manifest is known. Logs that are empty are not
+    published. `advance` hears of the bytes that were read.
+    """
+    try:
+        sizes = {file.name: file.size for file in walk.find(folder, ["**"])}
+    except (UnsafeOutputError, OSError) as error:
+        if not folder.is_dir():
+            return [f"{folder} is gone"]
+        empty = not folder.is_symlink() and not any(folder.iterdir())
+        return [f"{folder} is empty" if empty else f"{folder} cannot be trusted: {error}"]
+    logs = {"stdout": said.stdout_sha256, "stderr": said.stderr_sha256}
+    if files is None:
+        return _against_manifest(folder, said, sizes, logs, advance)
+    wanted = {**{name: digest for name, digest in logs.items() if digest != _EMPTY}, **files}
+    faults = [f"{name} is gone" for name in sorted(wanted.keys() - sizes.keys())]
+    faults += [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]
+    known = {subject.name: subject.size for subject in said.subjects if not said.manifest}
+    right_size = []
+    for name in sorted(wanted.keys() & sizes.keys()):
+        size = known.get(name)
+        if size is not None and size != sizes[name]:
+            faults.append(f"{name} is not what was signed: got {sizes[name]} bytes, wanted {size}")
+        else:
+            right_size.append(name)
+    for name, digest in _digests(folder, right_size, sizes, advance):
+        if digest != wanted[name]:
+            faults.append(f"{name} is not what was signed: got sha256 {digest or 'none'}, wanted {wanted[name]}")
+    more = [f"and {len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
+    return faults[:_NAMED] + more
+
+
+def _against_manifest(
+    folder: Path,
+    said: Statement,
+    sizes: Mapping[str, int],
+    logs: Mapping[str, str],
+    advance: Callable[[int], None],
+) -> list[str]:
+    """Compare with the digest of a manifest whose text is not known: then no file can be named."""
+    found = dict(_digests(folder, sorted(sizes), sizes, advance))
+    own = [name for name, digest in logs.items() if digest != _EMPTY and found.get(name) == digest]
+    missing = [name for name, digest in logs.items() if digest != _EMPTY and name not in found]
+    # An output may be called as a log is, and then stands in its place.
+    for left_out in chain.from_iterable(combinations(own, n) for n in range(len(own), -1, -1)):
+        entries = [(name, digest) for name, digest in found.items() if name not in left_out]
+        if hashlib.sha256(walk.manifest(entries)).hexdigest() == said.subjects[0].sha256:
+            return [f"{name} is gone" for name in missing]
+    return [f"its {len(found)} files are not those of the signed manifest"]
+
+
+def _digests(
+    folder: Path, names: Sequence[str], sizes: Mapping[str, int], advance: Callable[[int], None]
+) -> Iterator[tuple[str, str]]:
+    """Yield (name, hex SHA-256), "" for what cannot be read."""
+    for start in range(0, len(names), _BATCH):
+        part = names[start : start + _BATCH]
+        try:
+            yield from [(name, digest) for name, digest, _ in walk.digest_tree(folder, part)]
+        except UnsafeOutputError:
+            for name in part:
+                try:
+                    yield from [(one, digest) for one, digest, _ in walk.digest_tree(folder, [name])]
+                except UnsafeOutputError:
+                    yield name, ""
+        advance(sum(sizes[name] for name in part))
