@@ -70,7 +70,7 @@ def writing() -> Iterator[Coordinator]:
 def _database() -> Path:
     """Return the path of the database; NotFoundError when there is none yet."""
     database = paths().state_db
-    if not database.exists():
+    if not paths().has_database():
         raise NotFoundError("there is no job yet", got=f"no {database}", hint="nexapod-batch submit job.toml")
     return database
 

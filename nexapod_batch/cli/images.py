@@ -92,7 +92,7 @@ def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> Non
         raise UsageError("--to", got=repr(to), wanted='MiB, or "10GiB"') from error
     if not everything and to is None and not cache.max_bytes:
         raise UsageError("no limit is set", wanted="--all, or --to SIZE", hint="or set images.max_size")
-    if paths().state_db.exists():
+    if paths().has_database():
         with looking() if dry_run else writing() as c:
             removed = images.prune(c, limit=limit, dry_run=dry_run)
     else:
@@ -163,7 +163,7 @@ def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_js
 
 def _using() -> Mapping[str, Sequence[int]]:
     """Return the open jobs by the image that they need; none before the first submit."""
-    if not paths().state_db.exists():
+    if not paths().has_database():
         return {}
     from nexapod_batch.coordinator import images
 

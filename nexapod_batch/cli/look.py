@@ -27,7 +27,7 @@ LIMIT = 1000
 def ls(only_open: bool, limit: int, as_json: bool) -> None:
     """List jobs, the newest first."""
     found = []
-    if paths().state_db.exists():  # before the first job there is nothing to list, which is no fault
+    if paths().has_database():  # before the first job there is nothing to list, which is no fault
         with reading() as store:
             found = views.jobs(store, limit, only_open=only_open)
     output(as_json).rows("jobs", found, ["id", "name", "state", "tasks", "accepted", "submitted"], _row)

@@ -32,7 +32,7 @@ def ls(as_json: bool) -> None:
     from nexapod_batch.coordinator import views
 
     found: list[Document] = []
-    if paths().state_db.exists():
+    if paths().has_database():
         with reading() as store:
             found = views.nodes(store)
     for one in found:

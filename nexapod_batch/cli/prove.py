@@ -108,7 +108,7 @@ def report(selector: str, as_json: bool) -> None:
 @click.argument("selector", metavar="ID")
 @json_option
 def verify(selector: str, as_json: bool) -> int:
-    """Work out a job's verdicts again from the signed statements, and compare its published files with them."""
+    """Work verdicts out again from the signed statements; compare results."""
     from nexapod_batch.cli.progress import counted
     from nexapod_batch.cli.proofs import verified
     from nexapod_batch.coordinator import evidence, proof

@@ -63,7 +63,7 @@ def _keys() -> list[Document]:
         found.append(
             {"of": "coordinator", "name": "coordinator", "key": signer.key_id, "public_key": signer.public.hex()}
         )
-    if paths().state_db.exists():
+    if paths().has_database():
         with reading() as store:
             nodes = views.nodes(store)
         found += [{"of": "node", **{name: one[name] for name in ("name", "key", "public_key")}} for one in nodes]
@@ -107,7 +107,7 @@ def config_show(origin: bool, as_json: bool) -> None:
 
 @click.group()
 def db() -> None:
-    """Back up and check the database."""
+    """Back up, check and begin the database."""
 
 
 @db.command("backup")
@@ -118,6 +118,16 @@ def db_backup(destination: Path, as_json: bool) -> None:
     with reading() as store:
         store.backup(destination.absolute())
     output(as_json).document({"backup": str(destination)}, lambda document: [document["backup"]])
+
+
+@db.command("init")
+@json_option
+def db_init(as_json: bool) -> None:
+    """Begin with an empty database where the old one is lost: no job is known, and results stay as they are."""
+    from nexapod_batch.coordinator import open_coordinator
+
+    with open_coordinator(paths(), anew=True) as c:
+        output(as_json).document({"database": str(c.paths.state_db)}, lambda document: [document["database"]])
 
 
 @db.command("check")

@@ -59,7 +59,9 @@ COMMANDS: dict[str, Entry] = {
         "look", "results", "Print the folders of a job's accepted results.", ("--replica", "--out", "--json")
     ),
     "report": Entry("prove", "report", "Compare what a job asked for with what it used.", ("--json",)),
-    "verify": Entry("prove", "verify", "Check again every signature and verdict of a job.", ("--json",)),
+    "verify": Entry(
+        "prove", "verify", "Work verdicts out again from the signed statements; compare results.", ("--json",)
+    ),
     "attestations": Entry(
         "prove", "attestations", "Write the signed statements and the signers' public keys.", ("--out", "--json")
     ),
@@ -95,7 +97,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "key": Entry("setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("setup", "config", "Show settings and where they come from.", ("show",)),
-    "db": Entry("setup", "db", "Back up and check the database.", ("backup", "check")),
+    "db": Entry("setup", "db", "Back up, check and begin the database.", ("backup", "check", "init")),
     "schema": Entry("setup", "schema", "Print the formats that files are written in.", ("job",)),
     "completion": Entry("completion", "completion", "Print the completion script of a shell.", ("bash", "zsh", "fish")),
 }

@@ -37,7 +37,7 @@ def reconcile(
     from nexapod_batch.store import writer
 
     document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
-    if paths().state_db.exists():  # before the first submit there is nothing to do, and nothing is made
+    if paths().has_database():  # before the first submit there is nothing to do, and nothing is made
         try:
             with writing() as c:
                 if steal and not dry_run:
@@ -64,7 +64,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
     from nexapod_batch.coordinator import cleanup
 
     found = dict.fromkeys(cleanup.KINDS, 0)
-    if paths().state_db.exists():  # before the first submit there is nothing to remove, and nothing is made
+    if paths().has_database():  # before the first submit there is nothing to remove, and nothing is made
         with looking() if dry_run else writing() as c:
             found |= cleanup.gc(c, dry_run=dry_run)
     about = {"dry_run": dry_run} if dry_run or as_json else {}
@@ -77,7 +77,7 @@ def doctor(as_json: bool) -> int:
     """Check this installation: database, keys, nodes, reports in quarantine."""
     from nexapod_batch.coordinator import doctor as use_case
 
-    if paths().state_db.exists():
+    if paths().has_database():
         with looking() as c:
             found = use_case.checks(c)
     else:

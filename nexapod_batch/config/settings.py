@@ -51,6 +51,30 @@ class Paths(NamedTuple):
         """The database."""
         return self.home / "state.db"
 
+    def has_database(self) -> bool:
+        """Say whether there is a database; ConfigError where there was one: nodes have keys, and it is gone or empty.
+
+        An account that starts has neither. Beginning anew there would forget every job, and what was launched.
+        """
+        try:
+            size = self.state_db.stat().st_size
+        except FileNotFoundError:
+            size = -1
+        except OSError as error:
+            raise ConfigError("the database cannot be used", got=f"{error.strerror}: {self.state_db}") from error
+        if size > 0 or self._has_log() or not any(self.keys.glob("node-*")):
+            return size >= 0
+        raise ConfigError(
+            f"the database {self.state_db} is {'gone' if size < 0 else 'empty'}, and nodes have keys beside it",
+            wanted="the one that knows their jobs",
+            hint="put a backup back in its place; or, to begin without any job: nexapod-batch db init",
+        )
+
+    def _has_log(self) -> bool:
+        """Say whether a write-ahead log holds what is not in the file yet."""
+        log = self.state_db.with_name(f"{self.state_db.name}-wal")
+        return log.exists() and log.stat().st_size > 0
+
     @property
     def keys(self) -> Path:
         """Folder of the private keys."""

@@ -243,8 +243,11 @@ def node_of(row: Row) -> Node:
 
 
 @contextmanager
-def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinator]:
-    """Open the coordinator of a home; with `write` make its folders, key and database when they are missing."""
+def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) -> Iterator[Coordinator]:
+    """Open the coordinator of a home; with `write` make its folders, key and database when they are missing.
+
+    ConfigError where a database must have been lost, unless a person wants to begin `anew`.
+    """
     key = paths.keys / "coordinator"
     if write:
         try:
@@ -271,12 +274,31 @@ def open_coordinator(paths: Paths, *, write: bool = True) -> Iterator[Coordinato
             f"the coordinator's key {key} is gone, but there is a database",
             hint="put the key back from a backup: nodes trust only that one; or move the home away to start afresh",
         )
+    if not anew:
+        paths.has_database()
     signer = _first_key(paths) if missing else keyfile.load(key)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
+        if write:
+            _is_its_key(store, signer, key)
         yield Coordinator(paths=paths, store=store, signer=signer)
     finally:
         store.close()
+
+
+def _is_its_key(store: Store, signer: Signer, path: Path) -> None:
+    """Keep whose database this is at first use; KeyFileError when the key is another one later."""
+    row = store.one("coordinator")
+    if row is None:
+        store.run("coordinator_put", key=signer.key_id)
+    elif row["key_id"] != signer.key_id:
+        whose = next((node["name"] for node in store.all("nodes") if node["key_id"] == signer.key_id), "")
+        raise KeyFileError(
+            f"{path} is not the key that this database was made with",
+            got=signer.key_id + (f", which is the key of node {whose}" if whose else ""),
+            wanted=row["key_id"],
+            hint="put that key back from a backup: nodes trust only it; or move the home away to start afresh",
+        )
 
 
 @contextmanager
@@ -285,7 +307,7 @@ def open_to_look(paths: Paths) -> Iterator[Coordinator]:
 
     Nothing is written. That key is no secret, and signs nothing.
     """
-    if paths.state_db.exists():
+    if paths.has_database():
         with open_coordinator(paths, write=False) as found:
             yield found
         return

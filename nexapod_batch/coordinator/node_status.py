@@ -68,7 +68,7 @@ def _store(paths: Paths) -> Store | None:
     from nexapod_batch.store import Store  # noqa: PLC0415 - who looks at limits needs no database
 
     with suppress(NexapodError):
-        return Store.open(paths.state_db, write=False)
+        return Store.open(paths.state_db, write=False) if paths.has_database() else None
     return None
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Submitted", "dry_run", "submit"]
 
 _CHUNK = 1024 * 1024
+#: Longer names in the folder of results are no numbers of jobs.
+_DIGITS = 16
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -177,12 +179,25 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *
         now=c.now(),
         n_tasks=job.n_tasks,
     )
-    job_id: int = c.store.only("job_id_of", uuid=uuid)["id"]
+    job_id = _unused(c, c.store.only("job_id_of", uuid=uuid)["id"])
     c.store.run("document_insert", job=job_id, body=document)
     c.store.many("task_insert", _task_rows(job_id, job))
     for dependency in job.schedule.depends_on:
         c.store.run("dependency_insert", job=job_id, on_job=dependency.job, condition=dependency.when)
     return job_id
+
+
+def _unused(c: Coordinator, number: int) -> int:
+    """Return the number of a job that was just inserted, raised where results of an earlier one have it.
+
+    Numbers start again in a new database, and go back in one that is restored: results that are there stay.
+    """
+    if not os.path.lexists(c.paths.results / str(number)):
+        return number
+    names = [entry.name for entry in os.scandir(c.paths.results)]
+    free = max(int(name) for name in names if name.isascii() and name.isdigit() and len(name) < _DIGITS) + 1
+    c.store.run("job_renumber", id=number, free=free)
+    return free
 
 
 def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:

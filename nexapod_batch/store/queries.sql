@@ -39,6 +39,9 @@ SELECT node_id, count(*) AS n FROM replica WHERE execution IN ('created', 'submi
 INSERT INTO job (uuid, name, user, "foreign", digest, folder, priority, held, max_running, created_at, n_tasks, n_waiting, n_want)
 VALUES (:uuid, :name, :user, :foreign, :digest, :folder, :priority, :held, :max_running, :now, :n_tasks, :n_tasks, :n_tasks);
 
+-- name: job_renumber
+UPDATE job SET id = :free WHERE id = :id;
+
 -- name: document_insert
 INSERT INTO document (job_id, body) VALUES (:job, :body);
 

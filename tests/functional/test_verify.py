@@ -99,7 +99,7 @@ ROWS = {
     "UPDATE task SET published = 0, published_from = NULL WHERE idx = 0": "nothing of it was published",
     "UPDATE task SET published = 1, published_from = 1 WHERE idx = 1": "is gone",
     "UPDATE task SET doubt = 'nobody knows' WHERE idx = 0": "doubt",
-    "UPDATE replica SET nonce = '%032d' WHERE task = 0 AND number = 1" % 7: "another nonce",
+    "UPDATE replica SET nonce = '00000000000000000000000000000007' WHERE task = 0 AND number = 1": "another nonce",
     "UPDATE replica SET vote = zeroblob(32) WHERE task = 0 AND number = 1": "vote is 0000",
     "UPDATE replica SET execution = 'lost' WHERE task = 0 AND number = 2": "execution is",
     "UPDATE replica SET exit_code = 0 WHERE task = 1 AND number = 1": "exit_code is 0",

@@ -11,7 +11,7 @@ HERE = "2 of 2 agree, both on h: reproducible there, not independent"
 
 def task(index: int, state: str = "accepted", reason: str = HERE) -> dict[str, Any]:
     """Return a task without replicas."""
-    return {"index": index, "state": state, "reason": reason, "replicas": []}
+    return {"index": index, "state": state, "reason": reason, "doubt": "", "replicas": []}
 
 
 def job(tasks: list[dict[str, Any]], state: str = "accepted") -> dict[str, Any]:
@@ -19,7 +19,7 @@ def job(tasks: list[dict[str, Any]], state: str = "accepted") -> dict[str, Any]:
     counts = {one: sum(task["state"] == one for task in tasks) for one in ("accepted", "failed")}
     return {
         "id": 7, "name": "n", "state": state, "n_tasks": len(tasks), "held": False, "blocked": "", "counts": counts,
-        "results": "/r/7", "tasks": tasks, "quorum": {}, "depends_on": [],
+        "n_doubted": 0, "results": "/r/7", "tasks": tasks, "quorum": {}, "depends_on": [],
     }  # fmt: skip
 
 
