@@ -38,7 +38,7 @@ def main() -> None:
                 time.sleep(0.2)
             start = time.perf_counter()
             took_in = ingest(c, [node], {}).reports
-            decided, _ = decide_news(c, {})
+            decided = decide_news(c, {})
             ours = time.perf_counter() - start
         signer = Signer.from_seed(b"\7" * 32)
         message = b"x" * 1200

@@ -53,6 +53,9 @@ def load(kind: str, name: str, known: Mapping[str, str] | None = None) -> Any:  
         return point.load()()
     except ImportError as error:
         raise PluginError(f"{kind} {name!r} cannot be loaded", got=str(error), hint="install its extra") from error
+    except (Exception, SystemExit) as error:  # what a foreign module raises when it is loaded: no fault of ours
+        got, hint = f"{type(error).__name__}: {error}", "please report it to the authors of that plug-in"
+        raise PluginError(f"{kind} {name!r} cannot be loaded", got=got, hint=hint) from error
 
 
 def _points(kind: str) -> Any:  # noqa: ANN401

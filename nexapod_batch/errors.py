@@ -20,6 +20,7 @@ __all__ = [
     "NexapodError",
     "NotFoundError",
     "PluginError",
+    "PluginFaultError",
     "Problem",
     "QuorumImpossibleError",
     "SchedulerError",
@@ -124,6 +125,10 @@ class SchedulerError(NexapodError):
 
 class UnreachableError(SchedulerError):
     """A registry, a server or a login node cannot be reached."""
+
+
+class PluginFaultError(SchedulerError):
+    """A plug-in, or a library below it, broke."""
 
 
 class TryAgainError(NexapodError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Site
 
 __all__ = [
+    "HOPELESS",
     "Backend",
     "BackendState",
     "Device",
@@ -38,6 +39,10 @@ __all__ = [
     "names",
     "targets",
 ]
+
+
+#: What the reason of a launch says that was refused for good: nothing changes by itself.
+HOPELESS = "a retry alone would not help"
 
 
 class BackendState(StrEnum):
@@ -92,6 +97,7 @@ class LaunchStatus(Struct, frozen=True, kw_only=True):
     reason: str = ""
     hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
     own_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
+    anew: bool = False  # FAILED: nothing of it began, and nobody is at fault: its replicas are placed anew
 
 
 class Mark(StrEnum):
@@ -173,8 +179,11 @@ class Backend(Protocol):
         """Remove the work folders of replicas, and the logs beside them."""
         ...
 
-    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
-        """Hand over all launches; return launch key -> native id. SchedulerError when nothing could be handed over."""
+    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str | LaunchStatus]:
+        """Hand over all launches; return launch key -> native id, or its status where it is over at once.
+
+        SchedulerError when nothing could be handed over.
+        """
         ...
 
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:

@@ -8,7 +8,7 @@ import click
 
 from nexapod_batch.cli import selectors, text
 from nexapod_batch.cli.context import json_option, writing
-from nexapod_batch.cli.render import output
+from nexapod_batch.cli.render import note, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,9 @@ def cancel(selected: Sequence[str], as_json: bool) -> None:
     from nexapod_batch.coordinator import control
 
     with writing() as c:
-        names = control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
+        names, owed = control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
+    for fault in owed:
+        note(f"cancelled here; its site has not heard it yet, and every pass tells it again: {fault}")
     output(as_json).document({"cancelled": names}, text.changed)
 
 

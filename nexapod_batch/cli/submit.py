@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 
 from nexapod_batch.cli import text
-from nexapod_batch.cli.context import json_option, paths, writing
+from nexapod_batch.cli.context import exit_code, json_option, paths, writing
 from nexapod_batch.cli.render import SilentOutput, note, note_new, output
 from nexapod_batch.errors import UsageError
 
@@ -29,6 +29,8 @@ __all__ = ["submit"]
 FOREVER = "forever"
 #: Seconds that dispatch may take before the shell gets its prompt back; the next pass goes on where it stopped.
 DISPATCH_S = 5.0
+#: Passes that a submission may take, where backends refuse what they are given: as many as errors are allowed usually.
+_PASSES = 8
 
 
 class _OptionalValues(click.Command):
@@ -113,6 +115,8 @@ def submit(
         else:
             _dispatch(c, done)
         state = views.job(c.store, done.job)["state"]
+        if state == "failed" and not code:  # refused for good: as sbatch, submit says so at once
+            code = exit_code([state], ended=True)
         out.document({**fields, "state": state}, lambda _: text.jobs_ended({"jobs": found}))
     return code
 
@@ -122,9 +126,15 @@ def _dispatch(c: Coordinator, done: Submitted) -> None:
     from nexapod_batch.coordinator import reconcile
     from nexapod_batch.errors import TryAgainError
 
+    said = list(done.warnings)
     try:
-        for fault in reconcile.reconcile(c, max_seconds=DISPATCH_S).faults:
-            note_new(fault, done.warnings)
+        for _ in range(_PASSES):
+            found = reconcile.reconcile(c, max_seconds=DISPATCH_S)
+            for fault in found.faults:
+                note_new(fault, said)
+            said += found.faults
+            if not found.news:
+                break
     except TryAgainError as error:
         next_pass = f"the next pass (nexapod-batch wait {done.job})"
         note(f"job {done.job} is kept and will be placed by {next_pass}; not now: {error.what}")

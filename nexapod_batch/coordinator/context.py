@@ -13,11 +13,12 @@ import secrets
 import time
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from nexapod_batch.coordinator.guarded import guarded
 from nexapod_batch.coordinator.installed import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
@@ -127,7 +128,7 @@ class Coordinator(Struct, kw_only=True):
         """Return the backend of a node, loaded once."""
         if node.backend not in self._backends:
             known = installed("backend", self.paths.home)
-            self._backends[node.backend] = cast("Backend", load("backend", node.backend, known))
+            self._backends[node.backend] = guarded(load("backend", node.backend, known), node.backend)
         return self._backends[node.backend]
 
     def context(self, node: Node) -> NodeContext:

@@ -11,18 +11,21 @@ from nexapod_batch.errors import NexapodError
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.store import Row
 
-__all__ = ["cancel", "hold", "release", "retry", "stop_replicas"]
+__all__ = ["cancel", "hold", "release", "retry", "stop_owed"]
 
 Target = tuple[int, int | None]
 
 
-def cancel(c: Coordinator, targets: Sequence[Target]) -> list[str]:
-    """Cancel jobs or single tasks; return the names of those that were open."""
+def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[str]]:
+    """Cancel jobs or single tasks; return the names of those that were open, and what could not be told to a backend.
+
+    That stays owed: every pass tells it again, until the backend has heard it or nothing is left to stop.
+    """
     changed: list[str] = []
     faults: dict[str, str] = {}
     with writer(c.store, wait_s=PATIENCE_S):
@@ -33,9 +36,10 @@ def cancel(c: Coordinator, targets: Sequence[Target]) -> list[str]:
                 if c.store.run("task_cancel", job=job, task=task):
                     changed.append(_name(job, task))
                 c.store.many("replica_cancel", [(c.now(), row["id"]) for row in out])
+                c.store.many("stop_owe", [(row["id"],) for row in out])
                 c.store.run("job_finished", job=job, now=c.now())
-            _tell(c, out, faults)
-    return changed
+        stop_owed(c, faults)
+    return changed, list(faults.values())
 
 
 def hold(c: Coordinator, targets: Sequence[Target]) -> list[str]:
@@ -68,23 +72,31 @@ def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
     return changed
 
 
-def stop_replicas(c: Coordinator, replica_ids: Iterable[int], faults: dict[str, str]) -> None:
-    """Ask the backends to stop replicas that are no longer needed; whether they heard does not change a verdict."""
-    rows = [row for row in (c.store.one("replica", id=one) for one in replica_ids) if row is not None]
-    _tell(c, rows, faults)
+def stop_owed(c: Coordinator, faults: dict[str, str]) -> None:
+    """Ask the backends to stop what is to stop; what they do not hear stays owed, and changes no verdict."""
+    by_node: dict[int, list[Row]] = defaultdict(list)
+    for row in c.store.all("stops_owed"):
+        by_node[row["node_id"]].append(row)
+    for node_id, rows in by_node.items():
+        if _told(c, node_id, [row for row in rows if row["open"]], faults):
+            with c.store.atomic():
+                c.store.many("stop_paid", [(row["id"],) for row in rows])
 
 
-def _tell(c: Coordinator, rows: Sequence[Row], faults: dict[str, str]) -> None:
-    by_node: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+def _told(c: Coordinator, node_id: int, rows: Sequence[Row], faults: dict[str, str]) -> bool:
+    """Tell a node's backend to stop replicas; say whether it heard it."""
+    launches: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        by_node[row["node_id"]][row["key"]].append(f"{row['job_id']}_{row['task']}.{row['number']}")
-    nodes = c.nodes_by_id()
-    for node_id, launches in by_node.items():
-        node = nodes[node_id]
-        try:
-            c.backend(node).cancel(c.context(node), launches)
-        except (NexapodError, OSError) as error:
-            note(faults, "cancel", node, error, "cancelling failed")
+        launches[row["key"]].append(f"{row['job_id']}_{row['task']}.{row['number']}")
+    if not launches:
+        return True
+    node = c.nodes_by_id()[node_id]
+    try:
+        c.backend(node).cancel(c.context(node), launches)
+    except (NexapodError, OSError) as error:
+        note(faults, "cancel", node, error, "cancelling failed, and is tried again")
+        return False
+    return True
 
 
 def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:

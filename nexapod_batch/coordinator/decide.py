@@ -39,12 +39,12 @@ BATCH = 500
 PATIENT_LOSSES = 2
 
 
-def decide_news(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[int]]:
-    """Decide every task with news; return how many, and the row ids of replicas that are no longer needed.
+def decide_news(c: Coordinator, faults: dict[str, str]) -> int:
+    """Decide every task with news; return how many. Replicas that are no longer needed are owed a stop afterwards.
 
     A task whose outputs must be compared and cannot be read now keeps its news for a later pass.
     """
-    decided, unneeded = 0, []
+    decided = 0
     nodes = c.nodes_by_id()
     for row in c.store.all("jobs_with_news"):
         job = c.job(row["job_id"])
@@ -55,7 +55,7 @@ def decide_news(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[int]]
             if not tasks:
                 break
             with c.store.atomic():
-                unneeded += _decide(c, row["job_id"], job, tasks, nodes, waits, placeable=True)
+                _decide(c, row["job_id"], job, tasks, nodes, waits, placeable=True)
                 c.store.run("job_finished", job=row["job_id"], now=c.now())
             decided += len(tasks)
         decided -= len(waits)
@@ -63,7 +63,7 @@ def decide_news(c: Coordinator, faults: dict[str, str]) -> tuple[int, list[int]]
             if not told(faults, error):
                 faults[f"decide:{row['job_id']}"] = f"task {row['job_id']}_{task} waits: {error}"
                 break
-    return decided, unneeded
+    return decided
 
 
 def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> None:
@@ -150,7 +150,7 @@ def _decide(
     waits: dict[int, NexapodError],
     *,
     placeable: bool,
-) -> list[int]:
+) -> None:
     """Decide some tasks of one job inside the caller's transaction; what cannot be decided now is put in `waits`."""
     of_task: dict[int, list[Row]] = defaultdict(list)
     indexes = json.dumps([t["idx"] for t in tasks])
@@ -194,7 +194,7 @@ def _decide(
     c.store.many("task_doubted", doubted)
     c.store.many("replica_judged", judged)
     c.store.many("replica_unneeded", unneeded)
-    return [replica_id for _, replica_id in unneeded]
+    c.store.many("stop_owe", [(replica_id,) for _, replica_id in unneeded])
 
 
 def _ask(job: Job, votes: Sequence[Vote], measuring: Measuring | None, *, extra: int, placeable: bool) -> Decision:

@@ -10,9 +10,11 @@ import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator import images, restored
+from nexapod_batch.coordinator.endings import end_launch
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.hosts import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.node_keys import delegate, signer_of
@@ -114,10 +116,11 @@ def set_aside(replica: Row) -> bool:
 
 def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
-    wanted, ids = [], list(launches)
+    wanted, ids, jobs = [], list(launches), {}
     for launch_id in ids:
         row = c.store.only("launch_envelope", id=launch_id)
         job = c.job(row["job_id"])
+        jobs[row["key"]] = row["job_id"]
         wanted.append(
             Launch(
                 key=row["key"],
@@ -137,9 +140,15 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
         with c.store.atomic():
             c.store.many("launch_waits", [(" ".join(str(error).split()), launch_id) for launch_id in ids])
         return
+    known = {one.key: launch_id for one, launch_id in zip(wanted, ids, strict=True)}
     with c.store.atomic():
-        for key, native_id in native.items():
-            c.store.run("launch_handed", key=key, native_id=native_id)
+        for key, said in native.items():
+            if isinstance(said, str):
+                c.store.run("launch_handed", key=key, native_id=said)
+                continue
+            end_launch(c, known[key], said)  # over at once: who submitted hears it at once
+            if said.own_fault:
+                faults[f"refused:{node.name}:{jobs[key]}"] = f"node {node.name}: job {jobs[key]}: {said.reason}"
 
 
 def _blocked(c: Coordinator, row: Row) -> bool:
@@ -178,18 +187,18 @@ def _place(
         by_node[node_id].append(task)
     known = c.nodes_by_id()
     nodes = {number: known[node_and_set(number)[0]] for number in by_node}
-    staged = {}
+    ready = {}
     for node_id in list(by_node):
-        paths = _staged(c, nodes[node_id], job, faults)
-        if paths is None:  # its tasks still want their replicas
+        found = _ready(c, nodes[node_id], job, len(by_node[node_id]), faults)
+        if found is None:  # its tasks still want their replicas
             del by_node[node_id]
         else:
-            staged[node_id] = paths
+            ready[node_id] = found
     with c.store.atomic():
         counts = Counter(task for placed in by_node.values() for task in placed)
         numbers = _next_numbers(c, row["id"], sorted(counts))
         launches = {
-            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, staged[node_id], node_and_set(node_id)[1])
+            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, ready[node_id], node_and_set(node_id)[1])
             for node_id, placed in by_node.items()
         }
         c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
@@ -202,13 +211,21 @@ def _place(
     return out, sorted(result.unplaceable)
 
 
-def _staged(c: Coordinator, node: Node, job: Job, faults: dict[str, str]) -> Mapping[str, str] | None:
-    """Return where the runners of a node find the job's inputs and image; None when they cannot be put there now."""
+class _Ready(Struct, frozen=True):
+    """What a backend says of replicas that are about to be placed on its node."""
+
+    inputs: Mapping[str, str]  # where its runners find inputs and image
+    grain: int  # replicas in one launch
+
+
+def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str, str]) -> _Ready | None:
+    """Let a backend make ready for replicas of a job; None when it cannot now."""
     inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
     try:
         signer_of(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
-        return c.backend(node).stage(c.context(node), inputs)
+        backend, context = c.backend(node), c.context(node)
+        return _Ready(backend.stage(context, inputs), backend.grain(context, job, replicas))
     except (NexapodError, OSError) as error:
         note(faults, "stage", node, error, "inputs cannot be staged")
         return None
@@ -245,12 +262,12 @@ def _intents(
     node: Node,
     tasks: Sequence[int],
     numbers: dict[int, int],
-    inputs: Mapping[str, str],
+    ready: _Ready,
     host_set: int,
 ) -> list[int]:
     """Write launch and replica rows for one node; return the launches' row ids."""
     now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
-    size = max(1, min(BUNDLE_MAX, c.backend(node).grain(c.context(node), job, len(tasks))))
+    size = max(1, min(BUNDLE_MAX, ready.grain))
     document = c.store.only("document", job=row["id"])["body"]
     launches = []
     job_digest = digest(document)
@@ -270,7 +287,7 @@ def _intents(
             job_id=row["id"],
             job_uuid=row["uuid"],
             document=document,
-            input_paths=inputs,
+            input_paths=ready.inputs,
             replicas=tuple(part),
             subkey=subkey.key_id,
             foreign=bool(row["foreign"]),

@@ -16,7 +16,7 @@ from nexapod_batch.coordinator.reach import allowed, is_foreign, loads_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.planner import why_not
-from nexapod_batch.plugins import BackendState
+from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         if task["state"] in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
             lines.append(f"  what its replicas wrote: nexapod-batch results {job_id}_{task['idx']} --replica")
         if task["state"] != TaskState.ACCEPTED:
-            lines.append(f"  to try again with more replicas: nexapod-batch retry {job_id}_{task['idx']}")
+            before = "when that is mended, " if any(HOPELESS in r["reason"] for r in replicas) else ""
+            lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {job_id}_{task['idx']}")
         return lines
     more = "the next pass decides how many more" if task["news"] else f"{task['want']} more to place"
     lines.append(f"  {task['agree']} of {job.quorum.agree} agree; {more}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import ConfigError, UnreachableError
+from nexapod_batch.errors import ConfigError, PluginFaultError, UnreachableError
 
 if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
@@ -16,7 +16,7 @@ def note(faults: dict[str, str], step: str, node: Node, error: Exception, what: 
     """Note that a step failed on a node. What keeps a whole site away does so at every step: the first one counts."""
     if isinstance(error, OSError) and f"site:{node.site}" in faults:
         return  # its files are away with the rest of it
-    if not isinstance(error, UnreachableError | ConfigError):
+    if not isinstance(error, UnreachableError | ConfigError | PluginFaultError):
         faults[f"{step}:{node.name}"] = f"node {node.name}: {what}{': ' if what else ''}{error}"
     elif not told(faults, error):
         faults.setdefault(f"site:{node.site}", str(error))

@@ -20,7 +20,15 @@ from nexapod_batch.coordinator import hardware
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.node_keys import key_file
-from nexapod_batch.errors import ConfigError, NexapodError, NotFoundError, Problem, TryAgainError, UsageError
+from nexapod_batch.errors import (
+    ConfigError,
+    NexapodError,
+    NotFoundError,
+    PluginFaultError,
+    Problem,
+    TryAgainError,
+    UsageError,
+)
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.hardware.machine import memory_mib, usable_cpus
@@ -273,7 +281,7 @@ def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> se
             c.backend(node).prepare(c.context(node), settings_of(c, node))
         except (NexapodError, OSError) as error:
             note(faults, "settings", node, error, "its settings cannot be written")
-            if isinstance(error, ConfigError):
+            if isinstance(error, ConfigError | PluginFaultError):
                 unusable.add(node.id)
     return unusable
 

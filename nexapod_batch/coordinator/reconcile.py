@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from nexapod_batch.coordinator.cleanup import drop_segments, forget_ended
-from nexapod_batch.coordinator.control import stop_replicas
+from nexapod_batch.coordinator.control import stop_owed
 from nexapod_batch.coordinator.decide import decide_news, decide_task
 from nexapod_batch.coordinator.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.endings import end_launch
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.hosts import NEVER_TOLD
 from nexapod_batch.coordinator.ingest import ingest, unread
@@ -28,7 +29,6 @@ from nexapod_batch.coordinator.publish import clean, publish
 from nexapod_batch.coordinator.restored import end_what_was_restored
 from nexapod_batch.coordinator.takeback import take_back
 from nexapod_batch.errors import BusyError, NexapodError
-from nexapod_batch.lifecycle import Execution
 from nexapod_batch.plugins import BackendState
 from nexapod_batch.store import writer
 
@@ -65,6 +65,7 @@ class Pass(Struct, kw_only=True):
     published: int = 0
     quarantined: int = 0
     lost: int = 0
+    news: bool = False  # something is to be decided already: backends refused what they were given
     moved: int = 0  # taken back from machines whose owners let nothing start
     faults: list[str] = field(default_factory=list)  # new since the last pass
     standing: list[str] = field(default_factory=list)  # told before and still there
@@ -87,6 +88,7 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     end = None if max_seconds is None else c.clock() + max_seconds
     with writer(c.store):
         _pass(c, done, faults, end, results=results)
+        done.news = bool(done.launched and c.store.all("jobs_with_news"))
         done.faults, done.standing = _told(c, faults)
         done.open_jobs = c.store.only("jobs_open")["n"]
     return done
@@ -107,6 +109,7 @@ def wait(
     ids = json.dumps(jobs)
     busy = ended = False
     idle = 0  # passes in a row that found nothing new
+    heard: set[str] = set()
     while True:
         began = time.monotonic()
         seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
@@ -115,7 +118,9 @@ def wait(
         with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
             for fault in done.faults:
-                on_fault(fault)
+                if fault not in heard:  # it may have been gone meanwhile
+                    on_fault(fault)
+            heard.update(done.faults)
             busy = done.ingested > _MANY
             idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
             published = began if results else published
@@ -147,8 +152,8 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
     _keep_reasons(c, launches)
     done.moved = take_back(c, nodes)
-    done.decided, unneeded = decide_news(c, faults)  # 4. verdicts
-    stop_replicas(c, unneeded, faults)
+    done.decided = decide_news(c, faults)  # 4. verdicts
+    stop_owed(c, faults)
     done.launched, exhausted = dispatch(c, faults, unusable)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
@@ -192,7 +197,7 @@ def _settle(
             continue
         age = now - row["created_at"]
         if status.state in _SETTLED:
-            lost += _end(c, row["id"], status)
+            lost += end_launch(c, row["id"], status)
         elif status.state is BackendState.UNKNOWN:
             if row["state"] == "intent" or age > GRACE_MS:
                 again[row["node_id"]].append(row["id"])
@@ -225,17 +230,6 @@ def _keep_reasons(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]
     if told:
         with c.store.atomic():
             c.store.many("launch_waits", told)
-
-
-def _end(c: Coordinator, launch: int, status: LaunchStatus) -> int:
-    """End a launch; return how many of its replicas never reported."""
-    reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
-    execution = (Execution.ERRORED if status.own_fault else Execution.LOST).value
-    with c.store.atomic():
-        gone = c.store.all("launch_lost", launch=launch, execution=execution, reason=reason, now=c.now())
-        c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
-        c.store.run("launch_ended", id=launch, reason=status.reason)
-    return len(gone)
 
 
 def _host_unknown(c: Coordinator, row: Row, status: LaunchStatus) -> bool:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from nexapod_batch.config.job_table import SITE_NAME
 from nexapod_batch.config.sites import Found, SiteFault, check_backend, find_sites, parse_site
 from nexapod_batch.config.toml import decode
+from nexapod_batch.coordinator.guarded import guarded
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.plugins import load
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from nexapod_batch.model.site import Site
-    from nexapod_batch.plugins import Backend
 
 __all__ = [
     "Ready",
@@ -82,8 +82,7 @@ def no_such_site(folders: Sequence[Path], name: str, known: Iterable[str]) -> No
 
 def discovered(draft: Site) -> tuple[str, str]:
     """Return name and text of a site file that the backend of a draft writes of what it finds."""
-    backend: Backend = load("backend", draft.scheduler.type)
-    text = backend.discover(draft)
+    text = guarded(load("backend", draft.scheduler.type), draft.scheduler.type).discover(draft)
     name: str = decode(text, "the new site file", ConfigError)["site"]["name"]
     parse_site(text, Path(f"{name}.toml"))  # a file that cannot be used is never written
     return name, text

@@ -168,7 +168,7 @@ WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RE
 SELECT id, task FROM replica WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') ORDER BY task;
 
 -- name: launch_taken_back
--- Set aside: an owner's wish counts against no task.
+-- Set aside: an owner's wish, or a scheduler's that wants smaller jobs, counts against no task.
 UPDATE replica SET execution = 'lost', validation = 'unneeded', reason = :reason, ended_at = :now
 WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
 
@@ -323,6 +323,16 @@ WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN (
 
 -- name: replica
 SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key, l.reason FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
+
+-- name: stop_owe
+INSERT OR IGNORE INTO stop_owed (replica_id) VALUES (?);
+
+-- name: stops_owed
+SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key, l.state IN ('intent', 'handed') AS open
+FROM stop_owed o JOIN replica r ON r.id = o.replica_id JOIN launch l ON l.id = r.launch_id ORDER BY r.node_id, r.id;
+
+-- name: stop_paid
+DELETE FROM stop_owed WHERE replica_id = ?;
 
 -- name: ahead_of
 SELECT count(*) AS n FROM replica r JOIN launch l ON l.id = r.launch_id

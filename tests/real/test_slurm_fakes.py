@@ -251,3 +251,97 @@ def test_a_missing_command_is_named(home: SlurmHome, alpha: Cluster, tmp_path: P
     assert home.replicas(job) == ["submitted"]
     home.site(alpha)
     home.ended(job)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_cancellation_that_slurm_did_not_hear_is_told_and_owed(
+    home: SlurmHome, alpha: Cluster, fake: Wrapped, gate: Path, packed: bool
+) -> None:
+    """The person hears it; every pass tells it again, and in the end nothing is left in the queue."""
+    home.site(alpha, bin_folder=fake.bin, pack={} if packed else {"tasks": 1})
+    alpha.run("scontrol", "update", "partitionname=short", "state=down", check=True)  # so that it is pending
+    try:
+        job = home.start(home.tasks(3, waiting(gate)))
+        words = "scancel: error: Kill job error on job id 1: Unable to contact slurm controller (connect failure)"
+        fake.break_("scancel", f"echo '{words}' >&2; exit 8")
+        done = home.call("cancel", job)
+        assert done.code == 0
+        assert "its site has not heard it yet, and every pass tells it again" in done.err
+        assert "Unable to contact slurm controller" in done.err
+        home.reconcile()
+        assert queue(alpha) != []
+        assert home.call("doctor").out.count("scancel failed") <= 1
+        fake.mend("scancel")
+        home.reconcile()
+        assert queue(alpha) == []
+        assert home.rows("SELECT 1 FROM stop_owed") == []
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up", check=True)
+
+
+def test_a_partition_that_is_closed_for_now_is_waited_for(home: SlurmHome, alpha: Cluster) -> None:
+    """Inactive or drained: sbatch refuses, and will not for ever."""
+    home.site(alpha)
+    alpha.run("scontrol", "update", "partitionname=short", "state=inactive", check=True)
+    try:
+        job = home.start(home.tasks(1, quorum="max_errors = 0\nmax_lost = 0\n"))
+        home.reconcile()
+        assert set(home.replicas(job)) <= {"submitted", "queued"}
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up", check=True)
+    home.ended(job)
+
+
+@pytest.mark.parametrize("said", ["You are over your quota: delete files first", ""])
+def test_a_plug_in_of_the_site_that_says_no_is_heard_at_once(home: SlurmHome, alpha: Cluster, fake: Wrapped, said: str) -> None:
+    """Its words reach the person, and nobody asks it for ever."""
+    home.site(alpha, bin_folder=fake.bin, pack={"tasks": 1})
+    lines = [f"sbatch: error: {said}"] * bool(said) + ["sbatch: error: Batch job submission failed: Unspecified error"]
+    fake.break_("sbatch", "".join(f"echo '{line}' >&2\n" for line in lines) + "exit 1")
+    done = home.call("submit", home.descriptor(home.tasks(1)))
+    assert done.code != 0
+    assert (said or "Unspecified error") in done.err
+    assert "a retry alone would not help" in done.err
+    assert home.job(1)["n_failed"] == 1
+    assert len(fake.calls("sbatch")) <= 5
+
+
+def test_a_banner_before_the_id_is_no_trouble(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
+    """A wrapper of the site prints it: the job is found by its name within the same call."""
+    home.site(alpha, bin_folder=fake.bin)
+    fake.break_("sbatch", 'echo "Charged to project 42"; echo 99; exec "$REAL" "$@"')
+    before = mark(alpha)
+    done = home.call("submit", home.descriptor(home.tasks(2)))
+    assert (done.code, done.err) == (0, "")
+    home.ended(1)
+    one_slurm_job(home, alpha, before)
+
+
+def test_a_bundle_that_vanishes_while_its_job_waits_is_put_back(home: SlurmHome, alpha: Cluster) -> None:
+    """A clean-up of the site took it: the runner finds it all the same, and nothing is lost."""
+    home.site(alpha)
+    alpha.run("scontrol", "update", "partitionname=short", "state=down", check=True)
+    try:
+        job = home.start(home.tasks(1, quorum="max_lost = 0\n"))
+        (bundle,) = (home.spool("alpha") / "inbox").iterdir()
+        bundle.unlink()
+        home.drive(bundle.exists, "the bundle to be there again")
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up", check=True)
+    home.ended(job)
+    assert home.executed() == {f"{job}_0.1": 1}
+
+
+@pytest.mark.parametrize("name", ["a b", "\u00fcm\u00e4", "quote'd", 'quot"ed', "100%j#$(id)"])
+def test_homes_with_any_name_can_submit(tmp_path: Path, alpha: Cluster, name: str) -> None:
+    """Blanks, umlauts, quotes and what Slurm fills in: the log is where it should be."""
+    (tmp_path / name).mkdir()
+    home = SlurmHome(tmp_path / name)
+    home.site(alpha)
+    text = '[job]\nname = "odd"\ncommand = ["true"]\n[resources]\ntime = 1\n[quorum]\nagree = 1\ndistinct = "run"\n'
+    done = home.call("submit", home.descriptor(text), "--wait=50s")
+    assert done.code == 0, done.err
+    (logs,) = (home.path / "spool").glob("*/logs")
+    assert "accepted" in done.out
+    assert [log.name.endswith(".0") for log in logs.iterdir()] in ([True], [])
+    home.end()

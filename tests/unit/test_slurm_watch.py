@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.commands import FullError, RefusedError, Slurm, TimedOutError
+from nexapod_backends.slurm.commands import Slurm, TimedOutError
 from nexapod_backends.slurm.groups import Group
 from nexapod_backends.slurm.parse import SEPARATOR
 from nexapod_backends.slurm.transport import Done, LocalTransport
 from nexapod_backends.slurm.watch import GRACE_BESIDE_S, GRACE_S, Seen, Watch
 
-from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.site import Limits, Scheduler, Site
 
 if TYPE_CHECKING:
@@ -314,25 +313,6 @@ def test_what_is_forgotten_is_not_kept(cluster: Cluster, watch: Watch, tmp_path:
     watch.look([], T0 + POLL_S)
     document = json.loads((tmp_path / "queue.json").read_bytes())
     assert (document["seen"], document["silent"]) == ({}, {})
-
-
-@pytest.mark.parametrize(
-    ("said", "kind"),
-    [
-        ("sbatch: error: Batch job submission failed: Invalid partition name specified", RefusedError),
-        ("sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", RefusedError),
-        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy", FullError),
-        ("sbatch: error: AssocGrpSubmitJobsLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy", FullError),
-        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", SchedulerError),
-        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", SchedulerError),
-    ],
-)  # fmt: skip
-def test_a_refusal_for_good_is_told_from_one_for_now(cluster: Cluster, said: str, kind: type[Exception]) -> None:
-    """Too many jobs at the moment is no fault of the job: it is tried again."""
-    cluster.says("sbatch", code=1, err=said)
-    with pytest.raises(kind) as caught:
-        Slurm(site(), cluster).submit("#!/bin/sh\n")
-    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "Submitted batch job 7", "banner\n7", "7x", "-7", "\u0667"])

@@ -32,8 +32,8 @@ from nexapod_backends.slurm import folders, start
 from nexapod_backends.slurm.commands import RefusedError, Slurm
 from nexapod_backends.slurm.groups import Group, group_id
 from nexapod_backends.slurm.kept import Kept
-from nexapod_backends.slurm.notation import expand_hosts
-from nexapod_backends.slurm.pack import Geometry, pack, room_for
+from nexapod_backends.slurm.narrow import shape_of
+from nexapod_backends.slurm.pack import Geometry, level_of, pack, room_for
 from nexapod_backends.slurm.parse import (
     SCONTROL_CONFIG,
     SCONTROL_PARTITIONS,
@@ -42,16 +42,16 @@ from nexapod_backends.slurm.parse import (
     read_partitions,
     read_sinfo,
 )
-from nexapod_backends.slurm.script import Ask, Words, read_template, render
-from nexapod_backends.slurm.states import Blame, read_state, reason_in_words
+from nexapod_backends.slurm.script import Ask, TemplateFaultError, Words, as_it_is, read_template, render
 from nexapod_backends.slurm.submission import Submission
+from nexapod_backends.slurm.telling import ended, native_of, ran_on, told
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import notes, subkeys
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.plugins import BackendState, LaunchStatus, targets
+from nexapod_batch.plugins import HOPELESS, targets
 from nexapod_batch.trust import nesting
 from nexapod_batch.trust.bundle import decode_bundle
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Partition, Site
-    from nexapod_batch.plugins import Finding, Launch, NodeContext, Probing
+    from nexapod_batch.plugins import Finding, Launch, LaunchStatus, NodeContext, Probing
 
 __all__ = ["SlurmBackend"]
 
@@ -115,7 +115,8 @@ class SlurmBackend:
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""
         at_site, partition = self._partition(context, job)
-        room = room_for(at_site.resources, partition, context.its_site.limits)
+        level = self._level(context, job, at_site, partition)
+        room = room_for(at_site.resources, partition, context.its_site.limits, level)
         if not room.together:
             return 1
         slots = max(1, partition.hosts * room.width)
@@ -198,26 +199,27 @@ class SlurmBackend:
             if context.far_work == context.work:
                 break
 
-    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
+    def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str | LaunchStatus]:
         """Write bundles and intents, then submit; a group that could not be submitted now is tried at every status."""
         state = self._state(context)
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
-        new = [one for one in launches if state.groups.find(one.key) is None]
         with folders.usable(context):
-            claims = files.sizes(f"{spool}/claims") if new else {}
-            new = [one for one in new if one.key not in claims]
+            claims = files.sizes(f"{spool}/claims") if launches else {}
+            mine = [one for one in launches if one.key not in claims]
+            new = [one for one in mine if state.groups.find(one.key) is None]
             if new and start.brings(context):
                 state.bring_runner(context)
-            keys = {f"{spool}/inbox/{one.key}{subkeys.ENDING}": subkeys.as_text(one.seed) for one in new}
-            files.write_all({**keys, **{f"{spool}/inbox/{one.key}.json": one.envelope for one in new}})
+            # Also of those that Slurm has: a bundle may vanish while its job is in the queue.
+            keys = {f"{spool}/inbox/{one.key}{subkeys.ENDING}": subkeys.as_text(one.seed) for one in mine}
+            files.write_all({**keys, **{f"{spool}/inbox/{one.key}.json": one.envelope for one in mine}})
             alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
             for one in new:
                 alike.setdefault((id(one.job), one.host_set), []).append(one)
-            for (_, host_set), mine in alike.items():
-                self._intend(context, state, mine[0].job, mine, host_set)
+            for (_, host_set), together in alike.items():
+                self._intend(context, state, together[0].job, together, host_set)
         self._submission.run(context, state)
-        return {one.key: _native(state.groups.find(one.key)) for one in launches}
+        return {one.key: self._handed(context, state, one.key) for one in launches}
 
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return the state of each launch; submit what waits for it, look at the queue when it is time."""
@@ -227,13 +229,15 @@ class SlurmBackend:
             self._submission.run(context, state)
         files, spool = state.transport, context.far_spool
         waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
-        left = [key for key in keys if f"{key}.json" in waiting]
+        left = [key for key in keys if f"{key}.json" in waiting or key not in claims]
         if left or any(place[0].bound for key in keys if (place := state.groups.find(key))):
             state.watch.look(state.groups.by_id.values(), self._clock())
-        found = {key: self._ended(context, key, claimed=key in claims) for key in keys if f"{key}.json" not in waiting}
-        for key in left:
-            found[key] = self._told(context, state, key, claimed=key in claims)
-        return {key: self._ran_on(state, key, status) for key, status in found.items()}
+        self._loosen(context, state)
+        now, found = self._clock(), {}
+        for key in keys:
+            say = told if f"{key}.json" in waiting else ended
+            found[key] = ran_on(state, key, say(context, state, key, now, claimed=key in claims), now)
+        return found
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
         """Leave one note for the runners; scancel every element of which nothing else is left to run."""
@@ -306,11 +310,13 @@ class SlurmBackend:
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the script that sbatch would get for the first launches, and what Slurm says of it."""
         at_site, partition = self._partition(context, job)
-        room = room_for(at_site.resources, partition, context.its_site.limits)
+        level = self._level(context, job, at_site, partition)
+        room = room_for(at_site.resources, partition, context.its_site.limits, level)
         grain = self.grain(context, job, replicas)
         count = -(-replicas // grain)
         launches = [(f"{number:032x}", min(grain, replicas - number * grain)) for number in range(count)]
-        packed = pack(launches, resources=at_site.resources, partition=partition, limits=context.its_site.limits)
+        limits = context.its_site.limits
+        packed = pack(launches, resources=at_site.resources, partition=partition, limits=limits, level=level)
         elements = sum(len(group.elements) for group in packed)
         jobs = f"{elements} Slurm job{'s' * (elements != 1)} in {len(packed)} call{'s' * (len(packed) != 1)} of sbatch"
         why = "" if room.together else " (not packed: no resources.time, several nodes or tasks, or pack.tasks = 1)"
@@ -381,16 +387,6 @@ class SlurmBackend:
             )
         return at_site, found
 
-    def _ran_on(self, state: Kept, key: str, status: LaunchStatus) -> LaunchStatus:
-        """Add where a launch ran, of those whose hosts count; what Slurm forgot is told as unknown."""
-        place = state.groups.find(key)
-        if place is None or not place[0].bound or not place[0].native:
-            return status
-        seen = state.watch.told(*place)
-        if seen is not None and seen.hosts:
-            return replace(status, hosts=expand_hosts(seen.hosts) or ())
-        return replace(status, hosts=() if state.watch.gone(*place, self._clock()) else None)
-
     def _intend(
         self,
         context: NodeContext,
@@ -415,19 +411,25 @@ class SlurmBackend:
             exclude = tuple(host for position, host in enumerate(hosts) if position % count != index)
             partition = replace(partition, hosts=len(hosts) - len(exclude))
         sizes = {one.key: one.replicas for one in launches}
+        level, limits = self._level(context, job, at_site, partition), context.its_site.limits
         packed = pack(
-            list(sizes.items()), resources=at_site.resources, partition=partition, limits=context.its_site.limits
+            list(sizes.items()), resources=at_site.resources, partition=partition, limits=limits, level=level
         )
-        words = words_at(job, context.its_site.name)
-        charged = "/".join([words.get("account", ""), words.get("qos", ""), partition.name])
+        charged = _charged(context, job, partition)
         for one in packed:
             elements = tuple(element.keys for element in one.elements)
             group = Group(
                 id=group_id(elements), node=context.node.name, partition=partition.name, elements=elements,
                 replicas=tuple(element.replicas for element in one.elements), bound=host_set is not None,
-                charged=charged,
+                charged=charged, shape=shape_of(charged, at_site.resources),
+                level=level_of(one, at_site.resources),
             )  # fmt: skip
-            script = self._script(context, job, partition, group.id, one.geometry, len(elements), exclude)
+            try:
+                script = self._script(context, job, partition, group.id, one.geometry, len(elements), exclude)
+            except TemplateFaultError:
+                raise  # the site's: what waits goes on when it is mended
+            except ConfigError as error:  # it will never be another one: nothing of this job can be submitted there
+                script, group.refused = "", " ".join(f"{error}; {HOPELESS}".split())
             cpus = one.geometry.width * at_site.resources.cpus
             told = {
                 "schema": 1, "elements": elements, "cpus": cpus,
@@ -435,6 +437,26 @@ class SlurmBackend:
             }  # fmt: skip
             state.transport.write(f"{context.far_spool}/groups/{group.id}.json", json.dumps(told).encode())
             state.groups.save(group)
+
+    def _handed(self, context: NodeContext, state: Kept, key: str) -> str | LaunchStatus:
+        """Return what Slurm calls a launch, or that it was refused for good."""
+        place = state.groups.find(key)
+        if place is not None and place[0].refused:
+            return told(context, state, key, self._clock(), claimed=False)
+        return native_of(place)
+
+    def _level(self, context: NodeContext, job: Job, at_site: Job, partition: Partition) -> int:
+        """Return how tightly replicas of a job may be packed, by what Slurm said of such jobs before."""
+        shape = shape_of(_charged(context, job, partition), at_site.resources)
+        return self._state(context).narrow.level(shape, self._clock())
+
+    def _loosen(self, context: NodeContext, state: Kept) -> None:
+        """Take back what waits for a limit that only packing breaks: it is placed anew, in smaller jobs."""
+        for group in list(state.groups.of_node(context.node.name)):
+            if group.native and not group.narrow and (why := state.hopeless(group)):
+                with suppress(SchedulerError):  # else at the next look
+                    state.slurm.cancel([group.native], pending=True)
+                    state.too_large(group, why, self._clock())
 
     def _script(
         self,
@@ -450,7 +472,7 @@ class SlurmBackend:
         words = words_at(job, site.name)
         asked = Ask(
             group=group,
-            log=f"{context.far_spool}/logs/{group}.%a",
+            log=f"{as_it_is(str(context.far_spool))}/logs/{group}.%a",
             runner=start.argv(context, group),
             geometry=geometry,
             words=Words(
@@ -476,43 +498,6 @@ class SlurmBackend:
             return []
         return [group.native] if whole else [f"{group.native}_{index}" for index in over]
 
-    def _ended(self, context: NodeContext, key: str, *, claimed: bool) -> LaunchStatus:
-        """Say what became of a launch that is in the inbox no more."""
-        native = _native(self._state(context).groups.find(key))
-        if claimed:
-            return LaunchStatus(state=BackendState.COMPLETED, native=native)
-        with suppress(FileNotFoundError):
-            file = f"{context.far_spool}/refused/{key}.reason"
-            reason = self._state(context).transport.read(file).decode("utf-8", "replace").strip()
-            return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
-        return LaunchStatus(state=BackendState.UNKNOWN)
-
-    def _told(self, context: NodeContext, state: Kept, key: str, *, claimed: bool) -> LaunchStatus:
-        """Say what Slurm knows of a launch that is in the inbox."""
-        place = state.groups.find(key)
-        if place is None:
-            return LaunchStatus(state=BackendState.UNKNOWN)  # the crash came between bundle and intent
-        group, index = place
-        if group.refused:
-            return LaunchStatus(state=BackendState.FAILED, native="refused", reason=group.refused, own_fault=True)
-        if not group.native:
-            return LaunchStatus(state=BackendState.NEW, reason=group.trouble or "not submitted yet")
-        native = f"{group.native}_{index}"
-        seen = state.watch.told(group, index)
-        if seen is None or not read_state(seen.state).ended:
-            if state.watch.gone(group, index, self._clock()):
-                reason = f"Slurm job {native} is unknown to squeue and sacct"
-                return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
-            return _going_on(native, seen, claimed=claimed, trouble=state.watch.trouble)
-        word = read_state(seen.state)
-        alone = group.replicas[index] == 1
-        reason = f"Slurm job {native}: {seen.state}"
-        if word.blame is None or not claimed:
-            said = _last_line(state.transport, f"{context.far_spool}/logs/{group.id}.{index}")
-            reason += f"; its runner said: {said}" if said else ""
-        own_fault = word.blame is Blame.TASK and alone
-        return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
-
     def _over(
         self, context: NodeContext, group: Group, index: int, waiting: set[str], noted: Mapping[str, set[str] | None]
     ) -> bool:
@@ -534,9 +519,10 @@ class SlurmBackend:
             return set()
 
 
-def _native(place: tuple[Group, int] | None) -> str:
-    """Return what Slurm calls an element; "" before it knows it."""
-    return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
+def _charged(context: NodeContext, job: Job, partition: Partition) -> str:
+    """Return to whom Slurm charges a job: what it counts together."""
+    words = words_at(job, context.its_site.name)
+    return "/".join([words.get("account", ""), words.get("qos", ""), partition.name])
 
 
 def _noted(files: Transport, folder: str) -> dict[str, set[str] | None]:
@@ -556,21 +542,6 @@ def _names(envelope: bytes) -> set[str]:
     return {str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas}
 
 
-def _going_on(native: str, seen: Any, *, claimed: bool, trouble: str) -> LaunchStatus:  # noqa: ANN401 - Seen or None
-    """Say where a launch is whose element has not ended."""
-    where = f"Slurm job {native} runs on {seen.hosts}" if seen is not None and seen.hosts else f"Slurm job {native}"
-    if claimed:
-        return LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where)
-    if seen is None:
-        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=trouble or "Slurm was not asked yet")
-    word = read_state(seen.state)
-    if word.state is BackendState.ACTIVE:
-        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=f"not begun: {where}")
-    why = reason_in_words(seen.reason) if seen.reason else ""
-    when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
-    return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
-
-
 def _copies(context: NodeContext) -> bool:
     """Say whether compute nodes do not see the coordinator's home, so that inputs are copied for them."""
     return context.far_spool != context.spool or bool(context.its_site.filesystem.work_dir)
@@ -584,12 +555,3 @@ def _bring_rest(files: Transport, path: str, target: Path) -> None:
         while data:
             stream.write(data)
             data = files.read(path, stream.tell(), _BLOCK)
-
-
-def _last_line(files: Transport, log: str) -> str:
-    """Return the last line that a batch script left, for people."""
-    try:
-        lines = files.read(log, -2000).decode("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return ""
-    return re.sub(r"[^ -~]", "?", lines[-1])[:300] if lines else ""

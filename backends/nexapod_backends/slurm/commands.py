@@ -12,36 +12,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm.parse import ENVIRONMENT
+from nexapod_backends.slurm.refusals import Kind, read_refusal
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nexapod_backends.slurm.refusals import Refusal
     from nexapod_backends.slurm.transport import Done, Transport
     from nexapod_batch.model.site import Site
 
-__all__ = ["FullError", "RefusedError", "Slurm", "TimedOutError"]
+__all__ = ["FullError", "NoIdError", "RefusedError", "Slurm", "TimedOutError", "TooLargeError"]
 
-#: What sbatch says when asking again would not help.
-_PERMANENT = re.compile(
-    r"invalid (partition|account|qos|generic resource|wckey|reservation|feature|node name|job array)"
-    r"|requested (node configuration is not available|partition configuration|time limit is invalid)"
-    r"|(more (processors|nodes) requested than permitted)|memory specification can not be satisfied"
-    r"|(account|partition|qos).{0,40}(not permitted|not available|not allowed)|user.{0,40}not (permitted|allowed)"
-    r"|node count specification invalid|invalid (script|directive)|unrecognized option|invalid option"
-    r"|time limit specification required|batch script (contains|is empty)|job violates accounting/qos policy"
-    r"|access denied to requested|unknown option",
-    re.IGNORECASE,
-)
-#: What it says beside that when there are only too many jobs at the moment: some will end.
-_FOR_NOW = re.compile(r"\w*submitjobs?(per(user|account))?limit", re.IGNORECASE)
 _STDERR = 500
+#: What scancel says of what needs no cancelling any more.
+_OVER = re.compile(r"already completing or completed|already (?:done|finished)|invalid job id", re.IGNORECASE)
 _NOT_FOUND = 127  # as a shell on the other side says it
 
 
 class TimedOutError(SchedulerError):
     """A command did not answer in time: what it was to do may have been done."""
+
+
+class NoIdError(TimedOutError):
+    """A submission seems to have been taken, and what was answered is not the id alone."""
 
 
 class FullError(SchedulerError):
@@ -50,6 +45,10 @@ class FullError(SchedulerError):
 
 class RefusedError(NexapodError):
     """Slurm refused for good: asking again would not help."""
+
+
+class TooLargeError(RefusedError):
+    """Slurm refused for good what was asked for: a job that is packed less tightly may be taken."""
 
 
 class Slurm:
@@ -70,23 +69,36 @@ class Slurm:
         done = self.call(argv, text=script, check=False)
         said = done.stderr.strip()
         if done.returncode == 0:
-            job = done.stdout.strip().partition(";")[0]
             if test_only:
                 return said
-            if not (job.isascii() and job.isdigit()):
-                raise TimedOutError(f"site {self._site.name}: sbatch answered without a job id", got=done.stdout[:200])
+            job, _, cluster = done.stdout.strip().partition(";")
+            if not (job.isascii() and job.isdigit()) or len(cluster.split()) > 1:
+                raise NoIdError(f"site {self._site.name}: sbatch answered without a job id", got=done.stdout[:200])
             return job
-        got = said[-_STDERR:] or f"exit code {done.returncode}"
-        if full := _FOR_NOW.search(said):
-            raise FullError(f"site {self._site.name}: Slurm takes no more jobs of this account now", got=full[0])
-        if _PERMANENT.search(said):
-            raise RefusedError(f"site {self._site.name}: Slurm refuses the job", got=got)
-        raise SchedulerError(f"site {self._site.name}: sbatch failed", got=got, hint="it is tried again")
+        raise self._refused(read_refusal(said, done.returncode))
 
-    def cancel(self, ids: Sequence[str]) -> None:
-        """Cancel jobs and array elements; those that ended are no error."""
+    def _refused(self, why: Refusal) -> NexapodError:
+        """Return the error of an sbatch that failed."""
+        site = f"site {self._site.name}"
+        match why.kind:
+            case Kind.FULL:
+                return FullError(f"{site}: Slurm takes no more jobs of this account now", got=why.got)
+            case Kind.PASSING:
+                return SchedulerError(f"{site}: sbatch failed", got=why.got, hint="it is tried again")
+            case Kind.SIZE:
+                return TooLargeError(f"{site}: Slurm refuses the job", got=why.got, hint=why.step)
+            case Kind.WORDS:
+                return RefusedError(f"{site}: Slurm refuses the job", got=why.got, hint=why.step)
+
+    def cancel(self, ids: Sequence[str], *, pending: bool = False) -> None:
+        """Cancel jobs and array elements, or what of them is `pending`; those that ended are no error."""
+        options = ["--quiet", *(["--state=PENDING"] if pending else [])]
         for first in range(0, len(ids), 200):
-            self.call(["scancel", "--quiet", *ids[first : first + 200]])
+            done = self.call(["scancel", *options, *ids[first : first + 200]], check=False)
+            lines = [line for line in done.stderr.splitlines() if line.strip() and not _OVER.search(line)]
+            if lines or (done.returncode and not done.stderr.strip()):
+                got = " ".join(" ".join(lines).split())[-_STDERR:] or f"exit code {done.returncode}"
+                raise SchedulerError(f"site {self._site.name}: scancel failed", got=got, hint="it is tried again")
 
     def call(self, argv: Sequence[str], *, text: str = "", check: bool = True) -> Done:
         """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long."""

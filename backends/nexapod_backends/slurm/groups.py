@@ -36,6 +36,9 @@ class Group(Struct, kw_only=True):
     tried: float = 0  # when sbatch was called last, seconds since 1970; 0: never
     submitted: float = 0  # when the job was known to be in Slurm
     refused: str = ""  # why Slurm will never take it
+    shape: str = ""  # what it has in common with others that Slurm's limits see
+    level: int = 0  # how tightly it is packed
+    narrow: str = ""  # why what it holds is to be packed less tightly, and placed anew
     trouble: str = ""  # why it was not taken yet
     bound: bool = False  # to a set of hosts: where it ran matters
     forgotten: tuple[str, ...] = ()  # launches that nobody asks about any more
@@ -71,6 +74,7 @@ def _part(group: Group, first: int, end: int) -> Group:
     return Group(
         id=group_id(elements), node=group.node, partition=group.partition, elements=elements,
         replicas=group.replicas[first:end], bound=group.bound, charged=group.charged,
+        shape=group.shape, level=group.level,
         forgotten=tuple(key for key in group.forgotten if key in keys),
     )  # fmt: skip
 

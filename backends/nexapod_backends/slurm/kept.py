@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -12,18 +13,21 @@ from nexapod_backends.slurm import start
 from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.commands import Slurm
 from nexapod_backends.slurm.groups import Groups
+from nexapod_backends.slurm.narrow import BARE, PACKED, SINGLE, Narrow
 from nexapod_backends.slurm.parse import SINFO, read_sinfo
-from nexapod_backends.slurm.states import read_state
+from nexapod_backends.slurm.states import Limited, limited, read_state
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.plugins import BackendState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nexapod_backends.slurm.groups import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext
@@ -34,6 +38,8 @@ __all__ = ["RETRY_S", "Kept"]
 RETRY_S = 5.0
 #: Seconds for which a runner that was brought along is taken to be still there.
 _BROUGHT_S = 60.0
+#: Of what Slurm says of a single replica: that the minutes beside its own time may be too much.
+_ABOUT_TIME = re.compile(r"wall|time_?limit|time limit is invalid|minutes|partition configuration", re.IGNORECASE)
 
 
 class Kept:
@@ -45,10 +51,11 @@ class Kept:
         self.slurm = Slurm(site, self.transport)
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = Groups(folder / "groups")
+        self.narrow = Narrow(folder / "narrow.json")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
         self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
-        self._folder, self._poll_s = folder, site.limits.poll_interval_s
+        self._name, self._folder, self._poll_s = site.name, folder, site.limits.poll_interval_s
         self._last_submit = 0.0
         self._brought = float("-inf")  # when the runner was last seen there
 
@@ -98,6 +105,38 @@ class Kept:
         mine = [one for one in self.groups.by_id.values() if one.native and charged in (None, one.charged)]
         told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
         return sum(one is None or not read_state(one.state).ended for one in told)
+
+    def hopeless(self, group: Group) -> str:
+        """Return the limit that keeps a group in the queue only because of how it is packed; "" for none."""
+        if group.level >= BARE:
+            return ""
+        seen = [one for index in range(len(group.elements)) if (one := self.watch.told(group, index))]
+        for reason in {one.reason for one in seen if read_state(one.state).state is BackendState.QUEUED}:
+            kind = limited(reason)
+            alone = kind is Limited.USER and group.level == PACKED and not self._runs(group.charged)
+            if kind is Limited.JOB or alone:
+                return reason
+        return ""
+
+    def _runs(self, charged: str) -> bool:
+        """Say whether something of ours runs that is charged to somebody."""
+        mine = [one for one in self.groups.by_id.values() if one.native and one.charged == charged]
+        told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
+        return any(one is not None and read_state(one.state).state is BackendState.ACTIVE for one in told)
+
+    def too_large(self, group: Group, why: str, now: float) -> bool:
+        """Note that Slurm does not take, or start, a group as tightly packed as it is; False when it cannot be less."""
+        if group.level >= BARE or (group.level == SINGLE and not _ABOUT_TIME.search(why)):
+            return False
+        group.narrow = f"packed less tightly, and placed anew: {why}"
+        if self.narrow.learn(group.shape, group.level, now):
+            _tell(
+                f"site {self._name}: a Slurm job that runs several replicas, or has time to spare, is not allowed "
+                f"there ({why}): each gets a job of its own from now on. To pack as far as the limit allows, set "
+                "tasks, cpus and time in [limits.pack] of the site file"
+            )
+        self.groups.save(group)
+        return True
 
     def full(self, charged: str, now: float) -> str:
         """Return why no more is submitted at the moment that is charged to somebody; "" when it may be tried."""

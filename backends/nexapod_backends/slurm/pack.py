@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from nexapod_backends.slurm.narrow import BARE, PACKED, SINGLE
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import excesses
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Resources
     from nexapod_batch.model.site import Limits, Partition
 
-__all__ = ["Element", "Geometry", "Group", "Room", "pack", "room_for"]
+__all__ = ["Element", "Geometry", "Group", "Room", "level_of", "pack", "room_for"]
 
 #: What a Slurm job gets beyond the time of its replicas: Slurm warns up to a minute earlier than it was told to, and
 #: is told to warn up to a minute before the end; until then every replica must have had its time.
@@ -65,10 +66,10 @@ class Room(Struct, frozen=True, kw_only=True):
     together: bool  # whether several launches may share it
 
 
-def room_for(resources: Resources, partition: Partition, limits: Limits) -> Room:
-    """Return how much of such replicas one Slurm job may hold."""
+def room_for(resources: Resources, partition: Partition, limits: Limits, level: int = PACKED) -> Room:
+    """Return how much of such replicas one Slurm job may hold, packed as tightly as `level` allows."""
     time_s, pack = resources.time_s, limits.pack
-    if time_s is None or (resources.nodes or 1) > 1 or (resources.ntasks or 1) > 1:
+    if level > PACKED or time_s is None or (resources.nodes or 1) > 1 or (resources.ntasks or 1) > 1:
         return Room(width=1, rounds=1, tasks=1, together=False)
     width = (min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus) // resources.cpus
     if resources.mem_mib:
@@ -84,11 +85,16 @@ def room_for(resources: Resources, partition: Partition, limits: Limits) -> Room
 
 
 def pack(
-    launches: Sequence[tuple[str, int]], *, resources: Resources, partition: Partition, limits: Limits
+    launches: Sequence[tuple[str, int]],
+    *,
+    resources: Resources,
+    partition: Partition,
+    limits: Limits,
+    level: int = PACKED,
 ) -> tuple[Group, ...]:
     """Return the calls of sbatch for launches (key, replicas) of one job; SchedulerError when none can run there."""
     _check(resources, partition)
-    room = room_for(resources, partition, limits)
+    room = room_for(resources, partition, limits, level)
     elements = list(_elements(launches, room, partition.hosts))
     by_width: dict[int, list[Element]] = {}
     for one in elements:
@@ -96,12 +102,19 @@ def pack(
     groups: list[Group] = []
     for width, alike in by_width.items():
         rounds = max(-(-one.replicas // width) for one in alike)
-        geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots)
+        geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots, level=level)
         groups += (
             Group(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))
             for start in range(0, len(alike), limits.max_array)
         )
     return tuple(groups)
+
+
+def level_of(group: Group, resources: Resources) -> int:
+    """Return how tightly a group is packed: what Slurm does not take can be packed less tightly below `BARE`."""
+    if any(one.replicas > 1 for one in group.elements):
+        return PACKED
+    return SINGLE if (group.geometry.time_s or 0) > (resources.time_s or 0) else BARE
 
 
 def _check(resources: Resources, partition: Partition) -> None:
@@ -144,12 +157,14 @@ def _share(replicas: int, elements: int, room: Room) -> int:
     return min(room.tasks, -(-replicas // max(1, elements)))
 
 
-def _geometry(resources: Resources, partition: Partition, *, width: int, rounds: int, slots: int) -> Geometry:
+def _geometry(
+    resources: Resources, partition: Partition, *, width: int, rounds: int, slots: int, level: int
+) -> Geometry:
     """Return what a Slurm job of so many replicas side by side and one after the other asks for."""
     time_s = resources.time_s
     if time_s is not None:
         time_s = rounds * time_s
-        time_s += MARGIN_S + -(-time_s // MARGIN_SHARE)
+        time_s += 0 if level >= BARE else MARGIN_S + -(-time_s // MARGIN_SHARE)
         if partition.max_time_s is not None:
             time_s = min(time_s, partition.max_time_s)
     cpus = resources.cpus_per_task

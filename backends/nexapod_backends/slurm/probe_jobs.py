@@ -11,7 +11,7 @@ from nexapod_backends.slurm import archive, start
 from nexapod_backends.slurm.commands import RefusedError, Slurm
 from nexapod_backends.slurm.pack import Geometry
 from nexapod_backends.slurm.probe_words import VALUE, one_line, size_words
-from nexapod_backends.slurm.script import Ask, Words, read_template, render
+from nexapod_backends.slurm.script import Ask, Words, as_it_is, read_template, render
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
@@ -109,7 +109,7 @@ def script_of(
     time_s = _TIME_S if partition.max_time_s is None else min(_TIME_S, partition.max_time_s)
     ask = Ask(
         group=group,
-        log=f"{here}/log",
+        log=f"{as_it_is(here)}/log",
         runner=("/bin/sh", "-c", _START, "probe", here, str(context.far_work), *_interpreter(context, site)),
         geometry=Geometry(time_s=time_s, mem_mib=mem_mib),
         words=Words(

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.pack import Geometry
     from nexapod_batch.model.site import Scheduler, Site
 
-__all__ = ["Ask", "Directive", "Words", "directives", "narrowed", "read_template", "render"]
+__all__ = [
+    "Ask",
+    "Directive",
+    "TemplateFaultError",
+    "Words",
+    "as_it_is",
+    "directives",
+    "narrowed",
+    "read_template",
+    "render",
+]
 
 #: The largest script and template, in bytes.
 SCRIPT_MAX = 1 << 20
@@ -38,6 +48,10 @@ TEMPLATE_MAX = 1 << 16
 SIGNAL_S = 60
 
 _TEMPLATE = "slurm.sh.jinja"
+
+
+class TemplateFaultError(ConfigError):
+    """A script template cannot be used: a fault of the site, whatever a job asks for."""
 
 
 class Words(Struct, frozen=True, kw_only=True):
@@ -79,15 +93,16 @@ class Directive(Struct, frozen=True, kw_only=True):
 _COUNT = r"[1-9][0-9]{0,8}"
 _NAMES = r"[A-Za-z0-9_.,-]{1,256}"
 _HOSTS = r"[A-Za-z0-9_.,\[\]-]{1,200000}"
-_PATH = r"(/[A-Za-z0-9_.,+@=:%-]{1,255}){1,64}"
+#: A path that needs no quotes; `%` begins what Slurm fills in.
+_PATH = re.compile(r"(/[A-Za-z0-9_.,+@=:%-]{1,255}){1,64}", re.ASCII)
+_PATHS = frozenset({"output", "error"})
+_PATH_MAX = 4_000
 _OTHER = r"[A-Za-z0-9_.,:/@+*&|()\[\]=%-]{1,256}"
 #: What the value of an option may look like.
 _ALLOWED = {
     "job-name": r"nexapod-[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "comment": r"nexapod:[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "array": r"[0-9]{1,9}(-[0-9]{1,9}(:[0-9]{1,9})?)?(,[0-9]{1,9}(-[0-9]{1,9}(:[0-9]{1,9})?)?){0,10000}(%[0-9]{1,9})?",
-    "output": _PATH,
-    "error": _PATH,
     "partition": _NAMES,
     "account": r"[A-Za-z0-9_.@:+-]{1,128}",
     "qos": r"[A-Za-z0-9_.:+-]{1,128}",
@@ -179,6 +194,11 @@ def narrowed(script: str, group: str, elements: int, part: str, left: int) -> st
     return script.replace(whole, of_part, 1).replace(group, part)
 
 
+def as_it_is(path: str) -> str:
+    """Return a path of which Slurm fills in nothing, for the front of a log's name."""
+    return path.replace("%", "%%")
+
+
 def read_template(path: str = "") -> str:
     """Return the text of a site's own template, or of the one that comes with nexapod-batch; ConfigError."""
     if not path:
@@ -190,9 +210,9 @@ def read_template(path: str = "") -> str:
             body = file.read(TEMPLATE_MAX + 1)
         text = body.decode("utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"template {path} cannot be read", got=str(error)) from error
+        raise TemplateFaultError(f"template {path} cannot be read", got=str(error)) from error
     if len(body) > TEMPLATE_MAX:
-        raise ConfigError(f"template {path} is too large", wanted=f"at most {TEMPLATE_MAX} bytes")
+        raise TemplateFaultError(f"template {path} is too large", wanted=f"at most {TEMPLATE_MAX} bytes")
     return text
 
 
@@ -278,8 +298,10 @@ def _both(site: Site, job: str, extra: str) -> str:
 
 def _checked(site: Site, name: str, value: str | None) -> Directive:
     """Return the directive if its value is harmless in an #SBATCH line."""
+    if name in _PATHS and value is not None:
+        value = _quoted_path(site, name, value)
     one = Directive(name=name, value=value)
-    pattern = _ALLOWED.get(name, _OTHER)
+    pattern = ".*" if name in _PATHS else _ALLOWED.get(name, _OTHER)
     if value is not None and not re.fullmatch(pattern, value, re.ASCII):
         raise ConfigError(
             f"site {site.name}: --{name} cannot be written into a script",
@@ -293,6 +315,21 @@ def _checked(site: Site, name: str, value: str | None) -> Directive:
             wanted="a value without the words hetjob and packjob, which Slurm cuts out",
         )
     return one
+
+
+def _quoted_path(site: Site, name: str, path: str) -> str:
+    """Return a path as an #SBATCH line holds it: Slurm's lexer knows double quotes, and a backslash before one."""
+    if _PATH.fullmatch(path):
+        return path
+    if not (path.startswith("/") and path.isprintable() and "\\" not in path and len(path) < _PATH_MAX):
+        raise ConfigError(
+            f"site {site.name}: --{name} cannot be written into a script",
+            got=repr(path if len(path) <= 100 else path[:100] + "..."),
+            wanted=f"a path of printable characters, without a backslash, shorter than {_PATH_MAX}",
+            hint="set work_dir in [filesystem] of the site file, or NEXAPOD_HOME, to another folder",
+        )
+    escaped = path.replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _matched(pattern: re.Pattern[str], what: str, value: str) -> str:
@@ -340,7 +377,7 @@ def _fill(template: str, name: str, values: Mapping[str, object]) -> str:
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
     if len(template.encode("utf-8", "replace")) > TEMPLATE_MAX:
-        raise ConfigError(f"template {name} is too large", wanted=f"at most {TEMPLATE_MAX} bytes")
+        raise TemplateFaultError(f"template {name} is too large", wanted=f"at most {TEMPLATE_MAX} bytes")
     environment = ImmutableSandboxedEnvironment(
         autoescape=False,  # a shell script; every value is quoted or on an allow-list
         undefined=StrictUndefined,
@@ -357,8 +394,8 @@ def _fill(template: str, name: str, values: Mapping[str, object]) -> str:
         raise _broken(name, f"{type(error).__name__}: {error}", frames[-1].lineno if frames else None) from error
 
 
-def _broken(name: str, message: str, line: int | None) -> ConfigError:
-    return ConfigError(f"template {name} cannot be used", problems=(Problem("", message[:500], line),))
+def _broken(name: str, message: str, line: int | None) -> TemplateFaultError:
+    return TemplateFaultError(f"template {name} cannot be used", problems=(Problem("", message[:500], line),))
 
 
 def _check(script: str, name: str, options: Sequence[Directive], last: str) -> None:
@@ -375,4 +412,4 @@ def _check(script: str, name: str, options: Sequence[Directive], last: str) -> N
     if "\0" in script or "\r" in script or len(script) > SCRIPT_MAX:
         problems.append(Problem("", f"the script holds NUL or CR, or is longer than {SCRIPT_MAX} characters"))
     if problems:
-        raise ConfigError(f"template {name} cannot be used", problems=tuple(problems))
+        raise TemplateFaultError(f"template {name} cannot be used", problems=tuple(problems))

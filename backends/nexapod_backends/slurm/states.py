@@ -9,6 +9,7 @@ nobody.
 from __future__ import annotations
 
 import re
+import signal
 from enum import StrEnum
 
 from msgspec import Struct
@@ -16,9 +17,10 @@ from msgspec.structs import replace
 
 from nexapod_batch.plugins import BackendState
 
-__all__ = ["STATES", "Blame", "StateWord", "read_state", "reason_in_words"]
+__all__ = ["STATES", "Blame", "Limited", "StateWord", "end_in_words", "limited", "read_state", "reason_in_words"]
 
 _RAW_MAX = 300  # characters of a foreign text that are kept
+_SHELL = 128  # what shells add to the number of a signal
 
 
 class Blame(StrEnum):
@@ -37,6 +39,12 @@ class StateWord(Struct, frozen=True, kw_only=True):
     ended: bool  # it will not run again
     blame: Blame | None = None  # of an end; None where the state does not say
     known: bool = True  # False: a word that is not in the table
+    stopped: bool = False  # it has its hosts and does not go on for now
+
+    @property
+    def at_fault(self) -> bool:
+        """Say whether it ended otherwise than well or by a person's wish."""
+        return self.ended and self.state is BackendState.FAILED and self.blame is not Blame.PERSON
 
 
 def _word(state: BackendState, *, ended: bool = False, blame: Blame | None = None) -> StateWord:
@@ -45,6 +53,7 @@ def _word(state: BackendState, *, ended: bool = False, blame: Blame | None = Non
 
 _QUEUED = _word(BackendState.QUEUED)
 _ACTIVE = _word(BackendState.ACTIVE)
+_STOPPED = replace(_ACTIVE, stopped=True)
 _LOST = _word(BackendState.FAILED, ended=True, blame=Blame.INFRASTRUCTURE)
 _OVER = _word(BackendState.FAILED, ended=True, blame=Blame.TASK)
 _CANCELLED = _word(BackendState.CANCELED, ended=True, blame=Blame.PERSON)
@@ -58,8 +67,8 @@ STATES = {
     "PD": _QUEUED,
     "RUNNING": _ACTIVE,
     "R": _ACTIVE,
-    "SUSPENDED": _ACTIVE,
-    "S": _ACTIVE,
+    "SUSPENDED": _STOPPED,
+    "S": _STOPPED,
     "COMPLETED": _COMPLETED,
     "CD": _COMPLETED,
     "CANCELLED": _CANCELLED,
@@ -98,8 +107,8 @@ STATES = {
     "RH": _QUEUED,
     "SPECIAL_EXIT": _QUEUED,
     "SE": _QUEUED,
-    "STOPPED": _ACTIVE,
-    "ST": _ACTIVE,
+    "STOPPED": _STOPPED,
+    "ST": _STOPPED,
     "REVOKED": _LOST,  # another cluster of the federation took it
     "RV": _LOST,
     "RESV_DEL_HOLD": _QUEUED,
@@ -152,6 +161,22 @@ def _look_up(word: str) -> StateWord | None:
         return STATES[cut]
     candidates = {meaning for name, meaning in STATES.items() if len(cut) >= 3 and name.startswith(cut)}
     return candidates.pop() if len(candidates) == 1 else None
+
+
+def end_in_words(state: str, code: int | None, number: int | None) -> str:
+    """Return how a job ended: Slurm's word, with exit code or signal where it told them."""
+    if number is None and code is not None and code > _SHELL:  # as a shell tells a signal of its child
+        code, number = 0, code - _SHELL
+    if number:
+        return f"{state} (ended by {_signal_name(number)})"
+    return f"{state} (exit code {code})" if code else state
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number}, {signal.Signals(number).name}"
+    except ValueError:
+        return f"signal {number}"
 
 
 def reason_in_words(reason: str) -> str:
@@ -317,6 +342,27 @@ _LIMIT = re.compile(
     r"(?P<minutes>RunMinutes|RunMins|Minutes|)(?P<per>PerJob|PerNode|PerUser|PerAccount|)(?P<tail>Limit|NotSatisfied|)",
     re.IGNORECASE,
 )
+
+
+class Limited(StrEnum):
+    """Whose size a limit is about that keeps a job from starting."""
+
+    JOB = "job"  # this very job's: it will never start
+    USER = "user"  # that of all jobs of this user: it starts when others of them have ended
+
+
+_TIMES = frozenset({"qostimelimit", "associationtimelimit", "partitiontimelimit", "maxmemperlimit"})
+
+
+def limited(reason: str) -> Limited | None:
+    """Return which kind of limit on sizes a reason names; None for one on numbers, one that others fill, or none."""
+    word = _tame(reason.strip().removeprefix("(").removesuffix(")")).partition(",")[0]
+    if word.lower() in _TIMES:
+        return Limited.JOB
+    found = _LIMIT.fullmatch(word)
+    if not found or found["kind"].lower() == "min" or found["what"].lower().startswith(("job", "submitjob")):
+        return None
+    return {"perjob": Limited.JOB, "pernode": Limited.JOB, "peruser": Limited.USER}.get(found["per"].lower())
 
 
 def _limit(raw: str) -> str:

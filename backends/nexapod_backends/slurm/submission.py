@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.slurm.commands import FullError, RefusedError, TimedOutError
+from nexapod_backends.slurm.commands import FullError, NoIdError, RefusedError, TimedOutError, TooLargeError
 from nexapod_backends.slurm.groups import halves
 from nexapod_backends.slurm.kept import RETRY_S
 from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
@@ -112,8 +113,11 @@ class Submission:
             self._taken(state, group, state.slurm.submit(script))
         except RefusedError as error:
             group.refused = " ".join(str(error).split())
-            state.groups.save(group)
+            if not (isinstance(error, TooLargeError) and state.too_large(group, str(error.got), self._clock())):
+                state.groups.save(group)
         except SchedulerError as error:
+            if isinstance(error, NoIdError) and self._found(context, state, group):
+                return  # a banner stood before the id: the job has our name
             group.trouble, group.unsure = " ".join(str(error).split()), isinstance(error, TimedOutError)
             state.groups.save(group)
             raise
@@ -134,6 +138,12 @@ class Submission:
         if native:
             self._taken(state, group, native)
         return bool(native)
+
+    def _found(self, context: NodeContext, state: Kept, group: Group) -> bool:
+        """Look at once for a job whose id was not told in so many words; False when that fails as well."""
+        with suppress(SchedulerError):
+            return self.adopt(context, state, group)
+        return False
 
     def _taken(self, state: Kept, group: Group, native: str) -> None:
         group.native, group.submitted, group.trouble = native, self._clock(), ""

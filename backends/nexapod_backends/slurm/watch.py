@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
+from msgspec.structs import astuple, replace
 
 from nexapod_backends.slurm.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
 from nexapod_backends.slurm.states import read_state
@@ -49,6 +50,8 @@ class Seen(Struct, frozen=True):
     start_s: int | None = None  # estimated, while it is pending
     hosts: str = ""
     at: float = 0.0  # when it was told
+    exit_code: int | None = None  # of an end, where the accounting told
+    exit_signal: int | None = None
 
 
 class _Memory(Struct):
@@ -117,6 +120,8 @@ class Watch:
         others = self._memory.seen.get(group.id, {})
         # What Slurm cancels while it is pending vanishes from an array of which the rest is still there.
         grace = GRACE_BESIDE_S if any(one.at == last for one in others.values()) else GRACE_S
+        if group.narrow:  # we cancelled it ourselves: two looks are enough
+            grace = 0.0
         return min(last, now) - max(first, seen.at if seen else 0.0) > grace
 
     def _going_on(self, group: Group) -> set[int]:
@@ -135,12 +140,13 @@ class Watch:
         queued = self._queue([one.native for one in groups], now)
         self._take(queued.rows, by_name, now)
         missing = [one for one in groups if self._untold(one, now)]
-        if missing and self._site.scheduler.accounting != "squeue":
-            since = int(min(one.tried or now for one in missing)) - 86_400
+        unclear = [one for one in groups if one not in missing and self._unclear(one, now)]
+        if (missing or unclear) and self._site.scheduler.accounting != "squeue":
+            since = int(min(one.tried or now for one in (*missing, *unclear))) - 86_400
             start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
-            ids = ",".join(one.native for one in missing)
+            ids = ",".join(one.native for one in (*missing, *unclear))
             done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
-            if done.returncode and "disabled" not in done.stderr.lower():
+            if missing and done.returncode and "disabled" not in done.stderr.lower():
                 # What it would have said of them nobody knows: they are missed from the next answer on.
                 got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
                 raise SchedulerError(f"site {self._site.name}: sacct failed", got=got)
@@ -172,6 +178,11 @@ class Watch:
         told = self._memory.seen.get(group.id, {})
         return any(str(index) not in told or told[str(index)].at != now for index in self._going_on(group))
 
+    def _unclear(self, group: Group, now: float) -> bool:
+        """Say whether this look found an element that ended badly, and not how."""
+        told = self._memory.seen.get(group.id, {}).values()
+        return any(one.at == now and one.exit_code is None and read_state(one.state).at_fault for one in told)
+
     def _last_told(self, group: Group) -> float:
         """Return when Slurm last told anything of a group, or of the element of it that is silent for longest."""
         told = self._memory.seen.get(group.id, {})
@@ -187,8 +198,11 @@ class Watch:
             known = self._memory.seen.setdefault(group.id, {})
             old = known.get(str(element))
             if old is None or not read_state(old.state).ended:
-                known[str(element)] = Seen(row.state, row.reason, row.start_s, row.hosts, now)
+                told = (row.state, row.reason, row.start_s, row.hosts, now, row.exit_code, row.exit_signal)
+                known[str(element)] = Seen(*told)
                 self._wonder(row)
+            elif old.exit_code is None and row.exit_code is not None:  # how it ended the accounting alone tells
+                known[str(element)] = replace(old, exit_code=row.exit_code, exit_signal=row.exit_signal)
 
     def _wonder(self, row: JobRow) -> None:
         """Tell once of a state that is in no table."""
@@ -222,7 +236,7 @@ class Watch:
     def _save(self) -> None:
         memory = self._memory
         seen = {
-            key: {index: [one.state, one.reason, one.start_s, one.hosts, one.at] for index, one in told.items()}
+            key: {index: [*astuple(one)] for index, one in told.items()}
             for key, told in memory.seen.items()
         }
         document = {

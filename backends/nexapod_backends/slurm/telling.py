@@ -1,0 +1,126 @@
+"""What is told of launches, by what lies in the spool and by what Slurm last said; the table stands in `backend`."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from nexapod_backends.slurm.notation import expand_hosts
+from nexapod_backends.slurm.states import Blame, end_in_words, read_state, reason_in_words
+from nexapod_batch.plugins import BackendState, LaunchStatus
+
+if TYPE_CHECKING:
+    from nexapod_backends.slurm.groups import Group
+    from nexapod_backends.slurm.kept import Kept
+    from nexapod_backends.slurm.transport import Transport
+    from nexapod_batch.plugins import NodeContext
+
+__all__ = ["ended", "native_of", "ran_on", "told"]
+
+_UNKNOWN = LaunchStatus(state=BackendState.UNKNOWN)
+
+
+def native_of(place: tuple[Group, int] | None) -> str:
+    """Return what Slurm calls an element; "" before it knows it."""
+    return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
+
+
+def ended(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bool) -> LaunchStatus:
+    """Say what became of a launch that is in the inbox no more."""
+    place = state.groups.find(key)
+    native = native_of(place)
+    if claimed:
+        return LaunchStatus(state=BackendState.COMPLETED, native=native)
+    with suppress(FileNotFoundError):
+        reason = state.transport.read(f"{context.far_spool}/refused/{key}.reason").decode("utf-8", "replace").strip()
+        return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
+    if place is None or not place[0].native:
+        return _UNKNOWN
+    # Its bundle vanished before any runner took it: it is put there again as long as its Slurm job may still come.
+    seen = state.watch.told(*place)
+    over = seen is not None and read_state(seen.state).ended
+    if not over and not state.watch.gone(*place, now):
+        return _UNKNOWN
+    reason = f"Slurm job {native} ended, and its bundle is gone from {context.far_spool}/inbox: did somebody remove it?"
+    return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
+
+
+def told(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bool) -> LaunchStatus:
+    """Say what Slurm knows of a launch that is in the inbox."""
+    place = state.groups.find(key)
+    if place is None:
+        return _UNKNOWN  # the crash came between bundle and intent
+    group, index = place
+    if group.refused:
+        anew = bool(group.narrow)
+        reason = group.narrow or group.refused
+        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason, own_fault=not anew, anew=anew)
+    if not group.native:
+        return LaunchStatus(state=BackendState.NEW, reason=group.trouble or "not submitted yet")
+    native = f"{group.native}_{index}"
+    seen = state.watch.told(group, index)
+    over = seen is not None and read_state(seen.state).ended
+    if not over and not state.watch.gone(group, index, now):
+        return _going_on(native, seen, claimed=claimed, trouble=state.watch.trouble, packed=group.replicas[index] > 1)
+    if group.narrow and not claimed:
+        return LaunchStatus(state=BackendState.FAILED, native=native, reason=group.narrow, anew=True)
+    if seen is None or not over:
+        reason = f"Slurm job {native} is unknown to squeue and sacct"
+        return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
+    word = read_state(seen.state)
+    reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
+    if word.blame is None or not claimed:
+        said = _last_line(state.transport, f"{context.far_spool}/logs/{group.id}.{index}")
+        reason += f"; its runner said: {said}" if said else ""
+    own_fault = word.blame is Blame.TASK and group.replicas[index] == 1
+    return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
+
+
+def ran_on(state: Kept, key: str, status: LaunchStatus, now: float) -> LaunchStatus:
+    """Add where a launch ran, of those whose hosts count; what Slurm forgot is told as unknown."""
+    place = state.groups.find(key)
+    if place is None or not place[0].bound or not place[0].native:
+        return status
+    seen = state.watch.told(*place)
+    if seen is not None and seen.hosts:
+        return replace(status, hosts=expand_hosts(seen.hosts) or ())
+    return replace(status, hosts=() if state.watch.gone(*place, now) else None)
+
+
+def _going_on(
+    native: str,
+    seen: Any,  # noqa: ANN401 - Seen or None
+    *,
+    claimed: bool,
+    trouble: str,
+    packed: bool,
+) -> LaunchStatus:
+    """Say where a launch is whose element has not ended."""
+    where = f"Slurm job {native} runs on {seen.hosts}" if seen is not None and seen.hosts else f"Slurm job {native}"
+    word = read_state(seen.state) if seen is not None else None
+    if word is not None and word.stopped:
+        where = f"{where.replace(' runs on ', ' on ')} is suspended by Slurm (by an administrator, or for other jobs)"
+    if claimed:
+        return LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where)
+    if seen is None or word is None:
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=trouble or "Slurm was not asked yet")
+    if word.state is BackendState.ACTIVE:
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=f"not begun: {where}")
+    why = reason_in_words(seen.reason) if seen.reason else ""
+    if packed and "limit" in seen.reason.lower():
+        why += " (it runs several replicas: see [limits.pack] in the site file)"
+    when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
+    return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
+
+
+def _last_line(files: Transport, log: str) -> str:
+    """Return the last line that a batch script left, for people."""
+    try:
+        lines = files.read(log, -2000).decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return re.sub(r"[^ -~]", "?", lines[-1])[:300] if lines else ""

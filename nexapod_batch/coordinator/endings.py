@@ -1,0 +1,27 @@
+"""The end of a launch: what its backend says becomes the word on every replica of it that never reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.lifecycle import Execution
+
+if TYPE_CHECKING:
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.plugins import LaunchStatus
+
+__all__ = ["end_launch"]
+
+
+def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:
+    """End a launch; return how many of its replicas never reported."""
+    reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
+    execution = (Execution.ERRORED if status.own_fault else Execution.LOST).value
+    with c.store.atomic():
+        if status.anew:
+            gone = c.store.all("launch_taken_back", launch=launch, reason=reason, now=c.now())
+        else:
+            gone = c.store.all("launch_lost", launch=launch, execution=execution, reason=reason, now=c.now())
+        c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
+        c.store.run("launch_ended", id=launch, reason=status.reason)
+    return len(gone)
