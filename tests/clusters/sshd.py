@@ -23,23 +23,29 @@ if TYPE_CHECKING:
 __all__ = ["Sshd"]
 
 
+_SFTP = "internal-sftp"
+
+
 class Sshd:
     """One sshd and what its client needs. A context manager."""
 
-    def __init__(self, folder: Path, port: int, *, outlive: bool = False) -> None:
+    def __init__(self, folder: Path, port: int, *, outlive: bool = False, user: str = "", sftp: str = _SFTP) -> None:
         """Describe the sshd of a folder; nothing starts."""
         self.folder, self.host, self.port, self.user = folder, "127.0.0.1", port, pwd.getpwuid(os.geteuid()).pw_name
         self.key, self.known_hosts = folder / "user_key", folder / "known_hosts"
+        self.user, self._sftp = user or self.user, sftp
         self._host_key, self._config, self._outlive = folder / "host_key", folder / "config", outlive
         self._left: list[psutil.Process] = []
         self._daemon = Daemon(folder, "sshd", [program("sshd"), "-D", "-e", "-f", str(self._config)])
 
     @classmethod
-    def create(cls, folder: Path, *, set_env: Mapping[str, str] | None = None, outlive: bool = False) -> Self:
-        """Make the keys and start; `set_env` is in the environment of every session."""
+    def create(
+        cls, folder: Path, *, set_env: Mapping[str, str] | None = None, outlive: bool = False, user: str = "", sftp: str = _SFTP
+    ) -> Self:
+        """Make the keys and start; `set_env` is in the environment of every session, `sftp` is its subsystem or ""."""
         folder.mkdir(parents=True, exist_ok=True)
         (port,) = free_ports(1)
-        self = cls(folder, port, outlive=outlive)
+        self = cls(folder, port, outlive=outlive, user=user, sftp=sftp)
         self._keygen(self.key)
         self._keygen(self._host_key)
         (folder / "authorized_keys").write_bytes(self.key.with_suffix(".pub").read_bytes())
@@ -152,8 +158,9 @@ class Sshd:
             "StrictModes no",  # the folder may lie below one that all may write, /tmp
             f"AllowUsers {self.user}",
             "PrintMotd no",
-            "Subsystem sftp internal-sftp",
         ]
+        if self._sftp:
+            lines.append(f"Subsystem sftp {self._sftp}")
         if set_env:
             lines.append("SetEnv " + " ".join(f'"{name}={value}"' for name, value in set_env.items()))
         return "\n".join(lines) + "\n"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.ssh import command_line
 from nexapod_backends.slurm.ssh_connect import Listed, check_host_key, fingerprint, listed
+from nexapod_backends.slurm.ssh_talk import command_line
 
 from nexapod_batch.errors import ConfigError
 
@@ -126,12 +127,14 @@ def login(request: pytest.FixtureRequest) -> Callable[..., subprocess.CompletedP
 
 
 def after(said: bytes) -> bytes:
-    """Return what comes after the mark, which must be there once."""
+    """Return what stands between the two marks."""
     before, mark, rest = said.partition(MARK.encode())
     assert mark
-    assert MARK.encode() not in rest
     assert before in {b"noise\n", b""}
-    return rest
+    answer, mark, code = rest.partition(MARK.encode() + b":")
+    assert mark
+    assert re.fullmatch(rb"[0-9]{1,3};", code)
+    return answer
 
 
 def test_words_arrive_unchanged(login: Callable[..., subprocess.CompletedProcess[bytes]]) -> None:

@@ -172,7 +172,7 @@ def _over_ssh(site: Site) -> Transport:
     except ImportError as error:
         hint = "pip install 'nexapod-batch[ssh]'"
         raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
-    return SshTransport(site, site.ssh)
+    return SshTransport(site, site.ssh, _tell)
 
 
 @contextmanager

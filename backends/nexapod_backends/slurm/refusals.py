@@ -17,6 +17,7 @@ from nexapod_batch.plugins import HOPELESS
 
 __all__ = ["Kind", "Refusal", "read_refusal"]
 
+_READ = 10_000  # characters of what sbatch said that are looked at: the last ones
 _SAID = 500  # characters of Slurm's words that are kept
 
 
@@ -54,7 +55,7 @@ _SAY = "say in [resources] what the site wants to know"
 
 #: The first that is found counts.
 _TABLE: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
-    (Kind.FULL, "", (r"\w*submitjobs?(?:per(?:user|account))?limit", r"maxjobcount limit reached")),
+    (Kind.FULL, "", (r"\w{0,30}submitjobs?(?:per(?:user|account))?limit", r"maxjobcount limit reached")),
     # Nobody decided, or something is closed that will be open again.
     (
         Kind.PASSING,
@@ -134,7 +135,7 @@ _UNKNOWN = "correct what Slurm, or a plug-in of the site, says there, and submit
 
 def read_refusal(said: str, code: int) -> Refusal:
     """Return what an sbatch that failed means by what it printed on stderr and by its exit code."""
-    words = " ".join(said.split())
+    words = " ".join(said[-_READ:].split())
     got = "".join(char if char.isprintable() else "?" for char in words[-_SAID:]) or f"exit code {code}"
     for pattern, kind, step in _ROWS:
         if found := pattern.search(words):

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import select
-import shlex
+import struct
 import time
 import weakref
 from contextlib import suppress
@@ -22,6 +21,7 @@ import paramiko  # type: ignore[import-untyped]
 from nexapod_backends.slurm import sftp_folders, ssh_connect
 from nexapod_backends.slurm.commands import TimedOutError
 from nexapod_backends.slurm.sftp import Files
+from nexapod_backends.slurm.ssh_talk import NotBegunError, Talk, command_line
 from nexapod_backends.slurm.transport import Done
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, UnreachableError
 
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.site import Site, Ssh
 
-__all__ = ["SshTransport", "command_line"]
+__all__ = ["SshTransport"]
 
 T = TypeVar("T")
 
-#: What a command may answer, in bytes.
-OUTPUT_MAX = 64 << 20
 #: Seconds without a try after a failed one, at most.
 _LONGEST_PAUSE_S = 60.0
 #: Seconds for the removal of folders.
@@ -44,27 +42,23 @@ _FILES_S = 120
 _BLOCK = 1 << 18
 _TIMED_OUT = 124  # as timeout(1) says it
 
-# The login shell may be any: it sees one line without newlines, backslashes and exclamation marks, and becomes sh. $1
-# marks where the answer begins, behind what a profile may print; $2 is the time; $3 the length of the input.
-_BEGIN = 'printf %s "$1"; printf %s "$1" >&2; t=$2; n=$3; shift 3; '
-_INPUT = (
-    'umask 077; f=$(mktemp) && head -c "$n" >"$f" || exit 74; exec 3<"$f"; s=$(wc -c <"$f"); rm -f "$f"; '
-    '[ "$s" -eq "$n" ] || exit 74; exec 0<&3 3<&-; '
+#: What paramiko raises of a connection or a server that misbehaves.
+_FOREIGN = (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError, ValueError, struct.error)
+#: Bytes that a start-up file may print before each command without being told of.
+_LOUD = 1 << 16
+_FOR_PEOPLE = (
+    "let start-up files there (~/.bashrc, ~/.profile and what they read) do that for people only: with "
+    "`case $- in *i*) ;; *) return;; esac` as their first line"
 )
-_CLEAN = (
-    "for v in $(env | grep -oE "
-    '"^(SQUEUE|SACCT|SINFO|SBATCH|SCANCEL|SCONTROL|SLURM)_[A-Za-z0-9_]*"); '
-    'do case $v in SLURM_CONF|SLURM_CONF_SERVER) ;; *) unset "$v";; esac; done; '
-)
-_GO = 'if command -v timeout >/dev/null 2>&1; then exec timeout -k 5 "$t" "$@"; else exec "$@"; fi'
 
 
 class SshTransport:
     """The login node of one site."""
 
-    def __init__(self, site: Site, ssh: Ssh) -> None:
-        """Connect to nothing yet."""
-        self._site, self._ssh = site, ssh
+    def __init__(self, site: Site, ssh: Ssh, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Connect to nothing yet; `tell` hears what is strange there, once."""
+        self._site, self._ssh, self._tell = site, ssh, tell
+        self._loud = False
         self._links: list[paramiko.Transport] = []
         self._files: Files | None = None
         self._session: Any = None
@@ -180,11 +174,11 @@ class SshTransport:
 
     def _connect(self) -> bool:
         """See to a connection; say whether it is an old one, which may turn out to be dead."""
+        if self._error is not None and time.monotonic() < self._pause_until:
+            raise _again(self._error)
         if self._alive:
             return True
         self.close()
-        if self._error is not None and time.monotonic() < self._pause_until:
-            raise _again(self._error)
         began = time.monotonic()
         try:
             self._links += ssh_connect.log_in(self._site.name, self._ssh)
@@ -194,7 +188,8 @@ class SshTransport:
             self._pause_until = now + min(_LONGEST_PAUSE_S, max(2.0**self._failures, 3 * (now - began)))
             self._error = _again(error)
             raise
-        self._failures, self._error = 0, None
+        if isinstance(self._error, UnreachableError):  # else it is not known yet whether it is of use
+            self._failures, self._error = 0, None
         return False
 
     def _through(self, act: Callable[[Files], T]) -> T:
@@ -202,9 +197,8 @@ class SshTransport:
         old = self._connect()
         try:
             return act(self._sftp())
-        except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
-            cut = self._cut(error)
-            if not cut:
+        except _FOREIGN as error:
+            if not self._cut(error):
                 raise
             self.close()
             if not old:
@@ -212,7 +206,7 @@ class SshTransport:
         self._connect()
         try:
             return act(self._sftp())
-        except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+        except _FOREIGN as error:
             if not self._cut(error):
                 raise
             self.close()
@@ -221,11 +215,31 @@ class SshTransport:
     def _sftp(self) -> Files:
         if self._files is None or self._session is None or self._session.get_channel().closed:
             channel = self._links[-1].open_session(timeout=self._ssh.connect_timeout_s)
+            channel.settimeout(self._ssh.connect_timeout_s)
+            offered = False
+            try:
+                channel.invoke_subsystem("sftp")
+                offered = True
+                self._session = paramiko.SFTPClient(channel)
+            except Exception as error:
+                channel.close()
+                if not self._answers():
+                    raise
+                raise self._no_sftp(error, offered=offered) from error
             channel.settimeout(self._site.scheduler.cmd_timeout_s)
-            channel.invoke_subsystem("sftp")
-            self._session = paramiko.SFTPClient(channel)
             self._files = Files(self._session)
         return self._files
+
+    def _no_sftp(self, error: Exception, *, offered: bool) -> ConfigError:
+        """Return what is to be said of a server that we are in, and that gives us no files."""
+        what, step = "offers no SFTP", "its administrator must allow it (Subsystem sftp in sshd_config)"
+        if offered:
+            what, step = "offers no SFTP that works", f"a start-up file that prints or exits breaks it: {_FOR_PEOPLE}"
+        found = ConfigError(
+            f"site {self._site.name}: {self._ssh.host} {what}", got=ssh_connect.said(error),
+            hint=f"{step}; it is tried again",
+        )  # fmt: skip
+        return self._shut(found)
 
     def _cut(self, error: Exception) -> bool:
         """Say whether an error is one of the connection, and not of a file on either side."""
@@ -246,27 +260,70 @@ class SshTransport:
         end = time.monotonic() + timeout_s
         line = command_line(words, self._mark, timeout_s, len(data), clean=clean)
         channel = self._channel()
+        begun = False
         try:
             channel.settimeout(timeout_s)
             channel.exec_command(line)
+            if not data:
+                channel.shutdown_write()
+            talk = Talk(channel, self._mark)
+            talk.begin(min(timeout_s, self._ssh.connect_timeout_s), waiting=bool(data))
+            begun = True
             if data:
                 channel.sendall(data)
-            channel.shutdown_write()
-            out, err = _drain(channel, end)
-            status = channel.recv_exit_status() if channel.status_event.wait(max(0.0, end - time.monotonic())) else None
-            if status is None:
-                raise TimeoutError(f"{what} did not end in {timeout_s} s")
+                channel.shutdown_write()
+            status = talk.finish(end)
+        except NotBegunError as error:
+            if not self._answers():
+                raise self._unseen(what, error.seen) from error
+            raise self._not_begun(error) from error
         except TimeoutError as error:
             raise TimeoutError(f"{what} did not answer in {timeout_s} s") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
+            if not begun and self._answers():
+                raise self._not_begun(NotBegunError("runs no commands", ssh_connect.said(error))) from error
             raise self._unseen(what, ssh_connect.said(error)) from error
         finally:
             channel.close()
-        if status == -1:  # no exit code came
-            raise self._unseen(what, "no exit code")
         if status == _TIMED_OUT and time.monotonic() > end - 1:
             raise TimeoutError(f"{what} did not answer in {timeout_s} s")
-        return Done(status, self._after(out), self._after(err))
+        self._well(talk)
+        return Done(status, talk.out.text(), talk.err.text())
+
+    def _not_begun(self, error: NotBegunError) -> ConfigError:
+        """Return what is to be said of a shell that never came to our command; it is not asked again at once."""
+        found = ConfigError(
+            f"site {self._site.name}: a start-up file of the shell at {self._ssh.host} {error.why}: "
+            "no command can be run there",
+            got=error.seen or "it said nothing", hint=f"{_FOR_PEOPLE}; it is tried again",
+        )  # fmt: skip
+        return self._shut(found)
+
+    def _shut(self, error: ConfigError) -> ConfigError:
+        """Remember what keeps a server that lets us in from use: each of the calls to come would wait for it."""
+        self._failures += 1
+        self._pause_until = time.monotonic() + min(_LONGEST_PAUSE_S, 2.0**self._failures)
+        self._error = _again(error)
+        return error
+
+    def _answers(self) -> bool:
+        """Say whether the connection is alive, by asking for another channel: its end may not have been noticed yet."""
+        try:
+            self._links[-1].open_session(timeout=self._ssh.connect_timeout_s).close()
+        except (paramiko.SSHException, EOFError, OSError, IndexError):
+            return False
+        return True
+
+    def _well(self, talk: Talk) -> None:
+        """Note that commands run there; tell once of a start-up file that says a lot."""
+        self._failures, self._error = 0, None
+        loud = talk.out.skipped + talk.err.skipped
+        if loud > _LOUD and not self._loud:
+            self._loud = True
+            self._tell(
+                f"site {self._site.name}: start-up files at {self._ssh.host} print {loud >> 10} KiB before each "
+                f"command, which takes time: {_FOR_PEOPLE}"
+            )
 
     def _channel(self) -> paramiko.Channel:
         """Return a channel for one command, of a new connection where the old one turned out to be dead."""
@@ -287,37 +344,6 @@ class SshTransport:
             f"site {self._site.name}: the connection to {self._ssh.host} was cut while {what} ran",
             got=got, hint="it may have done its work; that is found out before it is tried again",
         )  # fmt: skip
-
-    def _after(self, said: bytes) -> str:
-        """Return what was said after the mark: a profile may have printed something before."""
-        before, mark, after = said.partition(self._mark.encode())
-        return (after if mark else before).decode("utf-8", "replace")
-
-
-def command_line(words: Sequence[str], mark: str, timeout_s: float, size: int, *, clean: bool) -> str:
-    """Return the line that is sent for a command: words reach it unchanged through any login shell."""
-    script = _BEGIN + (_INPUT if size else "exec </dev/null; ") + (_CLEAN if clean else "") + _GO
-    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size), *words])
-
-
-def _drain(channel: paramiko.Channel, end: float) -> tuple[bytes, bytes]:
-    """Return all that a command says; TimeoutError when it has not ended in time."""
-    out, err = bytearray(), bytearray()
-    news = select.poll()
-    news.register(channel.fileno(), select.POLLIN)
-    while True:
-        ended = channel.eof_received or channel.closed
-        while channel.recv_ready():
-            out += channel.recv(_BLOCK)
-        while channel.recv_stderr_ready():
-            err += channel.recv_stderr(_BLOCK)
-        if len(out) + len(err) > OUTPUT_MAX:
-            raise SchedulerError("a command answers without end", got=f"more than {OUTPUT_MAX} bytes")
-        if ended:
-            return bytes(out), bytes(err)
-        left = end - time.monotonic()
-        if left <= 0 or not news.poll(1000 * left):
-            raise TimeoutError("nothing came")
 
 
 def _again(error: NexapodError) -> NexapodError:

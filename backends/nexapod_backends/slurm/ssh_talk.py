@@ -1,0 +1,160 @@
+"""One command on the other side: nothing is sent before our own shell has spoken, and its answer has two ends.
+
+Login shells read start-up files first, and these may print, exit, start another shell, read the input, or leave
+children behind that hold the channel. So the line that is sent makes the login shell `sh`, which says a mark before and
+after the command, on both streams. What it is to read goes out behind the first mark only: whatever else listens there
+gets nothing to execute. What ends without that mark never began. Behind the last mark nobody is waited for.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["OUTPUT_MAX", "NotBegunError", "Talk", "command_line"]
+
+#: What a command may answer, in bytes.
+OUTPUT_MAX = 64 << 20
+_BLOCK = 1 << 18
+_TAIL = 4_096  # bytes of what came before the mark that are kept
+_END_S = 3.0  # seconds for which a shell that is silent is watched after its input was closed
+
+# The login shell may be any: it sees one line without newlines, backslashes and exclamation marks, and becomes sh. $1
+# is the mark, $2 the time, $3 the length of the input.
+_BEGIN = 'm=$1; printf %s "$m" >&2; printf %s "$m"; t=$2; n=$3; shift 3; '
+_INPUT = (
+    'umask 077; f=$(mktemp) && head -c "$n" >"$f" || exit 74; exec 3<"$f"; s=$(wc -c <"$f"); rm -f "$f"; '
+    '[ "$s" -eq "$n" ] || exit 74; exec 0<&3 3<&-; '
+)
+_CLEAN = (
+    "for v in $(env | grep -oE "
+    '"^(SQUEUE|SACCT|SINFO|SBATCH|SCANCEL|SCONTROL|SLURM)_[A-Za-z0-9_]*"); '
+    'do case $v in SLURM_CONF|SLURM_CONF_SERVER) ;; *) unset "$v";; esac; done; '
+)
+_GO = (
+    'if command -v timeout >/dev/null 2>&1; then timeout -k 5 "$t" "$@"; else "$@"; fi; s=$?; '
+    'printf "%s:%s;" "$m" "$s" >&2; printf "%s:%s;" "$m" "$s"; exit "$s"'
+)
+
+
+class NotBegunError(Exception):
+    """The command never began: why, and what was seen of it."""
+
+    def __init__(self, why: str, seen: str) -> None:
+        """Keep both, one line each."""
+        super().__init__(why)
+        self.why, self.seen = why, seen
+
+
+def command_line(words: Sequence[str], mark: str, timeout_s: float, size: int, *, clean: bool) -> str:
+    """Return the line that is sent for a command: words reach it unchanged through any login shell."""
+    script = _BEGIN + (_INPUT if size else "exec </dev/null; ") + (_CLEAN if clean else "") + _GO
+    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size), *words])
+
+
+class _Stream:
+    """What one stream says: what comes before the mark, the answer, and the exit code behind it."""
+
+    def __init__(self, mark: str) -> None:
+        """Expect a mark."""
+        self._mark, self._end = mark.encode(), re.compile(re.escape(mark.encode()) + rb":(\d{1,3});")
+        self.before, self.skipped = b"", 0  # the last of what came before the mark, and how much it was
+        self.answer = bytearray()
+        self.begun, self.code = False, -1
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        if self.code >= 0:
+            return  # of children that were left behind
+        if not self.begun:
+            before, mark, after = (self.before + data).partition(self._mark)
+            self.skipped += len(data) - len(after)
+            if not mark:
+                self.before = before[-_TAIL:]
+                return
+            self.begun, self.before, data = True, before[-_TAIL:], after
+        start = max(0, len(self.answer) - len(self._mark) - 8)
+        self.answer += data
+        if found := self._end.search(self.answer, start):
+            self.code = int(found[1])
+            del self.answer[found.start() :]
+
+    def text(self) -> str:
+        """Return the answer, or all that came where no mark did. A shell that prints what it runs repeats the mark."""
+        said = bytes(self.answer) if self.begun else self.before
+        return said.rpartition(self._mark)[2].decode("utf-8", "replace")
+
+
+class Talk:
+    """The talk with the shell behind one channel."""
+
+    def __init__(self, channel: Any, mark: str) -> None:  # noqa: ANN401 - paramiko has no types
+        """Expect its marks."""
+        self._channel = channel
+        self.out, self.err = _Stream(mark), _Stream(mark)
+        self._news = select.poll()
+        self._news.register(channel.fileno(), select.POLLIN)
+
+    def begin(self, patience_s: float, *, waiting: bool) -> None:
+        """Wait until our shell has spoken, with its input to come (`waiting`) or closed; NotBegunError."""
+        self._until(lambda: self.out.begun, time.monotonic() + patience_s)
+        if self.out.begun:
+            return
+        if self._ended():
+            raise NotBegunError("exits, or starts another shell", self._seen())
+        if waiting:  # it is harmless to tell that nothing comes: our own shell refuses what is not whole
+            self._channel.shutdown_write()
+            self._until(lambda: self.out.begun, time.monotonic() + _END_S)
+            if self.out.begun:
+                raise NotBegunError("reads the input that is meant for commands", self._seen())
+            if self._ended():
+                raise NotBegunError("starts another shell, or a program that reads the input", self._seen())
+        raise NotBegunError("does not come to its end", self._seen() or f"nothing for {patience_s:g} s")
+
+    def finish(self, end: float) -> int:
+        """Return the exit code; TimeoutError when it did not come in time, EOFError when the end was not seen."""
+        self._until(lambda: self.out.code >= 0 and self.err.code >= 0, end)
+        if self.out.code >= 0:
+            return self.out.code
+        if not self._ended():
+            raise TimeoutError("nothing came")
+        channel = self._channel
+        status = channel.recv_exit_status() if channel.status_event.wait(max(0.0, end - time.monotonic())) else -1
+        if status == -1:
+            raise EOFError("no exit code")
+        return int(status)
+
+    def _ended(self) -> bool:
+        return bool(self._channel.eof_received or self._channel.closed)
+
+    def _until(self, done: Any, end: float) -> None:  # noqa: ANN401 - a function without arguments
+        """Read until something holds, the channel ended, or the time is over."""
+        channel = self._channel
+        while True:
+            ended = self._ended()
+            while channel.recv_ready():
+                self.out.feed(channel.recv(_BLOCK))
+            while channel.recv_stderr_ready():
+                self.err.feed(channel.recv_stderr(_BLOCK))
+            if len(self.out.answer) + len(self.err.answer) + self.out.skipped + self.err.skipped > OUTPUT_MAX:
+                raise SchedulerError("a command answers without end", got=f"more than {OUTPUT_MAX} bytes")
+            left = end - time.monotonic()
+            if done() or ended or left <= 0:
+                return
+            self._news.poll(1000 * left)
+
+    def _seen(self) -> str:
+        """Return what is known of the end of a shell that was not ours."""
+        status = self._channel.exit_status if self._channel.status_event.wait(1.0) else None
+        text = (self.err.before or self.out.before).decode("utf-8", "replace").strip()
+        last = re.sub(r"[^ -~]", "?", text.rpartition("\n")[2])[-200:]
+        parts = [f"exit code {status}" if status is not None and status >= 0 else "", last and f"it said: {last}"]
+        return ", ".join(part for part in parts if part)
