@@ -81,10 +81,12 @@ def test_what_was_not_taken_is_tried_again(home: SlurmHome, alpha: Cluster, fake
 def test_what_slurm_refuses_for_good_fails_with_its_words(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:
     """A partition that is not there: no more tries than errors are allowed, and the reason is Slurm's."""
     home.site(alpha, bin_folder=fake.bin, partition={"name": "nowhere"})
-    job = home.start(home.tasks(1, quorum="max_errors = 1\n"))
-    home.ended(job, "failed")
+    done = home.call("submit", home.descriptor(home.tasks(1, quorum="max_errors = 1\n")))
+    assert done.code != 0  # at once, as sbatch does
+    assert "name a partition that you may use" in done.err
+    home.ended(1, "failed")
     assert len(fake.calls("sbatch")) == 2
-    assert "invalid partition" in home.explain(job).lower()
+    assert "invalid partition" in home.explain(1).lower()
 
 
 @pytest.mark.parametrize("word", ["TIMEOUT", "OUT_OF_MEMORY"])
@@ -323,9 +325,10 @@ def test_a_bundle_that_vanishes_while_its_job_waits_is_put_back(home: SlurmHome,
     alpha.run("scontrol", "update", "partitionname=short", "state=down", check=True)
     try:
         job = home.start(home.tasks(1, quorum="max_lost = 0\n"))
-        (bundle,) = (home.spool("alpha") / "inbox").iterdir()
-        bundle.unlink()
-        home.drive(bundle.exists, "the bundle to be there again")
+        files = list((home.spool("alpha") / "inbox").iterdir())
+        for file in files:
+            file.unlink()
+        home.drive(lambda: all(file.exists() for file in files), "the bundle and its key to be there again")
     finally:
         alpha.run("scontrol", "update", "partitionname=short", "state=up", check=True)
     home.ended(job)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_batch.files import atomic
+from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ class Narrow:
         known = self._known()
         known[shape] = (level + 1, now)
         newest = sorted(known.items(), key=lambda one: one[1][1])[-_MOST:]
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(self._file.parent, below=self._file.parents[1])
         atomic.write(self._file, json.dumps(dict(newest)).encode(), mode=0o600)
         return True
 
