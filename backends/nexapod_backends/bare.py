@@ -112,7 +112,9 @@ def _view(execution: Execution, settings: RuntimeSettings) -> View:
     from nexapod_backends.procfs import FROZEN, HIDDEN  # noqa: PLC0415
 
     root = os.geteuid() == 0
-    scratch, empty = _folders(_SCRATCH), _folders((*_EMPTY, *_homes()))
+    scratch, tmp = _folders(_SCRATCH), os.path.realpath(execution.tmp) if execution.tmp else ""
+    above = os.path.dirname(tmp)  # where the temporary files of other replicas lie as well
+    empty = _folders((*_EMPTY, *_homes(), *((above,) if tmp and above not in scratch else ())))
     binds = [(path, path, False) for path in _tools(execution.path, (*scratch, *empty))]
     for one in settings.binds:
         path = one.removesuffix(":rw")
@@ -126,6 +128,7 @@ def _view(execution: Execution, settings: RuntimeSettings) -> View:
         devices=tuple(_devices(execution)),
         frozen=tuple(filter(os.path.lexists, FROZEN if root else ())),
         hidden=tuple(filter(os.path.lexists, HIDDEN if root else ())),
+        tmp=tmp,
     )
 
 

@@ -11,7 +11,7 @@ What the command finds, in this order, later lines over earlier ones:
 | `/run`, the homes of the account | empty, read-only: sockets of daemons and agents, keys, settings |
 | what `PATH` names in there, and the site's `bind` | programs, read-only; the site's folders as the site says |
 | the home of nexapod-batch, folders of sites | empty, read-only |
-| the work folder, and the folder of `TMPDIR` | the places to write; a script beside them read-only |
+| the work folder, `TMPDIR` | the places to write; a script beside them read-only; of the folder above `TMPDIR` nothing else |
 
 No file is covered by itself: who may make its neighbours could go around it.
 """
@@ -39,6 +39,7 @@ class View(NamedTuple):
     devices: tuple[str, ...] = ()  # device files and folders of its GPUs
     frozen: tuple[str, ...] = ()  # read-only
     hidden: tuple[str, ...] = ()  # files of the kernel that are covered
+    tmp: str = ""  # where the replica's temporary files lie
 
 
 def arguments(execution: Execution, view: View, *, new: bool, network: bool, around: Iterable[str]) -> list[str]:
@@ -59,8 +60,7 @@ def arguments(execution: Execution, view: View, *, new: bool, network: bool, aro
         argv += ["--ro-bind", os.devnull, path]
     argv += _covered(view)
     argv += ["--bind", execution.root, execution.root]
-    if execution.tmp:
-        argv += ["--bind", execution.tmp, execution.tmp]
+    argv += ["--bind", view.tmp, execution.tmp] if view.tmp else []
     if execution.script is not None:
         argv += ["--ro-bind", execution.script, execution.script]
     for path in _sealed(view):

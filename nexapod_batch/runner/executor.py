@@ -495,6 +495,8 @@ class Executor:
                 around = ranks.launcher_environment(job, self._path, root)
                 argv = [*self._node.launcher, *rank]
                 result = self._start(replica, wrapped._replace(argv=argv, env=around), "/", devices)
+        if wrapped.container is not None:
+            self._images.check_again(launch)
         if result.status and result.stopped is None and wrapped.isolation != "none":
             never = runtime.judge(result.status, self._logs.tail())
             if never is not None:

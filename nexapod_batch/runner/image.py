@@ -1,7 +1,8 @@
 """The container image of a launch: the file that was meant.
 
 An image is hashed when an executor first uses it and whenever its file changed since, which costs a second for each
-gigabyte; not for every replica.
+gigabyte; not for every replica. The container program opens it by its path once more: so the path is looked at again
+when the command has ended, and what ran in another file is no result.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from nexapod_batch.errors import PluginError
 from nexapod_batch.runner.stage import InputError
 
 if TYPE_CHECKING:
@@ -47,3 +49,16 @@ class Images:
             )
         self._good[container.sha256] = identity
         return path
+
+    def check_again(self, launch: OpenedLaunch) -> None:
+        """Raise PluginError when the image that a command has run in is not the file that was looked at before it."""
+        container = launch.job.container
+        if container is None:
+            return
+        path = launch.bundle.input_paths[container.sha256]
+        try:
+            seen = os.stat(path)
+        except OSError as error:
+            raise PluginError(f"the container image went while it was in use: {error}") from error
+        if (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns) != self._good.get(container.sha256):
+            raise PluginError("the container image was replaced while it was in use", got=path)

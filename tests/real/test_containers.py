@@ -143,7 +143,7 @@ def test_what_works_is_picked_and_recorded(image: Path, what: str) -> None:
         assert done.code == 0, done.out + done.err
         said = "every replica unpacks its image" if what else "mounted through FUSE"
         assert said in text
-        assert modes == {"userns+unsquash" if what else "userns"}
+        assert modes == {"userns+unsquash+seccomp" if what else "userns+seccomp"}
 
 
 def test_only_what_the_descriptor_says_is_in_the_environment(home: Home, image: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
+from nexapod_backends import syscalls
 from nexapod_backends.apptainer import command
 from nexapod_backends.apptainer.machine import Program, Way
 
@@ -14,6 +18,7 @@ from nexapod_batch.model.job import Container, Domain, Input, Job, QuorumPolicy,
 from nexapod_batch.runtimes import Device, Execution, bind_allowed
 
 PROGRAM = Program(path="/usr/bin/apptainer", name="apptainer", version="1.4.5", setuid=False, helpers="/usr/libexec")
+HERE = Path(command.__file__).parent
 USER = Way(mode="userns", options=("--userns",), unsquash=False)
 ROOT = Way(mode="root", options=("--userns", "--no-privs"), unsquash=False)
 
@@ -44,8 +49,18 @@ def test_nothing_is_there_that_was_not_asked_for() -> None:
     assert argv == [
         "/usr/bin/apptainer", "--silent", "exec", "--userns", "--containall", "--cleanenv", "--no-home", "--no-eval",
         "--no-mount", "sys,hostfs,cwd,bind-paths", "--net", "--network", "none", "--home", "/nexapod/work",
-        "--mount", "type=bind,source=/w/1_0.1,destination=/nexapod/work", "--pwd", "/nexapod/work", "/i.sif", "true",
+        "--scratch", "/proc/1", "--mount", "type=bind,source=/w/1_0.1,destination=/nexapod/work",
+        "--mount", f"type=bind,source={HERE}/before.sh,destination=/.singularity.d/env/00-nexapod.sh,ro",
+        "--mount", f"type=bind,source={HERE}/after.sh,destination=/.singularity.d/env/99-zz-nexapod.sh,ro",
+        "--pwd", "/nexapod/work", "/i.sif", "true",
     ]  # fmt: skip
+
+
+def test_the_filter_is_used_where_the_program_has_one() -> None:
+    """The file that is shipped says what the table of calls says."""
+    argv = command.arguments(execution(), structs.replace(PROGRAM, seccomp=True), USER, ())
+    assert argv[argv.index("--security") + 1] == f"seccomp:{HERE}/seccomp.json"
+    assert json.loads((HERE / "seccomp.json").read_text()) == json.loads(json.dumps(syscalls.profile()))
 
 
 def test_inputs_and_script_are_read_only() -> None:
@@ -55,7 +70,7 @@ def test_inputs_and_script_are_read_only() -> None:
         command=["/bin/sh", "/w/x.script"], folder="/w/1_0.1/data",
     )  # fmt: skip
     argv = command.arguments(one, PROGRAM, USER, ())
-    assert mounts(argv)[1:] == [
+    assert [one for one in mounts(argv)[1:] if "/.singularity.d/" not in one[2]] == [
         ["type=bind", "source=/w/1_0.1/data/a b,c.txt", "destination=/nexapod/work/data/a b,c.txt", "ro"],
         ["type=bind", "source=/w/x.script", "destination=/nexapod/script", "ro"],
     ]
@@ -93,7 +108,10 @@ def test_the_environment_goes_in_by_name() -> None:
     """Every variable of the command under the program's prefix, nothing of the runner's but PATH, and no HOME of a user."""
     found = command.environment(execution(env={"A": HOSTILE, "NEXAPOD_TASK": "7"}), PROGRAM)
     inside = {name[13:]: value for name, value in found.items() if name.startswith("APPTAINERENV_")}
-    assert inside == {"A": HOSTILE, "NEXAPOD_TASK": "7", "TMPDIR": "/nexapod/work"}
+    assert inside == {
+        "A": HOSTILE, "NEXAPOD_TASK": "7", "TMPDIR": "/nexapod/work",
+        "APPTAINER_CONTAINER": f"sha256:{'0' * 64}", "SINGULARITY_CONTAINER": f"sha256:{'0' * 64}",
+    }  # fmt: skip
     assert {name: found[name] for name in found if not name.startswith("APPTAINERENV_")} == {
         "PATH": "/bin", "HOME": "/proc/none", "PWD": "/w/1_0.1", "APPTAINER_CONFIGDIR": "/proc/none", "LANG": "C.UTF-8",
     }  # fmt: skip

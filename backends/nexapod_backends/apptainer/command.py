@@ -12,6 +12,10 @@ What is in the container, and nothing else:
 | `/tmp`, `/var/tmp`, `/dev/shm` | memory, private, gone with the replica; counts as disk |
 | `/sys/devices/system` | read-only: how many CPUs there are. The rest of `/sys` only with a GPU |
 | what `[container] bind` names | within the site's policy |
+| `/proc/1` | empty: what started the container could be read there, with every path of the host that it was given |
+
+The image's `%environment` has no say in `HOME`: what is read before it and after it keeps what was documented. Where
+the program has a filter of system calls, it is used (`syscalls.py`).
 
 Names and values of environment variables go in by `APPTAINERENV_*` with `--no-eval`: no shell sees them, and commas,
 quotes and newlines need no care. Folders go in by `--mount`, whose fields are quoted as in CSV.
@@ -30,6 +34,14 @@ if TYPE_CHECKING:
 
     from nexapod_backends.apptainer.machine import Program, Way
     from nexapod_batch.runtimes import Execution
+
+#: Files of ours beside this one, which the program or the container reads.
+_HERE = os.path.dirname(__file__)
+_PROFILE = f"{_HERE}/seccomp.json"
+_ENVIRONMENT = (
+    (f"{_HERE}/before.sh", "/.singularity.d/env/00-nexapod.sh"),
+    (f"{_HERE}/after.sh", "/.singularity.d/env/99-zz-nexapod.sh"),
+)
 
 __all__ = ["SCRIPT", "TMP", "WORK", "arguments", "before", "environment"]
 
@@ -59,11 +71,12 @@ def arguments(
     if way.unsquash:
         argv.append("--unsquash")
     argv += ["--containall", "--cleanenv", "--no-home", "--no-eval", "--no-mount", "sys,hostfs,cwd,bind-paths"]
+    argv += ["--security", f"seccomp:{_PROFILE}"] if program.seccomp else []
     if container.network == "none":
         argv += ["--net", "--network", "none"]
     vendors = {device.vendor for device in execution.devices}
     argv += [option for vendor, option in (("nvidia", "--nv"), ("amd", "--rocm")) if vendor in vendors]
-    argv += ["--home", _home(execution)]
+    argv += ["--home", _home(execution), "--scratch", "/proc/1"]
     for source, target, writable in [*_mounts(execution, way, there), *binds]:
         argv += ["--mount", _mount(source, target, writable=writable)]
     argv += ["--pwd", inside(execution.folder, execution.root), execution.image]
@@ -84,6 +97,9 @@ def environment(execution: Execution, program: Program) -> dict[str, str]:
         f"{program.name.upper()}_CONFIGDIR": NOWHERE,
         "LANG": "C.UTF-8",
     }
+    container = execution.job.container
+    image = f"sha256:{container.sha256}" if container is not None else ""  # not where it lies on the host
+    found.update({f"{prefix}APPTAINER_CONTAINER": image, f"{prefix}SINGULARITY_CONTAINER": image})
     for name, value in execution.env.items():
         if name in _SPECIAL:
             raise PluginError(f"[job] env: {name} is taken: {program.name} would put it into PATH")
@@ -128,6 +144,7 @@ def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, 
     found += [(f"{root}/{one.target}", f"{WORK}/{one.target}", False) for one in execution.job.inputs]
     if execution.tmp:
         found.append((execution.tmp, TMP, True))
+    found += [(source, target, False) for source, target in _ENVIRONMENT]
     if execution.script is not None:
         found.append((execution.script, SCRIPT, False))
     system = _GPU_FOLDERS if execution.devices else ("/sys/devices/system",)

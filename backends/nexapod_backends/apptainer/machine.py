@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from msgspec import Struct
@@ -34,6 +35,7 @@ class Program(Struct, frozen=True, kw_only=True):
     version: str  # as it says it
     setuid: bool  # it was installed with a privileged helper
     helpers: str  # folder of the programs that it brings
+    seccomp: bool = False  # it can filter system calls
 
 
 class Way(Struct, frozen=True, kw_only=True):
@@ -64,12 +66,14 @@ def find_program(wanted: str, path: str) -> Program:
         raise PluginError(
             f"{found} is too old", got=f"{name} {version or 'of no known version'}", wanted=f"{wanted_version} or newer"
         )
+    helpers = f"{said.get('LIBEXECDIR', '/usr/libexec')}/{name}/bin"
     return Program(
         path=os.path.abspath(found),
         name=name,
         version=re.sub(r"[^ -~]", "?", version)[:100],
         setuid=said.get(f"{name.upper()}_SUID_INSTALL") == "1",
-        helpers=f"{said.get('LIBEXECDIR', '/usr/libexec')}/{name}/bin",
+        helpers=helpers,
+        seccomp=any(_links(f"{helpers}/{starter}", b"libseccomp.so") for starter in ("starter", "starter-suid")),
     )
 
 
@@ -86,6 +90,15 @@ def _configuration(program: str) -> dict[str, str]:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise PluginError(f"{program} buildcfg ended with {done.returncode}", got=said, wanted="apptainer 1.1 or newer")
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def _links(program: str, library: bytes) -> bool:
+    """Say whether a program names a library that it was built with."""
+    try:
+        with open(program, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+            return text.find(library) >= 0
+    except (OSError, ValueError):
+        return False
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -127,6 +140,7 @@ def examine(wanted: str, path: str) -> list[Fact]:
     except PluginError as error:
         return [*facts, Fact("fail", _sentence(error), error.hint or "")]
     facts.append(_namespaces(program))
+    facts.append(_filter(program))
     if program.setuid:
         facts.append(Fact("ok", "image files are mounted by the setuid helper"))
     elif how.unsquash:
@@ -152,6 +166,12 @@ def _namespaces(program: Program) -> Fact:
         return Fact("ok", "user namespaces can be made")
     hint = "sysctl user.max_user_namespaces=15000"
     return Fact("ok" if program.setuid else "warn", f"user namespaces cannot be made: {said}", hint)
+
+
+def _filter(program: Program) -> Fact:
+    if program.seccomp:
+        return Fact("ok", "system calls are filtered in containers")
+    return Fact("warn", f"system calls are not filtered: {program.name} has no libseccomp", "install one that has")
 
 
 def _overlay() -> Fact:

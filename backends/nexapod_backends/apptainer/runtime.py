@@ -57,7 +57,7 @@ class ApptainerRuntime:
                 sha256=container.sha256,
                 runtime=program.name,
                 version=program.version,
-                mode=f"{way.mode}+unsquash" if way.unsquash else way.mode,
+                mode=way.mode + "+unsquash" * way.unsquash + "+seccomp" * program.seccomp,
                 network=container.network,
             ),
         )
