@@ -11,7 +11,7 @@ What the command finds, in this order, later lines over earlier ones:
 | `/run`, the homes of the account | empty, read-only: sockets of daemons and agents, keys, settings |
 | what `PATH` names in there, and the site's `bind` | programs, read-only; the site's folders as the site says |
 | the home of nexapod-batch, folders of sites | empty, read-only |
-| the work folder, `TMPDIR` | the places to write; a script beside them read-only; of the folder above `TMPDIR` nothing else |
+| the work folder, `TMPDIR` | the places to write; a script read-only; nothing else of what lies beside `TMPDIR` |
 
 No file is covered by itself: who may make its neighbours could go around it.
 """

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 #: Says what it was refused and what it got, and what it can read of whoever started it.
 SCRIPT = """\
-import ctypes, json, os, socket, subprocess, sys, threading
+import ctypes, json, os, socket, subprocess, sys, tempfile, threading
 
 kernel = ctypes.CDLL(None, use_errno=True)
 NEW_USER = 0x10000000
@@ -86,7 +86,7 @@ tried = {
     "packet": make(17, socket.SOCK_RAW),
 }
 works = {
-    "unix": make(socket.AF_UNIX), "ip": make(socket.AF_INET), "netlink": make(16, socket.SOCK_RAW),
+    "tmp": bool(tempfile.mkdtemp(dir=os.environ.get("TMPDIR"))), "unix": make(socket.AF_UNIX), "ip": make(socket.AF_INET), "netlink": make(16, socket.SOCK_RAW),
     "child": subprocess.run([sys.executable, "-c", ""]).returncode == 0,
 }
 first = [read(f"/proc/1/{name}") for name in ("cmdline", "environ", "maps", "mountinfo")]
