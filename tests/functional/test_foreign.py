@@ -46,8 +46,12 @@ def test_whoever_owns_the_descriptor_decides(home: Home) -> None:
     link = home.folder / "link.toml"
     link.symlink_to(theirs)
     assert is_foreign(home, link)
-    os.chown(home.folder, STRANGER, -1)
-    assert not is_foreign(home, mine)
+    folder = home.folder / "of a stranger"
+    folder.mkdir()
+    inside = folder / "mine.toml"
+    inside.write_text(mine.read_text())
+    os.chown(folder, STRANGER, -1)
+    assert not is_foreign(home, inside)
 
 
 def test_a_dry_run_says_so(home: Home) -> None:

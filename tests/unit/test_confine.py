@@ -70,6 +70,7 @@ def test_the_machine_is_read_only_and_the_work_folder_is_not(tmp_path: Path) -> 
     view = View(
         scratch=("/memory", "/var/memory"), empty=("/run", "/home/me"), private=("/home/me/nexapod", "/data/corner", "/opt/env/x"),
         binds=(("/home/me/env", "/home/me/env", False), ("/opt/env", "/opt/env", False), ("/scratch", "/scratch", True)),
+        tmp="/disk/t",
     )  # fmt: skip
     one = execution(root="/data/corner/n/work/1_0.1")._replace(script="/data/corner/n/work/k.script", tmp="/memory/t")
     assert mounts(arguments(one, view, new=True, network=True, around=())) == [
@@ -78,7 +79,7 @@ def test_the_machine_is_read_only_and_the_work_folder_is_not(tmp_path: Path) -> 
         ("--ro-bind", "/home/me/env", "/home/me/env"), ("--ro-bind", "/opt/env", "/opt/env"),
         ("--bind", "/scratch", "/scratch"),
         ("--tmpfs", "/data/corner"), ("--tmpfs", "/opt/env/x"),
-        ("--bind", "/data/corner/n/work/1_0.1", "/data/corner/n/work/1_0.1"), ("--bind", "/memory/t", "/memory/t"),
+        ("--bind", "/data/corner/n/work/1_0.1", "/data/corner/n/work/1_0.1"), ("--bind", "/disk/t", "/memory/t"),
         ("--ro-bind", "/data/corner/n/work/k.script", "/data/corner/n/work/k.script"),
         ("--remount-ro", "/home/me"), ("--remount-ro", "/run"),
         ("--remount-ro", "/data/corner"), ("--remount-ro", "/opt/env/x"),
