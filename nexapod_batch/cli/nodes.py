@@ -154,6 +154,26 @@ def drain(name: str, as_json: bool) -> None:
 @node.command()
 @click.argument("name")
 @json_option
+def rekey(name: str, as_json: bool) -> None:
+    """Give a node a new key.
+
+    What its old key vouched for stays good, and launches that are open finish; the old private key is removed.
+    """
+    from nexapod_batch.coordinator import nodes
+
+    with writing() as c:
+        old, new = nodes.rekey(c, name)
+    output(as_json).document({"node": name, "key": new.key_id, "old_key": old.key_id}, _rekeyed)
+
+
+def _rekeyed(document: Document) -> Iterator[str]:
+    yield f"node {document['node']} has a new key: {document['key']}"
+    yield f"  the old one, {document['old_key']}, vouches for what it signed; tell who knows it from you"
+
+
+@node.command()
+@click.argument("name")
+@json_option
 def resume(name: str, as_json: bool) -> None:
     """Give a drained node replicas again."""
     from nexapod_batch.coordinator import nodes

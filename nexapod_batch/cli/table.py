@@ -81,7 +81,7 @@ COMMANDS: dict[str, Entry] = {
         "nodes",
         "node",
         "Set up and look at nodes.",
-        ("ls", "show", "init", "drain", "resume", "remove", "profile", "set", "snooze", "status", "unit"),
+        ("ls", "show", "init", "drain", "rekey", "resume", "remove", "profile", "set", "snooze", "status", "unit"),
     ),
     "site": Entry(
         "sites",

@@ -5,12 +5,18 @@ A node's key signs the node's profile and, for each launch, a delegation to a ke
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import KeyFileError
+from msgspec.structs import replace
+
+from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.errors import KeyFileError, NexapodError, VerificationError
 from nexapod_batch.files import keyfile
+from nexapod_batch.store import writer
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, Delegation, encode_delegation
 from nexapod_batch.trust.dsse import Signer, pae
+from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["delegate", "key_file", "keys_of", "signer_of"]
+__all__ = ["delegate", "key_file", "keys_of", "rekey", "signer_of"]
 
 
 def key_file(c: Coordinator, name: str) -> Path:
@@ -30,7 +36,7 @@ def signer_of(c: Coordinator, node: Node) -> Signer:
     """Return the key of a node, read once; KeyFileError where the file holds none, or another one."""
     if node.key_id not in c.node_signers:
         path = key_file(c, node.name)
-        found = keyfile.load(path)
+        found = _load(path, node)
         if found.key_id != node.key_id:
             raise KeyFileError(
                 f"the key in {path} is not that of node {node.name}", got=found.key_id, wanted=node.key_id,
@@ -38,6 +44,44 @@ def signer_of(c: Coordinator, node: Node) -> Signer:
             )  # fmt: skip
         c.node_signers[node.key_id] = found
     return c.node_signers[node.key_id]
+
+
+def _load(path: Path, node: Node) -> Signer:
+    """Load a key; where a new one was registered and the process then died, put it in its place first."""
+    new = _new(path)
+    if new.exists() and (made := keyfile.load(new)).key_id == node.key_id:
+        new.replace(path)
+        new.with_name(new.name + ".pub").replace(path.with_name(path.name + ".pub"))
+        return made
+    return keyfile.load(path)
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def rekey(c: Coordinator, node: Node) -> Signer:
+    """Give a node a new key, which signs its profile anew; what its old key signed stays good, the key itself goes.
+
+    Launches that are open finish under the delegations that they have: whoever stole the old key cannot use them.
+    """
+    path = key_file(c, node.name)
+    with suppress(NexapodError):  # the old key may be lost, or damaged
+        _load(path, node)
+    for stale in (_new(path), _new(path).with_name(f"{path.name}.new.pub")):  # of an attempt that was not registered
+        stale.unlink(missing_ok=True)
+    new = keyfile.create(_new(path), f"nexapod-batch node {node.name}")
+    try:
+        offer = c.offer(node)
+    except VerificationError:  # it counts for nothing: it does not become good by being signed
+        offer = None
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        c.store.run("node_key_over", node=node.id, now=c.now())
+        c.store.run("node_key_insert", node=node.id, key=new.key_id, public_key=new.public, now=c.now())
+        c.store.run("node_rekeyed", node=node.id, key=new.key_id, public_key=new.public)
+        if offer is not None:
+            c.store.run("profile_put", name=node.name, envelope=seal_offer(new, offer))
+    return signer_of(c, replace(node, key_id=new.key_id, public_key=new.public))
 
 
 def keys_of(c: Coordinator, node: Node) -> dict[str, bytes]:

@@ -16,10 +16,9 @@ from msgspec.structs import replace
 
 from nexapod_batch.config.settings import SYSTEM_DIR
 from nexapod_batch.coordinator import gpus as gpus_of
-from nexapod_batch.coordinator import hardware
+from nexapod_batch.coordinator import hardware, node_keys
 from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
-from nexapod_batch.coordinator.node_keys import key_file
 from nexapod_batch.errors import (
     ConfigError,
     NexapodError,
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = [
-    "drain", "ensure_nodes", "init", "prepare", "refresh", "register_sites", "remove", "resume", "settings_of",
+    "drain", "ensure_nodes", "init", "prepare", "refresh", "register_sites", "rekey", "remove", "resume", "settings_of",
     "unregistered", "usable",
 ]  # fmt: skip
 
@@ -286,6 +285,13 @@ def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> se
     return unusable
 
 
+def rekey(c: Coordinator, name: str) -> tuple[Node, Node]:
+    """Give a node a new key; return the node as it was, and as it is."""
+    node = _named(c, name)
+    node_keys.rekey(c, node)
+    return node, _named(c, name)
+
+
 def drain(c: Coordinator, name: str) -> None:
     """Give a node no more replicas; what it has goes on."""
     _activate(c, name, active=0)
@@ -364,7 +370,7 @@ def _private(c: Coordinator) -> list[PurePath]:
 
 
 def _node_key(c: Coordinator, name: str) -> Signer:
-    key = key_file(c, name)
+    key = node_keys.key_file(c, name)
     return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
 
 

@@ -24,6 +24,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
@@ -42,6 +43,7 @@ from nexapod_batch.runner.keeper import Keeper
 from nexapod_batch.runner.lanes import Lane, Lanes
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.manners import Running
+from nexapod_batch.runner.node import load
 from nexapod_batch.runner.room import room
 from nexapod_batch.runner.slate import Slate
 from nexapod_batch.runner.usage import Alarm
@@ -126,7 +128,7 @@ class Worker:
         self._over = False  # it stops because the time of its allocation is over
         self._alarm = Alarm()
         self._parent, self._stay = parent, stay
-        self._made = _made(node.spool)
+        self._made = self._told = _made(node.spool)
         self._slate = Slate()
         self._deaths = Deaths(node.spool / DEATHS if allocation is None else None)
         self._verdicts: dict[tuple[str, int], tuple[Outcome, str]] = {}  # on what ran, and has nobody to report it
@@ -254,6 +256,7 @@ class Worker:
             return False  # withdrawn
         seed = self._spool.seed(key)
         try:
+            self._hear_of_keys()
             launch = open_launch(key, envelope, seed, self._node, time.time())
         except NexapodError as error:
             if not self._spool.is_claimed(key):  # by another runner, which took the key with it
@@ -269,6 +272,16 @@ class Worker:
         count = len(launch.bundle.replicas)
         self._open[key] = _Open(launch=launch, seed=seed.hex(), pending=deque(range(count)), left=count)
         return True
+
+    def _hear_of_keys(self) -> None:
+        """Know the keys that the node has by now, and executors from now on as well."""
+        if self._told == (told := _made(self._node.spool)):
+            return
+        keys = load(self._node.spool).keys
+        if keys != self._node.keys:
+            self._node = replace(self._node, keys=keys)
+            self._lanes.renew()
+        self._told = told
 
     def _refuse(self, key: str, reason: str) -> None:
         print(f"launch {key}: refused: {reason}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log

@@ -111,6 +111,15 @@ UPDATE delegation SET seed = NULL WHERE launch_id = ? AND seed IS NOT NULL;
 -- name: delegation_of
 SELECT d.payload, d.signature, k.key_id, k.public_key FROM delegation d JOIN node_key k ON k.id = d.key_id WHERE d.launch_id = :launch;
 
+-- name: node_key_over
+UPDATE node_key SET until = :now WHERE node_id = :node AND until IS NULL;
+
+-- name: node_key_insert
+INSERT INTO node_key (node_id, key_id, public_key, since) VALUES (:node, :key, :public_key, :now);
+
+-- name: node_rekeyed
+UPDATE node SET key_id = :key, public_key = :public_key WHERE id = :node;
+
 -- name: node_keys
 SELECT key_id, public_key, since, until FROM node_key WHERE node_id = :node ORDER BY id;
 
