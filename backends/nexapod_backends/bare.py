@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_backends.bubblewrap import View, arguments, within
 from nexapod_batch.errors import PluginError
+from nexapod_batch.model.job import Isolation
 from nexapod_batch.runtimes import FEED, Fact, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
@@ -54,11 +55,18 @@ class BareRuntime:
         Ranks that a launcher starts, perhaps on other hosts, and which share memory, are not confined.
         """
         ranks, confine = execution.job.resources.ranks > 1, self._settings.confine
-        if ranks and execution.foreign and confine != "never":
+        demanded = execution.job.quorum.min_isolation is not Isolation.NONE
+        if demanded and confine == "never":
             raise PluginError(
-                "ranks of somebody else's job cannot be confined", hint="give the job a [container] with network"
+                "this node confines no command, and the job wants at least files (quorum.min_isolation)",
+                hint="put the job into a [container], or take confine = never out of the node's settings",
             )
-        if ranks or not (confine == "all" or (confine == "foreign" and execution.foreign)):
+        if ranks and (demanded or (execution.foreign and confine != "never")):
+            what = "ranks cannot be confined, and the job wants it" if demanded else "ranks of somebody else's job"
+            raise PluginError(
+                what if demanded else f"{what} cannot be confined", hint="give the job a [container] with network"
+            )
+        if ranks or not (confine == "all" or demanded or (confine == "foreign" and execution.foreign)):
             return Wrapped(argv=list(execution.command), env=execution.env)
         program = _find(execution.path)
         if program is None:

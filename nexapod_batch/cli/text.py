@@ -86,7 +86,8 @@ def show(document: Document) -> Iterator[str]:
     if quorum:
         distinct = ", ".join(quorum["distinct"])
         most = quorum["max_replicas"]
-        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas"
+        apart = f", isolation at least {least}" if (least := quorum.get("min_isolation")) else ""
+        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas{apart}"
     if job.get("foreign"):
         yield "  foreign:   yes, somebody else's: its commands are confined"
     if job.get("container"):

@@ -128,6 +128,8 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
         rules.placeholders(what, inputs, outputs, array, report)
     paths.program_files(what, inputs, folder, report)
     rules.script_hints(what, array, report)
+    if quorum is not None and (container is not None or checked["container"] is None):
+        rules.isolation(quorum, container, report)
     if container is not None and resources is not None:
         rules.network(container, resources, report)
     if report.problems or quorum is None or resources is None or schedule is None:

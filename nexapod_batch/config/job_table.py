@@ -18,7 +18,7 @@ from nexapod_batch.config.tables import (
     Text,
     Whole,
 )
-from nexapod_batch.model.job import Comparator, Domain, NumericClass, Tier
+from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, Tier
 
 __all__ = ["ALLOCATION", "JOB", "PARAMETER", "QUORUM", "RESOURCES", "SITE_NAME"]
 
@@ -92,6 +92,9 @@ QUORUM = Table(
             shown="node",
         ),
         "class": Key(Choice(NumericClass), "What replicas must share for their numbers to be comparable.", "any"),
+        "min_isolation": Key(
+            Choice(Isolation), "How well a replica must have been kept apart to have a vote.", Isolation.NONE.value
+        ),
     },
     "When a task is accepted, and how far to go to get there.",
 )

@@ -9,7 +9,16 @@ import re
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.tables import BAD, Report, Value, nearest
-from nexapod_batch.model.job import Comparator, CompareRule, Domain, NumericClass, Output, QuorumPolicy
+from nexapod_batch.model.job import (
+    Comparator,
+    CompareRule,
+    Container,
+    Domain,
+    Isolation,
+    NumericClass,
+    Output,
+    QuorumPolicy,
+)
 from nexapod_batch.model.placeholders import BUILT_IN, NUMBERS, names_in, padded_names
 
 if TYPE_CHECKING:
@@ -124,7 +133,24 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
         deadline_s=section["deadline"],
         distinct=tuple(field for field in Domain if field in distinct),  # one order, so one job digest
         numeric_class=NumericClass(section["class"]),
+        min_isolation=Isolation(section["min_isolation"]),
     )
+
+
+def isolation(quorum: QuorumPolicy, container: Container | None, report: Report) -> None:
+    """Report a policy under which no replica of the job ever has a vote."""
+    if quorum.min_isolation is not Isolation.CONTAINER:
+        return
+    if container is None:
+        report.add(
+            "quorum.min_isolation", "the job has no container", got="container", wanted="none or files",
+            hint="or put it into a [container]",
+        )  # fmt: skip
+    elif container.isolation == "any":
+        report.add(
+            "quorum.min_isolation", "contradicts container.isolation = any", got="container",
+            hint="leave one of the two out",
+        )  # fmt: skip
 
 
 def outputs(section: Value, report: Report) -> tuple[Output, ...]:

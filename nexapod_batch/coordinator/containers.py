@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.installed import installed
-from nexapod_batch.errors import PluginError, Problem
+from nexapod_batch.errors import ConfigError, PluginError, Problem
+from nexapod_batch.model.job import Isolation
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.plugins import Execution, RuntimeSettings, load
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.plugins import Fact, Runtime
 
-__all__ = ["command_line", "facts", "problem", "unconfined"]
+__all__ = ["command_line", "confines_none", "facts", "problem", "too_open"]
 
 RUNTIME = "apptainer"
 
@@ -46,7 +47,7 @@ def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
     return Problem("container", f"node {node.name} cannot run containers: {c.containers}") if c.containers else None
 
 
-def unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
+def _unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
     """Return why a node does not run somebody else's job without a container; None where nothing is known against it.
 
     What compute nodes of a site can do only their runners know.
@@ -63,6 +64,38 @@ def unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
     if failed is None:
         return None
     return Problem("job", f"node {node.name} does not run somebody else's job: {failed.text}; {failed.hint}, or {hint}")
+
+
+def too_open(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem | None:
+    """Return why a node never runs a job as isolated as it must be; None where nothing is known against it.
+
+    That is by its quorum, and for a job that is somebody else's by what nodes do with such jobs.
+    """
+    if job.container is None and job.quorum.min_isolation is not Isolation.NONE:
+        return _too_open(c, job, node)
+    return _unconfined(c, job, node) if foreign else None
+
+
+def _too_open(c: Coordinator, job: Job, node: Node) -> Problem | None:
+    key, name = "quorum.min_isolation", node.name
+    if _confine(c, node) == "never":
+        return Problem(key, f"node {name} confines no command (confine = never)")
+    if job.resources.ranks > 1:
+        return Problem(key, f"node {name} cannot confine several ranks; put the job into a [container]")
+    if node.site != LOCAL:
+        return None
+    failed = next((one for one in facts(c.paths.home, "bare") if one.mark != "ok"), None)
+    if failed is None:
+        return None
+    return Problem(key, f"node {name} cannot confine commands: {failed.text}; {failed.hint}")
+
+
+def confines_none(c: Coordinator, node: Node) -> bool:
+    """Say whether a node runs somebody else's commands as they are."""
+    try:
+        return _confine(c, node) == "never"
+    except ConfigError:  # the file of its site is gone, or faulty
+        return True
 
 
 def _confine(c: Coordinator, node: Node) -> str:

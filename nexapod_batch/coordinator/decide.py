@@ -17,16 +17,19 @@ from nexapod_batch.coordinator.dispatch import MAX_BACKOFF_S, domains_of, set_as
 from nexapod_batch.coordinator.faults import told
 from nexapod_batch.coordinator.hosts import confirmed, host_sets, set_name
 from nexapod_batch.coordinator.recompute import decision_then, late_validations
+from nexapod_batch.coordinator.strangers import account_of, beside, strangers
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState
-from nexapod_batch.model.job import NumericClass
+from nexapod_batch.model.job import Isolation, NumericClass
 from nexapod_batch.quorum import Decision, Vote, decide, doubt
+from nexapod_batch.quorum.expected import isolation_at_least
 from nexapod_batch.quorum.machines import Boot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.strangers import Stranger
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
@@ -75,21 +78,29 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
 
 
 def votes_of(
-    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]
-) -> list[Vote]:
+    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node],
+    known: Sequence[Stranger] | None = None,
+) -> list[Vote]:  # fmt: skip
     """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
-    every = every_vote(c, job, klass, replicas, nodes)
+    every = every_vote(c, job, klass, replicas, nodes, known)
     return [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
 
 
 def every_vote(
-    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node]
-) -> list[Vote]:
-    """Return all replicas of one task as the quorum checker sees them, one for each row."""
+    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node],
+    known: Sequence[Stranger] | None = None,
+) -> list[Vote]:  # fmt: skip
+    """Return all replicas of one task as the quorum checker sees them, one for each row.
+
+    `known` are the strangers that were out meanwhile, where somebody looked already.
+    """
     # The quorum makes every replica its own run.
     domains = {node_id: domains_of(nodes[node_id], "") for node_id in {r["node_id"] for r in replicas}}
     split = any(host_sets(job, nodes[node_id]) for node_id in domains)
-    return [
+    accounts = {node_id: account_of(nodes[node_id]) for node_id in domains}
+    if known is None:
+        known = strangers(c, replicas, nodes)
+    votes = [
         Vote(
             number=r["number"],
             domain=domains[r["node_id"]],
@@ -105,6 +116,17 @@ def every_vote(
         if not split
         else _vote_on_host(c, job, klass, r, nodes[r["node_id"]])
         for r in replicas
+    ]
+    loose = {r["number"]: r for r in replicas if r["isolation"] == Isolation.NONE}
+    return [
+        replace(
+            vote,
+            account=(mine := accounts[loose[vote.number]["node_id"]]),
+            beside=bool(known) and beside(known, loose[vote.number], mine),
+        )
+        if vote.number in loose
+        else vote
+        for vote in votes
     ]
 
 
@@ -136,9 +158,12 @@ def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Nod
 
 def _unheard(job: Job, klass: str | None, r: Row) -> str:
     """Return why a report does not count whatever it says, or ""."""
-    if job.quorum.numeric_class is NumericClass.ANY or r["class"] == klass:
-        return ""
-    return f"another {job.quorum.numeric_class} than the task's"
+    if job.quorum.numeric_class is not NumericClass.ANY and r["class"] != klass:
+        return f"another {job.quorum.numeric_class} than the task's"
+    least = job.quorum.min_isolation
+    if r["execution"] == Execution.REPORTED and not isolation_at_least(r["isolation"] or Isolation.NONE, least):
+        return f"isolation {r['isolation']}, at least {least} wanted"
+    return ""
 
 
 def _decide(
@@ -158,9 +183,10 @@ def _decide(
         of_task[replica["task"]].append(replica)
     now = c.now()
     moved, judged, unneeded, quiet, doubted = [], [], [], [], []
+    known = strangers(c, [one for replicas in of_task.values() for one in replicas], nodes)
     for task in tasks:
         replicas = of_task[task["idx"]]
-        votes = votes_of(c, job, task["class"], replicas, nodes)
+        votes = votes_of(c, job, task["class"], replicas, nodes, known)
         state = TaskState(task["state"])
         if state in TASK_ENDED:
             quiet.append((job_id, task["idx"]))
@@ -177,7 +203,10 @@ def _decide(
             continue
         new = decision.state or (TaskState.ACTIVE if replicas else state)
         basis = basis_of([r["number"] for r in replicas], votes) if new in TASK_ENDED else None
-        measured = None if measuring is None or basis is None else json.dumps(measuring.record(decision.centre))
+        record = {} if measuring is None else measuring.record(decision.centre)
+        if intruded := [vote.number for vote in votes if vote.beside]:
+            record["beside"] = intruded
+        measured = json.dumps(record) if record and basis is not None else None
         wait = _backoff(replicas) * 1000
         not_before = now + wait if decision.want and wait else 0
         counts = decision.want, decision.agree, decision.reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.containers import problem, unconfined
+from nexapod_batch.coordinator.containers import problem, too_open
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.images import wrong_architecture
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
@@ -49,7 +49,7 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
         return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
     if job.container is not None and (cannot := problem(c, job, node)):
         return Refusal(reason=cannot.message, problems=(cannot,))
-    if foreign and (loose := unconfined(c, job, node)):
+    if loose := too_open(c, job, node, foreign=foreign):
         return Refusal(reason=loose.message, problems=(loose,))
     if node.site == LOCAL:
         return None

@@ -1,7 +1,8 @@
 """Working out a verdict again, from how its replicas stood when it was reached and from what they said.
 
 `decision_then` asks the same pure checker as the first time. What it cannot work out again is taken from what is kept
-with the verdict: which outputs were close within tolerances (they may be gone), and that no other node was left.
+with the verdict: which outputs were close within tolerances (they may be gone), that no other node was left, and
+beside which replicas strangers had the run of their account.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ def decision_then(job: Job, votes: Sequence[Vote], task: Row) -> Decision:
     """
     measured = json.loads(task["measured"] or "{}")
     apart = {int(number): why for number, why in measured.get("apart", {}).items()}
+    beside = set(measured.get("beside", ()))
     then = [
-        replace(vote, unheard=vote.unheard or apart.get(vote.number, "")) for vote in votes_then(votes, task["basis"])
+        replace(vote, unheard=vote.unheard or apart.get(vote.number, ""), beside=vote.number in beside)
+        for vote in votes_then(votes, task["basis"])
     ]
     close = _as_measured(measured) if tolerant(job) else None
     found = decide(job.quorum, then, close=close, extra=task["extra"])

@@ -33,6 +33,7 @@ class StoredReport(Struct, frozen=True):
 
     payload: bytes
     signature: bytes
+    received_ms: int  # since 1970
     key_id: str
     delegation: bytes | None  # envelope by which the node's key lets this one speak; None: it is the node's key
 
@@ -73,6 +74,7 @@ def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
         StoredReport(
             _unpack(row["packed"], row["dictionary"], row["payload_sha256"], replica),
             bytes(row["signature"]),
+            row["received_at"],
             key,
             delegation,
         )

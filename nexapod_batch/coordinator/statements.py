@@ -14,6 +14,7 @@ from nexapod_batch.coordinator.lines import machine_of
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.quorum import failure_kind
+from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.trust.delegation import open_statement
 from nexapod_batch.trust.keys import key_id
 
@@ -48,11 +49,13 @@ def check_statement(
         "nonce": (said.nonce, row["nonce"]),
         "job": (said.job_uuid, job_row["uuid"]),
         "job digest": (said.job_digest, job_row["digest"]),
-        "policy": ((said.agree, said.distinct), (job.quorum.agree, tuple(job.quorum.distinct))),
     }
     for what, (got, expected) in wanted.items():
         if got != expected:
             raise VerificationError(f"the statement is about another {what}", got=got, wanted=expected)
+    place = Place(backend=said.backend, host=None, given_ms=row["created_at"], received_ms=report.received_ms)
+    if why := Expected(job).contradiction(said, place):
+        raise VerificationError(f"the statement contradicts the job: {why}")
     return said
 
 

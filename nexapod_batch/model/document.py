@@ -18,6 +18,7 @@ from nexapod_batch.model.job import (
     Dependency,
     Domain,
     Input,
+    Isolation,
     Job,
     NumericClass,
     Output,
@@ -92,6 +93,7 @@ def to_document(job: Job) -> Document:
             "deadline_s": quorum.deadline_s,
             "distinct": [field.value for field in quorum.distinct],
             "class": quorum.numeric_class.value,
+            **({} if quorum.min_isolation is Isolation.NONE else {"min_isolation": quorum.min_isolation.value}),
         },
         "inputs": [{"source": i.source, "target": i.target, "sha256": i.sha256} for i in job.inputs],
         "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
@@ -127,9 +129,10 @@ def from_document(document: Document) -> Job:
         if array
         else None,
         quorum=QuorumPolicy(
-            **{key: quorum[key] for key in quorum if key not in {"distinct", "class"}},
+            **{key: quorum[key] for key in quorum if key not in {"distinct", "class", "min_isolation"}},
             distinct=tuple(map(Domain, quorum["distinct"])),
             numeric_class=NumericClass(quorum["class"]),
+            min_isolation=Isolation(quorum.get("min_isolation", "none")),
         ),
         inputs=tuple(Input(**one) for one in document["inputs"]),
         outputs=tuple(Output(path=one["path"], rule=_rule(one)) for one in document["outputs"]),

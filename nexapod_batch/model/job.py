@@ -26,6 +26,7 @@ __all__ = [
     "Dependency",
     "Domain",
     "Input",
+    "Isolation",
     "Job",
     "NumericClass",
     "Output",
@@ -56,6 +57,14 @@ class Domain(StrEnum):
     NODE = "node"
     SITE = "site"
     OWNER = "owner"
+
+
+class Isolation(StrEnum):
+    """What a command could not reach, from the weakest to the strongest."""
+
+    NONE = "none"  # all that the account of its runner can
+    FILES = "files"  # what is the account's, but for the work folder
+    CONTAINER = "container"  # the machine, but for the work folder and what was bound
 
 
 class NumericClass(StrEnum):
@@ -182,6 +191,7 @@ class QuorumPolicy(NamedTuple):
     deadline_s: int = 7 * 86_400  # seconds from the launch of a replica
     distinct: tuple[Domain, ...] = (Domain.NODE,)
     numeric_class: NumericClass = NumericClass.ANY
+    min_isolation: Isolation = Isolation.NONE  # what ran with less has no vote
 
 
 class Input(NamedTuple):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.quorum.votes import Vote
 
-__all__ = ["Row", "Seat", "count", "independence", "most_distinct", "one_machine", "row", "seat", "touches"]
+__all__ = [
+    "Row", "Seat", "count", "independence", "intruded", "most_distinct", "one_account", "one_machine", "row", "seat",
+    "touches",
+]  # fmt: skip
 
 Row = tuple[str, ...]
 Seat = tuple[Row, "Vote"]
@@ -38,10 +41,12 @@ def seat(vote: Vote, distinct: Sequence[Domain]) -> Seat:
 def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
     """Return how many votes can be chosen so that any two differ in every field, and in their machine if hosts count.
 
+    Of those beside which a stranger's command had the run of their account only one is chosen, whatever the fields.
     Who ran on which machine shows only when a replica reported, so it makes fewer of those who agree and never takes
     the support of others away: what was accepted holds whatever comes later.
     """
     rows = [where for where, _ in seats]
+    pairs: set[tuple[int, int]] = set()
     if len(seats) > 1 and Domain.HOST in distinct:
         at, machines = distinct.index(Domain.HOST), [vote.machine for _, vote in seats]
         pairs = {
@@ -50,9 +55,9 @@ def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
             for j in range(i)
             if rows[i][at] != rows[j][at] and same_machine(one, machines[j])
         }
-        if pairs:
-            return _most_apart(rows, pairs)
-    return most_distinct(rows)
+    open_ = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
+    pairs |= {(i, j) for i, mine in open_ for j, other in open_ if j < i and mine == other}
+    return _most_apart(rows, pairs) if pairs else most_distinct(rows)
 
 
 def _most_apart(rows: Sequence[Row], pairs: set[tuple[int, int]]) -> int:
@@ -174,6 +179,20 @@ def one_machine(votes: Sequence[Vote], distinct: Sequence[Domain]) -> str:
         others = {other.where for other in votes[:i] if same_machine(one.machine, other.machine)} - {one.where}
         found |= {one.where, *others} if others else set()
     return f"{' and '.join(sorted(found))} are one machine" if found else ""
+
+
+def one_account(votes: Sequence[Vote]) -> str:
+    """Return that nothing kept the commands of these votes from what one account has, or ""."""
+    accounts = {vote.account for vote in votes}
+    return "isolation none: the word of one account" if len(accounts) == 1 and accounts != {""} else ""
+
+
+def intruded(votes: Sequence[Vote]) -> str:
+    """Return that some of these votes count as one, for what ran beside them, or ""."""
+    open_ = [vote.account for vote in votes if vote.beside]
+    if len(set(open_)) == len(open_):
+        return ""
+    return "somebody else's command ran unconfined beside them by the same account: they count as one"
 
 
 def _together(votes: Sequence[Vote], hosts: set[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.files.walk import has_glob, matches
-from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.model.job import Comparator, CompareRule, Isolation
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Outcome
 
@@ -26,7 +26,6 @@ __all__ = ["MAX_SKEW_MS", "Expected", "Place", "isolation_at_least"]
 
 #: By how much the clocks of a node and of the coordinator may differ, in milliseconds: some are hours off.
 MAX_SKEW_MS = 2 * 86_400 * 1000
-_ISOLATIONS = ("none", "files", "container")  # from the weakest to the strongest
 _MAX_CPUS = 1 << 16
 _MAX_KIB = 1 << 44
 _SLACK_MS = 60_000
@@ -41,9 +40,10 @@ class Place(Struct, frozen=True, kw_only=True):
     received_ms: int
 
 
-def isolation_at_least(isolation: str, least: str) -> bool:
+def isolation_at_least(isolation: str, least: Isolation) -> bool:
     """Say whether what a statement says of isolation is as much as is wanted."""
-    return _ISOLATIONS.index(isolation) >= _ISOLATIONS.index(least)
+    order = tuple(Isolation)
+    return order.index(Isolation(isolation)) >= order.index(least)
 
 
 class Expected:

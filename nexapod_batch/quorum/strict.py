@@ -25,7 +25,7 @@ from msgspec import Struct, field
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain
-from nexapod_batch.quorum.domains import count, independence, one_machine, seat
+from nexapod_batch.quorum.domains import count, independence, intruded, one_account, one_machine, seat
 from nexapod_batch.quorum.standing import Standing, by_answer, by_closeness
 from nexapod_batch.quorum.votes import Decision
 
@@ -231,7 +231,8 @@ def _unmatched(replica: Vote) -> Validation:
 
 def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
     winners = standing.winners
-    shared = independence([vote for vote in tally.votes if vote.number in winners])
+    won = [vote for vote in tally.votes if vote.number in winners]
+    shared = "; ".join(filter(None, (independence(won), one_account(won))))
     voted = {vote.number: Validation.VALID if vote.number in winners else Validation.INVALID for vote in tally.votes}
     validations = {
         replica.number: voted.get(replica.number) or _unmatched(replica) for replica in replicas if replica.placed
@@ -271,7 +272,7 @@ def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
     failed = f"; {len(tally.errors)} of {tally.placed} replicas failed{_alike(tally.errors)}" if tally.errors else ""
     if standing.leader >= policy.agree and standing.leader == standing.second:
         return f"{_tie(standing)} tie with {standing.leader} each{failed}"
-    shared = one_machine(tally.votes, policy.distinct)
+    shared = "; ".join(filter(None, (one_machine(tally.votes, policy.distinct), intruded(tally.votes))))
     shared = f" ({shared})" if shared else ""
     found = f"{standing.answers} of {len(tally.votes)} answers agree{shared}"
     return f"{found}, {policy.agree} needed{failed}{_ignored(tally)}"

@@ -35,6 +35,8 @@ class Vote(Struct, frozen=True, kw_only=True):
     failure: str = ""  # which kind of failure its node signed, as `failure_kind` spells it; "" for none, or none signed
     unheard: str = ""  # why it does not count even if it reported: another numeric class, a host that nobody confirms
     machine: Boot | None = None  # where `host` counts, two on one machine count as one; None: nobody signed it
+    account: str = ""  # that its command ran by where nothing kept it from what else this account has; "" elsewhere
+    beside: bool = False  # somebody else's command ran like this by the same account: all these count as one
     where: str = ""  # host that its statement names, for people: nobody counts it
 
 

@@ -48,6 +48,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="keys of launches, and what nodes signed for them", sql=_file("delegation.sql")),
     Migration(name="verdicts that can be recomputed", sql=_file("evidence.sql")),
     Migration(name="replicas that are still to be stopped", sql=_file("stops.sql")),
+    Migration(
+        name="which jobs are somebody else's, at a glance",
+        sql='CREATE INDEX job_foreign ON job (id) WHERE "foreign" = 1;\n',
+    ),
 )
 
 

@@ -84,8 +84,17 @@ WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + 
 -- name: replicas_of_task
 SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
 
+-- name: foreign_jobs
+SELECT EXISTS (SELECT 1 FROM job WHERE "foreign" = 1) AS any;
+
+-- name: foreign_replicas
+SELECT r.id, r.node_id, r.isolation, r.created_at, r.ended_at,
+  (SELECT json_extract(CAST(d.body AS TEXT), '$.container') IS NOT NULL FROM document d WHERE d.job_id = j.id) AS contained
+FROM job j JOIN replica r ON r.job_id = j.id
+WHERE j."foreign" = 1 AND r.created_at <= :until AND (r.ended_at IS NULL OR r.ended_at >= :since) AND r.isolation IN ('', 'none');
+
 -- name: replicas_of_tasks
-SELECT id, job_id, task, number, node_id, launch_id, host, machine, execution, validation, voided, class, vote, reason, failure FROM replica
+SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided, class, vote, reason, failure FROM replica
 WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
 -- name: launch_hosts
@@ -210,7 +219,7 @@ SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.
 WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
 -- name: reports_of
-SELECT p.payload_sha256, p.packed, p.signature, d.payload AS dictionary, r.launch_id, r.node_id
+SELECT p.payload_sha256, p.packed, p.signature, p.received_at, d.payload AS dictionary, r.launch_id, r.node_id
 FROM report p JOIN replica r ON r.id = p.replica_id JOIN dictionary d ON d.job_id = r.job_id
 WHERE p.replica_id = :replica ORDER BY p.received_at, p.payload_sha256;
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ISING = Path(__file__).resolve().parents[2] / "examples" / "ising"
 
+ONE = "isolation none: the word of one account"
+
 
 def elements(cluster: Cluster, after: int) -> list[str]:
     """Return every element of ours that accounting knows after a mark."""
@@ -49,7 +51,7 @@ def test_hosts_of_one_cluster_agree(home: SlurmHome, alpha: Cluster) -> None:
     """Two replicas, each kept to hosts of its own; the statements and Slurm's list say so."""
     home.site(alpha)
     task = on_two_hosts(home)
-    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 machines of one site and owner")
+    assert (task["state"], task["reason"]) == ("accepted", f"2 of 2 agree, from 2 machines of one site and owner; {ONE}")
     assert sorted(one["host"] for one in task["replicas"]) == ["a1", "a2"]
 
 
