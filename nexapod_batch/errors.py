@@ -29,6 +29,7 @@ __all__ = [
     "UnsafeOutputError",
     "UsageError",
     "VerificationError",
+    "last_message",
 ]
 
 
@@ -53,6 +54,15 @@ class NexapodError(Exception):
         if parts:
             text += ": " + ", ".join(parts)
         return f"{text}\n  -> {self.hint}" if self.hint else text
+
+
+def last_message(text: str) -> str:
+    """Return the last message of a log in one line: errors go on in lines that are indented, with what helps last."""
+    lines = text.rstrip().splitlines()
+    first = len(lines) - 1
+    while first > 0 and lines[first][:1] in {" ", "\t"}:
+        first -= 1
+    return " ".join(" ".join(lines[max(0, first) :]).split())
 
 
 class UsageError(NexapodError):

@@ -29,7 +29,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch import interpreter
-from nexapod_batch.errors import SchedulerError
+from nexapod_batch.errors import SchedulerError, last_message
 from nexapod_batch.files import atomic, careful, notes, subkeys
 from nexapod_batch.files.own import base_of, open_log, own_folder
 from nexapod_batch.files.spool_lock import live_incarnation
@@ -301,7 +301,7 @@ def _worker(context: NodeContext) -> Finding:
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(mark=Mark.FAIL, probe=probe, text=f"{python} cannot be run: {error}", stops=True)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        said = last_message(done.stderr) or "it said nothing"
         return Finding(mark=Mark.FAIL, probe=probe, text=said, hint="install nexapod-batch again", stops=True)
     return Finding(mark=Mark.OK, probe=probe, text=f"{python} can run it")
 
@@ -348,9 +348,9 @@ def _ended(pid: int) -> int | None:
 
 
 def _trouble(context: NodeContext, code: int) -> str:
-    """Say why no worker runs, with the last line that it left."""
-    lines = careful.tail(context.spool / "worker.log", 2000).decode("utf-8", "replace").strip().splitlines()
-    return f"the worker ended with {code}: {lines[-1].strip() if lines else 'it said nothing'}"
+    """Say why no worker runs, with the last message that it left."""
+    said = last_message(careful.tail(context.spool / "worker.log", 2000).decode("utf-8", "replace"))
+    return f"the worker ended with {code}: {said or 'it said nothing'}"
 
 
 def _command(context: NodeContext) -> list[str]:

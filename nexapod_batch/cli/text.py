@@ -296,6 +296,8 @@ def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
         yield f"isolation: {replica['isolation']}"
     elif contained and replica["execution"] == "reported":
         yield "isolation: none, it ran bare"
+    if replica["execution"] == "reported" and replica.get("output_bytes") == 0:
+        yield "it wrote nothing: all outputs are empty"
     if replica["exit_code"]:
         yield f"exit {replica['exit_code']}"
     if replica["voided"]:

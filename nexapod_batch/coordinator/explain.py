@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.closeness import tolerant
@@ -9,7 +10,7 @@ from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.decide import votes_of
 from nexapod_batch.coordinator.dispatch import needs_of
 from nexapod_batch.coordinator.nodes import usable
-from nexapod_batch.coordinator.outputs import outputs_of
+from nexapod_batch.coordinator.outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.owner import paused
 from nexapod_batch.coordinator.publish import compare
 from nexapod_batch.coordinator.reach import allowed, is_foreign, loads_of
@@ -98,7 +99,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
             f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): "
             f"{r['execution']}{judged}{why}{_on_gpus(r['gpus'])}"
         )
-    lines += _since(job_id, task)
+    lines += _since(c, job_id, task, replicas)
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in task["reason"]]
@@ -129,9 +130,15 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
     return lines
 
 
-def _since(job_id: int, task: Row) -> list[str]:
-    """Return what became of an accepted task since."""
+def _since(c: Coordinator, job_id: int, task: Row, replicas: list[Row]) -> list[str]:
+    """Return what became of an accepted task since, and which of its outputs are empty."""
     lines = []
+    number = task["published_from"]
+    row = next((r for r in replicas if r["number"] == number), None)
+    if row is not None and not row["voided"]:
+        with suppress(NexapodError):  # a damaged statement is for `verify` to tell
+            empty = [one.name for one in statement_of(c, row["id"]).subjects if one.size == 0]
+            lines += [f"  empty outputs: {', '.join(empty)}"] if empty else []
     if task["doubt"]:
         lines.append(f"  the quorum is no longer met: {task['doubt']}; the result stays")
         lines.append(f"  to ask for another replica: nexapod-batch retry {job_id}_{task['idx']}")

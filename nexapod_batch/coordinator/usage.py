@@ -36,7 +36,7 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "core_hours": round(wall * job.resources.cpus / 3600, 6),
         "longest_s": round((used["max_wall_ms"] or 0) / 1000, 3),
         "peak_mem_mib": round(peak, 1),
-        "output_bytes": used["output_bytes"] or 0,
+        "output_bytes": int(used["output_bytes"]),
         "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
         "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
         "gpus": gpu["n"],

@@ -193,6 +193,7 @@ def _replica(job_id: int, row: Row) -> Document:
         "wall_ms": row["wall_ms"],
         "cpu_ms": row["cpu_ms"],
         "max_rss_kib": row["max_rss_kib"],
+        "output_bytes": row["output_bytes"],
         "gpus": _gpus(row["gpus"]),
         "cleaned": bool(row["cleaned"]),
     }

@@ -412,13 +412,14 @@ SELECT key_id FROM coordinator WHERE id = 1;
 INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
 
 -- name: usage
-SELECT count(*) AS n, sum(wall_ms) AS wall_ms, sum(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,
-  sum(output_bytes) AS output_bytes FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
+-- Nodes may sign numbers up to 2^53: added up as real ones they never overflow.
+SELECT count(*) AS n, total(wall_ms) AS wall_ms, total(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,
+  total(output_bytes) AS output_bytes FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
 
 -- name: usage_gpus
-SELECT count(*) AS n, sum(r.wall_ms) AS wall_ms, sum(json_extract(g.value, '$.time_ms')) AS time_ms,
-  sum(CASE WHEN json_extract(g.value, '$.time_ms') IS NOT NULL THEN r.wall_ms END) AS timed_ms,
-  max(json_extract(g.value, '$.peak_mib')) AS peak_mib, sum(json_extract(g.value, '$.energy_mj')) AS energy_mj
+SELECT count(*) AS n, total(r.wall_ms) AS wall_ms, sum(json_extract(g.value, '$.time_ms') * 1.0) AS time_ms,
+  sum(CASE WHEN json_extract(g.value, '$.time_ms') IS NOT NULL THEN r.wall_ms * 1.0 END) AS timed_ms,
+  max(json_extract(g.value, '$.peak_mib')) AS peak_mib, sum(json_extract(g.value, '$.energy_mj') * 1.0) AS energy_mj
 FROM replica AS r, json_each(r.gpus) AS g WHERE r.job_id = :job AND r.gpus IS NOT NULL;
 
 -- name: usage_states

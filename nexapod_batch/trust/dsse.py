@@ -7,7 +7,8 @@ What always holds:
 3. No keys, no signatures, or no payload is an error, never a pass.
 4. Work is bounded before it is done: size of the envelope, number of its signatures.
 
-An envelope has many byte forms (other signatures, other white space), so its own digest identifies nothing.
+An envelope has many byte forms (other signatures, white space, either alphabet of base64), so its own digest identifies
+nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ MAX_ENVELOPE = 1 << 20
 
 _MAX_SIGNATURES = 8
 _SIGNATURE_BYTES = 64
+_FROM_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Signer:
@@ -124,7 +126,7 @@ def open_envelope(
     message = pae(payload_type, payload)
     for signature in signatures:
         hint, raw = _signature(signature)
-        for name, public in _candidates(hint, keys):
+        for name, public in _candidates(hint, raw, keys):
             try:
                 crypto_sign_open(raw + message, public)
             except BadSignatureError:
@@ -147,6 +149,11 @@ def _parse(sealed: bytes, limit: int) -> Mapping[str, Any]:
 
 
 def _decode64(text: str, what: str) -> bytes:
+    """Return what base64 stands for, in the standard alphabet or the one that is safe in URLs, as DSSE allows both."""
+    if "-" in text or "_" in text:
+        if "+" in text or "/" in text:
+            raise VerificationError(f"{what} is not base64", got="two alphabets")
+        text = text.translate(_FROM_URL_SAFE)
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error is one; non-ASCII text is another
@@ -161,14 +168,16 @@ def _signature(signature: object) -> tuple[object, bytes]:
     encoded = signature.get("sig") if isinstance(signature, dict) else None
     if not isinstance(signature, dict) or not isinstance(encoded, str):
         raise VerificationError("not a DSSE signature", wanted="an object with sig")
-    raw = _decode64(encoded, "signature")
+    return signature.get("keyid"), _decode64(encoded, "signature")
+
+
+def _candidates(hint: object, raw: bytes, keys: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield the hinted key first: with an honest hint one verification is enough.
+
+    None for a signature of another length: it is by another kind of key, and one that verifies may stand beside it.
+    """
     if len(raw) != _SIGNATURE_BYTES:
-        raise VerificationError("wrong length of a signature", got=len(raw), wanted=_SIGNATURE_BYTES)
-    return signature.get("keyid"), raw
-
-
-def _candidates(hint: object, keys: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """Yield the hinted key first: with an honest hint one verification is enough."""
+        return
     hinted = hint if isinstance(hint, str) and hint in keys else None
     if hinted is not None:
         yield hinted, keys[hinted]

@@ -247,6 +247,33 @@ def test_the_command_says_what_fails(home: Home) -> None:
     assert [one["of"] for one in document["checks"] if not one["ok"]] == ["1_0"]
 
 
+@pytest.mark.parametrize("home", ["few"], indirect=True)
+def test_a_report_adds_up_the_largest_numbers(home: Home) -> None:
+    """Nodes may sign what they like: figures that are too large to be added up as whole numbers are no fault of ours."""
+    largest = 2**63 - 1
+    assert change(home, f"UPDATE replica SET wall_ms = {largest}, cpu_ms = {largest}, output_bytes = {largest}, max_rss_kib = {largest}") == 6  # noqa: S608 - a number
+    assert home.json("report", "1")["wall_s"] > largest / 1000
+    assert "6 executions" in home.call("report", "1").out
+    assert home.call("show", "1").code == 0
+
+
+def test_empty_outputs_are_said(tmp_path: Path) -> None:
+    """An accepted task whose outputs are empty says so, by name."""
+    home = Home(tmp_path)
+    text = '[job]\nname = "none"\ncommand = ["sh", "-c", "touch a.txt b.txt; %s"]\n[quorum]\ndistinct = "run"\n'
+    text += '[[outputs]]\npath = "*.txt"\n'
+    assert home.submit(text % "true", "--wait").code == 0
+    assert home.submit(text % "echo 1 > b.txt", "--wait").code == 0
+    try:
+        assert home.call("show", "1").out.count("it wrote nothing: all outputs are empty") == 2
+        assert "empty outputs: a.txt, b.txt" in home.call("explain", "1").out
+        assert "are empty" not in home.call("show", "2").out
+        assert "empty outputs: a.txt\n" in home.call("explain", "2").out
+        assert home.call("verify", "1").code == 0
+    finally:
+        home.end()
+
+
 def test_what_it_rests_on_is_said(ended: dict[str, Home]) -> None:
     """The policy, whose keys signed and where these came from, and what was counted."""
     done = ended["few"]

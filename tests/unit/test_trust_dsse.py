@@ -131,8 +131,33 @@ def test_a_changed_character_of_payload_or_signature_never_verifies(data: st.Dat
     field = data.draw(st.sampled_from([b'"payload":"', b'"sig":"']))
     start = SEALED.index(field) + len(field)
     at = data.draw(st.integers(start, SEALED.index(b'"', start) - 1))
-    other = data.draw(st.sampled_from(sorted(set(alphabet + b"=-_ \n") - {SEALED[at]})))
+    same = {SEALED[at], *SEALED[at : at + 1].translate(bytes.maketrans(b"+/", b"-_"))}  # one of the other alphabet
+    other = data.draw(st.sampled_from(sorted(set(alphabet + b"=-_ \n") - same)))
     refusal(SEALED[:at] + bytes([other]) + SEALED[at + 1 :])
+
+
+@given(st.binary(min_size=1, max_size=80), st.booleans(), st.booleans())
+def test_both_alphabets_of_base64_open(payload: bytes, in_payload: bool, in_signature: bool) -> None:
+    """DSSE allows the standard and the URL-safe one, in payload and signature; what was signed stays the same bytes."""
+    envelope = orjson.loads(seal(SIGNER, KIND, payload))
+    safe = str.maketrans("+/", "-_")
+    if in_payload:
+        envelope["payload"] = envelope["payload"].translate(safe)
+    if in_signature:
+        envelope["signatures"][0]["sig"] = envelope["signatures"][0]["sig"].translate(safe)
+    opened = open_envelope(envelope, KIND, KEYS)
+    assert (opened.payload, opened.key_id) == (payload, SIGNER.key_id)
+    assert opened.signature == open_envelope(seal(SIGNER, KIND, payload), KIND, KEYS).signature
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 65, 70, 256])
+def test_signatures_of_other_kinds_of_keys_are_passed_over(size: int) -> None:
+    """One of another length, before or behind, takes nothing from one that verifies."""
+    (good,) = document()["signatures"]
+    odd = {"keyid": "rsa", "sig": base64.b64encode(b"x" * size).decode()}
+    for both in ([odd, good], [good, odd]):
+        assert open_envelope(document(signatures=both), KIND, KEYS).payload == PAYLOAD
+    assert "no signature verifies" in refusal(document(signatures=[odd]))
 
 
 @given(st.integers(0, len(SEALED) - 1))
@@ -210,13 +235,16 @@ def test_no_keys_is_an_error() -> None:
         ({"signatures": [{"keyid": "x"}]}, "not a DSSE signature"),
         ({"signatures": [{"sig": 1}]}, "not a DSSE signature"),
         ({"signatures": [{"sig": "é"}]}, "not base64"),
-        ({"signatures": [{"sig": "AAAA"}]}, "wrong length"),
+        ({"signatures": [{"sig": "AAAA"}]}, "no signature verifies"),
+        ({"signatures": [{"sig": "+_AA"}]}, "two alphabets"),
         ({"payload": ""}, "empty"),
         ({"payload": 7}, "not a DSSE envelope"),
         ({"payload": "e30"}, "not base64"),
         ({"payload": "e30=\n"}, "not base64"),
         ({"payload": "e31="}, "not base64"),
-        ({"payload": "-_8="}, "not base64"),
+        ({"payload": "-/8="}, "two alphabets"),
+        ({"payload": "_-9="}, "not base64"),
+        ({"payload": "-_8"}, "not base64"),
         ({"payload": "A" * (MAX_ENVELOPE + 4)}, "too large"),
     ],
 )

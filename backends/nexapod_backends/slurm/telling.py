@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from nexapod_backends.slurm.notation import expand_hosts
 from nexapod_backends.slurm.states import Blame, end_in_words, read_state, reason_in_words
+from nexapod_batch.errors import last_message
 from nexapod_batch.plugins import BackendState, LaunchStatus
 
 if TYPE_CHECKING:
@@ -118,9 +119,9 @@ def _going_on(
 
 
 def _last_line(files: Transport, log: str) -> str:
-    """Return the last line that a batch script left, for people."""
+    """Return the last message that a batch script left, for people, in one line."""
     try:
-        lines = files.read(log, -2000).decode("utf-8", "replace").strip().splitlines()
+        said = last_message(files.read(log, -2000).decode("utf-8", "replace"))
     except OSError:
         return ""
-    return re.sub(r"[^ -~]", "?", lines[-1])[:300] if lines else ""
+    return re.sub(r"[^ -~]", "?", said)[:300]

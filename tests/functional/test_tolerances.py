@@ -1,0 +1,98 @@
+"""Outputs compared within tolerances: what is published, what a fault means, and where answers differ."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JOB = """[job]
+name = "close"
+command = ["sh", "-c", "n=$(mkdir {flag}/1 2>/dev/null && echo 1 || (mkdir {flag}/2 2>/dev/null && echo 2) || echo 3); {say}"]
+[quorum]
+agree = {agree}
+replicas = 3
+max_replicas = 3
+distinct = "run"
+[[outputs]]
+path = "a.csv"
+compare = "allclose"
+atol = 0.15
+rtol = 0.0
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home of its own, without workers afterwards."""
+    one = Home(tmp_path)
+    (tmp_path / "flag").mkdir()
+    assert one.call("node", "init", "--name", "mine", "--cpus", "1").code == 0
+    yield one
+    one.end()
+
+
+def run(home: Home, say: str, code: int, agree: int = 2) -> list[dict[str, object]]:
+    """Run the job, in which `$n` counts executions; return the replicas of its task."""
+    text = JOB.format(flag=home.folder / "flag", say=say, agree=agree)
+    done = home.submit(text, "--wait=50s")
+    assert done.code == code, done.out + done.err
+    return list(home.json("show", 1)["tasks"][0]["replicas"])
+
+
+def test_the_centre_that_was_voted_for_is_published(home: Home) -> None:
+    """1.0, 1.2 and 1.1: only the last is close to both; its file is the result, whatever its number."""
+    replicas = run(home, "case $n in 1) echo 1.0;; 2) echo 1.2;; 3) echo 1.1;; esac > a.csv", 0, agree=3)
+    assert [one["validation"] for one in replicas] == ["valid"] * 3
+    assert (home.path / "results/1/0/a.csv").read_text() == "1.1\n"
+    assert home.call("verify", "1").code == 0
+    with closing(sqlite3.connect(home.path / "state.db")) as connection:
+        connection.execute("UPDATE task SET measured = json_set(measured, '$.close', json('[]'))")
+        connection.commit()
+    assert home.call("verify", "1").code == 1
+
+
+def test_where_answers_differ_is_explained(home: Home) -> None:
+    """Three answers apart are no result, and `explain` names the place and both values."""
+    run(home, "echo x,$n.0 > a.csv", 3)
+    said = home.call("explain", "1").out
+    assert "a.csv, row 1, column 2: first 1.0, other 2.0" in said or "first 2.0" in said or "first 3.0" in said
+
+
+def test_equal_bytes_agree_unread(home: Home) -> None:
+    """A file that is no table agrees with its own bytes under every comparator."""
+    replicas = run(home, "head -c 300 /dev/zero > a.csv", 0, agree=3)
+    assert [one["validation"] for one in replicas] == ["valid"] * 3
+
+
+def test_what_cannot_be_compared_has_no_vote(home: Home) -> None:
+    """One file is no table: its replica does not count and the reason is said, the other two agree."""
+    replicas = run(home, "if [ $n = 2 ]; then head -c 9 /dev/zero; else echo 1.$n; fi > a.csv", 3)
+    assert [one["validation"] for one in replicas].count("valid") == 0
+    said = home.call("explain", "1").out
+    assert "without a vote (its outputs cannot be compared: not a table: a.csv" in said
+    assert home.call("verify", "1").code == 0
+
+
+def test_outputs_that_are_away_are_waited_for(home: Home) -> None:
+    """Work folders that cannot be reached leave the task open, told once; when they are back it is decided."""
+    work = home.path / "work" / "mine"
+    text = JOB.format(flag=home.folder / "flag", say="head -c 70000 /dev/zero | tr '\\\\\\\\0' 1 | fold -w 9 > a.csv; echo 1.$n >> a.csv", agree=2)
+    assert home.submit(text).code == 0
+    while len(home.lines()) < 3:  # the workers need no pass for it
+        home.call("status")
+    aside = work.with_name("away")
+    work.rename(aside)
+    done = home.call("reconcile")
+    assert "waits: the work folders of replica" in done.err + done.out
+    assert home.json("show", 1)["job"]["state"] == "active"
+    aside.rename(work)
+    assert home.call("wait", "1").code in {0, 3}
+    assert home.json("show", 1)["job"]["state"] != "active"
