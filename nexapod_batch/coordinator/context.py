@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from nexapod_batch.plugins import Backend
     from nexapod_batch.store import Row
 
-__all__ = ["LOCAL", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
+__all__ = ["LAUNCHER", "LOCAL", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
 
 #: The site of this machine's own nodes, and the transport that needs no other machine.
 LOCAL = "local"
+#: What starts the ranks of a replica on this machine.
+LAUNCHER = ("mpiexec", "-n", "{ntasks}")
 #: Seconds that a person's command waits for another process to finish its pass.
 PATIENCE_S = 30.0
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from nexapod_batch.config.settings import SYSTEM_DIR
 from nexapod_batch.coordinator import gpus as gpus_of
 from nexapod_batch.coordinator import hardware, node_keys
-from nexapod_batch.coordinator.context import LOCAL, PATIENCE_S, account
+from nexapod_batch.coordinator.context import LAUNCHER, LOCAL, PATIENCE_S, account
 from nexapod_batch.coordinator.faults import note
 from nexapod_batch.errors import (
     ConfigError,
@@ -349,6 +349,7 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
         "backend": node.backend,
         "classes": dict(node.classes),
         "private": [str(one) for one in _private(c)],
+        **({"launcher": list(LAUNCHER)} if node.site == LOCAL else {}),
         **_of_site(c, node),
     }
 

@@ -6,13 +6,15 @@ stays true: the site's policy, its partitions, its account. Free slots are the p
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.containers import problem, too_open
-from nexapod_batch.coordinator.context import LOCAL
+from nexapod_batch.coordinator.context import LAUNCHER, LOCAL
 from nexapod_batch.coordinator.images import wrong_architecture
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.planner import NodeLoad
@@ -47,10 +49,8 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
         return Refusal(reason=f"the job is for {only} only (schedule.sites)", told=False)
     if wrong := wrong_architecture(c, job, node):
         return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
-    if job.container is not None and (cannot := problem(c, job, node)):
+    if cannot := _cannot(c, job, node, foreign=foreign):
         return Refusal(reason=cannot.message, problems=(cannot,))
-    if loose := too_open(c, job, node, foreign=foreign):
-        return Refusal(reason=loose.message, problems=(loose,))
     if node.site == LOCAL:
         return None
     from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
@@ -69,6 +69,32 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
         names = ", ".join(one.name for one in group)
         reason = f"none of its partitions ({names}) can run it, others of site {site.name} can"
         return Refusal(reason=reason, told=False)
+    return None
+
+
+def _cannot(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem | None:
+    """Return what a node cannot do that the job needs: its container, walls around it, ranks."""
+    found = None if job.container is None else problem(c, job, node)
+    if found is None:
+        found = too_open(c, job, node, foreign=foreign)
+    if found is None and job.resources.ranks > 1:
+        found = _no_ranks(c, job, node)
+    return found
+
+
+def _no_ranks(c: Coordinator, job: Job, node: Node) -> Problem | None:
+    """Return why a node cannot start several ranks; it never starts one in their place, which would be another job."""
+    hint = "take ntasks = 1, or a site with a launcher"
+    if node.site != LOCAL:
+        reason = f"site {node.site} starts no ranks: its workers run one process; {hint}"
+        return None if c.site(node.site).dask is None else Problem("resources.ntasks", reason)
+    if job.container is not None:
+        return Problem("resources.ntasks", f"node {node.name} starts no ranks in containers; {hint}")
+    from shutil import which  # noqa: PLC0415 - for jobs of several ranks
+
+    if which(LAUNCHER[0], path=f"{sys.prefix}/bin:{os.environ.get('PATH', os.defpath)}") is None:
+        reason = f"node {node.name} has no {LAUNCHER[0]} to start {job.resources.ranks} ranks with: install an MPI"
+        return Problem("resources.ntasks", f"{reason} (as by: pip install mpich), or {hint}")
     return None
 
 

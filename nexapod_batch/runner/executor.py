@@ -461,7 +461,9 @@ class Executor:
         folder = root if job.workdir == "." else f"{root}/{job.workdir}"
         if folder is not root:
             os.makedirs(folder, 0o700, exist_ok=True)
-        launched = bool(self._node.launcher) and job.resources.ranks > 1
+        launched = job.resources.ranks > 1
+        if launched and not self._node.launcher:  # one process in their place would be another job
+            raise PluginError("this node starts no ranks", got=f"ntasks {job.resources.ranks}", wanted="1")
         tmp = self._temporary.take(shared=launched and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
         replica.temporary = self._temporary.files
         env = environment(launch, replica.values, self._node, self._path, root, tmp)
@@ -493,7 +495,7 @@ class Executor:
 
             with ranks.started_by_file(f"{root}.start", wrapped, folder) as rank:
                 around = ranks.launcher_environment(job, self._path, root)
-                argv = [*self._node.launcher, *rank]
+                argv = [*ranks.launcher(self._node.launcher, job, self._path), *rank]
                 result = self._start(replica, wrapped._replace(argv=argv, env=around), "/", devices)
         if wrapped.container is not None:
             self._images.check_again(launch)

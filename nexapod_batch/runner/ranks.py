@@ -14,20 +14,26 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch import birth, interpreter
 from nexapod_batch.errors import PluginError
-from nexapod_batch.runner.stage import CommandError
+from nexapod_batch.runner.stage import CommandError, find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.runtimes import Wrapped
 
-__all__ = ["launcher_environment", "started_by_file"]
+__all__ = ["launcher", "launcher_environment", "started_by_file"]
 
 #: What else a launcher finds of its site's.
 _OF_SITE = frozenset({
     "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "KRB5CCNAME", "UCX_TLS",
 })  # fmt: skip
+
+#: Open MPI counts cores, and a node may offer threads; as root it wants to be told twice.
+_OPEN_MPI = {
+    "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}  # fmt: skip
 
 _START = """\
 import os
@@ -53,9 +59,22 @@ def launcher_environment(job: Job, path: str, root: str, mine: Mapping[str, str]
     mine = (birth.given or os.environ) if mine is None else mine
     found = {name: value for name, value in mine.items() if name in _OF_SITE or name.startswith(birth.TOLD)}
     found.update({"PATH": path, "LANG": "C.UTF-8", "NEXAPOD_ROOT": f"{root}/"})
+    if "SLURM_JOB_ID" not in found:  # on a machine of its own: what Open MPI refuses otherwise, and we count ourselves
+        found.update(_OPEN_MPI)
     if job.resources.cpus_per_task:  # which srun does not take over from sbatch by itself since Slurm 22.05
         found["SRUN_CPUS_PER_TASK"] = str(job.resources.cpus_per_task)
     return found
+
+
+def launcher(words: Sequence[str], job: Job, path: str) -> list[str]:
+    """Return the argv of a launcher, whose program is found in PATH; PluginError where there is none."""
+    try:
+        program = find_program(words[0], path, "/")
+    except CommandError as error:
+        raise PluginError(
+            "this node has no program that starts ranks", got=str(error), hint=f"install {words[0]} there"
+        ) from error
+    return [program, *(word.replace("{ntasks}", str(job.resources.ranks)) for word in words[1:])]
 
 
 @contextmanager

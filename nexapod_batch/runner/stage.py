@@ -7,7 +7,8 @@ The environment is made from nothing, so that two nodes differ only where they m
 | `PATH` | `path` of node.json, else the worker's own; a virtual environment of the worker comes first |
 | `HOME`, `PWD` | the replica's work folder (`PWD`: `workdir` in it) |
 | `TMPDIR` | an empty folder of its own with a short path (`temporary.py`) |
-| `LANG` | `C.UTF-8` |
+| `LANG`, `SHELL` | `C.UTF-8`, `/bin/sh` |
+| `USER`, `LOGNAME` | name of the account |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
 | `OMP_NUM_THREADS` and its kind (`_THREADS`) | `cpus_per_task`, where the descriptor says it |
@@ -22,6 +23,7 @@ import errno
 import hashlib
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +95,7 @@ def environment(
     `root` is its work folder, `tmp` that of its temporary files.
     """
     job = launch.job
-    found = {"PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8"}
+    found = {"PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8", "SHELL": "/bin/sh", **_account()}
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
     if job.resources.cpus_per_task:
         found.update(dict.fromkeys(_THREADS, str(job.resources.cpus_per_task)))
@@ -103,6 +105,18 @@ def environment(
     found["NEXAPOD_NODE"] = node.name
     found["NEXAPOD_JOB"] = str(launch.bundle.job_id)
     return found
+
+
+@cache
+def _account() -> dict[str, str]:
+    """Return the variables that name the account, which it may have under none."""
+    import pwd  # noqa: PLC0415
+
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        name = f"uid-{os.geteuid()}"
+    return {"USER": name, "LOGNAME": name}
 
 
 def device_environment(devices: Sequence[Device]) -> dict[str, str]:

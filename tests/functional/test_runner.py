@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import re
 import signal
 import socket
@@ -66,10 +67,11 @@ def test_the_environment_is_made_from_nothing(house: House) -> None:
     (report,) = house.run(job)
     assert report.carried is not None
     found = dict(line.split("=", 1) for line in report.carried["stdout"].decode().splitlines())
-    root = str(house.work / "1_0.1")
+    root, name = str(house.work / "1_0.1"), pwd.getpwuid(os.geteuid()).pw_name
     assert re.fullmatch(r"/(var/)?tmp/nxtmp-[0-9a-f]{8}", found.pop("TMPDIR"))
     wanted = {
-        "HOME": root, "PWD": root, "LANG": "C.UTF-8", "GREETING": "task 0", "NEXAPOD_NODE": "testnode",
+        "HOME": root, "PWD": root, "LANG": "C.UTF-8", "SHELL": "/bin/sh", "USER": name, "LOGNAME": name,
+        "GREETING": "task 0", "NEXAPOD_NODE": "testnode",
         "NEXAPOD_JOB": "1", "NEXAPOD_TASK": "0", "NEXAPOD_NAME": "t", "NEXAPOD_CPUS_PER_TASK": "2",
         "NEXAPOD_NODES": "1", "NEXAPOD_NTASKS": "1", "NEXAPOD_MEM_MIB": "0", "NEXAPOD_GPUS": "0",
         "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "GOTO_NUM_THREADS": "2", "MKL_NUM_THREADS": "2",
