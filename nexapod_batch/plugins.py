@@ -133,6 +133,14 @@ class Probing(Struct, frozen=True, kw_only=True):
 class Backend(Protocol):
     """Launches runners on a node. Every call may be repeated: a launch key is launched at most once."""
 
+    @property
+    def signs_native(self) -> bool:
+        """Say whether runners sign the very id that `launch` and `status` call native; False where it is not said.
+
+        Then a statement with another one is no vote: its runner was not where it should be.
+        """
+        ...
+
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make the node's folders and write its `node.json`, where they are missing or say something else."""
         ...

@@ -19,6 +19,7 @@ from nexapod_batch.config.tables import (
     Whole,
 )
 from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, Tier
+from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS
 
 __all__ = ["ALLOCATION", "JOB", "PARAMETER", "QUORUM", "RESOURCES", "SITE_NAME"]
 
@@ -36,8 +37,8 @@ ALLOCATION = {
         Text("letters, digits, `_ . -`, commas between names", pattern=r"[A-Za-z0-9_.,-]{1,256}"),
         "Partition, or several with commas.",
     ),
-    "account": Key(Text("letters, digits, `_ . @ -`", pattern=r"[A-Za-z0-9_.@-]{1,128}"), "Account that is charged."),
-    "qos": Key(Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,128}"), "Quality of service."),
+    "account": Key(Text(ACCOUNT_WORDS, pattern=ACCOUNT), "Account that is charged."),
+    "qos": Key(Text(ACCOUNT_WORDS, pattern=ACCOUNT), "Quality of service."),
     "constraint": Key(
         Text("letters, digits, `_ . : , & | * ( ) [ ] -`", pattern=r"[A-Za-z0-9_.:,&|*()\[\]-]{1,256}"),
         "Features that nodes must have.",

@@ -30,6 +30,7 @@ from nexapod_batch.config.tables import (
     Whole,
 )
 from nexapod_batch.model.job import NumericClass, Tier
+from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS
 
 __all__ = ["OWN_DIRECTIVES", "SITE"]
 
@@ -136,7 +137,7 @@ class _Line(Scalar):
 
 
 _LINE = Text("one line of text", max_length=256)
-_ACCOUNT = Text("letters, digits, `_ . : + -`", pattern=r"[A-Za-z0-9_.:+-]{1,64}")
+_ACCOUNT = Text(ACCOUNT_WORDS, pattern=ACCOUNT)
 _WORD = Text("letters, digits, `_ . -`", pattern=r"[A-Za-z0-9_.-]{1,64}")
 _ARGUMENT = Text("an argument", max_length=256)
 

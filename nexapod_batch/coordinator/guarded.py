@@ -42,6 +42,11 @@ class _Guarded:
         self._backend, self._name = backend, name
         self._methods: dict[str, Callable[..., Any]] = {}
 
+    @property
+    def signs_native(self) -> bool:
+        """Say whether its runners sign what `launch` and `status` call native."""
+        return bool(getattr(self._backend, "signs_native", False))
+
     def __getattr__(self, method: str) -> Callable[..., Any]:
         """Return a method behind glass, made once."""
         if method not in self._methods:

@@ -269,6 +269,10 @@ def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _
     given = known.delegation(c, row["launch_id"])
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
         raise VerificationError(f"replica {name}: not signed by the key of its launch", got=f"a report of {node.name}")
+    if row["native_id"] and said.native_id != row["native_id"] and c.backend(node).signs_native:
+        # Nobody's lie: a scheduler may have taken one launch twice, or a shell started the runner where it should not.
+        where = f"in {said.native_id}" if said.native_id else "outside the scheduler"
+        raise VerificationError(f"replica {name} ran {where}, and its launch is {row['native_id']}: no vote")
     if why := _wrong(c, node, said, row, given, known):
         c.store.run("node_blame", id=node.id)
         raise VerificationError(f"replica {name}: {why}", got=f"a statement signed by {node.name}")

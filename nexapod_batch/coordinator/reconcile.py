@@ -147,6 +147,7 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     nodes = usable(c, faults)
     unusable = prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults)  # 1. what the backends say
+    _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
     intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
@@ -184,13 +185,27 @@ def _ask(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> list[tupl
     return found
 
 
+def _handed(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:
+    """Note what schedulers call launches of which it was not known, though they have them."""
+    known = [
+        {"key": row["key"], "native_id": status.native}
+        for row, status in launches
+        if status is not None
+        and (row["state"] == "intent" or (status.native and not row["native_id"]))
+        and (status.state in _GOING_ON or status.state is BackendState.COMPLETED)
+    ]
+    if known:
+        with c.store.atomic():
+            c.store.many("launch_handed", known)
+
+
 def _settle(
     c: Coordinator, nodes: list[Node], launches: list[tuple[Row, LaunchStatus | None]], faults: dict[str, str]
 ) -> int:
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
     lost = 0
     again: dict[int, list[int]] = defaultdict(list)
-    handed, seen = [], []
+    seen = []
     now = c.now()
     for row, status in launches:
         if status is None or _host_unknown(c, row, status):
@@ -202,14 +217,13 @@ def _settle(
             if row["state"] == "intent" or age > GRACE_MS:
                 again[row["node_id"]].append(row["id"])
         elif row["state"] == "intent":
-            handed.append({"key": row["key"], "native_id": status.native})
+            continue
         elif status.state is BackendState.QUEUED and GRACE_MS < age < GRACE_MS + 60_000:
             seen.append({"launch": row["id"]})
     claimed = [(row["id"],) for row, status in launches if row["keyed"] and _is_active(status)]
-    if handed or seen or claimed:
+    if seen or claimed:
         with c.store.atomic():
             c.store.many("delegation_claimed", claimed)
-            c.store.many("launch_handed", handed)
             c.store.many("launch_seen", seen)
     for node in nodes:
         hand_over(c, node, again[node.id], faults)

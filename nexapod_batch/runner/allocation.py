@@ -77,13 +77,18 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         raise ConfigError(f"{file} names no launches for element {index}")
     if not all(type(count) is int and count > 0 for count in (cpus, mem_mib)):
         raise ConfigError(f"{file} says nothing of CPUs and memory", got=f"{cpus!r} and {mem_mib!r}")
+    if not environ.get("SLURM_JOB_ID"):
+        raise ConfigError(
+            "a runner of a group runs inside its Slurm job only", got="no SLURM_JOB_ID",
+            hint="sbatch starts it; by hand, or by the shell of a login node, it runs nothing",
+        )  # fmt: skip
     start, end = (_seconds(environ, f"SLURM_JOB_{what}_TIME") for what in ("START", "END"))
-    job = environ.get("SLURM_ARRAY_JOB_ID") or environ.get("SLURM_JOB_ID", "")
+    job = environ.get("SLURM_ARRAY_JOB_ID") or environ["SLURM_JOB_ID"]
     return Allocation(
         launches=keys,
         cpus=cpus,
         mem_mib=mem_mib,
-        native_id=f"{job}_{index}" if job else "",
+        native_id=f"{job}_{index}",
         host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
         lasts_s=max(0, end - start) if start else 0,
     )

@@ -146,7 +146,7 @@ UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'launch';
 
 -- name: launches_open
-SELECT id, key, node_id, job_id, state, reason, created_at, host_set, hosts,
+SELECT id, key, node_id, job_id, state, native_id, reason, created_at, host_set, hosts,
   EXISTS (SELECT 1 FROM delegation d WHERE d.launch_id = launch.id AND d.seed IS NOT NULL) AS keyed
 FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
@@ -215,7 +215,8 @@ ON CONFLICT (node_id, name) DO UPDATE SET position = excluded.position WHERE exc
 DELETE FROM segment WHERE node_id = :node AND name = :name;
 
 -- name: replicas_for_reports
-SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.execution, j.uuid, j.digest FROM job j JOIN replica r ON r.job_id = j.id
+SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.execution, j.uuid, j.digest, l.native_id
+FROM job j JOIN replica r ON r.job_id = j.id LEFT JOIN launch l ON l.id = r.launch_id
 WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
 -- name: reports_of

@@ -47,7 +47,7 @@ class Element:
         """Start the runner as its Slurm job does."""
         words = [*start._here(), str(self.spool), "--group", GROUP]
         assert words[1:3] == ["-I", "-S"]
-        env = {"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "77", "SLURMD_NODENAME": "n1"}
+        env = {"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "77", "SLURM_JOB_ID": "78", "SLURMD_NODENAME": "n1"}
         with (self.spool / "worker.log").open("ab") as log:
             runner = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stderr=log)
         self.house.workers.append(runner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -220,3 +221,22 @@ def test_a_report_after_the_deadline_still_counts(home: SlurmHome, alpha: Cluste
     assert home.job(job)["n_accepted"] == 1
     assert home.replicas(job)[0] == "reported"
     assert set(home.executed().values()) == {1}
+
+
+def test_what_ran_in_another_slurm_job_is_no_vote(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """The same script, submitted by hand beside ours, reports first: that is refused and told, and blames nobody."""
+    home.site(alpha, partition={"hosts": 1})
+    alpha.run("scontrol", "update", "partitionname=short", "state=down", check=True)
+    try:
+        job = home.start(home.tasks(1, quorum="max_lost = 3\n"))
+        (group,) = (home.spool("alpha") / "groups").glob("*.json")
+        script = json.loads(group.read_text())["script"].replace("--partition=short", "--partition=long")
+        native = alpha.run("sbatch", "--parsable", text_in=script, check=True).stdout.strip()
+        until(home.executed, "the other one to run", log=home.describe)
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up", check=True)
+    home.ended(job)
+    assert home.replicas(job) == ["lost", "reported"]
+    (row,) = home.rows("SELECT reason FROM quarantine")
+    assert f"ran in {native}_0" in row["reason"]
+    assert home.rows("SELECT blame FROM node")[0]["blame"] == 0

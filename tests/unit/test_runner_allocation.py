@@ -53,11 +53,9 @@ def test_a_warning_long_before_the_end_has_another_reason(lasts_s: int, *, over:
 
 
 def test_a_job_that_is_no_array_is_its_first_element(tmp_path: Path) -> None:
-    """Without an index the first; without Slurm's words this host and no name."""
-    spool = written(tmp_path, GOOD)
-    assert load(spool, "g", {"SLURM_JOB_ID": "42"}).native_id == "42_0"
-    alone = load(spool, "g", {})
-    assert (alone.launches, alone.native_id, alone.host) == ((ONE, TWO), "", socket.gethostname())
+    """Without an index the first; without Slurm's word on it this host."""
+    alone = load(written(tmp_path, GOOD), "g", {"SLURM_JOB_ID": "42"})
+    assert (alone.launches, alone.native_id, alone.host) == ((ONE, TWO), "42_0", socket.gethostname())
 
 
 @pytest.mark.parametrize("index", ["2", "-1", "-2", "", "x", "1.0", "9" * 30, "0x1"])
@@ -93,3 +91,10 @@ def test_a_missing_file_runs_nothing(tmp_path: Path) -> None:
 def test_an_element_without_launches_has_nothing_to_do(tmp_path: Path) -> None:
     """It is no error: the runner ends at once."""
     assert load(written(tmp_path, {**GOOD, "elements": [[ONE], []]}), "g", SLURM).launches == ()
+
+
+@pytest.mark.parametrize("environ", [{}, {"SLURM_ARRAY_TASK_ID": "0"}, {"SLURM_ARRAY_JOB_ID": "40"}, {"SLURM_JOB_ID": ""}])
+def test_outside_a_slurm_job_nothing_is_run(tmp_path: Path, environ: dict[str, str]) -> None:
+    """A shell of a login node that executed the script must not compute there."""
+    with pytest.raises(ConfigError, match="runs inside its Slurm job only"):
+        load(written(tmp_path, GOOD), "g", environ)

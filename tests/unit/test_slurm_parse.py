@@ -135,6 +135,19 @@ def test_duration(text: str, seconds: int | None) -> None:
     assert seconds == notation.read_duration(text)
 
 
+@pytest.mark.parametrize(
+    ("gres", "wanted"),
+    [
+        ("gpu:a100:no_consume:4", {"a100": 4}), ("gpu:no_consume:4", {"": 4}), ("gpu", {"": 1}), ("gpu:a100", {"a100": 1}), ("gpu:4090:2", {"4090": 2}),
+        ("gpu:1g.10gb:7(S:0),shard:8", {"1g.10gb": 7}), ("mygpu:4,gpu:h100:8(IDX:0-7)", {"h100": 8}), ("nvme:1,gpu:a:1,gpu:a:2", {"a": 3}),
+        ("gpu:a:b:c:1", {}), ("(null)", {}), ("", {}), ("gpu:0", {"": 0}),
+    ],
+)  # fmt: skip
+def test_gpus_of_every_notation(gres: str, wanted: dict[str, int]) -> None:
+    """With and without type, count, sockets and the flag of what may be shared."""
+    assert notation.read_gpus(gres) == wanted
+
+
 def test_gpus() -> None:
     """GPUs are counted by type; other generic resources are none."""
     assert notation.read_gpus("gpu:a100:4(S:0-1),nvme:1,gpu:2") == {"a100": 4, "": 2}
@@ -268,3 +281,20 @@ def test_life_of_jobs_in_a_real_cluster() -> None:
     assert (later[2, None].exit_code, later[20, None].exit_signal) == (3, 9)
     assert (queue[19, None].state, later[19, None].state) == ("TIMEOUT", "TIMEOUT")
     assert all(read_state(row.state).known for found in (queue, running, later) for row in found.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "accounting"),
+    [("accounting_storage/slurmdbd", True), ("slurmdbd", True), ("accounting_storage/none", False), ("(null)", False), ("", False)],
+)
+def test_accounting_is_on_by_any_versions_word(said: str, accounting: bool) -> None:
+    """Later versions print `(null)` where earlier ones say none."""
+    assert parse.read_config(f"AccountingStorageType   = {said}\n").accounting is accounting
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"), [("none", set()), ("accounts,jobs,nodes,partitions", {"accounts", "jobs", "nodes", "partitions"}), ("", set())]
+)
+def test_what_is_hidden_is_read(said: str, wanted: set[str]) -> None:
+    """PrivateData, as scontrol prints it."""
+    assert parse.read_config(f"PrivateData             = {said}\n").hidden == wanted

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.probe_file import arrays, partitions, polling
+from nexapod_backends.slurm.probe_jobs import _would
 from nexapod_backends.slurm.probe_node import clock
 
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
@@ -120,3 +121,44 @@ def test_whatever_slurm_says(rows: list[PartitionRow], hosts: list[HostRow]) -> 
     """One finding for each partition of the file, whatever the answers look like."""
     found = list(partitions(site(MINE, replace(MINE, name="b", node="x")), rows, hosts))
     assert [one.probe for one in found[:2]] == ["partition a", "partition b"]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("sbatch: Job 7 to start at 1795484000 using 1 processors on nodes a1 in partition short", "would start on a1"),  # 22.05 to 24.11
+        ("sbatch: Job 7 to start at 2026-11-29T20:12:21 a using 1 processors on nodes a[1-2] in partition short", "would start on a[1-2]"),  # from 25.05 on
+        ("note of the site\nsbatch: Job 7 to start at 1795484000 using 16 CPUs on nodes a1 in partition short", "would start on a1"),
+        ("sbatch: something new", "sbatch: something new"),
+        ("", "accepted"),
+    ],
+)
+def test_what_slurm_would_do_is_read_in_every_version(said: str, wanted: str) -> None:
+    """A sentence that nobody knows is shown as it is."""
+    assert _would(said) == wanted
+
+
+@pytest.mark.parametrize(
+    ("hidden", "rows", "hosts", "mark", "words"),
+    [
+        ({"partitions"}, [], [], Mark.WARN, "Slurm does not show it to you (PrivateData=partitions)"),
+        (set(), [], [], Mark.FAIL, "Slurm has none of this name; it has: none"),
+        ({"nodes"}, [replace(ROW, total_nodes=2)], [], Mark.OK, "Slurm shows you none of its 2 hosts (PrivateData=nodes)"),
+        (set(), [ROW], [replace(HOSTS[0], state="drained*")], Mark.WARN, "all 2 hosts are down or drained now: jobs wait"),
+        (set(), [ROW], [replace(HOSTS[0], state="idle*")], Mark.WARN, "all 2 hosts are down or drained now"),
+        (set(), [ROW], [replace(HOSTS[0], state="draining")], Mark.WARN, "all 2 hosts are down or drained now"),
+    ],
+)  # fmt: skip
+def test_what_is_hidden_or_down_is_said_as_it_is(hidden: set[str], rows: list[PartitionRow], hosts: list[HostRow], mark: Mark, words: str) -> None:
+    """What cannot be seen is not called wrong, and what is down is not called missing."""
+    (found,) = partitions(site(MINE), rows, hosts, hidden=hidden)
+    assert found.mark is mark
+    assert words in found.text
+
+
+def test_a_site_that_chooses_partitions_itself_is_not_asked_for_them() -> None:
+    """Their names in the file are for people."""
+    at = site(replace(MINE, name="theirs"))
+    at = replace(at, scheduler=replace(at.scheduler, skip_directives=("partition",)))
+    (found,) = partitions(at, [ROW], HOSTS)
+    assert (found.mark, "the site chooses" in found.text) == (Mark.OK, True)

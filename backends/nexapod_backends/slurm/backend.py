@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from nexapod_backends.slurm import folders, start
+from nexapod_backends.slurm.capacity import SCONTROL_NODES, read_nodes, usable
 from nexapod_backends.slurm.commands import RefusedError, Slurm
 from nexapod_backends.slurm.groups import Group, group_id
 from nexapod_backends.slurm.kept import Kept
@@ -80,6 +81,8 @@ _SHARES = 4
 
 class SlurmBackend:
     """Launches runners through sbatch."""
+
+    signs_native = True  # which element of which array it ran in
 
     def __init__(self, clock: Any = time.time) -> None:  # noqa: ANN401 - a function without arguments
         """Know of no site yet."""
@@ -349,6 +352,7 @@ class SlurmBackend:
         config = read_config(slurm.call(SCONTROL_CONFIG).stdout)
         rows = read_partitions(slurm.call(SCONTROL_PARTITIONS).stdout).rows
         hosts = read_sinfo(slurm.call([*SINFO, "--all"]).stdout).rows
+        hosts = usable(hosts, read_nodes(slurm.call(SCONTROL_NODES, check=False).stdout))
         return site_file(config, rows, hosts, name=site.name, reached=site.scheduler)
 
     # ---- what stands behind it
@@ -400,12 +404,14 @@ class SlurmBackend:
         exclude: tuple[str, ...] = ()
         if host_set is not None:
             index, count = host_set
-            hosts = state.hosts(partition.name)
-            if len(hosts) < count:
+            constraint = words_at(job, context.its_site.name).get("constraint", "")
+            hosts = state.hosts(partition.name, constraint)
+            if index >= len(hosts):
+                with_it = f" that satisfy {constraint}" if constraint else ""
                 raise SchedulerError(
-                    f"partition {partition.name} has fewer hosts than are to compute apart",
+                    f"partition {partition.name} has fewer hosts{with_it} than are to compute apart",
                     got=len(hosts),
-                    wanted=count,
+                    wanted=index + 1,
                     hint="set hosts of the partition in the site file to what is really there",
                 )
             exclude = tuple(host for position, host in enumerate(hosts) if position % count != index)

@@ -66,11 +66,13 @@ def site_file(
             left_out.append(f"# partition {_comment(one.name)} is left out: {why}")
         else:
             usable.append(_gather(one, hosts))
+    hidden = "partitions" in config.hidden
     if not usable:
         raise SchedulerError(
             "the cluster shows no partition that can be used",
             got="; ".join(line.removeprefix("# ") for line in left_out[:10]) or "none",
-            hint="run it as a user who may submit jobs there, or write the site file by hand",
+            hint=("Slurm hides partitions from who may not use them (PrivateData=partitions): " * hidden)
+            + "run it as a user who may submit jobs there, or write the site file by hand",
         )
     return "\n".join(
         [
@@ -172,15 +174,27 @@ def _partition(found: _Found, word: str) -> Iterator[str]:
     if one.max_nodes:
         yield f"max_nodes = {min(one.max_nodes, hosts)}"
     yield from _sizes(one, rows)
+    yield from _features(rows)
+
+
+def _features(rows: Sequence[HostRow]) -> Iterator[str]:
+    """Yield the features that hosts have, and which have them where not all do."""
     features = _names(feature for row in rows for feature in row.features)
-    if features != "[]":
-        yield f"features = {features}"
+    if features == "[]":
+        return
+    yield f"features = {features}"
+    kinds: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        kinds[row.features] = kinds.get(row.features, 0) + len(row.hosts)
+    if len(kinds) > 1:
+        told = "; ".join(f"{count} with {_some(kind) or 'none'}" for kind, count in list(kinds.items())[:10])
+        yield f"# hosts differ in features: {told}"
 
 
 def _sizes(one: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
     """Yield CPUs, memory and GPUs of one host: the smallest where hosts differ."""
     if not rows:
-        yield "# sinfo shows no hosts: CPUs and memory of one host must be filled in"
+        yield "# sinfo shows no hosts (PrivateData=nodes?): CPUs and memory of one host must be filled in"
         return
     cpus, mems = {row.cpus for row in rows}, {row.mem_mib for row in rows}
     limit = min(cpus) if one.max_cpus_per_node is None else min(*cpus, one.max_cpus_per_node)

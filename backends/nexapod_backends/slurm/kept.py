@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm import start
 from nexapod_backends.slurm.bindings import Bindings
+from nexapod_backends.slurm.capacity import admits
 from nexapod_backends.slurm.commands import Slurm
 from nexapod_backends.slurm.groups import Groups
 from nexapod_backends.slurm.narrow import BARE, PACKED, SINGLE, Narrow
@@ -59,21 +60,25 @@ class Kept:
         self._last_submit = 0.0
         self._brought = float("-inf")  # when the runner was last seen there
 
-    def hosts(self, partition: str) -> list[str]:
-        """Return the hosts of a partition in an order that never changes: new ones come last."""
+    def hosts(self, partition: str, constraint: str = "") -> list[str]:
+        """Return the hosts of a partition that a constraint admits, in an order that never changes: new ones last."""
         file = self._folder / "hosts.json"
         try:
             known: dict[str, list[str]] = careful.load(file)
         except (OSError, ValueError):
             known = {}
         done = self.slurm.call([*SINFO, f"--partition={partition}"])
-        now = {host for row in read_sinfo(done.stdout).rows if row.partition == partition for host in row.hosts}
+        rows = [row for row in read_sinfo(done.stdout).rows if row.partition == partition]
+        now = {host for row in rows for host in row.hosts}
         old = known.get(partition, [])
         known[partition] = [*old, *sorted(now - set(old))]
         if known[partition] != old:
             own_folder(file.parent, below=file.parents[1])
             atomic.write(file, json.dumps(known).encode(), mode=0o600)
-        return known[partition]
+        if not constraint:
+            return known[partition]
+        admitted = {host for row in rows if admits(constraint, row.features) for host in row.hosts}
+        return [host for host in known[partition] if host in admitted]
 
     def bring_runner(self, context: NodeContext) -> None:
         """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""

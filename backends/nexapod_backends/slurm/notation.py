@@ -100,14 +100,21 @@ def _numbers(text: str, room: int) -> list[str] | None:
     return found
 
 
-_GPU = re.compile(r"gpu:(?:([A-Za-z0-9_.-]+):)?(\d{1,6})(?:\([^)]{0,200}\))?", re.ASCII)
+_FLAGS = frozenset({"no_consume"})
 
 
 def read_gpus(gres: str) -> dict[str, int]:
-    """Return how many GPUs of each type `gpu:a100:4(S:0-1),nvme:1` stands for; the type may be ""."""
+    """Return how many GPUs of each type `gpu:a100:no_consume:4(S:0-1),nvme:1` stands for; the type may be ""."""
     found: dict[str, int] = {}
-    for name, count in _GPU.findall(gres):
-        found[name] = found.get(name, 0) + int(count)
+    for item in re.sub(r"\([^)]{0,10000}\)", "", gres).split(","):
+        kind, *words = item.strip().split(":")
+        words = [word for word in words if word not in _FLAGS]
+        if kind != "gpu" or len(words) > 2:
+            continue
+        count = words.pop() if words and re.fullmatch(r"\d{1,6}", words[-1], re.ASCII) else "1"
+        name = words[0] if words else ""
+        if re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", name, re.ASCII):
+            found[name] = found.get(name, 0) + int(count)
     return found
 
 

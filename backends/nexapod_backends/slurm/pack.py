@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Resources
     from nexapod_batch.model.site import Limits, Partition
 
-__all__ = ["Element", "Geometry", "Group", "Room", "level_of", "pack", "room_for"]
+__all__ = ["Element", "Geometry", "Group", "Room", "level_of", "pack", "packed_time", "room_for"]
 
 #: What a Slurm job gets beyond the time of its replicas: Slurm warns up to a minute earlier than it was told to, and
 #: is told to warn up to a minute before the end; until then every replica must have had its time.
@@ -110,6 +110,12 @@ def pack(
     return tuple(groups)
 
 
+def packed_time(time_s: int, partition: Partition) -> int:
+    """Return how long a Slurm job is whose replicas take so many seconds one after the other."""
+    time_s += MARGIN_S + -(-time_s // MARGIN_SHARE)
+    return time_s if partition.max_time_s is None else min(time_s, partition.max_time_s)
+
+
 def level_of(group: Group, resources: Resources) -> int:
     """Return how tightly a group is packed: what Slurm does not take can be packed less tightly below `BARE`."""
     if any(one.replicas > 1 for one in group.elements):
@@ -163,10 +169,7 @@ def _geometry(
     """Return what a Slurm job of so many replicas side by side and one after the other asks for."""
     time_s = resources.time_s
     if time_s is not None:
-        time_s = rounds * time_s
-        time_s += 0 if level >= BARE else MARGIN_S + -(-time_s // MARGIN_SHARE)
-        if partition.max_time_s is not None:
-            time_s = min(time_s, partition.max_time_s)
+        time_s = rounds * time_s if level >= BARE else packed_time(rounds * time_s, partition)
     cpus = resources.cpus_per_task
     return Geometry(
         width=width,

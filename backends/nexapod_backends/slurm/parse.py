@@ -134,6 +134,11 @@ class ClusterConfig(Struct, frozen=True, kw_only=True):
     memory_is_counted: bool = False  # SelectTypeParameters names memory
     values: Mapping[str, str] = field(default_factory=dict)  # everything, as it was printed
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Return what is not shown to everybody (PrivateData): partitions, nodes, jobs ..."""
+        return frozenset(one.strip().lower() for one in self.values.get("PrivateData", "").split(",")) - {"", "none"}
+
 
 class Listing(Struct, Generic[Row], frozen=True, kw_only=True):
     """What was read, and what could not be."""
@@ -294,7 +299,7 @@ def read_config(text: str) -> ClusterConfig:
     return ClusterConfig(
         version=values.get("SLURM_VERSION", ""),
         cluster=values.get("ClusterName", ""),
-        accounting=values.get("AccountingStorageType", "").endswith("/slurmdbd"),
+        accounting=values.get("AccountingStorageType", "").rpartition("/")[2] == "slurmdbd",
         max_array=_limit(values.get("MaxArraySize")),
         min_job_age_s=_limit(values.get("MinJobAge")),
         kill_wait_s=_limit(values.get("KillWait")),

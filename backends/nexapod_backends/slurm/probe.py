@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from nexapod_backends.slurm import archive, start
 from nexapod_backends.slurm.bindings import Bindings
+from nexapod_backends.slurm.capacity import SCONTROL_NODES, read_nodes, usable
+from nexapod_backends.slurm.notation import NOTHING
 from nexapod_backends.slurm.parse import (
     SACCT,
     SCONTROL_CONFIG,
@@ -76,14 +78,15 @@ def probe(
         return
     # 2. the file beside what Slurm says
     yield from _accounting(site, slurm, facts.config)
-    yield from partitions(site, facts.partitions, facts.hosts, words_at(how.sample, site.name).get("account"))
+    account = words_at(how.sample, site.name).get("account")
+    yield from partitions(site, facts.partitions, facts.hosts, account, hidden=facts.config.hidden)
     yield from arrays(site, facts.config)
     yield Bindings(site, slurm, contexts[0].state / "bindings.json", lambda _: None).finding(time.time())
     yield polling(site, facts.config)
     # 3. what Slurm would say of jobs
     takes = []
     for context in contexts:
-        found = [*accepted(site, slurm, context, how, facts.config)]
+        found = [*accepted(site, slurm, context, how, facts.config, facts.hosts)]
         yield from found
         if all(one.mark is not Mark.FAIL for one in found):
             takes.append(context)
@@ -166,11 +169,13 @@ def _facts(slurm: Slurm) -> _Facts:
     config = read_config(slurm.call(SCONTROL_CONFIG).stdout)
     rows = read_partitions(slurm.call(SCONTROL_PARTITIONS).stdout).rows
     hosts = read_sinfo(slurm.call([*SINFO, "--all"]).stdout).rows
+    hosts = usable(hosts, read_nodes(slurm.call(SCONTROL_NODES, check=False).stdout))
     return _Facts(config=config, partitions=rows, hosts=hosts)
 
 
 def _accounting(site: Site, slurm: Slurm, config: ClusterConfig) -> Iterator[Finding]:
     kind = config.values.get("AccountingStorageType", "unknown")
+    kind = "none" if kind in NOTHING else kind  # as later versions print it
     wanted = site.scheduler.accounting
     if not config.accounting:
         if wanted == "sacct":

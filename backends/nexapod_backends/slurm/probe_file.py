@@ -10,22 +10,43 @@ from nexapod_backends.slurm.probe_words import clock_words
 from nexapod_batch.plugins import Finding, Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
     from nexapod_batch.model.site import Partition, Site
 
-__all__ = ["arrays", "partitions", "polling"]
+__all__ = ["all_down", "arrays", "partitions", "polling"]
+
+#: States in which a host takes no job; a `*` behind any says that it does not answer.
+_DOWN = re.compile(r"(?:down|drain|drng|fail|unk|inval|not_resp|no_resp)|.*\*", re.IGNORECASE)
 
 
 def partitions(
-    site: Site, rows: Sequence[PartitionRow], hosts: Sequence[HostRow], account: str | None = None
+    site: Site,
+    rows: Sequence[PartitionRow],
+    hosts: Sequence[HostRow],
+    account: str | None = None,
+    *,
+    hidden: Collection[str] = (),
 ) -> Iterator[Finding]:
-    """Yield one finding for each partition of the file, then one for what the file does not see."""
+    """Yield one finding for each partition of the file, then one for what the file does not see.
+
+    `hidden` is what Slurm does not show to everybody (PrivateData).
+    """
+    if "partition" in site.scheduler.skip_directives:
+        names = ", ".join(one.name for one in site.partitions)
+        text = f"{names}: not compared with Slurm's, since no job names one (skip_directives): the site chooses"
+        yield Finding(mark=Mark.OK, probe="partitions", text=text)
+        return
     there = {one.name: one for one in rows}
     account = account or site.scheduler.account
     for one in site.partitions:
         name = f"partition {one.name}"
+        if one.name not in there and "partitions" in hidden:
+            text = "Slurm does not show it to you (PrivateData=partitions): what the file says of it is not compared"
+            hint = "check as a user who may use it, or ask who runs the cluster"
+            yield Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
+            continue
         if one.name not in there:
             known = ", ".join(there) or "none"
             text = f"Slurm has none of this name; it has: {known}"
@@ -36,6 +57,9 @@ def partitions(
         fatal = real.state != "UP" or (bool(real.accounts) and account is not None and account not in real.accounts)
         count = len({host for row in mine for host in row.hosts}) or real.total_nodes
         text = "; ".join(wrong) or f"{count} host{'s' * (count != 1)}, and no more is promised than there is"
+        if not mine and not wrong:
+            why = " (PrivateData=nodes)" if "nodes" in hidden else ""
+            text = f"Slurm shows you none of its {count} hosts{why}: CPUs and memory are not compared"
         hint = "correct the file, or ask who runs the cluster" if wrong else ""
         mark = Mark.OK if not wrong else Mark.FAIL if fatal else Mark.WARN
         yield Finding(mark=mark, probe=name, text=text, hint=hint)
@@ -49,9 +73,8 @@ def _partition(one: Partition, real: PartitionRow, rows: Sequence[HostRow], acco
     if real.accounts and account is not None and account not in real.accounts:
         yield f"only for accounts {', '.join(real.accounts[:10])}, not {account}"
     there = {host for row in rows for host in row.hosts}
-    down = sum(len(row.hosts) for row in rows if re.match(r"down|drain|fail|unk|inval", row.state, re.IGNORECASE))
-    if there and down >= len(there):
-        yield f"all {len(there)} hosts are down or drained now"
+    if down := all_down(rows):
+        yield f"all {down} hosts are down or drained now: jobs wait until some are back"
     promised: list[tuple[str, int, int | None]] = [
         ("hosts", one.hosts, len(there) or None),
         ("max_nodes", one.max_nodes or 0, real.max_nodes),
@@ -65,6 +88,13 @@ def _partition(one: Partition, real: PartitionRow, rows: Sequence[HostRow], acco
     if real.max_time_s is not None and (one.max_time_s is None or one.max_time_s > real.max_time_s):
         told = "no max_time" if one.max_time_s is None else f"max_time = {clock_words(one.max_time_s)}"
         yield f"{told}, but Slurm allows {clock_words(real.max_time_s)}"
+
+
+def all_down(rows: Sequence[HostRow]) -> int:
+    """Return how many hosts there are, where all of them are down or drained; else 0."""
+    there = {host for row in rows for host in row.hosts}
+    down = {host for row in rows if _DOWN.match(row.state) for host in row.hosts}
+    return len(there) if there == down else 0
 
 
 def _least(values: Sequence[int], limit: int | None) -> int | None:

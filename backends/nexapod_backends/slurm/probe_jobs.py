@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm import archive, start
 from nexapod_backends.slurm.commands import RefusedError, Slurm
-from nexapod_backends.slurm.pack import Geometry
-from nexapod_backends.slurm.probe_words import VALUE, one_line, size_words
+from nexapod_backends.slurm.pack import Geometry, packed_time, room_for
+from nexapod_backends.slurm.probe_file import all_down
+from nexapod_backends.slurm.probe_words import VALUE, clock_words, one_line, size_words
 from nexapod_backends.slurm.script import Ask, Words, as_it_is, read_template, render
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
+from nexapod_batch.model.job import Resources
 from nexapod_batch.plugins import Finding, Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from nexapod_backends.slurm.parse import ClusterConfig
+    from nexapod_backends.slurm.parse import ClusterConfig, HostRow
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import NodeContext, Probing
@@ -29,16 +31,18 @@ __all__ = ["MEM_MIB", "accepted", "folder_of", "partition_of", "script_of", "wor
 
 MEM_MIB = 100  # of a test job that asks for memory
 _TIME_S = 300  # of a test job
+_PACKED_S = 600  # of each replica in the largest packed job
 _LOW_DISK_MIB = 1024
 
 #: Exit codes tell why the program of the probe could not answer.
 _START = 'cd "$1" 2>/dev/null || exit 71; [ -r probe.sh ] || exit 72; . ./probe.sh'
 
-_SAID = re.compile(r"sbatch: Job \d+ to start at (\S+) using (\d+) processors on nodes (\S+)")
+#: "to start at T using 1 processors on nodes n" until 24.11, "to start at T a using ..." from 25.05 on.
+_SAID = re.compile(r"Job \d+ to start at (\S+)(?: \w{1,20})? using (\d+) (?:processors|CPUs) on (?:nodes|node) (\S+)")
 
 
 def accepted(
-    site: Site, slurm: Slurm, context: NodeContext, how: Probing, config: ClusterConfig
+    site: Site, slurm: Slurm, context: NodeContext, how: Probing, config: ClusterConfig, hosts: Sequence[HostRow]
 ) -> Iterator[Finding]:
     """Yield whether Slurm takes a small job for a node, with an account, and with its memory said."""
     name = f"sbatch {context.node.name}"
@@ -56,11 +60,21 @@ def accepted(
     try:
         said = slurm.submit(script_of(site, context, how, partition, mem_mib=None), test_only=True)
     except (RefusedError, SchedulerError) as error:
-        yield Finding(mark=Mark.FAIL, probe=name, text=one_line(error), hint=_refused_hint(str(error)), stops=True)
+        down = all_down([row for row in hosts if row.partition == partition.name])
+        if down and "configuration is not available" in str(error):
+            text = f"partition {partition.name}: all {down} hosts are down or drained, so Slurm plans nothing there"
+            hint = "ask who runs the cluster; jobs that are submitted wait"
+            yield Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
+            return
+        hint = error.hint if isinstance(error, RefusedError) and error.hint else _refused_hint(str(error))
+        yield Finding(mark=Mark.FAIL, probe=name, text=one_line(error), hint=hint, stops=True)
         return
+    chosen = "partition" in site.scheduler.skip_directives
+    where = "the site's own choice of partition" if chosen else f"partition {partition.name}"
     charged = words.get("account") or site.scheduler.account
     account = f", charged to {charged}" if charged else ", charged to your default account"
-    yield Finding(mark=Mark.OK, probe=name, text=f"partition {partition.name}: {_would(said)}{account}")
+    yield Finding(mark=Mark.OK, probe=name, text=f"{where}: {_would(said)}{account}")
+    yield from _largest(site, slurm, context, how, partition)
     option = {"per-node": "--mem", "per-cpu": "--mem-per-cpu"}.get(site.scheduler.memory, "")
     probe_name = f"memory {context.node.name}"
     if not option or "mem" in site.scheduler.skip_directives:
@@ -76,6 +90,33 @@ def accepted(
         return
     counted = "" if config.memory_is_counted else ", though Slurm does not count memory here"
     yield Finding(mark=Mark.OK, probe=probe_name, text=f"{option} is allowed{counted}")
+
+
+def _largest(
+    site: Site, slurm: Slurm, context: NodeContext, how: Probing, partition: Partition
+) -> Iterator[Finding]:
+    """Yield whether Slurm takes the largest job that replicas are packed into; one CPU and ten minutes each."""
+    name = f"packing {context.node.name}"
+    resources = Resources(cpus_per_task=1, time_s=_PACKED_S)
+    room = room_for(resources, partition, site.limits)
+    if not room.together:
+        yield Finding(mark=Mark.OK, probe=name, text="every replica gets a Slurm job of its own (limits.pack)")
+        return
+    rounds = -(-room.tasks // room.width)
+    largest = Geometry(width=room.width, cpus_per_task=room.width, time_s=packed_time(rounds * _PACKED_S, partition))
+    text = f"{room.width} CPUs for {clock_words(largest.time_s or 0)}"
+    try:
+        slurm.submit(script_of(site, context, how, partition, mem_mib=None, geometry=largest), test_only=True)
+    except RefusedError as error:
+        yield Finding(
+            mark=Mark.WARN, probe=name, text=f"the largest packed job, {text}, is refused: {one_line(error)}",
+            hint="set cpus and time in [limits.pack] to what one Slurm job may have; until then such replicas get a "
+            "Slurm job each",
+        )  # fmt: skip
+    except SchedulerError as error:
+        yield Finding(mark=Mark.WARN, probe=name, text=f"not known whether {text} would be taken: {one_line(error)}")
+    else:
+        yield Finding(mark=Mark.OK, probe=name, text=f"the largest packed job would be taken: {text}")
 
 
 def _would(said: str) -> str:
@@ -101,7 +142,14 @@ def partition_of(site: Site, context: NodeContext, how: Probing) -> Partition | 
 
 
 def script_of(
-    site: Site, context: NodeContext, how: Probing, partition: Partition, *, mem_mib: int | None, group: str = "probe"
+    site: Site,
+    context: NodeContext,
+    how: Probing,
+    partition: Partition,
+    *,
+    mem_mib: int | None,
+    group: str = "probe",
+    geometry: Geometry | None = None,
 ) -> str:
     """Return the script of a test job."""
     words = words_at(how.sample, site.name)
@@ -111,7 +159,7 @@ def script_of(
         group=group,
         log=f"{as_it_is(here)}/log",
         runner=("/bin/sh", "-c", _START, "probe", here, str(context.far_work), *_interpreter(context, site)),
-        geometry=Geometry(time_s=time_s, mem_mib=mem_mib),
+        geometry=geometry or Geometry(time_s=time_s, mem_mib=mem_mib),
         words=Words(
             partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
             constraint=words.get("constraint", ""), reservation=words.get("reservation", ""),

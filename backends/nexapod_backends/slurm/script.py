@@ -22,6 +22,7 @@ from msgspec import Struct, field
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, Problem
 from nexapod_batch.files import own
+from nexapod_batch.model.words import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,8 +105,8 @@ _ALLOWED = {
     "comment": r"nexapod:[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "array": r"[0-9]{1,9}(-[0-9]{1,9}(:[0-9]{1,9})?)?(,[0-9]{1,9}(-[0-9]{1,9}(:[0-9]{1,9})?)?){0,10000}(%[0-9]{1,9})?",
     "partition": _NAMES,
-    "account": r"[A-Za-z0-9_.@:+-]{1,128}",
-    "qos": r"[A-Za-z0-9_.:+-]{1,128}",
+    "account": ACCOUNT,
+    "qos": ACCOUNT,
     "constraint": r"[A-Za-z0-9_.:,&|*()\[\]-]{1,256}",
     "reservation": _NAMES,
     "exclude": _HOSTS,

@@ -1,0 +1,125 @@
+"""What hosts really have for jobs, and which of them a constraint admits. Pure.
+
+sinfo's counts are those of the machine. What Slurm keeps for itself (CoreSpecCount, CpuSpecList, MemSpecLimit) no job
+gets: `scontrol show node` tells what is left.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nexapod_backends.slurm.notation import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nexapod_backends.slurm.parse import HostRow
+
+__all__ = ["SCONTROL_NODES", "Capacity", "admits", "read_nodes", "usable"]
+
+SCONTROL_NODES = ("scontrol", "--oneliner", "show", "node")
+_NODES_MAX = 100_000
+_KEY = re.compile(r"(?:^|\s)([A-Za-z]+)=(\S*)")
+
+
+class Capacity(Struct, frozen=True, kw_only=True):
+    """What jobs can have of one host."""
+
+    cpus: int
+    mem_mib: int
+    features: tuple[str, ...] = ()
+    kept_cpus: int = 0  # that Slurm keeps for itself
+    kept_mib: int = 0
+
+
+def read_nodes(text: str) -> dict[str, Capacity]:
+    """Return what `SCONTROL_NODES` says of each host; a line that makes no sense is left out."""
+    found: dict[str, Capacity] = {}
+    for line in text.split("\n"):
+        cells: dict[str, str] = {}
+        for key, value in _KEY.findall(line[:100_000]):
+            cells.setdefault(key, value)
+        name, total, memory = cells.get("NodeName", ""), _count(cells.get("CPUTot")), _count(cells.get("RealMemory"))
+        if not name or total is None or memory is None or len(found) >= _NODES_MAX:
+            continue
+        usable_cpus = _count(cells.get("CPUEfctv"))  # from 22.05 on
+        if usable_cpus is None:
+            threads = _count(cells.get("ThreadsPerCore")) or 1
+            usable_cpus = total - threads * (_count(cells.get("CoreSpecCount")) or 0)
+        kept_mib = _count(cells.get("MemSpecLimit")) or 0
+        features = cells.get("AvailableFeatures", cells.get("Features", ""))
+        found[name] = Capacity(
+            cpus=max(0, usable_cpus), mem_mib=max(0, memory - kept_mib), kept_cpus=max(0, total - usable_cpus),
+            kept_mib=kept_mib, features=() if features in NOTHING else tuple(one for one in features.split(",") if one),
+        )  # fmt: skip
+    return found
+
+
+def usable(rows: Iterable[HostRow], nodes: Mapping[str, Capacity]) -> tuple[HostRow, ...]:
+    """Return sinfo's rows with what jobs can have; hosts of a row that differ become rows of their own."""
+    found: list[HostRow] = []
+    for row in rows:
+        alike: dict[tuple[int, int, tuple[str, ...]], list[str]] = {}
+        for host in row.hosts:
+            has = nodes.get(host)
+            key = (row.cpus, row.mem_mib, row.features) if has is None else (has.cpus, has.mem_mib, has.features)
+            alike.setdefault(key, []).append(host)
+        found += [
+            replace(row, hosts=tuple(hosts), cpus=cpus, mem_mib=mem_mib, features=features)
+            for (cpus, mem_mib, features), hosts in alike.items()
+        ]
+    return tuple(found)
+
+
+def admits(constraint: str, features: Sequence[str]) -> bool:
+    """Say whether a host with these features may be one of those that a constraint asks for.
+
+    Understood are `a&b`, `a|b`, `a,b` (as `&`), parentheses, brackets (one of them for all hosts) and counts (`a*2`).
+    What cannot be read admits every host: Slurm decides.
+    """
+    words = re.findall(r"[A-Za-z0-9_.:-]+|[&|,()\[\]]", re.sub(r"\*\d{1,9}", "", constraint))
+    if "".join(words) != re.sub(r"\*\d{1,9}", "", constraint) or len(words) > 200:
+        return True
+    position = 0
+
+    def either() -> bool:
+        nonlocal position
+        value = both()
+        while position < len(words) and words[position] == "|":
+            position += 1
+            value = both() or value
+        return value
+
+    def both() -> bool:
+        nonlocal position
+        value = one()
+        while position < len(words) and words[position] in "&,":
+            position += 1
+            value = one() and value
+        return value
+
+    def one() -> bool:
+        nonlocal position
+        word = words[position]
+        position += 1
+        if word in ("|", "&", ",", ")", "]"):
+            raise IndexError
+        if word not in ("(", "["):
+            return word in features
+        value = either()
+        position += 1  # what closes it
+        return value
+
+    try:
+        value = either()
+    except (IndexError, RecursionError):
+        return True
+    return value if position == len(words) else True
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch(r"\d{1,15}", text, re.ASCII) else None

@@ -1,0 +1,9 @@
+"""What names of a scheduler may look like: one pattern each, wherever they are written or read."""
+
+from __future__ import annotations
+
+__all__ = ["ACCOUNT", "ACCOUNT_WORDS"]
+
+#: Accounts and QOS: `abc@v100`, `proj:sub`, `a+b` exist. All of it is harmless in a `#SBATCH` line.
+ACCOUNT = r"[A-Za-z0-9_.@:+-]{1,128}"
+ACCOUNT_WORDS = "letters, digits, `_ . @ : + -`"
