@@ -242,6 +242,7 @@ def node_of(row: Row) -> Node:
         classes=json.loads(row["classes"]),
         max_queued=row["max_queued"],
         active=bool(row["active"]),
+        first_key=row["first_key"],
     )
 
 

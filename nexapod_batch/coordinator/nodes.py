@@ -168,7 +168,7 @@ def refresh(
         )
     kept = {"gpus": list(offer.gpus), "gpu_slots": slots}
     c.backend(node).prepare(c.context(new), {**settings_of(c, new), **kept})
-    _store(c, new, seal_offer(_node_key(c, name), offer))
+    _store(c, new, seal_offer(node_keys.signer_of(c, node), offer))
     changed = ["it had no profile that verifies"] if old is None else changes(old.profile, profile)
     return _named(c, name), [*changed, *_not_offered(name, offer)]
 
@@ -199,7 +199,7 @@ def register_sites(c: Coordinator) -> None:
     for found in _declared(c, known):
         old, signer = known.get(found.name), _node_key(c, found.name)
         node = replace(found, key_id=signer.key_id, public_key=signer.public)
-        node = node if old is None else replace(node, id=old.id, active=old.active)
+        node = node if old is None else replace(node, id=old.id, active=old.active, first_key=old.first_key)
         if node != old:
             _store(c, node)
 

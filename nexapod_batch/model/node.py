@@ -36,6 +36,7 @@ class Node(Struct, frozen=True, kw_only=True):
     speed: float = 0.0  # of one of its CPUs by the benchmark, in Mflop/s; 0 where it was not measured
     max_queued: int = 5_000  # replicas that may be out on this node at once
     active: bool = True
+    first_key: str = ""  # id of the key that it was registered with, which names it for good; "" for the one it has
 
     def domain(self, field_name: Domain, run: str) -> str:
         """Return which failure domain this node stands in; `run` identifies the single execution."""

@@ -18,7 +18,7 @@ SELECT node_id, envelope FROM profile;
 SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_id = n.id WHERE n.name = :name;
 
 -- name: nodes
-SELECT * FROM node ORDER BY id;
+SELECT n.*, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key FROM node n ORDER BY n.id;
 
 -- name: node_activate
 UPDATE node SET active = :active WHERE name = :name;

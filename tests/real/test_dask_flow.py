@@ -164,3 +164,19 @@ def test_a_dry_run_prints_the_call(home: DaskHome, cluster: DaskCluster) -> None
         assert word in done.out
     assert "3 workers with 6 threads are connected" in done.out
     assert len(home.jobs()) == 1
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared"])
+def test_a_node_gets_a_new_key_while_its_job_runs(home: DaskHome, cluster: DaskCluster, tmp_path: Path, shared: bool) -> None:
+    """What runs finishes under the old key, in the same folders; what comes next is of the new one."""
+    home.pool(cluster.address, shared=shared)
+    gate = tmp_path / "gate"
+    job = home.start(home.tasks(2, f"while [ ! -e '{gate}' ]; do sleep 0.02; done"))
+    home.ran(2)
+    assert home.call("node", "rekey", "pool").code == 0
+    later = home.start(home.tasks(1))
+    gate.touch()
+    for one in (job, later):
+        home.ended(one)
+        assert home.call("verify", one).code == 0
+    assert home.replicas(job, "number") == [1] * 2
