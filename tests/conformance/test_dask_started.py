@@ -17,6 +17,7 @@ from conformance.dask_suite import DaskConformance
 from msgspec.structs import replace
 from spools import House
 
+from nexapod_backends.dask.started import demand
 from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site
 from nexapod_batch.plugins import load
 
@@ -103,6 +104,8 @@ class DaskStarted(DaskConformance):
         """Give a node, prepared as the coordinator does it, when the workers are up: Slurm may take its time."""
         settings, backend = json.loads((house.spool / "node.json").read_bytes()), load("backend", self.name)
         backend.prepare(house.context(), settings)
+        assert house.cluster is not None
+        demand(house.cluster, "tests", 2)
         end = time.monotonic() + PATIENCE_S
         while "2 workers with 4 threads are connected" not in (said := backend.describe(house.context(), TRUE, 1, ask=True)):
             assert time.monotonic() < end, said

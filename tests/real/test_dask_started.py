@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from clusters.slurm import Cluster
 
 JOB = '[job]\nname = "t"\ncommand = ["echo", "a"]\n[resources]\ntime = "1m"\n[quorum]\nagree = 2\ndistinct = "run"\n'
+THERE = JOB + '[schedule]\nsites = ["pool"]\n'
 LOCAL = {"cluster": "local", "workers": 2, "idle": "5s"}
 
 
@@ -122,3 +125,81 @@ def test_workers_that_slurm_starts(home: DaskHome, alpha: Cluster) -> None:
     assert set(queue(alpha, "%P")) == {"short"}
     until(lambda: not owners(home), "the cluster to end")
     until(lambda: queue(alpha) == [], "its Slurm jobs to end")
+
+
+HOSTILE = {
+    "malformed": "distributed: [\n : :",
+    "harmful": """distributed:
+  scheduler: {idle-timeout: 1s, preload: [/nonexistent/preload.py]}
+  worker: {preload: [/nonexistent/preload.py], lifetime: {duration: 1s}}
+  nanny: {preload: [/nonexistent/preload.py]}
+""",
+    "logging": "logging:\n  version: 1\n  handlers: {x: {class: no.such.Handler}}\n",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_the_accounts_own_configuration_of_dask_never_matters(home: DaskHome, text: str) -> None:
+    """What would stop, preload or end Dask for the account itself: our cluster is what the site file says."""
+    account = home.folder / "account"
+    (account / ".config" / "dask").mkdir(parents=True)
+    (account / ".config" / "dask" / "distributed.yaml").write_text(text)
+    own(home)
+    env = {"HOME": str(account), "DASK_DISTRIBUTED__WORKER__LIFETIME__DURATION": "1s", "DASK_CONFIG": str(account / ".config" / "dask")}
+    done = home.call("submit", home.descriptor(JOB), "--wait", env=env)
+    assert done.code == 0, done.err + home.describe()
+    assert os.listdir(account / ".config" / "dask") == ["distributed.yaml"]  # nothing is written there either
+
+
+def test_an_owner_whose_scheduler_closed_ends(home: DaskHome) -> None:
+    """Whoever closes the scheduler ends the cluster: its owner goes, and the next command starts another one."""
+    own(home, dask={**LOCAL, "idle": "5m"})
+    assert home.submit(JOB, "--wait").code == 0
+    (owner,) = owners(home)
+    said = json.loads((home.path / "sites/pool/dask/cluster/scheduler.json").read_bytes())
+    code = (
+        "import sys\nfrom distributed import Client, Security\n"
+        "s = Security(require_encryption=True, **dict(zip(('tls_ca_file', 'tls_client_cert', 'tls_client_key'), sys.argv[2:])))\n"
+        "Client(sys.argv[1], security=s).shutdown()\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code, said["address"], *said["security"].values()], check=True, timeout=60, cwd="/")
+    until(lambda: not owner.is_running() or owner.status() == "zombie", "the owner to end")
+    assert home.submit(JOB, "--wait").code == 0
+    assert [one.pid for one in owners(home)] != [owner.pid]
+
+
+def test_what_waits_in_slurms_queue_keeps_its_place(home: DaskHome, alpha: Cluster) -> None:
+    """Far longer than `idle`: the same Slurm jobs, as many as there is work for, and `explain` says what they wait for."""
+    home.site(alpha)
+    jobqueue = {"cluster": "jobqueue", "on": "alpha", "workers": 4, "idle": "1s", "timeout": "20s"}
+    own(home, dask=jobqueue, partition={"hosts": 2, "max_cpus": 1, "max_mem": "600M"})
+    alpha.run("scontrol", "update", "partitionname=short", "state=down")
+    try:
+        job = home.start(THERE)
+        home.drive(lambda: len(queue(alpha)) == 2, "two Slurm jobs to be queued")
+        jobs = queue(alpha, "%i")
+        home.drive(lambda: "(PartitionDown)" in home.explain(job), "the reason to be told")
+        folder = home.path / "sites/pool/dask/cluster"
+        earlier = (folder / "used").stat().st_mtime - 7_000  # nobody asked for hours
+        os.utime(folder / "used", (earlier, earlier))
+        alpha.run("scontrol", "hold", jobs[0], check=True)
+        until(lambda: "JobHeld" in (folder / "workers.json").read_text(), "the owner to look again")
+        alpha.run("scontrol", "release", jobs[0], check=True)
+        assert sorted(queue(alpha, "%i")) == sorted(jobs)
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up")
+    home.ended(job)
+    assert set(queue(alpha, "%i")) <= set(jobs)
+
+
+def test_a_worker_that_ends_before_it_comes_is_told(home: DaskHome, alpha: Cluster) -> None:
+    """Slurm's state, and the last lines of what it said; it is tried again, and the pass says so."""
+    home.site(alpha, environment={"setup": ["echo no such module: python/3.99 >&2; exit 3"]})
+    jobqueue = {"cluster": "jobqueue", "on": "alpha", "workers": 2, "idle": "5m", "timeout": "20s"}
+    own(home, dask=jobqueue, partition={"hosts": 2, "max_cpus": 1, "max_mem": "600M"})
+    job = home.start(THERE)
+    home.drive(lambda: "no such module: python/3.99" in home.explain(job), "the end of a worker to be told")
+    said = home.explain(job)
+    assert "FAILED" in said
+    assert "tried again" in said
+    assert home.call("cancel", job).code == 0

@@ -17,6 +17,7 @@ from nexapod_backends.dask.cluster import Cluster, read_scheduler_file
 from nexapod_backends.dask.far import Far
 from nexapod_backends.dask.node import DaskNode
 from nexapod_backends.dask.records import Records
+from nexapod_backends.dask.started import folder_of
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at
@@ -220,7 +221,8 @@ class DaskBackend:
             known = context.node.first_key or context.node.key_id  # with a new key its folders stay where they are
             digest = hashlib.sha256(known.encode()).hexdigest()[:16]
             if site.name not in self._clusters:
-                self._clusters[site.name] = Cluster(dask, _address(context, dask), f"nexapod-{digest}")
+                own = folder_of(context) if dask.cluster else None
+                self._clusters[site.name] = Cluster(dask, _address(context, dask), f"nexapod-{digest}", own)
             cluster = self._clusters[site.name]
             shared = not dask.local_dir and bool(site.filesystem.work_dir or dask.cluster)
             folder = context.state / "dask" / name

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec.structs import replace
 
+from nexapod_backends.dask.demand import workers_wanted
 from nexapod_backends.dask.place import Rules, choose, resources_of
 from nexapod_backends.dask.records import Record
+from nexapod_backends.dask.started import coming, demand
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
@@ -115,12 +117,29 @@ class Binding:
                 continue
             return found
 
+    def demand(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
+        """Let a cluster of our own know for how many workers there is work."""
+        own = self._cluster.own
+        if own is None:
+            return
+        open_ = [one for one in self._records.by_key.values() if not one.over and one.key not in ended]
+        used = {job: self._records.used(job) for job in {one.job for one in open_ if not one.worker}}
+        alive = {one.id for one in workers.values()}
+        wanted = workers_wanted(open_, self._cluster.dask.threads, lambda one: used[one.job].of(one.tasks)[0], alive)
+        if not wanted and self._records.by_key and not self._far.shared:
+            wanted = 1  # what they left lies with the workers until it was brought here
+        demand(own, self._name, wanted)
+
     def _coming(self) -> str:
-        """Say where workers are to come from while there is none in a cluster of our own."""
-        dask = self._cluster.dask
-        if self._workers or not dask.cluster:
+        """Say where workers are to come from in a cluster of our own, and why they do not."""
+        own, dask = self._cluster.own, self._cluster.dask
+        if own is None:
             return ""
-        return f" yet: they are Slurm jobs of site {dask.on}" if dask.on else " yet: they are starting"
+        said = coming(own)
+        if self._workers:
+            return f"; more are coming: {said}" if said else ""
+        where = f"they are Slurm jobs of site {dask.on}" if dask.on else "they are starting"
+        return f" yet: {where}" + (f": {said}" if said and said != where else "")
 
     def _rules(self, record: Record, load: Mapping[str, int], used: frozenset[str]) -> Rules:
         patterns = next((one.workers for one in self._site.partitions if one.name == record.partition), ())

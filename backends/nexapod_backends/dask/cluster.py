@@ -13,6 +13,7 @@ from nexapod_batch.model.fit import job_at, partition_for, words_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_backends.dask.records import Record
     from nexapod_backends.dask.wire import Wire
@@ -30,8 +31,11 @@ _SHOWN_S = 2.0
 class Cluster:
     """The scheduler of a site."""
 
-    def __init__(self, dask: Dask, address: Callable[[], tuple[str, Mapping[str, str]]], owner: str) -> None:
-        """Connect to nothing yet, and import nothing."""
+    def __init__(
+        self, dask: Dask, address: Callable[[], tuple[str, Mapping[str, str]]], owner: str, own: Path | None = None
+    ) -> None:
+        """Connect to nothing yet, and import nothing; `own` is the folder of a cluster that is started for us."""
+        self.own = own
         self.dask, self._address, self._owner = dask, address, owner
         self._wire: Wire | None = None
         self._identity: tuple[float, dict[str, dict[str, Any]]] = (-_FRESH_S, {})

@@ -139,12 +139,14 @@ class DaskNode:
     def take(self, launches: Sequence[Launch]) -> None:
         """Write down launches that are new."""
         self._binding.take(launches)
+        self._binding.demand(self.workers, self._ended)
 
     def bind(self) -> None:
         """Bind launches to workers that have room, and give them to the scheduler."""
         for one in self._binding.bind(self.workers, self._ended):
             if one.notes:
                 self._note(one, one.notes)
+        self._binding.demand(self.workers, self._ended)
 
     # ---- what became of them
 
@@ -171,6 +173,7 @@ class DaskNode:
         elif not ended and open_:
             raise trouble
         self._remember(ended)
+        self._binding.demand(self.workers, self._ended)
         for key, status in ended.items():
             one = mine[key]
             found[key] = replace(status, hosts=(one.host,) if one.host else ()) if one.host_set else status
@@ -351,3 +354,4 @@ class DaskNode:
             if not one.failed:
                 self.records.use(one)
         self.records.remove([one.key for one in mine])
+        self._binding.demand(self.workers, self._ended)

@@ -6,13 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from nexapod_backends.dask.place import host_of, known_worker
-from nexapod_backends.dask.started import folder_of
+from nexapod_backends.dask.started import coming, demand, folder_of
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.plugins import Finding, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_backends.dask.node import DaskNode
     from nexapod_backends.dask.place import Worker
@@ -46,7 +47,7 @@ def probe(
     shown = node.cluster.dashboard()
     yield Finding(mark=Mark.OK, probe="scheduler", text=f"{node.cluster.wire.address} answers; dashboard: {shown}")
     yield _encryption(node.cluster.wire.address, shared=node.far.shared)
-    yield _count(identity, f"its Slurm jobs, and {folder_of(nodes[0][0])}/owner.log" if dask.cluster else "")
+    yield _count(identity, folder_of(nodes[0][0]) if dask.cluster else None)
     if identity:
         yield from _versions(node.cluster.versions())
         for context, one in nodes:
@@ -55,9 +56,13 @@ def probe(
 
 def _workers(node: DaskNode, how: Probing, *, wait: bool) -> Mapping[str, Mapping[str, object]]:
     """Return the workers; those of a cluster that has just been started are waited for."""
+    own = node.cluster.own
+    if own is not None:
+        demand(own, "check", 1)
     end = time.monotonic() + (how.timeout_s if wait else 0)
     while not (found := node.cluster.identity()) and time.monotonic() < end:
-        how.tell("waiting for workers")
+        said = coming(own) if own is not None else ""
+        how.tell(f"waiting for workers: {said}" if said else "waiting for workers")
         time.sleep(0.5)
     return found
 
@@ -76,10 +81,13 @@ def _encryption(address: str, *, shared: bool) -> Finding:
     )
 
 
-def _count(identity: Mapping[str, Mapping[str, object]], started: str) -> Finding:
+def _count(identity: Mapping[str, Mapping[str, object]], own: Path | None) -> Finding:
     if not identity:
-        text = "none is connected"
-        hint = f"wait longer with --timeout, or see {started}" if started else "start workers: dask worker ADDRESS"
+        said = coming(own) if own is not None else ""
+        text = f"none is connected: {said}" if said else "none is connected"
+        hint = "start workers: dask worker ADDRESS"
+        if own is not None:
+            hint = f"wait longer with --timeout, or see its Slurm jobs, and {own}/owner.log"
         return Finding(mark=Mark.FAIL, probe="workers", text=text, hint=hint, stops=True)
     some = [known_worker(address, said) for address, said in identity.items()]
     hosts, threads = {one.host for one in some}, sum(one.threads for one in some)

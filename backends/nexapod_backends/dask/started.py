@@ -2,7 +2,8 @@
 
 In `<home>/sites/<site>/dask/cluster/` lie `wanted.json` (what to start), `owner.lock` (held while the owner lives),
 `scheduler.json` (where its scheduler is, and the TLS credentials made for this one run; mode 0600), `used` (touched
-whenever somebody asks), and `owner.log`.
+whenever somebody asks), `demand/` (for how many workers each node has work), `workers.json` (what became of workers),
+and `owner.log`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Dask, Site
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["folder_of", "running", "started", "stop"]
+__all__ = ["coming", "demand", "folder_of", "gone", "running", "started", "stop", "trouble"]
 
 _PATIENCE_S = 60.0  # until a new cluster says where it is
 
@@ -49,7 +50,10 @@ def started(context: NodeContext, dask: Dask) -> tuple[str, Mapping[str, str]]:
     owner: subprocess.Popen[bytes] | None = None
     while True:
         if (found := running(folder)) is not None:
-            return found
+            if owner is None or dask.cluster != "local" or _complete(folder) or time.monotonic() > end:
+                return found
+            time.sleep(0.05)
+            continue
         if owner is None or owner.poll() is not None:
             if owner is not None and owner.returncode != 0:
                 raise _failed(context, f"its owner ended with {owner.returncode}", folder)
@@ -57,6 +61,15 @@ def started(context: NodeContext, dask: Dask) -> tuple[str, Mapping[str, str]]:
         if time.monotonic() > end:
             raise _failed(context, f"it did not come up within {_PATIENCE_S:.0f} s", folder)
         time.sleep(0.05)
+
+
+def _complete(folder: Path) -> bool:
+    """Say whether processes of this machine, which take a moment, are all there, or none is to come."""
+    said = _said(folder)
+    if said.get("trouble"):
+        return True
+    wanted = any((folder / "demand").glob("*.json"))
+    return not wanted or (bool(said.get("workers")) and all(one["met"] for one in said["workers"]))
 
 
 def running(folder: Path) -> tuple[str, Mapping[str, str]] | None:
@@ -80,10 +93,62 @@ def stop(folder: Path) -> None:
             os.kill(int(careful.load(folder / "scheduler.json")["pid"]), signal.SIGTERM)
 
 
+def demand(folder: Path, who: str, workers: int) -> None:
+    """Say for how many workers somebody has work, and that he is there."""
+    file = folder / "demand" / f"{who}.json"
+    try:
+        same = careful.load(file) == {"workers": workers}
+    except FileNotFoundError:
+        same = not workers
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        own_folder(file.parent, below=folder)
+        atomic.write(file, json.dumps({"workers": workers}).encode(), mode=0o600, durable=False)
+    with suppress(FileNotFoundError):
+        os.utime(folder / "used")
+
+
+def coming(folder: Path) -> str:
+    """Say in words what is known of the workers that are not there yet."""
+    said = _said(folder)
+    waiting = [one for one in said.get("workers", ()) if not one["met"]]
+    if said.get("kind") != "slurm":
+        shown = "they are starting" if waiting else ""
+    else:
+        some = [f"{one['id']} {one['words']}".strip() for one in waiting[:3]]
+        more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
+        shown = f"Slurm job{'s' * (len(waiting) != 1)} {', '.join(some)}{more}" if waiting else ""
+    return "; ".join(one for one in (shown, trouble(folder)) if one)
+
+
+def trouble(folder: Path) -> str:
+    """Say why workers end before they come, and whether more are started; "" while all is well."""
+    said = _said(folder)
+    if not said.get("trouble"):
+        return ""
+    how = "given up for half an hour" if said["given_up"] else "tried again"
+    return f"{said['failures']} worker{'s' * (said['failures'] != 1)} ended before they came, {how}: {said['trouble']}"
+
+
+def gone(folder: Path, name: str) -> str:
+    """Say why a worker that was there ended, "" where nobody knows."""
+    return str(_said(folder).get("left", {}).get(name, ""))
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """Return what the owner says of workers; nothing while none lives."""
+    with suppress(OSError, ValueError):
+        said = careful.load(folder / "workers.json")
+        return said if isinstance(said, dict) else {}
+    return {}
+
+
 def _start(folder: Path) -> subprocess.Popen[bytes]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
     with os.fdopen(open_log(folder / "owner.log"), "ab") as log:
         return subprocess.Popen(
-            interpreter.module("nexapod_backends.dask.owner", str(folder)),
+            interpreter.module("nexapod_backends.dask.owner", str(folder)), env=environ,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=interpreter.FOLDER, start_new_session=True,
         )  # fmt: skip
 

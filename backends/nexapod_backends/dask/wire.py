@@ -18,6 +18,7 @@ import os
 import pickle
 import platform
 import re
+import sys
 import time
 import warnings
 from contextlib import suppress
@@ -28,24 +29,31 @@ from msgspec import Struct
 
 from nexapod_backends.dask.address import at
 from nexapod_backends.dask.answers import ForeignAnswerError, printable
+from nexapod_backends.dask.plain import unconfigured
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.keyfile import check_private
 
 try:
-    import dask
-    import distributed
-    from dask._expr import LLGExpr
-    from dask._task_spec import Task
-    from distributed.comm.core import connect
-    from distributed.protocol.serialize import Serialize, Serialized, ToPickle, serialize
-    from distributed.security import Security
-    from distributed.versions import get_versions
+    with unconfigured():
+        import dask
+        import distributed
+        from dask._expr import LLGExpr
+        from dask._task_spec import Task
+        from distributed.comm.core import connect
+        from distributed.protocol.serialize import Serialize, Serialized, ToPickle, serialize
+        from distributed.security import Security
+        from distributed.versions import get_versions
 
-    from nexapod_backends.dask.closed import RefusedError, TooLargeError, decompress
+        from nexapod_backends.dask.closed import RefusedError, TooLargeError, decompress
 except ImportError as cause:
     raise SchedulerError(  # of this site alone: what runs elsewhere goes on
         "a Dask site needs dask and distributed", got=str(cause), hint="pip install 'nexapod-batch[dask]'"
     ) from cause
+except Exception as cause:  # a file that Dask reads when it is imported, a release that does not fit Python, ...
+    raise SchedulerError(
+        "dask and distributed cannot be imported", got=printable(f"{type(cause).__name__}: {cause}", 300),
+        hint=f"{sys.executable} -P -c 'import distributed' should say why",
+    ) from cause  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
