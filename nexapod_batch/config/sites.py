@@ -41,6 +41,7 @@ from nexapod_batch.model.site import (
     Scheduler,
     Site,
     Ssh,
+    bounded,
 )
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ def find_sites(folders: Sequence[Path]) -> tuple[dict[str, Found], tuple[SiteFau
     for fault in faults:
         if fault.file not in folders:
             found.pop(fault.file.stem, None)
+    for name, one in found.items():
+        on = found.get(one.site.dask.on) if one.site.dask is not None else None
+        if on is not None:
+            found[name] = replace(one, site=bounded(one.site, on.site))
     return found, tuple(faults)
 
 

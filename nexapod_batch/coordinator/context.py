@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.profile import open_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.config.sites import SiteFault
@@ -69,6 +69,7 @@ class Coordinator(Struct, kw_only=True):
     _jobs: dict[int, Job] = field(default_factory=dict)
     _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
+    _site_files: tuple[object, ...] = ()  # as they were when they were read
     _retention: tuple[int, int] | None = None
     _needed: Mapping[str, Site] = field(default_factory=dict)
     _supposed: tuple[Node, ...] = ()
@@ -189,8 +190,15 @@ class Coordinator(Struct, kw_only=True):
         if self._sites is None:
             from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - local nodes need none
 
+            self._site_files = _stamps(self.paths.sites)
             self._sites = load_sites(self.paths.sites)
         return self._sites
+
+    def follow_sites(self) -> None:
+        """Read site files anew when they changed since, and let backends start anew that were told of them."""
+        if self._sites is not None and self._site_files and _stamps(self.paths.sites) != self._site_files:
+            self._sites = None
+            self._backends.clear()
 
     def job(self, job_id: int) -> Job:
         """Return the pinned job of an id; NotFoundError when there is none."""
@@ -331,3 +339,15 @@ def _first_key(paths: Paths) -> Signer:
             got=f"{error.strerror}: {key}",
             hint="set NEXAPOD_HOME to a folder that you can write",
         ) from error
+
+
+def _stamps(folders: Iterable[Path]) -> tuple[object, ...]:
+    """Return what changes when a site file does, comes or goes; never empty."""
+    found: list[object] = [None]
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".toml"):
+                    seen = entry.stat()
+                    found.append((entry.path, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+    return tuple(sorted(found, key=str))

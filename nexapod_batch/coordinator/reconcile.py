@@ -86,6 +86,7 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     done = Pass()
     faults: dict[str, str] = {}
     end = None if max_seconds is None else c.clock() + max_seconds
+    c.follow_sites()
     with writer(c.store):
         _pass(c, done, faults, end, results=results)
         done.news = bool(done.launched and c.store.all("jobs_with_news"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nexapod_batch.model.job import Tier
 
@@ -27,7 +28,12 @@ __all__ = [
     "Scheduler",
     "Site",
     "Ssh",
+    "bounded",
+    "worker_time_s",
 ]
+
+#: Seconds: a worker in a Slurm job lives at least so long, and so much of that is for itself.
+_SHORTEST_WORKER_S, _AROUND_S = 600, 90
 
 
 class Scheduler(Struct, frozen=True, kw_only=True):
@@ -188,3 +194,21 @@ class Site(Struct, frozen=True, kw_only=True):
             name = f"{self.name}-{one.node}" if one.node else self.name
             found[name] = (*found.get(name, ()), one)
         return found
+
+
+def worker_time_s(on: Site, name: str) -> int:
+    """Return the wall time of a Slurm job of `on` that is a Dask worker, in its partition of this name or first one."""
+    partition = next((one for one in on.partitions if one.name == name), on.partitions[0])
+    pack_s = on.limits.pack.time_s
+    return min(partition.max_time_s or pack_s, max(pack_s, _SHORTEST_WORKER_S))
+
+
+def bounded(site: Site, on: Site) -> Site:
+    """Return a Dask site whose workers are Slurm jobs of `on`: none of its replicas may take longer than they live."""
+    if not on.partitions:
+        return site
+    bound = []
+    for one in site.partitions:
+        most = max(1, worker_time_s(on, one.name) - _AROUND_S)
+        bound.append(replace(one, max_time_s=most if one.max_time_s is None else min(one.max_time_s, most)))
+    return replace(site, partitions=tuple(bound))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
+import pytest
 from nexapod_backends.dask.crew import ENDED, GIVE_UP, ROUND_S, Crew, State
 from nexapod_backends.dask.demand import workers_wanted
 from nexapod_backends.dask.records import Record
@@ -27,7 +28,7 @@ def test_what_waits_in_a_queue_is_kept_and_not_started_again() -> None:
     for now in range(1, 100_000, 997):
         assert crew.see(now, [], dict.fromkeys(crew.workers, PENDING)) == []
         assert crew.missing(now, 2) == 0
-    assert crew.awaited
+    assert crew.coming
     now = 100_000.0
     assert started(crew, now, 3) == ["nexapod-3"]
     assert crew.missing(now + ROUND_S / 2, 5) == 0
@@ -59,7 +60,7 @@ def test_pauses_grow() -> None:
         if started(crew, now, 1):
             at.append(now)
         crew.see(now + 0.5, [], dict.fromkeys(crew.workers, FAILED))
-    pauses = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(at)]
     assert pauses == sorted(pauses)
     assert pauses[-1] > 2 * pauses[0]
 
@@ -71,7 +72,7 @@ def test_success_forgets_failures() -> None:
     crew.see(1, [], {"nexapod-1": FAILED})
     started(crew, 20, 1)
     crew.see(21, ["nexapod-2"], {})
-    assert (crew.failures, crew.trouble, crew.awaited) == (0, "", False)
+    assert (crew.failures, crew.trouble, crew.coming) == (0, "", False)
     assert crew.missing(30, 3) == 2
 
 

@@ -71,6 +71,8 @@ def _look(_: bytes, *, base: str, address: str = "", folders: list[str] | None =
     return {
         "id": _id(worker) if worker else "",
         "time": time.time(),
+        "ends": _ends(worker) if worker else None,
+        "machine": _machine(),
         "storage": _storage(base),
         "settings": _digest(f"{base}/node.json"),
         "inputs": sorted(os.listdir(f"{base}/inputs")) if os.path.isdir(f"{base}/inputs") else [],
@@ -240,9 +242,26 @@ def _try(_: bytes, *, python: str) -> dict[str, object]:
     return {"said": json.loads(done.stdout), "python": argv[0], "worker_python": sys.version.split()[0]}
 
 
+def _withdraw(_: bytes, *, base: str, worker: str, key: str) -> dict[str, object]:
+    """Take a launch back that no runner has claimed, by claiming it: whoever claims it first has it."""
+    spool = f"{base}/w/{worker}"
+    _folder(f"{spool}/claims")
+    try:
+        fd = os.open(f"{spool}/claims/{key}", _NEW | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return {"withdrawn": False}
+    with open(fd, "wb") as stream:
+        stream.write(b'{"incarnation": "withdrawn"}')
+        stream.flush()
+        os.fsync(fd)
+    for ending in (".json", ".key"):
+        _unlink(f"{spool}/inbox/{key}{ending}")
+    return {"withdrawn": True}
+
+
 _OPS: dict[str, Callable[..., dict[str, object] | bytes]] = {
     "look": _look, "read": _read, "write": _write, "find": _find, "remove": _remove, "discard": _discard,
-    "cancel": _cancel, "forget": _forget, "clear": _clear, "try": _try,
+    "cancel": _cancel, "forget": _forget, "clear": _clear, "try": _try, "withdraw": _withdraw,
 }  # fmt: skip
 
 
@@ -274,8 +293,14 @@ def _launch(spool: str, key: str, spec: dict[str, str], worker) -> str:  # type:
     if not any(os.path.lexists(one) for one in (claim, inbox, f"{spool}/refused/{key}.reason")):
         _put(f"{spool}/inbox/{key}.key", f"{spec['seed']}\n".encode())
         _put(inbox, base64.b64decode(spec["envelope"]))
-    pause, starts = _POLL_S[0], 0
+    pause, starts, claimed = _POLL_S[0], 0, False
     while os.path.exists(inbox):
+        if not claimed and os.path.lexists(claim):
+            claimed = True
+            if b'"withdrawn"' in _small(claim):
+                for path in (inbox, f"{spool}/inbox/{key}.key"):
+                    _unlink(path)
+                return "taken back"
         if worker.status.name not in {"running", "paused", "closing_gracefully", "init"}:
             return "the worker ends"
         if _holder(spool) is None and os.path.exists(inbox):
@@ -358,6 +383,29 @@ def _worker(address: str):  # type: ignore[no-untyped-def] # noqa: ANN202
 def _id(worker) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001
     """Return the name of a worker's process, as no other one has it."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)[:100]
+
+
+def _ends(worker) -> float | None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    """Return when a worker is to end, by the clock here, as far as it is known beforehand."""
+    known = []
+    for name in ("NEXAPOD_WORKER_ENDS", "SLURM_JOB_END_TIME"):
+        with suppress(KeyError, ValueError):
+            known.append(float(os.environ[name]))
+    lifetime = getattr(worker, "lifetime", None)
+    if lifetime:
+        with suppress(OSError, ValueError, IndexError):
+            with open("/proc/self/stat", "rb") as stream:
+                ticks = int(stream.read().rpartition(b")")[2].split()[19])
+            up = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+            known.append(time.time() - up + float(lifetime))
+    return min(known, default=None)
+
+
+def _machine() -> str:
+    """Return what is the same for all who run under this kernel, and for nobody else."""
+    with suppress(OSError):
+        return hashlib.sha256(_read(b"", path="/proc/sys/kernel/random/boot_id", offset=0, size=64)).hexdigest()[:32]
+    return ""
 
 
 def _own(base: str) -> str:

@@ -56,6 +56,8 @@ class Met(Struct, frozen=True, kw_only=True):
     id: str  # of its process; "" when another one answers at its address
     storage: str
     time: float  # by its clock
+    ends: float | None  # when it is to end, by its clock; None: nobody knows
+    machine: str  # the same for all workers of one machine; "" where it cannot be told
     settings: str  # digest
     inputs: frozenset[str]
 
@@ -105,6 +107,8 @@ def met(worker: str, said: Mapping[str, Any]) -> Met:
             id=_matching(said["id"], _ID) if said["id"] else "",
             storage=_matching(said["storage"], _STORAGE),
             time=float(said["time"]),
+            ends=None if said["ends"] is None else _moment(said["ends"]),
+            machine=_matching(said["machine"], re.compile("(?:[0-9a-f]{32})?")),
             settings=_matching(said["settings"], re.compile("[0-9a-f]{0,64}")),
             inputs=frozenset(map(_text, said["inputs"])),
         )
@@ -173,6 +177,12 @@ def _matching(said: object, pattern: re.Pattern[str]) -> str:
     if not pattern.fullmatch(_text(said)):
         raise ValueError(f"{said!r}, wanted {pattern.pattern}")
     return str(said)
+
+
+def _moment(said: object) -> float:
+    if type(said) not in (int, float) or not 0 <= said < 1e12:  # type: ignore[operator]
+        raise ValueError(f"{said!r:.40}, wanted seconds since 1970")
+    return float(said)  # type: ignore[arg-type]
 
 
 def _size(said: object) -> int:

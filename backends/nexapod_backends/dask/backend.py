@@ -139,6 +139,7 @@ class DaskBackend:
         node = self._node(context)
         node.records.refresh()
         found = node.told(keys)
+        node.take_back()
         if any(not one.worker and not one.over for one in node.records.by_key.values()):
             node.bind()
             found.update(node.unbound(found))

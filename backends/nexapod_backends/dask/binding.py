@@ -15,7 +15,7 @@ import orjson
 from msgspec.structs import replace
 
 from nexapod_backends.dask.demand import workers_wanted
-from nexapod_backends.dask.place import Rules, choose, resources_of
+from nexapod_backends.dask.place import Rules, choose, free, lasts, needs_s, resources_of
 from nexapod_backends.dask.records import Record
 from nexapod_backends.dask.started import coming, demand
 from nexapod_batch.errors import SchedulerError
@@ -47,6 +47,9 @@ class Binding:
         self._name, self._site, self._cluster, self._far = name, site, cluster, far
         self._records, self._hosts_file = records, hosts_file
         self._workers: Mapping[str, Worker] = {}
+        self._load: Counter[str] = Counter()  # launches bound to a worker that are not over, by id
+        self._busy_s: Counter[str] = Counter()  # what these may take
+        self.others: Mapping[str, Sequence[str]] = {}  # tasks of others, by address
         self.reasons: dict[str, str] = {}  # launch -> what it waits for
 
     def take(self, launches: Sequence[Launch]) -> None:
@@ -63,26 +66,26 @@ class Binding:
         waiting = [one for one in self._records.by_key.values() if not one.worker and not one.over]
         if not waiting:
             return []
-        self._workers = workers
-        load = Counter(one.worker for one in self._records.by_key.values() if one.worker and one.key not in ended)
+        self._look(workers, ended)
         bound: list[Record] = []
         full: dict[tuple[object, ...], str] = {}
         staged = self._far.inputs() if any(one.inputs for one in waiting) else {}
         used = {job: self._records.used(job) for job in {one.job for one in waiting}}
         for one in waiting:
-            alike = (one.partition, one.cpus, one.mem_mib, one.gpus, str(one.host_set))
+            alike = (one.partition, one.cpus, one.mem_mib, one.gpus, one.time_s, str(one.host_set))
             if alike in full:
                 self.reasons[one.key] = full[alike]
                 continue
             mine = used[one.job].of(one.tasks)[0]
-            found = self._chosen(one, load, mine, {digest: staged[digest] for digest in one.inputs if digest in staged})
+            found = self._chosen(one, mine, {digest: staged[digest] for digest in one.inputs if digest in staged})
             if isinstance(found, str):
                 self.reasons[one.key] = found
                 if found.startswith("waits its turn"):
                     full[alike] = found
                 continue
-            one.worker, one.address, one.host, one.storage = found.id, found.address, found.host, found.storage
-            load[found.id] += 1
+            one.worker, one.address, one.name = found.id, found.address, found.name
+            one.host, one.storage = found.host, found.storage
+            self._count(one)
             for task in one.tasks:
                 used[one.job].workers[task].add(found.id)
             bound.append(one)
@@ -90,22 +93,58 @@ class Binding:
         self.give(bound)
         return bound
 
+    def _look(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
+        """Learn what workers have to do."""
+        self._workers = workers
+        self._load, self._busy_s = Counter(), Counter()
+        mine = [one for one in self._records.by_key.values() if one.worker and one.key not in ended]
+        self.others = self._cluster.others({one.task for one in mine})
+        for one in mine:
+            self._count(one)
+
+    def _count(self, record: Record) -> None:
+        one = self._workers.get(record.address)
+        self._load[record.worker] += 1
+        self._busy_s[record.worker] += round(needs_s(record, one.threads if one is not None else 1))
+
+    def take_back(self, queued: Sequence[Record], workers: Mapping[str, Worker], ended: Container[str]) -> None:
+        """Unbind launches that wait behind tasks of others while another worker is free, and have not begun."""
+        if not queued:
+            return
+        self._look(workers, ended)
+        back: list[Record] = []
+        used = {job: self._records.used(job) for job in {one.job for one in queued}}
+        for one in queued:
+            if not self.others.get(one.address):
+                continue
+            rules = self._rules(one, frozenset(used[one.job].of(one.tasks)[0] | {one.worker, *(one.withdrawn or ())}))
+            better = choose(one, list(workers.values()), rules)
+            if isinstance(better, str) or not free(better, one, rules):
+                continue
+            if self._far.withdraw("" if self._far.shared else one.address, one.worker, one.key):
+                self._load[better.id] += 1
+                back.append(one)
+        self._cluster.release([one.task for one in back])
+        for one in back:
+            one.withdrawn = [*(one.withdrawn or ()), one.worker]
+            one.worker = one.address = one.name = one.host = one.storage = ""
+        self._records.save(back)
+
     def give(self, records: Sequence[Record]) -> None:
         """Give bound launches to the scheduler, each for its worker."""
         self._cluster.submit(
-            [(one, resources_of(one, self._rules(one, Counter(), frozenset()))) for one in records],
+            [(one, resources_of(one, self._rules(one, frozenset()))) for one in records],
             base=self._far.base, python=self._site.runner.python, reports=self._far.reports_there,
         )  # fmt: skip
 
-    def _chosen(
-        self, record: Record, load: Mapping[str, int], used: set[str], inputs: Mapping[str, Path]
-    ) -> Worker | str:
+    def _chosen(self, record: Record, used: set[str], inputs: Mapping[str, Path]) -> Worker | str:
         """Return the worker of a launch, with all on it that the runner needs; else what it waits for."""
-        rules = self._rules(record, load, frozenset(used))
+        never = frozenset(record.withdrawn or ())
+        rules = self._rules(record, never | used)
         while True:
             found = choose(record, list(self._workers.values()), rules)
             if isinstance(found, str) and used and not record.apart:
-                found = choose(record, list(self._workers.values()), replace(rules, used=frozenset()))
+                found = choose(record, list(self._workers.values()), replace(rules, used=never))
             if isinstance(found, str):
                 return found + self._coming()
             try:
@@ -126,6 +165,10 @@ class Binding:
         used = {job: self._records.used(job) for job in {one.job for one in open_ if not one.worker}}
         alive = {one.id for one in workers.values()}
         wanted = workers_wanted(open_, self._cluster.dask.threads, lambda one: used[one.job].of(one.tasks)[0], alive)
+        waiting = [one for one in open_ if not one.worker]
+        if waiting:  # who ends too soon for all of it is as good as gone
+            rules = Rules(busy_s=self._busy_s, now=time.time())
+            wanted += sum(not any(lasts(one, record, rules) for record in waiting) for one in workers.values())
         if not wanted and self._records.by_key and not self._far.shared:
             wanted = 1  # what they left lies with the workers until it was brought here
         demand(own, self._name, wanted)
@@ -141,13 +184,13 @@ class Binding:
         where = f"they are Slurm jobs of site {dask.on}" if dask.on else "they are starting"
         return f" yet: {where}" + (f": {said}" if said and said != where else "")
 
-    def _rules(self, record: Record, load: Mapping[str, int], used: frozenset[str]) -> Rules:
+    def _rules(self, record: Record, used: frozenset[str]) -> Rules:
         patterns = next((one.workers for one in self._site.partitions if one.name == record.partition), ())
         dask = self._cluster.dask
         hosts = self._hosts() if record.host_set is not None else ()
         return Rules(
-            patterns=patterns, hosts=hosts, used=used, load=load,
-            mem_resource=dask.mem_resource, gpu_resource=dask.gpu_resource,
+            patterns=patterns, hosts=hosts, used=used, load=self._load, busy_s=self._busy_s, others=self.others,
+            now=time.time(), mem_resource=dask.mem_resource, gpu_resource=dask.gpu_resource,
         )  # fmt: skip
 
     def _hosts(self) -> list[str]:
@@ -156,7 +199,7 @@ class Binding:
             known: list[str] = careful.load(self._hosts_file)
         except (OSError, ValueError):
             known = []
-        new = sorted({one.host for one in self._workers.values()} - set(known))
+        new = sorted({one.place for one in self._workers.values() if one.id} - set(known))
         if new:
             own_folder(self._hosts_file.parent, below=self._hosts_file.parents[2])
             atomic.write(self._hosts_file, orjson.dumps([*known, *new]), mode=0o600)
@@ -175,6 +218,7 @@ class Binding:
             cpus=asked.cpus,
             mem_mib=asked.mem_mib or 0,
             gpus=asked.gpus,
+            time_s=asked.time_s or 0,
             priority=launch.job.schedule.priority,
             partition=partition.name,
             host_set=None if launch.host_set is None else list(launch.host_set),

@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.dask.place import host_of
+from nexapod_backends.dask.started import gone
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.dask.records import Record
@@ -90,6 +91,34 @@ class Cluster:
         """Return Dask's word for the state of tasks."""
         return self.wire.states(keys) if keys else {}
 
+    def others(self, mine: Container[str]) -> dict[str, list[str]]:
+        """Return the tasks that are not `mine`, by the address of their worker; none where nobody says it."""
+        found: object = {}
+        with suppress(SchedulerError):
+            found = self.wire.call("processing", workers=None)
+        said = found if isinstance(found, dict) else {}
+        return {
+            str(address): [str(key) for key in keys if str(key) not in mine]
+            for address, keys in said.items()
+            if isinstance(keys, (list, tuple))
+        }
+
+    def why_gone(self, address: str, name: str) -> str:
+        """Say who ended a worker that is gone, as far as scheduler or Slurm know it; "" for nobody."""
+        if self.own is not None and (said := gone(self.own, name)):
+            return said
+        found = ""
+        with suppress(SchedulerError):
+            for event in _events(self.wire.call("events", topic="worker-restart-memory")):
+                if event.get("worker") == address:
+                    return "its nanny ended it for its memory"
+            for event in _events(self.wire.call("events", topic=address)):
+                if event.get("action") == "retired" and not found:
+                    found = "it was retired"
+                elif "lifetime" in str(event.get("reason")):
+                    found = "its lifetime was over"
+        return found
+
     def release(self, keys: Sequence[str]) -> None:
         """Let the scheduler drop tasks."""
         if keys:
@@ -127,6 +156,12 @@ class Cluster:
                 hint=f"nexapod-batch site show {site.name}",
             )
         return found
+
+
+def _events(said: object) -> list[Mapping[str, object]]:
+    """Return what the scheduler noted under a topic."""
+    pairs = said if isinstance(said, (list, tuple)) else ()
+    return [one[1] for one in pairs if isinstance(one, (list, tuple)) and len(one) == 2 and isinstance(one[1], dict)]
 
 
 def _packages(said: object) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Crew(Struct, kw_only=True):
         return self.failures >= GIVE_UP
 
     @property
-    def awaited(self) -> bool:
+    def coming(self) -> bool:
         """Say whether any is on its way: a place in a queue is not given up while there is work."""
         return any(not one.met for one in self.workers.values())
 

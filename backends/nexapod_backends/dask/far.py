@@ -75,7 +75,9 @@ class Far:
                 self._blame(one.address, error)
                 continue
             one.id, one.storage = found.id, found.storage
-            self._clock[one.address] = found.time - (began + time.time()) / 2
+            ahead = found.time - (began + time.time()) / 2
+            self._clock[one.address] = ahead
+            one.machine, one.ends = found.machine, None if found.ends is None else found.ends - ahead
             if not one.id:
                 one.trouble = f"worker {one.name} says that it is another one: its address is used twice"
             elif self.shared and one.storage != here:
@@ -276,6 +278,11 @@ class Far:
                 check(data)
                 stream.write(data)
                 have += len(data)
+
+    def withdraw(self, through: str, worker: str, key: str) -> bool:
+        """Take a launch out of a spool, unless it was claimed there: whoever claims it first has it."""
+        said = self.ask(through, {"op": "withdraw", "base": self.base, "worker": worker, "key": key})[0]
+        return said.get("withdrawn") is True
 
     def remove(self, replicas: Sequence[str], work: Path) -> None:
         """Remove what is left of replicas, there as far as workers are in reach, and here."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_backends.dask.binding import Binding
-from nexapod_backends.dask.place import known_worker, named
+from nexapod_backends.dask.place import known_worker, named, tasks_of_others
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import BackendState, LaunchStatus
@@ -66,6 +66,7 @@ class DaskNode:
         self._binding = Binding(name, site, cluster, far, records, hosts_file)
         self.workers: dict[str, Worker] = {}  # by address
         self._ended: set[str] = set()  # launches that were told as ended
+        self._queued: list[Record] = []  # bound, and not with their runner yet, when they were last told
 
     # ---- workers
 
@@ -77,6 +78,7 @@ class DaskNode:
                 one, old = known_worker(address, said), self.workers.get(address)
                 if old is not None and (old.name, old.folder) == (one.name, one.folder):
                     one.id, one.storage, one.trouble, one.asked = old.id, old.storage, old.trouble, old.asked
+                    one.machine, one.ends = old.machine, old.ends
                 found[address] = one
         self.workers = found
         now = time.monotonic()
@@ -179,6 +181,10 @@ class DaskNode:
             found[key] = replace(status, hosts=(one.host,) if one.host else ()) if one.host_set else status
         return found
 
+    def take_back(self) -> None:
+        """Unbind what waits behind tasks of others while another worker is free."""
+        self._binding.take_back(self._queued, self.workers, self._ended)
+
     def unbound(self, told: Mapping[str, LaunchStatus]) -> dict[str, LaunchStatus]:
         """Return anew, after `bind`, what was told of launches that had no worker."""
         found = {}
@@ -223,8 +229,7 @@ class DaskNode:
                 going[key] = LaunchStatus(state=BackendState.ACTIVE, native=one.address)
                 self._drop_key(one)
             elif not self.alive(one):
-                reason = self.far.faulty.get(one.address, f"worker {one.address} left the cluster")
-                failed[key] = LaunchStatus(state=BackendState.FAILED, native=one.address, reason=reason)
+                failed[key] = self._gone(one)
             else:
                 asked[key] = one
         states = self.cluster.states([one.task for one in asked.values()])
@@ -242,6 +247,7 @@ class DaskNode:
                 )
                 if state is None or (state in ("memory", "erred") and spool is not None and spool.holder is None):
                     again.append(one)
+        self._queued = [one for key, one in asked.items() if states.get(one.task) in _WORDS and key in going]
         if again:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
@@ -260,6 +266,14 @@ class DaskNode:
             record.seed = ""
             self.records.save([record], durable=False)
 
+    def _gone(self, record: Record) -> LaunchStatus:
+        """Say that the worker of a launch is gone, and who ended it."""
+        reason = self.far.faulty.get(record.address)
+        if reason is None:
+            why = self.cluster.why_gone(record.address, record.name)
+            reason = f"worker {record.address} left the cluster" + (f": {why}" if why else "")
+        return LaunchStatus(state=BackendState.FAILED, native=record.address, reason=reason)
+
     def _without_trace(self, record: Record, spool: Spool | None) -> bool:
         """Say whether a launch whose task is over never reached the spool, where that could be seen."""
         one = self.workers.get(record.address)
@@ -275,6 +289,9 @@ class DaskNode:
             return f"its worker {one.name} is {one.status.replace('_', ' ')}"
         if spool is not None and record.key in spool.inbox:
             return f"waits its turn in the runner on {record.address}"
+        others = self._binding.others.get(record.address, ())
+        if one is not None and others and state in _WORDS:
+            return f"waits on its worker {one.name} for {tasks_of_others(others)}"
         return _WORDS.get(state or "", "goes to the Dask scheduler")
 
     def _remember(self, ended: Mapping[str, LaunchStatus]) -> None:
@@ -346,7 +363,8 @@ class DaskNode:
             if way is not None:
                 by_way.setdefault(way, []).append(one)
         for way, some in by_way.items():
-            launches = [[one.worker, one.key, one.replicas] for one in some]
+            launches: list[list[object]] = [[one.worker, one.key, one.replicas] for one in some]
+            launches += [[worker, one.key, []] for one in some for worker in one.withdrawn or ()]
             seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
             gone = sorted((seen | {one.worker for one in some}) - left - alive) if alive else []
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})

@@ -154,7 +154,7 @@ class Owned:
             return quiet_s > (float(self._wanted["idle_s"]) if same else _QUIET_S)
         if self._crew.given_up:
             return quiet_s > float(self._wanted["idle_s"])
-        if self._crew.awaited or not self._crew.workers:
+        if self._crew.coming or not self._crew.workers:
             return False
         met_s = time.monotonic() - max(one.met for one in self._crew.workers.values())
         return min(quiet_s, met_s) > max(_UNATTENDED_S, float(self._wanted["idle_s"]))

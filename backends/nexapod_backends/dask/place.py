@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,26 @@ if TYPE_CHECKING:
 
     from nexapod_backends.dask.records import Record
 
-__all__ = ["Rules", "Worker", "choose", "host_of", "known_worker", "named", "resources_of", "room"]
+__all__ = [
+    "Rules",
+    "Worker",
+    "choose",
+    "free",
+    "host_of",
+    "known_worker",
+    "lasts",
+    "named",
+    "needs_s",
+    "resources_of",
+    "room",
+    "tasks_of_others",
+]
 
 #: Launches bound to one slot ahead of time: enough that it does not wait for us, few enough that a worker that comes
 #: later finds work, and that one that dies takes little with it.
 _AHEAD = 4
+#: Seconds that a runner needs around a launch, and that one without a time limit must have at least.
+_MARGIN_S, _LEAST_S = 15.0, 60.0
 
 
 class Worker(Struct, kw_only=True):
@@ -34,17 +51,27 @@ class Worker(Struct, kw_only=True):
     folder: str = ""  # its own, which no other process had
     id: str = ""  # of its process
     storage: str = ""  # of its files
+    machine: str = ""  # the same for all workers of one machine, whatever their addresses
+    ends: float | None = None  # when it is to end, by our clock; None: nobody knows
     trouble: str = ""  # why nothing is given to it
     asked: float = 0.0  # when it was last asked who it is
+
+    @property
+    def place(self) -> str:
+        """Return what counts as its host: its machine, or its address while that is not known."""
+        return self.machine or self.host
 
 
 class Rules(Struct, frozen=True, kw_only=True):
     """What a choice depends on beside launch and workers."""
 
     patterns: Sequence[str] = ()  # of names or addresses
-    hosts: Sequence[str] = ()  # all that were ever seen, in the order in which they came: for host sets
+    hosts: Sequence[str] = ()  # machines that were ever seen, in the order in which they came: for host sets
     used: frozenset[str] = frozenset()  # workers that had a replica of one of its tasks
     load: Mapping[str, int] = field(default_factory=dict)  # launches bound to a worker, by id
+    busy_s: Mapping[str, float] = field(default_factory=dict)  # what these may take, by id
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)  # tasks of others, by address
+    now: float = 0.0
     mem_resource: str = ""
     gpu_resource: str = "GPU"
 
@@ -96,16 +123,50 @@ def choose(record: Record, workers: Sequence[Worker], rules: Rules) -> Worker | 
     left = list(workers)
     if not left:
         return "no worker is connected to the Dask scheduler"
-    for keep, why in _filters(record, rules):
+    for keep, why in _filters(record, rules, left):
         kept = [one for one in left if keep(one)]
         if not kept:
             return why(left)
         left = kept
-    return min(left, key=lambda one: (rules.load.get(one.id, 0) / one.threads, one.address))
+    return min(left, key=lambda one: (_crowd(one, record, rules), one.address))
+
+
+def _crowd(one: Worker, record: Record, rules: Rules) -> tuple[bool, float]:
+    """Return what a worker has to do: first whether a launch would wait there for tasks of others, then how much."""
+    mine, others = rules.load.get(one.id, 0), len(rules.others.get(one.address, ()))
+    return others > 0 and others + mine + max(1, record.cpus) > one.threads, (mine + others) / one.threads
+
+
+def free(one: Worker, record: Record, rules: Rules) -> bool:
+    """Say whether a launch would begin at once on a worker, as far as can be seen."""
+    have = rules.load.get(one.id, 0) + len(rules.others.get(one.address, ()))
+    return have + max(1, record.cpus) <= one.threads
+
+
+def needs_s(record: Record, threads: int) -> float:
+    """Return how long a launch may take on a worker, in seconds; 0 when nobody knows."""
+    at_once = max(1, threads // max(1, record.cpus))
+    return float(record.time_s * -(-len(record.replicas) // at_once))
+
+
+def lasts(one: Worker, record: Record, rules: Rules) -> bool:
+    """Say whether a worker is there long enough for a launch, behind what it has already."""
+    if one.ends is None:
+        return True
+    slots = max(1, one.threads // max(1, record.cpus))
+    takes_s = max(needs_s(record, one.threads), _LEAST_S) + rules.busy_s.get(one.id, 0.0) / slots
+    return rules.now + takes_s + _MARGIN_S <= one.ends
+
+
+def tasks_of_others(names: Sequence[str]) -> str:
+    """Return in words whose tasks a worker has: how many, and what they are called."""
+    kinds = Counter(re.split(r"[-(,'\"]", printable(one, 100).strip("('\""))[0] or "?" for one in names)
+    shown = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common(3))
+    return f"{len(names)} task{'s' * (len(names) != 1)} of others ({shown}{', ...' * (len(kinds) > 3)})"
 
 
 def _filters(
-    record: Record, rules: Rules
+    record: Record, rules: Rules, known: Sequence[Worker]
 ) -> list[tuple[Callable[[Worker], bool], Callable[[Sequence[Worker]], str]]]:
     """Return the conditions in the order of how lasting they are, each with its words when nobody meets it."""
     wanted = resources_of(record, rules)
@@ -114,7 +175,7 @@ def _filters(
         if record.host_set is None:
             return True
         index, count = record.host_set
-        return one.host in rules.hosts and list(rules.hosts).index(one.host) % count == index
+        return one.place in rules.hosts and list(rules.hosts).index(one.place) % count == index
 
     def rich(one: Worker) -> bool:
         return all(one.resources.get(name, 0) >= count for name, count in wanted.items())
@@ -135,7 +196,7 @@ def _filters(
             f" {max(one.mem_mib or 0 for one in some)} MiB",
         ),
         (rich, lambda some: f"none of {len(some)} workers has the resource {listed}"),
-        (in_set, lambda _: "no worker is on the hosts that are left for this replica"),
+        (in_set, lambda _: "no worker is on the hosts that are left for this replica" + _together(known)),
         (
             lambda one: one.id not in rules.used or not one.id,
             lambda some: f"replicas run on different workers, and {_all(some)} had one of this task",
@@ -145,12 +206,38 @@ def _filters(
             lambda one: one.status == "running",
             lambda some: f"{_all(some)} {'is' if len(some) == 1 else 'are'} {_states(some)}",
         ),
+        (lambda one: lasts(one, record, rules), lambda some: _too_short(some, record, rules)),
         (
             lambda one: rules.load.get(one.id, 0) < room(one, record.cpus),
             lambda some: f"waits its turn: {sum(rules.load.get(one.id, 0) for one in some)} launches are before it on"
             f" {len(some)} worker{'s' * (len(some) != 1)}",
         ),
     ]
+
+
+def _together(some: Sequence[Worker]) -> str:
+    """Say which addresses are those of one machine."""
+    hosts: dict[str, set[str]] = {}
+    for one in some:
+        hosts.setdefault(one.place, set()).add(one.host)
+    several = [sorted(found) for found in hosts.values() if len(found) > 1]
+    return "".join(f"; {' and '.join(found[:4])} are one machine" for found in several[:2])
+
+
+def _too_short(some: Sequence[Worker], record: Record, rules: Rules) -> str:
+    """Say how long the worker that stays longest is there, and how long it would have to."""
+    last = max(some, key=lambda one: one.ends or 0)
+    left_s = max(0, round((last.ends or 0) - rules.now))
+    needs = f"needs up to {_span(needs_s(record, last.threads))}" if record.time_s else "says no time"
+    return f"no worker is there long enough: {last.name} ends in {_span(left_s)}, and the launch {needs}"
+
+
+def _span(seconds: float) -> str:
+    """Return a time as people say it."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"
 
 
 def _all(some: Sequence[Worker]) -> str:

@@ -37,6 +37,7 @@ class Record(Struct, kw_only=True):
     cpus: int  # of one replica
     mem_mib: int
     gpus: int
+    time_s: int = 0  # that one replica may take; 0 when the job does not say it
     priority: int
     partition: str
     host_set: list[int] | None  # [i, n]
@@ -46,10 +47,12 @@ class Record(Struct, kw_only=True):
     seed: str = ""  # of the key of the launch, in hex; "" when its worker took it
     worker: str = ""  # id of the process that it is bound to; "" for none yet
     address: str = ""
+    name: str = ""  # of that worker
     host: str = ""
     storage: str = ""  # on which the spool of its worker lies
     notes: list[str] | None = None  # replicas cancelled before it was bound
     over: str = ""  # why it is never to be started
+    withdrawn: list[str] | None = None  # workers that it was bound to, and taken back from before it began
     failed: bool = False  # told as FAILED: what it ran does not count against its worker
 
     @property

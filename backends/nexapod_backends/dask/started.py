@@ -22,6 +22,7 @@ from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import open_log, own_folder
+from nexapod_batch.model.site import worker_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,7 +196,7 @@ def _slurm(on: Site, name: str) -> dict[str, Any]:
     exports = [f"export {key}={_quoted(value)}" for key, value in environment.env.items()]
     return {
         "partition": partition.name, "account": scheduler.account, "bin": scheduler.bin, "conf": scheduler.conf,
-        "time_s": min(partition.max_time_s or on.limits.pack.time_s, max(on.limits.pack.time_s, 600)),
+        "time_s": worker_time_s(on, name),
         "extra": extra, "skip": skip,
         "prologue": [*(f"module load {one}" for one in environment.modules), *exports, *environment.setup],
     }  # fmt: skip
