@@ -135,8 +135,14 @@ def test_tls_that_does_not_fit(cluster: DaskCluster, encrypted: DaskCluster, aut
     ours, theirs = authorities
     assert "wants TLS" in refusal(encrypted.address.replace("tls:", "tcp:"))
     assert "does not use TLS" in refusal(cluster.address.replace("tcp:", "tls:"), **tls(ours))
-    for files in (tls(theirs), tls(theirs, ours), tls(ours, theirs)):
-        assert "must be of the authority that signed the scheduler's certificate" in refusal(encrypted.address, **files)
+    for files in (tls(theirs), tls(theirs, ours)):
+        said = refusal(encrypted.address, **files)
+        assert f"the scheduler's certificate was issued by CN=authority of ours, which is not in dask.tls_ca ({files['tls_ca_file']})" in said
+    files = tls(ours, theirs)
+    said = refusal(encrypted.address, **files)
+    assert f"dask.tls_cert ({files['tls_client_cert']}) was issued by CN=authority of theirs, which is not in dask.tls_ca" in said
+    swapped = {**tls(ours), "tls_client_key": ours.words("another")["tls_key"]}
+    assert "is not the key of dask.tls_cert" in refusal(encrypted.address, **swapped)
     missing = {**tls(ours), "tls_client_key": "/nonexistent/key"}
     assert "dask.tls_key names no certificate or key: got there is no file" in refusal(encrypted.address, **missing)
 

@@ -6,7 +6,7 @@ import socket
 import ssl
 from contextlib import suppress
 
-__all__ = ["at", "what"]
+__all__ = ["at", "certificate", "what"]
 
 _LOOK_S = 0.5  # for a first word, and for an answer
 _QUESTION = b"GET / HTTP/1.0\r\n\r\n"
@@ -57,6 +57,18 @@ def _tls(place: tuple[str, int]) -> bool:
         except OSError:
             return False
     return True
+
+
+def certificate(address: str) -> bytes:
+    """Return the certificate (DER) of who answers with TLS at an address, b"" for nobody: nothing is told to it."""
+    host, _, port = address.partition("://")[2].rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with suppress(OSError, ValueError):
+        place = host.strip("[]"), int(port)
+        with _connected(place) as one, context.wrap_socket(one) as spoken:
+            return spoken.getpeercert(binary_form=True) or b""
+    return b""
 
 
 def what(scheme: str, said: bytes, *, tls: bool, asked: bytes) -> tuple[str, str] | None:

@@ -26,6 +26,7 @@ __all__ = [
     "lasts",
     "named",
     "needs_s",
+    "one_machine",
     "resources_of",
     "room",
     "tasks_of_others",
@@ -217,11 +218,15 @@ def _filters(
 
 def _together(some: Sequence[Worker]) -> str:
     """Say which addresses are those of one machine."""
+    return "".join(f"; {' and '.join(found[:4])} are one machine" for found in one_machine(some)[:2])
+
+
+def one_machine(some: Sequence[Worker]) -> list[list[str]]:
+    """Return the hosts of each machine that has several."""
     hosts: dict[str, set[str]] = {}
     for one in some:
         hosts.setdefault(one.place, set()).add(one.host)
-    several = [sorted(found) for found in hosts.values() if len(found) > 1]
-    return "".join(f"; {' and '.join(found[:4])} are one machine" for found in several[:2])
+    return [sorted(found) for found in hosts.values() if len(found) > 1]
 
 
 def _too_short(some: Sequence[Worker], record: Record, rules: Rules) -> str:

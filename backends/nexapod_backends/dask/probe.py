@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from nexapod_backends.dask.place import host_of, known_worker
+from nexapod_backends.dask.place import host_of, known_worker, one_machine
 from nexapod_backends.dask.started import coming, demand, folder_of
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, SchedulerError
@@ -122,20 +122,30 @@ def _node(site: Site, context: NodeContext, node: DaskNode) -> Iterator[Finding]
     node.survey()
     for partition in site.groups().get(name, ()):
         mine = [one for one in node.workers.values() if node.belongs(one, partition.name)]
-        hosts = {one.host for one in mine}
+        machines = {one.place for one in mine}
         probe_ = f"partition {partition.name}"
         if not mine:
             text = f"none of {len(node.workers)} workers is called as {', '.join(partition.workers)}"
             hint = f"correct workers of partition {partition.name}; nexapod-batch site show {site.name}"
             yield Finding(mark=Mark.FAIL, probe=probe_, text=text, hint=hint, stops=True)
             continue
-        yield from _sizes(probe_, partition.hosts, partition.max_cpus, partition.max_mem_mib, mine, len(hosts))
+        yield from _sizes(probe_, partition.hosts, partition.max_cpus, partition.max_mem_mib, mine, len(machines))
+        for found in one_machine(mine):
+            yield _together(partition.name, found, len(machines))
         if partition.gpus and not any(one.resources.get(node.cluster.dask.gpu_resource) for one in mine):
             text = f"gpus = {partition.gpus}, and no worker declares the resource {node.cluster.dask.gpu_resource}"
             hint = f"start workers with --resources {node.cluster.dask.gpu_resource}={partition.gpus}"
             yield Finding(mark=Mark.FAIL, probe=probe_, text=text, hint=hint)
         yield from _files(name, mine, node)
         yield from _runners(site, mine, node)
+
+
+def _together(partition: str, hosts: Sequence[str], machines: int) -> Finding:
+    """Warn of what looks like several machines and is one."""
+    shown = " and ".join(hosts[:_SHOWN]) + (" and more" if len(hosts) > _SHOWN else "")
+    text = f"{shown} are one machine: replicas there count once where hosts must differ"
+    hint = f"hosts of partition {partition} counts machines, of which there are {machines}"
+    return Finding(mark=Mark.WARN, probe=f"machines {partition}", text=text, hint=hint)
 
 
 def _sizes(

@@ -129,7 +129,8 @@ def trouble(folder: Path) -> str:
     if not said.get("trouble"):
         return ""
     how = "given up for half an hour" if said["given_up"] else "tried again"
-    return f"{said['failures']} worker{'s' * (said['failures'] != 1)} ended before they came, {how}: {said['trouble']}"
+    who = "1 worker ended before it" if said["failures"] == 1 else f"{said['failures']} workers ended before they"
+    return f"{who} came, {how}: {said['trouble']}"
 
 
 def gone(folder: Path, name: str) -> str:

@@ -14,7 +14,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import pickle
 import platform
 import re
@@ -27,11 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from nexapod_backends.dask.address import at
+from nexapod_backends.dask.address import at, certificate
 from nexapod_backends.dask.answers import ForeignAnswerError, printable
 from nexapod_backends.dask.plain import unconfigured
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files.keyfile import check_private
 
 try:
     with unconfigured():
@@ -113,6 +111,7 @@ class Wire:
         self._idle: list[Comm] = []
         self._failed: tuple[float, SchedulerError] | None = None  # until when no call is tried, and why
         self._serve = program("serve")
+        self._names: Mapping[str, str] = {}  # of TLS
         self.address = ""
         self.services: dict[str, Any] = {}  # of the scheduler: name -> port
 
@@ -202,7 +201,7 @@ class Wire:
             raise
         except Exception as error:
             self._drop()
-            failed = _in_words(error, self.address, self._limit)
+            failed = _in_words(error, self.address, self._limit, self._names)
             now = time.monotonic()
             self._failed = (now + min(max(3 * (now - began), _PAUSE_S[0]), _PAUSE_S[1]), failed)
             raise failed from error
@@ -222,7 +221,9 @@ class Wire:
 
     async def _new(self) -> Comm:
         self.address, names = self._where()
-        _check_files(names)
+        self._names = names
+        if names:
+            _check_files(names)
         security = Security(**names, require_encryption=True) if names else Security()
         arguments = security.get_connection_args("client")
         return await connect(self.address, timeout=self._limit, deserialize=False, **arguments)
@@ -333,23 +334,18 @@ def _plain(result: object, worker: str) -> bytes:
 
 
 def _check_files(names: Mapping[str, str]) -> None:
-    """Raise SchedulerError for a certificate or key that cannot be read, ConfigError for a key that others can.
+    from nexapod_backends.dask.certificates import check_files  # noqa: PLC0415 - only where there is TLS
 
-    Those made for one run are no files.
-    """
-    for name, file in names.items():
-        if os.sep not in file or "\n" in file:
-            continue
-        if name == "tls_client_key" and os.path.exists(file):
-            check_private("dask.tls_key", file, os.stat(file).st_mode)
-        if not os.access(file, os.R_OK):
-            word = {"tls_ca_file": "tls_ca", "tls_client_cert": "tls_cert", "tls_client_key": "tls_key"}[name]
-            got = f"{file} cannot be read" if os.path.exists(file) else f"there is no file {file}"
-            hint = "correct the path in the site file"
-            raise SchedulerError(f"dask.{word} names no certificate or key", got=got, hint=hint)
+    check_files(names)
 
 
-def _in_words(error: BaseException, address: str, limit: float) -> SchedulerError:
+def _tls_fault(address: str, names: Mapping[str, str]) -> tuple[str, str] | None:
+    from nexapod_backends.dask.certificates import tls_fault  # noqa: PLC0415 - only where there is TLS
+
+    return tls_fault(certificate(address), names)
+
+
+def _in_words(error: BaseException, address: str, limit: float, names: Mapping[str, str]) -> SchedulerError:
     """Return what a failed call means, with what to do."""
     text = _words(error, limit)
     hint = "check that the scheduler runs, and the address in the site file"
@@ -357,6 +353,8 @@ def _in_words(error: BaseException, address: str, limit: float) -> SchedulerErro
         hint = "tls_ca, tls_cert and tls_key must be of the authority that signed the scheduler's certificate"
     known = any(isinstance(one, RefusedError) and not isinstance(one, TooLargeError) for one in _causes(error))
     found = at(address) if address and not known else None
+    if found is None and names and not known:
+        found = _tls_fault(address, names)
     if found is not None:
         text, hint = found
     return SchedulerError(f"the Dask scheduler at {address or '?'} cannot be used", got=text, hint=hint)
