@@ -293,14 +293,13 @@ def _launch(spool: str, key: str, spec: dict[str, str], worker) -> str:  # type:
     if not any(os.path.lexists(one) for one in (claim, inbox, f"{spool}/refused/{key}.reason")):
         _put(f"{spool}/inbox/{key}.key", f"{spec['seed']}\n".encode())
         _put(inbox, base64.b64decode(spec["envelope"]))
-    pause, starts, claimed = _POLL_S[0], 0, False
+    pause, starts, whose = _POLL_S[0], 0, b""
     while os.path.exists(inbox):
-        if not claimed and os.path.lexists(claim):
-            claimed = True
-            if b'"withdrawn"' in _small(claim):
-                for path in (inbox, f"{spool}/inbox/{key}.key"):
-                    _unlink(path)
-                return "taken back"
+        whose = whose or _claimant(claim)
+        if b'"withdrawn"' in whose:
+            _unlink(f"{spool}/inbox/{key}.key")
+            _unlink(inbox)
+            return "taken back"
         if worker.status.name not in {"running", "paused", "closing_gracefully", "init"}:
             return "the worker ends"
         if _holder(spool) is None and os.path.exists(inbox):
@@ -314,6 +313,13 @@ def _launch(spool: str, key: str, spec: dict[str, str], worker) -> str:  # type:
         time.sleep(pause)
         pause = min(pause * 1.2, _POLL_S[1])
     return "ended"
+
+
+def _claimant(claim: str) -> bytes:
+    """Return what a claim says, b"" while there is none."""
+    with suppress(OSError):
+        return _small(claim)
+    return b""
 
 
 def _make(base: str, spool: str, spec: dict[str, str], worker) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001

@@ -1,7 +1,8 @@
 """What is kept of each launch, as one file: what it needs, its bundle, and the worker that it was bound to.
 
 The binding is on disk before the scheduler hears of it, and ends only when the launch was taken back before it began:
-after a crash the same launch goes to the same process again, or is lost. Which workers ran which tasks is kept longer, for replicas that come later.
+after a crash the same launch goes to the same process again, or is lost. Which workers ran which tasks is kept longer,
+for replicas that come later.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import logging
 import pickle
 import platform
 import re
-import sys
 import time
 import warnings
 from contextlib import suppress
@@ -50,7 +49,7 @@ except ImportError as cause:
 except Exception as cause:  # a file that Dask reads when it is imported, a release that does not fit Python, ...
     raise SchedulerError(
         "dask and distributed cannot be imported", got=printable(f"{type(cause).__name__}: {cause}", 300),
-        hint=f"{sys.executable} -P -c 'import distributed' should say why",
+        hint="install both anew: pip install --force-reinstall 'nexapod-batch[dask]'",
     ) from cause  # fmt: skip
 
 if TYPE_CHECKING:
