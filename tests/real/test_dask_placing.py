@@ -115,11 +115,11 @@ with Client(sys.argv[1]) as client:
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("retired", "it was retired"), ("lifetime", "its lifetime was over"), ("memory", "its nanny ended it for its memory")],
+    [("retired", "it was retired"), ("memory", "its nanny ended it for its memory")],
 )
 def test_who_ended_a_worker_is_said(home: DaskHome, cluster: DaskCluster, how: str, words: str) -> None:
-    """The reason of the loss names who: somebody retired it, its lifetime was over, or its nanny ended it."""
-    more = {"lifetime": ["--lifetime", "75s"], "memory": ["--nanny", "--memory-limit", "400MiB"]}.get(how, [])
+    """The reason of the loss names who: somebody retired it, or its nanny ended it."""
+    more = ["--nanny", "--memory-limit", "400MiB"] if how == "memory" else []
     cluster.start_worker("w1", more=more)
     home.pool(cluster.address, partition={"hosts": 2})
     gate = home.folder / "gate"

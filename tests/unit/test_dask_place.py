@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from nexapod_backends.dask.answers import ended_by
 from nexapod_backends.dask.place import Rules, Worker, choose, free, tasks_of_others
 from nexapod_backends.dask.records import Record
 
@@ -86,6 +87,28 @@ def test_one_machine_with_two_addresses_is_one_host() -> None:
     )
     assert chosen(second, [*two, other], hosts=hosts) == "3"
     assert chosen(replace(second, host_set=[0, 2]), [*two, other], hosts=hosts) in {"1", "2"}
+
+
+RETIRED = (1.0, {"action": "retired", "stimulus_id": "x"})
+CLOSING = (2.0, {"action": "closing-worker", "reason": "worker-lifetime-reached"})
+KILLED = (3.0, {"worker": "tcp://10.0.0.1:1", "pid": 1, "rss": 1})
+
+
+@pytest.mark.parametrize(
+    ("events", "killed", "words"),
+    [
+        ([RETIRED], [], "it was retired"),
+        ([CLOSING, RETIRED], [], "its lifetime was over"),  # which retires itself
+        ([RETIRED], [KILLED], "its nanny ended it for its memory"),
+        ([(1.0, {"action": "remove-worker", "expected": False})], [(3.0, {"worker": "tcp://10.0.0.2:1"})], ""),
+        ([], [], ""),
+        (None, "junk", ""),
+        ([1, (1,), (1, 2), [1.0, ["a"]]], {"a": 1}, ""),
+    ],
+)
+def test_who_ended_a_worker(events: object, killed: object, words: str) -> None:
+    """What the scheduler noted, whatever it is."""
+    assert ended_by("tcp://10.0.0.1:1", events, killed) == words
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ __all__ = [
     "Met",
     "Seen",
     "Spool",
+    "ended_by",
     "found_files",
     "met",
     "printable",
@@ -97,6 +98,22 @@ def printable(text: object, most: int = _TEXT) -> str:
     """Return words of a stranger as one line that a terminal can show."""
     clean = "".join(char if char.isprintable() else " " for char in str(text)[: 4 * most])
     return " ".join(clean.split())[:most]
+
+
+def ended_by(address: str, events: object, killed: object) -> str:
+    """Say who ended a worker, by what the scheduler noted of it and of those that nannies killed; "" for nobody."""
+    if any(event.get("worker") == address for event in _events(killed)):
+        return "its nanny ended it for its memory"
+    noted = _events(events)
+    if any("lifetime" in str(event.get("reason")) for event in noted):
+        return "its lifetime was over"
+    return "it was retired" if any(event.get("action") == "retired" for event in noted) else ""
+
+
+def _events(said: object) -> list[Mapping[str, object]]:
+    """Return what the scheduler noted under a topic: pairs of a time and an event."""
+    pairs = said if isinstance(said, (list, tuple)) else ()
+    return [one[1] for one in pairs if isinstance(one, (list, tuple)) and len(one) == 2 and isinstance(one[1], dict)]
 
 
 def met(worker: str, said: Mapping[str, Any]) -> Met:

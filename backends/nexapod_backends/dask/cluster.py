@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.dask.answers import ended_by
 from nexapod_backends.dask.place import host_of
 from nexapod_backends.dask.started import gone
 from nexapod_batch.errors import ConfigError, SchedulerError
@@ -107,17 +108,10 @@ class Cluster:
         """Say who ended a worker that is gone, as far as scheduler or Slurm know it; "" for nobody."""
         if self.own is not None and (said := gone(self.own, name)):
             return said
-        found = ""
         with suppress(SchedulerError):
-            for event in _events(self.wire.call("events", topic="worker-restart-memory")):
-                if event.get("worker") == address:
-                    return "its nanny ended it for its memory"
-            for event in _events(self.wire.call("events", topic=address)):
-                if event.get("action") == "retired" and not found:
-                    found = "it was retired"
-                elif "lifetime" in str(event.get("reason")):
-                    found = "its lifetime was over"
-        return found
+            killed = self.wire.call("events", topic="worker-restart-memory")
+            return ended_by(address, self.wire.call("events", topic=address), killed)
+        return ""
 
     def release(self, keys: Sequence[str]) -> None:
         """Let the scheduler drop tasks."""
@@ -156,12 +150,6 @@ class Cluster:
                 hint=f"nexapod-batch site show {site.name}",
             )
         return found
-
-
-def _events(said: object) -> list[Mapping[str, object]]:
-    """Return what the scheduler noted under a topic."""
-    pairs = said if isinstance(said, (list, tuple)) else ()
-    return [one[1] for one in pairs if isinstance(one, (list, tuple)) and len(one) == 2 and isinstance(one[1], dict)]
 
 
 def _packages(said: object) -> dict[str, str]:
