@@ -253,6 +253,7 @@ def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
     # A transaction over thousands of rows must fit into the cache, or its pages are written more than once.
     connection.execute("PRAGMA cache_size = -65536")  # KiB, taken only as needed
     connection.execute("PRAGMA wal_autocheckpoint = 8000")  # pages
+    connection.execute("PRAGMA secure_delete = FAST")  # what is forgotten is overwritten where that costs no writing
     return connection
 
 
