@@ -269,12 +269,16 @@ def _too_small(job: Job, node: Node) -> str | None:
     elif (res.nodes or 1) > 1 and node.tier is not Tier.HPC:
         reason = f"is a single machine, and resources.nodes = {res.nodes}"
     elif short:
-        reason = ", ".join(f"has {_amount(name, has)}, {_amount(name, wanted)} wanted" for name, wanted, has in short)
+        reason = ", ".join(f"{_has(node, name, has)}, {_amount(name, wanted)} wanted" for name, wanted, has in short)
     elif res.gpu_type and not _has_type(res.gpu_type, node):
         reason = f"has GPUs of type {node.gpu_type or 'unknown'}, not {res.gpu_type}"
     elif res.gpus and 0 < node.gpu_mem_mib < (res.gpu_mem_mib or 0):
         reason = f"has GPUs with {_amount('mem', node.gpu_mem_mib)}, {_amount('mem', res.gpu_mem_mib or 0)} wanted"
     return reason
+
+
+def _has(node: Node, name: str, amount: int) -> str:
+    return f"{'gives, by its owner,' if name in node.limited else 'has'} {_amount(name, amount)}"
 
 
 def _has_type(wanted: str, node: Node) -> bool:
@@ -377,6 +381,8 @@ def _nobody(
         if wanted > has:
             key = "cpus_per_task" if name == "cpus" else name
             found = f"the largest node ({node}) has {_amount(name, has)}" if has else "no node in reach has one"
+            if any(one.node.name == node and name in one.node.limited for one in tiered):
+                found += ": its owner gives no more"
             lines.append(f"resources.{key}: a replica wants {_amount(name, wanted)}, {found}")
     if not lines and res.gpu_type and not any(one.refused or _has_type(res.gpu_type, one.node) for one in tiered):
         types = sorted({(one.node.gpu_type or "of no known type", one.node.name) for one in tiered if one.node.gpus})

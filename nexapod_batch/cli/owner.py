@@ -26,19 +26,20 @@ __all__ = ["change", "snooze"]
 def snooze(name: str, time_: str | None, until: str | None, gpu: str | None, as_json: bool) -> None:
     """Let a node of this machine be quiet for a while.
 
-    TIME is as in 2h or 90m. Nothing starts meanwhile, and what runs is suspended.
+    TIME is as in 2h or 90m; without one it is until you say off. Nothing starts meanwhile, and what runs is suspended.
     """
     from nexapod_batch.coordinator import owner
 
-    if (time_ is None) == (until is None):
-        raise UsageError("how long?", wanted="one of: a duration as in 2h, --until 18:00, off")
+    if time_ is not None and until is not None:
+        raise UsageError("how long?", wanted="one of: a duration as in 2h, --until 18:00, off, or nothing: until off")
     owned = owner.find(paths(), name)
     device, called = ("", "") if gpu is None else owner.device(owned, gpu)
     if time_ == "off":
         owner.wake(owned, device)
+    elif until is not None:
+        owner.snooze(owned, owner.seconds_until(until, time.time()), device)
     else:
-        left = owner.seconds_until(until, time.time()) if until is not None else _seconds(str(time_))
-        owner.snooze(owned, left, device)
+        owner.snooze(owned, None if time_ is None else _seconds(time_), device)
     why, end = owner.paused(owned.spool, device, called)
     document: Document = {"node": name, "paused": why, "until": end}
     output(as_json).document(document | ({"gpu": device} if device else {}), _paused)

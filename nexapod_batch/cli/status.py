@@ -54,6 +54,10 @@ def _node(node: Document, now: float) -> Iterator[str]:
     yield from (f"  closed:  {why}" for why in node["closed"].values())
     worker = node["worker"]
     yield "  worker:  " + (f"process {worker['pid']} since {_moment(worker['since'], now)}" if worker else "none now")
+    if node["left"]:
+        stopped = sum(one["state"] in {"T", "t"} for one in node["left"])
+        those = f"{_count(len(node['left']), 'process')} of commands, {stopped} of them stopped"
+        yield f"  left:    {those}: their worker was killed; the next one ends them (nexapod-batch reconcile starts it)"
     if node["waiting"] or node["claimed"]:
         yield f"  waiting: {_count(node['claimed'], 'replica')} at hand, {_count(node['waiting'], 'launch')} behind"
     if node["idle"]:
@@ -89,5 +93,5 @@ def _moment(seconds: float, now: float) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    plural = f"{noun}es" if noun.endswith(("ch", "ss")) else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"

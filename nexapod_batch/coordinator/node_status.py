@@ -95,6 +95,7 @@ def _node(owned: Owned, store: Store | None) -> Document:
         "mem_mib": mem_mib,
         "has": {"cpus": owned.settings["cpus"], "mem_mib": owned.settings["mem_mib"]},
         "worker": None if notice is None else {"pid": notice["pid"], "since": notice["since"]},
+        "left": _left(owned) if notice is None else [],
         "closed": owner.closed_gpus(owned.spool, {} if notice is None else notice["closed"]),
         "gpus": {} if notice is None else notice["names"],
         "waiting": _waiting(owned.spool),
@@ -104,6 +105,14 @@ def _node(owned: Owned, store: Store | None) -> Document:
     document["replicas"] = [_replica(one, store) for one in rows]
     _on_gpus(document["replicas"])
     return {**document, "idle": _why_idle(document)}
+
+
+def _left(owned: Owned) -> list[Document]:
+    """Return the processes of commands whose worker was killed, with what the kernel says that they do (T: stopped)."""
+    if live_incarnation(owned.spool) is not None:  # it comes up, and ends them
+        return []
+    found = descendants.find_strays(str(owned.settings["work"]))
+    return [{"pid": pid, "state": descendants.state(pid)} for pid in found]
 
 
 def _replica(row: Mapping[str, Any], store: Store | None) -> Document:

@@ -21,7 +21,7 @@ from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
 from nexapod_batch.files import careful, subkeys
 from nexapod_batch.runner import hours, manners, wishes
 from nexapod_batch.runner.claims import claim
-from nexapod_batch.runner.wishes import KEYS, MAX_SNOOZE_S, Snooze, Wishes
+from nexapod_batch.runner.wishes import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,12 +89,14 @@ def find(paths: Paths, name: str) -> Owned:
     return Owned(name=name, spool=spool, settings=settings)
 
 
-def snooze(owned: Owned, seconds: float, device: str = "") -> Wishes:
-    """Let the node, or one GPU of it, be quiet for so long; an earlier snooze of the same is replaced."""
-    if not 0 < seconds <= MAX_SNOOZE_S:
+def snooze(owned: Owned, seconds: float | None, device: str = "") -> Wishes:
+    """Let the node, or one GPU of it, be quiet for so long, None: until `wake`; an earlier snooze is replaced."""
+    if seconds is None:
+        seconds = FOREVER
+    elif not 0 < seconds <= MAX_SNOOZE_S:
         raise UsageError(
             "a snooze of that length is none", got=f"{seconds:.0f} s", wanted="up to 31 days",
-            hint=f"for good: nexapod-batch node drain {owned.name}",
+            hint=f"until you say otherwise: nexapod-batch node snooze {owned.name}",
         )  # fmt: skip
     now = wishes.clock()
     one = Snooze(device=device, seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime)
@@ -201,7 +203,8 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
         return node, ""
     cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
     pause = manners.pause(found, wishes.clock())
-    return replace(node, cpus=cpus, mem_mib=mem), pause.why if pause else ""
+    limited = (*(["cpus"] if cpus < node.cpus else []), *(["mem"] if mem < node.mem_mib else []))
+    return replace(node, cpus=cpus, mem_mib=mem, limited=limited), pause.why if pause else ""
 
 
 def withdraw(spool: Path, key: str) -> bool:

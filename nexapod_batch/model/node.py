@@ -37,6 +37,7 @@ class Node(Struct, frozen=True, kw_only=True):
     max_queued: int = 5_000  # replicas that may be out on this node at once
     active: bool = True
     first_key: str = ""  # id of the key that it was registered with, which names it for good; "" for the one it has
+    limited: tuple[str, ...] = ()  # cpus, mem: of which its owner gives less than it has, as it stands here
 
     def domain(self, field_name: Domain, run: str) -> str:
         """Return which failure domain this node stands in; `run` identifies the single execution."""

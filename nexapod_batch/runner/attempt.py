@@ -26,8 +26,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch import birth
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.courtesy import lower_session
+from nexapod_batch.runner import courtesy, descendants
 from nexapod_batch.runner.freeze import Freezer
 from nexapod_batch.runner.usage import MAX_PROCESSES, Usage, tree_bytes
 from nexapod_batch.runtimes import FEED
@@ -43,7 +42,7 @@ MEMORY_S = (0.1, 1.0)  # between two looks at the memory, at least and at most
 DISK_S = (1.0, 5.0)  # and at the disk
 WRITTEN = 2 * 2**30  # bytes that processes may write in a second
 PAUSED_S = 2.0  # between two looks at what is suspended, at most
-SESSION_S = 0.25  # until the kernel's group of the command's session is there, or wants to be asked again
+COURTESY_S = (0.25, 2.0)  # between two looks whether everything stands back, at first and at most
 LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
 #: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
@@ -101,6 +100,7 @@ class Attempt:
         """Remember whom to ask while waiting."""
         self._supervisor = supervisor
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._courtesy = courtesy.own()  # that everything below is to have
 
     def run(
         self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits,
@@ -131,7 +131,7 @@ class Attempt:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             for fd in fed:
                 os.close(fd)
-        tree = _Tree(pid, started, limits, logs, roots, self._supervisor)
+        tree = _Tree(pid, started, limits, logs, roots, self._supervisor, self._courtesy)
         tree.wait()
         return tree.result()
 
@@ -156,6 +156,7 @@ class _Tree:
         logs: tuple[int, int],
         roots: Sequence[str],
         supervisor: Supervisor,
+        how: courtesy.Courtesy,
     ) -> None:
         self._pid, self._started, self._limits, self._logs, self._roots = pid, started, limits, logs, roots
         self._supervisor = supervisor
@@ -171,9 +172,11 @@ class _Tree:
         self._next_disk = started + DISK_S[0]
         self._more = False  # more has ended than was collected
         self._usage = Usage(contained=limits.contained)
-        self._nice = os.getpriority(os.PRIO_PROCESS, 0)  # that the command's session is to have
+        self._courtesy = how
+        self._courtesy_s = COURTESY_S[0]
         self._tell_end()
-        self._next_session = started + SESSION_S if self._nice > 0 else float("inf")
+        stands_back = self._courtesy.nice > 0 or self._courtesy.idle_io
+        self._next_courtesy = started + self._courtesy_s if stands_back else float("inf")
 
     def wait(self) -> None:
         """Return when no descendant lives."""
@@ -271,11 +274,13 @@ class _Tree:
             least, most = DISK_S
             self._next_disk = now + max(min(max(left / WRITTEN, least), most), 20 * took)
             alarmed = True  # counting costs nothing beside that, and who sounds the alarm may be held up
-        if now >= self._next_session:
-            self._next_session = float("inf") if lower_session(self._pid, self._nice) else now + SESSION_S
+        if now >= self._next_courtesy:
+            done = courtesy.keep_back(descendants.find(os.getpid()), self._courtesy)
+            self._courtesy_s = min(2 * self._courtesy_s, COURTESY_S[1]) if done else COURTESY_S[0]
+            self._next_courtesy = now + self._courtesy_s
         if alarmed:
             self._check_processes()
-        return min(self._next_memory, self._next_disk, self._next_session) - now
+        return min(self._next_memory, self._next_disk, self._next_courtesy) - now
 
     def _stop(self, why: tuple[Outcome, str] | None) -> None:
         """Send TERM to everything and start the grace; the first reason counts."""

@@ -1,8 +1,9 @@
 """How far a process and all that it starts stand back behind the owner's own programs.
 
 Niceness and I/O class are inherited, so an executor sets its own and every command has them, in a container too. A
-kernel that groups processes by session (autogroup, as desktops have it) weighs niceness within a session only; since
-every command has a session of its own, the group of that session is made to stand back as well.
+kernel that groups processes by session (autogroup, as desktops have it) weighs niceness within a session only, so the
+groups of sessions are made to stand back as well: that of the command, and of whatever below it has one of its own.
+Anybody may come forward again, or begin a session, at any time: it is kept by looking, not set once.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import ctypes
 import errno
 import os
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["Courtesy", "lower_session", "stand_back"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Courtesy", "keep_back", "own", "stand_back"]
 
 #: Number of the system call ioprio_set, which no library of C has a function for.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
+_IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31, "ppc64le": 274, "s390x": 283}
 _WHO_PROCESS, _CLASS_IDLE = 1, 3 << 13
 
 
@@ -31,20 +36,49 @@ def stand_back(how: Courtesy) -> None:
     """Let this process stand back; never forward, which the kernel allows root only."""
     if how.nice > os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, how.nice)
-    number = _IOPRIO_SET.get(os.uname().machine)
-    if how.idle_io and number is not None:
-        ctypes.CDLL(None).syscall(number, _WHO_PROCESS, 0, _CLASS_IDLE)  # what cannot be is left: nothing depends on it
+    if how.idle_io:
+        _io_priority(_IOPRIO_SET, 0, _CLASS_IDLE)  # what cannot be is left: nothing depends on it
 
 
-def lower_session(pid: int, nice: int) -> bool:
+def own() -> Courtesy:
+    """Return how far this process stands back."""
+    found = _io_priority(_IOPRIO_GET, 0)
+    idle = found >= 0 and found & _CLASS_IDLE == _CLASS_IDLE
+    return Courtesy(nice=os.getpriority(os.PRIO_PROCESS, 0), idle_io=idle)
+
+
+def keep_back(pids: list[int], how: Courtesy) -> bool:
+    """Let processes, and the groups of their sessions, stand back that do not; False when some wait for the kernel."""
+    done, sessions = True, set()
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpriority(os.PRIO_PROCESS, pid) < how.nice:
+                os.setpriority(os.PRIO_PROCESS, pid, how.nice)
+            if how.idle_io:
+                _io_priority(_IOPRIO_SET, pid, _CLASS_IDLE)
+            session = os.getsid(pid)
+            if session not in sessions:
+                sessions.add(session)
+                done &= _lower_session(pid, how.nice)
+    return done
+
+
+def _io_priority(numbers: Mapping[str, int], *arguments: int) -> int:
+    """Ask the kernel for an I/O priority, or to change it; -1 where that cannot be."""
+    number = numbers.get(os.uname().machine)
+    return -1 if number is None else int(ctypes.CDLL(None).syscall(number, _WHO_PROCESS, *arguments))
+
+
+def _lower_session(pid: int, nice: int) -> bool:
     """Let the scheduler's group of a session stand back; False when the kernel wants to be asked again later."""
     try:
-        fd = os.open(f"/proc/{pid}/autogroup", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/{pid}/autogroup", os.O_RDWR | os.O_CLOEXEC)
     except OSError:  # no such kernel, or the process has ended
         return True
     try:
-        with suppress(ProcessLookupError, PermissionError):
-            os.write(fd, str(nice).encode())
+        with suppress(ProcessLookupError, PermissionError, ValueError, IndexError):
+            if int(os.read(fd, 100).split()[-1]) < nice:  # as in `/autogroup-123 nice 5`
+                os.write(fd, str(nice).encode())
     except OSError as error:
         return error.errno != errno.EAGAIN  # the kernel takes ten such changes a second
     finally:

@@ -523,7 +523,7 @@ class Executor:
         )
         try:
             self._begin_metering(devices)
-            self._witness.begin()
+            self._witness.begin(self._temporary.files)
             result = self._attempt.run(
                 program, argv, env, self._logs.descriptors, limits, (replica.root, self._temporary.files), wrapped.feeds
             )

@@ -46,6 +46,8 @@ class Keeper:
         self._turns: list[int] = []  # that were ruled on last
         self._next = _NEVER
         self.ruling = Ruling(cpus=node.cpus, mem_mib=node.mem_mib)
+        if owned:
+            wishes.reserve(node.spool)
         self.look(list)
 
     def look(self, what_runs: Callable[[], Sequence[Running]]) -> bool:

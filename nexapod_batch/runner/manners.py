@@ -4,7 +4,9 @@ Rules:
 
 1. While the node is snoozed, or its hours are over, nothing starts, and everything that runs is suspended.
 2. A GPU is closed while it is snoozed, while its owner's programs use more of it than they are granted, and for
-   `CALM_S` after that. Nothing starts on a closed GPU, and what runs there is suspended.
+   `CALM_S` after that. Nothing starts on a closed GPU, and what runs there is suspended. When that happens again the
+   time doubles, up to `MOST_CALM_S`: a game that uses the GPU in bursts would cost one start after the other. It is
+   forgotten when the owner's programs left the GPU alone for eight times as long.
 3. Replicas beyond the owner's CPUs are suspended, the youngest first.
 4. What suspending does not help is given up when it was suspended for the grace: a replica on a GPU (a stopped process
    keeps its GPU memory), one beyond the owner's memory, and one that needs more than the owner gives at all.
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from nexapod_batch.runner import hours
-from nexapod_batch.runner.wishes import NO_LIMIT
+from nexapod_batch.runner.wishes import FOREVER, NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +31,13 @@ if TYPE_CHECKING:
 
     from nexapod_batch.runner.wishes import Clock, Snooze, Wishes
 
-__all__ = ["CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_pause", "judge", "moment", "pause"]
+__all__ = [
+    "CALM_S", "MOST_CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_pause", "judge", "moment", "pause",
+]  # fmt: skip
 
-CALM_S = 20.0  # for which the owner's programs must leave a GPU alone before it is used again
+CALM_S = 20.0  # for which the owner's programs must leave a GPU alone before it is used again, at first
+MOST_CALM_S = 1280.0  # and at most
+_FORGIVEN = 8  # times the calm, after which it is as at first
 
 
 class Running(Struct, frozen=True, kw_only=True):
@@ -57,6 +63,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     used: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> (last seen in use, percent then)
     since: Mapping[int, float] = field(default_factory=dict)  # turn -> suspended since
+    evicted: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # UUID -> (times, last seen in use)
 
 
 class Pause(Struct, frozen=True, kw_only=True):
@@ -82,7 +89,8 @@ def judge(
 ) -> tuple[Ruling, Standing]:
     """Rule on a node of so many CPUs and so much memory; `running` is in the order in which it started."""
     now = seen.clock.uptime
-    used = _used(wishes, seen, before)
+    evicted = _evicted(wishes, seen, running, before)
+    used = _used(wishes, seen, before, evicted)
     cpus, mem_mib = min(cpus, wishes.max_cpus or cpus), min(mem_mib, wishes.max_mem or mem_mib)
     paused = pause(wishes, seen.clock, seen.zone)
     known = {*seen.names, *used, *(one.device for one in wishes.snoozes if one.device)}
@@ -106,7 +114,7 @@ def judge(
     since = {turn: before.since.get(turn, now) for turn in suspend}
     give_up = {turn: suspend[turn] for turn in suspend if turn in hopeless and now - since[turn] >= wishes.grace}
     ruling = Ruling(cpus=cpus, mem_mib=mem_mib, paused=paused, closed=closed, suspend=suspend, give_up=give_up)
-    return ruling, Standing(used=used, since=since)
+    return ruling, Standing(used=used, since=since, evicted=evicted)
 
 
 def pause(wishes: Wishes, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
@@ -137,20 +145,52 @@ def _snoozed(snoozes: Iterable[Snooze], name: str, clock: Clock, zone: tzinfo | 
     left = max((one.left(clock) for one in snoozes if bool(one.device) == bool(name)), default=0.0)
     if left <= 0:
         return None
+    subject = f"{name} is" if name else "is"
+    if left == FOREVER:
+        return Pause(why=f"{subject} snoozed by its owner until they say otherwise")
     until = clock.now + left
     shown = until if left < 60 else until + 59  # to the minute, and never told as over before it is
-    subject = f"{name} is" if name else "is"
     return Pause(why=f"{subject} snoozed by its owner until {moment(shown, clock.now, zone)}", until=until)
 
 
-def _used(wishes: Wishes, seen: Seen, before: Standing) -> dict[str, tuple[float, float]]:
+def _used(
+    wishes: Wishes, seen: Seen, before: Standing, evicted: Mapping[str, tuple[int, float]]
+) -> dict[str, tuple[float, float]]:
     """Return when each GPU was seen in the owner's use last; what has been left alone long enough is forgotten."""
     if wishes.gpu_busy >= NO_LIMIT:
         return {}
     now = seen.clock.uptime
-    used = {uuid: last for uuid, last in before.used.items() if now - last[0] < CALM_S}
+    used = {uuid: last for uuid, last in before.used.items() if now - last[0] < _calm_s(evicted, uuid)}
     used.update({uuid: (now, load) for uuid, load in seen.loads.items() if load > wishes.gpu_busy})
     return used
+
+
+def _evicted(
+    wishes: Wishes, seen: Seen, running: Sequence[Running], before: Standing
+) -> dict[str, tuple[int, float]]:
+    """Return how often something had to leave each GPU lately, and when its owner's programs used that last."""
+    now = seen.clock.uptime
+    found = {
+        uuid: (times, last)
+        for uuid, (times, last) in before.evicted.items()
+        if now - last < _FORGIVEN * _calm_s(before.evicted, uuid)
+    }
+    for uuid, load in seen.loads.items():
+        if load <= wishes.gpu_busy:
+            continue
+        times, _ = found.get(uuid, (0, now))
+        closed = uuid in before.used and now - before.used[uuid][0] < _calm_s(before.evicted, uuid)
+        if not closed and any(uuid in one.devices for one in running):
+            times += 1
+        if times:
+            found[uuid] = (times, now)
+    return found
+
+
+def _calm_s(evicted: Mapping[str, tuple[int, float]], uuid: str) -> float:
+    """Return for how long the owner's programs must leave a GPU alone."""
+    times = evicted[uuid][0] if uuid in evicted else 0
+    return min(CALM_S * 2.0 ** max(0, times - 1), MOST_CALM_S)
 
 
 def _closed(wishes: Wishes, seen: Seen, used: Mapping[str, tuple[float, float]], uuid: str) -> Pause | None:

@@ -9,7 +9,9 @@ boot counts as a part of it.
 from __future__ import annotations
 
 import json
+import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -23,15 +25,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["FILE", "KEYS", "MAX_SNOOZE_S", "NO_LIMIT", "Clock", "Snooze", "Wishes", "clock", "load", "save"]
+__all__ = [
+    "FILE", "FOREVER", "KEYS", "MAX_SNOOZE_S", "NO_LIMIT", "Clock", "Snooze", "Wishes",
+    "clock", "load", "reserve", "save",
+]  # fmt: skip
 
 #: Name of the file in a node's spool.
 FILE = "manners.json"
-#: The longest snooze in seconds; for more there is `node drain`.
+#: The longest snooze in seconds that ends by itself, and the one that does not.
 MAX_SNOOZE_S = 31 * 86_400
+FOREVER = float("inf")
 #: Percent of a GPU, as `gpu_busy`, with which nobody needs to look at it.
 NO_LIMIT = 100
 
+#: Room on the disk for the next wishes, kept so that an owner can say `node snooze` when it is full.
+_SPARE, _SPARE_BYTES = ".manners.spare", 16 * 1024
 _HINT = "nexapod-batch node set NAME key=value writes it anew"
 
 
@@ -44,7 +52,8 @@ class Clock(Struct, frozen=True, kw_only=True):
 
 
 def clock() -> Clock:
-    """Look at the clocks of this machine."""
+    """Look at the clocks of this machine, and how far its time is from that of the world."""
+    time.tzset()  # the owner may have travelled
     return Clock(now=time.time(), boot=boot_id(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
@@ -52,13 +61,15 @@ class Snooze(Struct, frozen=True, kw_only=True):
     """The owner wants quiet for a while."""
 
     device: str  # UUID of a GPU; "" for the whole node
-    seconds: float  # for how long
+    seconds: float  # for how long; FOREVER: until somebody says otherwise
     at: float  # when it was asked for: seconds since 1970
     boot: str  # and on which boot
     uptime: float  # and how long after it
 
     def left(self, clock: Clock) -> float:
         """Return for how many seconds it goes on; 0 or less: it is over."""
+        if self.seconds == FOREVER:
+            return FOREVER
         if clock.boot == self.boot and clock.uptime >= self.uptime:
             return self.uptime + self.seconds - clock.uptime
         return min(self.at + self.seconds - clock.now, self.seconds - clock.uptime)
@@ -132,15 +143,51 @@ def save(spool: Path, wishes: Wishes) -> None:
     if "hours" in limits:
         limits["hours"] = hours.show(wishes.hours)
     snoozes = [
-        {"device": s.device, "seconds": s.seconds, "at": s.at, "boot": s.boot, "uptime": s.uptime}
+        {
+            "device": s.device, "seconds": None if s.seconds == FOREVER else s.seconds,
+            "at": s.at, "boot": s.boot, "uptime": s.uptime,
+        }
         for s in wishes.snoozes
-    ]
+    ]  # fmt: skip
     document = {"schema": 1, "limits": limits, "snoozes": snoozes}
-    atomic.write(spool / FILE, json.dumps(document, indent=2).encode() + b"\n", mode=0o600)
+    data = json.dumps(document, indent=2).encode() + b"\n"
+    try:
+        atomic.write(spool / FILE, data, mode=0o600)
+    except OSError as error:
+        if error.errno not in atomic.FULL or not _save_in_spare(spool, data):
+            raise
+    reserve(spool)
+
+
+def reserve(spool: Path) -> None:
+    """Keep room for the next wishes; where there is none now, the next time."""
+    spare = spool / _SPARE
+    with suppress(OSError):
+        if spare.lstat().st_size == _SPARE_BYTES:
+            return
+    with suppress(OSError):
+        atomic.write(spare, b" " * _SPARE_BYTES, mode=0o600)
+
+
+def _save_in_spare(spool: Path, data: bytes) -> bool:
+    """Write into the room that was kept, and give it the name; False when there is none."""
+    with suppress(OSError):
+        fd = os.open(spool / _SPARE, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if len(data) > os.fstat(fd).st_size:
+                return False
+            os.pwrite(fd, data.ljust(os.fstat(fd).st_size), 0)  # JSON may be followed by blanks
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(spool / _SPARE, spool / FILE)
+        return True
+    return False
 
 
 def _snooze(document: Mapping[str, Any]) -> Snooze:
-    numbers = {name: float(document[name]) for name in ("seconds", "at", "uptime")}
-    if not 0 <= numbers["seconds"] <= MAX_SNOOZE_S:
-        raise ValueError(f"seconds of a snooze must be from 0 to {MAX_SNOOZE_S}")
-    return Snooze(device=str(document["device"]), boot=str(document["boot"]), **numbers)
+    seconds = FOREVER if document["seconds"] is None else float(document["seconds"])
+    if not (0 <= seconds <= MAX_SNOOZE_S or seconds == FOREVER):
+        raise ValueError(f"seconds of a snooze must be from 0 to {MAX_SNOOZE_S}, or null")
+    at, uptime = float(document["at"]), float(document["uptime"])
+    return Snooze(device=str(document["device"]), seconds=seconds, at=at, boot=str(document["boot"]), uptime=uptime)

@@ -33,26 +33,27 @@ class Witness:
         `work` is the folder of the work folders; what a process `worker` started is no stranger.
         """
         self._work, self._seat, self._worker = work, seat, worker
+        self._folders: tuple[str, ...] = (work,)  # whose disks are looked at
         self._kills = Kills()
-        self._before, self._began, self._full_at = 0, 0.0, 0.0
+        self._before, self._began, self._full = 0, 0.0, ""
 
     def turn(self) -> None:
         """Say that the next replica is at hand, for who must know which one it was."""
         if self._seat is not None:
             self._seat.turn()
 
-    def begin(self) -> None:
-        """Look, right before a command starts."""
-        self._before, self._began, self._full_at = self._kills.count(), time.monotonic(), 0.0
+    def begin(self, tmp: str) -> None:
+        """Look, right before a command starts whose temporary files lie in `tmp`."""
+        self._folders = (self._work, tmp) if tmp else (self._work,)
+        self._before, self._began, self._full = self._kills.count(), time.monotonic(), ""
         if self._seat is not None:
             self._seat.begin()
 
     def look(self) -> float:
-        """Look at the disk where no worker does; return the seconds until that is due again."""
-        left = room(self._work)
-        if left.full:
-            self._full_at = time.monotonic()
-        return left.look_in
+        """Look at the disks, as nobody else does before the end; return the seconds until that is due again."""
+        found = {folder: room(folder) for folder in self._folders}
+        self._full = self._full or next((folder for folder, left in found.items() if left.full), "")
+        return min(left.look_in for left in found.values())
 
     def deadline(self, when: float) -> None:
         """Say when the command must be told to end, for who watches over us; 0 while its time stands still."""
@@ -73,10 +74,12 @@ class Witness:
             if why is not None:
                 return why
         self.look()
-        seen = self._seat.slate.full_at if self._seat is not None else 0.0
-        if max(seen, self._full_at) >= self._began:
-            return Outcome.NODE, f"the disk of {self._work} was full while this ran: what it wrote may be incomplete"
-        return None
+        if self._seat is not None and self._seat.slate.full_at >= self._began:
+            self._full = self._full or self._work
+        if not self._full:
+            return None
+        where = self._work if self._full == self._work else "temporary files"
+        return Outcome.NODE, f"the disk of {where} was full while this ran: what it wrote may be incomplete"
 
     def _rise(self, killed: int, *, own: bool) -> Rise:
         beside = explained = 0

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -344,14 +346,13 @@ def test_limits_are_set_shown_and_taken_away(home: Home) -> None:
     assert said["limits"] == wanted
     refused = home.submit('[job]\nname = "t"\ncommand = ["true"]\n[resources]\ncpus_per_task = 2\n[quorum]\nagree = 1\n')
     assert refused.code == 65
-    assert "the largest node (mine) has 1 CPU" in refused.err
+    assert "the largest node (mine) has 1 CPU: its owner gives no more" in refused.err
     assert home.json("node", "set", "mine", *(f"{key}=" for key in wanted))["limits"] == {}
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["mine"], "how long?"),
         (["mine", "2h", "--until", "18:00"], "how long?"),
         (["mine", "soon"], "not a duration"),
         (["mine", "99999h"], "up to 31 days"),
@@ -370,6 +371,59 @@ def test_a_snooze_that_means_nothing_is_refused(home: Home, argv: list[str], wor
     done = home.call("node", "snooze", *argv)
     assert done.code in {2, 66}
     assert words in done.err
+
+
+def test_a_snooze_without_a_time_lasts_until_its_owner_says_so(home: Home) -> None:
+    """Nothing ends it but its owner; it is told as that."""
+    home.call("node", "init", "mine")
+    told = home.json("node", "snooze", "mine")
+    assert (told["paused"], told["until"]) == ("is snoozed by its owner until they say otherwise", None)
+    assert "until they say otherwise" in home.call("node", "status", "mine").out
+    assert home.call("node", "snooze", "mine", "off").out == "node mine may work\n"
+
+
+def test_a_snooze_works_on_a_full_disk(home: Home) -> None:
+    """The room for it was kept; when there is room again it is kept anew."""
+    home.path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "none", home.path], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert home.call("node", "init", "mine").code == 0
+        for words in (["2h"], ["off"], ["3h"]):
+            fill = os.open(home.path / "fill", os.O_WRONLY | os.O_CREAT)
+            with suppress(OSError):
+                while os.write(fill, bytes(4096)):
+                    pass
+            os.close(fill)
+            done = home.call("node", "snooze", "mine", *words)
+            assert done.code == 0, done.err
+            assert bool(home.json("node", "status", "mine")["node"]["paused"]) == (words != ["off"])
+            (home.path / "fill").unlink()
+            home.call("node", "set", "mine", "grace=5s")
+    finally:
+        subprocess.run(["umount", "-l", home.path], check=True)
+
+
+def test_stopped_commands_of_a_killed_worker_are_told_and_ended(home: Home, tmp_path: Path) -> None:
+    """Use kill -9 on worker and executor while the node is snoozed: status counts what is left, the next pass ends it."""
+    home.call("node", "init", "mine", "--cpus", 2)
+    flag, stop = tmp_path / "flag", tmp_path / "stop"
+    home.submit(SPIN.format(flag=flag, stop=stop))
+    pid = int(until(lambda: flag.exists() and flag.read_text(), "the command"))
+    home.call("node", "snooze", "mine")
+    until(lambda: descendants.state(pid) == "T", "the command to be stopped")
+    worker = home.json("node", "status", "mine")["node"]["worker"]["pid"]
+    executors = descendants.find(worker, frozenset([pid]))
+    os.kill(worker, signal.SIGSTOP)
+    for one in (*executors, worker):
+        os.kill(one, signal.SIGKILL)
+    until(lambda: home.json("node", "status", "mine")["node"]["worker"] is None, "nobody to be there")
+    left = home.json("node", "status", "mine")["node"]["left"]
+    assert {"pid": pid, "state": "T"} in left
+    assert "their worker was killed" in home.call("node", "status", "mine").out
+    home.call("reconcile")
+    until(lambda: not alive(pid), "the command to be ended")
 
 
 def test_snoozes_at_once_are_all_kept(home: Home) -> None:
@@ -419,6 +473,31 @@ def test_what_runs_stands_back_as_its_owner_wants(house: House, tmp_path: Path) 
     (tmp_path / "stop").touch()
     assert worker.wait(timeout=30) == 0
     assert {one.statement.outcome for one in house.reports()} == {Outcome.OK}
+
+
+COME_FORWARD = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import os, time\\n{how}\\nopen(%r, 'w').write(str(os.getpid()))\\ntime.sleep(60)" % sys.argv[1]], start_new_session={session})
+while not os.path.exists(sys.argv[2]): time.sleep(0.02)
+child.kill()
+"""
+
+
+@pytest.mark.parametrize("session", [True, False])
+@pytest.mark.parametrize("how", ["pass", "os.setpriority(os.PRIO_PROCESS, 0, 0)", "os.system('ionice -c 2 -p ' + str(os.getpid()))"])
+def test_whoever_comes_forward_is_sent_back(house: House, tmp_path: Path, session: bool, how: str) -> None:
+    """A child with a session of its own, or which takes another niceness or I/O class, is made to stand back as well."""
+    file = house.spool / "node.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "nice": 19, "io": "idle"}))
+    code = COME_FORWARD.replace("{how}", how).replace("{session}", str(session))
+    there, stop = tmp_path / "there", tmp_path / "stop"
+    (tmp_path / "code.py").write_text(code)
+    house.put(house.launch(Job(name="t", command=(sys.executable, str(tmp_path / "code.py"), str(there), str(stop)))))
+    worker = house.start()
+    pid = int(until(lambda: there.exists() and there.read_text(), "the child"))
+    until(lambda: bearing(pid) == (19, "idle", grouped(19)), "the child to stand back")
+    stop.touch()
+    assert worker.wait(timeout=30) == 0
 
 
 def test_where_a_scheduler_decides_nothing_stands_back(house: House, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ except OSError as error:
 def small(tmp_path: Path) -> Iterator[House]:
     """Give a node whose work folders lie on a disk of 20 MiB."""
     made = House(tmp_path)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", made.work], check=False, capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m,mode=0700", "none", made.work], check=False, capture_output=True)
     if done.returncode:
         pytest.skip("nothing can be mounted here")
     yield made

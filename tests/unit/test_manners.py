@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.runner import hours, wishes
-from nexapod_batch.runner.manners import CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
+from nexapod_batch.runner.manners import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
 from nexapod_batch.runner.wishes import Clock, Snooze, Wishes
 
 if TYPE_CHECKING:
@@ -104,6 +107,45 @@ def test_a_gpu_that_its_owner_uses_is_left_at_once_and_taken_again_when_it_was_c
     assert set(found.suspend) == {3}
     found, standing = ruling(want, seen(1 + CALM_S, gpu=0.0), ON_GPU, before=standing)
     assert (found.suspend, found.closed) == ({}, {})
+
+
+def test_a_gpu_that_is_used_in_bursts_is_left_alone_ever_longer() -> None:
+    """Bursts of 3 s every 25 s cost one start, not one each; a day later it is as at first."""
+    standing, starts, closed = Standing(), 0, True
+    for second in range(600):
+        load = 80.0 if second % 25 < 3 else 0.0
+        found, standing = ruling(Wishes(), seen(second, gpu=load), ON_GPU, before=standing)
+        starts += closed and not found.suspend
+        closed = bool(found.suspend)
+    assert starts == 1
+    found, standing = ruling(Wishes(), seen(86_400, gpu=0.0), ON_GPU, before=standing)
+    assert not found.suspend
+    _, standing = ruling(Wishes(), seen(86_401, gpu=80.0), ON_GPU, before=standing)
+    found, _ = ruling(Wishes(), seen(86_402 + CALM_S, gpu=0.0), ON_GPU, before=standing)
+    assert not found.suspend
+
+
+@pytest.mark.parametrize("evictions", [1, 2, 3, 5, 12])
+def test_the_calm_doubles_with_each_eviction(evictions: int) -> None:
+    """Each time that what runs must leave again, twice as long, up to a limit."""
+    standing, now = Standing(), 0.0
+    for number in range(evictions):
+        _, standing = ruling(Wishes(), seen(now, gpu=80.0), ON_GPU, before=standing)
+        calm = min(CALM_S * 2**number, MOST_CALM_S)
+        found, standing = ruling(Wishes(), seen(now + calm - 1, gpu=0.0), ON_GPU, before=standing)
+        assert set(found.suspend) == {ON_GPU.turn}
+        found, standing = ruling(Wishes(), seen(now + calm, gpu=0.0), ON_GPU, before=standing)
+        assert not found.suspend
+        now += calm + 1
+
+
+def test_a_use_that_drove_nobody_away_lengthens_nothing() -> None:
+    """An owner who plays while nothing of ours is there leaves the calm as it is."""
+    standing = Standing()
+    for second in range(0, 600, 30):
+        _, standing = ruling(Wishes(), seen(second, gpu=80.0), before=standing)
+    found, _ = ruling(Wishes(), seen(570 + CALM_S, gpu=0.0), ON_GPU, before=standing)
+    assert not found.suspend
 
 
 def test_fewer_cpus_suspend_the_youngest() -> None:
@@ -239,6 +281,39 @@ def test_what_is_written_is_read(want: Wishes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wishes.save(Path(folder), want)
         assert wishes.load(Path(folder)) == want
+
+
+def test_a_snooze_without_end_is_written_and_read(tmp_path: Path) -> None:
+    """Until its owner says otherwise, whatever the clocks do, and after a reboot as well."""
+    one = Snooze(device="", seconds=wishes.FOREVER, at=NOW, boot="b", uptime=1000.0)
+    wishes.save(tmp_path, Wishes(snoozes=(one,)))
+    (read,) = wishes.load(tmp_path).snoozes
+    assert read == one
+    assert read.left(Clock(now=NOW + 1e9, boot="other", uptime=5.0)) == wishes.FOREVER
+
+
+#: Prints how far the clock on the wall is from UTC, as it is set anew while a process runs.
+ZONE = """
+import os, shutil, time
+from datetime import datetime
+from nexapod_batch.runner import wishes
+for name in ("Etc/UTC", "Etc/GMT-2", "Etc/GMT+5"):
+    shutil.copy("/usr/share/zoneinfo/" + name, "/etc/new")
+    os.utime("/etc/new", (0, len(name)))
+    os.replace("/etc/new", "/etc/localtime")
+    now = wishes.clock().now
+    print(round(datetime.fromtimestamp(now).astimezone().utcoffset().total_seconds() / 3600))
+"""
+
+
+def test_the_clock_on_the_wall_is_where_the_owner_is() -> None:
+    """A process that runs follows a machine whose time zone is set anew."""
+    alone = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /etc && exec "$@"', "sh"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no /etc of its own can be made here")
+    env = {name: value for name, value in os.environ.items() if name != "TZ"}
+    done = subprocess.run([*alone, sys.executable, "-c", ZONE], capture_output=True, text=True, check=False, env=env)
+    assert done.stdout.split() == ["0", "2", "-5"], done.stderr
 
 
 def test_no_file_is_no_wish(tmp_path: Path) -> None:
