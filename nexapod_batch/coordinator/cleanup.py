@@ -16,7 +16,9 @@ from nexapod_batch.coordinator.faults import note
 from nexapod_batch.coordinator.lines import END
 from nexapod_batch.coordinator.nodes import usable
 from nexapod_batch.coordinator.publish import clean, unclean
+from nexapod_batch.coordinator.segments import Budget, blocks
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import careful
 from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.quorum.expected import MAX_SKEW_MS
 from nexapod_batch.store import writer
@@ -30,6 +32,8 @@ __all__ = ["KINDS", "drop_segments", "forget_ended", "gc"]
 #: What is removed and counted.
 KINDS = ("work_folders", "launches", "segments", "inputs")
 
+#: Bytes of the end of a segment that are looked through for one more line.
+_REST = 4 << 20
 _BATCH, _ALL = 1_000, 1_000_000
 #: Seconds without a line after which the writer of a segment is dead: the longest deadline, and a day.
 _SILENT_S = 8 * 86_400
@@ -145,15 +149,18 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
     for row in c.store.all("segments", node=node.id):
         path = context.spool / "reports" / row["name"]
         try:
-            with path.open("rb") as stream:
+            with careful.stream(path) as stream:
                 stream.seek(max(0, row["position"] - len(END) - 1))
                 last = stream.read(len(END) + 1)
-                if b"\n" in stream.read():  # there is more to read
+                if next(blocks(path, row["position"], Budget(_REST)), None) is not None:  # there is more to read
                     continue
+                changed = os.fstat(stream.fileno()).st_mtime
             ended = last == END + b"\n"
-            silent = path.stat().st_mtime < old if context.site else alive is None or not row["name"].startswith(alive)
+            silent = changed < old if context.site else alive is None or not row["name"].startswith(alive)
             if ended or silent:
                 dead.append(row["name"])
+        except careful.NotPlainError:  # what was read is gone, and something else is there
+            dead.append(row["name"])
         except FileNotFoundError:
             continue
     return dead

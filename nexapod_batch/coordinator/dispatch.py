@@ -54,12 +54,12 @@ PLAN_MAX = 5_000
 
 
 def dispatch(
-    c: Coordinator, faults: dict[str, str], without: Collection[int] = ()
+    c: Coordinator, faults: dict[str, str], without: Collection[int] = (), end: float | None = None
 ) -> tuple[int, list[tuple[int, int]]]:
     """Place what wants to be placed; return how many replicas, and the tasks for which no domain is left.
 
     The caller holds the writer's lock. `faults` collects what went wrong, by node. Nodes `without` whose ids we do
-    are there, but cannot be used now.
+    are there, but cannot be used now. At the time `end` no other job is begun with.
     """
     nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
@@ -67,7 +67,7 @@ def dispatch(
     launched, exhausted = 0, []
     for row in c.store.all("jobs_wanting"):
         free = sum(max(0, node.max_queued - out.get(node.id, 0)) for node in nodes)
-        if free == 0:
+        if free == 0 or (launched and end is not None and c.clock() >= end):
             break
         if _blocked(c, row):
             continue

@@ -141,14 +141,13 @@ def _hardware(c: Coordinator) -> Iterator[Check]:
 
 
 def _reports(c: Coordinator) -> Iterator[Check]:
-    number = c.store.only("quarantine_count")["n"]
-    yield "quarantine", "warn" if number else "ok", f"{number} bad reports" if number else "empty"
+    count = c.store.only("quarantine_count")
+    number = count["n"]
+    more = f", and {count['dropped']} more that were not kept" if count["dropped"] else ""
+    yield "quarantine", "warn" if number else "ok", f"{number} bad reports{more}" if number else "empty"
     for row in c.store.all("quarantine_last", limit=5):
-        yield (
-            "quarantine",
-            "warn",
-            f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}: {row['reason']}",
-        )
+        where = f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}"
+        yield "quarantine", "warn", f"{where}: {row['reason'][:_REASON]}"
     for row in c.store.all("faults"):
         yield "fault", "warn", row["text"]
 

@@ -11,15 +11,17 @@ import json
 import os
 import re
 from collections import defaultdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from nexapod_batch.coordinator.context import LOCAL
 from nexapod_batch.coordinator.faults import note
-from nexapod_batch.coordinator.lines import Refused, Report, Started, beginning, blocks, read_all
+from nexapod_batch.coordinator.lines import Left, Refused, Report, Started, beginning, blocks, plain, read_all
 from nexapod_batch.coordinator.node_keys import keys_of
 from nexapod_batch.coordinator.reports import dictionary_for, pack, stored_reports
+from nexapod_batch.coordinator.segments import Budget
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.quorum import failure_kind
@@ -46,6 +48,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 MAX_QUARANTINED = 1_000
 #: Bytes of segments that are taken in together: a commit costs as much as 50 reports.
 _TOGETHER = 2 * 1024 * 1024
+#: Bytes of one node's segments that one pass looks at, and of one segment at least: the rest is for the next pass.
+_PER_NODE, _LEAST = 64 << 20, 4 << 20
+#: Bad lines of one node after which the rest of it waits for the next pass.
+_JUNK = 1_000
 
 #: What a signed outcome makes of the replica.
 EXECUTION_OF: dict[str, Execution] = {
@@ -67,39 +73,78 @@ class Intake(Struct):
 
     reports: int = 0
     quarantined: int = 0
+    behind: set[int] = field(default_factory=set)  # ids of nodes of which not everything was read
 
 
-def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> Intake:
-    """Take in every complete new line of the nodes' segments; a spool that cannot be read is a fault of its node."""
+def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float | None = None) -> Intake:
+    """Take in the complete new lines of the nodes' segments; a spool that cannot be read is a fault of its node.
+
+    Of each node so much is read that others get their turn, and nothing more at the time `end`; what is left is for the
+    next pass, which goes on there.
+    """
     intake = Intake()
-    found: list[tuple[Node, Block]] = []
+    found = _in_turn([_blocks(c, node, faults, intake, end) for node in nodes])
     broken: set[Path] = set()
-    for node in nodes:
-        try:
-            c.backend(node).collect(c.context(node))
-        except (NexapodError, OSError) as error:
-            note(faults, "reports", node, error, "its reports cannot be brought here")
-        try:
-            for path, position, _ in unread(c, node):
-                found += [(node, block) for block in blocks(path, position)]
-        except OSError as error:
-            if f"site:{node.site}" not in faults:  # else all of it is away
-                faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
-    read = read_all([(block, oldest_key(c, node)) for node, block in found])
+    junk: dict[int, int] = defaultdict(int)  # bad lines by node
     waiting: list[tuple[Node, Block, list[Line]]] = []
     size = 0
+    read = read_all([(block, oldest_key(c, node)) for node, block in found])
     for (node, block), lines in zip(found, read, strict=True):
         if isinstance(lines, OSError):
             faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {lines.strerror}"
             broken.add(block.path)
-        elif block.path not in broken:  # what follows a block that was not read waits for it
+        elif block.path in broken:  # what follows a block that was not read waits for it
+            continue
+        elif junk[node.id] >= _JUNK:
+            intake.behind.add(node.id)
+        else:
             waiting.append((node, block, lines))
             size += block.end - block.start
+            junk[node.id] += sum(isinstance(line, Refused) for line in lines)
+            if isinstance(lines[-1] if lines else None, Left):
+                broken.add(block.path)
+                intake.behind.add(node.id)
         if size >= _TOGETHER:
             _take_in(c, waiting, intake)
             waiting, size = [], 0
+            if end is not None and c.clock() >= end:
+                intake.behind |= {other.id for other, _ in found}
+                break
     _take_in(c, waiting, intake)
     return intake
+
+
+def _blocks(
+    c: Coordinator, node: Node, faults: dict[str, str], intake: Intake, end: float | None
+) -> list[tuple[Node, Block]]:
+    """Bring the segments of one node here and return what is new of them, as much as is read in one pass."""
+    if end is not None and c.clock() >= end:
+        intake.behind.add(node.id)
+        return []
+    try:
+        c.backend(node).collect(c.context(node))
+    except (NexapodError, OSError) as error:
+        note(faults, "reports", node, error, "its reports cannot be brought here")
+    found: list[tuple[Node, Block]] = []
+    try:
+        segments = unread(c, node)
+        left = _PER_NODE
+        for number, (path, position, _) in enumerate(segments):
+            budget = Budget(max(_LEAST, left // (len(segments) - number)))
+            left -= budget.left
+            found += [(node, block) for block in blocks(path, position, budget)]
+            left += max(0, budget.left)
+            if budget.left <= 0:
+                intake.behind.add(node.id)
+    except OSError as error:
+        if f"site:{node.site}" not in faults:  # else all of it is away
+            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
+    return found
+
+
+def _in_turn(of_nodes: list[list[tuple[Node, Block]]]) -> list[tuple[Node, Block]]:
+    """Return the blocks of all nodes so that none waits for all of another's."""
+    return [one for together in zip_longest(*of_nodes) for one in together if one is not None]
 
 
 def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intake: Intake) -> None:
@@ -108,8 +153,10 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intak
         return
     with c.store.atomic():
         for node, block, lines in blocks:
+            last = lines[-1] if lines else None
+            position = last.position if isinstance(last, Left) else block.end
             _lines(c, node, block.path, lines, intake)
-            c.store.run("segment_moved", node=node.id, name=block.path.name, position=block.end)
+            c.store.run("segment_moved", node=node.id, name=block.path.name, position=position)
 
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
@@ -145,13 +192,20 @@ def _lines(c: Coordinator, node: Node, path: Path, lines: list[Line], intake: In
             _apply(c, node, report, known, batch)
             intake.reports += 1
         except VerificationError as error:
-            refused.append(Refused(report.position, str(error), beginning(path, report.position)))
+            refused.append(Refused(report.position, plain(error), beginning(path, report.position)))
+        except NexapodError:  # of the database: nothing of this pass is kept
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one report does, the others are taken in
+            why = f"it cannot be taken in: {type(error).__name__}"
+            refused.append(Refused(report.position, why, beginning(path, report.position)))
     if refused:
         intake.quarantined += len(refused)
         room = max(0, MAX_QUARANTINED - c.store.only("quarantine_of", node=node.id)["n"])
         batch.quarantined = [
             (node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]
         ]
+        if len(refused) > room:
+            c.store.run("quarantine_dropped", node=node.id, n=len(refused) - room)
     _write(c, batch)
 
 
@@ -230,6 +284,8 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
         _write(c, batch)
         before = [one.payload for one in stored_reports(c, replica)]
         if report.payload in before:
+            if report.carried is not None:  # a copy of the line without them may have come first
+                c.store.run("carried_supplied", replica=replica, files=report.carried)
             return
         if before:
             c.store.run("replica_voided", id=replica)

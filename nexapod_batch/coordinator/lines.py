@@ -17,31 +17,33 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import orjson
 
+from nexapod_batch.coordinator.segments import KEEP, MAX_LINE, Block, beginning, blocks
 from nexapod_batch.errors import VerificationError
+from nexapod_batch.files import careful
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
-from nexapod_batch.trust.dsse import MAX_ENVELOPE, open_envelope
+from nexapod_batch.trust import nesting
+from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, ContainerUse, GpuUse, Machine, Outcome, Statement, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 __all__ = [
-    "END", "Block", "Line", "Refused", "Report", "Started",
-    "beginning", "blocks", "machine_of", "read_all", "read_block",
+    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "machine_of", "plain",
+    "read_all", "read_block",
 ]  # fmt: skip
 
 #: The last line of a runner that ended by itself.
 END = b'{"end":true}'
-#: Longest report line: the envelope and the small files carried with it.
-MAX_LINE = MAX_ENVELOPE + 64 * 1024
-#: How much of a bad line is kept.
-KEEP = 4096
-#: Bytes read at once: some hundred reports.
+#: Bytes passed over at once.
 _BLOCK = 256 * 1024
+#: Bad lines of a block after which the rest of it waits for the next pass: what is all junk takes no time of others.
+_JUNK = 1_000
+#: Characters of a reason.
+_REASON = 300
 #: Unread bytes from which on other processes help: below, starting them takes longer than what they save.
 _MANY = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -95,48 +97,39 @@ class Ended(NamedTuple):
     """The runner's last word: nothing follows."""
 
 
-Line: TypeAlias = Report | Started | Refused | Ended
+class Left(NamedTuple):
+    """What follows from a position on was left for the next pass."""
+
+    position: int
 
 
-_KINDS: tuple[type[Line], ...] = (Report, Started, Refused, Ended)
+Line: TypeAlias = Report | Started | Refused | Ended | Left
 
 
-class Block(NamedTuple):
-    """Complete lines of a segment, and where they lie."""
-
-    path: Path
-    start: int
-    end: int
-
-
-def blocks(path: Path, position: int) -> Iterator[Block]:
-    """Yield what is complete from a position on, in blocks that are short enough to be read at once."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as stream:
-        stream.seek(position)
-        start = end = position  # of the block, and of what was looked at
-        while data := stream.read(_BLOCK):
-            newline = data.rfind(b"\n")
-            if newline >= 0:
-                yield Block(path, start, end + newline + 1)
-                start = end + newline + 1
-            end += len(data)
+_KINDS: tuple[type[Line], ...] = (Report, Started, Refused, Ended, Left)
 
 
 def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
     """Return what each line of a block says; `keys` are for lines of runners that offer none."""
-    fd = os.open(block.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as stream:
+    with careful.stream(block.path) as stream:
         stream.seek(block.start)
+        if block.endless:
+            return [Refused(block.start, f"a line of more than {MAX_LINE} bytes", stream.read(KEEP))]
         found: list[Line] = []
-        position = block.start
+        position, junk = block.start, 0
         while position < block.end:
-            line = stream.readline(MAX_LINE + 1)
+            line = stream.readline(min(MAX_LINE + 1, block.end - position))
+            if not line:  # the file is shorter by now
+                break
             found.append(_read(line.removesuffix(b"\n"), position, keys))
             position += len(line)
-            while not line.endswith(b"\n") and position < block.end:  # too long: refused, the rest is passed over
-                line = stream.readline(_BLOCK)
+            while line and not line.endswith(b"\n") and position < block.end:  # too long: the rest is passed over
+                line = stream.readline(min(_BLOCK, block.end - position))
                 position += len(line)
+            junk += isinstance(found[-1], Refused)
+            if junk >= _JUNK and position < block.end:
+                found.append(Left(position))
+                break
     return found
 
 
@@ -204,18 +197,18 @@ def _send(found: Sequence[tuple[Block, Mapping[str, bytes]]], fd: int) -> None:
             sink.flush()
 
 
-def beginning(path: Path, position: int) -> bytes:
-    """Return the beginning of the line at a position, for the quarantine."""
-    with path.open("rb") as stream:
-        stream.seek(position)
-        return stream.readline(KEEP).removesuffix(b"\n")
-
-
 def _read(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     try:
         return _parse(line, position, keys)
     except VerificationError as error:
-        return Refused(position, str(error), line[:KEEP])
+        return Refused(position, plain(error), line[:KEEP])
+    except Exception as error:  # noqa: BLE001 - whatever one line does, the others are read
+        return Refused(position, f"it cannot be read: {type(error).__name__}", line[:KEEP])
+
+
+def plain(error: Exception) -> str:
+    """Return the beginning of what an error says, of which others may have chosen the words."""
+    return str(error)[:_REASON].encode("utf-8", "backslashreplace").decode()[:_REASON]
 
 
 def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
@@ -223,13 +216,13 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     if len(line) > MAX_LINE:
         raise VerificationError("line too long", got=f"more than {MAX_LINE} bytes", wanted="one report")
     try:
-        document = orjson.loads(line)
+        document = nesting.loads(line)
         if "start" in document:
             name = ReplicaName.parse(document["start"])
             return Started((name.job, name.task, name.number))
         if line == END:
             return Ended()
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise VerificationError("not a report line", got=f"{error}"[:200]) from error
     if not isinstance(document, dict):
         raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
@@ -291,15 +284,16 @@ def _check_carried(carried: object, statement: Statement) -> None:
     wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
     if missing := wanted.keys() - carried.keys():
-        raise VerificationError("carried files are missing", got=f"no {min(missing)!r}", wanted="all or none")
+        got = f"no {nesting.quoted(min(missing))}"
+        raise VerificationError("carried files are missing", got=got, wanted="all or none")
     for name, text in carried.items():
         if text == "" and wanted.get(name) == _EMPTY:
             continue
         try:
             digest = hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
         except (binascii.Error, TypeError, ValueError) as error:
-            raise VerificationError(f"carried file {name!r} is not base64", got=str(error)) from error
+            raise VerificationError(f"carried file {nesting.quoted(name)} is not base64", got=str(error)) from error
         if wanted.get(name) != digest:
             raise VerificationError(
-                f"carried file {name!r} is not what was signed", got=digest, wanted=wanted.get(name)
+                f"carried file {nesting.quoted(name)} is not what was signed", got=digest, wanted=wanted.get(name)
             )

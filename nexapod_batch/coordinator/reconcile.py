@@ -27,6 +27,7 @@ from nexapod_batch.coordinator.ingest import ingest, unread
 from nexapod_batch.coordinator.nodes import prepare, usable
 from nexapod_batch.coordinator.publish import clean, publish
 from nexapod_batch.coordinator.restored import end_what_was_restored
+from nexapod_batch.coordinator.segments import Budget, blocks, count_lines
 from nexapod_batch.coordinator.takeback import take_back
 from nexapod_batch.errors import BusyError, NexapodError
 from nexapod_batch.plugins import BackendState
@@ -45,6 +46,8 @@ __all__ = ["Pass", "reconcile", "wait"]
 _OVERDUE = 10_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
+#: Bytes of new reports of one node that a look counts.
+_LOOKED_AT = 64 << 20
 _SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
 #: Seconds between two looks at another machine, and between two passes where those looks found nothing.
 _FAR, _FAR_LONG = 1.0, 5.0
@@ -147,35 +150,49 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     end_what_was_restored(c)
     nodes = usable(c, faults)
     unusable = prepare(c, nodes, faults)
-    launches = _ask(c, nodes, faults)  # 1. what the backends say
+    launches = _ask(c, nodes, faults, end)  # 1. what the backends say
     _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
-    intake = ingest(c, nodes, faults)  # 2. what the nodes reported until then
+    share = None if end is None else c.clock() + max(0.0, end - c.clock()) / 2  # the rest is for what comes of it
+    intake = ingest(c, nodes, faults, share)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
-    done.lost = _settle(c, nodes, launches, faults) + _overdue(c)  # 3. who will not report any more
+    settled = [(row, None if row["node_id"] in intake.behind else said) for row, said in launches]
+    done.lost = _settle(c, nodes, settled, faults) + _overdue(c)  # 3. who will not report any more
     _keep_reasons(c, launches)
     done.moved = take_back(c, nodes)
     done.decided = decide_news(c, faults)  # 4. verdicts
     stop_owed(c, faults)
-    done.launched, exhausted = dispatch(c, faults, unusable)  # 5. more replicas
+    done.launched, exhausted = dispatch(c, faults, unusable, end)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
     if results:
         left = None if end is None else max(0.0, end - c.clock())
         done.published = publish(c, faults, seconds=left)  # 6. results
+    if _over(c, end):
+        return
     if done.published or done.lost:
         clean(c, faults)
     forget_ended(c, nodes, faults)
-    if not intake.reports and not launches:  # idle: nothing can be under way in the segments that were read
+    if not (intake.reports or launches or intake.behind):  # idle: nothing can be under way in what was read
         drop_segments(c, nodes, faults)
 
 
-def _ask(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> list[tuple[Row, LaunchStatus | None]]:
-    """Return every open launch with its backend's word; None where the backend could not be asked."""
+def _over(c: Coordinator, end: float | None) -> bool:
+    """Say whether the time of a pass is over; what is left waits for the next one."""
+    return end is not None and c.clock() >= end
+
+
+def _ask(
+    c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float | None
+) -> list[tuple[Row, LaunchStatus | None]]:
+    """Return every open launch with its backend's word; None where the backend could not be asked in time."""
     rows = c.store.all("launches_open")
     found: list[tuple[Row, LaunchStatus | None]] = []
     for node in nodes:
         mine = [row for row in rows if row["node_id"] == node.id]
         if not mine:
+            continue
+        if _over(c, end):
+            found += [(row, None) for row in mine]
             continue
         try:
             said = c.backend(node).status(c.context(node), [row["key"] for row in mine])
@@ -290,10 +307,9 @@ def _look(c: Coordinator) -> Pass:
     done = Pass(open_jobs=c.store.only("jobs_open")["n"])
     for node in c.nodes():
         with suppress(OSError, NexapodError):  # a pass would call it a fault of the node
+            left = Budget(_LOOKED_AT)
             for segment, position, _ in unread(c, node):
-                with segment.open("rb") as stream:
-                    stream.seek(position)
-                    done.ingested += sum(1 for line in stream if line.endswith(b"\n"))
+                done.ingested += sum(map(count_lines, blocks(segment, position, left)))
     done.decided = sum(
         len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news")
     )

@@ -148,7 +148,10 @@ class Spool:
     def finish(self, launch: str) -> None:
         """Take the bundle out of the inbox: every replica of it was reported or given up."""
         for path in (self.inbox_file(launch), self.root / "cancel" / launch):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except IsADirectoryError:  # somebody put it there
+                path.rename(self.root / "refused" / f".{os.urandom(8).hex()}")
 
     def refuse(self, launch: str, reason: str) -> None:
         """Move a bundle that must not be run to `refused/`, with the reason beside it."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
@@ -45,8 +44,8 @@ def run(node: NodeConfig, incarnation: str, mine: Allocation) -> bool:
     spool = Spool(node.spool, incarnation, node.host, mine.native_id, mine.launches)
     try:
         launch = open_launch(key, careful.read(spool.inbox_file(key), MAX_BUNDLE), spool.seed(key), node, time.time())
-    except (OSError, NexapodError):
-        return False  # withdrawn, or to be refused with the reason
+    except Exception:  # noqa: BLE001 - withdrawn, or to be refused with the reason, whatever it does
+        return False
     if len(launch.bundle.replicas) != 1 or launch.job.resources.gpus:
         return False
     if spool.claim(key):

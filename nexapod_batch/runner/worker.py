@@ -27,7 +27,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
@@ -47,6 +47,7 @@ from nexapod_batch.runner.node import load
 from nexapod_batch.runner.room import room
 from nexapod_batch.runner.slate import Slate
 from nexapod_batch.runner.usage import Alarm
+from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ CHUNK_S = 0.05  # work that an executor is given at once
 MAX_CHUNK = 64  # replicas
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
 POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just woken, and at rest
+MAX_REASON = 4_000  # characters of why a bundle is refused
 PAUSED_S = 0.25  # and while the owner lets nothing start
 REST_S = 0.5  # and while there has been nothing to do for long
 OVERDUE_S = 15.0  # for which a command may be over its time: until it hears of it, and is killed
@@ -251,9 +253,12 @@ class Worker:
             self._refuse(key, "its file name is no launch key")
             return False
         try:
-            envelope = self._spool.inbox_file(key).read_bytes()
-        except FileNotFoundError:
-            return False  # withdrawn
+            envelope = careful.read(self._spool.inbox_file(key), MAX_BUNDLE)
+        except careful.NotPlainError as error:
+            self._refuse(key, f"it is no bundle: {error.strerror}")
+            return False
+        except OSError:
+            return False  # withdrawn, or not to be read now
         seed = self._spool.seed(key)
         try:
             self._hear_of_keys()
@@ -261,6 +266,9 @@ class Worker:
         except NexapodError as error:
             if not self._spool.is_claimed(key):  # by another runner, which took the key with it
                 self._refuse(key, str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever one bundle does, the others are run
+            self._refuse(key, f"it cannot be understood: {type(error).__name__}")
             return False
         if not self._spool.claim(key):
             return False
@@ -285,7 +293,10 @@ class Worker:
 
     def _refuse(self, key: str, reason: str) -> None:
         print(f"launch {key}: refused: {reason}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
-        self._spool.refuse(key, reason)
+        try:
+            self._spool.refuse(key, reason[:MAX_REASON])
+        except OSError:  # its name is too long for a reason beside it, or there is no room for one
+            self._spool.finish(key)
 
     def _cancel(self, asked: set[str]) -> None:
         """Tell every executor what was cancelled; those that come later inherit it."""

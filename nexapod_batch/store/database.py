@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "Filesystem", "Row", "Store", "Value"]
 
 APPLICATION_ID = 0x6E78_7064  # "nxpd" in the file's header
-SCHEMA_VERSION = 9  # the number of the last migration
+SCHEMA_VERSION = 10  # the number of the last migration
 BUSY_S = 10.0  # how long a statement waits for another connection's transaction
 
 Row: TypeAlias = sqlite3.Row

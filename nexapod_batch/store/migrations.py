@@ -52,6 +52,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         name="which jobs are somebody else's, at a glance",
         sql='CREATE INDEX job_foreign ON job (id) WHERE "foreign" = 1;\n',
     ),
+    Migration(
+        name="bad reports that were not kept",  # how many of each node came when as many as are kept were there
+        sql="ALTER TABLE node ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;\n",
+    ),
 )
 
 

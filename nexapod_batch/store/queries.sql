@@ -239,6 +239,11 @@ INSERT OR IGNORE INTO report (replica_id, payload_sha256, packed, signature, rec
 -- name: carried_insert
 INSERT OR IGNORE INTO carried (replica_id, files) VALUES (?, ?);
 
+-- name: carried_supplied
+-- The files of a report that was read before without them, as long as they are wanted.
+INSERT OR IGNORE INTO carried (replica_id, files) SELECT r.id, :files FROM replica r JOIN task t ON t.job_id = r.job_id AND t.idx = r.task
+WHERE r.id = :replica AND r.cleaned = 0 AND r.voided = 0 AND t.published = 0;
+
 -- name: replica_reported
 UPDATE replica SET execution = ?, reason = ?, failure = ?, exit_code = ?, host = ?, machine = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
   max_rss_kib = ?, output_bytes = ?, gpus = ?, ended_at = ?, cleaned = ?
@@ -254,10 +259,13 @@ UPDATE replica SET execution = 'running' WHERE job_id = ? AND task = ? AND numbe
 INSERT OR IGNORE INTO quarantine (node_id, segment, position, reason, line, created_at) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: quarantine_count
-SELECT count(*) AS n FROM quarantine;
+SELECT count(*) AS n, (SELECT coalesce(sum(dropped), 0) FROM node) AS dropped FROM quarantine;
 
 -- name: quarantine_of
 SELECT count(*) AS n FROM quarantine WHERE node_id = :node;
+
+-- name: quarantine_dropped
+UPDATE node SET dropped = dropped + :n WHERE id = :node;
 
 -- name: quarantine_last
 SELECT q.*, n.name AS node FROM quarantine q LEFT JOIN node n ON n.id = q.node_id ORDER BY q.id DESC LIMIT :limit;

@@ -105,6 +105,13 @@ JUNK = {
     "surrogates": b'{"payload":"\\ud800"}\n{"start":"\\ud800"}\n',
     "escapes": b'{"payload":"\\u001b[31m","payloadType":"\\u001b]0;x\\u0007","signatures":[{"keyid":"\\u0000"}]}\n',
     "nested": f'{{"payload":{deep(100_000)}}}\n{deep(900)}\n'.encode(),
+    "as deep as parsers allow": b"".join(
+        b'{"payload":"QQ==","payloadType":"a","signatures":[{"keyid":"b","sig":"c"}],"carried":"d","start":"e"}\n'.replace(
+            place, deep(levels).encode()
+        )
+        for place in (b'"QQ=="', b'"a"', b'[{"keyid":"b","sig":"c"}]', b'"b"', b'"c"', b'"d"', b'"e"')
+        for levels in (60, 70, 900, 950, 990, 1_000, 1_010, 1_020, 1_023)
+    ),
     "empty envelope": b'{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}\n',
 }
 
@@ -345,6 +352,84 @@ def test_line_of_a_gigabyte_is_refused_in_bounded_memory(home: Home, ended: bool
     assert json.loads(done.out)["quarantined"] == int(ended)
     path.unlink()
     accepts(home)
+
+
+def read_already(home: Home) -> Path:
+    """Return a segment that was read whole, of a home whose one job was accepted."""
+    reported(home)
+    assert home.call("wait", "1", "--timeout", "30s").code == 0
+    return next((home.spool("mallory") / "reports").glob("[!z]*.jsonl"))
+
+
+def sparse(path: Path, size: int = 4 << 40) -> None:
+    """Make a file that says that it is longer than it is."""
+    with path.open("ab") as stream:
+        stream.truncate(size)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Write behind what is there."""
+    with path.open("ab") as stream:
+        stream.write(data)
+
+
+REPLACED: dict[str, Callable[[Path], object]] = {
+    "a fifo": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to a device without end": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a sparse end of 4 TB": sparse,
+    "4 TB with a line at their end": lambda path: (sparse(path), append(path, b"\n{}\n")),
+    "nothing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_what_replaces_a_segment_stops_nobody(home: Home, kind: str) -> None:
+    """Whatever becomes of a segment that was read, every command that looks at it ends, and reports still come in."""
+    REPLACED[kind](read_already(home))
+    limits = ("prlimit", f"--data={400 << 20}")
+    for command in (("reconcile",), ("reconcile", "--dry-run"), ("gc",)):
+        assert home.call(*command, before=limits).code == 0, command
+    accepts(home)
+
+
+def test_a_quarantine_stays_small(home: Home) -> None:
+    """Long names, long lines and many of them are cut and counted; the database and what is told stay small."""
+    reported(home)
+    long = "n" * (1 << 20)
+    lines = [json.dumps({"payloadType": long, "payload": "QQ==", "signatures": [{"keyid": long[:9], "sig": long[:9]}]})]
+    lines += [json.dumps({"start": long}), json.dumps({long: 1}), long]
+    put(home, b"".join(line.encode() + b"\n" for line in lines * 5), "zz-long.jsonl")
+    assert quarantined(home) == 20
+    put(home, b"{}\n" * 2_500, "zz-many.jsonl")
+    assert [quarantined(home) for _ in range(4)] == [1_000, 1_000, 500, 0]
+    accepts(home)
+    assert (home.path / "state.db").stat().st_size < 8 << 20
+    said = home.call("doctor").out
+    assert "1000 bad reports, and 1520 more that were not kept" in said
+    assert len(said) < 10_000
+
+
+def test_files_come_with_the_second_copy_of_a_line(home: Home) -> None:
+    """A copy of a report without its files, read first, keeps nothing from being published when the files come."""
+    lines = reported(home)
+    bare = [{key: value for key, value in line.items() if key != "carried"} for line in lines]
+    put(home, b"".join(json.dumps(line).encode() + b"\n" for line in bare), "00-first.jsonl")
+    accepts(home)
+    assert (home.path / "results/1/0/a.txt").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("command", [("reconcile", "--max-seconds", "1"), ("reconcile",)])
+def test_one_node_does_not_keep_others_waiting(home: Home, command: tuple[str, ...]) -> None:
+    """While one node's spool holds more junk than is read in a pass, the reports of another one are taken in."""
+    assert home.call("node", "init", "--name", "victim", "--owner", "victim").code == 0
+    put(home, b"{}\n" * 4_000_000)
+    assert home.submit(TRUE.replace('"run"', '"node"')).code == 0
+    until(lambda: len(home.lines("victim")) == 1, "the victim's report")
+    for _ in range(2):
+        assert home.call(*command).code == 0
+    (done,) = [r for r in home.json("show", 1)["tasks"][0]["replicas"] if r["node"] == "victim"]
+    assert done["execution"] == "reported"
 
 
 def test_pae_is_what_is_signed(home: Home) -> None:

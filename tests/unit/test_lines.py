@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nexapod_batch.coordinator import lines
 from nexapod_batch.coordinator.lines import END, Ended, Refused, Report, Started, blocks, read_all, read_block
+from nexapod_batch.coordinator.segments import MAX_LINE, Budget
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
@@ -53,6 +55,56 @@ def test_blocks_end_with_a_line(segment: Path) -> None:
     assert len(found) > 3
     assert [block.start for block in found] == [0, *(block.end for block in found[:-1])]
     assert segment.stat().st_size - found[-1].end == 50
+
+
+def holed(path: Path, *parts: bytes | int) -> None:
+    """Write bytes, and holes of so many bytes."""
+    with path.open("wb") as stream:
+        for part in parts:
+            if isinstance(part, int):
+                stream.truncate(stream.tell() + part)
+                stream.seek(0, os.SEEK_END)
+            else:
+                stream.write(part)
+
+
+TB = 1 << 40
+LONG = b"x" * (MAX_LINE + 300_000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [
+        ((b"a\n", TB), ["a"]),
+        ((b"a\n", TB, b"\nb\n"), ["a", "long", "b"]),
+        ((TB, b"\n", 4 * TB, b"\nb\n"), ["long", "long", "b"]),
+        ((b"a\n" + LONG + b"\nb\n",), ["a", "long", "b"]),
+        ((b"a\n" + LONG,), ["a"]),
+        ((b"a\n", 1000, b"\nb\n"), ["a", "\0" * 1000, "b"]),
+        ((b"a\nb\n" * 300_000,), ["a", "b"] * 500),
+    ],
+)
+def test_what_has_no_end_is_passed_over(tmp_path: Path, parts: tuple[bytes | int, ...], wanted: list[str]) -> None:
+    """Holes and lines without end take neither time nor memory, and what follows them is read."""
+    path = tmp_path / "a.jsonl"
+    holed(path, *parts)
+    found = everything([read_block(block, KEYS) for block in islice(blocks(path, 0), 4)])
+    said = ["long" if one.reason.startswith("a line of more") else one.line.decode() for one in found if isinstance(one, Refused)]
+    assert wanted == said[: len(wanted)]
+    assert len(wanted) in {len(said), 1_000}
+
+
+def test_a_budget_ends_reading_and_the_next_goes_on(tmp_path: Path) -> None:
+    """Each look reads about as much as it may; all looks together read everything, once."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes((b"y" * 99 + b"\n") * 20_000)
+    position, looks = 0, []
+    while some := list(blocks(path, position, budget := Budget(500_000))):
+        looks.append(sum(block.end - block.start for block in some))
+        position = some[-1].end
+    assert sum(looks) == position == 2_000_000
+    assert max(looks) <= 3 * 256 * 1024
+    assert budget.left == 500_000
 
 
 def test_several_processes_read_what_one_reads(segment: Path) -> None:
