@@ -1,0 +1,224 @@
+"""Check the signed statements of one job, with Python's own library and `openssl`, and nothing of nexapod-batch.
+
+    python3 check.py --key alice.pem --key bob.pem [--uuid UUID] [--results FOLDER]
+
+Keys count only if they are given: get each from the owner of its node, never from the folder that it is to prove. Every
+statement is verified from its node's key down (the key lets a key of one launch speak, and that one signs), bound to
+the job (UUID, digest of job.json, task, replica, policy, image, isolation), and counted by what it says of the outputs.
+Exit code 0: every task that the verdict calls accepted is agreed on by as many keys as the policy asks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+STATEMENT, DELEGATION = "application/vnd.in-toto+json", "application/vnd.nexapod.delegation+json"
+ISOLATION = ["none", "files", "container"]  # from the least to the most
+NAME = re.compile(r"([0-9]+)_([0-9]+)\.([0-9]+)(?:\.[0-9]+)?\.dsse\.json")
+SPKI = bytes.fromhex("302a300506032b6570032100")  # what stands before the 32 bytes of an Ed25519 key in a .pem file
+
+
+class Bad(Exception):  # noqa: N818 - a word for what is refused
+    """A statement that proves nothing."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of which no key stands there twice: readers would disagree on which one counts."""
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise Bad("a key stands in it twice")
+    return dict(pairs)
+
+
+def fingerprint(spki: bytes) -> str:
+    """Return a key's id, as `ssh-keygen -l` prints it."""
+    wire = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + spki.removeprefix(SPKI)
+    return "SHA256:" + base64.b64encode(hashlib.sha256(wire).digest()).rstrip(b"=").decode()
+
+
+def read_key(text: str) -> bytes:
+    """Return the bytes of a public key in PEM form."""
+    spki = base64.b64decode("".join(line for line in text.splitlines() if not line.startswith("-----")))
+    if not spki.startswith(SPKI) or len(spki) != len(SPKI) + 32:
+        raise SystemExit("a --key is no Ed25519 public key in PEM form")
+    return spki
+
+
+def verified(envelope: Path, kind: str, spki: bytes) -> Any:  # noqa: ANN401 - whatever was signed
+    """Return what a DSSE envelope says, if the key signed it, by openssl."""
+    document = json.loads(envelope.read_text(encoding="utf-8"), object_pairs_hook=once)
+    payload, (signature,) = base64.b64decode(document["payload"]), document["signatures"]
+    if document["payloadType"] != kind:
+        raise Bad(f"{envelope.name} is of another type")
+    with tempfile.TemporaryDirectory() as folder:
+        parts = {
+            "key": b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(spki) + b"\n-----END PUBLIC KEY-----\n",
+            "signed": b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload),
+            "signature": base64.b64decode(signature["sig"]),
+        }
+        for name, data in parts.items():
+            Path(folder, name).write_bytes(data)
+        argv = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key", "-rawin", "-in", "signed"]
+        done = subprocess.run([*argv, "-sigfile", "signature"], cwd=folder, capture_output=True, check=False)
+    if done.returncode:
+        raise Bad(f"{envelope.name} is not signed by {fingerprint(spki)}")
+    return json.loads(payload, object_pairs_hook=once)
+
+
+def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[str, bytes, dict[str, Any]]:  # noqa: ANN401
+    """Return whose a statement is, what it votes for, and its parts; Bad unless it is about the replica of its name."""
+    job_id, task, number = map(int, NAME.fullmatch(envelope.name).groups())  # type: ignore[union-attr] # only such come
+    node, spki = owner(envelope.with_name(f"{job_id}_{task}.{number}.delegation.json"), keys)
+    given = verified(envelope.with_name(f"{job_id}_{task}.{number}.delegation.json"), DELEGATION, spki)
+    said = verified(envelope, STATEMENT, base64.b64decode(given["subkey"]))
+    build, run = said["predicate"]["buildDefinition"], said["predicate"]["runDetails"]
+    outer, inner = build["externalParameters"], build["internalParameters"]
+    quorum = {"agree": job["quorum"]["agree"], "distinct": job["quorum"]["distinct"]}
+    image = [one["digest"]["sha256"] for one in build["resolvedDependencies"] if "uri" in one]
+    wanted = {
+        "job (UUID)": (outer["job"], uuid),
+        "job (digest)": (outer["jobDigest"]["sha256"], job["digest"]),
+        "job (number)": (outer["jobId"], job_id),
+        "task": (outer["task"], task),
+        "replica": (outer["replica"], number),
+        "policy": (outer["quorum"], quorum),
+        "node": (run["builder"]["id"], node),
+        "node of the delegation": (given["node"], node),
+        "job of the delegation": (given["job"], job["digest"]),
+        "launch": (outer["nonce"] in given["nonces"], True),
+        "image": (image, [job["container"]["sha256"]] if inner["isolation"] == "container" else []),
+    }
+    for what, (got, expected) in wanted.items():
+        if got != expected:
+            raise Bad(f"it is about another {what}: {got!r}, wanted {expected!r}")
+    if inner["outcome"] != "ok" or inner["exitCode"] != 0:
+        raise Bad(f"no result: outcome {inner['outcome']}, exit code {inner['exitCode']}")
+    if ISOLATION.index(inner["isolation"]) < ISOLATION.index(isolation_of(job)):
+        raise Bad(f"isolation {inner['isolation']}, wanted {isolation_of(job)}")
+    digests = [one["digest"].get("nexapod-normalized", one["digest"]["sha256"]) for one in said["subject"]]
+    votes = sorted(zip([one["name"] for one in said["subject"]], digests, strict=True))
+    return node, repr(votes).encode(), said
+
+
+def isolation_of(job: Any) -> str:  # noqa: ANN401
+    """Return the least isolation that the job asks for."""
+    contained = job["container"] is not None and job["container"].get("isolation", "container") == "container"
+    return "container" if contained else str(job["quorum"].get("min_isolation", "none"))
+
+
+def owner(delegation: Path, keys: dict[str, bytes]) -> tuple[str, bytes]:
+    """Return which of the keys that were given a delegation names."""
+    if not delegation.exists():
+        raise Bad(f"{delegation.name} is missing")
+    document = json.loads(delegation.read_text(encoding="utf-8"), object_pairs_hook=once)
+    named = str(json.loads(base64.b64decode(document["payload"]), object_pairs_hook=once)["node"])
+    if named not in keys:
+        raise Bad(f"by {named}, whose key was not given")
+    return named, keys[named]
+
+
+def files_of(folder: Path, said: dict[str, Any], task: int, job_id: int) -> list[str]:
+    """Return which published files are not those of a statement."""
+    outputs = {one["name"]: one["digest"]["sha256"] for one in said["subject"]}
+    if said["subject"][0].get("mediaType") == "text/vnd.nexapod.manifest":
+        text = (HERE / f"{job_id}_{task}.manifest").read_bytes()
+        if hashlib.sha256(text).hexdigest() != outputs["manifest"]:
+            return ["the manifest is another one"]
+        outputs = {name: digest for digest, name in (line.split("  ", 1) for line in text.decode().split("\n")[:-1])}
+    bad = []
+    for name, digest in sorted(outputs.items()):
+        path = folder / str(task) / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            bad.append(name)
+    return bad
+
+
+def main() -> int:
+    """Check everything; return the exit code."""
+    options = argparse.ArgumentParser(description="Check the signed statements of one job.")
+    options.add_argument("--key", action="append", default=[], metavar="PEM", help="a node's key, from its owner")
+    options.add_argument("--uuid", help="of the job, from whoever published it; else as verdict.json has it")
+    options.add_argument("--results", type=Path, metavar="FOLDER", help="the published results/<job>")
+    given = options.parse_args()
+    verdict = json.loads((HERE / "verdict.json").read_text(encoding="utf-8"))
+    document = (HERE / "job.json").read_bytes()
+    job = {**json.loads(document), "digest": hashlib.sha256(document).hexdigest()}
+    keys = {fingerprint(key): key for key in (read_key(Path(path).read_text(encoding="utf-8")) for path in given.key)}
+    print(f"job {verdict['job']}, digest {job['digest']}, {job['quorum']['agree']} must agree")
+    good = not (given.uuid and given.uuid != verdict["uuid"])
+    for task in verdict["tasks"]:
+        good &= one_task(task, verdict, job, keys, given.results)
+    return 0 if good else 1
+
+
+def one_task(task: Any, verdict: Any, job: Any, keys: dict[str, bytes], results: Path | None) -> bool:  # noqa: ANN401
+    """Check the statements of one task; say what they come to, and whether it is what the verdict says."""
+    job_id, index = verdict["job"], task["task"]
+    groups: dict[bytes, dict[int, tuple[str, dict[str, Any]]]] = defaultdict(dict)
+    good = True
+    for replica in task["replicas"]:
+        name = f"{job_id}_{index}.{replica['number']}"
+        found = sorted(HERE.glob(f"{name}.dsse.json")) + sorted(HERE.glob(f"{name}.[0-9]*.dsse.json"))
+        if replica["statements"] != len(found):
+            print(f"{name}: OMITTED: the coordinator had {replica['statements']} statements, and {len(found)} are here")
+            good = False
+        if not found:
+            print(f"{name}: no statement ({replica['execution']}: {replica['reason'] or 'it says no more'})")
+        if len(found) > 1:
+            print(f"{name}: void, it signed {len(found)} different statements")
+            continue
+        for envelope in found:
+            try:
+                node, vote, said = check(envelope, job, verdict["uuid"], keys)
+                groups[vote][replica["number"]] = node, said
+                print(f"{name}: signed by {node}, isolation {isolation(said)}")
+            except (Bad, ValueError, KeyError, TypeError, IndexError) as error:
+                print(f"{name}: no proof: {error}")
+                good &= replica["validation"] != "valid"
+    numbers = [replica["number"] for replica in task["replicas"]]
+    if numbers != list(range(1, len(numbers) + 1)):
+        print(f"{job_id}_{index}: OMITTED: replicas are numbered 1, 2, 3, and some are not here")
+        good = False
+    enough = agreed(task, job_id, job, groups, results)
+    return good and enough
+
+
+def agreed(task: Any, job_id: int, job: Any, groups: Any, results: Path | None) -> bool:  # noqa: ANN401
+    """Count the largest group; compare the published files with what it signed."""
+    index = task["task"]
+    size, best = 0, {}
+    for members in groups.values():
+        count = len(members) if job["quorum"]["distinct"] == ["run"] else len({node for node, _ in members.values()})
+        if count > size:
+            size, best = count, members
+    needed = job["quorum"]["agree"]
+    print(f"{job_id}_{index}: {size} agree, {needed} needed; the verdict: {task['state']}: {task['reason']}")
+    if task["state"] != "accepted":
+        return True
+    if size < job["quorum"]["agree"]:
+        return False
+    if results is None:
+        return True
+    source = best.get(task["published_from"])
+    bad = ["by none of those who agree"] if source is None else files_of(results, source[1], index, job_id)
+    print(f"{job_id}_{index}: published files: {', '.join(bad) or 'as signed'}")
+    return not bad
+
+
+def isolation(said: dict[str, Any]) -> str:
+    """Return how the command was kept apart."""
+    return str(said["predicate"]["buildDefinition"]["internalParameters"]["isolation"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
