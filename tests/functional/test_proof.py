@@ -176,7 +176,7 @@ def test_a_foreign_file_in_the_folder_is_refused(home: Home, tmp_path: Path, kin
     out = tmp_path / "proof"
     shutil.copytree(home.folder / "proof1", out)
     assert home.call("attestations", 1, "--out", out).code == 0
-    victim = sorted(out.glob(kind))[0]
+    victim = min(out.glob(kind))
     victim.write_text("something else\n")
     done = home.call("attestations", 1, "--out", out)
     assert done.code == 2
