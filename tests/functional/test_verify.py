@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Two tasks: one with an output and both logs, one that fails alike everywhere. Outputs above and below what a statement lists.
-FEW = """echo out; echo err $$ >&2; test {task} = 0 || exit 7; mkdir d; echo 1 > d/a.txt; echo 2 > b.txt"""
-MANY = """echo out; echo err $$ >&2; test {task} = 0 || exit 7; mkdir d; for i in $(seq 120); do echo $i > d/$i.txt; done; echo 1 > d/a.txt"""
+FEW = """echo out; cat /proc/sys/kernel/random/uuid >&2; test {task} = 0 || exit 7; mkdir d; echo 1 > d/a.txt; echo 2 > b.txt"""
+MANY = """echo out; cat /proc/sys/kernel/random/uuid >&2; test {task} = 0 || exit 7; mkdir d; for i in $(seq 120); do echo $i > d/$i.txt; done; echo 1 > d/a.txt"""
 JOB = """[job]
 name = "small"
 command = ["sh", "-c", "%s"]
