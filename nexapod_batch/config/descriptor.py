@@ -123,6 +123,7 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
     # 2. rules across sections
     rules.program(what, report)
     paths.workdir(what["workdir"], report)
+    rules.surroundings(what, inputs, report, contained=isinstance(checked["container"], dict))
     rules.environment(what["env"], report, contained=isinstance(checked["container"], dict))
     if array is not None or checked["array"] is None:  # else every parameter would be reported as unknown
         rules.placeholders(what, inputs, outputs, array, report)
@@ -140,6 +141,9 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> 
         command=tuple(what["command"] or ()),
         script=what["script"] or "",
         workdir=what["workdir"],
+        stdin=what["stdin"] or "",
+        left_over=what["left_over"],
+        home=what["home"],
         env=tuple(sorted(what["env"].items())),
         labels=tuple(sorted(what["labels"].items())),
         resources=resources,

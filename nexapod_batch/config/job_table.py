@@ -118,6 +118,13 @@ _JOB = Table(
             "Script, first line `#!`. Not expanded: it reads `NEXAPOD_*` variables.",
         ),
         "workdir": Key(_PATH, "Where in the work folder the command runs.", "."),
+        "stdin": Key(_PATH, "The input, by its target, that the command reads as stdin.", shown="nothing to read"),
+        "left_over": Key(
+            Choice(("wait", "kill")), "What is done with processes that the command leaves behind.", "wait"
+        ),
+        "home": Key(
+            Choice(("work", "account")), "`HOME`: the work folder, or the account's own home on each node.", "work"
+        ),
         "env": Key(
             MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", Scalar()),
             "Environment variables; `{placeholders}` are expanded.",

@@ -86,6 +86,16 @@ def program(what: dict[str, Value], report: Report) -> None:
         report.add("job.script", "no interpreter", got=first, wanted='first line "#!/bin/sh" or another interpreter')
 
 
+def surroundings(what: dict[str, Value], inputs: tuple[Input, ...], report: Report, *, contained: bool) -> None:
+    """Check what the command reads as stdin, and which home it has."""
+    stdin, targets = what["stdin"], [one.target for one in inputs]
+    if isinstance(stdin, str) and stdin not in targets:
+        wanted = f"one of {', '.join(targets)}" if targets else "the target of an [[inputs]]"
+        report.add("job.stdin", "no input", got=stdin, wanted=wanted)
+    if contained and what["home"] == "account":
+        report.add("job.home", "a container has no home of the account", got="account", wanted="work")
+
+
 #: Names that programs of containers give a meaning of their own on the way: no command would find them.
 _NOT_IN_CONTAINERS = frozenset({
     "PREPEND_PATH", "APPEND_PATH", "SING_USER_DEFINED_PREPEND_PATH", "SING_USER_DEFINED_APPEND_PATH",

@@ -207,7 +207,10 @@ def _check(root: Path, name: str) -> FoundFile:
     finally:
         os.close(folder)
     if not stat.S_ISREG(status.st_mode):
-        raise UnsafeOutputError(f"output {shown} is not a plain file", got=_kind(status.st_mode), wanted="a plain file")
+        kind = _kind(status.st_mode)
+        raise UnsafeOutputError(
+            f"output {shown} is not a plain file", got=kind, wanted="a plain file", hint=_instead(name, kind)
+        )
     return FoundFile(name=name, size=status.st_size)
 
 
@@ -242,6 +245,15 @@ def _kind(mode: int) -> str:
         (stat.S_ISBLK, "a device"),
     )
     return next((word for test, word in kinds if test(mode)), "something else")
+
+
+def _instead(name: str, kind: str) -> str | None:
+    """Return what to do where something else than a file was written."""
+    if kind == "a folder":
+        return f"for the files in it: path = {f'{name}/**'!a}"
+    if kind == "a symbolic link":
+        return "name the file that it leads to, or copy it: cp -L"
+    return None
 
 
 def _open_folder(root: Path, parts: Sequence[str]) -> int:

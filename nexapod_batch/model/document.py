@@ -52,6 +52,8 @@ def to_document(job: Job) -> Document:
         "command": list(job.command),
         "script": job.script,
         "workdir": job.workdir,
+        # Only where they are said: others keep the digest that they always had.
+        **{name: said for name, said, usual in _customs(job) if said != usual},
         "env": [list(pair) for pair in job.env],
         "labels": [list(pair) for pair in job.labels],
         "resources": {
@@ -116,6 +118,9 @@ def from_document(document: Document) -> Job:
         command=tuple(document["command"]),
         script=document["script"],
         workdir=document["workdir"],
+        stdin=document.get("stdin", ""),
+        left_over=document.get("left_over", "wait"),
+        home=document.get("home", "work"),
         env=_pairs(document["env"]),
         labels=_pairs(document["labels"]),
         resources=Resources(**{**document["resources"], "tier": Tier(document["resources"]["tier"])}),
@@ -144,6 +149,10 @@ def from_document(document: Document) -> Job:
         ),
         sites=tuple((name, _pairs(settings)) for name, settings in document["sites"]),
     )
+
+
+def _customs(job: Job) -> tuple[tuple[str, str, str], ...]:
+    return ("stdin", job.stdin, ""), ("left_over", job.left_over, "wait"), ("home", job.home, "work")
 
 
 def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:

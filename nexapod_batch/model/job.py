@@ -232,6 +232,9 @@ class Job(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()  # argv with {placeholders}
     script: str = ""  # text of an executable script; parameters reach it as NEXAPOD_* variables only
     workdir: str = "."  # where in the work folder the command runs
+    stdin: str = ""  # target of the input that the command reads as its stdin; "" for nothing to read
+    left_over: str = "wait"  # processes that the command leaves behind: wait for their end | kill
+    home: str = "work"  # what HOME is: the work folder | account, the home of the account that runs it
     env: tuple[tuple[str, str], ...] = ()  # sorted by name
     labels: tuple[tuple[str, str], ...] = ()  # sorted by name
     resources: Resources = field(default_factory=Resources)

@@ -79,6 +79,7 @@ class Limits(NamedTuple):
     mem_mib: int | None
     disk_bytes: int
     contained: bool = False  # the command runs in a container
+    kills: bool = False  # what is left when the command has ended is killed, not waited for
 
 
 class Result(NamedTuple):
@@ -104,17 +105,18 @@ class Attempt:
 
     def run(
         self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits,
-        roots: Sequence[str], feeds: Sequence[bytes] = (),
+        roots: Sequence[str], feeds: Sequence[bytes] = (), stdin: str = "",
     ) -> Result:  # fmt: skip
         """Run a program in the current folder; OSError when it cannot be started.
 
         `logs` are the descriptors for stdout and stderr, `roots` are the folders whose size counts with theirs, `feeds`
-        what the program reads from the descriptors FEED and following.
+        what the program reads from the descriptors FEED and following, `stdin` the path of a file for descriptor 0.
         """
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         most = limits.disk_bytes if hard == _UNLIMITED else min(limits.disk_bytes, hard)
+        reads = os.open(stdin, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if stdin else self._null
         actions = [
-            (os.POSIX_SPAWN_DUP2, self._null, 0),
+            (os.POSIX_SPAWN_DUP2, reads, 0),
             (os.POSIX_SPAWN_DUP2, logs[0], 1),
             (os.POSIX_SPAWN_DUP2, logs[1], 2),
         ]
@@ -129,7 +131,7 @@ class Attempt:
             )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-            for fd in fed:
+            for fd in fed if reads == self._null else (*fed, reads):
                 os.close(fd)
         tree = _Tree(pid, started, limits, logs, roots, self._supervisor, self._courtesy)
         tree.wait()
@@ -243,7 +245,7 @@ class _Tree:
         asked = self._supervisor.tick(now - self._started)
         if asked is not None:
             due.append(asked)
-        if self._stopped is not None:
+        if self._stopped is not None or (self._limits.kills and self._status is not None):
             if now >= self._kill_at:
                 self._end()
                 self._kill_pause = min(1.0, 2 * self._kill_pause)  # forked meanwhile, or hanging in the kernel

@@ -24,6 +24,7 @@ from nexapod_batch import birth
 from nexapod_batch.errors import DeviceError, NexapodError, PluginError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.machine_id import identity
+from nexapod_batch.model.placeholders import expand
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
 from nexapod_batch.runner.folders import Folders, is_empty
@@ -520,12 +521,15 @@ class Executor:
             mem_mib=job.resources.mem_mib,
             disk_bytes=job.resources.disk_mib * 2**20,
             contained=wrapped.isolation != "none",
+            kills=job.left_over == "kill",
         )
+        stdin = f"{replica.root}/{expand(job.stdin, replica.values)}" if job.stdin else ""
         try:
             self._begin_metering(devices)
             self._witness.begin(self._temporary.files)
             result = self._attempt.run(
-                program, argv, env, self._logs.descriptors, limits, (replica.root, self._temporary.files), wrapped.feeds
+                program, argv, env, self._logs.descriptors, limits, (replica.root, self._temporary.files),
+                wrapped.feeds, stdin,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
             self._programs.pop(key, None)

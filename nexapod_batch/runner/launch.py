@@ -123,6 +123,8 @@ def _check_fits(job: Job, input_paths: Mapping[str, str], node: NodeConfig) -> N
         raise VerificationError("a job has either a command or a script")
     if job.workdir != "." and not safe_name(job.workdir):
         raise VerificationError("workdir leaves the work folder", got=repr(job.workdir))
+    if job.stdin and not safe_name(job.stdin.replace("{", "").replace("}", "")):
+        raise VerificationError("stdin leaves the work folder", got=repr(job.stdin))
     if job.container is not None and job.container.sha256 not in input_paths:
         raise VerificationError("the bundle does not say where the container image lies", got=job.container.image)
     for one in job.inputs:

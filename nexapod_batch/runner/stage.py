@@ -5,7 +5,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 | variable | value |
 |---|---|
 | `PATH` | `path` of node.json, else the worker's own; a virtual environment of the worker comes first |
-| `HOME`, `PWD` | the replica's work folder (`PWD`: `workdir` in it) |
+| `HOME`, `PWD` | the replica's work folder (`PWD`: `workdir` in it; `HOME`: the account's, if the job says so) |
 | `TMPDIR` | an empty folder of its own with a short path (`temporary.py`) |
 | `LANG`, `SHELL` | `C.UTF-8`, `/bin/sh` |
 | `USER`, `LOGNAME` | name of the account |
@@ -99,6 +99,8 @@ def environment(
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
     if job.resources.cpus_per_task:
         found.update(dict.fromkeys(_THREADS, str(job.resources.cpus_per_task)))
+    if job.home == "account":
+        found["HOME"] = os.environ.get("HOME", root)
     for name, value in job.env:
         found[name] = expand(value, values)
     found.update(task_environment(values))

@@ -127,9 +127,9 @@ def test_descriptor_that_is_no_file_is_refused(strict: Home, tmp_path: Path, kin
 
 ODD = {
     "missing": ("true", "is not there"),
-    "symlink": ("ln -s /etc/passwd out", "a symbolic link"),
+    "symlink": ("ln -s /etc/passwd out", "a symbolic link, wanted a plain file. name the file that it leads to"),
     "fifo": ("mkfifo out", "a fifo"),
-    "folder": ("mkdir out", "a folder"),
+    "folder": ("mkdir out", "for the files in it: path = 'out/**'"),
     "too large": ("head -c 3000000 /dev/zero > out", ""),
 }
 

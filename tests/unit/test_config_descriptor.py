@@ -179,6 +179,12 @@ BAD = {
     "no placeholder": (minimal(head='env = { A = "{sed}" }'), "no placeholder {sed}"),
     "lone brace": (minimal(head='env = { A = "{" }'), "job.env.A: lone '{'"),
     "reserved variable": (minimal(head='env = { NEXAPOD_TASK = "1" }'), "name is taken"),
+    "stdin of no input": (minimal(head='stdin = "in.txt"'), "job.stdin: no input: got 'in.txt'"),
+    "stdin leaves": (minimal(head='stdin = "../in.txt"'), "job.stdin"),
+    "what is left over": (minimal(head='left_over = "ignore"'), "job.left_over: not accepted"),
+    "home of the account in a container": (
+        minimal('[container]\nimage = "run.sif"', head='home = "account"'), "job.home: a container has no home",
+    ),
     "variable of the container's program": (
         minimal('[container]\nimage = "run.sif"', head='env = { PREPEND_PATH = "/x" }'), "job.env.PREPEND_PATH: name is taken",
     ),
