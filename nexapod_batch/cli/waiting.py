@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_wait", "wait_for"]
 
+#: Seconds after which it is said why jobs wait, and reasons that are said at most.
+SILENT_S, REASONS = 3.0, 10
+#: What changes in a reason from look to look: estimates, and numbers of elements.
+_WHEN = re.compile(r"; start estimated .*|_?\d+")
 #: Tasks of one job that are described after a wait.
 TASKS_SHOWN = 20
 _TOLD = ("index", "state", "reason", "agree", "doubt")
@@ -44,11 +50,14 @@ def wait_for(
         # A bar on the terminal that the task's output goes to would stand in its way.
         with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
             watch = _follower(c, jobs[0]) if follow and jobs else None
+            tell = _teller(c, jobs)
 
             def on_progress(counts: Document) -> None:
                 show(counts)
                 if watch is not None:
                     watch()
+                if not sys.stderr.isatty():  # there a bar shows that something waits
+                    tell()
 
             ended = reconcile.wait(c, jobs, timeout, on_progress, lambda fault: note_new(fault, said))
             if watch is not None:
@@ -61,6 +70,22 @@ def wait_for(
     if not ended:
         note(f"not ended yet: nexapod-batch wait {' '.join(str(job['id']) for job in found if not _ended(job))}")
     return exit_code([job["state"] for job in found], ended=ended), found
+
+
+def _teller(c: Coordinator, jobs: list[int]) -> Callable[[], None]:
+    """Return a function that says why jobs wait, each reason once, when they have waited for a while."""
+    begun, told = time.monotonic(), set[tuple[int, str]]()
+
+    def tell() -> None:
+        if time.monotonic() - begun < SILENT_S or len(told) >= REASONS:
+            return
+        for job, reason in views.waits(c.store, jobs, REASONS):
+            why = (job, _WHEN.sub("", reason))
+            if why not in told and len(told) < REASONS:
+                told.add(why)
+                note(f"job {job} waits: {reason}")
+
+    return tell
 
 
 def _described(c: Coordinator, job: int) -> Document:

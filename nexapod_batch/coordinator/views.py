@@ -27,6 +27,7 @@ __all__ = [
     "require_job",
     "require_task",
     "tasks",
+    "waits",
 ]
 
 #: A JSON object, ready to be printed.
@@ -210,3 +211,10 @@ def _gpus(text: str | None) -> list[Document]:
 def _time(milliseconds: int | None) -> str | None:
     """Return a time as RFC 3339 in UTC, to the second."""
     return None if milliseconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
+
+
+def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]:
+    """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
+    from json import dumps  # noqa: PLC0415 - a listing has no need of it
+
+    return [(row["job"], row["reason"]) for row in store.all("view_waits", jobs=dumps(job_ids), limit=limit)]

@@ -64,3 +64,11 @@ UPDATE task SET news = 1, extra = max(extra, max(:agree, agree + 1) - :max_repli
     AND r.execution NOT IN ('errored', 'lost', 'cancelled')))
 WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 'inconclusive', 'cancelled') OR doubt <> '');
 
+-- name: view_waits
+-- Why launches wait of which nothing runs yet, in the backends' words, and tasks that find no place.
+SELECT DISTINCT l.job_id AS job, l.reason FROM launch AS l
+WHERE l.job_id IN (SELECT value FROM json_each(:jobs)) AND l.state IN ('intent', 'handed') AND l.reason <> ''
+  AND EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution IN ('submitted', 'queued'))
+UNION SELECT t.job_id, t.reason FROM task AS t
+WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.reason <> ''
+ORDER BY 1, 2 LIMIT :limit;

@@ -348,3 +348,29 @@ def test_homes_with_any_name_can_submit(tmp_path: Path, alpha: Cluster, name: st
     assert "accepted" in done.out
     assert [log.name.endswith(".0") for log in logs.iterdir()] in ([True], [])
     home.end()
+
+
+def test_a_wait_that_nobody_watches_says_what_it_waits_for(home: SlurmHome, alpha: Cluster) -> None:
+    """In a file there is no bar: Slurm's reason stands there, and once."""
+    home.site(alpha)
+    alpha.run("scontrol", "update", "partitionname=short", "state=down", check=True)
+    try:
+        done = home.call("submit", home.descriptor(home.tasks(2)), "--wait=12s")
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up", check=True)
+    assert done.err.count("job 1 waits: the partition is down") == 1
+
+
+def test_a_job_that_slurm_suspends_is_called_suspended(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """It has its hosts and does not go on: that is no running."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, waiting(gate)))
+    home.ran(1)
+    (element,) = queue(alpha)
+    alpha.run("scontrol", "suspend", element, check=True)
+    try:
+        home.drive(lambda: "is suspended by Slurm" in home.explain(job), "the suspension to be told")
+    finally:
+        alpha.run("scontrol", "resume", element, check=True)
+    gate.touch()
+    home.ended(job)

@@ -163,7 +163,7 @@ def test_controller_is_silent(place: Place) -> None:
     assert place.told == []
     assert "connect failure" in place.bindings().finding(T0).text
     assert place.bindings().ask(["7"], T0 + 60) is None
-    assert place.machine.asked == ["child"]
+    assert place.machine.asked.count("child") == 1
     place.knows(RUNNING)
     assert place.bindings().ask(["7"], T0 + HOUR) is not None
 
@@ -347,3 +347,34 @@ def test_nothing_is_set() -> None:
     bare = Record(state=None, state_reason=None, name=None, partition=None)
     (line,) = lines([bare], frozenset({7}))
     assert read_squeue(line).unreadable == 1
+
+
+def test_a_release_that_cannot_even_talk_is_told_once(place: Place) -> None:
+    """Every answer is "Zero Bytes": by the release of Slurm's own commands it is known that it never will be another."""
+    place.machine.answer = "slurm-wlm 22.05.8\n"
+    place.knows(RUNNING, silent=True)
+    assert place.bindings().ask(["7"], T0) is None
+    assert place.told == ["site here: pyslurm is not used, Slurm's commands are: pyslurm 25.11.2 is not made for Slurm 22.05.8"]
+    assert place.bindings().ask(["7"], T0 + HOUR) is None
+    assert place.machine.asked.count("child") == 1
+
+
+@pytest.mark.parametrize(("more", "mark", "words"), [({}, Mark.OK, "it answers"), ({"fault": "sys.exit(9)"}, Mark.WARN, "it broke"), ({"silent": True}, Mark.WARN, "connect failure")])
+def test_a_check_asks_it_once(place: Place, more: dict[str, object], mark: Mark, words: str) -> None:
+    """A home that was never used before knows of no failure: what comes is reported."""
+    place.knows(RUNNING, **more)
+    found = place.bindings().finding(T0)
+    assert (found.mark, words in found.text) == (mark, True)
+    assert place.machine.asked[0] == "child"
+
+
+def test_a_configuration_that_changed_is_another_try(place: Place, tmp_path: Path) -> None:
+    """The file may have been what was wrong."""
+    conf = tmp_path / "slurm.conf"
+    conf.write_text("a")
+    place.knows(RUNNING, fault="sys.exit(9)")
+    assert place.bindings(conf=str(conf)).ask(["7"], T0) is None
+    place.knows(RUNNING)
+    assert place.bindings(conf=str(conf)).ask(["7"], T0 + 1) is None
+    os.utime(conf, ns=(1, 1))
+    assert place.bindings(conf=str(conf)).ask(["7"], T0 + 2) is not None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
-from nexapod_backends.slurm.probe_file import arrays, partitions, polling
+from nexapod_backends.slurm.probe_file import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.probe_jobs import _would
 from nexapod_backends.slurm.probe_node import clock
 
@@ -162,3 +162,16 @@ def test_a_site_that_chooses_partitions_itself_is_not_asked_for_them() -> None:
     at = replace(at, scheduler=replace(at.scheduler, skip_directives=("partition",)))
     (found,) = partitions(at, [ROW], HOSTS)
     assert (found.mark, "the site chooses" in found.text) == (Mark.OK, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "default", "mark"),
+    [
+        (("srun",), "none", Mark.WARN), (("srun",), "(null)", Mark.WARN), (("srun",), "pmix", Mark.OK), (("srun", "--mpi=pmi2"), "none", Mark.OK),
+        (("mpiexec",), "none", Mark.OK),
+    ],
+)  # fmt: skip
+def test_a_launcher_whose_ranks_are_alone_is_told(words: tuple[str, ...], default: str, mark: Mark) -> None:
+    """Each rank would think that it is the only one, and all would compute the same."""
+    at = replace(site(MINE), scheduler=Scheduler(type="slurm", launcher=words))
+    assert launcher(at, replace(CONFIG, values={"MpiDefault": default})).mark is mark

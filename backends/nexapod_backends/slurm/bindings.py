@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from nexapod_backends.slurm.bindings_child import NO_ANSWER, UNFIT
+from nexapod_backends.slurm.bindings_child import NO_ANSWER, UNFIT, release
 from nexapod_backends.slurm.commands import TimedOutError
 from nexapod_backends.slurm.parse import read_squeue
 from nexapod_batch import interpreter
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bindings"]
 
+#: Where Slurm's configuration is when nobody says.
+_CONF = "/etc/slurm/slurm.conf"
 _CHILD = "nexapod_backends.slurm.bindings_child"
 #: Seconds for which a pyslurm that broke or does not fit is left alone.
 _BROKEN_S = 86_400.0
@@ -58,6 +61,14 @@ class _FailedError(Exception):
         """Remember for how long it is left alone."""
         super().__init__(why)
         self.pause_s = pause_s
+
+
+def _changed(file: str) -> int:
+    """Return when a file was changed, in ns; 0 where there is none. What failed because of it is tried again then."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0
 
 
 class Bindings:
@@ -89,8 +100,9 @@ class Bindings:
             raise _FailedError(str(error)) from error
         last = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:]
         said = "".join(char if char.isprintable() else "?" for char in last) or f"exit code {done.returncode}"
-        if done.returncode == NO_ANSWER:
-            raise _FailedError(said, _SILENT_S)
+        if done.returncode == NO_ANSWER:  # which is also what a pyslurm of another release makes of every answer
+            unfit = self._unfit(said)
+            raise _FailedError(unfit or said, _BROKEN_S if unfit else _SILENT_S)
         if done.returncode:
             raise _FailedError(said if done.returncode == UNFIT else f"it broke: {said}")
         listing = read_squeue(done.stdout)
@@ -98,14 +110,28 @@ class Bindings:
             raise _FailedError(f"it answered what cannot be read: {listing.samples[0]}")
         return listing
 
+    def _unfit(self, said: str) -> str:
+        """Return that pyslurm and Slurm's commands are of two releases, where the child said its own; else ""."""
+        found = re.match(r"pyslurm (\S+):", said)
+        with suppress(SchedulerError):
+            slurm = self._slurm.call(["sinfo", "--version"]).stdout.strip().rpartition(" ")[2]
+            if found and release(slurm) and release(found[1]) != release(slurm):
+                return f"pyslurm {found[1]} is not made for Slurm {slurm}"
+        return ""
+
     def finding(self, now: float) -> Finding:
-        """Say whether pyslurm is used, and why not."""
+        """Ask pyslurm once, and say what came: whether it is used, and why not."""
         which = self._which()
         if isinstance(which, str):
             return Finding(mark=Mark.SKIP, probe="pyslurm", text=f"{which}; Slurm's commands are used")
         failure = self._left(which, now)
         if failure is None:
-            return Finding(mark=Mark.OK, probe="pyslurm", text="used for the queue")
+            try:
+                self._read(["0"], os.path.dirname(os.path.dirname(str(which[0]))))
+            except _FailedError as error:
+                failure = _Failure(str(error), now, error.pause_s)
+            else:
+                return Finding(mark=Mark.OK, probe="pyslurm", text="it answers, and is used for the queue")
         hint = "build pyslurm for the Slurm of this cluster, or remove it" if failure.pause_s == _BROKEN_S else ""
         text = f"Slurm's commands are used: {failure.why}"
         return Finding(mark=Mark.WARN, probe="pyslurm", text=text, hint=hint)
@@ -123,7 +149,7 @@ class Bindings:
         try:
             found = find_spec("pyslurm")  # looks for it, and does not load it
             if interpreter.own() and found is not None and found.origin:
-                return [found.origin, os.stat(found.origin).st_mtime_ns, conf]
+                return [found.origin, os.stat(found.origin).st_mtime_ns, conf, _changed(conf or _CONF)]
         except (OSError, ValueError):
             pass
         return "not installed"

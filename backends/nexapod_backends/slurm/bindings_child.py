@@ -23,7 +23,7 @@ from nexapod_backends.slurm.parse import SEPARATOR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["NO_ANSWER", "UNFIT", "lines", "main"]
+__all__ = ["NO_ANSWER", "UNFIT", "lines", "main", "release"]
 
 #: Exit codes beside 0 (every row was printed); any other one means that pyslurm broke.
 UNFIT = 3  # made for another Slurm than the cluster's: what is on stderr says so
@@ -39,12 +39,12 @@ def main(argv: Sequence[str]) -> int:
     pyslurm: Any = importlib.import_module("pyslurm")  # may end the process
     try:
         cluster = _cluster_version(pyslurm)
-        if _release(cluster) is None or _release(cluster) != _release(pyslurm.__version__):
+        if release(cluster) is None or release(cluster) != release(pyslurm.__version__):
             sys.stderr.write(f"pyslurm {pyslurm.__version__} is not made for Slurm {cluster}\n")
             return UNFIT
         jobs = pyslurm.Jobs.load()
     except pyslurm.PyslurmError as error:
-        sys.stderr.write(f"{str(error) or type(error).__name__}\n")
+        sys.stderr.write(f"pyslurm {pyslurm.__version__}: {str(error) or type(error).__name__}\n")
         return NO_ANSWER
     text = "".join(f"{line}\n" for line in lines(jobs.values(), wanted))
     with open(out, "wb") as stream:
@@ -134,7 +134,7 @@ def _cluster_version(pyslurm: Any) -> str:  # noqa: ANN401 - a module without ty
     return str(pyslurm.config().get()["version"])  # before pyslurm 25.5
 
 
-def _release(version: str) -> tuple[int, int] | None:
+def release(version: str) -> tuple[int, int] | None:
     """Return (25, 11) of "25.11.2"; pyslurm writes 22.5 where Slurm writes 22.05. None for what is no version."""
     found = re.fullmatch(r"(\d{1,3})\.(\d{1,3})(?:[.-].*)?", version, re.ASCII)
     return (int(found[1]), int(found[2])) if found else None

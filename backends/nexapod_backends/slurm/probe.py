@@ -25,7 +25,7 @@ from nexapod_backends.slurm.parse import (
     read_partitions,
     read_sinfo,
 )
-from nexapod_backends.slurm.probe_file import arrays, partitions, polling
+from nexapod_backends.slurm.probe_file import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.probe_jobs import MEM_MIB, accepted, partition_of, script_of, work_folder
 from nexapod_backends.slurm.probe_node import from_inside
 from nexapod_backends.slurm.probe_words import VALUE, name_of, one_line
@@ -83,6 +83,7 @@ def probe(
     yield from arrays(site, facts.config)
     yield Bindings(site, slurm, contexts[0].state / "bindings.json", lambda _: None).finding(time.time())
     yield polling(site, facts.config)
+    yield launcher(site, facts.config)
     # 3. what Slurm would say of jobs
     takes = []
     for context in contexts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm.notation import expand_hosts, read_gpus
+from nexapod_backends.slurm.notation import NOTHING, expand_hosts, read_gpus
 from nexapod_backends.slurm.probe_words import clock_words
 from nexapod_batch.plugins import Finding, Mark
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
     from nexapod_batch.model.site import Partition, Site
 
-__all__ = ["all_down", "arrays", "partitions", "polling"]
+__all__ = ["all_down", "arrays", "launcher", "partitions", "polling"]
 
 #: States in which a host takes no job; a `*` behind any says that it does not answer.
 _DOWN = re.compile(r"(?:down|drain|drng|fail|unk|inval|not_resp|no_resp)|.*\*", re.IGNORECASE)
@@ -156,3 +156,19 @@ def polling(site: Site, config: ClusterConfig) -> Finding:
         mark=Mark.FAIL, probe="polling", text=f"{text}: how they ended would be missed",
         hint=f"set poll_interval below {age} s",
     )  # fmt: skip
+
+
+def launcher(site: Site, config: ClusterConfig) -> Finding:
+    """Return whether ranks that the site's launcher starts would find each other."""
+    words = " ".join(site.scheduler.launcher)
+    kind = config.values.get("MpiDefault", "none")
+    kind = "none" if kind in NOTHING else kind
+    if site.scheduler.launcher[:1] != ("srun",) or "--mpi" in words:
+        return Finding(mark=Mark.OK, probe="launcher", text=f"{words} starts jobs of several tasks")
+    if kind == "none":
+        return Finding(
+            mark=Mark.WARN, probe="launcher",
+            text="srun tells ranks nothing of each other (MpiDefault = none): each rank of Open MPI would run alone",
+            hint='set launcher = ["srun", "--mpi=pmix"] in [scheduler], or what `srun --mpi=list` shows; or "mpiexec"',
+        )  # fmt: skip
+    return Finding(mark=Mark.OK, probe="launcher", text=f"{words} starts jobs of several tasks, by {kind} (MpiDefault)")
