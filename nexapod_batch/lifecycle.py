@@ -82,7 +82,7 @@ _T = TaskState
 TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = {
     _T.WAITING: frozenset({_T.ACTIVE, _T.FAILED, _T.INCONCLUSIVE, _T.CANCELLED}),
     _T.ACTIVE: frozenset({_T.ACCEPTED, _T.FAILED, _T.INCONCLUSIVE, _T.CANCELLED}),
-    _T.ACCEPTED: frozenset(),
+    _T.ACCEPTED: frozenset({_T.ACTIVE}),  # a retry, and only where a winner was voided since: nothing else undoes it
     _T.FAILED: frozenset({_T.ACTIVE}),  # retry
     _T.INCONCLUSIVE: frozenset({_T.ACTIVE}),
     _T.CANCELLED: frozenset({_T.ACTIVE}),

@@ -76,7 +76,7 @@ def release(selected: Sequence[str], as_json: bool) -> None:
 @click.argument("selected", metavar="ID...", nargs=-1, required=True)
 @json_option
 def retry(selected: Sequence[str], as_json: bool) -> None:
-    """Reopen tasks that failed, found no quorum, or were cancelled."""
+    """Reopen tasks that failed, found no quorum, were cancelled, or are in doubt."""
     from nexapod_batch.coordinator import control
 
     with writing() as c:

@@ -31,7 +31,9 @@ def verdict_faults(c: Coordinator, job: Job, task: Row, rows: Sequence[Row], nod
     if state not in TASK_ENDED or state is TaskState.CANCELLED:
         return ["it is in doubt, and was not accepted"] if task["doubt"] else []
     every = every_vote(c, job, task["class"], rows, nodes)
-    if task["basis"] is None:
+    if task["basis"] is None or (task["basis"] == "" and task["published_from"] is not None):
+        return ["the record of what the verdict was reached from is missing"]
+    if task["basis"] == "":
         return _without_record(job, task, rows, every)
     if len(task["basis"]) != len(rows):
         return [f"{len(rows)} replicas are stored, and the verdict was reached from {len(task['basis'])}"]

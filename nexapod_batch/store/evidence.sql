@@ -1,7 +1,9 @@
 -- What makes a verdict one that can be recomputed later, what was published, and what became of both since.
 
--- How each replica of a task stood when the task ended: one letter each, in the order of their numbers.
+-- How each replica of a task stood when the task ended: one letter each, in the order of their numbers. "": it ended
+-- before this was kept; NULL: there is no verdict.
 ALTER TABLE task ADD COLUMN basis TEXT;
+UPDATE task SET basis = '' WHERE state IN ('accepted', 'failed', 'inconclusive');
 -- Within tolerances: {"centre": number, "close": [[1, 2]], "apart": {"3": why it could not be compared}}.
 ALTER TABLE task ADD COLUMN measured TEXT CHECK (measured IS NULL OR json_valid(measured));
 -- Number of the replica whose files lie in the results; NULL: published before this was kept, or not at all.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,6 +59,17 @@ def test_everybody_is_told(home: Home) -> None:
     assert verify.code == 1
     assert f"the quorum is no longer met: {WHY}; nexapod-batch retry 1_0" in verify.out
     assert (home.path / "results/1/0/a.txt").read_text() == "1\n"
+
+
+def test_two_statements_for_one_winner_do_not_pass(home: Home) -> None:
+    """Taking back that it is void, and the doubt, leaves two statements, and that is said."""
+    with closing(sqlite3.connect(home.path / "state.db")) as connection:
+        connection.execute("UPDATE replica SET voided = 0, execution = 'reported', validation = 'valid', reason = ''")
+        connection.execute("UPDATE task SET doubt = ''")
+        connection.commit()
+    done = home.call("verify", "1")
+    assert done.code == 1
+    assert "it signed two different statements, and is not void" in done.out
 
 
 def test_the_way_out_leads_out(home: Home) -> None:

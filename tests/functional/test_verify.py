@@ -93,6 +93,9 @@ ROWS = {
     "UPDATE task SET basis = substr(basis, 1, length(basis) - 1) WHERE idx = 0": "replicas are stored",
     "UPDATE task SET basis = 'rl' WHERE idx = 0": "replicas make it",
     "UPDATE task SET basis = 'ee' WHERE idx = 0": "replicas make it",
+    "UPDATE task SET basis = NULL WHERE idx = 0": "record of what the verdict",
+    "UPDATE task SET basis = NULL WHERE idx = 1": "record of what the verdict",
+    "UPDATE task SET basis = '' WHERE idx = 0": "record of what the verdict",
     "UPDATE task SET basis = 'xy' WHERE idx = 0": "damaged",
     "UPDATE task SET published_from = 2 WHERE idx = 0": "stderr",
     "UPDATE task SET published_from = 9 WHERE idx = 0": "no statement",
@@ -225,6 +228,19 @@ def test_missing_folders_do_not_pass(home: Home, what: str) -> None:
     """Results that are gone are no results."""
     shutil.rmtree(home.path / what)
     assert "is gone" in refused(home)
+
+
+def test_verdicts_from_before_their_record_was_kept(home: Home) -> None:
+    """They are held to what can still be known: what won is a quorum, and what was published is a winner's."""
+    change(home, "UPDATE task SET basis = '', published_from = NULL")
+    change(home, "DELETE FROM manifest")
+    assert home.call("verify", "1").code == 0
+    flip(outputs(home)[0])
+    assert "not" in refused(home)
+    shutil.rmtree(home.path / "results/1/0")
+    assert "is gone" in refused(home)
+    change(home, "UPDATE replica SET validation = 'invalid' WHERE task = 0 AND number = 1")
+    assert "no quorum" in refused(home)
 
 
 @pytest.mark.parametrize("home", ["many"], indirect=True)

@@ -47,9 +47,9 @@ def test_an_illegal_move_is_named() -> None:
         check_move(TaskState.ACCEPTED, TaskState.FAILED)
 
 
-def test_an_accepted_task_stays_accepted() -> None:
-    """No move leads out of accepted."""
-    assert TASK_MOVES[TaskState.ACCEPTED] == frozenset()
+def test_an_accepted_task_ends_otherwise_by_no_move() -> None:
+    """Only a person's retry leads out of accepted, where a winner was voided since."""
+    assert TASK_MOVES[TaskState.ACCEPTED] == {TaskState.ACTIVE}
 
 
 @pytest.mark.parametrize("state", [*sorted(OUT), Execution.LOST, Execution.CANCELLED])
