@@ -54,7 +54,9 @@ COMMANDS: dict[str, Entry] = {
     "cancel": Entry("act", "cancel", "Cancel jobs or tasks; what was accepted stays accepted.", ("--json",)),
     "hold": Entry("act", "hold", "Dispatch nothing more of jobs until they are released.", ("--json",)),
     "release": Entry("act", "release", "Let held jobs go on.", ("--json",)),
-    "retry": Entry("act", "retry", "Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.", ("--json",)),
+    "retry": Entry(
+        "act", "retry", "Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.", ("--json",)
+    ),
     "results": Entry(
         "look", "results", "Print the folders of a job's accepted results.", ("--replica", "--out", "--json")
     ),
