@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from nexapod_backends.bubblewrap import View, arguments, within
 from nexapod_batch.errors import PluginError
 from nexapod_batch.model.job import Isolation
 from nexapod_batch.runtimes import FEED, Fact, RuntimeSettings, Wrapped
@@ -22,6 +21,7 @@ from nexapod_batch.runtimes import FEED, Fact, RuntimeSettings, Wrapped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nexapod_backends.bubblewrap import View
     from nexapod_batch.runtimes import Execution
 
 __all__ = ["BareRuntime"]
@@ -74,7 +74,8 @@ class BareRuntime:
                 "this node confines commands, and there is no bwrap", got=f"PATH {execution.path}",
                 hint="install bubblewrap, or put the job into a [container]",
             )  # fmt: skip
-        from nexapod_backends.syscalls import compiled  # noqa: PLC0415 - for who confines
+        from nexapod_backends.bubblewrap import arguments  # noqa: PLC0415 - for who confines
+        from nexapod_backends.syscalls import compiled  # noqa: PLC0415
 
         env = {"PATH": execution.path, "LANG": "C.UTF-8", "PWD": execution.root}  # PWD: by which strays are found
         words = arguments(
@@ -117,6 +118,7 @@ class BareRuntime:
 
 def _view(execution: Execution, settings: RuntimeSettings) -> View:
     """Look at this machine."""
+    from nexapod_backends.bubblewrap import View  # noqa: PLC0415
     from nexapod_backends.procfs import FROZEN, HIDDEN  # noqa: PLC0415
 
     root = os.geteuid() == 0
@@ -163,6 +165,8 @@ def _tools(path: str, covered: tuple[str, ...]) -> tuple[str, ...]:
 
     An environment of Python's says so (`pyvenv.cfg`, `conda-meta`), or is where an interpreter of PATH lies.
     """
+    from nexapod_backends.bubblewrap import within  # noqa: PLC0415
+
     found: list[str] = []
     for entry in path.split(os.pathsep):
         real = os.path.realpath(entry) if entry.startswith("/") and os.path.isdir(entry) else ""

@@ -84,3 +84,18 @@ def test_one_process_in_a_container(home: SlurmHome, python_image: Path) -> None
     text = JOB.format(python="python3", code=CODE, ntasks=1) + f'[container]\nimage = "{python_image}"\n'
     assert run(home, text) == ["rank None False /:/host /nowhere"]
     assert not (home.folder / "loot").exists()
+
+
+def test_somebody_elses_job_is_confined_on_a_cluster(home: SlurmHome, alpha: Cluster) -> None:
+    """On a compute node it sees the machine, not our spool beside its work folder, nor Slurm's sockets in /run."""
+    home.site(alpha)
+    secret = home.path / "keys/coordinator"
+    script = f"echo rank $(ls {secret} {home.path}/spool/*/node.json 2>/dev/null; ls /run; ls / | grep -c usr)"
+    text = f'[job]\nname = "walled"\ncommand = ["sh", "-c", "{script}"]\n[quorum]\nagree = 1\ndistinct = "run"\n'
+    done = home.submit(text, "--wait=55s", "--foreign")
+    assert done.code == 0, done.out + done.err + home.describe()
+    assert home.call("logs", "last").out == "rank 1\n"
+    (replica,) = home.json("show", "last", "--tasks", "0")["tasks"][0]["replicas"]
+    assert replica["isolation"] == "files"
+    assert home.submit(text, "--wait=55s").code == 0
+    assert "node.json" in home.call("logs", "last").out
