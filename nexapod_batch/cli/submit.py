@@ -67,6 +67,7 @@ class _OptionalValues(click.Command):
 @click.option("--partition", help="Use this partition of the site.")
 @click.option("--account", help="Charge this account of the site.")
 @click.option("--foreign", is_flag=True, help="The job is somebody else's, whoever owns its descriptor: confine it.")
+@click.option("--allow-outside", is_flag=True, help="Let the job have files outside its descriptor's folder.")
 @click.option("--parsable", is_flag=True, help="Print the job id alone.")
 @json_option
 def submit(
@@ -82,6 +83,7 @@ def submit(
     partition: str | None,
     account: str | None,
     foreign: bool,
+    allow_outside: bool,
     parsable: bool,
     as_json: bool,
 ) -> int:
@@ -95,7 +97,8 @@ def submit(
     words = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
     out: Output = SilentOutput() if parsable else output(as_json)
     given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree, "schedule.sites": site}
-    parsed = _load(descriptor, sets, {key: value for key, value in given.items() if value is not None})
+    chosen = {key: value for key, value in given.items() if value is not None}
+    parsed = _load(descriptor, sets, chosen, outside=allow_outside)
     foreign = foreign or parsed.owner not in {os.geteuid(), 0}
     if dry_run is not None:
         return _dry_run(parsed, words, dry_run, output(as_json), foreign=foreign)
@@ -140,7 +143,7 @@ def _dispatch(c: Coordinator, done: Submitted) -> None:
         note(f"job {done.job} is kept and will be placed by {next_pass}; not now: {error.what}")
 
 
-def _load(descriptor: Path, sets: Sequence[str], given: Document) -> Parsed:
+def _load(descriptor: Path, sets: Sequence[str], given: Document, *, outside: bool) -> Parsed:
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
     from nexapod_batch.config.descriptor import load
     from nexapod_batch.config.settings import settings
@@ -152,7 +155,7 @@ def _load(descriptor: Path, sets: Sequence[str], given: Document) -> Parsed:
     if found.site is not None:
         (variables if found.origin["site"] == "NEXAPOD_SITE" else defaults)["schedule.sites"] = found.site
     variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
-    return load(descriptor, sets=sets, overrides={**variables, **given}, defaults=defaults)
+    return load(descriptor, sets=sets, overrides={**variables, **given}, defaults=defaults, outside=outside)
 
 
 def _set_too(key: str, sets: Sequence[str]) -> bool:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job_table import PARAMETER
+from nexapod_batch.config.paths import open_beside
 from nexapod_batch.config.tables import BAD, Report, Scalar, Value, show
 from nexapod_batch.config.toml import Literal
 from nexapod_batch.model.job import MAX_TASKS, Array
@@ -36,7 +38,7 @@ Row = tuple[tuple[str, str], ...]
 Range = tuple[int, int, int]
 
 
-def read_array(section: dict[str, Value], folder: Path, report: Report) -> Array | None:
+def read_array(section: dict[str, Value], folder: Path, report: Report, *, outside: bool = False) -> Array | None:
     """Return the array that a checked [array] section asks for; None when it cannot be used."""
     given = [name for name in ("ids", "values", "matrix") if section[name] is not None]
     if len(given) != 1:
@@ -61,7 +63,7 @@ def read_array(section: dict[str, Value], folder: Path, report: Report) -> Array
             prod(len(values) for _, values in matrix), "array.matrix", report
         ):
             array = Array(matrix=matrix, max_running=max_running)
-    elif rows := _rows(folder / section["values"], report):
+    elif rows := _rows(folder, folder / section["values"], report, outside=outside):
         array = Array(values=rows, max_running=max_running)
     return array
 
@@ -125,20 +127,23 @@ def _names(names: Iterable[str], path: str, report: Report) -> bool:
     return len(report.problems) == before
 
 
-def _rows(file: Path, report: Report) -> tuple[Row, ...]:
+def _rows(folder: Path, file: Path, report: Report, *, outside: bool) -> tuple[Row, ...]:
     """Return the rows of a values file, by its ending."""
     reader = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}.get(file.suffix.lower())
     if reader is None:
         report.add("array.values", "unknown ending", got=file.name, wanted=".csv, .jsonl or .ndjson")
         return ()
     try:
-        if not file.is_file():
-            report.add("array.values", "no such file", got=str(file), wanted="a file beside the descriptor")
+        fd = open_beside(folder, file, "array.values", report, outside=outside)
+        if fd is None:
             return ()
-        if (size := file.stat().st_size) > MAX_VALUES_BYTES:
+        with os.fdopen(fd, "rb") as stream:
+            data = stream.read(MAX_VALUES_BYTES + 1)
+            size = max(len(data), os.fstat(stream.fileno()).st_size)
+        if size > MAX_VALUES_BYTES:
             report.add("array.values", f"{size:,} bytes", wanted=f"at most {MAX_VALUES_BYTES:,} bytes")
             return ()
-        text = file.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
         rows: list[Row] = []
         for row in reader(text):
             rows.append(row)

@@ -44,10 +44,14 @@ def load(
     sets: Sequence[str] = (),
     overrides: Mapping[str, Value] | None = None,
     defaults: Mapping[str, Value] | None = None,
+    outside: bool = False,
 ) -> Parsed:
     """Return the job of a descriptor file; paths in it are relative to its folder. See `parse` for the rest."""
     text, owner = read_owned(path)
-    parsed = parse(text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults)
+    parsed = parse(
+        text, path.parent, name=path.name, sets=sets, overrides=overrides, defaults=defaults,
+        outside=outside,
+    )
     return replace(parsed, owner=owner)
 
 
@@ -59,12 +63,14 @@ def parse(
     sets: Sequence[str] = (),
     overrides: Mapping[str, Value] | None = None,
     defaults: Mapping[str, Value] | None = None,
+    outside: bool = False,
 ) -> Parsed:
     """Return the job of a descriptor text.
 
     `sets` are the `key=value` of `--set`; `overrides` maps key paths (`quorum.agree`) to values of other options and
     wins over them; `defaults` maps key paths to values for keys that the descriptor leaves out. `name` is the file
-    name for messages and, without its ending, the default name of the job.
+    name for messages and, without its ending, the default name of the job. With `outside` files that it names may lie
+    outside the folder, and warnings say which do.
     """
     document = decode(text, name)
     lines: dict[str, int] = {}
@@ -84,7 +90,7 @@ def parse(
         put(document, path, value, report)
         changed.add(path)
     checked = JOB.check(document, "", report)
-    job = _job(checked, Path(folder).absolute(), name, report)
+    job = _job(checked, Path(folder).absolute(), name, report, outside=outside)
     if report.problems or job is None:
         count = len(report.problems)
         shown = name.encode("utf-8", "backslashreplace").decode()
@@ -105,14 +111,14 @@ def json_schema() -> Schema:
     return head | JOB.schema()
 
 
-def _job(checked: dict[str, Value], folder: Path, name: str, report: Report) -> Job | None:
+def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, outside: bool) -> Job | None:
     """Return the job of a checked document, after the rules that concern several keys."""
     # 1. sections of their own
     what, array_section = checked["job"], checked["array"]
-    array = read_array(array_section, folder, report) if isinstance(array_section, dict) else None
+    array = read_array(array_section, folder, report, outside=outside) if isinstance(array_section, dict) else None
     quorum = rules.quorum(checked["quorum"], report) if isinstance(checked["quorum"], dict) else None
-    container = _container(checked["container"], quorum, folder, report)
-    inputs = paths.inputs(checked["inputs"], folder, report)
+    container = _container(checked["container"], quorum, folder, report, outside=outside)
+    inputs = paths.inputs(checked["inputs"], folder, report, outside=outside)
     outputs = rules.outputs(checked["outputs"], report)
     paths.outputs(outputs, report)
     sites = rules.sites(checked["site"])
@@ -165,7 +171,9 @@ def _resources(section: Value) -> Resources | None:
     return Resources(**found)
 
 
-def _container(section: Value, quorum: QuorumPolicy | None, folder: Path, report: Report) -> Container | None:
+def _container(
+    section: Value, quorum: QuorumPolicy | None, folder: Path, report: Report, *, outside: bool
+) -> Container | None:
     if not isinstance(section, dict):
         return None
     from nexapod_batch import plugins  # noqa: PLC0415 - entry points cost 30 ms
@@ -179,7 +187,7 @@ def _container(section: Value, quorum: QuorumPolicy | None, folder: Path, report
             hint="this version has no container runtime: leave [container] out",
         )
     pinned, compared = section["sha256"], quorum is not None and quorum.agree > 1
-    image = paths.image(section["image"], pinned, folder, report, compared=compared)
+    image = paths.image(section["image"], pinned, folder, report, compared=compared, outside=outside)
     if image is None or BAD in section.values() or BAD in section["bind"]:
         return None
     return Container(

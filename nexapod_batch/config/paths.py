@@ -6,19 +6,21 @@ Every function reports to a `Report`; none raises.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.tables import BAD, Report, Value
+from nexapod_batch.files.beneath import OutsideError, open_beneath
+from nexapod_batch.files.careful import NotPlainError
 from nexapod_batch.model.job import Input
 from nexapod_batch.model.placeholders import names_in
 
 if TYPE_CHECKING:
     from nexapod_batch.model.job import Output
 
-__all__ = ["image", "inputs", "outputs", "program_files", "workdir"]
+__all__ = ["image", "inputs", "open_beside", "outputs", "program_files", "workdir"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _IMAGE_SCHEMES = ("docker", "oras", "library", "https")
@@ -57,8 +59,11 @@ def outputs(found: tuple[Output, ...], report: Report) -> None:
             report.add(where, "is the work folder", got=output.path, wanted="a file, or a glob such as out/*")
 
 
-def inputs(section: Value, folder: Path, report: Report) -> tuple[Input, ...]:
-    """Return the inputs with absolute source and pinned digest; report those that cannot be used."""
+def inputs(section: Value, folder: Path, report: Report, *, outside: bool = False) -> tuple[Input, ...]:
+    """Return the inputs with absolute source and pinned digest; report those that cannot be used.
+
+    With `outside` they may lie outside the folder; a warning lists those that do.
+    """
     found = []
     targets: set[PurePosixPath] = set()
     for number, one in enumerate(section if isinstance(section, list) else ()):
@@ -73,7 +78,7 @@ def inputs(section: Value, folder: Path, report: Report) -> tuple[Input, ...]:
         if (place := PurePosixPath(target)) in targets or place == PurePosixPath("."):
             report.add(f"{where}.target", "is taken", got=target, wanted="a file of its own for each input")
         targets.add(place)
-        if digest := _pin(source, one["sha256"], where, report):
+        if digest := _pin(source, one["sha256"], folder, where, report, outside=outside):
             found.append(Input(source=str(source), target=target, sha256=digest))
     return tuple(found)
 
@@ -105,20 +110,42 @@ def _default_target(text: str, source: Path) -> str:
     return (text if plain else source.name).replace("{", "{{").replace("}", "}}")
 
 
-def _pin(source: Path, given: str | None, where: str, report: Report) -> str | None:
+def open_beside(folder: Path, source: Path, where: str, report: Report, *, outside: bool) -> int | None:
+    """Return a descriptor of a file that a descriptor names; report why it is not opened, and that it lies outside."""
     try:
-        mode = source.stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a special file"
+        return open_beneath(folder, str(source))
+    except OutsideError:
+        if not outside:
             report.add(
-                f"{where}.source", f"{source} is {kind}", wanted="a plain file", hint="list its files one by one"
-            )
+                where, f"{source} lies outside the folder of the descriptor", got=os.path.realpath(source),
+                wanted=f"a file below {folder}", hint="if you mean to give it to the job: submit --allow-outside",
+            )  # fmt: skip
             return None
-        with source.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except NotPlainError as cause:
+        report.add(where, f"{source} {cause.strerror}", wanted="a plain file", hint="list its files one by one")
+        return None
     except (OSError, ValueError) as cause:
         reason = getattr(cause, "strerror", None) or str(cause)
-        report.add(f"{where}.source", f"{source}: {reason.lower()}", wanted="a file beside the descriptor")
+        report.add(where, f"{source}: {reason.lower()}", wanted="a file beside the descriptor")
+        return None
+    try:
+        found = open_beneath(folder, str(source), outside=True)
+    except OSError as cause:
+        report.add(where, f"{source}: {(cause.strerror or str(cause)).lower()}", wanted="a plain file")
+        return None
+    report.warnings.append(f"{where}: {os.path.realpath(source)} lies outside the folder of the descriptor")
+    return found
+
+
+def _pin(source: Path, given: str | None, folder: Path, where: str, report: Report, *, outside: bool) -> str | None:
+    fd = open_beside(folder, source, f"{where}.source", report, outside=outside)
+    if fd is None:
+        return None
+    try:
+        with os.fdopen(fd, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as cause:
+        report.add(f"{where}.source", f"{source}: {(cause.strerror or str(cause)).lower()}", wanted="a file to read")
         return None
     if given is not None and given.lower() != digest:
         report.add(
@@ -131,11 +158,14 @@ def _pin(source: Path, given: str | None, where: str, report: Report) -> str | N
     return digest
 
 
-def image(value: Value, pinned: Value, folder: Path, report: Report, *, compared: bool) -> str | None:
+def image(
+    value: Value, pinned: Value, folder: Path, report: Report, *, compared: bool, outside: bool = False
+) -> str | None:
     """Return an image reference, or the absolute path of an image file or folder.
 
     A web server may give another file tomorrow, so that its image needs a digest where replicas are `compared`. What
-    is made of a docker:// image here differs from what is made of it elsewhere: it is pinned by its own digest.
+    is made of a docker:// image here differs from what is made of it elsewhere: it is pinned by its own digest. A path
+    that is spelled out in full may lead outside the folder; anything else does so only with `outside`.
     """
     if not isinstance(value, str):
         return None
@@ -154,7 +184,15 @@ def image(value: Value, pinned: Value, folder: Path, report: Report, *, compared
     try:
         if found.exists():
             str(found).encode()
-            return str(found)
+            real, inside = os.path.realpath(found), f"{os.path.realpath(folder).rstrip('/')}/"
+            if real.startswith(inside):
+                return str(found)
+            if outside or value == real:  # as written it says so itself: it is listed, and no link misleads
+                report.warnings.append(f"container.image: {real} lies outside the folder of the descriptor")
+                return str(found)
+            hint = "if you mean to run it: submit --allow-outside"
+            report.add("container.image", "lies outside the folder of the descriptor", got=real, hint=hint)
+            return None
     except (OSError, ValueError):  # too long a name, or one that is not UTF-8
         pass
     report.add("container.image", "no such image file", got=value, wanted="a .sif file, or docker://name:tag")

@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.nodes import ensure_nodes, unregistered
 from nexapod_batch.coordinator.reach import check_sites, loads_of, with_words
 from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError, UsageError
 from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
@@ -75,7 +76,7 @@ def submit(
     for dependency in job.schedule.depends_on:
         if c.store.one("job", id=dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
-    _keep_inputs(c, job)
+    _keep_inputs(c, job, folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
@@ -231,7 +232,7 @@ def _core_hours(job: Job) -> float | None:
     return job.n_tasks * job.quorum.replicas * job.resources.time_s * job.resources.cpus / 3600
 
 
-def _keep_inputs(c: Coordinator, job: Job) -> None:
+def _keep_inputs(c: Coordinator, job: Job, folder: Path) -> None:
     """Copy inputs under their digest, so that an edit after submit cannot change what runs."""
     if not job.inputs:
         return
@@ -243,7 +244,9 @@ def _keep_inputs(c: Coordinator, job: Job) -> None:
         partial = kept.with_name(f".{one.sha256}.{os.getpid()}")
         found = hashlib.sha256()
         try:
-            with open(one.source, "rb") as source, partial.open("wb") as sink:
+            # where it lies was judged when it was pinned: something else in its place has another digest
+            reader = open_beneath(folder, one.source, outside=True)
+            with os.fdopen(reader, "rb") as source, partial.open("wb") as sink:
                 while chunk := source.read(_CHUNK):
                     found.update(chunk)
                     sink.write(chunk)

@@ -1,0 +1,129 @@
+"""Opening what a descriptor names: beneath its own folder, unless a person allowed what lies elsewhere.
+
+Who submits a stranger's descriptor reads files for the stranger. Guarantees: a name, a link or `..` leads out of the
+folder only where that is allowed; links of the kernel's own (`/proc/self/root`) are never followed; only plain files of
+real file systems are opened, and no open waits. The kernel decides (openat2), in one step with the open; where it is
+too old for that, no link is followed at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from functools import cache
+from typing import TYPE_CHECKING
+
+from nexapod_batch.files.careful import NotPlainError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["OutsideError", "open_beneath"]
+
+_OPENAT2 = 437
+_NO_MAGICLINKS, _BENEATH = 0x02, 0x08
+_LOOK = os.O_PATH | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: File systems whose files are the kernel speaking: proc, sysfs, cgroup and cgroup2, debugfs, tracefs, securityfs,
+#: selinuxfs, bpf, efivarfs, pstore, configfs, devpts, mqueue, hugetlbfs, nsfs, binfmt_misc.
+_KERNELS = frozenset({
+    0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0xF97CFF8C, 0xCAFE4A11, 0xDE5E81E4,
+    0x6165676C, 0x62656570, 0x1CD1, 0x19800202, 0x958458F6, 0x6E736673, 0x42494E4D,
+})  # fmt: skip
+
+
+class OutsideError(OSError):
+    """It lies outside the folder."""
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def open_beneath(folder: Path, name: str, *, outside: bool = False) -> int:
+    """Return a descriptor of a plain file; with `outside` it may lie anywhere but in the kernel's own file systems.
+
+    OutsideError when it lies elsewhere, NotPlainError when it is no plain file, OSError when it cannot be opened.
+    """
+    base = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        looked = _look(base, _inside(folder, name), outside=outside)
+    finally:
+        os.close(base)
+    try:
+        mode = os.fstat(looked).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a special file"
+            raise NotPlainError(errno.EINVAL, f"is {kind}", name)
+        if _is_kernels(looked):
+            raise NotPlainError(errno.EINVAL, "is no file but the kernel's word", name)
+        return os.open(f"/proc/self/fd/{looked}", _READ)
+    finally:
+        os.close(looked)
+
+
+def _inside(folder: Path, name: str) -> str:
+    """Return a name relative to the folder where it is spelled as an absolute path to below it."""
+    whole = str(folder.absolute()).rstrip("/")
+    if name == whole:
+        return "."
+    return name.removeprefix(f"{whole}/").lstrip("/") if name.startswith(f"{whole}/") else name
+
+
+def _look(base: int, name: str, *, outside: bool) -> int:
+    try:
+        return _openat2(base, name, _BENEATH | _NO_MAGICLINKS)
+    except OSError as error:
+        if error.errno in {errno.ENOSYS, errno.EPERM}:  # an older kernel, or a sandbox that does not know the call
+            return _walk(base, name, outside=outside)
+        if error.errno != errno.EXDEV:
+            raise
+    if not outside:
+        raise OutsideError(errno.EXDEV, "lies outside the folder of the descriptor", name)
+    return _openat2(base, name, _NO_MAGICLINKS)
+
+
+def _openat2(base: int, name: str, resolve: int) -> int:
+    how = _How(_LOOK, 0, resolve)
+    found = int(_libc().syscall(_OPENAT2, base, os.fsencode(name), ctypes.byref(how), ctypes.sizeof(how)))
+    if found < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return found
+
+
+def _walk(base: int, name: str, *, outside: bool) -> int:
+    """Open without following any link, part by part."""
+    parts = [one for one in name.split("/") if one not in {"", "."}]
+    if (name.startswith("/") or ".." in parts) and not outside:
+        raise OutsideError(errno.EXDEV, "lies outside the folder of the descriptor", name)
+    fd = os.open("/", _LOOK | os.O_DIRECTORY) if name.startswith("/") else os.dup(base)
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        try:
+            inner = os.open(part, _LOOK | os.O_NOFOLLOW | (0 if last else os.O_DIRECTORY), dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    if stat.S_ISLNK(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OutsideError(errno.ELOOP, "is a link, which this kernel cannot follow safely", name)
+    return fd
+
+
+def _is_kernels(fd: int) -> bool:
+    """Say whether a file is the kernel speaking, by the kind of its file system."""
+    buffer = (ctypes.c_long * 64)()
+    if _libc().fstatfs(fd, ctypes.byref(buffer)) == 0 and buffer[0] & 0xFFFFFFFF in _KERNELS:
+        return True
+    try:
+        return os.fstat(fd).st_dev == os.stat("/dev").st_dev != os.stat("/").st_dev
+    except OSError:
+        return False
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
