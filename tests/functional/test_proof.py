@@ -195,24 +195,35 @@ def test_other_evidence_in_the_folder_is_refused(home: Home, tmp_path: Path) -> 
 
 
 def test_the_tutorial_is_right_word_by_word(tmp_path: Path) -> None:
-    """The blocks on three nodes and on the proof run as they stand, and print what they must."""
+    """The blocks on three nodes and on the proof run as they stand; by hand, too, another job's statement is no proof."""
     text = (Path(__file__).parents[2] / "docs/tutorial.md").read_text()
     part = text[text.index("## 4. Three nodes") : text.index("## 6. ")]
-    script = "\n".join(block.split("```")[0] for block in part.split("```sh\n")[1:])
+    blocks = [block.split("```")[0] for block in part.split("```sh\n")[1:]]
     one = Home(tmp_path, "three")
-    path = os.pathsep.join([str(Path(PROGRAM).parent), os.environ["PATH"]])
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(PROGRAM).parent), os.environ["PATH"]])
+        argv = ["bash", "-euo", "pipefail", "-c", script]
+        env = {**os.environ, "PATH": path}
+        return subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=110)
+
     try:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path},
-            capture_output=True, text=True, check=False, timeout=110,
-        )  # fmt: skip
+        done = run("\n".join(blocks))
+        again = "export NEXAPOD_HOME=$PWD/three\nuuid=$(nexapod-batch show 1 --json | grep -o '\"uuid\": *\"[^\"]*\"' | cut -d'\"' -f4)\n"
+        by_hand = again + "\n".join(block for block in blocks if "field()" in block or "about=" in block)
+        assert run(by_hand).returncode == 0
+        other = "nexapod-batch submit primes.toml --wait\nnexapod-batch attestations 2 --out proof2\n"
+        other += "for kind in dsse delegation; do cp proof2/2_0.1.$kind.json proof/1_0.1.$kind.json; done\n"
+        swapped = run(again + other + by_hand)
     finally:
         one.end()
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Signature Verified Successfully\n") == 2
-    assert 'Signature Verified Successfully\n1\n1\n"subject":[{' in done.stdout
+    assert "Signature Verified Successfully\n1\n1\n\"subject\":[{" in done.stdout
     assert "1_0: 2 agree, 2 needed; the verdict: accepted: 2 of 3 agree" in done.stdout
     assert "all holds: 3 statements, 1 verdict and 26 bytes of results" in done.stdout
     (subject,) = (line for line in done.stdout.splitlines() if line.startswith('"subject":'))
     (published,) = (line for line in done.stdout.splitlines() if line.endswith("  three/results/1/0/primes.txt"))
     assert published.split()[0] in subject
+    assert swapped.returncode == 1, swapped.stdout + swapped.stderr
+    assert swapped.stdout.endswith("Signature Verified Successfully\n1\n0\n")  # hers, of a replica of hers, of another job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,10 @@ def test_outputs_that_are_away_are_waited_for(home: Home) -> None:
     work = home.path / "work" / "mine"
     text = JOB.format(flag=home.folder / "flag", say="head -c 70000 /dev/zero | tr '\\\\\\\\0' 1 | fold -w 9 > a.csv; echo 1.$n >> a.csv", agree=2)
     assert home.submit(text).code == 0
+    end = time.monotonic() + 60
     while len(home.lines()) < 3:  # the workers need no pass for it
-        home.call("status")
+        assert time.monotonic() < end
+        home.call("ls")
     aside = work.with_name("away")
     work.rename(aside)
     done = home.call("reconcile")
