@@ -219,7 +219,7 @@ def test_the_tutorial_is_right_word_by_word(tmp_path: Path) -> None:
         one.end()
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Signature Verified Successfully\n") == 2
-    assert "Signature Verified Successfully\n1\n1\n\"subject\":[{" in done.stdout
+    assert 'Signature Verified Successfully\n1\n1\n"subject":[{' in done.stdout
     assert "1_0: 2 agree, 2 needed; the verdict: accepted: 2 of 3 agree" in done.stdout
     assert "all holds: 3 statements, 1 verdict and 26 bytes of results" in done.stdout
     (subject,) = (line for line in done.stdout.splitlines() if line.startswith('"subject":'))
