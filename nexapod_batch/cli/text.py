@@ -196,9 +196,10 @@ def usage(document: Document) -> Iterator[str]:
     rows = {"replicas": "; ".join(states) or "none"}
     if document["executions"]:
         rows["wall time"] = f"{duration(document['wall_s'])} in all, the longest {duration(document['longest_s'])}"
-        rows["CPU time"] = duration(document["cpu_s"]) + _share(document["cpu_efficiency"], "of the CPUs asked for")
+        rows["CPU time"] = _known(document["cpu_s"], duration)
+        rows["CPU time"] += _share(document["cpu_efficiency"], "of the CPUs asked for")
         rows["core-hours"] = f"{document['core_hours']:.4g}"
-        rows["memory"] = size(round(document["peak_mem_mib"] * 1024)) + " at most"
+        rows["memory"] = _known(document["peak_mem_mib"], lambda mib: size(round(mib * 1024)) + " at most")
         rows["memory"] += _share(document["mem_efficiency"], "of what was asked for")
         if document["gpus"]:
             rows["GPU time"] = _gpu_time(document)

@@ -13,6 +13,7 @@ __all__ = ["report"]
 #: Below this share of what was asked for, asking for less is worth a note; above the other, it is getting tight.
 _WASTEFUL, _TIGHT = 0.5, 0.9
 _CROWDING = 1.1  # of the CPUs asked for; more are taken from others
+_NAMED = 5  # launches that are named to look them up in a scheduler's accounting
 _SOON_MS = 5_000  # replicas that are shorter than this tell nothing of how they use a GPU
 
 
@@ -22,8 +23,9 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
     used = c.store.only("usage", job=job_id)
     wall, cpu = (used["wall_ms"] or 0) / 1000, (used["cpu_ms"] or 0) / 1000
     peak = (used["max_rss_kib"] or 0) / 1024
-    cpu_efficiency = cpu / (wall * job.resources.cpus) if wall else None
-    mem_efficiency = peak / job.resources.mem_mib if job.resources.mem_mib and used["n"] else None
+    unseen = _unseen(c, job_id, job)
+    cpu_efficiency = cpu / (wall * job.resources.cpus) if wall and not unseen else None
+    mem_efficiency = peak / job.resources.mem_mib if job.resources.mem_mib and used["n"] and not unseen else None
     gpu = c.store.only("usage_gpus", job=job_id)
     gpu_s = None if gpu["time_ms"] is None else gpu["time_ms"] / 1000
     gpu_efficiency = None if gpu_s is None or not gpu["timed_ms"] else 1000 * gpu_s / gpu["timed_ms"]
@@ -32,10 +34,10 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "job": job_id,
         "executions": used["n"],
         "wall_s": round(wall, 3),
-        "cpu_s": round(cpu, 3),
+        "cpu_s": None if unseen else round(cpu, 3),
         "core_hours": round(wall * job.resources.cpus / 3600, 6),
         "longest_s": round((used["max_wall_ms"] or 0) / 1000, 3),
-        "peak_mem_mib": round(peak, 1),
+        "peak_mem_mib": None if unseen else round(peak, 1),
         "output_bytes": int(used["output_bytes"]),
         "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
         "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
@@ -46,10 +48,29 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "gpu_energy_j": None if gpu["energy_mj"] is None else gpu["energy_mj"] / 1000,
         "replicas": states,
         "notes": [
+            *([unseen] if unseen else []),
             *_notes(job, cpu_efficiency, mem_efficiency, (used["max_wall_ms"] or 0) / 1000, peak),
             *_gpu_notes(gpu_efficiency, (gpu["wall_ms"] or 0) / max(1, gpu["n"])),
         ],
     }
+
+
+def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
+    """Return why CPU time and memory of a job are not known, though its runners measured something; "" if they are.
+
+    Ranks that a site's launcher starts (srun) are no descendants of the runner: what it measured is the launcher's.
+    """
+    if job.resources.ranks == 1:
+        return ""
+    rows = c.store.all("usage_elsewhere", job=job_id, limit=_NAMED + 1)
+    if not rows:
+        return ""
+    natives = [row["native_id"] for row in rows[:_NAMED] if row["native_id"]]
+    told = f": sacct --jobs={','.join(natives)} --format=JobID,NTasks,TotalCPU,MaxRSS" if natives else ""
+    return (
+        "CPU time and memory of ranks are not measured: the site's launcher starts them beside the runner. "
+        f"The scheduler's accounting has them by step{told}"
+    )
 
 
 def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, peak_mib: float) -> list[str]:

@@ -425,6 +425,11 @@ INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
 SELECT count(*) AS n, total(wall_ms) AS wall_ms, total(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,
   total(output_bytes) AS output_bytes FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
 
+-- name: usage_elsewhere
+-- Measured replicas on sites, where a launcher may start ranks beside the runner: by what schedulers call their launches.
+SELECT DISTINCT l.native_id FROM replica r JOIN node n ON n.id = r.node_id LEFT JOIN launch l ON l.id = r.launch_id
+WHERE r.job_id = :job AND r.wall_ms IS NOT NULL AND n.site <> 'local' LIMIT :limit;
+
 -- name: usage_gpus
 SELECT count(*) AS n, total(r.wall_ms) AS wall_ms, sum(json_extract(g.value, '$.time_ms') * 1.0) AS time_ms,
   sum(CASE WHEN json_extract(g.value, '$.time_ms') IS NOT NULL THEN r.wall_ms * 1.0 END) AS timed_ms,

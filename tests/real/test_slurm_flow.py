@@ -219,3 +219,20 @@ def test_slurm_is_asked_seldom(home: SlurmHome, alpha: Cluster, beta: Cluster, t
         assert 1 < len(one.calls("squeue")) <= polls
         assert len(one.calls()) - len(one.calls("sbatch")) <= 2 * polls
     print(f"{polls:.1f} polls, calls: {[len(one.calls()) for one in wrapped]}")
+
+
+def test_what_ranks_used_is_not_made_up(home: SlurmHome, alpha: Cluster) -> None:
+    """Srun starts them beside the runner: nothing is measured, nothing advised, and it is said where the figures are."""
+    home.site(alpha)
+    text = (
+        '[job]\nname = "ranks"\ncommand = ["sh", "-c", "echo $SLURM_PROCID"]\n[resources]\nntasks = 2\nmem = "400MiB"\ntime = "2m"\n'
+        '[quorum]\nagree = 1\ndistinct = "run"\n'
+    )
+    job = home.start(text)
+    home.ended(job)
+    found = home.json("report", job)
+    assert (found["cpu_s"], found["cpu_efficiency"], found["peak_mem_mib"], found["mem_efficiency"]) == (None, None, None, None)
+    native = home.rows("SELECT native_id FROM launch")[0][0]
+    (note,) = found["notes"]
+    assert f"sacct --jobs={native} " in note
+    assert home.call("report", job).out.count("nobody could tell") == 2
