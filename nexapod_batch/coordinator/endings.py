@@ -23,5 +23,7 @@ def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:
         else:
             gone = c.store.all("launch_lost", launch=launch, execution=execution, reason=reason, now=c.now())
         c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
+        if status.reason and not status.anew:
+            c.store.run("launch_lost_why", launch=launch, reason=status.reason)
         c.store.run("launch_ended", id=launch, reason=status.reason)
     return len(gone)

@@ -182,6 +182,11 @@ UPDATE delegation SET claim = 0 WHERE launch_id = ? AND claim = 1;
 UPDATE replica SET execution = :execution, reason = :reason, ended_at = :now
 WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
 
+-- name: launch_lost_why
+-- Where the runner could only say that it was stopped, the backend may know by whom.
+UPDATE replica SET reason = reason || '; ' || :reason
+WHERE launch_id = :launch AND execution = 'lost' AND instr(reason, :reason) = 0;
+
 -- name: launch_out
 SELECT id, task FROM replica WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') ORDER BY task;
 

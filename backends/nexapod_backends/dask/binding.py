@@ -66,7 +66,7 @@ class Binding:
         waiting = [one for one in self._records.by_key.values() if not one.worker and not one.over]
         if not waiting:
             return []
-        self._look(workers, ended)
+        self.look(workers, ended)
         bound: list[Record] = []
         full: dict[tuple[object, ...], str] = {}
         staged = self._far.inputs() if any(one.inputs for one in waiting) else {}
@@ -93,7 +93,7 @@ class Binding:
         self.give(bound)
         return bound
 
-    def _look(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
+    def look(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
         """Learn what workers have to do."""
         self._workers = workers
         self._load, self._busy_s = Counter(), Counter()
@@ -111,7 +111,7 @@ class Binding:
         """Unbind launches that wait behind tasks of others while another worker is free, and have not begun."""
         if not queued:
             return
-        self._look(workers, ended)
+        self.look(workers, ended)
         back: list[Record] = []
         used = {job: self._records.used(job) for job in {one.job for one in queued}}
         for one in queued:

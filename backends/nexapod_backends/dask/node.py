@@ -30,7 +30,7 @@ from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import BackendState, LaunchStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.dask.answers import Seen, Spool
@@ -206,7 +206,9 @@ class DaskNode:
                 state=BackendState.CANCELED if cancelled else BackendState.FAILED, native=native, reason=reason
             )
         if spool is not None and key in spool.claims and key not in spool.inbox:
-            return LaunchStatus(state=BackendState.COMPLETED, native=native)
+            why = "" if self.alive(record) else self.cluster.why_gone(record.address, record.name)
+            reason = f"worker {record.address} left the cluster: {why}" if why else ""
+            return LaunchStatus(state=BackendState.COMPLETED, native=native, reason=reason)
         if spool is not None and key in spool.inbox and key in spool.claims and not spool.runs(key):
             return LaunchStatus(state=BackendState.FAILED, native=native, reason=f"its runner on {native} died")
         if record.over and not record.worker:
@@ -232,7 +234,7 @@ class DaskNode:
                 failed[key] = self._gone(one)
             else:
                 asked[key] = one
-        states = self.cluster.states([one.task for one in asked.values()])
+        states = self._states(asked.values())
         again = []
         for key, one in asked.items():
             state, spool = states.get(one.task), seen.spools.get((one.storage, one.worker))
@@ -265,6 +267,13 @@ class DaskNode:
         if record.seed:
             record.seed = ""
             self.records.save([record], durable=False)
+
+    def _states(self, records: Collection[Record]) -> dict[str, str | None]:
+        """Return Dask's word for the state of each launch's task; where some wait, see whose tasks are before them."""
+        states = self.cluster.states([one.task for one in records])
+        if not _WORDS.keys().isdisjoint(states.values()):
+            self._binding.look(self.workers, self._ended)
+        return states
 
     def _gone(self, record: Record) -> LaunchStatus:
         """Say that the worker of a launch is gone, and who ended it."""
