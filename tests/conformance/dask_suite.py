@@ -18,6 +18,8 @@ __all__ = ["DaskConformance"]
 class DaskConformance(BackendConformance):
     """The suite, for nodes whose runners end by themselves."""
 
+    keeps = frozenset({"spent"})
+
     def end(self, house: House) -> None:
         """Let the runners of this node end: they do when nothing is left to do."""
         (house.home / "go").touch()
