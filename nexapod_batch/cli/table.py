@@ -35,7 +35,7 @@ COMMANDS: dict[str, Entry] = {
             "--site",
             "--partition",
             "--account",
-            "--foreign", "--parsable",
+            "--foreign", "--allow-outside", "--parsable",
             "--json",
         ),
     ),
