@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["check_rules"]
 
 _NODE_NAME = 63  # characters
+#: Variables of which every command has its own.
+_OF_COMMANDS = frozenset({"HOME", "LANG", "PATH", "PWD", "TMPDIR"})
 
 
 def check_rules(checked: dict[str, Value], report: Report) -> None:
@@ -32,6 +34,7 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
         _port(ssh["jump"], report)
     if environment := sections.get("environment"):
         _variables(environment["env"], report)
+        _passed(environment["pass"], report)
     if isinstance(checked["partitions"], list):
         _partitions(sections, checked["partitions"], report)
 
@@ -88,6 +91,13 @@ def _variables(env: Value, report: Report) -> None:
         if name.upper().startswith("NEXAPOD_"):
             wanted = "a name that does not begin with NEXAPOD_"
             report.add(f"environment.env.{name}", "name is taken", got=name, wanted=wanted)
+
+
+def _passed(names: Value, report: Report) -> None:
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and (name in _OF_COMMANDS or name.upper().startswith("NEXAPOD_")):
+            wanted = f"a name that is not NEXAPOD_... nor one of {', '.join(sorted(_OF_COMMANDS))}"
+            report.add("environment.pass", "commands have one of their own", got=name, wanted=wanted)
 
 
 def _partitions(sections: dict[str, dict[str, Value]], partitions: list[Value], report: Report) -> None:

@@ -295,6 +295,12 @@ _ENVIRONMENT = Table(
             {},
             shown="none",
         ),
+        "pass": Key(
+            ListOf(Text("a variable name", pattern=r"[A-Za-z_][A-Za-z0-9_]{0,127}"), 0, 100),
+            "Variables that commands get as modules, `env` and `setup` leave them; `PATH` they have anyway.",
+            [],
+            shown="none",
+        ),
     },
     "What is set up before the runner starts: modules, then variables, then shell lines.",
 )
@@ -345,6 +351,11 @@ _FILESYSTEM = Table(
     {
         "work_dir": Key(USER_PATH, "Folder that login and compute nodes share.", shown="the home of nexapod-batch"),
         "scratch": Key(USER_PATH, "Work folders of replicas; login and compute nodes see it.", shown="in `work_dir`"),
+        "local_scratch": Key(
+            Text("an absolute path of at most 50 characters", pattern=r"(?=.{1,50}$)(/[A-Za-z0-9_.,+@=:-]+)+"),
+            "A folder on the compute node's own disk, for `$TMPDIR` of commands.",
+            shown="what the scheduler says, else `/tmp` or `/var/tmp`",
+        ),
     },
     "Where files lie.",
 )

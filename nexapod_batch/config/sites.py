@@ -238,7 +238,7 @@ def _site(checked: dict[str, Value]) -> Site:
         ssh=None if ssh is None else Ssh(**_given(ssh, keepalive="keepalive_s", connect_timeout="connect_timeout_s")),
         dask=None if dask is None else Dask(**_given(dask, idle="idle_s", timeout="timeout_s")),
         limits=Limits(**limits),
-        environment=Environment(**_given(checked["environment"])),
+        environment=Environment(**_given(checked["environment"], **{"pass": "passes"})),
         runner=Runner(**_given(checked["runner"])),
         container=Containers(**_given(checked["container"])),
         filesystem=Filesystem(**_given(checked["filesystem"])),

@@ -116,6 +116,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()  # shell lines of the admin
     env: Mapping[str, str] = field(default_factory=dict)
+    passes: tuple[str, ...] = ()  # variables that commands get as they are when the runner starts
 
 
 class Runner(Struct, frozen=True, kw_only=True):
@@ -139,6 +140,7 @@ class Filesystem(Struct, frozen=True, kw_only=True):
 
     work_dir: str = ""  # absolute, `{user}` is filled in; "" means the home of nexapod-batch
     scratch: str = ""  # work folders of replicas, when not in work_dir
+    local_scratch: str = ""  # on the compute node's own disk, for $TMPDIR; "" looks for a place
 
 
 class Policy(Struct, frozen=True, kw_only=True):

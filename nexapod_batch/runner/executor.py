@@ -8,6 +8,7 @@ everything that is finished is on disk.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -43,6 +44,7 @@ from nexapod_batch.runner.stage import (
     ends_as_on_windows,
     environment,
     find_program,
+    passed_on,
     script_of,
     task_argv,
     why_not_started,
@@ -406,6 +408,7 @@ class Executor:
             vote=produced.vote,
             container=wrapped.container if wrapped else None,
             gpus=replica.gpus,
+            passed=replica.passed,
             machine=identity(replica.launch.bundle.job_uuid),
         )
 
@@ -467,7 +470,9 @@ class Executor:
             raise PluginError("this node starts no ranks", got=f"ntasks {job.resources.ranks}", wanted="1")
         tmp = self._temporary.take(shared=launched and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
         replica.temporary = self._temporary.files
-        env = environment(launch, replica.values, self._node, self._path, root, tmp)
+        passed = passed_on(self._node.passes, contained=job.container is not None)
+        env = environment(launch, replica.values, self._node, self._path, root, tmp, passed)
+        replica.passed = tuple([(name, _digest(env[name])) for name in sorted(passed)])
         devices = self._granted.devices if job.resources.gpus else ()
         if not (launched and devices):  # a launcher tells its ranks, on whatever host they are
             env.update(device_environment(devices))
@@ -548,6 +553,10 @@ class Executor:
 
 def _gpu_failed(faults: Mapping[str, str]) -> tuple[Outcome, str]:
     return Outcome.NODE, f"a GPU failed while this ran: {'; '.join(faults.values())}"
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(os.fsencode(value)).hexdigest()
 
 
 def _base64(data: bytes) -> str:

@@ -44,6 +44,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     launcher: tuple[str, ...] = ()  # what starts the ranks of a replica of several; () runs the command itself
     gpus: tuple[str, ...] | None = None  # UUIDs of the GPUs that its owner offers; None is all there are
     gpu_slots: int = 1  # replicas that may share a GPU
+    passes: tuple[str, ...] = ()  # variables that commands get as the runner got them
     tmp: str = ""  # where the folders of `$TMPDIR` are made; "" looks for a place
 
 
@@ -79,6 +80,7 @@ def load(spool: Path) -> NodeConfig:
             launcher=tuple(map(str, document.get("launcher", ()))),
             gpus=tuple(map(str, document["gpus"])) if "gpus" in document else None,
             gpu_slots=_count(document, "gpu_slots") if "gpu_slots" in document else 1,
+            passes=tuple(map(str, document.get("pass", ()))),
             tmp=str(document.get("tmp", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

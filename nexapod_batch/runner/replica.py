@@ -58,6 +58,7 @@ class Replica:
         self.result: Result | None = None
         self.wrapped: Wrapped | None = None  # how the command was started, when it was
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
+        self.passed: tuple[tuple[str, str], ...] = ()  # what it got of its site's variables: name, SHA-256 of the value
         self.temporary = ""  # the folder of its temporary files, when it has one
         self._script = str(launch.script or "")  # its name holds the launch's
         self._executor = executor

@@ -9,6 +9,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 | `TMPDIR` | an empty folder of its own with a short path (`temporary.py`) |
 | `LANG`, `SHELL` | `C.UTF-8`, `/bin/sh` |
 | `USER`, `LOGNAME` | name of the account |
+| what the site passes on | as the runner got it, after modules and setup lines (`[environment] pass`) |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
 | `OMP_NUM_THREADS` and its kind (`_THREADS`) | `cpus_per_task`, where the descriptor says it |
@@ -27,6 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nexapod_batch import birth
 from nexapod_batch.model.placeholders import expand, task_environment
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ __all__ = [
     "ends_as_on_windows",
     "environment",
     "find_program",
+    "passed_on",
     "script_of",
     "stage_inputs",
     "task_argv",
@@ -88,14 +91,15 @@ def command_path(node: NodeConfig) -> str:
 
 
 def environment(
-    launch: OpenedLaunch, values: Mapping[str, str], node: NodeConfig, path: str, root: str, tmp: str
+    launch: OpenedLaunch, values: Mapping[str, str], node: NodeConfig, path: str, root: str, tmp: str,
+    passed: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the whole environment of a replica with these values of placeholders.
 
-    `root` is its work folder, `tmp` that of its temporary files.
+    `root` is its work folder, `tmp` that of its temporary files, `passed` what the site passes on.
     """
     job = launch.job
-    found = {"PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8", "SHELL": "/bin/sh", **_account()}
+    found = {**passed, "PATH": path, "HOME": root, "TMPDIR": tmp, "LANG": "C.UTF-8", "SHELL": "/bin/sh", **_account()}
     found["PWD"] = root if job.workdir == "." else f"{root}/{job.workdir}"
     if job.resources.cpus_per_task:
         found.update(dict.fromkeys(_THREADS, str(job.resources.cpus_per_task)))
@@ -119,6 +123,15 @@ def _account() -> dict[str, str]:
     except KeyError:
         name = f"uid-{os.geteuid()}"
     return {"USER": name, "LOGNAME": name}
+
+
+def passed_on(names: Sequence[str], *, contained: bool) -> dict[str, str]:
+    """Return the variables that the runner got of those that a site passes on.
+
+    What the host's loader of libraries is told does not go into a container, which has libraries of its own.
+    """
+    got = birth.given or os.environ
+    return {name: got[name] for name in names if name in got and not (contained and name.startswith("LD_"))}
 
 
 def device_environment(devices: Sequence[Device]) -> dict[str, str]:

@@ -55,6 +55,8 @@ _SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so
     "backend": r"[a-z0-9][a-z0-9_-]{0,63}",
     "isolation": r"none|files|container",
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_MOST_PASSED = 100  # variables
 _CONTAINER = {  # field of ContainerUse -> the one way to spell it
     "sha256": _SPELLED["job_digest"],
     "runtime": _SPELLED["backend"],
@@ -146,6 +148,11 @@ def _check_uses(s: Statement) -> None:
         _check_gpu(gpu)
     if s.machine is not None:
         _check_machine(s.machine)
+    for name, digest in s.passed:
+        if not _VARIABLE.fullmatch(name) or not is_hex(digest, 64):
+            raise ValueError(f"environment {quoted(name, 80)} is no variable with a digest")
+    if len(s.passed) > _MOST_PASSED:
+        raise ValueError(f"environment has {len(s.passed)} variables, wanted at most {_MOST_PASSED}")
 
 
 def _check_gpu(used: GpuUse) -> None:

@@ -219,7 +219,8 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
     runtime = internal.get("runtime")
     lengths = (
         len(document), len(document["predicate"]), len(definition), len(details), len(external),
-        len(internal) - (runtime is not None) - ("gpus" in internal) - ("machine" in internal),
+        len(internal) - (runtime is not None) - ("gpus" in internal) - ("machine" in internal)
+        - ("environment" in internal),
         len(resources), len(metadata), len(quorum), len(external["jobDigest"]), len(details["builder"]),
         len(stdout), len(stderr), len(stdout["digest"]), len(stderr["digest"]),
     )  # fmt: skip
@@ -264,6 +265,7 @@ def _from_document(document: Any) -> Statement:  # noqa: ANN401 - parsed JSON
         container=None if runtime is None else _container(inputs[0], runtime),
         gpus=_gpus(internal["gpus"]) if "gpus" in internal else (),
         machine=_machine(internal["machine"]) if "machine" in internal else None,
+        passed=_passed(internal["environment"]) if "environment" in internal else (),
     )
 
 
@@ -292,6 +294,12 @@ def _machine(document: Any) -> Machine:  # noqa: ANN401 - parsed JSON
     if len(document) != 3:
         raise VerificationError("statement is not in canonical form", got="unknown fields of the machine")
     return Machine(document["boot"], _milliseconds(document["bootedOn"]), document["id"])
+
+
+def _passed(document: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - parsed JSON
+    if type(document) is not dict or not document:
+        raise VerificationError("statement is not in canonical form", got="an environment without variables")
+    return tuple(sorted(document.items()))
 
 
 def _subject(document: Any, *, manifest: bool) -> Subject:  # noqa: ANN401 - parsed JSON

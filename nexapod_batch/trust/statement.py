@@ -148,6 +148,7 @@ class Statement(NamedTuple):
     container: ContainerUse | None = None  # None: the command ran as it is
     gpus: tuple[GpuUse, ...] = ()  # that it had
     machine: Machine | None = None  # None: nobody could tell
+    passed: tuple[tuple[str, str], ...] = ()  # variables that it had of its site's: name and SHA-256, sorted
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:
@@ -251,6 +252,8 @@ def _encode(s: Statement) -> bytes:
         document["predicate"]["buildDefinition"]["internalParameters"]["machine"] = {  # type: ignore[index]
             "boot": s.machine.boot, "bootedOn": rfc3339(s.machine.booted_ms), "id": s.machine.id,
         }  # fmt: skip
+    if s.passed:
+        document["predicate"]["buildDefinition"]["internalParameters"]["environment"] = dict(s.passed)  # type: ignore[index]
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 

@@ -52,7 +52,7 @@ def test_every_key_arrives() -> None:
         'keepalive = "5s"\nconnect_timeout = "7s"\n'
         "[limits]\nsubmit_rate = 1\npoll_interval = 2\nmax_jobs = 7\nstatus_batch = 8\n"
         '[limits.pack]\ntasks = 3\ntime = "5m"\ncpus = 4\n'
-        '[environment]\nmodules = ["gcc/12.2"]\nsetup = ["ulimit -c 0"]\nenv = { OMP = 4, B = true, C = "x y" }\n'
+        '[environment]\nmodules = ["gcc/12.2"]\nsetup = ["ulimit -c 0"]\npass = ["LD_LIBRARY_PATH"]\nenv = { OMP = 4, B = true, C = "x y" }\n'
         '[runner]\npython = "/opt/py/bin/python"\npath = "/bin:/usr/bin"\n'
         '[filesystem]\nwork_dir = "/work/{user}/nx"\nscratch = "/s/{user}"\n'
         '[[partitions]]\nname = "gpu"\ntier = "consumer-gpu"\nmax_mem = "4G"\nmax_time = "1h30m"\nfeatures = ["ib"]\n'
@@ -76,6 +76,7 @@ def test_every_key_arrives() -> None:
     assert site.scheduler.extra_directives == ("--constraint=ib&(a|b)", "--exclusive")
     assert (site.limits.submit_rate, site.limits.poll_interval_s) == (1.0, 120)
     assert site.limits.pack == Pack(tasks=3, time_s=300, cpus=4)
+    assert site.environment.passes == ("LD_LIBRARY_PATH",)
     assert site.environment.env == {"OMP": "4", "B": "true", "C": "x y"}
     assert site.filesystem.work_dir == "/work/{user}/nx"
     (one,) = site.partitions
@@ -147,6 +148,10 @@ def test_all_faults_at_once_each_with_its_line() -> None:
         pytest.param(head() + '[environment]\nenv = { "A B" = 1 }\n' + PARTITIONS, 7, "a variable name", id="variable"),
         pytest.param(head() + "[environment.env]\nNEXAPOD_X = 1\n" + PARTITIONS, 7, "name is taken", id="own variable"),
         pytest.param(head() + '[environment.env]\nA = "x\\ny"\n' + PARTITIONS, 7, "one line of text", id="value"),
+        pytest.param(head() + '[environment]\npass = ["A-B"]\n' + PARTITIONS, 7, "a variable name", id="passed"),
+        pytest.param(head() + '[environment]\npass = ["HOME"]\n' + PARTITIONS, 7, "one of their own", id="passed home"),
+        pytest.param(head() + '[environment]\npass = ["nexapod_job"]\n' + PARTITIONS, 7, "one of their own", id="passed ours"),
+        pytest.param(head() + f'[filesystem]\nlocal_scratch = "/{"x" * 50}"\n' + PARTITIONS, 7, "at most 50", id="long scratch"),
         pytest.param(head() + '[environment]\nmodules = ["a;b"]\n' + PARTITIONS, 7, "modules[0]", id="module"),
         pytest.param(head() + '[environment]\nsetup = ["a\\nb"]\n' + PARTITIONS, 7, "setup[0]", id="setup"),
         pytest.param(head() + "[limits]\nsubmit_rate = 0.0\n" + PARTITIONS, 7, "0.001 to 1000", id="rate"),

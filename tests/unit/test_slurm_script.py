@@ -153,6 +153,7 @@ def test_only_what_was_asked_for() -> None:
         "--job-name=nexapod-ab12",
         "--comment=nexapod:ab12",
         "--no-requeue",
+        "--chdir=/",
         "--output=/shared/logs/ab12-%A_%a.log",
         "--error=/shared/logs/ab12-%A_%a.log",
         "--signal=B:USR2@60",

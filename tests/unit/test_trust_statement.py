@@ -119,6 +119,9 @@ statements = st.fixed_dictionaries(
         "container": st.none() | containers,
         "gpus": st.lists(gpus, max_size=3).map(tuple),
         "machine": st.none() | machines,
+        "passed": st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True), digests, max_size=3).map(
+            lambda found: tuple(sorted(found.items()))
+        ),
         "classes": st.dictionaries(st.sampled_from(["os-arch", "gpu-model", "cpu-microarch"]), texts),
         "outcome": st.sampled_from(list(Outcome)),
         "exit_code": st.none() | st.integers(-64, 255),
@@ -339,6 +342,9 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"container": CONTAINER._replace(network="bridge")},
         {"container": CONTAINER._replace(version=7)},
         {"gpus": (GpuUse(uuid="", model=""),)},
+        {"passed": (("A B", DIGEST),)},
+        {"passed": (("A", "no digest"),)},
+        {"passed": tuple((f"A{number}", DIGEST) for number in range(101))},
         {"machine": Machine(boot="", booted_ms=0, id="")},
         {"machine": Machine(boot="0A" * 16, booted_ms=0, id="")},
         {"machine": Machine(boot="0a" * 16, booted_ms=0, id="0a" * 32)},

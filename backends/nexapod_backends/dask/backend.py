@@ -52,7 +52,10 @@ class DaskBackend:
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make our folders, and the settings that each worker's storage is to hold; the node's key stays here."""
         node, site = self._node(context), context.its_site
-        wanted = {**settings, "path": site.runner.path, "work": f"{node.far.base}/work"}
+        wanted = {
+            **settings, "path": site.runner.path, "work": f"{node.far.base}/work",
+            "pass": list(site.environment.passes), "tmp": site.filesystem.local_scratch,
+        }  # fmt: skip
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in self._prepared:
             return

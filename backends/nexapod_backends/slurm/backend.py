@@ -98,6 +98,7 @@ class SlurmBackend:
         wanted = {
             **settings, "work": str(context.far_work), "idle_exit_s": 0,
             "path": site.runner.path, "launcher": list(site.scheduler.launcher),
+            "pass": list(site.environment.passes), "tmp": site.filesystem.local_scratch,
         }  # fmt: skip
         state = self._state(context)
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()

@@ -66,6 +66,9 @@ tell() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ' | cut -c1-300)"
   tell python "$("$@" -c 'import sys; print(sys.version.split()[0])' 2>&1)"
   load='import nexapod_batch.runner.worker; print(nexapod_batch.__version__)'
   tell runner "$(cd / && "$@" -c "$load" 2>&1 | tail -n 1)"
+  try='import os, sys; from nexapod_batch import birth; birth.given.update(os.environ)'
+  try="$try; from nexapod_batch.runner import temporary; print('ok', temporary.told(*sys.argv[1:]))"
+  tell temporary "$(cd / && "$@" -c "$try" $(cat "$here/scratch") 2>&1 | tail -n 1)"
   tell container "$( (apptainer --version || singularity --version) 2>/dev/null)"
   (umask 077; echo ok > "$work/probe.$$" && rm "$work/probe.$$") 2>/dev/null && tell work ok
   tell time "$(date +%s.%N)"
@@ -121,6 +124,7 @@ def from_inside(
     if heard.skew is not None:
         yield clock(name_of(context, "clock", contexts), *heard.skew)
     yield _python(site, name_of(context, "python", contexts), said)
+    yield _temporary(site, name_of(context, "temporary files", contexts), said.get("temporary", ""))
     found = said.get("container", "")
     yield Finding(
         mark=Mark.OK if found else Mark.WARN, probe=name_of(context, "container", contexts),
@@ -175,6 +179,20 @@ def _python(site: Site, name: str, said: dict[str, str]) -> Finding:
     return Finding(mark=Mark.OK, probe=name, text=f"{python} is {version}, with nexapod-batch {runner}")
 
 
+def _temporary(site: Site, name: str, said: str) -> Finding:
+    where, _, memory = said.removeprefix("ok ").partition(", ")
+    hint = "set local_scratch in [filesystem] to a folder on the compute node's own disk"
+    if not said.startswith("ok "):
+        text = f"no short folder for $TMPDIR: {said or 'it said nothing'}; programs that make sockets may fail"
+        return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
+    wanted = site.filesystem.local_scratch
+    if wanted and where != wanted:
+        text = f"$TMPDIR lies in {where}: {wanted} is not there, or others may write it"
+        return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
+    text = f"$TMPDIR lies in {where}, where sockets can be made"
+    return Finding(mark=Mark.OK, probe=name, text=f"{text}; {memory}" if memory else text)
+
+
 def _run(
     site: Site, slurm: Slurm, files: Transport, context: NodeContext, how: Probing, partition: Partition
 ) -> _Heard:
@@ -185,6 +203,7 @@ def _run(
     files.make([here, str(context.far_work)])
     files.write(f"{here}/probe.sh", _PROGRAM.encode())
     files.write(f"{here}/asked", token.encode())
+    files.write(f"{here}/scratch", site.filesystem.local_scratch.encode())
     script = script_of(site, context, how, partition, mem_mib=None, group=group)
     job = ""
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from nexapod_batch import __version__
+from nexapod_batch import __version__, interpreter
 from nexapod_batch.errors import ConfigError, Problem
 from nexapod_batch.files import own
 from nexapod_batch.model.words import ACCOUNT
@@ -103,6 +103,7 @@ _OTHER = r"[A-Za-z0-9_.,:/@+*&|()\[\]=%-]{1,256}"
 _ALLOWED = {
     "job-name": r"nexapod-[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
     "comment": r"nexapod:[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
+    "chdir": "/",
     "array": r"[0-9]{1,9}(-[0-9]{1,9}(:[0-9]{1,9})?)?(,[0-9]{1,9}(-[0-9]{1,9}(:[0-9]{1,9})?)?){0,10000}(%[0-9]{1,9})?",
     "partition": _NAMES,
     "account": ACCOUNT,
@@ -221,6 +222,7 @@ def _about(ask: Ask) -> Iterator[tuple[str, str | None]]:
     yield "job-name", f"nexapod-{ask.group}"
     yield "comment", f"nexapod:{ask.group}"
     yield "no-requeue", None
+    yield "chdir", interpreter.FOLDER
     if ask.array:
         yield "array", ask.array
     yield "output", ask.log

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from nexapod_batch import interpreter
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Done", "LocalTransport", "Transport", "environment"]
 
-_SLURMS = ("SQUEUE_", "SACCT_", "SINFO_", "SBATCH_", "SCANCEL_", "SCONTROL_", "SLURM_")
-_KEEP = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
+#: Which cluster is meant and who asks, and where a site's own module system lies: what a script needs to load modules.
+_KEEP = frozenset({
+    "SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "KRB5CCNAME",
+    "MODULEPATH", "MODULESHOME", "MODULES_CMD", "LMOD_CMD", "LMOD_DIR", "LMOD_PKG", "LMOD_ROOT",
+})  # fmt: skip
 
 
 class Done(Struct, frozen=True):
@@ -103,11 +107,11 @@ class LocalTransport:
     """This machine is a login node."""
 
     def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
-        """Run a command without what a shell or a Slurm job around us sets for it."""
+        """Run a command in a folder of nobody's, with nothing of a shell or a Slurm job around us."""
         try:
             done = subprocess.run(
                 argv, input=text, capture_output=True, timeout=timeout_s, check=False,
-                env={**environment(os.environ), **extra}, encoding="utf-8", errors="replace",
+                env={**environment(os.environ), **extra}, encoding="utf-8", errors="replace", cwd=interpreter.FOLDER,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(str(error)) from error
@@ -195,5 +199,8 @@ class LocalTransport:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what would change the answers of Slurm's commands."""
-    return {name: value for name, value in environ.items() if not name.startswith(_SLURMS) or name in _KEEP}
+    """Return the environment of Slurm's commands: nothing that changes their answers, or that jobs should not have.
+
+    No module counts as loaded: what one set is not passed on.
+    """
+    return interpreter.environment(environ) | {name: environ[name] for name in _KEEP & environ.keys()}
