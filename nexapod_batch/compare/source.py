@@ -32,7 +32,7 @@ class Source:
         """Return the next `size` bytes; fewer only at the end."""
         parts, self._pending = [self._pending[:size]], self._pending[size:]
         missing = size - len(parts[0])
-        while missing > 0 and (part := self._stream.read(missing)):
+        while missing > 0 and (part := self._stream.read(min(missing, CHUNK))):  # memory is taken for what is asked for
             parts.append(part)
             missing -= len(part)
         return b"".join(parts)

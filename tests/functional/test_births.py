@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
 import sys
@@ -155,3 +156,62 @@ def test_modules_in_the_submitters_folder_stay_there(home: AccountHome, tmp_path
     for argv in (("site", "check", "local"), ("doctor",), ("node", "status")):
         home.call(*argv)
     assert not mark.exists()
+
+
+#: Files that are small, and say of themselves that they are large where a format lets them.
+SMALL = """
+[job]
+name = "small"
+script = '''
+#!/bin/sh
+head -c 1000 /dev/zero > raw
+cp data copied
+for i in 1 2 3; do echo "0.$i,2.5"; done > table.csv
+head -c 6000 /dev/zero | tr '\\0' x > more
+'''
+[[inputs]]
+source = "data"
+[[outputs]]
+path = "raw"
+[[outputs]]
+path = "copied"
+[[outputs]]
+path = "more"
+[[outputs]]
+path = "table.csv"
+compare = "allclose"
+rtol = 1e-6
+[quorum]
+distinct = "run"
+"""
+
+
+@pytest.mark.parametrize("kib", [350_000, 500_000, 1_000_000])
+def test_little_memory_is_enough_for_small_files(tmp_path: Path, kib: int) -> None:
+    """With `ulimit -v` as login nodes have it: inputs, outputs of each kind, comparing, publishing and showing."""
+    home = AccountHome(tmp_path, None)
+    try:
+        (tmp_path / "data").write_bytes(b"x" * 1000)
+        limited = ("sh", "-c", f'ulimit -v {kib} && exec "$@"', "sh")
+        done = home.call("submit", home.descriptor(SMALL), "--wait", before=limited)
+        assert done.code == 0, done.err
+        for argv in (("show", "1"), ("verify", "1"), ("report", "1"), ("results", "1"), ("doctor",)):
+            assert home.call(*argv, before=limited).code == 0, argv
+    finally:
+        home.end()
+
+
+def test_a_file_that_lies_about_its_size_takes_no_memory(tmp_path: Path) -> None:
+    """Read is what is there, not what a header says; the file is refused as what it is."""
+    from nexapod_batch.compare.source import Source
+
+    class Counting(io.BytesIO):
+        most = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.most = max(self.most, size or 0)
+            return super().read(size)
+
+    stream = Counting(b"x" * 1000)
+    assert Source(stream, "x").read(1 << 40) == b"x" * 1000
+    assert stream.most <= 1 << 20

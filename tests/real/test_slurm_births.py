@@ -93,3 +93,15 @@ def test_temporary_files_lie_where_the_site_says(home: SlurmHome, alpha: Cluster
         assert f"{scratch} is not there, or others may write it" in home.call("site", "check", "alpha").out
     finally:
         scratch.rmdir()
+
+
+@pytest.mark.parametrize("kib", [400_000, 1_000_000])
+def test_little_memory_is_enough_for_a_cluster(home: SlurmHome, alpha: Cluster, kib: int) -> None:
+    """A login node with `ulimit -v`, which Slurm hands on to the job: small files need little memory on either side."""
+    home.site(alpha)
+    text = LOOK + '[[outputs]]\npath = "raw"\n'
+    path = home.descriptor(text.replace("echo $TMPDIR", "head -c 1000 /dev/zero > raw"))
+    limited = ("sh", "-c", f'ulimit -v {kib} && exec "$@"', "sh")
+    done = home.call("submit", path, "--wait", "--site", "alpha", before=limited)
+    assert done.code == 0, done.err
+    assert (home.path / "results" / "1" / "0" / "raw").stat().st_size == 1000

@@ -146,8 +146,9 @@ class LocalTransport:
     def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
         """Return bytes of a file."""
         with careful.stream(path) as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) + start) if start < 0 else start)
-            return stream.read(most)
+            size = stream.seek(0, os.SEEK_END)
+            first = stream.seek(max(0, size + start) if start < 0 else start)
+            return stream.read(min(most, max(0, size - first)))  # memory is taken for all that is asked for
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in place."""
