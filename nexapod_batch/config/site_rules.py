@@ -16,7 +16,7 @@ __all__ = ["check_rules"]
 
 _NODE_NAME = 63  # characters
 #: Variables of which every command has its own.
-_OF_COMMANDS = frozenset({"HOME", "LANG", "PATH", "PWD", "TMPDIR"})
+_OF_COMMANDS = frozenset({"HOME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "USER"})
 
 
 def check_rules(checked: dict[str, Value], report: Report) -> None:

@@ -472,7 +472,7 @@ class Executor:
         replica.temporary = self._temporary.files
         passed = passed_on(self._node.passes, contained=job.container is not None)
         env = environment(launch, replica.values, self._node, self._path, root, tmp, passed)
-        replica.passed = tuple([(name, _digest(env[name])) for name in sorted(passed)])
+        replica.passed = tuple([(name, _digest(value)) for name, value in sorted(passed.items()) if env[name] == value])
         devices = self._granted.devices if job.resources.gpus else ()
         if not (launched and devices):  # a launcher tells its ranks, on whatever host they are
             env.update(device_environment(devices))
