@@ -16,7 +16,6 @@ import click
 from nexapod_batch import __version__
 from nexapod_batch.cli import table
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.files import umask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +42,10 @@ class LazyGroup(click.Group):
             return None
         from importlib import import_module
 
+        if entry.module != "completion":  # which makes no files, and is to start at once
+            from nexapod_batch.files import umask
+
+            umask.private()
         command: click.Command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
         return command
 
@@ -83,7 +86,6 @@ def app() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every fault becomes a message on stderr, none a traceback."""
-    umask.private()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is shown, not fatal
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
