@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
 
-__all__ = ["report"]
+__all__ = ["notes_on", "report"]
 
 #: Below this share of what was asked for, asking for less is worth a note; above the other, it is getting tight.
 _WASTEFUL, _TIGHT = 0.5, 0.9
@@ -21,11 +21,14 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
     """Return how efficient a job was: times in seconds, memory in MiB, efficiencies from 0 to 1; None is unknown."""
     job = c.job(job_id)
     used = c.store.only("usage", job=job_id)
-    wall, cpu = (used["wall_ms"] or 0) / 1000, (used["cpu_ms"] or 0) / 1000
-    peak = (used["max_rss_kib"] or 0) / 1024
-    unseen = _unseen(c, job_id, job)
-    cpu_efficiency = cpu / (wall * job.resources.cpus) if wall and not unseen else None
-    mem_efficiency = peak / job.resources.mem_mib if job.resources.mem_mib and used["n"] and not unseen else None
+    asked, unseen = job.resources, _unseen(c, job_id, job)
+    wall = (used["wall_ms"] or 0) / 1000
+    peak = None if used["max_rss_kib"] is None or unseen else used["max_rss_kib"] / 1024
+    cpu_efficiency = None if unseen else _share(used["cpu_ms"], used["timed_ms"], asked.cpus)
+    mem_efficiency = peak / asked.mem_mib if asked.mem_mib and peak is not None else None
+    busy = None if unseen else _share(used["cpu_ms_well"], used["timed_ms_well"], asked.cpus)
+    well = None if used["max_rss_kib_well"] is None or unseen else used["max_rss_kib_well"] / 1024
+    longest_s = (used["max_wall_ms_well"] or 0) / 1000
     gpu = c.store.only("usage_gpus", job=job_id)
     gpu_s = None if gpu["time_ms"] is None else gpu["time_ms"] / 1000
     gpu_efficiency = None if gpu_s is None or not gpu["timed_ms"] else 1000 * gpu_s / gpu["timed_ms"]
@@ -34,10 +37,10 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "job": job_id,
         "executions": used["n"],
         "wall_s": round(wall, 3),
-        "cpu_s": None if unseen else round(cpu, 3),
+        "cpu_s": round(used["cpu_ms"] / 1000, 3) if used["n_cpu"] and not unseen else None,
         "core_hours": round(wall * job.resources.cpus / 3600, 6),
         "longest_s": round((used["max_wall_ms"] or 0) / 1000, 3),
-        "peak_mem_mib": None if unseen else round(peak, 1),
+        "peak_mem_mib": None if peak is None else round(peak, 1),
         "output_bytes": int(used["output_bytes"]),
         "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
         "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
@@ -49,7 +52,7 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
         "replicas": states,
         "notes": [
             *([unseen] if unseen else []),
-            *_notes(job, cpu_efficiency, mem_efficiency, (used["max_wall_ms"] or 0) / 1000, peak),
+            *notes_on(job, busy, well, longest_s),
             *_gpu_notes(gpu_efficiency, (gpu["wall_ms"] or 0) / max(1, gpu["n"])),
         ],
     }
@@ -73,9 +76,17 @@ def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
     )
 
 
-def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, peak_mib: float) -> list[str]:
-    """Return which keys of the descriptor to change."""
+def _share(used: float, of: float, cpus: int) -> float | None:
+    return used / (of * cpus) if of else None
+
+
+def notes_on(job: Job, cpu: float | None, peak_mib: float | None, longest_s: float) -> list[str]:
+    """Return which keys of the descriptor to change, by what those used that ended well; None was not measured. Pure.
+
+    `cpu` is the share of the CPUs asked for that were busy, `longest_s` the time of the longest in seconds.
+    """
     notes, asked = [], job.resources
+    mem = peak_mib / asked.mem_mib if asked.mem_mib and peak_mib is not None else None
     if cpu is not None and asked.cpus > 1 and cpu < _WASTEFUL:
         notes.append(f"resources.cpus_per_task: {cpu * asked.cpus:.1f} of {asked.cpus} CPUs were busy; ask for fewer")
     if cpu is not None and cpu > _CROWDING and longest_s * 1000 >= _SOON_MS / 5:
@@ -83,7 +94,7 @@ def _notes(job: Job, cpu: float | None, mem: float | None, longest_s: float, pea
             f"resources.cpus_per_task: {cpu * asked.cpus:.1f} CPUs were busy, {asked.cpus} asked for; ask for as many, "
             "or start fewer threads"
         )
-    if mem is not None and mem < _WASTEFUL and (asked.mem_mib or 0) > 64:
+    if mem is not None and peak_mib is not None and mem < _WASTEFUL and (asked.mem_mib or 0) > 64:
         notes.append(
             f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; {max(16, peak_mib * 1.5):.0f}MiB would do"
         )

@@ -128,7 +128,7 @@ class Expected:
             return "its outputs are larger than the job may have"
         if not said.manifest and size > said.output_bytes:
             return "its outputs are larger than all that it wrote"
-        if said.cpu_ms > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or said.max_rss_kib > _MAX_KIB:
+        if (said.cpu_ms or 0) > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or (said.max_rss_kib or 0) > _MAX_KIB:
             return "it used more than any machine has"
         return ""
 

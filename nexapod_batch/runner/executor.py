@@ -378,6 +378,10 @@ class Executor:
         """Return what is signed; `out` and `err` are digest and size of the logs."""
         one = replica.launch.bundle.replicas[replica.index]
         job, result, wrapped = replica.launch.job, replica.result, replica.wrapped
+        cpu_ms: int | None = result.cpu_ms if result else 0
+        max_rss_kib: int | None = result.max_rss_kib if result else 0
+        if replica.launched:
+            cpu_ms = max_rss_kib = None
         return Statement(
             job_uuid=replica.launch.bundle.job_uuid,
             job_digest=replica.launch.job_digest,
@@ -394,8 +398,8 @@ class Executor:
             detail=_printable(replica.detail),
             exit_code=result.status if result else replica.exit_code,
             wall_ms=result.wall_ms if result else 0,
-            cpu_ms=result.cpu_ms if result else 0,
-            max_rss_kib=result.max_rss_kib if result else 0,
+            cpu_ms=cpu_ms,
+            max_rss_kib=max_rss_kib,
             output_bytes=produced.size + out[1] + err[1],
             started_ms=round(replica.started * 1000),
             finished_ms=round(max(time.time(), replica.started) * 1000),
@@ -468,6 +472,7 @@ class Executor:
         launched = job.resources.ranks > 1
         if launched and not self._node.launcher:  # one process in their place would be another job
             raise PluginError("this node starts no ranks", got=f"ntasks {job.resources.ranks}", wanted="1")
+        replica.launched = launched and "SLURM_JOB_ID" in birth.given  # else its ranks are below us
         tmp = self._temporary.take(shared=launched and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
         replica.temporary = self._temporary.files
         passed = passed_on(self._node.passes, contained=job.container is not None)

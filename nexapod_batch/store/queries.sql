@@ -427,8 +427,16 @@ INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
 
 -- name: usage
 -- Nodes may sign numbers up to 2^53: added up as real ones they never overflow.
-SELECT count(*) AS n, total(wall_ms) AS wall_ms, total(cpu_ms) AS cpu_ms, max(wall_ms) AS max_wall_ms, max(max_rss_kib) AS max_rss_kib,
-  total(output_bytes) AS output_bytes FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
+-- What is not measured is left out, from the time that it is compared with as well; only those that ended well give advice.
+SELECT count(*) AS n, total(wall_ms) AS wall_ms, max(wall_ms) AS max_wall_ms, total(output_bytes) AS output_bytes,
+  count(cpu_ms) AS n_cpu, total(cpu_ms) AS cpu_ms, total(CASE WHEN cpu_ms IS NOT NULL THEN wall_ms END) AS timed_ms,
+  max(max_rss_kib) AS max_rss_kib,
+  count(CASE WHEN execution = 'reported' THEN 1 END) AS n_well,
+  max(CASE WHEN execution = 'reported' THEN wall_ms END) AS max_wall_ms_well,
+  total(CASE WHEN execution = 'reported' THEN cpu_ms END) AS cpu_ms_well,
+  total(CASE WHEN execution = 'reported' AND cpu_ms IS NOT NULL THEN wall_ms END) AS timed_ms_well,
+  max(CASE WHEN execution = 'reported' THEN max_rss_kib END) AS max_rss_kib_well
+FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
 
 -- name: usage_elsewhere
 -- Measured replicas on sites, where a launcher may start ranks beside the runner: by what schedulers call their launches.

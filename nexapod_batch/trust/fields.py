@@ -40,9 +40,10 @@ _BASE64 = f"{_PLAIN[:-1]}+/"
 _BAD_PARTS = frozenset({"", ".", ".."})
 
 _INTEGERS = (
-    "replica.job", "replica.task", "replica.number", "agree", "wall_ms", "cpu_ms", "max_rss_kib", "output_bytes",
+    "replica.job", "replica.task", "replica.number", "agree", "wall_ms", "output_bytes",
     "started_ms", "finished_ms",
 )  # fmt: skip
+_MEASURED = ("cpu_ms", "max_rss_kib")  # whole numbers too, or None
 _TEXTS = ("native_id", "host", "detail")
 _SPELLED = {  # field -> the one way to spell it; no pattern takes a newline, so that all can be tried in one match
     "job_digest": r"[0-9a-f]{64}",
@@ -75,6 +76,10 @@ def check_fields(s: Statement) -> None:
     if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > MAX_INT:
         fault = next(f"{f} is {quoted(n, 40)}" for f, n in zip(_INTEGERS, numbers, strict=True) if not whole(n))
         raise ValueError(f"{fault}, wanted a whole number from 0 to 2^53 - 1")
+    for name in _MEASURED:
+        value = getattr(s, name)
+        if value is not None and not whole(value):
+            raise ValueError(f"{name} is {quoted(value, 40)}, wanted a whole number from 0 to 2^53 - 1, or null")
     texts = _texts(s)
     if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
         bad = next((f, text) for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))

@@ -81,12 +81,16 @@ def _by_pattern(payload: bytes) -> Statement | None:
     return Statement(
         job_uuid, job_digest, ReplicaName(int(job), int(task), int(replica)), nonce, int(agree), _words(distinct),
         backend, native_id, host, isolation, known_classes, _OUTCOMES[outcome], detail,
-        None if exit_code == "null" else int(exit_code), int(wall_ms), int(cpu_ms), int(max_rss_kib), int(output_bytes),
+        _number(exit_code), int(wall_ms), _number(cpu_ms), _number(max_rss_kib), int(output_bytes),
         start, end, builder,
         (Subject(name=name, sha256=sha256, normalized=normalized, size=None if size is None else int(size)),),
         False, known_inputs, stdout, stderr,  # noqa: FBT003 - the order of the fields
         _hex(f"{normalized or sha256}  {name}\n".encode()), machine=where,
     )  # fmt: skip
+
+
+def _number(text: str) -> int | None:
+    return None if text == "null" else int(text)
 
 
 @cache
@@ -132,8 +136,8 @@ def _pattern() -> re.Pattern[str]:
             rf'(?:"machine":\{{"boot":"([0-9a-f]{{32}})","bootedOn":"{moment}","id":"((?:[0-9a-f]{{32}})?)"\}},)?',
         "5555": "(null|0|-?[1-9][0-9]{0,14})",
         "6666": count,
-        "7777": count,
-        "8888": count,
+        "7777": "(null|0|[1-9][0-9]{0,14})",
+        "8888": "(null|0|[1-9][0-9]{0,14})",
         "9999": count,
         "1970-01-01T00:00:00.000Z": moment,
         "1970-01-01T00:00:00.001Z": moment,

@@ -133,8 +133,8 @@ class Statement(NamedTuple):
     detail: str  # for people; may be empty
     exit_code: int | None  # None when the command did not exit by itself
     wall_ms: int
-    cpu_ms: int
-    max_rss_kib: int
+    cpu_ms: int | None  # None: nobody measured it, as of ranks that a launcher started
+    max_rss_kib: int | None
     output_bytes: int
     started_ms: int
     finished_ms: int

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from homes import Home
 from spools import House
 
 from nexapod_batch.model.job import Job, Output, Resources
@@ -170,3 +171,17 @@ def test_outputs_that_are_holes_are_bounded(house: House) -> None:
     code = "[open('a%d' % n, 'wb').truncate(3 << 20) for n in range(3)]"
     (report,) = house.run(python(code, outputs=(Output(path="a*"),), resources=Resources(disk_mib=4)))
     assert (report.statement.outcome, "holes included" in report.statement.detail) == (Outcome.OUTPUT, True)
+
+
+def test_what_failed_gives_no_advice(tmp_path: Path) -> None:
+    """A replica that fails at once says nothing of what the job needs."""
+    home = Home(tmp_path)
+    try:
+        text = '[job]\nname = "t"\ncommand = ["false"]\n[resources]\nmem = "1GiB"\ncpus_per_task = 2\n[quorum]\nagree = 1\nmax_errors = 0\n'
+        home.json("node", "init", "a", "--cpus", "2")
+        assert home.submit(text, "--wait").code == 1
+        assert home.json("report", "1")["notes"] == []
+        assert home.submit(text.replace("false", "true"), "--wait").code == 0
+        assert any("resources.mem" in note for note in home.json("report", "2")["notes"])
+    finally:
+        home.end()
