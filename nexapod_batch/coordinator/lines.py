@@ -24,7 +24,7 @@ from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.trust import nesting
 from nexapod_batch.trust.dsse import open_envelope
-from nexapod_batch.trust.keys import key_id
+from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, ContainerUse, GpuUse, Machine, Outcome, Statement, Subject
 
@@ -49,6 +49,15 @@ _MANY = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
+_REPLICA, _OUTCOME = (Statement._fields.index(name) for name in ("replica", "outcome"))
+#: The fields that are nouns, or lists of them, by their place.
+_NOUNS: dict[int, type[Any]] = {
+    Statement._fields.index("container"): ContainerUse,
+    Statement._fields.index("machine"): Machine,
+}
+_LISTS: dict[int, type[Any]] = {Statement._fields.index("subjects"): Subject, Statement._fields.index("gpus"): GpuUse}
+
+
 class Report(NamedTuple):
     """A verified report: what of it goes into the database, the signed bytes, and the files that came along.
 
@@ -68,15 +77,16 @@ class Report(NamedTuple):
     @property
     def statement(self) -> Statement:
         """Return the statement."""
-        said = Statement(*self.said)
-        return said._replace(
-            replica=ReplicaName(*self.replica),
-            outcome=Outcome(said.outcome),
-            subjects=tuple([Subject(*one) for one in said.subjects]),
-            container=None if said.container is None else ContainerUse(*said.container),
-            machine=None if said.machine is None else Machine(*said.machine),
-            gpus=tuple([GpuUse(*one) for one in said.gpus]),
-        )
+        fields = list(self.said)
+        fields[_REPLICA] = ReplicaName(*self.replica)
+        fields[_OUTCOME] = Outcome(fields[_OUTCOME])
+        for at, made in _NOUNS.items():
+            if fields[at] is not None:
+                fields[at] = made._make(fields[at])
+        for at, made in _LISTS.items():
+            if fields[at]:
+                fields[at] = tuple([made._make(one) for one in fields[at]])
+        return Statement._make(fields)
 
 
 class Started(NamedTuple):
@@ -245,23 +255,25 @@ def _offered(text: object) -> dict[str, bytes]:
     """Return the key that a line offers; whether it may speak for the replica the coordinator looks up."""
     try:
         public = binascii.a2b_base64(str(text), strict_mode=True)
-        return {key_id(public): public}
-    except ValueError as error:  # no base64, or of another length
-        raise VerificationError("the key of a report is none", wanted="32 bytes in base64") from error
+    except ValueError:
+        public = b""
+    if len(public) != KEY_BYTES:
+        raise VerificationError("the key of a report is none", wanted=f"{KEY_BYTES} bytes in base64")
+    return {"the key beside it": public}
 
 
 def _plain(said: Statement) -> tuple[Any, ...]:
     """Return the fields of a statement as values that travel between processes."""
-    return tuple(
-        said._replace(
-            replica=None,  # type: ignore[arg-type] # it stands beside
-            outcome=said.outcome.value,  # type: ignore[arg-type]
-            subjects=tuple(map(tuple, said.subjects)),  # type: ignore[arg-type]
-            container=None if said.container is None else tuple(said.container),  # type: ignore[arg-type]
-            machine=None if said.machine is None else tuple(said.machine),  # type: ignore[arg-type]
-            gpus=tuple(map(tuple, said.gpus)),  # type: ignore[arg-type]
-        )
-    )
+    fields: list[Any] = list(said)
+    fields[_REPLICA] = None  # it stands beside
+    fields[_OUTCOME] = said.outcome.value
+    for at in _NOUNS:
+        if fields[at] is not None:
+            fields[at] = tuple(fields[at])
+    for at in _LISTS:
+        if fields[at]:
+            fields[at] = tuple(map(tuple, fields[at]))
+    return tuple(fields)
 
 
 def machine_of(said: Statement) -> str:
