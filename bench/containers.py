@@ -1,4 +1,4 @@
-"""A replica in a container, beside `apptainer exec` of the same command: 50 of each, in turns of ten.
+"""A replica in a container, beside `apptainer exec` of the same command: 50 of each, in turns of ten; and a confined one.
 
 A node of one CPU runs its replicas one after the other. Of each counts the time from its start to the start of the
 next one: staging, wrapping, running, digesting and signing. Apptainer alone is run as considerately as the node is.
@@ -35,9 +35,9 @@ agree = 1
 """
 
 
-def cycles(env: dict[str, str], job: Path, out: Path) -> list[float]:
+def cycles(env: dict[str, str], job: Path, out: Path, *options: str) -> list[float]:
     """Run a turn of replicas; return the seconds from the start of each to that of the next."""
-    subprocess.run([PROGRAM, "submit", str(job), "--wait"], env=env, check=True, capture_output=True)
+    subprocess.run([PROGRAM, "submit", str(job), "--wait", *options], env=env, check=True, capture_output=True)
     subprocess.run([PROGRAM, "attestations", "last", "--out", str(out)], env=env, check=True, capture_output=True)
     starts = sorted(started(one) for one in out.glob("*.dsse.json"))
     return [(after - before).total_seconds() for before, after in pairwise(starts)]
@@ -47,6 +47,18 @@ def started(envelope: Path) -> datetime:
     """Return when a replica was started, as its signed statement says."""
     statement = json.loads(base64.b64decode(json.loads(envelope.read_bytes())["payload"]))
     return datetime.fromisoformat(statement["predicate"]["runDetails"]["metadata"]["startedOn"])
+
+
+def confined(env: dict[str, str], folder: Path) -> None:
+    """Print what it costs to confine a command without a container."""
+    job = folder / "bare.toml"
+    job.write_text(_JOB.format(image="", last=RUNS).replace('[container]\nimage = ""\n', ""))
+    found: dict[str, list[float]] = {"": [], "--foreign": []}
+    for turn in range(2 * len(found)):
+        option = list(found)[turn % len(found)]
+        found[option] += cycles(env, job, folder / f"bare-{turn}", *filter(None, [option]))
+    bare, mine = (statistics.median(one) for one in found.values())
+    line("a replica that is confined", f"{mine * 1000:.0f} ms", f"{bare * 1000:.0f} ms, bare", mine / bare, "told")
 
 
 def main() -> None:
@@ -62,8 +74,9 @@ def main() -> None:
         for turn in range(RUNS // TURN):
             ours += cycles(env, job, folder / str(turn))
             theirs += [seconds(theirs_argv) for _ in range(TURN)]
+        header()
+        confined(env, folder)
     mine, bare = statistics.median(ours), statistics.median(theirs)
-    header()
     line("a replica in a container", f"{mine * 1000:.0f} ms", f"{bare * 1000:.0f} ms, `apptainer exec`", mine / bare, "<= 1.15")
 
 

@@ -99,14 +99,17 @@ def submit(
     given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree, "schedule.sites": site}
     chosen = {key: value for key, value in given.items() if value is not None}
     parsed = _load(descriptor, sets, chosen, outside=allow_outside)
-    foreign = foreign or parsed.owner not in {os.geteuid(), 0}
+    warnings = parsed.warnings
+    if parsed.owner not in {os.geteuid(), 0}:
+        foreign = True
+        warnings += (f"{descriptor} belongs to uid {parsed.owner}: somebody else's commands are confined, without network",)
     if dry_run is not None:
         return _dry_run(parsed, words, dry_run, output(as_json), foreign=foreign)
     with writing() as c:
         with progress() as shown:
             folder = descriptor.parent.absolute()
             done = use_case.submit(
-                c, parsed.job, folder, words, foreign=foreign, warnings=parsed.warnings, progress=shown
+                c, parsed.job, folder, words, foreign=foreign, warnings=warnings, progress=shown
             )
         fields = _announce(done, out)
         if parsable:

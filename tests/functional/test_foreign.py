@@ -43,6 +43,7 @@ def test_whoever_owns_the_descriptor_decides(home: Home) -> None:
     theirs = home.descriptor(HELD, "theirs.toml")
     os.chown(theirs, STRANGER, -1)
     assert is_foreign(home, theirs)
+    assert "belongs to uid 4321: somebody else" in home.call("submit", theirs).err
     link = home.folder / "link.toml"
     link.symlink_to(theirs)
     assert is_foreign(home, link)
