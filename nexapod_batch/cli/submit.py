@@ -102,7 +102,8 @@ def submit(
     warnings = parsed.warnings
     if parsed.owner not in {os.geteuid(), 0}:
         foreign = True
-        warnings += (f"{descriptor} belongs to uid {parsed.owner}: somebody else's commands are confined, without network",)
+        owned = f"{descriptor} belongs to uid {parsed.owner}"
+        warnings += (f"{owned}: somebody else's commands are confined, without network",)
     if dry_run is not None:
         return _dry_run(parsed, words, dry_run, output(as_json), foreign=foreign)
     with writing() as c:
