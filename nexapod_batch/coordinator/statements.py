@@ -72,6 +72,8 @@ def row_faults(job: Job, row: Row, statements: Sequence[Statement]) -> list[str]
             return ["it signed two different statements, and is not void"]
     elif row["voided"]:
         return ["it is void, and the second of its statements is missing"]
+    if row["execution"] == Execution.LOST and row["reason"].startswith(f"{wanted['reason']}; "):
+        del wanted["reason"]  # what the backend knew beside it, of a replica that has no vote
     return [
         f"{column} is {_shown(row[column])}, and the statement says {_shown(value)}"
         for column, value in wanted.items()

@@ -13,6 +13,9 @@ from homes import Home
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import evidence, open_coordinator
+from nexapod_batch.coordinator.outputs import statement_of
+from nexapod_batch.coordinator.statements import row_faults
+from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -288,6 +291,18 @@ def test_empty_outputs_are_said(tmp_path: Path) -> None:
         assert home.call("verify", "1").code == 0
     finally:
         home.end()
+
+
+@pytest.mark.parametrize(
+    ("reason", "holds"), [("stopped", True), ("stopped; the node failed", True), ("the node failed", False), ("stopped early", False)]
+)
+def test_a_backend_may_add_why_a_replica_was_lost(ended: dict[str, Home], reason: str, holds: bool) -> None:
+    """What it knew stands behind what was signed; it takes nothing of that away."""
+    with open_coordinator(Paths.from_environment(ended["few"].env), write=False) as c:
+        (row, *_) = c.store.all("replicas_of_task", job=1, task=0)
+        said = statement_of(c, row["id"])._replace(outcome=Outcome.PREEMPTED, detail="stopped")
+        lost = {**dict(row), "execution": "lost", "vote": None, "reason": reason}
+        assert (row_faults(c.job(1), lost, [said]) == []) == holds
 
 
 def test_what_it_rests_on_is_said(ended: dict[str, Home]) -> None:
