@@ -18,7 +18,7 @@ from nexapod_batch.coordinator.statements import row_faults
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 #: Two tasks: one with an output and both logs, one that fails alike everywhere. Outputs above and below what a statement lists.
@@ -42,8 +42,8 @@ digits = 3
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
-    """Yield homes with one job each that ended, of few outputs and of many; nobody may change them."""
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
+    """Return homes with one job each that ended, of few outputs and of many; nobody may change them."""
     homes = {}
     for name, command, other in (("few", FEW, "b.txt"), ("many", MANY, "d/a.txt")):
         home = homes[name] = Home(tmp_path_factory.mktemp(name))
@@ -51,9 +51,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]
         assert home.submit(JOB % (command, other), "--wait").code == 1  # its second task fails
         assert home.json("wait", "1", code=1)["jobs"][0]["counts"]["accepted"] == 1
         assert home.call("verify", "1").code == 0
-    yield homes
-    for home in homes.values():
-        home.end()
+        home.end()  # nothing may change while it is copied
+    return homes
 
 
 @pytest.fixture(params=["few", "many"])
