@@ -123,10 +123,20 @@ def _misused(error: click.ClickException) -> int:
 def _os_fault(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         return _quiet_pipe()
+    if error.errno == errno.ENOENT and not error.filename and _folder_is_gone():
+        return _fail("the current folder is gone\n  -> cd to one that is there", 1)
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     place = f": {error.filename}" if error.filename else ""
     hint = "\n  -> make room, then run the same command again" if full else ""
     return _fail(f"{error.strerror or error}{place}{hint}", 75 if full else 1)
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _fail(message: str, code: int) -> int:

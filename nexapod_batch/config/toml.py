@@ -59,13 +59,23 @@ def read_owned(
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as cause:
         reason = getattr(cause, "strerror", None) or str(cause)
-        raise error(f"{name} cannot be read: {reason.lower()}", hint="check the path") from cause
+        hint = "check the path" if path.is_absolute() or _is_somewhere() else "the current folder is gone: cd to one"
+        raise error(f"{name} cannot be read: {reason.lower()}", hint=hint) from cause
     _check_size(len(data), name, error)
     try:
         return data.decode("utf-8-sig"), owner
     except UnicodeDecodeError as cause:
         line = data.count(b"\n", 0, cause.start) + 1
         raise error(f"{name} is not UTF-8", got=f"byte 0x{data[cause.start]:02x} on line {line}") from cause
+
+
+def _is_somewhere() -> bool:
+    """Say whether the current folder is there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def decode(text: str, name: str, error: type[DescriptorError] = DescriptorError) -> dict[str, Any]:

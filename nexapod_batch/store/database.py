@@ -81,8 +81,18 @@ class Store:
             raise NotFoundError(f"no database at {path}", hint="submit a job to make one, or check NEXAPOD_HOME")
         connection = None
         try:
-            connection = connect(path, busy_s=busy_s)
-            _settle(connection, path, write=write, filesystem=filesystem, migrations=migrations)
+            try:
+                connection = connect(path, busy_s=busy_s)
+                _settle(connection, path, write=write, filesystem=filesystem, migrations=migrations)
+            except sqlite3.OperationalError:
+                if write:
+                    raise
+                if connection is not None:
+                    connection.close()
+                from nexapod_batch.store import readonly  # noqa: PLC0415 - only where nothing can be written
+
+                connection = readonly.connect(path)
+                _settle(connection, path, write=False, filesystem=filesystem, migrations=migrations)
             if not write:
                 connection.execute("PRAGMA query_only = ON")
         except BaseException as error:
@@ -243,7 +253,7 @@ class Store:
 def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
     """Return a bare connection to an existing file: autocommit, rows by name, foreign keys, durable commits."""
     quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    absolute = os.path.join(os.getcwd(), quoted)
+    absolute = quoted if quoted.startswith("/") else os.path.join(os.getcwd(), quoted)
     connection = sqlite3.connect(
         f"file:{absolute}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, cached_statements=256
     )
