@@ -8,7 +8,6 @@ a replica only where nobody else could have caused it; else nobody is accused, a
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Kills", "Rise", "judge", "locate"]
 
-#: Within what Slurm makes for a job, where version 2 counts what is killed in any of its steps.
-_JOB, _OF_IT = re.compile(r"(/job_[0-9]+)/.*\Z", re.DOTALL), r"\1"
 _MOST = 4096  # bytes of a file of counts
 _GROUPS = 1000  # that are looked into for strangers
 _ENDLESS = 1 << 60  # bytes; cgroups without a limit have one like this
@@ -110,7 +107,7 @@ def locate(cgroups: str, mounts: str) -> tuple[str, bool] | None:
         fits = kind == "cgroup" and "memory" in options.split(",") if wanted else kind == "cgroup2"
         inside = _below(paths[wanted], _plain(root)) if fits else None
         if inside is not None:
-            return f"{_plain(point)}{inside if wanted else _JOB.sub(_OF_IT, inside)}", not wanted
+            return f"{_plain(point)}{inside if wanted else _of_job(inside)}", not wanted
     return None
 
 
@@ -121,6 +118,15 @@ def _below(path: str, root: str) -> str | None:
     if root == "/":
         return path.rstrip("/")
     return path[len(root) :] if path == root or path.startswith(f"{root}/") else None
+
+
+def _of_job(path: str) -> str:
+    """Return the cgroup of the Slurm job that a path lies in: there version 2 counts what is killed in any step."""
+    parts = path.split("/")
+    for number, part in enumerate(parts):
+        if part.startswith("job_") and part[4:].isdecimal():
+            return "/".join(parts[: number + 1])
+    return path
 
 
 def _plain(word: str) -> str:
