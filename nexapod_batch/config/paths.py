@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,9 @@ def inputs(section: Value, folder: Path, report: Report, *, outside: bool = Fals
         if (place := PurePosixPath(target)) in targets or place == PurePosixPath("."):
             report.add(f"{where}.target", "is taken", got=target, wanted="a file of its own for each input")
         targets.add(place)
-        if digest := _pin(source, one["sha256"], folder, where, report, outside=outside):
-            found.append(Input(source=str(source), target=target, sha256=digest))
+        if pinned := _pin(source, one["sha256"], folder, where, report, outside=outside):
+            digest, executable = pinned
+            found.append(Input(source=str(source), target=target, sha256=digest, executable=executable))
     return tuple(found)
 
 
@@ -137,12 +139,16 @@ def open_beside(folder: Path, source: Path, where: str, report: Report, *, outsi
     return found
 
 
-def _pin(source: Path, given: str | None, folder: Path, where: str, report: Report, *, outside: bool) -> str | None:
+def _pin(
+    source: Path, given: str | None, folder: Path, where: str, report: Report, *, outside: bool
+) -> tuple[str, bool] | None:
+    """Return the digest of an input, and whether its owner may run it; None when it cannot be used."""
     fd = open_beside(folder, source, f"{where}.source", report, outside=outside)
     if fd is None:
         return None
     try:
         with os.fdopen(fd, "rb") as stream:
+            executable = bool(os.fstat(fd).st_mode & stat.S_IXUSR)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as cause:
         report.add(f"{where}.source", f"{source}: {(cause.strerror or str(cause)).lower()}", wanted="a file to read")
@@ -155,7 +161,7 @@ def _pin(source: Path, given: str | None, folder: Path, where: str, report: Repo
             hint="restore the file, or correct sha256",
         )
         return None
-    return digest
+    return digest, executable
 
 
 def image(

@@ -97,7 +97,7 @@ def to_document(job: Job) -> Document:
             "class": quorum.numeric_class.value,
             **({} if quorum.min_isolation is Isolation.NONE else {"min_isolation": quorum.min_isolation.value}),
         },
-        "inputs": [{"source": i.source, "target": i.target, "sha256": i.sha256} for i in job.inputs],
+        "inputs": [_input(one) for one in job.inputs],
         "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
         "schedule": {
             "priority": job.schedule.priority,
@@ -108,6 +108,14 @@ def to_document(job: Job) -> Document:
         },
         "sites": [[name, [list(pair) for pair in settings]] for name, settings in job.sites],
     }
+
+
+def _input(one: Input) -> dict[str, Any]:
+    """Return an input; that it can be run is said only of those that can, as it was not always told."""
+    document: dict[str, Any] = {"source": one.source, "target": one.target, "sha256": one.sha256}
+    if one.executable:
+        document["executable"] = True
+    return document
 
 
 def from_document(document: Document) -> Job:

@@ -200,6 +200,7 @@ class Input(NamedTuple):
     source: str  # absolute path, or URL
     target: str  # relative to the work folder
     sha256: str  # lower-case hex; pinned at submit for local files
+    executable: bool = False  # its owner could run it at submit
 
 
 class Output(NamedTuple):

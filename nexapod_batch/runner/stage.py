@@ -220,8 +220,8 @@ def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Ma
     """Copy every input into the work folder, digesting what is copied; return the bytes. InputError names the input.
 
     `values` are those of the task's placeholders, `paths` say where the inputs lie, by digest. Copies, not links: the
-    command may write to them, and the next replica must not see that. What begins like a program may be executed: its
-    bytes are pinned and reach every node, its mode does not.
+    command may write to them, and the next replica must not see that. What begins like a program may be executed,
+    and what could be at submit.
     """
     placed = [one._replace(target=expand(one.target, values)) for one in inputs]
     return sum(_stage(one, paths[one.sha256], Path(root, one.target)) for one in placed)
@@ -231,7 +231,7 @@ def _stage(one: Input, source: str, target: Path) -> int:
     digest, size = hashlib.sha256(), 0
     try:
         with open(source, "rb", buffering=0) as reader:
-            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | 0o600
+            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | (0o700 if one.executable else 0o600)
             target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with open(fd, "wb", buffering=0) as writer:

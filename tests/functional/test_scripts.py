@@ -113,3 +113,17 @@ def test_last_words_without_end_are_cut(home: Home) -> None:
     """A line of a megabyte leaves its end in the reason, within bounds."""
     reason = tried(home, "s.sh", b"#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3\n")
     assert reason.endswith("last line of stderr: " + "x" * 237 + "...")
+
+
+def test_what_could_be_run_at_submit_can_be_run_on_the_node(home: Home) -> None:
+    """The executable bit travels with the pinned job, for files that do not look like programs, too."""
+    (home.folder / "yes").write_text("data")
+    (home.folder / "no").write_text("data")
+    (home.folder / "empty").touch()
+    for name, mode in (("yes", 0o700), ("no", 0o600), ("empty", 0o755)):
+        (home.folder / name).chmod(mode)
+    inputs = "".join(f'[[inputs]]\nsource = "{name}"\n' for name in ("yes", "no", "empty"))
+    command = "for f in yes no empty; do test -x $f && echo $f; done; true"
+    text = f'[job]\nname = "x"\ncommand = ["sh", "-c", "{command}"]\n{inputs}[quorum]\ndistinct = "run"\n'
+    assert home.submit(text, "--wait").code == 0
+    assert home.call("logs", "1").out == "yes\nempty\n"
