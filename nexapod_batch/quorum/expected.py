@@ -68,6 +68,8 @@ class Expected:
             return "the backend is not its own"
         if place.host is not None and said.host != place.host:
             return "the host is not that of its node"
+        if place.host is not None and said.passed:
+            return "it had variables of a site, and its node belongs to none"
         if said.outcome is Outcome.OK and said.exit_code != 0:
             return f"outcome ok with exit code {said.exit_code}"
         return self._where(said) or self._subjects(said) or self._figures(said) or _times(said, place)

@@ -111,6 +111,7 @@ LIES: dict[str, tuple[Job, dict[str, Any], str]] = {
     "distinct in another order": (JOB, {"distinct": ("owner", "site")}, "quorum policy"),
     "backend": (JOB, {"backend": "slurm"}, "backend"),
     "host of a machine that is known": (JOB, {"host": "other"}, "host"),
+    "variables of a site, of which its node is none": (JOB, {"passed": (("A", A),)}, "variables of a site"),
     "no input": (JOB, {"inputs": ()}, "inputs"),
     "one input less": (JOB, {"inputs": HONEST["inputs"][:1]}, "inputs"),
     "one input more": (JOB, {"inputs": (*HONEST["inputs"], ("c", C))}, "inputs"),
