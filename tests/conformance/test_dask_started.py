@@ -105,7 +105,7 @@ class DaskStarted(DaskConformance):
         settings, backend = json.loads((house.spool / "node.json").read_bytes()), load("backend", self.name)
         backend.prepare(house.context(), settings)
         assert house.cluster is not None
-        demand(house.cluster, "tests", 2)
+        demand(house.cluster, "tests", 2, waiting=1)
         end = time.monotonic() + PATIENCE_S
         while "2 workers with 4 threads are connected" not in (said := backend.describe(house.context(), TRUE, 1, ask=True)):
             assert time.monotonic() < end, said

@@ -169,9 +169,8 @@ class Binding:
         if waiting:  # who ends too soon for all of it is as good as gone
             rules = Rules(busy_s=self._busy_s, now=time.time())
             wanted += sum(not any(lasts(one, record, rules) for record in waiting) for one in workers.values())
-        if not wanted and self._records.by_key and not self._far.shared:
-            wanted = 1  # what they left lies with the workers until it was brought here
-        demand(own, self._name, wanted)
+        kept = 0 if self._far.shared else len(self._records.by_key)  # what they left lies with workers until it is here
+        demand(own, self._name, max(wanted, min(1, kept)), waiting=len(waiting) + kept)
 
     def _coming(self) -> str:
         """Say where workers are to come from in a cluster of our own, and why they do not."""

@@ -150,7 +150,7 @@ class Owned:
             same = careful.load(self._folder / "wanted.json") == self._wanted
         except (OSError, ValueError):  # the home is gone
             return True
-        if not self._demand():
+        if not self._waiting():  # what has a worker is a task
             return quiet_s > (float(self._wanted["idle_s"]) if same else _QUIET_S)
         if self._crew.given_up:
             return quiet_s > float(self._wanted["idle_s"])
@@ -167,12 +167,19 @@ class Owned:
 
     def _demand(self) -> int:
         """Return for how many workers there is work, as the nodes said it."""
+        return min(self._said("workers"), int(self._wanted["workers"]))
+
+    def _waiting(self) -> int:
+        """Return how much work waits for a worker."""
+        return self._said("waiting")
+
+    def _said(self, what: str) -> int:
         found = 0
         for file in (self._folder / "demand").glob("*.json"):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 if file.name != "check.json" or time.time() - file.stat().st_mtime < _CHECK_S:
-                    found += int(careful.load(file)["workers"])
-        return min(found, int(self._wanted["workers"]))
+                    found += int(careful.load(file)[what])
+        return found
 
     def _tell(self) -> None:
         """Say of each worker what is known, for those who wait and for an owner after us."""

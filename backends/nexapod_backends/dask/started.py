@@ -94,18 +94,18 @@ def stop(folder: Path) -> None:
             os.kill(int(careful.load(folder / "scheduler.json")["pid"]), signal.SIGTERM)
 
 
-def demand(folder: Path, who: str, workers: int) -> None:
-    """Say for how many workers somebody has work, and that he is there."""
-    file = folder / "demand" / f"{who}.json"
+def demand(folder: Path, who: str, workers: int, *, waiting: int = 0) -> None:
+    """Say for how many workers somebody has work, how much of it waits for one, and that he is there."""
+    file, said = folder / "demand" / f"{who}.json", {"workers": workers, "waiting": waiting}
     try:
-        same = careful.load(file) == {"workers": workers}
+        same = careful.load(file) == said
     except FileNotFoundError:
         same = not workers
     except (OSError, ValueError):
         same = False
     if not same:
         own_folder(file.parent, below=folder)
-        atomic.write(file, json.dumps({"workers": workers}).encode(), mode=0o600, durable=False)
+        atomic.write(file, json.dumps(said).encode(), mode=0o600, durable=False)
     with suppress(FileNotFoundError):
         os.utime(folder / "used")
 
