@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FOLDER", "code", "environment", "file", "module", "own", "then_module", "words"]
+__all__ = ["FOLDER", "code", "environment", "file", "module", "own", "set_back_foreign_folders", "then_module", "words"]
 
 #: Where a process of ours works.
 FOLDER = "/"
@@ -69,6 +69,30 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     for name in _FOLDERS & found.keys():
         found[name] = os.pathsep.join(one for one in found[name].split(os.pathsep) if one.startswith("/"))
     return {name: value for name, value in found.items() if value}
+
+
+def set_back_foreign_folders() -> None:
+    """Let what is installed come before what `PYTHONPATH` names, and the current folder not at all.
+
+    For the one process of ours that a person starts, by a script that is not ours: `nexapod-batch` itself.
+    """
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if sys.flags.ignore_environment or named == [""]:
+        return
+    here = {_absolute(one) for one in named if not os.path.isabs(one)}
+    behind = {os.path.abspath(one) for one in named if os.path.isabs(one)}
+    ours = {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+    ours.update(one for one in sys.path if one.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)))
+    kept = [one for one in sys.path if one in ours or _absolute(one) not in here]
+    sys.path[:] = [one for one in kept if one in ours or one not in behind]
+    sys.path += [one for one in kept if one in behind - ours]
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the current folder is gone
+        return path
 
 
 def _has_user_site() -> bool:

@@ -12,6 +12,10 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an interruption is none of a traceback from its first import on."""
     try:
+        from nexapod_batch import interpreter
+
+        if arguments is None:
+            interpreter.set_back_foreign_folders()  # before anything else is imported
         from nexapod_batch.cli import app
 
         return app.main(arguments)

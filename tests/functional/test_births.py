@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from apptainer.accounts import USER, AccountHome
-from homes import open_folder
+from homes import TRUE, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +156,22 @@ def test_modules_in_the_submitters_folder_stay_there(home: AccountHome, tmp_path
     for argv in (("site", "check", "local"), ("doctor",), ("node", "status")):
         home.call(*argv)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("path", [".", ":/nexapod/none", "{folder}", "{folder}:.", "/nexapod/none:"])
+def test_what_pythonpath_names_comes_last(tmp_path: Path, path: str) -> None:
+    """Broken or hostile modules of well-known names there stop neither the command nor a replica, nor run."""
+    home = AccountHome(tmp_path, None)
+    mark = tmp_path / "mark"
+    plant(tmp_path, mark, tuple(name for name in NAMES if not name.startswith("nexapod")) + ("click", "json", "sqlite3", "paramiko"))
+    env = {"PYTHONPATH": path.format(folder=tmp_path), "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2"}
+    try:
+        for argv in (("--version",), ("--help",), ("ls",), ("submit", home.descriptor(TRUE), "--wait"), ("show", "1"), ("verify", "1")):
+            done = home.call(*argv, env=env)
+            assert (done.code, "foreign" in done.err) == (0, False), done.err
+        assert not mark.exists()
+    finally:
+        home.end()
 
 
 #: Files that are small, and say of themselves that they are large where a format lets them.
