@@ -112,3 +112,35 @@ def test_failed_installation_is_told_and_tried_again(checkout: Checkout) -> None
     assert "no network" in err
     assert "install.log" in err
     assert checkout.start("z").communicate(timeout=60)[0] == "z|"
+
+
+@pytest.mark.parametrize(
+    ("part", "owner", "mode", "said"),
+    [
+        (".venv", 65_534, 0o755, "belongs to somebody else"),
+        (".venv/bin/nexapod-batch", 65_534, 0o755, "belongs to somebody else"),
+        (".venv", 0, 0o775, "chmod -R go-w"),
+        (".venv/bin", 0, 0o777, "chmod -R go-w"),
+        (".venv/installed", 0, 0o664, "chmod -R go-w"),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_an_environment_of_somebody_else_is_not_run(
+    checkout: Checkout, part: str, owner: int, mode: int, said: str
+) -> None:
+    """What others can change is not run, and the step that helps is told; made anew under any umask it is ours alone."""
+    first = checkout.start()
+    first.communicate()
+    assert first.returncode == 7
+    os.chown(checkout.root / part, owner, -1)
+    (checkout.root / part).chmod(mode)
+    again = checkout.start()
+    _, err = again.communicate()
+    assert (again.returncode, said in err) == (78, True), err
+    shutil.rmtree(checkout.root / ".venv")
+    made = subprocess.run(["sh", "-c", 'umask 002; "$0"', checkout.program], env=checkout.env, check=False, capture_output=True)
+    assert made.returncode == 7
+    assert not (checkout.root / ".venv/bin").stat().st_mode & 0o022
+    last = checkout.start()
+    last.communicate()
+    assert last.returncode == 7
