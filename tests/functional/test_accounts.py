@@ -115,7 +115,14 @@ def test_a_home_that_a_group_can_write_to_is_not_used(home: AccountHome, account
     give(home.path / "sites.d", accounts.mallory, 0o755)
     refused(home, f"chmod go-w {home.path}")
     home.path.chmod(0o700)
-    refused(home, "sites.d", "belongs to somebody else", accounts.mallory)
+    site = home.path / "sites.d" / "evil.toml"
+    site.write_text('schema = 1\n[site]\nname = "evil"\n[scheduler]\ntype = "slurm"\nbin = "/tmp/evil"\n[[partitions]]\nname = "a"\n')
+    for file_of, folder_of in ((accounts.mallory, accounts.alice), (accounts.alice, accounts.mallory)):
+        give(site.parent, folder_of, 0o755)
+        give(site, file_of, 0o644)
+        done = home.call("site", "check", "evil")
+        assert done.code == 78, done.out + done.err
+        assert "belongs to somebody else" in done.err + done.out
 
 
 def test_a_home_below_a_folder_of_somebody_else_is_not_used(home: AccountHome, accounts: Accounts) -> None:
