@@ -123,7 +123,10 @@ def db_backup(destination: Path, as_json: bool) -> None:
 @db.command("init")
 @json_option
 def db_init(as_json: bool) -> None:
-    """Begin with an empty database where the old one is lost: no job is known, and results stay as they are."""
+    """Begin with an empty database where the old one is lost.
+
+    No job is known then; results stay as they are.
+    """
     from nexapod_batch.coordinator import open_coordinator
 
     with open_coordinator(paths(), anew=True) as c:

@@ -99,7 +99,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "key": Entry("setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("setup", "config", "Show settings and where they come from.", ("show",)),
-    "db": Entry("setup", "db", "Back up, check and begin the database.", ("backup", "check", "init")),
+    "db": Entry("setup", "db", "Back up, check and begin the database.", ("backup", "init", "check")),
     "schema": Entry("setup", "schema", "Print the formats that files are written in.", ("job",)),
     "completion": Entry("completion", "completion", "Print the completion script of a shell.", ("bash", "zsh", "fish")),
 }
