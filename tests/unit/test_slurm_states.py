@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexapod_backends.slurm.states import STATES, Blame, read_state, reason_in_words
+from nexapod_backends.slurm.states import STATES, Blame, end_in_words, read_state, reason_in_words
 
 from nexapod_batch.plugins import BackendState
 
@@ -123,3 +123,16 @@ def test_reason_says(reason: str, words: str) -> None:
 def test_unknown_reason_is_shown_as_it_is(reason: str) -> None:
     """A reason from a version to come is better than none."""
     assert reason == reason_in_words(reason)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "number", "wanted"),
+    [
+        ("FAILED", 3, 0, "FAILED (exit code 3)"), ("FAILED", 0, 9, "FAILED (ended by signal 9, SIGKILL)"), ("OUT_OF_MEMORY", 0, 125, "OUT_OF_MEMORY (ended by signal 125)"),
+        ("FAILED", 139, None, "FAILED (ended by signal 11, SIGSEGV)"), ("NODE_FAIL", None, None, "NODE_FAIL"), ("COMPLETED", 0, 0, "COMPLETED"),
+        ("FAILED", 0, 53, "FAILED (its log could not be opened there: is there room, and does the compute node see the folder?)"),
+    ],
+)  # fmt: skip
+def test_how_a_job_ended_is_said_with_its_code_or_signal(state: str, code: int | None, number: int | None, wanted: str) -> None:
+    """What the accounting tells of an end reaches the person."""
+    assert end_in_words(state, code, number) == wanted

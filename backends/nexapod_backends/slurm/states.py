@@ -20,6 +20,7 @@ from nexapod_batch.plugins import BackendState
 __all__ = ["STATES", "Blame", "Limited", "StateWord", "end_in_words", "limited", "read_state", "reason_in_words"]
 
 _RAW_MAX = 300  # characters of a foreign text that are kept
+_NO_LOG = 53  # what Slurm reports, as a signal, for a job whose output file could not be opened
 _SHELL = 128  # what shells add to the number of a signal
 
 
@@ -167,6 +168,8 @@ def end_in_words(state: str, code: int | None, number: int | None) -> str:
     """Return how a job ended: Slurm's word, with exit code or signal where it told them."""
     if number is None and code is not None and code > _SHELL:  # as a shell tells a signal of its child
         code, number = 0, code - _SHELL
+    if number == _NO_LOG:
+        return f"{state} (its log could not be opened there: is there room, and does the compute node see the folder?)"
     if number:
         return f"{state} (ended by {_signal_name(number)})"
     return f"{state} (exit code {code})" if code else state
