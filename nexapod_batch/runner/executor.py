@@ -508,6 +508,8 @@ class Executor:
                 around = ranks.launcher_environment(job, self._path, root)
                 argv = [*ranks.launcher(self._node.launcher, job, self._path), *rank]
                 result = self._start(replica, wrapped._replace(argv=argv, env=around), "/", devices)
+                if result.stopped is None:
+                    result = result._replace(stopped=ranks.said_by_launcher(result.status, self._logs.tail()))
         if wrapped.container is not None:
             self._images.check_again(launch)
         if result.status and result.stopped is None and wrapped.isolation != "none":

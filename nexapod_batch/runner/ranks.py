@@ -9,12 +9,14 @@ become the command, or the wrapper around it.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nexapod_batch import birth, interpreter
 from nexapod_batch.errors import PluginError
 from nexapod_batch.runner.stage import CommandError, find_program
+from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.runtimes import Wrapped
 
-__all__ = ["launcher", "launcher_environment", "started_by_file"]
+__all__ = ["launcher", "launcher_environment", "said_by_launcher", "started_by_file"]
 
 #: What else a launcher finds of its site's.
 _OF_SITE = frozenset({
@@ -106,3 +108,27 @@ def start_text(wrapped: Wrapped, folder: str) -> str:
         raise ValueError("embedded null byte")
     data = (given, wrapped.before.encode(), os.fsencode(folder), argv)
     return _START.format(data=data, told=tuple(one.encode() for one in birth.TOLD))
+
+
+#: Of slurmstepd: the kernel killed a process of a step for memory, whatever the ranks made of it (slurmstepd/req.c).
+_KILLED = re.compile(rb"^slurmstepd: error: Detected \d+ oom[-_ ]kill event", re.MULTILINE)
+#: Of srun: nothing of the ranks began, for no reason of the job's (srun/launch.c, api/step_launch.c).
+_NOT_LAUNCHED = re.compile(
+    rb"^srun: error: (?:Application launch failed: |Task launch for \S+ failed on node |"
+    rb"Unable to (?:create step for job \d+|confirm allocation for job \d+): "
+    rb"(?:Socket timed out|Connection refused|Communication connection failure|Unable to contact slurm controller))"
+    rb"[^\n]*",
+    re.MULTILINE,
+)
+
+
+def said_by_launcher(status: int | None, stderr: bytes) -> tuple[Outcome, str] | None:
+    """Return what Slurm's own words make of a replica of several ranks, from the end of its stderr. Pure.
+
+    A step of which the kernel killed a process may end with 0; ranks that never began are no error of the job.
+    """
+    if _KILLED.search(stderr):
+        return Outcome.MEMORY, "the kernel killed a process of one of its ranks, for memory (slurmstepd says so)"
+    if status and (found := _NOT_LAUNCHED.search(stderr)):
+        return Outcome.NODE, f"its ranks could not be started: {found[0].decode('utf-8', 'replace')}"
+    return None
