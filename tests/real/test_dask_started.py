@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 JOB = '[job]\nname = "t"\ncommand = ["echo", "a"]\n[resources]\ntime = "1m"\n[quorum]\nagree = 2\ndistinct = "run"\n'
 THERE = JOB + '[schedule]\nsites = ["pool"]\n'
-LOCAL = {"cluster": "local", "workers": 2, "idle": "5s"}
+LOCAL = {"cluster": "local", "workers": 2, "idle": "5s", "timeout": "20s"}
 
 
 @pytest.fixture
