@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from homes import Home
 
+from nexapod_batch.config.settings import Paths
+from nexapod_batch.coordinator import open_coordinator
+from nexapod_batch.coordinator.reconcile import reconcile
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SITE = """schema = 1
 [site]
@@ -75,3 +80,24 @@ def test_without_dask_installed_the_rest_goes_on(home: Home) -> None:
     assert "a Dask site needs dask and distributed" in said
     assert "pip install 'nexapod-batch[dask]'" in said
     assert home.call("cancel", job, env=env).code == 0
+
+
+def test_a_running_wait_reads_new_site_files(tmp_path: Path) -> None:
+    """Each pass of one process sees a site file that was changed, came or went since the last one."""
+    made = Home(tmp_path)
+    assert made.call("node", "init", "--name", "here").code == 0
+    file = made.path / "sites.d" / "pool.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(SITE)
+    with open_coordinator(Paths.of(made.path)) as c:
+        before = c.site("pool").dask
+        assert before is not None
+        file.write_text(SITE.replace("127.0.0.1:9", "127.0.0.1:10"))
+        reconcile(c)
+        after = c.site("pool").dask
+        assert after is not None
+        assert (before.address, after.address) == ("tcp://127.0.0.1:9", "tcp://127.0.0.1:10")
+        file.unlink()
+        reconcile(c)
+        assert "pool" not in c.sites()
+    made.end()
