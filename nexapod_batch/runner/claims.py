@@ -123,7 +123,7 @@ class Spool:
                 names.add(stem)
                 if stem not in self._foreign:
                     with suppress(FileNotFoundError):
-                        found.append((entry.stat().st_mtime_ns, stem))
+                        found.append((entry.stat(follow_symlinks=False).st_mtime_ns, stem))
         self._foreign &= names
         self._foreign.update(stem for _, stem in found if os.path.lexists(self.root / "claims" / stem))
         return [stem for _, stem in sorted(found) if stem not in self._foreign]

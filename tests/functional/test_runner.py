@@ -19,7 +19,7 @@ from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import NO_DIGEST, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -378,3 +378,32 @@ def test_unreadable_configuration_is_told(house: House) -> None:
     assert house.start().wait(timeout=30) == 78
     assert "node.json cannot be read" in house.log()
     assert "Traceback" not in house.log()
+
+
+def deep(levels: int) -> bytes:
+    """Return JSON that is nested so far."""
+    return b'{"payloadType":' + b"[" * levels + b"]" * levels + b"}"
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "a fifo": os.mkfifo,
+    "a folder": lambda path: path.mkdir(),
+    "a link to a device without end": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "4 TB of nothing": lambda path: (path.touch(), os.truncate(path, 4 << 40)),
+    **{f"{levels} levels": lambda path, levels=levels: path.write_bytes(deep(levels)) for levels in (64, 950, 1_010, 1_023, 90_000)},
+    "a long type": lambda path: path.write_bytes(b'{"payloadType":"' + b"x" * (1 << 20) + b'","payload":"","signatures":[]}'),
+}  # fmt: skip
+
+
+def test_whatever_lies_in_an_inbox_the_worker_goes_on(house: House) -> None:
+    """Nothing that somebody puts there in place of a bundle stops the worker, and each thing is refused with a reason."""
+    for number, put in enumerate(HOSTILE.values()):
+        put(house.spool / "inbox" / f"{number:032x}.json")
+    os.mkfifo(house.spool / "inbox" / f"{'y' * 249}.json")
+    (report,) = house.run(Job(name="t", command=("true",)))
+    assert report.statement.outcome is Outcome.OK
+    reasons = {path.stem: path.read_text() for path in (house.spool / "refused").glob("0*.reason")}
+    assert sorted(reasons) == [f"{number:032x}" for number in range(len(HOSTILE))]
+    assert max(map(len, reasons.values())) < 5_000
+    assert list((house.spool / "inbox").iterdir()) == []
