@@ -34,7 +34,8 @@ TOLD = (
 _PR_SET_DUMPABLE = 4
 _JOIN_SESSION_KEYRING, _CLEAR, _SESSION_KEYRING = 1, 7, -3
 #: Number of the system call keyctl, which no library that is always there has a function for.
-_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}.get(os.uname().machine)
+_LIBC = ctypes.CDLL(None)
 _MOST = 4096  # descriptors that are looked at where nobody says which are open
 
 
@@ -48,7 +49,7 @@ def begin() -> None:
             os.open(os.devnull, os.O_RDWR)
     _close_on_exec()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     _keyctl(_JOIN_SESSION_KEYRING, 0)
     given.update(os.environ)
     kept = interpreter.environment(given)
@@ -65,8 +66,7 @@ def forget_keys() -> None:
 
 
 def _keyctl(operation: int, argument: int) -> int:
-    number = _KEYCTL.get(os.uname().machine)
-    return -1 if number is None else ctypes.CDLL(None).syscall(number, operation, ctypes.c_long(argument), 0, 0, 0)
+    return -1 if _KEYCTL is None else _LIBC.syscall(_KEYCTL, operation, ctypes.c_long(argument), 0, 0, 0)
 
 
 def _close_on_exec() -> None:
