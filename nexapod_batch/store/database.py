@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from nexapod_batch.errors import NotFoundError, TryAgainError
-from nexapod_batch.files.own import own_folder
 from nexapod_batch.store import queries
 from nexapod_batch.store.faults import disk_faults, raise_explained
 
@@ -271,6 +270,8 @@ def _prepare(path: Path) -> None:
     """Make the folder and an empty file that only this account can read, where they are missing."""
     if os.path.exists(path):
         return
+    from nexapod_batch.files.own import own_folder  # noqa: PLC0415 - once in the life of a database
+
     with disk_faults(path.parent):
         own_folder(path.parent)
     with disk_faults(path):
