@@ -82,7 +82,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float
     Of each node so much is read that others get their turn, and nothing more at the time `end`; what is left is for the
     next pass, which goes on there.
     """
-    intake = Intake()
+    intake, known = Intake(), _Known()
     found = _in_turn([_blocks(c, node, faults, intake, end) for node in nodes])
     broken: set[Path] = set()
     junk: dict[int, int] = defaultdict(int)  # bad lines by node
@@ -105,12 +105,12 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float
                 broken.add(block.path)
                 intake.behind.add(node.id)
         if size >= _TOGETHER:
-            _take_in(c, waiting, intake)
+            _take_in(c, waiting, intake, known)
             waiting, size = [], 0
             if end is not None and c.clock() >= end:
                 intake.behind |= {other.id for other, _ in found}
                 break
-    _take_in(c, waiting, intake)
+    _take_in(c, waiting, intake, known)
     return intake
 
 
@@ -147,7 +147,7 @@ def _in_turn(of_nodes: list[list[tuple[Node, Block]]]) -> list[tuple[Node, Block
     return [one for together in zip_longest(*of_nodes) for one in together if one is not None]
 
 
-def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intake: Intake) -> None:
+def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intake: Intake, known: _Known) -> None:
     """Apply blocks and move the offsets, in one transaction."""
     if not blocks:
         return
@@ -155,7 +155,7 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intak
         for node, block, lines in blocks:
             last = lines[-1] if lines else None
             position = last.position if isinstance(last, Left) else block.end
-            _lines(c, node, block.path, lines, intake)
+            _lines(c, node, block.path, lines, intake, known)
             c.store.run("segment_moved", node=node.id, name=block.path.name, position=position)
 
 
@@ -180,13 +180,15 @@ def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
     ]
 
 
-def _lines(c: Coordinator, node: Node, path: Path, lines: list[Line], intake: Intake) -> None:
+def _lines(
+    c: Coordinator, node: Node, path: Path, lines: list[Line], intake: Intake, known: _Known
+) -> None:
     """Apply the lines of one block; what is good is read and written together."""
     batch = _Batch()
     refused = [line for line in lines if isinstance(line, Refused)]
     batch.started = [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
     reports = [line for line in lines if isinstance(line, Report)]
-    known = _Known(_rows(c, reports))
+    known.rows = _rows(c, reports)
     for report in reports:
         try:
             _apply(c, node, report, known, batch)
@@ -215,9 +217,9 @@ def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
 
 
 class _Known(Struct):
-    """What is stored of the replicas that reports are about, and what their launches' keys may say."""
+    """What is stored of the replicas that reports are about, and, for a whole pass, what their launches' keys may say."""
 
-    rows: dict[tuple[int, int, int], Row]
+    rows: dict[tuple[int, int, int], Row] = field(default_factory=dict)  # of the reports at hand
     given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
