@@ -63,7 +63,7 @@ def unmount(folder: str) -> None:
     """Take away what is still mounted below the folder, the deepest first."""
     lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     points = [line.split(" ")[1] for line in lines]
-    for point in sorted((one for one in points if one.startswith(f"{folder}/")), key=len, reverse=True):
+    for point in sorted((one for one in points if f"{one}/".startswith(f"{folder}/")), key=len, reverse=True):
         subprocess.run(["umount", "--lazy", point], check=False)
 
 

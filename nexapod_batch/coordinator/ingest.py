@@ -217,7 +217,7 @@ def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
 
 
 class _Known(Struct):
-    """What is stored of the replicas that reports are about, and, for a whole pass, what their launches' keys may say."""
+    """What is stored of the replicas at hand and, for a whole pass, what their launches' keys may say."""
 
     rows: dict[tuple[int, int, int], Row] = field(default_factory=dict)  # of the reports at hand
     given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up

@@ -14,16 +14,16 @@ import socket
 import subprocess
 import time
 import uuid
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["ClusterError", "Daemon", "accepts", "clean_environment", "free_ports", "kill_all", "lives", "marked", "own_machine", "poll", "program"]
+__all__ = ["ClusterError", "Daemon", "accepts", "clean_environment", "free_ports", "kill_all", "lives", "marked", "mounts_are_seen", "own_machine", "poll", "program"]
 
 
 class ClusterError(Exception):
@@ -207,6 +207,19 @@ def own_machine(folder: Path, name: str) -> list[str]:
     whole = 'mkdir -p "$0.proc" && mount -t proc proc "$0.proc"'
     bind = f'{whole} && mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
     return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", bind, str(file)]
+
+
+@contextmanager
+def mounts_are_seen(folder: Path) -> Iterator[None]:
+    """Let what is mounted below a folder be seen by programs that `own_machine` starts meanwhile."""
+    bound = subprocess.run(["mount", "--bind", folder, folder], capture_output=True, check=False).returncode == 0
+    if bound:
+        subprocess.run(["mount", "--make-shared", folder], check=True)
+    try:
+        yield
+    finally:
+        if bound:
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def clean_environment() -> dict[str, str]:

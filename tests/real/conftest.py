@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from apptainer.trees import build_sif, make_python_tree
+from clusters.daemons import mounts_are_seen
 from clusters.slurm import Cluster, Clusters
 from clusters.sshd import Sshd
 from real.slurm_homes import SlurmHome
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[Clusters]:
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
     """Yield both clusters and what they share; they run until the last test is done."""
-    with Clusters.start() as clusters:
+    with mounts_are_seen(tmp_path_factory.getbasetemp()), Clusters.start() as clusters:
         yield clusters
 
 
