@@ -27,6 +27,7 @@ class Shape:
     min_job_age: int = 300  # seconds that squeue still knows a finished job
     cpus: int = CPUS  # of each node, whatever this machine has
     memory_mb: int = MEMORY_MB
+    kept: str = ""  # what Slurm keeps for itself of each node: "CoreSpecCount=2 MemSpecLimit=1000"
     gpu_node: str = ""  # node with made-up gpus, in partition `gpu`
     extra: Mapping[str, str] | None = None  # more lines of slurm.conf; they win over ours
 
@@ -101,9 +102,10 @@ def slurm_conf(place: Place, shape: Shape, *, port: int, node_ports: Sequence[in
     lines = [f"{name}={value}" for name, value in settings.items() if value]
     for node, node_port in zip(shape.nodes, node_ports, strict=True):
         gres = f" Gres=gpu:fake:{len(GPU_DEVICES)}" if node == shape.gpu_node else ""
+        kept = f" {shape.kept}" if shape.kept else ""
         lines.append(
             f"NodeName={node} NodeHostname={place.host} NodeAddr={place.address} Port={node_port} CPUs={shape.cpus} "
-            f"Sockets=1 CoresPerSocket={shape.cpus} ThreadsPerCore=1 RealMemory={shape.memory_mb}{gres} State=UNKNOWN"
+            f"Sockets=1 CoresPerSocket={shape.cpus} ThreadsPerCore=1 RealMemory={shape.memory_mb}{kept}{gres} State=UNKNOWN"
         )
     every = ",".join(shape.nodes)
     partitions = [
