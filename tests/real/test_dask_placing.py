@@ -76,7 +76,8 @@ def test_two_addresses_of_one_machine_are_one_host(home: DaskHome, cluster: Dask
     cluster.start_worker("w3")
     home.ended(job)
     (task,) = home.json("show", "last")["tasks"]
-    assert task["reason"] == "2 of 2 agree, from 2 machines of one site and owner"
+    words = "2 of 2 agree, from 2 machines of one site and owner; isolation none: the word of one account"
+    assert task["reason"] == words
 
 
 def test_two_addresses_are_said_to_be_one_machine_where_hosts_do_not_count(home: DaskHome, cluster: DaskCluster) -> None:
