@@ -416,7 +416,7 @@ def tmpfs(folder: Path, options: str) -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 def test_a_cache_without_room_or_leave(registry: Registry, home: Home, sif: Path) -> None:
     """Too full for the layers, too full for the build, read-only: each says so, with a way out, and keeps no half."""
-    with tmpfs(home.folder / "small", "size=600k") as small:
+    with tmpfs(home.folder / "small", "size=600k,mode=0700") as small:
         env = {"NEXAPOD_IMAGES_DIR": str(small)}
         for name in (f"docker://{registry.host}/lib/box:oci", str(sif)):
             done = home.call("image", "pull", name, env=env)
