@@ -16,11 +16,11 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
 @pytest.mark.parametrize(
     ("file", "host", "has"),
     [
-        ("scontrol-nodes-20.11.txt", "n001", Capacity(cpus=60, mem_mib=191_000, kept_cpus=4, kept_mib=1_000, features=("avx2", "ib"))),
-        ("scontrol-nodes-22.05.txt", "a1", Capacity(cpus=8, mem_mib=16_000)),
-        ("scontrol-nodes-22.05.txt", "a2", Capacity(cpus=6, mem_mib=15_000, kept_cpus=2, kept_mib=1_000, features=("ib",))),
-        ("scontrol-nodes-25.11.txt", "g01", Capacity(cpus=126, mem_mib=500_000, kept_cpus=2, kept_mib=15_000, features=("a100", "ib"))),
-        ("scontrol-nodes-25.11.txt", "g02", Capacity(cpus=128, mem_mib=515_000, features=("a100",))),
+        ("scontrol-nodes-20.11.txt", "n001", Capacity(cpus=60, mem_mib=191_000, kept_cpus=4, kept_mib=1_000, features=("avx2", "ib"), partitions=("short",))),
+        ("scontrol-nodes-22.05.txt", "a1", Capacity(cpus=8, mem_mib=16_000, partitions=("short", "long"))),
+        ("scontrol-nodes-22.05.txt", "a2", Capacity(cpus=6, mem_mib=15_000, kept_cpus=2, kept_mib=1_000, features=("ib",), partitions=("short", "long"))),
+        ("scontrol-nodes-25.11.txt", "g01", Capacity(cpus=126, mem_mib=500_000, kept_cpus=2, kept_mib=15_000, features=("a100", "ib"), partitions=("gpu",))),
+        ("scontrol-nodes-25.11.txt", "g02", Capacity(cpus=128, mem_mib=515_000, features=("a100",), partitions=("gpu",))),
     ],
 )
 def test_what_slurm_keeps_for_itself_no_job_gets(file: str, host: str, has: Capacity) -> None:

@@ -118,6 +118,11 @@ class SlurmBackend:
 
     def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""
+        self._state(context).largest.look(self._clock())
+        return self._grain(context, job, replicas)
+
+    def _grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+        """Do the same by what is known, without asking Slurm."""
         at_site, partition = self._partition(context, job)
         level = self._level(context, job, at_site, partition)
         room = room_for(at_site.resources, partition, context.its_site.limits, level)
@@ -316,7 +321,7 @@ class SlurmBackend:
         at_site, partition = self._partition(context, job)
         level = self._level(context, job, at_site, partition)
         room = room_for(at_site.resources, partition, context.its_site.limits, level)
-        grain = self.grain(context, job, replicas)
+        grain = self._grain(context, job, replicas)
         count = -(-replicas // grain)
         launches = [(f"{number:032x}", min(grain, replicas - number * grain)) for number in range(count)]
         limits = context.its_site.limits
@@ -390,7 +395,7 @@ class SlurmBackend:
                 wanted=f"one of: {', '.join(one.name for one in group) or 'none is declared'}",
                 hint=f"nexapod-batch site show {site.name}",
             )
-        return at_site, found
+        return at_site, self._state(context).largest.fitted(found, at_site.resources)
 
     def _intend(
         self,

@@ -32,6 +32,7 @@ class Capacity(Struct, frozen=True, kw_only=True):
     cpus: int
     mem_mib: int
     features: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
     kept_cpus: int = 0  # that Slurm keeps for itself
     kept_mib: int = 0
 
@@ -51,10 +52,10 @@ def read_nodes(text: str) -> dict[str, Capacity]:
             threads = _count(cells.get("ThreadsPerCore")) or 1
             usable_cpus = total - threads * (_count(cells.get("CoreSpecCount")) or 0)
         kept_mib = _count(cells.get("MemSpecLimit")) or 0
-        features = cells.get("AvailableFeatures", cells.get("Features", ""))
         found[name] = Capacity(
             cpus=max(0, usable_cpus), mem_mib=max(0, memory - kept_mib), kept_cpus=max(0, total - usable_cpus),
-            kept_mib=kept_mib, features=() if features in NOTHING else tuple(one for one in features.split(",") if one),
+            kept_mib=kept_mib, features=_words(cells.get("AvailableFeatures", cells.get("Features", ""))),
+            partitions=_words(cells.get("Partitions", "")),
         )  # fmt: skip
     return found
 
@@ -119,6 +120,10 @@ def admits(constraint: str, features: Sequence[str]) -> bool:
     except (IndexError, RecursionError):
         return True
     return value if position == len(words) else True
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return () if text in NOTHING else tuple(one for one in text.split(",") if one)
 
 
 def _count(text: str | None) -> int | None:

@@ -14,6 +14,7 @@ from nexapod_backends.slurm.bindings import Bindings
 from nexapod_backends.slurm.capacity import admits
 from nexapod_backends.slurm.commands import Slurm
 from nexapod_backends.slurm.groups import Groups
+from nexapod_backends.slurm.largest import Largest
 from nexapod_backends.slurm.narrow import BARE, PACKED, SINGLE, Narrow
 from nexapod_backends.slurm.parse import SINFO, read_sinfo
 from nexapod_backends.slurm.states import Limited, limited, read_state
@@ -53,6 +54,7 @@ class Kept:
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = Groups(folder / "groups")
         self.narrow = Narrow(folder / "narrow.json")
+        self.largest = Largest(self.slurm, folder / "largest.json")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
         self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
