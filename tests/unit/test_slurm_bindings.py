@@ -38,6 +38,7 @@ class Machine(LocalTransport):
     """This machine, where squeue answers what a test says; `asked` are the programs that were called."""
 
     answer: str = ""
+    version: str = ""  # of Slurm's commands; none: the answer holds for them too
     asked: list[str] = field(default_factory=list)
 
     def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
@@ -45,7 +46,7 @@ class Machine(LocalTransport):
         self.asked.append(os.path.basename(argv[0]) if argv[0] != sys.executable else "child")
         if argv[0] == sys.executable:
             return super().run(argv, extra, text=text, timeout_s=timeout_s)
-        return Done(0, self.answer, "")
+        return Done(0, f"slurm {self.version}\n" if self.version and argv[1:] == ["--version"] else self.answer, "")
 
 
 class Place:
@@ -148,6 +149,45 @@ def test_of_another_version(place: Place, cluster: str) -> None:
     assert place.bindings().ask(["7"], T0) is None
     (told,) = place.told
     assert cluster in told
+
+
+@pytest.mark.parametrize(
+    ("metadata", "version", "slurm"),
+    [
+        ("pyslurm-25.11.0.dist-info", "25.11.0", "22.05.8"), ("pyslurm-18.8.1.1.dist-info", "18.8.1.1", "25.11.2"),
+        ("pyslurm-22.5.3-py3.11-linux-x86_64.egg-info", "22.5.3", "23.02.7"), ("pyslurm-25.11.0.dist-info", "25.11.0", "25.05.3-1"),
+        ("PySlurm-26.5.0rc1.egg-info", "26.5.0rc1", "25.11.2"),
+    ],
+)  # fmt: skip
+def test_installed_for_another_release(place: Place, metadata: str, version: str, slurm: str) -> None:
+    """It is not even loaded: told once, with both versions, and left alone until one of them may have changed."""
+    (place.known.parent / metadata).mkdir()
+    place.machine.version = slurm
+    for at in (T0, T0 + 60, T0 + DAY - 1):
+        assert place.bindings().ask(["7"], at) is None
+    assert place.machine.asked == ["sinfo"]
+    (told,) = place.told
+    assert f"pyslurm {version} is not made for Slurm {slurm}" in told
+    assert "build pyslurm for the Slurm of this cluster" in place.bindings().finding(T0 + 60).hint
+    assert "child" not in place.machine.asked
+
+
+@pytest.mark.parametrize(
+    ("metadata", "slurm"),
+    [
+        ("pyslurm-22.5.3.dist-info", "22.05.8"), ("pyslurm-25.11.0.dist-info", "25.11.2-1"), ("pyslurm-25.11.0.dist-info", ""),
+        ("pyslurm-25.11.0.dist-info", "of today"), ("pyslurm_tools-1.0.dist-info", "25.11.2"), ("pyslurm.egg-link", "25.11.2"),
+    ],
+)  # fmt: skip
+def test_installed_for_this_release_or_not_told(place: Place, metadata: str, slurm: str) -> None:
+    """It is used; versions are compared once, by all processes together."""
+    (place.known.parent / metadata).mkdir()
+    place.machine.version = slurm
+    for _ in range(3):
+        assert place.bindings().ask(["7"], T0) is not None
+    assert place.machine.asked.count("child") == 3
+    assert place.machine.asked.count("sinfo") == metadata.startswith("pyslurm-")
+    assert place.told == []
 
 
 def test_of_the_same_version(place: Place) -> None:

@@ -2,8 +2,9 @@
 
 `Bindings` asks through a child process, since loading pyslurm may end or break the process that does it. It answers
 with what `read_squeue` returns, or with None: then the command is to be asked. It never raises for pyslurm's sake.
-Where pyslurm does not know a job, it is None as well, so that no job is called gone on its word. A pyslurm that fails
-is left alone for a day, or until it or the configuration changes, which is kept in a file; each reason is told once.
+Where pyslurm does not know a job, it is None as well, so that no job is called gone on its word. Before it is used for
+the first time its version, as it was installed, is compared with Slurm's. A pyslurm that fails is left alone for a day,
+or until it or the configuration changes, which is kept in a file; each reason is told once.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _CHILD = "nexapod_backends.slurm.bindings_child"
 _BROKEN_S = 86_400.0
 #: Seconds for which it is left alone when the controller did not answer it: that takes 10 s, and squeue asks as well.
 _SILENT_S = 900.0
+#: The folder that pip, or setup.py, leaves beside it.
+_METADATA = re.compile(r"pyslurm-([0-9][0-9a-z.+!]*?)(?:-.*)?\.(?:dist|egg)-info", re.ASCII | re.IGNORECASE)
 _SAID = 300  # characters of its last words that are kept
 
 
@@ -83,12 +86,22 @@ class Bindings:
         which = self._which()
         if isinstance(which, str) or self._left(which, now):
             return None
+        used = self._document().get("used") == which
         try:
-            listing = self._read(ids, os.path.dirname(os.path.dirname(str(which[0]))))
+            listing = self._use(which, ids, first=not used)
         except _FailedError as error:
             self._leave(which, str(error), now, error.pause_s)
             return None
+        if not used:
+            self._write({"used": which})
         return listing if {str(row.job) for row in listing.rows}.issuperset(ids) else None
+
+    def _use(self, which: list[str | int], ids: Sequence[str], *, first: bool) -> Listing[JobRow]:
+        """Return what it says of the jobs; where it is used first, versions are compared before it is even loaded."""
+        folder = os.path.dirname(os.path.dirname(str(which[0])))
+        if first and (unfit := self._unfit(_installed(folder))):
+            raise _FailedError(unfit)
+        return self._read(ids, folder)
 
     def _read(self, ids: Sequence[str], folder: str) -> Listing[JobRow]:
         """Return what the child printed, which finds pyslurm in the folder; _FailedError says why it is left alone."""
@@ -101,7 +114,8 @@ class Bindings:
         last = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:]
         said = "".join(char if char.isprintable() else "?" for char in last) or f"exit code {done.returncode}"
         if done.returncode == NO_ANSWER:  # which is also what a pyslurm of another release makes of every answer
-            unfit = self._unfit(said)
+            found = re.match(r"pyslurm (\S+):", said)
+            unfit = self._unfit(found[1] if found else "")
             raise _FailedError(unfit or said, _BROKEN_S if unfit else _SILENT_S)
         if done.returncode:
             raise _FailedError(said if done.returncode == UNFIT else f"it broke: {said}")
@@ -110,13 +124,14 @@ class Bindings:
             raise _FailedError(f"it answered what cannot be read: {listing.samples[0]}")
         return listing
 
-    def _unfit(self, said: str) -> str:
-        """Return that pyslurm and Slurm's commands are of two releases, where the child said its own; else ""."""
-        found = re.match(r"pyslurm (\S+):", said)
+    def _unfit(self, version: str) -> str:
+        """Return that a pyslurm of this version is not of the release of Slurm's commands; "" where nobody knows."""
+        if not version:
+            return ""
         with suppress(SchedulerError):
             slurm = self._slurm.call(["sinfo", "--version"]).stdout.strip().rpartition(" ")[2]
-            if found and release(slurm) and release(found[1]) != release(slurm):
-                return f"pyslurm {found[1]} is not made for Slurm {slurm}"
+            if release(slurm) and release(version) != release(slurm):
+                return f"pyslurm {version} is not made for Slurm {slurm}"
         return ""
 
     def finding(self, now: float) -> Finding:
@@ -127,7 +142,7 @@ class Bindings:
         failure = self._left(which, now)
         if failure is None:
             try:
-                self._read(["0"], os.path.dirname(os.path.dirname(str(which[0]))))
+                self._use(which, ["0"], first=True)
             except _FailedError as error:
                 failure = _Failure(str(error), now, error.pause_s)
             else:
@@ -162,18 +177,37 @@ class Bindings:
     def _leave(self, which: list[str | int], why: str, now: float, pause_s: float) -> None:
         """Leave it alone for a while; tell why, unless that was told, or only the controller is silent."""
         kept = self._kept(which)
-        document = {"which": which, "why": why, "at": now, "pause_s": pause_s}
-        with suppress(OSError):  # then it is tried again at the next look
-            own_folder(self._file.parent, below=self._file.parents[1])
-            atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
+        self._write({"which": which, "why": why, "at": now, "pause_s": pause_s})
         if pause_s == _BROKEN_S and not (kept and kept.why == why):
             self._tell(f"site {self._site.name}: pyslurm is not used, Slurm's commands are: {why}")
 
     def _kept(self, which: list[str | int]) -> _Failure | None:
         """Return the last failure of this very pyslurm."""
+        kept = self._document()
         try:
-            kept: dict[str, Any] = careful.load(self._file)
             failure = _Failure(str(kept["why"]), float(kept["at"]), float(kept["pause_s"]))
             return failure if kept["which"] == which else None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError):
             return None
+
+    def _document(self) -> dict[str, Any]:
+        """Return what is kept between processes: of a pyslurm that failed why, of one that answered that it did."""
+        try:
+            kept = careful.load(self._file)
+        except (OSError, ValueError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
+    def _write(self, document: dict[str, Any]) -> None:
+        """Keep it; where that cannot be, it is tried again at the next look."""
+        with suppress(OSError):
+            own_folder(self._file.parent, below=self._file.parents[1])
+            atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
+
+
+def _installed(folder: str) -> str:
+    """Return the version of the pyslurm in a folder, by the name of its metadata; "" where that is not clear."""
+    with suppress(OSError):
+        found = {one[1] for name in os.listdir(folder) if (one := _METADATA.fullmatch(name))}
+        return found.pop() if len(found) == 1 else ""
+    return ""
