@@ -146,6 +146,24 @@ def test_no_python_there(home: SlurmHome, alpha: Cluster) -> None:
     assert "nexapod-batch cannot be imported there" in findings(home, code=78)["python"]["text"]
 
 
+@pytest.mark.parametrize(
+    ("launcher", "mark", "words"),
+    [
+        (["srun"], "ok", "srun starts two, and tells them nothing of each other"),
+        (["srun", "--mpi=pmi2"], "ok", "srun --mpi=pmi2 starts two, by pmi"),
+        (["srun", "--mpi=nosuch"], "warn", "started 0 of two: "),
+        (["srun", "--nodelist=nowhere"], "warn", "started 0 of two: "),
+        (["mpiexec"], "", ""),
+    ],
+)
+def test_the_launcher_is_tried_with_two_ranks(home: SlurmHome, alpha: Cluster, launcher: list[str], mark: str, words: str) -> None:
+    """In the room of one, so that the test job gets no larger; what it says where it fails is told."""
+    home.site(alpha, scheduler={"launcher": launcher})
+    said = findings(home).get("ranks", {"mark": "", "text": ""})
+    assert said["mark"] == mark
+    assert words in said["text"]
+
+
 def test_a_controller_that_does_not_answer(home: SlurmHome, alpha: Cluster) -> None:
     """69: nothing is wrong with the file, as far as anybody can tell."""
     home.site(alpha)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.probe_file import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.probe_jobs import _would
-from nexapod_backends.slurm.probe_node import clock
+from nexapod_backends.slurm.probe_node import clock, ranks
 
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
 from nexapod_batch.plugins import Mark
@@ -175,3 +175,21 @@ def test_a_launcher_whose_ranks_are_alone_is_told(words: tuple[str, ...], defaul
     """Each rank would think that it is the only one, and all would compute the same."""
     at = replace(site(MINE), scheduler=Scheduler(type="slurm", launcher=words))
     assert launcher(at, replace(CONFIG, values={"MpiDefault": default})).mark is mark
+
+
+@pytest.mark.parametrize(
+    ("said", "mark", "words"),
+    [
+        ("rank 1 pmix. rank 0 pmix.", Mark.OK, "starts two, by pmix"),
+        ("srun: warning: can't honour a wish rank 0 . rank 1 .", Mark.OK, "nothing of each other"),
+        ("rank 0 . rank 0 .", Mark.WARN, "1 of two"),  # each alone, as a launcher does that is not the cluster's
+        ("rank 0 .", Mark.WARN, "1 of two"),
+        ("srun: error: Couldn't find the specified plugin name for mpi/pmix", Mark.WARN, "mpi/pmix"),
+        ("", Mark.WARN, "nothing within 30 s"),
+        ("rank 7 . prank 1 .", Mark.WARN, "0 of two"),
+    ],
+)
+def test_two_ranks_are_two_that_say_who_they_are(said: str, mark: Mark, words: str) -> None:
+    """Whatever else is printed among it."""
+    found = ranks("ranks", "srun", said)
+    assert (found.mark, words in found.text) == (mark, True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import NodeContext, Probing
 
-__all__ = ["clock", "from_inside"]
+__all__ = ["clock", "from_inside", "ranks"]
 
 #: Seconds that two clocks may differ before somebody is told.
 _SKEW_S = 5.0
@@ -57,6 +57,11 @@ _PROGRAM = r"""
 here=$1; work=$2; shift 2
 [ -r "$here/asked" ] || exit 72
 tell() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ' | cut -c1-300)"; }
+ranks() {
+  set -- timeout -k 5 30
+  while IFS= read -r word; do set -- "$@" "$word"; done < "$here/launcher"
+  "$@" --overcommit --ntasks=2 sh -c 'echo "rank $SLURM_PROCID ${PMIX_RANK:+pmix}${PMI_RANK:+pmi}."' < /dev/null 2>&1
+}
 {
   tell token "$(cat "$here/asked")"
   tell host "${SLURMD_NODENAME:-$(hostname)}"
@@ -69,6 +74,7 @@ tell() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ' | cut -c1-300)"
   try='import os, sys; from nexapod_batch import birth; birth.given.update(os.environ)'
   try="$try; from nexapod_batch.runner import temporary; print('ok', temporary.told(*sys.argv[1:]))"
   tell temporary "$(cd / && "$@" -c "$try" $(cat "$here/scratch") 2>&1 | tail -n 1)"
+  [ -s "$here/launcher" ] && tell ranks "$(ranks)"
   tell container "$( (apptainer --version || singularity --version) 2>/dev/null)"
   (umask 077; echo ok > "$work/probe.$$" && rm "$work/probe.$$") 2>/dev/null && tell work ok
   tell time "$(date +%s.%N)"
@@ -125,6 +131,8 @@ def from_inside(
         yield clock(name_of(context, "clock", contexts), *heard.skew)
     yield _python(site, name_of(context, "python", contexts), said)
     yield _temporary(site, name_of(context, "temporary files", contexts), said.get("temporary", ""))
+    if "ranks" in said:
+        yield ranks(name_of(context, "ranks", contexts), " ".join(site.scheduler.launcher), said["ranks"])
     found = said.get("container", "")
     yield Finding(
         mark=Mark.OK if found else Mark.WARN, probe=name_of(context, "container", contexts),
@@ -193,6 +201,18 @@ def _temporary(site: Site, name: str, said: str) -> Finding:
     return Finding(mark=Mark.OK, probe=name, text=f"{text}; {memory}" if memory else text)
 
 
+def ranks(name: str, launcher: str, said: str) -> Finding:
+    """Return whether two ranks that the launcher was to start beside each other said who they are."""
+    found = dict(re.findall(r"\brank ([01]) (\w*)\.", said))
+    if len(found) == 2:
+        kind = found["0"]
+        told = f"by {kind}" if kind else "and tells them nothing of each other by PMI or PMIx"
+        return Finding(mark=Mark.OK, probe=name, text=f"{launcher} starts two, {told}")
+    text = f"{launcher} started {len(found)} of two: {said or 'it said nothing within 30 s'}"
+    hint = "jobs of several tasks would fail there: see launcher in [scheduler], and what srun --mpi=list shows"
+    return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
+
+
 def _run(
     site: Site, slurm: Slurm, files: Transport, context: NodeContext, how: Probing, partition: Partition
 ) -> _Heard:
@@ -204,6 +224,9 @@ def _run(
     files.write(f"{here}/probe.sh", _PROGRAM.encode())
     files.write(f"{here}/asked", token.encode())
     files.write(f"{here}/scratch", site.filesystem.local_scratch.encode())
+    # Only srun can start two ranks in the room of one; others ask for slots that the test job does not have.
+    words = site.scheduler.launcher if site.scheduler.launcher[:1] == ("srun",) else ()
+    files.write(f"{here}/launcher", "".join(f"{word}\n" for word in words).encode())
     script = script_of(site, context, how, partition, mem_mib=None, group=group)
     job = ""
     try:
