@@ -2,7 +2,7 @@
 
 An executor may be killed by accident, and so may a worker; what ran then is lost and replaced. A task during which that
 happens again and again does it itself, or makes others do it: it has an error like one that is over its time. Kept in
-the spool, since a command of the same account can kill the worker as well.
+the spool, since a command of the same account can kill the worker as well; runners in jobs of a scheduler share it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.files import atomic
+from nexapod_batch.runner.claims import Lock
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -32,25 +33,36 @@ _MOST = 1000  # tasks
 class Deaths:
     """How often executors died on this node, by task."""
 
-    def __init__(self, file: Path | None) -> None:
-        """Read what is known; without a file it is known as long as this worker lives."""
+    def __init__(self, file: Path) -> None:
+        """Read what is known."""
         self._file = file
         self._times: dict[str, list[float]] = {}
+        self._read()
+
+    def _read(self) -> None:
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            if file is not None:
-                found = orjson.loads(file.read_bytes())
-                self._times = {str(task): [float(one) for one in times] for task, times in found.items()}
+            found = orjson.loads(self._file.read_bytes())
+            self._times = {str(task): [float(one) for one in times] for task, times in found.items()}
 
     def add(self, task: str) -> None:
         """Count one more, and keep that."""
+        lock = Lock(self._file.with_suffix(".lock"))
+        held = False
+        with suppress(OSError):  # and where a command of this account holds it, one that others count may be forgotten
+            held = lock.take("")
+        self._read()
+        self._count(task)
+        with suppress(OSError):  # a full disk: this worker knows all the same
+            atomic.write(self._file, orjson.dumps(self._times), mode=0o600)
+        if held:
+            lock.release()
+
+    def _count(self, task: str) -> None:
         now = time.time()
         times = self._times.pop(task, [])
         self._times[task] = [*(one for one in times if now - one < _FORGOTTEN_S), now]
         while len(self._times) > _MOST:
             del self._times[next(iter(self._times))]
-        if self._file is not None:
-            with suppress(OSError):  # a full disk: this worker knows all the same
-                atomic.write(self._file, orjson.dumps(self._times), mode=0o600)
 
     def verdict(self, task: str) -> tuple[Outcome, str] | None:
         """Return what a replica of a task must be called; None as long as nothing is held against it."""

@@ -199,7 +199,9 @@ class Lanes:
         until = time.monotonic() + 5
         while (orphans := descendants.find(os.getpid(), spare)) and time.monotonic() < until:
             descendants.signal_all(orphans, signal.SIGKILL)
-            self._reap()
+            for orphan in orphans:
+                with suppress(ChildProcessError):  # not ours yet
+                    os.waitpid(orphan, os.WNOHANG)
             select.select([], [], [], 0.002)
 
     def _go_on(self) -> None:

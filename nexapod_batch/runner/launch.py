@@ -43,6 +43,10 @@ class OpenedLaunch(NamedTuple):
         one: Assignment = self.bundle.replicas[index]
         return ReplicaName(self.bundle.job_id, one.task, one.number)
 
+    def task(self, index: int) -> str:
+        """Return what identifies the task of a replica, on every coordinator."""
+        return f"{self.bundle.job_uuid}/{self.bundle.replicas[index].task}"
+
     def wrap(self, execution: Execution) -> tuple[Runtime, Wrapped]:
         """Return the first runtime that works here, and what it starts; PluginError of the last when none does."""
         for runtime in self.runtimes[:-1]:

@@ -47,6 +47,7 @@ from nexapod_batch.runner.node import load
 from nexapod_batch.runner.room import room
 from nexapod_batch.runner.slate import Slate
 from nexapod_batch.runner.usage import Alarm
+from nexapod_batch.runner.watcher import OVERDUE_S, WATCH_S
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.statement import Outcome
 
@@ -68,8 +69,6 @@ POLL_S = (0.005, 0.05)  # between two looks into the spool: while busy or just w
 MAX_REASON = 4_000  # characters of why a bundle is refused
 PAUSED_S = 0.25  # and while the owner lets nothing start
 REST_S = 0.5  # and while there has been nothing to do for long
-OVERDUE_S = 15.0  # for which a command may be over its time: until it hears of it, and is killed
-WATCH_S = 1.0  # between two looks for such
 
 
 class _Open(Struct):
@@ -87,10 +86,6 @@ class _Open(Struct):
         resources = self.launch.job.resources
         return resources.cpus, resources.mem_mib or 0
 
-    def task(self, index: int) -> str:
-        """Return what identifies the task of a replica, on every coordinator."""
-        bundle = self.launch.bundle
-        return f"{bundle.job_uuid}/{bundle.replicas[index].task}"
 
 
 class Worker:
@@ -132,7 +127,7 @@ class Worker:
         self._parent, self._stay = parent, stay
         self._made = self._told = _made(node.spool)
         self._slate = Slate()
-        self._deaths = Deaths(node.spool / DEATHS if allocation is None else None)
+        self._deaths = Deaths(node.spool / DEATHS)
         self._verdicts: dict[tuple[str, int], tuple[Outcome, str]] = {}  # on what ran, and has nobody to report it
         self._next_watch = self._next_room = 0.0
         self._careful = 0.0  # until then one replica runs at a time
@@ -385,7 +380,7 @@ class Worker:
             key, index = min(lane.held)
             launch = self._open[key].launch
             row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
-            row["task"] = self._open[key].task(index)
+            row["task"] = self._open[key].launch.task(index)
             row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
             rows.append({**row, "devices": lane.grant.uuids if lane.grant else (), "suspended": lane.suspended})
         pending = sum(len(one.pending) for one in self._open.values())
@@ -470,7 +465,8 @@ class Worker:
         """Tell an executor which of these replicas it only reports."""
         verdicts = {}
         for index in indexes:
-            why = self._verdicts.pop((one.launch.bundle.launch, index), None) or self._deaths.verdict(one.task(index))
+            why = self._verdicts.pop((one.launch.bundle.launch, index), None)
+            why = why or self._deaths.verdict(one.launch.task(index))
             if why is not None:
                 verdicts[str(one.launch.name(index))] = why
         if verdicts:
@@ -569,8 +565,8 @@ class Worker:
             return Outcome.TIME, f"over its time limit of {most} s, and its executor was kept from ending it"
         if lane.status is None or not os.WIFSIGNALED(lane.status):
             return None
-        self._deaths.add(one.task(index))
-        return self._deaths.verdict(one.task(index))
+        self._deaths.add(one.launch.task(index))
+        return self._deaths.verdict(one.launch.task(index))
 
 
 def _made(spool: Path) -> tuple[int, int]:

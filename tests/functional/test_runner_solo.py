@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from nexapod_backends.slurm import start
-from spools import DEADLINE_S, House, until
+from spools import DEADLINE_S, House, alive, until
 
 from nexapod_batch.files import notes
 from nexapod_batch.model.job import Comparator, CompareRule, Input, Job, Output, Resources
+from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER
+from nexapod_batch.runner.deaths import TOLERATED
+from nexapod_batch.runner.watcher import OVERDUE_S
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -25,6 +28,14 @@ if TYPE_CHECKING:
 
     from nexapod_batch.plugins import Launch
 
+#: What finds its runner and who watches over that: above it, and above that.
+FIND = """
+import os, signal, sys, time
+def parent(pid):
+    return int(open("/proc/%d/stat" % pid).read().rpartition(")")[2].split()[1])
+runner = os.getppid()
+watcher = parent(runner)
+"""
 GROUP = "0123456789abcdef"
 
 
@@ -81,14 +92,19 @@ def begun(tmp_path: Path, more: str = "sleep 60") -> Job:
     return Job(name="t", script=f"echo >> '{tmp_path}/begun'; {more}")
 
 
-def test_one_replica_is_run_and_signed_by_one_process(element: Element, tmp_path: Path) -> None:
-    """Its report says where it ran; nothing is left; no second process of ours was there."""
+def python(code: str, **more: object) -> Job:
+    """Return a job that knows what runs it."""
+    return Job(name="t", command=(sys.executable, "-c", FIND + code), **more)  # type: ignore[arg-type]
+
+
+def test_one_replica_is_run_and_signed_by_one_process_that_another_watches(element: Element, tmp_path: Path) -> None:
+    """Its report says where it ran; nothing is left; no further process of ours was there."""
     os.mkfifo(tmp_path / "gate")
     element.put(element.house.launch(Job(name="t", script=f"echo hello; touch {tmp_path}/begun; read x < {tmp_path}/gate")))
     runner = element.start()
     until((tmp_path / "begun").exists, "the command to start")
     ours = [one for one in psutil.Process(runner.pid).children(recursive=True) if one.cmdline()[:1] == [sys.executable]]
-    assert ours == []
+    assert [one.ppid() for one in ours] == [runner.pid]
     (tmp_path / "gate").write_text("\n")
     assert runner.wait(DEADLINE_S) == 0
     (report,) = element.house.reports()
@@ -187,10 +203,11 @@ def test_a_job_that_is_started_again_executes_nothing(element: Element, tmp_path
     killed = element.start()
     until((tmp_path / "begun").exists, "the command to start")
     below = psutil.Process(killed.pid).children(recursive=True)
-    killed.kill()
-    killed.wait()
-    for one in below:  # as the scheduler does at the end of a job
+    for one in (*below, psutil.Process(killed.pid)):  # as the scheduler does at the end of a job
+        one.suspend()
+    for one in (*below, psutil.Process(killed.pid)):
         one.kill()
+    killed.wait()
     assert element.start().wait(DEADLINE_S) == 0
     assert (tmp_path / "begun").read_text() == "\n"
     assert element.outcomes() == []
@@ -208,3 +225,95 @@ def test_a_launch_that_may_not_run_is_refused_with_the_reason(element: Element) 
     assert element.start().wait(DEADLINE_S) == 0
     assert "more CPUs" in (element.spool / "refused" / f"{launch.key}.reason").read_text()
     assert element.outcomes() == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.kill(runner, signal.SIGSTOP); time.sleep(600)",
+        "while True: os.kill(runner, signal.SIGSTOP)",
+        "if os.fork() == 0: os.setsid()\nwhile True: os.kill(runner, signal.SIGTSTP); time.sleep(0.01)",
+        "os.kill(watcher, signal.SIGSTOP); time.sleep(600)",
+        "os.kill(watcher, signal.SIGSTOP); os.kill(runner, signal.SIGSTOP); time.sleep(600)",
+    ],
+    ids=["once", "always", "descendants", "watcher", "both"],
+)
+def test_time_is_a_limit_for_who_stops_its_runner(element: Element, code: str) -> None:
+    """Whoever watches lets the runner go on, or ends what it cannot end any more and has that reported; none is left."""
+    ((outcome, detail),) = element.run(python(code, resources=Resources(time_s=2)))
+    assert (outcome, "over its time limit of 2 s" in detail) == (Outcome.TIME, True)
+    assert _below(element) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hold a runner up like that")
+def test_a_runner_that_cannot_go_on_is_ended_by_who_watches(element: Element) -> None:
+    """Held by a debugger it hears nothing: it is killed once its command is well over the time, and that is signed."""
+    code = "import ctypes\nassert ctypes.CDLL(None).ptrace(16, runner, 0, 0) == 0\ntime.sleep(600)"  # PTRACE_ATTACH
+    element.put(element.house.launch(python(code, resources=Resources(time_s=1))))
+    assert element.start().wait(2 * OVERDUE_S) == 0, element.house.log()
+    ((outcome, detail),) = element.outcomes()
+    assert (outcome, "its runner was kept from ending it" in detail) == (Outcome.TIME, True)
+    assert _below(element) == []
+
+
+def test_who_stops_who_watches_delays_nothing(element: Element) -> None:
+    """The kernel has that go on, and both end."""
+    assert element.run(python("os.kill(watcher, signal.SIGSTOP)")) == [(Outcome.OK, "")]
+
+
+@pytest.mark.parametrize("whom", ["runner", "watcher"])
+def test_who_kills_what_runs_it_again_and_again_has_an_error(element: Element, whom: str) -> None:
+    """Two deaths may be bad luck; the third is the task's own error, signed there and by whoever is to run it next."""
+    job = python(f"os.kill({whom}, signal.SIGKILL); time.sleep(600)")
+    for number in range(TOLERATED + 2):
+        element.put(element.house.launch(job, job_id=number + 1))
+        element.start().wait(DEADLINE_S)
+        until(lambda: _below(element) == [], "the end of everything")
+    said = {one.statement.replica.job: one.statement for one in element.house.reports()}
+    own = {number: one.outcome for number, one in said.items() if one.outcome is not Outcome.PREEMPTED}
+    assert own == {TOLERATED + 1: Outcome.FAILED, TOLERATED + 2: Outcome.FAILED}
+    assert f"was killed {TOLERATED + 1} times" in said[TOLERATED + 1].detail
+
+
+def test_a_killed_runner_is_told_as_that(element: Element) -> None:
+    """The scheduler hears by which signal its job ended; what the command started ends with it, and nothing is signed."""
+    element.put(element.house.launch(python("os.kill(runner, signal.SIGKILL); time.sleep(600)")))
+    assert element.start().wait(DEADLINE_S) == -signal.SIGKILL
+    assert _below(element) == []
+    assert element.outcomes() == []
+
+
+def test_accidents_of_other_tasks_are_nobodys_error(element: Element) -> None:
+    """Each time another task ran: nothing is held against the next one."""
+    job = python("os.kill(runner, signal.SIGKILL); time.sleep(600)")
+    for number in range(TOLERATED + 2):
+        element.put(element.house.launch(job, job_id=number + 1, job_uuid=f"0190-{number}"))
+        assert element.start().wait(DEADLINE_S) == -signal.SIGKILL
+    assert element.outcomes() == []
+
+
+def test_what_a_scheduler_ends_is_nobodys_error(element: Element, tmp_path: Path) -> None:
+    """A runner that is killed after its job was told to end is no death of the task's."""
+    element.put(element.house.launch(Job(name="t", script=f"trap '' TERM; echo > '{tmp_path}/begun'; while :; do sleep 60; done")))
+    job = element.start()
+    until((tmp_path / "begun").exists, "the command to start")
+    (runner,) = psutil.Process(job.pid).children()
+    job.terminate()
+    runner.kill()
+    job.wait(DEADLINE_S)
+    assert not (element.spool / "deaths.json").exists()
+
+
+def test_several_launches_in_one_job_are_judged_alike(element: Element) -> None:
+    """A worker of a scheduler's job keeps what it knows for those that come after it."""
+    job = python("os.kill(runner, signal.SIGKILL); time.sleep(600)")
+    for number in range(TOLERATED + 1):
+        element.put(*(element.house.launch(job, job_id=10 * number + one, job_uuid=f"0190-{one}") for one in (1, 2)))
+        assert element.start().wait(DEADLINE_S) == 0
+    assert [outcome for outcome, _ in element.outcomes()] == [Outcome.FAILED, Outcome.FAILED]
+
+
+def _below(element: Element) -> list[int]:
+    """Return what still runs in the work folders of the node."""
+    return [pid for pid in descendants.find_strays(str(element.house.work)) if alive(pid)]
