@@ -12,6 +12,8 @@ from clusters.confs import Shape
 from clusters.slurm import Clusters
 from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until, waiting
 
+from nexapod_batch.runner.deaths import TOLERATED
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -84,6 +86,15 @@ def test_killed_runners_are_replaced(home: SlurmHome, alpha: Cluster, gate: Path
     assert home.kill_runners() >= 1
     replaced(home, job, gate)
     assert "FAILED" in home.replicas(job, "reason")[0]
+
+
+def test_who_kills_its_runner_again_and_again_has_an_error(home: SlurmHome, alpha: Cluster) -> None:
+    """Two deaths may be bad luck, and each is a loss; the third is signed as the task's own error, in the same Slurm job."""
+    home.site(alpha)
+    job = home.start(home.tasks(1, "kill -9 $PPID; sleep 600", quorum="max_errors = 0\n"))
+    home.ended(job, "failed")
+    assert home.replicas(job) == ["lost"] * TOLERATED + ["errored"]
+    assert f"was killed {TOLERATED + 1} times" in home.replicas(job, "reason")[-1]
 
 
 def test_a_requeued_job_executes_nothing_again(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
