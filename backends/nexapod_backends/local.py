@@ -125,6 +125,7 @@ class LocalBackend:
         inbox, claims, refused = (context.spool / name for name in ("inbox", "claims", "refused"))
         try:
             own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
+            own_folder(context.work, below=base_of(context.work))
             for one in launches:
                 file = f"{one.key}.json"
                 if not ((claims / one.key).exists() or (inbox / file).exists() or (refused / file).exists()):

@@ -24,7 +24,8 @@ from typing import NamedTuple, TypeVar
 from nexapod_batch.errors import ForeignPathError
 
 __all__ = [
-    "Seen", "base_of", "check_file", "check_levels", "open_file", "open_log", "own_folder", "read", "trouble", "who",
+    "Seen", "base_of", "check_file", "check_levels", "check_plain", "foreign", "open_file", "open_log", "own_folder",
+    "read", "trouble", "who",
 ]  # fmt: skip
 
 _LEVEL = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,14 +74,30 @@ def own_folder(path: Path, *inside: str, below: Path | None = None, mode: int = 
 
 
 def open_log(path: Path) -> int:
-    """Return a descriptor that appends to a log in a folder of ours, which is made where it is missing; OSError."""
+    """Return a descriptor that appends to a log in a folder of ours; the log is made where it is missing.
+
+    One that is somebody else's, or has another name as well, is left to those and made anew. ForeignPathError for what
+    is no plain file, a link above all; OSError when it cannot be opened.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    status = check_plain(path)
+    if status is not None and (status.st_uid != os.geteuid() or status.st_nlink > 1):
+        path.unlink()
     fd = os.open(path, flags, 0o600)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "Not a plain file", str(path))
     os.set_blocking(fd, True)
     return fd
+
+
+def check_plain(path: Path) -> os.stat_result | None:
+    """Return the status of a file that is to be written to, None where there is none; ForeignPathError for a link."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        hint = f"somebody may have put it there: rm {_quoted(str(path))}"
+        raise ForeignPathError(f"{path} is no plain file", wanted="a file to write to", hint=hint)
+    return status
 
 
 def base_of(path: P) -> P:
@@ -219,7 +236,7 @@ def _check_mine(place: str, status: os.stat_result, fd: int) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
     if status.st_uid != os.geteuid():
-        raise _foreign(place, status.st_uid, "you")
+        raise foreign(place, status.st_uid, os.geteuid(), "you")
     _check_level(place, status, fd, sticky=False)
 
 
@@ -233,13 +250,15 @@ def _check_level(place: str, status: os.stat_result, fd: int, *, sticky: bool = 
     raise said
 
 
-def trouble(place: str, seen: Seen, me: int, *, sticky: bool = True) -> ForeignPathError | None:
+def trouble(
+    place: str, seen: Seen, me: int, *, sticky: bool = True, elsewhere: bool = False
+) -> ForeignPathError | None:
     """Return what is wrong with a level of a path, on this machine or another one; None when nothing is.
 
     `me` is the account there. A sticky folder may be written to by all, unless it is to be ours alone.
     """
     if seen.uid not in {0, me}:
-        return _foreign(place, seen.uid, "you or root")
+        return foreign(place, seen.uid, me, "you or root", elsewhere=elsewhere)
     if not seen.mode & _OTHERS or (sticky and seen.mode & stat.S_ISVTX and stat.S_ISDIR(seen.mode)):
         return None
     whom = "others" if seen.mode & stat.S_IWOTH else "its group"
@@ -256,9 +275,11 @@ def trouble(place: str, seen: Seen, me: int, *, sticky: bool = True) -> ForeignP
     )  # fmt: skip
 
 
-def _foreign(place: str, uid: int, wanted: str) -> ForeignPathError:
-    hint = f"if it is yours: chown {os.geteuid()} {_quoted(place)} (as root); else name another one"
-    return ForeignPathError(f"{place} belongs to somebody else", got=who(uid), wanted=wanted, hint=hint)
+def foreign(place: str, uid: int, me: int, wanted: str, *, elsewhere: bool = False) -> ForeignPathError:
+    """Return what is said of a folder or file of somebody else; `me` is the account there, where names may differ."""
+    hint = f"if it is yours: chown {me} {_quoted(place)} (as root); else name another one"
+    got = f"uid {uid}" if elsewhere else who(uid)
+    return ForeignPathError(f"{place} belongs to somebody else", got=got, wanted=wanted, hint=hint)
 
 
 def _quoted(place: str) -> str:

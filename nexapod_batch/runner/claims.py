@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.files import atomic, careful, notes, subkeys
-from nexapod_batch.files.own import own_folder
+from nexapod_batch.files.own import check_plain, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -61,6 +61,7 @@ class Lock:
 
         Somebody who only looks whether the lock is free holds it shared for an instant: hence a few tries.
         """
+        check_plain(self._path)
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         for _ in range(_TRIES):
             try:

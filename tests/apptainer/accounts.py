@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shlex
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from homes import Done, Home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["USER", "AccountHome", "become"]
+__all__ = ["USER", "AccountHome", "Accounts", "become", "do_as", "two_accounts"]
 
 #: Made by `install.sh`.
 USER = "nexapod-test"
@@ -35,6 +38,34 @@ def become(name: str) -> tuple[str, ...]:
     text = "" if closed is None else _OPEN.format(base=shlex.quote(sys.base_prefix), closed=shlex.quote(str(closed)))
     script = f'set -e\n{text}exec {shlex.join(drop)} "$@"'
     return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
+
+
+class Accounts(NamedTuple):
+    """An owner, and somebody who is in the owner's group."""
+
+    alice: str
+    mallory: str
+
+
+@contextmanager
+def two_accounts() -> Iterator[Accounts]:
+    """Make two accounts, and remove them again."""
+    tag = secrets.token_hex(3)
+    both = Accounts(f"nxa{tag}", f"nxm{tag}")
+    subprocess.run(["useradd", "--no-create-home", "--user-group", both.alice], check=True)
+    try:
+        subprocess.run(["useradd", "--no-create-home", "--gid", both.alice, both.mallory], check=True)
+        yield both
+    finally:
+        for name in reversed(both):
+            subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+def do_as(name: str, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell script as an account with its group, the umask 002, in a folder; it may fail."""
+    drop = ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups", "--"]
+    words = [*drop, "sh", "-c", f"umask 002\n{script}"]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=20, env={"PATH": os.environ["PATH"]})
 
 
 def _way_to(path: Path) -> list[Path]:

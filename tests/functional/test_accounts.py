@@ -7,15 +7,17 @@ import pwd
 import secrets
 import stat
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from apptainer.accounts import AccountHome
+from apptainer.accounts import AccountHome, two_accounts
 from homes import TRUE, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from apptainer.accounts import Accounts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make accounts")
 
@@ -25,25 +27,11 @@ FILES = (
 )
 
 
-class Accounts(NamedTuple):
-    """An owner, and somebody who is in the owner's group."""
-
-    alice: str
-    mallory: str
-
-
 @pytest.fixture(scope="module")
 def accounts() -> Iterator[Accounts]:
-    """Make two accounts, and remove them again."""
-    tag = secrets.token_hex(3)
-    both = Accounts(f"nxa{tag}", f"nxm{tag}")
-    subprocess.run(["useradd", "--no-create-home", "--user-group", both.alice], check=True)
-    subprocess.run(["useradd", "--no-create-home", "--gid", both.alice, both.mallory], check=True)
-    try:
+    """Yield two accounts."""
+    with two_accounts() as both:
         yield both
-    finally:
-        for name in reversed(both):
-            subprocess.run(["userdel", name], check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.errors import ForeignPathError
-from nexapod_batch.files.own import Seen, base_of, trouble
+from nexapod_batch.files.own import Seen, base_of, foreign, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class _Way:
         place, links = "/", 0
         while parts:
             above = self._level(place)
-            if said := trouble(place, Seen(above.uid, above.mode), self._me):
+            if said := trouble(place, Seen(above.uid, above.mode), self._me, elsewhere=True):
                 raise said
             inner = posixpath.normpath(posixpath.join(place, parts.pop()))
             status = self._ours(inner) if links == 0 and inner.startswith(base) else self._level(inner)
@@ -103,11 +103,8 @@ class _Way:
         if not stat.S_ISDIR(status.mode):
             raise NotADirectoryError(20, "Not a directory", place)
         if status.uid != self._me:
-            raise ForeignPathError(
-                f"{place} belongs to somebody else", got=f"uid {status.uid}", wanted="you",
-                hint="name a folder of your own",
-            )  # fmt: skip
-        if said := trouble(place, Seen(status.uid, status.mode), self._me, sticky=False):
+            raise foreign(place, status.uid, self._me, "you", elsewhere=True)
+        if said := trouble(place, Seen(status.uid, status.mode), self._me, sticky=False, elsewhere=True):
             raise said
 
     def _level(self, place: str) -> Status:
