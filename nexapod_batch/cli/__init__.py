@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,9 +14,9 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an interruption is none of a traceback from its first import on."""
     try:
-        from nexapod_batch import interpreter
+        if arguments is None and "PYTHONPATH" in os.environ:
+            from nexapod_batch import interpreter
 
-        if arguments is None:
             interpreter.set_back_foreign_folders()  # before anything else is imported
         from nexapod_batch.cli import app
 
