@@ -75,6 +75,7 @@ MAX_MESSAGE = 64 * 1024
 CARRY_BYTES = 4096  # files of one replica that are together no larger travel with its report
 NOTE_S = 0.1  # a replica that runs longer is announced with a start note
 _MAX_DETAIL = 1000
+_OWN_ERRORS = frozenset({Outcome.FAILED, Outcome.TIME, Outcome.MEMORY, Outcome.DISK, Outcome.OUTPUT})
 _MAX_WORDS = 240  # of what a command said last
 _NOT_STARTED = frozenset({2, 126, 127})  # with which shells, env and container programs say that nothing began
 
@@ -369,8 +370,11 @@ class Executor:
         self._segment.add(line + b"}", files)
 
     def _worth_keeping(self, replica: Replica) -> bool:
-        """Say whether a replica that failed left files, which somebody may want to look at."""
-        return replica.outcome is not Outcome.OK and replica.result is not None and not is_empty(replica.root)
+        """Say whether a replica that failed left files, which somebody may want to look at.
+
+        Not what was lost: it is run again, and where a disk was full its files would keep it full.
+        """
+        return replica.outcome in _OWN_ERRORS and replica.result is not None and not is_empty(replica.root)
 
     def _statement(
         self, replica: Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]

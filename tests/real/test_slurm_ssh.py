@@ -287,10 +287,10 @@ def test_a_changed_host_key_stops_this_site_alone(home: FarHome, alpha: Cluster,
 def test_a_full_quota_there_is_told_and_survived(home: FarHome, alpha: Cluster, sshd: Sshd, tmp_path: Path) -> None:
     """Inputs do not fit: nothing half is left, the job waits with the reason, and runs when somebody made room."""
     home.far.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "quota", home.far], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m,mode=700", "quota", home.far], check=True)
     try:
         home.over_ssh(alpha, sshd, runner={"python": sys.executable})
-        (home.far / "hog").write_bytes(bytes(6 << 20))
+        (home.far / "hog").write_bytes(bytes(10 << 20))
         (tmp_path / "input.bin").write_bytes(os.urandom(3 << 20))
         job = home.start(home.tasks(2, "cat input.bin | wc -c") + f'[[inputs]]\nsource = "{tmp_path}/input.bin"\ntarget = "input.bin"\n')
         said = home.call("reconcile")
