@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,20 +66,18 @@ def test_nothing_of_dask_is_imported(home: Home, argv: str) -> None:
 
 def test_without_dask_installed_the_rest_goes_on(home: Home) -> None:
     """A job for the Dask site is kept and waits, in words with what to install; one for this machine is accepted."""
-    missing = home.folder / "missing" / "distributed"
-    missing.mkdir(parents=True)
-    (missing / "__init__.py").write_text('raise ImportError("No module named distributed")\n')
-    env = {"PYTHONPATH": f"{missing.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    missing = "import sys; sys.modules['distributed'] = None; from nexapod_batch.cli import main; sys.exit(main(sys.argv[2:]))"
+    without = (sys.executable, "-c", missing)
     pool = home.descriptor(LOCAL.replace("local", "pool").replace("[quorum]", "[quorum]\nagree = 1"), "pool.toml")
-    kept = home.call("submit", pool, "--parsable", env=env)
+    kept = home.call("submit", pool, "--parsable", before=without)
     assert kept.code == 0, kept.err
     job = kept.out.strip()
-    done = home.call("submit", home.descriptor(LOCAL, "local.toml"), "--wait", env=env)
+    done = home.call("submit", home.descriptor(LOCAL, "local.toml"), "--wait", before=without)
     assert done.code == 0, done.err
-    said = home.call("explain", f"{job}_0", env=env).out
+    said = home.call("explain", f"{job}_0", before=without).out
     assert "a Dask site needs dask and distributed" in said
     assert "pip install 'nexapod-batch[dask]'" in said
-    assert home.call("cancel", job, env=env).code == 0
+    assert home.call("cancel", job, before=without).code == 0
 
 
 def test_a_running_wait_reads_new_site_files(tmp_path: Path) -> None:
