@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from nexapod_batch.coordinator.reports import stored_reports
 from nexapod_batch.errors import ConfigError, NotFoundError
+from nexapod_batch.files.careful import open_plain
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.trust.reading import decode
 
@@ -34,7 +35,6 @@ __all__ = ["copy", "listed"]
 #: Files of one replica that are copied, at most.
 MAX_FILES = 200_000
 _BLOCK = 1 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 #: What logs may have beyond the disk that the job asked for.
 _LOGS = 1 << 30
 _SUFFIXES = {"stdout": ".out", "stderr": ".err"}
@@ -162,13 +162,13 @@ def _plain(root: Path, copied: _Copied) -> Iterator[tuple[str, str, int]]:
 def _copy_file(parent: int, name: str, target: Path, shown: str, signed: dict[str, str], copied: _Copied) -> None:
     """Copy one file as far as there is room for it."""
     try:
-        source = os.open(name, _READ, dir_fd=parent)
+        source = open_plain(name, dir_fd=parent)
     except OSError as error:
         copied.left_out.append({"name": shown, "why": error.strerror or "it cannot be read"})
         return
     with os.fdopen(source, "rb") as stream:
         size = os.fstat(source).st_size
-        if not stat.S_ISREG(os.fstat(source).st_mode) or size > copied.room:
+        if size > copied.room:
             copied.left_out.append({"name": shown, "why": f"{size} bytes are more than the job may have written"})
             return
         digest, left = hashlib.sha256(), size
