@@ -16,6 +16,7 @@ import click
 from nexapod_batch import __version__
 from nexapod_batch.cli import table
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import umask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +43,6 @@ class LazyGroup(click.Group):
             return None
         from importlib import import_module
 
-        if entry.module != "completion":  # which makes no files, and is to start at once
-            from nexapod_batch.files import umask
-
-            umask.private()
         command: click.Command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
         return command
 
@@ -90,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
+        with umask.private():
+            result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.ClickException as error:
         code = _misused(error)

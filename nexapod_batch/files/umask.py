@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["as_given", "folder_mode", "private"]
 
-_given: list[int] = []  # what this process was started with, once it was changed
+_given: list[int] = []  # what this process was started with, while it is changed
 
 
-def private() -> None:
-    """Make new files and folders for this account alone from here on."""
+@contextmanager
+def private() -> Iterator[None]:
+    """Make files and folders inside for this account alone."""
     before = os.umask(0o077)
-    if not _given:
-        _given.append(before)
+    _given.append(before)
+    try:
+        yield
+    finally:
+        _given.pop()
+        os.umask(before)
 
 
 @contextmanager

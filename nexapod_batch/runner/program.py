@@ -32,29 +32,33 @@ def main(arguments: list[str]) -> int:
         usage = "usage: python -I -m nexapod_batch.runner SPOOL [--group ID] [--parent PID | --stay] (an absolute path)"
         print(usage, file=sys.stderr)  # noqa: T201
         return 2
-    umask.private()
     try:
-        node = load(spool)
-        incarnation = os.urandom(8).hex()
-        if group:
-            mine = allocation.load(spool, group)
-            node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
-            if not solo.run(node, incarnation, mine):
-                _worker()(node, incarnation, mine).run()
-            return 0
-        # it would sign the name of a machine on which it does not run; a scheduler has names of its own
-        if not node.native_id and node.host != os.uname().nodename:
-            raise ConfigError(
-                f"node {node.name} belongs to another machine",
-                got=os.uname().nodename,
-                wanted=node.host,
-                hint="make a node of this machine's own: nexapod-batch node init --name NAME",
-            )
-        _worker()(node, incarnation, parent=parent, stay="--stay" in arguments).run()
+        with umask.private():
+            _run(spool, group, parent, stay="--stay" in arguments)
     except NexapodError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
+
+
+def _run(spool: Path, group: str, parent: int, *, stay: bool) -> None:
+    node = load(spool)
+    incarnation = os.urandom(8).hex()
+    if group:
+        mine = allocation.load(spool, group)
+        node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
+        if not solo.run(node, incarnation, mine):
+            _worker()(node, incarnation, mine).run()
+        return
+    # it would sign the name of a machine on which it does not run; a scheduler has names of its own
+    if not node.native_id and node.host != os.uname().nodename:
+        raise ConfigError(
+            f"node {node.name} belongs to another machine",
+            got=os.uname().nodename,
+            wanted=node.host,
+            hint="make a node of this machine's own: nexapod-batch node init --name NAME",
+        )
+    _worker()(node, incarnation, parent=parent, stay=stay).run()
 
 
 def _worker() -> type[Worker]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -107,9 +108,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_imports_click_and_the_table_alone(argv: list[str], tmp_path: Path) -> None:
     """Help, version and completion import nothing of the package beyond the root of the command line."""
     found = modules_after(f"from nexapod_batch.cli import main; main({argv})", tmp_path)
-    ours = {name for name in found if name.startswith("nexapod_batch.")}
-    root = {"nexapod_batch.cli", "nexapod_batch.cli.app", "nexapod_batch.cli.table", "nexapod_batch.errors"}
-    assert ours - root <= {"nexapod_batch.cli.completion"}
+    ours = {name.removeprefix("nexapod_batch.") for name in found if name.startswith("nexapod_batch.")}
+    root = {"cli", "cli.app", "cli.table", "errors", "files", "files.umask"}
+    assert ours - root <= {"cli.completion"}
     assert not found & HEAVY
 
 
@@ -145,3 +146,13 @@ def test_misspelt_command_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -
     """An unknown command is a usage error that names the nearest known one."""
     assert main(["submti"]) == 2
     assert "Did you mean 'submit'?" in capsys.readouterr().err
+
+
+def test_a_command_leaves_the_umask_as_it_was() -> None:
+    """Who calls the command line from a program of their own makes files afterwards as before."""
+    before = os.umask(0o027)
+    try:
+        assert main(["ls", "--help"]) == 0
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
