@@ -13,8 +13,8 @@ from nacl.bindings import crypto_sign_open
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
-from nexapod_batch.coordinator.decide import decide_news
-from nexapod_batch.coordinator.ingest import ingest
+from nexapod_batch.coordinator.steps.decide import decide_news
+from nexapod_batch.coordinator.steps.ingest import ingest
 from nexapod_batch.trust.dsse import Signer
 
 TASKS = 2_000

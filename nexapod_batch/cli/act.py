@@ -39,10 +39,10 @@ def wait(selected: Sequence[str], timeout: str | None, as_json: bool) -> int:
 @json_option
 def cancel(selected: Sequence[str], as_json: bool) -> None:
     """Cancel jobs or tasks; what was accepted stays accepted."""
-    from nexapod_batch.coordinator import control
+    from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
-        names, owed = control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
+        names, owed = job_control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
     for fault in owed:
         note(f"cancelled here; its site has not heard it yet, and every pass tells it again: {fault}")
     output(as_json).document({"cancelled": names}, text.changed)
@@ -53,10 +53,10 @@ def cancel(selected: Sequence[str], as_json: bool) -> None:
 @json_option
 def hold(selected: Sequence[str], as_json: bool) -> None:
     """Dispatch nothing more of jobs until they are released."""
-    from nexapod_batch.coordinator import control
+    from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
-        names = control.hold(c, _jobs(c, selected))
+        names = job_control.hold(c, _jobs(c, selected))
     output(as_json).document({"held": names}, text.changed)
 
 
@@ -65,10 +65,10 @@ def hold(selected: Sequence[str], as_json: bool) -> None:
 @json_option
 def release(selected: Sequence[str], as_json: bool) -> None:
     """Let held jobs go on."""
-    from nexapod_batch.coordinator import control
+    from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
-        names = control.release(c, _jobs(c, selected))
+        names = job_control.release(c, _jobs(c, selected))
     output(as_json).document({"released": names}, text.changed)
 
 
@@ -77,10 +77,10 @@ def release(selected: Sequence[str], as_json: bool) -> None:
 @json_option
 def retry(selected: Sequence[str], as_json: bool) -> None:
     """Reopen tasks that failed, found no quorum, were cancelled, or are in doubt."""
-    from nexapod_batch.coordinator import control
+    from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
-        room = control.retry(c, selectors.resolve(c.store, selected))
+        room = job_control.retry(c, selectors.resolve(c.store, selected))
     output(as_json).document({"reopened": list(room), "at_least_more": room}, text.reopened)
 
 

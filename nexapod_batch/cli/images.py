@@ -36,7 +36,7 @@ def ls(as_json: bool) -> None:
 
     The last used comes first, each with the open jobs that need it.
     """
-    from nexapod_batch.coordinator import images
+    from nexapod_batch.coordinator.placement import images
 
     using = _using()
     rows = [_row(one, using) for one in images.cache_of(paths()).images()]
@@ -56,7 +56,7 @@ def pull(reference: str, sha256: str, arch: str, as_json: bool) -> None:
     import re
 
     from nexapod_batch.cli.progress import progress
-    from nexapod_batch.coordinator import images
+    from nexapod_batch.coordinator.placement import images
 
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise UsageError("--sha256", got=repr(sha256), wanted="64 hex digits")
@@ -81,7 +81,7 @@ def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> Non
     The longest unused go first, down to images.max_size or --to SIZE.
     """
     from nexapod_batch.config.units import size
-    from nexapod_batch.coordinator import images
+    from nexapod_batch.coordinator.placement import images
 
     cache = images.cache_of(paths())
     if everything and to is not None:
@@ -110,7 +110,7 @@ def inspect(which: str, as_json: bool) -> None:
 
     IMAGE is a digest or its first digits, a reference, or a file.
     """
-    from nexapod_batch.coordinator import images
+    from nexapod_batch.coordinator.placement import images
 
     using, cache = _using(), images.cache_of(paths())
     path = str(Path(which).absolute())
@@ -165,7 +165,7 @@ def _using() -> Mapping[str, Sequence[int]]:
     """Return the open jobs by the image that they need; none before the first submit."""
     if not paths().has_database():
         return {}
-    from nexapod_batch.coordinator import images
+    from nexapod_batch.coordinator.placement import images
 
     with looking() as c:
         return images.jobs_using(c)

@@ -10,7 +10,7 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from nexapod_batch.coordinator import views
+from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NexapodError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import click
 from nexapod_batch.cli import selectors, text
 from nexapod_batch.cli.context import json_option, looking, paths, reading
 from nexapod_batch.cli.render import note, output
-from nexapod_batch.coordinator import views
+from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NexapodError, TryAgainError, UsageError
 
 __all__ = ["ls", "results", "show"]
@@ -89,7 +89,7 @@ def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int
 
 def _of_replicas(selector: str, out: Path | None, as_json: bool) -> int:
     """Print where the files of replicas are, or copy those of one."""
-    from nexapod_batch.coordinator import replica_files
+    from nexapod_batch.coordinator.queries import replica_files
 
     with looking() as c:
         (job, task), number = selectors.replica_of(c.store, selector)

@@ -29,7 +29,7 @@ def node() -> None:
 @json_option
 def ls(as_json: bool) -> None:
     """List the nodes."""
-    from nexapod_batch.coordinator import views
+    from nexapod_batch.coordinator.queries import views
 
     found: list[Document] = []
     if paths().has_database():
@@ -46,12 +46,13 @@ def ls(as_json: bool) -> None:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Show one node, and what it signed of its machine."""
-    from nexapod_batch.coordinator import hardware, views
+    from nexapod_batch.coordinator.nodes import profiles
+    from nexapod_batch.coordinator.queries import views
     from nexapod_batch.model.hardware_document import profile_document
 
     with reading() as store:
         found = views.nodes(store)
-        offer, fault = hardware.signed(store, name)
+        offer, fault = profiles.signed(store, name)
     for one in found:
         if one["name"] == name:
             document: Document = {"node": one, "profile": None, "fault": fault}
@@ -97,13 +98,13 @@ def init(
         _refresh(name or named, gpus, gpu_slots, benchmark, as_json, given=(owner, cpus, mem, tier))
         return
     from nexapod_batch.config.settings import settings
-    from nexapod_batch.coordinator import nodes
-    from nexapod_batch.coordinator.crowd import crowded
+    from nexapod_batch.coordinator.nodes import registry
+    from nexapod_batch.coordinator.nodes.overcommitment import crowded
     from nexapod_batch.model.job import Tier
 
     owner = owner or settings(paths()).owner
     with writing() as c:
-        made = nodes.init(
+        made = registry.init(
             c, name or named, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
             gpu_slots=gpu_slots or 1, benchmark=benchmark, confine=confine,
         )
@@ -128,13 +129,13 @@ def _refresh(
     """Sign the profile of one node anew; its only node where none is named."""
     if any(one is not None for one in given):
         raise UsageError("--refresh changes the profile alone", wanted="a name, --gpus, --gpu-slots and --benchmark")
-    from nexapod_batch.coordinator import nodes
+    from nexapod_batch.coordinator.nodes import registry
 
     with writing() as c:
         mine = [one.name for one in c.nodes() if one.backend == "local"]
         if name is None and len(mine) != 1:
             raise UsageError("which node?", wanted=f"one of: {', '.join(mine)}" if mine else "nexapod-batch node init")
-        made, changed = nodes.refresh(c, name or mine[0], gpus=gpus, gpu_slots=gpu_slots, benchmark=benchmark)
+        made, changed = registry.refresh(c, name or mine[0], gpus=gpus, gpu_slots=gpu_slots, benchmark=benchmark)
     document: Document = {"node": made.name, "changes": changed, "classes": dict(made.classes)}
     output(as_json).document(document, _refreshed)
 
@@ -144,10 +145,10 @@ def _refresh(
 @json_option
 def drain(name: str, as_json: bool) -> None:
     """Give a node no more replicas; what it has goes on."""
-    from nexapod_batch.coordinator import nodes
+    from nexapod_batch.coordinator.nodes import registry
 
     with writing() as c:
-        nodes.drain(c, name)
+        registry.drain(c, name)
     output(as_json).document({"drained": [name]}, text.changed)
 
 
@@ -159,10 +160,10 @@ def rekey(name: str, as_json: bool) -> None:
 
     What its old key vouched for stays good, and launches that are open finish; the old private key is removed.
     """
-    from nexapod_batch.coordinator import nodes
+    from nexapod_batch.coordinator.nodes import registry
 
     with writing() as c:
-        old, new = nodes.rekey(c, name)
+        old, new = registry.rekey(c, name)
     output(as_json).document({"node": name, "key": new.key_id, "old_key": old.key_id}, _rekeyed)
 
 
@@ -176,10 +177,10 @@ def _rekeyed(document: Document) -> Iterator[str]:
 @json_option
 def resume(name: str, as_json: bool) -> None:
     """Give a drained node replicas again."""
-    from nexapod_batch.coordinator import nodes
+    from nexapod_batch.coordinator.nodes import registry
 
     with writing() as c:
-        nodes.resume(c, name)
+        registry.resume(c, name)
     output(as_json).document({"resumed": [name]}, text.changed)
 
 
@@ -188,10 +189,10 @@ def resume(name: str, as_json: bool) -> None:
 @json_option
 def remove(name: str, as_json: bool) -> None:
     """Take a node that never ran anything out of the registry."""
-    from nexapod_batch.coordinator import nodes
+    from nexapod_batch.coordinator.nodes import registry
 
     with writing() as c:
-        nodes.remove(c, name)
+        registry.remove(c, name)
     output(as_json).document({"removed": [name]}, text.changed)
 
 
@@ -238,6 +239,6 @@ def _gpu_faults(name: str) -> list[str]:
     spool = paths().spool(name)
     if not (spool / "gpus.json").exists():  # nearly always, and then nothing need be imported
         return []
-    from nexapod_batch.coordinator import gpus
+    from nexapod_batch.local_nodes import gpu_status
 
-    return gpus.faults_of(spool)
+    return gpu_status.faults_of(spool)

@@ -28,19 +28,19 @@ def snooze(name: str, time_: str | None, until: str | None, gpu: str | None, as_
 
     TIME is as in 2h or 90m; without one it is until you say off. Nothing starts meanwhile, and what runs is suspended.
     """
-    from nexapod_batch.coordinator import owner
+    from nexapod_batch.local_nodes import owner_policy
 
     if time_ is not None and until is not None:
         raise UsageError("how long?", wanted="one of: a duration as in 2h, --until 18:00, off, or nothing: until off")
-    owned = owner.find(paths(), name)
-    device, called = ("", "") if gpu is None else owner.device(owned, gpu)
+    owned = owner_policy.find(paths(), name)
+    device, called = ("", "") if gpu is None else owner_policy.device(owned, gpu)
     if time_ == "off":
-        owner.wake(owned, device)
+        owner_policy.wake(owned, device)
     elif until is not None:
-        owner.snooze(owned, owner.seconds_until(until, time.time()), device)
+        owner_policy.snooze(owned, owner_policy.seconds_until(until, time.time()), device)
     else:
-        owner.snooze(owned, None if time_ is None else _seconds(time_), device)
-    why, end = owner.paused(owned.spool, device, called)
+        owner_policy.snooze(owned, None if time_ is None else _seconds(time_), device)
+    why, end = owner_policy.paused(owned.spool, device, called)
     document: Document = {"node": name, "paused": why, "until": end}
     output(as_json).document(document | ({"gpu": device} if device else {}), _paused)
 
@@ -54,12 +54,12 @@ def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
 
     Keys are max_cpus, max_mem, hours, gpu_busy, grace, nice and io; without any the limits are shown.
     """
-    from nexapod_batch.coordinator import owner
+    from nexapod_batch.local_nodes import owner_policy
     from nexapod_batch.runner import wishes
 
-    owned = owner.find(paths(), name)
-    found = owner.change(owned, pairs) if pairs else wishes.load(owned.spool)
-    output(as_json).document({"node": name, "limits": owner.limits_of(found)}, _limits)
+    owned = owner_policy.find(paths(), name)
+    found = owner_policy.change(owned, pairs) if pairs else wishes.load(owned.spool)
+    output(as_json).document({"node": name, "limits": owner_policy.limits_of(found)}, _limits)
 
 
 def _seconds(text: str) -> float:

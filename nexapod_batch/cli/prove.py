@@ -31,7 +31,7 @@ FOLLOW_S = 0.2
 @json_option
 def explain(selector: str, as_json: bool) -> None:
     """Say why a job or task is where it is, and where replicas differ."""
-    from nexapod_batch.coordinator import explain as use_case
+    from nexapod_batch.coordinator.queries import explain as use_case
 
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
@@ -56,7 +56,7 @@ def logs(
     cursor, or that cannot be seen, are spelt out. Files and pipes get every byte as it is.
     """
     from nexapod_batch.cli.logfiles import logs_of
-    from nexapod_batch.coordinator import views
+    from nexapod_batch.coordinator.queries import views
 
     name = stream or "stdout"
     with reading() as store:
@@ -96,11 +96,11 @@ def logs(
 @json_option
 def report(selector: str, as_json: bool) -> None:
     """Compare what a job asked for with what it used."""
-    from nexapod_batch.coordinator import usage
+    from nexapod_batch.coordinator.queries import efficiency
 
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
-        found = usage.report(c, job)
+        found = efficiency.report(c, job)
     output(as_json).document(found, text.usage)
 
 
@@ -111,12 +111,12 @@ def verify(selector: str, as_json: bool) -> int:
     """Work verdicts out again from the signed statements; compare results."""
     from nexapod_batch.cli.progress import counted
     from nexapod_batch.cli.proofs import verified
-    from nexapod_batch.coordinator import evidence, proof
+    from nexapod_batch.coordinator.verification import job_evidence, proof
 
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
         with counted("tasks verified", c.store.only("job", id=job)["n_tasks"]) as advance:
-            found = evidence.verify(c, job, advance)
+            found = job_evidence.verify(c, job, advance)
         document = proof.described(c, job, found)
     output(as_json).document(document, verified)
     return 0 if found.ok else 1
@@ -128,18 +128,18 @@ def verify(selector: str, as_json: bool) -> int:
 @json_option
 def attestations(selector: str, out: Path, as_json: bool) -> None:
     """Write the signed statements and the signers' public keys."""
-    from nexapod_batch.coordinator import export
+    from nexapod_batch.coordinator.verification import attestations as written
     from nexapod_batch.files import umask
 
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
         with umask.as_given():
-            files = export.attestations(c, job, task, out)
+            files = written.attestations(c, job, task, out)
     output(as_json).lines("files", [str(file) for file in files])
 
 
 def _has_failed(store: Store, job: int, task: int) -> bool:
-    from nexapod_batch.coordinator import views
+    from nexapod_batch.coordinator.queries import views
 
     return bool(views.tasks(store, job, task, task)["tasks"][0]["state"] == "failed")
 
@@ -152,7 +152,8 @@ def _follow(c: Coordinator, job: int, task: int, stream: str, printer: LogPrinte
     from contextlib import suppress
 
     from nexapod_batch.cli.logfiles import live_log
-    from nexapod_batch.coordinator import reconcile, views
+    from nexapod_batch.coordinator.commands import reconcile
+    from nexapod_batch.coordinator.queries import views
     from nexapod_batch.errors import BusyError
 
     position = 0

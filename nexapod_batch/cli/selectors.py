@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.coordinator import views
+from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:

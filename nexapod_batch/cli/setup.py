@@ -53,7 +53,7 @@ def key_export(name: str, form: str, as_json: bool) -> None:
 
 def _keys() -> list[Document]:
     """Return the coordinator's key, if it was made yet, and the registered nodes' keys."""
-    from nexapod_batch.coordinator import views
+    from nexapod_batch.coordinator.queries import views
     from nexapod_batch.files import keyfile
 
     found: list[Document] = []

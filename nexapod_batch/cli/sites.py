@@ -39,7 +39,7 @@ def ls(as_json: bool) -> int:
 
     Files that cannot be used come last, with their faults on stderr.
     """
-    from nexapod_batch.coordinator import sites
+    from nexapod_batch.coordinator.queries import sites
 
     found, faults = sites.listing(paths().sites)
     document = {"sites": [_row(one) for one in found], "faults": [_fault(one) for one in faults]}
@@ -60,7 +60,7 @@ def show(name: str, origin: bool, as_json: bool) -> None:
     """Show one site as it was understood."""
     from msgspec import to_builtins
 
-    from nexapod_batch.coordinator import sites
+    from nexapod_batch.coordinator.queries import sites
 
     found = sites.find(paths().sites, name)
     keys = ("key", "value", "origin") if origin else ("key", "value")
@@ -97,7 +97,7 @@ def init(
 
     It is a ready one, or what a cluster says. Nothing is overwritten.
     """
-    from nexapod_batch.coordinator import sites
+    from nexapod_batch.coordinator.queries import sites
 
     out = output(as_json)
     if backend is not None:
@@ -141,7 +141,7 @@ def check(
     import signal
     from contextlib import closing
 
-    from nexapod_batch.coordinator import site_check
+    from nexapod_batch.coordinator.commands import site_check
 
     words = {key: value for key, value in (("partition", partition), ("account", account)) if value is not None}
     timeout_s = seconds(timeout)
@@ -169,7 +169,7 @@ def _discover(
     out: Output, backend: str, folder: str | None, conf: str | None, name: str | None, target: str | None
 ) -> None:
     """Write, or print, a site file of what a backend finds."""
-    from nexapod_batch.coordinator import sites
+    from nexapod_batch.coordinator.queries import sites
     from nexapod_batch.model.site import Scheduler, Site
 
     if target not in (None, "-"):

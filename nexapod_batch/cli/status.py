@@ -24,7 +24,7 @@ _COLUMNS = ("replica", "job", "for", "on", "since", "ran", "cpu", "memory", "gpu
 @json_option
 def status(name: str | None, as_json: bool) -> None:
     """Show what the nodes of this machine run, and at which cost."""
-    from nexapod_batch.coordinator import node_status
+    from nexapod_batch.local_nodes import node_status
 
     found = node_status.status(paths(), name)
     document = {"nodes": found} if name is None else {"node": found[0]}

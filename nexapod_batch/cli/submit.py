@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.cli.render import Document, Output
     from nexapod_batch.config.descriptor import Parsed
     from nexapod_batch.coordinator import Coordinator
-    from nexapod_batch.coordinator.submit import Submitted
+    from nexapod_batch.coordinator.commands.submit import Submitted
 
 __all__ = ["submit"]
 
@@ -90,8 +90,8 @@ def submit(
     """Submit the job of a TOML descriptor."""
     from nexapod_batch.cli.progress import progress
     from nexapod_batch.cli.waiting import parse_wait, wait_for
-    from nexapod_batch.coordinator import submit as use_case
-    from nexapod_batch.coordinator import views
+    from nexapod_batch.coordinator.commands import submit as use_case
+    from nexapod_batch.coordinator.queries import views
 
     timeout = parse_wait(None if wait == FOREVER else wait)
     words = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
@@ -130,7 +130,7 @@ def submit(
 
 def _dispatch(c: Coordinator, done: Submitted) -> None:
     """Place what can be placed now. The job is stored: a pass that cannot run must not make a script submit again."""
-    from nexapod_batch.coordinator import reconcile
+    from nexapod_batch.coordinator.commands import reconcile
     from nexapod_batch.errors import TryAgainError
 
     said = list(done.warnings)
@@ -168,7 +168,7 @@ def _set_too(key: str, sets: Sequence[str]) -> bool:
 
 def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, foreign: bool) -> int:
     """Print what a submission would launch. Nothing is made, also where nothing was submitted yet."""
-    from nexapod_batch.coordinator import submit as use_case
+    from nexapod_batch.coordinator.commands import submit as use_case
     from nexapod_batch.coordinator.context import open_to_look
 
     if how not in {"one", "all", "slurm", "dask"}:

@@ -28,7 +28,7 @@ _STOP_S = 30
 @json_option
 def unit(name: str | None, write: bool, as_json: bool) -> None:
     """Print a systemd user unit that keeps a node working."""
-    from nexapod_batch.coordinator import node_status, owner
+    from nexapod_batch.local_nodes import node_status, owner_policy
 
     home = paths()
     known = [one["name"] for one in node_status.status(home)] if name is None else [name]
@@ -36,7 +36,7 @@ def unit(name: str | None, write: bool, as_json: bool) -> None:
         raise NotFoundError("no node of this machine", hint="nexapod-batch node init")
     if len(known) > 1:
         raise UsageError("of which node?", wanted=f"one of: {', '.join(known)}")
-    owned = owner.find(home, known[0])
+    owned = owner_policy.find(home, known[0])
     file = f"nexapod-node-{owned.name}.service"
     document: Document = {"unit": file, "text": text_of(owned.name, owned.spool, os.environ), "written": None}
     document["next"] = ["systemctl --user daemon-reload", f"systemctl --user enable --now {file}"]

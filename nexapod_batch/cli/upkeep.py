@@ -33,7 +33,7 @@ def reconcile(
 
         output(as_json).lines(how, entry(how))
         return 0
-    from nexapod_batch.coordinator import reconcile as use_case
+    from nexapod_batch.coordinator.commands import reconcile as use_case
     from nexapod_batch.store import writer
 
     document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
@@ -61,12 +61,12 @@ def reconcile(
 @json_option
 def gc(dry_run: bool, as_json: bool) -> None:
     """Remove work folders, spool files and losers that nothing needs."""
-    from nexapod_batch.coordinator import cleanup
+    from nexapod_batch.coordinator.commands import retention
 
-    found = dict.fromkeys(cleanup.KINDS, 0)
+    found = dict.fromkeys(retention.KINDS, 0)
     if paths().has_database():  # before the first submit there is nothing to remove, and nothing is made
         with looking() if dry_run else writing() as c:
-            found |= cleanup.gc(c, dry_run=dry_run)
+            found |= retention.gc(c, dry_run=dry_run)
     about = {"dry_run": dry_run} if dry_run or as_json else {}
     output(as_json).document({**about, **found}, text.tree)
 
@@ -75,7 +75,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
 @json_option
 def doctor(as_json: bool) -> int:
     """Check this installation: database, keys, nodes, reports in quarantine."""
-    from nexapod_batch.coordinator import doctor as use_case
+    from nexapod_batch.coordinator.queries import doctor as use_case
 
     if paths().has_database():
         with looking() as c:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from nexapod_batch.cli.context import exit_code, seconds
 from nexapod_batch.cli.render import note, note_new
 from nexapod_batch.cli.terminal import LogPrinter
-from nexapod_batch.coordinator import reconcile, views
+from nexapod_batch.coordinator.commands import reconcile
+from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.guarded import guarded
-from nexapod_batch.coordinator.installed import installed
+from nexapod_batch.coordinator.backend_guard import guarded
+from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.job import Tier
-from nexapod_batch.model.node import Node
+from nexapod_batch.model.node import LOCAL, Node
 from nexapod_batch.plugins import NodeContext, load
 from nexapod_batch.store import Store
 from nexapod_batch.trust.dsse import Signer
@@ -43,10 +43,8 @@ if TYPE_CHECKING:
     from nexapod_batch.plugins import Backend
     from nexapod_batch.store import Row
 
-__all__ = ["LAUNCHER", "LOCAL", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
+__all__ = ["LAUNCHER", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
 
-#: The site of this machine's own nodes, and the transport that needs no other machine.
-LOCAL = "local"
 #: What starts the ranks of a replica on this machine.
 LAUNCHER = ("mpiexec", "-n", "{ntasks}")
 #: Seconds that a person's command waits for another process to finish its pass.

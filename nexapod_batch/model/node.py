@@ -11,7 +11,10 @@ from nexapod_batch.model.job import Domain, NumericClass, Tier
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Node"]
+__all__ = ["LOCAL", "Node"]
+
+#: The site of this machine's own nodes, and the transport that needs no other machine.
+LOCAL = "local"
 
 
 class Node(Struct, frozen=True, kw_only=True):

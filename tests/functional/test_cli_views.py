@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexapod_batch.cli import main, selectors, text
-from nexapod_batch.coordinator import views
+from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.store import Store
 

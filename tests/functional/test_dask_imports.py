@@ -11,7 +11,7 @@ from homes import Home
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
-from nexapod_batch.coordinator.reconcile import reconcile
+from nexapod_batch.coordinator.commands.reconcile import reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ import pytest
 from homes import Home
 
 from nexapod_batch.config.settings import Paths
-from nexapod_batch.coordinator import cleanup, open_coordinator
+from nexapod_batch.coordinator import open_coordinator
+from nexapod_batch.coordinator.commands import retention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def later(home: Home, seconds: int, *, dry_run: bool = False) -> int:
     """Run `gc` as if it were later; return how many work folders it counts."""
     with open_coordinator(Paths.of(home.path)) as c:
         c.clock = lambda: time.time() + seconds
-        return cleanup.gc(c, dry_run=dry_run)["work_folders"]
+        return retention.gc(c, dry_run=dry_run)["work_folders"]
 
 
 def test_folders_of_accepted_tasks_go_at_once(home: Home) -> None:

@@ -12,9 +12,10 @@ import pytest
 from homes import Home
 
 from nexapod_batch.config.settings import Paths
-from nexapod_batch.coordinator import evidence, open_coordinator
-from nexapod_batch.coordinator.outputs import statement_of
-from nexapod_batch.coordinator.statements import row_faults
+from nexapod_batch.coordinator import open_coordinator
+from nexapod_batch.coordinator.evidence.replica_outputs import statement_of
+from nexapod_batch.coordinator.verification import job_evidence
+from nexapod_batch.coordinator.verification.statements import row_faults
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def change(home: Home, sql: str) -> int:
 def refused(home: Home) -> str:
     """Return what `verify` finds wrong; it must find something, and say so in a sentence."""
     with open_coordinator(Paths.from_environment(home.env), write=False) as c:
-        found = evidence.verify(c, 1)
+        found = job_evidence.verify(c, 1)
     assert not found.ok
     return "; ".join(f"{one['of']}: {one['problem']}" for one in found.checks if not one["ok"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexapod_batch.coordinator.faults import note, told
+from nexapod_batch.coordinator.pass_faults import note, told
 from nexapod_batch.errors import ConfigError, SchedulerError, UnreachableError
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node

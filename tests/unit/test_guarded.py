@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nexapod_batch.coordinator.guarded import guarded
+from nexapod_batch.coordinator.backend_guard import guarded
 from nexapod_batch.errors import ConfigError, PluginFaultError, SchedulerError, UnreachableError
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.coordinator.hosts import confirmed, host_sets, node_and_set, split
+from nexapod_batch.coordinator.placement.host_sets import confirmed, host_sets, node_and_set, split
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.planner import Need, NodeLoad, plan

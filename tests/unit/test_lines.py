@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexapod_batch.coordinator import lines
-from nexapod_batch.coordinator.lines import END, Ended, Refused, Report, Started, blocks, read_all, read_block
-from nexapod_batch.coordinator.segments import MAX_LINE, Budget
+from nexapod_batch.coordinator.evidence import report_reader
+from nexapod_batch.coordinator.evidence.report_reader import (
+    END,
+    Ended,
+    Refused,
+    Report,
+    Started,
+    blocks,
+    read_all,
+    read_block,
+)
+from nexapod_batch.coordinator.evidence.segments import MAX_LINE, Budget
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
@@ -122,10 +131,10 @@ def test_what_a_dead_helper_did_not_send_is_read(segment: Path, monkeypatch: pyt
     """A helper that dies before, between or within its blocks costs time only."""
 
     def dies(found: Any, fd: int) -> None:
-        whole = b"".join(lines.marshal.dumps([(0, ())]) for _ in found)
+        whole = b"".join(report_reader.marshal.dumps([(0, ())]) for _ in found)
         os.write(fd, whole[:left])
 
-    monkeypatch.setattr(lines, "_send", dies)
+    monkeypatch.setattr(report_reader, "_send", dies)
     found = list(blocks(segment, 0))
     assert everything(list(read_all([(block, KEYS) for block in found]))) == everything([read_block(b, KEYS) for b in found])
 

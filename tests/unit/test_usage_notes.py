@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nexapod_batch.coordinator.usage import notes_on
+from nexapod_batch.coordinator.queries.efficiency import notes_on
 from nexapod_batch.model.job import Job, Resources
 
 

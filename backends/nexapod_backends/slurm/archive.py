@@ -37,7 +37,7 @@ __all__ = ["argv", "check_platform", "install", "members", "place", "sweep"]
 _DISTRIBUTION = "nexapod-batch"
 #: Parts of our packages that a runner never imports, and what it imports of others.
 _OURS = {
-    "nexapod_batch": {"cli", "config", "coordinator", "quorum", "site_configs", "store", "templates"},
+    "nexapod_batch": {"cli", "config", "coordinator", "local_nodes", "quorum", "site_configs", "store", "templates"},
     "nexapod_backends": {"slurm"},
 }
 _OTHERS = ("msgspec", "nacl", "_cffi_backend", "orjson", "pynvml")

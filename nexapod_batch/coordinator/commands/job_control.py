@@ -1,0 +1,120 @@
+"""What a person says about a job: cancel, hold, release, retry. The caller passes (job, task or None)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.store import writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.store import Row
+
+__all__ = ["cancel", "hold", "release", "retry", "stop_owed"]
+
+Target = tuple[int, int | None]
+
+
+def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[str]]:
+    """Cancel jobs or single tasks; return the names of those that were open, and what could not be told to a backend.
+
+    That stays owed: every pass tells it again, until the backend has heard it or nothing is left to stop.
+    """
+    changed: list[str] = []
+    faults: dict[str, str] = {}
+    with writer(c.store, wait_s=PATIENCE_S):
+        for job, task in targets:
+            _known(c, job, task)
+            with c.store.atomic():
+                out = c.store.all("replicas_out", job=job, task=task)
+                if c.store.run("task_cancel", job=job, task=task):
+                    changed.append(_name(job, task))
+                c.store.many("replica_cancel", [(c.now(), row["id"]) for row in out])
+                c.store.many("stop_owe", [(row["id"],) for row in out])
+                c.store.run("job_finished", job=job, now=c.now())
+        stop_owed(c, faults)
+    return changed, list(faults.values())
+
+
+def hold(c: Coordinator, targets: Sequence[Target]) -> list[str]:
+    """Keep jobs from being dispatched; what is out goes on."""
+    return _hold(c, targets, held=1)
+
+
+def release(c: Coordinator, targets: Sequence[Target]) -> list[str]:
+    """Let held jobs be dispatched."""
+    return _hold(c, targets, held=0)
+
+
+def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
+    """Reopen failed, inconclusive and cancelled tasks; return how many more replicas each may use at least, by name.
+
+    Replicas that reported keep their votes; those that errored, were lost or cancelled no longer count. Where less is
+    left of `max_replicas` than a new answer would need to win by itself, the task is allowed that much. How many are
+    placed is then decided as for any task.
+    """
+    changed = {}
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        for job, task in targets:
+            _known(c, job, task)
+            quorum = c.job(job).quorum
+            c.store.run("replicas_set_aside", job=job, task=task)
+            c.store.run("task_allowance", job=job, task=task, agree=quorum.agree, max_replicas=quorum.max_replicas)
+            if c.store.run("task_retry", job=job, task=task, want=0):
+                changed[_name(job, task)] = quorum.agree
+            c.store.run("job_reopened", job=job)
+    return changed
+
+
+def stop_owed(c: Coordinator, faults: dict[str, str]) -> None:
+    """Ask the backends to stop what is to stop; what they do not hear stays owed, and changes no verdict."""
+    by_node: dict[int, list[Row]] = defaultdict(list)
+    for row in c.store.all("stops_owed"):
+        by_node[row["node_id"]].append(row)
+    for node_id, rows in by_node.items():
+        if _told(c, node_id, [row for row in rows if row["open"]], faults):
+            with c.store.atomic():
+                c.store.many("stop_paid", [(row["id"],) for row in rows])
+
+
+def _told(c: Coordinator, node_id: int, rows: Sequence[Row], faults: dict[str, str]) -> bool:
+    """Tell a node's backend to stop replicas; say whether it heard it."""
+    launches: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        launches[row["key"]].append(f"{row['job_id']}_{row['task']}.{row['number']}")
+    if not launches:
+        return True
+    node = c.nodes_by_id()[node_id]
+    try:
+        c.backend(node).cancel(c.context(node), launches)
+    except (NexapodError, OSError) as error:
+        note(faults, "cancel", node, error, "cancelling failed, and is tried again")
+        return False
+    return True
+
+
+def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:
+    changed = []
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        for job, _ in targets:
+            _known(c, job, None)
+            if c.store.run("job_hold", job=job, held=held):
+                changed.append(str(job))
+    return changed
+
+
+def _known(c: Coordinator, job: int, task: int | None) -> None:
+    """Raise NotFoundError for a job or task that is not there."""
+    c.job(job)
+    if task is not None:
+        c.task(job, task)
+
+
+def _name(job: int, task: int | None) -> str:
+    return str(job) if task is None else f"{job}_{task}"

@@ -1,0 +1,350 @@
+"""One pass over everything that is open, and waiting for jobs by repeating it.
+
+A pass may run in `--wait`, from cron or by hand, as often as one likes, and be killed anywhere: what it decides depends
+on the stored replicas alone. Order matters in one place: what the backends say is asked *before* the reports are read,
+so that a launch that ended has all its reports in before its silent replicas are called lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from nexapod_batch.coordinator.commands.job_control import stop_owed
+from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
+from nexapod_batch.coordinator.evidence.segments import Budget, blocks, count_lines
+from nexapod_batch.coordinator.nodes.registry import prepare, usable
+from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
+from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
+from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.steps.ingest import ingest, unread
+from nexapod_batch.coordinator.steps.launch_endings import end_launch
+from nexapod_batch.coordinator.steps.publish import clean, publish
+from nexapod_batch.coordinator.steps.reclaim import take_back
+from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
+from nexapod_batch.errors import BusyError, NexapodError
+from nexapod_batch.plugins import BackendState
+from nexapod_batch.store import writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.plugins import LaunchStatus
+    from nexapod_batch.store import Row
+
+__all__ = ["Pass", "reconcile", "wait"]
+
+_OVERDUE = 10_000
+#: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
+GRACE_MS = 2_000
+#: Bytes of new reports of one node that a look counts.
+_LOOKED_AT = 64 << 20
+_SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
+#: Seconds between two looks at another machine, and between two passes where those looks found nothing.
+_FAR, _FAR_LONG = 1.0, 5.0
+#: Reports in one pass from which on the workers count as busy.
+_MANY = 20
+#: Seconds for which results may wait while reports keep coming.
+PUBLISH_S = 2.0
+_SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
+_GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
+
+
+class Pass(Struct, kw_only=True):
+    """What one pass did."""
+
+    ingested: int = 0
+    decided: int = 0
+    launched: int = 0
+    published: int = 0
+    quarantined: int = 0
+    lost: int = 0
+    news: bool = False  # something is to be decided already: backends refused what they were given
+    moved: int = 0  # taken back from machines whose owners let nothing start
+    faults: list[str] = field(default_factory=list)  # new since the last pass
+    standing: list[str] = field(default_factory=list)  # told before and still there
+    open_jobs: int = 0
+
+
+class _Seen(Struct, frozen=True):
+    """Where news would show."""
+
+    sizes: list[tuple[str, int]]  # of the segments here
+    stamps: dict[int, object]  # of nodes at work whose files lie elsewhere
+
+
+def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
+    """Run one pass, publishing `results` or not; BusyError when another process is running one."""
+    if dry_run:
+        return _look(c)
+    done = Pass()
+    faults: dict[str, str] = {}
+    end = None if max_seconds is None else c.clock() + max_seconds
+    c.follow_sites()
+    with writer(c.store):
+        _pass(c, done, faults, end, results=results)
+        done.news = bool(done.launched and c.store.all("jobs_with_news"))
+        done.faults, done.standing = _told(c, faults)
+        done.open_jobs = c.store.only("jobs_open")["n"]
+    return done
+
+
+def wait(
+    c: Coordinator,
+    jobs: list[int],
+    timeout: float | None,
+    on_progress: Callable[[dict[str, int]], None],
+    on_fault: Callable[[str], None] = lambda _: None,
+) -> bool:
+    """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
+
+    Faults that were not told of before are told to `on_fault`.
+    """
+    start = published = time.monotonic()
+    ids = json.dumps(jobs)
+    busy = ended = False
+    idle = 0  # passes in a row that found nothing new
+    heard: set[str] = set()
+    while True:
+        began = time.monotonic()
+        seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
+        # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
+        results = ended or not busy or began - published > PUBLISH_S
+        with suppress(BusyError):  # another process is at work on the same jobs
+            done = reconcile(c, max_seconds=5, results=results)
+            for fault in done.faults:
+                if fault not in heard:  # it may have been gone meanwhile
+                    on_fault(fault)
+            heard.update(done.faults)
+            busy = done.ingested > _MANY
+            idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
+            published = began if results else published
+        on_progress(dict(c.store.only("progress", jobs=ids)))
+        ended = not c.store.all("jobs_still_open", jobs=ids)
+        if ended and not c.store.only("unpublished_of", jobs=ids)["n"]:
+            return True
+        now = time.monotonic()
+        if timeout is not None and now - start >= timeout:
+            return False
+        if ended and not results:  # nothing but the results is missing
+            continue
+        # A pass costs the workers some of their time: while reports pour in, fewer and larger passes.
+        # Where nothing happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
+        slower = 1.25**idle
+        away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
+        longest = _FAR_LONG if away and idle > 1 else _LONG * slower
+        latest = now + longest if timeout is None else min(now + longest, start + timeout)
+        _sleep_until_news(c, seen, now + (_BUSY if busy else _SHORT), latest, _SHORT * slower)
+
+
+def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
+    end_what_was_restored(c)
+    nodes = usable(c, faults)
+    unusable = prepare(c, nodes, faults)
+    launches = _ask(c, nodes, faults, end)  # 1. what the backends say
+    _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
+    share = None if end is None else c.clock() + max(0.0, end - c.clock()) / 2  # the rest is for what comes of it
+    intake = ingest(c, nodes, faults, share)  # 2. what the nodes reported until then
+    done.ingested, done.quarantined = intake.reports, intake.quarantined
+    settled = [(row, None if row["node_id"] in intake.behind else said) for row, said in launches]
+    done.lost = _settle(c, nodes, settled, faults) + _overdue(c)  # 3. who will not report any more
+    _keep_reasons(c, launches)
+    done.moved = take_back(c, nodes)
+    done.decided = decide_news(c, faults)  # 4. verdicts
+    stop_owed(c, faults)
+    done.launched, exhausted = dispatch(c, faults, unusable, end)  # 5. more replicas
+    for job, task in exhausted:
+        decide_task(c, job, task, placeable=False)
+    if results:
+        left = None if end is None else max(0.0, end - c.clock())
+        done.published = publish(c, faults, seconds=left)  # 6. results
+    if _over(c, end):
+        return
+    if done.published or done.lost:
+        clean(c, faults)
+    forget_ended(c, nodes, faults)
+    if not (intake.reports or launches or intake.behind):  # idle: nothing can be under way in what was read
+        drop_segments(c, nodes, faults)
+
+
+def _over(c: Coordinator, end: float | None) -> bool:
+    """Say whether the time of a pass is over; what is left waits for the next one."""
+    return end is not None and c.clock() >= end
+
+
+def _ask(
+    c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float | None
+) -> list[tuple[Row, LaunchStatus | None]]:
+    """Return every open launch with its backend's word; None where the backend could not be asked in time."""
+    rows = c.store.all("launches_open")
+    found: list[tuple[Row, LaunchStatus | None]] = []
+    for node in nodes:
+        mine = [row for row in rows if row["node_id"] == node.id]
+        if not mine:
+            continue
+        if _over(c, end):
+            found += [(row, None) for row in mine]
+            continue
+        try:
+            said = c.backend(node).status(c.context(node), [row["key"] for row in mine])
+        except (NexapodError, OSError) as error:
+            note(faults, "status", node, error)
+            said = {}
+        found += [(row, said.get(row["key"])) for row in mine]
+    return found
+
+
+def _handed(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:
+    """Note what schedulers call launches of which it was not known, though they have them."""
+    known = [
+        {"key": row["key"], "native_id": status.native}
+        for row, status in launches
+        if status is not None
+        and (row["state"] == "intent" or (status.native and not row["native_id"]))
+        and (status.state in _GOING_ON or status.state is BackendState.COMPLETED)
+    ]
+    if known:
+        with c.store.atomic():
+            c.store.many("launch_handed", known)
+
+
+def _settle(
+    c: Coordinator, nodes: list[Node], launches: list[tuple[Row, LaunchStatus | None]], faults: dict[str, str]
+) -> int:
+    """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
+    lost = 0
+    again: dict[int, list[int]] = defaultdict(list)
+    seen = []
+    now = c.now()
+    for row, status in launches:
+        if status is None or _host_unknown(c, row, status):
+            continue
+        age = now - row["created_at"]
+        if status.state in _SETTLED:
+            lost += end_launch(c, row["id"], status)
+        elif status.state is BackendState.UNKNOWN:
+            if row["state"] == "intent" or age > GRACE_MS:
+                again[row["node_id"]].append(row["id"])
+        elif row["state"] == "intent":
+            continue
+        elif status.state is BackendState.QUEUED and GRACE_MS < age < GRACE_MS + 60_000:
+            seen.append({"launch": row["id"]})
+    claimed = [(row["id"],) for row, status in launches if row["keyed"] and _is_active(status)]
+    if seen or claimed:
+        with c.store.atomic():
+            c.store.many("delegation_claimed", claimed)
+            c.store.many("launch_seen", seen)
+    for node in nodes:
+        hand_over(c, node, again[node.id], faults)
+    return lost
+
+
+def _is_active(status: LaunchStatus | None) -> bool:
+    return status is not None and status.state is BackendState.ACTIVE
+
+
+def _keep_reasons(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:
+    """Keep why launches wait, in the backends' words; where these did not change nothing is written."""
+    told = [
+        (status.reason, row["id"])
+        for row, status in launches
+        if status is not None and status.state in _GOING_ON and status.reason != row["reason"]
+    ]
+    if told:
+        with c.store.atomic():
+            c.store.many("launch_waits", told)
+
+
+def _host_unknown(c: Coordinator, row: Row, status: LaunchStatus) -> bool:
+    """Keep where a launch ran, if that matters; say whether one that is complete must wait until it is known."""
+    if row["host_set"] < 0 or row["hosts"]:
+        return False
+    if status.hosts is None:  # its reports count when it is known where it ran
+        return status.state is BackendState.COMPLETED
+    with c.store.atomic():
+        c.store.run("launch_ran_on", id=row["id"], hosts=",".join(status.hosts) or NEVER_TOLD)
+        c.store.many("task_news", [tuple(r) for r in c.store.all("launch_tasks", id=row["id"])])
+    return False
+
+
+def _overdue(c: Coordinator) -> int:
+    """Call replicas lost whose deadline passed; their domain stays taken, their report may still come."""
+    now = c.now()
+    rows = c.store.all("overdue", now=now, limit=_OVERDUE)
+    if rows:
+        with c.store.atomic():
+            c.store.many("replica_overdue", [(OVERDUE, now, row["id"]) for row in rows])
+            c.store.many("task_news", sorted({(row["job_id"], row["task"]) for row in rows}))
+    return len(rows)
+
+
+def _told(c: Coordinator, faults: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the faults that are new, and those told before; forget those that are gone."""
+    faults = {key: " ".join(text.split()) for key, text in faults.items()}  # one line each
+    known = {row["key"]: row["text"] for row in c.store.all("faults")}
+    if not known and not faults:
+        return [], []
+    with c.store.atomic():
+        for key, text in faults.items():
+            c.store.run("fault_told", key=key, text=text, now=c.now())
+        for key in known.keys() - faults.keys():
+            c.store.run("fault_gone", key=key)
+    new = [text for key, text in faults.items() if key not in known]
+    return new, [text for key, text in faults.items() if key in known]
+
+
+def _look(c: Coordinator) -> Pass:
+    """Say what a pass would find, without touching anything."""
+    done = Pass(open_jobs=c.store.only("jobs_open")["n"])
+    for node in c.nodes():
+        with suppress(OSError, NexapodError):  # a pass would call it a fault of the node
+            left = Budget(_LOOKED_AT)
+            for segment, position, _ in unread(c, node):
+                done.ingested += sum(map(count_lines, blocks(segment, position, left)))
+    done.decided = sum(
+        len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news")
+    )
+    return done
+
+
+def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: float, pause: float) -> None:
+    """Sleep until the segments are not as they were seen, but at least until `earliest`, at most until `latest`."""
+    far, due = any(stamp is not None for stamp in seen.stamps.values()), time.monotonic() + _FAR
+    time.sleep(max(0.0, earliest - time.monotonic()))
+    while _sizes(c) == seen.sizes and (now := time.monotonic()) < latest:
+        if far and now >= due:
+            if _stamps(c) != seen.stamps:
+                return
+            due = time.monotonic() + _FAR
+        time.sleep(pause)
+
+
+def _stamps(c: Coordinator) -> dict[int, object]:
+    """Return what can be told at a glance of each node at work; None of those whose files lie here."""
+    ids = {row["node_id"] for row in c.store.all("nodes_at_work")}
+    found: dict[int, object] = {}
+    for node in usable(c, {}) if ids else ():
+        if node.id in ids:
+            try:
+                found[node.id] = c.backend(node).stamp(c.context(node))
+            except (NexapodError, OSError):
+                found[node.id] = ""  # out of reach: no news
+    return found
+
+
+def _sizes(c: Coordinator) -> list[tuple[str, int]]:
+    """Return the path and the size of every segment."""
+    found = []
+    for node in usable(c, {}):
+        with suppress(OSError), os.scandir(c.context(node).spool / "reports") as entries:
+            found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
+    return found

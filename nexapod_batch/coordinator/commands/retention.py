@@ -1,0 +1,177 @@
+"""Removing what nobody needs any more: launches that ended, segments that were read, folders, staged inputs.
+
+Nothing is removed that was not taken in: a segment goes only when its writer is dead and its last byte was read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.evidence.report_reader import END
+from nexapod_batch.coordinator.evidence.segments import Budget, blocks
+from nexapod_batch.coordinator.nodes.registry import usable
+from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.placement import images
+from nexapod_batch.coordinator.steps.publish import clean, unclean
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import careful
+from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.quorum.expected import MAX_SKEW_MS
+from nexapod_batch.store import writer
+
+if TYPE_CHECKING:
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+
+__all__ = ["KINDS", "drop_segments", "forget_ended", "gc"]
+
+#: What is removed and counted.
+KINDS = ("work_folders", "launches", "segments", "inputs")
+
+#: Bytes of the end of a segment that are looked through for one more line.
+_REST = 4 << 20
+_BATCH, _ALL = 1_000, 1_000_000
+#: Seconds without a line after which the writer of a segment is dead: the longest deadline, and a day.
+_SILENT_S = 8 * 86_400
+
+
+def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+    """Let the backends drop ended launches; return how many."""
+    rows = c.store.all("launches_ended", limit=_BATCH)
+    for node in nodes:
+        mine = [row for row in rows if row["node_id"] == node.id]
+        if not mine:
+            continue
+        try:
+            c.backend(node).forget(c.context(node), [row["key"] for row in mine])
+        except (NexapodError, OSError) as error:
+            note(faults, "forget", node, error)
+            continue
+        with c.store.atomic():
+            c.store.many("launch_forgotten", [(row["id"],) for row in mine])
+    _expire(c, nodes, faults)
+    return len(rows)
+
+
+def _expire(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> None:
+    """Let the backends drop what keeps launches from being run again, when no runner's clock lets their bundles be."""
+    rows = c.store.all("claims_expired", before=(c.now() - MAX_SKEW_MS) // 1000, limit=_BATCH)
+    for node in nodes:
+        mine = [row for row in rows if row["node_id"] == node.id]
+        if not mine:
+            continue
+        try:
+            c.backend(node).expire(c.context(node), [row["key"] for row in mine])
+        except (NexapodError, OSError) as error:
+            note(faults, "forget", node, error)
+            continue
+        with c.store.atomic():
+            c.store.many("claim_expired", [(row["id"],) for row in mine])
+
+
+def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
+    """Remove everything that is kept no longer; return counts by kind. ConfigError when the settings cannot be read."""
+    if dry_run:
+        return {
+            "work_folders": len(unclean(c, _ALL)),
+            "launches": len(c.store.all("launches_ended", limit=_ALL)),
+            "segments": sum(len(_dead_segments(c, node)) for node in usable(c, {})),
+            "inputs": len(_stale_inputs(c)),
+        }
+    c.retention()
+    faults: dict[str, str] = {}
+    nodes = usable(c, faults)
+    with writer(c.store, wait_s=PATIENCE_S):
+        removed = {"work_folders": clean(c, faults, limit=_ALL), "launches": 0}
+        while forgotten := forget_ended(c, nodes, faults):
+            removed["launches"] += forgotten
+            if faults:
+                break
+        removed["segments"] = drop_segments(c, nodes, faults)
+        stale = _stale_inputs(c)
+        for path in stale:
+            os.unlink(path)
+        removed["inputs"] = len(stale) + _unstage(c, nodes, faults)
+        images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
+    return removed
+
+
+def _unstage(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+    """Let the backends remove copies of inputs and images that no job needs, nor a replica that still runs."""
+    needed: set[str] = set()
+    for row in c.store.all("jobs_running_documents"):
+        document = json.loads(row["body"])
+        needed.update(one["sha256"] for one in document["inputs"])
+        if document["container"]:
+            needed.add(document["container"]["sha256"])
+    removed = 0
+    for node in nodes:
+        try:
+            removed += c.backend(node).unstage(c.context(node), needed)
+        except (NexapodError, OSError) as error:
+            note(faults, "unstage", node, error, "staged inputs cannot be removed")
+    return removed
+
+
+def drop_segments(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+    """Remove segments that were read to their end and whose writer is done; return how many."""
+    removed = 0
+    for node in nodes:
+        try:
+            dead = _dead_segments(c, node)
+            if not dead:
+                continue
+            c.backend(node).discard(c.context(node), dead)
+        except (NexapodError, OSError) as error:
+            note(faults, "segments", node, error, "segments cannot be removed")
+            continue
+        with c.store.atomic():
+            for name in dead:
+                c.store.run("segment_gone", node=node.id, name=name)
+        removed += len(dead)
+    return removed
+
+
+def _dead_segments(c: Coordinator, node: Node) -> list[str]:
+    """Return the segments of a node that were read to their end and whose writer cannot write any more.
+
+    A runner that ends says so in its last line. One that was killed did not: its segment goes when no worker holds
+    the spool, or, where several work on it, when a replica could not report any more.
+    """
+    context = c.context(node)
+    alive = live_incarnation(context.spool)
+    old = time.time() - _SILENT_S
+    dead = []
+    for row in c.store.all("segments", node=node.id):
+        path = context.spool / "reports" / row["name"]
+        try:
+            with careful.stream(path) as stream:
+                stream.seek(max(0, row["position"] - len(END) - 1))
+                last = stream.read(len(END) + 1)
+                if next(blocks(path, row["position"], Budget(_REST)), None) is not None:  # there is more to read
+                    continue
+                changed = os.fstat(stream.fileno()).st_mtime
+            ended = last == END + b"\n"
+            silent = changed < old if context.site else alive is None or not row["name"].startswith(alive)
+            if ended or silent:
+                dead.append(row["name"])
+        except careful.NotPlainError:  # what was read is gone, and something else is there
+            dead.append(row["name"])
+        except FileNotFoundError:
+            continue
+    return dead
+
+
+def _stale_inputs(c: Coordinator) -> list[str]:
+    """Return the paths of staged inputs that no open job needs."""
+    needed: set[str] = set()
+    for row in c.store.all("jobs_open_documents"):
+        needed.update(one["sha256"] for one in json.loads(row["body"])["inputs"])
+    if not c.paths.inputs.is_dir():
+        return []
+    with os.scandir(c.paths.inputs) as entries:
+        return [entry.path for entry in entries if entry.name not in needed and not entry.name.startswith(".")]

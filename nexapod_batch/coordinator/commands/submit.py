@@ -1,0 +1,275 @@
+"""From a parsed job to rows in the store: check that it can be met, keep its inputs, write it in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from nexapod_batch.coordinator.context import PATIENCE_S, account
+from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
+from nexapod_batch.coordinator.placement import container_support, images
+from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
+from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
+from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
+from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError, UsageError
+from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.beneath import open_beneath
+from nexapod_batch.files.own import own_folder
+from nexapod_batch.model.document import canonical, digest, to_document
+from nexapod_batch.model.placeholders import expand, task_environment, task_values
+from nexapod_batch.planner import Need, capacity, plan
+from nexapod_batch.store import writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.images.cache import Progress
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Submitted", "dry_run", "submit"]
+
+_CHUNK = 1024 * 1024
+#: Longer names in the folder of results are no numbers of jobs.
+_DIGITS = 16
+
+
+class Submitted(Struct, frozen=True, kw_only=True):
+    """What the submitter should know."""
+
+    job: int
+    uuid: str
+    tasks: int
+    warnings: tuple[str, ...]
+    core_hours: float | None  # None: the job sets no time
+    results: Path
+    reach: str  # what independence the nodes in reach can give
+
+
+def submit(
+    c: Coordinator,
+    job: Job,
+    folder: Path,
+    words: Mapping[str, str],
+    *,
+    foreign: bool = False,
+    warnings: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Submitted:
+    """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
+
+    `words` are what the scheduler of the job's only site is told: `partition`, `account`. A `foreign` job is
+    somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
+    """
+    ensure_nodes(c)
+    nodes = [node for node in c.nodes() if node.active]
+    job = with_words(c, job, words, nodes)
+    taking, reach, more = _check(c, job, nodes, foreign=foreign)
+    for dependency in job.schedule.depends_on:
+        if c.store.one("job", id=dependency.job) is None:
+            raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
+    _keep_inputs(c, job, folder)
+    if job.container is not None:
+        job = images.pinned(c, job, taking, progress or images.Silent())
+        _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
+    document = canonical(to_document(job))
+    uuid = _uuid7(c.now(), c.random(10))
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        if job.container is not None:
+            images.hold(c, more=job.container.sha256)
+        job_id = _store(c, job, document, uuid, folder, foreign=foreign)
+    return Submitted(
+        job=job_id,
+        uuid=uuid,
+        tasks=job.n_tasks,
+        warnings=(*warnings, *more),
+        core_hours=_core_hours(job),
+        results=c.paths.results / str(job_id),
+        reach=reach,
+    )
+
+
+def dry_run(
+    c: Coordinator, job: Job, words: Mapping[str, str], *, foreign: bool = False, every: bool = False, ask: str = ""
+) -> list[str]:
+    """Return what a submission would launch, for people; nothing is stored or launched.
+
+    The first launch on each node is described; with `every`, each task that finds a free slot now is listed with its
+    nodes and its command. With `ask`, schedulers of that backend say what they would make of it. Nodes that the next
+    submit would make are described as if they were there.
+    """
+    size = f"{_plural(job.n_tasks, 'task')}, {_plural(job.quorum.replicas, 'replica')} each"
+    hours = _core_hours(job)
+    cost = "cost unknown (no resources.time)" if hours is None else f"at most {hours:.3g} core-hours to start with"
+    new = unregistered(c)
+    c.suppose(new)
+    nodes = [node for node in c.nodes() if node.active]
+    if ask and ask not in {node.backend for node in nodes}:
+        known = ", ".join(sorted({node.backend for node in nodes})) or "none"
+        raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
+    job = images.looked_at(c, with_words(c, job, words, nodes))
+    nodes, reach, warnings = _check(c, job, nodes, foreign=foreign)
+    lines = [f"{size}; {cost}; {reach}"]
+    lines += ["the job is somebody else's: its commands are confined"] if foreign else []
+    lines += [*(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
+    placements, names = _placed(c, job, nodes, foreign=foreign)
+    counts = Counter(node_and_set(number)[0] for _, number in placements)
+    if any(context.site and context.site.filesystem.work_dir for context in map(c.context, nodes)) and not c.kept:
+        lines.append("# the folder nexapod-HEX below work_dir gets a name of its own with the first submit")
+    for node in nodes:
+        replicas = counts[node.id] or job.quorum.replicas  # none now: it may get later ones
+        said = c.backend(node).describe(c.context(node), job, replicas, ask=ask == node.backend)
+        when = ", which the next submit registers" if node in new else ""
+        lines += [f"# node {node.name} ({node.backend}){when}", *said.splitlines()]
+        lines += container_support.command_line(c, job, node, images.path_for(c, job, node))
+    return [*lines, *_launches(job, placements, names)] if every else lines
+
+
+def _placed(
+    c: Coordinator, job: Job, nodes: list[Node], *, foreign: bool
+) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Return where replicas would be placed now, by the numbers of the planner, and what these are called."""
+    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
+    loads = split(job, loads_of(c, job, nodes, out, foreign=foreign))
+    free = sum(max(0, load.node.max_queued - load.out) for load in loads)
+    first = islice(job.task_indexes(), min(free // job.quorum.replicas, PLAN_MAX))
+    result = plan(job, [Need(task=index, want=job.quorum.replicas) for index in first], loads)
+    names = {load.node.id: load.node.host if load.node.id < 0 else load.node.name for load in loads}
+    return result.placements, names
+
+
+def _launches(job: Job, placements: Sequence[tuple[int, int]], names: Mapping[int, str]) -> Iterator[str]:
+    """Yield a line for each task that would be placed now: where its first replicas run, and its command."""
+    yield "# tasks"
+    where: dict[int, list[str]] = {}
+    for task, node_id in placements:
+        where.setdefault(task, []).append(names[node_id])
+    for task, on in sorted(where.items()):
+        values = task_values(job, task, job.parameters(task))
+        given = [f"{name}={value}" for name, value in task_environment(job.parameters(task)).items()]
+        command = [expand(part, values) for part in job.command] or ["env", *given, "the-script"]
+        yield f"task {task} on {', '.join(on)}: {shlex.join(command)}"
+    if left := job.n_tasks - len(where):
+        yield f"... {_plural(left, 'more task')} as slots become free"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, foreign: bool) -> int:
+    c.store.run(
+        "job_insert",
+        uuid=uuid,
+        name=job.name,
+        user=account(),
+        foreign=int(foreign),
+        digest=digest(document),
+        folder=str(folder),
+        priority=job.schedule.priority,
+        held=int(job.schedule.hold),
+        max_running=job.array.max_running if job.array else None,
+        now=c.now(),
+        n_tasks=job.n_tasks,
+    )
+    job_id = _unused(c, c.store.only("job_id_of", uuid=uuid)["id"])
+    c.store.run("document_insert", job=job_id, body=document)
+    c.store.many("task_insert", _task_rows(job_id, job))
+    for dependency in job.schedule.depends_on:
+        c.store.run("dependency_insert", job=job_id, on_job=dependency.job, condition=dependency.when)
+    return job_id
+
+
+def _unused(c: Coordinator, number: int) -> int:
+    """Return the number of a job that was just inserted, raised where results of an earlier one have it.
+
+    Numbers start again in a new database, and go back in one that is restored: results that are there stay.
+    """
+    if not os.path.lexists(c.paths.results / str(number)):
+        return number
+    names = [entry.name for entry in os.scandir(c.paths.results)]
+    free = max(int(name) for name in names if name.isascii() and name.isdigit() and len(name) < _DIGITS) + 1
+    c.store.run("job_renumber", id=number, free=free)
+    return free
+
+
+def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:
+    wanted = job.quorum.replicas
+    return ((job_id, index, wanted) for index in job.task_indexes())
+
+
+def _check(
+    c: Coordinator, job: Job, nodes: list[Node], *, foreign: bool
+) -> tuple[list[Node], str, list[str]]:
+    """Return the nodes that take the job, the reach in words, and warnings; DescriptorError when they cannot do it."""
+    nodes, warnings = check_sites(c, job, nodes, foreign=foreign)
+    reach = capacity(job, split(job, loads_of(c, job, nodes, foreign=foreign)))
+    if reach.reason:
+        raise QuorumImpossibleError("\n  ".join([reach.reason, *warnings]))
+    warnings += [] if reach.warning is None else [reach.warning]
+    hosts = sum({node.host: node.hosts for node in nodes}.values())
+    sites = {node.site for node in nodes}
+    counts = ((len(nodes), "node"), (hosts, "host"), (len(sites), "site"))
+    if hosts == 1 and job.quorum.agree > 1:
+        warnings.append(
+            "all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
+            "not that it is independent of this machine"
+        )
+    return nodes, ", ".join(_plural(number, word) for number, word in counts), warnings
+
+
+def _core_hours(job: Job) -> float | None:
+    if job.resources.time_s is None:
+        return None
+    return job.n_tasks * job.quorum.replicas * job.resources.time_s * job.resources.cpus / 3600
+
+
+def _keep_inputs(c: Coordinator, job: Job, folder: Path) -> None:
+    """Copy inputs under their digest, so that an edit after submit cannot change what runs."""
+    if not job.inputs:
+        return
+    own_folder(c.paths.inputs, below=c.paths.home)
+    for one in job.inputs:
+        kept = c.paths.inputs / one.sha256
+        if kept.exists():
+            continue
+        partial = kept.with_name(f".{one.sha256}.{os.getpid()}")
+        found = hashlib.sha256()
+        try:
+            # where it lies was judged when it was pinned: something else in its place has another digest
+            reader = open_beneath(folder, one.source, outside=True)
+            with os.fdopen(reader, "rb") as source, partial.open("wb") as sink:
+                while chunk := source.read(_CHUNK):
+                    found.update(chunk)
+                    sink.write(chunk)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            if error.errno == 28:  # ENOSPC
+                raise TryAgainError(
+                    "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
+                ) from error
+            raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
+        if found.hexdigest() != one.sha256:
+            partial.unlink()
+            raise DescriptorError(
+                f"input {one.source} changed while it was read", got=found.hexdigest(), wanted=one.sha256
+            )
+        sync_files([partial])
+        partial.replace(kept)
+
+
+def _uuid7(milliseconds: int, random: bytes) -> str:
+    """Return a UUIDv7 (RFC 9562) of a time in milliseconds and ten random bytes."""
+    value = bytearray(milliseconds.to_bytes(6, "big") + random)
+    value[6] = 0x70 | (value[6] & 0x0F)
+    value[8] = 0x80 | (value[8] & 0x3F)
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

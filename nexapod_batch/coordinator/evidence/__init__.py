@@ -1,0 +1,1 @@
+"""What verdicts rest on: report segments, stored statements, outputs, comparisons of them."""

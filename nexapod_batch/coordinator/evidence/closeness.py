@@ -1,0 +1,209 @@
+"""Comparing outputs within tolerances: which replicas of one task are close, and which cannot be compared at all.
+
+- Equal signed digests agree, and nothing is read.
+- What is compared is what was signed: the bytes are digested while they are read.
+- A fault is never a difference. One that may pass (a disk that is away) is raised, for a later pass; a file that is no
+  table, or is not what was signed, leaves its replica without a vote, and says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from msgspec.structs import replace
+
+from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
+from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
+from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.job import Comparator
+from nexapod_batch.trust.statement import vote_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
+    from nexapod_batch.model.job import CompareRule, Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.quorum import Closeness, Decision, Vote
+    from nexapod_batch.store import Row
+
+__all__ = ["Measuring", "tolerant"]
+
+#: What will not pass by itself: the file is gone, or is something else.
+_LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
+_CHUNK = 1 << 20
+
+
+def tolerant(job: Job) -> bool:
+    """Say whether outputs of a job are compared within tolerances, which no digest can do."""
+    return any(output.rule.comparator is Comparator.ALLCLOSE for output in job.outputs)
+
+
+class _CannotCompareError(Exception):
+    """The outputs of one replica cannot be compared, and never will be."""
+
+    def __init__(self, number: int, why: str) -> None:
+        """Keep the number of the replica, and the reason."""
+        super().__init__(why)
+        self.number, self.why = number, why
+
+
+class _Digesting:
+    """A stream that digests what is read of it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Begin at the start of a stream."""
+        self._stream, self._digest = stream, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        data = self._stream.read(size)
+        self._digest.update(data)
+        return data
+
+    def hexdigest(self) -> str:
+        """Read the rest; return the digest of everything."""
+        while self.read(_CHUNK):
+            pass
+        return self._digest.hexdigest()
+
+
+class Measuring:
+    """The replicas of one task, compared pair by pair; no pair is compared twice."""
+
+    def __init__(self, c: Coordinator, job: Job, replicas: Sequence[Row], nodes: dict[int, Node]) -> None:
+        """Compare nothing yet."""
+        self._c, self._job, self._nodes = c, job, nodes
+        self._rows = {r["number"]: r for r in replicas}
+        self._outputs: dict[int, Outputs] = {}
+        self.pairs: dict[tuple[int, int], bool] = {}
+        self.apart: dict[int, str] = {}  # number -> why it cannot be compared
+
+    def decide(self, votes: Sequence[Vote], ask: Callable[[Sequence[Vote], Closeness], Decision]) -> Decision:
+        """Return what `ask` decides on the votes, which know their raw digests and whether they can be compared.
+
+        TryAgainError, SchedulerError or ConfigError where outputs cannot be read now.
+        """
+        known = [
+            replace(vote, raw=self._raw(vote.number)) if vote.execution is Execution.REPORTED else vote
+            for vote in votes
+        ]
+        while True:
+            heard = [
+                replace(vote, unheard=vote.unheard or self.apart[vote.number]) if vote.number in self.apart else vote
+                for vote in known
+            ]
+            try:
+                return ask(heard, self.close)
+            except _CannotCompareError as fault:
+                self.apart[fault.number] = fault.why
+
+    def record(self, centre: int | None) -> dict[str, object]:
+        """Return what was found, as it is kept with the verdict."""
+        near = sorted(list(pair) for pair, close in self.pairs.items() if close)
+        apart = {str(number): why for number, why in sorted(self.apart.items())}
+        return {"apart": apart, "centre": centre, "close": near}
+
+    def close(self, left: int, right: int) -> bool:
+        """Say whether two replicas are close in everything that is compared within tolerances."""
+        pair = (min(left, right), max(left, right))
+        if pair not in self.pairs:
+            self.pairs[pair] = self._compare(*pair)
+        return self.pairs[pair]
+
+    def _compare(self, left: int, right: int) -> bool:
+        if self._rows[left]["vote"] != self._rows[right]["vote"]:
+            return False
+        if self._raw(left) == self._raw(right):
+            return True
+        a, b = self._of(left), self._of(right)
+        if a.files.keys() != b.files.keys():
+            return False
+        task = self._rows[left]["task"]
+        rules = {name: rule_for(self._job, task, name) for name in a.files if a.files[name] != b.files[name]}
+        return all(
+            self._close_files(name, rule, left, right)
+            for name, rule in rules.items()
+            if rule.comparator is Comparator.ALLCLOSE
+        )
+
+    def _close_files(self, name: str, rule: CompareRule, left: int, right: int) -> bool:
+        from nexapod_batch.compare import allclose  # noqa: PLC0415 - knows many formats
+
+        with self._open(left, name) as one, self._open(right, name) as two:
+            a, b = _Digesting(one), _Digesting(two)
+            fault: CompareError | None = None
+            difference = None
+            try:
+                difference = allclose(cast("BinaryIO", a), cast("BinaryIO", b), name, rule)
+            except CompareError as error:
+                fault = error
+            except OSError as error:
+                raise _away(name, error) from error
+            for number, stream in ((left, a), (right, b)):
+                self._is_signed(number, name, stream)
+        if fault is not None:
+            self._who_is_no_table(name, rule, left, right)
+            raise fault
+        return difference is None
+
+    def _is_signed(self, number: int, name: str, stream: _Digesting) -> None:
+        try:
+            found = stream.hexdigest()
+        except OSError as error:
+            raise _away(name, error) from error
+        if found != self._of(number).files[name]:
+            raise _CannotCompareError(number, f"its output {name} changed after it was signed")
+
+    def _who_is_no_table(self, name: str, rule: CompareRule, left: int, right: int) -> None:
+        """Raise for the replica whose file cannot be read as what it is called: compared with itself."""
+        from nexapod_batch.compare import allclose  # noqa: PLC0415
+
+        for number in (left, right):
+            try:
+                with self._open(number, name) as one, self._open(number, name) as two:
+                    allclose(one, two, name, rule)
+            except CompareError as error:
+                why = f"its outputs cannot be compared: {error.what}: got {error.got}"
+                raise _CannotCompareError(number, why) from error
+            except OSError as error:
+                raise _away(name, error) from error
+
+    def _open(self, number: int, name: str) -> BinaryIO:
+        try:
+            return self._of(number).open(name)
+        except UnsafeOutputError as error:
+            raise self._fault(number, error) from error
+
+    def _of(self, number: int) -> Outputs:
+        if number not in self._outputs:
+            row = self._rows[number]
+            try:
+                self._outputs[number] = outputs_of(self._c, self._nodes[row["node_id"]], row)
+            except UnsafeOutputError as error:
+                raise self._fault(number, error) from error
+            except OSError as error:
+                raise _away(f"of replica {number}", error) from error
+        return self._outputs[number]
+
+    def _fault(self, number: int, error: UnsafeOutputError) -> Exception:
+        """Return what an output that cannot be used means: for ever, or for now."""
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in _LASTING:
+            return _away(error.what, cause)
+        row = self._rows[number]
+        if not self._c.context(self._nodes[row["node_id"]]).work.is_dir():
+            return TryAgainError(f"the work folders of replica {number} are away", hint="mount them again")
+        return _CannotCompareError(number, f"its outputs cannot be compared: {error.what}")
+
+    def _raw(self, number: int) -> bytes:
+        """Return one digest of all that a replica signed, as it is."""
+        said = statement_of(self._c, self._rows[number]["id"])
+        return bytes.fromhex(vote_of((subject.name, subject.sha256) for subject in said.subjects))
+
+
+def _away(what: str, error: OSError) -> TryAgainError:
+    return TryAgainError(f"outputs cannot be read now: {what}", got=error.strerror)

@@ -1,0 +1,143 @@
+"""The outputs of one replica, wherever they are: carried with its report, or in its work folder.
+
+Names come from the verified statement; what is read is compared with the digest that was signed while it is copied.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import stat
+from typing import TYPE_CHECKING, BinaryIO
+
+import orjson
+from msgspec import Struct
+
+from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
+from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.files import walk
+from nexapod_batch.model.placeholders import expand, task_values
+from nexapod_batch.trust.reading import decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import CompareRule, Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
+    from nexapod_batch.trust.statement import Statement
+
+__all__ = ["Outputs", "outputs_of", "rule_for", "statement_of"]
+
+_CHUNK = 1024 * 1024
+#: What logs may have beyond the size of the outputs before they are looked at twice.
+_LOGS = 1 << 30
+
+
+class Outputs(Struct, frozen=True, kw_only=True):
+    """Where the files of one reported replica are."""
+
+    statement: Statement
+    files: dict[str, str]  # name -> hex SHA-256 as signed
+    logs: dict[str, str]  # stdout and stderr -> hex SHA-256 as signed
+    carried: dict[str, str] | None  # name -> base64
+    folder: Path  # the work folder; logs lie beside it
+    most: int  # bytes that one file can have had, by the job's limit and the statement
+
+    def open(self, name: str) -> BinaryIO:
+        """Return an open stream of an output or log; UnsafeOutputError when it is not a plain file any more."""
+        if self.carried is not None:
+            return io.BytesIO(base64.b64decode(self.carried[name]))
+        suffix = {"stdout": ".out", "stderr": ".err"}.get(name)
+        is_log = suffix is not None and name in self.logs
+        path = self.folder.with_name(self.folder.name + str(suffix)) if is_log else self.folder / name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise UnsafeOutputError(f"output {name!r} cannot be read", got=error.strerror, wanted="a file") from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > self.most:
+            os.close(fd)
+            raise UnsafeOutputError(
+                f"output {name!r} changed after it was signed",
+                got=f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no plain file",
+                wanted=f"a file of at most {self.most} bytes",
+            )
+        return os.fdopen(fd, "rb")
+
+    def copy(self, name: str, target: Path) -> None:
+        """Copy one file, hashing what is copied; UnsafeOutputError when it is not what was signed."""
+        digest = hashlib.sha256()
+        with self.open(name) as source, target.open("xb") as sink:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                sink.write(chunk)
+        wanted = self.files.get(name) or self.logs[name]
+        if digest.hexdigest() != wanted:
+            raise UnsafeOutputError(
+                f"{name!r} changed after it was signed", got=f"sha256 {digest.hexdigest()}", wanted=wanted
+            )
+
+
+def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
+    """Return the outputs of a reported replica; UnsafeOutputError when they cannot be found.
+
+    SchedulerError when the node's machine cannot be reached now.
+    """
+    statement = statement_of(c, replica["id"])
+    carried = c.store.one("carried_of", replica=replica["id"])
+    context = c.context(node)
+    disk = c.job(replica["job_id"]).resources.disk_mib * 2**20
+    folder = context.work / str(statement.replica)
+    files = {subject.name: subject.sha256 for subject in statement.subjects}
+    if carried is None:
+        names = None if statement.manifest else list(files)
+        c.backend(node).fetch(context, str(statement.replica), names=names, most=disk + _LOGS)
+    if statement.manifest:
+        files = _from_manifest(c.job(replica["job_id"]), statement, folder)
+    return Outputs(
+        statement=statement,
+        files=files,
+        logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
+        carried=orjson.loads(carried["files"]) if carried is not None else None,
+        folder=folder,
+        most=min(disk, _largest(statement)),
+    )
+
+
+def statement_of(c: Coordinator, replica: int) -> Statement:
+    """Return the one statement of a replica, by its row id; UnsafeOutputError where it signed several, or none."""
+    reports = stored_reports(c, replica)
+    if len(reports) != 1:
+        raise UnsafeOutputError("it has no one statement", got=f"{len(reports)} of them")
+    return decode(reports[0].payload)  # it was verified before it was stored
+
+
+def _largest(statement: Statement) -> int:
+    """Return how many bytes one file can have had: logs are not in `output_bytes`, so they get their own allowance."""
+    return statement.output_bytes + _LOGS
+
+
+def rule_for(job: Job, task: int, name: str) -> CompareRule:
+    """Return the comparison rule of one output name: that of the first `[[outputs]]` whose pattern takes it."""
+    from nexapod_batch.model.job import CompareRule as Rule  # noqa: PLC0415 - only where a default is needed
+
+    values = task_values(job, task, job.parameters(task))
+    for output in job.outputs:
+        if walk.matches(name, expand(output.path, values)):
+            return output.rule
+    return Rule()
+
+
+def _from_manifest(job: Job, statement: Statement, folder: Path) -> dict[str, str]:
+    """Digest the outputs again where only their manifest was signed, and compare with it."""
+    values = task_values(job, statement.replica.task, job.parameters(statement.replica.task))
+    found = walk.find(folder, [expand(output.path, values) for output in job.outputs])
+    entries = walk.digest_tree(folder, [one.name for one in found])
+    manifest = walk.manifest([(name, digest) for name, digest, _ in entries])
+    if hashlib.sha256(manifest).hexdigest() != statement.subjects[0].sha256:
+        raise UnsafeOutputError("the outputs are not those of the signed manifest", got=str(folder))
+    return {name: digest for name, digest, _ in entries}

@@ -1,0 +1,1 @@
+"""The registry of nodes, their keys and their hardware profiles."""

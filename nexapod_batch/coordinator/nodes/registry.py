@@ -1,0 +1,416 @@
+"""The registry of nodes: make a local one, follow its hardware, drain it, take it out.
+
+A node is a key and the coordinator's word on where it stands. `node.json` in its spool tells the worker what it may
+use and which coordinator it trusts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from nexapod_batch.config.settings import SYSTEM_DIR
+from nexapod_batch.coordinator.context import LAUNCHER, PATIENCE_S, account
+from nexapod_batch.coordinator.nodes import keys, profiles
+from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.errors import (
+    ConfigError,
+    NexapodError,
+    NotFoundError,
+    PluginFaultError,
+    Problem,
+    TryAgainError,
+    UsageError,
+)
+from nexapod_batch.files import keyfile
+from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.hardware.machine import memory_mib, usable_cpus
+from nexapod_batch.local_nodes import gpu_status as gpus_of
+from nexapod_batch.model.hardware import Offer, changes, tier_of
+from nexapod_batch.model.node import LOCAL, Node
+from nexapod_batch.runner import wishes
+from nexapod_batch.store import writer
+from nexapod_batch.trust.profile import seal_offer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import PurePath
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Tier
+    from nexapod_batch.model.site import Partition, Site
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = [
+    "drain", "ensure_nodes", "init", "prepare", "refresh", "register_sites", "rekey", "remove", "resume", "settings_of",
+    "unregistered", "usable",
+]  # fmt: skip
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+#: Seconds without work until a worker exits.
+IDLE_EXIT_S = 10
+#: Memory that is left to the system when a node is made without being told how much it may use.
+_KEEP_MIB = 512
+
+
+def init(
+    c: Coordinator,
+    name: str | None = None,
+    owner: str | None = None,
+    cpus: int | None = None,
+    mem_mib: int | None = None,
+    tier: Tier | None = None,
+    idle_exit_s: float = IDLE_EXIT_S,
+    *,
+    gpus: str | None = None,
+    gpu_slots: int = 1,
+    benchmark: bool = False,
+    confine: str = "foreign",
+) -> Node:
+    """Make a key and a signed profile for this machine and register it as a local node.
+
+    `gpus` are those that it offers (`local_nodes.gpu_status.offered`), each for so many replicas at once. `confine`
+    says whose commands without a container are confined: those of `foreign` jobs, of `all`, or `never` any.
+    """
+    name = name or _own_name()
+    if not _NAME.fullmatch(name):
+        raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
+    if any(node.name == name for node in c.nodes()):
+        raise UsageError(f"there is a node {name!r} already", hint="give another one with --name")
+    have_cpus, have_mem = usable_cpus(), memory_mib()
+    cpus, mem_mib = cpus or have_cpus, mem_mib or _offered_mib()
+    for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
+        if not 1 <= got <= most:
+            raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {most}")
+    profile, faults = profiles.take(c.paths, benchmark=benchmark)
+    devices = gpus_of.offered(gpus, profile.devices, faults)
+    offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
+    signer, node = _node_key(c, name), _here(name, offer)
+    node = replace(
+        node, key_id=signer.key_id, public_key=signer.public, owner=owner or node.owner, tier=tier or node.tier,
+        cpus=cpus, mem_mib=mem_mib, gpus=len(devices) * gpu_slots,
+    )  # fmt: skip
+    kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
+    kept |= {"confine": confine}
+    c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
+    wishes.reserve(c.context(node).spool)
+    _store(c, node, seal_offer(signer, offer))
+    return _named(c, name)
+
+
+def _here(name: str, offer: Offer) -> Node:
+    """Return a node of this whole machine, as yet without a key."""
+    return Node(
+        id=0,
+        name=name,
+        key_id="",
+        public_key=b"",
+        site=LOCAL,
+        owner=account(),
+        host=socket.gethostname(),
+        tier=tier_of(offer.devices),
+        backend=LOCAL,
+        cpus=usable_cpus(),
+        mem_mib=_offered_mib(),
+        gpus=len(offer.devices),
+        gpu_type=gpus_of.kinds(offer.devices),
+        gpu_mem_mib=max((gpu.memory_mib or 0 for gpu in offer.devices), default=0),
+        classes=offer.classes,
+    )
+
+
+def _own_name() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:63].lstrip("-_") or "local"
+
+
+def _offered_mib() -> int:
+    return max(256, memory_mib() - _KEEP_MIB)
+
+
+def refresh(
+    c: Coordinator, name: str, *, gpus: str | None = None, gpu_slots: int | None = None, benchmark: bool = False
+) -> tuple[Node, list[str]]:
+    """Take and sign the profile of a node of this machine anew; return the node, and in words what changed.
+
+    It offers the GPUs that it offered, as far as they are there, unless `gpus` names others. A benchmark is kept unless
+    the processor is another one, or `benchmark` asks for a new one.
+    """
+    node = _named(c, name)
+    if node.backend != LOCAL or node.host != socket.gethostname():
+        raise UsageError(f"node {name} is not this machine", got=socket.gethostname(), wanted=node.host)
+    profile, faults = profiles.take(c.paths, benchmark=benchmark)
+    old, _ = profiles.signed(c.store, name)
+    before = old.devices if old is not None else ()
+    if old is not None and profile.benchmark is None and old.profile.cpu == profile.cpu:
+        profile = replace(profile, benchmark=old.profile.benchmark)
+    if gpus is None and old is not None:
+        gpus = ",".join(gpu.uuid for gpu in profile.devices if gpu.uuid in old.gpus) or "none"
+    devices = gpus_of.offered(gpus, profile.devices, faults)
+    offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
+    slots = gpu_slots or max(1, node.gpus // max(1, len(before)))
+    new = replace(
+        node,
+        classes=offer.classes,
+        tier=tier_of(devices) if node.tier == tier_of(before) else node.tier,  # who chose another tier keeps it
+        cpus=min(node.cpus, usable_cpus()),
+        mem_mib=min(node.mem_mib, memory_mib()),
+        gpus=len(devices) * slots,
+        gpu_type=gpus_of.kinds(devices),
+    )
+    other = new.classes != node.classes or new.gpus != node.gpus or offer.gpus != tuple(gpu.uuid for gpu in before)
+    if other and (_out(c, node) or live_incarnation(c.context(node).spool) is not None):
+        raise TryAgainError(
+            f"node {name} works, and would report as the machine that it was",
+            hint=f"nexapod-batch node drain {name}, and again when it has nothing to do",
+        )
+    kept = {"gpus": list(offer.gpus), "gpu_slots": slots}
+    c.backend(node).prepare(c.context(new), {**settings_of(c, new), **kept})
+    _store(c, new, seal_offer(keys.signer_of(c, node), offer))
+    changed = ["it had no profile that verifies"] if old is None else changes(old.profile, profile)
+    return _named(c, name), [*changed, *_not_offered(name, offer)]
+
+
+def _not_offered(name: str, offer: Offer) -> list[str]:
+    others = [gpu for gpu in offer.profile.devices if gpu.uuid not in offer.gpus]
+    return [f"GPU {one.index} ({one.model}) is not offered: node init {name} --refresh --gpus all" for one in others]
+
+
+def _out(c: Coordinator, node: Node) -> int:
+    return next((row["n"] for row in c.store.all("node_out") if row["node_id"] == node.id), 0)
+
+
+def ensure_nodes(c: Coordinator) -> None:
+    """Register what the site files declare; where there is no node at all make a local one, except on a login node."""
+    register_sites(c)
+    if not c.nodes():
+        _refuse_login_node(c)
+        init(c)
+
+
+def register_sites(c: Coordinator) -> None:
+    """Register a node for each group of partitions that a site file declares, and follow what the file changes.
+
+    The key belongs to this coordinator's home; site and owner are the file's word.
+    """
+    known = {node.name: node for node in c.nodes()}
+    for found in _declared(c, known):
+        old, signer = known.get(found.name), _node_key(c, found.name)
+        node = replace(found, key_id=signer.key_id, public_key=signer.public)
+        node = node if old is None else replace(node, id=old.id, active=old.active, first_key=old.first_key)
+        if node != old:
+            _store(c, node)
+
+
+def unregistered(c: Coordinator) -> list[Node]:
+    """Return the nodes that the next submit registers, with numbers of their own and no keys; nothing is written."""
+    known = {node.name: node for node in c.nodes()}
+    found = [node for node in _declared(c, known) if node.name not in known]
+    if not known and not found:
+        _refuse_login_node(c)
+        profile, _ = profiles.take(c.paths)
+        found = [_here(_own_name(), Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in profile.devices)))]
+    first = max((node.id for node in known.values()), default=0) + 1
+    return [replace(node, id=number, key_id=f"{number}") for number, node in enumerate(found, first)]
+
+
+def _declared(c: Coordinator, known: Mapping[str, Node]) -> Iterator[Node]:
+    """Yield a node for each group of partitions that a site file declares, as yet without a key."""
+    for site in c.sites().values():
+        for name, partitions in site.groups().items():
+            if name in known and known[name].site != site.name:
+                raise ConfigError(
+                    f"two sites make a node called {name}", got=f"{known[name].site} and {site.name}", hint="rename one"
+                )
+            yield _of_group(site, name, partitions)
+
+
+def _of_group(site: Site, name: str, partitions: Sequence[Partition]) -> Node:
+    classes: dict[str, str] = {}
+    for one in partitions:
+        classes.update(one.classes)
+    gpus = max(partitions, key=lambda one: one.gpus)
+    return Node(
+        id=0,
+        name=name,
+        key_id="",
+        public_key=b"",
+        site=site.name,
+        owner=site.owner or site.name,
+        host=socket.gethostname() if site.scheduler.type == LOCAL else name,
+        tier=partitions[0].tier,
+        backend=site.scheduler.type,
+        cpus=max(one.max_cpus for one in partitions),
+        mem_mib=max(one.max_mem_mib for one in partitions),
+        gpus=gpus.gpus,
+        gpu_type=",".join(gpus.gpu_types) or None,
+        hosts=max(one.hosts for one in partitions),
+        classes=classes,
+        max_queued=site.limits.max_queued,
+    )
+
+
+def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
+    """Return the nodes whose site can be used; the others are faults, and what they have goes on without us.
+
+    A drained node that has nothing is no fault: its site may be gone for good.
+    """
+    found: list[Node] = []
+    for node in c.nodes():
+        try:
+            c.context(node)
+        except NexapodError as error:
+            if node.active or any(row["node_id"] == node.id for row in c.store.all("nodes_at_work")):
+                faults[f"site:{node.site}"] = c.site_faults().get(node.site) or str(error)
+        else:
+            found.append(node)
+    return found
+
+
+def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> set[int]:
+    """Let the backends make the nodes' folders and settings, which may have gone or be out of date.
+
+    Return the ids of those where that takes a person: what is placed there would wait for nothing.
+    """
+    unusable = set()
+    for node in nodes:
+        try:
+            c.backend(node).prepare(c.context(node), settings_of(c, node))
+        except (NexapodError, OSError) as error:
+            note(faults, "settings", node, error, "its settings cannot be written")
+            if isinstance(error, ConfigError | PluginFaultError):
+                unusable.add(node.id)
+    return unusable
+
+
+def rekey(c: Coordinator, name: str) -> tuple[Node, Node]:
+    """Give a node a new key; return the node as it was, and as it is."""
+    node = _named(c, name)
+    keys.rekey(c, node)
+    return node, _named(c, name)
+
+
+def drain(c: Coordinator, name: str) -> None:
+    """Give a node no more replicas; what it has goes on."""
+    _activate(c, name, active=0)
+
+
+def resume(c: Coordinator, name: str) -> None:
+    """Give a drained node replicas again."""
+    _activate(c, name, active=1)
+
+
+def remove(c: Coordinator, name: str) -> None:
+    """Take a node that never ran anything out of the registry; one that did keeps its row, and can only be drained."""
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        for node in c.nodes():
+            if node.name == name:
+                if c.store.only("node_used", id=node.id)["used"]:
+                    raise UsageError(
+                        f"node {name} has run replicas: its key is part of their record",
+                        hint=f"nexapod-batch node drain {name}",
+                    )
+                c.store.run("node_delete", name=name)
+                return
+    raise _unknown(c, name)
+
+
+def _activate(c: Coordinator, name: str, *, active: int) -> None:
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        if not c.store.run("node_activate", name=name, active=active):
+            raise _unknown(c, name)
+
+
+def _named(c: Coordinator, name: str) -> Node:
+    for node in c.nodes():
+        if node.name == name:
+            return node
+    raise _unknown(c, name)
+
+
+def _unknown(c: Coordinator, name: str) -> NotFoundError:
+    known = ", ".join(node.name for node in c.nodes()) or "none"
+    return NotFoundError("there is no such node", got=repr(name), wanted=f"one of: {known}")
+
+
+def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
+    """Return what the node's runners are told: what they may use, and which coordinator they trust."""
+    return {
+        "schema": 1,
+        "name": node.name,
+        "keys": [row["key_id"] for row in c.store.all("node_keys", node=node.id)] or [node.key_id],
+        "coordinators": [c.signer.key_id],
+        "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
+        "host": node.host,
+        "cpus": node.cpus,
+        "mem_mib": node.mem_mib,
+        "backend": node.backend,
+        "classes": dict(node.classes),
+        "private": [str(one) for one in _private(c)],
+        **({"launcher": list(LAUNCHER)} if node.site == LOCAL else {}),
+        **_of_site(c, node),
+    }
+
+
+def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
+    """Return what the site file says of GPUs and containers; without a file nothing: the node's own word stays."""
+    site = c.sites().get(node.site)
+    if site is None:
+        return {}
+    container = {"program": site.container.runtime, "binds": list(site.container.bind)}
+    return {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
+
+
+def _private(c: Coordinator) -> list[PurePath]:
+    """Return every folder of ours, which no confined command sees: home, results, settings, corners on sites."""
+    mine = [c.paths.home, c.paths.results, *(one for one in c.paths.config_dirs if one != SYSTEM_DIR)]
+    corners = [corner for site in c.sites().values() if site.filesystem.work_dir for corner in c.corners(site)]
+    return list(dict.fromkeys([*mine, *corners]))
+
+
+def _node_key(c: Coordinator, name: str) -> Signer:
+    key = keys.key_file(c, name)
+    return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
+
+
+def _store(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
+    """Write a node into the registry, or what changed of one that is there, and its signed profile."""
+    fields = (
+        "name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type",
+        "hosts", "max_queued",
+    )  # fmt: skip
+    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
+        c.store.run(
+            "node_put",
+            **{field: getattr(node, field) for field in fields},
+            tier=node.tier.value,
+            classes=json.dumps(dict(node.classes), sort_keys=True),
+            now=c.now(),
+        )
+        if envelope is not None:
+            c.store.run("profile_put", name=node.name, envelope=envelope)
+
+
+def _refuse_login_node(c: Coordinator) -> None:
+    """Raise ConfigError where nobody asked for a node on a login node, with what keeps site files from making any."""
+    if why := _login_node(c):
+        raise ConfigError(
+            f"no node is registered, and {why}: jobs must not run on a login node unasked",
+            problems=tuple(Problem("", line) for line in c.site_faults().values()),
+            hint="register the cluster, or make a node here all the same: nexapod-batch node init",
+        )
+
+
+def _login_node(c: Coordinator) -> str:
+    """Return why this machine looks like a login node, or nothing."""
+    if why := profiles.cluster():
+        return why
+    host = socket.gethostname()
+    for site in c.sites().values():
+        if any(fnmatchcase(host, pattern) for pattern in site.hostnames):
+            return f"this machine's name {host} belongs to site {site.name}"
+    return ""

@@ -1,0 +1,1 @@
+"""Where a job may run: eligible nodes, host sets of clusters, containers and their images."""

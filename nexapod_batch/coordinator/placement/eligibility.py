@@ -1,0 +1,230 @@
+"""Which nodes a job may run on: the sites that it is limited to, and what each site says of it.
+
+A site that never can run a job is left out of every plan, with the reason; the others go on. What is asked here is what
+stays true: the site's policy, its partitions, its account. Free slots are the planner's business.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nexapod_batch.coordinator.context import LAUNCHER
+from nexapod_batch.coordinator.placement.container_support import problem, too_open
+from nexapod_batch.coordinator.placement.images import wrong_architecture
+from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
+from nexapod_batch.model.node import LOCAL
+from nexapod_batch.planner import NodeLoad
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+
+__all__ = ["Refusal", "allowed", "check_sites", "is_foreign", "loads_of", "refusal_of", "with_words"]
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why a node never runs a job."""
+
+    reason: str  # in one line
+    problems: tuple[Problem, ...] = ()  # what in the job would have to change
+    told: bool = True  # worth a warning; not what the job itself asked for
+
+
+def allowed(job: Job, node: Node) -> bool:
+    """Say whether a job that is limited to some sites may run on a node."""
+    return not job.schedule.sites or node.site in job.schedule.sites
+
+
+def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -> Refusal | None:
+    """Return why a node never runs a job, or None; ConfigError when the file of its site cannot be used."""
+    if not allowed(job, node):
+        only = ", ".join(job.schedule.sites)
+        return Refusal(reason=f"the job is for {only} only (schedule.sites)", told=False)
+    if wrong := wrong_architecture(c, job, node):
+        return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
+    if cannot := _cannot(c, job, node, foreign=foreign):
+        return Refusal(reason=cannot.message, problems=(cannot,))
+    if node.site == LOCAL:
+        return None
+    from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
+    from nexapod_batch.model.fit import job_at, partition_for, words_at  # noqa: PLC0415
+
+    site = c.site(node.site)
+    problems = (*policy_problems(site, job), *limit_problems(site, job))
+    if problems:
+        return Refusal(reason="; ".join(f"{one.path}: {one.message}" for one in problems), problems=problems)
+    group = site.groups().get(node.name)
+    if not site.partitions:
+        return None
+    if group is None:
+        return Refusal(reason=f"the file of site {site.name} declares no such node any more")
+    if partition_for(group, job_at(job, site.name), words_at(job, site.name).get("partition")) is None:
+        names = ", ".join(one.name for one in group)
+        reason = f"none of its partitions ({names}) can run it, others of site {site.name} can"
+        return Refusal(reason=reason, told=False)
+    return None
+
+
+def _cannot(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem | None:
+    """Return what a node cannot do that the job needs: its container, walls around it, ranks."""
+    found = None if job.container is None else problem(c, job, node)
+    if found is None:
+        found = too_open(c, job, node, foreign=foreign)
+    if found is None and job.resources.ranks > 1:
+        found = _no_ranks(c, job, node)
+    return found
+
+
+def _no_ranks(c: Coordinator, job: Job, node: Node) -> Problem | None:
+    """Return why a node cannot start several ranks; it never starts one in their place, which would be another job."""
+    hint = "take ntasks = 1, or a site with a launcher"
+    if node.site != LOCAL:
+        reason = f"site {node.site} starts no ranks: its workers run one process; {hint}"
+        return None if c.site(node.site).dask is None else Problem("resources.ntasks", reason)
+    if job.container is not None:
+        return Problem("resources.ntasks", f"node {node.name} starts no ranks in containers; {hint}")
+    from shutil import which  # noqa: PLC0415 - for jobs of several ranks
+
+    if which(LAUNCHER[0], path=f"{sys.prefix}/bin:{os.environ.get('PATH', os.defpath)}") is None:
+        reason = f"node {node.name} has no {LAUNCHER[0]} to start {job.resources.ranks} ranks with: install an MPI"
+        return Problem("resources.ntasks", f"{reason} (as by: pip install mpich), or {hint}")
+    return None
+
+
+def loads_of(
+    c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None, *, foreign: bool = False
+) -> list[NodeLoad]:
+    """Return nodes as the planner sees them, `out` replicas on each, with what their sites and owners say.
+
+    A `foreign` job is somebody else's.
+    """
+    loads = []
+    for node in nodes:
+        refusal, paused = refusal_of(c, job, node, foreign=foreign), ""
+        if node.site == LOCAL:
+            from nexapod_batch.local_nodes.owner_policy import effective  # noqa: PLC0415 - machines with an owner have one
+
+            spool = c.context(node).spool
+            node, paused = effective(node, spool)  # noqa: PLW2901 - as large as its owner lets it be
+            if job.resources.gpus:
+                from nexapod_batch.local_nodes import gpu_status  # noqa: PLC0415 - for who wants one
+
+                paused = paused or gpu_status.paused(spool, job.resources) or gpu_status.closed(spool, job.resources)
+        sized = node.site != LOCAL and bool(c.site(node.site).partitions)
+        loads.append(
+            NodeLoad(
+                node=node,
+                out=(out or {}).get(node.id, 0),
+                refused=refusal.reason if refusal else "",
+                paused=paused,
+                sized=sized,
+            )
+        )
+    return loads
+
+
+def is_foreign(c: Coordinator, job_id: int) -> bool:
+    """Say whether a job is somebody else's."""
+    return bool(c.store.only("job", id=job_id)["foreign"])
+
+
+def check_sites(
+    c: Coordinator, job: Job, nodes: Sequence[Node], *, foreign: bool = False
+) -> tuple[list[Node], list[str]]:
+    """Return the nodes that take a job, and a warning for each site in reach that does not.
+
+    DescriptorError with every problem when no node is left. A site whose file or backend cannot be used counts as one
+    that refuses; where the job names it alone, its own error is raised.
+    """
+    _check_names(c, job, nodes)
+    taking: list[Node] = []
+    reasons: dict[str, str] = {}  # by site
+    problems: list[Problem] = []
+    for node in nodes:
+        if not allowed(job, node):
+            continue
+        try:
+            c.backend(node)
+            found = refusal_of(c, job, node, foreign=foreign)
+        except NexapodError as error:
+            if job.schedule.sites == (node.site,):
+                raise
+            reason = c.site_faults().get(node.site) or " ".join(str(error).split("\n")[0].split())
+            found = Refusal(reason=reason, problems=(Problem("", error.what),))
+        if found is None:
+            taking.append(node)
+        elif found.told and reasons.setdefault(node.site, found.reason) == found.reason:
+            problems += [one for one in found.problems if str(one) not in map(str, problems)]
+    if not taking and reasons:
+        one = len(reasons) == 1
+        where = f"site {next(iter(reasons))} cannot run the job" if one else "no site in reach can run the job"
+        count = len(problems)
+        raise DescriptorError(f"{where}: {count} problem{'s' * (count != 1)}", problems=tuple(problems))
+    reasons = {**c.site_faults(), **reasons}  # also of sites that nobody asked for: they are broken unnoticed
+    return taking, [f"site {name} is left out: {reason}" for name, reason in reasons.items()]
+
+
+def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequence[Node]) -> Job:
+    """Return the job with scheduler words (`partition`, `account`) for the one site that it can only mean."""
+    if not words:
+        return job
+    given = ", ".join(f"--{name}" for name in words)
+    _check_names(c, job, nodes)
+    names = sorted({node.site for node in nodes if node.site != LOCAL and allowed(job, node)})
+    if len(job.schedule.sites) == 1 and names:
+        c.site(names[0])  # its own fault is the better message
+    names = [name for name in names if name in c.sites() and c.site(name).partitions]
+    if not names:
+        raise DescriptorError(
+            f"{given} means nothing to local nodes", got=repr(next(iter(words.values()))), hint="leave it out"
+        )
+    if len(names) > 1:
+        raise UsageError(f"which site is {given} for?", got=", ".join(names), hint=f"say it: --site {names[0]}")
+    from nexapod_batch.config.job_table import ALLOCATION  # noqa: PLC0415 - only where something is overridden
+    from nexapod_batch.config.tables import Report  # noqa: PLC0415
+
+    (name,), report = names, Report()
+    for key, value in words.items():
+        ALLOCATION[key].kind.check(value, f"site.{name}.resources.{key}", report)
+    if report.problems:
+        raise DescriptorError(f"{given} cannot be used", problems=tuple(report.problems))
+    sites = dict(job.sites)
+    sites[name] = tuple(sorted({**dict(sites.get(name, ())), **words}.items()))
+    return replace(job, sites=tuple(sorted(sites.items())))
+
+
+def _check_names(c: Coordinator, job: Job, nodes: Sequence[Node]) -> None:
+    """Raise what is wrong with the sites that a job names: unknown, faulty, or without an active node."""
+    known = {node.site for node in c.nodes()}
+    for name in job.schedule.sites:
+        if name not in known:
+            _unknown(c, name, known)
+    if job.schedule.sites and not any(allowed(job, node) for node in nodes):
+        names = [node.name for node in c.nodes() if allowed(job, node)]
+        raise DescriptorError(
+            f"no node of {', '.join(job.schedule.sites)} is active", got=f"{', '.join(names)}, drained",
+            hint=f"nexapod-batch node resume {names[0]}",
+        )  # fmt: skip
+
+
+def _unknown(c: Coordinator, name: str, known: set[str]) -> None:
+    """Raise what is to be said of a site of which there is no node: its file may be faulty, or new."""
+    try:
+        c.site(name)
+    except ConfigError as error:
+        if error.problems:
+            raise
+    else:
+        hint = "add [[partitions]] to its file, or name another site"
+        raise DescriptorError(f"site {name} has no node", got="a site file without partitions", hint=hint)
+    listed = ", ".join(sorted(known | set(c.sites()))) or "none"
+    problem = Problem("schedule.sites", f"there is no such site: got {name!r}, wanted one of: {listed}")
+    raise DescriptorError("the job cannot be placed", problems=(problem,), hint="nexapod-batch site ls")

@@ -1,0 +1,190 @@
+"""What an operator should know about this installation: each check is a line with ok, warn or fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.nodes import profiles
+from nexapod_batch.coordinator.nodes.overcommitment import crowded
+from nexapod_batch.errors import NexapodError, VerificationError
+from nexapod_batch.files import careful, keyfile
+from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.model.hardware import changes
+from nexapod_batch.model.node import LOCAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["checks", "first_checks"]
+
+Check = tuple[str, str, str]
+_LOW_DISK = 1 << 30
+#: Characters of a reason that others wrote.
+_REASON = 400
+
+
+def checks(c: Coordinator) -> list[Check]:
+    """Return (name, ok|warn|fail, text) for everything that can be looked at without changing it."""
+    own = [*_home(c), *_clock(), *_database(c), *_nodes(c), *_hardware(c), *_reports(c), *_kernel()]
+    return [*own, *_containers(c.paths), *_images(c.paths)]
+
+
+def first_checks(paths: Paths) -> list[Check]:
+    """Return the checks of an account that has no database yet; nothing is made."""
+    return [
+        ("home", "ok", f"{paths.home} has no jobs yet: the first nexapod-batch submit job.toml makes everything"),
+        ("nodes", "ok", "none yet: the first submit makes one of this machine, nexapod-batch node init --help others"),
+        *_clock(),
+        *_kernel(),
+        *_containers(paths),
+    ]
+
+
+def _home(c: Coordinator) -> Iterator[Check]:
+    fstype, network = filesystem_of(c.paths.home)
+    text = f"{c.paths.home} on {fstype}"
+    yield (
+        ("home", "warn", f"{text}: a network file system; the database runs without WAL and slower")
+        if network
+        else ("home", "ok", text)
+    )
+    free = shutil.disk_usage(c.paths.home).free
+    yield "disk", "ok" if free > _LOW_DISK else "warn", f"{free / 2**30:.1f} GiB free"
+    mode = c.paths.home.stat().st_mode & 0o077
+    yield (
+        "privacy",
+        "ok" if not mode else "warn",
+        "home is private" if not mode else f"others can read {c.paths.home}: chmod 700 it",
+    )
+
+
+def _clock() -> Iterator[Check]:
+    yield (
+        "clock",
+        "ok" if time.time() > 1_700_000_000 else "fail",
+        time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+    )
+
+
+def _database(c: Coordinator) -> Iterator[Check]:
+    problems = c.store.check()
+    yield "database", "fail" if problems else "ok", "; ".join(problems) or str(c.paths.state_db)
+
+
+def _nodes(c: Coordinator) -> Iterator[Check]:
+    nodes = c.nodes()
+    if not nodes:
+        yield "nodes", "warn", "none registered: nexapod-batch node init makes one for this machine"
+    for node in nodes:
+        try:
+            loaded = keyfile.load(c.paths.keys / f"node-{node.name}")
+            good = loaded.key_id == node.key_id
+            text = f"{node.backend}, {node.cpus} CPUs, {node.mem_mib} MiB, owner {node.owner}, {node.key_id}"
+            yield (
+                f"node {node.name}",
+                "ok" if good else "fail",
+                text if good else f"its key file is not the registered key {node.key_id}",
+            )
+        except NexapodError as error:
+            yield f"node {node.name}", "fail", str(error)
+        try:
+            refused = c.context(node).spool / "refused"
+        except NexapodError as error:  # the file of its site
+            yield f"node {node.name}", "fail" if node.active else "warn", str(error)
+            continue
+        for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
+            yield f"node {node.name}", "warn", f"refused bundle {reason.stem[:80]}: {_words(reason)}"
+    for row in c.store.all("nodes"):
+        if row["blame"]:
+            yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"
+
+
+def _words(reason: Path) -> str:
+    """Return the beginning of what a worker left."""
+    try:
+        return careful.read(reason, 1 << 20).decode("utf-8", "replace").strip()[:_REASON]
+    except OSError as error:
+        return f"its reason cannot be read: {error.strerror}"
+
+
+def _hardware(c: Coordinator) -> Iterator[Check]:
+    """Compare what the nodes of this machine signed with what it is now."""
+    mine = [node for node in c.nodes() if node.site == LOCAL and node.host == socket.gethostname()]
+    if not mine:
+        return
+    if too_much := crowded(c):
+        yield "machine", "warn", too_much
+    now, faults = profiles.take(c.paths)
+    for fault in faults:
+        yield "hardware", "warn", " ".join(fault.split("\n")[0].split())
+    for node in mine:
+        again = f"nexapod-batch node init {node.name} --refresh"
+        then = "" if faults else f"; {again}"  # with a driver out of order it would offer less
+        try:
+            offer = c.offer(node)
+        except VerificationError as error:
+            yield f"node {node.name}", "fail", f"its hardware profile does not verify ({error.what}): {again}"
+            continue
+        if offer is None:
+            yield f"node {node.name}", "warn", f"it has no signed hardware profile: {again}"
+            continue
+        for change in changes(offer.profile, now):
+            yield f"node {node.name}", "warn", f"its hardware changed since it was signed: {change}{then}"
+
+
+def _reports(c: Coordinator) -> Iterator[Check]:
+    count = c.store.only("quarantine_count")
+    number = count["n"]
+    more = f", and {count['dropped']} more that were not kept" if count["dropped"] else ""
+    yield "quarantine", "warn" if number else "ok", f"{number} bad reports{more}" if number else "empty"
+    for row in c.store.all("quarantine_last", limit=5):
+        where = f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}"
+        yield "quarantine", "warn", f"{where}: {row['reason'][:_REASON]}"
+    for row in c.store.all("faults"):
+        yield "fault", "warn", row["text"]
+
+
+def _kernel() -> Iterator[Check]:
+    good = os.path.exists("/proc/self/task") and hasattr(os, "posix_spawn")
+    yield (
+        "kernel",
+        "ok" if good else "fail",
+        "processes can be watched" if good else "no /proc: left-over processes cannot be found",
+    )
+
+
+def _containers(paths: Paths) -> Iterator[Check]:
+    from nexapod_batch.coordinator.placement.container_support import facts  # noqa: PLC0415 - runs the program
+
+    for name, runtime in (("containers", "apptainer"), ("confinement", "bare")):
+        for one in facts(paths.home, runtime):
+            # a machine without containers is a good one all the same
+            text = f"{one.text} -> {one.hint}" if one.hint and one.mark != "ok" else one.text
+            yield name, "warn" if one.mark == "fail" else one.mark, text
+
+
+def _images(paths: Paths) -> Iterator[Check]:
+    from nexapod_batch.coordinator.placement.images import cache_of  # noqa: PLC0415
+
+    cache = cache_of(paths)
+    if not cache.folder.is_dir():
+        return
+    found = cache.images()
+    size = sum(one.size for one in found)
+    text = f"{len(found)} in {cache.folder} on {filesystem_of(cache.folder)[0]}, {size / 2**20:.0f} MiB"
+    if cache.max_bytes:
+        text += f" of at most {cache.max_bytes / 2**20:.0f} MiB (images.max_size)"
+    if not os.access(cache.folder, os.W_OK | os.X_OK):
+        yield "images", "fail", f"{cache.folder} cannot be written -> set images.dir to a folder of your own"
+    elif cache.max_bytes and size > cache.max_bytes:
+        yield "images", "warn", f"{text} -> nexapod-batch image prune"
+    else:
+        yield "images", "ok", text

@@ -1,0 +1,310 @@
+"""Placing replicas: plan, write the intent, then hand the signed bundles to the backends.
+
+The intent (launch and replica rows with the sealed bundle) is committed before a backend is spoken to. After a crash
+the same bytes are handed over again under the same launch key, and the runner's claim keeps execution at most once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nexapod_batch.coordinator.nodes.keys import delegate, signer_of
+from nexapod_batch.coordinator.nodes.registry import usable
+from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.placement import images
+from nexapod_batch.coordinator.placement.eligibility import loads_of
+from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_set, set_name, split
+from nexapod_batch.coordinator.steps import restored_database
+from nexapod_batch.coordinator.steps.launch_endings import end_launch
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.model.document import digest
+from nexapod_batch.model.job import Domain
+from nexapod_batch.model.replica import Assignment, Bundle
+from nexapod_batch.planner import Need, plan
+from nexapod_batch.plugins import Launch
+from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
+from nexapod_batch.trust.delegation import Delegation
+from nexapod_batch.trust.dsse import Signer, seal
+from nexapod_batch.trust.keys import KEY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.planner import NodeLoad
+    from nexapod_batch.store import Row
+
+__all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
+
+#: Replicas in one bundle, at most: what one crash of a runner can lose.
+BUNDLE_MAX = 64
+#: Reason of a replica whose deadline passed: it may still report, so it keeps its domain.
+OVERDUE = "deadline passed"
+#: The longest wait, in seconds, before a task is placed again after losses.
+MAX_BACKOFF_S = 300
+#: Tasks planned at once.
+PLAN_MAX = 5_000
+
+
+def dispatch(
+    c: Coordinator, faults: dict[str, str], without: Collection[int] = (), end: float | None = None
+) -> tuple[int, list[tuple[int, int]]]:
+    """Place what wants to be placed; return how many replicas, and the tasks for which no domain is left.
+
+    The caller holds the writer's lock. `faults` collects what went wrong, by node. Nodes `without` whose ids we do
+    are there, but cannot be used now. At the time `end` no other job is begun with.
+    """
+    nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
+    all_there = len(nodes) == sum(node.active for node in c.nodes())
+    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")} if nodes else {}
+    launched, exhausted = 0, []
+    for row in c.store.all("jobs_wanting"):
+        free = sum(max(0, node.max_queued - out.get(node.id, 0)) for node in nodes)
+        if free == 0 or (launched and end is not None and c.clock() >= end):
+            break
+        if _blocked(c, row):
+            continue
+        job = c.job(row["id"])
+        limit = min(free, PLAN_MAX)
+        if row["max_running"] is not None:
+            limit = min(limit, row["max_running"] - c.store.only("job_out", job=row["id"])["n"])
+        if limit <= 0:
+            continue
+        loads = split(job, loads_of(c, job, nodes, out, foreign=bool(row["foreign"])))
+        placed, stuck = _place(c, row, job, loads, limit, faults)
+        if all_there:  # else a site whose file is faulty now may still have room for them
+            exhausted += [(row["id"], task) for task in stuck]
+        launched += sum(placed.values())
+        for node_id, number in placed.items():
+            out[node_id] = out.get(node_id, 0) + number
+    return launched, exhausted
+
+
+def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
+    """Return what the planner needs to know of some tasks: how many, and which domains they already use."""
+    nodes, job = c.nodes_by_id(), c.job(job_id)
+    taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
+    begun = [row["idx"] for row in tasks if row["state"] != TaskState.WAITING]
+    if begun:
+        for row in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(begun)):
+            overdue = row["execution"] == "lost" and row["reason"] == OVERDUE
+            if overdue or not (row["execution"] in {"lost", "cancelled"} or set_aside(row)):
+                node = nodes[row["node_id"]]
+                if host_sets(job, node):
+                    index = c.store.only("launch_hosts", id=row["launch_id"])["host_set"]
+                    node = replace(node, host=set_name(node, index))
+                taken[row["task"]].append(domains_of(node, f"{row['id']}"))
+    return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), klass=t["class"]) for t in tasks]
+
+
+def domains_of(node: Node, run: str) -> dict[Domain, str]:
+    """Return the failure domains of a replica on a node, from the registry."""
+    return {field: node.domain(field, run) for field in Domain}
+
+
+def set_aside(replica: Row) -> bool:
+    """Say whether a retry took this replica, which brought no vote, out of the count."""
+    return replica["validation"] == "unneeded" and replica["execution"] in {"errored", "lost", "cancelled"}
+
+
+def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
+    """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
+    wanted, ids, jobs = [], list(launches), {}
+    for launch_id in ids:
+        row = c.store.only("launch_envelope", id=launch_id)
+        job = c.job(row["job_id"])
+        jobs[row["key"]] = row["job_id"]
+        wanted.append(
+            Launch(
+                key=row["key"],
+                envelope=row["envelope"],
+                seed=row["seed"] or b"",
+                job=job,
+                replicas=row["replicas"],
+                host_set=None if row["host_set"] < 0 else (row["host_set"], host_sets(job, node)),
+            )
+        )
+    if not wanted:
+        return
+    try:
+        native = c.backend(node).launch(c.context(node), wanted)
+    except (NexapodError, OSError) as error:
+        note(faults, "launch", node, error, "launch failed")
+        with c.store.atomic():
+            c.store.many("launch_waits", [(" ".join(str(error).split()), launch_id) for launch_id in ids])
+        return
+    known = {one.key: launch_id for one, launch_id in zip(wanted, ids, strict=True)}
+    with c.store.atomic():
+        for key, said in native.items():
+            if isinstance(said, str):
+                c.store.run("launch_handed", key=key, native_id=said)
+                continue
+            end_launch(c, known[key], said)  # over at once: who submitted hears it at once
+            if said.own_fault:
+                faults[f"refused:{node.name}:{jobs[key]}"] = f"node {node.name}: job {jobs[key]}: {said.reason}"
+
+
+def _blocked(c: Coordinator, row: Row) -> bool:
+    """Say whether a dependency keeps a job back, and keep the reason for people."""
+    reason = ""
+    for on in c.store.all("dependencies", job=row["id"]):
+        ended = on["n_waiting"] + on["n_active"] == 0
+        accepted = ended and on["n_accepted"] == on["n_tasks"]
+        met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on["condition"]]
+        if not met:
+            verb = "ended otherwise" if ended else "is still open"
+            reason = f"waits for job {on['on_job']} to be {on['condition']}; it {verb}"
+    if reason != row["blocked"]:
+        with c.store.atomic():
+            c.store.run("job_block", job=row["id"], reason=reason)
+    return bool(reason)
+
+
+def _place(
+    c: Coordinator, row: Row, job: Job, loads: Sequence[NodeLoad], limit: int, faults: dict[str, str]
+) -> tuple[dict[int, int], list[int]]:
+    """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
+    now = c.now()
+    tasks = c.store.all("tasks_wanting", job=row["id"], now=now, limit=limit, longest=MAX_BACKOFF_S * 1000)
+    needs, room = [], limit
+    for need in needs_of(c, row["id"], tasks):
+        if room <= 0:
+            break
+        needs.append(need if need.want <= room else replace(need, want=room))
+        room -= need.want
+    if not needs:
+        return {}, []
+    result = plan(job, needs, loads)
+    by_node: dict[int, list[int]] = defaultdict(list)
+    for task, node_id in result.placements:
+        by_node[node_id].append(task)
+    known = c.nodes_by_id()
+    nodes = {number: known[node_and_set(number)[0]] for number in by_node}
+    ready = {}
+    for node_id in list(by_node):
+        found = _ready(c, nodes[node_id], job, len(by_node[node_id]), faults)
+        if found is None:  # its tasks still want their replicas
+            del by_node[node_id]
+        else:
+            ready[node_id] = found
+    with c.store.atomic():
+        counts = Counter(task for placed in by_node.values() for task in placed)
+        numbers = _next_numbers(c, row["id"], sorted(counts))
+        launches = {
+            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, ready[node_id], node_and_set(node_id)[1])
+            for node_id, placed in by_node.items()
+        }
+        c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
+        c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
+    restored_database.mark(c)
+    out: Counter[int] = Counter()
+    for number, ids in launches.items():
+        hand_over(c, nodes[number], ids, faults)
+        out[nodes[number].id] += len(by_node[number])
+    return out, sorted(result.unplaceable)
+
+
+class _Ready(Struct, frozen=True):
+    """What a backend says of replicas that are about to be placed on its node."""
+
+    inputs: Mapping[str, str]  # where its runners find inputs and image
+    grain: int  # replicas in one launch
+
+
+def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str, str]) -> _Ready | None:
+    """Let a backend make ready for replicas of a job; None when it cannot now."""
+    inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
+    try:
+        signer_of(c, node)  # without its key nothing can be given to it
+        inputs.update(images.files_of(c, job))
+        backend, context = c.backend(node), c.context(node)
+        return _Ready(backend.stage(context, inputs), backend.grain(context, job, replicas))
+    except (NexapodError, OSError) as error:
+        note(faults, "stage", node, error, "inputs cannot be staged")
+        return None
+
+
+def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield what each launch holds, after how many others: two replicas of one task never share a launch."""
+    rounds: list[list[int]] = []
+    seen: Counter[int] = Counter()
+    for task in tasks:
+        if seen[task] == len(rounds):
+            rounds.append([])
+        rounds[seen[task]].append(task)
+        seen[task] += 1
+    before = 0
+    for one in rounds:
+        for start in range(0, len(one), size):
+            yield before + start, one[start : start + size]
+        before += len(one)
+
+
+def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
+    """Return the next replica number of each task."""
+    numbers = dict.fromkeys(tasks, 1)
+    for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(tasks)):
+        numbers[replica["task"]] = replica["number"] + 1
+    return numbers
+
+
+def _intents(
+    c: Coordinator,
+    row: Row,
+    job: Job,
+    node: Node,
+    tasks: Sequence[int],
+    numbers: dict[int, int],
+    ready: _Ready,
+    host_set: int,
+) -> list[int]:
+    """Write launch and replica rows for one node; return the launches' row ids."""
+    now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
+    size = max(1, min(BUNDLE_MAX, ready.grain))
+    document = c.store.only("document", job=row["id"])["body"]
+    launches = []
+    job_digest = digest(document)
+    nonces = c.random(16 * len(tasks)).hex()
+    for start, members in _shares(tasks, size):
+        part = []
+        for position, task in enumerate(members, start):
+            nonce = nonces[32 * position : 32 * position + 32]
+            part.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=job.parameters(task)))
+            numbers[task] += 1
+        key, seed = c.random(16).hex(), c.random(KEY_BYTES)
+        subkey = Signer.from_seed(seed)
+        bundle = Bundle(
+            launch=key,
+            audience=node.key_id,
+            not_after=deadline // 1000,
+            job_id=row["id"],
+            job_uuid=row["uuid"],
+            document=document,
+            input_paths=ready.inputs,
+            replicas=tuple(part),
+            subkey=subkey.key_id,
+            foreign=bool(row["foreign"]),
+        )
+        envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
+        launch = c.store.only(
+            "launch_insert", key=key, node=node.id, job=row["id"], host_set=host_set, envelope=envelope, now=now
+        )["id"]
+        given = Delegation(
+            node=node.key_id, subkey=subkey.public, launch=key, job=job_digest, not_after=bundle.not_after,
+            nonces=tuple([one.nonce for one in part]),
+        )  # fmt: skip
+        delegate(c, node, launch, given, seed)
+        c.store.many(
+            "replica_insert",
+            [(row["id"], a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part],
+        )
+        launches.append(launch)
+    return launches

@@ -1,0 +1,305 @@
+"""Copying accepted outputs to `results/`, writing down what the losers did differently, and clearing away the rest.
+
+Files are copied under a temporary name, hashed on the way, made durable, and renamed; a crash leaves a partial folder
+that the next pass replaces. If the lowest-numbered valid replica's files are not what it signed, the next one is taken;
+within tolerances the centre's are published, whose answer it was. Which replica it was is kept with the task. A folder
+that is there already is never replaced: it is taken for this task's when its files are those that a winner signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
+from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
+from nexapod_batch.coordinator.pass_faults import note, told
+from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
+from nexapod_batch.files import umask
+from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.own import own_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
+
+__all__ = ["clean", "compare", "publish", "unclean"]
+
+_BATCH = 500
+_EMPTY = hashlib.sha256(b"").hexdigest()
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+#: Later than every time that is stored.
+_EVER = 2**63 - 1
+
+
+def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = None) -> int:
+    """Publish accepted tasks; return how many. What lies on a machine that cannot be reached now waits."""
+    nodes = c.nodes_by_id()
+    published, end = 0, None if seconds is None else c.clock() + seconds
+    tried: set[tuple[int, int]] = set()
+    while end is None or c.clock() < end:
+        rows = c.store.all("tasks_unpublished", limit=_BATCH + len(tried))
+        batch = list(islice(((r["job_id"], r["idx"]) for r in rows if (r["job_id"], r["idx"]) not in tried), _BATCH))
+        if not batch:
+            break
+        tried.update(batch)
+        carried = _carried(c, batch)
+        for job in {job for job, _ in batch}:
+            results = c.paths.results
+            own_folder(results / str(job), below=results.parent, mode=umask.folder_mode())
+        done = []
+        for job, task in batch:
+            try:
+                done.append((job, task, _publish(c, nodes, job, task, carried.get((job, task)))))
+            except (SchedulerError, ConfigError) as error:
+                if not told(faults, error):
+                    faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
+        sync_files([path for _, _, result in done if isinstance(result, _Copied) for path in result.files])
+        good = []
+        with c.store.atomic():
+            for job, task, result in done:
+                if isinstance(result, str):
+                    c.store.run("task_unpublished", job=job, task=task, why=result)
+                else:
+                    good.append((job, task, result))
+                    if result.manifest is not None:
+                        c.store.run("manifest_put", job=job, task=task, packed=result.manifest)
+        shown = [(number, job, task) for job, task, result in good if (number := _reveal(c, job, task, result))]
+        with c.store.atomic():
+            c.store.many("task_published", shown)
+            c.store.many("task_uncarried", [(job, task) for _, job, task in shown])
+        published += len(shown)
+    return published
+
+
+class _Copied(NamedTuple):
+    """A partial folder that is complete."""
+
+    number: int  # of the replica whose files it holds
+    files: list[Path]
+    manifest: bytes | None = None  # as it is stored, where the outputs are too many for a statement
+
+
+def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Row]:
+    """Return the files that came with the report that is to be published, for the tasks that have such a report."""
+    tasks = defaultdict(list)
+    for job, task in batch:
+        tasks[job].append(task)
+    return {
+        (job, row["task"]): row
+        for job, wanted in tasks.items()
+        for row in c.store.all("carried_results", job=job, tasks=json.dumps(wanted))
+    }
+
+
+def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: Row | None) -> _Copied | str:
+    """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
+    if carried is not None:
+        try:
+            with umask.as_given():
+                return _Copied(carried["number"], _write_carried(c, carried["files"], job_id, task))
+        except OSError as error:
+            return str(error)
+    replicas = c.store.all("replicas_of_task", job=job_id, task=task)
+    faults = []
+    for replica in _in_order(c, job_id, task, replicas):
+        try:
+            outputs = outputs_of(c, nodes[replica["node_id"]], replica)
+            with umask.as_given():
+                files = _copy(outputs, c.paths.results / str(job_id), task)
+            if any(r["validation"] == "invalid" for r in replicas):
+                _differences(c, nodes, replicas, outputs)
+        except (UnsafeOutputError, OSError) as error:
+            faults.append(f"replica {replica['number']}: {error}")
+            continue
+        manifest = pack_manifest(outputs.files) if outputs.statement.manifest else None
+        return _Copied(replica["number"], files, manifest)
+    return "; ".join(faults) or "no valid replica has its files"
+
+
+def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[Row]) -> list[Row]:
+    """Return the replicas whose files may be published, the first choice first.
+
+    Equal answers are all as good; within tolerances it is the centre that was voted for, and what has the same bytes.
+    """
+    valid = [r for r in replicas if r["validation"] == "valid" and r["execution"] == "reported"]
+    row = c.store.only("task", job=job_id, task=task)
+    centre = json.loads(row["measured"] or "{}").get("centre")
+    if centre is None:
+        return valid
+    signed = {r["number"]: {(s.name, s.sha256) for s in statement_of(c, r["id"]).subjects} for r in valid}
+    same = [r for r in valid if signed[r["number"]] == signed.get(centre)]
+    return sorted(same, key=lambda r: (r["number"] != centre, r["number"]))
+
+
+def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list[Path]:
+    """Write files that came with the report; they were compared with what was signed before they were stored."""
+    folder = c.paths.results / str(job_id)
+    partial = _fresh(folder, task)
+    logs = {"stderr", "stdout"} if c.job(job_id).outputs else {"stderr"}  # without [[outputs]] stdout is the output
+    made = []
+    for name, text in orjson.loads(files).items():
+        if not text and name in logs:
+            continue  # an empty log says nothing
+        path = f"{partial}/{name}"
+        if "/" in name:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        fd = os.open(path, _NEW, 0o666)
+        try:
+            data = memoryview(base64.b64decode(text))
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+        made.append(Path(path))
+    return made
+
+
+def _fresh(folder: Path, task: int) -> str:
+    """Return a new empty partial folder for a task; what a crash left of an earlier one goes."""
+    partial = f"{folder}/.{task}.partial"
+    try:
+        os.mkdir(partial)
+    except FileExistsError:
+        shutil.rmtree(partial)
+        os.mkdir(partial)
+    return partial
+
+
+def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
+    partial = Path(_fresh(folder, task))
+    made = []
+    for name, digest in {**outputs.logs, **outputs.files}.items():
+        if digest == _EMPTY and name not in outputs.files:
+            continue  # an empty log says nothing
+        if "/" in name:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        outputs.copy(name, partial / name)
+        made.append(partial / name)
+    return made
+
+
+def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
+    """Give a complete partial folder its name; return the replica whose files lie there then, 0 where others do."""
+    folder = c.paths.results / str(job_id)
+    final, partial = f"{folder}/{task}", f"{folder}/.{task}.partial"
+    try:
+        os.rename(partial, final)
+    except OSError:  # it is not empty: a crash came between, or it is another job's
+        number = _holder(c, job_id, task, Path(final))
+        shutil.rmtree(partial)
+        if not number:
+            why = f"{final} holds other files, which are never replaced: move them away, then nexapod-batch reconcile"
+            with c.store.atomic():
+                c.store.run("task_unpublished", job=job_id, task=task, why=why)
+        return number
+    return done.number
+
+
+def _holder(c: Coordinator, job_id: int, task: int, folder: Path) -> int:
+    """Return the number of the winner whose files lie in a folder, exactly as it signed them; 0 for none."""
+    row = c.store.one("manifest", job=job_id, task=task)
+    for replica in c.store.all("replicas_of_task", job=job_id, task=task):
+        if replica["validation"] == "valid" and replica["execution"] == "reported":
+            said = statement_of(c, replica["id"])
+            files = listed(said, None if row is None else row["packed"])
+            if not faults_of(folder, said, files):
+                return int(replica["number"])
+    return 0
+
+
+def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Row], winner: Outputs) -> None:
+    """Keep, for people, where each loser's files differ from the accepted ones."""
+    job_id, task = winner.statement.replica.job, winner.statement.replica.task
+    job, lines = c.job(job_id), []
+    for replica in replicas:
+        if replica["validation"] != "invalid":
+            continue
+        node = nodes[replica["node_id"]]
+        who = f"{job_id}_{task}.{replica['number']} on node {node.name} (owner {node.owner}, {node.key_id})"
+        lines.append(f"{who} disagrees with accepted replica {winner.statement.replica}:")
+        try:
+            loser = outputs_of(c, node, replica)
+            lines += [f"  {line}" for line in compare(job, task, winner, loser)]
+        except (UnsafeOutputError, OSError, ValueError) as error:
+            lines.append(f"  its files cannot be compared: {error}")
+    with c.store.atomic():
+        c.store.run("difference_put", job=job_id, task=task, text="\n".join(lines))
+
+
+def compare(
+    job: Job, task: int, left: Outputs, right: Outputs, words: tuple[str, str] = ("accepted", "rejected")
+) -> list[str]:
+    """Return one line for each file that differs: where, and what either side (named by `words`) says there."""
+    from nexapod_batch.compare import first_difference  # noqa: PLC0415 - seldom, and knows many formats
+
+    found = []
+    for name in sorted({*left.files, *right.files}):
+        if name not in right.files or name not in left.files:
+            found.append(f"{name}: only {words[0] if name in left.files else 'other'} replica has it")
+        elif left.files[name] != right.files[name]:
+            rule = rule_for(job, task, name)
+            try:
+                with left.open(name) as one, right.open(name) as two:
+                    difference = first_difference(one, two, name, rule)
+            except (CompareError, UnsafeOutputError) as error:
+                found.append(f"{name}: {error}")
+                continue
+            if difference is not None:
+                said = f"{words[0]} {difference.left}, {words[1]} {difference.right}"
+                found.append(f"{name}, {difference.where}: {said}")
+    return found
+
+
+def unclean(c: Coordinator, limit: int) -> Sequence[Row]:
+    """Return the replicas whose work folders are kept no longer; ConfigError when the settings cannot be read.
+
+    The time is counted from the end of each replica. The settings are read only when there is a folder at all.
+    """
+    if not c.store.all("replicas_unclean", accepted=_EVER, others=_EVER, limit=1):
+        return []
+    now = c.now()
+    # "At once" does not ask the clock: it may have been set back since the replica ended.
+    accepted, others = (now - kept if kept else _EVER for kept in c.retention())
+    return c.store.all("replicas_unclean", accepted=accepted, others=others, limit=limit)
+
+
+def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int:
+    """Remove the work folders that are kept no longer; return how many."""
+    nodes = c.nodes_by_id()
+    done = 0
+    while done < limit:
+        try:
+            rows = unclean(c, _BATCH)
+        except ConfigError as error:
+            faults["retention"] = f"work folders stay: {error}"
+            break
+        gone = []
+        for node_id in {r["node_id"] for r in rows}:
+            node, mine = nodes[node_id], [r for r in rows if r["node_id"] == node_id]
+            try:
+                c.backend(node).remove(c.context(node), [f"{r['job_id']}_{r['task']}.{r['number']}" for r in mine])
+                gone += mine
+            except (NexapodError, OSError) as error:
+                note(faults, "clean", node, error, "work folders cannot be removed")
+        with c.store.atomic():
+            c.store.many("replica_cleaned", [(r["id"],) for r in gone])
+            c.store.many("replica_uncarried", [(r["id"],) for r in gone])
+        done += len(gone)
+        if len(gone) < _BATCH:
+            break
+    return done

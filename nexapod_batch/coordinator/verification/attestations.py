@@ -1,0 +1,191 @@
+"""The signed statements, written out for foreign tools with all that is needed to check them.
+
+One folder proves one job: the job document, a statement and a delegation for each report, the keys as the registry has
+them, the manifests of outputs that are too many for a statement, what the coordinator says of each replica (so that
+what is missing shows), and how to check all that without any of our code. A file that is there already and says
+something else is refused: nobody can tell which of the two was exported.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.coordinator.evidence.published_results import unpack_manifest
+from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
+from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.verification import check_proof
+from nexapod_batch.errors import NotFoundError, UsageError
+from nexapod_batch.files import atomic, walk
+from nexapod_batch.trust.keys import openssh_public, spki_pem
+from nexapod_batch.trust.reading import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
+
+__all__ = ["attestations"]
+
+#: What changes from one export of a job to the next.
+_NEW_EACH_TIME = frozenset({"verdict.json", "README.md", "check.py"})
+#: A file that is there already is compared with what would be written, and no more than this is read of it.
+_MOST = 64 << 20
+
+README = """# Proof of job {job}
+
+| file | what it is |
+|---|---|
+| `job.json` | the job as it was pinned; its SHA-256 is the digest that every statement names |
+| `J_T.N.dsse.json` | what replica N of task T signed: a DSSE envelope with an in-toto statement |
+| `J_T.N.delegation.json` | by which the key of its node lets the key of one launch sign it |
+| `J_T.manifest` | the outputs of a task that has more than a statement lists, as `sha256sum` writes them |
+| `*.pem`, `*.pub` | keys of nodes, as this coordinator has them: ask the owner of each node for its own |
+| `verdict.json` | the coordinator's word, which nobody signed: its verdicts, and every replica that it placed |
+| `check.py` | checks all of it with Python's own library and `openssl` |
+
+Get the key of each node from its owner, and the UUID of the job ({uuid}) from whoever published it; then
+
+    python3 check.py --uuid UUID --key alice.pem --key bob.pem --results results/{job}
+
+## By hand
+
+1. **The key.** `openssl pkeyutl -verify -pubin -inkey alice.pem -rawin -in signed -sigfile signature` for the
+   delegation, where `signed` is `DSSEv1 LENGTH TYPE LENGTH PAYLOAD` of the decoded payload; then the same for the
+   statement, with the delegation's `subkey` between the lines of a PEM file.
+2. **The job.** In the statement's `externalParameters`, `job` is the UUID, `jobDigest` the SHA-256 of `job.json`,
+   `task` and `replica` are those of the file's name, `quorum` is that of `job.json`; the delegation's `job` is the
+   same digest, its `node` the fingerprint of the key, and the statement's `nonce` is among its `nonces`. A
+   statement of another job by the same node fails here.
+3. **The outcome.** In `internalParameters`, `outcome` is `ok`, `exitCode` 0, `isolation` what the job asks for.
+4. **The agreement.** As many different keys as `agree` says signed the same subjects: by `nexapod-normalized` where
+   there is one, else by `sha256`. Which keys belong to different sites or owners only their owners can tell.
+5. **The files.** The `sha256` of each subject is that of the published file, or `manifest` is that of the
+   `.manifest` file.
+6. **What is missing.** Replicas are numbered 1, 2, 3, ... without gaps: a number without a statement must be one of
+   which `verdict.json` says why it has none, and there are as many statements as it says. A coordinator that hides
+   the last replicas and says so in `verdict.json` is noticed only by asking the nodes' owners what their nodes were
+   given.
+"""
+
+
+class _Folder:
+    """The folder of one export."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder; UsageError when it cannot be made."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{path} is no folder that can be made", got=error.strerror, hint="give another --out"
+            ) from error
+        self.path, self.written = path, dict[Path, None]()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file; UsageError when one is there that says something else."""
+        path = self.path / name
+        if name not in _NEW_EACH_TIME and (path.exists() or path.is_symlink()):
+            if self._read(path) != data:
+                raise UsageError(f"{path} is there already, and is not of this export", hint="give another --out")
+        else:
+            atomic.write(path, data, durable=False)
+        self.written[path] = None
+
+    def refuse_others(self) -> None:
+        """UsageError when there is another statement, delegation or key than those that were written."""
+        for path in sorted(self.path.iterdir()):
+            evidence = path.name.endswith((".dsse.json", ".delegation.json", ".pem", ".pub", ".manifest"))
+            if evidence and path not in self.written:
+                raise UsageError(f"{path} is not of this export", hint="give another --out")
+
+    @staticmethod
+    def _read(path: Path) -> bytes | None:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _MOST:
+            return None
+        return path.read_bytes()
+
+
+def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> list[Path]:
+    """Write the proof of a job, or of one of its tasks; return the paths.
+
+    A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`. UsageError for a folder that
+    holds other evidence.
+    """
+    c.job(job_id)  # NotFoundError when there is none
+    rows = [row for row in c.store.all("replicas_of_job", job=job_id) if task is None or row["task"] == task]
+    nodes = c.nodes_by_id()
+    counts = {row["id"]: len(stored_reports(c, row["id"])) for row in rows}
+    if not any(counts.values()):
+        raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
+    folder = _Folder(out)
+    for row in rows:
+        _statements(c, row, folder)
+        if counts[row["id"]]:
+            _keys(c, nodes[row["node_id"]], folder)
+    job = c.store.only("job", id=job_id)
+    folder.write("job.json", c.store.only("document", job=job_id)["body"])
+    for one in sorted({row["task"] for row in rows}):
+        _manifest(c, job_id, one, rows, folder)
+    folder.write("verdict.json", _verdict(c, job, rows, counts, nodes))
+    folder.write("README.md", README.format(job=job_id, uuid=job["uuid"]).encode())
+    folder.write("check.py", Path(check_proof.__file__).read_bytes())
+    folder.refuse_others()
+    return list(folder.written)
+
+
+def _statements(c: Coordinator, row: Row, folder: _Folder) -> None:
+    name = f"{row['job_id']}_{row['task']}.{row['number']}"
+    for number, report in enumerate(stored_reports(c, row["id"])):
+        extra = f".{number + 1}" if number else ""  # a voided replica has two statements: show both
+        folder.write(f"{name}{extra}.dsse.json", report.envelope + b"\n")
+        if report.delegation is not None:
+            folder.write(f"{name}.delegation.json", report.delegation + b"\n")
+
+
+def _keys(c: Coordinator, node: Node, folder: _Folder) -> None:
+    """Write the keys that the node has and had: an earlier one may have signed what is exported."""
+    for key, public in keys_of(c, node).items():
+        stem = key.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
+        folder.write(f"{stem}.pub", openssh_public(public, node.name).encode())
+        folder.write(f"{stem}.pem", spki_pem(public).encode())
+
+
+def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[Row], folder: _Folder) -> None:
+    """Write the manifest that the published replica of a task signed, where there is one."""
+    kept, row = c.store.one("manifest", job=job_id, task=task), c.store.only("task", job=job_id, task=task)
+    source = [r for r in rows if r["task"] == task and r["number"] == row["published_from"]]
+    reports = stored_reports(c, source[0]["id"]) if source and kept is not None else []
+    if kept is not None and reports:
+        files = unpack_manifest(kept["packed"], decode(reports[0].payload))
+        if files is not None:
+            folder.write(f"{job_id}_{task}.manifest", walk.manifest(files.items()))
+
+
+def _verdict(c: Coordinator, job: Row, rows: Sequence[Row], counts: dict[int, int], nodes: dict[int, Node]) -> bytes:
+    tasks: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        if row["task"] not in tasks:
+            task = c.store.only("task", job=job["id"], task=row["task"])
+            parts = ("state", "reason", "agree", "published_from", "doubt")
+            tasks[row["task"]] = {"task": row["task"], **{name: task[name] for name in parts}, "replicas": []}
+        node = nodes[row["node_id"]]
+        tasks[row["task"]]["replicas"].append(
+            {
+                "number": row["number"],
+                "node": node.name,
+                "site": node.site,
+                "owner": node.owner,
+                "key": node.key_id,
+                "execution": row["execution"],
+                "validation": row["validation"],
+                "reason": row["reason"],
+                "statements": counts[row["id"]],
+            }
+        )
+    known = {"job": job["id"], "uuid": job["uuid"], "digest": job["digest"]}
+    document = {"schema": 1, **known, "tasks": list(tasks.values())}
+    return json.dumps(document, indent=1).encode() + b"\n"

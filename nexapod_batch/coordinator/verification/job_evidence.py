@@ -1,0 +1,196 @@
+"""`verify`: everything that a job's verdicts rest on, worked out again from the signed statements.
+
+In this order, each step on what the one before it found: the pinned job; every statement, its key, and what the
+database made of it; the verdict on every task; every published file. Nothing that is stored is believed, but for what
+no statement can say: the registry of nodes (whose key, site and owner), what the scheduler said of hosts, and how the
+replicas stood when the verdict was reached.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+
+from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
+from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
+from nexapod_batch.coordinator.verification.verdicts import results_faults, verdict_faults
+from nexapod_batch.errors import CorruptStoreError, NexapodError, NotFoundError, VerificationError
+from nexapod_batch.lifecycle import TASK_ENDED, TaskState
+from nexapod_batch.model.document import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Row
+    from nexapod_batch.trust.statement import Statement
+
+__all__ = ["Evidence", "verify"]
+
+#: Tasks that are looked at together.
+_BATCH = 200
+
+
+class Evidence(Struct, kw_only=True):
+    """What was checked, and what was found."""
+
+    checks: list[dict[str, Any]] = field(default_factory=list)  # of: name; check: what; ok; problem; node, key
+    keys: dict[int, Node] = field(default_factory=dict)  # by row id: whose keys signed
+    known: dict[int, dict[str, bytes]] = field(default_factory=dict)  # all keys that each node has and had
+    statements: int = 0
+    files: int = 0  # bytes of published files that were read
+
+    @property
+    def ok(self) -> bool:
+        """Say whether everything holds."""
+        return all(check["ok"] for check in self.checks)
+
+    def add(self, check: str, of: str, problems: Sequence[str], **more: object) -> None:
+        """Note one check."""
+        self.checks.append({"check": check, "of": of, "ok": not problems, "problem": "; ".join(problems), **more})
+
+
+def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda _: None) -> Evidence:
+    """Check everything of a job again; `advance` hears of tasks. NotFoundError when no statement has come in yet."""
+    found = Evidence()
+    row = c.store.one("job", id=job_id)
+    if row is None:
+        raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
+    with c.store.view():
+        problems = list(_job_faults(c, row))
+        found.add("job", f"{job_id}", problems)
+        if not problems:
+            job, nodes = c.job(job_id), c.nodes_by_id()
+            found.known = {node_id: _keys(c, node) for node_id, node in nodes.items()}
+            for tasks, replicas in _batches(c, job_id):
+                for task in tasks:
+                    _task(c, job, row, task, replicas[task["idx"]], nodes, found)
+                advance(len(tasks))
+            found.add("results", f"{job_id}", list(_strays(c, job_id, job)))
+    if not found.statements and found.ok:
+        raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
+    return found
+
+
+def _job_faults(c: Coordinator, row: Row) -> Iterator[str]:
+    """Yield what is wrong with the job's own rows."""
+    document = c.store.one("document", job=row["id"])
+    if document is None:
+        yield "its document is missing"
+        return
+    got = digest(document["body"])
+    if got != row["digest"]:
+        yield f"its document is not the one that was pinned: got sha256 {got}, wanted {row['digest']}"
+        return
+    job = c.job(row["id"])
+    if job.name != row["name"]:
+        yield f"it is called {row['name']!r}, and its document {job.name!r}"
+    wanted = sorted((one.job, one.when) for one in job.schedule.depends_on)
+    if wanted != sorted((one["on_job"], one["condition"]) for one in c.store.all("dependencies", job=row["id"])):
+        yield "it does not depend on the jobs that its document names"
+    states: dict[str, int] = defaultdict(int)
+    for task, index in zip_longest(c.store.each("task_states", job=row["id"]), job.task_indexes()):
+        if task is None or task["idx"] != index:
+            first = index if task is None else task["idx"]
+            yield f"its tasks are not those of its document: {first} is the first that differs"
+            return
+        states[task["state"]] += 1
+    for state in TaskState:
+        if row[f"n_{state}"] != states[state]:
+            yield f"{row[f'n_{state}']} tasks are counted as {state}, and {states[state]} are"
+
+
+def _keys(c: Coordinator, node: Node) -> dict[str, bytes]:
+    """Return the keys that a node has and had; none where the one that it is registered with is not among them."""
+    keys = keys_of(c, node)
+    return keys if keys.get(node.key_id) == node.public_key else {}
+
+
+def _batches(c: Coordinator, job_id: int) -> Iterator[tuple[list[Row], dict[int, list[Row]]]]:
+    """Yield tasks in order, and their replicas by task."""
+    after = -1
+    while tasks := c.store.all("tasks_of_job", job=job_id, after=after, limit=_BATCH):
+        replicas: dict[int, list[Row]] = defaultdict(list)
+        after = tasks[-1]["idx"]
+        for row in c.store.all("replicas_between", job=job_id, first=tasks[0]["idx"], last=after):
+            replicas[row["task"]].append(row)
+        yield tasks, replicas
+
+
+def _task(
+    c: Coordinator, job: Job, job_row: Row, task: Row, rows: list[Row], nodes: dict[int, Node], found: Evidence
+) -> None:
+    """Check the statements of one task, then its verdict, then its files."""
+    name = f"{task['job_id']}_{task['idx']}"
+    statements: dict[int, list[Statement]] = {}
+    good = True
+    if [row["number"] for row in rows] != list(range(1, len(rows) + 1)):
+        found.add("replicas", name, ["the numbers of its replicas have gaps"])
+        good = False
+    for row in rows:
+        said, problems, signed = _replica(c, job, job_row, row, found)
+        statements[row["number"]] = said
+        node = nodes.get(row["node_id"])
+        if node is None:
+            problems = ["its node is not registered any more"]
+            found.add("statement", f"{name}.{row['number']}", problems)
+        elif signed or problems:
+            found.statements += signed
+            found.keys[node.id] = node
+            found.add("statement", f"{name}.{row['number']}", problems, node=node.name, key=node.key_id)
+        good = good and not problems
+    if TaskState(task["state"]) in TASK_ENDED:
+        problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
+        found.add("verdict", name, problems, text=f"{task['state']}: {task['reason']}")
+    elif task["doubt"]:
+        found.add("verdict", name, ["it is in doubt, and has no verdict"])
+
+    def read(size: int) -> None:
+        found.files += size
+
+    problems = results_faults(c, task, rows, statements, read)
+    if task["published"] or problems:
+        text = f"from replica {task['published_from']}" if task["published_from"] else ""
+        found.add("results", name, problems, text=text)
+
+
+def _replica(
+    c: Coordinator, job: Job, job_row: Row, row: Row, found: Evidence
+) -> tuple[list[Statement], list[str], int]:
+    """Return what a replica said, what is wrong with it, and how many statements of it are stored."""
+    keys = found.known.get(row["node_id"])
+    if not keys:
+        return [], ["the registered key of its node is none that the node has or had"], 1
+    try:
+        reports = stored_reports(c, row["id"])
+    except (CorruptStoreError, VerificationError) as error:
+        return [], [error.what], 1
+    said, problems = [], []
+    for report in reports:
+        try:
+            said.append(check_statement(job_row, job, row, keys, report))
+        except VerificationError as error:
+            problems.append(" ".join(str(error).split()))
+    return said, problems or row_faults(job, row, said), len(reports)
+
+
+def _strays(c: Coordinator, job_id: int, job: Job) -> Iterator[str]:
+    """Yield what lies in the folder of the job's results and belongs to none of its tasks."""
+    folder = c.paths.results / str(job_id)
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NexapodError(f"{folder} cannot be read", got=error.strerror) from error
+    known = job.array if job.array is not None else (0,)
+    for name in names:
+        task = name.removeprefix(".").removesuffix(".partial")
+        if not (task.isdecimal() and name in {task, f".{task}.partial"} and int(task) in known):
+            yield f"{name!a} is no task of it"

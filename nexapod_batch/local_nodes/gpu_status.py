@@ -1,0 +1,95 @@
+"""The GPUs of local nodes: which their owner offers, and which are out of order."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from nexapod_batch.errors import UsageError
+from nexapod_batch.files import careful
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from nexapod_batch.model.hardware import Gpu
+    from nexapod_batch.model.job import Resources
+
+__all__ = ["closed", "faults_of", "kinds", "offered", "paused"]
+
+#: For how long a node gets no work for a GPU that was found out of order; then its worker looks again.
+AGAIN_S = 300
+
+
+def offered(wanted: str | None, gpus: Sequence[Gpu], faults: Sequence[str]) -> tuple[Gpu, ...]:
+    """Return the GPUs that `wanted` names: `all`, `none`, or indexes and UUIDs with commas; UsageError for others."""
+    if wanted in (None, "all"):
+        return tuple(gpus)
+    words = [] if wanted == "none" else [word.strip() for word in str(wanted).split(",")]
+    found: dict[str, Gpu] = {}
+    for word in words:
+        meant = [gpu for gpu in gpus if word in (gpu.index, gpu.uuid)]
+        if not meant:
+            there = ", ".join(f"{gpu.index} ({gpu.model})" for gpu in gpus) or "none"
+            why = f"; {'; '.join(faults)}" if faults else ""
+            raise UsageError(
+                "--gpus: there is no such GPU", got=repr(word), wanted=f"all, none, or of these: {there}{why}",
+                hint="nexapod-batch node profile tells more",
+            )  # fmt: skip
+        found[meant[0].uuid] = meant[0]
+    return tuple(found.values())
+
+
+def kinds(gpus: Sequence[Gpu]) -> str | None:
+    """Return the models of a node's GPUs as the registry keeps them: with commas; None without any."""
+    return ",".join(sorted({gpu.model.replace(",", " ") for gpu in gpus})) or None
+
+
+def faults_of(spool: Path) -> list[str]:
+    """Return in words what of a node's GPUs was found out of order last."""
+    record = _record(spool)
+    return [] if record is None else record.faults
+
+
+def paused(spool: Path, asked: Resources) -> str:
+    """Return why a node may not take a replica that asks for GPUs now, or ""."""
+    record = _record(spool) if asked.gpus else None
+    if record is None or asked.gpus <= record.works:
+        return ""
+    left = record.at + AGAIN_S - time.time()
+    if not 0 < left <= AGAIN_S:
+        return ""
+    return f"has GPUs out of order ({'; '.join(record.faults)}), tried again in {left:.0f} s"
+
+
+def closed(spool: Path, asked: Resources) -> str:
+    """Return why the owner lets a replica that asks for GPUs have none now, or ""."""
+    from nexapod_batch.local_nodes import node_status, owner_policy  # noqa: PLC0415 - for who wants one
+
+    notice = node_status.running(spool)
+    found = owner_policy.closed_gpus(spool, {} if notice is None else notice["closed"])
+    if not found:
+        return ""
+    try:
+        offers = careful.load(spool / "node.json")["gpus"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    left = sum(uuid not in found for uuid in offers)
+    return "" if asked.gpus <= left else f"is not to use all of its GPUs: {'; '.join(sorted(set(found.values())))}"
+
+
+class _Record(NamedTuple):
+    faults: list[str]
+    works: int
+    at: int
+
+
+def _record(spool: Path) -> _Record | None:
+    """Return what the worker wrote; None for nothing, or for what nobody can read."""
+    from nexapod_batch.runner.gpus import RECORD  # noqa: PLC0415 - for nodes that have one
+
+    try:
+        found = careful.load(spool / RECORD)
+        return _Record(list(map(str, found["faults"])), int(found["works"]), int(found["at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,189 @@
+"""What the nodes of this machine do, for whom, on what and at which cost. Nothing is written, no worker is asked.
+
+A worker's own notice says what it runs; the kernel says what that costs, the GPUs' driver what it costs there; the
+database, which is only read, says whose job it is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import ConfigError, NexapodError, UsageError
+from nexapod_batch.files import careful
+from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.local_nodes import owner_policy
+from nexapod_batch.runner import board, descendants, wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.local_nodes.owner_policy import Owned
+    from nexapod_batch.store import Store
+
+__all__ = ["Document", "running", "status"]
+
+Document = dict[str, Any]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def status(paths: Paths, name: str | None = None) -> list[Document]:
+    """Return the state of one node, or of all that are this machine's; NotFoundError for an unknown one."""
+    found = [owner_policy.find(paths, name)] if name is not None else _all(paths)
+    store = _store(paths)
+    try:
+        return [_node(one, store) for one in found]
+    finally:
+        if store is not None:
+            store.close()
+
+
+def running(spool: Path) -> Document | None:
+    """Return the notice of the worker that lives; None without a worker, or before it wrote one."""
+    holder = live_incarnation(spool)
+    if not holder:
+        return None
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        notice: Document = careful.load(spool / board.FILE)
+        if (notice["schema"], notice["incarnation"]) == (1, holder):
+            return notice
+    return None
+
+
+def _all(paths: Paths) -> list[Owned]:
+    """Return every node of this machine; those that run elsewhere are passed over."""
+    found = []
+    for file in sorted(paths.spool("x").parent.glob("*/node.json")):
+        with suppress(UsageError):
+            found.append(owner_policy.find(paths, file.parent.name))
+    return found
+
+
+def _store(paths: Paths) -> Store | None:
+    """Open the database to read; None where there is none, or none that can be read: the rest is told all the same."""
+    from nexapod_batch.store import Store  # noqa: PLC0415 - who looks at limits needs no database
+
+    with suppress(NexapodError):
+        return Store.open(paths.state_db, write=False) if paths.has_database() else None
+    return None
+
+
+def _node(owned: Owned, store: Store | None) -> Document:
+    notice = running(owned.spool)
+    row = None if store is None else next((one for one in store.all("nodes") if one["name"] == owned.name), None)
+    paused, until = owner_policy.paused(owned.spool)
+    problem, limits = "", {}
+    try:
+        limits = owner_policy.limits_of(wishes.load(owned.spool))
+        limits = {**{key: str(owned.settings[key]) for key in ("nice", "io") if key in owned.settings}, **limits}
+    except ConfigError as error:
+        problem = str(error)
+    cpus, mem_mib = owner_policy.given(owned)
+    document: Document = {
+        "name": owned.name,
+        "host": owned.settings["host"],
+        "drained": row is not None and not row["active"],
+        "paused": paused,
+        "until": until,
+        "problem": problem,
+        "limits": limits,
+        "cpus": cpus,
+        "mem_mib": mem_mib,
+        "has": {"cpus": owned.settings["cpus"], "mem_mib": owned.settings["mem_mib"]},
+        "worker": None if notice is None else {"pid": notice["pid"], "since": notice["since"]},
+        "left": _left(owned) if notice is None else [],
+        "closed": owner_policy.closed_gpus(owned.spool, {} if notice is None else notice["closed"]),
+        "gpus": {} if notice is None else notice["names"],
+        "waiting": _waiting(owned.spool),
+        "claimed": 0 if notice is None else notice["pending"],
+    }
+    rows: list[Document] = [] if notice is None else notice["replicas"]
+    document["replicas"] = [_replica(one, store) for one in rows]
+    _on_gpus(document["replicas"])
+    return {**document, "idle": _why_idle(document)}
+
+
+def _left(owned: Owned) -> list[Document]:
+    """Return the processes of commands whose worker was killed, with what the kernel says that they do (T: stopped)."""
+    if live_incarnation(owned.spool) is not None:  # it comes up, and ends them
+        return []
+    found = descendants.find_strays(str(owned.settings["work"]))
+    return [{"pid": pid, "state": descendants.state(pid)} for pid in found]
+
+
+def _replica(row: Mapping[str, Any], store: Store | None) -> Document:
+    """Return what one replica, or several short ones in a row, are and cost."""
+    pids = descendants.find(row["pid"])
+    job_id = int(row["replica"].partition("_")[0])
+    job = None if store is None else store.one("job", id=job_id)
+    return {
+        **{key: row[key] for key in ("replica", "count", "job", "since", "cpus", "mem_mib", "devices", "suspended")},
+        "user": None if job is None else job["user"],
+        "pids": pids,
+        "seconds": max(0.0, time.time() - row["since"]),
+        "cpu_s": _cpu_s(pids),
+        "rss_kib": descendants.resident_kib(pids),
+        "gpu_mem_mib": None,
+        "gpu_busy": None,
+    }
+
+
+def _on_gpus(rows: Sequence[Document]) -> None:
+    """Add what replicas use of their GPUs, as far as the driver tells it."""
+    if not any(row["devices"] for row in rows):
+        return
+    from nexapod_batch.hardware.devices import Devices  # noqa: PLC0415 - 30 ms that only a node with GPUs needs
+
+    devices = Devices()
+    try:
+        vendors = {one.uuid: one.vendor for one in devices.gpus()}
+        for row in rows:
+            found = []
+            for uuid in row["devices"]:
+                with suppress(NexapodError):
+                    used = devices.usage(uuid, vendors.get(uuid, "nvidia"))
+                    found += [one for one in used.processes or () if one.pid in row["pids"]]
+            row["gpu_mem_mib"] = _sum(one.memory_mib for one in found)
+            row["gpu_busy"] = _sum(one.busy for one in found)
+    finally:
+        devices.close()
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return sum(told) if told else None
+
+
+def _cpu_s(pids: Iterable[int]) -> float:
+    """Return the CPU time of processes that live, and of those that they had and that ended."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat", "rb") as file:
+            ticks += sum(map(int, file.read().rpartition(b")")[2].split()[11:15]))
+    return ticks / _TICKS
+
+
+def _waiting(spool: Path) -> int:
+    """Return how many launches nobody has claimed yet."""
+    with suppress(OSError):
+        claimed = set(os.listdir(spool / "claims"))
+        return sum(name.endswith(".json") and name[:-5] not in claimed for name in os.listdir(spool / "inbox"))
+    return 0
+
+
+def _why_idle(document: Document) -> str:
+    """Say why nothing runs; "" when something does."""
+    if any(not row["suspended"] for row in document["replicas"]):
+        return ""
+    if document["paused"]:
+        return f"its owner: {document['name']} {document['paused']}"
+    if document["replicas"]:
+        return "what it has is suspended"
+    if document["waiting"] or document["claimed"]:
+        told = "no worker runs: the next pass starts one (nexapod-batch reconcile)"
+        return "what came is about to start" if document["worker"] else told
+    return "it is drained: nexapod-batch node resume " + document["name"] if document["drained"] else "no job wants it"

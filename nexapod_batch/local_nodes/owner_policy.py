@@ -1,0 +1,269 @@
+"""What the owner of a machine says of its node: snoozes and limits, by files in the spool alone.
+
+None of it needs a coordinator, its key or its database: the worker obeys the file, whoever it works for. A coordinator
+that can read it places nothing where nothing may start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nexapod_batch.config.units import duration, show_size, size
+from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
+from nexapod_batch.files import careful, subkeys
+from nexapod_batch.model.node import LOCAL
+from nexapod_batch.runner import hours, manners, wishes
+from nexapod_batch.runner.claims import claim
+from nexapod_batch.runner.wishes import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.model.node import Node
+
+__all__ = [
+    "Owned",
+    "change",
+    "closed_gpus",
+    "device",
+    "effective",
+    "find",
+    "given",
+    "limits_of",
+    "paused",
+    "seconds_until",
+    "snooze",
+    "wake",
+    "withdraw",
+]
+
+_WANTED: Mapping[str, str] = {
+    "max_cpus": "a number of CPUs, as in 4",
+    "max_mem": "a size, as in 8G",
+    "hours": hours.GRAMMAR,
+    "gpu_busy": "a percentage from 0 to 100, as in 20",
+    "grace": "a duration, as in 30s",
+    "nice": "a whole number from 0 to 19",
+    "io": "idle or normal",
+}
+
+
+class Owned(Struct, frozen=True, kw_only=True):
+    """A node of this machine, as its spool tells."""
+
+    name: str
+    spool: Path
+    settings: Mapping[str, Any]  # node.json
+
+
+def find(paths: Paths, name: str) -> Owned:
+    """Return a node of this machine; NotFoundError when there is none, UsageError when it is elsewhere."""
+    spool = paths.spool(name)
+    try:
+        if "/" in name or name.startswith("."):
+            raise FileNotFoundError
+        settings: Any = careful.load(spool / "node.json")
+        backend, host = settings["backend"], settings["host"]
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(one.parent.name for one in paths.spool("x").parent.glob("*/node.json"))) or "none"
+        raise NotFoundError("no such node has its files here", got=repr(name), wanted=f"one of: {known}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "nexapod-batch reconcile writes it again"
+        raise ConfigError(f"{spool}/node.json cannot be read", got=str(error), hint=hint) from error
+    if backend != LOCAL:
+        raise UsageError(
+            f"node {name} runs where its scheduler says, not on a machine of yours", got=f"backend {backend}",
+            hint=f"to give it nothing more: nexapod-batch node drain {name}",
+        )  # fmt: skip
+    if host != socket.gethostname():
+        raise UsageError(f"node {name} is another machine", got=socket.gethostname(), wanted=host, hint="say it there")
+    return Owned(name=name, spool=spool, settings=settings)
+
+
+def snooze(owned: Owned, seconds: float | None, device: str = "") -> Wishes:
+    """Let the node, or one GPU of it, be quiet for so long, None: until `wake`; an earlier snooze is replaced."""
+    if seconds is None:
+        seconds = FOREVER
+    elif not 0 < seconds <= MAX_SNOOZE_S:
+        raise UsageError(
+            "a snooze of that length is none", got=f"{seconds:.0f} s", wanted="up to 31 days",
+            hint=f"until you say otherwise: nexapod-batch node snooze {owned.name}",
+        )  # fmt: skip
+    now = wishes.clock()
+    one = Snooze(device=device, seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime)
+    return _update(owned, lambda old: replace(old, snoozes=(*_others(old, device), one)))
+
+
+def wake(owned: Owned, device: str = "") -> Wishes:
+    """End the snooze of the node, or of one GPU."""
+    return _update(owned, lambda old: replace(old, snoozes=_others(old, device)))
+
+
+def change(owned: Owned, pairs: Sequence[str]) -> Wishes:
+    """Set limits, `key=value` each; an empty value takes a limit away. UsageError names all that cannot be."""
+    values: dict[str, Any] = {}
+    problems = []
+    for pair in pairs:
+        key, equals, text = (part.strip() for part in pair.partition("="))
+        if key not in KEYS or not equals:
+            problems.append(Problem(key, f"got {pair!r}, wanted key=value with one of: {', '.join(KEYS)}"))
+            continue
+        try:
+            values[key] = _value(owned, key, text)
+        except ValueError as error:
+            why = "" if str(error).startswith("must be") else f"{error}: "  # that is what is wanted
+            problems.append(Problem(key, f"{why}got {text!r}, wanted {_WANTED[key]}, or nothing for no limit"))
+    if problems:
+        raise UsageError("nothing was changed\n" + "\n".join(f"  {one}" for one in problems))
+    return _update(owned, lambda old: replace(old, **values))
+
+
+def seconds_until(text: str, now: float) -> float:
+    """Return the seconds until the clock on the wall shows `18:00`; UsageError for what is no time of the day."""
+    if not re.fullmatch(r"\d{1,2}:\d\d", text) or int(text[-2:]) > 59 or int(text[:-3]) > 23:
+        raise UsageError("--until", got=repr(text), wanted="a time of the day, as in 18:00")
+    local = datetime.fromtimestamp(now)  # noqa: DTZ006 - the owner's clock
+    when = local.replace(hour=int(text[:-3]), minute=int(text[-2:]), second=0, microsecond=0)
+    return (when if when > local else when + timedelta(days=1)).timestamp() - now
+
+
+def limits_of(found: Wishes) -> dict[str, str]:
+    """Return the limits that are set, as `change` reads them."""
+    how: dict[str, Callable[[Any], str]] = {"hours": hours.show, "max_mem": show_size, "grace": lambda s: f"{s}s"}
+    set_ = {key: getattr(found, key) for key in KEYS if getattr(found, key) != getattr(Wishes(), key)}
+    return {key: how.get(key, str)(value) for key, value in set_.items()}
+
+
+def device(owned: Owned, word: str) -> tuple[str, str]:
+    """Return the UUID of a GPU that the node offers, and what people call it; UsageError when there is no such GPU."""
+    from nexapod_batch.hardware import machine  # noqa: PLC0415 - for who has one
+
+    offers: Sequence[str] | None = owned.settings.get("gpus")
+    found, faults = machine.gpus()
+    mine = [gpu for gpu in found if not gpu.unusable and (offers is None or gpu.uuid in offers)]
+    for gpu in mine:
+        if word in (gpu.index, gpu.uuid):
+            return gpu.uuid, f"GPU {gpu.index}"
+    if word in (offers or ()):  # it does not answer now
+        return word, f"GPU {word}"
+    there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ()))
+    what = f"node {owned.name} offers no {'such ' * bool(there)}GPU"
+    hint = "; ".join(fault.split("\n")[0] for fault in faults) or "nexapod-batch node profile tells which there are"
+    raise UsageError(what, got=repr(word), wanted=f"one of: {there}" if there else None, hint=hint)
+
+
+def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:
+    """Return the GPUs on which nothing may start, by UUID with the reason: snoozed, or what a `live` worker says."""
+    try:
+        found = wishes.load(spool)
+    except ConfigError:
+        return dict(live)
+    now = wishes.clock()
+    devices = {one.device for one in found.snoozes if one.device} - live.keys()
+    pauses = {uuid: manners.gpu_pause(found, uuid, f"GPU {uuid[:12]}", now) for uuid in devices}
+    return {**{uuid: pause.why for uuid, pause in pauses.items() if pause}, **live}
+
+
+def paused(spool: Path, device: str = "", called: str = "") -> tuple[str, float | None]:
+    """Return why a node, or one GPU, starts nothing now and until when; "" when it may, or nobody can read the file."""
+    try:
+        told, now = wishes.load(spool), wishes.clock()
+        found = manners.gpu_pause(told, device, called, now) if device else manners.pause(told, now)
+    except ConfigError as error:
+        return _unread(error), None
+    return (found.why, found.until) if found else ("", None)
+
+
+def given(owned: Owned) -> tuple[int, int]:
+    """Return the CPUs and the MiB of memory that the owner gives now."""
+    cpus, mem_mib = owned.settings["cpus"], owned.settings["mem_mib"]
+    try:
+        found = wishes.load(owned.spool)
+    except ConfigError:
+        return cpus, mem_mib
+    return min(cpus, found.max_cpus or cpus), min(mem_mib, found.max_mem or mem_mib)
+
+
+def effective(node: Node, spool: Path) -> tuple[Node, str]:
+    """Return a local node as large as its owner lets it be, and why it may start nothing now, or ""."""
+    try:
+        found = wishes.load(spool)
+    except ConfigError as error:
+        return node, _unread(error)
+    if found == Wishes():
+        return node, ""
+    cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
+    pause = manners.pause(found, wishes.clock())
+    limited = (*(["cpus"] if cpus < node.cpus else []), *(["mem"] if mem < node.mem_mib else []))
+    return replace(node, cpus=cpus, mem_mib=mem, limited=limited), pause.why if pause else ""
+
+
+def withdraw(spool: Path, key: str) -> bool:
+    """Claim a launch that nobody began, so that nobody ever does; False when its worker was faster."""
+    inbox = spool / "inbox" / f"{key}.json"
+    who = {"incarnation": "withdrawn", "host": socket.gethostname()}
+    if not inbox.exists() or not claim(spool / "claims" / key, who):
+        return False
+    inbox.unlink(missing_ok=True)
+    inbox.with_suffix(subkeys.ENDING).unlink(missing_ok=True)
+    return True
+
+
+def _unread(error: ConfigError) -> str:
+    return f"starts nothing: {str(error).split(chr(10))[0]}"
+
+
+def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of the fields of Wishes
+    """Return what a limit's text means for a node; ValueError for nonsense."""
+    if text in {"", "none", "off"}:
+        return getattr(Wishes(), key)
+    if key == "max_mem":
+        text = str(size(text))
+    elif key == "grace":
+        text = str(duration(text))
+    if key in {"hours", "io"}:
+        return KEYS[key](text)
+    value = KEYS[key](int(text))
+    has = {"max_cpus": "cpus", "max_mem": "mem_mib"}.get(key)
+    if has and value > owned.settings[has]:
+        raise ValueError(f"the node has {owned.settings[has]}{' MiB' if key == 'max_mem' else ''} only")
+    return value
+
+
+def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
+    """Write the wishes anew, without snoozes that are over; one that writes at the same time is not lost."""
+    import fcntl  # noqa: PLC0415 - most of the program never locks here
+
+    try:
+        lock = os.open(owned.spool / f".{wishes.FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            new, now = how(_readable(owned)), wishes.clock()
+            new = replace(new, snoozes=tuple(one for one in new.snoozes if one.left(now) > 0))
+            wishes.save(owned.spool, new)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise ConfigError(f"{owned.spool / wishes.FILE} cannot be written", got=error.strerror) from error
+    return new
+
+
+def _readable(owned: Owned) -> Wishes:
+    """Return the wishes; a file that nobody understands is replaced, which is what whoever says something wants."""
+    try:
+        return wishes.load(owned.spool)
+    except ConfigError:
+        return Wishes()
+
+
+def _others(old: Wishes, device: str) -> tuple[Snooze, ...]:
+    return tuple(one for one in old.snoozes if one.device != device)
