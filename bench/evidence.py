@@ -12,11 +12,11 @@ from pathlib import Path
 from common import alternate, header, line
 from nacl.bindings import crypto_sign_open
 
-from nexapod_batch.files import walk
+from nexapod_batch.files import output_files
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import Signer, open_envelope, pae, seal
-from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of
+from nexapod_batch.trust.statement_decoder import decode
 
 COUNT = 4_000
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -67,7 +67,7 @@ def digests() -> None:
 
         def ours() -> float:
             start = time.perf_counter()
-            walk.digest_tree(folder, ["large"])
+            output_files.digest_tree(folder, ["large"])
             return time.perf_counter() - start
 
         def bare() -> float:
@@ -88,7 +88,7 @@ def digests() -> None:
 
         def many() -> float:
             start = time.perf_counter()
-            walk.digest_tree(small, names, processes=processes)
+            output_files.digest_tree(small, names, processes=processes)
             return time.perf_counter() - start
 
         def find() -> float:

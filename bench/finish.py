@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import PROGRAM, array_of_true, fresh_home, header, line
 
-from nexapod_batch.files.spool_lock import live_incarnation
+from nexapod_batch.spool.lock import live_incarnation
 from nexapod_batch.store import Store
 
 RUNS = 5

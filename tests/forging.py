@@ -9,8 +9,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, encode
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from homes import Home

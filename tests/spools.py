@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch import interpreter
-from nexapod_batch.files import keyfile, subkeys
+from nexapod_batch.files import keyfile
 from nexapod_batch.model.document import canonical, to_document
 from nexapod_batch.model.job import Job, Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.plugins import Launch, NodeContext
+from nexapod_batch.spool import launch_keys
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.dsse import Signer, open_envelope, seal
-from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,7 +129,7 @@ class House:
 
     def put(self, launch: Launch) -> str:
         """Put a launch into the inbox as a backend does; return its key."""
-        (self.spool / "inbox" / f"{launch.key}.key").write_bytes(subkeys.as_text(launch.seed))
+        (self.spool / "inbox" / f"{launch.key}.key").write_bytes(launch_keys.as_text(launch.seed))
         (self.home / launch.key).write_bytes(launch.envelope)
         (self.home / launch.key).replace(self.spool / "inbox" / f"{launch.key}.json")
         return launch.key

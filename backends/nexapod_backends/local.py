@@ -30,11 +30,12 @@ from msgspec.structs import replace
 
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError, last_message
-from nexapod_batch.files import atomic, careful, notes, subkeys
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, open_log, own_folder
-from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
+from nexapod_batch.spool import cancellations, launch_keys
+from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -129,8 +130,8 @@ class LocalBackend:
             for one in launches:
                 file = f"{one.key}.json"
                 if not ((claims / one.key).exists() or (inbox / file).exists() or (refused / file).exists()):
-                    key = inbox / f"{one.key}{subkeys.ENDING}"  # first: a bundle without it is refused
-                    atomic.write(key, subkeys.as_text(one.seed), mode=0o600, durable=False)
+                    key = inbox / f"{one.key}{launch_keys.ENDING}"  # first: a bundle without it is refused
+                    atomic.write(key, launch_keys.as_text(one.seed), mode=0o600, durable=False)
                     atomic.write(inbox / file, one.envelope, mode=0o600)
         except OSError as error:
             raise SchedulerError(
@@ -167,7 +168,7 @@ class LocalBackend:
         holder, going_on = live_incarnation(context.spool), {BackendState.QUEUED, BackendState.ACTIVE}
         open_ = {k: names for k, names in replicas.items() if _state(context.spool, k, holder).state in going_on}
         if open_:
-            name, content = notes.listing(open_)
+            name, content = cancellations.listing(open_)
             own_folder(context.spool, "cancel", below=base_of(context.spool))
             atomic.write(context.spool / "cancel" / name, content, mode=0o600, durable=False)
             self._start(context)
@@ -179,7 +180,7 @@ class LocalBackend:
         for key in keys:
             for path in (
                 spool / "inbox" / f"{key}.json",
-                spool / "inbox" / f"{key}{subkeys.ENDING}",
+                spool / "inbox" / f"{key}{launch_keys.ENDING}",
                 context.work / f"{key}.script",
                 spool / "cancel" / key,
                 spool / "refused" / f"{key}.json",

@@ -55,10 +55,10 @@ def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
     Keys are max_cpus, max_mem, hours, gpu_busy, grace, nice and io; without any the limits are shown.
     """
     from nexapod_batch.local_nodes import owner_policy
-    from nexapod_batch.runner import wishes
+    from nexapod_batch.spool import owner_settings
 
     owned = owner_policy.find(paths(), name)
-    found = owner_policy.change(owned, pairs) if pairs else wishes.load(owned.spool)
+    found = owner_policy.change(owned, pairs) if pairs else owner_settings.load(owned.spool)
     output(as_json).document({"node": name, "limits": owner_policy.limits_of(found)}, _limits)
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from nexapod_batch.compare.formats import Reading, is_position
 from nexapod_batch.compare.numbers import closeness, normalizer
-from nexapod_batch.compare.source import CHUNK, Source
+from nexapod_batch.compare.stream import CHUNK, Source
 from nexapod_batch.model.job import Comparator
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from nexapod_batch.compare import json_tokens, npy
 from nexapod_batch.compare.numbers import value_of
-from nexapod_batch.compare.source import Source
+from nexapod_batch.compare.stream import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,13 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from nexapod_batch.compare.source import CHUNK
+from nexapod_batch.compare.stream import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nexapod_batch.compare.numbers import Token
-    from nexapod_batch.compare.source import Source
+    from nexapod_batch.compare.stream import Source
 
 __all__ = ["MAGIC", "Place", "batches"]
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.hardware.devices import Devices
 from nexapod_batch.model.hardware import Benchmark, Cpu, Disk, Gpu, Profile, Program
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.errors import ImageError, TryAgainError
-from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.images.cache import faults
 
 if TYPE_CHECKING:

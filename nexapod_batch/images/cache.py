@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError, ImageError, TryAgainError
 from nexapod_batch.files import atomic, careful
-from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.images import sif
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import ConfigError, NexapodError, UsageError
 from nexapod_batch.files import careful
-from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.local_nodes import owner_policy
-from nexapod_batch.runner import board, descendants, wishes
+from nexapod_batch.runner import descendants
+from nexapod_batch.spool import owner_settings, status_file
+from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +49,7 @@ def running(spool: Path) -> Document | None:
     if not holder:
         return None
     with suppress(OSError, ValueError, TypeError, KeyError):
-        notice: Document = careful.load(spool / board.FILE)
+        notice: Document = careful.load(spool / status_file.FILE)
         if (notice["schema"], notice["incarnation"]) == (1, holder):
             return notice
     return None
@@ -78,7 +79,7 @@ def _node(owned: Owned, store: Store | None) -> Document:
     paused, until = owner_policy.paused(owned.spool)
     problem, limits = "", {}
     try:
-        limits = owner_policy.limits_of(wishes.load(owned.spool))
+        limits = owner_policy.limits_of(owner_settings.load(owned.spool))
         limits = {**{key: str(owned.settings[key]) for key in ("nice", "io") if key in owned.settings}, **limits}
     except ConfigError as error:
         problem = str(error)

@@ -17,11 +17,13 @@ from msgspec.structs import replace
 
 from nexapod_batch.config.units import duration, show_size, size
 from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
-from nexapod_batch.files import careful, subkeys
+from nexapod_batch.files import careful
+from nexapod_batch.model import hours
 from nexapod_batch.model.node import LOCAL
-from nexapod_batch.runner import hours, manners, wishes
-from nexapod_batch.runner.claims import claim
-from nexapod_batch.runner.wishes import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
+from nexapod_batch.runner import manners
+from nexapod_batch.spool import launch_keys, owner_settings
+from nexapod_batch.spool.claims import claim
+from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +100,7 @@ def snooze(owned: Owned, seconds: float | None, device: str = "") -> Wishes:
             "a snooze of that length is none", got=f"{seconds:.0f} s", wanted="up to 31 days",
             hint=f"until you say otherwise: nexapod-batch node snooze {owned.name}",
         )  # fmt: skip
-    now = wishes.clock()
+    now = owner_settings.clock()
     one = Snooze(device=device, seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime)
     return _update(owned, lambda old: replace(old, snoozes=(*_others(old, device), one)))
 
@@ -164,10 +166,10 @@ def device(owned: Owned, word: str) -> tuple[str, str]:
 def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:
     """Return the GPUs on which nothing may start, by UUID with the reason: snoozed, or what a `live` worker says."""
     try:
-        found = wishes.load(spool)
+        found = owner_settings.load(spool)
     except ConfigError:
         return dict(live)
-    now = wishes.clock()
+    now = owner_settings.clock()
     devices = {one.device for one in found.snoozes if one.device} - live.keys()
     pauses = {uuid: manners.gpu_pause(found, uuid, f"GPU {uuid[:12]}", now) for uuid in devices}
     return {**{uuid: pause.why for uuid, pause in pauses.items() if pause}, **live}
@@ -176,7 +178,7 @@ def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:
 def paused(spool: Path, device: str = "", called: str = "") -> tuple[str, float | None]:
     """Return why a node, or one GPU, starts nothing now and until when; "" when it may, or nobody can read the file."""
     try:
-        told, now = wishes.load(spool), wishes.clock()
+        told, now = owner_settings.load(spool), owner_settings.clock()
         found = manners.gpu_pause(told, device, called, now) if device else manners.pause(told, now)
     except ConfigError as error:
         return _unread(error), None
@@ -187,7 +189,7 @@ def given(owned: Owned) -> tuple[int, int]:
     """Return the CPUs and the MiB of memory that the owner gives now."""
     cpus, mem_mib = owned.settings["cpus"], owned.settings["mem_mib"]
     try:
-        found = wishes.load(owned.spool)
+        found = owner_settings.load(owned.spool)
     except ConfigError:
         return cpus, mem_mib
     return min(cpus, found.max_cpus or cpus), min(mem_mib, found.max_mem or mem_mib)
@@ -196,13 +198,13 @@ def given(owned: Owned) -> tuple[int, int]:
 def effective(node: Node, spool: Path) -> tuple[Node, str]:
     """Return a local node as large as its owner lets it be, and why it may start nothing now, or ""."""
     try:
-        found = wishes.load(spool)
+        found = owner_settings.load(spool)
     except ConfigError as error:
         return node, _unread(error)
     if found == Wishes():
         return node, ""
     cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
-    pause = manners.pause(found, wishes.clock())
+    pause = manners.pause(found, owner_settings.clock())
     limited = (*(["cpus"] if cpus < node.cpus else []), *(["mem"] if mem < node.mem_mib else []))
     return replace(node, cpus=cpus, mem_mib=mem, limited=limited), pause.why if pause else ""
 
@@ -214,7 +216,7 @@ def withdraw(spool: Path, key: str) -> bool:
     if not inbox.exists() or not claim(spool / "claims" / key, who):
         return False
     inbox.unlink(missing_ok=True)
-    inbox.with_suffix(subkeys.ENDING).unlink(missing_ok=True)
+    inbox.with_suffix(launch_keys.ENDING).unlink(missing_ok=True)
     return True
 
 
@@ -244,23 +246,23 @@ def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
     import fcntl  # noqa: PLC0415 - most of the program never locks here
 
     try:
-        lock = os.open(owned.spool / f".{wishes.FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(owned.spool / f".{owner_settings.FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            new, now = how(_readable(owned)), wishes.clock()
+            new, now = how(_readable(owned)), owner_settings.clock()
             new = replace(new, snoozes=tuple(one for one in new.snoozes if one.left(now) > 0))
-            wishes.save(owned.spool, new)
+            owner_settings.save(owned.spool, new)
         finally:
             os.close(lock)
     except OSError as error:
-        raise ConfigError(f"{owned.spool / wishes.FILE} cannot be written", got=error.strerror) from error
+        raise ConfigError(f"{owned.spool / owner_settings.FILE} cannot be written", got=error.strerror) from error
     return new
 
 
 def _readable(owned: Owned) -> Wishes:
     """Return the wishes; a file that nobody understands is replaced, which is what whoever says something wants."""
     try:
-        return wishes.load(owned.spool)
+        return owner_settings.load(owned.spool)
     except ConfigError:
         return Wishes()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_batch.files.walk import has_glob, matches
+from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.model.job import Comparator, CompareRule, Isolation
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Outcome

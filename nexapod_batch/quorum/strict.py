@@ -26,7 +26,7 @@ from msgspec import Struct, field
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain
 from nexapod_batch.quorum.domains import count, independence, intruded, one_account, one_machine, seat
-from nexapod_batch.quorum.standing import Standing, by_answer, by_closeness
+from nexapod_batch.quorum.vote_count import Standing, by_answer, by_closeness
 from nexapod_batch.quorum.votes import Decision
 
 if TYPE_CHECKING:

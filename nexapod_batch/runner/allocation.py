@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import careful
-from nexapod_batch.runner.claims import is_launch_key
+from nexapod_batch.spool.claims import is_launch_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import fcntl
 import os
 from contextlib import suppress
 
-from nexapod_batch.runner.locks import take_lock
+from nexapod_batch.files.machine_locks import take_lock
 
 __all__ = ["Cpus"]
 

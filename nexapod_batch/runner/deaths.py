@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.files import atomic
-from nexapod_batch.runner.claims import Lock
+from nexapod_batch.spool.claims import Lock
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

@@ -35,7 +35,6 @@ from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.logs import Logs
 from nexapod_batch.runner.outputs import Produced, stdout_only
 from nexapod_batch.runner.replica import Replica
-from nexapod_batch.runner.segment import Segment
 from nexapod_batch.runner.stage import (
     WINDOWS_LINE,
     CommandError,
@@ -52,6 +51,7 @@ from nexapod_batch.runner.stage import (
 from nexapod_batch.runner.temporary import Temporary
 from nexapod_batch.runner.witness import Witness
 from nexapod_batch.runtimes import Execution
+from nexapod_batch.spool.segment_writer import Segment
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.dsse import seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
@@ -61,11 +61,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.replica import ReplicaName
-    from nexapod_batch.runner.claims import Spool
     from nexapod_batch.runner.gpu_meter import Meter
-    from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.runner.slate import Seat
     from nexapod_batch.runtimes import Device, Wrapped
+    from nexapod_batch.spool.claims import Spool
+    from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["MAX_MESSAGE", "Executor"]
 

@@ -23,9 +23,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.files import atomic
+from nexapod_batch.files.machine_locks import take_lock
 from nexapod_batch.model.hardware import Gpu, is_gpu_type
 from nexapod_batch.runner.gpu_look import Look, Seen
-from nexapod_batch.runner.locks import take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runner import courtesy, wishes
+from nexapod_batch.runner import courtesy
 from nexapod_batch.runner.gpu_use import Watch
 from nexapod_batch.runner.manners import Pause, Ruling, Running, Seen, Standing, judge
-from nexapod_batch.runner.wishes import NO_LIMIT, Wishes
+from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool.owner_settings import NO_LIMIT, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexapod_batch.runner.gpus import Rack
-    from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["Keeper"]
 
@@ -36,7 +37,7 @@ class Keeper:
     def __init__(self, node: NodeConfig, *, owned: bool) -> None:
         """Rule once, with nothing running; what is not `owned`, as a share of a cluster, is used whole."""
         self._node, self._owned = node, owned
-        self._file = node.spool / wishes.FILE
+        self._file = node.spool / owner_settings.FILE
         self._version: tuple[int, int] | None = None
         self._wishes = Wishes()
         self._unreadable: Pause | None = None
@@ -47,7 +48,7 @@ class Keeper:
         self._next = _NEVER
         self.ruling = Ruling(cpus=node.cpus, mem_mib=node.mem_mib)
         if owned:
-            wishes.reserve(node.spool)
+            owner_settings.reserve(node.spool)
         self.look(list)
 
     def look(self, what_runs: Callable[[], Sequence[Running]]) -> bool:
@@ -61,7 +62,7 @@ class Keeper:
             return False
         self._turns = turns
         before = self.ruling
-        seen = Seen(clock=wishes.clock(), loads=self._loads(now), names=self._rack.names if self._rack else {})
+        seen = Seen(clock=owner_settings.clock(), loads=self._loads(now), names=self._rack.names if self._rack else {})
         self.ruling, self._standing = judge(
             self._wishes, seen, self._node.cpus, self._node.mem_mib, running, self._standing
         )
@@ -125,7 +126,7 @@ class Keeper:
             return False
         self._version = version
         try:
-            self._wishes, self._unreadable = wishes.load(self._node.spool), None
+            self._wishes, self._unreadable = owner_settings.load(self._node.spool), None
         except ConfigError as error:
             told = str(error).split("\n")[0]
             print(told, file=sys.stderr, flush=True)  # noqa: T201 - worker.log

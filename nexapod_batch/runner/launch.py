@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.runtimes import Execution, Runtime, RuntimeSettings, Wrapped
+    from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["OpenedLaunch", "open_launch"]
 

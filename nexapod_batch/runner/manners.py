@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from nexapod_batch.runner import hours
-from nexapod_batch.runner.wishes import FOREVER, NO_LIMIT
+from nexapod_batch.model import hours
+from nexapod_batch.spool.owner_settings import FOREVER, NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import tzinfo
 
-    from nexapod_batch.runner.wishes import Clock, Snooze, Wishes
+    from nexapod_batch.spool.owner_settings import Clock, Snooze, Wishes
 
 __all__ = [
     "CALM_S", "MOST_CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_pause", "judge", "moment", "pause",

@@ -62,19 +62,19 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
     `values` are those of the task's placeholders. A file that several patterns name is compared by the rule of the
     first.
     """
-    from nexapod_batch.files import walk  # noqa: PLC0415 - many jobs declare none
+    from nexapod_batch.files import output_files  # noqa: PLC0415 - many jobs declare none
 
     folder = Path(root)
     rules: dict[str, CompareRule] = {}
     length, most = 0, job.resources.disk_mib * 2**20
     for output in job.outputs:
-        for file in walk.find(folder, [expand(output.path, values)]):
+        for file in output_files.find(folder, [expand(output.path, values)]):
             length += 0 if file.name in rules else file.size
             rules.setdefault(file.name, output.rule)
     if length > most:  # holes take no room, but are read and copied all the same
         got, wanted = f"{length / 2**20:.1f} MiB", f"at most {most / 2**20:.0f} MiB ([resources] disk)"
         raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
-    digests = sorted(walk.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
+    digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     listed = tuple([
         Subject(name=name, sha256=sha256, normalized=_normalized(folder, name, rules[name]), size=size)
         for name, sha256, size in digests
@@ -83,7 +83,7 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
     names = tuple([name for name, _, _ in digests])
     if len(listed) <= MAX_SUBJECTS:
         return Produced(subjects=listed, vote=vote, names=names, size=total, manifest=None)
-    text = walk.manifest([(name, sha256) for name, sha256, _ in digests])
+    text = output_files.manifest([(name, sha256) for name, sha256, _ in digests])
     one = Subject(name="manifest", sha256=hashlib.sha256(text).hexdigest(), normalized=vote, size=len(text))
     return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text)
 

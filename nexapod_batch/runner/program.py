@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from nexapod_batch.errors import ConfigError, NexapodError
 from nexapod_batch.files import umask
 from nexapod_batch.runner import allocation, solo
-from nexapod_batch.runner.node import load
+from nexapod_batch.spool.node_config import load
 
 if TYPE_CHECKING:
     from nexapod_batch.runner.worker import Worker

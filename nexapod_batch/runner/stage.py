@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Input
     from nexapod_batch.runner.launch import OpenedLaunch
-    from nexapod_batch.runner.node import NodeConfig
     from nexapod_batch.runtimes import Device
+    from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = [
     "WINDOWS_LINE",

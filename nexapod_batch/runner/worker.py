@@ -31,8 +31,6 @@ from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER, is_over
-from nexapod_batch.runner.board import Board, ran_alone
-from nexapod_batch.runner.claims import Lock, News, Spool, is_launch_key
 from nexapod_batch.runner.courtesy import stand_back
 from nexapod_batch.runner.cpus import Cpus
 from nexapod_batch.runner.deaths import FILE as DEATHS
@@ -43,11 +41,13 @@ from nexapod_batch.runner.keeper import Keeper
 from nexapod_batch.runner.lanes import Lane, Lanes
 from nexapod_batch.runner.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.manners import Running
-from nexapod_batch.runner.node import load
 from nexapod_batch.runner.room import room
 from nexapod_batch.runner.slate import Slate
 from nexapod_batch.runner.usage import Alarm
 from nexapod_batch.runner.watcher import OVERDUE_S, WATCH_S
+from nexapod_batch.spool.claims import Lock, News, Spool, is_launch_key
+from nexapod_batch.spool.node_config import load
+from nexapod_batch.spool.status_file import Board, ran_alone
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.statement import Outcome
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.runner.allocation import Allocation
     from nexapod_batch.runner.gpus import Rack
-    from nexapod_batch.runner.node import NodeConfig
+    from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["Worker"]
 

@@ -305,7 +305,7 @@ def _settle(
 def _choose_journal(connection: sqlite3.Connection, path: Path, filesystem: Filesystem | None) -> None:
     """Use a WAL on a local disk and a rollback journal on a network file system."""
     if filesystem is None:
-        from nexapod_batch.files.netfs import filesystem_of  # noqa: PLC0415 - readers do without
+        from nexapod_batch.files.filesystem_type import filesystem_of  # noqa: PLC0415 - readers do without
 
         filesystem = filesystem_of
     kind, is_network = filesystem(path)

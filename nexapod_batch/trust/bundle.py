@@ -13,8 +13,8 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import Assignment, Bundle
-from nexapod_batch.trust.fields import MAX_INT, is_hex, is_key_id, is_plain
 from nexapod_batch.trust.nesting import loads, quoted
+from nexapod_batch.trust.statement_rules import MAX_INT, is_hex, is_key_id, is_plain
 
 __all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
 

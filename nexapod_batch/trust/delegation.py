@@ -14,10 +14,10 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.trust.dsse import Opened, open_envelope
-from nexapod_batch.trust.fields import is_hex, is_key_id, whole
 from nexapod_batch.trust.keys import KEY_BYTES, key_id, parse_spki, spki
-from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome
+from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.statement_rules import is_hex, is_key_id, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from nexapod_batch.trust.fields import MAX_SUBJECTS, check_fields, check_subjects, safe_name
+from nexapod_batch.trust.statement_rules import MAX_SUBJECTS, check_fields, check_subjects, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

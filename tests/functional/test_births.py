@@ -219,7 +219,7 @@ def test_little_memory_is_enough_for_small_files(tmp_path: Path, kib: int) -> No
 
 def test_a_file_that_lies_about_its_size_takes_no_memory(tmp_path: Path) -> None:
     """Read is what is there, not what a header says; the file is refused as what it is."""
-    from nexapod_batch.compare.source import Source
+    from nexapod_batch.compare.stream import Source
 
     class Counting(io.BytesIO):
         most = 0

@@ -16,9 +16,11 @@ import pytest
 from homes import PROGRAM, Home
 from spools import House, alive, until
 
+from nexapod_batch.model import hours
 from nexapod_batch.model.job import Job, Resources
-from nexapod_batch.runner import descendants, hours, wishes
-from nexapod_batch.runner.wishes import Snooze, Wishes
+from nexapod_batch.runner import descendants
+from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool.owner_settings import Snooze, Wishes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -43,12 +45,12 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def ask(house: House, **values: object) -> None:
     """Write the owner's wishes."""
-    wishes.save(house.spool, Wishes(**values))  # type: ignore[arg-type]
+    owner_settings.save(house.spool, Wishes(**values))  # type: ignore[arg-type]
 
 
 def snoozed(seconds: float = 3600) -> tuple[Snooze, ...]:
     """Return a snooze that begins now."""
-    now = wishes.clock()
+    now = owner_settings.clock()
     return (Snooze(device="", seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime),)
 
 
@@ -248,7 +250,7 @@ def test_a_file_that_nobody_understands_lets_nothing_start(house: House, tmp_pat
     house.put(house.launch(busy(tmp_path)))
     worker = house.start()
     found = pids(tmp_path, 1)
-    (house.spool / wishes.FILE).write_text("{")
+    (house.spool / owner_settings.FILE).write_text("{")
     until(lambda: "manners.json cannot be read" in house.log(), "the log")
     house.put(house.launch(busy(tmp_path, "b"), job_id=2))
     assert states(found) == {"R"}

@@ -12,8 +12,8 @@ import pytest
 from homes import Home
 from spools import House
 
+from nexapod_batch.files.machine_locks import locks_folder
 from nexapod_batch.model.job import Array, Job, Resources
-from nexapod_batch.runner.locks import locks_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

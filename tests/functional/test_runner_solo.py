@@ -15,12 +15,12 @@ import pytest
 from nexapod_backends.slurm import start
 from spools import DEADLINE_S, House, alive, until
 
-from nexapod_batch.files import notes
 from nexapod_batch.model.job import Comparator, CompareRule, Input, Job, Output, Resources
 from nexapod_batch.runner import descendants
 from nexapod_batch.runner.allocation import TIME_OVER
 from nexapod_batch.runner.deaths import TOLERATED
 from nexapod_batch.runner.watcher import OVERDUE_S
+from nexapod_batch.spool import cancellations
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_a_list_of_cancellations_is_read(element: Element, tmp_path: Path) -> No
     element.put(launch)
     runner = element.start()
     until((tmp_path / "begun").exists, "the command to start")
-    name, content = notes.listing({launch.key: None, "f" * 32: None})
+    name, content = cancellations.listing({launch.key: None, "f" * 32: None})
     (element.spool / name).write_bytes(content)
     (element.spool / name).rename(element.spool / "cancel" / name)
     assert runner.wait(DEADLINE_S) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
-from nexapod_batch.runner.locks import locks_folder
+from nexapod_batch.files.machine_locks import locks_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

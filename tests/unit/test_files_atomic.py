@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexapod_batch.files import atomic
-from nexapod_batch.files.netfs import filesystem_of, parse_mountinfo
+from nexapod_batch.files.filesystem_type import filesystem_of, parse_mountinfo
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.files import walk
+from nexapod_batch.files import output_files
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def deep(tmp_path: Path) -> Path:
 def test_a_deep_tree_is_refused_where_a_pattern_spans_it(deep: Path) -> None:
     """Two stars would have to walk it all."""
     with pytest.raises(UnsafeOutputError, match="too deep"):
-        walk.find(deep, ["**"])
+        output_files.find(deep, ["**"])
 
 
 def test_a_deep_tree_does_not_disturb_other_patterns(deep: Path) -> None:
     """A pattern without two stars opens only the folders that it can reach."""
-    assert [one.name for one in walk.find(deep, ["*.txt", "**.txt"])] == ["good.txt"]
+    assert [one.name for one in output_files.find(deep, ["*.txt", "**.txt"])] == ["good.txt"]
     with pytest.raises(UnsafeOutputError, match="no output matches"):
-        walk.find(deep, ["*/*/*"])
+        output_files.find(deep, ["*/*/*"])
 
 
 def test_folders_that_a_pattern_does_not_reach_are_not_opened(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_folders_that_a_pattern_does_not_reach_are_not_opened(tmp_path: Path) ->
     (tmp_path / "out" / "a.npy").write_text("x")
     (tmp_path / "secret").chmod(0)
     try:
-        assert [one.name for one in walk.find(tmp_path, ["o*/*.npy"])] == ["out/a.npy"]
+        assert [one.name for one in output_files.find(tmp_path, ["o*/*.npy"])] == ["out/a.npy"]
     finally:
         (tmp_path / "secret").chmod(0o700)
 
@@ -61,8 +61,8 @@ def test_folders_that_a_pattern_does_not_reach_are_not_opened(tmp_path: Path) ->
 @pytest.mark.parametrize("pattern", ["*a" * 40 + "b", "**/" * 20 + "b", "**/a/" * 20 + "b", "?*" * 30 + "b", "[a]*" * 40 + "b"])
 def test_no_pattern_takes_for_ever(pattern: str) -> None:
     """Patterns that a backtracking matcher would never finish against these names."""
-    assert not walk.matches("a" * 250, pattern)
-    assert not walk.matches("/".join("a" * 100), pattern)
+    assert not output_files.matches("a" * 250, pattern)
+    assert not output_files.matches("/".join("a" * 100), pattern)
 
 
 def simple(name: str, pattern: str) -> bool:
@@ -77,7 +77,7 @@ def simple(name: str, pattern: str) -> bool:
 @given(st.text("ab", max_size=8), st.text("ab?*", min_size=1, max_size=6).filter(lambda text: text != "**"))
 def test_stars_and_question_marks_take_what_they_say(name: str, pattern: str) -> None:
     """The matcher that never goes back takes the same names as one that tries everything."""
-    assert walk.matches(name, pattern) == simple(name, pattern)
+    assert output_files.matches(name, pattern) == simple(name, pattern)
 
 
 def spelled(parts: list[str], pattern: list[str]) -> bool:
@@ -94,7 +94,7 @@ def spelled(parts: list[str], pattern: list[str]) -> bool:
 def test_two_stars_span_folders(parts: list[str], pattern: list[str]) -> None:
     """Also several in a row, at both ends and in the middle."""
     collapsed = [part for at, part in enumerate(pattern) if part != "**" or pattern[at + 1 : at + 2] != ["**"]]
-    assert walk.matches("/".join(parts), "/".join(pattern)) == spelled(parts, collapsed)
+    assert output_files.matches("/".join(parts), "/".join(pattern)) == spelled(parts, collapsed)
 
 
 @given(st.lists(st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join), min_size=1, max_size=5), st.data())
@@ -107,9 +107,9 @@ def test_the_walk_leaves_nothing_out(tmp_path_factory: pytest.TempPathFactory, n
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     pattern = "/".join(data.draw(st.lists(st.sampled_from(["a", "b", "*", "**", "?", "f"]), min_size=1, max_size=4)) + ["f*"])
-    expected = sorted(name for name in files if walk.matches(name, pattern))
+    expected = sorted(name for name in files if output_files.matches(name, pattern))
     try:
-        assert [one.name for one in walk.find(root, [pattern])] == expected
+        assert [one.name for one in output_files.find(root, [pattern])] == expected
     except UnsafeOutputError:
         assert not expected
 
@@ -122,9 +122,9 @@ def test_a_device_is_no_output(tmp_path: Path) -> None:
     except PermissionError:
         root, name = Path("/dev"), "zero"
     with pytest.raises(UnsafeOutputError, match="a device"):
-        walk.find(root, [name])
+        output_files.find(root, [name])
     with pytest.raises(UnsafeOutputError):
-        walk.digest_tree(root, [name])
+        output_files.digest_tree(root, [name])
 
 
 def test_a_folder_swapped_for_a_link_gives_nothing_from_outside(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_a_folder_swapped_for_a_link_gives_nothing_from_outside(tmp_path: Path) 
     try:
         for _ in range(400):
             try:
-                walk.find(inside, ["out/*"])
-                assert walk.digest_tree(inside, ["out/f"]) == [("out/f", good, 6)]
+                output_files.find(inside, ["out/*"])
+                assert output_files.digest_tree(inside, ["out/f"]) == [("out/f", good, 6)]
             except UnsafeOutputError:
                 continue
     finally:
@@ -166,7 +166,7 @@ def test_a_fifo_in_place_of_a_file_does_not_stop_a_helper_process(tmp_path: Path
     (tmp_path / names[-1]).unlink()
     os.mkfifo(tmp_path / names[-1])
     with pytest.raises(UnsafeOutputError, match="'2099' is not a plain file"):
-        walk.digest_tree(tmp_path, names, processes=3)
+        output_files.digest_tree(tmp_path, names, processes=3)
 
 
 WRITER = """

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.files.netfs import NETWORK, filesystem_of, parse_mountinfo
+from nexapod_batch.files.filesystem_type import NETWORK, filesystem_of, parse_mountinfo
 
 
 def mounts(*lines: tuple[int, int, str, str]) -> str:

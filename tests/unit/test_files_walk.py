@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.files import walk
+from nexapod_batch.files import output_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ def put(root: Path, names: Iterable[str]) -> None:
 
 def found(root: Path, *patterns: str) -> list[str]:
     """Return the names that the patterns take."""
-    return [one.name for one in walk.find(root, patterns)]
+    return [one.name for one in output_files.find(root, patterns)]
 
 
 TREE = ["a.txt", "b.txt", ".hidden", "out/1.npy", "out/2.npy", "out/deep/3.npy", "[x].txt", "ä.txt", "back\\slash"]
@@ -61,16 +61,16 @@ def test_what_a_pattern_takes(tmp_path: Path, pattern: str, names: list[str]) ->
 def test_patterns_may_overlap(tmp_path: Path) -> None:
     """A file taken twice is one output, with its size."""
     put(tmp_path, ["out/1", "out/22"])
-    assert walk.find(tmp_path, ["out/*", "out/1"]) == [
-        walk.FoundFile(name="out/1", size=5),
-        walk.FoundFile(name="out/22", size=6),
+    assert output_files.find(tmp_path, ["out/*", "out/1"]) == [
+        output_files.FoundFile(name="out/1", size=5),
+        output_files.FoundFile(name="out/22", size=6),
     ]
 
 
 @given(st.text("ab*?[]!-/\\^.{}()|", max_size=12), st.text("ab-^!]", max_size=5))
 def test_every_pattern_compiles(pattern: str, name: str) -> None:
     """No pattern is an error, and none takes a name with more folders unless it has two stars."""
-    assert not walk.matches(f"{name}x/y/z/w/v/u/t/s/r", pattern) or "**" in pattern or pattern.count("/") == 8
+    assert not output_files.matches(f"{name}x/y/z/w/v/u/t/s/r", pattern) or "**" in pattern or pattern.count("/") == 8
 
 
 @pytest.mark.parametrize("pattern", ["/etc/passwd", "../x", "../*", "a/../../*", "", "a//b", "./a", "out/", "a\nb", "\udcff"])
@@ -79,7 +79,7 @@ def test_patterns_that_leave_the_folder(tmp_path: Path, pattern: str) -> None:
     work = tmp_path / "work"
     put(tmp_path, ["work/a", "x"])
     with pytest.raises(UnsafeOutputError, match="output"):
-        walk.find(work, [pattern])
+        output_files.find(work, [pattern])
 
 
 @pytest.mark.parametrize("pattern", ["none", "none/x", "none/*", "*.none", "a/x", "a/*"])
@@ -87,7 +87,7 @@ def test_outputs_that_are_not_there(tmp_path: Path, pattern: str) -> None:
     """A missing file, folder or match, and a file where a folder should be, are named with the pattern."""
     put(tmp_path, ["a", "b/c"])
     with pytest.raises(UnsafeOutputError, match=r"output|match"):
-        walk.find(tmp_path, [pattern])
+        output_files.find(tmp_path, [pattern])
 
 
 def make_odd(path: Path, kind: str, outside: Path) -> None:
@@ -114,15 +114,15 @@ def test_only_plain_files_are_outputs(tmp_path: Path, kind: str) -> None:
     put(tmp_path, ["secret", "work/good"])
     make_odd(work / "odd", kind, tmp_path)
     with pytest.raises(UnsafeOutputError, match=r"'odd' is not a plain file"):
-        walk.find(work, ["odd"])
+        output_files.find(work, ["odd"])
     if kind == "folder":  # patterns take files
         assert found(work, "*") == ["good"]
     else:
         with pytest.raises(UnsafeOutputError, match=r"'odd' is not a plain file"):
-            walk.find(work, ["*"])
+            output_files.find(work, ["*"])
     assert found(work, "g*") == ["good"]
     with pytest.raises(UnsafeOutputError, match="odd"):
-        walk.digest_tree(work, ["good", "odd"])
+        output_files.digest_tree(work, ["good", "odd"])
 
 
 def test_linked_folders_are_not_entered(tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_linked_folders_are_not_entered(tmp_path: Path) -> None:
     (tmp_path / "work" / "out").symlink_to("../outside")
     for pattern in ("out/secret", "out/*", "*/secret", "**/secret", "out/**"):
         with pytest.raises(UnsafeOutputError):
-            walk.find(tmp_path / "work", [pattern])
+            output_files.find(tmp_path / "work", [pattern])
     with pytest.raises(UnsafeOutputError):
-        walk.digest_tree(tmp_path / "work", ["out/secret"])
+        output_files.digest_tree(tmp_path / "work", ["out/secret"])
 
 
 @pytest.mark.parametrize("name", [b"new\nline", b"\x1b[31m", b"\xff\xfe", b"\xe2\x80\xaegpj", b"\x7f"])
@@ -141,7 +141,7 @@ def test_names_that_cannot_be_shown_are_refused(tmp_path: Path, name: bytes) -> 
     """A pattern that takes such a name fails, and the message itself shows it escaped."""
     (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     with pytest.raises(UnsafeOutputError) as caught:
-        walk.find(tmp_path, ["*"])
+        output_files.find(tmp_path, ["*"])
     assert str(caught.value).isascii()
     assert str(caught.value).isprintable()
 
@@ -158,9 +158,9 @@ def test_digests_and_manifest_are_those_of_sha256sum(tmp_path: Path) -> None:
     for name, size in sizes.items():
         (tmp_path / name).write_bytes(os.urandom(size))
     names = sorted(sizes, key=str.encode)
-    digests = walk.digest_tree(tmp_path, names)
+    digests = output_files.digest_tree(tmp_path, names)
     assert [(name, size) for name, _, size in digests] == [(name, sizes[name]) for name in names]
-    assert walk.manifest((name, digest) for name, digest, _ in reversed(digests)) == sha256sum(tmp_path, names)
+    assert output_files.manifest((name, digest) for name, digest, _ in reversed(digests)) == sha256sum(tmp_path, names)
 
 
 def test_many_files_are_shared_between_processes(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_many_files_are_shared_between_processes(tmp_path: Path) -> None:
     names = [f"{number % 7}/{number}" for number in range(2_100)]
     put(tmp_path, names)
     expected = [(name, hashlib.sha256(name.encode()).hexdigest(), len(name)) for name in names]
-    assert walk.digest_tree(tmp_path, names, processes=1) == expected
-    assert walk.digest_tree(tmp_path, names, processes=2) == expected
+    assert output_files.digest_tree(tmp_path, names, processes=1) == expected
+    assert output_files.digest_tree(tmp_path, names, processes=2) == expected
 
 
 def children() -> set[str]:
@@ -185,5 +185,5 @@ def test_a_missing_file_among_many_is_named(tmp_path: Path, missing: int) -> Non
     (tmp_path / names[missing]).unlink()
     before = children()
     with pytest.raises(UnsafeOutputError, match=f"'{names[missing]}' cannot be read"):
-        walk.digest_tree(tmp_path, names, processes=2)
+        output_files.digest_tree(tmp_path, names, processes=2)
     assert children() <= before

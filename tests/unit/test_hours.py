@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.runner import hours
+from nexapod_batch.model import hours
 
 MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - what a clock on the wall shows
 

@@ -20,8 +20,8 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     read_all,
     read_block,
 )
-from nexapod_batch.coordinator.evidence.segments import MAX_LINE, Budget
 from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.spool.segment_reader import MAX_LINE, Budget
 from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runner import hours, wishes
+from nexapod_batch.model import hours
 from nexapod_batch.runner.manners import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
-from nexapod_batch.runner.wishes import Clock, Snooze, Wishes
+from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool.owner_settings import Clock, Snooze, Wishes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,17 +280,17 @@ def test_what_is_written_is_read(want: Wishes) -> None:
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
-        wishes.save(Path(folder), want)
-        assert wishes.load(Path(folder)) == want
+        owner_settings.save(Path(folder), want)
+        assert owner_settings.load(Path(folder)) == want
 
 
 def test_a_snooze_without_end_is_written_and_read(tmp_path: Path) -> None:
     """Until its owner says otherwise, whatever the clocks do, and after a reboot as well."""
-    one = Snooze(device="", seconds=wishes.FOREVER, at=NOW, boot="b", uptime=1000.0)
-    wishes.save(tmp_path, Wishes(snoozes=(one,)))
-    (read,) = wishes.load(tmp_path).snoozes
+    one = Snooze(device="", seconds=owner_settings.FOREVER, at=NOW, boot="b", uptime=1000.0)
+    owner_settings.save(tmp_path, Wishes(snoozes=(one,)))
+    (read,) = owner_settings.load(tmp_path).snoozes
     assert read == one
-    assert read.left(Clock(now=NOW + 1e9, boot="other", uptime=5.0)) == wishes.FOREVER
+    assert read.left(Clock(now=NOW + 1e9, boot="other", uptime=5.0)) == owner_settings.FOREVER
 
 
 #: Prints how far the clock on the wall is from UTC, as it is set anew while a process runs.
@@ -318,7 +319,7 @@ def test_the_clock_on_the_wall_is_where_the_owner_is() -> None:
 
 def test_no_file_is_no_wish(tmp_path: Path) -> None:
     """Most nodes have none."""
-    assert wishes.load(tmp_path) == Wishes()
+    assert owner_settings.load(tmp_path) == Wishes()
 
 
 @pytest.mark.parametrize(
@@ -339,9 +340,9 @@ def test_no_file_is_no_wish(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_understood_is_refused_whole(tmp_path: Path, text: str, words: str) -> None:
     """What an owner wanted is never guessed from half a file."""
-    (tmp_path / wishes.FILE).write_text(text)
+    (tmp_path / owner_settings.FILE).write_text(text)
     with pytest.raises(ConfigError, match=words):
-        wishes.load(tmp_path)
+        owner_settings.load(tmp_path)
 
 
 def test_the_longest_snooze_counts() -> None:

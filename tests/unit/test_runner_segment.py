@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.runner.segment import MAX_LINES, Segment
+from nexapod_batch.spool.segment_writer import MAX_LINES, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

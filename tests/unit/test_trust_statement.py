@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.trust import reading
+from nexapod_batch.trust import statement_decoder
 from nexapod_batch.trust.dsse import Signer
-from nexapod_batch.trust.fields import safe_name
-from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import (
     MAX_SUBJECTS,
     NO_DIGEST,
@@ -29,6 +27,8 @@ from nexapod_batch.trust.statement import (
     vote_of,
     vote_of_subjects,
 )
+from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.statement_rules import safe_name
 
 NODE = Signer.from_seed(b"n" * 32)
 DIGEST = hashlib.sha256(b"").hexdigest()
@@ -187,9 +187,9 @@ def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: 
     if data.draw(st.booleans()):
         new = data.draw(st.sampled_from(b'0123456789abcdefZ{}[]",:-+_ \\\n\x00\xff'))
         payload[data.draw(st.integers(0, len(payload) - 1))] = new
-    found = reading._by_pattern(bytes(payload))
+    found = statement_decoder._by_pattern(bytes(payload))
     if found is not None:
-        assert found == reading._by_parsing(bytes(payload))
+        assert found == statement_decoder._by_parsing(bytes(payload))
         assert encode(found) == bytes(payload)
 
 
@@ -197,7 +197,7 @@ def test_the_common_spelling_is_common() -> None:
     """Usual statements are read by the pattern: a new field in the encoder would show here."""
     one = Subject(name="out/a.txt", sha256=DIGEST, size=3, normalized=NO_DIGEST)
     for said in (FULL, statement(), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
-        assert reading._by_pattern(encode(said)) == said
+        assert statement_decoder._by_pattern(encode(said)) == said
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -48,11 +48,11 @@ from nexapod_backends.slurm.submission import Submission
 from nexapod_backends.slurm.telling import ended, native_of, ran_on, told
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
-from nexapod_batch.files import notes, subkeys
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import HOPELESS, targets
+from nexapod_batch.spool import cancellations, launch_keys
 from nexapod_batch.trust import nesting
 from nexapod_batch.trust.bundle import decode_bundle
 
@@ -220,7 +220,7 @@ class SlurmBackend:
             if new and start.brings(context):
                 state.bring_runner(context)
             # Also of those that Slurm has: a bundle may vanish while its job is in the queue.
-            keys = {f"{spool}/inbox/{one.key}{subkeys.ENDING}": subkeys.as_text(one.seed) for one in mine}
+            keys = {f"{spool}/inbox/{one.key}{launch_keys.ENDING}": launch_keys.as_text(one.seed) for one in mine}
             files.write_all({**keys, **{f"{spool}/inbox/{one.key}.json": one.envelope for one in mine}})
             alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
             for one in new:
@@ -257,7 +257,7 @@ class SlurmBackend:
         replicas = {key: names for key, names in replicas.items() if key in waiting}
         if not replicas:
             return
-        name, content = notes.listing(replicas)
+        name, content = cancellations.listing(replicas)
         files.write(f"{spool}/cancel/{name}", content)
         touched: dict[str, tuple[Group, set[int]]] = {}
         for key in replicas:
@@ -283,7 +283,7 @@ class SlurmBackend:
         touched: dict[str, Group] = {}
         for folder, ending in (
             (f"{spool}/inbox", ".json"),
-            (f"{spool}/inbox", subkeys.ENDING),
+            (f"{spool}/inbox", launch_keys.ENDING),
             (context.far_work, ".script"),
             (f"{spool}/cancel", ""),
             (f"{spool}/refused", ".json"),
@@ -293,10 +293,10 @@ class SlurmBackend:
         claims = files.sizes(f"{spool}/claims")
         files.rename_all({f"{spool}/claims/{key}": f"{spool}/spent/{key}" for key in keys if key in claims})
         files.write_all({f"{spool}/spent/{key}": b"" for key in keys if key not in claims})
-        if lists := [name for name in files.sizes(f"{spool}/cancel") if name.endswith(notes.ENDING)]:
+        if lists := [name for name in files.sizes(f"{spool}/cancel") if name.endswith(cancellations.ENDING)]:
             left = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
             paths = [f"{spool}/cancel/{name}" for name in lists]
-            files.remove_all([path for path in paths if left.isdisjoint(notes.read(files.read(path)))])
+            files.remove_all([path for path in paths if left.isdisjoint(cancellations.read(files.read(path)))])
         for key in keys:
             place = state.groups.find(key)
             if place is not None:
@@ -541,7 +541,9 @@ def _noted(files: Transport, folder: str) -> dict[str, set[str] | None]:
     """Return what is to stop, by launch key: the names of replicas, or None for all of a launch."""
     found: dict[str, set[str] | None] = {}
     for name in files.sizes(folder):
-        for key, names in notes.read(files.read(f"{folder}/{name}")).items() if name.endswith(notes.ENDING) else ():
+        if not name.endswith(cancellations.ENDING):
+            continue
+        for key, names in cancellations.read(files.read(f"{folder}/{name}")).items():
             known = found.get(key, set())
             found[key] = None if names is None or known is None else known | set(names)
     return found

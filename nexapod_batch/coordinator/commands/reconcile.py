@@ -18,7 +18,6 @@ from msgspec import Struct, field
 
 from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
-from nexapod_batch.coordinator.evidence.segments import Budget, blocks, count_lines
 from nexapod_batch.coordinator.nodes.registry import prepare, usable
 from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
@@ -31,6 +30,7 @@ from nexapod_batch.coordinator.steps.reclaim import take_back
 from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
 from nexapod_batch.errors import BusyError, NexapodError
 from nexapod_batch.plugins import BackendState
+from nexapod_batch.spool.segment_reader import Budget, blocks, count_lines
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.evidence.report_reader import END
-from nexapod_batch.coordinator.evidence.segments import Budget, blocks
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.steps.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import careful
-from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.quorum.expected import MAX_SKEW_MS
+from nexapod_batch.spool.lock import live_incarnation
+from nexapod_batch.spool.segment_reader import Budget, blocks
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:

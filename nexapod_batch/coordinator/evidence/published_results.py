@@ -12,7 +12,7 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.files import walk
+from nexapod_batch.files import output_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ _NAMED = 5
 
 def pack_manifest(files: Mapping[str, str]) -> bytes:
     """Return the manifest of (name, digest) as it is stored."""
-    return zlib.compress(walk.manifest(files.items()), 1)
+    return zlib.compress(output_files.manifest(files.items()), 1)
 
 
 def unpack_manifest(packed: bytes, said: Statement) -> dict[str, str] | None:
@@ -63,7 +63,7 @@ def faults_of(
     published. `advance` hears of the bytes that were read.
     """
     try:
-        sizes = {file.name: file.size for file in walk.find(folder, ["**"])}
+        sizes = {file.name: file.size for file in output_files.find(folder, ["**"])}
     except (UnsafeOutputError, OSError) as error:
         if not folder.is_dir():
             return [f"{folder} is gone"]
@@ -104,7 +104,7 @@ def _against_manifest(
     # An output may be called as a log is, and then stands in its place.
     for left_out in chain.from_iterable(combinations(own, n) for n in range(len(own), -1, -1)):
         entries = [(name, digest) for name, digest in found.items() if name not in left_out]
-        if hashlib.sha256(walk.manifest(entries)).hexdigest() == said.subjects[0].sha256:
+        if hashlib.sha256(output_files.manifest(entries)).hexdigest() == said.subjects[0].sha256:
             return [f"{name} is gone" for name in missing]
     return [f"its {len(found)} files are not those of the signed manifest"]
 
@@ -116,11 +116,11 @@ def _digests(
     for start in range(0, len(names), _BATCH):
         part = names[start : start + _BATCH]
         try:
-            yield from [(name, digest) for name, digest, _ in walk.digest_tree(folder, part)]
+            yield from [(name, digest) for name, digest, _ in output_files.digest_tree(folder, part)]
         except UnsafeOutputError:
             for name in part:
                 try:
-                    yield from [(one, digest) for one, digest, _ in walk.digest_tree(folder, [name])]
+                    yield from [(one, digest) for one, digest, _ in output_files.digest_tree(folder, [name])]
                 except UnsafeOutputError:
                     yield name, ""
         advance(sum(sizes[name] for name in part))

@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.files import walk
+from nexapod_batch.files import output_files
 from nexapod_batch.model.placeholders import expand, task_values
-from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +127,7 @@ def rule_for(job: Job, task: int, name: str) -> CompareRule:
 
     values = task_values(job, task, job.parameters(task))
     for output in job.outputs:
-        if walk.matches(name, expand(output.path, values)):
+        if output_files.matches(name, expand(output.path, values)):
             return output.rule
     return Rule()
 
@@ -135,9 +135,9 @@ def rule_for(job: Job, task: int, name: str) -> CompareRule:
 def _from_manifest(job: Job, statement: Statement, folder: Path) -> dict[str, str]:
     """Digest the outputs again where only their manifest was signed, and compare with it."""
     values = task_values(job, statement.replica.task, job.parameters(statement.replica.task))
-    found = walk.find(folder, [expand(output.path, values) for output in job.outputs])
-    entries = walk.digest_tree(folder, [one.name for one in found])
-    manifest = walk.manifest([(name, digest) for name, digest, _ in entries])
+    found = output_files.find(folder, [expand(output.path, values) for output in job.outputs])
+    entries = output_files.digest_tree(folder, [one.name for one in found])
+    manifest = output_files.manifest([(name, digest) for name, digest, _ in entries])
     if hashlib.sha256(manifest).hexdigest() != statement.subjects[0].sha256:
         raise UnsafeOutputError("the outputs are not those of the signed manifest", got=str(folder))
     return {name: digest for name, digest, _ in entries}

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import orjson
 
-from nexapod_batch.coordinator.evidence.segments import KEEP, MAX_LINE, Block, beginning, blocks
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import careful
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
+from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning, blocks
 from nexapod_batch.trust import nesting
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.keys import KEY_BYTES
-from nexapod_batch.trust.reading import decode
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, ContainerUse, GpuUse, Machine, Outcome, Statement, Subject
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -28,12 +28,12 @@ from nexapod_batch.errors import (
     UsageError,
 )
 from nexapod_batch.files import keyfile
-from nexapod_batch.files.spool_lock import live_incarnation
 from nexapod_batch.hardware.machine import memory_mib, usable_cpus
 from nexapod_batch.local_nodes import gpu_status as gpus_of
 from nexapod_batch.model.hardware import Offer, changes, tier_of
 from nexapod_batch.model.node import LOCAL, Node
-from nexapod_batch.runner import wishes
+from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool.lock import live_incarnation
 from nexapod_batch.store import writer
 from nexapod_batch.trust.profile import seal_offer
 
@@ -98,7 +98,7 @@ def init(
     kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
     kept |= {"confine": confine}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
-    wishes.reserve(c.context(node).spool)
+    owner_settings.reserve(c.context(node).spool)
     _store(c, node, seal_offer(signer, offer))
     return _named(c, name)
 

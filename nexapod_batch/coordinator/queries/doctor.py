@@ -12,7 +12,7 @@ from nexapod_batch.coordinator.nodes import profiles
 from nexapod_batch.coordinator.nodes.overcommitment import crowded
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.files import careful, keyfile
-from nexapod_batch.files.netfs import filesystem_of
+from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.model.hardware import changes
 from nexapod_batch.model.node import LOCAL
 

@@ -20,7 +20,7 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.errors import ConfigError, NotFoundError
 from nexapod_batch.files.careful import open_plain
 from nexapod_batch.lifecycle import OUT, Execution
-from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

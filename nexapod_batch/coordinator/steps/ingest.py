@@ -26,7 +26,6 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     plain,
     read_all,
 )
-from nexapod_batch.coordinator.evidence.segments import Budget
 from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack, stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.pass_faults import note
@@ -35,6 +34,7 @@ from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
+from nexapod_batch.spool.segment_reader import Budget
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
 from nexapod_batch.trust.dsse import envelope
 from nexapod_batch.trust.statement import Outcome

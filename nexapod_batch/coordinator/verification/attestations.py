@@ -17,9 +17,9 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
 from nexapod_batch.errors import NotFoundError, UsageError
-from nexapod_batch.files import atomic, walk
+from nexapod_batch.files import atomic, output_files
 from nexapod_batch.trust.keys import openssh_public, spki_pem
-from nexapod_batch.trust.reading import decode
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,7 +162,7 @@ def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[Row], folde
     if kept is not None and reports:
         files = unpack_manifest(kept["packed"], decode(reports[0].payload))
         if files is not None:
-            folder.write(f"{job_id}_{task}.manifest", walk.manifest(files.items()))
+            folder.write(f"{job_id}_{task}.manifest", output_files.manifest(files.items()))
 
 
 def _verdict(c: Coordinator, job: Row, rows: Sequence[Row], counts: dict[int, int], nodes: dict[int, Node]) -> bytes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.trust.fields import safe_name
+from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

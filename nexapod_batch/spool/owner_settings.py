@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import atomic, careful
-from nexapod_batch.runner import hours
-from nexapod_batch.runner.claims import boot_id
+from nexapod_batch.model import hours
+from nexapod_batch.spool.claims import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,7 +18,6 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.trust.fields import check_fields, check_subjects
 from nexapod_batch.trust.nesting import loads, quoted
 from nexapod_batch.trust.statement import (
     BUILD_TYPE,
@@ -38,6 +37,7 @@ from nexapod_batch.trust.statement import (
     rfc3339,
     vote_told,
 )
+from nexapod_batch.trust.statement_rules import check_fields, check_subjects
 
 __all__ = ["decode"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nexapod_batch.files import atomic
-from nexapod_batch.runner.claims import boot_id
+from nexapod_batch.spool.claims import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.files import atomic, careful, notes, subkeys
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import check_plain, own_folder
+from nexapod_batch.spool import cancellations, launch_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -107,10 +108,10 @@ class Spool:
 
     def seed(self, launch: str) -> bytes:
         """Return the seed of the subkey of a launch; b"" where it is not there (any more), or is none."""
-        return subkeys.read(self._key_file(launch))
+        return launch_keys.read(self._key_file(launch))
 
     def _key_file(self, launch: str) -> Path:
-        return self.root / "inbox" / f"{launch}{subkeys.ENDING}"
+        return self.root / "inbox" / f"{launch}{launch_keys.ENDING}"
 
     def waiting(self) -> list[str]:
         """Return the launches in the inbox that nobody claimed, oldest first."""
@@ -165,13 +166,13 @@ class Spool:
     def cancelled(self) -> set[str]:
         """Return what is to stop, by replica name and launch key, and the names of the files that say so."""
         found = set(os.listdir(self.root / "cancel"))
-        lists = {name for name in found if name.endswith(notes.ENDING)}
+        lists = {name for name in found if name.endswith(cancellations.ENDING)}
         self._lists = {name: self._lists[name] if name in self._lists else self._list(name) for name in lists}
         return found.union(*self._lists.values())
 
     def _list(self, name: str) -> set[str]:
         try:
-            said = notes.read(careful.read(self.root / "cancel" / name, notes.MOST), self._mine)
+            said = cancellations.read(careful.read(self.root / "cancel" / name, cancellations.MOST), self._mine)
         except OSError:  # gone meanwhile, or nothing that a coordinator puts there
             return set()
         return {one for key, names in said.items() for one in ([key] if names is None else names)}
