@@ -87,7 +87,7 @@ def _row(one: Document, names: Document, now: float) -> Document:
 
 
 def _moment(seconds: float, now: float) -> str:
-    from nexapod_batch.runner.manners import moment
+    from nexapod_batch.runner.owner.rules import moment
 
     return moment(seconds, now)
 

@@ -86,7 +86,7 @@ class _Record(NamedTuple):
 
 def _record(spool: Path) -> _Record | None:
     """Return what the worker wrote; None for nothing, or for what nobody can read."""
-    from nexapod_batch.runner.gpus import RECORD  # noqa: PLC0415 - for nodes that have one
+    from nexapod_batch.runner.gpu.allocator import RECORD  # noqa: PLC0415 - for nodes that have one
 
     try:
         found = careful.load(spool / RECORD)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.errors import ConfigError, NexapodError, UsageError
 from nexapod_batch.files import careful
 from nexapod_batch.local_nodes import owner_policy
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 from nexapod_batch.spool import owner_settings, status_file
 from nexapod_batch.spool.lock import live_incarnation
 

@@ -20,7 +20,7 @@ from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
 from nexapod_batch.files import careful
 from nexapod_batch.model import hours
 from nexapod_batch.model.node import LOCAL
-from nexapod_batch.runner import manners
+from nexapod_batch.runner.owner import rules
 from nexapod_batch.spool import launch_keys, owner_settings
 from nexapod_batch.spool.claims import claim
 from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
@@ -171,7 +171,7 @@ def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:
         return dict(live)
     now = owner_settings.clock()
     devices = {one.device for one in found.snoozes if one.device} - live.keys()
-    pauses = {uuid: manners.gpu_pause(found, uuid, f"GPU {uuid[:12]}", now) for uuid in devices}
+    pauses = {uuid: rules.gpu_pause(found, uuid, f"GPU {uuid[:12]}", now) for uuid in devices}
     return {**{uuid: pause.why for uuid, pause in pauses.items() if pause}, **live}
 
 
@@ -179,7 +179,7 @@ def paused(spool: Path, device: str = "", called: str = "") -> tuple[str, float 
     """Return why a node, or one GPU, starts nothing now and until when; "" when it may, or nobody can read the file."""
     try:
         told, now = owner_settings.load(spool), owner_settings.clock()
-        found = manners.gpu_pause(told, device, called, now) if device else manners.pause(told, now)
+        found = rules.gpu_pause(told, device, called, now) if device else rules.pause(told, now)
     except ConfigError as error:
         return _unread(error), None
     return (found.why, found.until) if found else ("", None)
@@ -204,7 +204,7 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
     if found == Wishes():
         return node, ""
     cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
-    pause = manners.pause(found, owner_settings.clock())
+    pause = rules.pause(found, owner_settings.clock())
     limited = (*(["cpus"] if cpus < node.cpus else []), *(["mem"] if mem < node.mem_mib else []))
     return replace(node, cpus=cpus, mem_mib=mem, limited=limited), pause.why if pause else ""
 

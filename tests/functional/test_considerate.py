@@ -18,7 +18,7 @@ from spools import House, alive, until
 
 from nexapod_batch.model import hours
 from nexapod_batch.model.job import Job, Resources
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 from nexapod_batch.spool import owner_settings
 from nexapod_batch.spool.owner_settings import Snooze, Wishes
 from nexapod_batch.trust.statement import Outcome

@@ -11,7 +11,7 @@ from nvml import FIRST, SECOND, Driver
 from spools import until
 
 from nexapod_batch.hardware.usage import Process, Usage
-from nexapod_batch.runner.gpu_use import foreign
+from nexapod_batch.runner.gpu.foreign_use import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

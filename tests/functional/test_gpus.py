@@ -14,7 +14,7 @@ from spools import House, until
 
 from nexapod_batch.files.machine_locks import locks_folder
 from nexapod_batch.model.job import Job, Resources
-from nexapod_batch.runner.gpus import RECORD
+from nexapod_batch.runner.gpu.allocator import RECORD
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

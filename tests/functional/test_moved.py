@@ -12,7 +12,7 @@ import pytest
 from homes import Home
 from spools import alive, until
 
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

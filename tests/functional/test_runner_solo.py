@@ -16,10 +16,10 @@ from nexapod_backends.slurm import start
 from spools import DEADLINE_S, House, alive, until
 
 from nexapod_batch.model.job import Comparator, CompareRule, Input, Job, Output, Resources
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.allocation import TIME_OVER
-from nexapod_batch.runner.deaths import TOLERATED
-from nexapod_batch.runner.watcher import OVERDUE_S
+from nexapod_batch.runner.launches.allocation import TIME_OVER
+from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.worker.executor_deaths import TOLERATED
+from nexapod_batch.runner.worker.watcher import OVERDUE_S
 from nexapod_batch.spool import cancellations
 from nexapod_batch.trust.statement import Outcome
 
@@ -317,3 +317,14 @@ def test_several_launches_in_one_job_are_judged_alike(element: Element) -> None:
 def _below(element: Element) -> list[int]:
     """Return what still runs in the work folders of the node."""
     return [pid for pid in descendants.find_strays(str(element.house.work)) if alive(pid)]
+
+
+def test_jobs_that_an_older_version_queued_find_the_fast_start_where_it_was() -> None:
+    """Their scripts name `runner/quick.py`; both places are the same program."""
+    now = list(start._here())
+    before = [word.replace("runner/startup/fast_start.py", "runner/quick.py") for word in now]
+    assert before != now
+    answers = [subprocess.run(words, capture_output=True, text=True, check=False) for words in (now, before)]
+    assert [one.returncode for one in answers] == [2, 2]
+    assert answers[0].stderr == answers[1].stderr
+    assert answers[0].stderr.startswith("usage: ")

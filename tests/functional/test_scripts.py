@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from homes import Home
 
-from nexapod_batch.runner.replica import without_own_paths
+from nexapod_batch.runner.execution.replica import without_own_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

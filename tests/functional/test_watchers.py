@@ -14,7 +14,7 @@ from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Resources
 from nexapod_batch.plugins import BackendState
-from nexapod_batch.runner.deaths import TOLERATED
+from nexapod_batch.runner.worker.executor_deaths import TOLERATED
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

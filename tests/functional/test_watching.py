@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: An executor that tells whether a signal of the worker's ends it, before it is ready for one.
 EARLY = """
 import signal
-from nexapod_batch.runner.lanes import Lanes
+from nexapod_batch.runner.worker.executor_pool import Lanes
 def serve(channel, number):
     channel.send(b'true' if signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()) else b'false')
 lanes = Lanes(serve, lambda lane, message: print(message), lambda lane: None)

@@ -12,7 +12,7 @@ from homes import Home
 from spools import House
 
 from nexapod_batch.model.job import Job, Output, Resources
-from nexapod_batch.runner.usage import occupied_bytes, tree_bytes
+from nexapod_batch.runner.processes.usage import occupied_bytes, tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from apptainer.trees import build_sif, make_tree
 from homes import Home
 from spools import until
 
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from clusters.confs import Shape
 from clusters.slurm import Clusters
 from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until, waiting
 
-from nexapod_batch.runner.deaths import TOLERATED
+from nexapod_batch.runner.worker.executor_deaths import TOLERATED
 
 if TYPE_CHECKING:
     from pathlib import Path

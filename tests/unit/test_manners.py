@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.model import hours
-from nexapod_batch.runner.manners import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
+from nexapod_batch.runner.owner.rules import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
 from nexapod_batch.spool import owner_settings
 from nexapod_batch.spool.owner_settings import Clock, Snooze, Wishes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runner.allocation import Allocation, is_over, load
+from nexapod_batch.runner.launches.allocation import Allocation, is_over, load
 
 if TYPE_CHECKING:
     from pathlib import Path

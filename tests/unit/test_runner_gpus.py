@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nexapod_batch.model.hardware import Gpu
-from nexapod_batch.runner.allocation import given_gpus
-from nexapod_batch.runner.gpu_look import Seen
-from nexapod_batch.runner.gpus import resolve
-from nexapod_batch.runner.stage import device_environment
+from nexapod_batch.runner.execution.stage import device_environment
+from nexapod_batch.runner.gpu.allocator import resolve
+from nexapod_batch.runner.gpu.probe import Seen
+from nexapod_batch.runner.launches.allocation import given_gpus
 from nexapod_batch.runtimes import Device
 
 GPUS = tuple(

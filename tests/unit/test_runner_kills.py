@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nexapod_batch.runner.kills import Rise, judge, locate
+from nexapod_batch.runner.processes.oom_kills import Rise, judge, locate
 from nexapod_batch.trust.statement import Outcome
 
 V1 = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory"

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nexapod_batch.runner import light
+from nexapod_batch.runner.startup import import_stubs
 
 
 def point(base: Any) -> Any:
@@ -42,8 +42,8 @@ def box(module: Any, **options: bool) -> Any:
 
 
 REAL = {"Struct": msgspec.Struct, "field": msgspec.field, "replace": msgspec.structs.replace}
-LIGHT = {**light.MSGSPEC, **light.STRUCTS}
-POINTS = [point(typing.NamedTuple), point(light.TYPING["NamedTuple"])]
+LIGHT = {**import_stubs.MSGSPEC, **import_stubs.STRUCTS}
+POINTS = [point(typing.NamedTuple), point(import_stubs.TYPING["NamedTuple"])]
 BOXES = [box(module, frozen=True, kw_only=True) for module in (REAL, LIGHT)]
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from nexapod_batch.runner.attempt import Pace
-from nexapod_batch.runner.usage import ALARM_S, MAX_PROCESSES, Alarm
+from nexapod_batch.runner.processes.process_tree import Pace
+from nexapod_batch.runner.processes.usage import ALARM_S, MAX_PROCESSES, Alarm
 
 THREADS = f"""
 import threading, time

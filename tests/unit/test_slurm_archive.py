@@ -53,7 +53,7 @@ def corner(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_runner_starts_from_it_alone(corner: str) -> None:
     """Interpreter, standard library and packages are those of the copy, whatever the environment says."""
-    code = "import sys, nexapod_batch.runner.worker, nacl, orjson, os; print(sys.executable, nacl.__file__, orjson.__file__, os.__file__, nexapod_batch.__file__)"
+    code = "import sys, nexapod_batch.runner.worker.worker, nacl, orjson, os; print(sys.executable, nacl.__file__, orjson.__file__, os.__file__, nexapod_batch.__file__)"
     env = {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere", "PATH": "/nowhere"}
     done = subprocess.run([*archive.argv(corner), "-c", code], env=env, capture_output=True, text=True, check=True)
     root = archive.place(corner)
@@ -65,7 +65,7 @@ def test_the_runner_starts_from_it_alone(corner: str) -> None:
 
 def test_no_library_of_this_installation_is_used(corner: str) -> None:
     """What is mapped lies in the copy, or belongs to the system."""
-    code = "import nexapod_batch.runner.worker, ctypes, hashlib; print(open('/proc/self/maps').read())"
+    code = "import nexapod_batch.runner.worker.worker, ctypes, hashlib; print(open('/proc/self/maps').read())"
     done = subprocess.run([*archive.argv(corner), "-c", code], env={}, capture_output=True, text=True, check=True)
     files = {line.split(maxsplit=5)[5] for line in done.stdout.splitlines() if len(line.split(maxsplit=5)) == 6}
     mapped = {path for path in files if ".so" in path and not path.startswith(archive.place(corner))}
@@ -76,7 +76,7 @@ def test_no_library_of_this_installation_is_used(corner: str) -> None:
 def test_it_is_small_and_holds_no_more_than_a_runner_needs() -> None:
     """No coordinator, no command line, no SSH, no tests."""
     names = [name for name, _ in archive.members()]
-    assert any(name.endswith("nexapod_batch/runner/worker.py") for name in names)
+    assert any(name.endswith("nexapod_batch/runner/worker/worker.py") for name in names)
     for part in ("nexapod_batch/coordinator", "nexapod_batch/cli", "paramiko", "cryptography", "site-packages", "/test/", "click"):
         assert not [name for name in names if part in name]
 

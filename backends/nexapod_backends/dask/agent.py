@@ -231,7 +231,7 @@ def _clear(_: bytes, *, base: str) -> dict[str, object]:
 def _try(_: bytes, *, python: str) -> dict[str, object]:
     """Say what the interpreter of the runner is, and what it has of nexapod-batch."""
     code = (
-        "import json, sys, nexapod_batch, nexapod_batch.runner.worker;"
+        "import json, sys, nexapod_batch, nexapod_batch.runner.worker.worker;"
         "print(json.dumps([sys.version.split()[0], nexapod_batch.__version__]))"
     )
     argv = [python or sys.executable, "-E", "-P", "-c", code]

@@ -52,7 +52,7 @@ _NO_BEGINNINGS = ("_test", "_ctypes_test", "_tkinter", "_sqlite3", "_xx", "xx")
 _SYSTEM = re.compile(r"(ld-linux.*|ld-musl.*|lib(c|m|dl|rt|util|pthread|resolv|nss_\w+|anl|BrokenLocale))[-.].*so.*")
 _MARK = "BROUGHT"
 _TRIAL = (
-    "import nexapod_batch.runner.program, sys; from nexapod_batch.plugins import load; "
+    "import nexapod_batch.runner.startup.program, sys; from nexapod_batch.plugins import load; "
     "from nexapod_batch.compare import normalize; load('runtime', 'bare'); "
 )
 _UNPACK = 'umask 077; mkdir "$1" && tar -xzf "$2" -C "$1"; code=$?; rm -f "$2"; exit $code'

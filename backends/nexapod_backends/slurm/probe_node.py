@@ -69,7 +69,7 @@ ranks() {
   tell system "$(uname -sm)"
   tell free "$(df -Pk "$work" 2>/dev/null | tail -n 1)"
   tell python "$("$@" -c 'import sys; print(sys.version.split()[0])' 2>&1)"
-  load='import nexapod_batch.runner.worker; print(nexapod_batch.__version__)'
+  load='import nexapod_batch.runner.worker.worker; print(nexapod_batch.__version__)'
   tell runner "$(cd / && "$@" -c "$load" 2>&1 | tail -n 1)"
   try='import os, sys; from nexapod_batch import birth; birth.given.update(os.environ)'
   try="$try; from nexapod_batch.runner import temporary; print('ok', temporary.told(*sys.argv[1:]))"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["argv", "brings", "corner"]
 
-_QUICK = "nexapod_batch.runner.quick"
+_QUICK = "nexapod_batch.runner.startup.fast_start"
 #: What the runner imports beside the standard library: modules of the folders that it must look into.
 _NEEDED = ("nexapod_batch", "nexapod_backends", "orjson", "msgspec", "nacl", "_cffi_backend")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 
 __all__ = ["Freezer"]
 

@@ -12,10 +12,10 @@ import os
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import PluginError
-from nexapod_batch.runner.stage import InputError
+from nexapod_batch.runner.execution.stage import InputError
 
 if TYPE_CHECKING:
-    from nexapod_batch.runner.launch import OpenedLaunch
+    from nexapod_batch.runner.launches.launch import OpenedLaunch
 
 __all__ = ["Images"]
 

@@ -2,14 +2,14 @@
 
 It runs no command itself. Guarantees:
 
-* CPUs, memory and GPUs (`gpus.py`) of the node are handed out as tokens: what runs side by side fits the node.
+* CPUs, memory and GPUs (`gpu.allocator`) of the node are handed out as tokens: what runs side by side fits the node.
   Launches start in the order in which they came; a large one is not overtaken by small ones behind it, except that
   those without a GPU do not wait for one;
-* nothing starts that the owner of the machine does not want to (`keeper.py`), and what waits then is not claimed;
+* nothing starts that the owner of the machine does not want to (`owner.monitor`), and what waits then is not claimed;
 * an executor that dies costs what it held, nothing else: its commands are killed (the worker is their subreaper), its
   replicas are given up, another executor takes its place;
 * an executor that does not end what is over its time is killed, and the next one reports that; a task during which
-  executors are killed again and again has an error (`deaths.py`);
+  executors are killed again and again has an error (`executor_deaths.py`);
 * a worker that ends leaves no process; one that is killed takes its executors with it (PDEATHSIG), and they their
   commands.
 """
@@ -29,22 +29,22 @@ from msgspec.structs import replace
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.allocation import TIME_OVER, is_over
-from nexapod_batch.runner.courtesy import stand_back
-from nexapod_batch.runner.cpus import Cpus
-from nexapod_batch.runner.deaths import FILE as DEATHS
-from nexapod_batch.runner.deaths import Deaths
-from nexapod_batch.runner.executor import Executor
-from nexapod_batch.runner.folders import remove_strays
-from nexapod_batch.runner.keeper import Keeper
-from nexapod_batch.runner.lanes import Lane, Lanes
-from nexapod_batch.runner.launch import OpenedLaunch, open_launch
-from nexapod_batch.runner.manners import Running
-from nexapod_batch.runner.room import room
-from nexapod_batch.runner.slate import Slate
-from nexapod_batch.runner.usage import Alarm
-from nexapod_batch.runner.watcher import OVERDUE_S, WATCH_S
+from nexapod_batch.runner.execution.disk_space import room
+from nexapod_batch.runner.execution.executor import Executor
+from nexapod_batch.runner.execution.slate import Slate
+from nexapod_batch.runner.execution.work_dirs import remove_strays
+from nexapod_batch.runner.launches.allocation import TIME_OVER, is_over
+from nexapod_batch.runner.launches.launch import OpenedLaunch, open_launch
+from nexapod_batch.runner.owner.monitor import Keeper
+from nexapod_batch.runner.owner.rules import Running
+from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.processes.niceness import stand_back
+from nexapod_batch.runner.processes.usage import Alarm
+from nexapod_batch.runner.worker.cpus import Cpus
+from nexapod_batch.runner.worker.executor_deaths import FILE as DEATHS
+from nexapod_batch.runner.worker.executor_deaths import Deaths
+from nexapod_batch.runner.worker.executor_pool import Lane, Lanes
+from nexapod_batch.runner.worker.watcher import OVERDUE_S, WATCH_S
 from nexapod_batch.spool.claims import Lock, News, Spool, is_launch_key
 from nexapod_batch.spool.node_config import load
 from nexapod_batch.spool.status_file import Board, ran_alone
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from nexapod_batch.runner.allocation import Allocation
-    from nexapod_batch.runner.gpus import Rack
+    from nexapod_batch.runner.gpu.allocator import Rack
+    from nexapod_batch.runner.launches.allocation import Allocation
     from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["Worker"]
@@ -474,8 +474,8 @@ class Worker:
 
     def _make_rack(self) -> Rack:
         """Return the node's GPUs: what a scheduler gave, else what the owner offers."""
-        from nexapod_batch.runner.allocation import given_gpus  # noqa: PLC0415 - for who wants a GPU
-        from nexapod_batch.runner.gpus import RECORD, Rack  # noqa: PLC0415
+        from nexapod_batch.runner.gpu.allocator import RECORD, Rack  # noqa: PLC0415
+        from nexapod_batch.runner.launches.allocation import given_gpus  # noqa: PLC0415 - for who wants a GPU
 
         node = self._node
         if self._alone:

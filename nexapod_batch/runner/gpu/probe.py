@@ -12,7 +12,7 @@ import orjson
 from msgspec.structs import asdict
 
 from nexapod_batch.model.hardware import Gpu
-from nexapod_batch.runner.forked import fork_helper
+from nexapod_batch.runner.processes.fork import fork_helper
 
 __all__ = ["PATIENCE_S", "Look", "Seen"]
 

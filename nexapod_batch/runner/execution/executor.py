@@ -26,16 +26,11 @@ from nexapod_batch.errors import DeviceError, NexapodError, PluginError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.machine_id import identity
 from nexapod_batch.model.placeholders import expand
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.attempt import WAITED, Attempt, Limits, Result
-from nexapod_batch.runner.folders import Folders, is_empty
-from nexapod_batch.runner.granted import Granted, receive
-from nexapod_batch.runner.image import Images
-from nexapod_batch.runner.launch import OpenedLaunch, open_launch
-from nexapod_batch.runner.logs import Logs
-from nexapod_batch.runner.outputs import Produced, stdout_only
-from nexapod_batch.runner.replica import Replica
-from nexapod_batch.runner.stage import (
+from nexapod_batch.runner.execution.image_file import Images
+from nexapod_batch.runner.execution.logs import Logs
+from nexapod_batch.runner.execution.outputs import Produced, stdout_only
+from nexapod_batch.runner.execution.replica import Replica
+from nexapod_batch.runner.execution.stage import (
     WINDOWS_LINE,
     CommandError,
     command_path,
@@ -48,8 +43,13 @@ from nexapod_batch.runner.stage import (
     task_argv,
     why_not_started,
 )
-from nexapod_batch.runner.temporary import Temporary
-from nexapod_batch.runner.witness import Witness
+from nexapod_batch.runner.execution.temporary import Temporary
+from nexapod_batch.runner.execution.witness import Witness
+from nexapod_batch.runner.execution.work_dirs import Folders, is_empty
+from nexapod_batch.runner.gpu.grant import Granted, receive
+from nexapod_batch.runner.launches.launch import OpenedLaunch, open_launch
+from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.processes.process_tree import WAITED, Attempt, Limits, Result
 from nexapod_batch.runtimes import Execution
 from nexapod_batch.spool.segment_writer import Segment
 from nexapod_batch.trust.bundle import MAX_BUNDLE
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.replica import ReplicaName
-    from nexapod_batch.runner.gpu_meter import Meter
-    from nexapod_batch.runner.slate import Seat
+    from nexapod_batch.runner.execution.slate import Seat
+    from nexapod_batch.runner.gpu.meter import Meter
     from nexapod_batch.runtimes import Device, Wrapped
     from nexapod_batch.spool.claims import Spool
     from nexapod_batch.spool.node_config import NodeConfig
@@ -95,7 +95,7 @@ class Executor:
     ) -> None:
         """Prepare in the freshly forked process: own subreaper, own segment, own logs.
 
-        Without a channel and a seat somebody who is in the same process feeds it (`solo.py`).
+        Without a channel and a seat somebody who is in the same process feeds it (`worker.single_process`).
         """
         descendants.become_subreaper()
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
@@ -433,7 +433,7 @@ class Executor:
         """Measure the GPUs of what starts now; PluginError when one of them cannot be used."""
         if not devices:
             return
-        from nexapod_batch.runner.gpu_meter import Meter  # noqa: PLC0415 - threads and drivers, for who has a GPU
+        from nexapod_batch.runner.gpu.meter import Meter  # noqa: PLC0415 - threads and drivers, for who has a GPU
 
         self._meter = Meter(self._granted.gpus, exclusive=self._granted.exclusive)
         try:
@@ -506,7 +506,7 @@ class Executor:
         if not launched:
             result = self._start(replica, wrapped, folder, devices)
         else:
-            from nexapod_batch.runner import ranks  # noqa: PLC0415 - most replicas are one process
+            from nexapod_batch.runner.execution import ranks  # noqa: PLC0415 - most replicas are one process
 
             with ranks.started_by_file(f"{root}.start", wrapped, folder) as rank:
                 around = ranks.launcher_environment(job, self._path, root)

@@ -26,9 +26,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch import birth
-from nexapod_batch.runner import courtesy, descendants
-from nexapod_batch.runner.freeze import Freezer
-from nexapod_batch.runner.usage import MAX_PROCESSES, Usage, tree_bytes
+from nexapod_batch.runner.processes import descendants, niceness
+from nexapod_batch.runner.processes.suspend import Freezer
+from nexapod_batch.runner.processes.usage import MAX_PROCESSES, Usage, tree_bytes
 from nexapod_batch.runtimes import FEED
 from nexapod_batch.trust.statement import Outcome
 
@@ -101,7 +101,7 @@ class Attempt:
         """Remember whom to ask while waiting."""
         self._supervisor = supervisor
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._courtesy = courtesy.own()  # that everything below is to have
+        self._courtesy = niceness.own()  # that everything below is to have
 
     def run(
         self, program: str, argv: list[str], env: Mapping[str, str], logs: tuple[int, int], limits: Limits,
@@ -158,7 +158,7 @@ class _Tree:
         logs: tuple[int, int],
         roots: Sequence[str],
         supervisor: Supervisor,
-        how: courtesy.Courtesy,
+        how: niceness.Courtesy,
     ) -> None:
         self._pid, self._started, self._limits, self._logs, self._roots = pid, started, limits, logs, roots
         self._supervisor = supervisor
@@ -277,7 +277,7 @@ class _Tree:
             self._next_disk = now + max(min(max(left / WRITTEN, least), most), 20 * took)
             alarmed = True  # counting costs nothing beside that, and who sounds the alarm may be held up
         if now >= self._next_courtesy:
-            done = courtesy.keep_back(descendants.find(os.getpid()), self._courtesy)
+            done = niceness.keep_back(descendants.find(os.getpid()), self._courtesy)
             self._courtesy_s = min(2 * self._courtesy_s, COURTESY_S[1]) if done else COURTESY_S[0]
             self._next_courtesy = now + self._courtesy_s
         if alarmed:

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

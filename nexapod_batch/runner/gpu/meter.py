@@ -16,14 +16,14 @@ from msgspec import Struct
 
 from nexapod_batch.errors import DeviceError
 from nexapod_batch.hardware.devices import Devices
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 from nexapod_batch.trust.statement import GpuUse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.hardware.usage import Usage
-    from nexapod_batch.runner.granted import GrantedGpu
+    from nexapod_batch.runner.gpu.grant import GrantedGpu
 
 __all__ = ["Meter"]
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runner import courtesy
-from nexapod_batch.runner.gpu_use import Watch
-from nexapod_batch.runner.manners import Pause, Ruling, Running, Seen, Standing, judge
+from nexapod_batch.runner.gpu.foreign_use import Watch
+from nexapod_batch.runner.owner.rules import Pause, Ruling, Running, Seen, Standing, judge
+from nexapod_batch.runner.processes import niceness
 from nexapod_batch.spool import owner_settings
 from nexapod_batch.spool.owner_settings import NO_LIMIT, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nexapod_batch.runner.gpus import Rack
+    from nexapod_batch.runner.gpu.allocator import Rack
     from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["Keeper"]
@@ -95,10 +95,10 @@ class Keeper:
         return self._watch.loads(now)
 
     @property
-    def courtesy(self) -> courtesy.Courtesy:
+    def courtesy(self) -> niceness.Courtesy:
         """How far what is started from now on stands back behind the owner's programs."""
         nice = self._node.nice if self._wishes.nice is None else self._wishes.nice
-        return courtesy.Courtesy(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
+        return niceness.Courtesy(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
 
     def told(self) -> dict[str, object]:
         """Return the ruling for whoever looks: GPUs on which nothing may start, and why nothing may at all."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nexapod_batch.runner.outputs import digest_descriptor
+from nexapod_batch.runner.execution.outputs import digest_descriptor
 
 if TYPE_CHECKING:
     from pathlib import Path

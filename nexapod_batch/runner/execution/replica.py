@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.errors import CompareError, PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
-from nexapod_batch.runner.attempt import disk_detail
-from nexapod_batch.runner.folders import is_empty
-from nexapod_batch.runner.outputs import Produced, digest_outputs, stdout_only
-from nexapod_batch.runner.stage import CommandError, InputError, stage_inputs
-from nexapod_batch.runner.usage import tree_bytes
+from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
+from nexapod_batch.runner.execution.stage import CommandError, InputError, stage_inputs
+from nexapod_batch.runner.execution.work_dirs import is_empty
+from nexapod_batch.runner.processes.process_tree import disk_detail
+from nexapod_batch.runner.processes.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
 
     from nexapod_batch.model.replica import ReplicaName
     from nexapod_batch.plugins import Wrapped
-    from nexapod_batch.runner.attempt import Result
-    from nexapod_batch.runner.launch import OpenedLaunch
+    from nexapod_batch.runner.launches.launch import OpenedLaunch
+    from nexapod_batch.runner.processes.process_tree import Result
     from nexapod_batch.trust.statement import GpuUse
 
 __all__ = ["Replica", "Runs", "without_own_paths"]

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable

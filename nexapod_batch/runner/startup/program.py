@@ -18,11 +18,12 @@ from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError, NexapodError
 from nexapod_batch.files import umask
-from nexapod_batch.runner import allocation, solo
+from nexapod_batch.runner.launches import allocation
+from nexapod_batch.runner.worker import single_process
 from nexapod_batch.spool.node_config import load
 
 if TYPE_CHECKING:
-    from nexapod_batch.runner.worker import Worker
+    from nexapod_batch.runner.worker.worker import Worker
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +48,7 @@ def _run(spool: Path, group: str, parent: int, *, stay: bool) -> None:
     if group:
         mine = allocation.load(spool, group)
         node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
-        if not solo.run(node, incarnation, mine):
+        if not single_process.run(node, incarnation, mine):
             _worker()(node, incarnation, mine).run()
         return
     # it would sign the name of a machine on which it does not run; a scheduler has names of its own
@@ -62,7 +63,7 @@ def _run(spool: Path, group: str, parent: int, *, stay: bool) -> None:
 
 
 def _worker() -> type[Worker]:
-    from nexapod_batch.runner.worker import Worker  # noqa: PLC0415 - whoever runs one replica alone needs none
+    from nexapod_batch.runner.worker.worker import Worker  # noqa: PLC0415 - whoever runs one replica alone needs none
 
     return Worker
 

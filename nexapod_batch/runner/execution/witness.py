@@ -9,13 +9,13 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from nexapod_batch.runner.kills import Kills, Rise, judge
-from nexapod_batch.runner.room import room
+from nexapod_batch.runner.execution.disk_space import room
+from nexapod_batch.runner.processes.oom_kills import Kills, Rise, judge
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from nexapod_batch.runner.attempt import Result
-    from nexapod_batch.runner.slate import Seat
+    from nexapod_batch.runner.execution.slate import Seat
+    from nexapod_batch.runner.processes.process_tree import Result
 
 __all__ = ["CAREFUL_S", "Witness"]
 

@@ -17,9 +17,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.allocation import TIME_OVER
-from nexapod_batch.runner.slate import Seat, Slate
+from nexapod_batch.runner.execution.slate import Seat, Slate
+from nexapod_batch.runner.launches.allocation import TIME_OVER
+from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable

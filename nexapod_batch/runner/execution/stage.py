@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import Input
-    from nexapod_batch.runner.launch import OpenedLaunch
+    from nexapod_batch.runner.launches.launch import OpenedLaunch
     from nexapod_batch.runtimes import Device
     from nexapod_batch.spool.node_config import NodeConfig
 

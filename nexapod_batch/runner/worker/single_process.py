@@ -17,22 +17,22 @@ import orjson
 
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.allocation import TIME_OVER, is_over
-from nexapod_batch.runner.deaths import FILE as DEATHS
-from nexapod_batch.runner.deaths import Deaths
-from nexapod_batch.runner.executor import Executor
-from nexapod_batch.runner.launch import open_launch
-from nexapod_batch.runner.usage import Alarm
-from nexapod_batch.runner.watcher import PASSED_ON, divide
+from nexapod_batch.runner.execution.executor import Executor
+from nexapod_batch.runner.launches.allocation import TIME_OVER, is_over
+from nexapod_batch.runner.launches.launch import open_launch
+from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.processes.usage import Alarm
+from nexapod_batch.runner.worker.executor_deaths import FILE as DEATHS
+from nexapod_batch.runner.worker.executor_deaths import Deaths
+from nexapod_batch.runner.worker.watcher import PASSED_ON, divide
 from nexapod_batch.spool.claims import News, Spool
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
-    from nexapod_batch.runner.allocation import Allocation
-    from nexapod_batch.runner.launch import OpenedLaunch
-    from nexapod_batch.runner.watcher import Share
+    from nexapod_batch.runner.launches.allocation import Allocation
+    from nexapod_batch.runner.launches.launch import OpenedLaunch
+    from nexapod_batch.runner.worker.watcher import Share
     from nexapod_batch.spool.node_config import NodeConfig
 
 __all__ = ["run"]

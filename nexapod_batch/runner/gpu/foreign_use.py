@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.forked import fork_helper
+from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.processes.fork import fork_helper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

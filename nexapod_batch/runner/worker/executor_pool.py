@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec import Struct, field
 
-from nexapod_batch.runner import descendants
-from nexapod_batch.runner.executor import MAX_MESSAGE
-from nexapod_batch.runner.forked import fork
-from nexapod_batch.runner.slate import SEATS
+from nexapod_batch.runner.execution.executor import MAX_MESSAGE
+from nexapod_batch.runner.execution.slate import SEATS
+from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.processes.fork import fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nexapod_batch.runner.gpus import Grant
+    from nexapod_batch.runner.gpu.allocator import Grant
 
 __all__ = ["Lane", "Lanes"]
 

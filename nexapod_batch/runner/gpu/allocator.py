@@ -10,7 +10,7 @@ Guarantees:
 * a GPU that does not answer gets nothing until it answers again.
 
 The worker never talks to a driver itself: one that hangs must not make it hang, and executors are forked from it. A
-child looks and tells (`gpu_look.py`).
+child looks and tells (`probe.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nexapod_batch.files import atomic
 from nexapod_batch.files.machine_locks import take_lock
 from nexapod_batch.model.hardware import Gpu, is_gpu_type
-from nexapod_batch.runner.gpu_look import Look, Seen
+from nexapod_batch.runner.gpu.probe import Look, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch import birth, interpreter
 from nexapod_batch.errors import PluginError
-from nexapod_batch.runner.stage import CommandError, find_program
+from nexapod_batch.runner.execution.stage import CommandError, find_program
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

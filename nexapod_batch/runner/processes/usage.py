@@ -11,7 +11,7 @@ from contextlib import suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from nexapod_batch.runner import descendants
+from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""One replica from its staged folder to the signed line about it."""

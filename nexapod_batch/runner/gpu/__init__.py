@@ -1,0 +1,1 @@
+"""The GPUs of a node: found, handed out, measured, and left to their owner."""

@@ -1,0 +1,1 @@
+"""Process trees: started, watched, measured, suspended, ended."""

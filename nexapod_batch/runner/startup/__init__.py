@@ -1,0 +1,1 @@
+"""How a runner starts: the program, the fast way in, and what stands in for slow imports."""
