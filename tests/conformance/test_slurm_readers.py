@@ -23,11 +23,11 @@ import pyslurms
 import pytest
 from clusters.slurm import Clusters
 from msgspec.structs import replace
-from nexapod_backends.slurm.bindings import Bindings
-from nexapod_backends.slurm.commands import Slurm
-from nexapod_backends.slurm.parse import JobRow, Listing, by_element
+from nexapod_backends.slurm.cli.commands import Slurm
+from nexapod_backends.slurm.cli.parse import JobRow, Listing, by_element
+from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+from nexapod_backends.slurm.queue_monitor import Watch
 from nexapod_backends.slurm.transport import LocalTransport, environment
-from nexapod_backends.slurm.watch import Watch
 from spools import until
 
 from nexapod_batch.model.site import Scheduler, Site

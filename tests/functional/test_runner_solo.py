@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from nexapod_backends.slurm import start
+from nexapod_backends.slurm import runner_command
 from spools import DEADLINE_S, House, alive, until
 
 from nexapod_batch.model.job import Comparator, CompareRule, Input, Job, Output, Resources
@@ -56,7 +56,7 @@ class Element:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the runner as its Slurm job does."""
-        words = [*start._here(), str(self.spool), "--group", GROUP]
+        words = [*runner_command._here(), str(self.spool), "--group", GROUP]
         assert words[1:3] == ["-I", "-S"]
         env = {"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "77", "SLURM_JOB_ID": "78", "SLURMD_NODENAME": "n1"}
         with (self.spool / "worker.log").open("ab") as log:
@@ -321,7 +321,7 @@ def _below(element: Element) -> list[int]:
 
 def test_jobs_that_an_older_version_queued_find_the_fast_start_where_it_was() -> None:
     """Their scripts name `runner/quick.py`; both places are the same program."""
-    now = list(start._here())
+    now = list(runner_command._here())
     before = [word.replace("runner/startup/fast_start.py", "runner/quick.py") for word in now]
     assert before != now
     answers = [subprocess.run(words, capture_output=True, text=True, check=False) for words in (now, before)]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.pack import Geometry
-from nexapod_backends.slurm.script import Ask, read_template, render
+from nexapod_backends.slurm.jobs.pack import Geometry
+from nexapod_backends.slurm.jobs.script import Ask, read_template, render
 
 from nexapod_batch.model.site import Environment, Scheduler, Site
 

@@ -8,7 +8,7 @@ import pytest
 from clusters.confs import Shape
 from clusters.slurm import Cluster, Clusters
 from msgspec.structs import replace
-from nexapod_backends.slurm.capacity import SCONTROL_NODES, Capacity, read_nodes
+from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, Capacity, read_nodes
 from real.slurm_homes import SlurmHome, queue
 
 from nexapod_batch.config.sites import load_site

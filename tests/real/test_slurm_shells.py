@@ -15,7 +15,7 @@ import pytest
 from clusters.daemons import kill_all, lives
 from clusters.sshd import Sshd
 from homes import open_folder
-from nexapod_backends.slurm.ssh import SshTransport
+from nexapod_backends.slurm.ssh.transport import SshTransport
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.model.site import Scheduler, Site, Ssh

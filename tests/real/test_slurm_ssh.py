@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from clusters.sshd import Sshd
-from nexapod_backends.slurm.commands import TimedOutError
-from nexapod_backends.slurm.ssh import SshTransport
+from nexapod_backends.slurm.cli.commands import TimedOutError
+from nexapod_backends.slurm.ssh.transport import SshTransport
 from nexapod_backends.slurm.transport import LocalTransport
 from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until
 
@@ -767,7 +767,7 @@ from pathlib import Path
 from clusters.sshd import Sshd
 from nexapod_batch.model.site import Scheduler, Site, Ssh
 from nexapod_batch.errors import NexapodError
-from nexapod_backends.slurm.ssh import SshTransport
+from nexapod_backends.slurm.ssh.transport import SshTransport
 sshd = Sshd.attach(Path({str(server.folder)!r}))
 ssh = Ssh(host=sshd.host, port=sshd.port, key=str(sshd.key), known_hosts=str(sshd.known_hosts), user=sys.argv[1])
 transport = SshTransport(Site(name="far", scheduler=Scheduler(type="slurm", transport="ssh"), ssh=ssh), ssh)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm import archive
+from nexapod_backends.slurm import runner_archive
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
 from nexapod_batch.errors import ConfigError
@@ -47,7 +47,7 @@ class Elsewhere(LocalTransport):
 def corner(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a folder into which the runner was brought."""
     made = str(tmp_path_factory.mktemp("far folder"))
-    archive.install("far", LocalTransport(), made)
+    runner_archive.install("far", LocalTransport(), made)
     return made
 
 
@@ -55,10 +55,10 @@ def test_the_runner_starts_from_it_alone(corner: str) -> None:
     """Interpreter, standard library and packages are those of the copy, whatever the environment says."""
     code = "import sys, nexapod_batch.runner.worker.worker, nacl, orjson, os; print(sys.executable, nacl.__file__, orjson.__file__, os.__file__, nexapod_batch.__file__)"
     env = {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere", "PATH": "/nowhere"}
-    done = subprocess.run([*archive.argv(corner), "-c", code], env=env, capture_output=True, text=True, check=True)
-    root = archive.place(corner)
+    done = subprocess.run([*runner_archive.argv(corner), "-c", code], env=env, capture_output=True, text=True, check=True)
+    root = runner_archive.place(corner)
     assert done.stdout.count(root) == 5
-    usage = subprocess.run([*archive.argv(corner), "-m", "nexapod_batch.runner"], env=env, capture_output=True, text=True, check=False)
+    usage = subprocess.run([*runner_archive.argv(corner), "-m", "nexapod_batch.runner"], env=env, capture_output=True, text=True, check=False)
     assert (usage.returncode, usage.stderr.startswith("usage: python -I -m nexapod_batch.runner")) == (2, True)
     assert not [path for path in sys.path if path and path in done.stdout]
 
@@ -66,16 +66,16 @@ def test_the_runner_starts_from_it_alone(corner: str) -> None:
 def test_no_library_of_this_installation_is_used(corner: str) -> None:
     """What is mapped lies in the copy, or belongs to the system."""
     code = "import nexapod_batch.runner.worker.worker, ctypes, hashlib; print(open('/proc/self/maps').read())"
-    done = subprocess.run([*archive.argv(corner), "-c", code], env={}, capture_output=True, text=True, check=True)
+    done = subprocess.run([*runner_archive.argv(corner), "-c", code], env={}, capture_output=True, text=True, check=True)
     files = {line.split(maxsplit=5)[5] for line in done.stdout.splitlines() if len(line.split(maxsplit=5)) == 6}
-    mapped = {path for path in files if ".so" in path and not path.startswith(archive.place(corner))}
+    mapped = {path for path in files if ".so" in path and not path.startswith(runner_archive.place(corner))}
     assert mapped
-    assert [path for path in mapped if not archive._SYSTEM.fullmatch(Path(path).name)] == []
+    assert [path for path in mapped if not runner_archive._SYSTEM.fullmatch(Path(path).name)] == []
 
 
 def test_it_is_small_and_holds_no_more_than_a_runner_needs() -> None:
     """No coordinator, no command line, no SSH, no tests."""
-    names = [name for name, _ in archive.members()]
+    names = [name for name, _ in runner_archive.members()]
     assert any(name.endswith("nexapod_batch/runner/worker/worker.py") for name in names)
     for part in ("nexapod_batch/coordinator", "nexapod_batch/cli", "paramiko", "cryptography", "site-packages", "/test/", "click"):
         assert not [name for name in names if part in name]
@@ -83,15 +83,15 @@ def test_it_is_small_and_holds_no_more_than_a_runner_needs() -> None:
 
 def test_only_this_account_can_read_it(corner: str) -> None:
     """Nobody else gets into its folder."""
-    assert Path(archive.place(corner)).stat().st_mode & 0o777 == 0o700
+    assert Path(runner_archive.place(corner)).stat().st_mode & 0o777 == 0o700
 
 
 def test_it_is_brought_once(corner: str) -> None:
     """A second time nothing is copied; another runner would have another name."""
     again = Elsewhere()
-    archive.install("far", again, corner)
+    runner_archive.install("far", again, corner)
     assert again.puts == 0
-    assert [path.name for path in Path(corner).iterdir()] == [Path(archive.place(corner)).name]
+    assert [path.name for path in Path(corner).iterdir()] == [Path(runner_archive.place(corner)).name]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_it_is_brought_once(corner: str) -> None:
 )
 def test_machines_that_will_do(said: str) -> None:
     """The same libc, or a newer one."""
-    archive.check_platform("far", said)
+    runner_archive.check_platform("far", said)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_other_machines_are_refused(said: str, tmp_path: Path) -> None:
     """Before anything is copied, with both sides named and the way out."""
     far = Elsewhere(platform=said or "\n")
     with pytest.raises(ConfigError, match=r"(?s)site far: a runner from here cannot run there: got .*wanted .*glibc.*\[runner\] python") as caught:
-        archive.install("far", far, str(tmp_path))
+        runner_archive.install("far", far, str(tmp_path))
     assert far.puts == 0
     assert "\x1b" not in str(caught.value)
 
@@ -130,21 +130,21 @@ def test_other_machines_are_refused(said: str, tmp_path: Path) -> None:
 def test_a_copy_that_arrives_in_part_is_no_copy(tmp_path: Path) -> None:
     """It has no name, and nothing of it is left."""
     with pytest.raises(ConfigError, match="cannot be unpacked"):
-        archive.install("far", Elsewhere(cut=1_000_000), str(tmp_path))
+        runner_archive.install("far", Elsewhere(cut=1_000_000), str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_runner_that_does_not_start_there_is_refused(tmp_path: Path) -> None:
     """What is missing is said."""
     with pytest.raises(ConfigError, match=r"(?s)does not start there: got .*libwhatever\.so\.6.*\[runner\] python"):
-        archive.install("far", Elsewhere(refuse="env"), str(tmp_path))
+        runner_archive.install("far", Elsewhere(refuse="env"), str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_runners_of_earlier_versions_go_when_nothing_can_start_them(tmp_path: Path) -> None:
     """One that a group names stays until the group is gone; the present one, and what is being brought, stay anyhow."""
     corner, groups = str(tmp_path), tmp_path / "node" / "spool" / "groups"
-    present = Path(archive.place(corner))
+    present = Path(runner_archive.place(corner))
     used, unused, cut, fresh = (tmp_path / name for name in ("runner-1", "runner-2", ".runner-3", ".runner-4"))
     for folder in (present, used, unused, cut, fresh, groups):
         (folder / "bin").mkdir(parents=True)
@@ -152,9 +152,9 @@ def test_runners_of_earlier_versions_go_when_nothing_can_start_them(tmp_path: Pa
     (groups / "g.json").write_text(f'{{"script": "exec {used}/bin/python3"}}')
     (tmp_path / "runner-of-notes").write_text("no folder")
     files = LocalTransport()
-    assert archive.sweep(files, corner) == ["runner-1"]
+    assert runner_archive.sweep(files, corner) == ["runner-1"]
     assert [one.exists() for one in (present, used, unused, cut, fresh)] == [True, True, False, False, True]
     (groups / "g.json").unlink()
-    assert archive.sweep(files, corner) == []
+    assert runner_archive.sweep(files, corner) == []
     assert [one.exists() for one in (present, used, fresh)] == [True, False, True]
-    assert archive.sweep(files, f"{corner}/nowhere") == []
+    assert runner_archive.sweep(files, f"{corner}/nowhere") == []

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pyslurms
 import pytest
 from msgspec.structs import replace
-from nexapod_backends.slurm.bindings import Bindings
-from nexapod_backends.slurm.bindings_child import lines
-from nexapod_backends.slurm.commands import Slurm
-from nexapod_backends.slurm.groups import Group
-from nexapod_backends.slurm.parse import SEPARATOR, read_squeue
+from nexapod_backends.slurm.cli.commands import Slurm
+from nexapod_backends.slurm.cli.parse import SEPARATOR, read_squeue
+from nexapod_backends.slurm.cli.pyslurm_child import lines
+from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+from nexapod_backends.slurm.queue_monitor import Watch
+from nexapod_backends.slurm.submission_records import Group
 from nexapod_backends.slurm.transport import Done, LocalTransport
-from nexapod_backends.slurm.watch import Watch
 
 from nexapod_batch.model.site import Limits, Scheduler, Site
 from nexapod_batch.plugins import Mark

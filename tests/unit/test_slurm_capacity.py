@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexapod_backends.slurm.capacity import Capacity, admits, read_nodes, usable
-from nexapod_backends.slurm.parse import HostRow
+from nexapod_backends.slurm.cli.parse import HostRow
+from nexapod_backends.slurm.jobs.capacity import Capacity, admits, read_nodes, usable
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from nexapod_backends.slurm import parse
-from nexapod_backends.slurm.inspect import site_file
-from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+from nexapod_backends.slurm.cli import parse
+from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
+from nexapod_backends.slurm.site_check.site_draft import site_file
 
 from nexapod_batch.config.sites import parse_site
 from nexapod_batch.errors import SchedulerError

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.capacity import read_nodes
-from nexapod_backends.slurm.commands import Slurm
-from nexapod_backends.slurm.largest import Largest, largest
-from nexapod_backends.slurm.pack import pack
+from nexapod_backends.slurm.cli.commands import Slurm
+from nexapod_backends.slurm.jobs.capacity import read_nodes
+from nexapod_backends.slurm.jobs.largest_hosts import Largest, largest
+from nexapod_backends.slurm.jobs.pack import pack
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
 from nexapod_batch.model.job import Resources

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from nexapod_backends.slurm.pack import Geometry, Group, pack, room_for
-from nexapod_backends.slurm.script import Ask, directives
+from nexapod_backends.slurm.jobs.pack import Geometry, Group, pack, room_for
+from nexapod_backends.slurm.jobs.script import Ask, directives
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.job import Resources

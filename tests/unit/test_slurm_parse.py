@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexapod_backends.slurm import notation, parse
-from nexapod_backends.slurm.parse import JobRow
-from nexapod_backends.slurm.states import read_state
+from nexapod_backends.slurm.cli import hostlist, parse
+from nexapod_backends.slurm.cli.parse import JobRow
+from nexapod_backends.slurm.cli.states import read_state
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
 
@@ -64,7 +64,7 @@ def test_times_without_a_zone_need_one() -> None:
 @pytest.mark.parametrize("text", ["Unknown", "None", "N/A", "", "tomorrow", "####", "2026-99-24T02:00:00", "-5"])
 def test_no_time(text: str) -> None:
     """What is no time is None, whatever Slurm calls it."""
-    assert notation.read_time(text, timezone(timedelta(0))) is None
+    assert hostlist.read_time(text, timezone(timedelta(0))) is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_no_time(text: str) -> None:
 )
 def test_indexes(text: str, expected: tuple[tuple[int, ...], bool] | None) -> None:
     """Ranges, steps and limits are understood; a cut list says so; absurd ones are refused."""
-    assert expected == notation.expand_indexes(text)
+    assert expected == hostlist.expand_indexes(text)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_indexes(text: str, expected: tuple[tuple[int, ...], bool] | None) -> No
 )
 def test_hosts(text: str, expected: tuple[str, ...] | None) -> None:
     """Host lists are expanded with their zeros; wrong and absurd ones are refused."""
-    assert expected == notation.expand_hosts(text)
+    assert expected == hostlist.expand_hosts(text)
 
 
 def test_hosts_up_to_the_bound() -> None:
     """A hundred thousand names are allowed, one more is not, however the list is written."""
-    assert len(notation.expand_hosts("a[1-100000]") or ()) == 100_000
-    assert notation.expand_hosts("b,a[1-100000]") is None
-    assert notation.expand_hosts("x," * 100_001 + "x") is None
+    assert len(hostlist.expand_hosts("a[1-100000]") or ()) == 100_000
+    assert hostlist.expand_hosts("b,a[1-100000]") is None
+    assert hostlist.expand_hosts("x," * 100_001 + "x") is None
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_hosts_up_to_the_bound() -> None:
 )
 def test_duration(text: str, seconds: int | None) -> None:
     """Time limits are read as scontrol and sinfo print them."""
-    assert seconds == notation.read_duration(text)
+    assert seconds == hostlist.read_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_duration(text: str, seconds: int | None) -> None:
 )  # fmt: skip
 def test_gpus_of_every_notation(gres: str, wanted: dict[str, int]) -> None:
     """With and without type, count, sockets and the flag of what may be shared."""
-    assert notation.read_gpus(gres) == wanted
+    assert hostlist.read_gpus(gres) == wanted
 
 
 def test_gpus() -> None:
     """GPUs are counted by type; other generic resources are none."""
-    assert notation.read_gpus("gpu:a100:4(S:0-1),nvme:1,gpu:2") == {"a100": 4, "": 2}
-    assert notation.read_gpus("(null)") == {}
+    assert hostlist.read_gpus("gpu:a100:4(S:0-1),nvme:1,gpu:2") == {"a100": 4, "": 2}
+    assert hostlist.read_gpus("(null)") == {}
 
 
 GARBAGE = st.one_of(
@@ -170,10 +170,10 @@ def test_no_text_breaks_a_parser(text: str) -> None:
         assert len(lines) == len(found.rows) + found.unreadable
         assert all(sample.isprintable() and len(sample) <= 200 for sample in found.samples)
     parse.read_config(text)
-    notation.expand_hosts(text)
-    notation.expand_indexes(text)
-    notation.read_gpus(text)
-    notation.read_duration(text)
+    hostlist.expand_hosts(text)
+    hostlist.expand_indexes(text)
+    hostlist.read_gpus(text)
+    hostlist.read_duration(text)
 
 
 def test_hostile_sizes() -> None:

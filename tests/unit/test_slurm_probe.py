@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
-from nexapod_backends.slurm.probe_file import arrays, launcher, partitions, polling
-from nexapod_backends.slurm.probe_jobs import _would
-from nexapod_backends.slurm.probe_node import clock, ranks
+from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
+from nexapod_backends.slurm.site_check.file_probe import arrays, launcher, partitions, polling
+from nexapod_backends.slurm.site_check.job_probe import _would
+from nexapod_backends.slurm.site_check.node_probe import clock, ranks
 
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
 from nexapod_batch.plugins import Mark

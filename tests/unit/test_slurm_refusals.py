@@ -6,8 +6,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.commands import FullError, NoIdError, RefusedError, Slurm, TooLargeError
-from nexapod_backends.slurm.refusals import Kind, read_refusal
+from nexapod_backends.slurm.cli.commands import FullError, NoIdError, RefusedError, Slurm, TooLargeError
+from nexapod_backends.slurm.cli.refusals import Kind, read_refusal
 from nexapod_backends.slurm.transport import Done
 
 from nexapod_batch.errors import SchedulerError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from nexapod_backends.slurm.pack import Geometry
-from nexapod_backends.slurm.script import Ask, Words, directives, narrowed, read_template, render
+from nexapod_backends.slurm.jobs.pack import Geometry
+from nexapod_backends.slurm.jobs.script import Ask, Words, directives, narrowed, read_template, render
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError

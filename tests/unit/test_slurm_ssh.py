@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.ssh_connect import Listed, check_host_key, fingerprint, listed
-from nexapod_backends.slurm.ssh_talk import command_line
+from nexapod_backends.slurm.ssh.channel import command_line
+from nexapod_backends.slurm.ssh.login import Listed, check_host_key, fingerprint, listed
 
 from nexapod_batch.errors import ConfigError
 

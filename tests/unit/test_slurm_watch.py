@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.commands import Slurm, TimedOutError
-from nexapod_backends.slurm.groups import Group
-from nexapod_backends.slurm.parse import SEPARATOR
+from nexapod_backends.slurm.cli.commands import Slurm, TimedOutError
+from nexapod_backends.slurm.cli.parse import SEPARATOR
+from nexapod_backends.slurm.queue_monitor import GRACE_BESIDE_S, GRACE_S, Seen, Watch
+from nexapod_backends.slurm.submission_records import Group
 from nexapod_backends.slurm.transport import Done, LocalTransport
-from nexapod_backends.slurm.watch import GRACE_BESIDE_S, GRACE_S, Seen, Watch
 
 from nexapod_batch.model.site import Limits, Scheduler, Site
 

@@ -28,14 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from nexapod_backends.slurm import folders, start
-from nexapod_backends.slurm.capacity import SCONTROL_NODES, read_nodes, usable
-from nexapod_backends.slurm.commands import RefusedError, Slurm
-from nexapod_backends.slurm.groups import Group, group_id
-from nexapod_backends.slurm.kept import Kept
-from nexapod_backends.slurm.narrow import shape_of
-from nexapod_backends.slurm.pack import Geometry, level_of, pack, room_for
-from nexapod_backends.slurm.parse import (
+from nexapod_backends.slurm import runner_command, site_folders
+from nexapod_backends.slurm.cli.commands import RefusedError, Slurm
+from nexapod_backends.slurm.cli.parse import (
     SCONTROL_CONFIG,
     SCONTROL_PARTITIONS,
     SINFO,
@@ -43,9 +38,14 @@ from nexapod_backends.slurm.parse import (
     read_partitions,
     read_sinfo,
 )
-from nexapod_backends.slurm.script import Ask, TemplateFaultError, Words, as_it_is, read_template, render
+from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes, usable
+from nexapod_backends.slurm.jobs.pack import Geometry, level_of, pack, room_for
+from nexapod_backends.slurm.jobs.pack_limits import shape_of
+from nexapod_backends.slurm.jobs.script import Ask, TemplateFaultError, Words, as_it_is, read_template, render
+from nexapod_backends.slurm.launch_status import ended, native_of, ran_on, told
+from nexapod_backends.slurm.site_state import Kept
 from nexapod_backends.slurm.submission import Submission
-from nexapod_backends.slurm.telling import ended, native_of, ran_on, told
+from nexapod_backends.slurm.submission_records import Group, group_id
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.own import base_of, own_folder
@@ -105,7 +105,7 @@ class SlurmBackend:
         if stamp in state.prepared:
             return
         files = state.transport
-        with folders.usable(context):
+        with site_folders.usable(context):
             files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
             there = files.sizes(str(spool))
             if "key" in there:  # of a version that copied the node's key to where jobs can read it
@@ -136,7 +136,7 @@ class SlurmBackend:
         if not inputs or not _copies(context):
             return {digest: str(path) for digest, path in inputs.items()}
         folder, files = f"{context.far_spool}/inputs", self._state(context).transport
-        with folders.usable(context):
+        with site_folders.usable(context):
             files.make([folder])
             there = files.sizes(folder)
             for digest, path in inputs.items():
@@ -213,11 +213,11 @@ class SlurmBackend:
         state = self._state(context)
         state.groups.refresh()
         files, spool = state.transport, context.far_spool
-        with folders.usable(context):
+        with site_folders.usable(context):
             claims = files.sizes(f"{spool}/claims") if launches else {}
             mine = [one for one in launches if one.key not in claims]
             new = [one for one in mine if state.groups.find(one.key) is None]
-            if new and start.brings(context):
+            if new and runner_command.brings(context):
                 state.bring_runner(context)
             # Also of those that Slurm has: a bundle may vanish while its job is in the queue.
             keys = {f"{spool}/inbox/{one.key}{launch_keys.ENDING}": launch_keys.as_text(one.seed) for one in mine}
@@ -309,7 +309,7 @@ class SlurmBackend:
                 state.groups.remove(group)
             else:
                 state.groups.save(group)
-        if touched and start.brings(context):
+        if touched and runner_command.brings(context):
             state.drop_runners(context)
 
     def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
@@ -336,7 +336,7 @@ class SlurmBackend:
 
     def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
         """Compare the site file with what Slurm says, and let a compute node of each node look."""
-        from nexapod_backends.slurm.probe import probe  # noqa: PLC0415 - only `site check` needs it
+        from nexapod_backends.slurm.site_check.probe import probe  # noqa: PLC0415 - only `site check` needs it
 
         state = self._state(contexts[0])
         yield from probe(contexts[0].its_site, state.slurm, state.transport, contexts, how)
@@ -352,7 +352,7 @@ class SlurmBackend:
 
     def discover(self, site: Site) -> str:
         """Return a commented site file of the cluster that the draft reaches."""
-        from nexapod_backends.slurm.inspect import site_file  # noqa: PLC0415 - only `site init` needs it
+        from nexapod_backends.slurm.site_check.site_draft import site_file  # noqa: PLC0415 - only `site init` needs it
 
         slurm = Slurm(site, LocalTransport())
         config = read_config(slurm.call(SCONTROL_CONFIG).stdout)
@@ -485,7 +485,7 @@ class SlurmBackend:
         asked = Ask(
             group=group,
             log=f"{as_it_is(str(context.far_spool))}/logs/{group}.%a",
-            runner=start.argv(context, group),
+            runner=runner_command.argv(context, group),
             geometry=geometry,
             words=Words(
                 partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),

@@ -12,19 +12,19 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.slurm.commands import FullError, NoIdError, RefusedError, TimedOutError, TooLargeError
-from nexapod_backends.slurm.groups import halves
-from nexapod_backends.slurm.kept import RETRY_S
-from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
-from nexapod_backends.slurm.script import narrowed
+from nexapod_backends.slurm.cli.commands import FullError, NoIdError, RefusedError, TimedOutError, TooLargeError
+from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, read_sacct, read_squeue
+from nexapod_backends.slurm.jobs.script import narrowed
+from nexapod_backends.slurm.site_state import RETRY_S
+from nexapod_backends.slurm.submission_records import halves
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexapod_backends.slurm.commands import Slurm
-    from nexapod_backends.slurm.groups import Group
-    from nexapod_backends.slurm.kept import Kept
+    from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.site_state import Kept
+    from nexapod_backends.slurm.submission_records import Group
     from nexapod_batch.plugins import NodeContext
 
 __all__ = ["Submission"]

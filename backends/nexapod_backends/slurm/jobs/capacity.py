@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_backends.slurm.notation import NOTHING
+from nexapod_backends.slurm.cli.hostlist import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from nexapod_backends.slurm.parse import HostRow
+    from nexapod_backends.slurm.cli.parse import HostRow
 
 __all__ = ["SCONTROL_NODES", "Capacity", "admits", "read_nodes", "usable"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_backends.slurm.narrow import BARE, PACKED, SINGLE
+from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import excesses
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import paramiko  # type: ignore[import-untyped]
 
-from nexapod_backends.slurm import sftp_folders, ssh_connect
-from nexapod_backends.slurm.commands import TimedOutError
-from nexapod_backends.slurm.sftp import Files
-from nexapod_backends.slurm.ssh_talk import NotBegunError, Talk, command_line
+from nexapod_backends.slurm.cli.commands import TimedOutError
+from nexapod_backends.slurm.ssh import login, sftp_folders
+from nexapod_backends.slurm.ssh.channel import NotBegunError, Talk, command_line
+from nexapod_backends.slurm.ssh.sftp import Files
 from nexapod_backends.slurm.transport import Done
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, UnreachableError
 
@@ -164,7 +164,7 @@ class SshTransport:
         self._files, self._session = None, None
         links = list(self._links)
         self._links.clear()
-        ssh_connect.close(links)
+        login.close(links)
 
     # ---- the connection
 
@@ -181,7 +181,7 @@ class SshTransport:
         self.close()
         began = time.monotonic()
         try:
-            self._links += ssh_connect.log_in(self._site.name, self._ssh)
+            self._links += login.log_in(self._site.name, self._ssh)
         except NexapodError as error:
             now = time.monotonic()
             self._failures += 1
@@ -236,7 +236,7 @@ class SshTransport:
         if offered:
             what, step = "offers no SFTP that works", f"a start-up file that prints or exits breaks it: {_FOR_PEOPLE}"
         found = ConfigError(
-            f"site {self._site.name}: {self._ssh.host} {what}", got=ssh_connect.said(error),
+            f"site {self._site.name}: {self._ssh.host} {what}", got=login.said(error),
             hint=f"{step}; it is tried again",
         )  # fmt: skip
         return self._shut(found)
@@ -250,7 +250,7 @@ class SshTransport:
     def _lost(self, error: BaseException) -> UnreachableError:
         return UnreachableError(
             f"site {self._site.name}: the connection to {self._ssh.host} was lost",
-            got=ssh_connect.said(error), hint="it is tried again",
+            got=login.said(error), hint="it is tried again",
         )  # fmt: skip
 
     # ---- commands
@@ -281,8 +281,8 @@ class SshTransport:
             raise TimeoutError(f"{what} did not answer in {timeout_s} s") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             if not begun and self._answers():
-                raise self._not_begun(NotBegunError("runs no commands", ssh_connect.said(error))) from error
-            raise self._unseen(what, ssh_connect.said(error)) from error
+                raise self._not_begun(NotBegunError("runs no commands", login.said(error))) from error
+            raise self._unseen(what, login.said(error)) from error
         finally:
             channel.close()
         if status == _TIMED_OUT and time.monotonic() > end - 1:
@@ -356,4 +356,4 @@ def _end(links: list[paramiko.Transport], owner: int) -> None:
     """Close what is open when the program ends; not in a child that inherited it."""
     if os.getpid() == owner:
         with suppress(Exception):
-            ssh_connect.close(list(links))
+            login.close(list(links))

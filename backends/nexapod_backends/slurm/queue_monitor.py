@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import astuple, replace
 
-from nexapod_backends.slurm.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
-from nexapod_backends.slurm.states import read_state
+from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
+from nexapod_backends.slurm.cli.states import read_state
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from nexapod_backends.slurm.bindings import Bindings
-    from nexapod_backends.slurm.commands import Slurm
-    from nexapod_backends.slurm.groups import Group
-    from nexapod_backends.slurm.parse import JobRow, Listing
+    from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.cli.parse import JobRow, Listing
+    from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+    from nexapod_backends.slurm.submission_records import Group
     from nexapod_batch.model.site import Site
 
 __all__ = ["GRACE_BESIDE_S", "GRACE_S", "Seen", "Watch"]

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_backends.slurm import archive, start
-from nexapod_backends.slurm.bindings import Bindings
-from nexapod_backends.slurm.capacity import SCONTROL_NODES, read_nodes, usable
-from nexapod_backends.slurm.notation import NOTHING
-from nexapod_backends.slurm.parse import (
+from nexapod_backends.slurm import runner_archive, runner_command
+from nexapod_backends.slurm.cli.hostlist import NOTHING
+from nexapod_backends.slurm.cli.parse import (
     SACCT,
     SCONTROL_CONFIG,
     SCONTROL_PARTITIONS,
@@ -25,10 +23,12 @@ from nexapod_backends.slurm.parse import (
     read_partitions,
     read_sinfo,
 )
-from nexapod_backends.slurm.probe_file import arrays, launcher, partitions, polling
-from nexapod_backends.slurm.probe_jobs import MEM_MIB, accepted, partition_of, script_of, work_folder
-from nexapod_backends.slurm.probe_node import from_inside
-from nexapod_backends.slurm.probe_words import VALUE, name_of, one_line
+from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes, usable
+from nexapod_backends.slurm.site_check.file_probe import arrays, launcher, partitions, polling
+from nexapod_backends.slurm.site_check.job_probe import MEM_MIB, accepted, partition_of, script_of, work_folder
+from nexapod_backends.slurm.site_check.node_probe import from_inside
+from nexapod_backends.slurm.site_check.probe_text import VALUE, name_of, one_line
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.model.fit import words_at
 from nexapod_batch.plugins import Finding, Mark
@@ -36,8 +36,8 @@ from nexapod_batch.plugins import Finding, Mark
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nexapod_backends.slurm.commands import Slurm
-    from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+    from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext, Probing
@@ -106,7 +106,7 @@ def _from_there(
     how: Probing,
 ) -> Iterator[Finding]:
     """Yield what compute nodes say, of the nodes for which Slurm takes jobs."""
-    if start.brings(contexts[0]) and how.jobs and takes:
+    if runner_command.brings(contexts[0]) and how.jobs and takes:
         stopped = [*_brought(site, files, contexts[0], how)]
         yield from stopped
         takes = [] if stopped else takes
@@ -125,7 +125,7 @@ def _brought(site: Site, files: Transport, context: NodeContext, how: Probing) -
     """Bring the runner along; yield why it cannot be, if so."""
     how.tell("bringing the runner along, which takes a moment the first time")
     try:
-        archive.install(site.name, files, start.corner(context))
+        runner_archive.install(site.name, files, runner_command.corner(context))
     except (NexapodError, OSError) as error:
         hint = (error.hint if isinstance(error, NexapodError) else None) or "make room there"
         yield Finding(mark=Mark.FAIL, probe="runner", text=one_line(error), hint=hint, stops=True)

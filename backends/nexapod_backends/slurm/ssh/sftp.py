@@ -38,7 +38,7 @@ from paramiko.sftp import (  # type: ignore[import-untyped]
 )
 from paramiko.sftp_attr import SFTPAttributes  # type: ignore[import-untyped]
 
-from nexapod_backends.slurm.sftp_folders import Status
+from nexapod_backends.slurm.ssh.sftp_folders import Status
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:

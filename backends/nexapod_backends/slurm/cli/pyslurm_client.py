@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from nexapod_backends.slurm.bindings_child import NO_ANSWER, UNFIT, release
-from nexapod_backends.slurm.commands import TimedOutError
-from nexapod_backends.slurm.parse import read_squeue
+from nexapod_backends.slurm.cli.commands import TimedOutError
+from nexapod_backends.slurm.cli.parse import read_squeue
+from nexapod_backends.slurm.cli.pyslurm_child import NO_ANSWER, UNFIT, release
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from nexapod_backends.slurm.commands import Slurm
-    from nexapod_backends.slurm.parse import JobRow, Listing
+    from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.cli.parse import JobRow, Listing
     from nexapod_batch.model.site import Site
 
 __all__ = ["Bindings"]
 
 #: Where Slurm's configuration is when nobody says.
 _CONF = "/etc/slurm/slurm.conf"
-_CHILD = "nexapod_backends.slurm.bindings_child"
+_CHILD = "nexapod_backends.slurm.cli.pyslurm_child"
 #: Seconds for which a pyslurm that broke or does not fit is left alone.
 _BROKEN_S = 86_400.0
 #: Seconds for which it is left alone when the controller did not answer it: that takes 10 s, and squeue asks as well.

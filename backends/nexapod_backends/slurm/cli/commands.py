@@ -11,15 +11,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm.parse import ENVIRONMENT
-from nexapod_backends.slurm.refusals import Kind, read_refusal
+from nexapod_backends.slurm.cli.parse import ENVIRONMENT
+from nexapod_backends.slurm.cli.refusals import Kind, read_refusal
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexapod_backends.slurm.refusals import Refusal
+    from nexapod_backends.slurm.cli.refusals import Refusal
     from nexapod_backends.slurm.transport import Done, Transport
     from nexapod_batch.model.site import Site
 

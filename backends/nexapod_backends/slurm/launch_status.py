@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from nexapod_backends.slurm.notation import expand_hosts
-from nexapod_backends.slurm.states import Blame, end_in_words, read_state, reason_in_words
+from nexapod_backends.slurm.cli.hostlist import expand_hosts
+from nexapod_backends.slurm.cli.states import Blame, end_in_words, read_state, reason_in_words
 from nexapod_batch.errors import last_message
 from nexapod_batch.plugins import BackendState, LaunchStatus
 
 if TYPE_CHECKING:
-    from nexapod_backends.slurm.groups import Group
-    from nexapod_backends.slurm.kept import Kept
+    from nexapod_backends.slurm.site_state import Kept
+    from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.plugins import NodeContext
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct, field
 
-from nexapod_backends.slurm.notation import (
+from nexapod_backends.slurm.cli.hostlist import (
     MAX_INDEXES,
     NOTHING,
     expand_hosts,

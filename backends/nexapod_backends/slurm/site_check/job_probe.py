@@ -7,12 +7,12 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm import archive, start
-from nexapod_backends.slurm.commands import RefusedError, Slurm
-from nexapod_backends.slurm.pack import Geometry, packed_time, room_for
-from nexapod_backends.slurm.probe_file import all_down
-from nexapod_backends.slurm.probe_words import VALUE, clock_words, one_line, size_words
-from nexapod_backends.slurm.script import Ask, Words, as_it_is, read_template, render
+from nexapod_backends.slurm import runner_archive, runner_command
+from nexapod_backends.slurm.cli.commands import RefusedError, Slurm
+from nexapod_backends.slurm.jobs.pack import Geometry, packed_time, room_for
+from nexapod_backends.slurm.jobs.script import Ask, Words, as_it_is, read_template, render
+from nexapod_backends.slurm.site_check.file_probe import all_down
+from nexapod_backends.slurm.site_check.probe_text import VALUE, clock_words, one_line, size_words
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
@@ -22,7 +22,7 @@ from nexapod_batch.plugins import Finding, Mark
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nexapod_backends.slurm.parse import ClusterConfig, HostRow
+    from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import NodeContext, Probing
@@ -170,8 +170,8 @@ def script_of(
 
 def _interpreter(context: NodeContext, site: Site) -> tuple[str, ...]:
     """Return the words that start Python as the runner is started with it."""
-    if start.brings(context):
-        return archive.argv(start.corner(context))
+    if runner_command.brings(context):
+        return runner_archive.argv(runner_command.corner(context))
     return interpreter.words(site.runner.python)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm.notation import NOTHING, expand_hosts, read_gpus
-from nexapod_backends.slurm.probe_words import clock_words
+from nexapod_backends.slurm.cli.hostlist import NOTHING, expand_hosts, read_gpus
+from nexapod_backends.slurm.site_check.probe_text import clock_words
 from nexapod_batch.plugins import Finding, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+    from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
     from nexapod_batch.model.site import Partition, Site
 
 __all__ = ["all_down", "arrays", "launcher", "partitions", "polling"]

@@ -27,7 +27,7 @@ from nexapod_batch.model.words import ACCOUNT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nexapod_backends.slurm.pack import Geometry
+    from nexapod_backends.slurm.jobs.pack import Geometry
     from nexapod_batch.model.site import Scheduler, Site
 
 __all__ = [

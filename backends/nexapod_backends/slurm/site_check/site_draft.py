@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_backends.slurm.notation import expand_hosts, read_gpus
+from nexapod_backends.slurm.cli.hostlist import expand_hosts, read_gpus
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from nexapod_backends.slurm.parse import ClusterConfig, HostRow, PartitionRow
+    from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
     from nexapod_batch.model.site import Scheduler
 
 __all__ = ["site_file"]

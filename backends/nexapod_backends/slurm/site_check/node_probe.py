@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_backends.slurm.parse import SACCT, SQUEUE, read_sacct, read_squeue
-from nexapod_backends.slurm.probe_jobs import folder_of, partition_of, script_of
-from nexapod_backends.slurm.probe_words import VALUE, name_of, one_line
-from nexapod_backends.slurm.states import read_state, reason_in_words
+from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, read_sacct, read_squeue
+from nexapod_backends.slurm.cli.states import read_state, reason_in_words
+from nexapod_backends.slurm.site_check.job_probe import folder_of, partition_of, script_of
+from nexapod_backends.slurm.site_check.probe_text import VALUE, name_of, one_line
 from nexapod_batch import __version__, interpreter
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.plugins import Finding, Mark
@@ -26,8 +26,8 @@ from nexapod_batch.plugins import Finding, Mark
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nexapod_backends.slurm.commands import Slurm
-    from nexapod_backends.slurm.parse import JobRow
+    from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.cli.parse import JobRow
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import NodeContext, Probing

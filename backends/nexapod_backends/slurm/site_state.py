@@ -9,17 +9,17 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm import start
-from nexapod_backends.slurm.bindings import Bindings
-from nexapod_backends.slurm.capacity import admits
-from nexapod_backends.slurm.commands import Slurm
-from nexapod_backends.slurm.groups import Groups
-from nexapod_backends.slurm.largest import Largest
-from nexapod_backends.slurm.narrow import BARE, PACKED, SINGLE, Narrow
-from nexapod_backends.slurm.parse import SINFO, read_sinfo
-from nexapod_backends.slurm.states import Limited, limited, read_state
+from nexapod_backends.slurm import runner_command
+from nexapod_backends.slurm.cli.commands import Slurm
+from nexapod_backends.slurm.cli.parse import SINFO, read_sinfo
+from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+from nexapod_backends.slurm.cli.states import Limited, limited, read_state
+from nexapod_backends.slurm.jobs.capacity import admits
+from nexapod_backends.slurm.jobs.largest_hosts import Largest
+from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE, Narrow
+from nexapod_backends.slurm.queue_monitor import Watch
+from nexapod_backends.slurm.submission_records import Groups
 from nexapod_backends.slurm.transport import LocalTransport
-from nexapod_backends.slurm.watch import Watch
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nexapod_backends.slurm.groups import Group
+    from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext
@@ -86,9 +86,9 @@ class Kept:
         """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""
         if time.monotonic() - self._brought < _BROUGHT_S:
             return
-        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+        from nexapod_backends.slurm import runner_archive  # noqa: PLC0415 - only where nothing is installed
 
-        if archive.install(context.its_site.name, self.transport, start.corner(context)):
+        if runner_archive.install(context.its_site.name, self.transport, runner_command.corner(context)):
             self._sweep(context)
         self._brought = time.monotonic()
 
@@ -99,11 +99,11 @@ class Kept:
                 self._sweep(context)
 
     def _sweep(self, context: NodeContext) -> None:
-        from nexapod_backends.slurm import archive  # noqa: PLC0415 - only where nothing is installed
+        from nexapod_backends.slurm import runner_archive  # noqa: PLC0415 - only where nothing is installed
 
         left = ["?"]  # not known: looked at again
         with suppress(SchedulerError):
-            left = archive.sweep(self.transport, start.corner(context))
+            left = runner_archive.sweep(self.transport, runner_command.corner(context))
         own_folder(self._folder, below=self._folder.parent)
         atomic.write(self._folder / "runners.json", json.dumps(left).encode(), mode=0o600, durable=False)
 
@@ -175,7 +175,7 @@ def _over_ssh(site: Site) -> Transport:
         )  # fmt: skip
     try:
         with _absent("invoke"):  # which paramiko wants for a word of ssh_config, and which takes half of its import
-            from nexapod_backends.slurm.ssh import SshTransport  # noqa: PLC0415 - it takes long enough without
+            from nexapod_backends.slurm.ssh.transport import SshTransport  # noqa: PLC0415 - it takes long enough without
     except ImportError as error:
         hint = "pip install 'nexapod-batch[ssh]'"
         raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error

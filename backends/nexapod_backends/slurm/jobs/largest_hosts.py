@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from nexapod_backends.slurm.capacity import SCONTROL_NODES, read_nodes
+from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from nexapod_backends.slurm.capacity import Capacity
-    from nexapod_backends.slurm.commands import Slurm
+    from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.jobs.capacity import Capacity
     from nexapod_batch.model.job import Resources
     from nexapod_batch.model.site import Partition
 

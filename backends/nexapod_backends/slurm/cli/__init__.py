@@ -1,0 +1,1 @@
+"""Slurm's commands and what they print, as frozen objects."""
