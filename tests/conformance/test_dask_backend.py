@@ -106,7 +106,7 @@ class TestDaskShared(DaskConformance):
 
     def test_a_launch_at_the_wrong_worker_is_not_run(self, house: DaskHouse, cluster: DaskCluster) -> None:
         """A scheduler that starts it elsewhere than it was told finds an agent that knows for whom it was meant."""
-        from nexapod_backends.dask.wire import Call, Wire
+        from nexapod_backends.dask.scheduler.client import Call, Wire
 
         base = str(house.home / "elsewhere")
         wire = Wire(lambda: (cluster.address, {}), 10.0, "test")

@@ -15,7 +15,7 @@ from clusters.slurm import Clusters
 from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
 from msgspec.structs import replace
-from nexapod_backends.dask.started import demand
+from nexapod_backends.dask.managed.cluster import demand
 from spools import House
 
 from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site

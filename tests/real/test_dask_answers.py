@@ -15,7 +15,7 @@ import pytest
 from clusters.certificates import Authority
 from clusters.daemons import free_ports
 from clusters.dask import DaskCluster
-from nexapod_backends.dask.wire import Wire
+from nexapod_backends.dask.scheduler.client import Wire
 from real.dask_homes import DaskHome, client
 from real.slurm_homes import until
 

@@ -329,7 +329,7 @@ SCHEDULERS = {
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_a_hostile_scheduler_is_refused_before_its_words_are_opened(tmp_path: Path, kind: str) -> None:
     """No pickle is opened, nothing larger than a message may be is read or blown up; what it was is said."""
-    from nexapod_backends.dask.wire import Wire  # 400 ms
+    from nexapod_backends.dask.scheduler.client import Wire  # 400 ms
 
     make, words = SCHEDULERS[kind]
     proof = tmp_path / "proof"
@@ -345,7 +345,7 @@ def test_a_hostile_scheduler_is_refused_before_its_words_are_opened(tmp_path: Pa
 def test_no_room_is_made_for_what_is_too_large() -> None:
     """The length is judged before memory is taken for it."""
     from distributed.comm import tcp
-    from nexapod_backends.dask.closed import MOST, TooLargeError
+    from nexapod_backends.dask.scheduler.protocol_guard import MOST, TooLargeError
 
     with pytest.raises(TooLargeError, match="let in"):
         asyncio.run(tcp.read_bytes_rw(None, MOST + 1))

@@ -41,7 +41,7 @@ def owners(home: DaskHome) -> list[psutil.Process]:
     found = []
     for one in psutil.process_iter(["cmdline"]):
         words = one.info["cmdline"] or []
-        if "nexapod_backends.dask.owner" in words and words[-1].startswith(mine):
+        if "nexapod_backends.dask.managed.owner" in words and words[-1].startswith(mine):
             found.append(one)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nexapod_backends.dask.address import what
+from nexapod_backends.dask.scheduler.address_diagnosis import what
 
 GREETING = b"\0\0\0\0*\0\0\0\x83\xabcompression\xc0\xa6python\x93\xafpickle-protocol\x05"
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from nexapod_backends.dask.certificates import fault, issuer_fault, peer_fault
+from nexapod_backends.dask.scheduler.certificates import fault, issuer_fault, peer_fault
 
 NOW = datetime.now(UTC)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from nexapod_backends.dask.crew import ENDED, GIVE_UP, ROUND_S, Crew, State
 from nexapod_backends.dask.demand import workers_wanted
-from nexapod_backends.dask.records import Record
+from nexapod_backends.dask.launch_records import Record
+from nexapod_backends.dask.managed.crew import ENDED, GIVE_UP, ROUND_S, Crew, State
 
 FAILED = State(kind=ENDED, words="Slurm job 7 is FAILED (NonZeroExitCode); it said: no such module")
 PENDING = State(kind="waiting", words="PENDING (Priority)")

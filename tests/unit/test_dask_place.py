@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from nexapod_backends.dask.answers import ended_by
-from nexapod_backends.dask.place import Rules, Worker, choose, free, tasks_of_others
-from nexapod_backends.dask.records import Record
+from nexapod_backends.dask.launch_records import Record
+from nexapod_backends.dask.placement import Rules, Worker, choose, free, tasks_of_others
+from nexapod_backends.dask.scheduler.agent_protocol import ended_by
 
 NOW = 1_800_000_000.0
 

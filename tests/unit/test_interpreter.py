@@ -20,7 +20,7 @@ SOURCES = sorted(one for folder in ("nexapod_batch", "backends") for one in (ROO
 SCRIPTS = [*sorted((ROOT / "templates").glob("*.jinja")), ROOT / "bin/nexapod-batch"]
 HELPER = ROOT / "nexapod_batch/interpreter.py"
 #: Its text travels to workers that have nothing of ours.
-AGENT = ROOT / "backends/nexapod_backends/dask/agent.py"
+AGENT = ROOT / "backends/nexapod_backends/dask/scheduler/agent.py"
 NAMES = {"executable", "_base_executable", "base_exec_prefix", "exec_prefix"}
 
 

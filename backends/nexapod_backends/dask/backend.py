@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexapod_backends.dask.cluster import Cluster, read_scheduler_file
-from nexapod_backends.dask.far import Far
+from nexapod_backends.dask.launch_records import Records
+from nexapod_backends.dask.managed.cluster import folder_of
 from nexapod_backends.dask.node import DaskNode
-from nexapod_backends.dask.records import Records
-from nexapod_backends.dask.started import folder_of
+from nexapod_backends.dask.worker_files import Far
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at
@@ -189,7 +189,7 @@ class DaskBackend:
 
     def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
         """Look at scheduler, versions, workers, files and clocks."""
-        from nexapod_backends.dask.probe import probe  # noqa: PLC0415 - only `site check` needs it
+        from nexapod_backends.dask.site_check import probe  # noqa: PLC0415 - only `site check` needs it
 
         yield from probe(contexts[0].its_site, [(one, self._node(one)) for one in contexts], how)
 
@@ -197,7 +197,7 @@ class DaskBackend:
         """Remove spools and work folders, here and on the workers in reach; a cluster that is ours ends."""
         import shutil  # noqa: PLC0415
 
-        from nexapod_backends.dask.started import folder_of, stop  # noqa: PLC0415
+        from nexapod_backends.dask.managed.cluster import folder_of, stop  # noqa: PLC0415
 
         for context in contexts:
             node = self._node(context)
@@ -263,6 +263,6 @@ def _address(context: NodeContext, dask: Dask) -> Callable[[], tuple[str, Mappin
         return lambda: (dask.address, security)
     if dask.scheduler_file:
         return lambda: (read_scheduler_file(dask.scheduler_file), security)
-    from nexapod_backends.dask.started import started  # noqa: PLC0415 - where a cluster is ours to start
+    from nexapod_backends.dask.managed.cluster import started  # noqa: PLC0415 - where a cluster is ours to start
 
     return lambda: started(context, dask)

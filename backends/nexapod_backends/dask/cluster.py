@@ -7,9 +7,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.dask.answers import ended_by
-from nexapod_backends.dask.place import host_of
-from nexapod_backends.dask.started import gone
+from nexapod_backends.dask.managed.cluster import gone
+from nexapod_backends.dask.placement import host_of
+from nexapod_backends.dask.scheduler.agent_protocol import ended_by
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
     from pathlib import Path
 
-    from nexapod_backends.dask.records import Record
-    from nexapod_backends.dask.wire import Wire
+    from nexapod_backends.dask.launch_records import Record
+    from nexapod_backends.dask.scheduler.client import Wire
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Dask, Partition, Site
 
@@ -46,7 +46,7 @@ class Cluster:
     def wire(self) -> Wire:
         """Return the connection; SchedulerError when `distributed` is not installed."""
         if self._wire is None:
-            from nexapod_backends.dask.wire import Wire  # noqa: PLC0415 - 400 ms that only a Dask site may cost
+            from nexapod_backends.dask.scheduler.client import Wire  # noqa: PLC0415 - 400 ms that only a Dask site may cost
 
             self._wire = Wire(self._address, float(self.dask.timeout_s), self._owner)
         return self._wire
@@ -80,7 +80,7 @@ class Cluster:
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the versions of Python, dask and distributed: "" ours, the scheduler's, each worker's by address."""
-        from nexapod_backends.dask.wire import here  # noqa: PLC0415 - see above
+        from nexapod_backends.dask.scheduler.client import here  # noqa: PLC0415 - see above
 
         found = {"": here(), "scheduler": _packages(self.wire.call("versions"))}
         for address in self.identity():
@@ -124,7 +124,7 @@ class Cluster:
         """Give bound launches to the scheduler."""
         if not launches:
             return
-        from nexapod_backends.dask.wire import Call  # noqa: PLC0415 - see above
+        from nexapod_backends.dask.scheduler.client import Call  # noqa: PLC0415 - see above
 
         calls = []
         for one, resources in launches:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from nexapod_backends.dask.records import Record
+    from nexapod_backends.dask.launch_records import Record
 
 __all__ = ["workers_wanted"]
 

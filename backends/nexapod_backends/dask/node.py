@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from nexapod_backends.dask.binding import Binding
-from nexapod_backends.dask.place import known_worker, named, tasks_of_others
+from nexapod_backends.dask.assignment import Binding
+from nexapod_backends.dask.placement import known_worker, named, tasks_of_others
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import BackendState, LaunchStatus
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from nexapod_backends.dask.answers import Seen, Spool
     from nexapod_backends.dask.cluster import Cluster
-    from nexapod_backends.dask.far import Far
-    from nexapod_backends.dask.place import Worker
-    from nexapod_backends.dask.records import Record, Records
+    from nexapod_backends.dask.launch_records import Record, Records
+    from nexapod_backends.dask.placement import Worker
+    from nexapod_backends.dask.scheduler.agent_protocol import Seen, Spool
+    from nexapod_backends.dask.worker_files import Far
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Launch

@@ -1,13 +1,13 @@
 """`python -I -m nexapod_backends.dask.worker ADDRESS ...`: Dask's own worker, without the configuration of the account.
 
-The same options as `dask worker`. See `plain.py` for what is left out.
+The same options as `dask worker`. See `scheduler.clean_config` for what is left out.
 """
 
 from __future__ import annotations
 
 import sys
 
-from nexapod_backends.dask.plain import unconfigured
+from nexapod_backends.dask.scheduler.clean_config import unconfigured
 
 
 def main() -> None:

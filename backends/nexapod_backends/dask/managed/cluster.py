@@ -150,7 +150,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
     with os.fdopen(open_log(folder / "owner.log"), "ab") as log:
         return subprocess.Popen(
-            interpreter.module("nexapod_backends.dask.owner", str(folder)), env=environ,
+            interpreter.module("nexapod_backends.dask.managed.owner", str(folder)), env=environ,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=interpreter.FOLDER, start_new_session=True,
         )  # fmt: skip
 

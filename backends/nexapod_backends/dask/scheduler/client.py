@@ -1,6 +1,6 @@
 """Talking to a Dask scheduler: its own protocol, through `distributed`, with two things left out.
 
-Nothing that comes over the connection is ever unpickled, or larger than it may be: see `closed.py`. Nothing waits
+Nothing that comes over the connection is ever unpickled, or larger than it may be: see `protocol_guard.py`. Nothing waits
 longer than it may: every call has a limit, and for a while after one that ran into it no other is tried. No thread
 runs, and no connection is kept alive between calls but by the kernel: futures are held in the scheduler under a name of
 ours, not by a client.
@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from nexapod_backends.dask.address import at, certificate
-from nexapod_backends.dask.answers import ForeignAnswerError, printable
-from nexapod_backends.dask.plain import unconfigured
+from nexapod_backends.dask.scheduler.address_diagnosis import at, certificate
+from nexapod_backends.dask.scheduler.agent_protocol import ForeignAnswerError, printable
+from nexapod_backends.dask.scheduler.clean_config import unconfigured
 from nexapod_batch.errors import ConfigError, SchedulerError
 
 try:
@@ -41,7 +41,7 @@ try:
         from distributed.security import Security
         from distributed.versions import get_versions
 
-        from nexapod_backends.dask.closed import RefusedError, TooLargeError, decompress
+        from nexapod_backends.dask.scheduler.protocol_guard import RefusedError, TooLargeError, decompress
 except ImportError as cause:
     raise SchedulerError(  # of this site alone: what runs elsewhere goes on
         "a Dask site needs dask and distributed", got=str(cause), hint="pip install 'nexapod-batch[dask]'"
@@ -333,13 +333,13 @@ def _plain(result: object, worker: str) -> bytes:
 
 
 def _check_files(names: Mapping[str, str]) -> None:
-    from nexapod_backends.dask.certificates import check_files  # noqa: PLC0415 - only where there is TLS
+    from nexapod_backends.dask.scheduler.certificates import check_files  # noqa: PLC0415 - only where there is TLS
 
     check_files(names)
 
 
 def _tls_fault(address: str, names: Mapping[str, str]) -> tuple[str, str] | None:
-    from nexapod_backends.dask.certificates import tls_fault  # noqa: PLC0415 - only where there is TLS
+    from nexapod_backends.dask.scheduler.certificates import tls_fault  # noqa: PLC0415 - only where there is TLS
 
     return tls_fault(certificate(address), names)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from nexapod_backends.dask.place import host_of, known_worker, one_machine
-from nexapod_backends.dask.started import coming, demand, folder_of
+from nexapod_backends.dask.managed.cluster import coming, demand, folder_of
+from nexapod_backends.dask.placement import host_of, known_worker, one_machine
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.plugins import Finding, Mark
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_backends.dask.node import DaskNode
-    from nexapod_backends.dask.place import Worker
+    from nexapod_backends.dask.placement import Worker
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext, Probing
 

@@ -1,7 +1,7 @@
 """Files of a node where its workers see them: through a file system that is shared, or through Dask.
 
 Both ways ask the same agent: here in this process, there on one worker of each storage. What comes from workers is
-bytes, in parts of 4 MiB; names and sizes were checked (`answers.py`) before they become files of ours, and our disk is
+bytes, in parts of 4 MiB; names and sizes were checked (`agent_protocol.py`) before they become files of ours, and our disk is
 never filled.
 """
 
@@ -16,8 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.dask import agent
-from nexapod_backends.dask.answers import MAX_LINE, ForeignAnswerError, Seen, Spool, found_files, met, spools
+from nexapod_backends.dask.scheduler import agent
+from nexapod_backends.dask.scheduler.agent_protocol import (
+    MAX_LINE,
+    ForeignAnswerError,
+    Seen,
+    Spool,
+    found_files,
+    met,
+    spools,
+)
 from nexapod_batch.errors import SchedulerError, UnsafeOutputError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
@@ -25,8 +33,8 @@ from nexapod_batch.files.own import base_of, own_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from nexapod_backends.dask.place import Worker
-    from nexapod_backends.dask.wire import Wire
+    from nexapod_backends.dask.placement import Worker
+    from nexapod_backends.dask.scheduler.client import Wire
 
 __all__ = ["PART", "Far"]
 

@@ -10,9 +10,9 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nexapod_backends.dask.answers import printable
-from nexapod_backends.dask.crew import ENDED, State
-from nexapod_backends.dask.plain import unconfigured
+from nexapod_backends.dask.managed.crew import ENDED, State
+from nexapod_backends.dask.scheduler.agent_protocol import printable
+from nexapod_backends.dask.scheduler.clean_config import unconfigured
 from nexapod_batch import interpreter
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import orjson
 from msgspec.structs import replace
 
 from nexapod_backends.dask.demand import workers_wanted
-from nexapod_backends.dask.place import Rules, choose, free, lasts, needs_s, resources_of
-from nexapod_backends.dask.records import Record
-from nexapod_backends.dask.started import coming, demand
+from nexapod_backends.dask.launch_records import Record
+from nexapod_backends.dask.managed.cluster import coming, demand
+from nexapod_backends.dask.placement import Rules, choose, free, lasts, needs_s, resources_of
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_backends.dask.cluster import Cluster
-    from nexapod_backends.dask.far import Far
-    from nexapod_backends.dask.place import Worker
-    from nexapod_backends.dask.records import Records
+    from nexapod_backends.dask.launch_records import Records
+    from nexapod_backends.dask.placement import Worker
+    from nexapod_backends.dask.worker_files import Far
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Launch
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from nexapod_backends.dask.answers import printable
+from nexapod_backends.dask.scheduler.agent_protocol import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nexapod_backends.dask.records import Record
+    from nexapod_backends.dask.launch_records import Record
 
 __all__ = [
     "Rules",

@@ -1,4 +1,4 @@
-"""`python -I -m nexapod_backends.dask.owner FOLDER`: own one Dask cluster until nobody needs it. See `started.py`.
+"""`python -I -m nexapod_backends.dask.managed.owner FOLDER`: own one Dask cluster until nobody needs it. See `cluster.py`.
 
 The scheduler listens with TLS and credentials made for this one run: who can connect to a Dask scheduler can run
 programs as its owner, and a machine may have other users. Workers are started as there is work for them, and never more
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from nexapod_backends.dask.crew import Crew
-from nexapod_backends.dask.hands import Hands, Processes, SlurmJobs, StartError
-from nexapod_backends.dask.plain import unconfigured
+from nexapod_backends.dask.managed.crew import Crew
+from nexapod_backends.dask.managed.worker_processes import Hands, Processes, SlurmJobs, StartError
+from nexapod_backends.dask.scheduler.clean_config import unconfigured
 from nexapod_batch.files import atomic, careful
 
 with unconfigured():
