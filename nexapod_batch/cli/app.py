@@ -1,7 +1,7 @@
 """The root of the command line, and the one place where errors become exit codes.
 
 Commands are imported when they are run. `--help`, `--version` and the completion scripts are answered from the static
-table in `table.py`, so that they import click and nothing else.
+table in `command_table.py`, so that they import click and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch import __version__
-from nexapod_batch.cli import table
+from nexapod_batch.cli import command_table
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import umask
 
@@ -34,11 +34,11 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""
-        return list(table.COMMANDS)
+        return list(command_table.COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the module of one command and return the command."""
-        entry = table.COMMANDS.get(cmd_name)
+        entry = command_table.COMMANDS.get(cmd_name)
         if entry is None:
             return None
         from importlib import import_module
@@ -50,19 +50,19 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a misspelt one gets the nearest name."""
-        if args and args[0] not in table.COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in command_table.COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], table.COMMANDS, 1)
+            near = get_close_matches(args[0], command_table.COMMANDS, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table, section by section."""
-        for section, names in table.SECTIONS.items():
+        for section, names in command_table.SECTIONS.items():
             with formatter.section(section):
-                formatter.write_dl([(name, table.COMMANDS[name].summary) for name in names])
+                formatter.write_dl([(name, command_table.COMMANDS[name].summary) for name in names])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -110,7 +110,7 @@ def _misused(error: click.ClickException) -> int:
     """Print a usage error; what was typed may have come from a file name."""
     import io
 
-    from nexapod_batch.cli.terminal import clean
+    from nexapod_batch.cli.rendering.terminal import clean
 
     said = io.StringIO()
     error.show(said)
@@ -138,7 +138,7 @@ def _folder_is_gone() -> bool:
 
 
 def _fail(message: str, code: int) -> int:
-    from nexapod_batch.cli.terminal import clean  # nodes and files may have chosen some of the words
+    from nexapod_batch.cli.rendering.terminal import clean  # nodes and files may have chosen some of the words
 
     click.echo("\n".join(map(clean, f"nexapod-batch: {message}".split("\n"))), err=True)
     return code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli.table import COMMANDS, SECTIONS
+from nexapod_batch.cli.command_table import COMMANDS, SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

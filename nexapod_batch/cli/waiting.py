@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nexapod_batch.cli.context import exit_code, seconds
-from nexapod_batch.cli.render import note, note_new
-from nexapod_batch.cli.terminal import LogPrinter
+from nexapod_batch.cli.rendering.render import note, note_new
+from nexapod_batch.cli.rendering.terminal import LogPrinter
 from nexapod_batch.coordinator.commands import reconcile
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import UsageError
@@ -18,7 +18,7 @@ from nexapod_batch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from nexapod_batch.cli.render import Document
+    from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
 
 __all__ = ["parse_wait", "wait_for"]

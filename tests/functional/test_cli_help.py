@@ -14,8 +14,9 @@ import click
 import pytest
 
 from nexapod_batch import __version__
-from nexapod_batch.cli import completion, main
-from nexapod_batch.cli.table import COMMANDS, SECTIONS, Entry
+from nexapod_batch.cli import main
+from nexapod_batch.cli.command_table import COMMANDS, SECTIONS, Entry
+from nexapod_batch.cli.commands import completion
 from nexapod_batch.store import Store
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def test_help_imports_click_and_the_table_alone(argv: list[str], tmp_path: Path)
     """Help, version and completion import nothing of the package beyond the root of the command line."""
     found = modules_after(f"from nexapod_batch.cli import main; main({argv})", tmp_path)
     ours = {name.removeprefix("nexapod_batch.") for name in found if name.startswith("nexapod_batch.")}
-    root = {"cli", "cli.app", "cli.table", "errors", "files", "files.umask"}
-    assert ours - root <= {"cli.completion"}
+    root = {"cli", "cli.app", "cli.command_table", "errors", "files", "files.umask"}
+    assert ours - root <= {"cli.commands", "cli.commands.completion"}
     assert not found & HEAVY
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexapod_batch.cli import main, selectors, text
+from nexapod_batch.cli import main, selectors
+from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.store import Store
@@ -199,5 +200,5 @@ def test_reconcile_prints_how_to_run_it(home: Path, how: str, capsys: pytest.Cap
 
 def test_table_aligns_and_shows_what_is_missing() -> None:
     """Numbers stand to the right, None is a dash, a newline in a cell stays in its line."""
-    lines = list(text.table([{"a": 1, "b": None}, {"a": 100, "b": "x\ny"}], ["a", "b"]))
+    lines = list(renderers.table([{"a": 1, "b": None}, {"a": 100, "b": "x\ny"}], ["a", "b"]))
     assert lines == ["  A  B", "  1  -", "100  x\\ny"]

@@ -15,7 +15,7 @@ from homes import Home
 from spools import House, until
 
 from nexapod_batch import interpreter
-from nexapod_batch.cli.unit import text_of
+from nexapod_batch.cli.node.systemd_unit import text_of
 from nexapod_batch.model.job import Job
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from nexapod_batch.cli.terminal import clean
+from nexapod_batch.cli.rendering.terminal import clean
 
 #: Format characters that are seen: signs that enclose numbers, and joiners of hieroglyphs.
 SEEN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nexapod_batch.cli import text
+from nexapod_batch.cli.rendering import renderers
 
 HERE = "2 of 2 agree, both on h: reproducible there, not independent"
 
@@ -35,20 +35,20 @@ def usage(**values: object) -> dict[str, Any]:
 def test_tasks_that_ended_alike_share_a_line() -> None:
     """Neighbours with one state and reason are one line; another reason begins a new one."""
     tasks = [task(1), task(2), task(3, "failed", "why"), task(4)]
-    lines = list(text.jobs_ended({"jobs": [job(tasks, "failed")]}))
+    lines = list(renderers.jobs_ended({"jobs": [job(tasks, "failed")]}))
     assert lines[1:4] == [f"  7_1 to 7_2  accepted: {HERE}", "  7_3  failed: why", f"  7_4  accepted: {HERE}"]
 
 
 def test_show_says_a_reason_once() -> None:
     """Every task has its line; a reason that was just given is not given again, an empty one not invented."""
     tasks = [task(0), task(1), task(2, "active", ""), task(3, "active", "")]
-    lines = list(text.show({"job": job([]), "tasks": tasks, "more": False}))
+    lines = list(renderers.show({"job": job([]), "tasks": tasks, "more": False}))
     assert lines[-4:] == [f"7_0  accepted: {HERE}", "7_1  accepted: as above", "7_2  active", "7_3  active"]
 
 
 def test_usage_has_names_and_units() -> None:
     """No raw key of the document is shown."""
-    assert list(text.usage(usage())) == [
+    assert list(renderers.usage(usage())) == [
         "job 7: 2 executions measured",
         "  replicas:   2 reported, valid; 1 lost",
         "  wall time:  2:05 in all, the longest 1:03",
@@ -62,22 +62,22 @@ def test_usage_has_names_and_units() -> None:
 
 def test_usage_of_a_job_that_did_not_run() -> None:
     """Nothing measured is said in one line, without zeros that look like measurements."""
-    lines = list(text.usage(usage(executions=0, replicas={}, notes=[])))
+    lines = list(renderers.usage(usage(executions=0, replicas={}, notes=[])))
     assert lines == ["job 7: 0 executions measured", "  replicas:   none"]
 
 
 def test_the_use_of_a_gpu_has_units() -> None:
     """Energy is said in the unit that keeps it short; what nobody could tell is left out."""
     gpu = {"uuid": "GPU-8c05f12d-4014", "time_ms": 2934, "peak_mib": 1030, "energy_mj": 1_279_579}
-    assert text.gpu_use(gpu) == "GPU-8c05f12d for 2.9 s, 1.01 GiB, 1.28 kJ"
-    assert text.gpu_use({**gpu, "peak_mib": None, "energy_mj": 36_000}) == "GPU-8c05f12d for 2.9 s, 36 J"
-    assert text.gpu_use({**gpu, "time_ms": None, "peak_mib": None, "energy_mj": None}) == "GPU-8c05f12d"
+    assert renderers.gpu_use(gpu) == "GPU-8c05f12d for 2.9 s, 1.01 GiB, 1.28 kJ"
+    assert renderers.gpu_use({**gpu, "peak_mib": None, "energy_mj": 36_000}) == "GPU-8c05f12d for 2.9 s, 36 J"
+    assert renderers.gpu_use({**gpu, "time_ms": None, "peak_mib": None, "energy_mj": None}) == "GPU-8c05f12d"
 
 
 def test_reopened_says_how_far_and_how_to_go_on() -> None:
     """Jobs and tasks have their allowance in words; each job is waited for once."""
     room = {"3": 2, "4_0": 1, "4_1": 1}
-    lines = list(text.reopened({"reopened": list(room), "at_least_more": room}))
+    lines = list(renderers.reopened({"reopened": list(room), "at_least_more": room}))
     assert lines == [
         "reopened: 3 4_0 4_1",
         "  3: at least 2 more replicas may run for each task; earlier reports still count",
@@ -85,4 +85,4 @@ def test_reopened_says_how_far_and_how_to_go_on() -> None:
         "  4_1: at least 1 more replica may run; earlier reports still count",
         "  to go on: nexapod-batch wait 3 4",
     ]
-    assert len(list(text.reopened({"reopened": [], "at_least_more": {}}))) == 1
+    assert len(list(renderers.reopened({"reopened": [], "at_least_more": {}}))) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nexapod_batch.cli.command_table import COMMANDS
 from nexapod_batch.cli.reference import reference
-from nexapod_batch.cli.table import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]

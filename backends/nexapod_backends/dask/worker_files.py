@@ -1,8 +1,8 @@
 """Files of a node where its workers see them: through a file system that is shared, or through Dask.
 
 Both ways ask the same agent: here in this process, there on one worker of each storage. What comes from workers is
-bytes, in parts of 4 MiB; names and sizes were checked (`agent_protocol.py`) before they become files of ours, and our disk is
-never filled.
+bytes, in parts of 4 MiB; names and sizes were checked (`agent_protocol.py`) before they become files of ours, and our
+disk is never filled.
 """
 
 from __future__ import annotations

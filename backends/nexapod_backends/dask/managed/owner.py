@@ -1,4 +1,4 @@
-"""`python -I -m nexapod_backends.dask.managed.owner FOLDER`: own one Dask cluster until nobody needs it. See `cluster.py`.
+"""`python -I -m nexapod_backends.dask.managed.owner FOLDER`: own one Dask cluster until nobody needs it; see `cluster`.
 
 The scheduler listens with TLS and credentials made for this one run: who can connect to a Dask scheduler can run
 programs as its owner, and a machine may have other users. Workers are started as there is work for them, and never more

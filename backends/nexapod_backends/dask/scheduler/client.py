@@ -1,6 +1,6 @@
 """Talking to a Dask scheduler: its own protocol, through `distributed`, with two things left out.
 
-Nothing that comes over the connection is ever unpickled, or larger than it may be: see `protocol_guard.py`. Nothing waits
+Nothing that comes over the connection is ever unpickled, or larger than it may be: see `protocol_guard`. Nothing waits
 longer than it may: every call has a limit, and for a while after one that ran into it no other is tried. No thread
 runs, and no connection is kept alive between calls but by the kernel: futures are held in the scheduler under a name of
 ours, not by a client.

@@ -10,7 +10,7 @@ import click
 
 from nexapod_batch import interpreter
 from nexapod_batch.cli.context import json_option, paths
-from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:

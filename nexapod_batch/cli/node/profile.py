@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths
-from nexapod_batch.cli.render import Document, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import Document, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def _gpu(gpu: Document) -> str:
 
 
 def _mib(amount: int) -> str:
-    return text.size(amount * 1024)
+    return renderers.size(amount * 1024)
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import selectors, text
+from nexapod_batch.cli import selectors
 from nexapod_batch.cli.context import json_option, looking, paths, reading, writing
-from nexapod_batch.cli.render import note, output
-from nexapod_batch.cli.terminal import LogPrinter, clean
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import note, output
+from nexapod_batch.cli.rendering.terminal import LogPrinter, clean
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from nexapod_batch.cli.render import Document
+    from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
 
@@ -82,7 +83,7 @@ def logs(
         note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
     if only_path or as_json:
         rows = [{"of": log.of, "path": log.path and str(log.path), "bytes": log.size} for log in shown]
-        output(as_json).document({"logs": rows}, text.log_paths)
+        output(as_json).document({"logs": rows}, renderers.log_paths)
         return
     for log in shown:
         if every:
@@ -101,7 +102,7 @@ def report(selector: str, as_json: bool) -> None:
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
         found = efficiency.report(c, job)
-    output(as_json).document(found, text.usage)
+    output(as_json).document(found, renderers.usage)
 
 
 @click.command()
@@ -109,8 +110,8 @@ def report(selector: str, as_json: bool) -> None:
 @json_option
 def verify(selector: str, as_json: bool) -> int:
     """Work verdicts out again from the signed statements; compare results."""
-    from nexapod_batch.cli.progress import counted
-    from nexapod_batch.cli.proofs import verified
+    from nexapod_batch.cli.rendering.progress import counted
+    from nexapod_batch.cli.rendering.proofs import verified
     from nexapod_batch.coordinator.verification import job_evidence, proof
 
     with looking() as c:

@@ -1,6 +1,7 @@
 """What a command says, in two formats behind one door, so that no command asks which.
 
-stdout is data, stderr is talk. Documents are plain JSON objects; the text form of each is a pure function in `text.py`.
+stdout is data, stderr is talk. Documents are plain JSON objects; the text form of each is a pure function in
+`renderers`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import click
 
-from nexapod_batch.cli import text
-from nexapod_batch.cli.terminal import clean
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -63,7 +64,7 @@ class TextOutput:
     def rows(self, kind: str, rows: Sequence[Document], columns: Sequence[str], flat: Flat = dict) -> None:
         """Print a table; for an empty one say so on stderr, and nothing on stdout."""
         if rows:
-            self._print(text.table([flat(row) for row in rows], columns))
+            self._print(renderers.table([flat(row) for row in rows], columns))
         else:
             note(f"no {kind.replace('_', ' ')}")
 
@@ -75,7 +76,7 @@ class TextOutput:
     def _print(self, lines: Iterable[str]) -> None:
         safe = "\n".join(map(clean, lines))
         if safe:
-            click.echo(text.colour(safe) if self._colour else safe, color=self._colour)
+            click.echo(renderers.colour(safe) if self._colour else safe, color=self._colour)
 
 
 class JsonOutput:
@@ -92,11 +93,11 @@ class JsonOutput:
 
     def rows(self, kind: str, rows: Sequence[Document], columns: Sequence[str], flat: Flat = dict) -> None:  # noqa: ARG002
         """Print all fields of all rows."""
-        self.document({kind: list(rows)}, text.nothing)
+        self.document({kind: list(rows)}, renderers.nothing)
 
     def lines(self, kind: str, lines: Sequence[str]) -> None:
         """Print the lines as a list of strings."""
-        self.document({kind: list(lines)}, text.nothing)
+        self.document({kind: list(lines)}, renderers.nothing)
 
 
 class SilentOutput(JsonOutput):

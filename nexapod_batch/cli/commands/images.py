@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, looking, paths, writing
-from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import ImageError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def pull(reference: str, sha256: str, arch: str, as_json: bool) -> None:
     """
     import re
 
-    from nexapod_batch.cli.progress import progress
+    from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.coordinator.placement import images
 
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
@@ -120,12 +120,12 @@ def inspect(which: str, as_json: bool) -> None:
         if one.sha256.startswith(which.lower()) or any(_names(name, which) or name == path for name in one.references)
     ]
     if not found and "://" not in which and Path(which).is_file():
-        output(as_json).document(_file(Path(which)), text.tree)
+        output(as_json).document(_file(Path(which)), renderers.tree)
         return
     if len(found) != 1:
         got = f"{len(found)} of that name" if found else repr(which)
         raise NotFoundError("there is no such image", got=got, hint="nexapod-batch image ls lists them")
-    output(as_json).document(_row(found[0], using), text.tree)
+    output(as_json).document(_row(found[0], using), renderers.tree)
 
 
 @image.command()
@@ -139,7 +139,7 @@ def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_js
 
     Definition files are Apptainer's; a Dockerfile is converted to one.
     """
-    from nexapod_batch.cli.progress import progress
+    from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.files import umask
     from nexapod_batch.images import recipes
 
@@ -189,7 +189,7 @@ def _flat(row: Document) -> Document:
     return {
         **row,
         "sha256": row["sha256"][:SHORT],
-        "size": text.size(row["bytes"] // 1024),
+        "size": renderers.size(row["bytes"] // 1024),
         "jobs": row["jobs"] or None,
         "reference": row["references"][-1] if row["references"] else None,
     }
@@ -228,18 +228,18 @@ def _time(seconds: float) -> str:
 def _pulled(document: Document) -> Iterator[str]:
     yield f"{document['reference']}"
     yield f"  sha256: {document['sha256']}"
-    yield f"  size:   {text.size(document['bytes'] // 1024)}, {document['architecture'] or 'unknown architecture'}"
+    yield f"  size:   {renderers.size(document['bytes'] // 1024)}, {document['architecture'] or 'unknown architecture'}"
     yield f"  file:   {document['file']}"
 
 
 def _pruned(document: Document) -> Iterator[str]:
     for row in document["removed"]:
-        yield f"{row['sha256'][:SHORT]}  {text.size(row['bytes'] // 1024)}  {', '.join(row['references'])}"
+        yield f"{row['sha256'][:SHORT]}  {renderers.size(row['bytes'] // 1024)}  {', '.join(row['references'])}"
     verb = "would be freed" if document["dry_run"] else "freed"
-    yield f"{text.size(document['bytes'] // 1024)} {verb}"
+    yield f"{renderers.size(document['bytes'] // 1024)} {verb}"
 
 
 def _built(document: Document) -> Iterator[str]:
-    yield f"{document['file']}: {text.size(document['bytes'] // 1024)}, sha256 {document['sha256']}"
+    yield f"{document['file']}: {renderers.size(document['bytes'] // 1024)}, sha256 {document['sha256']}"
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths
-from nexapod_batch.cli.render import Document, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import Document, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def _node(node: Document, now: float) -> Iterator[str]:
     if node["idle"]:
         yield f"  nothing runs: {node['idle']}"
     rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
-    yield from (f"  {line}" for line in (text.table(rows, _COLUMNS) if rows else ()))
+    yield from (f"  {line}" for line in (renderers.table(rows, _COLUMNS) if rows else ()))
 
 
 def _row(one: Document, names: Document, now: float) -> Document:
@@ -78,9 +78,9 @@ def _row(one: Document, names: Document, now: float) -> Document:
         "for": one["user"] or "unknown",
         "on": ", ".join([cpus, *(names.get(uuid, uuid[:12]) for uuid in one["devices"])]),
         "since": _moment(one["since"], now),
-        "ran": text.duration(one["seconds"]),
-        "cpu": text.duration(one["cpu_s"]),
-        "memory": text.size(one["rss_kib"]),
+        "ran": renderers.duration(one["seconds"]),
+        "cpu": renderers.duration(one["cpu_s"]),
+        "memory": renderers.size(one["rss_kib"]),
         "gpu": ", ".join(gpu),
         "state": f"suspended: {one['suspended']}" if one["suspended"] else state,
     }

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from nexapod_batch.cli import selectors, text
+from nexapod_batch.cli import selectors
 from nexapod_batch.cli.context import json_option, looking, paths, reading
-from nexapod_batch.cli.render import note, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NexapodError, TryAgainError, UsageError
 
@@ -50,7 +51,7 @@ def show(selector: str, span: str | None, as_json: bool) -> None:
             first, last, limit = 0, views.LARGEST, LIMIT
         document = views.tasks(store, job, first, last, limit=limit)
         document["job"]["results"] = str(paths().results / str(job))
-        output(as_json).document(document, text.show)
+        output(as_json).document(document, renderers.show)
 
 
 @click.command()
@@ -82,7 +83,7 @@ def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int
     ]
     for task in there:
         if task["doubt"]:
-            note(text.doubted(job["id"], task))
+            note(renderers.doubted(job["id"], task))
     output(as_json).document({"job": job["id"], "folder": str(folder), "results": rows}, _paths)
     return 0
 
@@ -102,7 +103,7 @@ def _of_replicas(selector: str, out: Path | None, as_json: bool) -> int:
         if number is None:
             raise UsageError("--out takes what one replica wrote", got=selector, wanted=f"{job}_{task}.1, say")
         document = replica_files.copy(c, job, task, number, out)
-    output(as_json).document(document, text.copied)
+    output(as_json).document(document, renderers.copied)
     return 0
 
 

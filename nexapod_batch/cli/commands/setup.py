@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths, reading
-from nexapod_batch.cli.render import output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import output
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from nexapod_batch.cli.render import Document
+    from nexapod_batch.cli.rendering.render import Document
 
 __all__ = ["config", "db", "key", "schema"]
 
@@ -102,7 +102,7 @@ def config_show(origin: bool, as_json: bool) -> None:
     if origin:
         home = "NEXAPOD_HOME" if where.results.parent == where.home else "XDG directories"
         rows = [{**row, "origin": found.origin.get(row["key"], home)} for row in rows]
-    output(as_json).document({"settings": rows}, text.settings)
+    output(as_json).document({"settings": rows}, renderers.settings)
 
 
 @click.group()

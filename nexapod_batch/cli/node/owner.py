@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli.context import json_option, paths
-from nexapod_batch.cli.render import Document, output
+from nexapod_batch.cli.rendering.render import Document, output
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, looking, paths, writing
-from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import BusyError
 
 __all__ = ["doctor", "gc", "reconcile"]
@@ -29,7 +29,7 @@ def reconcile(
 ) -> int:
     """Take in reports, decide, dispatch and publish, once."""
     if how is not None:
-        from nexapod_batch.cli.periodic import entry
+        from nexapod_batch.cli.commands.schedules import entry
 
         output(as_json).lines(how, entry(how))
         return 0
@@ -52,7 +52,7 @@ def reconcile(
             note(fault)
         document = {name: getattr(done, name) for name in document}
     if as_json or not quiet:
-        output(as_json).document({**document, "dry_run": dry_run}, text.reconciled)
+        output(as_json).document({**document, "dry_run": dry_run}, renderers.reconciled)
     return 0
 
 
@@ -68,7 +68,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
         with looking() if dry_run else writing() as c:
             found |= retention.gc(c, dry_run=dry_run)
     about = {"dry_run": dry_run} if dry_run or as_json else {}
-    output(as_json).document({**about, **found}, text.tree)
+    output(as_json).document({**about, **found}, renderers.tree)
 
 
 @click.command()

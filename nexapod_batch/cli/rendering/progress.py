@@ -6,8 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.cli.render import note
-from nexapod_batch.cli.terminal import clean
+from nexapod_batch.cli.rendering.render import note
+from nexapod_batch.cli.rendering.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import exit_code, json_option, paths, writing
-from nexapod_batch.cli.render import SilentOutput, note, note_new, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import SilentOutput, note, note_new, output
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexapod_batch.cli.render import Document, Output
+    from nexapod_batch.cli.rendering.render import Document, Output
     from nexapod_batch.config.descriptor import Parsed
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.commands.submit import Submitted
@@ -88,7 +88,7 @@ def submit(
     as_json: bool,
 ) -> int:
     """Submit the job of a TOML descriptor."""
-    from nexapod_batch.cli.progress import progress
+    from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.cli.waiting import parse_wait, wait_for
     from nexapod_batch.coordinator.commands import submit as use_case
     from nexapod_batch.coordinator.queries import views
@@ -124,7 +124,7 @@ def submit(
         state = views.job(c.store, done.job)["state"]
         if state == "failed" and not code:  # refused for good: as sbatch, submit says so at once
             code = exit_code([state], ended=True)
-        out.document({**fields, "state": state}, lambda _: text.jobs_ended({"jobs": found}))
+        out.document({**fields, "state": state}, lambda _: renderers.jobs_ended({"jobs": found}))
     return code
 
 
@@ -195,5 +195,5 @@ def _announce(done: Submitted, out: Output) -> Document:
         "reach": done.reach,
         "warnings": list(done.warnings),
     }
-    out.part(fields, text.submitted)
+    out.part(fields, renderers.submitted)
     return fields

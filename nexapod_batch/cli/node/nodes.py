@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import owner as owners
-from nexapod_batch.cli import profile, text
 from nexapod_batch.cli.context import json_option, paths, reading, writing
-from nexapod_batch.cli.render import Document, note, output
-from nexapod_batch.cli.status import status
-from nexapod_batch.cli.unit import unit
+from nexapod_batch.cli.node import owner as owners
+from nexapod_batch.cli.node import profile
+from nexapod_batch.cli.node.node_status import status
+from nexapod_batch.cli.node.systemd_unit import unit
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def init(
     }
     document |= {"tier": made.tier.value, "backend": made.backend, "cpus": made.cpus, "mem_mib": made.mem_mib}
     document |= {"gpus": made.gpus, "gpu_type": made.gpu_type, "classes": dict(made.classes)}
-    output(as_json).document({"node": document}, lambda shown: text.tree(shown["node"]))
+    output(as_json).document({"node": document}, lambda shown: renderers.tree(shown["node"]))
 
 
 def _refresh(
@@ -149,7 +150,7 @@ def drain(name: str, as_json: bool) -> None:
 
     with writing() as c:
         registry.drain(c, name)
-    output(as_json).document({"drained": [name]}, text.changed)
+    output(as_json).document({"drained": [name]}, renderers.changed)
 
 
 @node.command()
@@ -181,7 +182,7 @@ def resume(name: str, as_json: bool) -> None:
 
     with writing() as c:
         registry.resume(c, name)
-    output(as_json).document({"resumed": [name]}, text.changed)
+    output(as_json).document({"resumed": [name]}, renderers.changed)
 
 
 @node.command()
@@ -193,7 +194,7 @@ def remove(name: str, as_json: bool) -> None:
 
     with writing() as c:
         registry.remove(c, name)
-    output(as_json).document({"removed": [name]}, text.changed)
+    output(as_json).document({"removed": [name]}, renderers.changed)
 
 
 for _command in (profile.profile, owners.change, owners.snooze, status, unit):
@@ -219,7 +220,7 @@ def _row(one: Document) -> Document:
 
 
 def _shown(document: Document) -> Iterator[str]:
-    yield from text.tree(document["node"])
+    yield from renderers.tree(document["node"])
     if document["fault"]:
         yield "profile: it does not verify, and counts for nothing"
         yield f"  {document['fault']}"

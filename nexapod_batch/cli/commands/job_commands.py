@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import selectors, text
+from nexapod_batch.cli import selectors
 from nexapod_batch.cli.context import json_option, writing
-from nexapod_batch.cli.render import note, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import note, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ def wait(selected: Sequence[str], timeout: str | None, as_json: bool) -> int:
     with writing() as c:
         jobs = selectors.jobs_of(selectors.resolve(c.store, selected, only_open=True))
         code, found = wait_for(c, jobs, limit)
-    output(as_json).document({"jobs": found}, text.jobs_ended)
+    output(as_json).document({"jobs": found}, renderers.jobs_ended)
     return code
 
 
@@ -45,7 +46,7 @@ def cancel(selected: Sequence[str], as_json: bool) -> None:
         names, owed = job_control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
     for fault in owed:
         note(f"cancelled here; its site has not heard it yet, and every pass tells it again: {fault}")
-    output(as_json).document({"cancelled": names}, text.changed)
+    output(as_json).document({"cancelled": names}, renderers.changed)
 
 
 @click.command()
@@ -57,7 +58,7 @@ def hold(selected: Sequence[str], as_json: bool) -> None:
 
     with writing() as c:
         names = job_control.hold(c, _jobs(c, selected))
-    output(as_json).document({"held": names}, text.changed)
+    output(as_json).document({"held": names}, renderers.changed)
 
 
 @click.command()
@@ -69,7 +70,7 @@ def release(selected: Sequence[str], as_json: bool) -> None:
 
     with writing() as c:
         names = job_control.release(c, _jobs(c, selected))
-    output(as_json).document({"released": names}, text.changed)
+    output(as_json).document({"released": names}, renderers.changed)
 
 
 @click.command()
@@ -81,7 +82,7 @@ def retry(selected: Sequence[str], as_json: bool) -> None:
 
     with writing() as c:
         room = job_control.retry(c, selectors.resolve(c.store, selected))
-    output(as_json).document({"reopened": list(room), "at_least_more": room}, text.reopened)
+    output(as_json).document({"reopened": list(room), "at_least_more": room}, renderers.reopened)
 
 
 def _jobs(c: Coordinator, selected: Sequence[str]) -> list[selectors.Target]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import text
 from nexapod_batch.cli.context import json_option, paths, seconds
-from nexapod_batch.cli.render import Document, note, output
+from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.cli.render import Output
+    from nexapod_batch.cli.rendering.render import Output
     from nexapod_batch.config.sites import Found, SiteFault
     from nexapod_batch.plugins import Finding
 
@@ -66,7 +66,7 @@ def show(name: str, origin: bool, as_json: bool) -> None:
     keys = ("key", "value", "origin") if origin else ("key", "value")
     settings = [{key: getattr(one, key) for key in keys} for one in found.settings]
     document: Document = {"site": to_builtins(found.site), "file": str(found.file), "settings": settings}
-    output(as_json).document(document, text.settings)
+    output(as_json).document(document, renderers.settings)
 
 
 @site.command()
@@ -157,7 +157,7 @@ def check(
             rows.append(_finding(one))
             out.part(rows[-1], _line)
     counts = {mark: sum(row["mark"] == mark for row in rows) for mark in ("ok", "warn", "fail", "skip")}
-    out.document({"site": name, "findings": rows, **counts}, text.nothing)
+    out.document({"site": name, "findings": rows, **counts}, renderers.nothing)
     if not as_json:
         note(f"site {name}: " + ", ".join(f"{count} {mark}" for mark, count in counts.items() if count))
     if any(row["unreachable"] for row in rows):
@@ -229,7 +229,7 @@ def _table(document: Document) -> Iterator[str]:
     rows = [{key: value or None for key, value in one.items()} | {"state": "ok"} for one in document["sites"]]
     rows += [{"name": one["name"], "file": one["file"], "state": "fail"} for one in document["faults"]]
     if rows:
-        yield from text.table(rows, ["name", "state", "backend", "transport", "nodes", "partitions", "file"])
+        yield from renderers.table(rows, ["name", "state", "backend", "transport", "nodes", "partitions", "file"])
 
 
 def _checkable(document: Document) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nexapod_batch.cli.table import COMMANDS
+from nexapod_batch.cli.command_table import COMMANDS
 
 __all__ = ["bash", "completion", "fish", "zsh"]
 

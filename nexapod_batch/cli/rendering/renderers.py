@@ -9,7 +9,7 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.cli.terminal import clean
+from nexapod_batch.cli.rendering.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,0 +1,152 @@
+"""Every command with its one-line help, static, so that help and completion import nothing.
+
+`tests/functional/test_cli_help.py` compares this table with the commands themselves.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["COMMANDS", "SECTIONS", "Entry"]
+
+
+class Entry(NamedTuple):
+    """Where a command is, and what help and completion say of it."""
+
+    module: str  # below nexapod_batch.cli
+    attribute: str
+    summary: str  # first line of its help
+    words: tuple[str, ...]  # its subcommands, or its long options
+
+
+COMMANDS: dict[str, Entry] = {
+    "submit": Entry(
+        "commands.submit",
+        "submit",
+        "Submit the job of a TOML descriptor.",
+        (
+            "--wait",
+            "--follow",
+            "--dry-run",
+            "--set",
+            "--array",
+            "--replicas",
+            "--agree",
+            "--site",
+            "--partition",
+            "--account",
+            "--foreign",
+            "--allow-outside",
+            "--parsable",
+            "--json",
+        ),
+    ),
+    "ls": Entry("commands.list_commands", "ls", "List jobs, the newest first.", ("--open", "--limit", "--json")),
+    "show": Entry(
+        "commands.list_commands", "show", "Show a job (42) or a task (42_7) with its replicas.", ("--tasks", "--json")
+    ),
+    "explain": Entry(
+        "commands.evidence_commands",
+        "explain",
+        "Say why a job or task is where it is, and where replicas differ.",
+        ("--json",),
+    ),
+    "logs": Entry(
+        "commands.evidence_commands",
+        "logs",
+        "Print what a task wrote (the first task of a job).",
+        ("--stderr", "--all", "--path", "--follow", "--raw", "--json"),
+    ),
+    "wait": Entry(
+        "commands.job_commands",
+        "wait",
+        "Wait until jobs have ended, and drive them meanwhile.",
+        ("--timeout", "--json"),
+    ),
+    "cancel": Entry(
+        "commands.job_commands", "cancel", "Cancel jobs or tasks; what was accepted stays accepted.", ("--json",)
+    ),
+    "hold": Entry(
+        "commands.job_commands", "hold", "Dispatch nothing more of jobs until they are released.", ("--json",)
+    ),
+    "release": Entry("commands.job_commands", "release", "Let held jobs go on.", ("--json",)),
+    "retry": Entry(
+        "commands.job_commands",
+        "retry",
+        "Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.",
+        ("--json",),
+    ),
+    "results": Entry(
+        "commands.list_commands",
+        "results",
+        "Print the folders of a job's accepted results.",
+        ("--replica", "--out", "--json"),
+    ),
+    "report": Entry(
+        "commands.evidence_commands", "report", "Compare what a job asked for with what it used.", ("--json",)
+    ),
+    "verify": Entry(
+        "commands.evidence_commands",
+        "verify",
+        "Work verdicts out again from the signed statements; compare results.",
+        ("--json",),
+    ),
+    "attestations": Entry(
+        "commands.evidence_commands",
+        "attestations",
+        "Write the signed statements and the signers' public keys.",
+        ("--out", "--json"),
+    ),
+    "reconcile": Entry(
+        "commands.upkeep",
+        "reconcile",
+        "Take in reports, decide, dispatch and publish, once.",
+        ("--quiet", "--max-seconds", "--dry-run", "--print", "--steal", "--json"),
+    ),
+    "gc": Entry(
+        "commands.upkeep",
+        "gc",
+        "Remove work folders, spool files and losers that nothing needs.",
+        ("--dry-run", "--json"),
+    ),
+    "doctor": Entry(
+        "commands.upkeep",
+        "doctor",
+        "Check this installation: database, keys, nodes, reports in quarantine.",
+        ("--json",),
+    ),
+    "node": Entry(
+        "node.nodes",
+        "node",
+        "Set up and look at nodes.",
+        ("ls", "show", "init", "drain", "rekey", "resume", "remove", "profile", "set", "snooze", "status", "unit"),
+    ),
+    "site": Entry(
+        "commands.sites",
+        "site",
+        "Look at sites, start new site files, and check that sites work.",
+        ("ls", "show", "init", "check"),
+    ),
+    "image": Entry(
+        "commands.images",
+        "image",
+        "Fetch, list, build and remove container images.",
+        ("ls", "pull", "prune", "inspect", "build"),
+    ),
+    "key": Entry("commands.setup", "key", "List and export public keys.", ("ls", "export")),
+    "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
+    "db": Entry("commands.setup", "db", "Back up, check and begin the database.", ("backup", "init", "check")),
+    "schema": Entry("commands.setup", "schema", "Print the formats that files are written in.", ("job",)),
+    "completion": Entry(
+        "commands.completion", "completion", "Print the completion script of a shell.", ("bash", "zsh", "fish")
+    ),
+}
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Jobs": (
+        "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results", "report",
+    ),
+    "Evidence": ("verify", "attestations"),
+    "Upkeep": ("reconcile", "gc", "doctor"),
+    "Setup": ("node", "site", "image", "key", "config", "db", "schema", "completion"),
+}  # fmt: skip

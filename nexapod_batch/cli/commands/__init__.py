@@ -1,0 +1,1 @@
+"""Commands about jobs, sites, images and the installation."""

@@ -1,0 +1,1 @@
+"""Commands about nodes, and about this machine as a node."""

@@ -1,0 +1,1 @@
+"""Documents as text for people or as JSON: lines, terminals, progress."""
