@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.config.descriptor import parse
-from nexapod_batch.config.sites import parse_site
+from nexapod_batch.config.job.descriptor import parse
+from nexapod_batch.config.site.sites import parse_site
 from nexapod_batch.errors import ConfigError, Problem
 
 if TYPE_CHECKING:

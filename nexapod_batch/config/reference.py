@@ -8,22 +8,22 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job_table import JOB
-from nexapod_batch.config.site_table import OWN_DIRECTIVES, SITE
-from nexapod_batch.config.tables import REQUIRED, ListOf, MapOf, Table
+from nexapod_batch.config.job.job_schema import JOB
+from nexapod_batch.config.schema import REQUIRED, ListOf, MapOf, Table
+from nexapod_batch.config.site.site_schema import OWN_DIRECTIVES, SITE
 from nexapod_batch.model.placeholders import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.config.tables import Key, Kind
+    from nexapod_batch.config.schema import Key, Kind
 
 __all__ = ["reference", "site_reference"]
 
 _HEAD = """\
 # Job descriptor
 
-<!-- Made by `python -m nexapod_batch.config.reference job`; change nexapod_batch/config/job_table.py instead. -->
+<!-- Made by `python -m nexapod_batch.config.reference job`; change nexapod_batch/config/job/job_schema.py instead. -->
 
 A job is one TOML file of at most 64 KiB. Unknown keys are refused, and all faults are reported at once. Words are
 Slurm's long options with `_` for `-`, and so are units: a bare number is minutes or MiB. Durations: `30`,
@@ -42,7 +42,8 @@ Any key can be set from the command line: `--set resources.mem=8G`, `--set 'outp
 _SITE_HEAD = """\
 # Site file
 
-<!-- Made by `python -m nexapod_batch.config.reference site`; change nexapod_batch/config/site_table.py instead. -->
+<!-- Made by `python -m nexapod_batch.config.reference site`; change
+nexapod_batch/config/site/site_schema.py instead. -->
 
 A site is one TOML file of at most 64 KiB, `sites.d/NAME.toml`, in `/etc/nexapod/sites.d` for everybody or in your own
 `sites.d` folder (`nexapod-batch config show` says where that is). `nexapod-batch site init --list` lists ready files to

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.tables import BAD, Report, Value, nearest
+from nexapod_batch.config.schema import BAD, Report, Value, nearest
 from nexapod_batch.model.job import (
     Comparator,
     CompareRule,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job_table import QUORUM, RESOURCES, SITE_NAME
+from nexapod_batch.config.job.job_schema import QUORUM, RESOURCES, SITE_NAME
 from nexapod_batch.config.rules import nearest_line
-from nexapod_batch.config.tables import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
+from nexapod_batch.config.schema import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files.own import Seen, trouble

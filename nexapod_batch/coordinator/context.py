@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.config.settings import Paths
-    from nexapod_batch.config.sites import SiteFault
+    from nexapod_batch.config.site.sites import SiteFault
     from nexapod_batch.model.hardware import Offer
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
@@ -186,7 +186,7 @@ class Coordinator(Struct, kw_only=True):
 
     def _loaded(self) -> tuple[dict[str, Site], tuple[SiteFault, ...]]:
         if self._sites is None:
-            from nexapod_batch.config.sites import load_sites  # noqa: PLC0415 - local nodes need none
+            from nexapod_batch.config.site.sites import load_sites  # noqa: PLC0415 - local nodes need none
 
             self._site_files = _stamps(self.paths.sites)
             self._sites = load_sites(self.paths.sites)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from homes import Home
 
-from nexapod_batch.config.sites import load_site
+from nexapod_batch.config.site.sites import load_site
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from homes import PROGRAM
 from real.slurm_homes import SlurmHome, Wrapped, queue, until
 
-from nexapod_batch.config.sites import load_site
+from nexapod_batch.config.site.sites import load_site
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, Capacity, read_nodes
 from real.slurm_homes import SlurmHome, queue
 
-from nexapod_batch.config.sites import load_site
+from nexapod_batch.config.site.sites import load_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

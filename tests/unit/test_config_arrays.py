@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.config.descriptor import parse
+from nexapod_batch.config.job.descriptor import parse
 from nexapod_batch.errors import DescriptorError
 
 if TYPE_CHECKING:

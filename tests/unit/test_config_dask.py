@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexapod_batch.config.sites import parse_site
+from nexapod_batch.config.site.sites import parse_site
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.model.site import Dask
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nexapod_batch.config.descriptor import Parsed, load, parse
+from nexapod_batch.config.job.descriptor import Parsed, load, parse
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.document import canonical, from_document, to_document
 from nexapod_batch.model.job import Comparator, CompareRule, Dependency, Domain, QuorumPolicy, Resources, Tier

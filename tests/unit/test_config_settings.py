@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexapod_batch.config.descriptor import parse
+from nexapod_batch.config.job.descriptor import parse
 from nexapod_batch.config.settings import Paths, Settings, settings
 from nexapod_batch.errors import ConfigError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from site_texts import PARTITIONS, SITE, head
 
-from nexapod_batch.config.sites import (
+from nexapod_batch.config.site.sites import (
     find_sites,
     load_sites,
 )

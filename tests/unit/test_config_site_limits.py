@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from site_texts import PARTITIONS, SITE, head, job, read, texts
 
-from nexapod_batch.config.sites import (
+from nexapod_batch.config.site.sites import (
     job_at,
     limit_problems,
     partition_for,

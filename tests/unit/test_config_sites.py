@@ -14,8 +14,8 @@ from site_texts import PARTITIONS, SITE, fault, faults, head, read
 
 from nexapod_batch import plugins
 from nexapod_batch.config.reference import site_reference
-from nexapod_batch.config.site_table import OWN_DIRECTIVES
-from nexapod_batch.config.sites import (
+from nexapod_batch.config.site.site_schema import OWN_DIRECTIVES
+from nexapod_batch.config.site.sites import (
     check_backend,
     load_site,
     load_sites,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.config.sites import limit_problems, load_sites
+from nexapod_batch.config.site.sites import limit_problems, load_sites
 from nexapod_batch.model.job import Job, QuorumPolicy, Resources
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.config.descriptor import parse
+from nexapod_batch.config.job.descriptor import parse
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.files import beneath
 from nexapod_batch.files.beneath import OutsideError, open_beneath

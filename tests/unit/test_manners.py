@@ -297,12 +297,12 @@ def test_a_snooze_without_end_is_written_and_read(tmp_path: Path) -> None:
 ZONE = """
 import os, shutil, time
 from datetime import datetime
-from nexapod_batch.runner import wishes
+from nexapod_batch.spool import owner_settings
 for name in ("Etc/UTC", "Etc/GMT-2", "Etc/GMT+5"):
     shutil.copy("/usr/share/zoneinfo/" + name, "/etc/new")
     os.utime("/etc/new", (0, len(name)))
     os.replace("/etc/new", "/etc/localtime")
-    now = wishes.clock().now
+    now = owner_settings.clock().now
     print(round(datetime.fromtimestamp(now).astimezone().utcoffset().total_seconds() / 3600))
 """
 

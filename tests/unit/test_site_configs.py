@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nexapod_batch.config.reference import site_reference
-from nexapod_batch.config.sites import (
+from nexapod_batch.config.site.sites import (
     load_site,
 )
 

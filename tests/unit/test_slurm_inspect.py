@@ -13,7 +13,7 @@ from nexapod_backends.slurm.cli import parse
 from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.site_check.site_draft import site_file
 
-from nexapod_batch.config.sites import parse_site
+from nexapod_batch.config.site.sites import parse_site
 from nexapod_batch.errors import SchedulerError
 from tests.strategies import built
 

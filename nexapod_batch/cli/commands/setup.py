@@ -155,6 +155,6 @@ def schema_job(as_json: bool) -> None:  # noqa: ARG001 - it is JSON either way
     """Print the JSON Schema of a job descriptor, for editors."""
     import json
 
-    from nexapod_batch.config.descriptor import json_schema
+    from nexapod_batch.config.job.descriptor import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nexapod_batch.cli.rendering.render import Output
-    from nexapod_batch.config.sites import Found, SiteFault
+    from nexapod_batch.config.site.sites import Found, SiteFault
     from nexapod_batch.plugins import Finding
 
 __all__ = ["site"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.cli.rendering.render import Document, Output
-    from nexapod_batch.config.descriptor import Parsed
+    from nexapod_batch.config.job.descriptor import Parsed
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.commands.submit import Submitted
 
@@ -149,7 +149,7 @@ def _dispatch(c: Coordinator, done: Submitted) -> None:
 
 def _load(descriptor: Path, sets: Sequence[str], given: Document, *, outside: bool) -> Parsed:
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
-    from nexapod_batch.config.descriptor import load
+    from nexapod_batch.config.job.descriptor import load
     from nexapod_batch.config.settings import settings
 
     found = settings(paths(), project=descriptor.parent)

@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.config.settings import Paths
-from nexapod_batch.config.sites import check_backend, find_sites, limit_problems
+from nexapod_batch.config.site.sites import check_backend, find_sites, limit_problems
 from nexapod_batch.coordinator.commands import job_control, reconcile, submit
 from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.coordinator.nodes import registry
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from nexapod_batch.config.sites import Found
+    from nexapod_batch.config.site.sites import Found
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.model.site import Site

@@ -54,7 +54,7 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
         return Refusal(reason=cannot.message, problems=(cannot,))
     if node.site == LOCAL:
         return None
-    from nexapod_batch.config.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
+    from nexapod_batch.config.site.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
     from nexapod_batch.model.fit import job_at, partition_for, words_at  # noqa: PLC0415
 
     site = c.site(node.site)
@@ -188,8 +188,8 @@ def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequen
         )
     if len(names) > 1:
         raise UsageError(f"which site is {given} for?", got=", ".join(names), hint=f"say it: --site {names[0]}")
-    from nexapod_batch.config.job_table import ALLOCATION  # noqa: PLC0415 - only where something is overridden
-    from nexapod_batch.config.tables import Report  # noqa: PLC0415
+    from nexapod_batch.config.job.job_schema import ALLOCATION  # noqa: PLC0415 - only where something is overridden
+    from nexapod_batch.config.schema import Report  # noqa: PLC0415
 
     (name,), report = names, Report()
     for key, value in words.items():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_batch.config.job_table import SITE_NAME
-from nexapod_batch.config.sites import Found, SiteFault, check_backend, find_sites, parse_site
+from nexapod_batch.config.job.job_schema import SITE_NAME
+from nexapod_batch.config.site.sites import Found, SiteFault, check_backend, find_sites, parse_site
 from nexapod_batch.config.toml import decode
 from nexapod_batch.coordinator.backend_guard import guarded
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from nexapod_batch.config.site_paths import BIND
-from nexapod_batch.config.tables import (
+from nexapod_batch.config.schema import (
     REQUIRED,
     Choice,
     Duration,
@@ -18,6 +17,7 @@ from nexapod_batch.config.tables import (
     Text,
     Whole,
 )
+from nexapod_batch.config.site_paths import BIND
 from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS
 

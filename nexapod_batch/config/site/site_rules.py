@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.tables import BAD, show
+from nexapod_batch.config.schema import BAD, show
 
 if TYPE_CHECKING:
-    from nexapod_batch.config.tables import Report, Value
+    from nexapod_batch.config.schema import Report, Value
 
 __all__ = ["check_rules"]
 

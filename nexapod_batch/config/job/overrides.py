@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import tomli
 
-from nexapod_batch.config.job_table import JOB
-from nexapod_batch.config.tables import (
+from nexapod_batch.config.job.job_schema import JOB
+from nexapod_batch.config.schema import (
     Choice,
     Duration,
     Kind,

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_batch.config import paths, rules
-from nexapod_batch.config.arrays import read_array
-from nexapod_batch.config.job_table import JOB
-from nexapod_batch.config.overrides import apply_sets, merge_defaults, put
-from nexapod_batch.config.tables import BAD, Report, Schema, Value
+from nexapod_batch.config import rules
+from nexapod_batch.config.job import paths
+from nexapod_batch.config.job.arrays import read_array
+from nexapod_batch.config.job.job_schema import JOB
+from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
+from nexapod_batch.config.schema import BAD, Report, Schema, Value
 from nexapod_batch.config.toml import decode, key_lines, read_owned
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.job import Container, Dependency, Job, Resources, Schedule, Tier

@@ -18,10 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.config.rules import nearest_line
-from nexapod_batch.config.site_limits import limit_problems, policy_problems
-from nexapod_batch.config.site_rules import check_rules
-from nexapod_batch.config.site_table import SITE
-from nexapod_batch.config.tables import Duration, ListOf, MapOf, Report, Size, Table, nearest, show
+from nexapod_batch.config.schema import Duration, ListOf, MapOf, Report, Size, Table, nearest, show
+from nexapod_batch.config.site.site_limits import limit_problems, policy_problems
+from nexapod_batch.config.site.site_rules import check_rules
+from nexapod_batch.config.site.site_schema import SITE
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.config.units import show_duration, show_size
 from nexapod_batch.errors import ConfigError, Problem
@@ -47,7 +47,7 @@ from nexapod_batch.model.site import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nexapod_batch.config.tables import Kind, Value
+    from nexapod_batch.config.schema import Kind, Value
 
 __all__ = [
     "SITE",

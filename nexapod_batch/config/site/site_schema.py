@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 
-from nexapod_batch.config.job_table import SITE_NAME
-from nexapod_batch.config.site_dask import DASK
-from nexapod_batch.config.site_paths import BIND, PART, PATH, USER_PATH
-from nexapod_batch.config.tables import (
+from nexapod_batch.config.job.job_schema import SITE_NAME
+from nexapod_batch.config.schema import (
     REQUIRED,
     Choice,
     Duration,
@@ -29,6 +27,8 @@ from nexapod_batch.config.tables import (
     Value,
     Whole,
 )
+from nexapod_batch.config.site.site_dask import DASK
+from nexapod_batch.config.site_paths import BIND, PART, PATH, USER_PATH
 from nexapod_batch.model.job import NumericClass, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nexapod_batch.config.job_table import SITE_NAME
+from nexapod_batch.config.job.job_schema import SITE_NAME
+from nexapod_batch.config.schema import Choice, Duration, Key, Table, Text, Whole
 from nexapod_batch.config.site_paths import PATH, USER_PATH
-from nexapod_batch.config.tables import Choice, Duration, Key, Table, Text, Whole
 
 __all__ = ["DASK"]
 

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexapod_batch.config import units
-from nexapod_batch.config.report import BAD, REQUIRED, Report, Value, nearest, show, show_name
+from nexapod_batch.config.problems import BAD, REQUIRED, Report, Value, nearest, show, show_name
 from nexapod_batch.config.toml import Literal
 
 if TYPE_CHECKING:

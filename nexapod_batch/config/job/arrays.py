@@ -13,9 +13,9 @@ from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job_table import PARAMETER
-from nexapod_batch.config.paths import open_beside
-from nexapod_batch.config.tables import BAD, Report, Scalar, Value, show
+from nexapod_batch.config.job.job_schema import PARAMETER
+from nexapod_batch.config.job.paths import open_beside
+from nexapod_batch.config.schema import BAD, Report, Scalar, Value, show
 from nexapod_batch.config.toml import Literal
 from nexapod_batch.model.job import MAX_TASKS, Array
 from nexapod_batch.model.placeholders import BUILT_IN

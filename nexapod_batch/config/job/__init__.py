@@ -1,0 +1,1 @@
+"""Job descriptors: TOML to a job, its inputs, arrays and overrides."""
