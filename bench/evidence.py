@@ -15,8 +15,9 @@ from nacl.bindings import crypto_sign_open
 from nexapod_batch.files import output_files
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import Signer, open_envelope, pae, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, vote_of
 from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.statement_encoder import encode
 
 COUNT = 4_000
 EMPTY = hashlib.sha256(b"").hexdigest()

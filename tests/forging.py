@@ -9,8 +9,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
 from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from homes import Home

@@ -14,7 +14,8 @@ from msgspec import Struct
 from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.model.job import Comparator, CompareRule, Isolation
 from nexapod_batch.model.placeholders import expand, task_values
-from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Outcome
+from nexapod_batch.trust.statement import NO_DIGEST, Outcome
+from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.store.database import Filesystem, Row, Store, Value
+from nexapod_batch.store.database import Filesystem, Row, Store, Value, check_file
 
 if TYPE_CHECKING:
     from nexapod_batch.store.lock import Holder, Lease, writer
-    from nexapod_batch.store.maintenance import check_file
 
 __all__ = ["Filesystem", "Holder", "Lease", "Row", "Store", "Value", "check_file", "writer"]
 
-_LATER = {"Holder": "lock", "Lease": "lock", "check_file": "maintenance", "writer": "lock"}
+_LATER = {"Holder": "lock", "Lease": "lock", "writer": "lock"}
 
 
 def __getattr__(name: str) -> object:

@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from nexapod_batch.errors import NotFoundError, TryAgainError
+from nexapod_batch.errors import CorruptStoreError, NotFoundError, TryAgainError
 from nexapod_batch.store import queries
 from nexapod_batch.store.faults import disk_faults, raise_explained
+from nexapod_batch.store.file_header import APPLICATION_ID, BUSY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     from nexapod_batch.store.lock import Lease
     from nexapod_batch.store.migrations import Migration
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "Filesystem", "Row", "Store", "Value"]
+__all__ = ["SCHEMA_VERSION", "Filesystem", "Row", "Store", "Value", "check_file"]
 
-APPLICATION_ID = 0x6E78_7064  # "nxpd" in the file's header
 SCHEMA_VERSION = 10  # the number of the last migration
-BUSY_S = 10.0  # how long a statement waits for another connection's transaction
 
 Row: TypeAlias = sqlite3.Row
 Value: TypeAlias = str | int | float | bytes | None
@@ -240,13 +239,22 @@ class Store:
         """Return what is wrong with the database, in words; an empty list when all is well."""
         from nexapod_batch.store import maintenance  # noqa: PLC0415
 
-        return maintenance.check(self, self._connection)
+        return maintenance.check(self.all, self._connection)
 
     def optimise(self) -> None:
         """Refresh the query planner's statistics and give free pages back to the disk."""
         from nexapod_batch.store import maintenance  # noqa: PLC0415
 
         maintenance.optimise(self._connection, self.path)
+
+
+def check_file(path: Path) -> list[str]:
+    """Return the damage of the database at `path`, also of one that `Store.open` refuses as damaged."""
+    try:
+        with Store.open(path, write=False) as store:
+            return store.check()
+    except CorruptStoreError as error:
+        return [str(error).splitlines()[0]]
 
 
 def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:

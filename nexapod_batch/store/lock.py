@@ -19,10 +19,21 @@ from nexapod_batch.errors import BusyError, ConfigError, TryAgainError
 from nexapod_batch.store.faults import disk_faults
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import Protocol
 
-    from nexapod_batch.store.database import Store
+    class Leasable(Protocol):
+        """What a lease asks of the store."""
+
+        path: Path
+        lease: Lease | None
+
+        def one(self, name: str, /, **params: str | float | None) -> sqlite3.Row | None: ...
+        def run(self, name: str, /, **params: str | float | None) -> int: ...
+        def atomic(self) -> AbstractContextManager[None]: ...
 
 __all__ = ["Holder", "Lease", "exclusive", "writer"]
 
@@ -54,7 +65,7 @@ class Lease(NamedTuple):
     holder: Holder
     taken_at: int  # milliseconds since 1970
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Leasable) -> None:
         """Raise BusyError when the row names somebody else by now."""
         row = store.one("lease")
         if row is None or (row["host"], row["boot"], row["pid"]) != self.holder or row["taken_at"] != self.taken_at:
@@ -119,7 +130,7 @@ def _lock(descriptor: int, path: Path, wait_s: float) -> None:
 
 @contextmanager
 def writer(
-    store: Store,
+    store: Leasable,
     *,
     wait_s: float = 0.0,
     steal: bool = False,
@@ -146,7 +157,7 @@ def writer(
                 store.run("lease_release", **lease.holder._asdict(), taken_at=lease.taken_at)
 
 
-def _refuse_other_host(store: Store, lease: Lease, *, steal: bool) -> None:
+def _refuse_other_host(store: Leasable, lease: Lease, *, steal: bool) -> None:
     """Raise BusyError when the lease row belongs to another host that did not give it back."""
     row = store.one("lease")
     if row is None or row["released"] or steal:

@@ -11,11 +11,10 @@ from nexapod_batch.store.faults import disk_faults, explain, raise_explained
 from nexapod_batch.store.lock import exclusive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from nexapod_batch.store.database import Store
-
-__all__ = ["backup", "check", "check_file", "optimise"]
+__all__ = ["backup", "check", "optimise"]
 
 _SHOWN = 100  # problems of each kind
 
@@ -61,7 +60,7 @@ def _copy(connection: sqlite3.Connection, destination: Path) -> None:
         copy.close()
 
 
-def check(store: Store, connection: sqlite3.Connection) -> list[str]:
+def check(rows: Callable[[str], Sequence[sqlite3.Row]], connection: sqlite3.Connection) -> list[str]:
     """Return the damage of pages, of references and of counters, each as one line."""
     problems: list[str] = []
     try:
@@ -73,30 +72,19 @@ def check(store: Store, connection: sqlite3.Connection) -> list[str]:
             for row in connection.execute("PRAGMA foreign_key_check").fetchmany(_SHOWN)
         )
         problems.extend(
-            f"job {row['job']}: its counters contradict its tasks" for row in store.all("check_tasks_counted")
+            f"job {row['job']}: its counters contradict its tasks" for row in rows("check_tasks_counted")
         )
         problems.extend(
             f"replica {row['job']}_{row['task']}.{row['number']}: reported, but its report is missing"
-            for row in store.all("check_reported_without_report")
+            for row in rows("check_reported_without_report")
         )
         problems.extend(
             f"task {row['job']}_{row['task']}: accepted without a valid replica"
-            for row in store.all("check_accepted_without_valid")
+            for row in rows("check_accepted_without_valid")
         )
     except (sqlite3.DatabaseError, NexapodError) as error:
         problems.append(f"cannot be read to the end: {error}".splitlines()[0])
     return problems
-
-
-def check_file(path: Path) -> list[str]:
-    """Return the damage of the database at `path`, also of one that `Store.open` refuses as damaged."""
-    from nexapod_batch.store.database import Store  # noqa: PLC0415 - the store imports this module when asked
-
-    try:
-        with Store.open(path, write=False) as store:
-            return store.check()
-    except CorruptStoreError as error:
-        return [str(error).splitlines()[0]]
 
 
 def optimise(connection: sqlite3.Connection, path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.errors import CorruptStoreError
-from nexapod_batch.store.database import APPLICATION_ID, BUSY_S
+from nexapod_batch.store.file_header import APPLICATION_ID, BUSY_S
 from nexapod_batch.store.lock import exclusive
 
 if TYPE_CHECKING:

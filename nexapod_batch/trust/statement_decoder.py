@@ -33,10 +33,9 @@ from nexapod_batch.trust.statement import (
     Outcome,
     Statement,
     Subject,
-    encode,
-    rfc3339,
     vote_told,
 )
+from nexapod_batch.trust.statement_encoder import encode, rfc3339
 from nexapod_batch.trust.statement_rules import check_fields, check_subjects
 
 __all__ = ["decode"]

@@ -18,7 +18,8 @@ from homes import TRUE, Home
 from nexapod_batch.files import keyfile
 from nexapod_batch.trust.bundle import BUNDLE_TYPE
 from nexapod_batch.trust.dsse import Signer, pae, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

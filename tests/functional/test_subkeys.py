@@ -18,7 +18,8 @@ from spools import until
 
 from nexapod_batch.files import keyfile
 from nexapod_batch.trust.dsse import Signer, pae, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from apptainer.trees import build_sif, make_tree
 from forging import line_of, said_in, stolen_key
 from homes import Done, Home, open_folder
 
-from nexapod_batch.trust.statement import encode
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,8 +29,9 @@ from nexapod_batch.model.job import Job, Output, QuorumPolicy
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import Backend, BackendState, load
 from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE
 from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

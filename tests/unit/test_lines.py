@@ -23,7 +23,8 @@ from nexapod_batch.coordinator.evidence.report_reader import (
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.spool.segment_reader import MAX_LINE, Budget
 from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, vote_of_subjects
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,8 @@ from nexapod_batch.trust.delegation import (
     open_statement,
 )
 from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, vote_of
+from nexapod_batch.trust.statement_encoder import encode
 
 NODE, OTHER, SUBKEY, THIEF = (Signer.from_seed(letter * 32) for letter in (b"n", b"o", b"s", b"t"))
 KEYS = {NODE.key_id: NODE.public}

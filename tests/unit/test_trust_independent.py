@@ -22,7 +22,8 @@ from nexapod_batch.files import keyfile
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.dsse import seal
 from nexapod_batch.trust.keys import key_id, parse_openssh_public, spki_pem
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, vote_of_subjects
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     from pathlib import Path

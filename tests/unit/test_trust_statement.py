@@ -15,7 +15,6 @@ from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust import statement_decoder
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import (
-    MAX_SUBJECTS,
     NO_DIGEST,
     ContainerUse,
     GpuUse,
@@ -23,12 +22,12 @@ from nexapod_batch.trust.statement import (
     Outcome,
     Statement,
     Subject,
-    encode,
     vote_of,
     vote_of_subjects,
 )
 from nexapod_batch.trust.statement_decoder import decode
-from nexapod_batch.trust.statement_rules import safe_name
+from nexapod_batch.trust.statement_encoder import encode
+from nexapod_batch.trust.statement_rules import MAX_SUBJECTS, safe_name
 
 NODE = Signer.from_seed(b"n" * 32)
 DIGEST = hashlib.sha256(b"").hexdigest()

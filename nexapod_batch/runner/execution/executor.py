@@ -54,7 +54,8 @@ from nexapod_batch.runtimes import Execution
 from nexapod_batch.spool.segment_writer import Segment
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.dsse import seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, encode
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement
+from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
     import socket

@@ -11,7 +11,8 @@ from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Comparator, CompareRule
 from nexapod_batch.model.placeholders import expand
-from nexapod_batch.trust.statement import MAX_SUBJECTS, NO_DIGEST, Subject, vote_of_subjects
+from nexapod_batch.trust.statement import NO_DIGEST, Subject, vote_of_subjects
+from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
 from nexapod_batch.trust.dsse import Signer, open_envelope
 from nexapod_batch.trust.keys import KEY_BYTES
-from nexapod_batch.trust.statement import safe_name
+from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

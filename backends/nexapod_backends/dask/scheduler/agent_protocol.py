@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.trust.dsse import MAX_ENVELOPE
-from nexapod_batch.trust.statement import safe_name
+from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
