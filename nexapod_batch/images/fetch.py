@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.images.local import from_file, from_sandbox
 from nexapod_batch.images.reference import parse
-from nexapod_batch.images.remote import from_remote
+from nexapod_batch.images.remote.pull import from_remote
 
 if TYPE_CHECKING:
     from nexapod_batch.images.cache import Cache, Image, Progress
-    from nexapod_batch.images.remote import Sources
+    from nexapod_batch.images.remote.pull import Sources
 
 __all__ = ["resolve"]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import ImageError
-from nexapod_batch.images.dockerfile import instructions, plain
+from nexapod_batch.images.recipes.dockerfile import instructions, plain
 
 
 def lines(text: str) -> list[str]:

@@ -141,7 +141,7 @@ def build(recipe: Path, target: str | None, force: bool, only_print: bool, as_js
     """
     from nexapod_batch.cli.rendering.progress import progress
     from nexapod_batch.files import umask
-    from nexapod_batch.images import recipes
+    from nexapod_batch.images.recipes import recipes
 
     found = recipes.read(recipe)
     for warning in found.warnings:

@@ -63,8 +63,8 @@ def pull(
     from nexapod_batch.config.settings import settings  # noqa: PLC0415 - pulls need much that nothing else does
     from nexapod_batch.images.build import find  # noqa: PLC0415
     from nexapod_batch.images.fetch import resolve  # noqa: PLC0415
-    from nexapod_batch.images.remote import Sources  # noqa: PLC0415
-    from nexapod_batch.images.web import Web  # noqa: PLC0415
+    from nexapod_batch.images.remote.pull import Sources  # noqa: PLC0415
+    from nexapod_batch.images.remote.web import Web  # noqa: PLC0415
 
     said = settings(paths).images
     sources = Sources(web=Web(), plain_http=said.plain_http, library=said.library, environ=os.environ, builder=find)

@@ -1,6 +1,6 @@
 """spython in a process of its own, since it prints and exits where it likes: a plain Dockerfile in, sections out.
 
-    python -I -m nexapod_batch.images.spython_child FILE < ASSIGNMENTS
+    python -I -m nexapod_batch.images.recipes.spython_child FILE < ASSIGNMENTS
 
 The header of what it writes is left out: it knows no base but Docker Hub's.
 """

@@ -24,10 +24,10 @@ from msgspec.structs import replace
 
 from nexapod_batch.errors import ImageError
 from nexapod_batch.images.cache import faults, mismatch
-from nexapod_batch.images.credentials import login_for
-from nexapod_batch.images.registry import Registry, is_loopback
+from nexapod_batch.images.remote.credentials import login_for
+from nexapod_batch.images.remote.registry import Registry, is_loopback
+from nexapod_batch.images.remote.web import Web, told
 from nexapod_batch.images.sif import ARCHITECTURES
-from nexapod_batch.images.web import Web, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nexapod_batch.images.build import Builder
     from nexapod_batch.images.cache import Cache, Image, Progress
     from nexapod_batch.images.reference import Reference
-    from nexapod_batch.images.registry import Blob, Manifest
+    from nexapod_batch.images.remote.registry import Blob, Manifest
 
 __all__ = ["Sources", "from_remote"]
 

@@ -18,14 +18,14 @@ from urllib.parse import urlencode, urlsplit
 from msgspec import Struct
 
 from nexapod_batch.errors import ImageError
-from nexapod_batch.images.web import told
+from nexapod_batch.images.remote.web import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from nexapod_batch.images.cache import Progress
-    from nexapod_batch.images.web import Web
+    from nexapod_batch.images.remote.web import Web
 
 __all__ = ["MANIFESTS", "Blob", "Manifest", "Registry", "is_loopback"]
 

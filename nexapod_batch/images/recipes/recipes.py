@@ -18,8 +18,8 @@ from nexapod_batch.files import atomic
 from nexapod_batch.images import build as builders
 from nexapod_batch.images import sif
 from nexapod_batch.images.cache import faults
-from nexapod_batch.images.dockerfile import plain
-from nexapod_batch.images.registry import is_loopback
+from nexapod_batch.images.recipes.dockerfile import plain
+from nexapod_batch.images.remote.registry import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ def _sections(text: str, environment: list[str]) -> str:
         file = Path(folder, "Dockerfile")
         file.write_text(text)
         done = subprocess.run(
-            interpreter.module("nexapod_batch.images.spython_child", str(file)),
+            interpreter.module("nexapod_batch.images.recipes.spython_child", str(file)),
             input="\n".join(environment),
             capture_output=True,
             text=True,

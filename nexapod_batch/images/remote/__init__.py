@@ -1,0 +1,1 @@
+"""Images from registries and the web: asked for, fetched, checked by digest."""
