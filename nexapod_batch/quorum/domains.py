@@ -49,14 +49,16 @@ def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
     pairs: set[tuple[int, int]] = set()
     if len(seats) > 1 and Domain.HOST in distinct:
         at, machines = distinct.index(Domain.HOST), [vote.machine for _, vote in seats]
-        pairs = {
-            (i, j)
-            for i, one in enumerate(machines)
-            for j in range(i)
-            if rows[i][at] != rows[j][at] and same_machine(one, machines[j])
-        }
+        if any(where[at] != rows[0][at] for where in rows):
+            pairs = {
+                (i, j)
+                for i, one in enumerate(machines)
+                for j in range(i)
+                if rows[i][at] != rows[j][at] and same_machine(one, machines[j])
+            }
     open_ = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
-    pairs |= {(i, j) for i, mine in open_ for j, other in open_ if j < i and mine == other}
+    if len(open_) > 1:
+        pairs |= {(i, j) for i, mine in open_ for j, other in open_ if j < i and mine == other}
     return _most_apart(rows, pairs) if pairs else most_distinct(rows)
 
 
@@ -96,9 +98,10 @@ def most_distinct(rows: Iterable[Row]) -> int:
     Exact for one and two columns, and for more columns wherever the search ends within its branches (it does for any
     realistic number of replicas); otherwise a lower bound, the same for every order of the rows.
     """
-    unique = sorted(set(rows))
-    if len(unique) < 2:
-        return len(unique)
+    different = set(rows)
+    if len(different) < 2 or len(next(iter(different))) == 1:
+        return len(different)
+    unique = sorted(different)
     columns = _needed_columns(unique)
     if len(columns) == 1:
         return len({row[columns[0]] for row in unique})

@@ -30,6 +30,7 @@ MAX_SKEW_MS = 2 * 86_400 * 1000
 _MAX_CPUS = 1 << 16
 _MAX_KIB = 1 << 44
 _SLACK_MS = 60_000
+_RANKS: dict[str, int] = {isolation.value: rank for rank, isolation in enumerate(Isolation)}
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -43,8 +44,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 def isolation_at_least(isolation: str, least: Isolation) -> bool:
     """Say whether what a statement says of isolation is as much as is wanted."""
-    order = tuple(Isolation)
-    return order.index(Isolation(isolation)) >= order.index(least)
+    return _RANKS[isolation] >= _RANKS[least]
 
 
 class Expected:

@@ -9,7 +9,7 @@ from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
-from nexapod_batch.coordinator.steps.decide import votes_of
+from nexapod_batch.coordinator.steps.decide import Places, votes_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.publish import compare
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
@@ -196,6 +196,7 @@ def _ahead(c: Coordinator, r: Row) -> str:
 
 def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]:
     """Return what the accepted replicas had in common, which is what agreement between them cannot prove."""
-    nodes = c.nodes_by_id()
     valid = [r for r in replicas if r["validation"] == "valid"]
-    return [independence(votes_of(c, c.job(job_id), None, valid, nodes))] if valid else []
+    if not valid:
+        return []
+    return [independence(votes_of(c, Places(c.job(job_id), c.nodes_by_id()), None, valid))]

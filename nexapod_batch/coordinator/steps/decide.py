@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.basis import basis_of
 from nexapod_batch.coordinator.evidence.closeness import Measuring, tolerant
@@ -20,13 +18,13 @@ from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, domains_of, 
 from nexapod_batch.coordinator.steps.shared_accounts import account_of, beside, strangers
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState
-from nexapod_batch.model.job import Isolation, NumericClass
+from nexapod_batch.model.job import Domain, Isolation, NumericClass
 from nexapod_batch.quorum import Decision, Vote, decide, doubt
 from nexapod_batch.quorum.expected import isolation_at_least
 from nexapod_batch.quorum.machines import Boot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.steps.shared_accounts import Stranger
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.store import Row
 
-__all__ = ["decide_news", "decide_task", "every_vote", "votes_of"]
+__all__ = ["Places", "decide_news", "decide_task", "every_vote", "votes_of"]
 
 #: Tasks decided in one transaction.
 BATCH = 500
@@ -77,81 +75,81 @@ def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> N
         c.store.run("job_finished", job=job_id, now=c.now())
 
 
+class Places:
+    """Where the replicas of one job ran, worked out once for each node."""
+
+    def __init__(self, job: Job, nodes: Mapping[int, Node]) -> None:
+        """Take the job and all nodes by id."""
+        self.job, self.nodes = job, nodes
+        self._known: dict[int, Place] = {}
+
+    def __getitem__(self, node_id: int) -> Place:
+        """Return what counts of a node's replicas."""
+        found = self._known.get(node_id)
+        if found is None:
+            node = self.nodes[node_id]
+            # The quorum makes every replica its own run.
+            found = Place(node, domains_of(node, ""), account_of(node), host_sets(self.job, node) > 0)
+            self._known[node_id] = found
+        return found
+
+
+class Place(NamedTuple):
+    """What counts of the replicas of one node."""
+
+    node: Node
+    domain: dict[Domain, str]
+    account: str  # by which its commands run
+    many_hosts: bool  # hosts count, and it is made of many
+
+
 def votes_of(
-    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node],
-    known: Sequence[Stranger] | None = None,
-) -> list[Vote]:  # fmt: skip
+    c: Coordinator, places: Places, klass: str | None, replicas: Sequence[Row], known: Sequence[Stranger] | None = None
+) -> list[Vote]:
     """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
-    every = every_vote(c, job, klass, replicas, nodes, known)
+    every = every_vote(c, places, klass, replicas, known)
     return [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
 
 
 def every_vote(
-    c: Coordinator, job: Job, klass: str | None, replicas: Sequence[Row], nodes: dict[int, Node],
-    known: Sequence[Stranger] | None = None,
-) -> list[Vote]:  # fmt: skip
+    c: Coordinator, places: Places, klass: str | None, replicas: Sequence[Row], known: Sequence[Stranger] | None = None
+) -> list[Vote]:
     """Return all replicas of one task as the quorum checker sees them, one for each row.
 
     `known` are the strangers that were out meanwhile, where somebody looked already.
     """
-    # The quorum makes every replica its own run.
-    domains = {node_id: domains_of(nodes[node_id], "") for node_id in {r["node_id"] for r in replicas}}
-    split = any(host_sets(job, nodes[node_id]) for node_id in domains)
-    accounts = {node_id: account_of(nodes[node_id]) for node_id in domains}
     if known is None:
-        known = strangers(c, replicas, nodes)
-    votes = [
-        Vote(
-            number=r["number"],
-            domain=domains[r["node_id"]],
-            execution=Execution(r["execution"]),
-            voided=bool(r["voided"]),
-            answer=r["vote"],
-            detail=r["reason"],
-            failure=r["failure"],
-            unheard=_unheard(job, klass, r),
-            machine=Boot.parse(r["machine"]),
-            where=r["host"] or "",
-        )
-        if not split
-        else _vote_on_host(c, job, klass, r, nodes[r["node_id"]])
-        for r in replicas
-    ]
-    loose = {r["number"]: r for r in replicas if r["isolation"] == Isolation.NONE}
-    return [
-        replace(
-            vote,
-            account=(mine := accounts[loose[vote.number]["node_id"]]),
-            beside=bool(known) and beside(known, loose[vote.number], mine),
-        )
-        if vote.number in loose
-        else vote
-        for vote in votes
-    ]
+        known = strangers(c, replicas, places.nodes)
+    return [_vote(c, places, klass, r, known) for r in replicas]
 
 
-def _vote_on_host(c: Coordinator, job: Job, klass: str | None, r: Row, node: Node) -> Vote:
-    """Return a vote where hosts of a cluster count: it is out until the scheduler says where it ran."""
-    execution, unheard = Execution(r["execution"]), _unheard(job, klass, r)
-    if host_sets(job, node):
+def _vote(c: Coordinator, places: Places, klass: str | None, r: Row, known: Sequence[Stranger]) -> Vote:
+    """Return one vote; where hosts of a cluster count it is out until the scheduler says where it ran."""
+    place = places[r["node_id"]]
+    execution, unheard, domain = Execution(r["execution"]), _unheard(places.job, klass, r), place.domain
+    if place.many_hosts:
         launch = c.store.only("launch_hosts", id=r["launch_id"])
         said, told = r["host"] or "", launch["hosts"]
         sure = confirmed(said, told)
-        node = replace(node, host=f"{node.name}/{said}" if sure else set_name(node, launch["host_set"]))
+        host = f"{place.node.name}/{said}" if sure else set_name(place.node, launch["host_set"])
+        domain = {**domain, Domain.HOST: host}
         if execution is Execution.REPORTED and not told:
             execution = Execution.RUNNING
         elif not sure:
             unheard = unheard or "the scheduler does not confirm its host"
+    loose = r["isolation"] == Isolation.NONE
     return Vote(
         number=r["number"],
-        domain=domains_of(node, ""),
+        domain=domain,
         execution=execution,
-        voided=bool(r["voided"]),
+        voided=r["voided"] != 0,
         answer=r["vote"],
         detail=r["reason"],
         failure=r["failure"],
         unheard=unheard,
         machine=Boot.parse(r["machine"]),
+        account=place.account if loose else "",
+        beside=loose and known != [] and beside(known, r, place.account),
         where=r["host"] or "",
     )
 
@@ -184,14 +182,15 @@ def _decide(
     now = c.now()
     moved, judged, unneeded, quiet, doubted = [], [], [], [], []
     known = strangers(c, [one for replicas in of_task.values() for one in replicas], nodes)
+    places = Places(job, nodes)
     for task in tasks:
         replicas = of_task[task["idx"]]
-        votes = votes_of(c, job, task["class"], replicas, nodes, known)
+        votes = votes_of(c, places, task["class"], replicas, known)
         state = TaskState(task["state"])
         if state in TASK_ENDED:
             quiet.append((job_id, task["idx"]))
             if state is TaskState.ACCEPTED:
-                late, why = _late(job, task, every_vote(c, job, task["class"], replicas, nodes), replicas)
+                late, why = _late(job, task, every_vote(c, places, task["class"], replicas), replicas)
                 judged += late
                 doubted.append((why, job_id, task["idx"], why))
             continue

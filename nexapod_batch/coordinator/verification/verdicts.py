@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.evidence.basis import REPORTED, SET_ASIDE
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
-from nexapod_batch.coordinator.steps.decide import every_vote
+from nexapod_batch.coordinator.steps.decide import Places, every_vote
 from nexapod_batch.coordinator.steps.dispatch import set_aside
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState, Validation
 from nexapod_batch.quorum import decide, doubt
@@ -30,7 +30,7 @@ def verdict_faults(c: Coordinator, job: Job, task: Row, rows: Sequence[Row], nod
     state = TaskState(task["state"])
     if state not in TASK_ENDED or state is TaskState.CANCELLED:
         return ["it is in doubt, and was not accepted"] if task["doubt"] else []
-    every = every_vote(c, job, task["class"], rows, nodes)
+    every = every_vote(c, Places(job, nodes), task["class"], rows)
     if task["basis"] is None or (task["basis"] == "" and task["published_from"] is not None):
         return ["the record of what the verdict was reached from is missing"]
     if task["basis"] == "":
