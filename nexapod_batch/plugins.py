@@ -64,8 +64,8 @@ class NodeContext(Struct, frozen=True, kw_only=True):
     spool: Path  # inbox/ claims/ cancel/ reports/ refused/ and node.json
     work: Path  # work folders
     state: Path  # what the backend itself keeps, for all nodes of the site
-    far_spool: PurePath  # the spool as the node's runners see it; another path when they are on another machine
-    far_work: PurePath
+    remote_spool: PurePath  # the spool as the node's runners see it; another path when they are on another machine
+    remote_work: PurePath
     site: Site | None = None  # None: this machine
     on: Site | None = None  # another site, whose scheduler starts what this one needs
 

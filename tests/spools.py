@@ -92,7 +92,7 @@ class House:
             mem_mib=self.mem_mib,
         )
         return NodeContext(
-            node=node, spool=self.spool, work=self.work, state=self.spool, far_spool=self.spool, far_work=self.work
+            node=node, spool=self.spool, work=self.work, state=self.spool, remote_spool=self.spool, remote_work=self.work
         )
 
     def launch(

@@ -136,18 +136,19 @@ class Coordinator(Struct, kw_only=True):
         """Return the node with the places of its files; ConfigError when the file of its site cannot be used."""
         site = None if node.site == LOCAL else self.site(node.site)
         spool, work = self.paths.spool(node.name), self.paths.work(node.name)
-        far_spool: PurePath = spool
-        far_work: PurePath = work
+        remote_spool: PurePath = spool
+        remote_work: PurePath = work
         if site is not None and site.filesystem.work_dir:
             corners = self.corners(site)
-            far_spool, far_work = corners[0] / node.name / "spool", corners[-1] / node.name / "work"
+            remote_spool, remote_work = corners[0] / node.name / "spool", corners[-1] / node.name / "work"
             if site.scheduler.transport == LOCAL:
-                spool, work = Path(far_spool), Path(far_work)
+                spool, work = Path(remote_spool), Path(remote_work)
         state = self.paths.home / "sites" / node.site
         on = self.site(site.dask.on) if site is not None and site.dask is not None and site.dask.on else None
         return NodeContext(
-            node=node, spool=spool, work=work, state=state, far_spool=far_spool, far_work=far_work, site=site, on=on
-        )
+            node=node, spool=spool, work=work, state=state, remote_spool=remote_spool, remote_work=remote_work,
+            site=site, on=on,
+        )  # fmt: skip
 
     def corners(self, site: Site) -> list[PurePath]:
         """Return the folders of ours on a site that has a `work_dir`: of spools, and of work folders if elsewhere.

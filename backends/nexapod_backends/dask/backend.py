@@ -230,7 +230,7 @@ class DaskBackend:
             cluster = self._clusters[site.name]
             shared = not dask.local_dir and bool(site.filesystem.work_dir or dask.cluster)
             folder = context.state / "dask" / name
-            base = str(context.far_spool) if shared else f"{_local(dask)}/nexapod-{digest}"
+            base = str(context.remote_spool) if shared else f"{_local(dask)}/nexapod-{digest}"
             far = Far(
                 lambda: cluster.wire, base, shared=shared, reports=context.spool / "reports",
                 memory=folder,

@@ -94,9 +94,9 @@ class SlurmBackend:
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make the folders, put the node's settings where compute nodes read them; its key stays here."""
-        site, spool = context.its_site, context.far_spool
+        site, spool = context.its_site, context.remote_spool
         wanted = {
-            **settings, "work": str(context.far_work), "idle_exit_s": 0,
+            **settings, "work": str(context.remote_work), "idle_exit_s": 0,
             "path": site.runner.path, "launcher": list(site.scheduler.launcher),
             "pass": list(site.environment.passes), "tmp": site.filesystem.local_scratch,
         }  # fmt: skip
@@ -106,7 +106,7 @@ class SlurmBackend:
             return
         files = state.transport
         with site_folders.usable(context):
-            files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.far_work)])
+            files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.remote_work)])
             there = files.sizes(str(spool))
             if "key" in there:  # of a version that copied the node's key to where jobs can read it
                 files.remove(f"{spool}/key")
@@ -135,7 +135,7 @@ class SlurmBackend:
         """Copy inputs beside the work folders, once, unless compute nodes see the coordinator's home anyhow."""
         if not inputs or not _copies(context):
             return {digest: str(path) for digest, path in inputs.items()}
-        folder, files = f"{context.far_spool}/inputs", self._state(context).transport
+        folder, files = f"{context.remote_spool}/inputs", self._state(context).transport
         with site_folders.usable(context):
             files.make([folder])
             there = files.sizes(folder)
@@ -148,37 +148,38 @@ class SlurmBackend:
         """Remove copies that no job needs."""
         if not _copies(context):
             return 0
-        folder, files = f"{context.far_spool}/inputs", self._state(context).transport
+        folder, files = f"{context.remote_spool}/inputs", self._state(context).transport
         gone = [name for name in files.sizes(folder) if name not in needed and not name.startswith(".")]
         files.remove_all([f"{folder}/{name}" for name in gone])
         return len(gone)
 
     def collect(self, context: NodeContext) -> None:
         """Bring what the segments have more than our copies; nothing where they lie on a shared file system."""
-        if context.far_spool == context.spool:
+        if context.remote_spool == context.spool:
             return
         files, reports = self._state(context).transport, context.spool / "reports"
         own_folder(reports, below=base_of(reports))
-        for name, size in files.sizes(f"{context.far_spool}/reports").items():
+        for name, size in files.sizes(f"{context.remote_spool}/reports").items():
             if not _SEGMENT.fullmatch(name):
                 continue
             if not (reports / name).exists() or (reports / name).stat().st_size < size:
-                _bring_rest(files, f"{context.far_spool}/reports/{name}", reports / name)
+                _bring_rest(files, f"{context.remote_spool}/reports/{name}", reports / name)
 
     def stamp(self, context: NodeContext) -> object:
         """Look at the inbox, from which launches go when they end, and at the newest segments, in one round trip."""
-        if context.far_spool == context.spool:
+        if context.remote_spool == context.spool:
             return None
         with suppress(OSError), os.scandir(context.spool / "reports") as entries:
             known = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)[-_LOOKED_AT:]
         names = [name for _, name in known] if known else []
-        paths = [f"{context.far_spool}/{name}" for name in ("inbox", "reports", *(f"reports/{one}" for one in names))]
+        watched = ("inbox", "reports", *(f"reports/{name}" for name in names))
+        paths = [f"{context.remote_spool}/{name}" for name in watched]
         return self._state(context).transport.stamps(paths)
 
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove segments that were taken in: theirs first, or they would be brought again."""
         for name in segments:
-            self._state(context).transport.remove(f"{context.far_spool}/reports/{name}")
+            self._state(context).transport.remove(f"{context.remote_spool}/reports/{name}")
             (context.spool / "reports" / name).unlink(missing_ok=True)
 
     def fetch(
@@ -186,33 +187,34 @@ class SlurmBackend:
         names: Collection[str] | None = None, most: int | None = None,  # noqa: ARG002 - folders come as they are
     ) -> None:  # fmt: skip
         """Bring the files of a replica into our work folder; nothing where they lie on a shared file system."""
-        if context.far_work == context.work:
+        if context.remote_work == context.work:
             return
         files = self._state(context).transport
         own_folder(context.work, below=base_of(context.work))
         if logs:
             for suffix in (".out", ".err"):
                 with suppress(FileNotFoundError):
-                    _bring_rest(files, f"{context.far_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
+                    _bring_rest(files, f"{context.remote_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
             return
         for suffix in _BESIDE:
             with suppress(FileNotFoundError):
-                files.get(f"{context.far_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
-        files.get_tree(f"{context.far_work}/{replica}", context.work / replica)
+                files.get(f"{context.remote_work}/{replica}{suffix}", context.work / f"{replica}{suffix}")
+        files.get_tree(f"{context.remote_work}/{replica}", context.work / replica)
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove the work folders of replicas, and the logs beside them, wherever they lie."""
-        for transport, work in ((self._state(context).transport, context.far_work), (LocalTransport(), context.work)):
+        there = self._state(context).transport
+        for transport, work in ((there, context.remote_work), (LocalTransport(), context.work)):
             transport.remove_trees([f"{work}/{name}" for name in replicas])
             transport.remove_all([f"{work}/{name}{ending}" for name in replicas for ending in _BESIDE])
-            if context.far_work == context.work:
+            if context.remote_work == context.work:
                 break
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str | LaunchStatus]:
         """Write bundles and intents, then submit; a group that could not be submitted now is tried at every status."""
         state = self._state(context)
         state.groups.refresh()
-        files, spool = state.transport, context.far_spool
+        files, spool = state.transport, context.remote_spool
         with site_folders.usable(context):
             claims = files.sizes(f"{spool}/claims") if launches else {}
             mine = [one for one in launches if one.key not in claims]
@@ -236,7 +238,7 @@ class SlurmBackend:
         state.groups.refresh()
         with suppress(SchedulerError):  # kept as the group's trouble; what was submitted before is told all the same
             self._submission.run(context, state)
-        files, spool = state.transport, context.far_spool
+        files, spool = state.transport, context.remote_spool
         waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
         left = [key for key in keys if f"{key}.json" in waiting or key not in claims]
         if left or any(place[0].bound for key in keys if (place := state.groups.find(key))):
@@ -252,7 +254,7 @@ class SlurmBackend:
         """Leave one note for the runners; scancel every element of which nothing else is left to run."""
         state = self._state(context)
         state.groups.refresh()
-        files, spool = state.transport, context.far_spool
+        files, spool = state.transport, context.remote_spool
         waiting = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
         replicas = {key: names for key, names in replicas.items() if key in waiting}
         if not replicas:
@@ -279,12 +281,12 @@ class SlurmBackend:
         """Remove inbox file, script and notes, spend the claim; remove groups of which nothing is asked any more."""
         state = self._state(context)
         state.groups.refresh()
-        files, spool = state.transport, context.far_spool
+        files, spool = state.transport, context.remote_spool
         touched: dict[str, Group] = {}
         for folder, ending in (
             (f"{spool}/inbox", ".json"),
             (f"{spool}/inbox", launch_keys.ENDING),
-            (context.far_work, ".script"),
+            (context.remote_work, ".script"),
             (f"{spool}/cancel", ""),
             (f"{spool}/refused", ".json"),
             (f"{spool}/refused", ".reason"),
@@ -314,7 +316,7 @@ class SlurmBackend:
 
     def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
         """Remove spent claims."""
-        self._state(context).transport.remove_all([f"{context.far_spool}/spent/{key}" for key in keys])
+        self._state(context).transport.remove_all([f"{context.remote_spool}/spent/{key}" for key in keys])
 
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return the script that sbatch would get for the first launches, and what Slurm says of it."""
@@ -345,10 +347,10 @@ class SlurmBackend:
         """Remove spools and work folders; of a work folder of the site, our whole corner."""
         for context in contexts:
             files = self._state(context).transport
-            files.remove_tree(str(context.far_work))
-            files.remove_tree(str(context.far_spool))
+            files.remove_tree(str(context.remote_work))
+            files.remove_tree(str(context.remote_spool))
             if context.its_site.filesystem.work_dir:
-                files.remove_tree(str(context.far_spool.parent.parent))
+                files.remove_tree(str(context.remote_spool.parent.parent))
 
     def discover(self, site: Site) -> str:
         """Return a commented site file of the cluster that the draft reaches."""
@@ -447,7 +449,7 @@ class SlurmBackend:
                 "schema": 1, "elements": elements, "cpus": cpus,
                 "mem_mib": one.geometry.mem_mib or partition.max_mem_mib, "script": script,
             }  # fmt: skip
-            state.transport.write(f"{context.far_spool}/groups/{group.id}.json", json.dumps(told).encode())
+            state.transport.write(f"{context.remote_spool}/groups/{group.id}.json", json.dumps(told).encode())
             state.groups.save(group)
 
     def _handed(self, context: NodeContext, state: Kept, key: str) -> str | LaunchStatus:
@@ -484,7 +486,7 @@ class SlurmBackend:
         words = words_at(job, site.name)
         asked = Ask(
             group=group,
-            log=f"{as_it_is(str(context.far_spool))}/logs/{group}.%a",
+            log=f"{as_it_is(str(context.remote_spool))}/logs/{group}.%a",
             runner=runner_command.argv(context, group),
             geometry=geometry,
             words=Words(
@@ -526,7 +528,7 @@ class SlurmBackend:
     def _replicas(self, context: NodeContext, key: str) -> set[str]:
         """Return the names of the replicas of a launch; none when it is in the inbox no more."""
         try:
-            return _names(self._state(context).transport.read(f"{context.far_spool}/inbox/{key}.json"))
+            return _names(self._state(context).transport.read(f"{context.remote_spool}/inbox/{key}.json"))
         except FileNotFoundError:
             return set()
 
@@ -558,7 +560,7 @@ def _names(envelope: bytes) -> set[str]:
 
 def _copies(context: NodeContext) -> bool:
     """Say whether compute nodes do not see the coordinator's home, so that inputs are copied for them."""
-    return context.far_spool != context.spool or bool(context.its_site.filesystem.work_dir)
+    return context.remote_spool != context.spool or bool(context.its_site.filesystem.work_dir)
 
 
 def _bring_rest(files: Transport, path: str, target: Path) -> None:

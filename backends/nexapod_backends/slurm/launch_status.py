@@ -37,7 +37,7 @@ def ended(context: NodeContext, state: Kept, key: str, now: float, *, claimed: b
     if claimed:
         return LaunchStatus(state=BackendState.COMPLETED, native=native)
     with suppress(FileNotFoundError):
-        reason = state.transport.read(f"{context.far_spool}/refused/{key}.reason").decode("utf-8", "replace").strip()
+        reason = state.transport.read(f"{context.remote_spool}/refused/{key}.reason").decode("utf-8", "replace").strip()
         return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
     if place is None or not place[0].native:
         return _UNKNOWN
@@ -46,7 +46,8 @@ def ended(context: NodeContext, state: Kept, key: str, now: float, *, claimed: b
     over = seen is not None and read_state(seen.state).ended
     if not over and not state.watch.gone(*place, now):
         return _UNKNOWN
-    reason = f"Slurm job {native} ended, and its bundle is gone from {context.far_spool}/inbox: did somebody remove it?"
+    inbox = f"{context.remote_spool}/inbox"
+    reason = f"Slurm job {native} ended, and its bundle is gone from {inbox}: did somebody remove it?"
     return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
 
 
@@ -75,7 +76,7 @@ def told(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bo
     word = read_state(seen.state)
     reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
     if word.blame is None or not claimed:
-        said = _last_line(state.transport, f"{context.far_spool}/logs/{group.id}.{index}")
+        said = _last_line(state.transport, f"{context.remote_spool}/logs/{group.id}.{index}")
         reason += f"; its runner said: {said}" if said else ""
     own_fault = word.blame is Blame.TASK and group.replicas[index] == 1
     return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)

@@ -26,7 +26,7 @@ _NEEDED = ("nexapod_batch", "nexapod_backends", "orjson", "msgspec", "nacl", "_c
 
 def argv(context: NodeContext, group: str) -> tuple[str, ...]:
     """Return the argv of the runner of an element of a group."""
-    about = (str(context.far_spool), "--group", group)
+    about = (str(context.remote_spool), "--group", group)
     if brings(context):
         from nexapod_backends.slurm import runner_archive  # noqa: PLC0415 - only where nothing is installed
 
@@ -44,7 +44,7 @@ def brings(context: NodeContext) -> bool:
 
 def corner(context: NodeContext) -> str:
     """Return the folder on the other side that all nodes of a site share, and no other coordinator uses."""
-    return str(context.far_spool.parent.parent)
+    return str(context.remote_spool.parent.parent)
 
 
 @cache

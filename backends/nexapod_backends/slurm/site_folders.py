@@ -33,11 +33,11 @@ def usable(context: NodeContext) -> Iterator[None]:
 
 
 def _unusable(context: NodeContext, error: OSError) -> ConfigError:
-    site, path = context.its_site, os.fsdecode(error.filename or str(context.far_spool))
+    site, path = context.its_site, os.fsdecode(error.filename or str(context.remote_spool))
     if os.path.basename(path).startswith("."):  # a file that was to get another name when it is whole
         path = os.path.dirname(path)
     named = site.filesystem
-    if named.scratch and path.startswith(str(context.far_work.parent)):
+    if named.scratch and path.startswith(str(context.remote_work.parent)):
         what, setting = "scratch folder", "[filesystem] scratch in its site file"
     elif named.work_dir:
         what, setting = "work folder", "[filesystem] work_dir in its site file"

@@ -84,7 +84,7 @@ class Submission:
 
     def _halve(self, context: NodeContext, state: Kept, group: Group) -> tuple[Group, ...]:
         """Put two groups in the place of one; also to the end of what a crash cut short."""
-        files, folder = state.transport, f"{context.far_spool}/groups"
+        files, folder = state.transport, f"{context.remote_spool}/groups"
         told = json.loads(files.read(f"{folder}/{group.id}.json"))
         group.split = True
         state.groups.save(group)
@@ -106,7 +106,7 @@ class Submission:
             state.looked[group.id] = self._clock()
             if self.adopt(context, state, group) or self._under_way(context, state, group):
                 return
-        script = json.loads(state.transport.read(f"{context.far_spool}/groups/{group.id}.json"))["script"]
+        script = json.loads(state.transport.read(f"{context.remote_spool}/groups/{group.id}.json"))["script"]
         group.tried, group.unsure, group.full = self._clock(), True, 0
         state.groups.save(group)
         try:

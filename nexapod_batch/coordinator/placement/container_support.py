@@ -117,10 +117,10 @@ def command_line(c: Coordinator, job: Job, node: Node, image: str) -> list[str]:
     if job.container is None:
         return []
     context, first = c.context(node), next(iter(job.task_indexes()))
-    site, root = context.site, str(context.far_work / f"JOB_{first}.1")
+    site, root = context.site, str(context.remote_work / f"JOB_{first}.1")
     settings = RuntimeSettings(program=site.container.runtime, binds=site.container.bind) if site else RuntimeSettings()
     values = task_values(job, first, job.parameters(first))
-    script = str(context.far_work / "LAUNCH.script") if job.script else None
+    script = str(context.remote_work / "LAUNCH.script") if job.script else None
     execution = Execution(
         job=job,
         command=[script] if script else [expand(word, values) for word in job.command],

@@ -128,7 +128,7 @@ def path_for(c: Coordinator, job: Job, node: Node) -> str:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     context, digest = c.context(node), digest or "SHA256"
     copied = context.site is not None and context.site.filesystem.work_dir
-    return f"{context.far_spool}/inputs/{digest}" if copied else str(cache.folder / f"{digest}.sif")
+    return f"{context.remote_spool}/inputs/{digest}" if copied else str(cache.folder / f"{digest}.sif")
 
 
 def hold(c: Coordinator, *, more: str = "") -> None:

@@ -158,7 +158,7 @@ def script_of(
     ask = Ask(
         group=group,
         log=f"{as_it_is(here)}/log",
-        runner=("/bin/sh", "-c", _START, "probe", here, str(context.far_work), *_interpreter(context, site)),
+        runner=("/bin/sh", "-c", _START, "probe", here, str(context.remote_work), *_interpreter(context, site)),
         geometry=geometry or Geometry(time_s=time_s, mem_mib=mem_mib),
         words=Words(
             partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
@@ -177,7 +177,7 @@ def _interpreter(context: NodeContext, site: Site) -> tuple[str, ...]:
 
 def folder_of(context: NodeContext) -> str:
     """Return the folder of the probe, where the spool is."""
-    return f"{context.far_spool}/probe"
+    return f"{context.remote_spool}/probe"
 
 
 def work_folder(files: Transport, context: NodeContext, *, alone: bool) -> Iterator[Finding]:
@@ -186,7 +186,7 @@ def work_folder(files: Transport, context: NodeContext, *, alone: bool) -> Itera
     here = folder_of(context)
     token = secrets.token_hex(8).encode()
     try:
-        files.make([here, str(context.far_work)])
+        files.make([here, str(context.remote_work)])
         files.write(f"{here}/try", token)
         if files.read(f"{here}/try") != token:
             yield Finding(mark=Mark.FAIL, probe=name, text=f"{here} does not keep what is written there", stops=True)
@@ -194,15 +194,16 @@ def work_folder(files: Transport, context: NodeContext, *, alone: bool) -> Itera
         files.remove(f"{here}/try")
     except OSError as error:
         yield Finding(
-            mark=Mark.FAIL, probe=name, text=f"{context.far_work} cannot be written: {error.strerror or error}",
+            mark=Mark.FAIL, probe=name, text=f"{context.remote_work} cannot be written: {error.strerror or error}",
             hint="set work_dir in [filesystem] to a folder of your own that compute nodes see", stops=True,
         )  # fmt: skip
         return
     free = ""
     with suppress(OSError, TimeoutError):
-        free = files.run(["df", "-Pk", str(context.far_work)], {"LC_ALL": "C"}, text="", timeout_s=30).stdout
+        free = files.run(["df", "-Pk", str(context.remote_work)], {"LC_ALL": "C"}, text="", timeout_s=30).stdout
     mib = _free_mib(free)
-    text = f"{context.far_work} can be written, " + ("free space unknown" if mib is None else f"{size_words(mib)} free")
+    space = "free space unknown" if mib is None else f"{size_words(mib)} free"
+    text = f"{context.remote_work} can be written, {space}"
     if mib is not None and mib < _LOW_DISK_MIB:
         yield Finding(mark=Mark.WARN, probe=name, text=text, hint="make room, or set work_dir in [filesystem]")
     else:

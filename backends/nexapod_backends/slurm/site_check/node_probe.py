@@ -114,7 +114,7 @@ def from_inside(
         return
     if not heard.answer:
         hint = "set work_dir in [filesystem] to a folder that login and compute nodes share"
-        text = heard.end if heard.late else f"{context.far_spool}: {heard.end}"
+        text = heard.end if heard.late else f"{context.remote_spool}: {heard.end}"
         hint = "wait longer: --timeout, or name an idle partition: --partition" if heard.late else hint
         yield Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
         return
@@ -220,7 +220,7 @@ def _run(
     here, token = folder_of(context), secrets.token_hex(8)
     group = f"probe.{token}"
     files.remove_tree(here)
-    files.make([here, str(context.far_work)])
+    files.make([here, str(context.remote_work)])
     files.write(f"{here}/probe.sh", _PROGRAM.encode())
     files.write(f"{here}/asked", token.encode())
     files.write(f"{here}/scratch", site.filesystem.local_scratch.encode())
