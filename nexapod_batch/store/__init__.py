@@ -1,6 +1,6 @@
 """The only user of sqlite3: the coordinator's database, its lock, its migrations and its upkeep.
 
-SQL lives in `schema.sql` and `queries*.sql` and is called by name. Everything else in the package knows rows and
+SQL lives in `sql/schema` and `sql/queries` and is called by name. Everything else in the package knows rows and
 names, never statements. What only maintenance needs is imported when it is asked for.
 """
 

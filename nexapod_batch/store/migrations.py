@@ -31,8 +31,8 @@ class Migration(Struct, frozen=True, kw_only=True):
 
 
 def _file(name: str) -> str:
-    """Return the text of a file of this package."""
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:
+    """Return the text of a file of the schema."""
+    with open(os.path.join(os.path.dirname(__file__), "sql", "schema", name), encoding="utf-8") as stream:
         return stream.read()
 
 

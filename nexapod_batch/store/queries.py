@@ -1,4 +1,4 @@
-"""The named statements of `queries*.sql`.
+"""The named statements of `sql/queries/`.
 
 A statement begins after a line `-- name: x` and ends before the next one. Names are unique over all files.
 """
@@ -28,10 +28,10 @@ def parse(text: str, source: str) -> dict[str, str]:
 def load() -> dict[str, str]:
     """Return every named statement; the files are read on the first call only."""
     if not _loaded:
-        folder = os.path.dirname(__file__)
+        folder = os.path.join(os.path.dirname(__file__), "sql", "queries")
         found: dict[str, str] = {}
         for file in sorted(os.listdir(folder)):
-            if not (file.startswith("queries") and file.endswith(".sql")):
+            if not file.endswith(".sql"):
                 continue
             with open(os.path.join(folder, file), encoding="utf-8") as stream:
                 new = parse(stream.read(), file)

@@ -1,4 +1,19 @@
--- What the store asks for itself: the host lease, and the checks of `db check`.
+-- The lease of a host, the coordinator's key, standing faults, and the checks of `db check`.
+
+-- name: coordinator
+SELECT key_id FROM coordinator WHERE id = 1;
+
+-- name: coordinator_put
+INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
+
+-- name: faults
+SELECT key, text, told_at FROM fault;
+
+-- name: fault_told
+INSERT INTO fault (key, text, told_at, seen_at) VALUES (:key, :text, :now, :now) ON CONFLICT (key) DO UPDATE SET seen_at = excluded.seen_at;
+
+-- name: fault_gone
+DELETE FROM fault WHERE key = :key;
 
 -- name: lease
 SELECT host, boot, pid, taken_at, released FROM lease WHERE id = 1

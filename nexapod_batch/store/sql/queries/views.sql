@@ -55,15 +55,6 @@ SELECT id FROM job WHERE id BETWEEN :first AND :last ORDER BY id;
 -- name: view_open_job_ids
 SELECT id FROM job WHERE n_waiting + n_active > 0 ORDER BY id;
 
--- What a retry allows. It is asked for the tasks of one decision, by their key.
-
--- name: task_allowance
--- After what brought no vote was set aside: room for a new answer to win by itself, whatever was voted before.
-UPDATE task SET news = 1, extra = max(extra, max(:agree, agree + 1) - :max_replicas + (
-    SELECT count(*) FROM replica r WHERE r.job_id = task.job_id AND r.task = task.idx
-    AND r.execution NOT IN ('errored', 'lost', 'cancelled')))
-WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 'inconclusive', 'cancelled') OR doubt <> '');
-
 -- name: view_waits
 -- Why launches wait of which nothing runs yet, in the backends' words, and tasks that find no place.
 SELECT DISTINCT l.job_id AS job, l.reason FROM launch AS l

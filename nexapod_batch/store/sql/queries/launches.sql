@@ -1,0 +1,77 @@
+-- Launches and the delegations of their keys. Times are milliseconds since 1970, of delegations seconds.
+
+-- name: launch_hosts
+SELECT host_set, hosts FROM launch WHERE id = :id;
+
+-- name: launch_ran_on
+UPDATE launch SET hosts = :hosts WHERE id = :id AND hosts = '';
+
+-- name: launch_tasks
+SELECT DISTINCT job_id, task FROM replica WHERE launch_id = :id;
+
+-- name: launch_insert
+INSERT INTO launch (key, node_id, job_id, host_set, envelope, created_at) VALUES (:key, :node, :job, :host_set, :envelope, :now) RETURNING id;
+
+-- name: delegation_insert
+INSERT INTO delegation (launch_id, seed, key_id, not_after, payload, signature)
+VALUES (:launch, :seed, (SELECT id FROM node_key WHERE key_id = :key), :not_after, :payload, :signature);
+
+-- name: delegation_claimed
+-- Who claimed the launch has its key: here nobody needs it any more.
+UPDATE delegation SET seed = NULL WHERE launch_id = ? AND seed IS NOT NULL;
+
+-- name: delegation_of
+SELECT d.payload, d.signature, k.key_id, k.public_key FROM delegation d JOIN node_key k ON k.id = d.key_id WHERE d.launch_id = :launch;
+
+-- name: launch_newest
+SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'launch';
+
+-- name: launches_open
+SELECT id, key, node_id, job_id, state, native_id, reason, created_at, host_set, hosts,
+  EXISTS (SELECT 1 FROM delegation d WHERE d.launch_id = launch.id AND d.seed IS NOT NULL) AS keyed
+FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
+
+-- name: launch_envelope
+SELECT l.key, l.envelope, (SELECT d.seed FROM delegation d WHERE d.launch_id = l.id) AS seed, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
+
+-- name: launch_handed
+UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND state IN ('intent', 'handed');
+
+-- name: launch_ended
+UPDATE launch SET state = 'ended', reason = :reason, envelope = NULL WHERE id = :id AND state IN ('intent', 'handed');
+
+-- name: launch_waits
+UPDATE launch SET reason = ? WHERE id = ? AND state IN ('intent', 'handed');
+
+-- name: launches_ended
+SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id LIMIT :limit;
+
+-- name: launch_forgotten
+UPDATE launch SET state = 'forgotten' WHERE id = ? AND state = 'ended';
+
+-- name: claims_expired
+SELECT l.id, l.key, l.node_id FROM delegation d JOIN launch l ON l.id = d.launch_id
+WHERE d.claim = 1 AND d.not_after < :before AND l.state = 'forgotten' ORDER BY d.not_after LIMIT :limit;
+
+-- name: claim_expired
+UPDATE delegation SET claim = 0 WHERE launch_id = ? AND claim = 1;
+
+-- name: launch_lost
+UPDATE replica SET execution = :execution, reason = :reason, ended_at = :now
+WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
+
+-- name: launch_lost_why
+-- Where the runner could only say that it was stopped, the backend may know by whom.
+UPDATE replica SET reason = reason || '; ' || :reason
+WHERE launch_id = :launch AND execution = 'lost' AND instr(reason, :reason) = 0;
+
+-- name: launch_out
+SELECT id, task FROM replica WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') ORDER BY task;
+
+-- name: launch_taken_back
+-- Set aside: an owner's wish, or a scheduler's that wants smaller jobs, counts against no task.
+UPDATE replica SET execution = 'lost', validation = 'unneeded', reason = :reason, ended_at = :now
+WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
+
+-- name: launch_seen
+UPDATE replica SET execution = 'queued' WHERE launch_id = :launch AND execution = 'submitted';

@@ -1,0 +1,51 @@
+-- Nodes, their keys, and what they signed of their machines. Times are milliseconds since 1970.
+
+-- name: node_put
+INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued, created_at)
+VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :hosts, :classes, :max_queued, :now)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, tier = excluded.tier, backend = excluded.backend, cpus = excluded.cpus,
+  mem_mib = excluded.mem_mib, gpus = excluded.gpus, gpu_type = excluded.gpu_type, hosts = excluded.hosts, classes = excluded.classes, max_queued = excluded.max_queued
+WHERE key_id = excluded.key_id AND site = excluded.site;
+
+-- name: profile_put
+INSERT INTO profile (node_id, envelope) VALUES ((SELECT id FROM node WHERE name = :name), :envelope)
+ON CONFLICT (node_id) DO UPDATE SET envelope = excluded.envelope;
+
+-- name: profiles
+SELECT node_id, envelope FROM profile;
+
+-- name: profile
+SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_id = n.id WHERE n.name = :name;
+
+-- name: nodes
+SELECT n.*, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key FROM node n ORDER BY n.id;
+
+-- name: node_activate
+UPDATE node SET active = :active WHERE name = :name;
+
+-- name: node_delete
+DELETE FROM node WHERE name = :name;
+
+-- name: node_used
+SELECT EXISTS (SELECT 1 FROM replica WHERE node_id = :id) AS used;
+
+-- name: node_blame
+UPDATE node SET blame = blame + 1 WHERE id = :id;
+
+-- name: node_out
+SELECT node_id, count(*) AS n FROM replica WHERE execution IN ('created', 'submitted', 'queued', 'running') GROUP BY node_id;
+
+-- name: node_key_over
+UPDATE node_key SET until = :now WHERE node_id = :node AND until IS NULL;
+
+-- name: node_key_insert
+INSERT INTO node_key (node_id, key_id, public_key, since) VALUES (:node, :key, :public_key, :now);
+
+-- name: node_rekeyed
+UPDATE node SET key_id = :key, public_key = :public_key WHERE id = :node;
+
+-- name: node_keys
+SELECT key_id, public_key, since, until FROM node_key WHERE node_id = :node ORDER BY id;
+
+-- name: nodes_at_work
+SELECT DISTINCT node_id FROM launch WHERE state IN ('intent', 'handed');
