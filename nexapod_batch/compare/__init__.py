@@ -1,13 +1,6 @@
-"""Normalisers and comparators of outputs: pure, on streams, in bounded memory, and the same on every node.
+"""Comparators of outputs: pure, on streams, in bounded memory, and the same on every node.
 
-`normalized_digest` turns equality up to rounding into equality of digests, so that a quorum is a grouping.
-`allclose` and `first_difference` compare two streams. All three read a file as a sequence of tokens (`formats`), and
-agree on which of them are numbers (`numbers`).
+`registry` says what is signed of an output and where two versions of it differ, whatever its comparator. Comparators
+lie in `comparators`, one module each; the table of their names is `model.job.Comparator`. Those that know numbers read
+a file as a sequence of tokens (`formats`), and agree on which of them are numbers (`numbers`).
 """
-
-from __future__ import annotations
-
-from nexapod_batch.compare.difference import Difference, allclose, first_difference
-from nexapod_batch.compare.normalize import normalized_digest
-
-__all__ = ["Difference", "allclose", "first_difference", "normalized_digest"]

@@ -179,28 +179,29 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
     return tuple(found)
 
 
+#: Parameters of comparators -> what is wanted where one is missing.
+_EXAMPLES = {"digits": "how many digits {} keeps, as in digits = 8", "rtol": "rtol or atol, as in rtol = 1e-6"}
+
+
 def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | None:
     comparator = Comparator(one["compare"])
-    rounding = comparator in {Comparator.ROUND, Comparator.SIGNIFICANT}
+    given = {name: one[name] for name in ("digits", "rtol", "atol") if one[name] is not None}
     before = len(report.problems)
-    if rounding and one["digits"] is None:
-        report.add(f"{where}.digits", "missing", wanted=f"how many digits {comparator} keeps, as in digits = 8")
-    if comparator is Comparator.SIGNIFICANT and one["digits"] == 0:
-        report.add(f"{where}.digits", "out of range", got=0, wanted="a whole number from 1 to 17")
-    if not rounding and one["digits"] is not None:
-        report.add(
-            f"{where}.digits", f"not used by {comparator}", wanted="compare = round or significant, or no digits"
-        )
-    close = comparator is Comparator.ALLCLOSE
-    given = [name for name in ("rtol", "atol") if one[name] is not None]
-    if close and not given:
-        report.add(f"{where}.rtol", "missing", wanted="rtol or atol, as in rtol = 1e-6")
-    if not close and given:
-        report.add(f"{where}.{given[0]}", f"not used by {comparator}", wanted=f"compare = allclose, or no {given[0]}")
+    if comparator.parameters and not given.keys() & set(comparator.parameters):
+        first = comparator.parameters[0]
+        report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
+    for name, value in given.items():
+        if name not in comparator.parameters:
+            others = " or ".join([other for other in Comparator if name in other.parameters])
+            wanted = f"compare = {others}, or no {name}"
+            report.add(f"{where}.{name}", f"not used by {comparator}", wanted=wanted)
+        elif name == "digits" and value < comparator.min_digits:
+            wanted = f"a whole number from {comparator.min_digits} to 17"
+            report.add(f"{where}.digits", "out of range", got=value, wanted=wanted)
     if len(report.problems) > before:
         return None
-    rtol, atol = (one["rtol"] or 0.0, one["atol"] or 0.0) if close else (None, None)
-    return CompareRule(comparator=comparator, digits=one["digits"], rtol=rtol, atol=atol)
+    missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
+    return CompareRule(comparator=comparator, **(missing | given))
 
 
 def sites(section: Value) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:

@@ -16,9 +16,11 @@ from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Self
 
 __all__ = [
     "MAX_TASKS",
+    "Agreement",
     "Array",
     "Comparator",
     "CompareRule",
@@ -77,13 +79,38 @@ class NumericClass(StrEnum):
     NODE_CLASS = "node-class"
 
 
-class Comparator(StrEnum):
-    """How two versions of one output are compared."""
+class Agreement(StrEnum):
+    """What it takes for two versions of an output to agree."""
 
-    EXACT = "exact"  # the same bytes
-    ROUND = "round"  # the same after rounding to `digits` decimal places
-    SIGNIFICANT = "significant"  # the same after rounding to `digits` significant digits
-    ALLCLOSE = "allclose"  # |a-b| <= atol + rtol max(|a|,|b|); no equivalence
+    BYTES = "bytes"  # their digests are equal
+    NORMAL_FORM = "normal-form"  # the digests of their normal forms are equal, which nodes sign
+    TOLERANCE = "tolerance"  # whoever has both compares them: closeness is no equivalence, and no digest tells it
+
+
+class Comparator(StrEnum):
+    """How two versions of one output are compared: the table of all comparators.
+
+    A line has the name in job files, what agreement means, the parameters of which at least one is needed, and the
+    smallest value of `digits`. What a comparator does is in the module of its name in `compare.comparators`.
+    """
+
+    agreement: Agreement
+    parameters: tuple[str, ...]
+    min_digits: int
+
+    def __new__(
+        cls, name: str, agreement: Agreement = Agreement.BYTES, parameters: tuple[str, ...] = (), min_digits: int = 0
+    ) -> Self:
+        """Make a member that is its name, and knows the rest of its line."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.agreement, member.parameters, member.min_digits = agreement, parameters, min_digits
+        return member
+
+    EXACT = "exact", Agreement.BYTES
+    ROUND = "round", Agreement.NORMAL_FORM, ("digits",)
+    SIGNIFICANT = "significant", Agreement.NORMAL_FORM, ("digits",), 1
+    ALLCLOSE = "allclose", Agreement.TOLERANCE, ("rtol", "atol")
 
 
 class CompareRule(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.files.output_files import has_glob, matches
-from nexapod_batch.model.job import Comparator, CompareRule, Isolation
+from nexapod_batch.model.job import Agreement, Comparator, CompareRule, Isolation
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.trust.statement import NO_DIGEST, Outcome
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
@@ -137,11 +137,13 @@ class Expected:
 
 
 def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:
-    if comparator is Comparator.EXACT:
-        return normalized is not None
-    if comparator is Comparator.ALLCLOSE:
-        return normalized != NO_DIGEST
-    return normalized is None or normalized == NO_DIGEST
+    match comparator.agreement:
+        case Agreement.BYTES:
+            return normalized is not None
+        case Agreement.TOLERANCE:
+            return normalized != NO_DIGEST
+        case Agreement.NORMAL_FORM:
+            return normalized is None or normalized == NO_DIGEST
 
 
 def _times(said: Statement, place: Place) -> str:

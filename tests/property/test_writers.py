@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexapod_batch.compare import first_difference, normalized_digest
+from nexapod_batch.compare.registry import first_difference, normalized_digest
 from nexapod_batch.model.job import Comparator, CompareRule
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.compare import Difference, allclose, first_difference, normalized_digest
+from nexapod_batch.compare.ports import Difference
+from nexapod_batch.compare.registry import first_difference, normalized_digest
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import Comparator, CompareRule
 
@@ -148,8 +149,8 @@ def test_shown_text_is_printable() -> None:
 
 def test_allclose_tolerates_what_it_may() -> None:
     """Numbers within the tolerance are no difference; text is compared as text."""
-    assert allclose(io.BytesIO(b"x 1.0000001\n"), io.BytesIO(b"x 1.0\n"), "a", CLOSE) is None
-    found = allclose(io.BytesIO(npy([1.0, np.nan, 2.0])), io.BytesIO(npy([1.0, np.nan, 2.1])), "a.npy", CLOSE)
+    assert first_difference(io.BytesIO(b"x 1.0000001\n"), io.BytesIO(b"x 1.0\n"), "a", CLOSE) is None
+    found = first_difference(io.BytesIO(npy([1.0, np.nan, 2.0])), io.BytesIO(npy([1.0, np.nan, 2.1])), "a.npy", CLOSE)
     assert found is not None
     assert found.where == "element 2"
 
@@ -231,7 +232,7 @@ def test_csv_is_read_as_by_python(rows: list[list[str]]) -> None:
     """Rows, cells and quotes are those that Python's reader finds."""
     import csv
 
-    from nexapod_batch.compare.formats import Reading
+    from nexapod_batch.compare.formats.reading import Reading
 
     stream = io.StringIO()
     csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([["x,"], *rows])
@@ -292,7 +293,7 @@ def test_tokens_across_chunks() -> None:
 @given(st.lists(st.floats(width=32) | st.floats(), min_size=1, max_size=20), st.sampled_from(["f4", "f8", "i8", "c16"]))
 def test_npy_says_the_same_as_numpy(values: list[float], dtype: str) -> None:
     """The reader sees the elements that NumPy wrote."""
-    from nexapod_batch.compare.formats import Reading
+    from nexapod_batch.compare.formats.reading import Reading
 
     with np.errstate(all="ignore"):
         array = np.nan_to_num(np.array(values), posinf=9.0, neginf=-9.0).clip(-1e9, 1e9).astype(dtype)

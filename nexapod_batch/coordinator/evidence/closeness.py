@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
 from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
 from nexapod_batch.lifecycle import Execution
-from nexapod_batch.model.job import Comparator
+from nexapod_batch.model.job import Agreement
 from nexapod_batch.trust.statement import vote_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _CHUNK = 1 << 20
 
 def tolerant(job: Job) -> bool:
     """Say whether outputs of a job are compared within tolerances, which no digest can do."""
-    return any(output.rule.comparator is Comparator.ALLCLOSE for output in job.outputs)
+    return any(output.rule.comparator.agreement is Agreement.TOLERANCE for output in job.outputs)
 
 
 class _CannotCompareError(Exception):
@@ -127,18 +127,18 @@ class Measuring:
         return all(
             self._close_files(name, rule, left, right)
             for name, rule in rules.items()
-            if rule.comparator is Comparator.ALLCLOSE
+            if rule.comparator.agreement is Agreement.TOLERANCE
         )
 
     def _close_files(self, name: str, rule: CompareRule, left: int, right: int) -> bool:
-        from nexapod_batch.compare import allclose  # noqa: PLC0415 - knows many formats
+        from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - knows many formats
 
         with self._open(left, name) as one, self._open(right, name) as two:
             a, b = _Digesting(one), _Digesting(two)
             fault: CompareError | None = None
             difference = None
             try:
-                difference = allclose(cast("BinaryIO", a), cast("BinaryIO", b), name, rule)
+                difference = first_difference(cast("BinaryIO", a), cast("BinaryIO", b), name, rule)
             except CompareError as error:
                 fault = error
             except OSError as error:
@@ -160,12 +160,12 @@ class Measuring:
 
     def _who_is_no_table(self, name: str, rule: CompareRule, left: int, right: int) -> None:
         """Raise for the replica whose file cannot be read as what it is called: compared with itself."""
-        from nexapod_batch.compare import allclose  # noqa: PLC0415
+        from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415
 
         for number in (left, right):
             try:
                 with self._open(number, name) as one, self._open(number, name) as two:
-                    allclose(one, two, name, rule)
+                    first_difference(one, two, name, rule)
             except CompareError as error:
                 why = f"its outputs cannot be compared: {error.what}: got {error.got}"
                 raise _CannotCompareError(number, why) from error

@@ -245,7 +245,7 @@ def compare(
     job: Job, task: int, left: Outputs, right: Outputs, words: tuple[str, str] = ("accepted", "rejected")
 ) -> list[str]:
     """Return one line for each file that differs: where, and what either side (named by `words`) says there."""
-    from nexapod_batch.compare import first_difference  # noqa: PLC0415 - seldom, and knows many formats
+    from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - seldom, and knows many formats
 
     found = []
     for name in sorted({*left.files, *right.files}):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import careful
-from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.model.job import Agreement, CompareRule
 from nexapod_batch.model.placeholders import expand
 from nexapod_batch.trust.statement import NO_DIGEST, Subject, vote_of_subjects
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
@@ -90,11 +90,13 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
 
 
 def _normalized(folder: Path, name: str, rule: CompareRule) -> str | None:
-    if rule.comparator is Comparator.EXACT:
-        return None
-    if rule.comparator is Comparator.ALLCLOSE:
-        return NO_DIGEST
-    from nexapod_batch.compare import normalized_digest  # noqa: PLC0415 - most jobs compare exactly
+    match rule.comparator.agreement:
+        case Agreement.BYTES:
+            return None
+        case Agreement.TOLERANCE:
+            return NO_DIGEST
+        case Agreement.NORMAL_FORM:
+            from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415 - most jobs compare exactly
 
-    with careful.stream(folder / name) as stream:
-        return normalized_digest(stream, name, rule)
+            with careful.stream(folder / name) as stream:
+                return normalized_digest(stream, name, rule)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["MAGIC", "Place", "batches"]
+__all__ = ["MAGIC", "Place", "read"]
 
 MAGIC = b"\x93NUMPY"
 _DESCR = re.compile(r"([<>|])([biufcSU])([1-9][0-9]{0,5})")
@@ -49,7 +49,12 @@ class Place:
         return "shape" if self._count < 0 else f"element {self._count}"
 
 
-def batches(source: Source) -> Iterator[list[Token]]:
+def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token]]]:  # noqa: ARG001
+    """Return the place and the batches of an array."""
+    return Place(), _batches(source)
+
+
+def _batches(source: Source) -> Iterator[list[Token]]:
     """Yield the shape and memory order as one text token, then the elements."""
     order, kind, width, fortran, shape = _header(source)
     yield [json.dumps(f"{'F' if fortran else 'C'} {list(shape)}").encode()]

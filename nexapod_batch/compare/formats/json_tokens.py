@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["Place", "batches"]
+__all__ = ["Place", "read"]
 
 _TOKEN = re.compile(
     rb'[ \t\r\n]+|[{}\[\],:]|"(?:[^"\\\x00-\x1f]++|\\.)*+"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?'
@@ -61,7 +61,12 @@ class Place:
         return "".join(f"[{key}]" if isinstance(key, int) else f".{json.loads(key)}" for key in keys) or "."
 
 
-def batches(source: Source, *, many: bool) -> Iterator[list[Token]]:
+def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token]]]:
+    """Return the place and the batches of one document, or of JSON Lines."""
+    return Place(), _batches(source, many=suffix != "json")
+
+
+def _batches(source: Source, *, many: bool) -> Iterator[list[Token]]:
     """Yield the tokens of one document, or of as many as there are (JSON Lines)."""
     builder = _Builder(source, many=many)
     for token, line in _scan(source):

@@ -1,0 +1,23 @@
+"""`round`: equal after rounding to `digits` decimal places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare.rounding import Rounding, normalizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexapod_batch.compare.numbers import Token
+
+__all__ = ["COMPARISON", "decimal_places"]
+
+
+def decimal_places(digits: int) -> Callable[[Token], bytes]:
+    """Return the function that brings a token into its normal form: numbers with `digits` decimal places."""
+    tail = b"." + b"0" * digits if digits else b""
+    return normalizer(b"%%.%df" % digits, lambda value: b"%d" % value + tail)
+
+
+COMPARISON = Rounding(decimal_places)

@@ -1,0 +1,77 @@
+"""Which format a file has, and how it is read: as batches of tokens.
+
+A .npy file is known by its first bytes, JSON and CSV by the name; everything else is a text table. Every format yields
+tokens for structure (line ends, brackets, shape) among those for values, so that two files have the same shape exactly
+when these are equal. In CSV, JSON and .npy, text is quoted as a JSON string, so that it is never taken for a number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+
+from nexapod_batch.compare.formats import csv_rows, json_tokens, npy, text
+from nexapod_batch.compare.stream import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.compare.numbers import Token
+
+__all__ = ["FORMATS", "Format", "Place", "Reading"]
+
+
+class Place(Protocol):
+    """A place in a file; its `str` is what people call it, as `line 3, word 2`."""
+
+    def passed(self, batch: list[Token]) -> None:
+        """Move behind these tokens."""
+        ...
+
+
+class Format(NamedTuple):
+    """A kind of file."""
+
+    name: str  # stands in normalised digests
+    suffixes: frozenset[str]  # of names, lower case, without the dot
+    magic: bytes  # how its content begins, whatever the name; b"" where only the name tells
+    #: Takes the content and the suffix. CompareError, at once or from the batches, when it is not of this format.
+    read: Callable[[Source, str], tuple[Place, Iterator[list[Token]]]]
+
+
+_TEXT = Format("text", frozenset(), b"", text.read)
+#: Every format but plain text, which everything else is.
+FORMATS = (
+    Format("npy", frozenset({"npy"}), npy.MAGIC, npy.read),
+    Format("json", frozenset({"json", "jsonl", "ndjson"}), b"", json_tokens.read),
+    Format("csv", frozenset({"csv", "tsv"}), b"", csv_rows.read),
+)
+
+
+class Reading:
+    """One file as batches of tokens, and what a place in it is called."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        """Choose the format. CompareError, also later from `batches`, when the content is not of that format."""
+        source = Source(stream, name)
+        suffix = name.rpartition(".")[2].lower() if "." in name else ""
+        chosen = _format(source.head, suffix)
+        self.format = chosen.name
+        self._place, self.batches = chosen.read(source, suffix)
+
+    def passed(self, batch: list[Token]) -> None:
+        """Move the place behind these tokens."""
+        self._place.passed(batch)
+
+    def where(self) -> str:
+        """Return the name of the place of the next token, as `line 3, word 2`."""
+        return str(self._place)
+
+
+def _format(head: bytes, suffix: str) -> Format:
+    for one in FORMATS:
+        if one.magic and head.startswith(one.magic):
+            return one
+    for one in FORMATS:
+        if suffix in one.suffixes:
+            return one
+    return _TEXT

@@ -1,0 +1,58 @@
+r"""Comparators by name, and what is done with an output whatever its comparator is.
+
+The normalised digest is the SHA-256 of `nexapod-normalized:<version> <comparator> <digits> ` followed by the normal
+form of the file. The version is that of the rules:
+
+1. the first.
+2. Others for what is a number; whole numbers are exact; an empty cell counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, BinaryIO, assert_never, cast
+
+from nexapod_batch.model.job import Agreement
+
+if TYPE_CHECKING:
+    from nexapod_batch.compare.ports import Comparison, Difference, Normalization
+    from nexapod_batch.model.job import Comparator, CompareRule
+
+__all__ = ["RULES_VERSION", "comparison", "first_difference", "normalized_digest"]
+
+RULES_VERSION = 2
+
+
+@cache
+def comparison(comparator: Comparator) -> Comparison:
+    """Return what a comparator does: the `COMPARISON` of the module that has its name."""
+    module = import_module(f"nexapod_batch.compare.comparators.{comparator.name.lower()}")
+    return cast("Comparison", module.COMPARISON)
+
+
+def first_difference(left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
+    """Return the first place at which two versions of a file differ under its rule; None when they agree.
+
+    Raises CompareError for a file that is not of the format that its name promises, and OSError.
+    """
+    return comparison(rule.comparator).first_difference(left, right, name, rule)
+
+
+def normalized_digest(stream: BinaryIO, name: str, rule: CompareRule) -> str | None:
+    """Return the hex digest of the file's normal form; None where agreement is not by normal forms.
+
+    Raises CompareError for a file that is not of the format that its name promises, and OSError.
+    """
+    match rule.comparator.agreement:
+        case Agreement.BYTES | Agreement.TOLERANCE:
+            return None
+        case Agreement.NORMAL_FORM:
+            normalization = cast("Normalization", comparison(rule.comparator))
+            digest = hashlib.sha256(f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} ".encode())
+            for piece in normalization.normal_form(stream, name, rule):
+                digest.update(piece)
+            return digest.hexdigest()
+        case never:
+            assert_never(never)

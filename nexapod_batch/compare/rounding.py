@@ -1,0 +1,120 @@
+"""What comparators that round have in common: tokens brought into a normal form, one by one.
+
+Rounding is done on the double nearest to the token, with C's `printf`: correctly rounded, the same on every machine.
+`-0` is `0`, also when it came from rounding. All NaN are one value.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO
+
+from nexapod_batch.compare.formats.reading import Reading
+from nexapod_batch.compare.numbers import value_of
+from nexapod_batch.compare.ports import Difference, Normalization
+from nexapod_batch.compare.tables import first_unequal
+from nexapod_batch.errors import CompareError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.model.job import CompareRule
+
+__all__ = ["Rounding", "normalizer"]
+
+#: Between these a double is no whole number that was too long, no overflow and no underflow.
+_SAFE_LOW, _SAFE_HIGH = 1e-290, 1e15
+#: First bytes of tokens that are never numbers.
+_NEVER = frozenset(b'"\n=,;:()[]{}')
+#: 17 significant digits identify every double.
+_MAX_DIGITS = 17
+_MINUS, _ZERO = b"-0"
+
+
+class Rounding(Normalization):
+    """Tables whose numbers are equal after rounding."""
+
+    def __init__(self, rounded: Callable[[int], Callable[[Token], bytes]]) -> None:
+        """Take what gives, for so many digits, the function that brings a token into its normal form."""
+        self._rounded = lru_cache(maxsize=4)(rounded)
+
+    def normal_form(self, stream: BinaryIO, name: str, rule: CompareRule) -> Iterator[bytes]:
+        """Yield the format and a newline, then the normal form of each token with a blank behind it."""
+        normal = self.token(rule)
+        reading = Reading(stream, name)
+        yield f"{reading.format}\n".encode()
+        for batch in reading.batches:
+            if batch:
+                yield b" ".join(map(normal, batch)) + b" "
+
+    def first_difference(self, left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
+        """Return the first token whose normal forms differ."""
+        normal = self.token(rule)
+        return first_unequal(left, right, name, lambda a, b: normal(a) == normal(b))
+
+    def token(self, rule: CompareRule) -> Callable[[Token], bytes]:
+        """Return the function that brings a token into its normal form: equal are tokens that have the same.
+
+        Raises CompareError for digits that the comparator cannot use.
+        """
+        digits, least = rule.digits, rule.comparator.min_digits
+        if digits is None or not least <= digits <= _MAX_DIGITS:
+            wanted = f"{least} to {_MAX_DIGITS}"
+            raise CompareError(f"{rule.comparator} cannot use these digits", got=digits, wanted=wanted)
+        return self._rounded(digits)
+
+
+def normalizer(style: bytes, whole: Callable[[int], bytes]) -> Callable[[Token], bytes]:
+    """Return the function that brings a token into its normal form.
+
+    `style` is printf's for numbers with a fraction or an exponent; `whole` writes whole numbers, of which it may round
+    away nothing.
+    """
+    finite = _finite(style)
+
+    def normal(token: Token) -> bytes:
+        # The short way for nearly every token of a real table; it decides nothing that the long one would not.
+        if isinstance(token, bytes):
+            if token[0] in _NEVER:
+                return token
+            if b"." in token and not _zero_in_front(token):
+                try:
+                    number = float(token)
+                except ValueError:
+                    number = 0.0
+                if (_SAFE_LOW < number < _SAFE_HIGH or -_SAFE_HIGH < number < -_SAFE_LOW) and b"_" not in token:
+                    return finite(number)
+        return _normal(token, finite, whole)
+
+    return normal
+
+
+def _zero_in_front(token: bytes) -> bool:
+    """Say whether the first digit is a zero that another one follows."""
+    start = 1 if token[0] in b"+-" else 0
+    return token[start] == _ZERO and token[start + 1 : start + 2].isdigit()
+
+
+def _normal(token: Token, finite: Callable[[float], bytes], whole: Callable[[int], bytes]) -> bytes:
+    value = value_of(token)
+    if value is None:
+        return token if isinstance(token, bytes) else b"%r" % token
+    if isinstance(value, int):
+        return whole(value)
+    if math.isfinite(value):
+        return finite(value)
+    if math.isnan(value):
+        return b"nan"
+    return b"inf" if value > 0 else b"-inf"
+
+
+def _finite(style: bytes) -> Callable[[float], bytes]:
+    zero = style % 0.0
+
+    def finite(value: float) -> bytes:
+        text = style % value
+        return zero if text[0] == _MINUS and text[1:] == zero else text
+
+    return finite
