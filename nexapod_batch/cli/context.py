@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nexapod_batch.config.settings import Paths
+from nexapod_batch.config import home
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
 
-__all__ = ["EXIT", "exit_code", "json_option", "looking", "paths", "reading", "seconds", "writing"]
+__all__ = [
+    "EXIT", "exit_code", "has_database", "json_option", "looking", "paths", "reading", "results_folder", "seconds",
+    "writing",
+]  # fmt: skip
 
 #: What a job's state makes of the exit code; the worst of several jobs counts, in this order.
 EXIT = {"failed": 1, "inconclusive": 3, "cancelled": 1, "accepted": 0}
@@ -28,6 +31,8 @@ TIMED_OUT = 4
 
 def paths() -> Paths:
     """Return where this user's state lies."""
+    from nexapod_batch.config.settings import Paths
+
     return Paths.from_environment(os.environ)
 
 
@@ -67,10 +72,20 @@ def writing() -> Iterator[Coordinator]:
         yield coordinator
 
 
-def _database() -> Path:
+def has_database() -> bool:
+    """Say whether this user ever submitted a job; ConfigError where the database is lost."""
+    return home.has_database(home.home_folder(os.environ))
+
+
+def results_folder(job: int) -> str:
+    """Return where the results of a job lie."""
+    return f"{home.results_folder(os.environ)}/{job}"
+
+
+def _database() -> str:
     """Return the path of the database; NotFoundError when there is none yet."""
-    database = paths().state_db
-    if not paths().has_database():
+    database = home.database(home.home_folder(os.environ))
+    if not has_database():
         raise NotFoundError("there is no job yet", got=f"no {database}", hint="nexapod-batch submit job.toml")
     return database
 

@@ -1,6 +1,6 @@
 """Where the coordinator's files lie (`Paths`), and the settings of user, project and machine (`settings`).
 
-Importing this module costs no more than pathlib: commands that only look something up need nothing else of config.
+Importing this module costs no more than pathlib; what only looks something up needs `home.py` alone.
 Precedence, highest first: `NEXAPOD_*` variables, the job, the project's `nexapod.toml`, the user's `config.toml`,
 `/etc/nexapod/config.toml`.
 """
@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nexapod_batch.errors import ConfigError
+from nexapod_batch.config import home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,6 @@ __all__ = ["SYSTEM_DIR", "ImageSettings", "Paths", "Settings", "settings"]
 
 #: Settings and sites of the whole machine.
 SYSTEM_DIR = Path("/etc/nexapod")
-
-_APP = "nexapod-batch"
 
 
 class Paths(NamedTuple):
@@ -40,11 +38,8 @@ class Paths(NamedTuple):
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Paths:
         """Return the paths of this account: NEXAPOD_HOME, else the XDG directories. ConfigError without a home."""
         environ = os.environ if environ is None else environ
-        if home := environ.get("NEXAPOD_HOME"):
-            return cls.of(Path(home).expanduser().absolute())
-        state = _xdg(environ, "XDG_STATE_HOME", ".local/state") / _APP
-        data = _xdg(environ, "XDG_DATA_HOME", ".local/share") / _APP
-        return cls(state, (SYSTEM_DIR, _xdg(environ, "XDG_CONFIG_HOME", ".config") / _APP), data / "results")
+        folders = SYSTEM_DIR, Path(home.config_folder(environ))
+        return cls(Path(home.home_folder(environ)), folders, Path(home.results_folder(environ)))
 
     @property
     def state_db(self) -> Path:
@@ -52,28 +47,8 @@ class Paths(NamedTuple):
         return self.home / "state.db"
 
     def has_database(self) -> bool:
-        """Say whether there is a database; ConfigError where there was one: nodes have keys, and it is gone or empty.
-
-        An account that starts has neither. Beginning anew there would forget every job, and what was launched.
-        """
-        try:
-            size = self.state_db.stat().st_size
-        except FileNotFoundError:
-            size = -1
-        except OSError as error:
-            raise ConfigError("the database cannot be used", got=f"{error.strerror}: {self.state_db}") from error
-        if size > 0 or self._has_log() or not any(self.keys.glob("node-*")):
-            return size >= 0
-        raise ConfigError(
-            f"the database {self.state_db} is {'gone' if size < 0 else 'empty'}, and nodes have keys beside it",
-            wanted="the one that knows their jobs",
-            hint="put a backup back in its place; or, to begin without any job: nexapod-batch db init",
-        )
-
-    def _has_log(self) -> bool:
-        """Say whether a write-ahead log holds what is not in the file yet."""
-        log = self.state_db.with_name(f"{self.state_db.name}-wal")
-        return log.exists() and log.stat().st_size > 0
+        """Say whether there is a database; ConfigError where there was one, and it is gone or empty."""
+        return home.has_database(str(self.home))
 
     @property
     def keys(self) -> Path:
@@ -137,13 +112,3 @@ def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str,
         library=images["library"].rstrip("/"),
     )
     return Settings(**found, images=kept)
-
-
-def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
-    """Return an XDG base directory; the specification says that a relative one is ignored."""
-    if (given := environ.get(variable, "")).startswith("/"):
-        return Path(given)
-    home = environ.get("HOME") or os.path.expanduser("~")
-    if not home.startswith("/"):
-        raise ConfigError("no home directory", got=f"HOME={home!r}", wanted="an absolute path", hint="set NEXAPOD_HOME")
-    return Path(home) / fallback

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from nexapod_batch.errors import CorruptStoreError, NotFoundError, TryAgainError
@@ -28,6 +27,7 @@ from nexapod_batch.store.file_header import APPLICATION_ID, BUSY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from nexapod_batch.store.lock import Lease
@@ -45,20 +45,20 @@ Filesystem: TypeAlias = "Callable[[Path], tuple[str, bool]]"  # path -> (type, i
 class Store:
     """The database of one coordinator: statements by name, and transactions. Use `Store.open`."""
 
-    __slots__ = ("_connection", "_depth", "_sql", "lease", "path")
+    __slots__ = ("_connection", "_depth", "_file", "_sql", "lease")
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | str) -> None:
         """Wrap a connection that `open` has prepared."""
         self._connection = connection
         self._sql = queries.load()
         self._depth = 0
-        self.path = path
+        self._file = str(path)
         self.lease: Lease | None = None  # set by `writer`; every transaction checks that it still holds
 
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: Path | str,
         *,
         write: bool = True,
         create: bool = False,
@@ -74,7 +74,7 @@ class Store:
         file unusable), TryAgainError (disk full, or in use for longer than the busy time).
         """
         if create:
-            _prepare(path)
+            _prepare(str(path))
         elif not os.path.exists(path):
             raise NotFoundError(f"no database at {path}", hint="submit a job to make one, or check NEXAPOD_HOME")
         connection = None
@@ -89,7 +89,7 @@ class Store:
                     connection.close()
                 from nexapod_batch.store import readonly  # noqa: PLC0415 - only where nothing can be written
 
-                connection = readonly.connect(path)
+                connection = readonly.connect(str(path))
                 _settle(connection, path, write=False, filesystem=filesystem, migrations=migrations)
             if not write:
                 connection.execute("PRAGMA query_only = ON")
@@ -108,8 +108,15 @@ class Store:
 
         connection = sqlite3.connect(":memory:", isolation_level=None)
         connection.row_factory = sqlite3.Row
-        module.bring_up(connection, Path(":memory:"), module.MIGRATIONS)
-        return cls(connection, Path(":memory:"))
+        module.bring_up(connection, ":memory:", module.MIGRATIONS)
+        return cls(connection, ":memory:")
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the database."""
+        from pathlib import Path  # noqa: PLC0415 - who only looks something up does without
+
+        return Path(self._file)
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
@@ -130,7 +137,7 @@ class Store:
         try:
             row: Row | None = self._connection.execute(self._sql[name], params).fetchone()
         except sqlite3.Error as error:
-            raise_explained(error, self.path)
+            raise_explained(error, self._file)
         return row
 
     def only(self, name: str, /, **params: Value) -> Row:
@@ -146,21 +153,21 @@ class Store:
         try:
             return self._connection.execute(self._sql[name], params).fetchall()
         except sqlite3.Error as error:
-            raise_explained(error, self.path)
+            raise_explained(error, self._file)
 
     def each(self, name: str, /, **params: Value) -> Iterator[Row]:
         """Yield the rows of the named query one by one; for results that need not fit in memory."""
         try:
             yield from self._connection.execute(self._sql[name], params)
         except sqlite3.Error as error:
-            raise_explained(error, self.path)
+            raise_explained(error, self._file)
 
     def run(self, name: str, /, **params: Value) -> int:
         """Run the named statement and return how many rows it changed: 0 when a compare-and-set did not apply."""
         try:
             return self._connection.execute(self._sql[name], params).rowcount
         except sqlite3.Error as error:
-            raise_explained(error, self.path)
+            raise_explained(error, self._file)
 
     def many(self, name: str, rows: Iterable[Mapping[str, Value] | Sequence[Value]], /) -> int:
         """Run the named statement for every row; return how many rows changed in all.
@@ -174,7 +181,7 @@ class Store:
         try:
             return self._connection.executemany(self._sql[name], rows).rowcount
         except sqlite3.Error as error:
-            raise_explained(error, self.path)
+            raise_explained(error, self._file)
 
     # Transactions ----------------------------------------------------------------------------------------------
 
@@ -220,7 +227,7 @@ class Store:
         try:
             self._connection.execute(sql)
         except sqlite3.Error as error:
-            raise_explained(error, self.path)
+            raise_explained(error, self._file)
 
     # Upkeep ----------------------------------------------------------------------------------------------------
 
@@ -248,7 +255,7 @@ class Store:
         maintenance.optimise(self._connection, self.path)
 
 
-def check_file(path: Path) -> list[str]:
+def check_file(path: Path | str) -> list[str]:
     """Return the damage of the database at `path`, also of one that `Store.open` refuses as damaged."""
     try:
         with Store.open(path, write=False) as store:
@@ -274,14 +281,17 @@ def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(path: Path) -> None:
+def _prepare(path: str) -> None:
     """Make the folder and an empty file that only this account can read, where they are missing."""
     if os.path.exists(path):
         return
-    from nexapod_batch.files.own import own_folder  # noqa: PLC0415 - once in the life of a database
+    from pathlib import Path  # noqa: PLC0415 - once in the life of a database
 
-    with disk_faults(path.parent):
-        own_folder(path.parent)
+    from nexapod_batch.files.own import own_folder  # noqa: PLC0415
+
+    folder = Path(path).parent
+    with disk_faults(folder):
+        own_folder(folder)
     with disk_faults(path):
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -291,7 +301,7 @@ def _prepare(path: Path) -> None:
 
 def _settle(
     connection: sqlite3.Connection,
-    path: Path,
+    path: Path | str,
     *,
     write: bool,
     filesystem: Filesystem | None,
@@ -310,12 +320,15 @@ def _settle(
         module.migrate(connection, path, module.MIGRATIONS if migrations is None else migrations)
 
 
-def _choose_journal(connection: sqlite3.Connection, path: Path, filesystem: Filesystem | None) -> None:
+def _choose_journal(connection: sqlite3.Connection, file: Path | str, filesystem: Filesystem | None) -> None:
     """Use a WAL on a local disk and a rollback journal on a network file system."""
     if filesystem is None:
         from nexapod_batch.files.filesystem_type import filesystem_of  # noqa: PLC0415 - readers do without
 
         filesystem = filesystem_of
+    from pathlib import Path  # noqa: PLC0415 - readers do without
+
+    path = Path(file)
     kind, is_network = filesystem(path)
     wanted = "delete" if is_network else "wal"
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]

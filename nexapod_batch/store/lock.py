@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     class Leasable(Protocol):
         """What a lease asks of the store."""
 
-        path: Path
         lease: Lease | None
 
+        @property
+        def path(self) -> Path: ...
         def one(self, name: str, /, **params: str | float | None) -> sqlite3.Row | None: ...
         def run(self, name: str, /, **params: str | float | None) -> int: ...
         def atomic(self) -> AbstractContextManager[None]: ...
@@ -79,7 +80,7 @@ class Lease(NamedTuple):
 
 
 @contextmanager
-def exclusive(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+def exclusive(path: Path | str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock file beside the database at `path`; BusyError names the holder after `wait_s` seconds."""
     name = f"{path}.lock"
     with disk_faults(name):
@@ -101,7 +102,7 @@ def exclusive(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, wait_s: float) -> None:
+def _lock(descriptor: int, path: Path | str, wait_s: float) -> None:
     """Take the lock, trying until `wait_s` is over."""
     until = time.monotonic() + wait_s
     while True:

@@ -71,13 +71,13 @@ def statements(script: str) -> Iterator[str]:
         raise ValueError(f"unfinished statement at the end of the script: {pending.strip()[:80]!r}")
 
 
-def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+def migrate(connection: sqlite3.Connection, path: Path | str, migrations: Sequence[Migration]) -> None:
     """Bring the database up to date, while nobody else writes; CorruptStoreError when it is newer or not ours."""
     with exclusive(path, wait_s=BUSY_S):
         bring_up(connection, path, migrations)
 
 
-def bring_up(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+def bring_up(connection: sqlite3.Connection, path: Path | str, migrations: Sequence[Migration]) -> None:
     """Apply what is missing of the migrations; whoever calls this knows that nobody else writes."""
     while (version := _version(connection, path, len(migrations))) < len(migrations):
         connection.execute("BEGIN IMMEDIATE")
@@ -94,7 +94,7 @@ def bring_up(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mi
             raise
 
 
-def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
+def _version(connection: sqlite3.Connection, path: Path | str, newest: int) -> int:
     """Return the version of the database: 0 for an empty one."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     stamp = connection.execute("PRAGMA application_id").fetchone()[0]

@@ -10,24 +10,20 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["connect"]
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: str) -> sqlite3.Connection:
     """Return a connection that reads what was committed and leaves nothing beside the database; sqlite3.Error."""
-    log = path.with_name(path.name + "-wal")
-    if not log.exists() or not log.stat().st_size:
+    log = f"{path}-wal"
+    if not os.path.exists(log) or not os.stat(log).st_size:
         return _open(path, "immutable=1")
     folder = tempfile.mkdtemp(prefix="nexapod-read-")
     try:
         for file in (path, log):
-            shutil.copyfile(file, os.path.join(folder, file.name))
-        found = _open(os.path.join(folder, path.name), "mode=rw")
+            shutil.copyfile(file, os.path.join(folder, os.path.basename(file)))
+        found = _open(os.path.join(folder, os.path.basename(path)), "mode=rw")
         found.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the log is open from here on
     except OSError as error:
         raise sqlite3.OperationalError(f"no room for a copy to read: {error}") from error
@@ -36,8 +32,8 @@ def connect(path: Path) -> sqlite3.Connection:
     return found
 
 
-def _open(path: Path | str, how: str) -> sqlite3.Connection:
-    quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+def _open(path: str, how: str) -> sqlite3.Connection:
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(f"file:{quoted}?{how}", uri=True, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection

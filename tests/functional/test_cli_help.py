@@ -124,6 +124,13 @@ def test_listing_imports_nothing_heavy(argv: list[str], tmp_path: Path) -> None:
     assert not {name for name in found if name.startswith(("nexapod_batch.model", "nexapod_batch.plugins"))}
 
 
+@pytest.mark.parametrize("argv", [["ls"], ["show", "1"]])
+def test_a_look_needs_no_pathlib(argv: list[str], tmp_path: Path) -> None:
+    """Importing pathlib takes longer than the look into the database."""
+    Store.open(tmp_path / "state.db", create=True).close()
+    assert "pathlib" not in modules_after(f"from nexapod_batch.cli import main; main({argv})", tmp_path)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_is_sound(shell: str) -> None:
     """Each script names every command, and the shell can read it where it is installed."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nexapod_batch.config import home
 from nexapod_batch.config.job.descriptor import parse
 from nexapod_batch.config.settings import Paths, Settings, settings
 from nexapod_batch.errors import ConfigError
@@ -40,6 +41,23 @@ def test_the_xdg_directories_are_the_default() -> None:
     assert paths.home == Path("/home/a/.local/state/nexapod-batch")
     assert paths.results == Path("/data/nexapod-batch/results")
     assert paths.sites[-1] == Path("/home/a/.config/nexapod-batch/sites.d")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [("/data//nx/./", "/data/nx"), ("/data/../nx", "/data/../nx"), ("nx", "{cwd}/nx"), ("~/nx", "{home}/nx")],
+)
+def test_the_folder_that_is_asked_for_is_absolute(given: str, found: str) -> None:
+    """Relative to the current folder; `..` stays, for what is before it may be a link."""
+    wanted = found.format(cwd=Path.cwd(), home=Path.home())
+    assert str(Paths.from_environment({"NEXAPOD_HOME": given}).home) == wanted
+    assert home.home_folder({"NEXAPOD_HOME": given}) == wanted
+
+
+def test_the_home_of_nobody_is_an_error() -> None:
+    """A `~name` that stands for nothing is no folder to begin in."""
+    with pytest.raises(ConfigError, match="nobody here"):
+        Paths.from_environment({"NEXAPOD_HOME": "~nobody-of-this-name/nx"})
 
 
 def test_no_home_is_an_error_with_a_way_out() -> None:

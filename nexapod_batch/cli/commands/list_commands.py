@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from nexapod_batch.cli import selectors
-from nexapod_batch.cli.context import json_option, looking, paths, reading
+from nexapod_batch.cli.context import has_database, json_option, looking, reading, results_folder
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.coordinator.queries import views
@@ -28,7 +26,7 @@ LIMIT = 1000
 def ls(only_open: bool, limit: int, as_json: bool) -> None:
     """List jobs, the newest first."""
     found = []
-    if paths().has_database():  # before the first job there is nothing to list, which is no fault
+    if has_database():  # before the first job there is nothing to list, which is no fault
         with reading() as store:
             found = views.jobs(store, limit, only_open=only_open)
     output(as_json).rows("jobs", found, ["id", "name", "state", "tasks", "accepted", "submitted"], _row)
@@ -50,16 +48,16 @@ def show(selector: str, span: str | None, as_json: bool) -> None:
         else:
             first, last, limit = 0, views.LARGEST, LIMIT
         document = views.tasks(store, job, first, last, limit=limit)
-        document["job"]["results"] = str(paths().results / str(job))
+        document["job"]["results"] = results_folder(job)
         output(as_json).document(document, renderers.show)
 
 
 @click.command()
 @click.argument("selector", metavar="ID")
 @click.option("--replica", "single", is_flag=True, help="What single replicas (42_7.2) wrote, accepted or not.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Copy what one replica wrote to here.")
+@click.option("--out", type=click.Path(file_okay=False), help="Copy what one replica wrote to here.")
 @json_option
-def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int:
+def results(selector: str, single: bool, out: str | None, as_json: bool) -> int:
     """Print the folders of a job's accepted results.
 
     With --replica: where single replicas of a task (42_7, or one of them, 42_7.2) left what they wrote.
@@ -69,14 +67,14 @@ def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int
     with reading() as store:
         target = selectors.resolve_one(store, selector)
         found = views.tasks(store, target.job, target.task, target.task, limit=1_000_000)
-    job, folder = found["job"], paths().results / str(target.job)
+    job, folder = found["job"], results_folder(target.job)
     there = [task for task in found["tasks"] if task["published"]]
     if not there:
         raise _no_results(target, found)
     rows = [
         {
             "task": f"{job['id']}_{task['index']}",
-            "path": str(folder / str(task["index"])),
+            "path": f"{folder}/{task['index']}",
             **({"doubt": task["doubt"]} if task["doubt"] else {}),
         }
         for task in there
@@ -84,12 +82,14 @@ def results(selector: str, single: bool, out: Path | None, as_json: bool) -> int
     for task in there:
         if task["doubt"]:
             note(renderers.doubted(job["id"], task))
-    output(as_json).document({"job": job["id"], "folder": str(folder), "results": rows}, _paths)
+    output(as_json).document({"job": job["id"], "folder": folder, "results": rows}, _paths)
     return 0
 
 
-def _of_replicas(selector: str, out: Path | None, as_json: bool) -> int:
+def _of_replicas(selector: str, out: str | None, as_json: bool) -> int:
     """Print where the files of replicas are, or copy those of one."""
+    from pathlib import Path
+
     from nexapod_batch.coordinator.queries import replica_files
 
     with looking() as c:
@@ -102,7 +102,7 @@ def _of_replicas(selector: str, out: Path | None, as_json: bool) -> int:
             return 0
         if number is None:
             raise UsageError("--out takes what one replica wrote", got=selector, wanted=f"{job}_{task}.1, say")
-        document = replica_files.copy(c, job, task, number, out)
+        document = replica_files.copy(c, job, task, number, Path(out))
     output(as_json).document(document, renderers.copied)
     return 0
 
