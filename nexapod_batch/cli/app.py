@@ -51,11 +51,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a misspelt one gets the nearest name."""
         if args and args[0] not in command_table.COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], command_table.COMMANDS, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            ctx.fail(f"No such command {args[0]!r}.{_nearest(args[0])}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -71,6 +67,7 @@ def app() -> None:
     """Run batch jobs independently at least twice, compare, sign, and accept what agrees.
 
     \b
+      nexapod-batch init                        write a descriptor to start from
       nexapod-batch submit job.toml --wait      run a job and wait for its verdict
       nexapod-batch explain last                say why a job is where it is
 
@@ -79,6 +76,17 @@ def app() -> None:
     4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
     78 bad configuration, 130 interrupted.
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+
+
+def _nearest(word: str) -> str:
+    """Say which command was meant: the one that other systems call so, or the one with the nearest name."""
+    meant = command_table.ELSEWHERE.get(word.lower())
+    if meant is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, command_table.COMMANDS, 1)
+        meant = near[0] if near else None
+    return f" Did you mean {meant!r}?" if meant else " nexapod-batch --help lists them."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "SECTIONS", "Entry"]
+__all__ = ["COMMANDS", "ELSEWHERE", "SECTIONS", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -23,23 +23,19 @@ COMMANDS: dict[str, Entry] = {
     "submit": Entry(
         "commands.submit",
         "submit",
-        "Submit the job of a TOML descriptor.",
+        "Submit a TOML descriptor, a script, or a command.",
         (
-            "--wait",
-            "--follow",
-            "--dry-run",
-            "--set",
-            "--array",
-            "--replicas",
-            "--agree",
-            "--site",
-            "--partition",
-            "--account",
-            "--foreign",
-            "--allow-outside",
-            "--parsable",
-            "--json",
+            *("--wait", "--follow", "--dry-run", "--print", "--set", "--name", "--time", "--mem", "--cpus-per-task"),
+            *("--ntasks", "--nodes", "--gpus", "--gpu-type", "--tier", "--image", "--array", "--replicas", "--agree"),
+            *("--distinct", "--site", "--input", "--output", "--env", "--label", "--partition", "--account"),
+            *("--foreign", "--allow-outside", "--parsable", "--json"),
         ),
+    ),
+    "init": Entry(
+        "commands.init",
+        "init",
+        "Write a commented descriptor to start from.",
+        ("--out", "--force", "--json", "script", "sweep", "container", "gpu", "mpi", "netcdf"),
     ),
     "ls": Entry("commands.list_commands", "ls", "List jobs, the newest first.", ("--open", "--limit", "--json")),
     "show": Entry(
@@ -142,9 +138,28 @@ COMMANDS: dict[str, Entry] = {
     ),
 }
 
+#: What people type who know other systems, and the command that does it here.
+ELSEWHERE: dict[str, str] = {
+    "new": "init", "create": "init", "template": "init", "example": "init", "sample": "init",
+    "run": "submit", "sbatch": "submit", "srun": "submit", "qsub": "submit", "bsub": "submit", "start": "submit",
+    "exec": "submit", "queue": "ls", "squeue": "ls", "qstat": "ls", "bjobs": "ls", "list": "ls", "jobs": "ls",
+    "job": "ls", "ps": "ls", "status": "show", "sacct": "show", "scontrol": "show", "info": "show", "describe": "show",
+    "why": "explain", "log": "logs", "output": "logs", "tail": "logs", "cat": "logs", "sattach": "logs",
+    "scancel": "cancel", "qdel": "cancel", "bkill": "cancel", "kill": "cancel", "stop": "cancel", "rm": "cancel",
+    "delete": "cancel", "abort": "cancel", "requeue": "retry", "rerun": "retry", "resubmit": "retry",
+    "restart": "retry",
+    "resume": "release", "pause": "hold", "suspend": "hold", "get": "results", "fetch": "results", "collect": "results",
+    "download": "results", "seff": "report", "efficiency": "report", "usage": "report", "sinfo": "node",
+    "nodes": "node", "worker": "node", "workers": "node", "cluster": "site", "clusters": "site", "sites": "site",
+    "partition": "site", "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
+    "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
+    "man": "--help", "commands": "--help", "version": "--version",
+}  # fmt: skip
+
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Jobs": (
-        "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results", "report",
+        "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
+        "report",
     ),
     "Evidence": ("verify", "attestations"),
     "Upkeep": ("reconcile", "gc", "doctor"),

@@ -52,8 +52,16 @@ def _command(name: str, command: click.Command, heading: str) -> Iterator[str]:
     context = click.Context(command, info_name=f"nexapod-batch {name}")
     pieces = " ".join(command.collect_usage_pieces(context))
     yield f"    nexapod-batch {name} {pieces}\n"
+    yield from _choices(command)
     rows = [_row(param) for param in command.params if isinstance(param, click.Option) and not param.hidden]
     yield "\n".join(["| option | |", "|---|---|", *rows]) + "\n"
+
+
+def _choices(command: click.Command) -> Iterator[str]:
+    """Yield what an argument may be, where that is a list."""
+    for param in command.params:
+        if isinstance(param, click.Argument) and isinstance(param.type, click.Choice):
+            yield f"{param.human_readable_name}: {', '.join(f'`{choice}`' for choice in param.type.choices)}\n"
 
 
 def _row(option: click.Option) -> str:

@@ -1,4 +1,4 @@
-"""`submit`: from a descriptor to a job, and with `--wait` to its verdict."""
+"""`submit`: from a descriptor, a script or a command to a job, and with `--wait` to its verdict."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 
 from nexapod_batch.cli.context import exit_code, json_option, paths, writing
+from nexapod_batch.cli.drafts.submit_options import descriptor_options, overrides
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import SilentOutput, note, note_new, output
-from nexapod_batch.errors import UsageError
+from nexapod_batch.errors import DescriptorError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nexapod_batch.cli.drafts.draft import Draft
+    from nexapod_batch.cli.drafts.source import Source
     from nexapod_batch.cli.rendering.render import Document, Output
     from nexapod_batch.config.job.descriptor import Parsed
+    from nexapod_batch.config.schema import Value
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.commands.submit import Submitted
 
@@ -34,7 +38,10 @@ _PASSES = 8
 
 
 class _OptionalValues(click.Command):
-    """`--wait` and `--dry-run` take a value only with `=`, so that a descriptor after them is never eaten."""
+    """`--wait` and `--dry-run` take a value only with `=`, so that a descriptor after them is never eaten.
+
+    What follows `--` is the command that is to run, whatever it looks like.
+    """
 
     bare: ClassVar = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
     #: What after the bare form is meant as its value, unless there is such a file.
@@ -47,11 +54,13 @@ class _OptionalValues(click.Command):
             if option in self.value and re.fullmatch(self.value[option], after) and not Path(after).exists():
                 wanted = f"{option}={after}"
                 raise UsageError(f"{option} takes its value after =", got=f"{option} {after}", wanted=wanted)
-        return super().parse_args(ctx, [self.bare.get(arg, arg) for arg in args[:end]] + args[end:])
+        rest = super().parse_args(ctx, [self.bare.get(arg, arg) for arg in args[:end]])
+        ctx.params["command"] = args[end + 1 :] if "--" in args else None
+        return rest
 
 
 @click.command(cls=_OptionalValues)
-@click.argument("descriptor", type=click.Path(path_type=Path))
+@click.argument("words", metavar="[DESCRIPTOR | SCRIPT | - | -- COMMAND...]", nargs=-1)
 @click.option("--wait", metavar="[=TIME]", help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).")
 @click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
 @click.option(
@@ -59,73 +68,130 @@ class _OptionalValues(click.Command):
     metavar="[=HOW]",
     help="Print what would run, and make nothing; =all lists each task, =slurm or =dask also asks that scheduler.",
 )
+@click.option("--print", "show_only", is_flag=True, help="Print the descriptor that this is, and submit nothing.")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
-@click.option("--array", metavar="IDS", help="Override array.ids, as in 1-100%10.")
-@click.option("--replicas", type=click.IntRange(1), help="Override quorum.replicas.")
-@click.option("--agree", type=click.IntRange(1), help="Override quorum.agree.")
-@click.option("--site", help="Use nodes of this site only, for later replicas as well.")
+@descriptor_options
+@click.option("--input", "inputs", metavar="FILE", multiple=True, help="A file that the command or script needs.")
+@click.option(
+    "--output", "outputs", metavar="PATH", multiple=True, help="A file that it writes; PATH:significant,digits=8, say."
+)
+@click.option("--env", metavar="NAME[=VALUE]", multiple=True, help="A variable for it.")
+@click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help="A word of your own, to find jobs again.")
 @click.option("--partition", help="Use this partition of the site.")
 @click.option("--account", help="Charge this account of the site.")
 @click.option("--foreign", is_flag=True, help="The job is somebody else's, whoever owns its descriptor: confine it.")
 @click.option("--allow-outside", is_flag=True, help="Let the job have files outside its descriptor's folder.")
 @click.option("--parsable", is_flag=True, help="Print the job id alone.")
 @json_option
-def submit(
-    descriptor: Path,
-    wait: str | None,
-    follow: bool,
-    dry_run: str | None,
-    sets: tuple[str, ...],
-    array: str | None,
-    replicas: int | None,
-    agree: int | None,
-    site: str | None,
-    partition: str | None,
-    account: str | None,
-    foreign: bool,
-    allow_outside: bool,
-    parsable: bool,
-    as_json: bool,
-) -> int:
-    """Submit the job of a TOML descriptor."""
-    from nexapod_batch.cli.rendering.progress import progress
-    from nexapod_batch.cli.waiting import parse_wait, wait_for
-    from nexapod_batch.coordinator.commands import submit as use_case
-    from nexapod_batch.coordinator.queries import views
+def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
+    """Submit a TOML descriptor, a script, or a command.
 
+    A script may have #SBATCH lines: what becomes of each is shown. A command stands after --; files that it names and
+    that lie here become its inputs. Options that name keys of a descriptor win over it.
+
+    \b
+      nexapod-batch submit job.toml --wait
+      nexapod-batch submit --time 10 --output fit.json --wait -- python3 fit.py data.csv
+      nexapod-batch submit run.sh --site alpha --distinct host
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    from nexapod_batch.cli.drafts.draft import Additions
+    from nexapod_batch.cli.drafts.source import read_source
+    from nexapod_batch.cli.waiting import parse_wait, wait_for
+
+    wait = options["wait"]
     timeout = parse_wait(None if wait == FOREVER else wait)
-    words = {name: value for name, value in (("partition", partition), ("account", account)) if value is not None}
-    out: Output = SilentOutput() if parsable else output(as_json)
-    given = {"array.ids": array, "quorum.replicas": replicas, "quorum.agree": agree, "schedule.sites": site}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    parsed = _load(descriptor, sets, chosen, outside=allow_outside)
-    warnings = parsed.warnings
-    if parsed.owner not in {os.geteuid(), 0}:
+    chosen = overrides(options, options["labels"])
+    more = Additions(
+        inputs=options["inputs"], outputs=options["outputs"], env=options["env"],
+        parameters=any(text.startswith("array.") for text in options["sets"]),
+    )  # fmt: skip
+    source = read_source(words, options["command"], more, options["site"])
+    if options["show_only"]:
+        return _print(source, output(as_json))
+    _tell(source)
+    parsed = _load(source, options["sets"], chosen, outside=options["allow_outside"])
+    warnings, foreign = parsed.warnings, options["foreign"]
+    if source.owner not in {os.geteuid(), 0}:
         foreign = True
-        owned = f"{descriptor} belongs to uid {parsed.owner}"
+        owned = f"{source.name} belongs to uid {source.owner}"
         warnings += (f"{owned}: somebody else's commands are confined, without network",)
-    if dry_run is not None:
-        return _dry_run(parsed, words, dry_run, output(as_json), foreign=foreign)
+    scheduler = {name: options[name] for name in ("partition", "account") if options[name] is not None}
+    if options["dry_run"] is not None:
+        return _dry_run(parsed, scheduler, options["dry_run"], output(as_json), foreign=foreign)
+    out: Output = SilentOutput() if options["parsable"] else output(as_json)
     with writing() as c:
-        with progress() as shown:
-            folder = descriptor.parent.absolute()
-            done = use_case.submit(
-                c, parsed.job, folder, words, foreign=foreign, warnings=warnings, progress=shown
-            )
+        done = _stored(c, parsed, source, scheduler, foreign=foreign, warnings=warnings)
         fields = _announce(done, out)
-        if parsable:
+        if options["parsable"]:
             click.echo(done.job)
+        follow = options["follow"] and not as_json
         code = 0
         found: list[Document] = []
-        if wait is not None or follow:
-            code, found = wait_for(c, [done.job], timeout, follow=follow and not as_json, said=done.warnings)
-        else:
+        if wait is None and not options["follow"]:
             _dispatch(c, done)
-        state = views.job(c.store, done.job)["state"]
-        if state == "failed" and not code:  # refused for good: as sbatch, submit says so at once
-            code = exit_code([state], ended=True)
-        out.document({**fields, "state": state}, lambda _: renderers.jobs_ended({"jobs": found}))
+        else:
+            code, found = wait_for(c, [done.job], timeout, follow=follow, said=done.warnings)
+        return _ended(c, done, code, {**fields, "jobs": found}, out)
+
+
+def _stored(
+    c: Coordinator,
+    parsed: Parsed,
+    source: Source,
+    scheduler: dict[str, str],
+    *,
+    foreign: bool,
+    warnings: tuple[str, ...],
+) -> Submitted:
+    from nexapod_batch.cli.rendering.progress import progress
+    from nexapod_batch.coordinator.commands import submit as use_case
+
+    with progress() as shown:
+        folder = source.folder.absolute()
+        return use_case.submit(
+            c, parsed.job, folder, scheduler, foreign=foreign, warnings=warnings, progress=shown
+        )
+
+
+def _ended(c: Coordinator, done: Submitted, code: int, fields: Document, out: Output) -> int:
+    """Print how the job stands, and return the exit code."""
+    from nexapod_batch.coordinator.queries import views
+
+    found = fields.pop("jobs")
+    state = views.job(c.store, done.job)["state"]
+    if state == "failed" and not code:  # refused for good: as sbatch, submit says so at once
+        code = exit_code([state], ended=True)
+    out.document({**fields, "state": state}, lambda _: renderers.jobs_ended({"jobs": found}))
     return code
+
+
+def _print(source: Source, out: Output) -> int:
+    """Print the descriptor; what cannot be translated of a script stands in front of it."""
+    notes: list[str] = []
+    if source.draft is not None:
+        notes += source.draft.notes
+        notes += [f"not translated: {text}" for text in source.draft.refused]
+    lines = [f"# {text}" for text in notes]
+    out.lines("descriptor", [*lines, *source.text.rstrip("\n").split("\n")])
+    return 0
+
+
+def _tell(source: Source) -> None:
+    """Say how a command or script was read; DescriptorError for what cannot be left out of it."""
+    draft: Draft | None = source.draft
+    if draft is None:
+        return
+    note(f"{source.name} is read as a descriptor (--print shows it):")
+    for text in draft.notes:
+        note(f"  {text}")
+    if draft.refused:
+        from nexapod_batch.errors import Problem
+
+        raise DescriptorError(
+            f"{source.name} cannot be translated as it is",
+            problems=tuple(Problem("", text) for text in draft.refused),
+            hint="mend these lines, or write a descriptor: nexapod-batch submit --print SCRIPT > job.toml",
+        )
 
 
 def _dispatch(c: Coordinator, done: Submitted) -> None:
@@ -147,23 +213,26 @@ def _dispatch(c: Coordinator, done: Submitted) -> None:
         note(f"job {done.job} is kept and will be placed by {next_pass}; not now: {error.what}")
 
 
-def _load(descriptor: Path, sets: Sequence[str], given: Document, *, outside: bool) -> Parsed:
+def _load(source: Source, sets: Sequence[str], given: Document, *, outside: bool) -> Parsed:
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
-    from nexapod_batch.config.job.descriptor import load
+    from nexapod_batch.config.job.descriptor import parse
     from nexapod_batch.config.settings import settings
 
-    found = settings(paths(), project=descriptor.parent)
+    found = settings(paths(), project=source.folder)
     for warning in found.warnings:
         note(f"warning: {warning}")
     defaults, variables = dict(found.job_defaults), dict(found.job_overrides)
     if found.site is not None:
         (variables if found.origin["site"] == "NEXAPOD_SITE" else defaults)["schedule.sites"] = found.site
     variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
-    return load(descriptor, sets=sets, overrides={**variables, **given}, defaults=defaults, outside=outside)
+    return parse(
+        source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given}, defaults=defaults,
+        outside=outside,
+    )  # fmt: skip
 
 
 def _set_too(key: str, sets: Sequence[str]) -> bool:
-    return any(one.partition("=")[0].strip() == key for one in sets)
+    return any(text.partition("=")[0].strip() == key for text in sets)
 
 
 def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, foreign: bool) -> int:
