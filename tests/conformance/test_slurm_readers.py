@@ -25,8 +25,8 @@ from clusters.slurm import Clusters
 from msgspec.structs import replace
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import JobRow, Listing, by_element
-from nexapod_backends.slurm.cli.pyslurm_client import Bindings
-from nexapod_backends.slurm.queue_monitor import Watch
+from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
+from nexapod_backends.slurm.queue_monitor import QueueMonitor
 from nexapod_backends.slurm.transport import LocalTransport, environment
 from spools import until
 
@@ -199,7 +199,7 @@ class ReaderConformance:
         (tmp_path / "slurm.conf").touch()
         return tmp_path
 
-    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> QueueMonitor:
         """Return what reads this queue."""
         raise NotImplementedError
 
@@ -213,7 +213,7 @@ class ReaderConformance:
 class TestCommands(ReaderConformance):
     """squeue's text."""
 
-    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:  # noqa: ARG002
+    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> QueueMonitor:  # noqa: ARG002
         """Put a squeue in place that prints the recorded rows."""
         (folder / "rows").write_text(case.squeue)
         command(folder, f"cat {folder}/rows")
@@ -223,7 +223,7 @@ class TestCommands(ReaderConformance):
 class TestBindings(ReaderConformance):
     """pyslurm's objects; squeue would be an error."""
 
-    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Watch:
+    def reader(self, case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> QueueMonitor:
         """Put the fake in place, which knows the records."""
         command(folder, "exit 1")
         known = pyslurms.install(folder, monkeypatch)
@@ -237,12 +237,12 @@ def command(folder: Path, line: str) -> None:
     (folder / "squeue").chmod(0o755)
 
 
-def watch(folder: Path, *, bindings: bool = False) -> Watch:
+def watch(folder: Path, *, bindings: bool = False) -> QueueMonitor:
     """Return a watch with or without pyslurm; a failure of it is an error."""
     site = Site(name="here", scheduler=Scheduler(type="slurm", bin=str(folder), conf=str(folder / "slurm.conf")))
     slurm = Slurm(site, LocalTransport())
-    told = Bindings(site, slurm, folder / "bindings.json", pytest.fail) if bindings else None
-    return Watch(site, slurm, folder / "queue.json", told)
+    told = PyslurmClient(site, slurm, folder / "bindings.json", pytest.fail) if bindings else None
+    return QueueMonitor(site, slurm, folder / "queue.json", told)
 
 
 # ---- the real ones
@@ -256,8 +256,8 @@ class Live:
         self.conf, self.folder, self.told = conf, folder, list[str]()
         site = Site(name="live", scheduler=Scheduler(type="slurm", conf=str(conf)))
         slurm = Slurm(site, LocalTransport())
-        self.bindings = Bindings(site, slurm, folder / "bindings.json", self.told.append)
-        self.text = Watch(site, slurm, folder / "queue.json")
+        self.bindings = PyslurmClient(site, slurm, folder / "bindings.json", self.told.append)
+        self.text = QueueMonitor(site, slurm, folder / "queue.json")
         self.jobs: list[str] = []
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:

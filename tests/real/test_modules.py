@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from nexapod_backends.slurm.jobs.directives import SbatchRequest
 from nexapod_backends.slurm.jobs.pack import Geometry
-from nexapod_backends.slurm.jobs.script import Ask, read_template, render
+from nexapod_backends.slurm.jobs.script import read_template, render
 
 from nexapod_batch.model.site import Environment, Scheduler, Site
 
@@ -78,7 +79,7 @@ def run(modules: tuple[str, ...], env: dict[str, str], *before: str, first: str 
     """Run a batch script that loads modules and then says what it has."""
     site = Site(name="s", scheduler=Scheduler(type="slurm"), environment=Environment(modules=modules))
     runner = ("/bin/sh", "-c", 'echo "$GCC_IS|$LOADEDMODULES|$PATH"')
-    script = render(site, Ask(group="g", log="/log", runner=runner, geometry=Geometry()), read_template())
+    script = render(site, SbatchRequest(group="g", log="/log", runner=runner, geometry=Geometry()), read_template())
     text = script.replace("#!/bin/bash\n", f"#!/bin/bash\n{first}", 1)
     return subprocess.run([*before, "bash", "-s"], input=text, env=env, capture_output=True, text=True, check=False, timeout=60)
 

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import SEPARATOR, read_squeue
 from nexapod_backends.slurm.cli.pyslurm_child import lines
-from nexapod_backends.slurm.cli.pyslurm_client import Bindings
-from nexapod_backends.slurm.queue_monitor import Watch
+from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
+from nexapod_backends.slurm.queue_monitor import QueueMonitor
 from nexapod_backends.slurm.submission_records import Group
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
@@ -68,10 +68,10 @@ class Place:
         """Say what the controller answers."""
         self.known.write_text(json.dumps({"version": version, "cluster": cluster, "jobs": jobs, **more}))
 
-    def bindings(self, **scheduler: object) -> Bindings:
+    def bindings(self, **scheduler: object) -> PyslurmClient:
         """Return the reader, as another process has it."""
         site = replace(self.site, scheduler=replace(self.site.scheduler, **scheduler))  # type: ignore[arg-type]
-        return Bindings(site, Slurm(site, self.machine), self.folder / "bindings.json", self.told.append)
+        return PyslurmClient(site, Slurm(site, self.machine), self.folder / "bindings.json", self.told.append)
 
 
 @pytest.fixture
@@ -300,9 +300,9 @@ def _group() -> Group:
     )  # fmt: skip
 
 
-def _watch(place: Place) -> Watch:
+def _watch(place: Place) -> QueueMonitor:
     site = place.site
-    return Watch(site, Slurm(site, place.machine), place.folder / "queue.json", place.bindings())
+    return QueueMonitor(site, Slurm(site, place.machine), place.folder / "queue.json", place.bindings())
 
 
 def test_the_watch_needs_no_command(place: Place) -> None:
@@ -310,7 +310,7 @@ def test_the_watch_needs_no_command(place: Place) -> None:
     watch = _watch(place)
     watch.look([_group()], T0)
     assert place.machine.asked == ["child"]
-    seen = watch.told(_group(), 0)
+    seen = watch.last_seen(_group(), 0)
     assert seen is not None
     assert (seen.state, seen.hosts, seen.at) == ("RUNNING", "n1", T0)
 
@@ -323,7 +323,7 @@ def test_the_watch_asks_the_command_instead(place: Place) -> None:
     watch.look([_group()], T0)
     watch.look([_group()], T0 + 10)
     assert place.machine.asked == ["child", "squeue", "squeue"]
-    seen = watch.told(_group(), 0)
+    seen = watch.last_seen(_group(), 0)
     assert seen is not None
     assert (seen.state, watch.trouble) == ("PENDING", "")
     assert len(place.told) == 1
@@ -335,7 +335,7 @@ def test_silence_of_pyslurm_is_no_end(place: Place) -> None:
     place.machine.answer = SEPARATOR.join(["7", "N/A", "RUNNING", "1", "1", "n1", "None", NAME]) + "\n"
     watch = _watch(place)
     watch.look([_group()], T0)
-    seen = watch.told(_group(), 0)
+    seen = watch.last_seen(_group(), 0)
     assert seen is not None
     assert seen.state == "RUNNING"
     assert not watch.gone(_group(), 0, T0 + DAY)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.submission_records import Group, Groups, group_id, halves
+from nexapod_backends.slurm.submission_records import Group, SubmissionRecords, group_id, halves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def group(**more: object) -> Group:
 
 def test_a_group_is_found_by_its_launches_in_another_process(tmp_path: Path) -> None:
     """What one wrote the other reads, at its next look, with the element of each launch."""
-    ours, theirs = Groups(tmp_path / "groups"), Groups(tmp_path / "groups")
+    ours, theirs = SubmissionRecords(tmp_path / "groups"), SubmissionRecords(tmp_path / "groups")
     ours.save(group())
     assert theirs.find("c" * 32) is None
     theirs.refresh()
@@ -37,7 +37,7 @@ def test_a_group_is_found_by_its_launches_in_another_process(tmp_path: Path) -> 
 
 def test_a_removed_group_is_gone_for_everybody(tmp_path: Path) -> None:
     """Removing it twice is harmless; its launches are unknown."""
-    ours, theirs = Groups(tmp_path / "groups"), Groups(tmp_path / "groups")
+    ours, theirs = SubmissionRecords(tmp_path / "groups"), SubmissionRecords(tmp_path / "groups")
     ours.save(group())
     theirs.refresh()
     ours.remove(group())
@@ -69,17 +69,17 @@ def test_the_id_follows_from_launches_and_their_order() -> None:
 def test_a_broken_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
     """It hides no other group, and stays for whoever looks into it."""
     folder = tmp_path / "groups"
-    Groups(folder).save(group())
+    SubmissionRecords(folder).save(group())
     (folder / "broken.json").write_bytes(content)
     (folder / "note.txt").write_bytes(content)
-    found = Groups(folder)
+    found = SubmissionRecords(folder)
     assert set(found.by_id) == {group().id}
     assert (folder / "broken.json").read_bytes() == content
 
 
 def test_a_file_that_breaks_later_does_not_forget_what_was_read(tmp_path: Path) -> None:
     """A group that this process knows goes on."""
-    groups = Groups(tmp_path / "groups")
+    groups = SubmissionRecords(tmp_path / "groups")
     groups.save(group(native="17"))
     (tmp_path / "groups" / f"{group().id}.json").write_bytes(b"{")
     groups.refresh()
@@ -88,7 +88,7 @@ def test_a_file_that_breaks_later_does_not_forget_what_was_read(tmp_path: Path) 
 
 def test_groups_are_listed_by_node(tmp_path: Path) -> None:
     """A site may have several nodes; each submits its own."""
-    groups = Groups(tmp_path / "groups")
+    groups = SubmissionRecords(tmp_path / "groups")
     groups.save(group())
     groups.save(group(id="0" * 16, node="alpha-gpu", elements=(("d" * 32,),), replicas=(1,)))
     assert [one.id for one in groups.of_node("alpha-gpu")] == ["0" * 16]
@@ -112,10 +112,10 @@ def test_a_half_counts_before_what_it_was_split_from(tmp_path: Path, order: int)
     """Whichever file is read first, and when the whole is removed at last."""
     whole = group(elements=(("a",), ("b",)), replicas=(1, 1), split=True)
     written = [whole, *halves(whole)]
-    groups = Groups(tmp_path / "groups")
+    groups = SubmissionRecords(tmp_path / "groups")
     for one in written if order else reversed(written):
         groups.save(one)
-    for found in (groups, Groups(tmp_path / "groups")):
+    for found in (groups, SubmissionRecords(tmp_path / "groups")):
         assert [found.find(key)[0].elements for key in "ab"] == [(("a",),), (("b",),)]
     groups.remove(whole)
     assert [groups.find(key)[1] for key in "ab"] == [0, 0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.jobs.capacity import read_nodes
-from nexapod_backends.slurm.jobs.largest_hosts import Largest, largest
+from nexapod_backends.slurm.jobs.largest_hosts import HostSize, LargestHosts, host_sizes
 from nexapod_backends.slurm.jobs.pack import pack
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
@@ -43,14 +43,36 @@ class Machine(LocalTransport):
         return Done(0 if self.answer else 1, self.answer, "")
 
 
-def _known(machine: Machine, folder: Path) -> Largest:
+def _known(machine: Machine, folder: Path) -> LargestHosts:
     """Return what another process has."""
-    return Largest(Slurm(Site(name="here", scheduler=Scheduler(type="slurm")), machine), folder / "state" / "largest.json")
+    return LargestHosts(Slurm(Site(name="here", scheduler=Scheduler(type="slurm")), machine), folder / "state" / "largest.json")
 
 
 def test_the_largest_of_each_partition_count() -> None:
     """A pack that the smallest cannot hold is one that another host can."""
-    assert largest(read_nodes(NODES)) == {"short": (6, 15_000), "long": (6, 15_000)}
+    assert host_sizes(read_nodes(NODES)) == {"short": (HostSize(6, 15_000),), "long": (HostSize(6, 15_000),)}
+
+
+FEATURED = (
+    "NodeName=big CPUEfctv=64 CPUTot=64 RealMemory=512000 AvailableFeatures=amd,large Partitions=short\n"
+    "NodeName=s1 CPUEfctv=4 CPUTot=4 RealMemory=9000 AvailableFeatures=intel Partitions=short\n"
+    "NodeName=s2 CPUEfctv=6 CPUTot=6 RealMemory=7000 AvailableFeatures=intel Partitions=short\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "wanted"),
+    [
+        ((), (8, 16_000)), (("intel",), (6, 9_000)), (("amd",), (8, 16_000)), (("intel|amd",), (8, 16_000)), (("[intel|arm]",), (6, 9_000)),
+        (("amd", "intel"), (8, 16_000)), (("large", "amd"), (8, 16_000)), (("arm",), (8, 16_000)), (("intel*2",), (6, 9_000)), (("(amd",), (8, 16_000)),
+    ],
+)  # fmt: skip
+def test_only_hosts_that_a_constraint_admits_bound_packing(tmp_path: Path, constraints: tuple[str, ...], wanted: tuple[int, int]) -> None:
+    """A pack for the large hosts would never start on the small ones; what no host satisfies is for Slurm to refuse."""
+    found = _known(Machine(answer=FEATURED), tmp_path)
+    found.look(T0)
+    fitted = found.fitted(SHORT, Resources(time_s=60), constraints)
+    assert (fitted.max_cpus, fitted.max_mem_mib) == wanted
 
 
 @pytest.mark.parametrize(
@@ -106,7 +128,7 @@ def test_where_slurm_does_not_say_the_file_alone_counts(tmp_path: Path, answer: 
     assert found.fitted(SHORT, Resources()).max_cpus == 6
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"until": 1e9}', b'{"until": "x", "largest": {}}', b'{"until": 1e6, "largest": {"short": 7}}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"until": 1e9}', b'{"until": "x", "sizes": {}}', b'{"until": 1e6, "sizes": {"short": 7}}', b'{"until": 1e6, "largest": {}}'])
 def test_a_file_that_is_broken_is_none(tmp_path: Path, content: bytes) -> None:
     """Slurm is asked."""
     (tmp_path / "state").mkdir(mode=0o700)

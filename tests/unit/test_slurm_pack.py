@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from nexapod_backends.slurm.jobs.pack import Geometry, Group, pack, room_for
-from nexapod_backends.slurm.jobs.script import Ask, directives
+from nexapod_backends.slurm.jobs.directives import SbatchRequest, directives
+from nexapod_backends.slurm.jobs.pack import Geometry, PackedArray, pack, room_for
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.job import Resources
@@ -22,7 +22,7 @@ def _launches(*replicas: int) -> list[tuple[str, int]]:
     return [(f"k{number}", count) for number, count in enumerate(replicas)]
 
 
-def _sizes(groups: tuple[Group, ...]) -> list[int]:
+def _sizes(groups: tuple[PackedArray, ...]) -> list[int]:
     return [element.replicas for group in groups for element in group.elements]
 
 
@@ -98,7 +98,7 @@ def test_arrays_are_cut() -> None:
 def test_warning_comes_after_the_last_replica(time_s: int) -> None:
     """Slurm may warn a minute earlier than it is told to; even then every replica has had its time."""
     (group,) = pack(_launches(1), resources=Resources(time_s=time_s), partition=PARTITION, limits=Limits())
-    ask = Ask(group="g", log="/l", runner=("/r",), geometry=group.geometry)
+    ask = SbatchRequest(group="g", log="/l", runner=("/r",), geometry=group.geometry)
     (signal,) = [
         one for one in directives(Site(name="s", scheduler=Scheduler(type="slurm")), ask) if one.name == "signal"
     ]

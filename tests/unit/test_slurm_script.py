@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from nexapod_backends.slurm.jobs.directives import SbatchRequest, SchedulerOptions, directives
 from nexapod_backends.slurm.jobs.pack import Geometry
-from nexapod_backends.slurm.jobs.script import Ask, Words, directives, narrowed, read_template, render
+from nexapod_backends.slurm.jobs.script import narrowed, read_template, render
 
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError
@@ -21,7 +22,7 @@ GOLDEN = ROOT / "tests" / "golden" / "slurm"
 TEMPLATE = (ROOT / "templates" / "slurm.sh.jinja").read_text("utf-8")
 
 SITE = Site(name="c1", scheduler=Scheduler(type="slurm"))
-ASK = Ask(
+ASK = SbatchRequest(
     group="ab12", log="/shared/logs/ab12-%A_%a.log", runner=("/opt/py/bin/python", "-m", "x"), geometry=Geometry()
 )
 FULL_SITE = Site(
@@ -39,20 +40,20 @@ FULL_SITE = Site(
         modules=("gcc/12.2", "openmpi"), setup=("ulimit -c 0", 'echo "$HOSTNAME" \\'), env={"A": "it's # $(x)"}
     ),
 )
-FULL_ASK = Ask(
+FULL_ASK = SbatchRequest(
     group="ab12",
     array="0-9",
     log="/shared/logs/ab12-%A_%a.log",
     runner=("/opt/py/bin/python", "-m", "nexapod_batch.runner", "/shared/it's here"),
     geometry=Geometry(nodes=2, ntasks=4, cpus_per_task=2, mem_mib=4_001, time_s=90_061, gpus=4, gpu_type="a100"),
-    words=Words(
+    options=SchedulerOptions(
         partition="short,long", account="bio", constraint="fast", reservation="spring", exclude=("n1", "n[3-4]")
     ),
     env={"NEXAPOD_GROUP": "ab12"},
 )
 
 
-def _options(site: Site = SITE, ask: Ask = ASK) -> list[str]:
+def _options(site: Site = SITE, ask: SbatchRequest = ASK) -> list[str]:
     return [str(one) for one in directives(site, ask)]
 
 
@@ -118,7 +119,7 @@ def _bash_accepts(script: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "site", "ask"), [("minimal", SITE, ASK), ("full", FULL_SITE, FULL_ASK)])
-def test_golden(name: str, site: Site, ask: Ask) -> None:
+def test_golden(name: str, site: Site, ask: SbatchRequest) -> None:
     """The exact script, as an admin reviewed it."""
     script = render(site, ask, TEMPLATE)
     expected = (GOLDEN / f"script-{name}.sh").read_text("utf-8").replace("{version}", __version__)
@@ -139,7 +140,7 @@ def test_a_part_of_a_group_has_the_script_that_would_be_rendered_for_it(site: Si
     """Name, log and array are the part's own; nothing else differs."""
     whole, part = ("0123456789abcdef", "fedcba9876543210")
 
-    def ask(group: str, elements: int) -> Ask:
+    def ask(group: str, elements: int) -> SbatchRequest:
         runner = ("/opt/bin/python", "-m", "x", "/spool", "--group", group)
         return replace(FULL_ASK, group=group, log=f"/spool/logs/{group}.%a", runner=runner, array=f"0-{elements - 1}", env={})
 
@@ -180,8 +181,8 @@ def test_a_job_that_says_no_time_is_warned_as_its_partition_ends_it() -> None:
     """A debug partition of two minutes would else warn halfway."""
     tiny = Partition(name="debug", max_time_s=120, max_cpus=1, max_mem_mib=1)
     site = replace(SITE, partitions=(tiny,))
-    assert "--signal=B:USR2@12" in _options(site, replace(ASK, words=Words(partition="debug")))
-    assert "--signal=B:USR2@60" in _options(site, replace(ASK, words=Words(partition="other")))
+    assert "--signal=B:USR2@12" in _options(site, replace(ASK, options=SchedulerOptions(partition="debug")))
+    assert "--signal=B:USR2@60" in _options(site, replace(ASK, options=SchedulerOptions(partition="other")))
 
 
 def test_gpus() -> None:
@@ -200,7 +201,7 @@ def test_job_goes_before_site() -> None:
         extra_directives=("--reservation=all", "--exclude=bad", "--mem=1M", "--nice=1"),
         skip_directives=("mem", "nice", "signal"),
     )
-    ask = replace(ASK, geometry=Geometry(mem_mib=5), words=Words(qos="high", reservation="mine", exclude=("n1",)))
+    ask = replace(ASK, geometry=Geometry(mem_mib=5), options=SchedulerOptions(qos="high", reservation="mine", exclude=("n1",)))
     found = _options(replace(SITE, scheduler=scheduler), ask)
     assert {"--qos=high", "--reservation=mine", "--exclude=n1,bad"} <= set(found)
     assert not [one for one in found if one.startswith(("--mem", "--nice", "--signal"))]
@@ -210,7 +211,7 @@ def test_constraints_that_cannot_be_combined() -> None:
     """Neither the site's nor the job's demand is dropped silently."""
     site = replace(SITE, scheduler=Scheduler(type="slurm", extra_directives=("--constraint=ib",)))
     with pytest.raises(ConfigError, match="cannot be combined"):
-        directives(site, replace(ASK, words=Words(constraint="[rack1|rack2]")))
+        directives(site, replace(ASK, options=SchedulerOptions(constraint="[rack1|rack2]")))
 
 
 @pytest.mark.parametrize("name", ["no-requeue", "job-name", "output", "error"])
@@ -278,11 +279,11 @@ FIELDS = {
     "runner": lambda s: (FULL_SITE, replace(FULL_ASK, runner=("/opt/python", s))),
     "gpu_type": lambda s: (FULL_SITE, replace(FULL_ASK, geometry=Geometry(gpus=1, gpu_type=s))),
     **{
-        word: lambda s, word=word: (FULL_SITE, replace(FULL_ASK, words=replace(FULL_ASK.words, **{word: s})))
+        word: lambda s, word=word: (FULL_SITE, replace(FULL_ASK, options=replace(FULL_ASK.options, **{word: s})))
         for word in ("partition", "account", "qos", "constraint", "reservation")
     },
-    "exclude": lambda s: (FULL_SITE, replace(FULL_ASK, words=Words(exclude=(s, "n1")))),
-    "nodelist": lambda s: (FULL_SITE, replace(FULL_ASK, words=Words(nodelist=(s,)))),
+    "exclude": lambda s: (FULL_SITE, replace(FULL_ASK, options=SchedulerOptions(exclude=(s, "n1")))),
+    "nodelist": lambda s: (FULL_SITE, replace(FULL_ASK, options=SchedulerOptions(nodelist=(s,)))),
     "env": lambda s: (FULL_SITE, replace(FULL_ASK, env={"A": s})),
     "env name": lambda s: (FULL_SITE, replace(FULL_ASK, env={s: "1"})),
     "site": lambda s: (replace(FULL_SITE, name=s), FULL_ASK),

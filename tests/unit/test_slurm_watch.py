@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from nexapod_backends.slurm.cli.commands import Slurm, TimedOutError
 from nexapod_backends.slurm.cli.parse import SEPARATOR
-from nexapod_backends.slurm.queue_monitor import GRACE_BESIDE_S, GRACE_S, Seen, Watch
+from nexapod_backends.slurm.observations import Observation
+from nexapod_backends.slurm.queue_monitor import GRACE_BESIDE_S, GRACE_S, QueueMonitor
 from nexapod_backends.slurm.submission_records import Group
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
@@ -80,24 +81,24 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture
-def watch(cluster: Cluster, tmp_path: Path) -> Watch:
+def watch(cluster: Cluster, tmp_path: Path) -> QueueMonitor:
     """Return a watch of it."""
     return another(cluster, tmp_path)
 
 
-def another(cluster: Cluster, folder: Path, at: Site | None = None) -> Watch:
+def another(cluster: Cluster, folder: Path, at: Site | None = None) -> QueueMonitor:
     """Return a watch as another process has it."""
     chosen = at or site()
-    return Watch(chosen, Slurm(chosen, cluster), folder / "queue.json")
+    return QueueMonitor(chosen, Slurm(chosen, cluster), folder / "queue.json")
 
 
-def states(watch: Watch, one: Group) -> list[str]:
+def states(watch: QueueMonitor, one: Group) -> list[str]:
     """Return the state of each element as it was told."""
-    told = [watch.told(one, index) for index in range(len(one.elements))]
+    told = [watch.last_seen(one, index) for index in range(len(one.elements))]
     return [seen.state if seen else "" for seen in told]
 
 
-def test_all_processes_together_ask_no_more_often_than_allowed(cluster: Cluster, watch: Watch, tmp_path: Path) -> None:
+def test_all_processes_together_ask_no_more_often_than_allowed(cluster: Cluster, watch: QueueMonitor, tmp_path: Path) -> None:
     """One squeue for all groups; the second process reads what the first was told."""
     cluster.says("squeue", queued(101, "0", "RUNNING", group().id), queued(101, "1", "PENDING", group().id, reason="Priority"))
     watch.look([group()], T0)
@@ -105,13 +106,13 @@ def test_all_processes_together_ask_no_more_often_than_allowed(cluster: Cluster,
     other.look([group()], T0 + POLL_S - 1)
     assert cluster.names() == ["squeue"]
     assert states(other, group()) == ["RUNNING", "PENDING"]
-    assert other.told(group(), 1) == Seen("PENDING", "Priority", None, "a1", T0)
+    assert other.last_seen(group(), 1) == Observation("PENDING", "Priority", None, "a1", T0)
     other.look([group()], T0 + POLL_S)
     watch.look([group()], T0 + POLL_S + 1)
     assert cluster.names() == ["squeue"] * 2
 
 
-def test_accounting_is_asked_only_of_what_the_queue_lost(cluster: Cluster, watch: Watch) -> None:
+def test_accounting_is_asked_only_of_what_the_queue_lost(cluster: Cluster, watch: QueueMonitor) -> None:
     """And what ended is asked about no more."""
     cluster.says("squeue", queued(101, "0", "RUNNING", group().id))
     cluster.says("sacct", counted("101_1", "COMPLETED", group().id))
@@ -125,7 +126,7 @@ def test_accounting_is_asked_only_of_what_the_queue_lost(cluster: Cluster, watch
     assert states(watch, group()) == ["COMPLETED", "COMPLETED"]
 
 
-def test_nothing_submitted_is_nothing_asked(cluster: Cluster, watch: Watch) -> None:
+def test_nothing_submitted_is_nothing_asked(cluster: Cluster, watch: QueueMonitor) -> None:
     """A group without an id is nobody's business yet."""
     fresh = group()
     fresh.native = ""
@@ -134,7 +135,7 @@ def test_nothing_submitted_is_nothing_asked(cluster: Cluster, watch: Watch) -> N
 
 
 @pytest.mark.parametrize("name", ["0" * 16, "", f"{1:016x}x", "*"])
-def test_an_id_that_belongs_to_another_job_is_not_believed(cluster: Cluster, watch: Watch, name: str) -> None:
+def test_an_id_that_belongs_to_another_job_is_not_believed(cluster: Cluster, watch: QueueMonitor, name: str) -> None:
     """Ids are given out again: only our name makes it our job, in queue and accounting."""
     cluster.says("squeue", queued(101, "0", "FAILED", name), queued(101, "1", "RUNNING", name))
     cluster.says("sacct", counted("101_0", "FAILED", name))
@@ -142,14 +143,14 @@ def test_an_id_that_belongs_to_another_job_is_not_believed(cluster: Cluster, wat
     assert states(watch, group()) == ["", ""]
 
 
-def test_our_name_under_another_id_is_not_believed(cluster: Cluster, watch: Watch) -> None:
+def test_our_name_under_another_id_is_not_believed(cluster: Cluster, watch: QueueMonitor) -> None:
     """A job that was submitted twice by hand is not the one that we know."""
     cluster.says("squeue", queued(999, "0", "FAILED", group().id))
     watch.look([group()], T0)
     assert states(watch, group()) == ["", ""]
 
 
-def test_two_groups_with_one_id_are_told_apart(cluster: Cluster, watch: Watch) -> None:
+def test_two_groups_with_one_id_are_told_apart(cluster: Cluster, watch: QueueMonitor) -> None:
     """After a reset of the cluster's numbers an old group has the number of a new one."""
     old, new = group(1, native="7"), group(2, native="7")
     cluster.says("squeue", queued(7, "0", "RUNNING", new.id), queued(7, "1", "RUNNING", new.id))
@@ -158,16 +159,16 @@ def test_two_groups_with_one_id_are_told_apart(cluster: Cluster, watch: Watch) -
     assert states(watch, old) == ["", ""]
 
 
-def test_an_element_that_we_did_not_submit_is_ignored(cluster: Cluster, watch: Watch) -> None:
+def test_an_element_that_we_did_not_submit_is_ignored(cluster: Cluster, watch: QueueMonitor) -> None:
     """Nothing beyond the array, and a job without index is the first element."""
     cluster.says("squeue", queued(101, "0-7", "RUNNING", group().id), queued(101, "900", "FAILED", group().id))
     watch.look([group()], T0)
     assert states(watch, group()) == ["RUNNING", "RUNNING"]
-    assert watch.told(group(), 7) is None
-    assert watch.told(group(), 900) is None
+    assert watch.last_seen(group(), 7) is None
+    assert watch.last_seen(group(), 900) is None
 
 
-def test_an_end_is_the_end(cluster: Cluster, watch: Watch) -> None:
+def test_an_end_is_the_end(cluster: Cluster, watch: QueueMonitor) -> None:
     """What ended does not run again, whatever a later answer says."""
     cluster.says("squeue", queued(101, "0", "TIMEOUT", group().id), queued(101, "1", "RUNNING", group().id))
     watch.look([group()], T0)
@@ -176,7 +177,7 @@ def test_an_end_is_the_end(cluster: Cluster, watch: Watch) -> None:
     assert states(watch, group()) == ["TIMEOUT", "RUNNING"]
 
 
-def test_unknown_to_both_is_not_known_yet(cluster: Cluster, watch: Watch) -> None:
+def test_unknown_to_both_is_not_known_yet(cluster: Cluster, watch: QueueMonitor) -> None:
     """Only after two answers that lie further apart than the grace is an element gone."""
     for passed in (0.0, GRACE_S / 2, GRACE_S):
         watch.look([group()], T0 + passed)
@@ -185,7 +186,7 @@ def test_unknown_to_both_is_not_known_yet(cluster: Cluster, watch: Watch) -> Non
     assert watch.gone(group(), 0, T0 + GRACE_S + POLL_S)
 
 
-def test_one_silent_answer_after_a_long_pause_is_no_end(cluster: Cluster, watch: Watch) -> None:
+def test_one_silent_answer_after_a_long_pause_is_no_end(cluster: Cluster, watch: QueueMonitor) -> None:
     """A coordinator that comes back after a day asks twice."""
     cluster.says("squeue", queued(101, "0-1", "RUNNING", group().id))
     watch.look([group()], T0)
@@ -197,7 +198,7 @@ def test_one_silent_answer_after_a_long_pause_is_no_end(cluster: Cluster, watch:
     assert watch.gone(group(), 0, day + GRACE_S + 1)
 
 
-def test_an_answer_in_between_starts_the_grace_anew(cluster: Cluster, watch: Watch) -> None:
+def test_an_answer_in_between_starts_the_grace_anew(cluster: Cluster, watch: QueueMonitor) -> None:
     """As when the queue was empty for a moment."""
     watch.look([group()], T0)
     cluster.says("squeue", queued(101, "0-1", "RUNNING", group().id))
@@ -208,7 +209,7 @@ def test_an_answer_in_between_starts_the_grace_anew(cluster: Cluster, watch: Wat
 
 
 @pytest.mark.parametrize("word", ["PENDING", "RUNNING", "REQUEUED"])
-def test_what_only_accounting_calls_alive_is_not_alive(cluster: Cluster, watch: Watch, word: str) -> None:
+def test_what_only_accounting_calls_alive_is_not_alive(cluster: Cluster, watch: QueueMonitor, word: str) -> None:
     """A controller that crashed forgot it; it is gone after the grace, not waited for for ever."""
     cluster.says("sacct", counted("101_[0-1]", word, group().id))
     for passed in (0.0, GRACE_S / 2, GRACE_S + 1):
@@ -243,7 +244,7 @@ def test_what_was_not_asked_about_is_not_missed(cluster: Cluster, tmp_path: Path
         ("sacct", FileNotFoundError()),
     ],
 )
-def test_no_answer_ends_nothing(cluster: Cluster, watch: Watch, command: str, answer: Done | Exception) -> None:
+def test_no_answer_ends_nothing(cluster: Cluster, watch: QueueMonitor, command: str, answer: Done | Exception) -> None:
     """However long it lasts; it is said, asked again later and later, and over with the first good answer."""
     cluster.says("squeue", queued(101, "0", "RUNNING", group().id))
     cluster.answers[command] = answer
@@ -261,7 +262,7 @@ def test_no_answer_ends_nothing(cluster: Cluster, watch: Watch, command: str, an
     assert (watch.trouble, states(watch, group())) == ("", ["RUNNING", "RUNNING"])
 
 
-def test_garbage_beside_an_answer_hides_no_answer(cluster: Cluster, watch: Watch) -> None:
+def test_garbage_beside_an_answer_hides_no_answer(cluster: Cluster, watch: QueueMonitor) -> None:
     """A banner that a site prints before every answer is passed over."""
     cluster.says("squeue", "Welcome to the cluster!", queued(101, "0-1", "RUNNING", group().id))
     watch.look([group()], T0)
@@ -280,7 +281,7 @@ def test_without_accounting_the_queue_alone_counts(cluster: Cluster, tmp_path: P
     assert watch.gone(group(), 0, T0 + GRACE_S + 1)
 
 
-def test_a_clock_that_was_set_back_stops_nothing(cluster: Cluster, watch: Watch) -> None:
+def test_a_clock_that_was_set_back_stops_nothing(cluster: Cluster, watch: QueueMonitor) -> None:
     """Slurm is asked at once; nothing is gone for it."""
     watch.look([group()], T0)
     watch.look([group()], T0 - 86_400)
@@ -297,7 +298,7 @@ def test_a_clock_that_was_set_back_stops_nothing(cluster: Cluster, watch: Watch)
         b'{"at": 1, "failures": 0, "trouble": "", "seen": {}, "silent": {"a": [1]}}', b"\xff\x00",
     ],
 )  # fmt: skip
-def test_a_broken_memory_is_no_memory(cluster: Cluster, watch: Watch, tmp_path: Path, content: bytes) -> None:
+def test_a_broken_memory_is_no_memory(cluster: Cluster, watch: QueueMonitor, tmp_path: Path, content: bytes) -> None:
     """Slurm is asked again, and the file is good afterwards."""
     (tmp_path / "queue.json").write_bytes(content)
     cluster.says("squeue", queued(101, "0-1", "RUNNING", group().id))
@@ -306,7 +307,7 @@ def test_a_broken_memory_is_no_memory(cluster: Cluster, watch: Watch, tmp_path: 
     assert json.loads((tmp_path / "queue.json").read_bytes())["at"] == T0
 
 
-def test_what_is_forgotten_is_not_kept(cluster: Cluster, watch: Watch, tmp_path: Path) -> None:
+def test_what_is_forgotten_is_not_kept(cluster: Cluster, watch: QueueMonitor, tmp_path: Path) -> None:
     """The memory is as large as what is open."""
     cluster.says("squeue", queued(101, "0", "RUNNING", group().id))
     watch.look([group()], T0)
@@ -329,7 +330,7 @@ def test_an_id_with_its_cluster_is_an_id(cluster: Cluster) -> None:
     assert Slurm(site(), cluster).submit("#!/bin/sh\n") == "17"
 
 
-def test_what_vanished_from_an_array_is_gone_sooner(cluster: Cluster, watch: Watch) -> None:
+def test_what_vanished_from_an_array_is_gone_sooner(cluster: Cluster, watch: QueueMonitor) -> None:
     """Slurm forgets an element that it cancels while it is pending, and goes on telling of the others."""
     cluster.says("squeue", queued(101, "0-1", "PENDING", group().id))
     watch.look([group()], T0)
@@ -348,7 +349,7 @@ def test_an_unknown_state_is_told_of_once(cluster: Cluster, tmp_path: Path) -> N
     at, one = site(), group()
     cluster.says("squeue", *(queued(101, index, "HIBERNATED", one.id) for index in "01"))
     for look in range(3):
-        watch = Watch(at, Slurm(at, cluster), tmp_path / "queue.json", tell=heard.append)
+        watch = QueueMonitor(at, Slurm(at, cluster), tmp_path / "queue.json", tell=heard.append)
         watch.look([one], T0 + look * POLL_S)
         assert states(watch, one) == ["HIBERNATED"] * 2
         assert not watch.gone(one, 0, T0 + look * POLL_S)

@@ -15,12 +15,12 @@ from nexapod_batch.errors import last_message
 from nexapod_batch.plugins import BackendState, LaunchStatus
 
 if TYPE_CHECKING:
-    from nexapod_backends.slurm.site_state import Kept
+    from nexapod_backends.slurm.site_state import SiteState
     from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["ended", "native_of", "ran_on", "told"]
+__all__ = ["gone_status", "native_of", "waiting_status", "with_hosts"]
 
 _UNKNOWN = LaunchStatus(state=BackendState.UNKNOWN)
 
@@ -30,7 +30,7 @@ def native_of(place: tuple[Group, int] | None) -> str:
     return f"{place[0].native}_{place[1]}" if place and place[0].native else ""
 
 
-def ended(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bool) -> LaunchStatus:
+def gone_status(context: NodeContext, state: SiteState, key: str, now: float, *, claimed: bool) -> LaunchStatus:
     """Say what became of a launch that is in the inbox no more."""
     place = state.groups.find(key)
     native = native_of(place)
@@ -42,16 +42,16 @@ def ended(context: NodeContext, state: Kept, key: str, now: float, *, claimed: b
     if place is None or not place[0].native:
         return _UNKNOWN
     # Its bundle vanished before any runner took it: it is put there again as long as its Slurm job may still come.
-    seen = state.watch.told(*place)
+    seen = state.queue.last_seen(*place)
     over = seen is not None and read_state(seen.state).ended
-    if not over and not state.watch.gone(*place, now):
+    if not over and not state.queue.gone(*place, now):
         return _UNKNOWN
     inbox = f"{context.remote_spool}/inbox"
     reason = f"Slurm job {native} ended, and its bundle is gone from {inbox}: did somebody remove it?"
     return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
 
 
-def told(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bool) -> LaunchStatus:
+def waiting_status(context: NodeContext, state: SiteState, key: str, now: float, *, claimed: bool) -> LaunchStatus:
     """Say what Slurm knows of a launch that is in the inbox."""
     place = state.groups.find(key)
     if place is None:
@@ -64,10 +64,10 @@ def told(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bo
     if not group.native:
         return LaunchStatus(state=BackendState.NEW, reason=group.trouble or "not submitted yet")
     native = f"{group.native}_{index}"
-    seen = state.watch.told(group, index)
+    seen = state.queue.last_seen(group, index)
     over = seen is not None and read_state(seen.state).ended
-    if not over and not state.watch.gone(group, index, now):
-        return _going_on(native, seen, claimed=claimed, trouble=state.watch.trouble, packed=group.replicas[index] > 1)
+    if not over and not state.queue.gone(group, index, now):
+        return _going_on(native, seen, claimed=claimed, trouble=state.queue.trouble, packed=group.replicas[index] > 1)
     if group.narrow and not claimed:
         return LaunchStatus(state=BackendState.FAILED, native=native, reason=group.narrow, anew=True)
     if seen is None or not over:
@@ -82,20 +82,20 @@ def told(context: NodeContext, state: Kept, key: str, now: float, *, claimed: bo
     return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
 
 
-def ran_on(state: Kept, key: str, status: LaunchStatus, now: float) -> LaunchStatus:
+def with_hosts(state: SiteState, key: str, status: LaunchStatus, now: float) -> LaunchStatus:
     """Add where a launch ran, of those whose hosts count; what Slurm forgot is told as unknown."""
     place = state.groups.find(key)
     if place is None or not place[0].bound or not place[0].native:
         return status
-    seen = state.watch.told(*place)
+    seen = state.queue.last_seen(*place)
     if seen is not None and seen.hosts:
         return replace(status, hosts=expand_hosts(seen.hosts) or ())
-    return replace(status, hosts=() if state.watch.gone(*place, now) else None)
+    return replace(status, hosts=() if state.queue.gone(*place, now) else None)
 
 
 def _going_on(
     native: str,
-    seen: Any,  # noqa: ANN401 - Seen or None
+    seen: Any,  # noqa: ANN401 - Observation or None
     *,
     claimed: bool,
     trouble: str,

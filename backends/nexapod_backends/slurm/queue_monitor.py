@@ -7,19 +7,15 @@ been so for `GRACE_S`.
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
 
 from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
 from nexapod_backends.slurm.cli.states import read_state
+from nexapod_backends.slurm.observations import Memory, MemoryFile, Observation
 from nexapod_batch.errors import SchedulerError
-from nexapod_batch.files import atomic, careful
-from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,11 +23,11 @@ if TYPE_CHECKING:
 
     from nexapod_backends.slurm.cli.commands import Slurm
     from nexapod_backends.slurm.cli.parse import JobRow, Listing
-    from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+    from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
     from nexapod_backends.slurm.submission_records import Group
     from nexapod_batch.model.site import Site
 
-__all__ = ["GRACE_BESIDE_S", "GRACE_S", "Seen", "Watch"]
+__all__ = ["GRACE_BESIDE_S", "GRACE_S", "QueueMonitor"]
 
 #: Seconds for which a job may be unknown to squeue and sacct before it is called gone.
 GRACE_S = 300.0
@@ -40,33 +36,10 @@ GRACE_BESIDE_S = 60.0
 _MAX_BACKOFF_S = 900.0
 _STRANGE = 20  # unknown words that are told of
 _DOUBLINGS = 3  # of the pause, after failures: a controller that is back is noticed soon
+_DAY_S = 86_400
 
 
-class Seen(Struct, frozen=True):
-    """One element as Slurm last told."""
-
-    state: str  # Slurm's word
-    reason: str = ""
-    start_s: int | None = None  # estimated, while it is pending
-    hosts: str = ""
-    at: float = 0.0  # when it was told
-    exit_code: int | None = None  # of an end, where the accounting told
-    exit_signal: int | None = None
-
-
-class _Memory(Struct):
-    """What is kept between two polls, and between two processes."""
-
-    at: float = 0.0  # when the queue was last looked at, seconds since 1970
-    failures: int = 0  # polls that failed in a row
-    trouble: str = ""
-    seen: dict[str, dict[str, Seen]] = field(default_factory=dict)  # group id -> element -> what was told
-    #: Group id -> the first and the last of the looks, in an unbroken row, that did not find all of it anywhere.
-    silent: dict[str, tuple[float, float]] = field(default_factory=dict)
-    strange: list[str] = field(default_factory=list)  # words for states that nobody knows; each was told of
-
-
-class Watch:
+class QueueMonitor:
     """The state of one cluster's queue."""
 
     def __init__(
@@ -74,13 +47,13 @@ class Watch:
         site: Site,
         slurm: Slurm,
         file: Path,
-        bindings: Bindings | None = None,
+        pyslurm: PyslurmClient | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Remember whom to ask, where the answers are kept, and who hears of what is strange."""
-        self._site, self._slurm, self._file, self._bindings, self._tell = site, slurm, file, bindings, tell
-        self._memory = _Memory()
-        self._stamp = -1
+        """Remember whom to ask, where the answers are kept, and who is told of what is strange."""
+        self._site, self._slurm, self._pyslurm, self._tell = site, slurm, pyslurm, tell
+        self._file = MemoryFile(file)
+        self._memory = Memory()
 
     @property
     def trouble(self) -> str:
@@ -89,11 +62,8 @@ class Watch:
 
     def look(self, groups: Iterable[Group], now: float) -> None:
         """Ask Slurm about these groups if it is time; a failure is remembered, and asked again later and later."""
-        self._load()
-        memory = self._memory
-        pause = min(self._site.limits.poll_interval_s * 2 ** min(memory.failures, _DOUBLINGS), _MAX_BACKOFF_S)
-        pause = max(pause, self._site.limits.poll_interval_s)
-        if 0 <= now - memory.at < pause:  # a clock that was set back makes it time
+        self._memory = memory = self._file.read(self._memory)
+        if 0 <= now - memory.at < self._pause():  # a clock that was set back makes it time
             return
         kept = {one.id: one for one in groups}
         wanted = {key: one for key, one in kept.items() if one.native and self._going_on(one)}
@@ -106,9 +76,15 @@ class Watch:
                 memory.failures, memory.trouble = 0, ""
             except SchedulerError as error:
                 memory.failures, memory.trouble = memory.failures + 1, str(error)
-        self._save()
+        self._file.write(memory)
 
-    def told(self, group: Group, element: int) -> Seen | None:
+    def _pause(self) -> float:
+        """Return how many seconds lie between two looks."""
+        interval = self._site.limits.poll_interval_s
+        longer: float = interval * 2 ** min(self._memory.failures, _DOUBLINGS)
+        return max(interval, min(longer, _MAX_BACKOFF_S))
+
+    def last_seen(self, group: Group, element: int) -> Observation | None:
         """Return what Slurm last told of an element; None when it never told anything."""
         return self._memory.seen.get(group.id, {}).get(str(element))
 
@@ -116,7 +92,7 @@ class Watch:
         """Say whether squeue and the accounting answered often enough and know nothing of an element any more."""
         if group.id not in self._memory.silent:
             return False
-        seen, (first, last) = self.told(group, element), self._memory.silent[group.id]
+        seen, (first, last) = self.last_seen(group, element), self._memory.silent[group.id]
         others = self._memory.seen.get(group.id, {})
         # What Slurm cancels while it is pending vanishes from an array of which the rest is still there.
         grace = GRACE_BESIDE_S if any(one.at == last for one in others.values()) else GRACE_S
@@ -134,25 +110,15 @@ class Watch:
 
     def _ask(self, wanted: Mapping[str, Group], now: float) -> None:
         """Look into the queue, then into the accounting for what is in it no more."""
-        # the others at the next look
-        groups = sorted(wanted.values(), key=self._last_told)[: self._site.limits.status_batch]
+        oldest_first = sorted(wanted.values(), key=self._last_told)
+        groups = oldest_first[: self._site.limits.status_batch]  # the others at the next look
         by_name = {f"nexapod-{one.id}": one for one in groups}
         queued = self._queue([one.native for one in groups], now)
         self._take(queued.rows, by_name, now)
         missing = [one for one in groups if self._untold(one, now)]
         unclear = [one for one in groups if one not in missing and self._unclear(one, now)]
-        if (missing or unclear) and self._site.scheduler.accounting != "squeue":
-            since = int(min(one.tried or now for one in (*missing, *unclear))) - 86_400
-            start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
-            ids = ",".join(one.native for one in (*missing, *unclear))
-            done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
-            if missing and done.returncode and "disabled" not in done.stderr.lower():
-                # What it would have said of them nobody knows: they are missed from the next answer on.
-                got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
-                raise SchedulerError(f"site {self._site.name}: sacct failed", got=got)
-            # Of what goes on the queue alone knows: a controller that crashed leaves jobs pending here for ever.
-            ended = [row for row in read_sacct(done.stdout).rows if read_state(row.state).ended]
-            self._take(ended, by_name, now)
+        if missing or unclear:
+            self._take(self._accounting(missing, unclear, now), by_name, now)
         if queued.unreadable and any(self._untold(one, now) for one in missing):
             raise SchedulerError(f"site {self._site.name}: squeue answered what cannot be read", got=queued.samples[0])
         for one in groups:
@@ -163,7 +129,7 @@ class Watch:
 
     def _queue(self, ids: Sequence[str], now: float) -> Listing[JobRow]:
         """Return what is in the queue, of pyslurm where it is of use."""
-        listing = self._bindings.ask(ids, now) if self._bindings else None
+        listing = self._pyslurm.ask(ids, now) if self._pyslurm else None
         if listing is not None:
             return listing
         done = self._slurm.call([*SQUEUE, f"--jobs={','.join(ids)}"], check=False)
@@ -172,6 +138,24 @@ class Watch:
             got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
             raise SchedulerError(f"site {self._site.name}: squeue failed", got=got)
         return read_squeue(done.stdout)
+
+    def _accounting(self, missing: Sequence[Group], unclear: Sequence[Group], now: float) -> list[JobRow]:
+        """Return what of these groups has ended, as the accounting tells it.
+
+        Of what goes on the queue alone knows: a controller that crashed leaves jobs pending there for ever.
+        """
+        if self._site.scheduler.accounting == "squeue":
+            return []
+        groups = [*missing, *unclear]
+        since = int(min(one.tried or now for one in groups)) - _DAY_S
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+        ids = ",".join(one.native for one in groups)
+        done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
+        if missing and done.returncode and "disabled" not in done.stderr.lower():
+            # What it would have said of them nobody knows: they are missed from the next answer on.
+            got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
+            raise SchedulerError(f"site {self._site.name}: sacct failed", got=got)
+        return [row for row in read_sacct(done.stdout).rows if read_state(row.state).ended]
 
     def _untold(self, group: Group, now: float) -> bool:
         """Say whether something of a group goes on, for all we know, that this look did not find."""
@@ -193,16 +177,19 @@ class Watch:
         mine = [row for row in rows if row.name in by_name and str(row.job) == by_name[row.name].native]
         for (_, index), row in by_element(mine).items():
             group, element = by_name[row.name], index or 0
-            if element >= len(group.elements):
-                continue
-            known = self._memory.seen.setdefault(group.id, {})
-            old = known.get(str(element))
-            if old is None or not read_state(old.state).ended:
-                told = (row.state, row.reason, row.start_s, row.hosts, now, row.exit_code, row.exit_signal)
-                known[str(element)] = Seen(*told)
-                self._wonder(row)
-            elif old.exit_code is None and row.exit_code is not None:  # how it ended the accounting alone tells
-                known[str(element)] = replace(old, exit_code=row.exit_code, exit_signal=row.exit_signal)
+            if element < len(group.elements):
+                self._keep(self._memory.seen.setdefault(group.id, {}), str(element), row, now)
+
+    def _keep(self, known: dict[str, Observation], element: str, row: JobRow, now: float) -> None:
+        """Keep what a row says of an element, unless its end was told before."""
+        old = known.get(element)
+        if old is None or not read_state(old.state).ended:
+            known[element] = Observation(
+                row.state, row.reason, row.start_s, row.hosts, now, row.exit_code, row.exit_signal
+            )
+            self._wonder(row)
+        elif old.exit_code is None and row.exit_code is not None:  # how it ended the accounting alone tells
+            known[element] = replace(old, exit_code=row.exit_code, exit_signal=row.exit_signal)
 
     def _wonder(self, row: JobRow) -> None:
         """Tell once of a state that is in no table."""
@@ -213,36 +200,3 @@ class Watch:
                 f"site {self._site.name}: Slurm says {word.native} of job {row.job}, a state that nexapod-batch does "
                 "not know: it is taken as still running until squeue or sacct says more"
             )
-
-    def _load(self) -> None:
-        """Read what another process was told meanwhile."""
-        try:
-            stamp = self._file.stat().st_mtime_ns
-            if stamp == self._stamp:
-                return
-            document: dict[str, Any] = careful.load(self._file)
-            seen = {key: {index: Seen(*one) for index, one in told.items()} for key, told in document["seen"].items()}
-            silent = {key: (float(first), float(last)) for key, (first, last) in document["silent"].items()}
-            strange = [str(word) for word in document.get("strange", ())]
-            self._memory = _Memory(
-                float(document["at"]), int(document["failures"]), str(document["trouble"]), seen, silent, strange
-            )
-            self._stamp = stamp
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            self._memory = _Memory()  # it is only a memory: Slurm is asked again
-
-    def _save(self) -> None:
-        memory = self._memory
-        seen = {
-            key: {index: [*astuple(one)] for index, one in told.items()}
-            for key, told in memory.seen.items()
-        }
-        document = {
-            "at": memory.at, "failures": memory.failures, "trouble": memory.trouble, "seen": seen,
-            "silent": memory.silent, "strange": memory.strange,
-        }  # fmt: skip
-        own_folder(self._file.parent, below=self._file.parents[1])
-        atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
-        self._stamp = os.stat(self._file).st_mtime_ns

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from nexapod_backends.slurm import runner_command
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import SINFO, read_sinfo
-from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
 from nexapod_backends.slurm.cli.states import Limited, limited, read_state
 from nexapod_backends.slurm.jobs.capacity import admits
-from nexapod_backends.slurm.jobs.largest_hosts import Largest
-from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE, Narrow
-from nexapod_backends.slurm.queue_monitor import Watch
-from nexapod_backends.slurm.submission_records import Groups
+from nexapod_backends.slurm.jobs.largest_hosts import LargestHosts
+from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE, PackLimits
+from nexapod_backends.slurm.queue_monitor import QueueMonitor
+from nexapod_backends.slurm.submission_records import SubmissionRecords
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
@@ -26,7 +26,7 @@ from nexapod_batch.files.own import own_folder
 from nexapod_batch.plugins import BackendState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nexapod_backends.slurm.submission_records import Group
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["RETRY_S", "Kept"]
+__all__ = ["RETRY_S", "SiteState"]
 
 #: Seconds after a try before sbatch is called again for a group.
 RETRY_S = 5.0
@@ -44,7 +44,7 @@ _BROUGHT_S = 60.0
 _ABOUT_TIME = re.compile(r"wall|time_?limit|time limit is invalid|minutes|partition configuration", re.IGNORECASE)
 
 
-class Kept:
+class SiteState:
     """What is kept of one site between calls."""
 
     def __init__(self, site: Site, folder: Path) -> None:
@@ -52,18 +52,21 @@ class Kept:
         self.transport: Transport = LocalTransport() if site.scheduler.transport == "local" else _over_ssh(site)
         self.slurm = Slurm(site, self.transport)
         self.prepared: set[str] = set()  # digests of the settings that were found or written
-        self.groups = Groups(folder / "groups")
-        self.narrow = Narrow(folder / "narrow.json")
-        self.largest = Largest(self.slurm, folder / "largest.json")
+        self.groups = SubmissionRecords(folder / "groups")
+        self.pack_limits = PackLimits(folder / "narrow.json")
+        self.largest_hosts = LargestHosts(self.slurm, folder / "largest.json")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
-        bindings = Bindings(site, self.slurm, folder / "bindings.json", _tell)
-        self.watch = Watch(site, self.slurm, folder / "queue.json", bindings, _tell)
+        bindings = PyslurmClient(site, self.slurm, folder / "bindings.json", _tell)
+        self.queue = QueueMonitor(site, self.slurm, folder / "queue.json", bindings, _tell)
         self._name, self._folder, self._poll_s = site.name, folder, site.limits.poll_interval_s
         self._last_submit = 0.0
         self._brought = float("-inf")  # when the runner was last seen there
 
-    def hosts(self, partition: str, constraint: str = "") -> list[str]:
-        """Return the hosts of a partition that a constraint admits, in an order that never changes: new ones last."""
+    def hosts(self, partition: str, constraints: Sequence[str] = ()) -> list[str]:
+        """Return the hosts of a partition that all constraints admit, in an order that never changes: new ones last.
+
+        SchedulerError when Slurm could not be asked.
+        """
         file = self._folder / "hosts.json"
         try:
             known: dict[str, list[str]] = careful.load(file)
@@ -77,9 +80,12 @@ class Kept:
         if known[partition] != old:
             own_folder(file.parent, below=file.parents[1])
             atomic.write(file, json.dumps(known).encode(), mode=0o600)
-        if not constraint:
+        if not constraints:
             return known[partition]
-        admitted = {host for row in rows if admits(constraint, row.features) for host in row.hosts}
+        admitted: set[str] = set()
+        for row in rows:
+            if all(admits(constraint, row.features) for constraint in constraints):
+                admitted.update(row.hosts)
         return [host for host in known[partition] if host in admitted]
 
     def bring_runner(self, context: NodeContext) -> None:
@@ -110,14 +116,14 @@ class Kept:
     def queued(self, charged: str | None = None) -> int:
         """Return how many elements of ours, or of those charged to somebody, may be in the queue for all we know."""
         mine = [one for one in self.groups.by_id.values() if one.native and charged in (None, one.charged)]
-        told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
+        told = [self.queue.last_seen(one, index) for one in mine for index in range(len(one.elements))]
         return sum(one is None or not read_state(one.state).ended for one in told)
 
     def hopeless(self, group: Group) -> str:
         """Return the limit that keeps a group in the queue only because of how it is packed; "" for none."""
         if group.level >= BARE:
             return ""
-        seen = [one for index in range(len(group.elements)) if (one := self.watch.told(group, index))]
+        seen = [one for index in range(len(group.elements)) if (one := self.queue.last_seen(group, index))]
         for reason in {one.reason for one in seen if read_state(one.state).state is BackendState.QUEUED}:
             kind = limited(reason)
             alone = kind is Limited.USER and group.level == PACKED and not self._runs(group.charged)
@@ -128,7 +134,7 @@ class Kept:
     def _runs(self, charged: str) -> bool:
         """Say whether something of ours runs that is charged to somebody."""
         mine = [one for one in self.groups.by_id.values() if one.native and one.charged == charged]
-        told = [self.watch.told(one, index) for one in mine for index in range(len(one.elements))]
+        told = [self.queue.last_seen(one, index) for one in mine for index in range(len(one.elements))]
         return any(one is not None and read_state(one.state).state is BackendState.ACTIVE for one in told)
 
     def too_large(self, group: Group, why: str, now: float) -> bool:
@@ -136,7 +142,7 @@ class Kept:
         if group.level >= BARE or (group.level == SINGLE and not _ABOUT_TIME.search(why)):
             return False
         group.narrow = f"packed less tightly, and placed anew: {why}"
-        if self.narrow.learn(group.shape, group.level, now):
+        if self.pack_limits.learn(group.shape, group.level, now):
             _tell(
                 f"site {self._name}: a Slurm job that runs several replicas, or has time to spare, is not allowed "
                 f"there ({why}): each gets a job of its own from now on. To pack as far as the limit allows, set "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nexapod_backends.slurm.cli.commands import Slurm
-    from nexapod_backends.slurm.site_state import Kept
+    from nexapod_backends.slurm.site_state import SiteState
     from nexapod_backends.slurm.submission_records import Group
     from nexapod_batch.plugins import NodeContext
 
@@ -40,7 +40,7 @@ class Submission:
         """Remember which clock counts."""
         self._clock = clock
 
-    def run(self, context: NodeContext, state: Kept) -> None:
+    def run(self, context: NodeContext, state: SiteState) -> None:
         """Submit the groups of this node that wait for it, within the site's limits.
 
         The first that is not taken ends it: the SchedulerError says why.
@@ -68,7 +68,7 @@ class Submission:
                 waiting.extendleft(reversed(self._fewer(context, state, group, error)))
             queued += len(group.elements) if group.native else 0
 
-    def _fewer(self, context: NodeContext, state: Kept, group: Group, error: FullError) -> tuple[Group, ...]:
+    def _fewer(self, context: NodeContext, state: SiteState, group: Group, error: FullError) -> tuple[Group, ...]:
         """Return the halves of a group that is more than what ours in the queue leave room for; or let it wait.
 
         What is larger than all that is queued of ours is halved: then parts of it fit soon, and none gets smaller than
@@ -82,7 +82,7 @@ class Submission:
         state.groups.save(group)
         return ()
 
-    def _halve(self, context: NodeContext, state: Kept, group: Group) -> tuple[Group, ...]:
+    def _halve(self, context: NodeContext, state: SiteState, group: Group) -> tuple[Group, ...]:
         """Put two groups in the place of one; also to the end of what a crash cut short."""
         files, folder = state.transport, f"{context.remote_spool}/groups"
         told = json.loads(files.read(f"{folder}/{group.id}.json"))
@@ -99,7 +99,7 @@ class Submission:
         files.remove(f"{folder}/{group.id}.json")
         return tuple(one for one in parts if one.open)
 
-    def _submit_one(self, context: NodeContext, state: Kept, group: Group) -> None:
+    def _submit_one(self, context: NodeContext, state: SiteState, group: Group) -> None:
         if group.tried and not group.full:  # refused for want of room: then Slurm has none of it
             if 0 <= self._clock() - state.looked.get(group.id, 0) < RETRY_S:
                 return
@@ -122,7 +122,7 @@ class Submission:
             state.groups.save(group)
             raise
 
-    def _under_way(self, context: NodeContext, state: Kept, group: Group) -> bool:
+    def _under_way(self, context: NodeContext, state: SiteState, group: Group) -> bool:
         """Say whether a call on another machine, of which we lost sight, may still reach Slurm: then we wait."""
         scheduler = context.its_site.scheduler
         left = group.tried + scheduler.cmd_timeout_s + _MARGIN_S - self._clock()
@@ -132,20 +132,20 @@ class Submission:
         state.groups.save(group)
         return True
 
-    def adopt(self, context: NodeContext, state: Kept, group: Group) -> bool:
+    def adopt(self, context: NodeContext, state: SiteState, group: Group) -> bool:
         """Take over the job that Slurm may have made although we were not told; False when it has none."""
         native = _find(state.slurm, group, accounting=context.its_site.scheduler.accounting != "squeue")
         if native:
             self._taken(state, group, native)
         return bool(native)
 
-    def _found(self, context: NodeContext, state: Kept, group: Group) -> bool:
+    def _found(self, context: NodeContext, state: SiteState, group: Group) -> bool:
         """Look at once for a job whose id was not told in so many words; False when that fails as well."""
         with suppress(SchedulerError):
             return self.adopt(context, state, group)
         return False
 
-    def _taken(self, state: Kept, group: Group, native: str) -> None:
+    def _taken(self, state: SiteState, group: Group, native: str) -> None:
         group.native, group.submitted, group.trouble = native, self._clock(), ""
         state.groups.save(group)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Group", "Groups", "group_id", "halves"]
+__all__ = ["Group", "SubmissionRecords", "group_id", "halves"]
 
 
 class Group(Struct, kw_only=True):
@@ -79,7 +79,7 @@ def _part(group: Group, first: int, end: int) -> Group:
     )  # fmt: skip
 
 
-class Groups:
+class SubmissionRecords:
     """The groups of one site, as files; read once, written through."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """pyslurm, where it is of use: the queue's answer without a command, and silence whenever there is any doubt.
 
-`Bindings` asks through a child process, since loading pyslurm may end or break the process that does it. It answers
-with what `read_squeue` returns, or with None: then the command is to be asked. It never raises for pyslurm's sake.
+`PyslurmClient` asks through a child process, since loading pyslurm may end or break the process that does it. It
+answers with what `read_squeue` returns, or with None: then the command is to be asked, and nothing is ever raised.
 Where pyslurm does not know a job, it is None as well, so that no job is called gone on its word. Before it is used for
 the first time its version, as it was installed, is compared with Slurm's. A pyslurm that fails is left alone for a day,
 or until it or the configuration changes, which is kept in a file; each reason is told once.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.cli.parse import JobRow, Listing
     from nexapod_batch.model.site import Site
 
-__all__ = ["Bindings"]
+__all__ = ["PyslurmClient"]
 
 #: Where Slurm's configuration is when nobody says.
 _CONF = "/etc/slurm/slurm.conf"
@@ -74,7 +74,7 @@ def _changed(file: str) -> int:
         return 0
 
 
-class Bindings:
+class PyslurmClient:
     """The queue of one cluster, as pyslurm tells it."""
 
     def __init__(self, site: Site, slurm: Slurm, file: Path, tell: Callable[[str], None]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Resources
     from nexapod_batch.model.site import Limits, Partition
 
-__all__ = ["Element", "Geometry", "Group", "Room", "level_of", "pack", "packed_time", "room_for"]
+__all__ = ["Element", "Geometry", "PackedArray", "Room", "level_of", "pack", "packed_time", "room_for"]
 
 #: What a Slurm job gets beyond the time of its replicas: Slurm warns up to a minute earlier than it was told to, and
 #: is told to warn up to a minute before the end; until then every replica must have had its time.
@@ -50,7 +50,7 @@ class Element(Struct, frozen=True, kw_only=True):
     replicas: int
 
 
-class Group(Struct, frozen=True, kw_only=True):
+class PackedArray(Struct, frozen=True, kw_only=True):
     """One call of sbatch."""
 
     geometry: Geometry
@@ -91,7 +91,7 @@ def pack(
     partition: Partition,
     limits: Limits,
     level: int = PACKED,
-) -> tuple[Group, ...]:
+) -> tuple[PackedArray, ...]:
     """Return the calls of sbatch for launches (key, replicas) of one job; SchedulerError when none can run there."""
     _check(resources, partition)
     room = room_for(resources, partition, limits, level)
@@ -99,12 +99,12 @@ def pack(
     by_width: dict[int, list[Element]] = {}
     for one in elements:
         by_width.setdefault(max(1, min(room.width, one.replicas)), []).append(one)
-    groups: list[Group] = []
+    groups: list[PackedArray] = []
     for width, alike in by_width.items():
         rounds = max(-(-one.replicas // width) for one in alike)
         geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots, level=level)
         groups += (
-            Group(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))
+            PackedArray(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))
             for start in range(0, len(alike), limits.max_array)
         )
     return tuple(groups)
@@ -116,7 +116,7 @@ def packed_time(time_s: int, partition: Partition) -> int:
     return time_s if partition.max_time_s is None else min(time_s, partition.max_time_s)
 
 
-def level_of(group: Group, resources: Resources) -> int:
+def level_of(group: PackedArray, resources: Resources) -> int:
     """Return how tightly a group is packed: what Slurm does not take can be packed less tightly below `BARE`."""
     if any(one.replicas > 1 for one in group.elements):
         return PACKED

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Resources
 
-__all__ = ["BARE", "PACKED", "SINGLE", "Narrow", "shape_of"]
+__all__ = ["BARE", "PACKED", "SINGLE", "PackLimits", "shape_of"]
 
 #: How tightly: as the site file has it; each replica for itself; and without a minute more than it asks for.
 PACKED, SINGLE, BARE = 0, 1, 2
@@ -33,7 +33,7 @@ def shape_of(charged: str, resources: Resources) -> str:
     return f"{charged} {'/'.join('' if one is None else str(one) for one in (*sizes, resources.time_s))}"
 
 
-class Narrow:
+class PackLimits:
     """What was learnt of one site."""
 
     def __init__(self, file: Path) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm import runner_archive, runner_command
 from nexapod_backends.slurm.cli.commands import RefusedError, Slurm
+from nexapod_backends.slurm.jobs.directives import SbatchRequest, SchedulerOptions
 from nexapod_backends.slurm.jobs.pack import Geometry, packed_time, room_for
-from nexapod_backends.slurm.jobs.script import Ask, Words, as_it_is, read_template, render
+from nexapod_backends.slurm.jobs.script import as_it_is, read_template, render
 from nexapod_backends.slurm.site_check.file_probe import all_down
 from nexapod_backends.slurm.site_check.probe_text import VALUE, clock_words, one_line, size_words
 from nexapod_batch import interpreter
@@ -155,12 +156,12 @@ def script_of(
     words = words_at(how.sample, site.name)
     here = folder_of(context)
     time_s = _TIME_S if partition.max_time_s is None else min(_TIME_S, partition.max_time_s)
-    ask = Ask(
+    ask = SbatchRequest(
         group=group,
         log=f"{as_it_is(here)}/log",
         runner=("/bin/sh", "-c", _START, "probe", here, str(context.remote_work), *_interpreter(context, site)),
         geometry=geometry or Geometry(time_s=time_s, mem_mib=mem_mib),
-        words=Words(
+        options=SchedulerOptions(
             partition=partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
             constraint=words.get("constraint", ""), reservation=words.get("reservation", ""),
         ),

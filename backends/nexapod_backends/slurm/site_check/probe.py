@@ -23,7 +23,7 @@ from nexapod_backends.slurm.cli.parse import (
     read_partitions,
     read_sinfo,
 )
-from nexapod_backends.slurm.cli.pyslurm_client import Bindings
+from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
 from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes, usable
 from nexapod_backends.slurm.site_check.file_probe import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.site_check.job_probe import MEM_MIB, accepted, partition_of, script_of, work_folder
@@ -81,7 +81,7 @@ def probe(
     account = words_at(how.sample, site.name).get("account")
     yield from partitions(site, facts.partitions, facts.hosts, account, hidden=facts.config.hidden)
     yield from arrays(site, facts.config)
-    yield Bindings(site, slurm, contexts[0].state / "bindings.json", lambda _: None).finding(time.time())
+    yield PyslurmClient(site, slurm, contexts[0].state / "bindings.json", lambda _: None).finding(time.time())
     yield polling(site, facts.config)
     yield launcher(site, facts.config)
     # 3. what Slurm would say of jobs
