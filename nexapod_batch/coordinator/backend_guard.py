@@ -1,36 +1,50 @@
-"""A backend behind glass: whatever it or a library below it raises, or returns for an answer, is its site's fault.
+"""A backend behind glass: whatever it or a library below it does, one site is out of order and the others go on.
 
-Errors that the program can name, and those of the system, pass as they are. Everything else (RuntimeError, a library's
-own errors, an end of the process that a library asks for) becomes `PluginFaultError`: one site is out of order, and the
-others go on.
+Errors that the program can name, and those of the system, pass as they are. Everything else becomes
+`PluginFaultError`: what a method raises (RuntimeError, a library's own errors, an end of the process that a library
+asks for), an answer that the port does not allow, and a call that does not return within its time. After such a call
+its site is not asked again as long as this process lives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from nexapod_batch.errors import NexapodError, PluginFaultError
+from nexapod_batch.coordinator.backend_answers import WrongAnswerError, checked, finding
+from nexapod_batch.entry_points import one_line, origin
+from nexapod_batch.errors import NexapodError, PluginError, PluginFaultError
+from nexapod_batch.model.site import Limits, Site
+from nexapod_batch.plugins import MOVES_FILES, load
+from nexapod_batch.plugins.deadline import CallTimeoutError, deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from nexapod_batch.plugins import Backend
 
-__all__ = ["guarded"]
+__all__ = ["guarded", "load_guarded"]
 
-#: What a method must return; the others' answers are not looked at, or anything.
-_ANSWERS: dict[str, type] = {
-    "describe": str, "discover": str, "grain": int, "launch": Mapping, "probe": Iterator, "stage": Mapping,
-    "status": Mapping, "unstage": int,
-}  # fmt: skip
-#: What ends the program or a generator, and no backend's fault.
-_PASSES = (NexapodError, OSError, KeyboardInterrupt, GeneratorExit)
-_TEXT = 300  # characters of a foreign message that are kept
+#: What says more as it is, and no backend's fault.
+_PASSES = (NexapodError, OSError)
+_REPORT = "please report it to the authors of that plug-in"
+#: Seconds in which a plug-in is to be imported and made; also from a slow network file system.
+_LOAD_S = 120.0
+
+
+def load_guarded(name: str, known: Mapping[str, str] | None = None) -> Backend:
+    """Return the backend of a name with every method behind glass; PluginError when it cannot be loaded.
+
+    `known` are the `targets` of backends that were looked up before.
+    """
+    try:
+        with deadline(_LOAD_S, f"loading backend {name}"):
+            return guarded(load("backend", name, known), name)
+    except CallTimeoutError as error:  # between two lines of ours
+        raise PluginError(f"backend {name!r} cannot be loaded", got=str(error)) from error
 
 
 def guarded(backend: object, name: str) -> Backend:
-    """Return the backend of a name with every method behind glass."""
+    """Return a backend that was loaded with every method behind glass; `name` is that of its entry point."""
     return cast("Backend", _Guarded(backend, name))
 
 
@@ -38,14 +52,16 @@ class _Guarded:
     """Passes every call on."""
 
     def __init__(self, backend: object, name: str) -> None:
-        """Remember what is called; `name` is that of the plug-in."""
         self._backend, self._name = backend, name
         self._methods: dict[str, Callable[..., Any]] = {}
-
-    @property
-    def signs_native(self) -> bool:
-        """Say whether its runners sign what `launch` and `status` call native."""
-        return bool(getattr(self._backend, "signs_native", False))
+        self._hanging: dict[str, PluginFaultError] = {}  # by site: calls that did not return
+        try:
+            self.signs_native = bool(getattr(backend, "signs_native", False))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            what = f"backend {name!r} of {origin('backend', name)} cannot be loaded"
+            raise PluginError(what, got=f"{one_line(error)} in signs_native", hint=_REPORT) from error
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         """Return a method behind glass, made once."""
@@ -55,50 +71,78 @@ class _Guarded:
 
     def _behind_glass(self, method: str) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:  # noqa: ANN401 - as the method has it
-            try:
-                answer = getattr(self._backend, method)(*given, **named)
-            except _PASSES:
-                raise
-            except BaseException as error:
-                raise self._fault(method, given, _said(error)) from error
-            wanted = _ANSWERS.get(method)
-            if wanted is not None and not isinstance(answer, wanted):
-                raise self._fault(method, given, f"it returned {type(answer).__name__}, not {wanted.__name__}")
-            return self._each(method, given, answer) if wanted is Iterator else answer
+            def answer() -> Any:  # noqa: ANN401
+                return checked(method, given, getattr(self._backend, method)(*given, **named))
+
+            found = self._guard(method, given, answer)
+            return self._each(given, found) if method == "probe" else found
 
         return call
 
-    def _each(self, method: str, given: tuple[Any, ...], answers: Iterator[Any]) -> Iterator[Any]:
-        """Yield what a generator yields; it may fail at every step."""
+    def _each(self, given: tuple[Any, ...], findings: Any) -> Iterator[Any]:  # noqa: ANN401 - an iterable of anything
+        """Yield what `probe` yields; it may fail at every step."""
+        rest = self._guard("probe", given, lambda: iter(findings))
         try:
-            yield from answers
-        except _PASSES:
+            while (step := self._guard("probe", given, lambda: _next(rest))) is not None:
+                yield step
+        finally:  # it cleans up behind itself, also when nobody wants to know more
+            self._guard("probe", given, lambda: _close(rest))
+
+    def _guard(self, method: str, given: tuple[Any, ...], answer: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Return what `answer()` returns, in the time of the method; PluginFaultError for whatever goes wrong."""
+        name, limits = _about(given)
+        if name in self._hanging:
+            raise self._hanging[name]
+        seconds = limits.transfer_timeout_s if method in MOVES_FILES else limits.call_timeout_s
+        try:
+            with deadline(seconds, f"site {name}: {method}() of backend {self._name}"):
+                return answer()
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise self._fault(method, given, _said(error)) from error
+            if isinstance(error, _PASSES) and _printable(error):
+                raise
+            fault = self._fault(method, name, error)
+            if isinstance(error, CallTimeoutError):
+                self._hanging[name] = fault
+            raise fault from error
 
-    def _fault(self, method: str, given: tuple[Any, ...], got: str) -> PluginFaultError:
-        site = _site_of(given[0] if given else None)
+    def _fault(self, method: str, site: str, error: BaseException) -> PluginFaultError:
+        got = str(error) if isinstance(error, WrongAnswerError | CallTimeoutError) else one_line(error)
         return PluginFaultError(
-            f"site {site}: its backend {self._name} broke in {method}()", got=got,
+            f"site {site}: backend {self._name} failed in {method}()", got=got,
             hint="this site waits, others go on; it is tried again. That is a fault of the plug-in or of a library "
-            "below it: please report it to its authors",
+            f"below it: please report it to the authors of {origin('backend', self._name)}",
         )  # fmt: skip
 
 
-def _site_of(about: Any) -> str:  # noqa: ANN401 - a context, several, or a site
-    """Return the name of the site that a call was about."""
-    if isinstance(about, (list, tuple)):
-        about = about[0] if about else None
-    node = getattr(about, "node", None)
-    return str(node.site if node is not None else getattr(about, "name", "?"))
+def _next(rest: Iterator[object]) -> object:
+    """Return the next finding, None after the last."""
+    for one in rest:
+        return finding(one)
+    return None
 
 
-def _said(error: BaseException) -> str:
-    """Return one printable line of a foreign error; its own way to print itself may be broken as well."""
+def _close(rest: Iterator[object]) -> None:
+    """End an iterator; only generators have something to end."""
+    close = getattr(rest, "close", None)
+    if close is not None:
+        close()
+
+
+def _printable(error: BaseException) -> bool:
+    """Say whether an error can be printed: it may be of a plug-in's own class."""
     try:
-        text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - whatever it raises, its kind is told
-        text = ""
-    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return "".join(char if char.isprintable() else "?" for char in line[:_TEXT])
+        return isinstance(str(error), str)
+    except Exception:  # noqa: BLE001 - whatever it raises
+        return False
+
+
+def _about(given: tuple[Any, ...]) -> tuple[str, Limits]:
+    """Return the name and the limits of the site that a call is about: a context's, that of several, or a site."""
+    about = given[0]
+    if isinstance(about, list | tuple):
+        about = about[0]
+    if isinstance(about, Site):
+        return about.name, about.limits
+    return about.node.site, about.site.limits if about.site else Limits()

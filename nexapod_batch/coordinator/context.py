@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.backend_guard import guarded
+from nexapod_batch.coordinator.backend_guard import load_guarded
 from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
@@ -26,7 +26,7 @@ from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import LOCAL, Node
-from nexapod_batch.plugins import NodeContext, load
+from nexapod_batch.plugins import NodeContext
 from nexapod_batch.store import Store
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.keys import KEY_BYTES
@@ -129,7 +129,7 @@ class Coordinator(Struct, kw_only=True):
         """Return the backend of a node, loaded once."""
         if node.backend not in self._backends:
             known = installed("backend", self.paths.home)
-            self._backends[node.backend] = guarded(load("backend", node.backend, known), node.backend)
+            self._backends[node.backend] = load_guarded(node.backend, known)
         return self._backends[node.backend]
 
     def context(self, node: Node) -> NodeContext:

@@ -107,6 +107,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     poll_interval_s: int = 30  # between two looks at the queue
     status_batch: int = 100  # ids in one call
     gpu_slots: int = 1  # replicas that may share a GPU
+    call_timeout_s: int = 600  # for one call of the backend
+    transfer_timeout_s: int = 86_400  # for one that moves files, or runs test jobs
     pack: Pack = field(default_factory=Pack)
 
 

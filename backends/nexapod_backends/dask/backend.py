@@ -64,7 +64,7 @@ class DaskBackend:
         node.far.prepare({**wanted, "runtimes": targets("runtime")})
         self._prepared.add(stamp)
 
-    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+    def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that all workers share the work evenly; one where a replica holds a resource."""
         node = self._node(context)
         asked = job_at(job, context.its_site.name).resources
@@ -99,7 +99,7 @@ class DaskBackend:
         if faults := node.faults():
             raise SchedulerError("; ".join(faults))
 
-    def stamp(self, context: NodeContext) -> object:  # noqa: ARG002
+    def change_token(self, context: NodeContext) -> str | None:  # noqa: ARG002
         """Return None: only `collect` can tell."""
         return None
 
@@ -113,13 +113,13 @@ class DaskBackend:
 
     def fetch(
         self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
-        most: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:  # fmt: skip
         """Bring the files of a replica from its worker's storage into the work folder here."""
         node = self._node(context)
         if not node.far.shared:
             node.survey()
-        node.far.fetch(replica, context.work, logs=logs, names=names, most=most)
+        node.far.fetch(replica, context.work, logs=logs, names=names, most=max_bytes)
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove work folders and logs here, and on the workers that are in reach."""
@@ -171,12 +171,12 @@ class DaskBackend:
         node = self._node(context)
         partition = node.cluster.partition(context.its_site, job, context.node.name)
         asked = job_at(job, context.its_site.name).resources
-        grain = min(64, self.grain(context, job, replicas))
-        count = -(-replicas // grain)
+        size = min(64, self.launch_size(context, job, replicas))
+        count = -(-replicas // size)
         needs, python = node.needs(job), context.its_site.runner.python or "python"
         command = shlex.join(job.command) if job.command else "the script of the descriptor"
         lines = [
-            f"node {context.node.name}: {_times(count, 'future')} of up to {_times(grain, 'replica')}, each",
+            f"node {context.node.name}: {_times(count, 'future')} of up to {_times(size, 'replica')}, each",
             "  client.submit(run, <signed bundle>, key='nexapod-<launch key>', pure=False, retries=0,",
             f"      priority={job.schedule.priority}, workers=['<one of partition {partition.name}>'],",
             f"      allow_other_workers=False, resources={needs})",

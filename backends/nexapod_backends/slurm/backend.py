@@ -94,7 +94,7 @@ class SlurmBackend:
                 files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
         state.prepared.add(digest)
 
-    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
+    def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return few enough that the hosts share the work evenly; one where a Slurm job holds no more."""
         state = self._state(context)
         state.largest_hosts.look(self._clock())
@@ -224,7 +224,7 @@ class SlurmBackend:
         """Bring what the segments have more than our copies; nothing where they lie on a shared file system."""
         site_files.collect(self._state(context).transport, context)
 
-    def stamp(self, context: NodeContext) -> object:
+    def change_token(self, context: NodeContext) -> str | None:
         """Look whether there may be news, in one round trip; None where files are shared."""
         return site_files.change_token(self._state(context).transport, context)
 
@@ -234,7 +234,7 @@ class SlurmBackend:
 
     def fetch(
         self, context: NodeContext, replica: str, *, logs: bool = False,
-        names: Collection[str] | None = None, most: int | None = None,  # noqa: ARG002 - folders come as they are
+        names: Collection[str] | None = None, max_bytes: int | None = None,  # noqa: ARG002 - folders come as they are
     ) -> None:  # fmt: skip
         """Bring the files of a replica into our work folder; nothing where they lie on a shared file system."""
         site_files.fetch(self._state(context).transport, context, replica, logs=logs)

@@ -60,7 +60,7 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
     if group.refused:
         anew = bool(group.narrow)
         reason = group.narrow or group.refused
-        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason, own_fault=not anew, anew=anew)
+        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason, task_fault=not anew, anew=anew)
     if not group.native:
         return LaunchStatus(state=BackendState.NEW, reason=group.trouble or "not submitted yet")
     native = f"{group.native}_{index}"
@@ -78,8 +78,8 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
     if word.blame is None or not claimed:
         said = _last_line(state.transport, f"{context.remote_spool}/logs/{group.id}.{index}")
         reason += f"; its runner said: {said}" if said else ""
-    own_fault = word.blame is Blame.TASK and group.replicas[index] == 1
-    return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, own_fault=own_fault)
+    task_fault = word.blame is Blame.TASK and group.replicas[index] == 1
+    return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, task_fault=task_fault)
 
 
 def with_hosts(state: SiteState, key: str, status: LaunchStatus, now: float) -> LaunchStatus:

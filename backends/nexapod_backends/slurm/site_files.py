@@ -6,6 +6,7 @@ and what only grows (reports, logs) is copied from where the last copy ended.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from contextlib import suppress
@@ -73,7 +74,7 @@ def collect(files: Transport, context: NodeContext) -> None:
             _bring_rest(files, f"{context.remote_spool}/reports/{name}", reports / name)
 
 
-def change_token(files: Transport, context: NodeContext) -> object:
+def change_token(files: Transport, context: NodeContext) -> str | None:
     """Look at the inbox, from which launches go when they end, and at the newest segments, in one round trip."""
     if _shared(context):
         return None
@@ -82,7 +83,7 @@ def change_token(files: Transport, context: NodeContext) -> object:
         newest = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)[-_WATCHED:]
         names = [name for _, name in newest]
     watched = ("inbox", "reports", *(f"reports/{name}" for name in names))
-    return files.stamps([f"{context.remote_spool}/{name}" for name in watched])
+    return json.dumps(files.stamps([f"{context.remote_spool}/{name}" for name in watched]))
 
 
 def discard(files: Transport, context: NodeContext, segments: Sequence[str]) -> None:

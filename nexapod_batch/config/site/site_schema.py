@@ -270,6 +270,10 @@ _LIMITS = Table(
         "poll_interval": Key(Duration(1, 86_400), "Time between two looks at the queue.", 30, shown="30s"),
         "status_batch": Key(Whole(1, 10_000), "Job ids in one call.", 100),
         "gpu_slots": Key(Whole(1, 64), "Replicas that may share one GPU.", 1),
+        "call_timeout": Key(Duration(1, 86_400), "How long one call of the backend may take.", 600, shown="10m"),
+        "transfer_timeout": Key(
+            Duration(1, 2_592_000), "The same where it moves files or runs test jobs.", 86_400, shown="1 day"
+        ),
         "pack": Key(_PACK, _PACK.text, {}, shown="see below"),
     },
     "How hard it may be used.",

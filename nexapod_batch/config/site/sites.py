@@ -69,6 +69,9 @@ __all__ = [
 #: Where a value comes from that no file names.
 DEFAULT = "default"
 
+#: Keys of `[limits]` that are seconds in the noun.
+_TIMES = ("poll_interval", "call_timeout", "transfer_timeout")
+
 
 class SiteFault(Struct, frozen=True, kw_only=True):
     """A site file that cannot be used, and why."""
@@ -229,9 +232,8 @@ def _stricter(earlier: Found, later: Found) -> Found:
 def _site(checked: dict[str, Value]) -> Site:
     """Return the noun of a document without faults; keys that are not there keep the noun's own default."""
     about, ssh, dask = _given(checked["site"]), checked["ssh"], checked["dask"]
-    limits = _given(checked["limits"], poll_interval="poll_interval_s") | {
-        "pack": Pack(**_given(checked["limits"]["pack"], time="time_s"))
-    }
+    limits = _given(checked["limits"], **{name: f"{name}_s" for name in _TIMES})
+    limits["pack"] = Pack(**_given(checked["limits"]["pack"], time="time_s"))
     return Site(
         **{"title": about["name"]} | about,
         scheduler=Scheduler(**_given(checked["scheduler"], cmd_timeout="cmd_timeout_s")),

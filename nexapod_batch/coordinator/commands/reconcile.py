@@ -79,7 +79,7 @@ class _Seen(Struct, frozen=True):
     """Where news would show."""
 
     sizes: list[tuple[str, int]]  # of the segments here
-    stamps: dict[int, object]  # of nodes at work whose files lie elsewhere
+    stamps: dict[int, str | None]  # of nodes at work whose files lie elsewhere
 
 
 def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
@@ -328,14 +328,14 @@ def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: floa
         time.sleep(pause)
 
 
-def _stamps(c: Coordinator) -> dict[int, object]:
+def _stamps(c: Coordinator) -> dict[int, str | None]:
     """Return what can be told at a glance of each node at work; None of those whose files lie here."""
     ids = {row["node_id"] for row in c.store.all("nodes_at_work")}
-    found: dict[int, object] = {}
+    found: dict[int, str | None] = {}
     for node in usable(c, {}) if ids else ():
         if node.id in ids:
             try:
-                found[node.id] = c.backend(node).stamp(c.context(node))
+                found[node.id] = c.backend(node).change_token(c.context(node))
             except (NexapodError, OSError):
                 found[node.id] = ""  # out of reach: no news
     return found

@@ -95,7 +95,7 @@ def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
     files = {subject.name: subject.sha256 for subject in statement.subjects}
     if carried is None:
         names = None if statement.manifest else list(files)
-        c.backend(node).fetch(context, str(statement.replica), names=names, most=disk + _LOGS)
+        c.backend(node).fetch(context, str(statement.replica), names=names, max_bytes=disk + _LOGS)
     if statement.manifest:
         files = _from_manifest(c.job(replica["job_id"]), statement, folder)
     return Outputs(

@@ -127,7 +127,7 @@ def _copy_folder(c: Coordinator, row: Row, name: str, target: Path, signed: dict
     node = c.nodes_by_id()[row["node_id"]]
     context, backend = c.context(node), c.backend(node)
     backend.fetch(context, name, logs=True)
-    backend.fetch(context, name, most=copied.room)
+    backend.fetch(context, name, max_bytes=copied.room)
     for log, suffix in _SUFFIXES.items():
         path = context.work / f"{name}{suffix}"
         if path.exists() and not path.is_symlink():

@@ -12,10 +12,9 @@ from msgspec import Struct
 from nexapod_batch.config.job.job_schema import SITE_NAME
 from nexapod_batch.config.site.sites import Found, SiteFault, check_backend, find_sites, parse_site
 from nexapod_batch.config.toml import decode
-from nexapod_batch.coordinator.backend_guard import guarded
+from nexapod_batch.coordinator.backend_guard import load_guarded
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.plugins import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,7 +81,7 @@ def no_such_site(folders: Sequence[Path], name: str, known: Iterable[str]) -> No
 
 def discovered(draft: Site) -> tuple[str, str]:
     """Return name and text of a site file that the backend of a draft writes of what it finds."""
-    text = guarded(load("backend", draft.scheduler.type), draft.scheduler.type).discover(draft)
+    text = load_guarded(draft.scheduler.type).discover(draft)
     name: str = decode(text, "the new site file", ConfigError)["site"]["name"]
     parse_site(text, Path(f"{name}.toml"))  # a file that cannot be used is never written
     return name, text

@@ -148,7 +148,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
                 c.store.run("launch_handed", key=key, native_id=said)
                 continue
             end_launch(c, known[key], said)  # over at once: who submitted hears it at once
-            if said.own_fault:
+            if said.task_fault:
                 faults[f"refused:{node.name}:{jobs[key]}"] = f"node {node.name}: job {jobs[key]}: {said.reason}"
 
 
@@ -216,7 +216,7 @@ class _Ready(Struct, frozen=True):
     """What a backend says of replicas that are about to be placed on its node."""
 
     inputs: Mapping[str, str]  # where its runners find inputs and image
-    grain: int  # replicas in one launch
+    launch_size: int  # replicas in one launch
 
 
 def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str, str]) -> _Ready | None:
@@ -226,7 +226,7 @@ def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str
         signer_of(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
-        return _Ready(backend.stage(context, inputs), backend.grain(context, job, replicas))
+        return _Ready(backend.stage(context, inputs), backend.launch_size(context, job, replicas))
     except (NexapodError, OSError) as error:
         note(faults, "stage", node, error, "inputs cannot be staged")
         return None
@@ -268,7 +268,7 @@ def _intents(
 ) -> list[int]:
     """Write launch and replica rows for one node; return the launches' row ids."""
     now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
-    size = max(1, min(BUNDLE_MAX, ready.grain))
+    size = max(1, min(BUNDLE_MAX, ready.launch_size))
     document = c.store.only("document", job=row["id"])["body"]
     launches = []
     job_digest = digest(document)

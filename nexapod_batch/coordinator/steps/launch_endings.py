@@ -16,7 +16,7 @@ __all__ = ["end_launch"]
 def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:
     """End a launch; return how many of its replicas never reported."""
     reason = status.reason or f"the runner ended without a report ({status.native or status.state.value})"
-    execution = (Execution.ERRORED if status.own_fault else Execution.LOST).value
+    execution = (Execution.ERRORED if status.task_fault else Execution.LOST).value
     with c.store.atomic():
         if status.anew:
             gone = c.store.all("launch_taken_back", launch=launch, reason=reason, now=c.now())

@@ -1,4 +1,14 @@
-"""The door for backends; that of `runtimes` and the loading by `entry_points` stand here too, for who uses both."""
+"""The port of backends: what they are told, what they answer, and what they can do.
+
+A backend does three things, each a Protocol of its own: it launches runners (`Launching`), it keeps their files
+(`Files`), and it answers people who set a site up (`Administration`). `Backend` is all three. Where runners see the
+folders of this side, `shared_folders.SharedFolders` is a ready implementation of the last two: such a backend writes
+`launch`, `status` and `cancel`.
+
+Every call may be repeated. Each raises SchedulerError, or OSError, for what may go well later; anything else that a
+method raises is taken for a fault of the backend. A call has the time that `limits.call_timeout` gives it, one that
+moves files (`MOVES_FILES`) that of `limits.transfer_timeout`; then `CallTimeoutError` is raised inside it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from nexapod_batch.entry_points import load, names, targets
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,28 +29,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOPELESS",
+    "MOVES_FILES",
+    "Administration",
     "Backend",
     "BackendState",
-    "Device",
-    "Execution",
-    "Fact",
+    "Files",
     "Finding",
     "Launch",
     "LaunchStatus",
+    "Launching",
     "Mark",
     "NodeContext",
     "Probing",
-    "Runtime",
-    "RuntimeSettings",
-    "Wrapped",
-    "load",
-    "names",
-    "targets",
+    "methods",
 ]
 
 
 #: What the reason of a launch says that was refused for good: nothing changes by itself.
 HOPELESS = "a retry alone would not help"
+#: Methods that may take long because they move files, or wait for test jobs.
+MOVES_FILES = frozenset({"stage", "collect", "fetch", "probe", "clear"})
 
 
 class BackendState(StrEnum):
@@ -96,7 +102,7 @@ class LaunchStatus(Struct, frozen=True, kw_only=True):
     native: str = ""
     reason: str = ""
     hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
-    own_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
+    task_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
     anew: bool = False  # FAILED: nothing of it began, and nobody is at fault: its replicas are placed anew
 
 
@@ -130,8 +136,8 @@ class Probing(Struct, frozen=True, kw_only=True):
     tell: Callable[[str], None]  # hears what is waited for
 
 
-class Backend(Protocol):
-    """Launches runners on a node. Every call may be repeated: a launch key is launched at most once."""
+class Launching(Protocol):
+    """Starts runners on a node, and tells what became of them. A launch key is launched at most once."""
 
     @property
     def signs_native(self) -> bool:
@@ -141,56 +147,16 @@ class Backend(Protocol):
         """
         ...
 
-    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
-        """Make the node's folders and write its `node.json`, where they are missing or say something else."""
-        ...
-
-    def grain(self, context: NodeContext, job: Job, replicas: int) -> int:
-        """Return how many of a job's replicas one launch should hold when so many are placed at once."""
-        ...
-
-    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
-        """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path."""
-        ...
-
-    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
-        """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays."""
-        ...
-
-    def collect(self, context: NodeContext) -> None:
-        """Bring new reports into the spool here, where runners cannot write them there themselves."""
-        ...
-
-    def stamp(self, context: NodeContext) -> object:
-        """Look, as cheaply as can be, whether there may be news where files lie elsewhere: then another value.
-
-        None where that cannot be told without `collect`, or where the spool here is the runners' own.
-        """
-        ...
-
-    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
-        """Remove report segments that were taken in."""
-        ...
-
-    def fetch(
-        self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
-        most: int | None = None,
-    ) -> None:  # fmt: skip
-        """Bring the files of a reported replica into the work folder here, or the `logs` of any, as far as they go.
-
-        Of the files only those of `names` matter where these are known, and all together can have `most` bytes.
-        SchedulerError: try again later. UnsafeOutputError: what is there is not to be brought here.
-        """
-        ...
-
-    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
-        """Remove the work folders of replicas, and the logs beside them."""
+    def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
+        """Return how many of a job's replicas one launch should hold when `replicas` are placed at once; at least 1."""
         ...
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str | LaunchStatus]:
         """Hand over all launches; return launch key -> native id, or its status where it is over at once.
 
-        SchedulerError when nothing could be handed over.
+        Raises:
+            SchedulerError: nothing could be handed over; it is tried again.
+
         """
         ...
 
@@ -213,6 +179,65 @@ class Backend(Protocol):
         """Remove also what keeps launches from being run again: their bundles have expired."""
         ...
 
+
+class Files(Protocol):
+    """Keeps the files of a node: those that its runners need, and those that they leave."""
+
+    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
+        """Make the node's folders and write its `node.json`, where they are missing or say something else."""
+        ...
+
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
+        """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path."""
+        ...
+
+    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
+        """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays."""
+        ...
+
+    def collect(self, context: NodeContext) -> None:
+        """Bring new reports into the spool here, where runners cannot write them there themselves."""
+        ...
+
+    def change_token(self, context: NodeContext) -> str | None:
+        """Look, as cheaply as can be, whether there may be news where files lie elsewhere: then another text.
+
+        None where that cannot be told without `collect`, or where the spool here is the runners' own.
+        """
+        ...
+
+    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
+        """Remove report segments that were taken in."""
+        ...
+
+    def fetch(
+        self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:  # fmt: skip
+        """Bring the files of a reported replica into the work folder here, or the `logs` of any, as far as they go.
+
+        Args:
+            context: The node on which it ran.
+            replica: Its name, as in `42_7.1`.
+            logs: Whether its stdout and stderr are wanted, and nothing else.
+            names: The only files of it that matter, where these are known.
+            max_bytes: Bound of all files together.
+
+        Raises:
+            SchedulerError: Try again later.
+            UnsafeOutputError: What is there is not to be brought here.
+
+        """
+        ...
+
+    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
+        """Remove the work folders of replicas, and the logs beside them."""
+        ...
+
+
+class Administration(Protocol):
+    """Answers people who look at a site, set it up, or take it away."""
+
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return, for people, exactly what a launch would do: script, argv or call.
 
@@ -229,5 +254,20 @@ class Backend(Protocol):
         ...
 
     def discover(self, site: Site) -> str:
-        """Return the text of a site file for what a draft reaches; SchedulerError when nothing is reached."""
+        """Return the text of a site file for what a draft reaches.
+
+        Raises:
+            SchedulerError: Nothing is reached, or nothing can be found out.
+
+        """
         ...
+
+
+class Backend(Launching, Files, Administration, Protocol):
+    """What the entry-point group `nexapod_batch.backends` holds: a class, or function, that makes one of these."""
+
+
+def methods() -> list[str]:
+    """Return the names of all methods that a backend must have, sorted; `signs_native` may be missing."""
+    ports = (Launching, Files, Administration)
+    return sorted(name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value))

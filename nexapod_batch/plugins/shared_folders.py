@@ -1,0 +1,256 @@
+"""A ready backend where runners see the folders of this side: what is left to write is how a runner starts.
+
+A launch is a file in `inbox/`; a runner claims it, runs it and takes the file away when every replica was reported or
+given up. So the files alone say what became of a launch, after any crash:
+
+| inbox file | claim | it is |
+|---|---|---|
+| no | no | UNKNOWN, or FAILED when it lies in `refused/` |
+| yes | no | QUEUED |
+| yes | by the runner that holds the lock of the spool | ACTIVE |
+| yes | by another | FAILED: its runner died; what it did not report is lost |
+| no | yes | COMPLETED |
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import SchedulerError
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import base_of, own_folder
+from nexapod_batch.plugins.backend import BackendState, Finding, LaunchStatus, Mark
+from nexapod_batch.spool import cancellations, launch_keys
+from nexapod_batch.spool.lock import live_incarnation
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins.backend import Launch, NodeContext, Probing
+
+__all__ = ["FOLDERS", "UNREAD_CLAIM", "SharedFolders"]
+
+#: What a spool is made of.
+FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
+#: Stands for who claimed, where the file does not say it: the runner that lives is writing it, or died of a crash.
+UNREAD_CLAIM = "?"
+IDLE_EXIT_S = 10  # seconds without work until a runner exits
+
+
+class SharedFolders:
+    """All of a backend but `launch`, `status` and `cancel`, and what helps to write these."""
+
+    #: Settings of a node that stay as they were written once: nobody else knows them.
+    kept_settings: tuple[str, ...] = ()
+
+    # ---- launching: what a subclass is made of
+
+    def put(self, context: NodeContext, launches: Sequence[Launch]) -> None:
+        """Put every launch that is not known yet into the inbox; SchedulerError where that cannot be written."""
+        inbox, claims, refused = (context.spool / name for name in ("inbox", "claims", "refused"))
+        try:
+            own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
+            own_folder(context.work, below=base_of(context.work))
+            for launch in launches:
+                file = f"{launch.key}.json"
+                if not ((claims / launch.key).exists() or (inbox / file).exists() or (refused / file).exists()):
+                    key = inbox / f"{launch.key}{launch_keys.ENDING}"  # first: a bundle without it is refused
+                    atomic.write(key, launch_keys.as_text(launch.seed), mode=0o600, durable=False)
+                    atomic.write(inbox / file, launch.envelope, mode=0o600)
+        except OSError as error:
+            raise SchedulerError(
+                f"node {context.node.name}: the launch cannot be handed over",
+                got=str(error),
+                hint=f"check that {context.spool} can be written and that the disk is not full",
+            ) from error
+
+    def status_by_files(self, context: NodeContext, keys: Sequence[str]) -> dict[str, LaunchStatus]:
+        """Return what the files say of each launch; None of them starts a runner."""
+        holder = live_incarnation(context.spool)
+        return {key: _state(context.spool, key, holder) for key in keys}
+
+    def leave_note(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> bool:
+        """Leave one note for the runner about replicas to stop; say whether any of them has not ended."""
+        going_on = {BackendState.QUEUED, BackendState.ACTIVE}
+        states = self.status_by_files(context, list(replicas))
+        not_ended = {key: names for key, names in replicas.items() if states[key].state in going_on}
+        if not not_ended:
+            return False
+        name, content = cancellations.listing(not_ended)
+        own_folder(context.spool, "cancel", below=base_of(context.spool))
+        atomic.write(context.spool / "cancel" / name, content, mode=0o600, durable=False)
+        return True
+
+    def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:  # noqa: ARG002 - the port's
+        """Return one: nothing is known of what a launch costs."""
+        return 1
+
+    def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove inbox file, script and notes, then spend the claim: it outlives what it forbids to run."""
+        spool = context.spool
+        (spool / "spent").mkdir(mode=0o700, exist_ok=True)
+        for key in keys:
+            for path in (
+                spool / "inbox" / f"{key}.json",
+                spool / "inbox" / f"{key}{launch_keys.ENDING}",
+                context.work / f"{key}.script",
+                spool / "cancel" / key,
+                spool / "refused" / f"{key}.json",
+                spool / "refused" / f"{key}.reason",
+            ):
+                path.unlink(missing_ok=True)
+            try:
+                (spool / "claims" / key).rename(spool / "spent" / key)
+            except FileNotFoundError:  # nobody ran it, and nobody will
+                (spool / "spent" / key).touch(mode=0o600)
+
+    def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
+        """Remove spent claims."""
+        for key in keys:
+            (context.spool / "spent" / key).unlink(missing_ok=True)
+
+    # ---- files
+
+    def node_settings(self, context: NodeContext) -> dict[str, Any]:  # noqa: ARG002 - a subclass looks at it
+        """Return settings of a node's runners that hold unless somebody set them otherwise."""
+        return {"idle_exit_s": IDLE_EXIT_S}
+
+    def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
+        """Write `node.json` again where it is missing or says something else, as after a moved home."""
+        file = context.spool / "node.json"
+        try:
+            written = careful.load(file)
+            kept = {name: written[name] for name in self.kept_settings if name in written}
+        except (OSError, ValueError, TypeError):
+            written, kept = None, {}
+        wanted = {**self.node_settings(context), **kept, **settings, "work": str(context.work)}
+        if written == wanted:
+            return
+        own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
+        own_folder(context.work, below=base_of(context.work))
+        atomic.write(file, json.dumps(wanted, indent=2).encode() + b"\n", mode=0o600)
+
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:  # noqa: ARG002 - the port's
+        """Return the files as they lie: runners see them."""
+        return {digest: str(path) for digest, path in inputs.items()}
+
+    def unstage(self, context: NodeContext, needed: Collection[str]) -> int:  # noqa: ARG002 - the port's
+        """Do nothing: nothing was copied."""
+        return 0
+
+    def collect(self, context: NodeContext) -> None:
+        """Do nothing: runners write their reports where they are read."""
+
+    def change_token(self, context: NodeContext) -> str | None:  # noqa: ARG002 - the port's
+        """Return None: the spool here is the runners' own."""
+        return None
+
+    def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
+        """Remove segments."""
+        for name in segments:
+            (context.spool / "reports" / name).unlink(missing_ok=True)
+
+    def fetch(
+        self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:  # fmt: skip
+        """Do nothing: work folders are read where they lie."""
+
+    def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
+        """Remove work folders and logs."""
+        for name in replicas:
+            shutil.rmtree(context.work / name, ignore_errors=True)
+            for suffix in (".out", ".err", ".manifest"):
+                (context.work / f"{name}{suffix}").unlink(missing_ok=True)
+
+    # ---- administration
+
+    def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:  # noqa: ARG002
+        """Return what will run, and where; there is nobody to ask."""
+        return (
+            f"node {context.node.name}: a launch in {context.spool / 'inbox'}\n"
+            f"  runs {replicas} x {self.command_of(job)}\n"
+            f"  each in its own folder under {context.work}"
+        )
+
+    def command_of(self, job: Job) -> str:
+        """Return what a job runs, for people."""
+        return shlex.join(job.command) if job.command else "the script of the descriptor"
+
+    def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
+        """Look whether the folders can be written."""
+        for context in contexts:
+            if not how.dry_run:
+                yield self.folders(context)
+
+    def folders(self, context: NodeContext) -> Finding:
+        """Find out whether spool and work folder of a node can be written."""
+        probe = f"folders {context.node.name}"
+        try:
+            for folder in (context.spool, context.work):
+                atomic.write(folder / ".try", b"", mode=0o600)
+                (folder / ".try").unlink()
+        except OSError as error:
+            text = f"{context.spool} or {context.work} cannot be written: {error.strerror}"
+            hint = "set NEXAPOD_HOME to a folder of your own"
+            return Finding(mark=Mark.FAIL, probe=probe, text=text, hint=hint, stops=True)
+        return Finding(mark=Mark.OK, probe=probe, text=f"{context.spool} and {context.work} can be written")
+
+    def clear(self, contexts: Sequence[NodeContext]) -> None:
+        """Remove spools and work folders."""
+        for context in contexts:
+            shutil.rmtree(context.spool, ignore_errors=True)
+            shutil.rmtree(context.work, ignore_errors=True)
+
+    def discover(self, site: Site) -> str:
+        """Refuse: there is nothing to ask."""
+        raise SchedulerError(
+            f"site {site.name}: backend {site.scheduler.type} finds out nothing that a site file could hold",
+            hint="start from a ready one: nexapod-batch site init --list",
+        )
+
+
+def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
+    """Read the state of a launch; the inbox comes first, because a claim is made before the inbox file goes."""
+    inbox = spool / "inbox" / f"{key}.json"
+    waiting = inbox.exists()
+    claim = _claim(spool / "claims" / key)
+    if waiting and claim is None:
+        return LaunchStatus(state=BackendState.QUEUED, native="inbox")
+    if waiting and claim is not None and inbox.exists():
+        if claim != holder:  # it may have come since
+            holder = live_incarnation(spool)
+        if holder is not None and claim in (holder, UNREAD_CLAIM):
+            return LaunchStatus(state=BackendState.ACTIVE, native=f"claimed by {claim}")
+        return LaunchStatus(state=BackendState.FAILED, native=f"claimed by {claim}", reason="its worker died")
+    if claim is not None:
+        return LaunchStatus(state=BackendState.COMPLETED, native=f"claimed by {claim}")
+    reason = spool / "refused" / f"{key}.reason"
+    with suppress(FileNotFoundError):
+        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=_reason(reason))
+    return LaunchStatus(state=BackendState.UNKNOWN)
+
+
+def _reason(file: Path) -> str:
+    """Return the reason that a runner left; FileNotFoundError without one."""
+    try:
+        return careful.read(file, 1 << 20).decode("utf-8", "replace").strip()[:4000]
+    except careful.NotPlainError as error:
+        return f"the reason cannot be read: {error.strerror}"
+
+
+def _claim(path: Path) -> str | None:
+    """Return the incarnation that claimed, UNREAD_CLAIM while the claim has no content (yet), None without a claim."""
+    try:
+        return str(careful.load(path)["incarnation"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNREAD_CLAIM
