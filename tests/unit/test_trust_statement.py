@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.trust import statement_decoder
+from nexapod_batch.trust.common_statement import read_common
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import (
     NO_DIGEST,
@@ -25,7 +25,7 @@ from nexapod_batch.trust.statement import (
     vote_of,
     vote_of_subjects,
 )
-from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.statement_decoder import decode, read_any
 from nexapod_batch.trust.statement_encoder import encode
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS, safe_name
 
@@ -186,9 +186,9 @@ def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: 
     if data.draw(st.booleans()):
         new = data.draw(st.sampled_from(b'0123456789abcdefZ{}[]",:-+_ \\\n\x00\xff'))
         payload[data.draw(st.integers(0, len(payload) - 1))] = new
-    found = statement_decoder._by_pattern(bytes(payload))
+    found = read_common(bytes(payload))
     if found is not None:
-        assert found == statement_decoder._by_parsing(bytes(payload))
+        assert found == read_any(bytes(payload))
         assert encode(found) == bytes(payload)
 
 
@@ -196,7 +196,7 @@ def test_the_common_spelling_is_common() -> None:
     """Usual statements are read by the pattern: a new field in the encoder would show here."""
     one = Subject(name="out/a.txt", sha256=DIGEST, size=3, normalized=NO_DIGEST)
     for said in (FULL, statement(), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
-        assert statement_decoder._by_pattern(encode(said)) == said
+        assert read_common(encode(said)) == said
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -246,8 +246,8 @@ def test_every_field_must_be_there_and_of_its_type(path: tuple[Any, ...]) -> Non
 @pytest.mark.parametrize("path", [path for path in PATHS if type(path[-1]) is str], ids=lambda path: ".".join(map(str, path)))
 def test_unknown_keys_are_refused(path: tuple[Any, ...]) -> None:
     """One more key, anywhere, is refused, also an unknown digest beside the known one."""
-    klass = "class" in path[:-1]  # an open list of names: a value of another type is refused there
-    with pytest.raises(VerificationError, match="printable" if klass else "canonical"):
+    open_list = "class" in path[:-1]  # of names: a value of another type is refused there
+    with pytest.raises(VerificationError, match="Expected `str`" if open_list else "unknown field `zzz`"):
         decode(changed(path, extra="zzz"))
 
 
@@ -271,7 +271,7 @@ def test_repeated_keys_are_refused() -> None:
         (b'"_type":', b'"_type":"x","_type":'),
         (b'"sha256":"', b'"sha256":"00","sha256":"'),
     ):
-        with pytest.raises(VerificationError, match="canonical"):
+        with pytest.raises(VerificationError, match=r"canonical|Invalid enum value"):
             decode(payload.replace(old, new, 1))
 
 
