@@ -44,6 +44,7 @@ class LazyGroup(click.Group):
         from importlib import import_module
 
         command: click.Command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
+        _take_verbose(command)
         return command
 
     def resolve_command(
@@ -61,9 +62,29 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, command_table.COMMANDS[name].summary) for name in names])
 
 
+def _take_verbose(command: click.Command) -> None:
+    """Let a command, or each one of a group, take `-v` as the program itself does."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _take_verbose(inner)
+    elif not any("-v" in param.opts for param in command.params):
+        option = click.Option(["-v", "verbose"], count=True, expose_value=False, hidden=True, callback=_be_verbose)
+        command.params.append(option)
+
+
+def _be_verbose(ctx: click.Context, _: click.Parameter, count: int) -> None:
+    """Log to stderr from now on, if that is asked for."""
+    if count and not ctx.resilient_parsing:
+        from nexapod_batch.cli import log_output
+
+        log_output.to_stderr("debug" if count > 1 else "info", ctx.command_path.partition(" ")[2])
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="nexapod-batch", message="%(prog)s %(version)s")
-def app() -> None:
+@click.option("-v", "verbose", count=True, help="Log what is done, on stderr; -vv in more detail.")
+@click.pass_context
+def app(ctx: click.Context, verbose: int) -> None:
     """Run batch jobs independently at least twice, compare, sign, and accept what agrees.
 
     \b
@@ -76,6 +97,15 @@ def app() -> None:
     4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
     78 bad configuration, 130 interrupted.
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    named = os.environ.get("NEXAPOD_LOG")
+    if named or verbose:
+        from nexapod_batch.cli import log_output
+
+        command = ctx.invoked_subcommand or ""
+        if named:
+            log_output.from_environment(named, command)
+        if verbose:
+            log_output.to_stderr("debug" if verbose > 1 else "info", command)
 
 
 def _nearest(word: str) -> str:
@@ -111,6 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         code = _fail(f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where", EX_SOFTWARE)
+    if "nexapod_batch.cli.log_output" in sys.modules:
+        from nexapod_batch.cli import log_output
+
+        log_output.end(code)
     return code
 
 

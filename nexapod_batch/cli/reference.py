@@ -23,7 +23,8 @@ _HEAD = """\
 Jobs are named `42`, their tasks `42_7`; `40-45` is a range of jobs, `last` the newest one, and `all` every job (every
 open one, for commands that change something). Times are Slurm's: `10` is ten minutes; `90s`, `1h30m` and `1:30:00` are
 understood too. Every command takes `--help`, and all but `completion` and `schema` take `--json`, for output
-that programs read; [states](../states.md) lists the exit codes. `nexapod-batch --version` prints the version.
+that programs read; [states](../states.md) lists the exit codes. `nexapod-batch --version` prints the version, and
+`-v` with any command [logs what it does](../how-to/operate.md#see-what-a-pass-did).
 
 What a command prints as its result goes to stdout, everything else (warnings, progress, faults) to stderr.
 """

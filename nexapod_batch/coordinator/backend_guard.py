@@ -8,8 +8,10 @@ its site is not asked again as long as this process lives.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.backend_answers import WrongAnswerError, checked, finding
 from nexapod_batch.entry_points import one_line, origin
 from nexapod_batch.errors import NexapodError, PluginError, PluginFaultError
@@ -93,6 +95,7 @@ class _Guarded:
         name, limits = _about(given)
         if name in self._hanging:
             raise self._hanging[name]
+        began = time.monotonic()
         seconds = limits.transfer_timeout_s if method in MOVES_FILES else limits.call_timeout_s
         try:
             with deadline(seconds, f"site {name}: {method}() of backend {self._name}"):
@@ -106,6 +109,9 @@ class _Guarded:
             if isinstance(error, CallTimeoutError):
                 self._hanging[name] = fault
             raise fault from error
+        finally:
+            took = time.monotonic() - began
+            log.debug(__name__, "backend called", backend=self._name, method=method, site=name, seconds=took)
 
     def _fault(self, method: str, site: str, error: BaseException) -> PluginFaultError:
         got = str(error) if isinstance(error, WrongAnswerError | CallTimeoutError) else one_line(error)

@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from clusters.slurm import Cluster
-    from slurm_homes import SlurmHome
+    from real.slurm_homes import SlurmHome
 
 #: What the batch script itself has, noted by a setup line of the site, and what the command has.
 NOTED = "env -0 > {file}; pwd > {file}.pwd"

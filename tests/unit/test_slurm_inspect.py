@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.cli import parse
 from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.site_check.site_draft import site_file
+from strategies import built
 
 from nexapod_batch.config.site.sites import parse_site
 from nexapod_batch.errors import SchedulerError
-from tests.strategies import built
 
 if TYPE_CHECKING:
     from nexapod_batch.model.site import Site

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from nexapod_backends.slurm.jobs.directives import SbatchRequest, directives
 from nexapod_backends.slurm.jobs.pack import Geometry, PackedArray, pack, room_for
+from strategies import built
 
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.job import Resources
 from nexapod_batch.model.site import Limits, Pack, Partition, Scheduler, Site
-from tests.strategies import built
 
 PARTITION = Partition(name="short", hosts=2, max_cpus=8, max_mem_mib=16_000, max_time_s=86_400)
 MINUTE = Resources(time_s=60)

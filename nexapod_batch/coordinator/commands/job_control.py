@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.store import Row
 
 __all__ = ["cancel", "hold", "release", "retry", "stop_owed"]
 
+#: Names in one log line.
+_LISTED = 20
 Target = tuple[int, int | None]
 
 
@@ -39,6 +42,7 @@ def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[s
                 c.store.many("stop_owe", [(row["id"],) for row in out])
                 c.store.run("job_finished", job=job, now=c.now())
         stop_owed(c, faults)
+    log.info(__name__, "cancelled", tasks=_listed(changed), faults=len(faults))
     return changed, list(faults.values())
 
 
@@ -69,6 +73,7 @@ def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
             if c.store.run("task_retry", job=job, task=task, want=0):
                 changed[_name(job, task)] = quorum.agree
             c.store.run("job_reopened", job=job)
+    log.info(__name__, "reopened", tasks=_listed(changed))
     return changed
 
 
@@ -106,6 +111,7 @@ def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:
             _known(c, job, None)
             if c.store.run("job_hold", job=job, held=held):
                 changed.append(str(job))
+    log.info(__name__, "held" if held else "released", jobs=_listed(changed))
     return changed
 
 
@@ -114,6 +120,13 @@ def _known(c: Coordinator, job: int, task: int | None) -> None:
     c.job(job)
     if task is not None:
         c.task(job, task)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return a few names for a log line."""
+    every = list(names)
+    left = len(every) - _LISTED
+    return ",".join(every[:_LISTED]) + (f",+{left}" if left > 0 else "")
 
 
 def _name(job: int, task: int | None) -> str:

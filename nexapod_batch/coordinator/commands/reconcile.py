@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
 from nexapod_batch.coordinator.nodes.registry import prepare, usable
@@ -56,6 +57,8 @@ _MANY = 20
 #: Seconds for which results may wait while reports keep coming.
 PUBLISH_S = 2.0
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
+#: Fields of a pass that say that it did something.
+_COUNTED = ("ingested", "quarantined", "lost", "moved", "decided", "launched", "published")
 _GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
 
 
@@ -95,7 +98,20 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
         done.news = bool(done.launched and c.store.all("jobs_with_news"))
         done.faults, done.standing = _told(c, faults)
         done.open_jobs = c.store.only("jobs_open")["n"]
+    _log(done)
     return done
+
+
+def _log(done: Pass) -> None:
+    """Tell operators what a pass did; `wait` makes many that find nothing."""
+    for fault in done.faults:
+        log.warning(__name__, "new fault", text=fault)
+    fields = {name: getattr(done, name) for name in _COUNTED}
+    tell = log.info if any(fields.values()) else log.debug
+    tell(
+        __name__, "pass ended", **fields, faults=len(done.faults),
+        standing=len(done.standing), open_jobs=done.open_jobs,
+    )  # fmt: skip
 
 
 def wait(

@@ -10,6 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.evidence.report_reader import END
 from nexapod_batch.coordinator.nodes.registry import usable
@@ -97,6 +98,7 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
             os.unlink(path)
         removed["inputs"] = len(stale) + _unstage(c, nodes, faults)
         images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
+    log.info(__name__, "removed", **removed, faults=len(faults))
     return removed
 
 

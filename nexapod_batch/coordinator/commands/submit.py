@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
 from nexapod_batch.coordinator.placement import container_support, images
@@ -86,6 +87,7 @@ def submit(
         if job.container is not None:
             images.hold(c, more=job.container.sha256)
         job_id = _store(c, job, document, uuid, folder, foreign=foreign)
+    log.info(__name__, "submitted", job=job_id, name=job.name, tasks=job.n_tasks, replicas=job.quorum.replicas)
     return Submitted(
         job=job_id,
         uuid=uuid,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from nexapod_batch import log
 from nexapod_batch.config.settings import SYSTEM_DIR
 from nexapod_batch.coordinator.context import LAUNCHER, PATIENCE_S, account
 from nexapod_batch.coordinator.nodes import keys, profiles
@@ -100,6 +101,7 @@ def init(
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     owner_settings.reserve(c.context(node).spool)
     _store(c, node, seal_offer(signer, offer))
+    log.info(__name__, "node registered", node=name, tier=node.tier, cpus=cpus, mem_mib=mem_mib, gpus=node.gpus)
     return _named(c, name)
 
 
@@ -291,6 +293,7 @@ def rekey(c: Coordinator, name: str) -> tuple[Node, Node]:
     """Give a node a new key; return the node as it was, and as it is."""
     node = _named(c, name)
     keys.rekey(c, node)
+    log.info(__name__, "node has a new key", node=name)
     return node, _named(c, name)
 
 
@@ -315,6 +318,7 @@ def remove(c: Coordinator, name: str) -> None:
                         hint=f"nexapod-batch node drain {name}",
                     )
                 c.store.run("node_delete", name=name)
+                log.info(__name__, "node removed", node=name)
                 return
     raise _unknown(c, name)
 
@@ -323,6 +327,7 @@ def _activate(c: Coordinator, name: str, *, active: int) -> None:
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         if not c.store.run("node_activate", name=name, active=active):
             raise _unknown(c, name)
+    log.info(__name__, "node resumed" if active else "node drained", node=name)
 
 
 def _named(c: Coordinator, name: str) -> Node:

@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.basis import basis_of
 from nexapod_batch.coordinator.evidence.closeness import Measuring, tolerant
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
@@ -209,6 +210,10 @@ def _decide(
         wait = _backoff(replicas) * 1000
         not_before = now + wait if decision.want and wait else 0
         counts = decision.want, decision.agree, decision.reason
+        log.debug(
+            __name__, "decided", task=f"{job_id}_{task['idx']}", state=new.value,
+            agree=decision.agree, want=decision.want,
+        )  # fmt: skip
         moved.append((new.value, *counts, not_before, basis, measured, job_id, task["idx"]))
         for r in replicas:
             validation = decision.validations.get(r["number"])

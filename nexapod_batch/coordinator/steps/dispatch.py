@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.nodes.keys import delegate, signer_of
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import note
@@ -141,6 +142,9 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
         with c.store.atomic():
             c.store.many("launch_waits", [(" ".join(str(error).split()), launch_id) for launch_id in ids])
         return
+    log.info(
+        __name__, "handed over", node=node.name, launches=len(wanted), replicas=sum(one.replicas for one in wanted),
+    )  # fmt: skip
     known = {one.key: launch_id for one, launch_id in zip(wanted, ids, strict=True)}
     with c.store.atomic():
         for key, said in native.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.report_reader import (
     Left,
     Refused,
@@ -211,6 +212,9 @@ def _lines(
             refused.append(Refused(report.position, why, beginning(path, report.position)))
     if refused:
         intake.quarantined += len(refused)
+        log.warning(
+            __name__, "lines refused", node=node.name, segment=path.name, lines=len(refused), first=refused[0].reason,
+        )  # fmt: skip
         room = max(0, MAX_QUARANTINED - c.store.only("quarantine_of", node=node.id)["n"])
         batch.quarantined = [
             (node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]

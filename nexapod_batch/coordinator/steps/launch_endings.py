@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch import log
 from nexapod_batch.lifecycle import Execution
 
 if TYPE_CHECKING:
@@ -26,4 +27,8 @@ def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:
         if status.reason and not status.anew:
             c.store.run("launch_lost_why", launch=launch, reason=status.reason)
         c.store.run("launch_ended", id=launch, reason=status.reason)
+    log.debug(
+        __name__, "launch ended", launch=launch, state=status.state.value,
+        native=status.native, silent=len(gone), reason=reason,
+    )  # fmt: skip
     return len(gone)

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.published_results import unpack_manifest
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
@@ -134,6 +135,7 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     folder.write("README.md", README.format(job=job_id, uuid=job["uuid"]).encode())
     folder.write("check.py", Path(check_proof.__file__).read_bytes())
     folder.refuse_others()
+    log.info(__name__, "proof written", job=job_id, files=len(folder.written), folder=out)
     return list(folder.written)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
@@ -75,6 +76,7 @@ def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda 
             found.add("results", f"{job_id}", list(_strays(c, job_id, job)))
     if not found.statements and found.ok:
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
+    log.info(__name__, "verified", job=job_id, ok=found.ok, checks=len(found.checks), statements=found.statements)
     return found
 
 
