@@ -1,0 +1,85 @@
+"""The suite of comparators on each line of the table, and that no line is left out."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from nexapod_batch.model.job import Comparator, CompareRule
+from nexapod_batch.testing.comparators import ComparatorConformance
+
+
+def npy(values: object) -> bytes:
+    """Return what numpy.save writes."""
+    stream = io.BytesIO()
+    np.save(stream, np.array(values))
+    return stream.getvalue()
+
+
+class TestExact(ComparatorConformance):
+    """Bytes alone count."""
+
+    rule = CompareRule()
+    agreeing = (("a.bin", b"\0\1", b"\0\1"),)
+    differing = (("a.txt", b"1.0\n", b"1.00\n"), ("a.bin", b"a", b"ab"), ("a", b"one\ntwo\x1b\n", b"one\ntwx\n"))
+
+
+class _Tables(ComparatorConformance):
+    """What every comparator that knows numbers makes of tables."""
+
+    agreeing = (
+        ("a.txt", b"E = 1.00000000001\n", b"E = 1.0\n"),
+        ("a.csv", b"x,y\n1.0,a b\n", b'x,y\r\n 1.00000000002 ,"a b"\n'),
+        ("a.json", b'{"a": 1.0, "b": [2]}', b'{"b": [2.00000000001], "a": 1}'),
+        ("a.npy", npy([1.0, 2.0]), npy([1.00000000001, 2.0])),
+    )
+    differing = (
+        ("a.txt", b"E = 1.001\n", b"E = 1.0\n"),
+        ("a.txt", b"1 2\n3\n", b"1 2 3\n"),
+        ("a.csv", b"x,y\n1,\n", b"x,y\n,1\n"),
+        ("a.json", b"[1, 2]", b"[1, 2, 3]"),
+        ("a.npy", npy([1.0, 2.0]), npy([1.0, 2.5])),
+        ("a.npy", npy([[1.0, 2.0]]), npy([[1.0], [2.0]])),
+    )
+    refused = (("a.json", b"[1,"), ("a.csv", b'1,"2"3\n'), ("a.npy", b"1 2"), ("a.txt", b"1\0"))
+
+
+class TestRound(_Tables):
+    """Decimal places."""
+
+    rule = CompareRule(comparator=Comparator.ROUND, digits=6)
+
+
+class TestRoundToWhole(_Tables):
+    """No decimal place: numbers with a fraction become whole ones."""
+
+    rule = CompareRule(comparator=Comparator.ROUND, digits=0)
+    differing = (("a.txt", b"1.6\n", b"1.4\n"), ("a.json", json.dumps([20261129]).encode(), b"[20261131]"))
+
+
+class TestSignificant(_Tables):
+    """Significant digits."""
+
+    rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=8)
+
+
+class TestAllClose(_Tables):
+    """Tolerances."""
+
+    rule = CompareRule(comparator=Comparator.ALLCLOSE, rtol=1e-9, atol=0.0)
+
+
+def test_every_comparator_is_tried() -> None:
+    """A new line of the table needs its suite here."""
+    suites = [one for one in globals().values() if isinstance(one, type) and hasattr(one, "rule")]
+    assert {suite.rule.comparator for suite in suites} == set(Comparator)
+
+
+def test_the_suites_need_no_test_runner() -> None:
+    """Outsiders choose theirs: nothing that is shipped imports one."""
+    code = "import sys, nexapod_batch.testing.comparators, nexapod_batch.testing.runtimes; sys.exit('pytest' in sys.modules)"
+    assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
