@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.model.hardware import is_gpu_type
 from nexapod_batch.model.job import Domain, NumericClass, Tier
-from nexapod_batch.quorum.domains import most_distinct
+from nexapod_batch.quorum.domains import max_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -178,11 +178,11 @@ def _far_sighted(ranked: Sequence[_Slot], eligible: Sequence[_Slot]) -> _Slot:
     """Return the first that leaves as many other domains as possible (for several fields in `distinct`)."""
 
     def left(slot: _Slot) -> int:
-        return most_distinct(
+        return max_distinct(
             other.row for other in eligible if all(a != b for a, b in zip(other.row, slot.row, strict=True))
         )
 
-    most = most_distinct(slot.row for slot in eligible) - 1
+    most = max_distinct(slot.row for slot in eligible) - 1
     best, best_left = ranked[0], -1
     for slot in ranked:
         others = left(slot)
@@ -223,7 +223,7 @@ def _domains(job: Job, slots: Sequence[_Slot]) -> int:
     """Return how many replicas of one task the nodes can take; for `run` as many as the policy allows."""
     if not slots:
         return 0
-    return most_distinct(slot.row for slot in slots) if slots[0].row else max(job.quorum.max_replicas, job.quorum.agree)
+    return max_distinct(slot.row for slot in slots) if slots[0].row else max(job.quorum.max_replicas, job.quorum.agree)
 
 
 def _block(job: Job, need: Need, alike: Sequence[Need], loads: Sequence[NodeLoad], result: Plan) -> None:

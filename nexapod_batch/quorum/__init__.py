@@ -5,10 +5,10 @@
 - Votes are counted in distinct domains; a domain that answered in two groups supports neither.
 """
 
-from nexapod_batch.quorum.domains import independence, most_distinct
+from nexapod_batch.quorum.domains import independence, max_distinct
 from nexapod_batch.quorum.strict import assess_late, decide, doubt
 from nexapod_batch.quorum.votes import Closeness, Decision, Vote, failure_kind
 
 __all__ = [
-    "Closeness", "Decision", "Vote", "assess_late", "decide", "doubt", "failure_kind", "independence", "most_distinct",
+    "Closeness", "Decision", "Vote", "assess_late", "decide", "doubt", "failure_kind", "independence", "max_distinct",
 ]  # fmt: skip

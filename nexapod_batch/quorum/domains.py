@@ -1,4 +1,4 @@
-"""Counting distinct domains, and saying in words what independence was reached.
+"""Counting distinct domains, and what independence was reached.
 
 A *row* is the tuple of one replica's domains, one column for each field of `distinct`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.model.job import Domain
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum.machines import same_machine
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from nexapod_batch.quorum.votes import Vote
 
 __all__ = [
-    "Row", "Seat", "count", "independence", "intruded", "most_distinct", "one_account", "one_machine", "row", "seat",
-    "touches",
+    "Row", "Seat", "addresses_of_one_machine", "count", "independence", "max_distinct", "one_account", "row", "seat",
+    "shared_account", "touches",
 ]  # fmt: skip
 
 Row = tuple[str, ...]
@@ -59,7 +60,7 @@ def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
     open_ = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
     if len(open_) > 1:
         pairs |= {(i, j) for i, mine in open_ for j, other in open_ if j < i and mine == other}
-    return _most_apart(rows, pairs) if pairs else most_distinct(rows)
+    return _most_apart(rows, pairs) if pairs else max_distinct(rows)
 
 
 def _most_apart(rows: Sequence[Row], pairs: set[tuple[int, int]]) -> int:
@@ -92,7 +93,7 @@ def touches(row: Row, values: Sequence[set[str]]) -> bool:
     return any(value in seen for value, seen in zip(row, values, strict=True))
 
 
-def most_distinct(rows: Iterable[Row]) -> int:
+def max_distinct(rows: Iterable[Row]) -> int:
     """Return how many rows can be chosen so that any two of them differ in every column.
 
     Exact for one and two columns, and for more columns wherever the search ends within its branches (it does for any
@@ -156,52 +157,49 @@ def _search(rows: Sequence[Row]) -> int:
     return best
 
 
-def independence(votes: Sequence[Vote]) -> str:
-    """Return what the votes did not share: "from 2 sites", or that they ran on one machine."""
+def independence(votes: Sequence[Vote]) -> Reason:
+    """Return what the votes did not share: several sites, owners or machines, or that they ran on one machine."""
     hosts, sites, owners = (
         {vote.domain.get(name, "") for vote in votes} for name in (Domain.HOST, Domain.SITE, Domain.OWNER)
     )
     machines = count([seat(vote, [Domain.HOST]) for vote in votes], [Domain.HOST])
     if machines == 1 < len(votes):
-        return _together(votes, hosts)
+        return _on_one_machine(votes, hosts)
     if len(sites) > 1:
-        return f"from {len(sites)} sites" + (f" of {len(owners)} owners" if len(owners) > 1 else "")
+        return Reason(code=Code.FROM_SITES, parameters={"sites": len(sites), "owners": len(owners)})
     if len(votes) == 1:
-        return "nobody repeated it: not independent"
+        return Reason(code=Code.UNREPEATED)
     if len(owners) > 1:
-        return f"from {len(owners)} owners on {machines} machines of one site"
-    return f"from {machines} machines of one site and owner"
+        return Reason(code=Code.FROM_OWNERS, parameters={"owners": len(owners), "machines": machines})
+    return Reason(code=Code.FROM_MACHINES, parameters={"machines": machines})
 
 
-def one_machine(votes: Sequence[Vote], distinct: Sequence[Domain]) -> str:
-    """Return which addresses are those of one machine, where hosts count, or ""."""
-    if Domain.HOST not in distinct:
-        return ""
-    found: set[str] = set()
-    for i, one in enumerate(votes):
-        others = {other.where for other in votes[:i] if same_machine(one.machine, other.machine)} - {one.where}
-        found |= {one.where, *others} if others else set()
-    return f"{' and '.join(sorted(found))} are one machine" if found else ""
-
-
-def one_account(votes: Sequence[Vote]) -> str:
-    """Return that nothing kept the commands of these votes from what one account has, or ""."""
-    accounts = {vote.account for vote in votes}
-    return "isolation none: the word of one account" if len(accounts) == 1 and accounts != {""} else ""
-
-
-def intruded(votes: Sequence[Vote]) -> str:
-    """Return that some of these votes count as one, for what ran beside them, or ""."""
-    open_ = [vote.account for vote in votes if vote.beside]
-    if len(set(open_)) == len(open_):
-        return ""
-    return "somebody else's command ran unconfined beside them by the same account: they count as one"
-
-
-def _together(votes: Sequence[Vote], hosts: set[str]) -> str:
-    """Say that several votes came from one machine, which may have several addresses."""
+def _on_one_machine(votes: Sequence[Vote], hosts: set[str]) -> Reason:
+    """Return that several votes came from one machine, which may have several addresses."""
     host = min(hosts) if len(hosts) == 1 else ""
-    every = "both" if len(votes) == 2 else "all"
     named = sorted({vote.where for vote in votes} - {"", host})  # of a cluster, which counts as one
-    where = (host or "one machine") + (f" ({', '.join(named[:3])}{', ...' * (len(named) > 3)})" if named else "")
-    return f"{every} on {where}: reproducible there, not independent"
+    return Reason(code=Code.FROM_ONE_MACHINE, parameters={"replicas": len(votes), "machine": host, "addresses": named})
+
+
+def addresses_of_one_machine(votes: Sequence[Vote], distinct: Sequence[Domain]) -> list[str]:
+    """Return which different addresses are those of one machine, where hosts count, sorted."""
+    if Domain.HOST not in distinct:
+        return []
+    addresses: set[str] = set()
+    for i, vote in enumerate(votes):
+        others = {other.where for other in votes[:i] if same_machine(vote.machine, other.machine)} - {vote.where}
+        if others:
+            addresses |= {vote.where, *others}
+    return sorted(addresses)
+
+
+def one_account(votes: Sequence[Vote]) -> bool:
+    """Say whether nothing kept the commands of these votes from what one account has."""
+    accounts = {vote.account for vote in votes}
+    return len(accounts) == 1 and accounts != {""}
+
+
+def shared_account(votes: Sequence[Vote]) -> bool:
+    """Say whether some of these votes count as one, because somebody else's command ran beside them."""
+    exposed = [vote.account for vote in votes if vote.beside]
+    return len(set(exposed)) < len(exposed)

@@ -21,66 +21,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-
-from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
-from nexapod_batch.model.job import Domain
-from nexapod_batch.quorum.domains import count, independence, intruded, one_account, one_machine, seat
-from nexapod_batch.quorum.vote_count import Standing, by_answer, by_closeness
+from nexapod_batch.lifecycle import Execution, TaskState, Validation
+from nexapod_batch.quorum import reasons
+from nexapod_batch.quorum.domains import count, seat
+from nexapod_batch.quorum.tally import is_vote, tally_of
+from nexapod_batch.quorum.vote_count import by_answer, by_closeness
 from nexapod_batch.quorum.votes import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import QuorumPolicy
+    from nexapod_batch.model.reason import Reason
+    from nexapod_batch.quorum.tally import Tally
+    from nexapod_batch.quorum.vote_count import Standing
     from nexapod_batch.quorum.votes import Closeness, Vote
 
 __all__ = ["assess_late", "decide", "doubt"]
-
-_MAY_REPORT = OUT | {Execution.CREATED}  # a placed replica whose launch was refused for now will be launched again
-
-
-class _Tally(Struct):
-    """The placed replicas of a task, sorted by what they mean."""
-
-    votes: list[Vote] = field(default_factory=list)
-    out: list[Vote] = field(default_factory=list)
-    errors: list[Vote] = field(default_factory=list)
-    failures: list[Vote] = field(default_factory=list)  # those of the errors whose kind is signed
-    unheard: list[Vote] = field(default_factory=list)
-    lost: int = 0
-    used: int = 0  # towards max_replicas
-    placed: int = 0
-
-
-def _is_vote(replica: Vote) -> bool:
-    heard = replica.execution is Execution.REPORTED and not replica.voided and not replica.unheard
-    return heard and replica.answer is not None
-
-
-def _tally(replicas: Sequence[Vote]) -> _Tally:
-    tally = _Tally()
-    for replica in replicas:
-        if not replica.placed:
-            continue
-        tally.placed += 1
-        execution = replica.execution
-        if execution is Execution.LOST or execution is Execution.CANCELLED:
-            tally.lost += 1
-            continue
-        tally.used += 1
-        if execution in _MAY_REPORT:
-            tally.out.append(replica)
-        elif _is_vote(replica):
-            tally.votes.append(replica)
-        elif execution is Execution.ERRORED and not replica.voided:
-            tally.errors.append(replica)
-            if replica.failure and not replica.unheard:
-                tally.failures.append(replica)
-        elif replica.unheard and not replica.voided:
-            tally.unheard.append(replica)
-    return tally
-
 
 def decide(
     policy: QuorumPolicy,
@@ -98,58 +55,57 @@ def decide(
     """
     if policy.agree < 1 or not policy.distinct:
         raise ValueError("a quorum needs agree >= 1 and at least one field in distinct")
-    tally = _tally(replicas)
-    most = policy.max_replicas + extra
+    tally = tally_of(replicas)
+    max_replicas = policy.max_replicas + extra
     if close is None:
         standing = by_answer(policy.distinct, policy.agree, tally.votes + tally.failures, tally.out)
         short = 0
     else:
         # After too many losses nothing more is placed: the round is what there is.
-        short = 0 if tally.lost > policy.max_lost else _short_of_round(policy, replicas, close, most)
+        short = 0 if tally.lost > policy.max_lost else _short_of_round(policy, replicas, close, max_replicas)
         if tally.out or (short and placeable):
             return _wait_for_round(policy, replicas, tally, short)
         standing = by_closeness(policy.distinct, tally.votes + tally.failures, close)
     if standing.leader >= policy.agree and standing.settled:  # 1
-        end = _fail_alike if standing.failures[0] else _accept
-        return end(replicas, tally, standing)
+        if standing.failures[0]:
+            return _end(TaskState.FAILED, reasons.failed_alike(tally, standing), replicas, standing)
+        return _accept(replicas, tally, standing)
     out = len(tally.out)
     if _too_many(policy, tally) and standing.answers + out < policy.agree:  # 2
-        return _fail(policy, replicas, tally, standing)
-    want = short or _wanted(policy, tally, standing, most)  # 3
+        return _end(TaskState.FAILED, reasons.too_many(policy, tally), replicas, standing)
+    want = short or _wanted(policy, tally, standing, max_replicas)  # 3
     if out or (want and placeable):
-        return Decision(state=None, want=want, agree=standing.answers, reason=_progress(policy, standing, out, want))
+        return _go_on(policy, standing, out, want)
     if _too_many(policy, tally) and not want:  # 4
-        return _fail(policy, replicas, tally, standing)
-    found = _found(policy, tally, standing)
+        return _end(TaskState.FAILED, reasons.too_many(policy, tally), replicas, standing)
     if want:
-        reason = f"domains: {found}, and {_no_other(policy)} is left; register one, then retry"
+        reason = reasons.no_domain_left(policy, tally, standing)
     else:
-        raised = f" ({most} by retry)" if extra else ""
-        reason = f"no quorum: {found}, and max_replicas = {policy.max_replicas}{raised} is used up"
+        reason = reasons.used_up(policy, tally, standing, extra)
     return _end(TaskState.INCONCLUSIVE, reason, replicas, standing)
 
 
-def _short_of_round(policy: QuorumPolicy, replicas: Sequence[Vote], close: Closeness, most: int) -> int:
+def _short_of_round(policy: QuorumPolicy, replicas: Sequence[Vote], close: Closeness, max_replicas: int) -> int:
     """Return how many replicas the current round still misses; replicas belong to rounds by their numbers.
 
     A round is what was wanted when everything before it had ended. Its size follows from the outcomes before it, so
     that it is the same however its replicas were placed, and in whatever order they ended.
     """
     placed = sorted((replica for replica in replicas if replica.placed), key=lambda replica: replica.number)
-    size = min(max(policy.agree, policy.replicas), most)
+    size = min(max(policy.agree, policy.replicas), max_replicas)
     while size < len(placed):
-        tally = _tally(placed[:size])
+        tally = tally_of(placed[:size])
         if tally.out:  # a replica that came back late: what was placed after it stays
             return 0
         standing = by_closeness(policy.distinct, tally.votes + tally.failures, close)
-        want = _wanted(policy, tally, standing, most)
+        want = _wanted(policy, tally, standing, max_replicas)
         if not want or (standing.leader >= policy.agree and standing.settled):
             return 0
         size += want
     return size - len(placed)
 
 
-def _wait_for_round(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, short: int) -> Decision:
+def _wait_for_round(policy: QuorumPolicy, replicas: Sequence[Vote], tally: Tally, short: int) -> Decision:
     """Let a round of `allclose` replicas end, unless errors have decided already.
 
     Before everything is in, votes compared by closeness come to at most what they would if all were close.
@@ -157,36 +113,33 @@ def _wait_for_round(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tall
     standing = by_answer(policy.distinct, policy.agree, tally.votes, tally.out)
     out = len(tally.out)
     if _too_many(policy, tally) and standing.leader + out + short < policy.agree:
-        return _fail(policy, replicas, tally, standing)
-    return Decision(state=None, want=short, agree=standing.leader, reason=_progress(policy, standing, out, short))
+        return _end(TaskState.FAILED, reasons.too_many(policy, tally), replicas, standing)
+    return _go_on(policy, standing, out, short)
 
 
-def _too_many(policy: QuorumPolicy, tally: _Tally) -> bool:
+def _too_many(policy: QuorumPolicy, tally: Tally) -> bool:
     return len(tally.errors) > policy.max_errors or tally.lost > policy.max_lost
 
 
-def _wanted(policy: QuorumPolicy, tally: _Tally, standing: Standing, most: int) -> int:
+def _wanted(policy: QuorumPolicy, tally: Tally, standing: Standing, max_replicas: int) -> int:
     if tally.lost > policy.max_lost:
         return 0
     out = len(tally.out)
     want = max(policy.agree - standing.leader - out, 0 if out else 1, policy.replicas - tally.placed)
-    return max(0, min(want, most - tally.used))
+    return max(0, min(want, max_replicas - tally.used))
 
 
-def doubt(policy: QuorumPolicy, replicas: Sequence[Vote], validations: Mapping[int, Validation]) -> str:
-    """Return why the quorum of an accepted task is no longer met, or "": one that was voided supports nothing.
+def doubt(policy: QuorumPolicy, replicas: Sequence[Vote], validations: Mapping[int, Validation]) -> Reason | None:
+    """Return why the quorum of an accepted task is no longer met, if so: one that was voided supports nothing.
 
     What came later and agrees supports the result as well.
     """
     voided = [vote.number for vote in replicas if vote.voided]
     if not voided:
-        return ""
+        return None
     support = [vote for vote in replicas if validations.get(vote.number) is Validation.VALID and not vote.voided]
     left = count([seat(vote, policy.distinct) for vote in support], policy.distinct)
-    if left >= policy.agree:
-        return ""
-    which = " and ".join(f"replica {number}" for number in sorted(voided))
-    return f"{which} signed two different statements, and {left} of {policy.agree} needed still agree"
+    return None if left >= policy.agree else reasons.doubted(policy, voided, left)
 
 
 def assess_late(
@@ -212,12 +165,15 @@ def assess_late(
             return True
         return replica.answer == reference.answer and (close is None or close(replica.number, reference.number))
 
-    return {
-        replica.number: (Validation.VALID if matches(replica) else Validation.INVALID)
-        if _is_vote(replica)
-        else _unmatched(replica)
-        for replica in placed
-    }
+    validations = {}
+    for replica in placed:
+        if not is_vote(replica):
+            validations[replica.number] = _unmatched(replica)
+        elif matches(replica):
+            validations[replica.number] = Validation.VALID
+        else:
+            validations[replica.number] = Validation.INVALID
+    return validations
 
 
 def _unmatched(replica: Vote) -> Validation:
@@ -229,94 +185,29 @@ def _unmatched(replica: Vote) -> Validation:
     return Validation.UNNEEDED
 
 
-def _accept(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
+def _accept(replicas: Sequence[Vote], tally: Tally, standing: Standing) -> Decision:
+    """End a task whose leading group is an answer."""
     winners = standing.winners
-    won = [vote for vote in tally.votes if vote.number in winners]
-    shared = "; ".join(filter(None, (independence(won), one_account(won))))
-    voted = {vote.number: Validation.VALID if vote.number in winners else Validation.INVALID for vote in tally.votes}
-    validations = {
-        replica.number: voted.get(replica.number) or _unmatched(replica) for replica in replicas if replica.placed
-    }
+    validations = {replica.number: _unmatched(replica) for replica in replicas if replica.placed}
+    for vote in tally.votes:
+        validations[vote.number] = Validation.VALID if vote.number in winners else Validation.INVALID
     return Decision(
         state=TaskState.ACCEPTED,
         agree=standing.leader,
-        reason=f"{len(winners)} of {len(tally.votes)} agree, {shared}",
+        reason=reasons.accepted(tally, winners),
         winners=winners,
         centre=standing.centre,
         validations=validations,
-        independence=shared,
     )
 
 
-def _fail_alike(replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
-    """End a task whose leading answer is that it fails."""
-    failed = [vote for vote in tally.failures if vote.number in standing.winners]
-    first = min(failed, key=lambda vote: vote.number)
-    alike = "" if len(failed) == 1 else " alike"
-    reason = f"errors: {len(failed)} of {tally.placed} replicas failed{alike}: {first.detail or first.failure}"
-    return _end(TaskState.FAILED, reason, replicas, standing)
-
-
-def _fail(policy: QuorumPolicy, replicas: Sequence[Vote], tally: _Tally, standing: Standing) -> Decision:
-    errors = len(tally.errors)
-    if errors > policy.max_errors:
-        failed = f"{errors} of {tally.placed} replicas failed"
-        reason = f"errors: {failed} (max_errors = {policy.max_errors}){_alike(tally.errors)}"
-    else:
-        reason = f"infrastructure: {tally.lost} replicas were lost (max_lost = {policy.max_lost})"
-    return _end(TaskState.FAILED, reason, replicas, standing)
-
-
-def _found(policy: QuorumPolicy, tally: _Tally, standing: Standing) -> str:
-    """Return what the votes came to, where that is no result."""
-    failed = f"; {len(tally.errors)} of {tally.placed} replicas failed{_alike(tally.errors)}" if tally.errors else ""
-    if standing.leader >= policy.agree and standing.leader == standing.second:
-        return f"{_tie(standing)} tie with {standing.leader} each{failed}"
-    shared = "; ".join(filter(None, (one_machine(tally.votes, policy.distinct), intruded(tally.votes))))
-    shared = f" ({shared})" if shared else ""
-    found = f"{standing.answers} of {len(tally.votes)} answers agree{shared}"
-    return f"{found}, {policy.agree} needed{failed}{_ignored(tally)}"
-
-
-def _tie(standing: Standing) -> str:
-    """Return what two groups are that tie."""
-    match sum(map(bool, standing.failures)):
-        case 0:
-            return "two answers"
-        case 1:
-            return "an answer and a kind of failure"
-        case _:
-            return "two kinds of failure"
-
-
-def _ignored(tally: _Tally) -> str:
-    """Return how many reports do not count, and why."""
-    why = "; ".join(sorted({replica.unheard for replica in tally.unheard}))
-    return f"; {len(tally.unheard)} more without a vote ({why})" if why else ""
-
-
-def _alike(errors: Sequence[Vote]) -> str:
-    """Return why they errored, where that is one reason: one kind of failure, or one sentence."""
-    first = min(errors, key=lambda replica: replica.number, default=None)
-    if first is None or len(errors) == 1 or not first.detail:
-        return ""
-    kinds = {replica.failure or replica.detail for replica in errors}
-    return f", all alike: {first.detail}" if len(kinds) == 1 else ""
-
-
-def _no_other(policy: QuorumPolicy) -> str:
-    """Return which node is missing where no domain is left."""
-    fields = [field for field in policy.distinct if field is not Domain.RUN]
-    if fields in ([], [Domain.NODE]):
-        return "no other node"
-    return f"no node with another {' and '.join(fields)}"
-
-
-def _end(state: TaskState, reason: str, replicas: Sequence[Vote], standing: Standing) -> Decision:
+def _end(state: TaskState, reason: Reason, replicas: Sequence[Vote], standing: Standing) -> Decision:
+    """End a task without a result."""
     validations = {replica.number: _unmatched(replica) for replica in replicas if replica.placed}
     return Decision(state=state, agree=standing.answers, reason=reason, validations=validations)
 
 
-def _progress(policy: QuorumPolicy, standing: Standing, out: int, want: int) -> str:
-    text = f"{standing.answers} of {policy.agree} needed agree, {out} out"
-    return f"{text}, {want} more wanted" if want else text
+def _go_on(policy: QuorumPolicy, standing: Standing, out: int, want: int) -> Decision:
+    """Wait for what is out, and want more."""
+    reason = reasons.undecided(policy, standing, out, want)
+    return Decision(state=None, want=want, agree=standing.answers, reason=reason)

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 if TYPE_CHECKING:
     from nexapod_batch.lifecycle import Execution, TaskState, Validation
     from nexapod_batch.model.job import Domain
+    from nexapod_batch.model.reason import Reason
     from nexapod_batch.quorum.machines import Boot
 
 __all__ = ["Closeness", "Decision", "Vote", "failure_kind"]
@@ -22,7 +23,7 @@ Closeness = Callable[[int, int], bool]
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """One replica of a task as the quorum sees it; only a `reported` one has a say."""
+    """One replica of a task as the quorum sees it; only a `reported` one has a vote."""
 
     number: int
     domain: Mapping[Domain, str]  # where it ran; a field that is missing is one unknown domain, shared by all
@@ -31,9 +32,9 @@ class Vote(Struct, frozen=True, kw_only=True):
     answer: bytes | None = None  # digest of the (normalised) outputs
     placed: bool = True  # False: a row that no node was found for; it is as if it were not there
     raw: bytes = b""  # digest of the outputs as they are; breaks ties between centres of `allclose`
-    detail: str = ""  # why it errored, for people
+    detail: Reason | None = None  # why it errored
     failure: str = ""  # which kind of failure its node signed, as `failure_kind` spells it; "" for none, or none signed
-    unheard: str = ""  # why it does not count even if it reported: another numeric class, a host that nobody confirms
+    no_vote: Reason | None = None  # why it does not count even if it reported
     machine: Boot | None = None  # where `host` counts, two on one machine count as one; None: nobody signed it
     account: str = ""  # that its command ran by where nothing kept it from what else this account has; "" elsewhere
     beside: bool = False  # somebody else's command ran like this by the same account: all these count as one
@@ -46,11 +47,10 @@ class Decision(Struct, frozen=True, kw_only=True):
     state: TaskState | None  # None: go on
     want: int = 0  # replicas to place beyond those placed already; 0 when the task ended
     agree: int = 0  # size of the leading group, in distinct domains
-    reason: str = ""  # one sentence for people
+    reason: Reason
     winners: frozenset[int] = frozenset()  # numbers of the accepted group
     centre: int | None = None  # number of the one that all of them are close to (`allclose`)
     validations: Mapping[int, Validation] = field(default_factory=dict)  # of all placed replicas, when the task ended
-    independence: str = ""  # "from 2 sites": what the winners did not share
 
 
 def failure_kind(outcome: str, exit_code: int | None) -> str:

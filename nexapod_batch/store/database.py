@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Filesystem", "Row", "Store", "Value", "check_file"]
 
-SCHEMA_VERSION = 10  # the number of the last migration
+SCHEMA_VERSION = 11  # the number of the last migration
 
 Row: TypeAlias = sqlite3.Row
 Value: TypeAlias = str | int | float | bytes | None

@@ -56,6 +56,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         name="bad reports that were not kept",  # how many of each node came when as many as are kept were there
         sql="ALTER TABLE node ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;\n",
     ),
+    Migration(name="reasons of verdicts as data", sql=_file("reasons.sql")),
 )
 
 

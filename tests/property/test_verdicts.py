@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.lifecycle import OUT, Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain, QuorumPolicy
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import Decision, Vote, assess_late, decide
 from nexapod_batch.quorum.machines import Boot, same_machine
 
@@ -64,7 +65,7 @@ def ended(vote: Vote, fate: str) -> Vote:
         execution=Execution.REPORTED,
         answer=answer.encode() * 32,
         voided=fate == VOID,
-        unheard="another class" if fate == OTHER_CLASS else "",
+        no_vote=Reason(code=Code.OTHER_CLASS) if fate == OTHER_CLASS else None,
     )
 
 
@@ -101,7 +102,7 @@ def run_task(
 
 def by_kind(decision: Decision) -> bool:
     """Say whether a task failed because one kind of failure led."""
-    return " failed alike: " in decision.reason or " replicas failed: " in decision.reason
+    return decision.reason.code == Code.FAILED_ALIKE
 
 
 def verdict(decision: Decision, replicas: Sequence[Vote]) -> tuple[TaskState | None, bytes | None]:
@@ -167,7 +168,7 @@ def counted(policy: QuorumPolicy, replicas: Sequence[Vote]) -> dict[str | bytes 
         together = Domain.HOST in policy.distinct and same_machine(one.machine, other.machine)
         return not together and all(a != b for a, b in zip(where(one), where(other), strict=True))
 
-    heard = [vote for vote in replicas if not vote.unheard and not vote.voided]
+    heard = [vote for vote in replicas if vote.no_vote is None and not vote.voided]
     said = [(vote.failure or vote.answer, vote) for vote in heard if vote.failure or vote.answer]
     sizes = {}
     for one in {one for one, _ in said}:
@@ -227,7 +228,7 @@ def test_late_reports_never_change_an_accepted_result(
     for vote in after:
         if vote.number in decision.winners:
             assert scored[vote.number] is Validation.VALID
-        elif vote.execution is Execution.REPORTED and not vote.unheard and not vote.voided:
+        elif vote.execution is Execution.REPORTED and vote.no_vote is None and not vote.voided:
             assert (scored[vote.number] is Validation.VALID) == (vote.answer == answer)
 
 

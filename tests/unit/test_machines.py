@@ -15,6 +15,7 @@ from nexapod_batch.model.job import Domain, QuorumPolicy
 from nexapod_batch.quorum import Vote, decide
 from nexapod_batch.quorum.domains import independence
 from nexapod_batch.quorum.machines import Boot, same_machine
+from nexapod_batch.wording import sentence
 
 HOUR = 3_600_000
 
@@ -88,14 +89,14 @@ def test_the_reason_names_the_addresses() -> None:
     """Who reads why a quorum was not met sees which addresses are one machine."""
     policy = QuorumPolicy(agree=2, distinct=(Domain.HOST,), max_replicas=2)
     found = decide(policy, votes(("10.0.0.1", "b"), ("10.1.0.1", "b")))
-    assert found.reason.startswith("no quorum: 1 of 2 answers agree (10.0.0.1 and 10.1.0.1 are one machine), 2 needed")
+    assert sentence(found.reason).startswith("no quorum: 1 of 2 answers agree (10.0.0.1 and 10.1.0.1 are one machine), 2 needed")
 
 
 @pytest.mark.parametrize("site", ["s", ""])
 def test_agreement_on_one_machine_is_said_whatever_counts(site: str) -> None:
     """Where hosts do not count the words tell all the same, also of two sites on one machine."""
     two = votes(("eth0", "b"), ("ib0", "b"), site=site)
-    assert independence(two) == "both on one machine (eth0, ib0): reproducible there, not independent"
+    assert sentence(independence(two)) == "both on one machine (eth0, ib0): reproducible there, not independent"
 
 
 def test_this_machine_has_one_identity_for_each_job() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from nexapod_batch.lifecycle import Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain, QuorumPolicy
-from nexapod_batch.quorum import Vote, assess_late, decide, doubt, most_distinct
+from nexapod_batch.model.reason import Reason
+from nexapod_batch.quorum import Vote, assess_late, decide, doubt, max_distinct
+from nexapod_batch.wording import sentence
 
 E = Execution
 
@@ -40,7 +42,7 @@ def running(number: int, **more: object) -> Vote:
 
 def errored(number: int, detail: str = "") -> Vote:
     """Return a replica that failed by the word of its scheduler: which kind of failure it was, nobody signed."""
-    return vote(number, None, execution=E.ERRORED, detail=detail)
+    return vote(number, None, execution=E.ERRORED, detail=Reason.text(detail) if detail else None)
 
 
 def failed(number: int, kind: str = "failed:7", **more: object) -> Vote:
@@ -57,7 +59,7 @@ def test_two_that_agree_are_accepted() -> None:
     """The plain case, with the words that a person reads."""
     decision = decide(policy(), [vote(1, site="x"), vote(2, site="y")])
     assert decision.state is TaskState.ACCEPTED
-    assert decision.reason == "2 of 2 agree, from 2 sites of 2 owners"
+    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners"
     assert decision.winners == {1, 2}
     assert decision.validations == {1: Validation.VALID, 2: Validation.VALID}
 
@@ -98,7 +100,7 @@ def test_run_counts_executions() -> None:
     """With `distinct = run` the same node may answer twice, and the verdict says what that proves."""
     decision = decide(policy(distinct=(Domain.RUN,)), [vote(1, where="ws"), vote(2, where="ws")])
     assert decision.state is TaskState.ACCEPTED
-    assert decision.reason == "2 of 2 agree, both on ws: reproducible there, not independent"
+    assert sentence(decision.reason) == "2 of 2 agree, both on ws: reproducible there, not independent"
 
 
 def test_a_domain_that_answered_in_two_groups_supports_neither() -> None:
@@ -120,19 +122,19 @@ def test_errors_fail_the_task_and_what_they_share_is_the_reason() -> None:
     replicas = [errored(number, "exit code 7") for number in (1, 2, 3, 4)]
     decision = decide(policy(), replicas)
     assert decision.state is TaskState.FAILED
-    assert decision.reason == "errors: 4 of 4 replicas failed (max_errors = 3), all alike: exit code 7"
+    assert sentence(decision.reason) == "errors: 4 of 4 replicas failed (max_errors = 3), all alike: exit code 7"
     assert decide(policy(), replicas[:3]).want == 2
 
 
 def test_failures_of_one_kind_are_an_answer() -> None:
     """A command that fails alike where `agree` domains tried it has failed: no other replica is needed."""
-    replicas = [failed(1, detail="exit code 7"), failed(2, detail="exit code 7")]
+    replicas = [failed(1, detail=Reason.text("exit code 7")), failed(2, detail=Reason.text("exit code 7"))]
     decision = decide(policy(), replicas)
     assert (decision.state, decision.winners, decision.agree) == (TaskState.FAILED, frozenset(), 0)
-    assert decision.reason == "errors: 2 of 2 replicas failed alike: exit code 7"
+    assert sentence(decision.reason) == "errors: 2 of 2 replicas failed alike: exit code 7"
     assert set(decision.validations.values()) == {Validation.INCONCLUSIVE}
     assert decide(policy(agree=3), replicas).state is None
-    assert decide(policy(agree=1, replicas=1), replicas[:1]).reason == "errors: 1 of 1 replicas failed: exit code 7"
+    assert sentence(decide(policy(agree=1, replicas=1), replicas[:1]).reason) == "errors: 1 of 1 replicas failed: exit code 7"
 
 
 @pytest.mark.parametrize(
@@ -162,9 +164,9 @@ def test_a_tie_of_an_answer_and_a_failure_is_named() -> None:
     replicas = [vote(1), vote(2), failed(3), failed(4)]
     decision = decide(policy(max_replicas=4), replicas)
     assert decision.state is TaskState.INCONCLUSIVE
-    assert "an answer and a kind of failure tie with 2 each" in decision.reason
+    assert "an answer and a kind of failure tie with 2 each" in sentence(decision.reason)
     kinds = [failed(n, f"failed:{n % 2}") for n in (1, 2, 3, 4)]
-    assert "two kinds of failure tie" in decide(policy(max_replicas=4, max_errors=9), kinds).reason
+    assert "two kinds of failure tie" in sentence(decide(policy(max_replicas=4, max_errors=9), kinds).reason)
 
 
 def test_within_tolerances_failures_of_one_kind_are_an_answer_too() -> None:
@@ -192,7 +194,7 @@ def test_losses_are_replaced_up_to_their_own_cap() -> None:
     assert decide(policy(max_replicas=2), many).want == 2
     decision = decide(policy(max_lost=9), many)
     assert decision.state is TaskState.FAILED
-    assert decision.reason.startswith("infrastructure: 10 replicas were lost")
+    assert sentence(decision.reason).startswith("infrastructure: 10 replicas were lost")
     assert decision.validations[1] is Validation.UNNEEDED
 
 
@@ -200,7 +202,7 @@ def test_the_cap_ends_without_a_quorum() -> None:
     """Six different answers within max_replicas = 6 are inconclusive, and so are the replicas."""
     decision = decide(policy(), [vote(number, f"answer {number}") for number in range(1, 7)])
     assert decision.state is TaskState.INCONCLUSIVE
-    assert decision.reason == "no quorum: 1 of 6 answers agree, 2 needed, and max_replicas = 6 is used up"
+    assert sentence(decision.reason) == "no quorum: 1 of 6 answers agree, 2 needed, and max_replicas = 6 is used up"
     assert set(decision.validations.values()) == {Validation.INCONCLUSIVE}
 
 
@@ -208,7 +210,7 @@ def test_errors_are_named_where_no_node_is_left() -> None:
     """Who reads that no node is left learns as well that those that there were failed, and why."""
     failed = [errored(n, "exit code 2") for n in (1, 2)]
     decision = decide(policy(), failed, placeable=False)
-    assert "0 of 0 answers agree, 2 needed; 2 of 2 replicas failed, all alike: exit code 2" in decision.reason
+    assert "0 of 0 answers agree, 2 needed; 2 of 2 replicas failed, all alike: exit code 2" in sentence(decision.reason)
 
 
 def test_a_retry_raises_the_cap() -> None:
@@ -217,7 +219,7 @@ def test_a_retry_raises_the_cap() -> None:
     assert decide(policy(), replicas, extra=2).want == 1
     decision = decide(policy(max_replicas=4), replicas, extra=2)
     assert decision.state is TaskState.INCONCLUSIVE
-    assert decision.reason.endswith("and max_replicas = 4 (6 by retry) is used up")
+    assert sentence(decision.reason).endswith("and max_replicas = 4 (6 by retry) is used up")
 
 
 @pytest.mark.parametrize("extra", range(4))
@@ -241,7 +243,7 @@ def test_an_allowance_decides_like_a_larger_cap(extra: int) -> None:
 )
 def test_what_is_missing_where_no_domain_is_left(distinct: tuple[Domain, ...], words: str) -> None:
     """The reason says which node would help."""
-    assert decide(policy(distinct=distinct), [vote(1)], placeable=False).reason.endswith(words)
+    assert sentence(decide(policy(distinct=distinct), [vote(1)], placeable=False).reason).endswith(words)
 
 
 def test_the_cap_with_many_errors_is_a_failure() -> None:
@@ -256,15 +258,15 @@ def test_no_domain_left_is_inconclusive_only_when_nothing_is_out() -> None:
     assert decide(policy(), [*split, running(3)], placeable=False).state is None
     decision = decide(policy(), split, placeable=False)
     assert decision.state is TaskState.INCONCLUSIVE
-    assert decision.reason.startswith("domains: ")
+    assert sentence(decision.reason).startswith("domains: ")
 
 
 def test_voided_and_foreign_class_replicas_have_no_vote() -> None:
     """Two statements for one replica, or another numeric class: no vote, but a place in max_replicas."""
-    replicas = [vote(1), vote(2, voided=True), vote(3, unheard="another class"), vote(4, None)]
+    replicas = [vote(1), vote(2, voided=True), vote(3, no_vote=Reason.text("another class")), vote(4, None)]
     decision = decide(policy(max_replicas=4), replicas)
     assert decision.state is TaskState.INCONCLUSIVE
-    assert "1 of 1 answers agree, 2 needed; 1 more without a vote (another class)" in decision.reason
+    assert "1 of 1 answers agree, 2 needed; 1 more without a vote (another class)" in sentence(decision.reason)
     assert decision.validations[2] is Validation.INVALID
     assert decision.validations[3] is Validation.INCONCLUSIVE
 
@@ -276,7 +278,7 @@ def test_after_too_many_losses_no_round_is_filled_up(placeable: bool) -> None:
     for close in (None, lambda left, right: left == right):
         decision = decide(policy(replicas=4, max_lost=0), replicas, placeable=placeable, close=close)
         assert (decision.state, decision.want) == (TaskState.FAILED, 0)
-        assert decision.reason.startswith("infrastructure: 1 replicas were lost")
+        assert sentence(decision.reason).startswith("infrastructure: 1 replicas were lost")
 
 
 def test_a_row_without_a_place_is_not_out() -> None:
@@ -332,7 +334,7 @@ def test_rival_centres_that_tie_are_no_result() -> None:
     """Two pairs far apart: nobody wins."""
     decision = decide(policy(max_replicas=4), [vote(n) for n in (1, 2, 8, 9)], close=lambda a, b: abs(a - b) <= 1)
     assert decision.state is TaskState.INCONCLUSIVE
-    assert "two answers tie with 2 each" in decision.reason
+    assert "two answers tie with 2 each" in sentence(decision.reason)
 
 
 def test_centres_of_one_size_with_other_members_tie() -> None:
@@ -341,7 +343,7 @@ def test_centres_of_one_size_with_other_members_tie() -> None:
         chain = [vote(n, raw=b"0" if n == first else b"1") for n in (1, 2, 3, 4)]
         decision = decide(policy(max_replicas=4), chain, close=lambda a, b: abs(a - b) <= 1)
         assert decision.state is TaskState.INCONCLUSIVE
-        assert "two answers tie with 3 each" in decision.reason
+        assert "two answers tie with 3 each" in sentence(decision.reason)
 
 
 @pytest.mark.parametrize("least", [1, 2, 3])
@@ -366,9 +368,9 @@ def test_a_winner_that_is_voided_leaves_the_quorum_in_doubt(later: list[Vote], e
     """What a voided winner takes away is only made up by another that agrees."""
     replicas = [vote(1), vote(2, voided=True), *later]
     scored = assess_late(policy(), replicas, frozenset({1, 2}))
-    assert doubt(policy(), replicas, scored) == expected
+    assert sentence(doubt(policy(), replicas, scored)) == expected
     assert scored[2] is Validation.INVALID
-    assert doubt(policy(), [vote(1), vote(2)], {1: Validation.VALID, 2: Validation.VALID}) == ""
+    assert doubt(policy(), [vote(1), vote(2)], {1: Validation.VALID, 2: Validation.VALID}) is None
 
 
 def test_late_reports_are_scored() -> None:
@@ -391,7 +393,7 @@ def test_late_reports_are_scored() -> None:
         ([("a", "x", "1"), ("a", "y", "2"), ("b", "x", "2"), ("b", "y", "2"), ("c", "z", "3")], 3),
     ],
 )
-def test_most_distinct(rows: list[tuple[str, ...]], size: int) -> None:
+def test_max_distinct(rows: list[tuple[str, ...]], size: int) -> None:
     """The largest subset in which any two rows differ in every column."""
-    assert most_distinct(rows) == size
-    assert most_distinct(rows[::-1]) == size
+    assert max_distinct(rows) == size
+    assert max_distinct(rows[::-1]) == size

@@ -9,6 +9,7 @@ import pytest
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.job import Domain, QuorumPolicy
 from nexapod_batch.quorum import Vote, decide
+from nexapod_batch.wording import sentence
 
 EVERYWHERE = (Domain.HOST, Domain.NODE, Domain.SITE, Domain.OWNER)
 
@@ -37,14 +38,14 @@ def test_without_a_stranger_the_fields_alone_count() -> None:
     """One account is no less than it was: that is said, not counted."""
     decision = decide(QuorumPolicy(), [vote(1, account="me"), vote(2, account="me")])
     assert decision.state is TaskState.ACCEPTED
-    assert decision.reason == "2 of 2 agree, from 2 sites of 2 owners; isolation none: the word of one account"
+    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners; isolation none: the word of one account"
 
 
 @pytest.mark.parametrize("accounts", [("me", "other"), ("me", ""), ("", "")])
 def test_the_word_of_one_account_is_not_said_of_more(accounts: tuple[str, str]) -> None:
     """Two accounts, or isolation that held: then nothing is added."""
     decision = decide(QuorumPolicy(), [vote(number, account=one) for number, one in enumerate(accounts, 1)])
-    assert decision.reason == "2 of 2 agree, from 2 sites of 2 owners"
+    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners"
 
 
 def test_a_wrong_answer_of_one_account_is_outvoted() -> None:
@@ -58,4 +59,4 @@ def test_why_they_count_as_one_is_said() -> None:
     """Where nothing more can be placed, the reason names it."""
     decision = decide(QuorumPolicy(max_replicas=2), [vote(1, **OPEN), vote(2, **OPEN)])
     assert decision.state is TaskState.INCONCLUSIVE
-    assert "somebody else's command ran unconfined beside them by the same account: they count as one" in decision.reason
+    assert "somebody else's command ran unconfined beside them by the same account: they count as one" in sentence(decision.reason)

@@ -8,6 +8,7 @@ from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Domain
 from nexapod_batch.quorum import Vote
 from nexapod_batch.quorum.domains import independence
+from nexapod_batch.wording import sentence
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_independence(places: list[tuple[str, str, str]], words: str) -> None:
         )
         for number, place in enumerate(places, 1)
     ]
-    assert independence(votes) == words
+    assert sentence(independence(votes)) == words
 
 
 @pytest.mark.parametrize(
@@ -52,4 +53,4 @@ def test_hosts_of_a_cluster_are_named(hosts: list[str], words: str) -> None:
         Vote(number=number, domain=domain, execution=Execution.REPORTED, where=where)
         for number, where in enumerate(hosts, 1)
     ]
-    assert independence(votes) == words
+    assert sentence(independence(votes)) == words

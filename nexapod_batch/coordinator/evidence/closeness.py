@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_
 from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Agreement
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.trust.statement import vote_of
 
 if TYPE_CHECKING:
@@ -92,14 +93,17 @@ class Measuring:
             for vote in votes
         ]
         while True:
-            heard = [
-                replace(vote, unheard=vote.unheard or self.apart[vote.number]) if vote.number in self.apart else vote
-                for vote in known
-            ]
             try:
-                return ask(heard, self.close)
+                return ask([self._with_vote(vote) for vote in known], self.close)
             except _CannotCompareError as fault:
                 self.apart[fault.number] = fault.why
+
+    def _with_vote(self, vote: Vote) -> Vote:
+        """Return a vote, which is none where its outputs cannot be compared."""
+        why = self.apart.get(vote.number)
+        if why is None or vote.no_vote is not None:
+            return vote
+        return replace(vote, no_vote=Reason.text(why))
 
     def record(self, centre: int | None) -> dict[str, object]:
         """Return what was found, as it is kept with the verdict."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.evidence.basis import votes_then
 from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.lifecycle import Validation
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.quorum import Decision, assess_late, decide
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def decision_then(job: Job, votes: Sequence[Vote], task: Row) -> Decision:
     ValueError where the record of the verdict does not fit the replicas.
     """
     measured = json.loads(task["measured"] or "{}")
-    apart = {int(number): why for number, why in measured.get("apart", {}).items()}
+    apart = {int(number): Reason.text(why) for number, why in measured.get("apart", {}).items()}
     beside = set(measured.get("beside", ()))
     then = [
-        replace(vote, unheard=vote.unheard or apart.get(vote.number, ""), beside=vote.number in beside)
+        replace(vote, no_vote=vote.no_vote or apart.get(vote.number), beside=vote.number in beside)
         for vote in votes_then(votes, task["basis"])
     ]
     close = _as_measured(measured) if tolerant(job) else None

@@ -16,9 +16,11 @@ from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.local_nodes.owner_policy import paused
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import why_not
 from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
@@ -90,7 +92,10 @@ def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
 def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
     job, nodes = c.job(job_id), c.nodes_by_id()
     replicas = c.store.all("replicas_of_task", job=job_id, task=task["idx"])
-    lines = [f"task {job_id}_{task['idx']}: {task['state']}" + (f" - {task['reason']}" if task["reason"] else "")]
+    reason = sentence(Reason.parse(task["reason"]))
+    lines = [f"task {job_id}_{task['idx']}: {task['state']}"]
+    if reason:
+        lines[0] += f" - {reason}"
     for r in replicas:
         node = nodes[r["node_id"]]
         why = f" ({r['reason']})" if r["reason"] else ""
@@ -102,7 +107,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
     lines += _since(c, job_id, task, replicas)
     if task["state"] in TASK_ENDED:
         lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
-        lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in task["reason"]]
+        lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
         if task["state"] == TaskState.INCONCLUSIVE:
             loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
             lines += [f"  not on {load.node.name}: {load.refused}" for load in loads if load.refused]
@@ -140,7 +145,7 @@ def _since(c: Coordinator, job_id: int, task: Row, replicas: list[Row]) -> list[
             empty = [one.name for one in statement_of(c, row["id"]).subjects if one.size == 0]
             lines += [f"  empty outputs: {', '.join(empty)}"] if empty else []
     if task["doubt"]:
-        lines.append(f"  the quorum is no longer met: {task['doubt']}; the result stays")
+        lines.append(f"  the quorum is no longer met: {sentence(Reason.parse(task['doubt']))}; the result stays")
         lines.append(f"  to ask for another replica: nexapod-batch retry {job_id}_{task['idx']}")
     if task["unpublished"]:
         lines.append(f"  unpublished: {task['unpublished']}")
@@ -199,4 +204,4 @@ def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]
     valid = [r for r in replicas if r["validation"] == "valid"]
     if not valid:
         return []
-    return [independence(votes_of(c, Places(c.job(job_id), c.nodes_by_id()), None, valid))]
+    return [sentence(independence(votes_of(c, Places(c.job(job_id), c.nodes_by_id()), None, valid)))]

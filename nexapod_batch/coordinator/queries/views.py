@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import NotFoundError
 from nexapod_batch.lifecycle import TaskState, job_state
+from nexapod_batch.model.reason import Reason
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from nexapod_batch.store import Row, Store
@@ -162,17 +164,26 @@ def _job(row: Row) -> Document:
 
 
 def _task(row: Row) -> Document:
+    reason = Reason.parse(row["reason"])
     return {
         "index": row["idx"],
         "state": row["state"],
-        "reason": "; ".join(filter(None, (row["reason"], row["unpublished"] and f"unpublished: {row['unpublished']}"))),
-        "doubt": row["doubt"],
+        "reason": _with_unpublished(sentence(reason), row["unpublished"]),
+        "why": None if reason is None else reason.document(),
+        "doubt": sentence(Reason.parse(row["doubt"])),
         "agree": row["agree"],
         "class": row["class"],
         "published": bool(row["published"]),
         "published_from": row["published_from"],
         "replicas": [],
     }
+
+
+def _with_unpublished(reason: str, unpublished: str) -> str:
+    """Return the sentence of a task, and why its files are not in the results."""
+    if not unpublished:
+        return reason
+    return f"{reason}; unpublished: {unpublished}" if reason else f"unpublished: {unpublished}"
 
 
 def _replica(job_id: int, row: Row) -> Document:
@@ -217,4 +228,5 @@ def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]
     """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
     from json import dumps  # noqa: PLC0415 - a listing has no need of it
 
-    return [(row["job"], row["reason"]) for row in store.all("view_waits", jobs=dumps(job_ids), limit=limit)]
+    rows = store.all("view_waits", jobs=dumps(job_ids), limit=limit)
+    return [(row["job"], sentence(Reason.parse(row["reason"]))) for row in rows]

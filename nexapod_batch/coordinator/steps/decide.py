@@ -20,6 +20,7 @@ from nexapod_batch.coordinator.steps.shared_accounts import account_of, beside, 
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState
 from nexapod_batch.model.job import Domain, Isolation, NumericClass
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import Decision, Vote, decide, doubt
 from nexapod_batch.quorum.expected import isolation_at_least
 from nexapod_batch.quorum.machines import Boot
@@ -127,7 +128,7 @@ def every_vote(
 def _vote(c: Coordinator, places: Places, klass: str | None, r: Row, known: Sequence[Stranger]) -> Vote:
     """Return one vote; where hosts of a cluster count it is out until the scheduler says where it ran."""
     place = places[r["node_id"]]
-    execution, unheard, domain = Execution(r["execution"]), _unheard(places.job, klass, r), place.domain
+    execution, no_vote, domain = Execution(r["execution"]), _no_vote(places.job, klass, r), place.domain
     if place.many_hosts:
         launch = c.store.only("launch_hosts", id=r["launch_id"])
         said, told = r["host"] or "", launch["hosts"]
@@ -137,7 +138,7 @@ def _vote(c: Coordinator, places: Places, klass: str | None, r: Row, known: Sequ
         if execution is Execution.REPORTED and not told:
             execution = Execution.RUNNING
         elif not sure:
-            unheard = unheard or "the scheduler does not confirm its host"
+            no_vote = no_vote or Reason(code=Code.HOST_UNCONFIRMED)
     loose = r["isolation"] == Isolation.NONE
     return Vote(
         number=r["number"],
@@ -145,9 +146,9 @@ def _vote(c: Coordinator, places: Places, klass: str | None, r: Row, known: Sequ
         execution=execution,
         voided=r["voided"] != 0,
         answer=r["vote"],
-        detail=r["reason"],
+        detail=Reason.text(r["reason"]) if r["reason"] else None,
         failure=r["failure"],
-        unheard=unheard,
+        no_vote=no_vote,
         machine=Boot.parse(r["machine"]),
         account=place.account if loose else "",
         beside=loose and known != [] and beside(known, r, place.account),
@@ -155,14 +156,14 @@ def _vote(c: Coordinator, places: Places, klass: str | None, r: Row, known: Sequ
     )
 
 
-def _unheard(job: Job, klass: str | None, r: Row) -> str:
-    """Return why a report does not count whatever it says, or ""."""
+def _no_vote(job: Job, klass: str | None, r: Row) -> Reason | None:
+    """Return why a report does not count whatever it says; None if it counts."""
     if job.quorum.numeric_class is not NumericClass.ANY and r["class"] != klass:
-        return f"another {job.quorum.numeric_class} than the task's"
+        return Reason(code=Code.OTHER_CLASS, parameters={"class": job.quorum.numeric_class})
     least = job.quorum.min_isolation
     if r["execution"] == Execution.REPORTED and not isolation_at_least(r["isolation"] or Isolation.NONE, least):
-        return f"isolation {r['isolation']}, at least {least} wanted"
-    return ""
+        return Reason(code=Code.TOO_LITTLE_ISOLATION, parameters={"isolation": r["isolation"], "wanted": least})
+    return None
 
 
 def _decide(
@@ -193,7 +194,8 @@ def _decide(
             if state is TaskState.ACCEPTED:
                 late, why = _late(job, task, every_vote(c, places, task["class"], replicas), replicas)
                 judged += late
-                doubted.append((why, job_id, task["idx"], why))
+                stored = why.stored() if why else ""
+                doubted.append((stored, job_id, task["idx"], stored))
             continue
         measuring = Measuring(c, job, replicas, nodes) if tolerant(job) else None
         try:
@@ -209,7 +211,7 @@ def _decide(
         measured = json.dumps(record) if record and basis is not None else None
         wait = _backoff(replicas) * 1000
         not_before = now + wait if decision.want and wait else 0
-        counts = decision.want, decision.agree, decision.reason
+        counts = decision.want, decision.agree, decision.reason.stored()
         log.debug(
             __name__, "decided", task=f"{job_id}_{task['idx']}", state=new.value,
             agree=decision.agree, want=decision.want,
@@ -241,13 +243,13 @@ def _ask(job: Job, votes: Sequence[Vote], measuring: Measuring | None, *, extra:
 
 def _late(
     job: Job, task: Row, every: Sequence[Vote], replicas: Sequence[Row]
-) -> tuple[list[tuple[str, int, str]], str]:
+) -> tuple[list[tuple[str, int, str]], Reason | None]:
     """Judge replicas that came after the verdict, and winners that were voided; say why the quorum is in doubt."""
     if task["basis"] is not None and len(task["basis"]) == len(replicas):
         decision = decision_then(job, every, task)
     else:  # of a verdict from before its basis was kept
         winners = frozenset(r["number"] for r in replicas if r["validation"] == "valid")
-        decision = Decision(state=TaskState.ACCEPTED, winners=winners)
+        decision = Decision(state=TaskState.ACCEPTED, reason=Reason(code=Code.ACCEPTED), winners=winners)
     votes = [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
     late = late_validations(job, votes, decision)
     judged = []

@@ -26,6 +26,7 @@ from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
@@ -207,7 +208,8 @@ def _place(
             for node_id, placed in by_node.items()
         }
         c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
-        c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in result.blocked.items()))
+        blocked = {task: Reason.text(why).stored() for task, why in result.blocked.items()}
+        c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in blocked.items()))
     restored_database.mark(c)
     out: Counter[int] = Counter()
     for number, ids in launches.items():

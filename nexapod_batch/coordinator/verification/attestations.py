@@ -19,8 +19,10 @@ from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.files import atomic, output_files
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.trust.keys import openssh_public, spki_pem
 from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,13 +169,27 @@ def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[Row], folde
             folder.write(f"{job_id}_{task}.manifest", output_files.manifest(files.items()))
 
 
+def _task(task: Row) -> dict[str, Any]:
+    """Return what is exported of a task; its replicas are added."""
+    reason = Reason.parse(task["reason"])
+    return {
+        "task": task["idx"],
+        "state": task["state"],
+        "reason": sentence(reason),
+        "why": None if reason is None else reason.document(),
+        "agree": task["agree"],
+        "published_from": task["published_from"],
+        "doubt": sentence(Reason.parse(task["doubt"])),
+        "replicas": [],
+    }
+
+
 def _verdict(c: Coordinator, job: Row, rows: Sequence[Row], counts: dict[int, int], nodes: dict[int, Node]) -> bytes:
     tasks: dict[int, dict[str, Any]] = {}
     for row in rows:
         if row["task"] not in tasks:
             task = c.store.only("task", job=job["id"], task=row["task"])
-            parts = ("state", "reason", "agree", "published_from", "doubt")
-            tasks[row["task"]] = {"task": row["task"], **{name: task[name] for name in parts}, "replicas": []}
+            tasks[row["task"]] = _task(task)
         node = nodes[row["node_id"]]
         tasks[row["task"]]["replicas"].append(
             {

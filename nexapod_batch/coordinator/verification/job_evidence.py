@@ -22,6 +22,8 @@ from nexapod_batch.coordinator.verification.verdicts import results_faults, verd
 from nexapod_batch.errors import CorruptStoreError, NexapodError, NotFoundError, VerificationError
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState
 from nexapod_batch.model.document import digest
+from nexapod_batch.model.reason import Reason
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +151,7 @@ def _task(
         good = good and not problems
     if TaskState(task["state"]) in TASK_ENDED:
         problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
-        found.add("verdict", name, problems, text=f"{task['state']}: {task['reason']}")
+        found.add("verdict", name, problems, text=f"{task['state']}: {sentence(Reason.parse(task['reason']))}")
     elif task["doubt"]:
         found.add("verdict", name, ["it is in doubt, and has no verdict"])
 

@@ -10,7 +10,9 @@ from nexapod_batch.coordinator.evidence.recompute import decision_then, late_val
 from nexapod_batch.coordinator.steps.decide import Places, every_vote
 from nexapod_batch.coordinator.steps.dispatch import set_aside
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState, Validation
+from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.quorum import decide, doubt
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,10 +48,10 @@ def verdict_faults(c: Coordinator, job: Job, task: Row, rows: Sequence[Row], nod
         decision = decision_then(job, every, task)
     except (ValueError, KeyError) as error:
         return [*faults, f"the record of the verdict is damaged: {error}"]
-    found = {"state": decision.state, "agree": decision.agree, "reason": decision.reason}
-    for what, value in found.items():
+    for what, value in {"state": decision.state, "agree": decision.agree}.items():
         if task[what] != value:
             faults.append(f"{what} is {task[what]!r}, and its replicas make it {value and str(value)!r}")
+    faults += _other_reason("reason", task["reason"], decision.reason)
     if faults:
         return faults
     return _judged(job, task, rows, every, decision)
@@ -58,7 +60,7 @@ def verdict_faults(c: Coordinator, job: Job, task: Row, rows: Sequence[Row], nod
 def _judged(job: Job, task: Row, rows: Sequence[Row], every: Sequence[Vote], decision: Decision) -> list[str]:
     """Return which replicas are worth something else than is stored, and whether the quorum still holds."""
     wanted = dict(decision.validations)
-    why = ""
+    why: Reason | None = None
     votes = [vote for vote, row in zip(every, rows, strict=True) if not set_aside(row)]
     if decision.state is TaskState.ACCEPTED:
         late = late_validations(job, votes, decision)
@@ -69,12 +71,26 @@ def _judged(job: Job, task: Row, rows: Sequence[Row], every: Sequence[Vote], dec
         expected = wanted.get(row["number"], Validation.UNNEEDED if letter == SET_ASIDE else None)
         if expected is not None and row["validation"] != expected:
             faults.append(f"replica {row['number']} is {row['validation']}, and its statement makes it {expected}")
-    if task["doubt"] != why:
-        faults.append(f"its doubt is {task['doubt']!r}, and its replicas make it {why!r}")
-    elif why:
+    other = _other_reason("its doubt", task["doubt"], why)
+    if other:
+        faults += other
+    elif why is not None:
         name = f"{task['job_id']}_{task['idx']}"
-        faults.append(f"the quorum is no longer met: {why}; nexapod-batch retry {name} asks for another replica")
+        hint = f"nexapod-batch retry {name} asks for another replica"
+        faults.append(f"the quorum is no longer met: {sentence(why)}; {hint}")
     return faults
+
+
+def _other_reason(what: str, stored: str, found: Reason | None) -> list[str]:
+    """Return that a stored reason is not the one that the replicas make.
+
+    Of a sentence from before reasons were data only that there is one is compared: how it was put has changed since.
+    """
+    kept = Reason.parse(stored)
+    imported = kept is not None and found is not None and kept.code == Code.IMPORTED
+    if imported or same(kept, found):
+        return []
+    return [f"{what} is {sentence(kept)!r}, and its replicas make it {sentence(found)!r}"]
 
 
 def _without_record(job: Job, task: Row, rows: Sequence[Row], every: Sequence[Vote]) -> list[str]:
@@ -85,7 +101,7 @@ def _without_record(job: Job, task: Row, rows: Sequence[Row], every: Sequence[Vo
     if len({vote.answer for vote in won}) > 1:
         return ["replicas that count as valid said different things"]
     decision = decide(job.quorum, won)
-    return [] if decision.state is TaskState.ACCEPTED else [f"no quorum: {decision.reason}"]
+    return [] if decision.state is TaskState.ACCEPTED else [f"no quorum: {sentence(decision.reason)}"]
 
 
 def results_faults(

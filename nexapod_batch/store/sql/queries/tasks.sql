@@ -57,11 +57,11 @@ INSERT INTO difference (job_id, task, text) VALUES (:job, :task, :text) ON CONFL
 SELECT text FROM difference WHERE job_id = :job AND task = :task;
 
 -- name: task_cancel
-UPDATE task SET state = 'cancelled', want = 0, news = 0, reason = 'cancelled by its submitter'
+UPDATE task SET state = 'cancelled', want = 0, news = 0, reason = '{"code":"task.cancelled"}'
 WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND state IN ('waiting', 'active');
 
 -- name: task_retry
-UPDATE task SET state = 'active', want = :want, reason = 'retry', not_before = 0, basis = NULL, measured = NULL,
+UPDATE task SET state = 'active', want = :want, reason = '{"code":"task.retried"}', not_before = 0, basis = NULL, measured = NULL,
   published = 0, doubt = ''
 WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 'inconclusive', 'cancelled') OR doubt <> '');
 

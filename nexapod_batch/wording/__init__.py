@@ -1,0 +1,11 @@
+"""Sentences for people, made of reasons. Nothing else in the program makes a sentence of a code.
+
+`sentence` never fails: of a code that it does not know, or parameters that do not fit, it shows both as they are.
+"""
+
+from nexapod_batch.wording import quorum
+from nexapod_batch.wording.sentences import TEMPLATES, sentence
+
+__all__ = ["TEMPLATES", "sentence"]
+
+TEMPLATES.update(quorum.TEMPLATES)

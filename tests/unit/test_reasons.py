@@ -1,0 +1,223 @@
+"""Reasons as data: how they are stored, compared and printed, and that each code has a meaning and a sentence."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nexapod_batch.model.reason import Code, Reason, same
+from nexapod_batch.store import Store
+from nexapod_batch.store.migrations import MIGRATIONS
+from nexapod_batch.wording import TEMPLATES, sentence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SITES = Reason(code=Code.FROM_SITES, parameters={"sites": 2, "owners": 1})
+ACCEPTED = Reason(code=Code.ACCEPTED, parameters={"winners": 2, "votes": 3, "independence": SITES})
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_each_code_has_a_meaning_and_a_sentence(code: Code) -> None:
+    """Whoever adds a code says what it means, for the reference, and how it is put."""
+    assert code.meaning
+    assert code in TEMPLATES
+
+
+def test_no_sentence_is_of_an_unknown_code() -> None:
+    """A code that went takes its sentence with it."""
+    assert set(TEMPLATES) == set(Code)
+
+
+def test_a_reason_comes_back_as_it_was_stored() -> None:
+    """Reasons inside reasons too; the sentence of what was read is that of what was made."""
+    again = Reason.parse(ACCEPTED.stored())
+    assert again is not None
+    assert same(ACCEPTED, again)
+    assert again.document() == ACCEPTED.document()
+    assert sentence(again) == sentence(ACCEPTED) == "2 of 3 agree, from 2 sites"
+
+
+def test_a_reason_is_printed_as_plain_json() -> None:
+    """What `--json` prints has code and parameters, all the way down."""
+    assert ACCEPTED.document() == {
+        "code": "quorum.accepted",
+        "parameters": {
+            "winners": 2,
+            "votes": 3,
+            "independence": {"code": "independence.sites", "parameters": {"sites": 2, "owners": 1}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (ACCEPTED, True),
+        (Reason(code="quorum.accepted", parameters={**ACCEPTED.parameters, "independence": SITES.document()}), True),
+        (Reason(code=Code.ACCEPTED, parameters={**ACCEPTED.parameters, "votes": 2}), False),
+        (Reason(code=Code.ACCEPTED, parameters={**ACCEPTED.parameters, "one_account": True}), False),
+        (Reason(code=Code.USED_UP, parameters=ACCEPTED.parameters), False),
+        (None, False),
+    ],
+    ids=["itself", "as read", "another number", "one more", "another code", "none"],
+)
+def test_reasons_are_compared_by_what_is_stored(other: Reason | None, expected: bool) -> None:
+    """Kinds of strings and sequences do not matter; every parameter does."""
+    assert same(ACCEPTED, other) is expected
+    assert same(other, ACCEPTED) is expected
+    assert same(None, None)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "{", "[]", '{"code": 7}', '{"parameters": {}}', '"text"', "{}", "null"])
+def test_what_is_no_reason_is_read_as_text(text: str) -> None:
+    """A damaged database is shown as it is; nothing raises."""
+    assert Reason.parse(text) == Reason.text(text)
+    assert sentence(Reason.parse(text)) == text
+    assert Reason.parse("") is None
+    assert sentence(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "parameters", "expected"),
+    [
+        ("quorum.of_tomorrow", {"n": 2}, "quorum.of_tomorrow (n = 2)"),
+        ("quorum.of_tomorrow", {}, "quorum.of_tomorrow"),
+        (Code.ACCEPTED, {"winners": 2}, "quorum.accepted (winners = 2)"),
+        (Code.TOO_MANY_LOST, {}, "quorum.too_many_lost"),
+        (Code.TOO_FEW_AGREE, {"agree": 1, "votes": 2, "needed": 2, "one_machine": 7}, None),
+        (Code.TIE, {"failures": 9, "size": 2}, "quorum.tie (failures = 9, size = 2)"),
+        (Code.TEXT, {"text": "{evil} %s {0.__class__}"}, "{evil} %s {0.__class__}"),
+        (Code.FAILED_ALIKE, {"failed": 1, "placed": 1, "detail": {"code": "x.y"}}, "errors: 1 of 1 replicas failed: x.y"),
+    ],
+)
+def test_a_sentence_never_fails(code: str, parameters: dict[str, Any], expected: str | None) -> None:
+    """Of an unknown code, or of parameters that do not fit, both are shown; what others wrote is no template."""
+    text = sentence(Reason(code=code, parameters=parameters))
+    assert text == (expected or f"{code} ({', '.join(f'{name} = {value}' for name, value in parameters.items())})")
+
+
+#: The sentences of earlier versions, word by word: people and scripts know them.
+GOLDEN: list[tuple[Code, dict[str, Any], str]] = [
+    (Code.CANCELLED, {}, "cancelled by its submitter"),
+    (Code.RETRIED, {}, "retry"),
+    (
+        Code.ACCEPTED,
+        {"winners": 2, "votes": 2, "independence": Reason(code=Code.UNREPEATED), "one_account": True},
+        "2 of 2 agree, nobody repeated it: not independent; isolation none: the word of one account",
+    ),
+    (
+        Code.TOO_MANY_ERRORS,
+        {"failed": 4, "placed": 5, "max_errors": 3, "alike": Reason.text("exit code 7")},
+        "errors: 4 of 5 replicas failed (max_errors = 3), all alike: exit code 7",
+    ),
+    (Code.TOO_MANY_ERRORS, {"failed": 4, "placed": 5, "max_errors": 3}, "errors: 4 of 5 replicas failed (max_errors = 3)"),
+    (Code.TOO_MANY_LOST, {"lost": 21, "max_lost": 20}, "infrastructure: 21 replicas were lost (max_lost = 20)"),
+    (
+        Code.FAILED_ALIKE,
+        {"failed": 2, "placed": 3, "detail": Reason.text("exit code 7")},
+        "errors: 2 of 3 replicas failed alike: exit code 7",
+    ),
+    (
+        Code.UNDECIDED,
+        {"agree": 1, "needed": 2, "out": 1, "want": 0},
+        "1 of 2 needed agree, 1 out",
+    ),
+    (Code.UNDECIDED, {"agree": 1, "needed": 3, "out": 1, "want": 1}, "1 of 3 needed agree, 1 out, 1 more wanted"),
+    (
+        Code.NO_DOMAIN_LEFT,
+        {
+            "fields": ["site", "owner"],
+            "found": Reason(code=Code.TOO_FEW_AGREE, parameters={"agree": 1, "votes": 1, "needed": 2}),
+        },
+        "domains: 1 of 1 answers agree, 2 needed, and no node with another site and owner is left; register one, then retry",
+    ),
+    (
+        Code.NO_DOMAIN_LEFT,
+        {"fields": ["node"], "found": Reason(code=Code.TIE, parameters={"failures": 0, "size": 2})},
+        "domains: two answers tie with 2 each, and no other node is left; register one, then retry",
+    ),
+    (
+        Code.USED_UP,
+        {"max_replicas": 4, "extra": 2, "found": Reason(code=Code.TIE, parameters={"failures": 1, "size": 2})},
+        "no quorum: an answer and a kind of failure tie with 2 each, and max_replicas = 4 (6 by retry) is used up",
+    ),
+    (
+        Code.USED_UP,
+        {
+            "max_replicas": 4,
+            "found": Reason(
+                code=Code.TIE, parameters={"failures": 2, "size": 2, "failed": 4, "placed": 4, "alike": Reason.text("x")}
+            ),
+        },
+        (
+            "no quorum: two kinds of failure tie with 2 each; 4 of 4 replicas failed, all alike: x,"
+            " and max_replicas = 4 is used up"
+        ),
+    ),
+    (
+        Code.TOO_FEW_AGREE,
+        {
+            "agree": 1,
+            "votes": 2,
+            "needed": 2,
+            "one_machine": ["10.0.0.1", "10.1.0.1"],
+            "shared_account": True,
+            "failed": 1,
+            "placed": 5,
+            "without_vote": 2,
+            "why_not": [
+                Reason(code=Code.HOST_UNCONFIRMED),
+                Reason(code=Code.OTHER_CLASS, parameters={"class": "os-arch"}),
+            ],
+        },
+        (
+            "1 of 2 answers agree (10.0.0.1 and 10.1.0.1 are one machine; somebody else's command ran unconfined beside"
+            " them by the same account: they count as one), 2 needed; 1 of 5 replicas failed; 2 more without a vote"
+            " (another os-arch than the task's; the scheduler does not confirm its host)"
+        ),
+    ),
+    (
+        Code.TOO_LITTLE_ISOLATION,
+        {"isolation": "none", "wanted": "filesystem"},
+        "isolation none, at least filesystem wanted",
+    ),
+    (
+        Code.DOUBTED,
+        {"replicas": [2, 3], "agree": 1, "needed": 2},
+        "replica 2 and replica 3 signed two different statements, and 1 of 2 needed still agree",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "parameters", "expected"), GOLDEN)
+def test_sentences_are_what_they_were(code: Code, parameters: dict[str, Any], expected: str) -> None:
+    """As data the reasons say what they said as sentences, made or read."""
+    reason = Reason(code=code, parameters=parameters)
+    assert sentence(reason) == sentence(Reason.parse(reason.stored())) == expected
+
+
+def test_sentences_of_an_older_database_are_kept(tmp_path: Path) -> None:
+    """They are under the code `imported`, word by word; what was empty stays so."""
+    path = tmp_path / "home" / "state.db"
+    version = next(i for i, one in enumerate(MIGRATIONS) if one.name == "reasons of verdicts as data")
+    with Store.open(path, create=True, migrations=MIGRATIONS[:version]):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO job (id, uuid, name, user, digest, folder, created_at, n_tasks, n_waiting, n_want)"
+        " VALUES (1, 'u', 'n', 'me', ?, '/', 1, 3, 3, 0)",
+        ("0" * 64,),
+    )
+    words = ["2 of 2 agree, from 2 sites", "", 'quotes " and \\ and é']
+    connection.executemany("INSERT INTO task (job_id, idx, reason, doubt) VALUES (1, ?, ?, '')", enumerate(words))
+    connection.commit()
+    connection.close()
+    with Store.open(path) as store:
+        rows = store.all("tasks_of_job", job=1, after=-1, limit=9)
+        assert [sentence(Reason.parse(row["reason"])) for row in rows] == words
+        reasons = [Reason.parse(row["reason"]) for row in rows]
+        assert [one and one.code for one in reasons] == [Code.IMPORTED, None, Code.IMPORTED]
+        assert [row["doubt"] for row in rows] == [""] * 3
