@@ -92,7 +92,8 @@ def app(ctx: click.Context, verbose: int) -> None:
       nexapod-batch submit job.toml --wait      run a job and wait for its verdict
       nexapod-batch explain last                say why a job is where it is
 
-    Jobs are named 42, their tasks 42_7; 40-45, last and all are understood too.
+    Jobs are named 42, their tasks 42_7 or 42_1-5; 40-45, 40,42, last and all are understood too, and --state, --name,
+    --label, --since choose among them. Commands that show ID in their help take one.
     Nearly every command takes --json. Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum,
     4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
     78 bad configuration, 130 interrupted.

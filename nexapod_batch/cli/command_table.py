@@ -19,6 +19,9 @@ class Entry(NamedTuple):
     words: tuple[str, ...]  # its subcommands, or its long options
 
 
+#: The options of every command that takes jobs and tasks.
+_SELECTION = ("--state", "--name", "--label", "--since", "--where")
+
 COMMANDS: dict[str, Entry] = {
     "submit": Entry(
         "commands.submit",
@@ -37,9 +40,17 @@ COMMANDS: dict[str, Entry] = {
         "Write a commented descriptor to start from.",
         ("--out", "--force", "--json", "script", "sweep", "container", "gpu", "mpi", "netcdf"),
     ),
-    "ls": Entry("commands.list_commands", "ls", "List jobs, the newest first.", ("--open", "--limit", "--json")),
+    "ls": Entry(
+        "commands.list_commands",
+        "ls",
+        "List jobs, the newest first.",
+        (*_SELECTION, "--open", "--limit", "--sort", "--format", "--json"),
+    ),
     "show": Entry(
-        "commands.list_commands", "show", "Show a job (42) or a task (42_7) with its replicas.", ("--tasks", "--json")
+        "commands.list_commands",
+        "show",
+        "Show jobs (42) or tasks (42_7) with their replicas.",
+        (*_SELECTION, "--tasks", "--json"),
     ),
     "explain": Entry(
         "commands.evidence_commands",
@@ -57,26 +68,32 @@ COMMANDS: dict[str, Entry] = {
         "commands.job_commands",
         "wait",
         "Wait until jobs have ended, and drive them meanwhile.",
-        ("--timeout", "--json"),
+        (*_SELECTION, "--timeout", "--json"),
     ),
     "cancel": Entry(
-        "commands.job_commands", "cancel", "Cancel jobs or tasks; what was accepted stays accepted.", ("--json",)
+        "commands.job_commands",
+        "cancel",
+        "Cancel jobs or tasks; what was accepted stays accepted.",
+        (*_SELECTION, "--json"),
     ),
     "hold": Entry(
-        "commands.job_commands", "hold", "Dispatch nothing more of jobs until they are released.", ("--json",)
+        "commands.job_commands",
+        "hold",
+        "Dispatch nothing more of jobs until they are released.",
+        (*_SELECTION, "--json"),
     ),
-    "release": Entry("commands.job_commands", "release", "Let held jobs go on.", ("--json",)),
+    "release": Entry("commands.job_commands", "release", "Let held jobs go on.", (*_SELECTION, "--json")),
     "retry": Entry(
         "commands.job_commands",
         "retry",
         "Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.",
-        ("--json",),
+        (*_SELECTION, "--json"),
     ),
     "results": Entry(
-        "commands.list_commands",
+        "commands.results",
         "results",
-        "Print the folders of a job's accepted results.",
-        ("--replica", "--out", "--json"),
+        "Print the folders of accepted results, or copy them.",
+        (*_SELECTION, "--replica", "--out", "--flat", "--table", "--json"),
     ),
     "report": Entry(
         "commands.evidence_commands", "report", "Compare what a job asked for with what it used.", ("--json",)

@@ -1,4 +1,4 @@
-"""Selectors: `42`, `42_7`, `40-45`, `last`, `last_7` and `all` become jobs and tasks that exist.
+"""Selectors: `42`, `42_7`, `42_1-5`, `40-45`, `last`, `all` and lists of them become jobs and tasks that exist.
 
 `parse` is pure text to data; `resolve` asks the store, so that a job that is not there is refused by name.
 """
@@ -12,18 +12,19 @@ from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from nexapod_batch.store import Store
 
-__all__ = ["Last", "Target", "jobs_of", "parse", "parse_range", "replica_of", "resolve", "resolve_one"]
+__all__ = ["Target", "jobs_of", "parse", "parse_range", "replica_of", "resolve", "resolve_one"]
 
 # Compiled by the first use: most commands use none of them.
-_JOB = r"([1-9][0-9]{0,17})(?:_(0|[1-9][0-9]{0,17}))?"
-_LAST = r"last(?:_(0|[1-9][0-9]{0,17}))?"
+_NUMBER = r"0|[1-9][0-9]{0,17}"
+_ONE = rf"(last|[1-9][0-9]{{0,17}})(?:_({_NUMBER}))?"
 _JOBS = r"([1-9][0-9]{0,17})-([1-9][0-9]{0,17})"
+_TASKS_OF = rf"(last|[1-9][0-9]{{0,17}})_(?:\[([0-9,-]{{1,2000}})\]|((?:{_NUMBER})-(?:{_NUMBER})))"
 _TASKS = r"([0-9]{1,18})(?:-([0-9]{1,18}))?"
-_WANTED = "42, 42_7, 40-45, last, last_7 or all"
+_WANTED = "42, 42_7, 42_1-5, 42_[1,3-5], 40-45, 40,42, last, last_7 or all"
 
 
 class Target(NamedTuple):
@@ -37,27 +38,41 @@ class Target(NamedTuple):
         return str(self.job) if self.task is None else f"{self.job}_{self.task}"
 
 
-class Last(NamedTuple):
-    """The newest job, or one task of it."""
+class Part(NamedTuple):
+    """One part of a selector: jobs from first to last, or tasks of one job; `job` 0 is the newest."""
 
-    task: int | None = None
+    job: int
+    last_job: int
+    tasks: tuple[tuple[int, int], ...] = ()  # first and last each; empty: the whole job
 
 
-def parse(text: str) -> Target | Last | range | None:
-    """Return a target, the newest job, a range of job ids, or None for `all`; UsageError for anything else."""
-    if text == "all":
-        return None
-    if match := re.fullmatch(_LAST, text):
-        return Last(None if match[1] is None else int(match[1]))
+#: What `all` means.
+ALL = Part(1, views.LARGEST)
+
+
+def parse(text: str) -> list[Part]:
+    """Return the parts of a selector, which commas separate; UsageError for anything else."""
     if text.isascii() and text.isdecimal() and text[0] != "0" and len(text) < 19:
-        return Target(int(text))
-    if match := re.fullmatch(_JOB, text):
-        return Target(int(match[1]), None if match[2] is None else int(match[2]))
-    if match := re.fullmatch(_JOBS, text):
+        return [Part(int(text), int(text))]
+    return [_part(piece, text) for piece in re.split(r",(?![^\[]*\])", text)]
+
+
+def _part(piece: str, text: str) -> Part:
+    if piece == "all":
+        return ALL
+    if match := re.fullmatch(_ONE, piece):
+        job = 0 if match[1] == "last" else int(match[1])
+        task = match[2]
+        return Part(job, job, ((int(task), int(task)),) if task is not None else ())
+    if match := re.fullmatch(_TASKS_OF, piece):
+        job = 0 if match[1] == "last" else int(match[1])
+        spans = (match[2] or match[3]).split(",")
+        return Part(job, job, tuple(parse_range(span) for span in spans))
+    if match := re.fullmatch(_JOBS, piece):
         first, last = int(match[1]), int(match[2])
         if first > last:
-            raise UsageError("a range of jobs runs upwards", got=text, wanted=f"{last}-{first}")
-        return range(first, last + 1)
+            raise UsageError("a range of jobs runs upwards", got=piece, wanted=f"{last}-{first}")
+        return Part(first, last)
     raise UsageError("not a job or task", got=repr(text[:80]), wanted=_WANTED, hint="nexapod-batch ls")
 
 
@@ -86,7 +101,7 @@ def resolve_one(store: Store, text: str) -> Target:
     """Return the one job or task that a selector names."""
     found = resolve(store, [text])
     if len(found) != 1:
-        raise UsageError("one job or task at a time", got=f"{text}, which is {len(found)} jobs", wanted="42 or 42_7")
+        raise UsageError("one job or task at a time", got=f"{text}, which is {len(found)}", wanted="42 or 42_7")
     return found[0]
 
 
@@ -112,22 +127,40 @@ def jobs_of(targets: Iterable[Target]) -> list[int]:
     return jobs
 
 
-def _resolve(store: Store, text: str, *, only_open: bool) -> list[Target]:
-    selector = parse(text)
-    if isinstance(selector, Last):
-        job = views.last_job(store)
-        if job is None:
-            raise NotFoundError("there is no job yet", hint="nexapod-batch submit job.toml")
-        selector = Target(job, selector.task)
-    if isinstance(selector, Target):
-        if selector.task is None:
-            views.require_job(store, selector.job)
+def _resolve(store: Store, text: str, *, only_open: bool) -> Iterator[Target]:
+    for part in parse(text):
+        if part == ALL:
+            jobs = views.open_jobs(store) if only_open else views.job_ids(store)
+            yield from (Target(job) for job in jobs)
+        elif part.tasks:
+            yield from _tasks(store, part)
+        elif part.job == part.last_job:
+            job = part.job or _newest(store)
+            views.require_job(store, job)
+            yield Target(job)
         else:
-            views.require_task(store, selector.job, selector.task)
-        return [selector]
-    if isinstance(selector, range):
-        ids = views.job_ids(store, selector.start, selector.stop - 1)
-        if not ids:
-            raise NotFoundError("no such jobs", got=text, hint="nexapod-batch ls")
-        return [Target(job) for job in ids]
-    return [Target(job) for job in (views.open_jobs(store) if only_open else views.job_ids(store))]
+            ids = views.job_ids(store, part.job, part.last_job)
+            if not ids:
+                raise NotFoundError("no such jobs", got=text, hint="nexapod-batch ls")
+            yield from (Target(job) for job in ids)
+
+
+def _newest(store: Store) -> int:
+    job = views.last_job(store)
+    if job is None:
+        raise NotFoundError("there is no job yet", hint="nexapod-batch submit job.toml")
+    return job
+
+
+def _tasks(store: Store, part: Part) -> Iterator[Target]:
+    """Yield the tasks that are there; NotFoundError for a single one, or a range, that names none."""
+    job = part.job or _newest(store)
+    for first, last in part.tasks:
+        if first == last:
+            views.require_task(store, job, first)
+            yield Target(job, first)
+            continue
+        indexes = views.task_indexes(store, job, first, last)
+        if not indexes:
+            raise NotFoundError(f"job {job} has no tasks {first}-{last}", hint=f"nexapod-batch show {job} lists them")
+        yield from (Target(job, index) for index in indexes)

@@ -78,7 +78,7 @@ def test_what_is_not_there_is_refused(home: Home) -> None:
         (("1_0.1", "--out", home.folder / "z"), 66, "its folder was removed"),
         (("2_0.1", "--out", home.folder), 78, "is there already"),
         (("1_0.x", "--replica"), 2, "not a replica"),
-        (("1_0", "--out", home.folder / "y"), 2, "--out takes what one replica wrote"),
+        (("1_0", "--replica", "--out", home.folder / "y"), 2, "--out takes what one replica wrote"),
     ):
         done = home.call("results", *argv)
         assert (done.code, words in done.err) == (code, True), done.err

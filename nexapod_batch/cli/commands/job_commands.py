@@ -10,49 +10,48 @@ from nexapod_batch.cli import selectors
 from nexapod_batch.cli.context import json_option, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
+from nexapod_batch.cli.selection import Selection, selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from nexapod_batch.coordinator import Coordinator
 
 __all__ = ["cancel", "hold", "release", "retry", "wait"]
 
 
 @click.command()
-@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@selection
 @click.option("--timeout", metavar="TIME", help="Wait at most so long (10 is minutes, 90s, 1h30m).")
 @json_option
-def wait(selected: Sequence[str], timeout: str | None, as_json: bool) -> int:
+def wait(selected: Selection, timeout: str | None, as_json: bool) -> int:
     """Wait until jobs have ended, and drive them meanwhile."""
     from nexapod_batch.cli.waiting import parse_wait, wait_for
 
     limit = parse_wait(timeout)
     with writing() as c:
-        jobs = selectors.jobs_of(selectors.resolve(c.store, selected, only_open=True))
+        jobs = selectors.jobs_of(selected.targets(c.store, only_open=True))
         code, found = wait_for(c, jobs, limit)
     output(as_json).document({"jobs": found}, renderers.jobs_ended)
     return code
 
 
 @click.command()
-@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@selection
 @json_option
-def cancel(selected: Sequence[str], as_json: bool) -> None:
+def cancel(selected: Selection, as_json: bool) -> None:
     """Cancel jobs or tasks; what was accepted stays accepted."""
     from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
-        names, owed = job_control.cancel(c, selectors.resolve(c.store, selected, only_open=True))
+        names, owed = job_control.cancel(c, selected.targets(c.store, only_open=True, of_tasks=True))
     for fault in owed:
         note(f"cancelled here; its site has not heard it yet, and every pass tells it again: {fault}")
     output(as_json).document({"cancelled": names}, renderers.changed)
 
 
 @click.command()
-@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@selection
 @json_option
-def hold(selected: Sequence[str], as_json: bool) -> None:
+def hold(selected: Selection, as_json: bool) -> None:
     """Dispatch nothing more of jobs until they are released."""
     from nexapod_batch.coordinator.commands import job_control
 
@@ -62,9 +61,9 @@ def hold(selected: Sequence[str], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@selection
 @json_option
-def release(selected: Sequence[str], as_json: bool) -> None:
+def release(selected: Selection, as_json: bool) -> None:
     """Let held jobs go on."""
     from nexapod_batch.coordinator.commands import job_control
 
@@ -74,19 +73,19 @@ def release(selected: Sequence[str], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("selected", metavar="ID...", nargs=-1, required=True)
+@selection
 @json_option
-def retry(selected: Sequence[str], as_json: bool) -> None:
+def retry(selected: Selection, as_json: bool) -> None:
     """Reopen tasks that failed, found no quorum, were cancelled, or are in doubt."""
     from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
-        room = job_control.retry(c, selectors.resolve(c.store, selected))
+        room = job_control.retry(c, selected.targets(c.store, of_tasks=True))
     output(as_json).document({"reopened": list(room), "at_least_more": room}, renderers.reopened)
 
 
-def _jobs(c: Coordinator, selected: Sequence[str]) -> list[selectors.Target]:
+def _jobs(c: Coordinator, selected: Selection) -> list[selectors.Target]:
     """Return whole jobs; UsageError when a selector names a task."""
-    found = selectors.resolve(c.store, selected, only_open=True)
+    found = selected.targets(c.store, only_open=True)
     selectors.jobs_of(found)
     return found

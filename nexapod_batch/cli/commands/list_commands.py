@@ -1,124 +1,157 @@
-"""`ls`, `show` and `results`: what is there. These are judged by how fast they start, so they import little."""
+"""`ls` and `show`: what is there. These are judged by how fast they start, so they import little."""
 
 from __future__ import annotations
 
 import click
 
 from nexapod_batch.cli import selectors
-from nexapod_batch.cli.context import has_database, json_option, looking, reading, results_folder
+from nexapod_batch.cli.context import has_database, json_option, reading, results_folder
 from nexapod_batch.cli.rendering import renderers
-from nexapod_batch.cli.rendering.render import note, output
+from nexapod_batch.cli.rendering.render import output
+from nexapod_batch.cli.selection import Selection, optional_selection, selection
 from nexapod_batch.coordinator.queries import views
-from nexapod_batch.errors import NexapodError, TryAgainError, UsageError
+from nexapod_batch.errors import UsageError
 
-__all__ = ["ls", "results", "show"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nexapod_batch.coordinator.queries.views import Document
+    from nexapod_batch.store import Store
+
+__all__ = ["ls", "show"]
 
 #: Tasks that `show` prints without `--tasks`.
 LIMIT = 1000
+#: What `ls` shows, and everything that it can show and sort by.
+_COLUMNS = ("id", "name", "state", "tasks", "accepted", "submitted")
+_KNOWN = (
+    *_COLUMNS, "labels", "user", "finished", "failed", "active", "waiting", "inconclusive", "cancelled", "priority",
+    "uuid", "held", "doubted",
+)  # fmt: skip
 
 
 @click.command()
+@optional_selection
 @click.option("--open", "only_open", is_flag=True, help="Only jobs that have not ended.")
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many."
 )
+@click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
+@click.option("--format", "form", metavar="COLUMNS", help="These columns (id,name,labels), or a text with {id} {name}.")
 @json_option
-def ls(only_open: bool, limit: int, as_json: bool) -> None:
-    """List jobs, the newest first."""
+def ls(
+    selected: Selection, only_open: bool, limit: int, sort: str | None, form: str | None, as_json: bool
+) -> None:
+    """List jobs, the newest first.
+
+    Columns: id, name, state, tasks, accepted, submitted; also labels, user, finished, failed, active, waiting,
+    inconclusive, cancelled, priority, uuid, held, doubted.
+
+    \b
+      nexapod-batch ls --open
+      nexapod-batch ls --state failed --since 1d --label project=weather
+      nexapod-batch ls --sort -tasks --format id,name,labels
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     found = []
     if has_database():  # before the first job there is nothing to list, which is no fault
         with reading() as store:
-            found = views.jobs(store, limit, only_open=only_open)
-    output(as_json).rows("jobs", found, ["id", "name", "state", "tasks", "accepted", "submitted"], _row)
+            found = _jobs(store, selected, limit, only_open=only_open)
+    if sort is not None:
+        found = _sorted(found, sort)
+    if form is not None and "{" in form and not as_json:
+        output(as_json).lines("jobs", [_filled(form, _row(job)) for job in found])
+        return
+    columns = _columns(form) if form is not None and "{" not in form else list(_COLUMNS)
+    if form is None and any(job["labels"] for job in found):
+        columns.append("labels")
+    output(as_json).rows("jobs", found, columns, _row)
+
+
+def _jobs(store: Store, selected: Selection, limit: int, *, only_open: bool) -> list[Document]:
+    """Return the jobs that are asked for, newest first."""
+    if selected.texts:
+        ids = dict.fromkeys(target.job for target in selected.targets(store, only_open=only_open))
+        return [views.job(store, job) for job in sorted(ids, reverse=True)[:limit]]
+    if selected.filters is None:
+        return views.jobs(store, limit, only_open=only_open)
+    from nexapod_batch.coordinator.queries.selection import chosen_jobs
+
+    return chosen_jobs(store, selected.filters, limit, only_open=only_open)
+
+
+def _columns(text: str) -> list[str]:
+    """Return the columns of a list; UsageError for one that there is not."""
+    columns = [column.strip().lower() for column in text.split(",")]
+    for column in columns:
+        if column not in _KNOWN:
+            raise UsageError("no such column", got=repr(column), wanted=f"some of {', '.join(_KNOWN)}")
+    return columns
+
+
+def _filled(text: str, row: Document) -> str:
+    """Return a text with the values of a job; UsageError for a name that there is not."""
+    shown = {name: renderers.cell(row[name]) for name in _KNOWN}
+    try:
+        return text.replace("\\t", "\t").format_map(shown)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        wanted = f"names of columns in braces: {', '.join(_KNOWN)}"
+        raise UsageError("--format", got=repr(text), wanted=wanted) from error
+
+
+def _sorted(jobs: list[Document], text: str) -> list[Document]:
+    (column,) = _columns(text.removeprefix("-"))
+
+    def key(job: Document) -> tuple[bool, object]:
+        value = _row(job)[column]
+        if isinstance(value, dict):
+            value = renderers.cell(value)
+        return value is not None, value
+
+    return sorted(jobs, key=key, reverse=text.startswith("-"))
 
 
 @click.command()
-@click.argument("selector", metavar="ID")
-@click.option("--tasks", "span", metavar="FIRST-LAST", help="These tasks only.")
+@selection
+@click.option("--tasks", "span", metavar="FIRST-LAST", help="These tasks only, each by itself.")
 @json_option
-def show(selector: str, span: str | None, as_json: bool) -> None:
-    """Show a job (42) or a task (42_7) with its replicas."""
+def show(selected: Selection, span: str | None, as_json: bool) -> None:
+    """Show jobs (42) or tasks (42_7) with their replicas.
+
+    Of a job with many tasks those that stand alike are shown in one line; --tasks shows each. With --state or --where
+    single tasks are chosen.
+
+    \b
+      nexapod-batch show last
+      nexapod-batch show 42 --tasks 0-9
+      nexapod-batch show 42 --where T=300
+    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     with reading() as store:
-        job, task = selectors.resolve_one(store, selector)
-        if task is not None:
-            first, last, limit = task, task, LIMIT
-        elif span is not None:
-            first, last = selectors.parse_range(span)
-            limit = min(last - first + 1, 1_000_000)
-        else:
-            first, last, limit = 0, views.LARGEST, LIMIT
-        document = views.tasks(store, job, first, last, limit=limit)
-        document["job"]["results"] = results_folder(job)
-        output(as_json).document(document, renderers.show)
+        shown = [_shown(store, target, span) for target in selected.targets(store, of_tasks=True)]
+    if len(shown) == 1:
+        output(as_json).document(shown[0], renderers.show)
+    else:
+        output(as_json).document({"jobs": shown}, renderers.shows)
 
 
-@click.command()
-@click.argument("selector", metavar="ID")
-@click.option("--replica", "single", is_flag=True, help="What single replicas (42_7.2) wrote, accepted or not.")
-@click.option("--out", type=click.Path(file_okay=False), help="Copy what one replica wrote to here.")
-@json_option
-def results(selector: str, single: bool, out: str | None, as_json: bool) -> int:
-    """Print the folders of a job's accepted results.
-
-    With --replica: where single replicas of a task (42_7, or one of them, 42_7.2) left what they wrote.
-    """
-    if single or out is not None or "." in selector:
-        return _of_replicas(selector, out, as_json)
-    with reading() as store:
-        target = selectors.resolve_one(store, selector)
-        found = views.tasks(store, target.job, target.task, target.task, limit=1_000_000)
-    job, folder = found["job"], results_folder(target.job)
-    there = [task for task in found["tasks"] if task["published"]]
-    if not there:
-        raise _no_results(target, found)
-    rows = [
-        {
-            "task": f"{job['id']}_{task['index']}",
-            "path": f"{folder}/{task['index']}",
-            **({"doubt": task["doubt"]} if task["doubt"] else {}),
-        }
-        for task in there
-    ]
-    for task in there:
-        if task["doubt"]:
-            note(renderers.doubted(job["id"], task))
-    output(as_json).document({"job": job["id"], "folder": folder, "results": rows}, _paths)
-    return 0
+def _shown(store: Store, target: selectors.Target, span: str | None) -> Document:
+    first, last, limit = 0, views.LARGEST, LIMIT
+    if target.task is not None:
+        first = last = target.task
+    elif span is not None:
+        first, last = selectors.parse_range(span)
+        limit = min(last - first + 1, 1_000_000)
+    document = views.tasks(store, target.job, first, last, limit=limit)
+    document["job"]["results"] = results_folder(target.job)
+    document["each"] = target.task is not None or span is not None
+    return document
 
 
-def _of_replicas(selector: str, out: str | None, as_json: bool) -> int:
-    """Print where the files of replicas are, or copy those of one."""
-    from pathlib import Path
-
-    from nexapod_batch.coordinator.queries import replica_files
-
-    with looking() as c:
-        (job, task), number = selectors.replica_of(c.store, selector)
-        if task is None:
-            raise UsageError("replicas belong to a task", got=selector, wanted="42_7 or 42_7.2")
-        if out is None:
-            found = replica_files.listed(c, job, task, number)
-            output(as_json).rows("replicas", found, ["replica", "node", "execution", "kept", "folder"])
-            return 0
-        if number is None:
-            raise UsageError("--out takes what one replica wrote", got=selector, wanted=f"{job}_{task}.1, say")
-        document = replica_files.copy(c, job, task, number, Path(out))
-    output(as_json).document(document, renderers.copied)
-    return 0
-
-
-def _paths(document: dict[str, list[dict[str, str]]]) -> list[str]:
-    return [one["path"] for one in document["results"]]
-
-
-def _no_results(target: selectors.Target, found: views.Document) -> NexapodError:
-    state = found["job"]["state"] if target.task is None else found["tasks"][0]["state"]
-    if state in {"waiting", "active", "accepted"}:
-        return TryAgainError(f"no results of {target} yet: it is {state}", hint=f"nexapod-batch wait {target.job}")
-    return NexapodError(f"{target} has no results: it is {state}", hint=f"nexapod-batch explain {target}")
-
-
-def _row(job: views.Document) -> views.Document:
+def _row(job: Document) -> Document:
     state = f"{job['state']} (held)" if job["held"] else job["state"]
     state += " (in doubt)" if job["n_doubted"] else ""
-    return {**job, "state": state, "tasks": job["n_tasks"], "accepted": job["counts"]["accepted"]}
+    return {
+        **job,
+        **job["counts"],
+        "state": state,
+        "tasks": job["n_tasks"],
+        "doubted": job["n_doubted"],
+    }

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
+    "cell",
     "changed",
+    "collected",
     "colour",
     "copied",
     "doubted",
@@ -27,6 +29,7 @@ __all__ = [
     "reopened",
     "settings",
     "show",
+    "shows",
     "size",
     "submitted",
     "table",
@@ -38,6 +41,8 @@ Document = dict[str, Any]
 
 # The pattern is compiled where it is used: that costs more than all the rest of this module.
 _STATE = r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b"
+#: Characters of an RFC 3339 time to the second.
+_MOMENT_LENGTH = 20
 #: Replicas of a task that are listed before "and N more".
 TASKS_SHOWN = 20
 
@@ -54,7 +59,7 @@ def nothing(_: Document) -> Iterator[str]:
 
 def table(rows: Sequence[Document], columns: Sequence[str]) -> Iterator[str]:
     """Yield a header and one line a row, columns aligned, numbers to the right."""
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    cells = [[cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(columns)]
     right = [all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns]
     for row in [[column.upper().replace("_", " ") for column in columns], *cells]:
@@ -79,9 +84,9 @@ def show(document: Document) -> Iterator[str]:
     """Describe a job and the tasks that were asked for."""
     job = document["job"]
     yield f"job {job['id']} {job['name']!r}: {_state(job)}"
-    for name in ("uuid", "digest", "folder", "submitted", "finished", "results"):
+    for name in ("uuid", "digest", "folder", "submitted", "finished", "labels", "results"):
         if job.get(name):
-            yield f"  {name + ':':<11}{job[name]}"
+            yield f"  {name + ':':<11}{cell(job[name])}"
     quorum = job["quorum"]
     if quorum:
         distinct = ", ".join(quorum["distinct"])
@@ -94,10 +99,41 @@ def show(document: Document) -> Iterator[str]:
         yield f"  image:     {job['container']['image']}"
     for one in job["depends_on"]:
         yield f"  after:     job {one['job']} {one['when']}"
-    yield from _tasks(job, document["tasks"])
+    if document.get("each", True) or len(document["tasks"]) <= TASKS_SHOWN:
+        yield from _tasks(job, document["tasks"])
+    else:
+        yield from _folded(job, document["tasks"])
     if document["more"]:
         last = document["tasks"][-1]["index"] if document["tasks"] else -1
         yield f"... more tasks: nexapod-batch show {job['id']} --tasks {last + 1}-{last + 1000}"
+
+
+def shows(document: Document) -> Iterator[str]:
+    """Describe several jobs or tasks, one after the other."""
+    before = None
+    for shown in document["jobs"]:
+        if before == shown["job"]["id"]:
+            yield from _tasks(shown["job"], shown["tasks"])
+        else:
+            yield from show(shown)
+        before = shown["job"]["id"]
+
+
+def _folded(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
+    """Describe many tasks: those in a row that stand alike in one line, others with their replicas."""
+    for _, group in groupby(tasks, lambda task: (task["state"], task["reason"], task["doubt"])):
+        alike = list(group)
+        if len(alike) == 1:
+            yield from _tasks(job, alike)
+            continue
+        first, last = alike[0], alike[-1]
+        replicas = sum(len(task["replicas"]) for task in alike)
+        names = f"{job['id']}_{first['index']} to {job['id']}_{last['index']}"
+        yield f"{names}  {first['state']}{_because(first['reason'])}"
+        yield f"  {_count(len(alike), 'task')}, {_count(replicas, 'replica')}"
+        if first["doubt"]:
+            yield f"  {doubted(job['id'], first)}"
+    yield f"each task: nexapod-batch show {job['id']} --tasks {tasks[0]['index']}-{tasks[-1]['index']}"
 
 
 def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
@@ -105,12 +141,21 @@ def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
     for task in tasks:
         reason = task["reason"]
         shown = "as above" if reason and reason == before else reason
-        yield f"{job['id']}_{task['index']}  {task['state']}{_because(shown)}"
+        values = _values(task.get("parameters"))
+        yield f"{job['id']}_{task['index']}{values}  {task['state']}{_because(shown)}"
         if task["doubt"]:
             yield f"  {doubted(job['id'], task)}"
         before = reason
         for replica in task["replicas"]:
             yield "  " + "  ".join(_replica(replica, contained=bool(job.get("container"))))
+
+
+def _values(parameters: Document | None) -> str:
+    """Return the parameters of a task for people, with a blank before them."""
+    if not parameters:
+        return ""
+    pairs = ", ".join(f"{name}={value}" for name, value in parameters.items())
+    return f" ({pairs})"
 
 
 def doubted(job: int, task: Document) -> str:
@@ -172,6 +217,11 @@ def copied(document: Document) -> Iterator[str]:
         yield f"  {one['name']} was left out: {one['why']}"
 
 
+def collected(document: Document) -> Iterator[str]:
+    """Describe which results were copied to where."""
+    yield f"{_count(document['files'], 'file')} of {_count(document['tasks'], 'task')}, to {document['folder']}"
+
+
 def changed(document: Document) -> Iterator[str]:
     """Describe which jobs, tasks or nodes were changed."""
     (verb, names), *_ = document.items()
@@ -227,9 +277,9 @@ def tree(document: Document, indent: str = "") -> Iterator[str]:
         elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
             yield f"{indent}{name}:"
             for one in value:
-                yield indent + "  - " + ", ".join(f"{k} {_cell(v)}" for k, v in one.items())
+                yield indent + "  - " + ", ".join(f"{k} {cell(v)}" for k, v in one.items())
         else:
-            yield f"{indent}{name}: {_cell(value)}"
+            yield f"{indent}{name}: {cell(value)}"
 
 
 def gpu_use(gpu: Document) -> str:
@@ -316,6 +366,16 @@ def _known(value: float | None, how: Callable[[Any], str]) -> str:
     return "nobody could tell" if value is None else how(value)
 
 
+def moment(text: str) -> str:
+    """Return an RFC 3339 time in UTC in the reader's zone, with its offset; the text itself where it is none."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except (ValueError, OverflowError):
+        return text
+
+
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
@@ -328,7 +388,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Return a value as people read it in a table: `-` for none, yes and no, times in the reader's zone."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -336,5 +397,9 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return " ".join(map(_cell, value))
+        return " ".join(map(cell, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={cell(one)}" for name, one in value.items()) or "-"
+    if isinstance(value, str) and len(value) == _MOMENT_LENGTH and value[-1] == "Z" and value[10] == "T":
+        return moment(value)
     return clean(str(value))

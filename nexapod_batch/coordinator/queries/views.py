@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.coordinator.queries.parameters import parameters
 from nexapod_batch.errors import NotFoundError
 from nexapod_batch.lifecycle import TaskState, job_state
 from nexapod_batch.model.reason import Reason
@@ -28,6 +29,7 @@ __all__ = [
     "open_jobs",
     "require_job",
     "require_task",
+    "task_indexes",
     "tasks",
     "waits",
 ]
@@ -66,23 +68,49 @@ def job(store: Store, job_id: int) -> Document:
 
 
 def tasks(
-    store: Store, job_id: int, first: int | None = None, last: int | None = None, *, limit: int = 1000
+    store: Store,
+    job_id: int,
+    first: int | None = None,
+    last: int | None = None,
+    *,
+    limit: int = 1000,
+    replicas: bool = True,
 ) -> Document:
     """Return `{"schema", "job", "tasks", "more"}`: the job and at most `limit` of its tasks from `first` to `last`.
 
-    `more` says that the range holds tasks which did not fit.
+    `more` says that the range holds tasks which did not fit. Without `replicas` each task's list of them is empty.
     """
     found_job = job(store, job_id)
     low, high = 0 if first is None else first, LARGEST if last is None else last
     rows = store.all("view_tasks", id=job_id, first=low, last=high, limit=limit + 1)
     more = len(rows) > limit
     found = [_task(row) for row in rows[:limit]]
-    if found:
+    _add_parameters(store, job_id, found)
+    if found and replicas:
         by_index: dict[int, list[Document]] = {one["index"]: one["replicas"] for one in found}
         bounds = {"first": found[0]["index"], "last": found[-1]["index"]}
         for row in store.all("view_replicas", id=job_id, **bounds):
             by_index[row["task"]].append(_replica(job_id, row))
     return {"schema": 1, "job": found_job, "tasks": found, "more": more}
+
+
+def _add_parameters(store: Store, job_id: int, tasks: list[Document]) -> None:
+    """Put the parameters of the job's array into its tasks."""
+    row = store.one("view_job_array", id=job_id)
+    array = None
+    if row is not None and row["array"]:
+        from json import loads  # noqa: PLC0415 - a job of one task has no need of it
+
+        array = loads(row["array"])
+    for task in tasks:
+        task["parameters"] = parameters(array, task["index"])
+
+
+def task_indexes(store: Store, job_id: int, first: int, last: int) -> list[int]:
+    """Return the indexes of a job's tasks from `first` to `last`; NotFoundError when there is no such job."""
+    require_job(store, job_id)
+    bounds = {"first": min(first, LARGEST), "last": min(last, LARGEST)}
+    return [row["idx"] for row in store.all("view_tasks", id=job_id, limit=LARGEST, **bounds)]
 
 
 def require_job(store: Store, job_id: int) -> None:
@@ -160,7 +188,16 @@ def _job(row: Row) -> Document:
         "n_tasks": row["n_tasks"],
         "counts": {state.value: count for state, count in counts.items()},
         "n_doubted": row["n_doubted"],
+        "labels": _labels(row["labels"]),
     }
+
+
+def _labels(text: str | None) -> dict[str, str]:
+    if not text or text == "[]":
+        return {}
+    from json import loads  # noqa: PLC0415 - for jobs that have some
+
+    return dict(loads(text))
 
 
 def _task(row: Row) -> Document:

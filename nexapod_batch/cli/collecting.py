@@ -1,0 +1,129 @@
+"""Results of many tasks copied to one place: as folders, as files of telling names, or as one table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.files import umask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["collect"]
+
+Document = dict[str, Any]
+#: Larger files are copied, and never read into a table.
+_MAX_TABLE_BYTES = 16 * 1024 * 1024
+#: A standard output that is a value rather than a text.
+_MAX_LINE = 1_000
+
+
+def collect(rows: Sequence[Document], out: str, layout: str) -> Document:
+    """Copy the results of tasks to a folder and return `{"folder", "layout", "files", "tasks"}`.
+
+    Args:
+        rows: a `task` (`42_7`), the `path` of its results and its `parameters`, each.
+        out: the folder; it is made where it is not there, and files of other names in it stay.
+        layout: `folders` (a folder for each task), `flat` (`42_7.name`), or `table` (one `table.csv`).
+
+    Raises:
+        NexapodError: a name is taken by a folder, or two outputs would have one name.
+        OSError: a file cannot be read or written.
+    """
+    folder = Path(out)
+    with umask.as_given():
+        folder.mkdir(parents=True, exist_ok=True)
+        if layout == "table":
+            count = _table(rows, folder / "table.csv")
+        else:
+            count = sum(_copied(row, folder, flat=layout == "flat") for row in rows)
+    return {"folder": str(folder), "layout": layout, "files": count, "tasks": len(rows)}
+
+
+def _copied(row: Document, folder: Path, *, flat: bool) -> int:
+    """Copy the results of one task; return the number of files."""
+    count = 0
+    seen: set[str] = set()
+    for file, name in _files(Path(row["path"])):
+        target = folder / (f"{row['task']}.{name.replace('/', '.')}" if flat else f"{row['task']}/{name}")
+        if str(target) in seen or target.is_dir():
+            raise NexapodError("two outputs would have one name", got=str(target), hint="leave --flat out")
+        seen.add(str(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        count += 1
+    return count
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every plain file below a folder and its name there, in the order of names."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(place) / name
+            if file.is_file() and not file.is_symlink():
+                yield file, str(file.relative_to(folder))
+
+
+def _table(rows: Sequence[Document], target: Path) -> int:
+    """Write a row for each task, or one for each line of its CSV output; return the number of files written."""
+    lines: list[dict[str, str]] = []
+    for row in rows:
+        head = {"task": row["task"], **row["parameters"]}
+        found = list(_values(Path(row["path"])))
+        values = {name: value for record in found if len(record) == 1 for name, value in record[0].items()}
+        many = [record for record in found if len(record) > 1]
+        for record in many[0] if many else [{}]:
+            line = {_free(name, head): value for name, value in {**values, **record}.items()}
+            line.update(head)
+            lines.append(line)
+    columns = dict.fromkeys(["task", *(name for row in rows for name in row["parameters"])])
+    columns.update(dict.fromkeys(name for line in lines for name in line))
+    with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.DictWriter(stream, list(columns), restval="")
+        writer.writeheader()
+        writer.writerows(lines)
+    return 1
+
+
+def _free(name: str, head: Document) -> str:
+    """Return the name of an output's column that no parameter has."""
+    return f"output.{name}" if name in head else name
+
+
+def _values(folder: Path) -> Iterator[list[dict[str, str]]]:
+    """Yield what the outputs of a task say, one list of records for each file that can be read as such."""
+    for file, name in _files(folder):
+        if file.stat().st_size > _MAX_TABLE_BYTES or name == "stderr":
+            continue
+        try:
+            if name.endswith(".json"):
+                yield _json_records(file)
+            elif name.endswith((".csv", ".tsv")):
+                yield _csv_records(file, "\t" if name.endswith(".tsv") else ",")
+            elif name == "stdout":
+                text = file.read_text("utf-8").strip()
+                if text and "\n" not in text and len(text) <= _MAX_LINE:
+                    yield [{"stdout": text}]
+        except (ValueError, csv.Error, RecursionError):
+            continue  # not what its name says: it is no column
+
+
+def _json_records(file: Path) -> list[dict[str, str]]:
+    document = json.loads(file.read_bytes())
+    if not isinstance(document, dict):
+        return []
+    plain = {name: value for name, value in document.items() if isinstance(value, str | int | float)}
+    return [{name: str(value) for name, value in plain.items()}] if plain else []
+
+
+def _csv_records(file: Path, delimiter: str) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream, delimiter=delimiter)
+        return [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
