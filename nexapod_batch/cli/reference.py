@@ -20,10 +20,10 @@ _HEAD = """\
 
 <!-- Made by `python -m nexapod_batch.cli.reference`; change the commands in nexapod_batch/cli instead. -->
 
-Jobs are named `42`, their tasks `42_7`, `42_1-5` or `42_[1,3-5]`; `40-45` is a range of jobs, `40,42` a list, `last` the
-newest one, and `all` every job (every open one, for commands that change something). Commands that take `ID...` take
-any of these, and choose among them by `--state`, `--name`, `--label`, `--since` and `--where`; those that take `ID` take
-one job or task. Times are Slurm's: `10` is ten minutes; `90s`, `1h30m` and `1:30:00` are
+Jobs are named `42`, their tasks `42_7`, `42_1-5` or `42_[1,3-5]`; `40-45` is a range of jobs, `40,42` a list, `last`
+the newest one, and `all` every job (every open one, for commands that change something). Commands that take `ID...`
+take any of these, and choose among them by `--state`, `--name`, `--label`, `--since` and `--where`; those that take `ID`
+take one job or task. Times are Slurm's: `10` is ten minutes; `90s`, `1h30m` and `1:30:00` are
 understood too. Every command takes `--help`, and all but `completion` and `schema` take `--json`, for output
 that programs read; [states](../states.md) lists the exit codes. `nexapod-batch --version` prints the version, and
 `-v` with any command [logs what it does](../how-to/operate.md#see-what-a-pass-did).

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "optional_selection", "selection"]
 
-_STATES = ("waiting", "active", "accepted", "failed", "inconclusive", "cancelled")
+_STATE = click.Choice(("waiting", "active", "accepted", "failed", "inconclusive", "cancelled"))
 
 
 class Selection(NamedTuple):
@@ -77,7 +77,7 @@ def _with_selection(command: Callable[..., Any], *, needed: bool) -> Callable[..
 
     for decorate in reversed((
         click.argument("selected", metavar="ID...", nargs=-1),
-        click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="Only what is in this state."),
+        click.option("--state", "states", type=_STATE, multiple=True, help="Only those in this state."),
         click.option("--name", metavar="PATTERN", help="Only jobs of this name; * and ? as in a shell."),
         click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help="Only jobs with this label."),
         click.option("--since", metavar="TIME", help="Only jobs submitted since: 2h ago, 1d, 2026-11-29."),
