@@ -22,7 +22,7 @@ _HEAD = """\
 
 Jobs are named `42`, their tasks `42_7`, `42_1-5` or `42_[1,3-5]`; `40-45` is a range of jobs, `40,42` a list, `last`
 the newest one, and `all` every job (every open one, for commands that change something). Commands that take `ID...`
-take any of these, and choose among them by `--state`, `--name`, `--label`, `--since` and `--where`; those that take `ID`
+take any of these, and choose among them by `--state`, `--name`, `--label`, `--since` and `--where`; with `ID` they
 take one job or task. Times are Slurm's: `10` is ten minutes; `90s`, `1h30m` and `1:30:00` are
 understood too. Every command takes `--help`, and all but `completion` and `schema` take `--json`, for output
 that programs read; [states](../states.md) lists the exit codes. `nexapod-batch --version` prints the version, and
