@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from nexapod_batch.coordinator.queries.parameters import parameters
 from nexapod_batch.errors import NotFoundError
 from nexapod_batch.lifecycle import TaskState, job_state
-from nexapod_batch.model.reason import Reason
-from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from nexapod_batch.store import Row, Store
@@ -201,6 +199,9 @@ def _labels(text: str | None) -> dict[str, str]:
 
 
 def _task(row: Row) -> Document:
+    from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a list of jobs has no need of it
+    from nexapod_batch.wording import sentence  # noqa: PLC0415
+
     reason = Reason.parse(row["reason"])
     return {
         "index": row["idx"],
