@@ -266,5 +266,8 @@ def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]
     """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
     from json import dumps  # noqa: PLC0415 - a listing has no need of it
 
+    from nexapod_batch.model.reason import Reason  # noqa: PLC0415
+    from nexapod_batch.wording import sentence  # noqa: PLC0415
+
     rows = store.all("view_waits", jobs=dumps(job_ids), limit=limit)
     return [(row["job"], sentence(Reason.parse(row["reason"]))) for row in rows]
