@@ -24,6 +24,7 @@ from nexapod_batch.files.own import open_log
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
 from nexapod_batch.plugins.shared_folders import SharedFolders
+from nexapod_batch.spool import layout, status_file
 from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
@@ -189,13 +190,13 @@ def _worker(context: NodeContext) -> Finding:
 
 def _lock_time(spool: Path) -> int:
     try:
-        return (spool / "worker.lock").stat().st_mtime_ns
+        return (spool / layout.LOCK).stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
 def _spawn(context: NodeContext) -> int:
-    log = open_log(context.spool / "worker.log")
+    log = open_log(context.spool / layout.WORKER_LOG)
     try:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -230,7 +231,7 @@ def _ended(pid: int) -> int | None:
 
 def _trouble(context: NodeContext, code: int) -> str:
     """Say why no worker runs, with the last message that it left."""
-    said = last_message(careful.tail(context.spool / "worker.log", 2000).decode("utf-8", "replace"))
+    said = last_message(careful.tail(context.spool / layout.WORKER_LOG, 2000).decode("utf-8", "replace"))
     return f"the worker ended with {code}: {said or 'it said nothing'}"
 
 
@@ -240,20 +241,20 @@ def _command(context: NodeContext) -> list[str]:
 
 def _let_go_on(spool: Path, holder: str) -> None:
     """Let a worker go on that was stopped, as a command of the same account can do: it keeps the limits of all."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        told = careful.load(spool / "running.json")
-        pid = int(told["pid"])
-        state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
-        if told["incarnation"] == holder and state == "T":
-            os.kill(pid, signal.SIGCONT)
+    worker = status_file.read(spool, holder)
+    if worker is None:
+        return
+    with suppress(OSError, IndexError):
+        state = Path(f"/proc/{worker.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        if state == "T":
+            os.kill(worker.pid, signal.SIGCONT)
 
 
 def _suspended(spool: Path, holder: str) -> dict[str, str]:
     """Return what the worker's notice says of launches of which something is suspended for the owner of the machine."""
-    found: dict[str, list[str]] = {}
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        notice = careful.load(spool / "running.json")
-        for row in notice["replicas"] if notice["incarnation"] == holder else ():
-            if row["suspended"]:
-                found.setdefault(row["launch"], []).append(f"{row['replica']} is suspended: {row['suspended']}")
-    return {key: "; ".join(said) for key, said in found.items()}
+    reasons: dict[str, list[str]] = {}
+    worker = status_file.read(spool, holder)
+    for row in worker.replicas if worker else ():
+        if row.suspended:
+            reasons.setdefault(row.launch, []).append(f"{row.replica} is suspended: {row.suspended}")
+    return {key: "; ".join(why) for key, why in reasons.items()}

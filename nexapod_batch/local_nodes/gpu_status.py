@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import UsageError
 from nexapod_batch.files import careful
+from nexapod_batch.spool import gpu_health, layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,49 +48,32 @@ def kinds(gpus: Sequence[Gpu]) -> str | None:
 
 def faults_of(spool: Path) -> list[str]:
     """Return in words what of a node's GPUs was found out of order last."""
-    record = _record(spool)
-    return [] if record is None else record.faults
+    health = gpu_health.read(spool)
+    return [] if health is None else list(health.faults)
 
 
 def paused(spool: Path, asked: Resources) -> str:
     """Return why a node may not take a replica that asks for GPUs now, or ""."""
-    record = _record(spool) if asked.gpus else None
-    if record is None or asked.gpus <= record.works:
+    health = gpu_health.read(spool) if asked.gpus else None
+    if health is None or asked.gpus <= health.works:
         return ""
-    left = record.at + AGAIN_S - time.time()
+    left = health.at + AGAIN_S - time.time()
     if not 0 < left <= AGAIN_S:
         return ""
-    return f"has GPUs out of order ({'; '.join(record.faults)}), tried again in {left:.0f} s"
+    return f"has GPUs out of order ({'; '.join(health.faults)}), tried again in {left:.0f} s"
 
 
 def closed(spool: Path, asked: Resources) -> str:
     """Return why the owner lets a replica that asks for GPUs have none now, or ""."""
     from nexapod_batch.local_nodes import node_status, owner_policy  # noqa: PLC0415 - for who wants one
 
-    notice = node_status.running(spool)
-    found = owner_policy.closed_gpus(spool, {} if notice is None else notice["closed"])
+    status = node_status.running(spool)
+    found = owner_policy.closed_gpus(spool, {} if status is None else status.closed)
     if not found:
         return ""
     try:
-        offers = careful.load(spool / "node.json")["gpus"]
+        offers = careful.load(spool / layout.NODE_CONFIG)["gpus"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     left = sum(uuid not in found for uuid in offers)
     return "" if asked.gpus <= left else f"is not to use all of its GPUs: {'; '.join(sorted(set(found.values())))}"
-
-
-class _Record(NamedTuple):
-    faults: list[str]
-    works: int
-    at: int
-
-
-def _record(spool: Path) -> _Record | None:
-    """Return what the worker wrote; None for nothing, or for what nobody can read."""
-    from nexapod_batch.runner.gpu.allocator import RECORD  # noqa: PLC0415 - for nodes that have one
-
-    try:
-        found = careful.load(spool / RECORD)
-        return _Record(list(map(str, found["faults"])), int(found["works"]), int(found["at"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

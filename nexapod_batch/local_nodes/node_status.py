@@ -12,23 +12,25 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import ConfigError, NexapodError, UsageError
-from nexapod_batch.files import careful
 from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.runner.processes import descendants
-from nexapod_batch.spool import owner_settings, status_file
+from nexapod_batch.spool import layout, owner_settings, status_file
 from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.local_nodes.owner_policy import Owned
+    from nexapod_batch.spool.status_file import RunningReplica, WorkerStatus
     from nexapod_batch.store import Store
 
 __all__ = ["Document", "running", "status"]
 
 Document = dict[str, Any]
+#: What is shown of a running replica as its worker tells it.
+_SHOWN = ("replica", "job", "since", "cpus", "mem_mib", "devices", "suspended")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -43,22 +45,15 @@ def status(paths: Paths, name: str | None = None) -> list[Document]:
             store.close()
 
 
-def running(spool: Path) -> Document | None:
-    """Return the notice of the worker that lives; None without a worker, or before it wrote one."""
-    holder = live_incarnation(spool)
-    if not holder:
-        return None
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        notice: Document = careful.load(spool / status_file.FILE)
-        if (notice["schema"], notice["incarnation"]) == (1, holder):
-            return notice
-    return None
+def running(spool: Path) -> WorkerStatus | None:
+    """Return what the worker that lives is doing; None without a worker, or before it wrote anything."""
+    return status_file.read(spool, live_incarnation(spool))
 
 
 def _all(paths: Paths) -> list[Owned]:
     """Return every node of this machine; those that run elsewhere are passed over."""
     found = []
-    for file in sorted(paths.spool("x").parent.glob("*/node.json")):
+    for file in sorted(paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}")):
         with suppress(UsageError):
             found.append(owner_policy.find(paths, file.parent.name))
     return found
@@ -74,7 +69,7 @@ def _store(paths: Paths) -> Store | None:
 
 
 def _node(owned: Owned, store: Store | None) -> Document:
-    notice = running(owned.spool)
+    worker = running(owned.spool)
     row = None if store is None else next((one for one in store.all("nodes") if one["name"] == owned.name), None)
     paused, until = owner_policy.paused(owned.spool)
     problem, limits = "", {}
@@ -95,15 +90,14 @@ def _node(owned: Owned, store: Store | None) -> Document:
         "cpus": cpus,
         "mem_mib": mem_mib,
         "has": {"cpus": owned.settings["cpus"], "mem_mib": owned.settings["mem_mib"]},
-        "worker": None if notice is None else {"pid": notice["pid"], "since": notice["since"]},
-        "left": _left(owned) if notice is None else [],
-        "closed": owner_policy.closed_gpus(owned.spool, {} if notice is None else notice["closed"]),
-        "gpus": {} if notice is None else notice["names"],
+        "worker": None if worker is None else {"pid": worker.pid, "since": worker.since},
+        "left": _left(owned) if worker is None else [],
+        "closed": owner_policy.closed_gpus(owned.spool, {} if worker is None else worker.closed),
+        "gpus": {} if worker is None else worker.names,
         "waiting": _waiting(owned.spool),
-        "claimed": 0 if notice is None else notice["pending"],
+        "claimed": 0 if worker is None else worker.pending,
     }
-    rows: list[Document] = [] if notice is None else notice["replicas"]
-    document["replicas"] = [_replica(one, store) for one in rows]
+    document["replicas"] = [_replica(one, store) for one in (worker.replicas if worker else ())]
     _on_gpus(document["replicas"])
     return {**document, "idle": _why_idle(document)}
 
@@ -116,16 +110,17 @@ def _left(owned: Owned) -> list[Document]:
     return [{"pid": pid, "state": descendants.state(pid)} for pid in found]
 
 
-def _replica(row: Mapping[str, Any], store: Store | None) -> Document:
+def _replica(row: RunningReplica, store: Store | None) -> Document:
     """Return what one replica, or several short ones in a row, are and cost."""
-    pids = descendants.find(row["pid"])
-    job_id = int(row["replica"].partition("_")[0])
+    pids = descendants.find(row.pid)
+    job_id = int(row.replica.partition("_")[0])
     job = None if store is None else store.one("job", id=job_id)
     return {
-        **{key: row[key] for key in ("replica", "count", "job", "since", "cpus", "mem_mib", "devices", "suspended")},
+        **{key: getattr(row, key) for key in _SHOWN},
+        "count": row.together,
         "user": None if job is None else job["user"],
         "pids": pids,
-        "seconds": max(0.0, time.time() - row["since"]),
+        "seconds": max(0.0, time.time() - row.since),
         "cpu_s": _cpu_s(pids),
         "rss_kib": descendants.resident_kib(pids),
         "gpu_mem_mib": None,
@@ -171,8 +166,8 @@ def _cpu_s(pids: Iterable[int]) -> float:
 def _waiting(spool: Path) -> int:
     """Return how many launches nobody has claimed yet."""
     with suppress(OSError):
-        claimed = set(os.listdir(spool / "claims"))
-        return sum(name.endswith(".json") and name[:-5] not in claimed for name in os.listdir(spool / "inbox"))
+        claimed = {"", *os.listdir(spool / layout.CLAIMS)}
+        return sum(layout.launch_of_bundle(name) not in claimed for name in os.listdir(spool / layout.INBOX))
     return 0
 
 

@@ -21,8 +21,8 @@ from nexapod_batch.files import careful
 from nexapod_batch.model import hours
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.runner.owner import rules
-from nexapod_batch.spool import launch_keys, owner_settings
-from nexapod_batch.spool.claims import claim
+from nexapod_batch.spool import layout, owner_settings
+from nexapod_batch.spool.claims import Claim, claim
 from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
 
 if TYPE_CHECKING:
@@ -73,14 +73,15 @@ def find(paths: Paths, name: str) -> Owned:
     try:
         if "/" in name or name.startswith("."):
             raise FileNotFoundError
-        settings: Any = careful.load(spool / "node.json")
+        settings: Any = careful.load(spool / layout.NODE_CONFIG)
         backend, host = settings["backend"], settings["host"]
     except FileNotFoundError as error:
-        known = ", ".join(sorted(one.parent.name for one in paths.spool("x").parent.glob("*/node.json"))) or "none"
+        files = paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}")
+        known = ", ".join(sorted(one.parent.name for one in files)) or "none"
         raise NotFoundError("no such node has its files here", got=repr(name), wanted=f"one of: {known}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "nexapod-batch reconcile writes it again"
-        raise ConfigError(f"{spool}/node.json cannot be read", got=str(error), hint=hint) from error
+        raise ConfigError(f"{spool / layout.NODE_CONFIG} cannot be read", got=str(error), hint=hint) from error
     if backend != LOCAL:
         raise UsageError(
             f"node {name} runs where its scheduler says, not on a machine of yours", got=f"backend {backend}",
@@ -211,12 +212,11 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
 
 def withdraw(spool: Path, key: str) -> bool:
     """Claim a launch that nobody began, so that nobody ever does; False when its worker was faster."""
-    inbox = spool / "inbox" / f"{key}.json"
-    who = {"incarnation": "withdrawn", "host": socket.gethostname()}
-    if not inbox.exists() or not claim(spool / "claims" / key, who):
+    bundle = spool / layout.bundle(key)
+    if not bundle.exists() or not claim(spool / layout.claim(key), Claim("withdrawn", socket.gethostname())):
         return False
-    inbox.unlink(missing_ok=True)
-    inbox.with_suffix(launch_keys.ENDING).unlink(missing_ok=True)
+    bundle.unlink(missing_ok=True)
+    (spool / layout.key(key)).unlink(missing_ok=True)
     return True
 
 
@@ -246,7 +246,7 @@ def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
     import fcntl  # noqa: PLC0415 - most of the program never locks here
 
     try:
-        lock = os.open(owned.spool / f".{owner_settings.FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(owned.spool / f".{layout.OWNER_SETTINGS}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new, now = how(_readable(owned)), owner_settings.clock()
@@ -255,7 +255,7 @@ def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
         finally:
             os.close(lock)
     except OSError as error:
-        raise ConfigError(f"{owned.spool / owner_settings.FILE} cannot be written", got=error.strerror) from error
+        raise ConfigError(f"{owned.spool / layout.OWNER_SETTINGS} cannot be written", got=error.strerror) from error
     return new
 
 

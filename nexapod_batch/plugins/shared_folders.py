@@ -24,7 +24,7 @@ from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.plugins.backend import BackendState, Finding, LaunchStatus, Mark
-from nexapod_batch.spool import cancellations, launch_keys
+from nexapod_batch.spool import cancellations, claims, launch_keys, layout
 from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
@@ -35,12 +35,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins.backend import Launch, NodeContext, Probing
 
-__all__ = ["FOLDERS", "UNREAD_CLAIM", "SharedFolders"]
+__all__ = ["SharedFolders"]
 
-#: What a spool is made of.
-FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
-#: Stands for who claimed, where the file does not say it: the runner that lives is writing it, or died of a crash.
-UNREAD_CLAIM = "?"
 IDLE_EXIT_S = 10  # seconds without work until a runner exits
 
 
@@ -54,16 +50,15 @@ class SharedFolders:
 
     def put(self, context: NodeContext, launches: Sequence[Launch]) -> None:
         """Put every launch that is not known yet into the inbox; SchedulerError where that cannot be written."""
-        inbox, claims, refused = (context.spool / name for name in ("inbox", "claims", "refused"))
         try:
-            own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
+            own_folder(context.spool, *layout.FOLDERS, below=base_of(context.spool))
             own_folder(context.work, below=base_of(context.work))
             for launch in launches:
-                file = f"{launch.key}.json"
-                if not ((claims / launch.key).exists() or (inbox / file).exists() or (refused / file).exists()):
-                    key = inbox / f"{launch.key}{launch_keys.ENDING}"  # first: a bundle without it is refused
+                known = (layout.claim(launch.key), layout.bundle(launch.key), layout.refused_bundle(launch.key))
+                if not any((context.spool / path).exists() for path in known):
+                    key = context.spool / layout.key(launch.key)  # first: a bundle without it is refused
                     atomic.write(key, launch_keys.as_text(launch.seed), mode=0o600, durable=False)
-                    atomic.write(inbox / file, launch.envelope, mode=0o600)
+                    atomic.write(context.spool / layout.bundle(launch.key), launch.envelope, mode=0o600)
         except OSError as error:
             raise SchedulerError(
                 f"node {context.node.name}: the launch cannot be handed over",
@@ -84,8 +79,8 @@ class SharedFolders:
         if not not_ended:
             return False
         name, content = cancellations.listing(not_ended)
-        own_folder(context.spool, "cancel", below=base_of(context.spool))
-        atomic.write(context.spool / "cancel" / name, content, mode=0o600, durable=False)
+        own_folder(context.spool, layout.CANCEL, below=base_of(context.spool))
+        atomic.write(context.spool / layout.cancellation(name), content, mode=0o600, durable=False)
         return True
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:  # noqa: ARG002 - the port's
@@ -95,26 +90,20 @@ class SharedFolders:
     def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
         """Remove inbox file, script and notes, then spend the claim: it outlives what it forbids to run."""
         spool = context.spool
-        (spool / "spent").mkdir(mode=0o700, exist_ok=True)
+        (spool / layout.SPENT).mkdir(mode=0o700, exist_ok=True)
         for key in keys:
-            for path in (
-                spool / "inbox" / f"{key}.json",
-                spool / "inbox" / f"{key}{launch_keys.ENDING}",
-                context.work / f"{key}.script",
-                spool / "cancel" / key,
-                spool / "refused" / f"{key}.json",
-                spool / "refused" / f"{key}.reason",
-            ):
-                path.unlink(missing_ok=True)
+            for path in layout.of_ended_launch(key):
+                (spool / path).unlink(missing_ok=True)
+            (context.work / layout.script(key)).unlink(missing_ok=True)
             try:
-                (spool / "claims" / key).rename(spool / "spent" / key)
+                (spool / layout.claim(key)).rename(spool / layout.spent(key))
             except FileNotFoundError:  # nobody ran it, and nobody will
-                (spool / "spent" / key).touch(mode=0o600)
+                (spool / layout.spent(key)).touch(mode=0o600)
 
     def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
         """Remove spent claims."""
         for key in keys:
-            (context.spool / "spent" / key).unlink(missing_ok=True)
+            (context.spool / layout.spent(key)).unlink(missing_ok=True)
 
     # ---- files
 
@@ -124,7 +113,7 @@ class SharedFolders:
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Write `node.json` again where it is missing or says something else, as after a moved home."""
-        file = context.spool / "node.json"
+        file = context.spool / layout.NODE_CONFIG
         try:
             written = careful.load(file)
             kept = {name: written[name] for name in self.kept_settings if name in written}
@@ -133,7 +122,7 @@ class SharedFolders:
         wanted = {**self.node_settings(context), **kept, **settings, "work": str(context.work)}
         if written == wanted:
             return
-        own_folder(context.spool, *FOLDERS, below=base_of(context.spool))
+        own_folder(context.spool, *layout.FOLDERS, below=base_of(context.spool))
         own_folder(context.work, below=base_of(context.work))
         atomic.write(file, json.dumps(wanted, indent=2).encode() + b"\n", mode=0o600)
 
@@ -155,7 +144,7 @@ class SharedFolders:
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
         """Remove segments."""
         for name in segments:
-            (context.spool / "reports" / name).unlink(missing_ok=True)
+            (context.spool / layout.segment(name)).unlink(missing_ok=True)
 
     def fetch(
         self, context: NodeContext, replica: str, *, logs: bool = False, names: Collection[str] | None = None,
@@ -167,7 +156,7 @@ class SharedFolders:
         """Remove work folders and logs."""
         for name in replicas:
             shutil.rmtree(context.work / name, ignore_errors=True)
-            for suffix in (".out", ".err", ".manifest"):
+            for suffix in layout.BESIDE_WORK:
                 (context.work / f"{name}{suffix}").unlink(missing_ok=True)
 
     # ---- administration
@@ -175,7 +164,7 @@ class SharedFolders:
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:  # noqa: ARG002
         """Return what will run, and where; there is nobody to ask."""
         return (
-            f"node {context.node.name}: a launch in {context.spool / 'inbox'}\n"
+            f"node {context.node.name}: a launch in {context.spool / layout.INBOX}\n"
             f"  runs {replicas} x {self.command_of(job)}\n"
             f"  each in its own folder under {context.work}"
         )
@@ -219,20 +208,20 @@ class SharedFolders:
 
 def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
     """Read the state of a launch; the inbox comes first, because a claim is made before the inbox file goes."""
-    inbox = spool / "inbox" / f"{key}.json"
-    waiting = inbox.exists()
-    claim = _claim(spool / "claims" / key)
+    bundle = spool / layout.bundle(key)
+    waiting = bundle.exists()
+    claim = claims.read(spool / layout.claim(key))
     if waiting and claim is None:
         return LaunchStatus(state=BackendState.QUEUED, native="inbox")
-    if waiting and claim is not None and inbox.exists():
+    if waiting and claim is not None and bundle.exists():
         if claim != holder:  # it may have come since
             holder = live_incarnation(spool)
-        if holder is not None and claim in (holder, UNREAD_CLAIM):
+        if holder is not None and claim in (holder, claims.UNREAD):
             return LaunchStatus(state=BackendState.ACTIVE, native=f"claimed by {claim}")
         return LaunchStatus(state=BackendState.FAILED, native=f"claimed by {claim}", reason="its worker died")
     if claim is not None:
         return LaunchStatus(state=BackendState.COMPLETED, native=f"claimed by {claim}")
-    reason = spool / "refused" / f"{key}.reason"
+    reason = spool / layout.reason(key)
     with suppress(FileNotFoundError):
         return LaunchStatus(state=BackendState.FAILED, native="refused", reason=_reason(reason))
     return LaunchStatus(state=BackendState.UNKNOWN)
@@ -244,13 +233,3 @@ def _reason(file: Path) -> str:
         return careful.read(file, 1 << 20).decode("utf-8", "replace").strip()[:4000]
     except careful.NotPlainError as error:
         return f"the reason cannot be read: {error.strerror}"
-
-
-def _claim(path: Path) -> str | None:
-    """Return the incarnation that claimed, UNREAD_CLAIM while the claim has no content (yet), None without a claim."""
-    try:
-        return str(careful.load(path)["incarnation"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return UNREAD_CLAIM

@@ -11,23 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from nexapod_batch.spool import layout
 from nexapod_batch.trust import nesting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["ENDING", "MOST", "listing", "read"]
+__all__ = ["MAX_BYTES", "listing", "read"]
 
-#: What the names of lists end in.
-ENDING = ".list"
 #: Bytes of the longest list that is read: a million replicas.
-MOST = 64 << 20
+MAX_BYTES = 64 << 20
 
 
 def listing(launches: Mapping[str, Sequence[str] | None]) -> tuple[str, bytes]:
     """Return name and content of the file that stops replicas by name, by launch key (None: the whole launch)."""
     content = orjson.dumps({key: None if names is None else sorted(names) for key, names in sorted(launches.items())})
-    return hashlib.sha256(content).hexdigest()[:32] + ENDING, content
+    return layout.list_name(hashlib.sha256(content).hexdigest()[:32]), content
 
 
 def read(content: bytes, launches: Collection[str] | None = None) -> dict[str, list[str] | None]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from nexapod_batch.files import careful
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ENDING", "as_text", "read"]
+__all__ = ["as_text", "read"]
 
-#: What the file's name ends in, behind the launch key.
-ENDING = ".key"
+_MAX_BYTES = 100
 
 
 def as_text(seed: bytes) -> bytes:
@@ -22,12 +22,6 @@ def as_text(seed: bytes) -> bytes:
 def read(path: Path) -> bytes:
     """Return the seed in a file; b"" where there is none, or something else."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return bytes.fromhex(os.read(fd, 100).decode("ascii"))
+        return bytes.fromhex(careful.read(path, _MAX_BYTES).decode("ascii"))
     except (OSError, ValueError):
         return b""
-    finally:
-        os.close(fd)

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import own
 from nexapod_batch.runtimes import RuntimeSettings
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
 
 def load(spool: Path) -> NodeConfig:
     """Read `node.json`; ConfigError when it is missing, broken or incomplete."""
-    file = spool / "node.json"
+    file = spool / layout.NODE_CONFIG
     try:
         document: Any = orjson.loads(own.read(file, _MOST))
     except (OSError, ValueError) as error:

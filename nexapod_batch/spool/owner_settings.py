@@ -19,6 +19,7 @@ from msgspec import Struct
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.model import hours
+from nexapod_batch.spool import layout
 from nexapod_batch.spool.claims import boot_id
 
 if TYPE_CHECKING:
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "FILE", "FOREVER", "KEYS", "MAX_SNOOZE_S", "NO_LIMIT", "Clock", "Snooze", "Wishes",
+    "FOREVER", "KEYS", "MAX_SNOOZE_S", "NO_LIMIT", "Clock", "Snooze", "Wishes",
     "clock", "load", "reserve", "save",
 ]  # fmt: skip
 
-#: Name of the file in a node's spool.
-FILE = "manners.json"
 #: The longest snooze in seconds that ends by itself, and the one that does not.
 MAX_SNOOZE_S = 31 * 86_400
 FOREVER = float("inf")
@@ -117,7 +116,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
 
 def load(spool: Path) -> Wishes:
     """Read the owner's wishes; no file is no wish. ConfigError when it cannot be understood whole."""
-    file = spool / FILE
+    file = spool / layout.OWNER_SETTINGS
     try:
         document: Any = careful.load(file)
     except FileNotFoundError:
@@ -152,7 +151,7 @@ def save(spool: Path, wishes: Wishes) -> None:
     document = {"schema": 1, "limits": limits, "snoozes": snoozes}
     data = json.dumps(document, indent=2).encode() + b"\n"
     try:
-        atomic.write(spool / FILE, data, mode=0o600)
+        atomic.write(spool / layout.OWNER_SETTINGS, data, mode=0o600)
     except OSError as error:
         if error.errno not in atomic.FULL or not _save_in_spare(spool, data):
             raise
@@ -180,7 +179,7 @@ def _save_in_spare(spool: Path, data: bytes) -> bool:
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.replace(spool / _SPARE, spool / FILE)
+        os.replace(spool / _SPARE, spool / layout.OWNER_SETTINGS)
         return True
     return False
 

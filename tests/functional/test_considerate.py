@@ -19,7 +19,7 @@ from spools import House, alive, until
 from nexapod_batch.model import hours
 from nexapod_batch.model.job import Job, Resources
 from nexapod_batch.runner.processes import descendants
-from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.owner_settings import Snooze, Wishes
 from nexapod_batch.trust.statement import Outcome
 
@@ -250,7 +250,7 @@ def test_a_file_that_nobody_understands_lets_nothing_start(house: House, tmp_pat
     house.put(house.launch(busy(tmp_path)))
     worker = house.start()
     found = pids(tmp_path, 1)
-    (house.spool / owner_settings.FILE).write_text("{")
+    (house.spool / layout.OWNER_SETTINGS).write_text("{")
     until(lambda: "manners.json cannot be read" in house.log(), "the log")
     house.put(house.launch(busy(tmp_path, "b"), job_id=2))
     assert states(found) == {"R"}

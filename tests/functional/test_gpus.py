@@ -14,7 +14,7 @@ from spools import House, until
 
 from nexapod_batch.files.machine_locks import locks_folder
 from nexapod_batch.model.job import Job, Resources
-from nexapod_batch.runner.gpu.allocator import RECORD
+from nexapod_batch.spool.layout import GPU_HEALTH
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def test_a_gpu_that_is_lost_while_it_is_used_is_the_nodes_fault(house: House, dr
     assert (first.outcome, first.detail) == (Outcome.NODE, f"a GPU failed while this ran: {FIRST} does not answer: got GPU is lost")
     assert second.outcome is Outcome.NODE
     assert "not started: 2 GPUs wanted, there is GPU 1 (NVIDIA GeForce RTX 4090, 24564 MiB)" in second.detail
-    assert json.loads((house.spool / RECORD).read_text())["works"] == 1
+    assert json.loads((house.spool / GPU_HEALTH).read_text())["works"] == 1
 
 
 def test_a_critical_error_that_no_program_causes_is_the_nodes_fault(house: House, driver: Driver, tmp_path: Path) -> None:
@@ -304,6 +304,6 @@ def test_a_node_whose_gpu_is_lost_gets_no_more_such_work_until_it_is_back(home: 
     assert home.submit(SEEN.format(tmp_path), "--wait").code == 0
     driver.drop("lost")
     home.end()
-    (home.spool("a") / RECORD).unlink()  # five minutes later it counts no more
+    (home.spool("a") / GPU_HEALTH).unlink()  # five minutes later it counts no more
     assert home.call("wait", 1).code == 0
     assert told not in home.call("node", "ls").out

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.model import hours
 from nexapod_batch.runner.owner.rules import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
-from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.owner_settings import Clock, Snooze, Wishes
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def test_a_snooze_without_end_is_written_and_read(tmp_path: Path) -> None:
 ZONE = """
 import os, shutil, time
 from datetime import datetime
-from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool import layout, owner_settings
 for name in ("Etc/UTC", "Etc/GMT-2", "Etc/GMT+5"):
     shutil.copy("/usr/share/zoneinfo/" + name, "/etc/new")
     os.utime("/etc/new", (0, len(name)))
@@ -340,7 +340,7 @@ def test_no_file_is_no_wish(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_understood_is_refused_whole(tmp_path: Path, text: str, words: str) -> None:
     """What an owner wanted is never guessed from half a file."""
-    (tmp_path / owner_settings.FILE).write_text(text)
+    (tmp_path / layout.OWNER_SETTINGS).write_text(text)
     with pytest.raises(ConfigError, match=words):
         owner_settings.load(tmp_path)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.spool.claims import TICK_S, News
+from nexapod_batch.spool.news import TICK_S, News
 
 HOUR_NS = 3_600_000_000_000
 

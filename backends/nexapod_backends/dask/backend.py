@@ -22,6 +22,7 @@ from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import targets
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskBackend"]
 
-_FOLDERS = ("inbox", "claims", "cancel", "reports", "refused")
 #: Launches that one slot should get, so that the work spreads evenly.
 _SHARES = 16
 #: Seconds for which what was seen is not asked for again.
@@ -59,7 +59,7 @@ class DaskBackend:
         stamp = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if stamp in self._prepared:
             return
-        own_folder(context.spool, *_FOLDERS, below=base_of(context.spool))
+        own_folder(context.spool, *layout.FOLDERS, below=base_of(context.spool))
         own_folder(context.work, below=base_of(context.work))
         node.far.prepare({**wanted, "runtimes": targets("runtime")})
         self._prepared.add(stamp)
@@ -232,7 +232,7 @@ class DaskBackend:
             folder = context.state / "dask" / name
             base = str(context.remote_spool) if shared else f"{_local(dask)}/nexapod-{digest}"
             far = Far(
-                lambda: cluster.wire, base, shared=shared, reports=context.spool / "reports",
+                lambda: cluster.wire, base, shared=shared, reports=context.spool / layout.REPORTS,
                 memory=folder,
             )  # fmt: skip
             self._nodes[name] = DaskNode(name, site, cluster, far, Records(folder / "launches"), folder / "hosts.json")

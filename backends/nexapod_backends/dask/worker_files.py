@@ -29,6 +29,7 @@ from nexapod_backends.dask.scheduler.agent_protocol import (
 from nexapod_batch.errors import SchedulerError, UnsafeOutputError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -42,7 +43,6 @@ PART = 4 << 20
 _MAX_KEY, _MAX_SETTINGS = 16 * 1024, 4 << 20
 _FREE = 256 << 20  # bytes that are left free here, whatever workers send
 _HERE = ""  # the "worker" that is this process
-_BESIDE = (".out", ".err", ".manifest", ".start")
 
 
 class Far:
@@ -118,7 +118,8 @@ class Far:
         text = self._settings()
         digest = hashlib.sha256(text).hexdigest()
         if self._settled.get(worker.storage) != digest:
-            self.ask(worker.address, {"op": "write", "base": self.base, "path": f"{self.base}/node.json"}, text)
+            file = f"{self.base}/{layout.NODE_CONFIG}"
+            self.ask(worker.address, {"op": "write", "base": self.base, "path": file}, text)
             self._settled[worker.storage] = digest
         for name, path in inputs.items():
             if name not in self._inputs.setdefault(worker.storage, set()):
@@ -129,10 +130,10 @@ class Far:
         """Keep what each storage of workers is to hold; where that is shared with us put it there at once."""
         own_folder(self._memory, below=self._memory.parents[1])
         text = json.dumps(settings, indent=2).encode() + b"\n"
-        files = {self._memory / "node.json": text}
+        files = {self._memory / layout.NODE_CONFIG: text}
         if self.shared:
             self.ask(_HERE, {"op": "look", "base": self.base, "folders": []})
-            files[Path(self.base, "node.json")] = text
+            files[Path(self.base, layout.NODE_CONFIG)] = text
         for path, data in files.items():
             if not path.exists() or careful.read(path, _MAX_SETTINGS) != data:
                 atomic.write(path, data, mode=0o600)
@@ -140,7 +141,7 @@ class Far:
     def _settings(self) -> bytes:
         """Return the `node.json` that a storage must hold; SchedulerError before `prepare`."""
         try:
-            return careful.read(self._memory / "node.json", _MAX_SETTINGS)
+            return careful.read(self._memory / layout.NODE_CONFIG, _MAX_SETTINGS)
         except OSError as error:
             raise SchedulerError("the settings of the node cannot be read", got=str(error)) from error
 
@@ -192,7 +193,7 @@ class Far:
             target = self._reports / f"{_tag(spool.storage, worker)}-{name}"
             if not target.exists() or target.stat().st_size < size:
                 whole = _Lines(target, spool.through)
-                self._append(spool.through, f"{self.base}/w/{worker}/reports/{name}", target, size, whole.take)
+                self._append(spool.through, f"{self.base}/w/{worker}/{layout.segment(name)}", target, size, whole.take)
 
     def discard(self, segments: Sequence[str]) -> None:
         """Remove segments that were taken in: theirs first, or they would be brought again."""
@@ -201,7 +202,7 @@ class Far:
                 tag, _, theirs = name.partition("-")
                 for (storage, worker), spool in self.last.spools.items():
                     if _tag(storage, worker) == tag and theirs in spool.reports:
-                        path = f"{self.base}/w/{worker}/reports/{theirs}"
+                        path = f"{self.base}/w/{worker}/{layout.segment(theirs)}"
                         self.ask(spool.through, {"op": "discard", "path": path})
             (self._reports / name).unlink(missing_ok=True)
 
@@ -299,7 +300,7 @@ class Far:
                 self.ask(through, {"op": "remove", "base": self.base, "replicas": list(replicas)})
         for name in replicas:
             shutil.rmtree(work / name, ignore_errors=True)
-            for ending in _BESIDE:
+            for ending in layout.BESIDE_WORK:
                 (work / f"{name}{ending}").unlink(missing_ok=True)
 
     def clear(self) -> None:

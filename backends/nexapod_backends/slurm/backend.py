@@ -40,7 +40,7 @@ from nexapod_backends.slurm.submission import Submission
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.plugins import targets
-from nexapod_batch.spool import cancellations, launch_keys
+from nexapod_batch.spool import cancellations, launch_keys, layout
 from nexapod_batch.trust import nesting
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SlurmBackend"]
 
-_FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused", "groups", "logs")
 
 
 class SlurmBackend:
@@ -84,14 +83,14 @@ class SlurmBackend:
             return
         files = state.transport
         with site_folders.usable(context):
-            files.make([*(f"{spool}/{part}" for part in _FOLDERS), str(context.remote_work)])
+            files.make([*(f"{spool}/{part}" for part in layout.CLUSTER_FOLDERS), str(context.remote_work)])
             there = files.sizes(str(spool))
             if "key" in there:  # of a version that copied the node's key to where jobs can read it
                 files.remove(f"{spool}/key")
-            written = nesting.loads(files.read(f"{spool}/node.json")) if "node.json" in there else {}
+            written = nesting.loads(files.read(f"{spool}/{layout.NODE_CONFIG}")) if layout.NODE_CONFIG in there else {}
             if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
                 wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
-                files.write(f"{spool}/node.json", json.dumps(wanted, indent=2).encode() + b"\n")
+                files.write(f"{spool}/{layout.NODE_CONFIG}", json.dumps(wanted, indent=2).encode() + b"\n")
         state.prepared.add(digest)
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
@@ -112,14 +111,14 @@ class SlurmBackend:
     def _write(self, context: NodeContext, state: SiteState, launches: Sequence[Launch]) -> None:
         """Put what was not claimed into the inbox, and write groups for what is in none."""
         files, spool = state.transport, context.remote_spool
-        claims = files.sizes(f"{spool}/claims") if launches else {}
+        claims = files.sizes(f"{spool}/{layout.CLAIMS}") if launches else {}
         unclaimed = [one for one in launches if one.key not in claims]
         new = [one for one in unclaimed if state.groups.find(one.key) is None]
         if new and runner_command.brings(context):
             state.bring_runner(context)
         # Also of those that Slurm has: a bundle may vanish while its job is in the queue.
-        keys = {f"{spool}/inbox/{one.key}{launch_keys.ENDING}": launch_keys.as_text(one.seed) for one in unclaimed}
-        files.write_all({**keys, **{f"{spool}/inbox/{one.key}.json": one.envelope for one in unclaimed}})
+        keys = {f"{spool}/{layout.key(one.key)}": launch_keys.as_text(one.seed) for one in unclaimed}
+        files.write_all({**keys, **{f"{spool}/{layout.bundle(one.key)}": one.envelope for one in unclaimed}})
         alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
         for one in new:
             alike.setdefault((id(one.job), one.host_set), []).append(one)
@@ -141,15 +140,16 @@ class SlurmBackend:
         with suppress(SchedulerError):  # kept as the group's trouble; what was submitted before is told all the same
             self._submission.run(context, state)
         files, spool = state.transport, context.remote_spool
-        waiting, claims = files.sizes(f"{spool}/inbox"), files.sizes(f"{spool}/claims")
-        left = [key for key in keys if f"{key}.json" in waiting or key not in claims]
+        waiting = layout.launches_in(files.sizes(f"{spool}/{layout.INBOX}"))
+        claims = files.sizes(f"{spool}/{layout.CLAIMS}")
+        left = [key for key in keys if key in waiting or key not in claims]
         if left or any(place[0].bound for key in keys if (place := state.groups.find(key))):
             state.queue.look(state.groups.by_id.values(), self._clock())
         self._loosen(context, state)
         now = self._clock()
         found: dict[str, LaunchStatus] = {}
         for key in keys:
-            status_of = waiting_status if f"{key}.json" in waiting else gone_status
+            status_of = waiting_status if key in waiting else gone_status
             found[key] = with_hosts(state, key, status_of(context, state, key, now, claimed=key in claims), now)
         return found
 
@@ -172,18 +172,12 @@ class SlurmBackend:
         state = self._state(context)
         state.groups.refresh()
         files, spool = state.transport, context.remote_spool
-        for folder, ending in (
-            (f"{spool}/inbox", ".json"),
-            (f"{spool}/inbox", launch_keys.ENDING),
-            (context.remote_work, ".script"),
-            (f"{spool}/cancel", ""),
-            (f"{spool}/refused", ".json"),
-            (f"{spool}/refused", ".reason"),
-        ):
-            files.remove_all([f"{folder}/{key}{ending}" for key in keys])
-        claims = files.sizes(f"{spool}/claims")
-        files.rename_all({f"{spool}/claims/{key}": f"{spool}/spent/{key}" for key in keys if key in claims})
-        files.write_all({f"{spool}/spent/{key}": b"" for key in keys if key not in claims})
+        files.remove_all([f"{spool}/{path}" for key in keys for path in layout.of_ended_launch(key)])
+        files.remove_all([f"{context.remote_work}/{layout.script(key)}" for key in keys])
+        claims = files.sizes(f"{spool}/{layout.CLAIMS}")
+        ran = [key for key in keys if key in claims]
+        files.rename_all({f"{spool}/{layout.claim(key)}": f"{spool}/{layout.spent(key)}" for key in ran})
+        files.write_all({f"{spool}/{layout.spent(key)}": b"" for key in keys if key not in claims})
         _drop_notes(files, str(spool))
         if self._drop_groups(context, state, keys) and runner_command.brings(context):
             state.drop_runners(context)
@@ -199,8 +193,8 @@ class SlurmBackend:
         spool = context.remote_spool
         for group in touched.values():
             if {key for element in group.elements for key in element} <= set(group.forgotten):
-                logs = [f"{spool}/logs/{group.id}.{index}" for index in range(len(group.elements))]
-                state.transport.remove_all([f"{spool}/groups/{group.id}.json", *logs])
+                logs = [f"{spool}/{layout.element_log(group.id, index)}" for index in range(len(group.elements))]
+                state.transport.remove_all([f"{spool}/{layout.group(group.id)}", *logs])
                 state.groups.remove(group)
             else:
                 state.groups.save(group)
@@ -208,7 +202,7 @@ class SlurmBackend:
 
     def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
         """Remove spent claims."""
-        self._state(context).transport.remove_all([f"{context.remote_spool}/spent/{key}" for key in keys])
+        self._state(context).transport.remove_all([f"{context.remote_spool}/{layout.spent(key)}" for key in keys])
 
     # ---- files
 
@@ -282,9 +276,9 @@ class SlurmBackend:
 
 def _drop_notes(files: Transport, spool: str) -> None:
     """Remove notes on what is to stop that are about nothing in the inbox any more."""
-    lists = [name for name in files.sizes(f"{spool}/cancel") if name.endswith(cancellations.ENDING)]
+    lists = [name for name in files.sizes(f"{spool}/{layout.CANCEL}") if layout.is_list(name)]
     if not lists:
         return
-    left = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
-    paths = [f"{spool}/cancel/{name}" for name in lists]
+    left = layout.launches_in(files.sizes(f"{spool}/{layout.INBOX}"))
+    paths = [f"{spool}/{layout.cancellation(name)}" for name in lists]
     files.remove_all([path for path in paths if left.isdisjoint(cancellations.read(files.read(path)))])

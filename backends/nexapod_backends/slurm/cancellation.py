@@ -7,7 +7,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING
 
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.spool import cancellations
+from nexapod_batch.spool import cancellations, layout
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ def cancel(
     SchedulerError when Slurm could not be told; the note is written by then, and the call may be repeated.
     """
     files, spool = state.transport, context.remote_spool
-    waiting = {name.removesuffix(".json") for name in files.sizes(f"{spool}/inbox")}
+    waiting = layout.launches_in(files.sizes(f"{spool}/{layout.INBOX}"))
     replicas = {key: names for key, names in replicas.items() if key in waiting}
     if not replicas:
         return
     name, content = cancellations.listing(replicas)
-    files.write(f"{spool}/cancel/{name}", content)
+    files.write(f"{spool}/{layout.cancellation(name)}", content)
     touched: dict[str, tuple[Group, set[int]]] = {}
     for key in replicas:
         place = state.groups.find(key)
@@ -69,7 +69,7 @@ class _Look:
     def __init__(self, files: Transport, spool: str, waiting: set[str]) -> None:
         """Read the notes."""
         self._files, self._spool, self._waiting = files, spool, waiting
-        self._noted = _noted(files, f"{spool}/cancel")
+        self._noted = _noted(files, f"{spool}/{layout.CANCEL}")
 
     def over(self, group: Group, index: int) -> bool:
         """Say whether nothing of an element is left to run: each launch has ended, or every replica is to stop."""
@@ -84,7 +84,7 @@ class _Look:
         if not names:
             return False
         try:
-            envelope = self._files.read(f"{self._spool}/inbox/{key}.json")
+            envelope = self._files.read(f"{self._spool}/{layout.bundle(key)}")
         except FileNotFoundError:
             return True
         return _replicas(envelope) <= names
@@ -94,7 +94,7 @@ def _noted(files: Transport, folder: str) -> dict[str, set[str] | None]:
     """Return what is to stop, by launch key: the names of replicas, or None for all of a launch."""
     found: dict[str, set[str] | None] = {}
     for name in files.sizes(folder):
-        if not name.endswith(cancellations.ENDING):
+        if not layout.is_list(name):
             continue
         for key, names in cancellations.read(files.read(f"{folder}/{name}")).items():
             known = found.get(key, set())

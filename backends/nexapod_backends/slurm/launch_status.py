@@ -13,6 +13,7 @@ from nexapod_backends.slurm.cli.hostlist import expand_hosts
 from nexapod_backends.slurm.cli.states import Blame, end_in_words, read_state, reason_in_words
 from nexapod_batch.errors import last_message
 from nexapod_batch.plugins import BackendState, LaunchStatus
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from nexapod_backends.slurm.site_state import SiteState
@@ -37,7 +38,7 @@ def gone_status(context: NodeContext, state: SiteState, key: str, now: float, *,
     if claimed:
         return LaunchStatus(state=BackendState.COMPLETED, native=native)
     with suppress(FileNotFoundError):
-        reason = state.transport.read(f"{context.remote_spool}/refused/{key}.reason").decode("utf-8", "replace").strip()
+        reason = state.transport.read(f"{context.remote_spool}/{layout.reason(key)}").decode("utf-8", "replace").strip()
         return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
     if place is None or not place[0].native:
         return _UNKNOWN
@@ -46,7 +47,7 @@ def gone_status(context: NodeContext, state: SiteState, key: str, now: float, *,
     over = seen is not None and read_state(seen.state).ended
     if not over and not state.queue.gone(*place, now):
         return _UNKNOWN
-    inbox = f"{context.remote_spool}/inbox"
+    inbox = f"{context.remote_spool}/{layout.INBOX}"
     reason = f"Slurm job {native} ended, and its bundle is gone from {inbox}: did somebody remove it?"
     return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
 
@@ -76,7 +77,7 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
     word = read_state(seen.state)
     reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
     if word.blame is None or not claimed:
-        said = _last_line(state.transport, f"{context.remote_spool}/logs/{group.id}.{index}")
+        said = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
         reason += f"; its runner said: {said}" if said else ""
     task_fault = word.blame is Blame.TASK and group.replicas[index] == 1
     return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, task_fault=task_fault)

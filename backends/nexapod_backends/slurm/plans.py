@@ -24,6 +24,7 @@ from nexapod_backends.slurm.submission_records import Group, group_id
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.plugins import HOPELESS
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         )  # fmt: skip
         request = SbatchRequest(
             group=group,
-            log=f"{as_it_is(str(self.context.remote_spool))}/logs/{group}.%a",
+            log=f"{as_it_is(str(self.context.remote_spool))}/{layout.element_log(group, '%a')}",
             runner=runner_command.argv(self.context, group),
             geometry=geometry,
             options=options,
@@ -139,7 +140,7 @@ def write_groups(planned: Plan, state: SiteState, launches: Sequence[Launch], ho
             "schema": 1, "elements": elements, "cpus": array.geometry.width * resources.cpus,
             "mem_mib": array.geometry.mem_mib or planned.partition.max_mem_mib, "script": script,
         }  # fmt: skip
-        path = f"{planned.context.remote_spool}/groups/{group.id}.json"
+        path = f"{planned.context.remote_spool}/{layout.group(group.id)}"
         state.transport.write(path, json.dumps(for_runners).encode())
         state.groups.save(group)
 

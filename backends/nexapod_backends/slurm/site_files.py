@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm import site_folders
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.files.own import base_of, own_folder
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["change_token", "clear", "collect", "discard", "fetch", "remove", "stage", "unstage"]
 
-#: What lies beside the work folder of a replica.
-_BESIDE = (".out", ".err", ".manifest", ".start")
-_LOGS = (".out", ".err")
-_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 _BLOCK = 1 << 20
 #: Segments of which the size is looked at between two passes.
 _WATCHED = 32
@@ -65,13 +61,13 @@ def collect(files: Transport, context: NodeContext) -> None:
     """Bring what the report segments have more than our copies."""
     if _shared(context):
         return
-    reports = context.spool / "reports"
+    reports = context.spool / layout.REPORTS
     own_folder(reports, below=base_of(reports))
-    for name, size in files.sizes(f"{context.remote_spool}/reports").items():
-        if not _SEGMENT.fullmatch(name):
+    for name, size in files.sizes(f"{context.remote_spool}/{layout.REPORTS}").items():
+        if not layout.is_segment(name):
             continue
         if not (reports / name).exists() or (reports / name).stat().st_size < size:
-            _bring_rest(files, f"{context.remote_spool}/reports/{name}", reports / name)
+            _bring_rest(files, f"{context.remote_spool}/{layout.segment(name)}", reports / name)
 
 
 def change_token(files: Transport, context: NodeContext) -> str | None:
@@ -79,18 +75,18 @@ def change_token(files: Transport, context: NodeContext) -> str | None:
     if _shared(context):
         return None
     names: list[str] = []
-    with suppress(OSError), os.scandir(context.spool / "reports") as entries:
+    with suppress(OSError), os.scandir(context.spool / layout.REPORTS) as entries:
         newest = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)[-_WATCHED:]
         names = [name for _, name in newest]
-    watched = ("inbox", "reports", *(f"reports/{name}" for name in names))
+    watched = (layout.INBOX, layout.REPORTS, *map(layout.segment, names))
     return json.dumps(files.stamps([f"{context.remote_spool}/{name}" for name in watched]))
 
 
 def discard(files: Transport, context: NodeContext, segments: Sequence[str]) -> None:
     """Remove segments that were taken in: theirs first, or they would be brought again."""
     for name in segments:
-        files.remove(f"{context.remote_spool}/reports/{name}")
-        (context.spool / "reports" / name).unlink(missing_ok=True)
+        files.remove(f"{context.remote_spool}/{layout.segment(name)}")
+        (context.spool / layout.segment(name)).unlink(missing_ok=True)
 
 
 def fetch(files: Transport, context: NodeContext, replica: str, *, logs: bool) -> None:
@@ -100,11 +96,11 @@ def fetch(files: Transport, context: NodeContext, replica: str, *, logs: bool) -
     own_folder(context.work, below=base_of(context.work))
     there, here = f"{context.remote_work}/{replica}", context.work / replica
     if logs:
-        for suffix in _LOGS:
+        for suffix in layout.LOG_SUFFIXES:
             with suppress(FileNotFoundError):
                 _bring_rest(files, f"{there}{suffix}", context.work / f"{replica}{suffix}")
         return
-    for suffix in _BESIDE:
+    for suffix in layout.BESIDE_WORK:
         with suppress(FileNotFoundError):
             files.get(f"{there}{suffix}", context.work / f"{replica}{suffix}")
     files.get_tree(there, here)
@@ -127,7 +123,7 @@ def clear(files: Transport, context: NodeContext) -> None:
 
 def _remove(files: Transport, work: str, replicas: Sequence[str]) -> None:
     files.remove_trees([f"{work}/{name}" for name in replicas])
-    files.remove_all([f"{work}/{name}{suffix}" for name in replicas for suffix in _BESIDE])
+    files.remove_all([f"{work}/{name}{suffix}" for name in replicas for suffix in layout.BESIDE_WORK])
 
 
 def _shared(context: NodeContext) -> bool:

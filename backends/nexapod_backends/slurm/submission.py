@@ -18,6 +18,7 @@ from nexapod_backends.slurm.jobs.script import narrowed
 from nexapod_backends.slurm.site_state import RETRY_S
 from nexapod_backends.slurm.submission_records import halves
 from nexapod_batch.errors import SchedulerError
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,8 +85,8 @@ class Submission:
 
     def _halve(self, context: NodeContext, state: SiteState, group: Group) -> tuple[Group, ...]:
         """Put two groups in the place of one; also to the end of what a crash cut short."""
-        files, folder = state.transport, f"{context.remote_spool}/groups"
-        told = json.loads(files.read(f"{folder}/{group.id}.json"))
+        files, spool = state.transport, context.remote_spool
+        told = json.loads(files.read(f"{spool}/{layout.group(group.id)}"))
         group.split = True
         state.groups.save(group)
         parts = tuple(state.groups.by_id.get(one.id, one) for one in halves(group))
@@ -93,10 +94,10 @@ class Submission:
             if part.id not in state.groups.by_id:
                 script = narrowed(told["script"], group.id, len(group.elements), part.id, len(part.elements))
                 content = json.dumps({**told, "elements": part.elements, "script": script}).encode()
-                files.write(f"{folder}/{part.id}.json", content)
+                files.write(f"{spool}/{layout.group(part.id)}", content)
                 state.groups.save(part)
         state.groups.remove(group)
-        files.remove(f"{folder}/{group.id}.json")
+        files.remove(f"{spool}/{layout.group(group.id)}")
         return tuple(one for one in parts if one.open)
 
     def _submit_one(self, context: NodeContext, state: SiteState, group: Group) -> None:
@@ -106,7 +107,7 @@ class Submission:
             state.looked[group.id] = self._clock()
             if self.adopt(context, state, group) or self._under_way(context, state, group):
                 return
-        script = json.loads(state.transport.read(f"{context.remote_spool}/groups/{group.id}.json"))["script"]
+        script = json.loads(state.transport.read(f"{context.remote_spool}/{layout.group(group.id)}"))["script"]
         group.tried, group.unsure, group.full = self._clock(), True, 0
         state.groups.save(group)
         try:

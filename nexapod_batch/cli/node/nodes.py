@@ -14,6 +14,7 @@ from nexapod_batch.cli.node.systemd_unit import unit
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +239,7 @@ def _refreshed(document: Document) -> Iterator[str]:
 def _gpu_faults(name: str) -> list[str]:
     """Return what of the GPUs of a node of this machine was found out of order."""
     spool = paths().spool(name)
-    if not (spool / "gpus.json").exists():  # nearly always, and then nothing need be imported
+    if not (spool / layout.GPU_HEALTH).exists():  # nearly always, and then nothing need be imported
         return []
     from nexapod_batch.local_nodes import gpu_status
 

@@ -31,6 +31,7 @@ from nexapod_batch.coordinator.steps.reclaim import take_back
 from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
 from nexapod_batch.errors import BusyError, NexapodError
 from nexapod_batch.plugins import BackendState
+from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget, blocks, count_lines
 from nexapod_batch.store import writer
 
@@ -361,6 +362,6 @@ def _sizes(c: Coordinator) -> list[tuple[str, int]]:
     """Return the path and the size of every segment."""
     found = []
     for node in usable(c, {}):
-        with suppress(OSError), os.scandir(c.context(node).spool / "reports") as entries:
+        with suppress(OSError), os.scandir(c.context(node).spool / layout.REPORTS) as entries:
             found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
     return found

@@ -20,6 +20,7 @@ from nexapod_batch.coordinator.steps.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import careful
 from nexapod_batch.quorum.expected import MAX_SKEW_MS
+from nexapod_batch.spool import layout
 from nexapod_batch.spool.lock import live_incarnation
 from nexapod_batch.spool.segment_reader import Budget, blocks
 from nexapod_batch.store import writer
@@ -149,7 +150,7 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
     old = time.time() - _SILENT_S
     dead = []
     for row in c.store.all("segments", node=node.id):
-        path = context.spool / "reports" / row["name"]
+        path = context.spool / layout.segment(row["name"])
         try:
             with careful.stream(path) as stream:
                 stream.seek(max(0, row["position"] - len(END) - 1))

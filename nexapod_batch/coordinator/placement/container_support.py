@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, PluginError, Problem
+from nexapod_batch.files import careful
 from nexapod_batch.model.job import Isolation
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.plugins import Execution, RuntimeSettings, load
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +104,7 @@ def _confine(c: Coordinator, node: Node) -> str:
     if node.site != LOCAL:
         return c.site(node.site).runner.confine
     try:
-        said = json.loads((c.context(node).spool / "node.json").read_bytes()).get("confine")
+        said = careful.load(c.context(node).spool / layout.NODE_CONFIG).get("confine")
     except (OSError, ValueError, AttributeError):
         return "foreign"  # the next submit makes the node
     return said if isinstance(said, str) else "foreign"

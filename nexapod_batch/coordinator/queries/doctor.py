@@ -15,6 +15,7 @@ from nexapod_batch.files import careful, keyfile
 from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.model.hardware import changes
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,12 +97,13 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
         except NexapodError as error:
             yield f"node {node.name}", "fail", str(error)
         try:
-            refused = c.context(node).spool / "refused"
+            refused = c.context(node).spool / layout.REFUSED
         except NexapodError as error:  # the file of its site
             yield f"node {node.name}", "fail" if node.active else "warn", str(error)
             continue
-        for reason in sorted(refused.glob("*.reason")) if refused.is_dir() else ():
-            yield f"node {node.name}", "warn", f"refused bundle {reason.stem[:80]}: {_words(reason)}"
+        for reason in sorted(refused.iterdir()) if refused.is_dir() else ():
+            if launch := layout.launch_of_reason(reason.name):
+                yield f"node {node.name}", "warn", f"refused bundle {launch[:80]}: {_words(reason)}"
     for row in c.store.all("nodes"):
         if row["blame"]:
             yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"

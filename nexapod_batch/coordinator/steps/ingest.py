@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections import defaultdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
+from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
 from nexapod_batch.trust.dsse import envelope
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["EXECUTION_OF", "ingest", "unread"]
 
 #: Segments as runners name them; anything else in the folder is not read.
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,120}\.jsonl")
 #: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
 MAX_QUARANTINED = 1_000
 #: Bytes of segments that are taken in together: a commit costs as much as 50 reports.
@@ -171,14 +170,14 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intak
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
     """Return each segment that grew since it was read, how far that was, and its size; OSError for a broken spool."""
-    folder = c.context(node).spool / "reports"
+    folder = c.context(node).spool / layout.REPORTS
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return []
     try:
         with os.scandir(fd) as entries:
-            files = [e for e in entries if _NAME.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+            files = [e for e in entries if layout.is_segment(e.name) and e.is_file(follow_symlinks=False)]
             sizes = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in files}
     finally:
         os.close(fd)

@@ -51,6 +51,7 @@ from nexapod_batch.runner.launches.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.processes.process_tree import WAITED, Attempt, Limits, Result
 from nexapod_batch.runtimes import Execution
+from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_writer import Segment
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.dsse import seal
@@ -65,8 +66,8 @@ if TYPE_CHECKING:
     from nexapod_batch.runner.execution.slate import Seat
     from nexapod_batch.runner.gpu.meter import Meter
     from nexapod_batch.runtimes import Device, Wrapped
-    from nexapod_batch.spool.claims import Spool
     from nexapod_batch.spool.node_config import NodeConfig
+    from nexapod_batch.spool.runner_spool import Spool
 
 __all__ = ["MAX_MESSAGE", "Executor"]
 
@@ -101,7 +102,7 @@ class Executor:
         descendants.become_subreaper()
         signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
         self._node, self._spool, self._channel = node, spool, channel
-        self._segment = Segment(spool.root / "reports" / f"{spool.incarnation}-{number}.jsonl")
+        self._segment = Segment(spool.root / layout.segment(f"{spool.incarnation}-{number}"))
         self._logs = Logs(node.work, f".{spool.incarnation}-{number}")
         self._folders = Folders(str(node.work / f".{spool.incarnation}-{number}.d"))
         self._temporary = Temporary(node.tmp, str(node.work / f".{spool.incarnation}-{number}.t"))

@@ -10,13 +10,13 @@ import os
 from typing import TYPE_CHECKING
 
 from nexapod_batch.runner.execution.outputs import digest_descriptor
+from nexapod_batch.spool.layout import LOG_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Logs"]
 
-_SUFFIXES = (".out", ".err")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -35,7 +35,7 @@ class Logs:
         self.descriptors: tuple[int, int] = (out, err)
 
     def _paths(self) -> list[Path]:
-        return [self._work / f"{self._name}{suffix}" for suffix in _SUFFIXES]
+        return [self._work / f"{self._name}{suffix}" for suffix in LOG_SUFFIXES]
 
     def clear(self) -> None:
         """Forget what was written: empty the files for the next replica, or remove them if they were published."""

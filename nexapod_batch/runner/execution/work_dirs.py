@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nexapod_batch.spool.claims import Spool
+    from nexapod_batch.spool.runner_spool import Spool
 
 __all__ = ["Folders", "empty", "is_empty", "remove_strays", "remove_tree"]
 

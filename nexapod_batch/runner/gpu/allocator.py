@@ -15,17 +15,16 @@ child looks and tells (`probe.py`).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nexapod_batch.files import atomic
 from nexapod_batch.files.machine_locks import take_lock
 from nexapod_batch.model.hardware import Gpu, is_gpu_type
 from nexapod_batch.runner.gpu.probe import Look, Seen
+from nexapod_batch.spool import gpu_health
+from nexapod_batch.spool.gpu_health import GpuHealth
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -33,10 +32,8 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Resources
 
-__all__ = ["RECORD", "Grant", "Rack", "resolve"]
+__all__ = ["Grant", "Rack", "resolve"]
 
-#: In a node's spool, as long as some of its GPUs are out of order.
-RECORD = "gpus.json"
 HEAL_S = 30.0  # between two looks at what is out of order
 _TRIES = 3
 
@@ -105,7 +102,7 @@ class Rack:
         """Remember what may be used: the GPUs that `only` names, as CUDA_VISIBLE_DEVICES does; with None all there are.
 
         `given`: a scheduler named them; `alone`: and gave them to this worker only, so that no lock is needed. What is
-        out of order is written to `record`, for who places replicas.
+        out of order is told in the spool `record`, for whoever places replicas.
         """
         self._slots, self._only, self._given, self._alone, self._record = slots, only, given, alone, record
         self._gpus: dict[str, Gpu] = {}  # every one that ever answered and may be used, by UUID
@@ -238,15 +235,9 @@ class Rack:
     def _tell(self, words: tuple[str, ...]) -> None:
         """Keep what is out of order, and leave it where the coordinator finds it."""
         self.faults = words
-        if self._record is None:
-            return
-        if words:
-            works = sum(uuid not in self._bad and not gpu.unusable for uuid, gpu in self._gpus.items()) * self._slots
-            document = {"schema": 1, "at": round(time.time()), "faults": words, "works": works}
-            with suppress(OSError):  # a full disk; nothing depends on it
-                atomic.write(self._record, json.dumps(document).encode() + b"\n", mode=0o600, durable=False)
-        else:
-            self._record.unlink(missing_ok=True)
+        if self._record is not None:
+            good = [gpu for uuid, gpu in self._gpus.items() if uuid not in self._bad and not gpu.unusable]
+            gpu_health.write(self._record, GpuHealth(words, works=len(good) * self._slots))
 
 
 def _suits(gpu: Gpu, asked: Resources) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import careful
-from nexapod_batch.spool.claims import is_launch_key
+from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def _names_gpu(word: str) -> bool:
 
 def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Allocation:
     """Read the group's file and this element's place in it; ConfigError for what cannot be."""
-    file = spool / "groups" / f"{group}.json"
+    file = spool / layout.group(group)
     try:
         document: Any = careful.load(file)
         index = int(environ.get("SLURM_ARRAY_TASK_ID", "0"))
@@ -73,7 +73,7 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         cpus, mem_mib = document["cpus"], document["mem_mib"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ConfigError(f"{file} cannot be used", got=f"{type(error).__name__}: {error}") from error
-    if index < 0 or not all(isinstance(key, str) and is_launch_key(key) for key in keys):
+    if index < 0 or not all(isinstance(key, str) and layout.is_launch_key(key) for key in keys):
         raise ConfigError(f"{file} names no launches for element {index}")
     if not all(type(count) is int and count > 0 for count in (cpus, mem_mib)):
         raise ConfigError(f"{file} says nothing of CPUs and memory", got=f"{cpus!r} and {mem_mib!r}")

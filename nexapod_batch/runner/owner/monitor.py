@@ -16,7 +16,7 @@ from nexapod_batch.errors import ConfigError
 from nexapod_batch.runner.gpu.foreign_use import Watch
 from nexapod_batch.runner.owner.rules import Pause, Ruling, Running, Seen, Standing, judge
 from nexapod_batch.runner.processes import niceness
-from nexapod_batch.spool import owner_settings
+from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.owner_settings import NO_LIMIT, Wishes
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Keeper:
     def __init__(self, node: NodeConfig, *, owned: bool) -> None:
         """Rule once, with nothing running; what is not `owned`, as a share of a cluster, is used whole."""
         self._node, self._owned = node, owned
-        self._file = node.spool / owner_settings.FILE
+        self._file = node.spool / layout.OWNER_SETTINGS
         self._version: tuple[int, int] | None = None
         self._wishes = Wishes()
         self._unreadable: Pause | None = None
@@ -99,14 +99,6 @@ class Keeper:
         """How far what is started from now on stands back behind the owner's programs."""
         nice = self._node.nice if self._wishes.nice is None else self._wishes.nice
         return niceness.Courtesy(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
-
-    def told(self) -> dict[str, object]:
-        """Return the ruling for whoever looks: GPUs on which nothing may start, and why nothing may at all."""
-        ruling = self.ruling
-        return {
-            "paused": ruling.paused.why if ruling.paused else "",
-            "closed": {uuid: one.why for uuid, one in ruling.closed.items()},
-        }
 
     def never(self, cpus: int, mem_mib: int) -> str:
         """Return why a replica of this size cannot run here while the wishes are as they are; "" when it can."""

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from nexapod_batch.files import atomic
-from nexapod_batch.spool.claims import Lock
+from nexapod_batch.spool.lock import Lock
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FILE", "TOLERATED", "Deaths"]
+__all__ = ["TOLERATED", "Deaths"]
 
-FILE = "deaths.json"
 #: Deaths that are bad luck.
 TOLERATED = 2
 #: Seconds after which a death is forgotten.

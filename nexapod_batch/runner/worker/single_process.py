@@ -22,10 +22,11 @@ from nexapod_batch.runner.launches.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.launches.launch import open_launch
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.processes.usage import Alarm
-from nexapod_batch.runner.worker.executor_deaths import FILE as DEATHS
 from nexapod_batch.runner.worker.executor_deaths import Deaths
 from nexapod_batch.runner.worker.watcher import PASSED_ON, divide
-from nexapod_batch.spool.claims import News, Spool
+from nexapod_batch.spool import layout
+from nexapod_batch.spool.news import News
+from nexapod_batch.spool.runner_spool import Spool
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.statement import Outcome
 
@@ -54,7 +55,7 @@ def run(node: NodeConfig, incarnation: str, mine: Allocation) -> bool:
         return False
     if spool.claim(key):
         own_folder(node.work)
-        known = Deaths(node.spool / DEATHS).verdict(launch.task(0))
+        known = Deaths(node.spool / layout.EXECUTOR_DEATHS).verdict(launch.task(0))
         share = divide(lambda overdue: _accuse(node, launch, overdue))
         _Solo(node, spool, launch, mine.lasts_s, share, known).run()
     return True
@@ -70,7 +71,7 @@ def _accuse(node: NodeConfig, launch: OpenedLaunch, overdue: bool) -> tuple[Outc
 
 def _one_more(node: NodeConfig, launch: OpenedLaunch) -> tuple[Outcome, str] | None:
     """Count one more death during the task of a launch; return what that makes of it."""
-    deaths = Deaths(node.spool / DEATHS)
+    deaths = Deaths(node.spool / layout.EXECUTOR_DEATHS)
     deaths.add(launch.task(0))
     return deaths.verdict(launch.task(0))
 

@@ -41,13 +41,15 @@ from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.processes.niceness import stand_back
 from nexapod_batch.runner.processes.usage import Alarm
 from nexapod_batch.runner.worker.cpus import Cpus
-from nexapod_batch.runner.worker.executor_deaths import FILE as DEATHS
 from nexapod_batch.runner.worker.executor_deaths import Deaths
 from nexapod_batch.runner.worker.executor_pool import Lane, Lanes
 from nexapod_batch.runner.worker.watcher import OVERDUE_S, WATCH_S
-from nexapod_batch.spool.claims import Lock, News, Spool, is_launch_key
+from nexapod_batch.spool import layout
+from nexapod_batch.spool.lock import Lock
+from nexapod_batch.spool.news import News
 from nexapod_batch.spool.node_config import load
-from nexapod_batch.spool.status_file import Board, ran_alone
+from nexapod_batch.spool.runner_spool import Spool
+from nexapod_batch.spool.status_file import RunningReplica, StatusWriter, WorkerStatus, take_sole_task
 from nexapod_batch.trust.bundle import MAX_BUNDLE
 from nexapod_batch.trust.statement import Outcome
 
@@ -119,7 +121,7 @@ class Worker:
         self._turns = 0  # what was handed out to executors that had nothing, so far
         self._keeper = Keeper(node, owned=allocation is None and not node.native_id)
         self._cpus = Cpus(node.cpus) if allocation is None and not node.native_id else None
-        self._board = Board(node.spool, incarnation) if allocation is None else None
+        self._status = StatusWriter(node.spool, incarnation) if allocation is None else None
         self._cancelled: set[str] = set()
         self._stopping = False
         self._over = False  # it stops because the time of its allocation is over
@@ -127,7 +129,7 @@ class Worker:
         self._parent, self._stay = parent, stay
         self._made = self._told = _made(node.spool)
         self._slate = Slate()
-        self._deaths = Deaths(node.spool / DEATHS)
+        self._deaths = Deaths(node.spool / layout.EXECUTOR_DEATHS)
         self._verdicts: dict[tuple[str, int], tuple[Outcome, str]] = {}  # on what ran, and has nobody to report it
         self._next_watch = self._next_room = 0.0
         self._careful = 0.0  # until then one replica runs at a time
@@ -140,7 +142,7 @@ class Worker:
             self._prepare()
             self._serve()
             return True
-        lock = Lock(self._node.spool / "worker.lock")
+        lock = Lock(self._node.spool / layout.LOCK)
         if not lock.take(self._incarnation):
             return False
         self._clear_away()
@@ -164,7 +166,7 @@ class Worker:
 
     def _clear_away(self) -> None:
         """End and remove what an incarnation left that was killed together with its executors."""
-        for task in ran_alone(self._node.spool):
+        if task := take_sole_task(self._node.spool):
             self._deaths.add(task)
         strays = descendants.find_strays(str(self._node.work))
         if strays:
@@ -244,7 +246,7 @@ class Worker:
 
     def _take(self, key: str) -> bool:
         """Verify and claim one launch; False when it is not ours to run."""
-        if not is_launch_key(key):
+        if not layout.is_launch_key(key):
             self._refuse(key, "its file name is no launch key")
             return False
         try:
@@ -370,22 +372,41 @@ class Worker:
 
     def _notice(self, *, over: bool = False) -> None:
         """Let whoever looks see what runs; nothing when it is `over`."""
-        if self._board is not None:
-            self._board.clear() if over else self._board.show(self._seen_now)
+        if self._status is None:
+            return
+        if over:
+            self._status.clear()
+        else:
+            self._status.show(self._status_now)
 
-    def _seen_now(self) -> dict[str, Any]:
+    def _status_now(self) -> WorkerStatus:
         """Return what whoever looks is to see: what runs, since when, with what, and what waits for room."""
         rows = []
         for lane in self._lanes.busy():
             key, index = min(lane.held)
             launch = self._open[key].launch
-            row = {"replica": str(launch.name(index)), "count": len(lane.held), "launch": key, "job": launch.job.name}
-            row["task"] = self._open[key].launch.task(index)
-            row |= {"pid": lane.pid, "since": lane.since, "cpus": lane.need[0], "mem_mib": lane.need[1]}
-            rows.append({**row, "devices": lane.grant.uuids if lane.grant else (), "suspended": lane.suspended})
-        pending = sum(len(one.pending) for one in self._open.values())
-        names = self._rack.names if self._rack else {}
-        return {"replicas": rows, "pending": pending, "names": names, **self._keeper.told()}
+            row = RunningReplica(
+                replica=str(launch.name(index)),
+                together=len(lane.held),
+                launch=key,
+                job=launch.job.name,
+                task=launch.task(index),
+                pid=lane.pid,
+                since=lane.since,
+                cpus=lane.need[0],
+                mem_mib=lane.need[1],
+                devices=lane.grant.uuids if lane.grant else (),
+                suspended=lane.suspended,
+            )
+            rows.append(row)
+        ruling = self._keeper.ruling
+        return WorkerStatus(
+            replicas=tuple(rows),
+            pending=sum(len(one.pending) for one in self._open.values()),
+            names=self._rack.names if self._rack else {},
+            paused=ruling.paused.why if ruling.paused else "",
+            closed={uuid: pause.why for uuid, pause in ruling.closed.items()},
+        )
 
     def _feed(self) -> None:
         """Hand out chunks to every executor that can use one, as far as the tokens go."""
@@ -474,7 +495,7 @@ class Worker:
 
     def _make_rack(self) -> Rack:
         """Return the node's GPUs: what a scheduler gave, else what the owner offers."""
-        from nexapod_batch.runner.gpu.allocator import RECORD, Rack  # noqa: PLC0415
+        from nexapod_batch.runner.gpu.allocator import Rack  # noqa: PLC0415
         from nexapod_batch.runner.launches.allocation import given_gpus  # noqa: PLC0415 - for who wants a GPU
 
         node = self._node
@@ -482,7 +503,7 @@ class Worker:
             return Rack(slots=node.gpu_slots, only=given_gpus() or (), given=True, alone=True)
         if node.native_id:
             return Rack(slots=node.gpu_slots, only=given_gpus(), given=True)
-        return Rack(slots=node.gpu_slots, only=node.gpus, record=node.spool / RECORD)
+        return Rack(slots=node.gpu_slots, only=node.gpus, record=node.spool)
 
     def _execute(self, channel: socket.socket, number: int) -> None:
         """Be an executor, in the process that was forked for it."""
@@ -572,7 +593,7 @@ class Worker:
 def _made(spool: Path) -> tuple[int, int]:
     """Return what changes when `node.json` is written anew."""
     try:
-        found = os.stat(spool / "node.json")
+        found = os.stat(spool / layout.NODE_CONFIG)
     except OSError:
         return 0, 0
     return found.st_mtime_ns, found.st_ino

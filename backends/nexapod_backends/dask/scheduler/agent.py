@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["run", "serve"]
 
 _FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
-_BESIDE = (".out", ".err", ".manifest")
+_BESIDE = (".out", ".err", ".manifest", ".start")
 _POLL_S = (0.005, 0.05)
 _STARTS = 3  # of a runner that ends at once, before its launch is given up
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

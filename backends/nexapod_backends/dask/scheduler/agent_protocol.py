@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import Struct, field
 
 from nexapod_batch.errors import SchedulerError
+from nexapod_batch.spool import layout
 from nexapod_batch.trust.dsse import MAX_ENVELOPE
 from nexapod_batch.trust.statement_rules import safe_name
 
@@ -41,8 +42,6 @@ _LARGEST = 1 << 50  # bytes of one file
 _TEXT = 1_000  # characters of what a worker says in words
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _STORAGE = re.compile(r"[0-9a-f]{32}")
-_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,100}\.jsonl")
-_BESIDE = (".out", ".err", ".manifest")
 
 T = TypeVar("T")
 
@@ -149,7 +148,7 @@ def _spool(said: Mapping[str, Any], through: str, storage: str) -> Spool:
         inbox=frozenset(_text(key) for key in said["inbox"]),
         claims={_text(key): _text(who) for key, who in said["claims"].items()},
         refused={_text(key): printable(_text(why)) for key, why in said["refused"].items()},
-        reports={name: _size(size) for name, size in said["reports"].items() if _SEGMENT.fullmatch(name)},
+        reports={name: _size(size) for name, size in said["reports"].items() if layout.is_segment(name)},
         holder=None if holder is None else _text(holder),
         through=through,
         storage=storage,
@@ -170,7 +169,7 @@ def found_files(worker: str, said: Mapping[str, Any], base: str, names: Collecti
         if escaping or (names is not None and not files.keys() <= set(names)):
             raise ValueError(min(escaping or files.keys() - set(names or ())))
         files = {name: size for name, size in files.items() if safe_name(name)}  # a command may call its files anything
-        beside = {ending: _size(size) for ending, size in said["beside"].items() if ending in _BESIDE}
+        beside = {ending: _size(size) for ending, size in said["beside"].items() if ending in layout.BESIDE_WORK}
         return Found(root=root, beside=beside, files=files)
 
     return _parsed(worker, parse)
