@@ -56,7 +56,11 @@ _UNLIMITED = resource.RLIM_INFINITY
 class Supervisor(Protocol):
     """Whom an attempt asks while it waits."""
 
-    paused: bool  # the command is to be suspended; looked at after each signal and tick
+    @property
+    def paused(self) -> bool:
+        """Whether the command is to be suspended; looked at after each signal and tick."""
+        ...
+
     alarmed: bool  # the machine has many more processes or much less memory than before: look at the command's
 
     def tick(self, elapsed: float) -> float | None:

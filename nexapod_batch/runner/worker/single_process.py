@@ -104,7 +104,7 @@ class _Solo(Executor):
         )
         why = share.verdict or known
         if why is not None:
-            self._verdicts[str(launch.name(0))] = why
+            self._orders.verdicts[str(launch.name(0))] = why
         for sign in PASSED_ON - {signal.SIGTERM}:  # which it waits for
             signal.signal(sign, self._on_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON - {signal.SIGTERM})
@@ -125,7 +125,7 @@ class _Solo(Executor):
             script.unlink(missing_ok=True)
         if self._reported:
             self._spool.finish(self._key)
-            self._spool.drop_cancels(self._asked & self._cancelled)
+            self._spool.drop_cancels(self._asked & self._orders.cancelled)
         self._let_watcher_go_on()
 
     def _let_watcher_go_on(self) -> None:
@@ -148,7 +148,7 @@ class _Solo(Executor):
         self._let_watcher_go_on()
         self.alarmed = self.alarmed or self._alarm.rings(time.monotonic())
         news = self._news.there(self._spool.version())
-        if news and (new := self._asked & self._spool.cancelled() - self._cancelled):
+        if news and (new := self._asked & self._spool.cancelled() - self._orders.cancelled):
             self._messages.append({"cancel": sorted(new)})
             os.kill(os.getpid(), signal.SIGUSR1)
         due = LOOK_S if due is None else min(due, LOOK_S)

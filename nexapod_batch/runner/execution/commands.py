@@ -1,0 +1,231 @@
+"""The command of a replica: prepared, wrapped by its runtime, started, waited for, and how it ended explained.
+
+One command runs at a time, in the process that calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from nexapod_batch import birth
+from nexapod_batch.errors import DeviceError, PluginError
+from nexapod_batch.model.placeholders import expand
+from nexapod_batch.runner.execution.image_file import Images
+from nexapod_batch.runner.execution.stage import (
+    WINDOWS_LINE,
+    CommandError,
+    command_path,
+    device_environment,
+    ends_as_on_windows,
+    environment,
+    find_program,
+    passed_on,
+    script_of,
+    task_argv,
+    why_not_started,
+)
+from nexapod_batch.runner.processes.process_tree import Attempt, Limits, Result, Supervisor
+from nexapod_batch.runtimes import Execution
+from nexapod_batch.trust.statement import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nexapod_batch.runner.execution.logs import Logs
+    from nexapod_batch.runner.execution.replica import Replica
+    from nexapod_batch.runner.execution.temporary import Temporary
+    from nexapod_batch.runner.execution.witness import Witness
+    from nexapod_batch.runner.gpu.grant import Granted
+    from nexapod_batch.runner.gpu.meter import Meter
+    from nexapod_batch.runtimes import Device, Wrapped
+    from nexapod_batch.spool.node_config import NodeConfig
+
+__all__ = ["Commands"]
+
+_NOT_STARTED = frozenset({2, 126, 127})  # with which shells, env and container programs say that nothing began
+_MAX_LAST_LINE = 240  # characters
+
+
+class Commands:
+    """Runs the commands of one executor, one after the other."""
+
+    def __init__(
+        self,
+        node: NodeConfig,
+        supervisor: Supervisor,
+        logs: Logs,
+        temporary: Temporary,
+        witness: Witness,
+        lose: Callable[[Mapping[str, str]], None],
+    ) -> None:
+        """Remember whom to ask while waiting; `lose` hears which GPUs failed, and why."""
+        self._node, self._logs, self._temporary, self._witness, self._lose = node, logs, temporary, witness, lose
+        self._attempt = Attempt(supervisor)
+        self._path = command_path(node)
+        self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
+        self._images = Images()
+        self._meter: Meter | None = None  # of the GPUs of what runs
+
+    def execute(self, replica: Replica, granted: Granted) -> Result:
+        """Start the command of a replica in its work folder and wait for the end of everything it started.
+
+        CommandError when it cannot be started, PluginError when that is the node's fault, InputError for its image.
+        """
+        job = replica.launch.job
+        folder = _made_folder(replica)
+        ranks = job.resources.ranks > 1
+        if ranks and not self._node.launcher:  # one process in their place would be another job
+            raise PluginError("this node starts no ranks", got=f"ntasks {job.resources.ranks}", wanted="1")
+        replica.launched = ranks and "SLURM_JOB_ID" in birth.given  # else its ranks are below us
+        devices = granted.devices if job.resources.gpus else ()
+        execution = self._execution(replica, folder, devices, ranks=ranks)
+        runtime, wrapped = replica.launch.wrap(execution)
+        replica.wrapped = wrapped
+        at = folder if wrapped.isolation == "none" else "/"  # a wrapper looks for nothing where a command may write
+        if ranks:
+            result = self._run_ranks(replica, wrapped, at, granted, devices)
+        else:
+            result = self._run(replica, wrapped, at, granted, devices)
+        if wrapped.container is not None:
+            self._images.check_again(replica.launch)
+        if result.stopped is not None or not result.status:
+            return result
+        if wrapped.isolation != "none":
+            never = runtime.judge(result.status, self._logs.tail())
+            if never is not None:
+                raise CommandError(never, 127)
+        script = script_of(replica.launch, replica.values, folder)
+        if result.status in _NOT_STARTED and ends_as_on_windows(script):
+            raise CommandError(f"{os.path.basename(script)!r} cannot be run: {WINDOWS_LINE}", result.status)
+        return result
+
+    @property
+    def gpu_failure(self) -> tuple[Outcome, str] | None:
+        """What a replica is whose GPU failed while it runs; None as long as none did."""
+        return _gpu_failed(self._meter.faults) if self._meter is not None and self._meter.faults else None
+
+    def last_line(self) -> str:
+        """Return the last line that the current command wrote to stderr, as much of it as a reason holds."""
+        lines = self._logs.tail().decode("utf-8", "replace").splitlines()
+        line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return line if len(line) <= _MAX_LAST_LINE else line[: _MAX_LAST_LINE - 3] + "..."
+
+    def _execution(self, replica: Replica, folder: str, devices: tuple[Device, ...], *, ranks: bool) -> Execution:
+        """Return what is to run, as a runtime must know it."""
+        launch, job = replica.launch, replica.launch.job
+        tmp = self._temporary.take(shared=ranks and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
+        replica.temporary = self._temporary.files
+        passed = passed_on(self._node.passes, contained=job.container is not None)
+        env = environment(launch, replica.values, self._node, self._path, replica.root, tmp, passed)
+        replica.passed = tuple([(name, _digest(value)) for name, value in sorted(passed.items()) if env[name] == value])
+        if not (ranks and devices):  # a launcher tells its ranks, on whatever host they are
+            env.update(device_environment(devices))
+        return Execution(
+            job=job,
+            command=task_argv(launch, replica.values),
+            root=replica.root,
+            folder=folder,
+            env=env,
+            path=self._path,
+            image=self._images.path_of(launch),
+            script=None if launch.script is None else str(launch.script),
+            devices=devices,
+            foreign=launch.bundle.foreign,
+            tmp=tmp,
+        )
+
+    def _run_ranks(
+        self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, devices: tuple[Device, ...]
+    ) -> Result:
+        """Let the node's launcher start the ranks of a replica."""
+        from nexapod_batch.runner.execution import ranks  # noqa: PLC0415 - most replicas are one process
+
+        job = replica.launch.job
+        with ranks.started_by_file(f"{replica.root}.start", wrapped, folder) as rank:
+            around = ranks.launcher_environment(job, self._path, replica.root)
+            argv = [*ranks.launcher(self._node.launcher, job, self._path), *rank]
+            result = self._run(replica, wrapped._replace(argv=argv, env=around), "/", granted, devices)
+        if result.stopped is None:
+            result = result._replace(stopped=ranks.said_by_launcher(result.status, self._logs.tail()))
+        return result
+
+    def _run(
+        self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, devices: tuple[Device, ...]
+    ) -> Result:
+        """Start what is wrapped in a folder, and wait for the end of everything that it started."""
+        job, argv, env = replica.launch.job, wrapped.argv, wrapped.env
+        key = f"{argv[0]}\0{env['PATH']}"
+        program = self._programs.get(key) or find_program(argv[0], env["PATH"], folder)
+        if "/" not in argv[0]:
+            self._programs[key] = program
+        limits = Limits(
+            time_s=job.resources.time_s,
+            mem_mib=job.resources.mem_mib,
+            disk_bytes=job.resources.disk_mib * 2**20,
+            contained=wrapped.isolation != "none",
+            kills=job.left_over == "kill",
+        )
+        stdin = f"{replica.root}/{expand(job.stdin, replica.values)}" if job.stdin else ""
+        os.chdir(folder)
+        try:
+            self._begin_metering(granted, devices)
+            self._witness.begin(self._temporary.files)
+            result = self._attempt.run(
+                program, argv, env, self._logs.descriptors, limits, (replica.root, self._temporary.files),
+                wrapped.feeds, stdin,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
+            self._programs.pop(key, None)
+            why = why_not_started(os.path.join(folder, program), error)
+            raise CommandError(f"{argv[0]!r} cannot be started: {why}", 126) from error
+        finally:
+            self._witness.end()
+            os.chdir("/")
+            faults = self._end_metering(replica)
+        if faults and result.status and result.stopped is None:  # whatever it made of it, it is no fault of its own
+            return result._replace(stopped=_gpu_failed(faults))
+        if result.stopped is None:
+            result = result._replace(stopped=self._witness.judge(result))
+        return result
+
+    def _begin_metering(self, granted: Granted, devices: tuple[Device, ...]) -> None:
+        """Measure the GPUs of what starts now; PluginError when one of them cannot be used."""
+        if not devices:
+            return
+        from nexapod_batch.runner.gpu.meter import Meter  # noqa: PLC0415 - threads and drivers, for who has a GPU
+
+        self._meter = Meter(granted.gpus, exclusive=granted.exclusive)
+        try:
+            self._meter.start()
+        except DeviceError as error:
+            raise PluginError(str(error)) from error
+
+    def _end_metering(self, replica: Replica) -> Mapping[str, str]:
+        """Keep what was measured; return which GPUs failed, and tell the worker."""
+        if self._meter is None:
+            return {}
+        replica.gpus, faults = self._meter.stop(), self._meter.faults
+        self._meter = None
+        if faults:
+            self._lose(faults)
+        return faults
+
+
+def _made_folder(replica: Replica) -> str:
+    """Return the folder in which a command starts, which is there then."""
+    workdir = replica.launch.job.workdir
+    if workdir == ".":
+        return replica.root
+    folder = f"{replica.root}/{workdir}"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    return folder
+
+
+def _gpu_failed(faults: Mapping[str, str]) -> tuple[Outcome, str]:
+    return Outcome.NODE, f"a GPU failed while this ran: {'; '.join(faults.values())}"
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(os.fsencode(value)).hexdigest()
