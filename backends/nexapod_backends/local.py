@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError, last_message
 from nexapod_batch.files import careful
+from nexapod_batch.files.code_version import code_version
 from nexapod_batch.files.own import open_log
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
@@ -37,9 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["LocalBackend"]
 
 _RUNNER = "nexapod_batch.runner"
+#: The packages that a worker runs.
+_CODE = ("nexapod_batch", "nexapod_backends")
 LAUNCHES_PER_SLOT = 16
 #: How far commands stand back behind the owner's programs, who may say otherwise: `node set NAME nice=0 io=normal`.
 _NICE, _NICE_ELSEWHERE = {Tier.CONSUMER_GPU: 19}, 5
+_CODE_S = 1.0  # between two looks at the code on the disk
 _RETRY_S = 5.0  # between two starts of a worker that fails at once
 
 
@@ -52,11 +56,13 @@ class LocalBackend(SharedFolders):
     def __init__(self) -> None:
         """Know of no worker yet."""
         self._workers: dict[Path, _Started] = {}  # by spool
+        self._seen_code = ("", 0.0)  # which code lies on the disk, and until when that is believed
 
     def node_settings(self, context: NodeContext) -> dict[str, Any]:
         """Return what a worker does unless its owner wants something else."""
         nice = _NICE.get(context.node.tier, _NICE_ELSEWHERE)
-        return {**super().node_settings(context), "nice": nice, "io": "idle"}
+        ours = {"nice": nice, "io": "idle", "code": self._code(), "successor": _command(context)}
+        return {**super().node_settings(context), **ours}
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return so few that each slot gets several launches, and the work spreads evenly."""
@@ -123,6 +129,15 @@ class LocalBackend(SharedFolders):
             f"site {site.name}: this machine says nothing that a site file could hold",
             hint="start from a ready one: nexapod-batch site init --from workstation",
         )
+
+    def _code(self) -> str:
+        """Return which code a worker that is started now would run, as of the last second."""
+        version, until = self._seen_code
+        now = time.monotonic()
+        if now >= until:
+            version = code_version(_CODE)
+            self._seen_code = version, now + _CODE_S
+        return version
 
     def _start(self, context: NodeContext) -> str:
         """Start a worker in its own session unless one holds the lock; return why the last one ended badly, or "".

@@ -47,6 +47,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     gpu_slots: int = 1  # replicas that may share a GPU
     passes: tuple[str, ...] = ()  # variables that commands get as the runner got them
     tmp: str = ""  # where the folders of `$TMPDIR` are made; "" looks for a place
+    code: str = ""  # which code the coordinator has and expects (`files.code_version`); "" where any will do
+    successor: tuple[str, ...] = ()  # the command line of a worker with that code; () where others start it
 
 
 def load(spool: Path) -> NodeConfig:
@@ -83,6 +85,8 @@ def load(spool: Path) -> NodeConfig:
             gpu_slots=_count(document, "gpu_slots") if "gpu_slots" in document else 1,
             passes=tuple(map(str, document.get("pass", ()))),
             tmp=str(document.get("tmp", "")),
+            code=str(document.get("code", "")),
+            successor=tuple(map(str, document.get("successor", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"

@@ -100,10 +100,17 @@ class Lanes:
         """Return the executors that have something, in the order in which they got it."""
         return sorted((lane for lane in self._by_fd.values() if lane.held), key=lambda lane: lane.turn)
 
+    def is_busy(self) -> bool:
+        """Say whether any has something."""
+        return any(lane.held for lane in self._by_fd.values())
+
     def idle(self) -> Lane:
         """Return an executor that has nothing to do; one more is forked where there is none."""
         self._dismiss()
-        return next((lane for lane in self._by_fd.values() if not lane.held and not lane.old), None) or self._start()
+        for lane in self._by_fd.values():
+            if not lane.held and not lane.old:
+                return lane
+        return self._start()
 
     def renew(self) -> None:
         """Give nothing more to the executors that are there: what is forked from now on is otherwise."""
