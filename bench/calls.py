@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "real"))
 from clusters.confs import Shape
 from clusters.slurm import Clusters
 from common import PROGRAM, fresh_home, header, line
-from slurm_homes import Wrapped, queue, site_text
+from real.slurm_homes import Wrapped, queue, site_text
 
 POLL_S = 60
 MEASURED_S = 60

@@ -39,7 +39,7 @@ class BackendConformance:
     @pytest.fixture
     def backend(self) -> Backend:
         """Load the backend through the entry point."""
-        return load("backend", self.name)  # type: ignore[no-any-return]
+        return load("backend", self.name)
 
     def end(self, house: House) -> None:
         """Stop whatever the backend started for this node."""

@@ -35,7 +35,7 @@ class DaskHouse(House):
     cluster: DaskCluster | None = None
     shared: bool = True
     local_dir: str = ""
-    workers: tuple[str, ...] = ()  # by name, where not all may be used
+    usable: tuple[str, ...] = ()  # by name, where not all may be used
 
     def lines(self) -> list[dict[str, Any]]:
         """Return every complete line, after what lies on the workers was brought here."""
@@ -45,13 +45,13 @@ class DaskHouse(House):
     def context(self) -> NodeContext:
         """Return what the backend is told."""
         assert self.cluster is not None
-        there = {"local_dir": self.local_dir or str(self.home / "there")} if not self.shared else {}
+        there: dict[str, Any] = {"local_dir": self.local_dir or str(self.home / "there")} if not self.shared else {}
         site = Site(
             name="testnode",
             scheduler=Scheduler(type="dask"),
             dask=Dask(address=self.cluster.address, timeout_s=5, **there),
             filesystem=Filesystem(work_dir=str(self.home) if self.shared else ""),
-            partitions=(Partition(name="all", hosts=2, max_cpus=2, max_mem_mib=2_000, workers=self.workers),),
+            partitions=(Partition(name="all", hosts=2, max_cpus=2, max_mem_mib=2_000, workers=self.usable),),
         )
         return replace(super().context(), site=site, state=self.home / "state")
 
@@ -171,7 +171,7 @@ class TestDaskApart(TestDaskShared):
 
     def test_an_unconfirmed_launch_is_lost_and_never_repeated(self, backend: Backend, house: DaskHouse, cluster: DaskCluster) -> None:
         """Its worker stands still when it comes, and dies: another process at the same address runs nothing of it."""
-        house.workers = ("w1",)
+        house.usable = ("w1",)
         first = house.launch(TRUE)
         backend.launch(house.context(), [first])
         self.ended(backend, house, first)

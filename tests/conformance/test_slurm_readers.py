@@ -61,7 +61,7 @@ def record(**more: Any) -> dict[str, Any]:
 def row(*indexes: int, **more: Any) -> JobRow:
     """Return a row of job 7, without indexes that of a job that is no array."""
     common = {"job": 7, "state": "PENDING", "reason": "Priority", "submit_s": SUBMIT, "name": "nexapod-a"}
-    return JobRow(indexes=indexes or None, **{**common, **more})  # type: ignore[arg-type]
+    return JobRow(indexes=indexes or None, **{**common, **more})
 
 
 _RUNS = {"job_state": "RUNNING", "state_reason": "None", "start_time": START}

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from apptainer.accounts import USER, AccountHome
@@ -123,7 +123,8 @@ def test_a_command_finds_nothing_of_who_submits(home: AccountHome) -> None:
     assert saw["core"] == 0
     assert str(saw["cwd"]).startswith(str(home.path / "work"))
     assert not {"AWS_SECRET_ACCESS_KEY", "BASH_ENV", "PYTHONINSPECT", "XDG_RUNTIME_DIR"} & set(saw["environ"])  # type: ignore[call-overload]
-    environ, fds, memory = saw["runner"]  # type: ignore[misc]
+    runner: Any = saw["runner"]
+    environ, fds, memory = runner
     assert "nexapod-word" not in environ
     if home.before:  # an ordinary account; root may look into everything
         assert (environ, fds, memory) == ("error 13", "error 13", "error 13")

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import PROGRAM, Home
@@ -54,7 +54,7 @@ def snoozed(seconds: float = 3600) -> tuple[Snooze, ...]:
     return (Snooze(device="", seconds=seconds, at=now.now, boot=now.boot, uptime=now.uptime),)
 
 
-def busy(tmp_path: Path, name: str = "a", children: int = 1, **resources: int) -> Job:
+def busy(tmp_path: Path, name: str = "a", children: int = 1, **resources: Any) -> Job:
     """Return a job that computes without end, in processes that each leave their id, until a file says stop."""
     script = f"""#!/bin/sh
 spin() {{ sh -c 'echo $$ >> {tmp_path}/{name}.pids; while [ ! -e {tmp_path}/stop ]; do :; done'; }}
@@ -398,8 +398,8 @@ def test_a_snooze_works_on_a_full_disk(home: Home) -> None:
                 while os.write(fill, bytes(4096)):
                     pass
             os.close(fill)
-            done = home.call("node", "snooze", "mine", *words)
-            assert done.code == 0, done.err
+            snoozed = home.call("node", "snooze", "mine", *words)
+            assert snoozed.code == 0, snoozed.err
             assert bool(home.json("node", "status", "mine")["node"]["paused"]) == (words != ["off"])
             (home.path / "fill").unlink()
             home.call("node", "set", "mine", "grace=5s")

@@ -171,7 +171,7 @@ def openssl_verifies(folder: Path, envelope: Path, pem: Path) -> bool:
     document = json.loads(envelope.read_bytes())
     (folder / "signed").write_bytes(pae(document["payloadType"], base64.b64decode(document["payload"])))
     (folder / "signature").write_bytes(base64.b64decode(document["signatures"][0]["sig"]))
-    argv = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", pem, "-rawin", "-in", folder / "signed", "-sigfile", folder / "signature"]
+    argv: list[str | Path] = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", pem, "-rawin", "-in", folder / "signed", "-sigfile", folder / "signature"]
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 

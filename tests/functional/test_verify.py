@@ -301,7 +301,7 @@ def test_a_backend_may_add_why_a_replica_was_lost(ended: dict[str, Home], reason
     with open_coordinator(Paths.from_environment(ended["few"].env), write=False) as c:
         (row, *_) = c.store.all("replicas_of_task", job=1, task=0)
         said = statement_of(c, row["id"])._replace(outcome=Outcome.PREEMPTED, detail="stopped")
-        lost = {**dict(row), "execution": "lost", "vote": None, "reason": reason}
+        lost: Any = {**dict(row), "execution": "lost", "vote": None, "reason": reason}
         assert (row_faults(c.job(1), lost, [said]) == []) == holds
 
 

@@ -71,6 +71,7 @@ def test_memory_that_processes_share_counts_once(house: House, code: str, mem: i
     """Five processes share 200 MiB, which fit into 400; what each has for itself counts for each."""
     (report,) = house.run(python(code, resources=Resources(mem_mib=mem)))
     said = report.statement
+    assert said.max_rss_kib is not None
     assert (said.outcome, said.max_rss_kib < 400 << 10) == (wanted, wanted is Outcome.OK), said.detail
     assert said.max_rss_kib > 190 << 10
 
@@ -78,6 +79,7 @@ def test_memory_that_processes_share_counts_once(house: House, code: str, mem: i
 def test_shared_memory_is_reported_once_below_the_limit_too(house: House) -> None:
     """What is signed is what was used, whatever the limit: 200 MiB and five interpreters."""
     (report,) = house.run(python(FORKED.format(own=""), resources=Resources(mem_mib=4000)))
+    assert report.statement.max_rss_kib is not None
     assert 190 << 10 < report.statement.max_rss_kib < 400 << 10
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -32,8 +32,11 @@ tables = st.integers(1, 4).flatmap(
     lambda width: st.lists(st.tuples(identifiers, st.lists(cells, min_size=width, max_size=width)), min_size=1, max_size=5)
 )
 
+#: As `csv` numbers them.
+Quoting = Literal[0, 1, 2, 3]
 
-def delimited(delimiter: str, quoting: int, comma: str = ".") -> Callable[[Table], bytes]:
+
+def delimited(delimiter: str, quoting: Quoting, comma: str = ".") -> Callable[[Table], bytes]:
     """Return a writer of CSV with a delimiter, a habit of quoting, and a decimal mark."""
 
     def write(table: Table) -> bytes:

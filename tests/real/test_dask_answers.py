@@ -9,7 +9,7 @@ import socket
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters.certificates import Authority
@@ -94,7 +94,7 @@ def refusal(address: str, kind: type[NexapodError] = SchedulerError, **names: st
     return f"{caught.value} {caught.value.hint}"
 
 
-def tls(authority: Authority, certificate: Authority | None = None) -> dict[str, str]:
+def tls(authority: Authority, certificate: Authority | None = None) -> dict[str, Any]:
     """Return the files of a client that trusts an authority, its certificate perhaps signed by another one."""
     theirs = (certificate or authority).words("client")
     return {"tls_ca_file": str(authority.certificate), "tls_client_cert": theirs["tls_cert"], "tls_client_key": theirs["tls_key"]}

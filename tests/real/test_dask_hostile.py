@@ -190,16 +190,16 @@ def test_files_stay_where_they_belong(backend: Backend, house: DaskHouse, cluste
         if names is None and files == FILES[-1]:
             continue
         with pytest.raises(NexapodError) as caught:
-            backend.fetch(house.context(), "1_0.1", names=names, most=1 << 30)
+            backend.fetch(house.context(), "1_0.1", names=names, max_bytes=1 << 30)
         assert "127.0.0.2" in str(caught.value), files
     for more in ({"root": "/etc"}, {"root": 5}, {"beside": {".out": "x"}}, {"beside": 5}):
         cluster.lie(_FIND.format(more=more))
         with pytest.raises(NexapodError, match=r"127\.0\.0\.2"):
-            backend.fetch(house.context(), "1_0.1", names=names, most=1 << 30)
+            backend.fetch(house.context(), "1_0.1", names=names, max_bytes=1 << 30)
     assert {one.parts[:2] for one in _files(house) - before} <= {("work", "1_0.1"), ("work", "1_0.1.out"), ("work", "1_0.1.err")}
     assert not (house.home / "escape").exists()
     cluster.lie("")
-    backend.fetch(house.context(), "1_0.1", names=names, most=1 << 30)
+    backend.fetch(house.context(), "1_0.1", names=names, max_bytes=1 << 30)
     assert (house.work / "1_0.1" / "out").read_bytes() == bytes(100_000)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until, waiting
@@ -40,7 +40,7 @@ def test_the_first_example_agrees_over_two_clusters(home: SlurmHome, alpha: Clus
     assert (home.path / "results" / "1").is_dir()
 
 
-def on_two_hosts(home: SlurmHome) -> dict[str, object]:
+def on_two_hosts(home: SlurmHome) -> dict[str, Any]:
     """Run one task that must agree on two hosts; return it."""
     home.ended(home.start('[job]\ncommand = ["echo", "1"]\n[quorum]\nagree = 2\nmax_replicas = 2\ndistinct = "host"\n'), "any")
     (task,) = home.json("show", "last")["tasks"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from clusters.slurm import Clusters, Shape
+from clusters.confs import Shape
+from clusters.slurm import Clusters
 from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until
 
 if TYPE_CHECKING:

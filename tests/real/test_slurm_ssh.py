@@ -23,7 +23,7 @@ from nexapod_backends.slurm.ssh.transport import SshTransport
 from nexapod_backends.slurm.transport import LocalTransport
 from real.slurm_homes import SlurmHome, Wrapped, mark, queue, slurm_jobs, until
 
-from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError
 from nexapod_batch.model.site import Scheduler, Site, Ssh
 
 if TYPE_CHECKING:
@@ -390,10 +390,11 @@ def program() -> list[str]:
 # ---- who is let in, and whom we believe
 
 
-def refused(sshd: Sshd, **ssh: Any) -> ConfigError | SchedulerError:
+def refused(sshd: Sshd, **ssh: Any) -> NexapodError:
     """Return the error of a first attempt."""
-    with connected(sshd, **ssh) as transport, pytest.raises((ConfigError, SchedulerError)) as caught:
+    with connected(sshd, **ssh) as transport, pytest.raises(NexapodError) as caught:
         transport.sizes("/")
+    assert isinstance(caught.value, ConfigError | SchedulerError)
     assert caught.value.hint
     return caught.value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from nexapod_backends import syscalls
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HOSTILE = ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "GLIBC_TUNABLES", "PYTHONPATH", "BWRAP_X", "HOME", "TMPDIR", "PATH")
 
 
-def execution(path: str = "/usr/bin", root: str = "/w/1_0.1", *, foreign: bool = False, **resources: int) -> Execution:
+def execution(path: str = "/usr/bin", root: str = "/w/1_0.1", *, foreign: bool = False, **resources: Any) -> Execution:
     """Return an execution of `true`."""
     job = Job(
         name="j", command=("true",), quorum=QuorumPolicy(distinct=(Domain.RUN,)), resources=Resources(**resources)

@@ -29,10 +29,10 @@ def test_what_waits_in_a_queue_is_kept_and_not_started_again() -> None:
         assert crew.see(now, [], dict.fromkeys(crew.workers, PENDING)) == []
         assert crew.missing(now, 2) == 0
     assert crew.coming
-    now = 100_000.0
-    assert started(crew, now, 3) == ["nexapod-3"]
-    assert crew.missing(now + ROUND_S / 2, 5) == 0
-    assert crew.missing(now + ROUND_S, 5) == 2
+    later = 100_000.0
+    assert started(crew, later, 3) == ["nexapod-3"]
+    assert crew.missing(later + ROUND_S / 2, 5) == 0
+    assert crew.missing(later + ROUND_S, 5) == 2
 
 
 def test_one_that_ends_before_it_comes_is_told_and_replaced_with_longer_pauses() -> None:

@@ -92,7 +92,7 @@ def shared(path: Path) -> None:
     path.chmod(0o2775)
 
 
-BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "the folder is another account's": (lambda p: foreign(p / "a/b"), "belongs to somebody else"),
     "and sticky as well": (lambda p: (foreign(p / "a/b"), (p / "a/b").chmod(0o1777))[0], "belongs to somebody else"),
     "one above is another account's": (lambda p: foreign(p / "a"), "belongs to somebody else"),
@@ -159,7 +159,7 @@ def test_ours_is_closed_again(tmp_path: Path) -> None:
     assert [mode(tmp_path / one) for one in ("home", "else")] == [0o755, 0o755]
 
 
-FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another account's": (foreign, "belongs to somebody else"),
     "the group can write to it": (shared, "chmod go-w"),
     "all can write to it": (lambda p: p.chmod(0o666), "chmod go-w"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -37,6 +38,7 @@ def test_what_is_no_profile_is_refused_by_name(where: str, value: object) -> Non
 def test_a_profile_has_no_more_and_no_fewer_fields() -> None:
     """What nobody reads is not signed unseen."""
     document = profile_document(profile())
+    odd: Any
     for odd in ({**document, "extra": 1}, {name: value for name, value in document.items() if name != "arch"}, [], None):
         with pytest.raises((TypeError, ValueError), match="profile"):
             profile_of(odd)

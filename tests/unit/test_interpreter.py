@@ -45,7 +45,7 @@ def bare_starts(text: str, *, travels: bool = False) -> list[str]:
             found.append(f"{node.lineno}: -m")
         first = next(iter(getattr(node, "elts", [])), None)
         if isinstance(first, ast.Constant) and re.match(r"(/usr/bin/)?python3?(\.\d+)?$", str(first.value)):
-            found.append(f"{first.lineno}: {first.value}")
+            found.append(f"{first.lineno}: {first.value!s}")
     return found
 
 

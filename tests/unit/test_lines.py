@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,7 @@ def test_what_a_dead_helper_did_not_send_is_read(segment: Path, monkeypatch: pyt
     """A helper that dies before, between or within its blocks costs time only."""
 
     def dies(found: Any, fd: int) -> None:
-        whole = b"".join(report_reader.marshal.dumps([(0, ())]) for _ in found)
+        whole = b"".join(marshal.dumps([(0, ())]) for _ in found)
         os.write(fd, whole[:left])
 
     monkeypatch.setattr(report_reader, "_send", dies)

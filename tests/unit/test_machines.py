@@ -119,6 +119,6 @@ def test_a_machine_without_an_id_is_known_by_its_boot(tmp_path: Path, text: str)
     (tmp_path / "id").write_text(text, "latin-1")
     code = "from nexapod_batch.files.machine_id import identity; m = identity('j'); print(len(m.boot), repr(m.id))"
     script = 'mount --bind "$0" /etc/machine-id && exec "$@"'
-    argv = ["unshare", "-m", "sh", "-c", script, tmp_path / "id", sys.executable, "-c", code]
+    argv = ["unshare", "-m", "sh", "-c", script, str(tmp_path / "id"), sys.executable, "-c", code]
     run = subprocess.run(argv, capture_output=True, text=True, check=True, cwd="/")
     assert run.stdout == "32 ''\n"

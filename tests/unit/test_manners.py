@@ -252,7 +252,7 @@ def test_what_goes_on_is_what_the_owner_allows(
         assert all(now - since[turn] >= want.grace - 1e-6 for turn in found.give_up)
         keeps = [one for one in running if not one.devices and one.turn in found.give_up]
         assert all(one.cpus > found.cpus or one.mem_mib > 0 for one in keeps)  # only what suspending does not help
-        assert all((found.suspend | found.give_up).values())
+        assert all({**found.suspend, **found.give_up}.values())
 
 
 @given(looks, st.integers(0, 99))

@@ -302,7 +302,7 @@ def test_an_empty_policy_is_an_error(values: dict[str, object]) -> None:
 
 def test_closeness_is_asked_only_of_rounds_that_ended() -> None:
     """`allclose` compares nothing of a round before all of it is in, and waits for what is missing of it."""
-    asked = set()
+    asked: set[object] = set()
 
     def apart(left: int, right: int) -> bool:
         asked.update((left, right))
@@ -351,7 +351,7 @@ def test_the_centre_of_a_clique_is_chosen_by_its_bytes(least: int) -> None:
     """Where all are close to all, the smallest digest is the centre, whatever the numbers."""
     votes = [vote(n, raw=b"0" if n == least else b"1%d" % n) for n in (1, 2, 3)]
     decision = decide(policy(), votes, close=lambda _left, _right: True)
-    assert (decision.centre, decision.winners) == (least, {1, 2, 3})
+    assert (decision.centre, decision.winners) == (least, frozenset({1, 2, 3}))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def vote(number: int, answer: str = "A", **more: Any) -> Vote:
     return Vote(number=number, domain=where, execution=Execution.REPORTED, answer=answer.encode(), **more)
 
 
-OPEN = {"account": "me", "beside": True}
+OPEN: dict[str, Any] = {"account": "me", "beside": True}
 
 
 @pytest.mark.parametrize("distinct", [(Domain.RUN,), (Domain.NODE,), (Domain.HOST,), (Domain.SITE, Domain.OWNER), EVERYWHERE])
@@ -52,7 +52,7 @@ def test_a_wrong_answer_of_one_account_is_outvoted() -> None:
     """Three forgeries beside a stranger against two honest answers."""
     forged = [vote(number, "wrong", **OPEN) for number in (1, 2, 3)]
     decision = decide(QuorumPolicy(), [*forged, vote(4), vote(5)])
-    assert (decision.state, decision.winners) == (TaskState.ACCEPTED, {4, 5})
+    assert (decision.state, decision.winners) == (TaskState.ACCEPTED, frozenset({4, 5}))
 
 
 def test_why_they_count_as_one_is_said() -> None:

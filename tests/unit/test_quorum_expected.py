@@ -15,6 +15,7 @@ from nexapod_batch.model.job import (
     Container,
     Domain,
     Input,
+    Isolation,
     Job,
     Output,
     QuorumPolicy,
@@ -199,6 +200,6 @@ def test_a_cluster_may_name_its_hosts() -> None:
     ("none", "none", True), ("none", "files", False), ("none", "container", False), ("files", "none", True),
     ("files", "files", True), ("files", "container", False), ("container", "files", True), ("container", "container", True),
 ])  # fmt: skip
-def test_isolation_has_an_order(isolation: str, least: str, enough: bool) -> None:
+def test_isolation_has_an_order(isolation: Isolation, least: Isolation, enough: bool) -> None:
     """A container is more than files, and files are more than nothing."""
     assert isolation_at_least(isolation, least) is enough

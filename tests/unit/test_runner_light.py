@@ -14,7 +14,7 @@ from nexapod_batch.runner.startup import import_stubs
 def point(base: Any) -> Any:
     """Define a tuple with names."""
 
-    class Point(base):  # type: ignore[misc]
+    class Point(base):
         x: int
         y: int
         name: str = "origin"
@@ -29,7 +29,7 @@ def point(base: Any) -> Any:
 def box(module: Any, **options: bool) -> Any:
     """Define a class of fields."""
 
-    class Box(module["Struct"], **options):  # type: ignore[misc]
+    class Box(module["Struct"], **options):  # type: ignore[name-defined] # one of two modules
         a: int
         b: str = "b"
         c: list = module["field"](default_factory=list)  # type: ignore[type-arg]

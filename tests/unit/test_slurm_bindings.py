@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyslurms
 import pytest
@@ -70,7 +70,7 @@ class Place:
 
     def bindings(self, **scheduler: object) -> PyslurmClient:
         """Return the reader, as another process has it."""
-        site = replace(self.site, scheduler=replace(self.site.scheduler, **scheduler))  # type: ignore[arg-type]
+        site = replace(self.site, scheduler=replace(self.site.scheduler, **scheduler))
         return PyslurmClient(site, Slurm(site, self.machine), self.folder / "bindings.json", self.told.append)
 
 
@@ -400,7 +400,7 @@ def test_a_release_that_cannot_even_talk_is_told_once(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("more", "mark", "words"), [({}, Mark.OK, "it answers"), ({"fault": "sys.exit(9)"}, Mark.WARN, "it broke"), ({"silent": True}, Mark.WARN, "connect failure")])
-def test_a_check_asks_it_once(place: Place, more: dict[str, object], mark: Mark, words: str) -> None:
+def test_a_check_asks_it_once(place: Place, more: dict[str, Any], mark: Mark, words: str) -> None:
     """A home that was never used before knows of no failure: what comes is reported."""
     place.knows(RUNNING, **more)
     found = place.bindings().finding(T0)

@@ -58,16 +58,16 @@ def test_what_the_file_says() -> None:
     assert site.scheduler.accounting == "sacct"
 
 
+def recorded(name: str) -> str:
+    """Return what a real cluster said."""
+    return (GOLDEN / f"{name}-22.05.txt").read_text("utf-8")
+
+
 def test_real_cluster() -> None:
     """A recorded cluster with two hosts of which one has GPUs: the partition of both promises none."""
-    config, partitions, hosts = (
-        read((GOLDEN / f"{name}-22.05.txt").read_text("utf-8"))
-        for read, name in (
-            (parse.read_config, "scontrol-config"),
-            (parse.read_partitions, "scontrol-partitions"),
-            (parse.read_sinfo, "sinfo"),
-        )
-    )
+    config = parse.read_config(recorded("scontrol-config"))
+    partitions = parse.read_partitions(recorded("scontrol-partitions"))
+    hosts = parse.read_sinfo(recorded("sinfo"))
     text = site_file(config, partitions.rows, hosts.rows)
     site = _site(text)
     assert [(one.name, one.hosts, one.gpus) for one in site.partitions if one.name in {"short", "gpu"}] == [

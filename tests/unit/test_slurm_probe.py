@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ ROW = PartitionRow(name="a", hosts="n[1-2]", max_time_s=3_600)
 MINE = Partition(name="a", hosts=2, max_time_s=3_600, max_cpus=8, max_mem_mib=16_000, gpus=2)
 
 
-def site(*declared: Partition, accounting: str = "auto", **limits: int) -> Site:
+def site(*declared: Partition, accounting: str = "auto", **limits: Any) -> Site:
     """Return a site of these partitions."""
     scheduler = Scheduler(type="slurm", accounting=accounting)
     return Site(name="s", scheduler=scheduler, limits=Limits(**limits), partitions=declared)

@@ -58,10 +58,9 @@ def test_who_a_line_is_about(hosts: str, name: str, known: bool) -> None:
 def test_hashed_names_are_found(tmp_path: Path) -> None:
     """As ssh-keygen hashes them."""
     file = tmp_path / "known_hosts"
-    public = subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True, stdin=subprocess.DEVNULL
-    ) and (tmp_path / "key.pub").read_text()
-    kind, key = public.split()[:2]
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")]
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+    kind, key = (tmp_path / "key.pub").read_text().split()[:2]
     file.write_text(f"[login.example.org]:2222 {kind} {key}\n")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True)
     assert "example" not in file.read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_query_explains(store: Store, name: str) -> None:
     bare = re.sub(r"'[^']*'|--[^\n]*", "", sql)
     positions = bare.count("?")
     assert not (positions and re.search(r":\w", bare)), "both kinds of parameters"
-    values = [0] * positions if positions else defaultdict(int)
+    values: Any = [0] * positions if positions else defaultdict(int)
     assert store._connection.execute(f"EXPLAIN {sql}", values).fetchone() is not None
 
 

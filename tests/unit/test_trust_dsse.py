@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError as ForeignError
-from securesystemslib.signer import Signature, SSlibKey
+from securesystemslib.signer import Signature, SSlibKey  # type: ignore[attr-defined]
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.trust.dsse import MAX_ENVELOPE, Signer, open_envelope, pae, seal

@@ -16,7 +16,7 @@ from in_toto_attestation.v1.statement import Statement as ForeignStatement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError as ForeignError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.replica import ReplicaName

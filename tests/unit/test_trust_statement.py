@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -229,6 +229,8 @@ def test_every_field_must_be_there_and_of_its_type(path: tuple[Any, ...]) -> Non
     held = orjson.loads(encode(FULL))
     for key in path:
         held = held[key]
+    junk: Any
+    legal: Any
     for junk in (None, True, 1.5, -1, [], {}, [[]], {"a": {}}, "\n", "../x"):
         # The only values of this statement that have another legal form: a number below zero or null for the exit
         # code, no inputs, no classes, null for what nobody measured.
@@ -342,7 +344,7 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"container": CONTAINER._replace(image="a\nb")},
         {"container": CONTAINER._replace(mode="A B")},
         {"container": CONTAINER._replace(network="bridge")},
-        {"container": CONTAINER._replace(version=7)},
+        {"container": CONTAINER._replace(version=cast("Any", 7))},
         {"gpus": (GpuUse(uuid="", model=""),)},
         {"passed": (("A B", DIGEST),)},
         {"passed": (("A", "no digest"),)},
@@ -354,7 +356,7 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"machine": Machine(boot="0a" * 16, booted_ms=2**53, id="")},
         {"gpus": (GpuUse(uuid="GPU-1", model="a\nb"),)},
         {"gpus": (GpuUse(uuid="GPU-1", model="", time_ms=-1),)},
-        {"gpus": (GpuUse(uuid="GPU-1", model="", energy_mj=1.5),)},
+        {"gpus": (GpuUse(uuid="GPU-1", model="", energy_mj=cast("Any", 1.5)),)},
     ],
     ids=lambda changes: next(iter(changes)),
 )
