@@ -37,7 +37,7 @@ class _Tables(ComparatorConformance):
         ("a.json", b'{"a": 1.0, "b": [2]}', b'{"b": [2.00000000001], "a": 1}'),
         ("a.npy", npy([1.0, 2.0]), npy([1.00000000001, 2.0])),
     )
-    differing = (
+    differing: tuple[tuple[str, bytes, bytes], ...] = (
         ("a.txt", b"E = 1.001\n", b"E = 1.0\n"),
         ("a.txt", b"1 2\n3\n", b"1 2 3\n"),
         ("a.csv", b"x,y\n1,\n", b"x,y\n,1\n"),

@@ -26,7 +26,7 @@ class TestBare(RuntimeConformance):
 
     def runtime(self) -> Runtime:
         """Load it through the entry point."""
-        return load("runtime", "bare")  # type: ignore[no-any-return]
+        return load("runtime", "bare")
 
 
 class TestConfined(RuntimeConformance):
