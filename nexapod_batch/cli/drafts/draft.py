@@ -105,7 +105,7 @@ def _literal(text: str, more: Additions) -> str:
 def _job_name(command: Sequence[str]) -> str:
     """Return a name for the job of a command: its program, or the script that an interpreter is given."""
     first = os.path.basename(command[0])
-    if first.startswith(("python", "Rscript", "julia", "bash", "sh", "perl", "ruby", "node")):
+    if first.startswith(("Rscript", "python", "julia", "bash", "sh", "perl", "ruby", "node")):
         scripts = [word for word in command[1:] if "." in word and not word.startswith("-")]
         first = os.path.basename(scripts[0]) if scripts else first
     return _clean_name(first)
