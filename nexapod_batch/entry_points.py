@@ -24,6 +24,7 @@ GROUPS = {
     "backend": "nexapod_batch.backends",
     "runtime": "nexapod_batch.runtimes",
     "site_table": "nexapod_batch.site_tables",
+    "login_node": "nexapod_batch.login_nodes",
 }
 #: What a plug-in of each kind must be able to do: the methods of `plugins.Backend`, of `runtimes.Runtime`, ...
 METHODS = {
@@ -33,10 +34,11 @@ METHODS = {
         "describe", "probe", "clear", "discover",
     ),
     "runtime": ("settle", "wrap", "examine", "judge"),
-    "site_table": ("check", "read"),
+    "site_table": ("check", "read", "needs", "beside"),
+    "login_node": (),  # a function: it returns why this machine looks like a login node, or nothing
 }  # fmt: skip
 #: Where the ports are written: a method that a plug-in only inherits from there does nothing.
-_PORTS = ("nexapod_batch.plugins.backend", "nexapod_batch.plugins.site_table", "nexapod_batch.runtimes")
+_PORTS = ("nexapod_batch.plugins.backend", "nexapod_batch.runtimes")
 _TEXT = 300  # characters of a foreign message that are kept
 
 
@@ -46,11 +48,11 @@ def names(kind: str) -> list[str]:
 
 
 def targets(kind: str) -> dict[str, str]:
-    """Return where each installed plug-in of a kind is defined: name -> `module:attribute`; only unambiguous ones."""
+    """Return where each installed plug-in of a kind is defined: name -> `module:attribute`, nothing where two are."""
     found: dict[str, set[str]] = {}
     for point in _points(kind):
         found.setdefault(point.name, set()).add(point.value)
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+    return {name: values.pop() if len(values) == 1 else "" for name, values in found.items()}
 
 
 def origin(kind: str, name: str) -> str:

@@ -94,8 +94,8 @@ def seconds(text: str | None) -> float | None:
     """Return a duration in Slurm's grammar as seconds; None and `""` mean for ever."""
     if not text:
         return None
-    from nexapod_batch.config.units import duration
     from nexapod_batch.errors import UsageError
+    from nexapod_batch.schema.units import duration
 
     try:
         return float(duration(text))

@@ -9,14 +9,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job.job_schema import JOB
-from nexapod_batch.config.schema import REQUIRED, ListOf, MapOf, Table
-from nexapod_batch.config.site.site_schema import OWN_DIRECTIVES, SITE
+from nexapod_batch.config.site.site_schema import OWN_DIRECTIVES
+from nexapod_batch.config.site.site_tables import SiteTables, whole_schema
 from nexapod_batch.model.placeholders import BUILT_IN
+from nexapod_batch.schema.kinds import REQUIRED, ListOf, MapOf, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.config.schema import Key, Kind
+    from nexapod_batch.schema.kinds import Key, Kind
 
 __all__ = ["reference", "site_reference"]
 
@@ -73,7 +74,8 @@ def reference() -> str:
 
 def site_reference() -> str:
     """Return the reference of the site file as Markdown."""
-    return _reference(_SITE_HEAD.format(own=", ".join(f"`--{name}`" for name in OWN_DIRECTIVES)), SITE)
+    own = ", ".join(f"`--{name}`" for name in OWN_DIRECTIVES)
+    return _reference(_SITE_HEAD.format(own=own), whole_schema(SiteTables()))
 
 
 def _reference(head: str, table: Table) -> str:

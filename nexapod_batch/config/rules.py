@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.schema import BAD, Report, Value, nearest
 from nexapod_batch.model.job import (
     Comparator,
     CompareRule,
@@ -20,6 +19,7 @@ from nexapod_batch.model.job import (
     QuorumPolicy,
 )
 from nexapod_batch.model.placeholders import BUILT_IN, NUMBERS, names_in, padded_names
+from nexapod_batch.schema.kinds import BAD, Report, Value, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job.job_schema import QUORUM, RESOURCES, SITE_NAME
+from nexapod_batch.config.job.job_schema import QUORUM, RESOURCES
 from nexapod_batch.config.rules import nearest_line
-from nexapod_batch.config.schema import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
 from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files.own import Seen, trouble
+from nexapod_batch.model.words import SITE_NAME
+from nexapod_batch.schema.kinds import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import tomli
 
 from nexapod_batch.errors import DescriptorError, Problem
 from nexapod_batch.files.own import open_file
+from nexapod_batch.schema.literal import Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MAX_BYTES", "Literal", "decode", "key_lines", "read_owned", "read_text"]
+__all__ = ["MAX_BYTES", "decode", "key_lines", "read_owned", "read_text"]
 
 #: The largest file that is read. Hand-written descriptors are a hundred times smaller.
 MAX_BYTES = 64 * 1024
-
-
-class Literal(float):
-    """A float that remembers how it was written."""
-
-    __slots__ = ("text",)
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """Keep the text beside the number, without the underscores that TOML allows."""
-        number = super().__new__(cls, text)
-        number.text = text.replace("_", "")
-        return number
 
 
 def read_text(path: Path, error: type[DescriptorError] = DescriptorError, *, own: bool = False) -> str:

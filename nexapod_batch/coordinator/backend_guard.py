@@ -59,11 +59,12 @@ class _Guarded:
         self._hanging: dict[str, PluginFaultError] = {}  # by site: calls that did not return
         try:
             self.signs_native = bool(getattr(backend, "signs_native", False))
+            self.starts_ranks = bool(getattr(backend, "starts_ranks", True))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             what = f"backend {name!r} of {origin('backend', name)} cannot be loaded"
-            raise PluginError(what, got=f"{one_line(error)} in signs_native", hint=_REPORT) from error
+            raise PluginError(what, got=f"{one_line(error)} in signs_native or starts_ranks", hint=_REPORT) from error
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         """Return a method behind glass, made once."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.config.settings import Paths
+    from nexapod_batch.config.site.site_tables import SiteTables
     from nexapod_batch.config.site.sites import SiteFault
     from nexapod_batch.model.hardware import Offer
     from nexapod_batch.model.job import Job
@@ -144,7 +145,7 @@ class Coordinator(Struct, kw_only=True):
             if site.scheduler.transport == LOCAL:
                 spool, work = Path(remote_spool), Path(remote_work)
         state = self.paths.home / "sites" / node.site
-        on = self.site(site.dask.on) if site is not None and site.dask is not None and site.dask.on else None
+        on = self.site(site.needs) if site is not None and site.needs else None
         return NodeContext(
             node=node, spool=spool, work=work, state=state, remote_spool=remote_spool, remote_work=remote_work,
             site=site, on=on,
@@ -190,8 +191,14 @@ class Coordinator(Struct, kw_only=True):
             from nexapod_batch.config.site.sites import load_sites  # noqa: PLC0415 - local nodes need none
 
             self._site_files = _stamps(self.paths.sites)
-            self._sites = load_sites(self.paths.sites)
+            self._sites = load_sites(self.paths.sites, self.site_tables())
         return self._sites
+
+    def site_tables(self) -> SiteTables:
+        """Return the tables that backends bring, looked up as backends are."""
+        from nexapod_batch.config.site.site_tables import SiteTables  # noqa: PLC0415 - local nodes need none
+
+        return SiteTables(lambda: installed("site_table", self.paths.home))
 
     def follow_sites(self) -> None:
         """Read site files anew when they changed since, and let backends start anew that were told of them."""

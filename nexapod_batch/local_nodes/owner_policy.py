@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_batch.config.units import duration, show_size, size
 from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
 from nexapod_batch.files import careful
 from nexapod_batch.model import hours
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.runner.owner import rules
+from nexapod_batch.schema.units import duration, show_size, size
 from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.claims import Claim, claim
 from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes

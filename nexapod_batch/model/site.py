@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from nexapod_batch.model.job import Tier
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Containers",
-    "Dask",
     "Environment",
     "Filesystem",
     "Limits",
@@ -28,12 +26,7 @@ __all__ = [
     "Scheduler",
     "Site",
     "Ssh",
-    "bounded",
-    "worker_time_s",
 ]
-
-#: Seconds: a worker in a Slurm job lives at least so long, and so much of that is for itself.
-_SHORTEST_WORKER_S, _AROUND_S = 600, 90
 
 
 class Scheduler(Struct, frozen=True, kw_only=True):
@@ -41,7 +34,7 @@ class Scheduler(Struct, frozen=True, kw_only=True):
 
     type: str  # backend, by entry-point name
     bin: str = ""  # folder of the scheduler's commands; "" means PATH
-    conf: str = ""  # its configuration file (SLURM_CONF)
+    conf: str = ""  # its configuration file
     cluster: str = ""  # cluster name, where one client serves several (--clusters)
     transport: str = "local"  # local | ssh
     memory: str = "per-node"  # per-node | per-cpu | none: which memory option may be written
@@ -49,7 +42,7 @@ class Scheduler(Struct, frozen=True, kw_only=True):
     account: str | None = None  # used where the job names none
     account_required: bool = False
     qos: str | None = None
-    extra_directives: tuple[str, ...] = ()  # options as Slurm spells them, "--constraint=ib"
+    extra_directives: tuple[str, ...] = ()  # options as the scheduler spells them, "--constraint=ib"
     skip_directives: tuple[str, ...] = ()  # names of options that are never written, "mem"
     cmd_timeout_s: int = 60  # for one call of a command
     accounting: str = "auto"  # auto | sacct | squeue
@@ -68,25 +61,6 @@ class Ssh(Struct, frozen=True, kw_only=True):
     jump: str = ""  # user@host:port of a host in between
     keepalive_s: int = 30
     connect_timeout_s: int = 20
-
-
-class Dask(Struct, frozen=True, kw_only=True):
-    """Where a Dask scheduler is, or how one is started."""
-
-    address: str = ""  # tcp://host:port or tls://host:port; one of these three
-    scheduler_file: str = ""  # in which a scheduler wrote its address
-    cluster: str = ""  # local | jobqueue: started when it is needed
-    on: str = ""  # jobqueue: the Slurm site whose partitions the workers run in
-    workers: int = 2  # to start: processes, or Slurm jobs at most
-    threads: int = 1  # of each worker to start
-    idle_s: int = 300  # without work, after which what was started ends
-    tls_ca: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
-    local_dir: str = ""  # on the workers, where nothing is shared; `{user}` is filled in
-    mem_resource: str = ""  # name of a Dask resource that counts bytes
-    gpu_resource: str = "GPU"  # name of the one that counts GPUs
-    timeout_s: int = 10  # for one call
 
 
 class Pack(Struct, frozen=True, kw_only=True):
@@ -167,7 +141,7 @@ class Partition(Struct, frozen=True, kw_only=True):
     gpu_types: tuple[str, ...] = ()
     gpu_mem_mib: int | None = None  # of each GPU; None: the file does not say
     features: tuple[str, ...] = ()
-    workers: tuple[str, ...] = ()  # patterns of names or addresses of Dask workers; () means all
+    workers: tuple[str, ...] = ()  # patterns of names or addresses of workers; () means all
     classes: Mapping[str, str] = field(default_factory=dict)  # numeric class -> value, as the admin vouches for it
 
 
@@ -182,7 +156,8 @@ class Site(Struct, frozen=True, kw_only=True):
     owner: str = ""  # who answers for its machines; "" means the site's name
     scheduler: Scheduler
     ssh: Ssh | None = None
-    dask: Dask | None = None
+    backend_settings: object = None  # what the table of its backend says, as the backend's own noun; None: no table
+    needs: str = ""  # another site, whose scheduler starts what this one runs on
     limits: Limits = field(default_factory=Limits)
     environment: Environment = field(default_factory=Environment)
     runner: Runner = field(default_factory=Runner)
@@ -198,21 +173,3 @@ class Site(Struct, frozen=True, kw_only=True):
             name = f"{self.name}-{one.node}" if one.node else self.name
             found[name] = (*found.get(name, ()), one)
         return found
-
-
-def worker_time_s(on: Site, name: str) -> int:
-    """Return the wall time of a Slurm job of `on` that is a Dask worker, in its partition of this name or first one."""
-    partition = next((one for one in on.partitions if one.name == name), on.partitions[0])
-    pack_s = on.limits.pack.time_s
-    return min(partition.max_time_s or pack_s, max(pack_s, _SHORTEST_WORKER_S))
-
-
-def bounded(site: Site, on: Site) -> Site:
-    """Return a Dask site whose workers are Slurm jobs of `on`: none of its replicas may take longer than they live."""
-    if not on.partitions:
-        return site
-    bound = []
-    for one in site.partitions:
-        most = max(1, worker_time_s(on, one.name) - _AROUND_S)
-        bound.append(replace(one, max_time_s=most if one.max_time_s is None else min(one.max_time_s, most)))
-    return replace(site, partitions=tuple(bound))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["ACCOUNT", "ACCOUNT_WORDS"]
+__all__ = ["ACCOUNT", "ACCOUNT_WORDS", "SITE_NAME"]
 
 #: Accounts and QOS: `abc@v100`, `proj:sub`, `a+b` exist. All of it is harmless in a `#SBATCH` line.
 ACCOUNT = r"[A-Za-z0-9_.@:+-]{1,128}"
 ACCOUNT_WORDS = "letters, digits, `_ . @ : + -`"
+#: A site's, which is that of its file without `.toml`.
+SITE_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"

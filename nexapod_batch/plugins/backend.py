@@ -147,6 +147,11 @@ class Launching(Protocol):
         """
         ...
 
+    @property
+    def starts_ranks(self) -> bool:
+        """Say whether runners can start several ranks of one replica; True where it is not said."""
+        ...
+
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return how many of a job's replicas one launch should hold when `replicas` are placed at once; at least 1."""
         ...
@@ -268,6 +273,6 @@ class Backend(Launching, Files, Administration, Protocol):
 
 
 def methods() -> list[str]:
-    """Return the names of all methods that a backend must have, sorted; `signs_native` may be missing."""
+    """Return the names of all methods that a backend must have, sorted; its properties may be missing."""
     ports = (Launching, Files, Administration)
     return sorted(name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value))

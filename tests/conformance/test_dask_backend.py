@@ -15,10 +15,11 @@ from clusters.dask import DaskCluster
 from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
 from msgspec.structs import replace
+from nexapod_backends.dask.site_table import Dask
 from spools import House, until
 
 from nexapod_batch.model.job import Input, Job, Output, QuorumPolicy
-from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site
+from nexapod_batch.model.site import Filesystem, Partition, Scheduler, Site
 from nexapod_batch.plugins import BackendState, load
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class DaskHouse(House):
         site = Site(
             name="testnode",
             scheduler=Scheduler(type="dask"),
-            dask=Dask(address=self.cluster.address, timeout_s=5, **there),
+            backend_settings=Dask(address=self.cluster.address, timeout_s=5, **there),
             filesystem=Filesystem(work_dir=str(self.home) if self.shared else ""),
             partitions=(Partition(name="all", hosts=2, max_cpus=2, max_mem_mib=2_000, workers=self.usable),),
         )

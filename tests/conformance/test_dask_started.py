@@ -16,9 +16,10 @@ from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
 from msgspec.structs import replace
 from nexapod_backends.dask.managed.cluster import demand
+from nexapod_backends.dask.site_table import Dask
 from spools import House
 
-from nexapod_batch.model.site import Dask, Filesystem, Partition, Scheduler, Site
+from nexapod_batch.model.site import Filesystem, Partition, Scheduler, Site
 from nexapod_batch.plugins import load
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class StartedHouse(House):
         site = Site(
             name="testnode",
             scheduler=Scheduler(type="dask"),
-            dask=self.dask,
+            backend_settings=self.dask,
             filesystem=Filesystem(work_dir=str(self.home)),
             partitions=(Partition(name="short", hosts=2, max_cpus=2, max_mem_mib=800),),
         )

@@ -248,8 +248,8 @@ def test_bad_options_of_a_check(home: Home, sites: Path, options: list[str], cod
     [
         (["--from-slurm", "--bin", "/nowhere"], 69, "there is no scontrol"),
         (["--from-slurm", "--from", "slurm"], 2, "two things to start from"),
-        (["--from", "slurm", "--bin", "/x"], 2, "--bin belongs to --from-slurm"),
-        (["--name", "x"], 2, "--name belongs to --from-slurm"),
+        (["--from", "slurm", "--bin", "/x"], 2, "--bin belongs to --from-BACKEND"),
+        (["--name", "x"], 2, "--name belongs to --from-BACKEND"),
         (["--from-slurm", "--name", "a", "--to", "b.toml"], 2, "named as its file"),
         (["--from-slurm", "--to", "b.txt"], 2, "ends with .toml"),
     ],

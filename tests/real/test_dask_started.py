@@ -109,7 +109,7 @@ def test_a_check_with_workers_that_slurm_starts(home: DaskHome, alpha: Cluster) 
     assert "1 signed report" in found["test job"]["text"]
     own(home, dask={**jobqueue, "on": "nosuch"}, partition={"max_cpus": 1, "max_mem": "600M"})
     done = home.call("site", "check", "pool")
-    assert (done.code, "dask.on names no site: got nosuch, wanted one of: alpha" in done.out) == (78, True), done.out
+    assert (done.code, "it needs a site that is not there: got nosuch, wanted one of: alpha" in done.out) == (78, True), done.out
     until(lambda: not owners(home) and queue(alpha) == [], "cluster and Slurm jobs to end")
 
 

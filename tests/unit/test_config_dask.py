@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from nexapod_backends.dask.site_table import Dask
 
 from nexapod_batch.config.site.sites import parse_site
 from nexapod_batch.errors import ConfigError
-from nexapod_batch.model.site import Dask
 
 TLS = 'tls_ca = "/c/ca.pem"\ntls_cert = "/c/me.pem"\ntls_key = "/c/me.key"\n'
 
@@ -32,7 +32,7 @@ def text(dask: str, backend: str = "dask") -> str:
     ],
 )
 def test_ways_to_a_scheduler(dask: str, wanted: Dask) -> None:
-    assert parse_site(text(f"[dask]\n{dask}"), Path("pool.toml")).site.dask == wanted
+    assert parse_site(text(f"[dask]\n{dask}"), Path("pool.toml")).site.backend_settings == wanted
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nexapod_batch.config import units
 from nexapod_batch.config.job.descriptor import json_schema
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.reference import reference
 from nexapod_batch.config.toml import key_lines
+from nexapod_batch.schema import units
 
 DOCS = Path(__file__).parents[2] / "docs"
 

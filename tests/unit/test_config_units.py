@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.config import units
+from nexapod_batch.schema import units
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from nexapod_backends.dask.cluster import Cluster, read_scheduler_file
 from nexapod_backends.dask.launch_records import Records
 from nexapod_backends.dask.managed.cluster import folder_of
 from nexapod_backends.dask.node import DaskNode
+from nexapod_backends.dask.site_table import Dask
 from nexapod_backends.dask.worker_files import Far
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.own import base_of, own_folder
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.model.site import Dask, Site
+    from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Finding, Launch, LaunchStatus, NodeContext, Probing
 
 __all__ = ["DaskBackend"]
@@ -42,6 +43,8 @@ _FRESH_S = 1.0
 
 class DaskBackend:
     """Launches runners on Dask workers."""
+
+    starts_ranks = False  # a worker runs one process for each replica
 
     def __init__(self) -> None:
         """Know of no site yet; nothing of Dask is imported."""
@@ -244,9 +247,9 @@ def _times(count: int, what: str) -> str:
 
 
 def _dask(site: Site) -> Dask:
-    if site.dask is None:
+    if not isinstance(site.backend_settings, Dask):
         raise ConfigError(f"site {site.name}: [dask] is missing", wanted='address = "tcp://host:8786"')
-    return site.dask
+    return site.backend_settings
 
 
 def _local(dask: Dask) -> str:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from nexapod_backends.dask.launch_records import Record
     from nexapod_backends.dask.scheduler.client import Wire
+    from nexapod_backends.dask.site_table import Dask
     from nexapod_batch.model.job import Job
-    from nexapod_batch.model.site import Dask, Partition, Site
+    from nexapod_batch.model.site import Partition, Site
 
 __all__ = ["Cluster", "read_scheduler_file"]
 

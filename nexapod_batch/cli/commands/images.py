@@ -80,8 +80,8 @@ def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> Non
 
     The longest unused go first, down to images.max_size or --to SIZE.
     """
-    from nexapod_batch.config.units import size
     from nexapod_batch.coordinator.placement import images
+    from nexapod_batch.schema.units import size
 
     cache = images.cache_of(paths())
     if everything and to is not None:

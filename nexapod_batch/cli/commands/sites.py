@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,20 +62,34 @@ def show(name: str, origin: bool, as_json: bool) -> None:
     from msgspec import to_builtins
 
     from nexapod_batch.coordinator.queries import sites
+    from nexapod_batch.entry_points import targets
 
     found = sites.find(paths().sites, name)
     keys = ("key", "value", "origin") if origin else ("key", "value")
     settings = [{key: getattr(one, key) for key in keys} for one in found.settings]
-    document: Document = {"site": to_builtins(found.site), "file": str(found.file), "settings": settings}
+    shown = to_builtins(found.site)
+    own = shown.pop("backend_settings")  # under the name of its table, as in the file
+    shown |= dict.fromkeys(targets("site_table")) | ({} if own is None else {found.site.scheduler.type: own})
+    document: Document = {"site": shown, "file": str(found.file), "settings": settings}
     output(as_json).document(document, renderers.settings)
 
 
-@site.command()
+class _FromBackend(click.Command):
+    """`--from-NAME` stands for any backend that is installed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell out which one is meant, up to `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        spelled = [re.sub(r"^--from-([a-z][a-z0-9_-]*)$", r"--from-BACKEND=\1", arg) for arg in args[:end]]
+        return super().parse_args(ctx, spelled + args[end:])
+
+
+@site.command(cls=_FromBackend)
 @click.option("--from", "source", metavar="NAME", help="Ready file to start from.")
 @click.option("--list", "as_list", is_flag=True, help="List the ready files.")
-@click.option("--from-slurm", "backend", flag_value="slurm", help="Write what the Slurm here says of itself.")
-@click.option("--bin", "folder", metavar="DIR", help="Where the commands of --from-slurm are. Default: in PATH.")
-@click.option("--conf", metavar="FILE", help="Its configuration file (SLURM_CONF).")
+@click.option("--from-BACKEND", "backend", metavar="", help="Write what the scheduler of this backend says of itself.")
+@click.option("--bin", "folder", metavar="DIR", help="Where the commands of this scheduler are. Default: in PATH.")
+@click.option("--conf", metavar="FILE", help="Its configuration file.")
 @click.option("--name", metavar="NAME", help="What its site is called. Default: as the cluster.")
 @click.option(
     "--to",
@@ -102,12 +117,12 @@ def init(
     out = output(as_json)
     if backend is not None:
         if source is not None or as_list:
-            raise UsageError("two things to start from", got="--from-slurm and another", wanted="one of them")
+            raise UsageError("two things to start from", got=f"--from-{backend} and another", wanted="one of them")
         _discover(out, backend, folder, conf, name, target)
         return
     for option, value in (("--bin", folder), ("--conf", conf), ("--name", name)):
         if value is not None:
-            raise UsageError(f"{option} belongs to --from-slurm", got=value, wanted=f"--from-slurm {option} {value}")
+            raise UsageError(f"{option} belongs to --from-BACKEND", got=value, wanted="a backend to ask, as well")
     if as_list:
         rows = [{"name": one.name, "title": one.title} for one in sites.ready()]
         out.rows("ready", rows, ["name", "title"])
@@ -170,7 +185,12 @@ def _discover(
 ) -> None:
     """Write, or print, a site file of what a backend finds."""
     from nexapod_batch.coordinator.queries import sites
+    from nexapod_batch.entry_points import names
     from nexapod_batch.model.site import Scheduler, Site
+
+    if backend not in names("backend"):
+        wanted = f"--from-NAME with one of: {', '.join(names('backend'))}"
+        raise UsageError("unknown backend", got=f"--from-{backend}", wanted=wanted)
 
     if target not in (None, "-"):
         file = sites.site_path(Path(target), name or "cluster")

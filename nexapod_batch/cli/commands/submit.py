@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from nexapod_batch.cli.drafts.source import Source
     from nexapod_batch.cli.rendering.render import Document, Output
     from nexapod_batch.config.job.descriptor import Parsed
-    from nexapod_batch.config.schema import Value
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.commands.submit import Submitted
+    from nexapod_batch.schema.kinds import Value
 
 __all__ = ["submit"]
 
@@ -44,19 +44,31 @@ class _OptionalValues(click.Command):
     """
 
     bare: ClassVar = {"--wait": f"--wait={FOREVER}", "--dry-run": "--dry-run=one"}
-    #: What after the bare form is meant as its value, unless there is such a file.
-    value: ClassVar = {"--wait": r"\d[\d:-]*([dhms]\d*)*", "--dry-run": "all|one|slurm|dask"}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell out the bare forms, up to `--`; UsageError for a value after a blank."""
         end = args.index("--") if "--" in args else len(args)
         for option, after in pairwise(args[:end]):
-            if option in self.value and re.fullmatch(self.value[option], after) and not Path(after).exists():
+            if option in self.bare and not Path(after).exists() and _is_value(option, after):
                 wanted = f"{option}={after}"
                 raise UsageError(f"{option} takes its value after =", got=f"{option} {after}", wanted=wanted)
         rest = super().parse_args(ctx, [self.bare.get(arg, arg) for arg in args[:end]])
         ctx.params["command"] = args[end + 1 :] if "--" in args else None
         return rest
+
+
+def _is_value(option: str, after: str) -> bool:
+    """Say whether what stands after the bare form of an option, and is no file, is meant as its value."""
+    if option == "--wait":
+        return re.fullmatch(r"\d[\d:-]*([dhms]\d*)*", after) is not None
+    return after in _dry_run_words()
+
+
+def _dry_run_words() -> list[str]:
+    """Return what may follow `--dry-run=`: how much is shown, or a backend that is to ask its scheduler."""
+    from nexapod_batch.entry_points import names
+
+    return ["one", "all", *names("backend")]
 
 
 @click.command(cls=_OptionalValues)
@@ -66,7 +78,7 @@ class _OptionalValues(click.Command):
 @click.option(
     "--dry-run",
     metavar="[=HOW]",
-    help="Print what would run, and make nothing; =all lists each task, =slurm or =dask also asks that scheduler.",
+    help="Print what would run, and make nothing; =all lists each task, =BACKEND also asks its scheduler.",
 )
 @click.option("--print", "show_only", is_flag=True, help="Print the descriptor that this is, and submit nothing.")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
@@ -240,8 +252,9 @@ def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, fo
     from nexapod_batch.coordinator.commands import submit as use_case
     from nexapod_batch.coordinator.context import open_to_look
 
-    if how not in {"one", "all", "slurm", "dask"}:
-        raise UsageError("--dry-run", got=repr(how), wanted="it alone, or with =all, =slurm or =dask")
+    if how not in _dry_run_words():
+        known = ", ".join(f"={word}" for word in _dry_run_words()[1:])
+        raise UsageError("--dry-run", got=repr(how), wanted=f"it alone, or with one of: {known}")
     ask = "" if how in {"one", "all"} else how
     for warning in parsed.warnings:
         note(f"warning: {warning}")

@@ -188,7 +188,7 @@ def _gpus(sums: Sums, value: str) -> tuple[str, str]:
 
 
 def _time(sums: Sums, value: str) -> tuple[str, str]:
-    from nexapod_batch.config.units import duration
+    from nexapod_batch.schema.units import duration
 
     try:
         seconds = duration(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from nexapod_batch.config.schema import Value
+    from nexapod_batch.schema.kinds import Value
 
 __all__ = ["toml_text"]
 

@@ -205,7 +205,7 @@ for _command in (profile.profile, owners.change, owners.snooze, status, unit):
 def _mebibytes(given: str | None) -> int | None:
     if given is None:
         return None
-    from nexapod_batch.config.units import size
+    from nexapod_batch.schema.units import size
 
     try:
         return size(given)

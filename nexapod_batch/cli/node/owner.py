@@ -63,7 +63,7 @@ def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
 
 
 def _seconds(text: str) -> float:
-    from nexapod_batch.config.units import duration
+    from nexapod_batch.schema.units import duration
 
     try:
         return duration(text)

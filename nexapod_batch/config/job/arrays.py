@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.job.job_schema import PARAMETER
 from nexapod_batch.config.job.paths import open_beside
-from nexapod_batch.config.schema import BAD, Report, Scalar, Value, show
-from nexapod_batch.config.toml import Literal
 from nexapod_batch.model.job import MAX_TASKS, Array
 from nexapod_batch.model.placeholders import BUILT_IN
+from nexapod_batch.schema.kinds import BAD, Report, Scalar, Value, show
+from nexapod_batch.schema.literal import Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

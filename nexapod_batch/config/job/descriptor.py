@@ -18,10 +18,10 @@ from nexapod_batch.config.job import paths
 from nexapod_batch.config.job.arrays import read_array
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
-from nexapod_batch.config.schema import BAD, Report, Schema, Value
 from nexapod_batch.config.toml import decode, key_lines, read_owned
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.job import Container, Dependency, Job, Resources, Schedule, Tier
+from nexapod_batch.schema.kinds import BAD, Report, Schema, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nexapod_batch.config.schema import (
+from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, Tier
+from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
+from nexapod_batch.schema.kinds import (
     REQUIRED,
     Choice,
     Duration,
@@ -17,11 +19,9 @@ from nexapod_batch.config.schema import (
     Text,
     Whole,
 )
-from nexapod_batch.config.site_paths import BIND
-from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, Tier
-from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS
+from nexapod_batch.schema.paths import BIND
 
-__all__ = ["ALLOCATION", "JOB", "PARAMETER", "QUORUM", "RESOURCES", "SITE_NAME"]
+__all__ = ["ALLOCATION", "JOB", "PARAMETER", "QUORUM", "RESOURCES"]
 
 _YEAR = 365 * 86_400
 _PIB = 1024**3  # MiB
@@ -29,7 +29,6 @@ _ID = 10**18 - 1
 
 #: Names of array parameters: they become placeholders and environment variables.
 PARAMETER = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
-SITE_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 
 #: What the scheduler of one site wants to hear. The patterns keep these words harmless in a `#SBATCH` line.
 ALLOCATION = {

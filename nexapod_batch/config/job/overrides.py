@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tomli
 
 from nexapod_batch.config.job.job_schema import JOB
-from nexapod_batch.config.schema import (
+from nexapod_batch.schema.kinds import (
     Choice,
     Duration,
     Kind,
@@ -21,7 +21,7 @@ from nexapod_batch.config.schema import (
     Text,
     Value,
 )
-from nexapod_batch.config.toml import Literal
+from nexapod_batch.schema.literal import Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,11 +12,11 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.schema import BAD, Report, Value
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.careful import NotPlainError
 from nexapod_batch.model.job import Input
 from nexapod_batch.model.placeholders import names_in
+from nexapod_batch.schema.kinds import BAD, Report, Value
 
 if TYPE_CHECKING:
     from nexapod_batch.model.job import Output

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.schema import nearest, show
-from nexapod_batch.config.units import show_duration, show_size
 from nexapod_batch.errors import Problem
 from nexapod_batch.model.fit import excesses, job_at, partition_for, words_at
 from nexapod_batch.runtimes import bind_allowed
+from nexapod_batch.schema.kinds import nearest, show
+from nexapod_batch.schema.units import show_duration, show_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

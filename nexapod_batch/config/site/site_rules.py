@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.schema import BAD, show
+from nexapod_batch.schema.kinds import BAD, show
 
 if TYPE_CHECKING:
-    from nexapod_batch.config.schema import Report, Value
+    from nexapod_batch.schema.kinds import Report, Value
 
 __all__ = ["check_rules"]
 
@@ -29,7 +29,6 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
         if scheduler["transport"] == "ssh" and scheduler["type"] != "local" and not files.get("work_dir"):
             wanted = 'a folder that login and compute nodes share, as in "/scratch/{user}/nexapod"'
             report.add("filesystem.work_dir", 'missing, with transport = "ssh"', wanted=wanted)
-        _dask(scheduler["type"], checked["dask"], report)
     if ssh := sections.get("ssh"):
         _port(ssh["jump"], report)
     if environment := sections.get("environment"):
@@ -52,32 +51,6 @@ def _transport(scheduler: dict[str, Value], ssh: Value, report: Report) -> None:
         report.add("ssh.host", 'missing, with transport = "ssh"', wanted=wanted)
     elif scheduler["transport"] == "local" and isinstance(ssh, dict):
         report.add("ssh", "means nothing here", got='transport = "local"', wanted='transport = "ssh", or no [ssh]')
-
-
-def _dask(backend: Value, dask: Value, report: Report) -> None:
-    """Check that there is one way to the scheduler, and that it is whole."""
-    if backend != "dask":
-        if isinstance(dask, dict):
-            wanted = 'type = "dask", or no [dask]'
-            report.add("dask", "means nothing here", got=f"type = {show(backend)}", wanted=wanted)
-        return
-    ways = ("address", "scheduler_file", "cluster")
-    given = [name for name in ways if isinstance(dask, dict) and dask[name] is not None]
-    if not isinstance(dask, dict) or len(given) != 1:
-        wanted = 'one of address = "tcp://host:8786", scheduler_file and cluster = "local"'
-        report.add("dask", "one way to the scheduler is needed", got=" and ".join(given) or "none", wanted=wanted)
-        return
-    if (dask["cluster"] == "jobqueue") != (dask["on"] is not None):
-        report.add("dask.on", 'goes with cluster = "jobqueue"', wanted="the name of a Slurm site, for jobqueue only")
-    tls = [name for name in ("tls_ca", "tls_cert", "tls_key") if dask[name] is not None]
-    address = dask["address"] if isinstance(dask["address"], str) else ""
-    if len(tls) not in (0, 3):
-        report.add("dask.tls_ca", "TLS needs all of tls_ca, tls_cert and tls_key", got=", ".join(tls))
-    elif address.startswith("tls:") and not tls:
-        report.add("dask.tls_ca", "missing, with tls://", wanted="tls_ca, tls_cert and tls_key")
-    elif address.startswith("tcp:") and tls:
-        wanted = "tls://, or no tls_ca, tls_cert, tls_key"
-        report.add("dask.address", "tcp:// is not encrypted", got=address, wanted=wanted)
 
 
 def _port(jump: Value, report: Report) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from nexapod_batch.config.job.job_schema import SITE_NAME
-from nexapod_batch.config.schema import (
+from nexapod_batch.model.job import NumericClass, Tier
+from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
+from nexapod_batch.schema.kinds import (
     REQUIRED,
     Choice,
     Duration,
@@ -27,12 +28,9 @@ from nexapod_batch.config.schema import (
     Value,
     Whole,
 )
-from nexapod_batch.config.site.site_dask import DASK
-from nexapod_batch.config.site_paths import BIND, PART, PATH, USER_PATH
-from nexapod_batch.model.job import NumericClass, Tier
-from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS
+from nexapod_batch.schema.paths import BIND, PART, PATH, USER_PATH
 
-__all__ = ["OWN_DIRECTIVES", "SITE"]
+__all__ = ["OWN_DIRECTIVES", "SITE", "with_table"]
 
 _YEAR = 365 * 86_400
 _PIB = 1024**3  # MiB
@@ -174,12 +172,12 @@ _ABOUT = Table(
 _SCHEDULER = Table(
     {
         "type": Key(
-            Text("a backend, as in slurm or local", pattern=r"[a-z][a-z0-9_-]{0,62}"),
+            Text("the name of a backend", pattern=r"[a-z][a-z0-9_-]{0,62}"),
             "Backend that launches here.",
             REQUIRED,
         ),
         "bin": Key(PATH, "Folder of the scheduler's commands.", shown="`PATH`"),
-        "conf": Key(PATH, "The scheduler's configuration file (`SLURM_CONF`).", shown="the scheduler's own"),
+        "conf": Key(PATH, "The scheduler's configuration file.", shown="the scheduler's own"),
         "cluster": Key(_WORD, "Cluster, where one client serves several (`--clusters`)."),
         "transport": Key(Choice(["local", "ssh"]), "Where the commands run: here, or on `[ssh]` host.", "local"),
         "memory": Key(
@@ -394,7 +392,7 @@ _PARTITION = Table(
             ListOf(
                 Text("a worker's name or address; `*`, `?` and `[0-9]` as in a shell", pattern=r"[!-~]{1,256}"), 1, 100
             ),
-            "Dask workers that it is made of.",
+            "Workers that it is made of, where the scheduler has workers.",
             shown="all",
         ),
         "classes": Key(
@@ -418,7 +416,6 @@ SITE = Table(
         "site": Key(_ABOUT, _ABOUT.text, {}),
         "scheduler": Key(_SCHEDULER, _SCHEDULER.text, {}),
         "ssh": Key(_SSH, _SSH.text),
-        "dask": Key(DASK, DASK.text),
         "limits": Key(_LIMITS, _LIMITS.text, {}),
         "environment": Key(_ENVIRONMENT, _ENVIRONMENT.text, {}),
         "runner": Key(_RUNNER, _RUNNER.text, {}),
@@ -429,3 +426,13 @@ SITE = Table(
     },
     "A site: how a group of nodes is reached, what may be asked of it, and what it is made of.",
 )
+
+
+def with_table(name: str, table: Table, whole: Table = SITE) -> Table:
+    """Return `whole`, a site file, as a backend has it that brings a table `[name]` of its own."""
+    keys: dict[str, Key] = {}
+    for before, key in whole.keys.items():
+        if before == "limits":
+            keys[name] = Key(table, table.text)
+        keys[before] = key
+    return Table(keys, whole.text)

@@ -18,19 +18,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.config.rules import nearest_line
-from nexapod_batch.config.schema import Duration, ListOf, MapOf, Report, Size, Table, nearest, show
 from nexapod_batch.config.site.site_limits import limit_problems, policy_problems
 from nexapod_batch.config.site.site_rules import check_rules
-from nexapod_batch.config.site.site_schema import SITE
+from nexapod_batch.config.site.site_schema import SITE, with_table
+from nexapod_batch.config.site.site_tables import BackendTable, SiteTables
 from nexapod_batch.config.toml import decode, key_lines, read_text
-from nexapod_batch.config.units import show_duration, show_size
-from nexapod_batch.errors import ConfigError, Problem
+from nexapod_batch.errors import ConfigError, PluginError, Problem
 from nexapod_batch.files.own import check_file
 from nexapod_batch.model.fit import job_at, partition_for
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.site import (
     Containers,
-    Dask,
     Environment,
     Filesystem,
     Limits,
@@ -41,13 +39,15 @@ from nexapod_batch.model.site import (
     Scheduler,
     Site,
     Ssh,
-    bounded,
 )
+from nexapod_batch.plugins.site_table import given
+from nexapod_batch.schema.kinds import Duration, ListOf, MapOf, Report, Size, Table, nearest, show
+from nexapod_batch.schema.units import show_duration, show_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nexapod_batch.config.schema import Kind, Value
+    from nexapod_batch.schema.kinds import Kind, Value
 
 __all__ = [
     "SITE",
@@ -104,21 +104,27 @@ class Found(Struct, frozen=True, kw_only=True):
     site: Site
     file: Path
     settings: tuple[Setting, ...]  # what is set, and defaults that are more than nothing; in the order of the reference
+    table: BackendTable | None = None  # that of its backend, where it brings one
 
 
 def load_site(file: Path) -> Site:
     """Return the site of one file; ConfigError with all its faults. Whether its backend is there is not asked here."""
-    return _read(file).site
+    return _read(file, SiteTables()).site
 
 
-def load_sites(folders: Sequence[Path]) -> tuple[dict[str, Site], tuple[SiteFault, ...]]:
+def load_sites(
+    folders: Sequence[Path], tables: SiteTables | None = None
+) -> tuple[dict[str, Site], tuple[SiteFault, ...]]:
     """Return all usable sites by name, later folders winning, and the files that cannot be used."""
-    found, faults = find_sites(folders)
+    found, faults = find_sites(folders, tables)
     return {name: one.site for name, one in found.items()}, faults
 
 
-def find_sites(folders: Sequence[Path]) -> tuple[dict[str, Found], tuple[SiteFault, ...]]:
+def find_sites(
+    folders: Sequence[Path], tables: SiteTables | None = None
+) -> tuple[dict[str, Found], tuple[SiteFault, ...]]:
     """Return what `load_sites` does, and for each site its file and where every value comes from."""
+    tables = tables or SiteTables()
     found: dict[str, Found] = {}
     faults = []
     for folder in folders:
@@ -134,7 +140,7 @@ def find_sites(folders: Sequence[Path]) -> tuple[dict[str, Found], tuple[SiteFau
             continue
         for file in files:
             try:
-                one = _read(file)
+                one = _read(file, tables)
             except ConfigError as error:
                 faults.append(SiteFault(file=file, error=error))
             else:
@@ -143,11 +149,23 @@ def find_sites(folders: Sequence[Path]) -> tuple[dict[str, Found], tuple[SiteFau
     for fault in faults:
         if fault.file not in folders:
             found.pop(fault.file.stem, None)
-    for name, one in found.items():
-        on = found.get(one.site.dask.on) if one.site.dask is not None else None
-        if on is not None:
-            found[name] = replace(one, site=bounded(one.site, on.site))
+    faults += _beside(found)
     return found, tuple(faults)
+
+
+def _beside(found: dict[str, Found]) -> list[SiteFault]:
+    """Let sites that need another one be as they are beside it; return what cannot, which is found no more."""
+    faults = []
+    for name, one in list(found.items()):
+        needed = found.get(one.site.needs)
+        if needed is None or one.table is None:
+            continue
+        try:
+            found[name] = replace(one, site=one.table.beside(one.site, needed.site))
+        except PluginError as error:
+            faults.append(SiteFault(file=one.file, error=error))
+            del found[name]
+    return faults
 
 
 def check_backend(site: Site, file: Path | None = None) -> None:
@@ -173,27 +191,58 @@ def check_backend(site: Site, file: Path | None = None) -> None:
     )
 
 
-def parse_site(text: str, file: Path) -> Found:
+def parse_site(text: str, file: Path, tables: SiteTables | None = None) -> Found:
     """Return the site of a text that is, or will be, the content of `file`; ConfigError with all its faults."""
     shown = _text(file)
     document = decode(text, shown, ConfigError)
     lines = cache(lambda: key_lines(text))  # asked only for faults
     report = Report(lambda path: nearest_line(lines(), path) or 1)
-    checked = SITE.check(document, "", report)
+    tables = tables or SiteTables()
+    table = _table(document, tables)
+    schema = SITE if table is None else with_table(table.name, table.table)
+    _strange_tables(document, schema, tables, report)
+    checked = schema.check(document, "", report)
     about = checked["site"]
     if isinstance(about, dict) and isinstance(about["name"], str) and about["name"] != file.stem:
         hint = "rename the file, or correct the name"
         report.add("site.name", "not the name of the file", got=about["name"], wanted=show(file.stem), hint=hint)
     check_rules(checked, report)
+    if table is not None:
+        table.check(checked[table.name], report)
     if report.problems:
         count = len(report.problems)
         in_order = tuple(sorted(report.problems, key=lambda one: one.line or 0))
         raise ConfigError(f"{shown} cannot be used: {count} problem{'s' if count != 1 else ''}", problems=in_order)
-    return Found(site=_site(checked), file=file, settings=tuple(_settings(SITE, checked, document, "", shown)))
+    site = _site(checked)
+    if table is not None and checked[table.name] is not None:
+        noun = table.read(checked[table.name])
+        site = replace(site, backend_settings=noun, needs=table.needs(noun))
+    settings = tuple(_settings(schema, checked, document, "", shown))
+    return Found(site=site, file=file, settings=settings, table=table)
 
 
-def _read(file: Path) -> Found:
-    found = parse_site(read_text(file, ConfigError, own=True), file)
+def _table(document: Mapping[str, Value], tables: SiteTables) -> BackendTable | None:
+    """Return the table that the backend of a document brings; PluginError where that cannot be used."""
+    scheduler = document.get("scheduler")
+    backend = scheduler.get("type") if isinstance(scheduler, dict) else None
+    return tables.of(backend) if isinstance(backend, str) else None
+
+
+def _strange_tables(document: dict[str, Value], schema: Table, tables: SiteTables, report: Report) -> None:
+    """Report, and take away, tables of other backends than that of the document."""
+    unknown = [name for name in document if name not in schema.keys]
+    others = tables.names() if unknown else []
+    for name in unknown:
+        if name in others:
+            scheduler = document.get("scheduler")
+            backend = scheduler.get("type") if isinstance(scheduler, dict) else None
+            wanted = f'type = "{name}", or no [{name}]'
+            report.add(name, "means nothing here", got=f"type = {show(backend)}", wanted=wanted)
+            del document[name]
+
+
+def _read(file: Path, tables: SiteTables) -> Found:
+    found = parse_site(read_text(file, ConfigError, own=True), file, tables)
     python = found.site.runner.python
     if python and found.site.scheduler.transport == "local" and os.path.exists(python):
         check_file(Path(python))
@@ -231,36 +280,26 @@ def _stricter(earlier: Found, later: Found) -> Found:
 
 def _site(checked: dict[str, Value]) -> Site:
     """Return the noun of a document without faults; keys that are not there keep the noun's own default."""
-    about, ssh, dask = _given(checked["site"]), checked["ssh"], checked["dask"]
-    limits = _given(checked["limits"], **{name: f"{name}_s" for name in _TIMES})
-    limits["pack"] = Pack(**_given(checked["limits"]["pack"], time="time_s"))
+    about, ssh = given(checked["site"]), checked["ssh"]
+    limits = given(checked["limits"], **{name: f"{name}_s" for name in _TIMES})
+    limits["pack"] = Pack(**given(checked["limits"]["pack"], time="time_s"))
     return Site(
         **{"title": about["name"]} | about,
-        scheduler=Scheduler(**_given(checked["scheduler"], cmd_timeout="cmd_timeout_s")),
-        ssh=None if ssh is None else Ssh(**_given(ssh, keepalive="keepalive_s", connect_timeout="connect_timeout_s")),
-        dask=None if dask is None else Dask(**_given(dask, idle="idle_s", timeout="timeout_s")),
+        scheduler=Scheduler(**given(checked["scheduler"], cmd_timeout="cmd_timeout_s")),
+        ssh=None if ssh is None else Ssh(**given(ssh, keepalive="keepalive_s", connect_timeout="connect_timeout_s")),
         limits=Limits(**limits),
-        environment=Environment(**_given(checked["environment"], **{"pass": "passes"})),
-        runner=Runner(**_given(checked["runner"])),
-        container=Containers(**_given(checked["container"])),
-        filesystem=Filesystem(**_given(checked["filesystem"])),
-        policy=Policy(**_given(checked["policy"], max_time="max_time_s")),
+        environment=Environment(**given(checked["environment"], **{"pass": "passes"})),
+        runner=Runner(**given(checked["runner"])),
+        container=Containers(**given(checked["container"])),
+        filesystem=Filesystem(**given(checked["filesystem"])),
+        policy=Policy(**given(checked["policy"], max_time="max_time_s")),
         partitions=tuple(map(_partition, checked["partitions"])),
     )
 
 
 def _partition(section: Mapping[str, Value]) -> Partition:
-    said = _given(section, max_time="max_time_s", max_mem="max_mem_mib", gpu_mem="gpu_mem_mib")
+    said = given(section, max_time="max_time_s", max_mem="max_mem_mib", gpu_mem="gpu_mem_mib")
     return Partition(**said | {"tier": Tier(section["tier"])})
-
-
-def _given(section: Mapping[str, Value], **settled: str) -> dict[str, Value]:
-    """Return what a section says, under the names of the noun; lists become tuples."""
-    return {
-        settled.get(name, name): tuple(value) if isinstance(value, list) else value
-        for name, value in section.items()
-        if value is not None
-    }
 
 
 def _settings(kind: Kind, value: Value, written: Value, path: str, file: str) -> Iterator[Setting]:

@@ -92,13 +92,13 @@ def check(paths: Paths, name: str, wanted: Wanted) -> Generator[Finding, None, N
         return
     # 2. everything else, in a home that goes again
     needed = {}
-    if (dask := found[name].site.dask) is not None and dask.on:
-        if dask.on not in found:
+    if other := found[name].site.needs:
+        if other not in found:
             others = ", ".join(sorted(found.keys() - {name})) or "there is no other"
-            text = f"dask.on names no site: got {dask.on}, wanted one of: {others}"
+            text = f"it needs a site that is not there: got {other}, wanted one of: {others}"
             yield Finding(mark=Mark.FAIL, probe="file", text=text, hint=f"correct {found[name].file}", stops=True)
             return
-        needed = {dask.on: found[dask.on].site}
+        needed = {other: found[other].site}
     with _own_home(paths, found[name], needed, wanted.tell) as c:
         yield from _probed(c, found[name].site, wanted)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import VerificationError
+from nexapod_batch.entry_points import load, names
+from nexapod_batch.errors import PluginError, VerificationError
 from nexapod_batch.hardware import machine
 from nexapod_batch.trust.profile import open_offer
 
@@ -29,8 +30,12 @@ def take(paths: Paths, *, benchmark: bool = False) -> tuple[Profile, list[str]]:
 
 def cluster() -> str:
     """Return in words why this machine looks like one of a cluster, or nothing."""
-    conf = os.environ.get("SLURM_CONF") or "/etc/slurm/slurm.conf"
-    return f"this machine has a Slurm configuration ({conf})" if os.path.exists(conf) else ""
+    for name in names("login_node"):
+        with suppress(PluginError):  # a package that is broken says nothing of this machine
+            why = load("login_node", name)
+            if isinstance(why, str) and why:
+                return why
+    return ""
 
 
 def signed(store: Store, name: str) -> tuple[Offer | None, str]:

@@ -88,7 +88,7 @@ def _no_ranks(c: Coordinator, job: Job, node: Node) -> Problem | None:
     hint = "take ntasks = 1, or a site with a launcher"
     if node.site != LOCAL:
         reason = f"site {node.site} starts no ranks: its workers run one process; {hint}"
-        return None if c.site(node.site).dask is None else Problem("resources.ntasks", reason)
+        return None if c.backend(node).starts_ranks else Problem("resources.ntasks", reason)
     if job.container is not None:
         return Problem("resources.ntasks", f"node {node.name} starts no ranks in containers; {hint}")
     from shutil import which  # noqa: PLC0415 - for jobs of several ranks
@@ -189,7 +189,7 @@ def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequen
     if len(names) > 1:
         raise UsageError(f"which site is {given} for?", got=", ".join(names), hint=f"say it: --site {names[0]}")
     from nexapod_batch.config.job.job_schema import ALLOCATION  # noqa: PLC0415 - only where something is overridden
-    from nexapod_batch.config.schema import Report  # noqa: PLC0415
+    from nexapod_batch.schema.kinds import Report  # noqa: PLC0415
 
     (name,), report = names, Report()
     for key, value in words.items():

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_batch.config.job.job_schema import SITE_NAME
 from nexapod_batch.config.site.sites import Found, SiteFault, check_backend, find_sites, parse_site
 from nexapod_batch.config.toml import decode
 from nexapod_batch.coordinator.backend_guard import load_guarded
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.model.words import SITE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

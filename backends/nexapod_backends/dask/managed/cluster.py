@@ -18,17 +18,18 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.dask.site_table import worker_time_s
 from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import open_log, own_folder
-from nexapod_batch.model.site import worker_time_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from nexapod_batch.model.site import Dask, Site
+    from nexapod_backends.dask.site_table import Dask
+    from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext
 
 __all__ = ["coming", "demand", "folder_of", "gone", "running", "started", "stop", "trouble"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.config.toml import Literal
 from nexapod_batch.errors import Problem
+from nexapod_batch.schema.literal import Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

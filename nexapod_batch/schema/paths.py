@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexapod_batch.config.schema import Report, Text, Value
+from nexapod_batch.schema.kinds import Report, Text, Value
 
 __all__ = ["BIND", "PART", "PATH", "USER_PATH", "AbsolutePath"]
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nexapod_batch.config import units
-from nexapod_batch.config.problems import BAD, REQUIRED, Report, Value, nearest, show, show_name
-from nexapod_batch.config.toml import Literal
+from nexapod_batch.schema import units
+from nexapod_batch.schema.literal import Literal
+from nexapod_batch.schema.problems import BAD, REQUIRED, Report, Value, nearest, show, show_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
