@@ -113,7 +113,7 @@ def _since(text: str) -> str:
         return ""
     from datetime import UTC, datetime
 
-    from nexapod_batch.config.units import duration
+    from nexapod_batch.schema.units import duration
 
     plain = text.removesuffix("ago").strip()
     try:
