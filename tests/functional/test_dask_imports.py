@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from homes import Home
+from nexapod_backends.dask.site_table import Dask
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
@@ -88,12 +89,12 @@ def test_a_running_wait_reads_new_site_files(tmp_path: Path) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(SITE)
     with open_coordinator(Paths.of(made.path)) as c:
-        before = c.site("pool").dask
-        assert before is not None
+        before = c.site("pool").backend_settings
         file.write_text(SITE.replace("127.0.0.1:9", "127.0.0.1:10"))
         reconcile(c)
-        after = c.site("pool").dask
-        assert after is not None
+        after = c.site("pool").backend_settings
+        assert isinstance(before, Dask)
+        assert isinstance(after, Dask)
         assert (before.address, after.address) == ("tcp://127.0.0.1:9", "tcp://127.0.0.1:10")
         file.unlink()
         reconcile(c)
