@@ -21,7 +21,8 @@ from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.bundle import decode_bundle
 from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, encode, vote_of_subjects
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement, Subject, vote_of_subjects
+from nexapod_batch.trust.statement_encoder import encode
 
 home, gate = Path(sys.argv[1]), Path(sys.argv[2])
 spool = home / "spool" / Path.cwd().parent.name
