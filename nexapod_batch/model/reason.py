@@ -52,6 +52,31 @@ class Code(StrEnum):
     TOO_LITTLE_ISOLATION = "vote.isolation", "a report without a vote: less isolation than the job asks for"
     HOST_UNCONFIRMED = "vote.host_unconfirmed", "a report without a vote: the scheduler does not confirm its host"
 
+    NODES_FULL = "placement.nodes_full", "every node that could take the replica is full"
+    NODES_PAUSED = "placement.nodes_paused", "the owners of the nodes that could take the replica let nothing start"
+    NO_NODE_LEFT = "placement.no_node_left", "no node will ever take the replica, and what keeps the first of them"
+    NO_NODES = "placement.no_nodes", "no node is registered"
+
+    SWITCHED_OFF = "node.switched_off", "the node is drained"
+    CLASS_UNKNOWN = "node.class_unknown", "the profile of the node does not say its numeric class"
+    OTHER_TIER = "node.other_tier", "the node has another tier than the job asks for"
+    SINGLE_MACHINE = "node.single_machine", "the node is one machine, and the job asks for several"
+    TOO_SMALL = "node.too_small", "the node has too few CPUs or GPUs, or too little memory"
+    OTHER_GPU_TYPE = "node.other_gpu_type", "the node has no GPU of the type that the job asks for"
+    SMALL_GPU_MEMORY = "node.small_gpu_memory", "the GPUs of the node have too little memory"
+    NODE_OF_OTHER_CLASS = "node.other_class", "the node has another numeric class than the task"
+    DOMAIN_USED = "node.domain_used", "another replica of the task was placed on the same node, host, site or owner"
+    NODE_FULL = "node.full", "as many replicas as max_queued allows are out on the node"
+
+    NO_ACTIVE_NODE = "reach.no_active_node", "no node is registered, or all are drained"
+    NO_NODE_OF_TIER = "reach.no_node_of_tier", "no node has the tier that the job asks for"
+    NO_NODE_LARGE_ENOUGH = "reach.no_node_large_enough", "no node has enough of a resource"
+    NO_NODE_HAS_ALL = "reach.no_node_has_all", "each resource is there, and no single node has all of them"
+    RESOURCE_TOO_LARGE = "reach.resource_too_large", "a resource, and the node with most of it; part of another reason"
+    NO_SUCH_GPU_TYPE = "reach.no_such_gpu_type", "the type of GPU, and the types that there are; part of another reason"
+    TOO_FEW_DOMAINS = "reach.too_few_domains", "fewer distinct domains in reach than quorum.agree"
+    FEW_DOMAINS = "reach.few_domains", "a warning: fewer distinct domains in reach than quorum.max_replicas"
+
     CANCELLED = "task.cancelled", "its submitter cancelled it"
     RETRIED = "task.retried", "its submitter asked for another try"
 

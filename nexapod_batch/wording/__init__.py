@@ -3,9 +3,9 @@
 `sentence` never fails: of a code that it does not know, or parameters that do not fit, it shows both as they are.
 """
 
-from nexapod_batch.wording import quorum
+from nexapod_batch.wording import placement, quorum
 from nexapod_batch.wording.sentences import TEMPLATES, sentence
 
 __all__ = ["TEMPLATES", "sentence"]
 
-TEMPLATES.update(quorum.TEMPLATES)
+TEMPLATES.update({**quorum.TEMPLATES, **placement.TEMPLATES})

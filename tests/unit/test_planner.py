@@ -8,7 +8,9 @@ import pytest
 
 from nexapod_batch.model.job import Domain, Job, NumericClass, QuorumPolicy, Resources, Tier
 from nexapod_batch.model.node import Node
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import Need, NodeLoad, capacity, plan, why_not
+from nexapod_batch.wording import sentence
 
 
 def node(number: int, **values: object) -> Node:
@@ -48,6 +50,11 @@ def domains(one: Node) -> dict[Domain, str]:
 TASK = Need(task=0, want=2)
 
 
+def said(found: list[tuple[str, Reason]]) -> list[tuple[str, str]]:
+    """Return nodes with the sentences that keep them from a replica."""
+    return [(name, sentence(reason)) for name, reason in found]
+
+
 def test_replicas_of_a_task_go_to_distinct_nodes() -> None:
     """Two replicas, two nodes, once each."""
     assert sorted(plan(job(), [TASK], loads(node(1), node(2))).placements) == [(0, 1), (0, 2)]
@@ -61,7 +68,7 @@ def test_a_domain_is_taken_once(field: Domain) -> None:
     made = plan(job(field), [TASK], loads(*twins))
     assert len(made.placements) == 1
     assert made.unplaceable == {0}
-    assert f"the same {field}" in made.blocked[0]
+    assert f"the same {field}" in sentence(made.blocked[0])
 
 
 def test_a_domain_placed_before_blocks_and_a_lost_one_does_not() -> None:
@@ -126,7 +133,7 @@ def test_full_nodes_block_but_are_worth_waiting_for() -> None:
     needs = [Need(task=task, want=2) for task in range(10)]
     made = plan(job(), needs, [*loads(node(1, max_queued=3)), NodeLoad(node=node(2, max_queued=9), out=2)])
     assert Counter(node_id for _, node_id in made.placements) == {1: 3, 2: 7}
-    assert made.blocked[9] == "every node that could take it is full: n1, n2"
+    assert sentence(made.blocked[9]) == "every node that could take it is full: n1, n2"
     assert made.unplaceable == set()
 
 
@@ -142,7 +149,7 @@ def test_the_class_is_fixed_where_most_domains_are_free() -> None:
     made = plan(classed, [TASK], loads(*nodes))
     assert made.classes == {0: "zen4"}
     assert sorted(made.placements) == [(0, 2), (0, 3)]
-    later = plan(classed, [Need(task=0, want=1, klass="skylake")], loads(*nodes))
+    later = plan(classed, [Need(task=0, want=1, numeric_class="skylake")], loads(*nodes))
     assert later.placements == [(0, 1)]
     assert later.classes == {}
 
@@ -169,7 +176,7 @@ def test_a_class_that_can_meet_the_quorum_goes_first() -> None:
 )
 def test_why_not(resources: Resources, reason: str) -> None:
     """Every node says in a few words why it does not take the task."""
-    assert why_not(job(resources=resources), TASK, loads(node(1))) == [("n1", reason)]
+    assert said(why_not(job(resources=resources), TASK, loads(node(1)))) == [("n1", reason)]
 
 
 def test_why_not_for_what_may_change() -> None:
@@ -180,13 +187,13 @@ def test_why_not_for_what_may_change() -> None:
         Need(task=0, want=1, taken=(domains(taken),)),
         [*loads(taken), NodeLoad(node=full, out=2), *loads(off, free)],
     )
-    assert found == [
+    assert said(found) == [
         ("n1", "a replica of this task was placed on the same node (n1)"),
         ("n2", "is full: 2 replicas out, max_queued = 2"),
         ("n3", "is switched off"),
     ]
     classed = job(numeric_class=NumericClass.GPU_MODEL)
-    assert why_not(classed, TASK, loads(node(1))) == [("n1", "its profile does not say its gpu-model")]
+    assert said(why_not(classed, TASK, loads(node(1)))) == [("n1", "its profile does not say its gpu-model")]
 
 
 def test_capacity_in_reach() -> None:
@@ -212,18 +219,18 @@ def test_a_gpu_type_is_told_with_the_types_that_there_are() -> None:
     """A chip of another name is none of it, however alike the names are."""
     nodes = [node(1), node(2, gpus=1, gpu_type="NVIDIA GeForce RTX 4070 Ti"), node(3, gpus=2, gpu_type="a100,h100")]
 
-    def reason(wanted: str) -> str | None:
-        return capacity(job(agree=1, resources=Resources(gpus=1, gpu_type=wanted)), loads(*nodes)).reason
+    def reason(wanted: str) -> str:
+        return sentence(capacity(job(agree=1, resources=Resources(gpus=1, gpu_type=wanted)), loads(*nodes)).reason)
 
-    assert "no node has a GPU of type rtx4070: n2 has NVIDIA GeForce RTX 4070 Ti; n3 has a100 and h100" in (reason("rtx4070") or "")
-    assert reason("4070ti") is None
-    assert reason("h100") is None
-    assert "no node has a GPU of type a10: " in (reason("a10") or "")
+    assert "no node has a GPU of type rtx4070: n2 has NVIDIA GeForce RTX 4070 Ti; n3 has a100 and h100" in reason("rtx4070")
+    assert reason("4070ti") == ""
+    assert reason("h100") == ""
+    assert "no node has a GPU of type a10: " in reason("a10")
 
 
 def test_capacity_names_what_is_missing_and_the_ways_out() -> None:
     """One node, two wanted: register one, or repeat on the same machine."""
-    reason = capacity(job(), loads(node(1))).reason or ""
+    reason = sentence(capacity(job(), loads(node(1))).reason)
     assert "agree = 2 needs 2 replicas that differ in node: got 1 in reach (n1), 1 missing" in reason
     assert "nexapod-batch node init --name NAME --owner OWNER" in reason
     assert 'distinct = "run"' in reason
@@ -235,7 +242,7 @@ def test_capacity_counts_within_one_class() -> None:
     nodes = [node(n, classes={"os-arch": name}) for n, name in ((1, "linux-x86_64"), (2, "linux-aarch64"))]
     reach = capacity(job(numeric_class=NumericClass.OS_ARCH), loads(*nodes))
     assert reach.classes == {"linux-x86_64": 1, "linux-aarch64": 1}
-    assert "of one os-arch" in (reach.reason or "")
+    assert "of one os-arch" in sentence(reach.reason)
 
 
 @pytest.mark.parametrize(
@@ -250,26 +257,26 @@ def test_capacity_counts_within_one_class() -> None:
 )
 def test_capacity_names_the_resource_and_the_largest_node(resources: Resources, words: str) -> None:
     """What no node has is refused with the resource and the largest there is."""
-    reason = capacity(job(resources=resources), loads(node(1, cpus=6), node(2, mem_mib=16_384))).reason or ""
+    reason = sentence(capacity(job(resources=resources), loads(node(1, cpus=6), node(2, mem_mib=16_384))).reason)
     assert reason.startswith(words)
     assert "\n  -> " in reason
 
 
 def test_capacity_without_nodes() -> None:
     """Nothing registered: how to register one."""
-    assert "no active node is registered" in (capacity(job(), loads(node(1, active=False))).reason or "")
-    assert plan(job(), [TASK], []).blocked == {0: "no node is registered"}
+    assert "no active node is registered" in sentence(capacity(job(), loads(node(1, active=False))).reason)
+    assert sentence(plan(job(), [TASK], []).blocked[0]) == "no node is registered"
 
 
 def test_a_node_whose_site_refuses_is_never_taken() -> None:
     """However free it is; the reason is given, and no wait for slots would change it."""
-    refusing = NodeLoad(node=node(1, cpus=64), refused="resources.time: too long")
+    refusing = NodeLoad(node=node(1, cpus=64), refused=Reason.text("resources.time: too long"))
     made = plan(job(), [Need(task=0, want=1)], [refusing, NodeLoad(node=node(2), out=3)])
     assert made.placements == [(0, 2)]
     made = plan(job(), [Need(task=0, want=1)], [refusing])
-    assert made.blocked == {0: "no node is left for it: n1: resources.time: too long"}
+    assert sentence(made.blocked[0]) == "no node is left for it: n1: resources.time: too long"
     assert made.unplaceable == {0}
-    assert why_not(job(), Need(task=0, want=1), [refusing]) == [("n1", "resources.time: too long")]
+    assert said(why_not(job(), Need(task=0, want=1), [refusing])) == [("n1", "resources.time: too long")]
 
 
 def test_a_node_whose_partitions_were_compared_is_not_judged_by_one_host() -> None:
@@ -281,6 +288,6 @@ def test_a_node_whose_partitions_were_compared_is_not_judged_by_one_host() -> No
 
 def test_capacity_leaves_out_who_refuses() -> None:
     """A quorum of two is not met by one node that takes the job and one that does not."""
-    found = [NodeLoad(node=node(1)), NodeLoad(node=node(2), refused="no account")]
-    assert "got 1 in reach (n1), 1 missing" in (capacity(job(), found).reason or "")
-    assert "n2 no account" in (capacity(job(), found[1:]).reason or "")
+    found = [NodeLoad(node=node(1)), NodeLoad(node=node(2), refused=Reason.text("no account"))]
+    assert "got 1 in reach (n1), 1 missing" in sentence(capacity(job(), found).reason)
+    assert "n2 no account" in sentence(capacity(job(), found[1:]).reason)

@@ -26,6 +26,7 @@ from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 from nexapod_batch.planner import Need, capacity, plan
 from nexapod_batch.store import writer
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -214,9 +215,10 @@ def _check(
     """Return the nodes that take the job, the reach in words, and warnings; DescriptorError when they cannot do it."""
     nodes, warnings = check_sites(c, job, nodes, foreign=foreign)
     reach = capacity(job, split(job, loads_of(c, job, nodes, foreign=foreign)))
-    if reach.reason:
-        raise QuorumImpossibleError("\n  ".join([reach.reason, *warnings]))
-    warnings += [] if reach.warning is None else [reach.warning]
+    if reach.reason is not None:
+        raise QuorumImpossibleError("\n  ".join([sentence(reach.reason), *warnings]))
+    if reach.warning is not None:
+        warnings.append(sentence(reach.warning))
     hosts = sum({node.host: node.hosts for node in nodes}.values())
     sites = {node.site for node in nodes}
     counts = ((len(nodes), "node"), (hosts, "host"), (len(sites), "site"))

@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.placement.container_support import problem, too_o
 from nexapod_batch.coordinator.placement.images import wrong_architecture
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import NodeLoad
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def loads_of(
             NodeLoad(
                 node=node,
                 out=(out or {}).get(node.id, 0),
-                refused=refusal.reason if refusal else "",
-                paused=paused,
+                refused=None if refusal is None else Reason.text(refusal.reason),
+                paused=Reason.text(paused) if paused else None,
                 sized=sized,
             )
         )

@@ -110,7 +110,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
         if task["state"] == TaskState.INCONCLUSIVE:
             loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
-            lines += [f"  not on {load.node.name}: {load.refused}" for load in loads if load.refused]
+            lines += [f"  not on {load.node.name}: {sentence(load.refused)}" for load in loads if load.refused]
         if task["state"] == TaskState.FAILED:
             lines.append(f"  all of stderr: nexapod-batch logs {job_id}_{task['idx']} --stderr")
         if task["state"] in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
@@ -127,7 +127,7 @@ def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
         active = [node for node in usable(c, {}) if node.active]
         loads = loads_of(c, job, active, out, foreign=is_foreign(c, job_id))
         (need,) = needs_of(c, job_id, [task])
-        lines += [f"  not on {name}: {reason}" for name, reason in why_not(job, need, loads)]
+        lines += [f"  not on {name}: {sentence(reason)}" for name, reason in why_not(job, need, loads)]
         lines += _standing(c, job)
         wait = (task["not_before"] - c.now()) // 1000
         if wait > 0:

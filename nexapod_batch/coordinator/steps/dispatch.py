@@ -26,7 +26,6 @@ from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
-from nexapod_batch.model.reason import Reason
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.model.reason import Reason
     from nexapod_batch.planner import NodeLoad
     from nexapod_batch.store import Row
 
@@ -104,7 +104,7 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
                     index = c.store.only("launch_hosts", id=row["launch_id"])["host_set"]
                     node = replace(node, host=set_name(node, index))
                 taken[row["task"]].append(domains_of(node, f"{row['id']}"))
-    return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), klass=t["class"]) for t in tasks]
+    return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), numeric_class=t["class"]) for t in tasks]
 
 
 def domains_of(node: Node, run: str) -> dict[Domain, str]:
@@ -208,14 +208,22 @@ def _place(
             for node_id, placed in by_node.items()
         }
         c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
-        blocked = {task: Reason.text(why).stored() for task, why in result.blocked.items()}
-        c.store.many("task_blocked", ((why, row["id"], task, why) for task, why in blocked.items()))
+        c.store.many("task_blocked", _blocked_rows(row["id"], result.blocked))
     restored_database.mark(c)
     out: Counter[int] = Counter()
     for number, ids in launches.items():
         hand_over(c, nodes[number], ids, faults)
         out[nodes[number].id] += len(by_node[number])
     return out, sorted(result.unplaceable)
+
+
+def _blocked_rows(job_id: int, blocked: Mapping[int, Reason]) -> Iterator[tuple[str, int, int, str]]:
+    """Yield what is stored of tasks that were not placed; most of them share their reason."""
+    last, stored = None, ""
+    for task, reason in blocked.items():
+        if reason is not last:
+            last, stored = reason, reason.stored()
+        yield stored, job_id, task, stored
 
 
 class _Ready(Struct, frozen=True):

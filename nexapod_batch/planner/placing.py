@@ -1,0 +1,128 @@
+"""Which nodes the replicas of each task go to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from nexapod_batch.model.job import NumericClass
+from nexapod_batch.planner.blocked import block
+from nexapod_batch.planner.fitness import unfit
+from nexapod_batch.planner.nouns import Plan
+from nexapod_batch.planner.slots import SPREAD, Slot, class_for, counted
+from nexapod_batch.quorum.domains import max_distinct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.planner.nouns import Need, NodeLoad
+
+__all__ = ["plan"]
+
+_STRETCHES = 4  # for each node and run of like needs: how finely the load is balanced
+_MANY = 16  # nodes among which the load is balanced without that
+
+
+def _median(speeds: list[float]) -> float:
+    """Return the one in the middle, or 0; `statistics` takes longer to load than most plans to make."""
+    return sorted(speeds)[len(speeds) // 2] if speeds else 0.0
+
+
+def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
+    """Place what the tasks of one job want. Needs that are alike are served in their order."""
+    result = Plan()
+    fitting = [load for load in loads if unfit(job, load) is None]
+    typical = _median([load.node.speed for load in fitting if load.node.speed])
+    slots = [Slot(job, load, typical) for load in fitting]
+    alike: dict[tuple[object, ...], list[Need]] = {}
+    for need in needs:
+        alike.setdefault(_likeness(need), []).append(need)
+    for group in alike.values():
+        _place_alike(job, group, slots, loads, result)
+    return result
+
+
+def _likeness(need: Need) -> tuple[object, ...]:
+    taken = need.taken
+    return (need.want, need.numeric_class, tuple([tuple(sorted(domain.items())) for domain in taken]) if taken else ())
+
+
+def _place_alike(
+    job: Job, needs: Sequence[Need], slots: Sequence[Slot], loads: Sequence[NodeLoad], result: Plan
+) -> None:
+    """Place needs that differ in nothing but their task."""
+    done, count = 0, len(needs)
+    while done < count:
+        need = needs[done]
+        chosen_class = class_for(job, need, slots)
+        chosen = _choose(job, need, [slot for slot in slots if slot.numeric_class == chosen_class])
+        if not chosen:
+            block(job, need, needs[done:], loads, result)
+            return
+        times = Counter(slot.id for slot in chosen)
+        stretches = _STRETCHES if len(slots) < _MANY else 1
+        length = max(1, (count - done) // (stretches * len(slots)))
+        length = min(length, *(slot.free // times[slot.id] for slot in chosen))
+        served = needs[done : done + length]
+        ids = [slot.id for slot in chosen]
+        result.placements += [(one.task, node_id) for one in served for node_id in ids]
+        for slot in chosen:
+            slot.free -= length
+            slot.load += length * slot.step
+        if need.numeric_class is None and job.quorum.numeric_class is not NumericClass.ANY and chosen_class is not None:
+            result.classes.update((one.task, chosen_class) for one in served)
+        if len(chosen) < need.want:
+            rest = replace(need, taken=(*need.taken, *(slot.domain for slot in chosen)), numeric_class=chosen_class)
+            block(job, rest, served, loads, result)
+        done += length
+
+
+def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:
+    """Return the nodes for one need, at most as many as it wants; a node comes twice only for `run`."""
+    fields = counted(job)
+    blocked = [{domain.get(name, "") for domain in need.taken} for name in fields]
+    used = {name: Counter(domain.get(name, "") for domain in need.taken) for name in SPREAD}
+    picks: Counter[int] = Counter()
+    chosen: list[Slot] = []
+
+    by_owner, by_site, by_host, by_node = used.values()
+
+    def rank(slot: Slot) -> tuple[object, ...]:
+        owner, site, host, node = slot.spread
+        load = slot.load + picks[slot.id] * slot.step
+        return (slot.blamed, by_owner[owner], by_site[site], by_host[host], by_node[node], load, slot.step, slot.id)
+
+    eligible = [slot for slot in slots if not any(map(set.__contains__, blocked, slot.row))]
+    while len(chosen) < need.want:
+        free = [slot for slot in eligible if slot.free > picks[slot.id]]
+        if not free:
+            break
+        best = min(free, key=rank) if len(fields) < 2 else _far_sighted(sorted(free, key=rank), eligible)
+        eligible = [slot for slot in eligible if not any(a == b for a, b in zip(slot.row, best.row, strict=True))]
+        chosen.append(best)
+        picks[best.id] += 1
+        for name in SPREAD:
+            used[name][best.domain[name]] += 1
+    return chosen
+
+
+def _far_sighted(ranked: Sequence[Slot], eligible: Sequence[Slot]) -> Slot:
+    """Return the first that leaves as many other domains as possible (for several fields in `distinct`)."""
+
+    def left(slot: Slot) -> int:
+        return max_distinct(
+            other.row for other in eligible if all(a != b for a, b in zip(other.row, slot.row, strict=True))
+        )
+
+    at_best = max_distinct(slot.row for slot in eligible) - 1
+    best, best_left = ranked[0], -1
+    for slot in ranked:
+        others = left(slot)
+        if others >= at_best:
+            return slot
+        if others > best_left:
+            best, best_left = slot, others
+    return best
