@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.model.job import Domain
 from nexapod_batch.model.reason import Code
 from nexapod_batch.wording.sentences import Parameters, Template, sentence
 
@@ -34,7 +33,7 @@ def _too_many_errors(p: Parameters) -> str:
 
 def _no_domain_left(p: Parameters) -> str:
     missing = "no other node"
-    if p["fields"] not in ([], [Domain.NODE]):
+    if p["fields"] not in ([], ["node"]):
         missing = f"no node with another {' and '.join(p['fields'])}"
     return f"domains: {sentence(p['found'])}, and {missing} is left; register one, then retry"
 
