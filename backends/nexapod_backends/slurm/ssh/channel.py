@@ -14,6 +14,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
+from nexapod_backends.slurm.ssh import paramiko_internals
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
@@ -126,14 +127,13 @@ class Talk:
             return self.out.code
         if not self._ended():
             raise TimeoutError("nothing came")
-        channel = self._channel
-        status = channel.recv_exit_status() if channel.status_event.wait(max(0.0, end - time.monotonic())) else -1
+        status = paramiko_internals.exit_status(self._channel, max(0.0, end - time.monotonic()))
         if status == -1:
             raise EOFError("no exit code")
-        return int(status)
+        return status
 
     def _ended(self) -> bool:
-        return bool(self._channel.eof_received or self._channel.closed)
+        return paramiko_internals.has_ended(self._channel)
 
     def _until(self, done: Any, end: float) -> None:  # noqa: ANN401 - a function without arguments
         """Read until something holds, the channel ended, or the time is over."""
@@ -153,8 +153,8 @@ class Talk:
 
     def _seen(self) -> str:
         """Return what is known of the end of a shell that was not ours."""
-        status = self._channel.exit_status if self._channel.status_event.wait(1.0) else None
+        status = paramiko_internals.exit_status(self._channel, 1.0)
         text = (self.err.before or self.out.before).decode("utf-8", "replace").strip()
         last = re.sub(r"[^ -~]", "?", text.rpartition("\n")[2])[-200:]
-        parts = [f"exit code {status}" if status is not None and status >= 0 else "", last and f"it said: {last}"]
+        parts = [f"exit code {status}" if status >= 0 else "", last and f"it said: {last}"]
         return ", ".join(part for part in parts if part)

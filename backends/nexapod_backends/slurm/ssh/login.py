@@ -28,6 +28,7 @@ from paramiko.ssh_exception import (  # type: ignore[import-untyped]
     PasswordRequiredException,
 )
 
+from nexapod_backends.slurm.ssh import paramiko_internals
 from nexapod_batch.errors import ConfigError, NexapodError, UnreachableError
 from nexapod_batch.files.keyfile import check_private
 
@@ -95,13 +96,7 @@ def log_in(site: str, ssh: Ssh) -> list[paramiko.Transport]:
 def close(links: list[paramiko.Transport]) -> None:
     """Close connections, the inner one first, and wait for their threads."""
     for link in reversed(links):
-        with suppress(Exception):  # its thread looks up at once, and not a tenth of a second later
-            link.sock.shutdown(socket.SHUT_RDWR)
-        with suppress(Exception):
-            link.close()
-        with suppress(Exception):
-            link.sock.close()
-        link.join(5)
+        paramiko_internals.shut(link)
 
 
 def listed(text: str, name: str) -> tuple[Listed, ...]:

@@ -12,32 +12,9 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from paramiko.sftp import (  # type: ignore[import-untyped]
-    CMD_CLOSE,
-    CMD_EXTENDED,
-    CMD_FSTAT,
-    CMD_HANDLE,
-    CMD_LSTAT,
-    CMD_MKDIR,
-    CMD_OPEN,
-    CMD_OPENDIR,
-    CMD_READ,
-    CMD_READDIR,
-    CMD_READLINK,
-    CMD_REMOVE,
-    CMD_SETSTAT,
-    CMD_STATUS,
-    CMD_WRITE,
-    SFTP_FLAG_CREATE,
-    SFTP_FLAG_EXCL,
-    SFTP_FLAG_READ,
-    SFTP_FLAG_WRITE,
-    int64,
-)
-from paramiko.sftp_attr import SFTPAttributes  # type: ignore[import-untyped]
-
+from nexapod_backends.slurm.ssh.paramiko_internals import Attributes, Requests
 from nexapod_backends.slurm.ssh.sftp_folders import Status
 from nexapod_batch.errors import SchedulerError
 
@@ -47,7 +24,7 @@ if TYPE_CHECKING:
 
     from paramiko import SFTPClient  # type: ignore[import-untyped]
 
-__all__ = ["Attributes", "Files"]
+__all__ = ["Files"]
 
 #: Bytes in one request; servers must take that much.
 _CHUNK = 32_768
@@ -57,22 +34,6 @@ _AHEAD = 64
 _DEPTH, _ENTRIES = 64, 200_000
 
 T = TypeVar("T")
-Attributes = tuple[int, int | None]  # size and mode
-
-
-class _Replies:
-    """Answers that came while another one was waited for."""
-
-    def __init__(self) -> None:
-        self.came: dict[int, tuple[int, Any]] = {}
-        self.unwanted: set[int] = set()
-
-    def _async_response(self, kind: int, message: Any, number: int) -> None:  # noqa: ANN401
-        """Keep an answer: paramiko calls this."""
-        if number in self.unwanted:
-            self.unwanted.discard(number)
-        else:
-            self.came[number] = (kind, message)
 
 
 class Files:
@@ -80,55 +41,40 @@ class Files:
 
     def __init__(self, session: SFTPClient) -> None:
         """Use an open session."""
-        self._sftp = session
-        self._replies = _Replies()
+        self._requests = Requests(session)
         self._syncs = True
 
     def entries(self, folder: str) -> Iterator[tuple[bytes, Attributes]]:
-        """Yield name, size and mode of what is in a folder; FileNotFoundError when there is none."""
-        handle = self._handle(self._ask(CMD_OPENDIR, os.fsencode(folder)), folder)
-        ahead, found = 2, []  # what a small folder holds, and that it is all
+        """Yield what is in a folder, by name; FileNotFoundError when there is none."""
+        requests = self._requests
+        handle = requests.handle(requests.open_folder(folder), folder)
+        ahead = 2  # what a small folder holds, and that it is all
+        found: list[tuple[bytes, Attributes]] = []
         try:
             ended = False
             while not ended:
-                asked = [self._ask(CMD_READDIR, handle) for _ in range(ahead)]
-                for number in asked:
+                for number in [requests.list_some(handle) for _ in range(ahead)]:
                     try:
-                        _, message = self._answer(number, folder)
+                        found += requests.names(number, folder)
                     except EOFError:
                         ended = True
-                        continue
-                    for _ in range(message.get_int()):
-                        name = message.get_string()
-                        message.get_string()  # as `ls -l` shows it
-                        attributes = SFTPAttributes._from_msg(message)  # noqa: SLF001
-                        found.append((name, (attributes.st_size or 0, attributes.st_mode)))
                 ahead = min(_AHEAD, 4 * ahead)
         finally:
             self._close(handle)
         yield from found
 
     def stat(self, path: str) -> Attributes:
-        """Return size and mode, of a link itself; FileNotFoundError when there is nothing."""
-        _, message = self._answer(self._ask(CMD_LSTAT, os.fsencode(path)), path)
-        attributes = SFTPAttributes._from_msg(message)  # noqa: SLF001
-        return attributes.st_size or 0, attributes.st_mode
+        """Return what a path is, a link as such; FileNotFoundError when there is nothing."""
+        return self._requests.attributes(self._requests.status(path), path)
 
     def stamps(self, paths: Sequence[str]) -> list[tuple[int, int]]:
         """Return size and time of change of each path, in seconds; zeros for what is not there."""
-        asked = [(path, self._ask(CMD_LSTAT, os.fsencode(path))) for path in paths]
-        found = []
-        for path, number in asked:
-            try:
-                attributes = SFTPAttributes._from_msg(self._answer(number, path)[1])  # noqa: SLF001
-                found.append((attributes.st_size or 0, attributes.st_mtime or 0))
-            except FileNotFoundError:
-                found.append((0, 0))
-        return found
+        found = [one or Attributes() for one in self._look(paths)]
+        return [(one.size, one.changed_s) for one in found]
 
     def read(self, path: str, start: int, most: int) -> bytes:
         """Return bytes of a file, from its end for a negative start."""
-        handle = self._open(path, SFTP_FLAG_READ)
+        handle = self._requests.handle(self._requests.open_to_read(path), path)
         try:
             size = self._size(handle, path)
             first = max(0, size + start) if start < 0 else start
@@ -139,17 +85,17 @@ class Files:
     def write(self, path: str, blocks: Iterable[bytes], size: int) -> None:
         """Put a file in place as a whole, durably where the server knows how, for this account only."""
         temporary = _temporary(path)
-        handle = self._open(temporary, SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_EXCL, mode=0o600)
+        handle = self._requests.handle(self._requests.create(temporary, 0o600), temporary)
         try:
             try:
                 written = self._fill(handle, temporary, blocks)
                 if written != size or self._size(handle, temporary) != size:
                     raise OSError(errno.EIO, f"{written} bytes arrived, not {size}", path)
                 if self._syncs:
-                    self._answered(self._extended(b"fsync@openssh.com", handle), "")
+                    self._answered(self._requests.sync(handle), "")
             finally:
                 self._close(handle)
-            self._answer(self._rename(temporary, path), path)
+            self._requests.answer(self._requests.rename(temporary, path), path)
         except BaseException as error:  # noqa: BLE001 - raised again
             with suppress(Exception):
                 self.remove_all([temporary])
@@ -160,52 +106,57 @@ class Files:
         for batch in _batches(list(contents.items())):
             names = {path: _temporary(path) for path, _ in batch}
             try:
-                flags = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_EXCL
-                opened = [self._ask_open(names[path], flags, 0o600) for path, _ in batch]
-                handles = [self._handle(number, path) for number, (path, _) in zip(opened, batch, strict=True)]
-                asked: list[tuple[str, int]] = []
-                for handle, (path, data) in zip(handles, batch, strict=True):
-                    # what concerns one file is done in the order in which it is asked for
-                    pieces = [(first, data[first : first + _CHUNK]) for first in range(0, len(data), _CHUNK)]
-                    asked += [(path, self._ask(CMD_WRITE, handle, int64(first), piece)) for first, piece in pieces]
-                    if self._syncs:
-                        asked.append(("", self._extended(b"fsync@openssh.com", handle)))
-                    asked.append((path, self._ask(CMD_CLOSE, handle)))
-                for path, number in asked:
-                    self._answered(number, path)
-                renamed = [(path, self._rename(names[path], path)) for path, _ in batch]
-                for path, number in renamed:
-                    self._answer(number, path)
+                self._write_batch(batch, names)
             except BaseException as error:  # noqa: BLE001 - raised again
                 with suppress(Exception):
                     self.remove_all(names.values())
                 raise _told(error, batch[0][0]) from None
 
+    def _write_batch(self, batch: Sequence[tuple[str, bytes]], names: Mapping[str, str]) -> None:
+        """Write files under temporary names, then give them theirs."""
+        requests = self._requests
+        opened = [(path, requests.create(names[path], 0o600)) for path, _ in batch]
+        handles = [requests.handle(number, path) for path, number in opened]
+        asked: list[tuple[str, int]] = []
+        for handle, (path, data) in zip(handles, batch, strict=True):
+            # what concerns one file is done in the order in which it is asked for
+            asked += [
+                (path, requests.write(handle, first, data[first : first + _CHUNK]))
+                for first in range(0, len(data), _CHUNK)
+            ]
+            if self._syncs:
+                asked.append(("", requests.sync(handle)))
+            asked.append((path, requests.close(handle)))
+        for path, number in asked:
+            self._answered(number, path)
+        renamed = [(path, requests.rename(names[path], path)) for path, _ in batch]
+        for path, number in renamed:
+            requests.answer(number, path)
+
     def look(self, paths: Sequence[str]) -> list[Status | None]:
         """Return whose each path is and its mode, of a link itself; None for what is not there."""
-        found: list[Status | None] = []
+        return [None if one is None else Status(one.uid, one.mode or 0) for one in self._look(paths)]
+
+    def _look(self, paths: Sequence[str]) -> list[Attributes | None]:
+        found: list[Attributes | None] = []
         for batch in _batches(list(paths)):
-            asked = [(path, self._ask(CMD_LSTAT, os.fsencode(path))) for path in batch]
+            asked = [(path, self._requests.status(path)) for path in batch]
             for path, number in asked:
                 try:
-                    attributes = SFTPAttributes._from_msg(self._answer(number, path)[1])  # noqa: SLF001
-                    found.append(Status(attributes.st_uid or 0, attributes.st_mode or 0))
+                    found.append(self._requests.attributes(number, path))
                 except FileNotFoundError:
                     found.append(None)
         return found
 
     def target(self, path: str) -> str:
         """Return where a link leads."""
-        _, message = self._answer(self._ask(CMD_READLINK, os.fsencode(path)), path)
-        message.get_int()
-        return os.fsdecode(message.get_string())
+        ((name, _),) = self._requests.names(self._requests.read_link(path), path)
+        return os.fsdecode(name)
 
     def add(self, path: str) -> None:
         """Make a folder, for this account only; FileExistsError when there is one."""
-        attributes = SFTPAttributes()
-        attributes.st_mode = 0o700
         try:
-            self._answer(self._ask(CMD_MKDIR, os.fsencode(path), attributes), path)
+            self._requests.answer(self._requests.make_folder(path, 0o700), path)
         except OSError as error:
             if self.look([path]) != [None]:  # servers say no more than that it failed
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
@@ -213,17 +164,15 @@ class Files:
 
     def close_to_others(self, path: str, mode: int) -> None:
         """Give a folder its mode."""
-        attributes = SFTPAttributes()
-        attributes.st_mode = mode
-        self._answer(self._ask(CMD_SETSTAT, os.fsencode(path), attributes), path)
+        self._requests.answer(self._requests.set_mode(path, mode), path)
 
     def rename_all(self, names: Mapping[str, str]) -> None:
         """Rename files; those that are not there are no error."""
-        self._each(list(names), lambda path: self._rename(path, names[path]))
+        self._each(list(names), lambda path: self._requests.rename(path, names[path]))
 
     def remove_all(self, paths: Iterable[str]) -> None:
         """Remove files; those that are not there are no error."""
-        self._each(list(paths), lambda path: self._ask(CMD_REMOVE, os.fsencode(path)))
+        self._each(list(paths), self._requests.remove)
 
     def _each(self, paths: list[str], ask: Callable[[str], int]) -> None:
         """Ask for something to be done to each file, in few round trips; the first fault is raised when all were."""
@@ -232,7 +181,7 @@ class Files:
             faults = []
             for path, number in asked:
                 try:
-                    self._answer(number, path)
+                    self._requests.answer(number, path)
                 except FileNotFoundError:
                     pass
                 except OSError as error:
@@ -244,7 +193,8 @@ class Files:
 
     def get(self, path: str, target: Path, known: Attributes | None = None) -> None:
         """Copy a plain file here, going on where an earlier attempt ended; done when there is one of this size."""
-        size, mode = known or self.stat(path)
+        known = known or self.stat(path)
+        size, mode = known.size, known.mode
         if mode is None or not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "no plain file", path)
         with suppress(OSError):
@@ -259,7 +209,7 @@ class Files:
                 os.ftruncate(sink.fileno(), have := 0)
             sink.seek(have)
             if have < size:
-                handle = self._open(path, SFTP_FLAG_READ)
+                handle = self._requests.handle(self._requests.open_to_read(path), path)
                 try:
                     for block in self._blocks(handle, path, have, size):
                         have += _write_all(sink.write, block)
@@ -277,61 +227,30 @@ class Files:
         while waiting:
             folder, here, depth = waiting.pop()
             here.mkdir(mode=0o700, parents=depth == 0, exist_ok=True)
-            for raw, (size, mode) in list(self.entries(folder)):
-                if raw in {b"", b".", b".."} or b"/" in raw or b"\0" in raw or mode is None:
-                    continue
+            for name, found in self._plain_entries(folder):
                 count += 1
                 if count > _ENTRIES or depth > _DEPTH:
                     raise OSError(errno.EFBIG, f"more than {_ENTRIES} entries, or deeper than {_DEPTH}", path)
-                name = os.fsdecode(raw)
-                if stat.S_ISDIR(mode):
+                if stat.S_ISDIR(found.mode or 0):
                     waiting.append((f"{folder}/{name}", here / name, depth + 1))
-                elif stat.S_ISREG(mode):
-                    self.get(f"{folder}/{name}", here / name, (size, mode))
+                elif stat.S_ISREG(found.mode or 0):
+                    self.get(f"{folder}/{name}", here / name, found)
 
-    # ---- requests
+    def _plain_entries(self, folder: str) -> Iterator[tuple[str, Attributes]]:
+        """Yield what is in a folder under a name that is one, and of which the server says what it is."""
+        for raw, found in list(self.entries(folder)):
+            if raw not in {b"", b".", b".."} and b"/" not in raw and b"\0" not in raw and found.mode is not None:
+                yield os.fsdecode(raw), found
 
-    def _ask(self, kind: Any, *words: Any) -> int:  # noqa: ANN401 - numbers, bytes and attributes
-        return int(self._sftp._async_request(self._replies, kind, *words))  # noqa: SLF001
-
-    def _extended(self, name: bytes, *words: bytes) -> int:
-        return self._ask(CMD_EXTENDED, name, *words)
-
-    def _answer(self, number: int, path: str) -> tuple[int, Any]:
-        """Wait for one answer; OSError with the path for a refusal, EOFError for the end of a file or folder."""
-        while number not in self._replies.came:
-            self._sftp._read_response()  # noqa: SLF001
-        kind, message = self._replies.came.pop(number)
-        if kind == CMD_STATUS:
-            try:
-                self._sftp._convert_status(message)  # noqa: SLF001
-            except OSError as error:
-                text = error.strerror or str(error)
-                raise OSError(error.errno or errno.EIO, text, path) from None
-        return kind, message
-
-    def _handle(self, number: int, path: str) -> bytes:
-        kind, message = self._answer(number, path)
-        if kind != CMD_HANDLE:
-            raise SchedulerError("the SFTP server answers out of turn", got=kind, wanted="a handle")
-        return bytes(message.get_binary())
-
-    def _ask_open(self, path: str, flags: int, mode: int | None = None) -> int:
-        attributes = SFTPAttributes()
-        attributes.st_mode = mode
-        return self._ask(CMD_OPEN, os.fsencode(path), flags, attributes)
-
-    def _open(self, path: str, flags: int, mode: int | None = None) -> bytes:
-        return self._handle(self._ask_open(path, flags, mode), path)
+    # ---- of one file
 
     def _close(self, handle: bytes) -> None:
         """Close, and wait for nothing: what was written is checked by other means."""
         with suppress(OSError):  # the connection is gone, as whoever opened it will hear
-            self._replies.unwanted.add(self._ask(CMD_CLOSE, handle))
+            self._requests.ignore(self._requests.close(handle))
 
     def _size(self, handle: bytes, path: str) -> int:
-        _, message = self._answer(self._ask(CMD_FSTAT, handle), path)
-        return int(SFTPAttributes._from_msg(message).st_size or 0)  # noqa: SLF001
+        return self._requests.attributes(self._requests.status_of(handle), path).size
 
     def _blocks(self, handle: bytes, path: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from start to end, in order; fewer when the file ends before."""
@@ -340,22 +259,21 @@ class Files:
         while asked or position < end:
             while position < end and len(asked) < _AHEAD:
                 length = min(_CHUNK, end - position)
-                asked.append((self._ask(CMD_READ, handle, int64(position), length), position, length))
+                asked.append((self._requests.read(handle, position, length), position, length))
                 position += length
             number, where, length = asked.pop(0)
             try:
-                _, message = self._answer(number, path)
-                data = bytes(message.get_binary())[:length]
+                data = self._requests.data(number, path)[:length]
             except EOFError:
                 data = b""
             if not data:
                 for left, _, _ in asked:
                     with suppress(EOFError):
-                        self._answer(left, path)
+                        self._requests.answer(left, path)
                 return
             yield data
             if len(data) < length:  # the rest of it, then what was asked for after it
-                number = self._ask(CMD_READ, handle, int64(where + len(data)), length - len(data))
+                number = self._requests.read(handle, where + len(data), length - len(data))
                 asked.insert(0, (number, where + len(data), length - len(data)))
 
     def _fill(self, handle: bytes, path: str, blocks: Iterable[bytes]) -> int:
@@ -364,21 +282,18 @@ class Files:
         for block in blocks:
             for first in range(0, len(block), _CHUNK):
                 piece = block[first : first + _CHUNK]
-                asked.append(self._ask(CMD_WRITE, handle, int64(position), piece))
+                asked.append(self._requests.write(handle, position, piece))
                 position += len(piece)
                 if len(asked) >= _AHEAD:
-                    self._answer(asked.pop(0), path)
+                    self._requests.answer(asked.pop(0), path)
         for number in asked:
-            self._answer(number, path)
+            self._requests.answer(number, path)
         return position
-
-    def _rename(self, path: str, new: str) -> int:
-        return self._extended(b"posix-rename@openssh.com", os.fsencode(path), os.fsencode(new))
 
     def _answered(self, number: int, path: str) -> None:
         """Wait for an answer; without a path it is one of fsync, which not every server knows."""
         try:
-            self._answer(number, path)
+            self._requests.answer(number, path)
         except OSError as error:
             if path or "unsupported" not in str(error.strerror).lower():  # a quota may be noticed only now
                 raise

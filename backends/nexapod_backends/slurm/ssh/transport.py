@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import struct
 import time
 import weakref
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import paramiko  # type: ignore[import-untyped]
 
 from nexapod_backends.slurm.cli.commands import TimedOutError
-from nexapod_backends.slurm.ssh import login, sftp_folders
+from nexapod_backends.slurm.ssh import login, paramiko_internals, sftp_folders
 from nexapod_backends.slurm.ssh.channel import NotBegunError, Talk, command_line
 from nexapod_backends.slurm.ssh.sftp import Files
 from nexapod_backends.slurm.transport import Done
@@ -57,6 +58,7 @@ class SshTransport:
 
     def __init__(self, site: Site, ssh: Ssh, tell: Callable[[str], None] = lambda _: None) -> None:
         """Connect to nothing yet; `tell` hears what is strange there, once."""
+        paramiko_internals.check()
         self._site, self._ssh, self._tell = site, ssh, tell
         self._loud = False
         self._links: list[paramiko.Transport] = []
@@ -84,9 +86,9 @@ class SshTransport:
         try:
             return self._through(
                 lambda files: {
-                    os.fsdecode(name): size
-                    for name, (size, mode) in files.entries(folder)
-                    if mode is not None and mode & 0o170000 == 0o100000
+                    os.fsdecode(name): found.size
+                    for name, found in files.entries(folder)
+                    if stat.S_ISREG(found.mode or 0)
                 }
             )
         except FileNotFoundError:
