@@ -221,14 +221,36 @@ def test_slurm_is_asked_seldom(home: SlurmHome, alpha: Cluster, beta: Cluster, t
     print(f"{polls:.1f} polls, calls: {[len(one.calls()) for one in wrapped]}")
 
 
-def test_what_ranks_used_is_not_made_up(home: SlurmHome, alpha: Cluster) -> None:
-    """Srun starts them beside the runner: nothing is measured, nothing advised, and it is said where the figures are."""
-    home.site(alpha)
-    text = (
-        '[job]\nname = "ranks"\ncommand = ["sh", "-c", "echo $SLURM_PROCID"]\n[resources]\nntasks = 2\nmem = "400MiB"\ntime = "2m"\n'
-        '[quorum]\nagree = 1\ndistinct = "run"\n'
+def ranks(launcher: str = "") -> str:
+    """Return a job of two ranks of 100 MiB each, which use some CPU time."""
+    code = "x = bytearray(100 << 20); x[::4096] = bytes(len(x[::4096])); sum(range(5_000_000)); print(1)"
+    return (
+        f'[job]\nname = "ranks"\ncommand = ["python3", "-c", "{code}"]\n[resources]\nntasks = 2\nmem = "400MiB"\ntime = "2m"\n'
+        f'[quorum]\nagree = 1\ndistinct = "run"\n{launcher}'
     )
-    job = home.start(text)
+
+
+def test_what_ranks_used_is_what_the_accounting_says(home: SlurmHome, alpha: Cluster) -> None:
+    """Srun starts them beside the runner, which asks for the steps; memory that was hardly looked at is not a figure."""
+    home.site(alpha, runner={"path": f"{alpha.bin}:/usr/local/bin:/usr/bin:/bin"})
+    job = home.start(ranks())
+    home.ended(job)
+    found = home.json("report", job)
+    assert not [note for note in found["notes"] if "not measured" in note]
+    assert found["cpu_s"] > 0.1
+    assert found["cpu_efficiency"] > 0
+    assert found["peak_mem_mib"] is None
+    assert not [note for note in found["notes"] if "resources.mem" in note]
+
+
+def test_what_ranks_used_is_not_made_up(home: SlurmHome, alpha: Cluster, tmp_path: Path) -> None:
+    """Where the accounting cannot be asked nothing is measured, nothing advised, and it is said where the figures are."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sacct").write_text("#!/bin/sh\nexit 1\n")
+    (broken / "sacct").chmod(0o755)
+    home.site(alpha, runner={"path": f"{broken}:{alpha.bin}:/usr/local/bin:/usr/bin:/bin"})
+    job = home.start(ranks())
     home.ended(job)
     found = home.json("report", job)
     assert (found["cpu_s"], found["cpu_efficiency"], found["peak_mem_mib"], found["mem_efficiency"]) == (None, None, None, None)

@@ -59,9 +59,9 @@ def report(c: Coordinator, job_id: int) -> dict[str, Any]:
 
 
 def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
-    """Return why CPU time and memory of a job are not known, though its runners measured something; "" if they are.
+    """Return why CPU time and memory of a job are not known of all its replicas; "" if they are.
 
-    Ranks that a site's launcher starts (srun) are no descendants of the runner: what it measured is the launcher's.
+    Ranks that a site's launcher starts (srun) are no descendants of the runner: it asks the scheduler's accounting.
     """
     if job.resources.ranks == 1:
         return ""
@@ -71,8 +71,8 @@ def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
     natives = [row["native_id"] for row in rows[:_NAMED] if row["native_id"]]
     told = f": sacct --jobs={','.join(natives)} --format=JobID,NTasks,TotalCPU,MaxRSS" if natives else ""
     return (
-        "CPU time and memory of ranks are not measured: the site's launcher starts them beside the runner. "
-        f"The scheduler's accounting has them by step{told}"
+        "CPU time and memory of ranks are not measured: the site's launcher starts them beside the runner, and the "
+        f"scheduler's accounting said nothing there. It may have them by step{told}"
     )
 
 

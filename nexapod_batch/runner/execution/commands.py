@@ -149,7 +149,7 @@ class Commands:
             result = self._run(replica, wrapped._replace(argv=argv, env=around), "/", granted, devices)
         if result.stopped is None:
             result = result._replace(stopped=ranks.said_by_launcher(result.status, self._logs.tail()))
-        return result
+        return _by_accounting(replica, result, self._path, around) if replica.launched else result
 
     def _run(
         self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, devices: tuple[Device, ...]
@@ -221,6 +221,23 @@ def _made_folder(replica: Replica) -> str:
     folder = f"{replica.root}/{workdir}"
     os.makedirs(folder, 0o700, exist_ok=True)
     return folder
+
+
+def _by_accounting(replica: Replica, result: Result, path: str, environment: Mapping[str, str]) -> Result:
+    """Note what the ranks of a replica used by the scheduler's accounting; return the result as it knows it."""
+    from nexapod_batch.runner.execution import steps  # noqa: PLC0415 - most replicas are one process
+
+    found = steps.of_allocation(path, environment)
+    if found is None:
+        return result
+    replica.used_by_ranks = found.cpu_ms, found.max_rss_kib
+    if not found.number and environment.get("SLURM_JOB_NUM_NODES", "1") == "1":  # the launcher started them below us
+        replica.used_by_ranks = result.cpu_ms, result.max_rss_kib
+    if result.stopped is None and found.out_of_memory:
+        step = found.out_of_memory[0]
+        detail = f"the kernel killed a process of one of its ranks, for memory (Slurm says so of step {step})"
+        return result._replace(stopped=(Outcome.MEMORY, detail))
+    return result
 
 
 def _gpu_failed(faults: Mapping[str, str]) -> tuple[Outcome, str]:

@@ -57,7 +57,8 @@ class Replica:
         self.exit_code: int | None = None
         self.result: Result | None = None
         self.wrapped: Wrapped | None = None  # how the command was started, when it was
-        self.launched = False  # its ranks are started by a scheduler, beside us: what they use is not seen
+        self.launched = False  # its ranks are started by a scheduler, beside us: what they use we do not see
+        self.used_by_ranks: tuple[int | None, int | None] = None, None  # ms and KiB, where the scheduler says so
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
         self.passed: tuple[tuple[str, str], ...] = ()  # what it got of its site's variables: name, SHA-256 of the value
         self.temporary = ""  # the folder of its temporary files, when it has one

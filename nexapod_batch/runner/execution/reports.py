@@ -86,7 +86,7 @@ class Reports:
         cpu_ms: int | None = result.cpu_ms if result else 0
         max_rss_kib: int | None = result.max_rss_kib if result else 0
         if replica.launched:
-            cpu_ms = max_rss_kib = None
+            cpu_ms, max_rss_kib = replica.used_by_ranks
         return Statement(
             job_uuid=replica.launch.bundle.job_uuid,
             job_digest=replica.launch.job_digest,

@@ -14,9 +14,9 @@ SELECT count(*) AS n, total(wall_ms) AS wall_ms, max(wall_ms) AS max_wall_ms, to
 FROM replica WHERE job_id = :job AND wall_ms IS NOT NULL;
 
 -- name: usage_elsewhere
--- Measured replicas on sites, where a launcher may start ranks beside the runner: by what schedulers call their launches.
+-- Replicas on sites of whose ranks nobody measured what they used: by what schedulers call their launches.
 SELECT DISTINCT l.native_id FROM replica r JOIN node n ON n.id = r.node_id LEFT JOIN launch l ON l.id = r.launch_id
-WHERE r.job_id = :job AND r.wall_ms IS NOT NULL AND n.site <> 'local' LIMIT :limit;
+WHERE r.job_id = :job AND r.wall_ms IS NOT NULL AND r.cpu_ms IS NULL AND n.site <> 'local' LIMIT :limit;
 
 -- name: usage_gpus
 SELECT count(*) AS n, total(r.wall_ms) AS wall_ms, sum(json_extract(g.value, '$.time_ms') * 1.0) AS time_ms,
