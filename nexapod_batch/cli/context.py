@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXIT", "exit_code", "has_database", "json_option", "looking", "paths", "reading", "results_folder", "seconds",
-    "writing",
+    "tell_of_unread_reports", "writing",
 ]  # fmt: skip
 
 #: What a job's state makes of the exit code; the worst of several jobs counts, in this order.
 EXIT = {"failed": 1, "inconclusive": 3, "cancelled": 1, "accepted": 0}
+#: Jobs that are named one by one in a hint.
+_FEW = 4
 #: A wait that ran out of time.
 TIMED_OUT = 4
 
@@ -75,6 +77,21 @@ def writing() -> Iterator[Coordinator]:
 def has_database() -> bool:
     """Say whether this user ever submitted a job; ConfigError where the database is lost."""
     return home.has_database(home.home_folder(os.environ))
+
+
+def tell_of_unread_reports(store: Store) -> None:
+    """Say on stderr that nodes reported what nobody took in yet, and how it is taken in."""
+    from nexapod_batch.cli.rendering.render import note
+    from nexapod_batch.coordinator.queries import unread_reports, views
+
+    jobs = views.open_jobs(store)
+    if not jobs:
+        return
+    nodes = unread_reports.nodes_with_unread_reports(store, home.home_folder(os.environ))
+    if nodes:
+        named = " ".join(map(str, jobs)) if len(jobs) < _FEW else "all"
+        how = f"nexapod-batch wait {named}, or nexapod-batch reconcile"
+        note(f"reports of {', '.join(nodes)} wait to be taken in: {how}")
 
 
 def results_folder(job: int) -> str:

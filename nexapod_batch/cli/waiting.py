@@ -6,14 +6,14 @@ import re
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.cli.context import exit_code, seconds
 from nexapod_batch.cli.rendering.render import note, note_new
 from nexapod_batch.cli.rendering.terminal import LogPrinter
 from nexapod_batch.coordinator.commands import reconcile
 from nexapod_batch.coordinator.queries import views
-from nexapod_batch.errors import UsageError
+from nexapod_batch.errors import TryAgainError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
 
-__all__ = ["parse_wait", "wait_for"]
+__all__ = ["parse_wait", "place_now", "wait_for"]
 
 #: Seconds after which it is said why jobs wait, and reasons that are said at most.
 SILENT_S, REASONS = 3.0, 10
+#: Seconds that dispatch may take before the shell gets its prompt back; the next pass goes on where it stopped.
+DISPATCH_S = 5.0
+#: Passes that a submission may take, where backends refuse what they are given: as many as errors are allowed usually.
+_PASSES = 8
 #: What changes in a reason from look to look: estimates, and numbers of elements.
 _WHEN = re.compile(r"; start estimated .*|_?\d+")
 #: Tasks of one job that are described after a wait.
@@ -51,18 +55,24 @@ def wait_for(
         # A bar on the terminal that the task's output goes to would stand in its way.
         with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
             watch = _follower(c, jobs[0]) if follow and jobs else None
-            tell = _teller(c, jobs)
+            waits = _waits(c, jobs)
+            faults: list[str] = []
 
             def on_progress(counts: Document) -> None:
-                show(counts)
+                show(counts, [*faults, *waits()])
                 if watch is not None:
                     watch()
-                if not sys.stderr.isatty():  # there a bar shows that something waits
-                    tell()
 
-            ended = reconcile.wait(c, jobs, timeout, on_progress, lambda fault: note_new(fault, said))
+            def on_fault(fault: str) -> None:
+                faults.append(fault)
+                if not show.is_bar:
+                    note_new(fault, said)
+
+            ended = reconcile.wait(c, jobs, timeout, on_progress, on_fault)
             if watch is not None:
                 watch()
+        for fault in faults if show.is_bar else ():  # the bar is gone, and what was under it
+            note_new(fault, said)
     except KeyboardInterrupt:
         names = " ".join(map(str, jobs))
         note(f"\njob {names} keeps running. Come back with: nexapod-batch wait {names}")
@@ -73,20 +83,44 @@ def wait_for(
     return exit_code([job["state"] for job in found], ended=ended), found
 
 
-def _teller(c: Coordinator, jobs: list[int]) -> Callable[[], None]:
-    """Return a function that says why jobs wait, each reason once, when they have waited for a while."""
-    begun, told = time.monotonic(), set[tuple[int, str]]()
+def place_now(c: Coordinator, jobs: list[int], said: Sequence[str] = ()) -> None:
+    """Place what can be placed now, for at most a few seconds; faults that were not `said` yet are said.
 
-    def tell() -> None:
-        if time.monotonic() - begun < SILENT_S or len(told) >= REASONS:
-            return
+    The jobs are stored: a pass that cannot run must not make a script submit again.
+    """
+    heard = list(said)
+    try:
+        for _ in range(_PASSES):
+            found = reconcile.reconcile(c, max_seconds=DISPATCH_S)
+            for fault in found.faults:
+                note_new(fault, heard)
+            heard += found.faults
+            if not found.news:
+                break
+    except TryAgainError as error:
+        names = " ".join(map(str, jobs))
+        next_pass = f"the next pass (nexapod-batch wait {names})"
+        note(f"job {names} is kept and will be placed by {next_pass}; not now: {error.what}")
+
+
+def _waits(c: Coordinator, jobs: list[int]) -> Callable[[], list[str]]:
+    """Return a function that says why jobs wait, when they have waited for a while; each reason once.
+
+    Where nobody said a reason yet, it is said what has not ended.
+    """
+    begun = time.monotonic()
+    told: dict[tuple[int, str], str] = {}
+
+    def waits() -> list[str]:
+        if time.monotonic() - begun < SILENT_S:
+            return []
         for job, reason in views.waits(c.store, jobs, REASONS):
             why = (job, _WHEN.sub("", reason))
-            if why not in told and len(told) < REASONS:
-                told.add(why)
-                note(f"job {job} waits: {reason}")
+            if why in told or len(told) < REASONS:
+                told[why] = f"job {job} waits: {reason}"
+        return list(told.values())
 
-    return tell
+    return waits
 
 
 def _described(c: Coordinator, job: int) -> Document:
@@ -121,30 +155,51 @@ def _follower(c: Coordinator, job: int) -> Callable[[], None]:
     return watch
 
 
+class _Progress(Protocol):
+    """What hears how far a wait is."""
+
+    is_bar: bool
+
+    def __call__(self, counts: Document, lines: Sequence[str]) -> None:
+        """Show counts of tasks by state, and what stands in the way."""
+        ...
+
+
+class _Lines:
+    """Progress where no bar can be: each line once, and after a while what is still to come."""
+
+    is_bar = False
+
+    def __init__(self) -> None:
+        """Begin with nothing said."""
+        self._said: set[str] = set()
+        self._begun = time.monotonic()
+        self._counted = False
+
+    def __call__(self, counts: Document, lines: Sequence[str]) -> None:
+        """Say what is new."""
+        if not (lines or self._counted) and time.monotonic() - self._begun > SILENT_S:
+            self._counted = True
+            note(f"still to come: {_words(counts)}; nexapod-batch explain says why")
+        for line in lines:
+            plain = _WHEN.sub("", line)
+            if plain not in self._said:
+                self._said.add(plain)
+                note(line)
+
+
+def _words(counts: Document) -> str:
+    states = {key: value for key, value in counts.items() if isinstance(value, int) and value and key != "tasks"}
+    return ", ".join(f"{value} {key}" for key, value in states.items())
+
+
 @contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[Document], None]]:
-    """Show a bar on stderr, which is a terminal; or else show nothing, and import nothing."""
+def _progress(*, shown: bool) -> Iterator[_Progress]:
+    """Show a bar on stderr, which is a terminal; or else say lines there, and import nothing."""
     if not shown:
-        yield lambda _: None
+        yield _Lines()
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from nexapod_batch.cli.rendering.bar import waiting_bar
 
-    columns = (
-        TextColumn("waiting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, words="")
-
-        def show(counts: Document) -> None:
-            states = {key: value for key, value in counts.items() if isinstance(value, int) and value}
-            total = states.pop("tasks", None)
-            ended = sum(states.get(state, 0) for state in ("accepted", "failed", "inconclusive", "cancelled"))
-            words = ", ".join(f"{value} {key}" for key, value in states.items())
-            bar.update(task, total=total, completed=ended, words=words)
-
-        yield show
+    with waiting_bar() as bar:
+        yield bar

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli import selectors
-from nexapod_batch.cli.context import json_option, looking, paths, reading, writing
+from nexapod_batch.cli.context import json_option, looking, paths, reading, tell_of_unread_reports, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.cli.rendering.terminal import LogPrinter, clean
@@ -37,6 +37,7 @@ def explain(selector: str, as_json: bool) -> None:
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
         lines = list(use_case.explain(c, job, task))
+        tell_of_unread_reports(c.store)
     output(as_json).lines("explanation", lines)
 
 
@@ -75,6 +76,8 @@ def logs(
         with writing() as c:
             _follow(c, job, task, name, LogPrinter(raw=raw))
         return
+    with reading() as store:
+        tell_of_unread_reports(store)
     published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
     if not found and not published:
         raise NotFoundError(f"no {name} of {job}_{task} is here", hint=f"nexapod-batch explain {job}_{task}")

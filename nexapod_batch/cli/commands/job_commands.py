@@ -65,10 +65,14 @@ def hold(selected: Selection, as_json: bool) -> None:
 @json_option
 def release(selected: Selection, as_json: bool) -> None:
     """Let held jobs go on."""
+    from nexapod_batch.cli.waiting import place_now
     from nexapod_batch.coordinator.commands import job_control
 
     with writing() as c:
         names = job_control.release(c, _jobs(c, selected))
+        if names:
+            place_now(c, list(map(int, names)))
+            note(renderers.how_to_go_on(names))
     output(as_json).document({"released": names}, renderers.changed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nexapod_batch.cli import selectors
-from nexapod_batch.cli.context import has_database, json_option, reading, results_folder
+from nexapod_batch.cli.context import has_database, json_option, reading, results_folder, tell_of_unread_reports
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
 from nexapod_batch.cli.selection import Selection, optional_selection, selection
@@ -55,6 +55,7 @@ def ls(
     if has_database():  # before the first job there is nothing to list, which is no fault
         with reading() as store:
             found = _jobs(store, selected, limit, only_open=only_open)
+            tell_of_unread_reports(store)
     if sort is not None:
         found = _sorted(found, sort)
     if form is not None and "{" in form and not as_json:
@@ -126,6 +127,7 @@ def show(selected: Selection, span: str | None, as_json: bool) -> None:
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     with reading() as store:
         shown = [_shown(store, target, span) for target in selected.targets(store, of_tasks=True)]
+        tell_of_unread_reports(store)
     if len(shown) == 1:
         output(as_json).document(shown[0], renderers.show)
     else:

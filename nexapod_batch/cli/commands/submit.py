@@ -13,7 +13,7 @@ import click
 from nexapod_batch.cli.context import exit_code, json_option, paths, writing
 from nexapod_batch.cli.drafts.submit_options import descriptor_options, overrides
 from nexapod_batch.cli.rendering import renderers
-from nexapod_batch.cli.rendering.render import SilentOutput, note, note_new, output
+from nexapod_batch.cli.rendering.render import SilentOutput, note, output
 from nexapod_batch.errors import DescriptorError, UsageError
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ __all__ = ["submit"]
 
 #: What `--wait` without a time means.
 FOREVER = "forever"
-#: Seconds that dispatch may take before the shell gets its prompt back; the next pass goes on where it stopped.
-DISPATCH_S = 5.0
-#: Passes that a submission may take, where backends refuse what they are given: as many as errors are allowed usually.
-_PASSES = 8
 
 
 class _OptionalValues(click.Command):
@@ -108,7 +104,7 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     from nexapod_batch.cli.drafts.draft import Additions
     from nexapod_batch.cli.drafts.source import read_source
-    from nexapod_batch.cli.waiting import parse_wait, wait_for
+    from nexapod_batch.cli.waiting import parse_wait, place_now, wait_for
 
     wait = options["wait"]
     timeout = parse_wait(None if wait == FOREVER else wait)
@@ -140,7 +136,7 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
         code = 0
         found: list[Document] = []
         if wait is None and not options["follow"]:
-            _dispatch(c, done)
+            place_now(c, [done.job], done.warnings)
         else:
             code, found = wait_for(c, [done.job], timeout, follow=follow, said=done.warnings)
         return _ended(c, done, code, {**fields, "jobs": found}, out)
@@ -173,7 +169,10 @@ def _ended(c: Coordinator, done: Submitted, code: int, fields: Document, out: Ou
     state = views.job(c.store, done.job)["state"]
     if state == "failed" and not code:  # refused for good: as sbatch, submit says so at once
         code = exit_code([state], ended=True)
-    out.document({**fields, "state": state}, lambda _: renderers.jobs_ended({"jobs": found}))
+    if found:
+        out.document({**fields, "state": state}, lambda _: renderers.jobs_ended({"jobs": found}))
+    else:
+        out.document({**fields, "state": state}, renderers.what_next)
     return code
 
 
@@ -204,25 +203,6 @@ def _tell(source: Source) -> None:
             problems=tuple(Problem("", text) for text in draft.refused),
             hint="mend these lines, or write a descriptor: nexapod-batch submit --print SCRIPT > job.toml",
         )
-
-
-def _dispatch(c: Coordinator, done: Submitted) -> None:
-    """Place what can be placed now. The job is stored: a pass that cannot run must not make a script submit again."""
-    from nexapod_batch.coordinator.commands import reconcile
-    from nexapod_batch.errors import TryAgainError
-
-    said = list(done.warnings)
-    try:
-        for _ in range(_PASSES):
-            found = reconcile.reconcile(c, max_seconds=DISPATCH_S)
-            for fault in found.faults:
-                note_new(fault, said)
-            said += found.faults
-            if not found.news:
-                break
-    except TryAgainError as error:
-        next_pass = f"the next pass (nexapod-batch wait {done.job})"
-        note(f"job {done.job} is kept and will be placed by {next_pass}; not now: {error.what}")
 
 
 def _load(source: Source, sets: Sequence[str], given: Document, *, outside: bool) -> Parsed:

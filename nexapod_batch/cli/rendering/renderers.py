@@ -22,6 +22,7 @@ __all__ = [
     "copied",
     "doubted",
     "duration",
+    "how_to_go_on",
     "jobs_ended",
     "log_paths",
     "nothing",
@@ -29,12 +30,14 @@ __all__ = [
     "reopened",
     "settings",
     "show",
+    "show_replicas",
     "shows",
     "size",
     "submitted",
     "table",
     "tree",
     "usage",
+    "what_next",
 ]
 
 Document = dict[str, Any]
@@ -43,6 +46,8 @@ Document = dict[str, Any]
 _STATE = r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b"
 #: Characters of an RFC 3339 time to the second.
 _MOMENT_LENGTH = 20
+#: Replicas that are listed one by one although they ended alike.
+_FOLDED = 2
 #: Replicas of a task that are listed before "and N more".
 TASKS_SHOWN = 20
 
@@ -78,6 +83,17 @@ def submitted(document: Document) -> Iterator[str]:
     if document.get("reach"):
         yield f"  reach:   {document['reach']}"
     yield f"  results: {document['results']}"
+
+
+def what_next(document: Document) -> Iterator[str]:
+    """Say how a job goes on that nobody waits for."""
+    if document["state"] in {"waiting", "active"}:
+        yield f"  next:    {how_to_go_on([str(document['job'])])}"
+
+
+def how_to_go_on(jobs: Sequence[str]) -> str:
+    """Say who takes in what is reported of jobs that nobody waits for."""
+    return f"nexapod-batch wait {' '.join(jobs)}, or a timer: nexapod-batch reconcile --print cron"
 
 
 def show(document: Document) -> Iterator[str]:
@@ -146,7 +162,19 @@ def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
         if task["doubt"]:
             yield f"  {doubted(job['id'], task)}"
         before = reason
-        for replica in task["replicas"]:
+        yield from show_replicas(job, task["replicas"])
+
+
+def show_replicas(job: Document, replicas: Sequence[Document]) -> Iterator[str]:
+    """Describe replicas; those in a row that ended alike without a report, on one node, share a line."""
+    alike = ("node", "execution", "validation", "reason", "exit_code")
+    for key, group in groupby(replicas, lambda replica: tuple(replica[name] for name in alike)):
+        same = list(group)
+        if len(same) > _FOLDED and key[1] != "reported":
+            text = "  ".join(_replica(same[0], contained=bool(job.get("container"))))
+            yield f"  {text}  ({len(same)} alike, up to {same[-1]['id']})"
+            continue
+        for replica in same:
             yield "  " + "  ".join(_replica(replica, contained=bool(job.get("container"))))
 
 

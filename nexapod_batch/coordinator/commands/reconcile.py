@@ -124,7 +124,7 @@ def wait(
 ) -> bool:
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
 
-    Faults that were not told of before are told to `on_fault`.
+    Faults are told to `on_fault`, each once, also those that stood before.
     """
     start = published = time.monotonic()
     ids = json.dumps(jobs)
@@ -138,10 +138,10 @@ def wait(
         results = ended or not busy or began - published > PUBLISH_S
         with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
-            for fault in done.faults:
-                if fault not in heard:  # it may have been gone meanwhile
+            for fault in (*done.faults, *done.standing):
+                if fault not in heard:  # who waits now may not have been told before
                     on_fault(fault)
-            heard.update(done.faults)
+            heard.update(done.faults, done.standing)
             busy = done.ingested > _MANY
             idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
             published = began if results else published

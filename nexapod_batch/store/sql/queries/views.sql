@@ -52,6 +52,9 @@ SELECT n.name, n.key_id, n.public_key, n.site, n.owner, n.host, n.tier, n.backen
         WHERE r.node_id = n.id AND r.execution IN ('created', 'submitted', 'queued', 'running')) AS out
 FROM node AS n ORDER BY n.name;
 
+-- name: view_segments
+SELECT n.name AS node, s.name AS segment, s.position FROM node AS n LEFT JOIN segment AS s ON s.node_id = n.id;
+
 -- name: view_last_job
 SELECT max(id) AS id FROM job;
 
