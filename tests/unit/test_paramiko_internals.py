@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-import paramiko
+import paramiko  # type: ignore[import-untyped]
 import pytest
 from nexapod_backends.slurm.ssh import paramiko_internals
 
