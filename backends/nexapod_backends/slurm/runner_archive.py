@@ -53,7 +53,8 @@ _SYSTEM = re.compile(r"(ld-linux.*|ld-musl.*|lib(c|m|dl|rt|util|pthread|resolv|n
 _MARK = "BROUGHT"
 _TRIAL = (
     "import nexapod_batch.runner.startup.program, sys; from nexapod_batch.plugins import load; "
-    "from nexapod_batch.compare.registry import normalized_digest; load('runtime', 'bare'); "
+    "from nexapod_batch.compare.registry import comparison; from nexapod_batch.model.job import Comparator; "
+    "list(map(comparison, Comparator)); load('runtime', 'bare'); "
 )
 _UNPACK = 'umask 077; mkdir "$1" && tar -xzf "$2" -C "$1"; code=$?; rm -f "$2"; exit $code'
 _NAME = 'mv -T "$1" "$2" 2>/dev/null || { [ -d "$2" ] && rm -rf "$1"; }'
