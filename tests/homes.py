@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["PROGRAM", "TRUE", "Done", "Home", "open_folder"]
+__all__ = ["PROGRAM", "TRUE", "Done", "Home", "ended", "open_folder"]
 
 PROGRAM = str(Path(sys.executable).with_name("nexapod-batch"))
 #: A job that any machine can run and accept.
@@ -97,6 +97,17 @@ class Home:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM if time.monotonic() < end else signal.SIGKILL)
             time.sleep(0.02)
+
+
+@contextmanager
+def ended(home: Home, *nodes: str) -> Iterator[Home]:
+    """Yield a home, with these nodes; no worker of it is left afterwards."""
+    try:
+        for name in nodes:
+            assert home.call("node", "init", "--name", name).code == 0
+        yield home
+    finally:
+        home.end()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import TRUE, Home
@@ -99,7 +99,7 @@ def test_what_stands_under_the_bar_fits(width: int) -> None:
 
 def test_equal_losses_share_a_line() -> None:
     """Twelve starts that failed alike are one line; what differs, and what was reported, keeps its own."""
-    lost = {
+    lost: dict[str, Any] = {
         "node": "a", "execution": "lost", "validation": "pending", "reason": "no module gcc", "exit_code": None,
         "wall_ms": None, "max_rss_kib": None, "gpus": [], "isolation": "", "voided": False,
     }  # fmt: skip

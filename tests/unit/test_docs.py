@@ -14,7 +14,7 @@ from nexapod_batch.cli.command_table import COMMANDS
 from nexapod_batch.cli.reference import reference
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 REFERENCE = ROOT / "docs/reference/commands.md"
 
 
