@@ -42,7 +42,7 @@ def finish(folder: Path, tasks: int) -> tuple[float, float]:
         home = Path(env["NEXAPOD_HOME"])
         last = max(path.stat().st_mtime_ns for path in home.glob("spool/*/reports/*.jsonl"))
         with Store.open(home / "state.db", write=False) as store:
-            verdict = store.only("job", id=1)["finished_at"]
+            verdict = store.jobs.get(1).finished_at
         return verdict - last / 1e6, (ended - last) / 1e6
 
 

@@ -103,8 +103,10 @@ def _carried(store: Store, job: int, task: int, stream: str) -> dict[str, bytes]
     """Return the log of each replica whose files came with its report, and are kept still."""
     from orjson import loads
 
-    rows = store.all("view_carried", job=job, task=task)
-    return {f"{job}_{task}.{row['number']}": base64.b64decode(loads(row["files"]).get(stream, "")) for row in rows}
+    carried = store.views.carried(job, task)
+    return {
+        f"{job}_{task}.{number}": base64.b64decode(loads(files).get(stream, "")) for number, files in carried.items()
+    }
 
 
 def _folder_at_site(c: Coordinator, node: str, replica: str) -> Path:

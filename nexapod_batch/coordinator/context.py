@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Backend
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.nodes import NodeRow
+    from nexapod_batch.store.repositories.tasks import TaskRow
 
 __all__ = ["LAUNCHER", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
 
@@ -94,8 +95,8 @@ class Coordinator(Struct, kw_only=True):
 
         A node whose signed profile does not verify has no numeric class: it can take no job that asks for one.
         """
-        signed = {row["node_id"]: row["envelope"] for row in self.store.all("profiles")}
-        registered = [self._with_offer(node_of(row), signed.get(row["id"])) for row in self.store.all("nodes")]
+        signed = self.store.nodes.profiles()
+        registered = [self._with_offer(node_of(row), signed.get(row.id)) for row in self.store.nodes.all()]
         return [*registered, *self._supposed]
 
     def suppose(self, nodes: Sequence[Node]) -> None:
@@ -104,8 +105,8 @@ class Coordinator(Struct, kw_only=True):
 
     def offer(self, node: Node) -> Offer | None:
         """Return what a node signed of its machine; None where it signed nothing. VerificationError."""
-        row = self.store.one("profile", name=node.name)
-        return None if row is None else open_offer(row["envelope"], node.key_id, node.public_key)
+        row = self.store.nodes.profile(node.name)
+        return None if row is None else open_offer(row.envelope, node.key_id, node.public_key)
 
     def _with_offer(self, node: Node, envelope: bytes | None) -> Node:
         if envelope is None:
@@ -209,15 +210,15 @@ class Coordinator(Struct, kw_only=True):
     def job(self, job_id: int) -> Job:
         """Return the pinned job of an id; NotFoundError when there is none."""
         if job_id not in self._jobs:
-            row = self.store.one("document", job=job_id)
-            if row is None:
+            document = self.store.jobs.document(job_id)
+            if document is None:
                 raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
-            self._jobs[job_id] = from_document(json.loads(row["body"]))
+            self._jobs[job_id] = from_document(json.loads(document))
         return self._jobs[job_id]
 
-    def task(self, job_id: int, task: int) -> Row:
+    def task(self, job_id: int, task: int) -> TaskRow:
         """Return the row of a task; NotFoundError when the job has no such task."""
-        row = self.store.one("task", job=job_id, task=task)
+        row = self.store.tasks.find(job_id, task)
         if row is None:
             raise NotFoundError(f"job {job_id} has no task {task}", hint=f"nexapod-batch show {job_id} lists its tasks")
         return row
@@ -236,27 +237,27 @@ def _corner(key_id: str) -> str:
     return "nexapod-" + hashlib.sha256(key_id.encode()).hexdigest()[:12]
 
 
-def node_of(row: Row) -> Node:
+def node_of(row: NodeRow) -> Node:
     """Return the node of a registry row."""
     return Node(
-        id=row["id"],
-        name=row["name"],
-        key_id=row["key_id"],
-        public_key=row["public_key"],
-        site=row["site"],
-        owner=row["owner"],
-        host=row["host"],
-        tier=Tier(row["tier"]),
-        backend=row["backend"],
-        cpus=row["cpus"],
-        mem_mib=row["mem_mib"],
-        gpus=row["gpus"],
-        gpu_type=row["gpu_type"],
-        hosts=row["hosts"],
-        classes=json.loads(row["classes"]),
-        max_queued=row["max_queued"],
-        active=bool(row["active"]),
-        first_key=row["first_key"],
+        id=row.id,
+        name=row.name,
+        key_id=row.key_id,
+        public_key=row.public_key,
+        site=row.site,
+        owner=row.owner,
+        host=row.host,
+        tier=Tier(row.tier),
+        backend=row.backend,
+        cpus=row.cpus,
+        mem_mib=row.mem_mib,
+        gpus=row.gpus,
+        gpu_type=row.gpu_type,
+        hosts=row.hosts,
+        classes=json.loads(row.classes),
+        max_queued=row.max_queued,
+        active=row.active,
+        first_key=row.first_key,
     )
 
 
@@ -306,15 +307,15 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
 
 def _is_its_key(store: Store, signer: Signer, path: Path) -> None:
     """Keep whose database this is at first use; KeyFileError when the key is another one later."""
-    row = store.one("coordinator")
-    if row is None:
-        store.run("coordinator_put", key=signer.key_id)
-    elif row["key_id"] != signer.key_id:
-        whose = next((node["name"] for node in store.all("nodes") if node["key_id"] == signer.key_id), "")
+    known = store.operations.coordinator_key()
+    if known is None:
+        store.operations.keep_coordinator_key(signer.key_id)
+    elif known != signer.key_id:
+        whose = next((node.name for node in store.nodes.all() if node.key_id == signer.key_id), "")
         raise KeyFileError(
             f"{path} is not the key that this database was made with",
             got=signer.key_id + (f", which is the key of node {whose}" if whose else ""),
-            wanted=row["key_id"],
+            wanted=known,
             hint="put that key back from a backup: nodes trust only it; or move the home away to start afresh",
         )
 

@@ -70,7 +70,7 @@ def _store(paths: Paths) -> Store | None:
 
 def _node(owned: Owned, store: Store | None) -> Document:
     worker = running(owned.spool)
-    row = None if store is None else next((one for one in store.all("nodes") if one["name"] == owned.name), None)
+    row = None if store is None else next((one for one in store.nodes.all() if one.name == owned.name), None)
     paused, until = owner_policy.paused(owned.spool)
     problem, limits = "", {}
     try:
@@ -82,7 +82,7 @@ def _node(owned: Owned, store: Store | None) -> Document:
     document: Document = {
         "name": owned.name,
         "host": owned.settings["host"],
-        "drained": row is not None and not row["active"],
+        "drained": row is not None and not row.active,
         "paused": paused,
         "until": until,
         "problem": problem,
@@ -114,11 +114,11 @@ def _replica(row: RunningReplica, store: Store | None) -> Document:
     """Return what one replica, or several short ones in a row, are and cost."""
     pids = descendants.find(row.pid)
     job_id = int(row.replica.partition("_")[0])
-    job = None if store is None else store.one("job", id=job_id)
+    job = None if store is None else store.jobs.find(job_id)
     return {
         **{key: getattr(row, key) for key in _SHOWN},
         "count": row.together,
-        "user": None if job is None else job["user"],
+        "user": None if job is None else job.user,
         "pids": pids,
         "seconds": max(0.0, time.time() - row.since),
         "cpu_s": _cpu_s(pids),

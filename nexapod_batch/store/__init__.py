@@ -1,21 +1,24 @@
 """The only user of sqlite3: the coordinator's database, its lock, its migrations and its upkeep.
 
-SQL lives in `sql/schema` and `sql/queries` and is called by name. Everything else in the package knows rows and
-names, never statements. What only maintenance needs is imported when it is asked for.
+Outside this package there are repositories with typed methods, and rows that are typed values (`repositories/`).
+Inside, SQL lives in `sql/schema` and `sql/queries` and is called by name. What only maintenance needs is imported when
+it is asked for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.store.database import Filesystem, Row, Store, Value, check_file
+from nexapod_batch.store.database import Filesystem, Value
+from nexapod_batch.store.store import Store, check_file
 
 if TYPE_CHECKING:
-    from nexapod_batch.store.lock import Holder, Lease, writer
+    from nexapod_batch.store.lease import Lease, writer
+    from nexapod_batch.store.lock import Holder
 
-__all__ = ["Filesystem", "Holder", "Lease", "Row", "Store", "Value", "check_file", "writer"]
+__all__ = ["Filesystem", "Holder", "Lease", "Store", "Value", "check_file", "writer"]
 
-_LATER = {"Holder": "lock", "Lease": "lock", "writer": "lock"}
+_LATER = {"Holder": "lock", "Lease": "lease", "writer": "lease"}
 
 
 def __getattr__(name: str) -> object:

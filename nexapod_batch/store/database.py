@@ -18,42 +18,37 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from nexapod_batch.errors import CorruptStoreError, NotFoundError, TryAgainError
-from nexapod_batch.store import queries
+from nexapod_batch.errors import NotFoundError, TryAgainError
 from nexapod_batch.store.faults import disk_faults, raise_explained
 from nexapod_batch.store.file_header import APPLICATION_ID, BUSY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
-    from nexapod_batch.store.lock import Lease
     from nexapod_batch.store.migrations import Migration
 
-__all__ = ["SCHEMA_VERSION", "Filesystem", "Row", "Store", "Value", "check_file"]
+__all__ = ["SCHEMA_VERSION", "Database", "Filesystem", "Value"]
 
 SCHEMA_VERSION = 11  # the number of the last migration
 
-Row: TypeAlias = sqlite3.Row
 Value: TypeAlias = str | int | float | bytes | None
 Filesystem: TypeAlias = "Callable[[Path], tuple[str, bool]]"  # path -> (type, is it on the network?)
 
 
-class Store:
-    """The database of one coordinator: statements by name, and transactions. Use `Store.open`."""
+class Database:
+    """One connection: statements as they are, and transactions. Use `Database.open`."""
 
-    __slots__ = ("_connection", "_depth", "_file", "_sql", "lease")
+    __slots__ = ("_depth", "connection", "file", "guard")
 
     def __init__(self, connection: sqlite3.Connection, path: Path | str) -> None:
         """Wrap a connection that `open` has prepared."""
-        self._connection = connection
-        self._sql = queries.load()
+        self.connection = connection
+        self.file = str(path)
+        self.guard: Callable[[], None] | None = None  # called at the beginning of every transaction
         self._depth = 0
-        self._file = str(path)
-        self.lease: Lease | None = None  # set by `writer`; every transaction checks that it still holds
 
     @classmethod
     def open(
@@ -65,7 +60,7 @@ class Store:
         filesystem: Filesystem | None = None,
         migrations: Sequence[Migration] | None = None,
         busy_s: float = BUSY_S,
-    ) -> Store:
+    ) -> Self:
         """Open `path`, bringing an older database up to date; `create` makes it and its folder where there is none.
 
         `filesystem` tells what the path lies on; `busy_s` is how long another connection's transaction is waited for.
@@ -107,81 +102,42 @@ class Store:
         from nexapod_batch.store import migrations as module  # noqa: PLC0415
 
         connection = sqlite3.connect(":memory:", isolation_level=None)
-        connection.row_factory = sqlite3.Row
         module.bring_up(connection, ":memory:", module.MIGRATIONS)
         return cls(connection, ":memory:")
 
-    @property
-    def path(self) -> Path:
-        """Return the path of the database."""
-        from pathlib import Path  # noqa: PLC0415 - who only looks something up does without
-
-        return Path(self._file)
-
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+        self.connection.close()
 
     # Statements ------------------------------------------------------------------------------------------------
 
-    def one(self, name: str, /, **params: Value) -> Row | None:
-        """Return the first row of the named query, or None."""
+    def execute(self, sql: str, params: Mapping[str, Value]) -> sqlite3.Cursor:
+        """Run a statement; what a person can do something about is raised as an error that says so."""
         try:
-            row: Row | None = self._connection.execute(self._sql[name], params).fetchone()
+            return self.connection.execute(sql, params)
         except sqlite3.Error as error:
-            raise_explained(error, self._file)
-        return row
+            raise_explained(error, self.file)
 
-    def only(self, name: str, /, **params: Value) -> Row:
-        """Return the row of a query that always has one; LookupError otherwise."""
-        row = self.one(name, **params)
-        if row is None:
-            msg = f"{name} found no row for {params}"
-            raise LookupError(msg)
-        return row
-
-    def all(self, name: str, /, **params: Value) -> list[Row]:
-        """Return all rows of the named query."""
+    def fetch(self, cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+        """Return what is left of a query's rows; errors as those of `execute`."""
         try:
-            return self._connection.execute(self._sql[name], params).fetchall()
+            return cursor.fetchall()
         except sqlite3.Error as error:
-            raise_explained(error, self._file)
+            raise_explained(error, self.file)
 
-    def each(self, name: str, /, **params: Value) -> Iterator[Row]:
-        """Yield the rows of the named query one by one; for results that need not fit in memory."""
-        try:
-            yield from self._connection.execute(self._sql[name], params)
-        except sqlite3.Error as error:
-            raise_explained(error, self._file)
-
-    def run(self, name: str, /, **params: Value) -> int:
-        """Run the named statement and return how many rows it changed: 0 when a compare-and-set did not apply."""
-        try:
-            return self._connection.execute(self._sql[name], params).rowcount
-        except sqlite3.Error as error:
-            raise_explained(error, self._file)
-
-    def many(self, name: str, rows: Iterable[Mapping[str, Value] | Sequence[Value]], /) -> int:
-        """Run the named statement for every row; return how many rows changed in all.
+    def execute_many(self, sql: str, rows: Iterable[Mapping[str, Value] | Sequence[Value]]) -> int:
+        """Run a statement for every row; return how many rows changed in all.
 
         All or none: in a transaction of its own, or as part of the one around it. A savepoint for it would make every
         row cost twice as much.
         """
         if not self._depth:
             with self.atomic():
-                return self.many(name, rows)
+                return self.execute_many(sql, rows)
         try:
-            return self._connection.executemany(self._sql[name], rows).rowcount
+            return self.connection.executemany(sql, rows).rowcount
         except sqlite3.Error as error:
-            raise_explained(error, self._file)
+            raise_explained(error, self.file)
 
     # Transactions ----------------------------------------------------------------------------------------------
 
@@ -195,13 +151,13 @@ class Store:
         self._control(f"SAVEPOINT {mark}" if self._depth else "BEGIN IMMEDIATE")
         self._depth += 1
         try:
-            if self._depth == 1 and self.lease is not None:
-                self.lease.check(self)
+            if self._depth == 1 and self.guard is not None:
+                self.guard()
             yield
             self._control(f"RELEASE {mark}" if self._depth > 1 else "COMMIT")
         except BaseException:
             # SQLite rolls back by itself on some faults (disk full): then there is nothing left to undo.
-            if self._connection.in_transaction:
+            if self.connection.in_transaction:
                 self._control(f"ROLLBACK TO {mark}" if self._depth > 1 else "ROLLBACK")
                 if self._depth > 1:
                     self._control(f"RELEASE {mark}")
@@ -219,49 +175,15 @@ class Store:
         try:
             yield
         finally:
-            if self._connection.in_transaction:
+            if self.connection.in_transaction:
                 self._control("ROLLBACK")
 
     def _control(self, sql: str) -> None:
         """Run a statement that begins or ends something."""
         try:
-            self._connection.execute(sql)
+            self.connection.execute(sql)
         except sqlite3.Error as error:
-            raise_explained(error, self._file)
-
-    # Upkeep ----------------------------------------------------------------------------------------------------
-
-    @property
-    def journal(self) -> str:
-        """Return the journal mode in use: `wal`, or `delete` on a network file system."""
-        return str(self._connection.execute("PRAGMA journal_mode").fetchone()[0])
-
-    def backup(self, destination: Path) -> None:
-        """Write a complete, checked copy to `destination`, which must not exist; the store may be in use meanwhile."""
-        from nexapod_batch.store import maintenance  # noqa: PLC0415 - never on a hot path
-
-        maintenance.backup(self._connection, destination)
-
-    def check(self) -> list[str]:
-        """Return what is wrong with the database, in words; an empty list when all is well."""
-        from nexapod_batch.store import maintenance  # noqa: PLC0415
-
-        return maintenance.check(self.all, self._connection)
-
-    def optimise(self) -> None:
-        """Refresh the query planner's statistics and give free pages back to the disk."""
-        from nexapod_batch.store import maintenance  # noqa: PLC0415
-
-        maintenance.optimise(self._connection, self.path)
-
-
-def check_file(path: Path | str) -> list[str]:
-    """Return the damage of the database at `path`, also of one that `Store.open` refuses as damaged."""
-    try:
-        with Store.open(path, write=False) as store:
-            return store.check()
-    except CorruptStoreError as error:
-        return [str(error).splitlines()[0]]
+            raise_explained(error, self.file)
 
 
 def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
@@ -271,7 +193,6 @@ def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{absolute}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, cached_statements=256
     )
-    connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
     # A transaction over thousands of rows must fit into the cache, or its pages are written more than once.

@@ -11,8 +11,9 @@ from nexapod_batch.store.faults import disk_faults, explain, raise_explained
 from nexapod_batch.store.lock import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from nexapod_batch.store.repositories.operations import Operations
 
 __all__ = ["backup", "check", "optimise"]
 
@@ -60,7 +61,7 @@ def _copy(connection: sqlite3.Connection, destination: Path) -> None:
         copy.close()
 
 
-def check(rows: Callable[[str], Sequence[sqlite3.Row]], connection: sqlite3.Connection) -> list[str]:
+def check(operations: Operations, connection: sqlite3.Connection) -> list[str]:
     """Return the damage of pages, of references and of counters, each as one line."""
     problems: list[str] = []
     try:
@@ -71,16 +72,13 @@ def check(rows: Callable[[str], Sequence[sqlite3.Row]], connection: sqlite3.Conn
             f"table {row[0]}, row {row[1]}: refers to a missing row of {row[2]}"
             for row in connection.execute("PRAGMA foreign_key_check").fetchmany(_SHOWN)
         )
+        problems.extend(f"job {job}: its counters contradict its tasks" for job in operations.miscounted_jobs())
         problems.extend(
-            f"job {row['job']}: its counters contradict its tasks" for row in rows("check_tasks_counted")
+            f"replica {job}_{task}.{number}: reported, but its report is missing"
+            for job, task, number in operations.replicas_without_report()
         )
         problems.extend(
-            f"replica {row['job']}_{row['task']}.{row['number']}: reported, but its report is missing"
-            for row in rows("check_reported_without_report")
-        )
-        problems.extend(
-            f"task {row['job']}_{row['task']}: accepted without a valid replica"
-            for row in rows("check_accepted_without_valid")
+            f"task {job}_{task}: accepted without a valid replica" for job, task in operations.accepted_without_valid()
         )
     except (sqlite3.DatabaseError, NexapodError) as error:
         problems.append(f"cannot be read to the end: {error}".splitlines()[0])

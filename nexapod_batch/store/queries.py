@@ -1,16 +1,17 @@
 """The named statements of `sql/queries/`.
 
-A statement begins after a line `-- name: x` and ends before the next one. Names are unique over all files.
+A statement begins after a line `-- name: x` and ends before the next one. There is a file for each repository.
 """
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["load", "parse"]
+__all__ = ["load", "parse", "subjects"]
 
 _HEADER = "\n-- name:"
-_loaded: dict[str, str] = {}
+_FOLDER = os.path.join(os.path.dirname(__file__), "sql", "queries")
+_loaded: dict[str, dict[str, str]] = {}
 
 
 def parse(text: str, source: str) -> dict[str, str]:
@@ -25,18 +26,15 @@ def parse(text: str, source: str) -> dict[str, str]:
     return found
 
 
-def load() -> dict[str, str]:
-    """Return every named statement; the files are read on the first call only."""
-    if not _loaded:
-        folder = os.path.join(os.path.dirname(__file__), "sql", "queries")
-        found: dict[str, str] = {}
-        for file in sorted(os.listdir(folder)):
-            if not file.endswith(".sql"):
-                continue
-            with open(os.path.join(folder, file), encoding="utf-8") as stream:
-                new = parse(stream.read(), file)
-            if twice := found.keys() & new.keys():
-                raise ValueError(f"{file}: named in another file as well: {', '.join(sorted(twice))}")
-            found |= new
-        _loaded.update(found)
-    return _loaded
+def subjects() -> list[str]:
+    """Return the subjects that there are files of."""
+    return sorted(file.removesuffix(".sql") for file in os.listdir(_FOLDER) if file.endswith(".sql"))
+
+
+def load(subject: str) -> dict[str, str]:
+    """Return the named statements of a subject; its file is read on the first call only."""
+    if subject not in _loaded:
+        file = f"{subject}.sql"
+        with open(os.path.join(_FOLDER, file), encoding="utf-8") as stream:
+            _loaded[subject] = parse(stream.read(), file)
+    return _loaded[subject]

@@ -34,6 +34,4 @@ def connect(path: str) -> sqlite3.Connection:
 
 def _open(path: str, how: str) -> sqlite3.Connection:
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    connection = sqlite3.connect(f"file:{quoted}?{how}", uri=True, isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    return connection
+    return sqlite3.connect(f"file:{quoted}?{how}", uri=True, isolation_level=None)

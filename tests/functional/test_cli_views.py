@@ -15,7 +15,7 @@ from nexapod_batch.cli import main, selectors
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NotFoundError, UsageError
-from nexapod_batch.store import Store
+from nexapod_batch.store import Store, queries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,9 +173,10 @@ def test_million_tasks_cost_a_page(home: Path) -> None:
     """Showing one task of a big job reads by index: the plan of each query names one, and scans no table."""
     with Store.open(home / "state.db", write=False) as store:
         params = {"id": 2, "first": 0, "last": 9, "limit": 9, "before": 9}
+        sql = queries.load("views")
         for name in ("view_jobs", "view_job", "view_tasks", "view_replicas"):
-            plan = store._connection.execute("EXPLAIN QUERY PLAN " + store._sql[name], params).fetchall()
-            scans = [row["detail"] for row in plan if row["detail"].startswith("SCAN")]
+            plan = store._database.connection.execute("EXPLAIN QUERY PLAN " + sql[name], params).fetchall()
+            scans = [detail for *_, detail in plan if detail.startswith("SCAN")]
             assert scans == [], name
 
 

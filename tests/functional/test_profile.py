@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nexapod_batch.coordinator import Coordinator
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
@@ -35,7 +37,14 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def put(home: Home, name: str, envelope: bytes) -> None:
     """Store this as the signed profile of a node."""
     with open_coordinator(Paths.of(home.path)) as c, writer(c.store), c.store.atomic():
-        c.store.run("profile_put", name=name, envelope=envelope)
+        c.store.nodes.put_profile(name, envelope)
+
+
+def signed_by(c: Coordinator, name: str) -> bytes:
+    """Return the signed profile of a node."""
+    row = c.store.nodes.profile(name)
+    assert row is not None
+    return row.envelope
 
 
 def sign(home: Home, name: str, machine: Profile, *gpus: str) -> None:
@@ -101,8 +110,9 @@ def test_a_new_node_signs_its_profile(home: Home) -> None:
     made = home.json("node", "init", "mine", "--benchmark")["node"]
     shown = home.json("node", "show", "mine")
     with open_coordinator(Paths.of(home.path), write=False) as c:
-        row = c.store.only("profile", name="mine")
-    offer = open_offer(row["envelope"], made["key"], row["public_key"])
+        row = c.store.nodes.profile("mine")
+    assert row is not None
+    offer = open_offer(row.envelope, made["key"], row.public_key)
     assert (offer.profile.host, offer.gpus) == (shown["profile"]["host"], ())
     assert offer.profile.benchmark is not None
     assert made["classes"] == shown["node"]["classes"] == offer.classes
@@ -115,7 +125,7 @@ def test_a_profile_that_was_changed_counts_for_nothing(home: Home) -> None:
     """Without a signature that verifies there is no class; `doctor` and `submit` say so, and `--refresh` mends it."""
     home.json("node", "init", "mine")
     with open_coordinator(Paths.of(home.path), write=False) as c:
-        envelope = c.store.only("profile", name="mine")["envelope"]
+        envelope = signed_by(c, "mine")
     at = envelope.index(b'"sig":"') + 20
     put(home, "mine", envelope[:at] + (b"B" if envelope[at : at + 1] == b"A" else b"A") + envelope[at + 1 :])
     done = home.submit(TRUE + 'class = "os-arch"\n')
@@ -135,7 +145,7 @@ def test_another_nodes_profile_does_not_verify(home: Home) -> None:
     home.json("node", "init", "mine")
     home.json("node", "init", "other")
     with open_coordinator(Paths.of(home.path), write=False) as c:
-        put(home, "mine", c.store.only("profile", name="other")["envelope"])
+        put(home, "mine", signed_by(c, "other"))
     assert home.json("node", "show", "mine")["fault"].startswith("no signature verifies")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import Home
+from msgspec.structs import replace
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
@@ -299,9 +300,9 @@ def test_empty_outputs_are_said(tmp_path: Path) -> None:
 def test_a_backend_may_add_why_a_replica_was_lost(ended: dict[str, Home], reason: str, holds: bool) -> None:
     """What it knew stands behind what was signed; it takes nothing of that away."""
     with open_coordinator(Paths.from_environment(ended["few"].env), write=False) as c:
-        (row, *_) = c.store.all("replicas_of_task", job=1, task=0)
-        said = statement_of(c, row["id"])._replace(outcome=Outcome.PREEMPTED, detail="stopped")
-        lost: Any = {**dict(row), "execution": "lost", "vote": None, "reason": reason}
+        (row, *_) = c.store.replicas.of_task(1, 0)
+        said = statement_of(c, row.id)._replace(outcome=Outcome.PREEMPTED, detail="stopped")
+        lost = replace(row, execution="lost", vote=None, reason=reason)
         assert (row_faults(c.job(1), lost, [said]) == []) == holds
 
 

@@ -216,8 +216,8 @@ def test_sentences_of_an_older_database_are_kept(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     with Store.open(path) as store:
-        rows = store.all("tasks_of_job", job=1, after=-1, limit=9)
-        assert [sentence(Reason.parse(row["reason"])) for row in rows] == words
-        reasons = [Reason.parse(row["reason"]) for row in rows]
+        rows = store.tasks.after(1, -1, 9)
+        assert [sentence(Reason.parse(row.reason)) for row in rows] == words
+        reasons = [Reason.parse(row.reason) for row in rows]
         assert [one and one.code for one in reasons] == [Code.IMPORTED, None, Code.IMPORTED]
-        assert [row["doubt"] for row in rows] == [""] * 3
+        assert [row.doubt for row in rows] == [""] * 3

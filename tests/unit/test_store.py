@@ -15,6 +15,10 @@ from nexapod_batch.errors import ConfigError, CorruptStoreError, NotFoundError, 
 from nexapod_batch.store import Holder, Store, writer
 from nexapod_batch.store.database import SCHEMA_VERSION
 from nexapod_batch.store.migrations import MIGRATIONS, Migration, statements
+from nexapod_batch.store.repositories.operations import LeaseRow
+from nexapod_batch.store.repositories.replicas import ReplicaRow
+from nexapod_batch.store.row import Row
+from nexapod_batch.store.statements import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,13 +52,13 @@ def store(path: Path) -> Iterator[Store]:
 
 def lease(store: Store, host: str = "alpha", taken_at: int = 1) -> None:
     """Write a row: the lease table is the simplest one there is."""
-    store.run("lease_take", host=host, boot="b", pid=7, taken_at=taken_at)
+    store.operations.take_lease(host=host, boot="b", pid=7, taken_at=taken_at)
 
 
 def host_of(store: Store) -> str | None:
     """Return the host in the row that `lease` writes."""
-    row = store.one("lease")
-    return None if row is None else row["host"]
+    row = store.operations.lease()
+    return None if row is None else row.host
 
 
 def fail_inside(store: Store, host: str, error: BaseException) -> None:
@@ -179,7 +183,7 @@ def test_an_older_database_is_brought_up_to_date(store: Store, path: Path) -> No
     for write in (False, True):
         with Store.open(path, write=write, filesystem=local, migrations=more) as again:
             assert host_of(again) == "alpha"
-            assert [row["x"] for row in again._connection.execute("SELECT x FROM extra")] == [1]
+            assert [row[0] for row in again._database.connection.execute("SELECT x FROM extra")] == [1]
 
 
 def test_a_failing_migration_leaves_the_old_version(store: Store, path: Path) -> None:
@@ -190,7 +194,7 @@ def test_a_failing_migration_leaves_the_old_version(store: Store, path: Path) ->
         Store.open(path, filesystem=local, migrations=broken)
     with Store.open(path, filesystem=local) as again:
         assert again.check() == []
-        tables = [row["name"] for row in again._connection.execute("SELECT name FROM sqlite_schema")]
+        tables = [row[0] for row in again._database.connection.execute("SELECT name FROM sqlite_schema")]
         assert "extra" not in tables
 
 
@@ -226,17 +230,52 @@ def test_an_inner_atomic_undoes_only_itself(store: Store) -> None:
 def test_run_tells_how_many_rows_moved(store: Store) -> None:
     """A compare-and-set that does not apply is 0."""
     lease(store, taken_at=5)
-    assert store.run("lease_release", host="alpha", boot="b", pid=7, taken_at=4) == 0
-    assert store.run("lease_release", host="alpha", boot="b", pid=7, taken_at=5) == 1
+    run = Statements(store._database, "operations").run
+    assert run("lease_release", host="alpha", boot="b", pid=7, taken_at=4) == 0
+    assert run("lease_release", host="alpha", boot="b", pid=7, taken_at=5) == 1
 
 
 def test_many_is_one_transaction(store: Store) -> None:
     """A bad row in the middle undoes the ones before it; `each` and `all` see what a good run left."""
     rows: list[dict[str, Value]] = [{"host": "h", "boot": "b", "pid": pid, "taken_at": 1} for pid in range(5)]
-    assert store.many("lease_take", rows) == 5
+    sql = Statements(store._database, "operations")
+    assert sql.many("lease_take", rows) == 5
     with pytest.raises(sqlite3.IntegrityError):
-        store.many("lease_take", [rows[0], {**rows[1], "host": None}])
-    assert [row["pid"] for row in store.each("lease")] == [row["pid"] for row in store.all("lease")] == [4]
+        sql.many("lease_take", [rows[0], {**rows[1], "host": None}])
+    assert [row.pid for row in sql.each(LeaseRow, "lease")] == [row.pid for row in sql.all(LeaseRow, "lease")] == [4]
+
+
+def test_a_row_has_the_columns_of_its_query(store: Store) -> None:
+    """A query that gives other columns, or others first, is a mistake that shows when it is first run."""
+
+    class Short(Row, frozen=True):
+        host: str
+        boot: str
+
+    class Swapped(Row, frozen=True):
+        boot: str
+        host: str
+        pid: int
+        taken_at: int
+        released: bool
+
+    sql = Statements(store._database, "operations")
+    for kind in (Short, Swapped):
+        with pytest.raises(TypeError, match=f"query lease gives host, boot, pid, taken_at, released; {kind.__name__} has"):
+            sql.find(kind, "lease")
+
+
+def test_a_flag_is_a_bool(store: Store) -> None:
+    """What SQLite keeps as 0 and 1 is True and False outside, in fields of a base class as well."""
+    lease(store)
+    row = store.operations.lease()
+    assert row is not None
+    assert row.released is False
+    store.operations.release_lease(host="alpha", boot="b", pid=7, taken_at=1)
+    row = store.operations.lease()
+    assert row is not None
+    assert row.released is True
+    assert {"voided", "cleaned"} == ReplicaRow.flags()
 
 
 def test_a_view_sees_one_moment(store: Store, path: Path) -> None:
@@ -264,12 +303,12 @@ def test_a_busy_database_asks_to_try_again(store: Store, path: Path) -> None:
 def test_a_full_disk_undoes_the_transaction(store: Store) -> None:
     """SQLite's own limit of pages is a full disk: the error says so, nothing is half done, and the store goes on."""
     lease(store, "before")
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = store._database.connection.execute("PRAGMA page_count").fetchone()[0]
+    store._database.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(TryAgainError, match="no space left"), store.atomic():
         lease(store, "x" * 1_000_000)
     assert host_of(store) == "before"
-    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store._database.connection.execute("PRAGMA max_page_count = 1000000")
     lease(store, "x" * 1_000_000)
     assert store.check() == []
 
@@ -277,9 +316,9 @@ def test_a_full_disk_undoes_the_transaction(store: Store) -> None:
 def test_enumerations_and_references_are_checked(store: Store) -> None:
     """An illegal row is refused by the schema itself, and stays visible as a mistake of the program."""
     with pytest.raises(sqlite3.IntegrityError):
-        store._connection.execute("INSERT INTO task (job_id, idx) VALUES (1, 0)")
+        store._database.connection.execute("INSERT INTO task (job_id, idx) VALUES (1, 0)")
     with pytest.raises(sqlite3.IntegrityError):
-        store._connection.execute("INSERT INTO lease VALUES (2, 'h', 'b', 1, 1, 0)")
+        store._database.connection.execute("INSERT INTO lease VALUES (2, 'h', 'b', 1, 1, 0)")
 
 
 WRITER = """
@@ -291,8 +330,8 @@ with Store.open(path, create=True, filesystem=lambda _: ("ext4", sys.argv[3] == 
     with writer(store, holder=Holder("alpha", "boot-1", 1)):
         for number in range(start, start + 1_000_000):
             with store.atomic():
-                store._connection.execute("INSERT INTO fault VALUES (?, 'first', 1, 1)", (f"{number}a",))
-                store._connection.execute("INSERT INTO fault VALUES (?, 'second', 1, 1)", (f"{number}b",))
+                store._database.connection.execute("INSERT INTO fault VALUES (?, 'first', 1, 1)", (f"{number}a",))
+                store._database.connection.execute("INSERT INTO fault VALUES (?, 'second', 1, 1)", (f"{number}b",))
             print(number, flush=True)
 """
 
@@ -314,7 +353,7 @@ def test_kill_9_of_a_writer_loses_nothing_that_was_committed(path: Path, kind: s
         with Store.open(path, filesystem=filesystem) as store:
             assert store.check() == []
             with writer(store, holder=Holder("alpha", "boot-2", 2)):
-                keys = {row["key"] for row in store._connection.execute("SELECT key FROM fault")}
+                keys = {row[0] for row in store._database.connection.execute("SELECT key FROM fault")}
         assert {f"{number}{half}" for number in range(last + 1) for half in "ab"} <= keys
         assert len(keys) % 2 == 0
         start = len(keys) // 2

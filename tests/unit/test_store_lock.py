@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import asdict
 
 from nexapod_batch.errors import ConfigError, TryAgainError
 from nexapod_batch.store import Holder, Store, writer
@@ -33,21 +34,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def abandon(store: Store, holder: Holder, taken_at: int = 1_000) -> None:
     """Leave a lease behind as a host does that lost its power."""
-    store.run("lease_take", **holder._asdict(), taken_at=taken_at)
+    store.operations.take_lease(**holder._asdict(), taken_at=taken_at)
 
 
 def row_of(store: Store) -> dict[str, object]:
     """Return the lease row."""
-    row = store.one("lease")
+    row = store.operations.lease()
     assert row is not None
-    return dict(row)
+    return asdict(row)
 
 
 def test_the_lease_is_given_back(store: Store) -> None:
     """After a clean end another host may write at once."""
     with writer(store, holder=ALPHA, now_ms=5):
-        assert row_of(store) == {"host": "alpha", "boot": "boot-a", "pid": 1, "taken_at": 5, "released": 0}
-    assert row_of(store)["released"] == 1
+        assert row_of(store) == {"host": "alpha", "boot": "boot-a", "pid": 1, "taken_at": 5, "released": False}
+    assert row_of(store)["released"] is True
     with writer(store, holder=BETA):
         assert row_of(store)["host"] == "beta"
 
@@ -97,7 +98,7 @@ def test_a_stolen_lease_stops_its_old_holder(store: Store) -> None:
             abandon(other, BETA, taken_at=2)
         with pytest.raises(TryAgainError, match="taken over: got process 2 on beta"), store.atomic():
             pytest.fail("entered")
-    assert row_of(store) | {"taken_at": 0} == {"host": "beta", "boot": "boot-b", "pid": 2, "taken_at": 0, "released": 0}
+    assert row_of(store) | {"taken_at": 0} == {"host": "beta", "boot": "boot-b", "pid": 2, "taken_at": 0, "released": False}
 
 
 def test_steal_takes_an_abandoned_lease(store: Store) -> None:
@@ -125,7 +126,7 @@ def test_a_second_writer_on_this_host_is_told_who_writes(store: Store) -> None:
         assert process.stdin is not None
         process.stdin.close()  # it ends, while we wait for it
         with writer(store, wait_s=30):
-            assert row_of(store)["released"] == 0
+            assert row_of(store)["released"] is False
 
 
 def test_a_lock_file_that_is_a_link_is_not_followed(store: Store, tmp_path: Path) -> None:

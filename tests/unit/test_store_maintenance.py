@@ -23,12 +23,12 @@ def local(_path: Path) -> tuple[str, bool]:
 def store(tmp_path: Path) -> Iterator[Store]:
     """Return a store with one job of three tasks."""
     with Store.open(tmp_path / "state.db", create=True, filesystem=local) as opened:
-        opened._connection.execute(
+        opened._database.connection.execute(
             "INSERT INTO job (id, uuid, name, user, digest, folder, created_at, n_tasks, n_waiting, n_want)"
             " VALUES (1, 'u', 'n', 'me', ?, '/', 0, 3, 3, 0)",
             ("0" * 64,),
         )
-        opened._connection.executemany("INSERT INTO task (job_id, idx) VALUES (1, ?)", [(0,), (1,), (2,)])
+        opened._database.connection.executemany("INSERT INTO task (job_id, idx) VALUES (1, ?)", [(0,), (1,), (2,)])
         yield opened
 
 
@@ -36,13 +36,13 @@ def test_a_backup_is_one_usable_file(store: Store, tmp_path: Path) -> None:
     """It holds what was committed, also while a transaction is open, is private, and needs no WAL beside it."""
     copy = tmp_path / "copy.db"
     with writer(store), store.atomic():
-        store._connection.execute("DELETE FROM task WHERE idx = 2")
+        store._database.connection.execute("DELETE FROM task WHERE idx = 2")
         with Store.open(store.path, write=False, filesystem=local) as reader:
             reader.backup(copy)
     assert copy.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == ["copy.db"]
     with Store.open(copy, filesystem=local) as restored:
-        assert restored._connection.execute("SELECT count(*) FROM task").fetchone()[0] == 3
+        assert restored._database.connection.execute("SELECT count(*) FROM task").fetchone()[0] == 3
         assert restored.check() == []
 
 
@@ -61,16 +61,16 @@ def test_a_backup_never_overwrites(store: Store, tmp_path: Path) -> None:
 
 def test_check_finds_counters_that_contradict(store: Store) -> None:
     """The triggers keep them; what went round the triggers is found."""
-    store._connection.execute("UPDATE task SET state = 'active', want = 2 WHERE idx = 1")
+    store._database.connection.execute("UPDATE task SET state = 'active', want = 2 WHERE idx = 1")
     assert store.check() == []
-    store._connection.execute("UPDATE job SET n_waiting = 1, n_failed = 1")
+    store._database.connection.execute("UPDATE job SET n_waiting = 1, n_failed = 1")
     assert store.check() == ["job 1: its counters contradict its tasks"]
 
 
 def test_check_finds_rows_without_their_parent(store: Store) -> None:
     """A job without tasks and tasks without a job are both told."""
-    store._connection.execute("PRAGMA foreign_keys = OFF")
-    store._connection.execute("UPDATE task SET job_id = 5")
+    store._database.connection.execute("PRAGMA foreign_keys = OFF")
+    store._database.connection.execute("UPDATE task SET job_id = 5")
     found = store.check()
     assert "job 1: its counters contradict its tasks" in found
     assert sum("refers to a missing row of job" in line for line in found) == 3
@@ -78,7 +78,7 @@ def test_check_finds_rows_without_their_parent(store: Store) -> None:
 
 def test_check_finds_accepted_tasks_without_valid_replicas(store: Store) -> None:
     """A verdict without anything to show for it is damage."""
-    store._connection.execute("UPDATE task SET state = 'accepted' WHERE idx = 2")
+    store._database.connection.execute("UPDATE task SET state = 'accepted' WHERE idx = 2")
     assert store.check() == ["task 1_2: accepted without a valid replica"]
 
 
@@ -103,4 +103,4 @@ def test_optimise_keeps_everything(store: Store) -> None:
     """Statistics and vacuum change no row."""
     store.optimise()
     assert store.check() == []
-    assert store._connection.execute("SELECT count(*) FROM task").fetchone()[0] == 3
+    assert store._database.connection.execute("SELECT count(*) FROM task").fetchone()[0] == 3

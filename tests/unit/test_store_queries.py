@@ -15,8 +15,13 @@ from nexapod_batch.store import Store, queries
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACKAGE = Path(nexapod_batch.__file__).parent
-SOURCE = "\n".join(file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py")))
+REPOSITORIES = Path(nexapod_batch.__file__).parent / "store" / "repositories"
+NAMES = [(subject, name) for subject in queries.subjects() for name in queries.load(subject)]
+
+
+def source_of(subject: str) -> str:
+    """Return the text of the repository that has the statements of a subject."""
+    return (REPOSITORIES / f"{subject}.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -27,27 +32,29 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-@pytest.mark.parametrize("name", sorted(queries.load()))
-def test_a_query_explains(store: Store, name: str) -> None:
+@pytest.mark.parametrize(("subject", "name"), NAMES)
+def test_a_query_explains(store: Store, subject: str, name: str) -> None:
     """Tables, columns and syntax are right; parameters have names, except in what is run for many rows."""
-    sql = queries.load()[name]
+    sql = queries.load(subject)[name]
     bare = re.sub(r"'[^']*'|--[^\n]*", "", sql)
     positions = bare.count("?")
     assert not (positions and re.search(r":\w", bare)), "both kinds of parameters"
     values: Any = [0] * positions if positions else defaultdict(int)
-    assert store._connection.execute(f"EXPLAIN {sql}", values).fetchone() is not None
+    assert store._database.connection.execute(f"EXPLAIN {sql}", values).fetchone() is not None
 
 
-@pytest.mark.parametrize("name", sorted(queries.load()))
-def test_a_query_is_used(name: str) -> None:
-    """What nobody calls is deleted."""
-    assert f'"{name}"' in SOURCE
+@pytest.mark.parametrize(("subject", "name"), NAMES)
+def test_a_query_is_used(subject: str, name: str) -> None:
+    """What nobody calls is deleted; statements are called by the repository of their subject alone."""
+    assert f'"{name}"' in source_of(subject)
 
 
-def test_every_name_that_is_called_exists() -> None:
+@pytest.mark.parametrize("subject", queries.subjects())
+def test_every_name_that_is_called_exists(subject: str) -> None:
     """A misspelt name is found here, not by a user."""
-    called = set(re.findall(r'\bstore\.(?:one|only|all|each|run|many)\(\s*"(\w+)"', SOURCE))
-    assert called - queries.load().keys() == set()
+    called = re.findall(r'self\._(?:sql\.\w+|pairs|documents)\(\s*(?:\w+, )?"(\w+)"', source_of(subject))
+    assert called
+    assert set(called) - queries.load(subject).keys() == set()
 
 
 def test_parse_reads_names_and_bodies() -> None:

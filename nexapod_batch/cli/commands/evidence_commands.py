@@ -119,7 +119,7 @@ def verify(selector: str, as_json: bool) -> int:
 
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
-        with counted("tasks verified", c.store.only("job", id=job)["n_tasks"]) as advance:
+        with counted("tasks verified", c.store.jobs.get(job).n_tasks) as advance:
             found = job_evidence.verify(c, job, advance)
         document = proof.described(c, job, found)
     output(as_json).document(document, verified)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import OwedStop
 
 __all__ = ["cancel", "hold", "release", "retry", "stop_owed"]
 
@@ -35,12 +35,12 @@ def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[s
         for job, task in targets:
             _known(c, job, task)
             with c.store.atomic():
-                out = c.store.all("replicas_out", job=job, task=task)
-                if c.store.run("task_cancel", job=job, task=task):
+                out = [replica.id for replica in c.store.replicas.out(job, task)]
+                if c.store.tasks.cancel(job, task):
                     changed.append(_name(job, task))
-                c.store.many("replica_cancel", [(c.now(), row["id"]) for row in out])
-                c.store.many("stop_owe", [(row["id"],) for row in out])
-                c.store.run("job_finished", job=job, now=c.now())
+                c.store.replicas.cancel(out, c.now())
+                c.store.replicas.owe_stops(out)
+                c.store.jobs.finish(job, c.now())
         stop_owed(c, faults)
     log.info(__name__, "cancelled", tasks=_listed(changed), faults=len(faults))
     return changed, list(faults.values())
@@ -48,12 +48,12 @@ def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[s
 
 def hold(c: Coordinator, targets: Sequence[Target]) -> list[str]:
     """Keep jobs from being dispatched; what is out goes on."""
-    return _hold(c, targets, held=1)
+    return _hold(c, targets, held=True)
 
 
 def release(c: Coordinator, targets: Sequence[Target]) -> list[str]:
     """Let held jobs be dispatched."""
-    return _hold(c, targets, held=0)
+    return _hold(c, targets, held=False)
 
 
 def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
@@ -68,31 +68,31 @@ def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
         for job, task in targets:
             _known(c, job, task)
             quorum = c.job(job).quorum
-            c.store.run("replicas_set_aside", job=job, task=task)
-            c.store.run("task_allowance", job=job, task=task, agree=quorum.agree, max_replicas=quorum.max_replicas)
-            if c.store.run("task_retry", job=job, task=task, want=0):
+            c.store.replicas.set_aside(job, task)
+            c.store.tasks.allow_more(job, task, agree=quorum.agree, max_replicas=quorum.max_replicas)
+            if c.store.tasks.retry(job, task):
                 changed[_name(job, task)] = quorum.agree
-            c.store.run("job_reopened", job=job)
+            c.store.jobs.reopen(job)
     log.info(__name__, "reopened", tasks=_listed(changed))
     return changed
 
 
 def stop_owed(c: Coordinator, faults: dict[str, str]) -> None:
     """Ask the backends to stop what is to stop; what they do not hear stays owed, and changes no verdict."""
-    by_node: dict[int, list[Row]] = defaultdict(list)
-    for row in c.store.all("stops_owed"):
-        by_node[row["node_id"]].append(row)
+    by_node: dict[int, list[OwedStop]] = defaultdict(list)
+    for row in c.store.replicas.owed_stops():
+        by_node[row.node_id].append(row)
     for node_id, rows in by_node.items():
-        if _told(c, node_id, [row for row in rows if row["open"]], faults):
+        if _told(c, node_id, [row for row in rows if row.open], faults):
             with c.store.atomic():
-                c.store.many("stop_paid", [(row["id"],) for row in rows])
+                c.store.replicas.stopped([row.id for row in rows])
 
 
-def _told(c: Coordinator, node_id: int, rows: Sequence[Row], faults: dict[str, str]) -> bool:
+def _told(c: Coordinator, node_id: int, rows: Sequence[OwedStop], faults: dict[str, str]) -> bool:
     """Tell a node's backend to stop replicas; say whether it heard it."""
     launches: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        launches[row["key"]].append(f"{row['job_id']}_{row['task']}.{row['number']}")
+        launches[row.key].append(f"{row.job_id}_{row.task}.{row.number}")
     if not launches:
         return True
     node = c.nodes_by_id()[node_id]
@@ -104,12 +104,12 @@ def _told(c: Coordinator, node_id: int, rows: Sequence[Row], faults: dict[str, s
     return True
 
 
-def _hold(c: Coordinator, targets: Sequence[Target], *, held: int) -> list[str]:
+def _hold(c: Coordinator, targets: Sequence[Target], *, held: bool) -> list[str]:
     changed = []
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for job, _ in targets:
             _known(c, job, None)
-            if c.store.run("job_hold", job=job, held=held):
+            if c.store.jobs.hold(job, held=held):
                 changed.append(str(job))
     log.info(__name__, "held" if held else "released", jobs=_listed(changed))
     return changed

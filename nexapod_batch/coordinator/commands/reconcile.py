@@ -7,7 +7,6 @@ so that a launch that ended has all its reports in before its silent replicas ar
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import defaultdict
@@ -41,11 +40,11 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.plugins import LaunchStatus
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.launches import OpenLaunch
 
 __all__ = ["Pass", "reconcile", "wait"]
 
-_OVERDUE = 10_000
+_OVERDUE, _ALL = 10_000, 1_000_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
 #: Bytes of new reports of one node that a look counts.
@@ -96,9 +95,9 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     c.follow_sites()
     with writer(c.store):
         _pass(c, done, faults, end, results=results)
-        done.news = bool(done.launched and c.store.all("jobs_with_news"))
+        done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = _told(c, faults)
-        done.open_jobs = c.store.only("jobs_open")["n"]
+        done.open_jobs = c.store.jobs.count_open()
     _log(done)
     return done
 
@@ -127,7 +126,6 @@ def wait(
     Faults are told to `on_fault`, each once, also those that stood before.
     """
     start = published = time.monotonic()
-    ids = json.dumps(jobs)
     busy = ended = False
     idle = 0  # passes in a row that found nothing new
     heard: set[str] = set()
@@ -145,9 +143,9 @@ def wait(
             busy = done.ingested > _MANY
             idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
             published = began if results else published
-        on_progress(dict(c.store.only("progress", jobs=ids)))
-        ended = not c.store.all("jobs_still_open", jobs=ids)
-        if ended and not c.store.only("unpublished_of", jobs=ids)["n"]:
+        on_progress(c.store.jobs.progress(jobs))
+        ended = not c.store.jobs.still_open(jobs)
+        if ended and not c.store.jobs.has_unpublished(jobs):
             return True
         now = time.monotonic()
         if timeout is not None and now - start >= timeout:
@@ -172,7 +170,7 @@ def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None,
     share = None if end is None else c.clock() + max(0.0, end - c.clock()) / 2  # the rest is for what comes of it
     intake = ingest(c, nodes, faults, share)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
-    settled = [(row, None if row["node_id"] in intake.behind else said) for row, said in launches]
+    settled = [(row, None if row.node_id in intake.behind else said) for row, said in launches]
     done.lost = _settle(c, nodes, settled, faults) + _overdue(c)  # 3. who will not report any more
     _keep_reasons(c, launches)
     done.moved = take_back(c, nodes)
@@ -200,42 +198,42 @@ def _over(c: Coordinator, end: float | None) -> bool:
 
 def _ask(
     c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float | None
-) -> list[tuple[Row, LaunchStatus | None]]:
+) -> list[tuple[OpenLaunch, LaunchStatus | None]]:
     """Return every open launch with its backend's word; None where the backend could not be asked in time."""
-    rows = c.store.all("launches_open")
-    found: list[tuple[Row, LaunchStatus | None]] = []
+    rows = c.store.launches.all_open()
+    found: list[tuple[OpenLaunch, LaunchStatus | None]] = []
     for node in nodes:
-        mine = [row for row in rows if row["node_id"] == node.id]
+        mine = [row for row in rows if row.node_id == node.id]
         if not mine:
             continue
         if _over(c, end):
             found += [(row, None) for row in mine]
             continue
         try:
-            said = c.backend(node).status(c.context(node), [row["key"] for row in mine])
+            said = c.backend(node).status(c.context(node), [row.key for row in mine])
         except (NexapodError, OSError) as error:
             note(faults, "status", node, error)
             said = {}
-        found += [(row, said.get(row["key"])) for row in mine]
+        found += [(row, said.get(row.key)) for row in mine]
     return found
 
 
-def _handed(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:
+def _handed(c: Coordinator, launches: list[tuple[OpenLaunch, LaunchStatus | None]]) -> None:
     """Note what schedulers call launches of which it was not known, though they have them."""
     known = [
-        {"key": row["key"], "native_id": status.native}
+        (row.key, status.native)
         for row, status in launches
         if status is not None
-        and (row["state"] == "intent" or (status.native and not row["native_id"]))
+        and (row.state == "intent" or (status.native and not row.native_id))
         and (status.state in _GOING_ON or status.state is BackendState.COMPLETED)
     ]
     if known:
         with c.store.atomic():
-            c.store.many("launch_handed", known)
+            c.store.launches.hand_over(known)
 
 
 def _settle(
-    c: Coordinator, nodes: list[Node], launches: list[tuple[Row, LaunchStatus | None]], faults: dict[str, str]
+    c: Coordinator, nodes: list[Node], launches: list[tuple[OpenLaunch, LaunchStatus | None]], faults: dict[str, str]
 ) -> int:
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
     lost = 0
@@ -245,21 +243,21 @@ def _settle(
     for row, status in launches:
         if status is None or _host_unknown(c, row, status):
             continue
-        age = now - row["created_at"]
+        age = now - row.created_at
         if status.state in _SETTLED:
-            lost += end_launch(c, row["id"], status)
+            lost += end_launch(c, row.id, status)
         elif status.state is BackendState.UNKNOWN:
-            if row["state"] == "intent" or age > GRACE_MS:
-                again[row["node_id"]].append(row["id"])
-        elif row["state"] == "intent":
+            if row.state == "intent" or age > GRACE_MS:
+                again[row.node_id].append(row.id)
+        elif row.state == "intent":
             continue
         elif status.state is BackendState.QUEUED and GRACE_MS < age < GRACE_MS + 60_000:
-            seen.append({"launch": row["id"]})
-    claimed = [(row["id"],) for row, status in launches if row["keyed"] and _is_active(status)]
+            seen.append(row.id)
+    claimed = [row.id for row, status in launches if row.keyed and _is_active(status)]
     if seen or claimed:
         with c.store.atomic():
-            c.store.many("delegation_claimed", claimed)
-            c.store.many("launch_seen", seen)
+            c.store.launches.claimed(claimed)
+            c.store.launches.seen(seen)
     for node in nodes:
         hand_over(c, node, again[node.id], faults)
     return lost
@@ -269,67 +267,62 @@ def _is_active(status: LaunchStatus | None) -> bool:
     return status is not None and status.state is BackendState.ACTIVE
 
 
-def _keep_reasons(c: Coordinator, launches: list[tuple[Row, LaunchStatus | None]]) -> None:
+def _keep_reasons(c: Coordinator, launches: list[tuple[OpenLaunch, LaunchStatus | None]]) -> None:
     """Keep why launches wait, in the backends' words; where these did not change nothing is written."""
     told = [
-        (status.reason, row["id"])
+        (row.id, status.reason)
         for row, status in launches
-        if status is not None and status.state in _GOING_ON and status.reason != row["reason"]
+        if status is not None and status.state in _GOING_ON and status.reason != row.reason
     ]
     if told:
         with c.store.atomic():
-            c.store.many("launch_waits", told)
+            c.store.launches.note_waiting(told)
 
 
-def _host_unknown(c: Coordinator, row: Row, status: LaunchStatus) -> bool:
+def _host_unknown(c: Coordinator, row: OpenLaunch, status: LaunchStatus) -> bool:
     """Keep where a launch ran, if that matters; say whether one that is complete must wait until it is known."""
-    if row["host_set"] < 0 or row["hosts"]:
+    if row.host_set < 0 or row.hosts:
         return False
     if status.hosts is None:  # its reports count when it is known where it ran
         return status.state is BackendState.COMPLETED
     with c.store.atomic():
-        c.store.run("launch_ran_on", id=row["id"], hosts=",".join(status.hosts) or NEVER_TOLD)
-        c.store.many("task_news", [tuple(r) for r in c.store.all("launch_tasks", id=row["id"])])
+        c.store.launches.ran_on(row.id, ",".join(status.hosts) or NEVER_TOLD)
+        c.store.tasks.note_news(c.store.launches.tasks(row.id))
     return False
 
 
 def _overdue(c: Coordinator) -> int:
     """Call replicas lost whose deadline passed; their domain stays taken, their report may still come."""
-    now = c.now()
-    rows = c.store.all("overdue", now=now, limit=_OVERDUE)
-    if rows:
-        with c.store.atomic():
-            c.store.many("replica_overdue", [(OVERDUE, now, row["id"]) for row in rows])
-            c.store.many("task_news", sorted({(row["job_id"], row["task"]) for row in rows}))
-    return len(rows)
+    with c.store.atomic():
+        tasks = c.store.replicas.lose_overdue(now=c.now(), reason=OVERDUE, limit=_OVERDUE)
+        c.store.tasks.note_news(sorted(set(tasks)))
+    return len(tasks)
 
 
 def _told(c: Coordinator, faults: dict[str, str]) -> tuple[list[str], list[str]]:
     """Return the faults that are new, and those told before; forget those that are gone."""
     faults = {key: " ".join(text.split()) for key, text in faults.items()}  # one line each
-    known = {row["key"]: row["text"] for row in c.store.all("faults")}
+    known = c.store.operations.faults()
     if not known and not faults:
         return [], []
     with c.store.atomic():
         for key, text in faults.items():
-            c.store.run("fault_told", key=key, text=text, now=c.now())
+            c.store.operations.keep_fault(key, text, c.now())
         for key in known.keys() - faults.keys():
-            c.store.run("fault_gone", key=key)
+            c.store.operations.drop_fault(key)
     new = [text for key, text in faults.items() if key not in known]
     return new, [text for key, text in faults.items() if key in known]
 
 
 def _look(c: Coordinator) -> Pass:
     """Say what a pass would find, without touching anything."""
-    done = Pass(open_jobs=c.store.only("jobs_open")["n"])
+    done = Pass(open_jobs=c.store.jobs.count_open())
     for node in c.nodes():
         with suppress(OSError, NexapodError):  # a pass would call it a fault of the node
             left = Budget(_LOOKED_AT)
             for segment, position, _ in unread(c, node):
                 done.ingested += sum(map(count_lines, blocks(segment, position, left)))
-    done.decided = sum(
-        len(c.store.all("tasks_with_news", job=r["job_id"], limit=1_000_000)) for r in c.store.all("jobs_with_news")
-    )
+    done.decided = sum(len(c.store.tasks.with_news(job, _ALL)) for job in c.store.jobs.with_news())
     return done
 
 
@@ -347,7 +340,7 @@ def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: floa
 
 def _stamps(c: Coordinator) -> dict[int, str | None]:
     """Return what can be told at a glance of each node at work; None of those whose files lie here."""
-    ids = {row["node_id"] for row in c.store.all("nodes_at_work")}
+    ids = c.store.nodes.at_work()
     found: dict[int, str | None] = {}
     for node in usable(c, {}) if ids else ():
         if node.id in ids:

@@ -43,36 +43,36 @@ _SILENT_S = 8 * 86_400
 
 def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
     """Let the backends drop ended launches; return how many."""
-    rows = c.store.all("launches_ended", limit=_BATCH)
+    rows = c.store.launches.ended(_BATCH)
     for node in nodes:
-        mine = [row for row in rows if row["node_id"] == node.id]
+        mine = [row for row in rows if row.node_id == node.id]
         if not mine:
             continue
         try:
-            c.backend(node).forget(c.context(node), [row["key"] for row in mine])
+            c.backend(node).forget(c.context(node), [row.key for row in mine])
         except (NexapodError, OSError) as error:
             note(faults, "forget", node, error)
             continue
         with c.store.atomic():
-            c.store.many("launch_forgotten", [(row["id"],) for row in mine])
+            c.store.launches.forget([row.id for row in mine])
     _expire(c, nodes, faults)
     return len(rows)
 
 
 def _expire(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> None:
     """Let the backends drop what keeps launches from being run again, when no runner's clock lets their bundles be."""
-    rows = c.store.all("claims_expired", before=(c.now() - MAX_SKEW_MS) // 1000, limit=_BATCH)
+    rows = c.store.launches.claims_expired(before_s=(c.now() - MAX_SKEW_MS) // 1000, limit=_BATCH)
     for node in nodes:
-        mine = [row for row in rows if row["node_id"] == node.id]
+        mine = [row for row in rows if row.node_id == node.id]
         if not mine:
             continue
         try:
-            c.backend(node).expire(c.context(node), [row["key"] for row in mine])
+            c.backend(node).expire(c.context(node), [row.key for row in mine])
         except (NexapodError, OSError) as error:
             note(faults, "forget", node, error)
             continue
         with c.store.atomic():
-            c.store.many("claim_expired", [(row["id"],) for row in mine])
+            c.store.launches.expire_claims([row.id for row in mine])
 
 
 def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
@@ -80,7 +80,7 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
     if dry_run:
         return {
             "work_folders": len(unclean(c, _ALL)),
-            "launches": len(c.store.all("launches_ended", limit=_ALL)),
+            "launches": len(c.store.launches.ended(_ALL)),
             "segments": sum(len(_dead_segments(c, node)) for node in usable(c, {})),
             "inputs": len(_stale_inputs(c)),
         }
@@ -106,8 +106,8 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
 def _unstage(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
     """Let the backends remove copies of inputs and images that no job needs, nor a replica that still runs."""
     needed: set[str] = set()
-    for row in c.store.all("jobs_running_documents"):
-        document = json.loads(row["body"])
+    for row in c.store.jobs.running_documents():
+        document = json.loads(row.body)
         needed.update(one["sha256"] for one in document["inputs"])
         if document["container"]:
             needed.add(document["container"]["sha256"])
@@ -134,7 +134,7 @@ def drop_segments(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> 
             continue
         with c.store.atomic():
             for name in dead:
-                c.store.run("segment_gone", node=node.id, name=name)
+                c.store.reports.drop_segment(node.id, name)
         removed += len(dead)
     return removed
 
@@ -149,21 +149,21 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
     alive = live_incarnation(context.spool)
     old = time.time() - _SILENT_S
     dead = []
-    for row in c.store.all("segments", node=node.id):
-        path = context.spool / layout.segment(row["name"])
+    for name, position in c.store.reports.segments(node.id).items():
+        path = context.spool / layout.segment(name)
         try:
             with careful.stream(path) as stream:
-                stream.seek(max(0, row["position"] - len(END) - 1))
+                stream.seek(max(0, position - len(END) - 1))
                 last = stream.read(len(END) + 1)
-                if next(blocks(path, row["position"], Budget(_REST)), None) is not None:  # there is more to read
+                if next(blocks(path, position, Budget(_REST)), None) is not None:  # there is more to read
                     continue
                 changed = os.fstat(stream.fileno()).st_mtime
             ended = last == END + b"\n"
-            silent = changed < old if context.site else alive is None or not row["name"].startswith(alive)
+            silent = changed < old if context.site else alive is None or not name.startswith(alive)
             if ended or silent:
-                dead.append(row["name"])
+                dead.append(name)
         except careful.NotPlainError:  # what was read is gone, and something else is there
-            dead.append(row["name"])
+            dead.append(name)
         except FileNotFoundError:
             continue
     return dead
@@ -172,8 +172,8 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
 def _stale_inputs(c: Coordinator) -> list[str]:
     """Return the paths of staged inputs that no open job needs."""
     needed: set[str] = set()
-    for row in c.store.all("jobs_open_documents"):
-        needed.update(one["sha256"] for one in json.loads(row["body"])["inputs"])
+    for row in c.store.jobs.open_documents():
+        needed.update(one["sha256"] for one in json.loads(row.body)["inputs"])
     if not c.paths.inputs.is_dir():
         return []
     with os.scandir(c.paths.inputs) as entries:

@@ -200,7 +200,7 @@ def _wait(c: Coordinator, job: int, wanted: Wanted) -> bool:
 
     def on_progress(_: dict[str, int]) -> None:
         nonlocal before
-        said = "; ".join(dict.fromkeys(row["reason"] for row in c.store.all("launches_open") if row["reason"]))
+        said = "; ".join(dict.fromkeys(launch.reason for launch in c.store.launches.all_open() if launch.reason))
         if said and said != before:
             wanted.tell(f"test job: {said}")
             before = said
@@ -251,7 +251,7 @@ def _clear(c: Coordinator, tell: Callable[[str], None]) -> None:
             tell("cancelling the test job")
             job_control.cancel(c, [(job, None) for job in jobs])
         end = time.monotonic() + _PATIENCE_S
-        while c.store.all("launches_open") and time.monotonic() < end:
+        while c.store.launches.all_open() and time.monotonic() < end:
             with suppress(TryAgainError):
                 reconcile.reconcile(c, results=False)
             time.sleep(0.1)

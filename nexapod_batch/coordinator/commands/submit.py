@@ -76,7 +76,7 @@ def submit(
     job = with_words(c, job, words, nodes)
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
     for dependency in job.schedule.depends_on:
-        if c.store.one("job", id=dependency.job) is None:
+        if c.store.jobs.find(dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
     _keep_inputs(c, job, folder)
     if job.container is not None:
@@ -140,7 +140,7 @@ def _placed(
     c: Coordinator, job: Job, nodes: list[Node], *, foreign: bool
 ) -> tuple[list[tuple[int, int]], dict[int, str]]:
     """Return where replicas would be placed now, by the numbers of the planner, and what these are called."""
-    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
+    out = c.store.nodes.out()
     loads = split(job, loads_of(c, job, nodes, out, foreign=foreign))
     free = sum(max(0, load.node.max_queued - load.out) for load in loads)
     first = islice(job.task_indexes(), min(free // job.quorum.replicas, PLAN_MAX))
@@ -169,25 +169,24 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, foreign: bool) -> int:
-    c.store.run(
-        "job_insert",
+    number = c.store.jobs.insert(
         uuid=uuid,
         name=job.name,
         user=account(),
-        foreign=int(foreign),
+        foreign=foreign,
         digest=digest(document),
         folder=str(folder),
         priority=job.schedule.priority,
-        held=int(job.schedule.hold),
+        held=job.schedule.hold,
         max_running=job.array.max_running if job.array else None,
         now=c.now(),
         n_tasks=job.n_tasks,
     )
-    job_id = _unused(c, c.store.only("job_id_of", uuid=uuid)["id"])
-    c.store.run("document_insert", job=job_id, body=document)
-    c.store.many("task_insert", _task_rows(job_id, job))
+    job_id = _unused(c, number)
+    c.store.jobs.insert_document(job_id, document)
+    c.store.tasks.insert(job_id, job.task_indexes(), job.quorum.replicas)
     for dependency in job.schedule.depends_on:
-        c.store.run("dependency_insert", job=job_id, on_job=dependency.job, condition=dependency.when)
+        c.store.jobs.add_dependency(job_id, dependency.job, dependency.when)
     return job_id
 
 
@@ -200,13 +199,8 @@ def _unused(c: Coordinator, number: int) -> int:
         return number
     names = [entry.name for entry in os.scandir(c.paths.results)]
     free = max(int(name) for name in names if name.isascii() and name.isdigit() and len(name) < _DIGITS) + 1
-    c.store.run("job_renumber", id=number, free=free)
+    c.store.jobs.renumber(number, free)
     return free
-
-
-def _task_rows(job_id: int, job: Job) -> Iterator[tuple[int, int, int]]:
-    wanted = job.quorum.replicas
-    return ((job_id, index, wanted) for index in job.task_indexes())
 
 
 def _check(

@@ -22,14 +22,14 @@ from nexapod_batch.model.reason import Reason
 from nexapod_batch.trust.statement import vote_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
     from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.quorum import Closeness, Decision, Vote
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import VotingReplica
 
 __all__ = ["Measuring", "tolerant"]
 
@@ -75,10 +75,10 @@ class _Digesting:
 class Measuring:
     """The replicas of one task, compared pair by pair; no pair is compared twice."""
 
-    def __init__(self, c: Coordinator, job: Job, replicas: Sequence[Row], nodes: dict[int, Node]) -> None:
+    def __init__(self, c: Coordinator, job: Job, replicas: Sequence[VotingReplica], nodes: Mapping[int, Node]) -> None:
         """Compare nothing yet."""
         self._c, self._job, self._nodes = c, job, nodes
-        self._rows = {r["number"]: r for r in replicas}
+        self._rows = {r.number: r for r in replicas}
         self._outputs: dict[int, Outputs] = {}
         self.pairs: dict[tuple[int, int], bool] = {}
         self.apart: dict[int, str] = {}  # number -> why it cannot be compared
@@ -119,14 +119,14 @@ class Measuring:
         return self.pairs[pair]
 
     def _compare(self, left: int, right: int) -> bool:
-        if self._rows[left]["vote"] != self._rows[right]["vote"]:
+        if self._rows[left].vote != self._rows[right].vote:
             return False
         if self._raw(left) == self._raw(right):
             return True
         a, b = self._of(left), self._of(right)
         if a.files.keys() != b.files.keys():
             return False
-        task = self._rows[left]["task"]
+        task = self._rows[left].task
         rules = {name: rule_for(self._job, task, name) for name in a.files if a.files[name] != b.files[name]}
         return all(
             self._close_files(name, rule, left, right)
@@ -186,7 +186,7 @@ class Measuring:
         if number not in self._outputs:
             row = self._rows[number]
             try:
-                self._outputs[number] = outputs_of(self._c, self._nodes[row["node_id"]], row)
+                self._outputs[number] = outputs_of(self._c, self._nodes[row.node_id], row)
             except UnsafeOutputError as error:
                 raise self._fault(number, error) from error
             except OSError as error:
@@ -199,13 +199,13 @@ class Measuring:
         if isinstance(cause, OSError) and cause.errno not in _LASTING:
             return _away(error.what, cause)
         row = self._rows[number]
-        if not self._c.context(self._nodes[row["node_id"]]).work.is_dir():
+        if not self._c.context(self._nodes[row.node_id]).work.is_dir():
             return TryAgainError(f"the work folders of replica {number} are away", hint="mount them again")
         return _CannotCompareError(number, f"its outputs cannot be compared: {error.what}")
 
     def _raw(self, number: int) -> bytes:
         """Return one digest of all that a replica signed, as it is."""
-        said = statement_of(self._c, self._rows[number]["id"])
+        said = statement_of(self._c, self._rows[number].id)
         return bytes.fromhex(vote_of((subject.name, subject.sha256) for subject in said.subjects))
 
 

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Closeness, Vote
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.tasks import UndecidedTask
 
 __all__ = ["decision_then", "late_validations"]
 
 
-def decision_then(job: Job, votes: Sequence[Vote], task: Row) -> Decision:
+def decision_then(job: Job, votes: Sequence[Vote], task: UndecidedTask) -> Decision:
     """Return the decision on a task that has ended, with one vote for each of its replicas, in order of numbers.
 
     ValueError where the record of the verdict does not fit the replicas.
     """
-    measured = json.loads(task["measured"] or "{}")
+    measured = json.loads(task.measured or "{}")
     apart = {int(number): Reason.text(why) for number, why in measured.get("apart", {}).items()}
     beside = set(measured.get("beside", ()))
     then = [
         replace(vote, no_vote=vote.no_vote or apart.get(vote.number), beside=vote.number in beside)
-        for vote in votes_then(votes, task["basis"])
+        for vote in votes_then(votes, task.basis or "")
     ]
     close = _as_measured(measured) if tolerant(job) else None
-    found = decide(job.quorum, then, close=close, extra=task["extra"])
+    found = decide(job.quorum, then, close=close, extra=task.extra)
     if found.state is None:  # another replica was wanted, and no node was left for it
-        found = decide(job.quorum, then, close=close, extra=task["extra"], placeable=False)
+        found = decide(job.quorum, then, close=close, extra=task.extra, placeable=False)
     return found
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.trust.statement import Statement
 
 __all__ = ["Outputs", "outputs_of", "rule_for", "statement_of"]
@@ -82,27 +82,27 @@ class Outputs(Struct, frozen=True, kw_only=True):
             )
 
 
-def outputs_of(c: Coordinator, node: Node, replica: Row) -> Outputs:
+def outputs_of(c: Coordinator, node: Node, replica: VotingReplica) -> Outputs:
     """Return the outputs of a reported replica; UnsafeOutputError when they cannot be found.
 
     SchedulerError when the node's machine cannot be reached now.
     """
-    statement = statement_of(c, replica["id"])
-    carried = c.store.one("carried_of", replica=replica["id"])
+    statement = statement_of(c, replica.id)
+    carried = c.store.reports.carried(replica.id)
     context = c.context(node)
-    disk = c.job(replica["job_id"]).resources.disk_mib * 2**20
+    disk = c.job(replica.job_id).resources.disk_mib * 2**20
     folder = context.work / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}
     if carried is None:
         names = None if statement.manifest else list(files)
         c.backend(node).fetch(context, str(statement.replica), names=names, max_bytes=disk + _LOGS)
     if statement.manifest:
-        files = _from_manifest(c.job(replica["job_id"]), statement, folder)
+        files = _from_manifest(c.job(replica.job_id), statement, folder)
     return Outputs(
         statement=statement,
         files=files,
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
-        carried=orjson.loads(carried["files"]) if carried is not None else None,
+        carried=orjson.loads(carried) if carried is not None else None,
         folder=folder,
         most=min(disk, _largest(statement)),
     )

@@ -45,10 +45,10 @@ class StoredReport(Struct, frozen=True):
 
 def dictionary_for(c: Coordinator, job: int, payload: bytes) -> bytes:
     """Return the dictionary of a job; `payload` becomes it where there is none. Call it inside the transaction."""
-    row = c.store.one("dictionary", job=job)
-    if row is not None:
-        return bytes(row["payload"])
-    c.store.run("dictionary_insert", job=job, payload=payload)
+    known = c.store.reports.dictionary(job)
+    if known is not None:
+        return known
+    c.store.reports.insert_dictionary(job, payload)
     return payload
 
 
@@ -61,20 +61,20 @@ def pack(payload: bytes, dictionary: bytes) -> bytes:
 
 def stored_reports(c: Coordinator, replica: int) -> list[StoredReport]:
     """Return the signed statements of a replica, in the order in which they came; CorruptStoreError for damage."""
-    rows = c.store.all("reports_of", replica=replica)
+    rows = c.store.reports.of(replica)
     if not rows:
         return []
-    given = c.store.one("delegation_of", launch=rows[0]["launch_id"])
+    given = c.store.launches.delegation(rows[0].launch_id)
     if given is None:
-        key, delegation = c.store.all("node_keys", node=rows[0]["node_id"])[0]["key_id"], None
+        key, delegation = c.store.nodes.keys(rows[0].node_id)[0].key_id, None
     else:
-        key = key_id(decode_delegation(given["payload"]).subkey)
-        delegation = envelope(DELEGATION_TYPE, given["payload"], given["key_id"], given["signature"])
+        key = key_id(decode_delegation(given.payload).subkey)
+        delegation = envelope(DELEGATION_TYPE, given.payload, given.key_id, given.signature)
     return [
         StoredReport(
-            _unpack(row["packed"], row["dictionary"], row["payload_sha256"], replica),
-            bytes(row["signature"]),
-            row["received_at"],
+            _unpack(row.packed, row.dictionary, row.payload_sha256, replica),
+            row.signature,
+            row.received_at,
             key,
             delegation,
         )

@@ -76,27 +76,24 @@ def rekey(c: Coordinator, node: Node) -> Signer:
     except VerificationError:  # it counts for nothing: it does not become good by being signed
         offer = None
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        c.store.run("node_key_over", node=node.id, now=c.now())
-        c.store.run("node_key_insert", node=node.id, key=new.key_id, public_key=new.public, now=c.now())
-        c.store.run("node_rekeyed", node=node.id, key=new.key_id, public_key=new.public)
+        c.store.nodes.replace_key(node.id, new.key_id, new.public, c.now())
         if offer is not None:
-            c.store.run("profile_put", name=node.name, envelope=seal_offer(new, offer))
+            c.store.nodes.put_profile(node.name, seal_offer(new, offer))
     return signer_of(c, replace(node, key_id=new.key_id, public_key=new.public))
 
 
 def keys_of(c: Coordinator, node: Node) -> dict[str, bytes]:
     """Return the public keys that a node has and had, by key id, the first one first."""
-    return {row["key_id"]: bytes(row["public_key"]) for row in c.store.all("node_keys", node=node.id)}
+    return {key.key_id: key.public_key for key in c.store.nodes.keys(node.id)}
 
 
 def delegate(c: Coordinator, node: Node, launch: int, given: Delegation, seed: bytes) -> None:
     """Sign and store what the key of a launch may say; its seed is kept until the launch is claimed or has ended."""
     payload = encode_delegation(given)
-    c.store.run(
-        "delegation_insert",
-        launch=launch,
+    c.store.launches.insert_delegation(
+        launch,
         seed=seed,
-        key=node.key_id,
+        key_id=node.key_id,
         not_after=given.not_after,
         payload=payload,
         signature=signer_of(c, node).sign(pae(DELEGATION_TYPE, payload)),

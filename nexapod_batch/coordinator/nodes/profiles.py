@@ -40,10 +40,10 @@ def cluster() -> str:
 
 def signed(store: Store, name: str) -> tuple[Offer | None, str]:
     """Return what the node of this name signed of its machine, or why that does not verify."""
-    row = store.one("profile", name=name)
+    row = store.nodes.profile(name)
     if row is None:
         return None, ""
     try:
-        return open_offer(row["envelope"], row["key_id"], row["public_key"]), ""
+        return open_offer(row.envelope, row.key_id, row.public_key), ""
     except VerificationError as error:
         return None, str(error)

@@ -183,7 +183,7 @@ def _not_offered(name: str, offer: Offer) -> list[str]:
 
 
 def _out(c: Coordinator, node: Node) -> int:
-    return next((row["n"] for row in c.store.all("node_out") if row["node_id"] == node.id), 0)
+    return c.store.nodes.out().get(node.id, 0)
 
 
 def ensure_nodes(c: Coordinator) -> None:
@@ -266,7 +266,7 @@ def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
         try:
             c.context(node)
         except NexapodError as error:
-            if node.active or any(row["node_id"] == node.id for row in c.store.all("nodes_at_work")):
+            if node.active or node.id in c.store.nodes.at_work():
                 faults[f"site:{node.site}"] = c.site_faults().get(node.site) or str(error)
         else:
             found.append(node)
@@ -299,12 +299,12 @@ def rekey(c: Coordinator, name: str) -> tuple[Node, Node]:
 
 def drain(c: Coordinator, name: str) -> None:
     """Give a node no more replicas; what it has goes on."""
-    _activate(c, name, active=0)
+    _activate(c, name, active=False)
 
 
 def resume(c: Coordinator, name: str) -> None:
     """Give a drained node replicas again."""
-    _activate(c, name, active=1)
+    _activate(c, name, active=True)
 
 
 def remove(c: Coordinator, name: str) -> None:
@@ -312,20 +312,20 @@ def remove(c: Coordinator, name: str) -> None:
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for node in c.nodes():
             if node.name == name:
-                if c.store.only("node_used", id=node.id)["used"]:
+                if c.store.nodes.has_run(node.id):
                     raise UsageError(
                         f"node {name} has run replicas: its key is part of their record",
                         hint=f"nexapod-batch node drain {name}",
                     )
-                c.store.run("node_delete", name=name)
+                c.store.nodes.delete(name)
                 log.info(__name__, "node removed", node=name)
                 return
     raise _unknown(c, name)
 
 
-def _activate(c: Coordinator, name: str, *, active: int) -> None:
+def _activate(c: Coordinator, name: str, *, active: bool) -> None:
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        if not c.store.run("node_activate", name=name, active=active):
+        if not c.store.nodes.activate(name, active=active):
             raise _unknown(c, name)
     log.info(__name__, "node resumed" if active else "node drained", node=name)
 
@@ -347,7 +347,7 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
     return {
         "schema": 1,
         "name": node.name,
-        "keys": [row["key_id"] for row in c.store.all("node_keys", node=node.id)] or [node.key_id],
+        "keys": [key.key_id for key in c.store.nodes.keys(node.id)] or [node.key_id],
         "coordinators": [c.signer.key_id],
         "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
         "host": node.host,
@@ -384,20 +384,15 @@ def _node_key(c: Coordinator, name: str) -> Signer:
 
 def _store(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
     """Write a node into the registry, or what changed of one that is there, and its signed profile."""
-    fields = (
-        "name", "key_id", "public_key", "site", "owner", "host", "backend", "cpus", "mem_mib", "gpus", "gpu_type",
-        "hosts", "max_queued",
-    )  # fmt: skip
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        c.store.run(
-            "node_put",
-            **{field: getattr(node, field) for field in fields},
-            tier=node.tier.value,
-            classes=json.dumps(dict(node.classes), sort_keys=True),
-            now=c.now(),
-        )
+        c.store.nodes.put(
+            name=node.name, key_id=node.key_id, public_key=node.public_key, site=node.site, owner=node.owner,
+            host=node.host, tier=node.tier.value, backend=node.backend, cpus=node.cpus, mem_mib=node.mem_mib,
+            gpus=node.gpus, gpu_type=node.gpu_type, hosts=node.hosts, max_queued=node.max_queued,
+            classes=json.dumps(dict(node.classes), sort_keys=True), now=c.now(),
+        )  # fmt: skip
         if envelope is not None:
-            c.store.run("profile_put", name=node.name, envelope=envelope)
+            c.store.nodes.put_profile(node.name, envelope)
 
 
 def _refuse_login_node(c: Coordinator) -> None:

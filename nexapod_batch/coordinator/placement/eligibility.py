@@ -134,7 +134,7 @@ def loads_of(
 
 def is_foreign(c: Coordinator, job_id: int) -> bool:
     """Say whether a job is somebody else's."""
-    return bool(c.store.only("job", id=job_id)["foreign"])
+    return c.store.jobs.get(job_id).foreign
 
 
 def check_sites(

@@ -143,9 +143,9 @@ def hold(c: Coordinator, *, more: str = "") -> None:
 def jobs_using(c: Coordinator) -> dict[str, list[int]]:
     """Return the open jobs that need an image, by the image's SHA-256."""
     found: dict[str, list[int]] = {}
-    for row in c.store.all("jobs_open_documents"):
-        if (container := json.loads(row["body"])["container"]) is not None:
-            found.setdefault(container["sha256"], []).append(row["job_id"])
+    for row in c.store.jobs.open_documents():
+        if (container := json.loads(row.body)["container"]) is not None:
+            found.setdefault(container["sha256"], []).append(row.job_id)
     return found
 
 

@@ -104,9 +104,9 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
         for reason in sorted(refused.iterdir()) if refused.is_dir() else ():
             if launch := layout.launch_of_reason(reason.name):
                 yield f"node {node.name}", "warn", f"refused bundle {launch[:80]}: {_words(reason)}"
-    for row in c.store.all("nodes"):
-        if row["blame"]:
-            yield f"node {row['name']}", "warn", f"signed {row['blame']} statements that no honest node signs"
+    for row in c.store.nodes.all():
+        if row.blame:
+            yield f"node {row.name}", "warn", f"signed {row.blame} statements that no honest node signs"
 
 
 def _words(reason: Path) -> str:
@@ -143,15 +143,14 @@ def _hardware(c: Coordinator) -> Iterator[Check]:
 
 
 def _reports(c: Coordinator) -> Iterator[Check]:
-    count = c.store.only("quarantine_count")
-    number = count["n"]
-    more = f", and {count['dropped']} more that were not kept" if count["dropped"] else ""
+    number, dropped = c.store.reports.quarantined()
+    more = f", and {dropped} more that were not kept" if dropped else ""
     yield "quarantine", "warn" if number else "ok", f"{number} bad reports{more}" if number else "empty"
-    for row in c.store.all("quarantine_last", limit=5):
-        where = f"from {row['node'] or 'an unknown node'}, {row['segment']} at byte {row['position']}"
-        yield "quarantine", "warn", f"{where}: {row['reason'][:_REASON]}"
-    for row in c.store.all("faults"):
-        yield "fault", "warn", row["text"]
+    for row in c.store.reports.last_quarantined(5):
+        where = f"from {row.node or 'an unknown node'}, {row.segment} at byte {row.position}"
+        yield "quarantine", "warn", f"{where}: {row.reason[:_REASON]}"
+    for text in c.store.operations.faults().values():
+        yield "fault", "warn", text
 
 
 def _kernel() -> Iterator[Check]:

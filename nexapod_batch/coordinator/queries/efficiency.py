@@ -20,40 +20,40 @@ _SOON_MS = 5_000  # replicas that are shorter than this tell nothing of how they
 def report(c: Coordinator, job_id: int) -> dict[str, Any]:
     """Return how efficient a job was: times in seconds, memory in MiB, efficiencies from 0 to 1; None is unknown."""
     job = c.job(job_id)
-    used = c.store.only("usage", job=job_id)
+    used = c.store.usage.of_job(job_id)
     asked, unseen = job.resources, _unseen(c, job_id, job)
-    wall = (used["wall_ms"] or 0) / 1000
-    peak = None if used["max_rss_kib"] is None or unseen else used["max_rss_kib"] / 1024
-    cpu_efficiency = None if unseen else _share(used["cpu_ms"], used["timed_ms"], asked.cpus)
+    wall = (used.wall_ms or 0) / 1000
+    peak = None if used.max_rss_kib is None or unseen else used.max_rss_kib / 1024
+    cpu_efficiency = None if unseen else _share(used.cpu_ms, used.timed_ms, asked.cpus)
     mem_efficiency = peak / asked.mem_mib if asked.mem_mib and peak is not None else None
-    busy = None if unseen else _share(used["cpu_ms_well"], used["timed_ms_well"], asked.cpus)
-    well = None if used["max_rss_kib_well"] is None or unseen else used["max_rss_kib_well"] / 1024
-    longest_s = (used["max_wall_ms_well"] or 0) / 1000
-    gpu = c.store.only("usage_gpus", job=job_id)
-    gpu_s = None if gpu["time_ms"] is None else gpu["time_ms"] / 1000
-    gpu_efficiency = None if gpu_s is None or not gpu["timed_ms"] else 1000 * gpu_s / gpu["timed_ms"]
-    states = {f"{row['execution']}/{row['validation']}": row["n"] for row in c.store.all("usage_states", job=job_id)}
+    busy = None if unseen else _share(used.cpu_ms_well, used.timed_ms_well, asked.cpus)
+    well = None if used.max_rss_kib_well is None or unseen else used.max_rss_kib_well / 1024
+    longest_s = (used.max_wall_ms_well or 0) / 1000
+    gpu = c.store.usage.of_gpus(job_id)
+    gpu_s = None if gpu.time_ms is None else gpu.time_ms / 1000
+    gpu_efficiency = None if gpu_s is None or not gpu.timed_ms else 1000 * gpu_s / gpu.timed_ms
+    states = {f"{execution}/{validation}": n for (execution, validation), n in c.store.usage.states(job_id).items()}
     return {
         "job": job_id,
-        "executions": used["n"],
+        "executions": used.n,
         "wall_s": round(wall, 3),
-        "cpu_s": round(used["cpu_ms"] / 1000, 3) if used["n_cpu"] and not unseen else None,
+        "cpu_s": round(used.cpu_ms / 1000, 3) if used.n_cpu and not unseen else None,
         "core_hours": round(wall * job.resources.cpus / 3600, 6),
-        "longest_s": round((used["max_wall_ms"] or 0) / 1000, 3),
+        "longest_s": round((used.max_wall_ms or 0) / 1000, 3),
         "peak_mem_mib": None if peak is None else round(peak, 1),
-        "output_bytes": int(used["output_bytes"]),
+        "output_bytes": int(used.output_bytes),
         "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
         "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
-        "gpus": gpu["n"],
+        "gpus": gpu.n,
         "gpu_s": gpu_s,
         "gpu_efficiency": None if gpu_efficiency is None else round(gpu_efficiency, 3),
-        "gpu_peak_mib": gpu["peak_mib"],
-        "gpu_energy_j": None if gpu["energy_mj"] is None else gpu["energy_mj"] / 1000,
+        "gpu_peak_mib": gpu.peak_mib,
+        "gpu_energy_j": None if gpu.energy_mj is None else gpu.energy_mj / 1000,
         "replicas": states,
         "notes": [
             *([unseen] if unseen else []),
             *notes_on(job, busy, well, longest_s),
-            *_gpu_notes(gpu_efficiency, (gpu["wall_ms"] or 0) / max(1, gpu["n"])),
+            *_gpu_notes(gpu_efficiency, (gpu.wall_ms or 0) / max(1, gpu.n)),
         ],
     }
 
@@ -65,10 +65,10 @@ def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
     """
     if job.resources.ranks == 1:
         return ""
-    rows = c.store.all("usage_elsewhere", job=job_id, limit=_NAMED + 1)
+    rows = c.store.usage.elsewhere(job_id, _NAMED + 1)
     if not rows:
         return ""
-    natives = [row["native_id"] for row in rows[:_NAMED] if row["native_id"]]
+    natives = [native for native in rows[:_NAMED] if native]
     told = f": sacct --jobs={','.join(natives)} --format=JobID,NTasks,TotalCPU,MaxRSS" if natives else ""
     return (
         "CPU time and memory of ranks are not measured: the site's launcher starts them beside the runner, and the "

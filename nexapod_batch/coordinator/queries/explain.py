@@ -9,9 +9,9 @@ from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
-from nexapod_batch.coordinator.steps.decide import Places, votes_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.publish import compare
+from nexapod_batch.coordinator.steps.votes import Places, votes_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
 from nexapod_batch.local_nodes.owner_policy import paused
@@ -25,7 +25,8 @@ from nexapod_batch.wording import sentence
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
+    from nexapod_batch.store.repositories.tasks import TaskRow
 
 __all__ = ["difference_report", "explain"]
 
@@ -37,19 +38,19 @@ _NOT_ENDED = frozenset({BackendState.QUEUED, BackendState.ACTIVE})
 def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
     """Return the explanation of a task, or of a job with its first tasks that are not accepted."""
     job = c.job(job_id)
-    row = c.store.only("job", id=job_id)
+    row = c.store.jobs.get(job_id)
     if task is not None:
         return _task(c, job_id, c.task(job_id, task))
-    counts = ", ".join(f"{row['n_' + state.value]} {state.value}" for state in TaskState if row["n_" + state.value])
+    counts = ", ".join(f"{number} {state.value}" for state, number in row.counts.items() if number)
     lines = [f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}"]
-    if row["held"]:
+    if row.held:
         lines.append(f"held: nothing is dispatched before `nexapod-batch release {job_id}`")
-    if row["blocked"]:
-        lines.append(row["blocked"])
+    if row.blocked:
+        lines.append(row.blocked)
     shown = 0
     for index in job.task_indexes():
-        found = c.store.only("task", job=job_id, task=index)
-        if found["state"] != TaskState.ACCEPTED or job.n_tasks == 1:
+        found = c.store.tasks.get(job_id, index)
+        if found.state != TaskState.ACCEPTED or job.n_tasks == 1:
             lines += _task(c, job_id, found)
             shown += 1
         if shown >= _SHOWN:
@@ -60,10 +61,10 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
 
 def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
     """Return where the losers of a task differ from the accepted outputs; empty when nobody lost."""
-    row = c.store.one("difference", job=job_id, task=task)
-    if row is not None:
-        return str(row["text"]).split("\n")
-    if c.store.only("task", job=job_id, task=task)["state"] != TaskState.INCONCLUSIVE:
+    known = c.store.tasks.difference(job_id, task)
+    if known is not None:
+        return known.split("\n")
+    if c.store.tasks.get(job_id, task).state != TaskState.INCONCLUSIVE:
         return []
     return _disagreement(c, job_id, task)
 
@@ -74,87 +75,87 @@ def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
     Within tolerances digests say nothing: all are looked at.
     """
     nodes, job = c.nodes_by_id(), c.job(job_id)
-    said = [r for r in c.store.all("replicas_of_task", job=job_id, task=task) if r["execution"] == "reported"]
+    said = [r for r in c.store.replicas.of_task(job_id, task) if r.execution == "reported"]
     lines = []
     for r in said[1:]:
-        if r["vote"] != said[0]["vote"] or tolerant(job):
+        if r.vote != said[0].vote or tolerant(job):
             try:
-                left, right = (outputs_of(c, nodes[one["node_id"]], one) for one in (said[0], r))
+                left, right = (outputs_of(c, nodes[one.node_id], one) for one in (said[0], r))
                 found = compare(job, task, left, right, words=("first", "other"))
             except (UnsafeOutputError, OSError, ValueError) as error:
                 found = [f"their files cannot be compared: {error}"]
             if found:
-                lines.append(f"replica {r['number']} differs from replica {said[0]['number']}:")
+                lines.append(f"replica {r.number} differs from replica {said[0].number}:")
             lines += [f"  {line}" for line in found]
     return lines
 
 
-def _task(c: Coordinator, job_id: int, task: Row) -> list[str]:
+def _task(c: Coordinator, job_id: int, task: TaskRow) -> list[str]:
     job, nodes = c.job(job_id), c.nodes_by_id()
-    replicas = c.store.all("replicas_of_task", job=job_id, task=task["idx"])
-    reason = sentence(Reason.parse(task["reason"]))
-    lines = [f"task {job_id}_{task['idx']}: {task['state']}"]
+    replicas = c.store.replicas.of_task(job_id, task.idx)
+    reason = sentence(Reason.parse(task.reason))
+    lines = [f"task {job_id}_{task.idx}: {task.state}"]
     if reason:
         lines[0] += f" - {reason}"
     for r in replicas:
-        node = nodes[r["node_id"]]
-        why = f" ({r['reason']})" if r["reason"] else ""
-        judged = "" if r["validation"] == "pending" else f", {r['validation']}"
+        node = nodes[r.node_id]
+        why = f" ({r.reason})" if r.reason else ""
+        judged = "" if r.validation == "pending" else f", {r.validation}"
         lines.append(
-            f"  replica {r['number']} on {node.name} (site {node.site}, owner {node.owner}): "
-            f"{r['execution']}{judged}{why}{_on_gpus(r['gpus'])}"
+            f"  replica {r.number} on {node.name} (site {node.site}, owner {node.owner}): "
+            f"{r.execution}{judged}{why}{_on_gpus(r.gpus)}"
         )
     lines += _since(c, job_id, task, replicas)
-    if task["state"] in TASK_ENDED:
-        lines += [f"  {line}" for line in difference_report(c, job_id, task["idx"])]
+    if task.state in TASK_ENDED:
+        lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
-        if task["state"] == TaskState.INCONCLUSIVE:
+        if task.state == TaskState.INCONCLUSIVE:
             loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
             lines += [f"  not on {load.node.name}: {sentence(load.refused)}" for load in loads if load.refused]
-        if task["state"] == TaskState.FAILED:
-            lines.append(f"  all of stderr: nexapod-batch logs {job_id}_{task['idx']} --stderr")
-        if task["state"] in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
-            lines.append(f"  what its replicas wrote: nexapod-batch results {job_id}_{task['idx']} --replica")
-        if task["state"] != TaskState.ACCEPTED:
-            before = "when that is mended, " if any(HOPELESS in r["reason"] for r in replicas) else ""
-            lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {job_id}_{task['idx']}")
+        if task.state == TaskState.FAILED:
+            lines.append(f"  all of stderr: nexapod-batch logs {job_id}_{task.idx} --stderr")
+        if task.state in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
+            lines.append(f"  what its replicas wrote: nexapod-batch results {job_id}_{task.idx} --replica")
+        if task.state != TaskState.ACCEPTED:
+            before = "when that is mended, " if any(HOPELESS in r.reason for r in replicas) else ""
+            lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {job_id}_{task.idx}")
         return lines
-    more = "the next pass decides how many more" if task["news"] else f"{task['want']} more to place"
-    lines.append(f"  {task['agree']} of {job.quorum.agree} agree; {more}")
+    more = "the next pass decides how many more" if task.news else f"{task.want} more to place"
+    lines.append(f"  {task.agree} of {job.quorum.agree} agree; {more}")
     lines += _backend_words(c, replicas)
-    if task["want"]:
-        out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
+    if task.want:
+        out = c.store.nodes.out()
         active = [node for node in usable(c, {}) if node.active]
         loads = loads_of(c, job, active, out, foreign=is_foreign(c, job_id))
         (need,) = needs_of(c, job_id, [task])
         lines += [f"  not on {name}: {sentence(reason)}" for name, reason in why_not(job, need, loads)]
         lines += _standing(c, job)
-        wait = (task["not_before"] - c.now()) // 1000
+        wait = (task.not_before - c.now()) // 1000
         if wait > 0:
             lines.append(f"  placing waits {wait} s more, after losses")
     return lines
 
 
-def _since(c: Coordinator, job_id: int, task: Row, replicas: list[Row]) -> list[str]:
+def _since(c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow]) -> list[str]:
     """Return what became of an accepted task since, and which of its outputs are empty."""
     lines = []
-    number = task["published_from"]
-    row = next((r for r in replicas if r["number"] == number), None)
-    if row is not None and not row["voided"]:
+    number = task.published_from
+    row = next((r for r in replicas if r.number == number), None)
+    if row is not None and not row.voided:
         with suppress(NexapodError):  # a damaged statement is for `verify` to tell
-            empty = [one.name for one in statement_of(c, row["id"]).subjects if one.size == 0]
+            empty = [one.name for one in statement_of(c, row.id).subjects if one.size == 0]
             lines += [f"  empty outputs: {', '.join(empty)}"] if empty else []
-    if task["doubt"]:
-        lines.append(f"  the quorum is no longer met: {sentence(Reason.parse(task['doubt']))}; the result stays")
-        lines.append(f"  to ask for another replica: nexapod-batch retry {job_id}_{task['idx']}")
-    if task["unpublished"]:
-        lines.append(f"  unpublished: {task['unpublished']}")
+    if task.doubt:
+        lines.append(f"  the quorum is no longer met: {sentence(Reason.parse(task.doubt))}; the result stays")
+        lines.append(f"  to ask for another replica: nexapod-batch retry {job_id}_{task.idx}")
+    if task.unpublished:
+        lines.append(f"  unpublished: {task.unpublished}")
     return lines
 
 
 def _standing(c: Coordinator, job: Job) -> list[str]:
     """Return what kept whole sites away at the last pass, each once."""
-    told = {row["key"]: row["text"] for row in c.store.all("faults")}
+    told = c.store.operations.faults()
     sites = dict.fromkeys(node.site for node in c.nodes() if node.active and allowed(job, node))
     return [f"  {told[f'site:{site}']}" for site in sites if f"site:{site}" in told]
 
@@ -168,40 +169,40 @@ def _on_gpus(text: str | None) -> str:
     return ", on " + " and ".join(f"{one['model'] or 'a GPU'} ({one['uuid']})" for one in loads(text))
 
 
-def _backend_words(c: Coordinator, replicas: list[Row]) -> list[str]:
+def _backend_words(c: Coordinator, replicas: list[ReplicaRow]) -> list[str]:
     """Return what the backends say of the launches that are out."""
     nodes, lines = c.nodes_by_id(), []
     for r in replicas:
-        if Execution(r["execution"]) not in OUT:
+        if Execution(r.execution) not in OUT:
             continue
-        launch, node = c.store.only("replica", id=r["id"]), nodes[r["node_id"]]
+        launch, node = c.store.replicas.launch_of(r.id), nodes[r.node_id]
         try:
-            said = c.backend(node).status(c.context(node), [launch["key"]])[launch["key"]]
+            said = c.backend(node).status(c.context(node), [launch.key])[launch.key]
         except (NexapodError, OSError, KeyError) as error:
-            last = f"; it said last: {launch['reason']}" if launch["reason"] else ""
-            lines.append(f"  replica {r['number']}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
+            last = f"; it said last: {launch.reason}" if launch.reason else ""
+            lines.append(f"  replica {r.number}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
             continue
-        why = said.reason or ("" if said.state is BackendState.ACTIVE else launch["reason"])
+        why = said.reason or ("" if said.state is BackendState.ACTIVE else launch.reason)
         ahead = _ahead(c, r) if said.state in _NOT_ENDED else ""
         says = f"says {said.state}" if said.state is not BackendState.UNKNOWN else "was not handed this yet"
-        lines.append(f"  replica {r['number']}: {node.name} {says}" + (f", {why}" if why else "") + ahead)
+        lines.append(f"  replica {r.number}: {node.name} {says}" + (f", {why}" if why else "") + ahead)
         quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
         if quiet and quiet not in why:
-            lines.append(f"  replica {r['number']}: {node.name} {quiet}")
+            lines.append(f"  replica {r.number}: {node.name} {quiet}")
     return lines
 
 
-def _ahead(c: Coordinator, r: Row) -> str:
+def _ahead(c: Coordinator, r: ReplicaRow) -> str:
     """Say behind how many others a replica waits that shares what the backend started with them."""
-    if r["execution"] == Execution.RUNNING:
+    if r.execution == Execution.RUNNING:
         return ""
-    n = c.store.only("ahead_of", id=r["id"], node=r["node_id"], launch=r["launch_id"])["n"]
+    n = c.store.replicas.ahead_of(r)
     return f"; waits its turn there, behind {n} other{'s' * (n != 1)}" if n else ""
 
 
-def _independence(c: Coordinator, job_id: int, replicas: list[Row]) -> list[str]:
+def _independence(c: Coordinator, job_id: int, replicas: list[ReplicaRow]) -> list[str]:
     """Return what the accepted replicas had in common, which is what agreement between them cannot prove."""
-    valid = [r for r in replicas if r["validation"] == "valid"]
+    valid = [r for r in replicas if r.validation == "valid"]
     if not valid:
         return []
     return [sentence(independence(votes_of(c, Places(c.job(job_id), c.nodes_by_id()), None, valid)))]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
 
 __all__ = ["copy", "listed"]
 
@@ -50,20 +50,20 @@ class _Copied(Struct):
 
 def listed(c: Coordinator, job: int, task: int, number: int | None = None) -> list[dict[str, Any]]:
     """Return where the files of a task's replicas are, one object each; NotFoundError when there is no such replica."""
-    rows = [row for row in c.store.all("replicas_of_task", job=job, task=task) if number in {None, row["number"]}]
+    rows = [row for row in c.store.replicas.of_task(job, task) if number in {None, row.number}]
     if number is not None and not rows:
         raise NotFoundError(f"there is no replica {job}_{task}.{number}", hint=f"nexapod-batch show {job}_{task}")
     nodes = c.nodes_by_id()
     found = []
     for row in rows:
-        name, node = f"{job}_{task}.{row['number']}", nodes[row["node_id"]]
-        carried = c.store.one("carried_of", replica=row["id"]) is not None
+        name, node = f"{job}_{task}.{row.number}", nodes[row.node_id]
+        carried = c.store.reports.carried(row.id) is not None
         folder = c.context(node).work / name
-        there = Execution(row["execution"]) not in OUT and (carried or not row["cleaned"])
+        there = Execution(row.execution) not in OUT and (carried or not row.cleaned)
         found.append({
             "replica": name,
             "node": node.name,
-            "execution": row["execution"],
+            "execution": row.execution,
             "kept": there,
             "folder": str(folder) if there and not carried and folder.is_dir() else None,
         })  # fmt: skip
@@ -84,29 +84,29 @@ def copy(c: Coordinator, job: int, task: int, number: int, target: Path) -> dict
             got="it has not ended" if running else "its folder was removed",
             hint=f"nexapod-batch logs {job}_{task}" if running else "the settings of [retention] say how long it stays",
         )
-    row = next(row for row in c.store.all("replicas_of_task", job=job, task=task) if row["number"] == number)
+    row = next(row for row in c.store.replicas.of_task(job, task) if row.number == number)
     try:
         target.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         raise ConfigError(f"{target} is there already", wanted="a folder that can be made") from None
     signed = _signed(c, row)
     copied = _Copied(files=[], left_out=[], room=c.job(job).resources.disk_mib * 2**20 + _LOGS)
-    carried = c.store.one("carried_of", replica=row["id"])
+    carried = c.store.reports.carried(row.id)
     if carried is not None:
-        _write_carried(orjson.loads(carried["files"]), target, signed, copied)
+        _write_carried(orjson.loads(carried), target, signed, copied)
     else:
         _copy_folder(c, row, one["replica"], target, signed, copied)
     return {"replica": one["replica"], "folder": str(target), "files": copied.files, "left_out": copied.left_out}
 
 
-def _signed(c: Coordinator, row: Row) -> dict[str, str]:
+def _signed(c: Coordinator, row: ReplicaRow) -> dict[str, str]:
     """Return the digests that the replica's node signed, by the name of the copy; empty where it signed nothing."""
-    reports = stored_reports(c, row["id"])
+    reports = stored_reports(c, row.id)
     if len(reports) != 1:  # none, or two that contradict each other
         return {}
     statement = decode(reports[0].payload)
     digests = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
-    if row["execution"] == Execution.REPORTED and not statement.manifest:
+    if row.execution == Execution.REPORTED and not statement.manifest:
         digests.update({f"work/{one.name}": one.sha256 for one in statement.subjects if one.name != "stdout"})
     return digests
 
@@ -122,9 +122,11 @@ def _write_carried(files: dict[str, str], target: Path, signed: dict[str, str], 
         _note(copied, as_name, len(data), hashlib.sha256(data).hexdigest(), signed)
 
 
-def _copy_folder(c: Coordinator, row: Row, name: str, target: Path, signed: dict[str, str], copied: _Copied) -> None:
+def _copy_folder(
+    c: Coordinator, row: ReplicaRow, name: str, target: Path, signed: dict[str, str], copied: _Copied
+) -> None:
     """Copy logs and work folder, which are brought here first where they lie elsewhere."""
-    node = c.nodes_by_id()[row["node_id"]]
+    node = c.nodes_by_id()[row.node_id]
     context, backend = c.context(node), c.backend(node)
     backend.fetch(context, name, logs=True)
     backend.fetch(context, name, max_bytes=copied.room)

@@ -15,7 +15,8 @@ from nexapod_batch.errors import NotFoundError
 from nexapod_batch.lifecycle import TaskState, job_state
 
 if TYPE_CHECKING:
-    from nexapod_batch.store import Row, Store
+    from nexapod_batch.store import Store
+    from nexapod_batch.store.repositories.views import JobView, ReplicaView, TaskView
 
 __all__ = [
     "Document",
@@ -41,18 +42,19 @@ LARGEST = 2**63 - 1
 
 def jobs(store: Store, limit: int = 50, *, only_open: bool = False, before: int = LARGEST) -> list[Document]:
     """Return the newest `limit` jobs, newest first; `before` an id to page backwards."""
-    query = "view_open_jobs" if only_open else "view_jobs"
-    return [_job(row) for row in store.all(query, limit=limit, before=before)]
+    views = store.views
+    rows = views.open_jobs(limit=limit, before=before) if only_open else views.jobs(limit=limit, before=before)
+    return [_job(row) for row in rows]
 
 
 def job(store: Store, job_id: int) -> Document:
     """Return one job with its policy and its dependencies; NotFoundError when there is none of this id."""
-    row = store.one("view_job", id=job_id) if job_id <= LARGEST else None
+    row = store.views.job(job_id) if job_id <= LARGEST else None
     if row is None:
         raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
     from json import loads  # noqa: PLC0415 - a listing has no need of it
 
-    depends = store.all("view_job_dependencies", id=job_id)
+    depends = store.views.dependencies(job_id)
     return {
         **_job(row),
         "foreign": bool(row["foreign"]),
@@ -80,26 +82,25 @@ def tasks(
     """
     found_job = job(store, job_id)
     low, high = 0 if first is None else first, LARGEST if last is None else last
-    rows = store.all("view_tasks", id=job_id, first=low, last=high, limit=limit + 1)
+    rows = store.views.tasks(job_id, low, high, limit + 1)
     more = len(rows) > limit
     found = [_task(row) for row in rows[:limit]]
     _add_parameters(store, job_id, found)
     if found and replicas:
         by_index: dict[int, list[Document]] = {one["index"]: one["replicas"] for one in found}
-        bounds = {"first": found[0]["index"], "last": found[-1]["index"]}
-        for row in store.all("view_replicas", id=job_id, **bounds):
+        for row in store.views.replicas(job_id, found[0]["index"], found[-1]["index"]):
             by_index[row["task"]].append(_replica(job_id, row))
     return {"schema": 1, "job": found_job, "tasks": found, "more": more}
 
 
 def _add_parameters(store: Store, job_id: int, tasks: list[Document]) -> None:
     """Put the parameters of the job's array into its tasks."""
-    row = store.one("view_job_array", id=job_id)
+    text = store.views.array(job_id)
     array = None
-    if row is not None and row["array"]:
+    if text:
         from json import loads  # noqa: PLC0415 - a job of one task has no need of it
 
-        array = loads(row["array"])
+        array = loads(text)
     for task in tasks:
         task["parameters"] = parameters(array, task["index"])
 
@@ -107,20 +108,20 @@ def _add_parameters(store: Store, job_id: int, tasks: list[Document]) -> None:
 def task_indexes(store: Store, job_id: int, first: int, last: int) -> list[int]:
     """Return the indexes of a job's tasks from `first` to `last`; NotFoundError when there is no such job."""
     require_job(store, job_id)
-    bounds = {"first": min(first, LARGEST), "last": min(last, LARGEST)}
-    return [row["idx"] for row in store.all("view_tasks", id=job_id, limit=LARGEST, **bounds)]
+    rows = store.views.tasks(job_id, min(first, LARGEST), min(last, LARGEST), LARGEST)
+    return [row["idx"] for row in rows]
 
 
 def require_job(store: Store, job_id: int) -> None:
     """Raise NotFoundError unless there is a job of this id."""
-    if job_id > LARGEST or not store.all("view_job_ids", first=job_id, last=job_id):
+    if job_id > LARGEST or not store.views.job_ids(job_id, job_id):
         raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
 
 
 def require_task(store: Store, job_id: int, index: int) -> None:
     """Raise NotFoundError unless there is a task of this index."""
     require_job(store, job_id)
-    if index > LARGEST or not store.all("view_tasks", id=job_id, first=index, last=index, limit=1):
+    if index > LARGEST or not store.views.tasks(job_id, index, index, 1):
         raise NotFoundError(f"job {job_id} has no task {index}", hint=f"nexapod-batch show {job_id} lists its tasks")
 
 
@@ -128,7 +129,7 @@ def nodes(store: Store) -> list[Document]:
     """Return every registered node by name, with the replicas that are out on it."""
     from json import loads  # noqa: PLC0415
 
-    rows = store.all("view_nodes")
+    rows = store.views.nodes()
     return [
         {
             "name": row["name"],
@@ -147,7 +148,7 @@ def nodes(store: Store) -> list[Document]:
             "active": bool(row["active"]),
             "blame": row["blame"],
             "out": row["out"],
-            "public_key": bytes(row["public_key"]).hex(),
+            "public_key": row["public_key"].hex(),
             "created": _time(row["created_at"]),
         }
         for row in rows
@@ -156,22 +157,28 @@ def nodes(store: Store) -> list[Document]:
 
 def last_job(store: Store) -> int | None:
     """Return the id of the newest job; None when there is none."""
-    row = store.one("view_last_job")
-    return None if row is None else row["id"]
+    return store.views.last_job()
 
 
 def job_ids(store: Store, first: int = 1, last: int = LARGEST) -> list[int]:
     """Return the ids of the jobs from `first` to `last`, both included."""
-    return [row["id"] for row in store.all("view_job_ids", first=min(first, LARGEST), last=min(last, LARGEST))]
+    return store.views.job_ids(min(first, LARGEST), min(last, LARGEST))
 
 
 def open_jobs(store: Store) -> list[int]:
     """Return the ids of the jobs that have not ended."""
-    return [row["id"] for row in store.all("view_open_job_ids")]
+    return store.views.open_job_ids()
 
 
-def _job(row: Row) -> Document:
-    counts = {state: row[f"n_{state.value}"] for state in TaskState}
+def _job(row: JobView) -> Document:
+    counts = {
+        TaskState.WAITING: row["n_waiting"],
+        TaskState.ACTIVE: row["n_active"],
+        TaskState.ACCEPTED: row["n_accepted"],
+        TaskState.FAILED: row["n_failed"],
+        TaskState.INCONCLUSIVE: row["n_inconclusive"],
+        TaskState.CANCELLED: row["n_cancelled"],
+    }
     return {
         "id": row["id"],
         "uuid": row["uuid"],
@@ -198,7 +205,7 @@ def _labels(text: str | None) -> dict[str, str]:
     return dict(loads(text))
 
 
-def _task(row: Row) -> Document:
+def _task(row: TaskView) -> Document:
     from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a list of jobs has no need of it
     from nexapod_batch.wording import sentence  # noqa: PLC0415
 
@@ -210,7 +217,7 @@ def _task(row: Row) -> Document:
         "why": None if reason is None else reason.document(),
         "doubt": sentence(Reason.parse(row["doubt"])),
         "agree": row["agree"],
-        "class": row["class"],
+        "class": row["numeric_class"],
         "published": bool(row["published"]),
         "published_from": row["published_from"],
         "replicas": [],
@@ -224,7 +231,7 @@ def _with_unpublished(reason: str, unpublished: str) -> str:
     return f"{reason}; unpublished: {unpublished}" if reason else f"unpublished: {unpublished}"
 
 
-def _replica(job_id: int, row: Row) -> Document:
+def _replica(job_id: int, row: ReplicaView) -> Document:
     return {
         "id": f"{job_id}_{row['task']}.{row['number']}",
         "node": row["node"],
@@ -233,7 +240,7 @@ def _replica(job_id: int, row: Row) -> Document:
         "owner": row["owner"],
         "host": row["host"],
         "backend": row["backend"],
-        "class": row["class"],
+        "class": row["numeric_class"],
         "isolation": row["isolation"],
         "execution": row["execution"],
         "validation": row["validation"],
@@ -264,10 +271,7 @@ def _time(milliseconds: int | None) -> str | None:
 
 def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]:
     """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
-    from json import dumps  # noqa: PLC0415 - a listing has no need of it
-
-    from nexapod_batch.model.reason import Reason  # noqa: PLC0415
+    from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a listing has no need of it
     from nexapod_batch.wording import sentence  # noqa: PLC0415
 
-    rows = store.all("view_waits", jobs=dumps(job_ids), limit=limit)
-    return [(row["job"], sentence(Reason.parse(row["reason"]))) for row in rows]
+    return [(job, sentence(Reason.parse(reason))) for job, reason in store.views.waits(job_ids, limit)]

@@ -6,7 +6,6 @@ the same bytes are handed over again under the same launch key, and the runner's
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from nexapod_batch.model.job import Domain
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
+from nexapod_batch.store.repositories.replicas import NewReplica
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.delegation import Delegation
 from nexapod_batch.trust.dsse import Signer, seal
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.model.reason import Reason
     from nexapod_batch.planner import NodeLoad
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.jobs import JobRow
+    from nexapod_batch.store.repositories.replicas import VotingReplica
+    from nexapod_batch.store.repositories.tasks import PlaceableTask
 
 __all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
 
@@ -66,45 +68,45 @@ def dispatch(
     """
     nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
-    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")} if nodes else {}
+    out = c.store.nodes.out() if nodes else {}
     launched, exhausted = 0, []
-    for row in c.store.all("jobs_wanting"):
+    for row in c.store.jobs.wanting():
         free = sum(max(0, node.max_queued - out.get(node.id, 0)) for node in nodes)
         if free == 0 or (launched and end is not None and c.clock() >= end):
             break
         if _blocked(c, row):
             continue
-        job = c.job(row["id"])
+        job = c.job(row.id)
         limit = min(free, PLAN_MAX)
-        if row["max_running"] is not None:
-            limit = min(limit, row["max_running"] - c.store.only("job_out", job=row["id"])["n"])
+        if row.max_running is not None:
+            limit = min(limit, row.max_running - c.store.jobs.replicas_out(row.id))
         if limit <= 0:
             continue
-        loads = split(job, loads_of(c, job, nodes, out, foreign=bool(row["foreign"])))
+        loads = split(job, loads_of(c, job, nodes, out, foreign=row.foreign))
         placed, stuck = _place(c, row, job, loads, limit, faults)
         if all_there:  # else a site whose file is faulty now may still have room for them
-            exhausted += [(row["id"], task) for task in stuck]
+            exhausted += [(row.id, task) for task in stuck]
         launched += sum(placed.values())
         for node_id, number in placed.items():
             out[node_id] = out.get(node_id, 0) + number
     return launched, exhausted
 
 
-def needs_of(c: Coordinator, job_id: int, tasks: Sequence[Row]) -> list[Need]:
+def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> list[Need]:
     """Return what the planner needs to know of some tasks: how many, and which domains they already use."""
     nodes, job = c.nodes_by_id(), c.job(job_id)
     taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
-    begun = [row["idx"] for row in tasks if row["state"] != TaskState.WAITING]
+    begun = [row.idx for row in tasks if row.state != TaskState.WAITING]
     if begun:
-        for row in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(begun)):
-            overdue = row["execution"] == "lost" and row["reason"] == OVERDUE
-            if overdue or not (row["execution"] in {"lost", "cancelled"} or set_aside(row)):
-                node = nodes[row["node_id"]]
+        for row in c.store.replicas.of_tasks(job_id, begun):
+            overdue = row.execution == "lost" and row.reason == OVERDUE
+            if overdue or not (row.execution in {"lost", "cancelled"} or set_aside(row)):
+                node = nodes[row.node_id]
                 if host_sets(job, node):
-                    index = c.store.only("launch_hosts", id=row["launch_id"])["host_set"]
+                    index = c.store.launches.hosts(row.launch_id).host_set
                     node = replace(node, host=set_name(node, index))
-                taken[row["task"]].append(domains_of(node, f"{row['id']}"))
-    return [Need(task=t["idx"], want=t["want"], taken=tuple(taken[t["idx"]]), numeric_class=t["class"]) for t in tasks]
+                taken[row.task].append(domains_of(node, f"{row.id}"))
+    return [Need(task=t.idx, want=t.want, taken=tuple(taken[t.idx]), numeric_class=t.numeric_class) for t in tasks]
 
 
 def domains_of(node: Node, run: str) -> dict[Domain, str]:
@@ -112,26 +114,26 @@ def domains_of(node: Node, run: str) -> dict[Domain, str]:
     return {field: node.domain(field, run) for field in Domain}
 
 
-def set_aside(replica: Row) -> bool:
+def set_aside(replica: VotingReplica) -> bool:
     """Say whether a retry took this replica, which brought no vote, out of the count."""
-    return replica["validation"] == "unneeded" and replica["execution"] in {"errored", "lost", "cancelled"}
+    return replica.validation == "unneeded" and replica.execution in {"errored", "lost", "cancelled"}
 
 
 def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
     wanted, ids, jobs = [], list(launches), {}
     for launch_id in ids:
-        row = c.store.only("launch_envelope", id=launch_id)
-        job = c.job(row["job_id"])
-        jobs[row["key"]] = row["job_id"]
+        row = c.store.launches.envelope(launch_id)
+        job = c.job(row.job_id)
+        jobs[row.key] = row.job_id
         wanted.append(
             Launch(
-                key=row["key"],
-                envelope=row["envelope"],
-                seed=row["seed"] or b"",
+                key=row.key,
+                envelope=row.envelope,
+                seed=row.seed or b"",
                 job=job,
-                replicas=row["replicas"],
-                host_set=None if row["host_set"] < 0 else (row["host_set"], host_sets(job, node)),
+                replicas=row.replicas,
+                host_set=None if row.host_set < 0 else (row.host_set, host_sets(job, node)),
             )
         )
     if not wanted:
@@ -141,7 +143,8 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     except (NexapodError, OSError) as error:
         note(faults, "launch", node, error, "launch failed")
         with c.store.atomic():
-            c.store.many("launch_waits", [(" ".join(str(error).split()), launch_id) for launch_id in ids])
+            reason = " ".join(str(error).split())
+            c.store.launches.note_waiting([(launch_id, reason) for launch_id in ids])
         return
     log.info(
         __name__, "handed over", node=node.name, launches=len(wanted), replicas=sum(one.replicas for one in wanted),
@@ -150,37 +153,37 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     with c.store.atomic():
         for key, said in native.items():
             if isinstance(said, str):
-                c.store.run("launch_handed", key=key, native_id=said)
+                c.store.launches.hand_over([(key, said)])
                 continue
             end_launch(c, known[key], said)  # over at once: who submitted hears it at once
             if said.task_fault:
                 faults[f"refused:{node.name}:{jobs[key]}"] = f"node {node.name}: job {jobs[key]}: {said.reason}"
 
 
-def _blocked(c: Coordinator, row: Row) -> bool:
+def _blocked(c: Coordinator, row: JobRow) -> bool:
     """Say whether a dependency keeps a job back, and keep the reason for people."""
     reason = ""
-    for on in c.store.all("dependencies", job=row["id"]):
-        ended = on["n_waiting"] + on["n_active"] == 0
-        accepted = ended and on["n_accepted"] == on["n_tasks"]
-        met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on["condition"]]
+    for on in c.store.jobs.dependencies(row.id):
+        ended = on.n_waiting + on.n_active == 0
+        accepted = ended and on.n_accepted == on.n_tasks
+        met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on.condition]
         if not met:
             verb = "ended otherwise" if ended else "is still open"
-            reason = f"waits for job {on['on_job']} to be {on['condition']}; it {verb}"
-    if reason != row["blocked"]:
+            reason = f"waits for job {on.on_job} to be {on.condition}; it {verb}"
+    if reason != row.blocked:
         with c.store.atomic():
-            c.store.run("job_block", job=row["id"], reason=reason)
+            c.store.jobs.block(row.id, reason)
     return bool(reason)
 
 
 def _place(
-    c: Coordinator, row: Row, job: Job, loads: Sequence[NodeLoad], limit: int, faults: dict[str, str]
+    c: Coordinator, row: JobRow, job: Job, loads: Sequence[NodeLoad], limit: int, faults: dict[str, str]
 ) -> tuple[dict[int, int], list[int]]:
     """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
     now = c.now()
-    tasks = c.store.all("tasks_wanting", job=row["id"], now=now, limit=limit, longest=MAX_BACKOFF_S * 1000)
+    tasks = c.store.tasks.wanting(row.id, now=now, limit=limit, longest_ms=MAX_BACKOFF_S * 1000)
     needs, room = [], limit
-    for need in needs_of(c, row["id"], tasks):
+    for need in needs_of(c, row.id, tasks):
         if room <= 0:
             break
         needs.append(need if need.want <= room else replace(need, want=room))
@@ -202,13 +205,13 @@ def _place(
             ready[node_id] = found
     with c.store.atomic():
         counts = Counter(task for placed in by_node.values() for task in placed)
-        numbers = _next_numbers(c, row["id"], sorted(counts))
+        numbers = _next_numbers(c, row.id, sorted(counts))
         launches = {
             node_id: _intents(c, row, job, nodes[node_id], placed, numbers, ready[node_id], node_and_set(node_id)[1])
             for node_id, placed in by_node.items()
         }
-        c.store.many("task_placed", ((n, result.classes.get(task), row["id"], task, n) for task, n in counts.items()))
-        c.store.many("task_blocked", _blocked_rows(row["id"], result.blocked))
+        c.store.tasks.placed(row.id, ((task, n, result.classes.get(task)) for task, n in counts.items()))
+        c.store.tasks.blocked(row.id, _stored(result.blocked))
     restored_database.mark(c)
     out: Counter[int] = Counter()
     for number, ids in launches.items():
@@ -217,13 +220,13 @@ def _place(
     return out, sorted(result.unplaceable)
 
 
-def _blocked_rows(job_id: int, blocked: Mapping[int, Reason]) -> Iterator[tuple[str, int, int, str]]:
-    """Yield what is stored of tasks that were not placed; most of them share their reason."""
+def _stored(blocked: Mapping[int, Reason]) -> Iterator[tuple[int, str]]:
+    """Yield (task, reason as it is stored) of tasks that were not placed; most of them share their reason."""
     last, stored = None, ""
     for task, reason in blocked.items():
         if reason is not last:
             last, stored = reason, reason.stored()
-        yield stored, job_id, task, stored
+        yield task, stored
 
 
 class _Ready(Struct, frozen=True):
@@ -265,14 +268,14 @@ def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int
 def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
     """Return the next replica number of each task."""
     numbers = dict.fromkeys(tasks, 1)
-    for replica in c.store.all("replicas_of_tasks", job=job_id, tasks=json.dumps(tasks)):
-        numbers[replica["task"]] = replica["number"] + 1
+    for replica in c.store.replicas.of_tasks(job_id, tasks):
+        numbers[replica.task] = replica.number + 1
     return numbers
 
 
 def _intents(
     c: Coordinator,
-    row: Row,
+    row: JobRow,
     job: Job,
     node: Node,
     tasks: Sequence[int],
@@ -283,7 +286,10 @@ def _intents(
     """Write launch and replica rows for one node; return the launches' row ids."""
     now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
     size = max(1, min(BUNDLE_MAX, ready.launch_size))
-    document = c.store.only("document", job=row["id"])["body"]
+    document = c.store.jobs.document(row.id)
+    if document is None:
+        msg = f"job {row.id} has no document"
+        raise LookupError(msg)
     launches = []
     job_digest = digest(document)
     nonces = c.random(16 * len(tasks)).hex()
@@ -299,26 +305,25 @@ def _intents(
             launch=key,
             audience=node.key_id,
             not_after=deadline // 1000,
-            job_id=row["id"],
-            job_uuid=row["uuid"],
+            job_id=row.id,
+            job_uuid=row.uuid,
             document=document,
             input_paths=ready.inputs,
             replicas=tuple(part),
             subkey=subkey.key_id,
-            foreign=bool(row["foreign"]),
+            foreign=row.foreign,
         )
         envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
-        launch = c.store.only(
-            "launch_insert", key=key, node=node.id, job=row["id"], host_set=host_set, envelope=envelope, now=now
-        )["id"]
+        launch = c.store.launches.insert(
+            key=key, node=node.id, job=row.id, host_set=host_set, envelope=envelope, now=now
+        )
         given = Delegation(
             node=node.key_id, subkey=subkey.public, launch=key, job=job_digest, not_after=bundle.not_after,
             nonces=tuple([one.nonce for one in part]),
         )  # fmt: skip
         delegate(c, node, launch, given, seed)
-        c.store.many(
-            "replica_insert",
-            [(row["id"], a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part],
+        c.store.replicas.insert(
+            [NewReplica(row.id, a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part]
         )
         launches.append(launch)
     return launches

@@ -7,11 +7,10 @@ same report again is no event.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import defaultdict
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -36,6 +35,8 @@ from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget
+from nexapod_batch.store.repositories.replicas import ReplicaReport
+from nexapod_batch.store.repositories.reports import BadLine, NewReport
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
 from nexapod_batch.trust.dsse import envelope
 from nexapod_batch.trust.statement import Outcome
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.report_reader import Block, Line
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import ReportedReplica
     from nexapod_batch.trust.delegation import Delegation
     from nexapod_batch.trust.statement import Statement
 
@@ -165,7 +166,7 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intak
             last = lines[-1] if lines else None
             position = last.position if isinstance(last, Left) else block.end
             _lines(c, node, block.path, lines, intake, known)
-            c.store.run("segment_moved", node=node.id, name=block.path.name, position=position)
+            c.store.reports.move_segment(node.id, block.path.name, position)
 
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
@@ -183,7 +184,7 @@ def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
         os.close(fd)
     if not sizes:
         return []
-    read = {row["name"]: row["position"] for row in c.store.all("segments", node=node.id)}
+    read = c.store.reports.segments(node.id)
     return [
         (folder / name, read.get(name, 0), sizes[name]) for name in sorted(sizes) if sizes[name] > read.get(name, 0)
     ]
@@ -214,12 +215,12 @@ def _lines(
         log.warning(
             __name__, "lines refused", node=node.name, segment=path.name, lines=len(refused), first=refused[0].reason,
         )  # fmt: skip
-        room = max(0, MAX_QUARANTINED - c.store.only("quarantine_of", node=node.id)["n"])
+        room = max(0, MAX_QUARANTINED - c.store.reports.count_quarantined(node.id))
         batch.quarantined = [
-            (node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]
+            BadLine(node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]
         ]
         if len(refused) > room:
-            c.store.run("quarantine_dropped", node=node.id, n=len(refused) - room)
+            c.store.reports.note_dropped(node.id, len(refused) - room)
     _write(c, batch)
 
 
@@ -231,58 +232,61 @@ def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
 class _Known(Struct):
     """What is stored of the replicas at hand and, for a whole pass, what their launches' keys may say."""
 
-    rows: dict[tuple[int, int, int], Row] = field(default_factory=dict)  # of the reports at hand
+    rows: dict[tuple[int, int, int], ReportedReplica] = field(default_factory=dict)  # of the reports at hand
     given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
     def delegation(self, c: Coordinator, launch: int) -> Delegation | None:
         """Return the delegation of a launch, verified once; None for a launch of a time without."""
         if launch not in self.given:
-            row = c.store.one("delegation_of", launch=launch)
+            row = c.store.launches.delegation(launch)
             self.given[launch] = None
             if row is not None:
-                sealed = envelope(DELEGATION_TYPE, row["payload"], row["key_id"], row["signature"])
-                self.given[launch] = open_delegation(sealed, {row["key_id"]: row["public_key"]})
+                sealed = envelope(DELEGATION_TYPE, row.payload, row.key_id, row.signature)
+                self.given[launch] = open_delegation(sealed, {row.key_id: row.public_key})
         return self.given[launch]
 
 
-def _rows(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], Row]:
+def _rows(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], ReportedReplica]:
     """Return what is stored of the replicas that reports are about."""
     tasks: dict[int, set[int]] = defaultdict(set)
     for report in reports:
         job, task, _ = report.replica
         tasks[job].add(task)
     return {
-        (job, row["task"], row["number"]): row
+        (job, row.task, row.number): row
         for job, wanted in tasks.items()
-        for row in c.store.all("replicas_for_reports", job=job, tasks=json.dumps(sorted(wanted)))
+        for row in c.store.replicas.for_reports(job, sorted(wanted))
     }
 
 
 class _Batch(Struct):
     """Rows to write; `seen` are the replicas that have a report among them."""
 
-    reports: list[tuple[Any, ...]] = field(default_factory=list)
+    reports: list[NewReport] = field(default_factory=list)
     carried: list[tuple[int, bytes]] = field(default_factory=list)
-    replicas: list[tuple[Any, ...]] = field(default_factory=list)
+    replicas: list[ReplicaReport] = field(default_factory=list)
     started: list[tuple[int, int, int, int]] = field(default_factory=list)
-    quarantined: list[tuple[Any, ...]] = field(default_factory=list)
+    quarantined: list[BadLine] = field(default_factory=list)
     news: set[tuple[int, int]] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
     dictionaries: dict[int, bytes] = field(default_factory=dict)
 
 
 def _write(c: Coordinator, batch: _Batch) -> None:
-    for name, rows in (
-        ("quarantine_insert", batch.quarantined),
-        ("replica_running", batch.started),
-        ("report_insert", batch.reports),
-        ("carried_insert", batch.carried),
-        ("replica_reported", batch.replicas),
-        ("task_news", sorted(batch.news)),
-    ):
-        if rows:
-            c.store.many(name, rows)
+    reports, replicas = c.store.reports, c.store.replicas
+    if batch.quarantined:
+        reports.quarantine(batch.quarantined)
+    if batch.started:
+        replicas.start(batch.started)
+    if batch.reports:
+        reports.insert(batch.reports)
+    if batch.carried:
+        reports.insert_carried(batch.carried)
+    if batch.replicas:
+        replicas.report(batch.replicas)
+    if batch.news:
+        c.store.tasks.note_news(sorted(batch.news))
     batch.reports.clear()
     batch.carried.clear()
     batch.replicas.clear()
@@ -292,18 +296,18 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     """Store one verified report and move its replica; VerificationError when it is about something else."""
     said = report.statement
     row = _check(c, node, report, said, known)
-    replica, (job, task, _) = row["id"], report.replica
-    if replica in batch.seen or row["execution"] not in OUT:  # perhaps there is a report of it already
+    replica, (job, task, _) = row.id, report.replica
+    if replica in batch.seen or row.execution not in OUT:  # perhaps there is a report of it already
         batch.seen.discard(replica)
         _write(c, batch)
         before = [one.payload for one in stored_reports(c, replica)]
         if report.payload in before:
             if report.carried is not None:  # a copy of the line without them may have come first
-                c.store.run("carried_supplied", replica=replica, files=report.carried)
+                c.store.reports.supply_carried(replica, report.carried)
             return
         if before:
-            c.store.run("replica_voided", id=replica)
-            c.store.run("node_blame", id=node.id)
+            c.store.replicas.void(replica)
+            c.store.nodes.blame(node.id)
     now = c.now()
     if job not in batch.dictionaries:
         batch.dictionaries[job] = dictionary_for(c, job, report.payload)
@@ -313,12 +317,14 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
     klass = said.classes.get(c.job(job).quorum.numeric_class.value, "")
     batch.seen.add(replica)
-    batch.reports.append((replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now))
+    batch.reports.append(
+        NewReport(replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now)
+    )
     if report.carried is not None:
         batch.carried.append((replica, report.carried))
     batch.news.add((job, task))
     batch.replicas.append(
-        (
+        ReplicaReport(
             execution.value, said.detail, failure, said.exit_code, said.host, report.machine, klass,
             said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, report.gpus,
             now, int(report.carried is not None), replica,
@@ -326,7 +332,7 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     )  # fmt: skip
 
 
-def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _Known) -> Row:
+def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _Known) -> ReportedReplica:
     """Return the replica's row; VerificationError unless its own launch's key says what it may say of it.
 
     The node is blamed for what a key of its own signed that no honest runner signs, not for what others put there.
@@ -334,28 +340,28 @@ def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _
     row, name = known.rows.get(report.replica), "{}_{}.{}".format(*report.replica)
     if row is None:
         raise VerificationError(f"no replica {name} was ever made", got=f"a report of {node.name}")
-    if row["node_id"] != node.id:
+    if row.node_id != node.id:
         raise VerificationError(f"replica {name} was given to another node", got=f"a report of {node.name}")
-    given = known.delegation(c, row["launch_id"])
+    given = known.delegation(c, row.launch_id)
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
         raise VerificationError(f"replica {name}: not signed by the key of its launch", got=f"a report of {node.name}")
-    if row["native_id"] and said.native_id != row["native_id"] and c.backend(node).signs_native:
+    if row.native_id and said.native_id != row.native_id and c.backend(node).signs_native:
         # Nobody's lie: a scheduler may have taken one launch twice, or a shell started the runner where it should not.
         where = f"in {said.native_id}" if said.native_id else "outside the scheduler"
-        raise VerificationError(f"replica {name} ran {where}, and its launch is {row['native_id']}: no vote")
+        raise VerificationError(f"replica {name} ran {where}, and its launch is {row.native_id}: no vote")
     if why := _wrong(c, node, said, row, given, known):
-        c.store.run("node_blame", id=node.id)
+        c.store.nodes.blame(node.id)
         raise VerificationError(f"replica {name}: {why}", got=f"a statement signed by {node.name}")
     return row
 
 
 def _wrong(
-    c: Coordinator, node: Node, said: Statement, row: Row, given: Delegation | None, known: _Known
+    c: Coordinator, node: Node, said: Statement, row: ReportedReplica, given: Delegation | None, known: _Known
 ) -> str:
     """Return why no honest runner signs this for the replica of a row, or ""."""
-    if said.nonce != row["nonce"]:
+    if said.nonce != row.nonce:
         return "the nonce is not its own"
-    if (said.job_uuid, said.job_digest) != (row["uuid"], row["digest"]):
+    if (said.job_uuid, said.job_digest) != (row.job_uuid, row.job_digest):
         return "the job is not its own"
     if given is not None and (why := not_covered(given, said)):
         return why
@@ -363,5 +369,5 @@ def _wrong(
     if job not in known.expected:
         known.expected[job] = Expected(c.job(job))
     host = node.host if node.site == LOCAL else None
-    place = Place(backend=node.backend, host=host, given_ms=row["created_at"], received_ms=c.now())
+    place = Place(backend=node.backend, host=host, given_ms=row.created_at, received_ms=c.now())
     return known.expected[job].contradiction(said, place)

@@ -20,13 +20,13 @@ def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:
     execution = (Execution.ERRORED if status.task_fault else Execution.LOST).value
     with c.store.atomic():
         if status.anew:
-            gone = c.store.all("launch_taken_back", launch=launch, reason=reason, now=c.now())
+            gone = c.store.launches.take_back(launch, reason=reason, now=c.now())
         else:
-            gone = c.store.all("launch_lost", launch=launch, execution=execution, reason=reason, now=c.now())
-        c.store.many("task_news", sorted({(r["job_id"], r["task"]) for r in gone}))
+            gone = c.store.launches.lose(launch, execution=execution, reason=reason, now=c.now())
+        c.store.tasks.note_news(sorted(set(gone)))
         if status.reason and not status.anew:
-            c.store.run("launch_lost_why", launch=launch, reason=status.reason)
-        c.store.run("launch_ended", id=launch, reason=status.reason)
+            c.store.launches.explain_lost(launch, status.reason)
+        c.store.launches.end(launch, status.reason)
     log.debug(
         __name__, "launch ended", launch=launch, state=status.state.value,
         native=status.native, silent=len(gone), reason=reason,

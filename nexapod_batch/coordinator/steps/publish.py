@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import ReplicaRow, UncleanReplica
+    from nexapod_batch.store.repositories.reports import CarriedFiles
 
 __all__ = ["clean", "compare", "publish", "unclean"]
 
@@ -52,8 +52,8 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
     published, end = 0, None if seconds is None else c.clock() + seconds
     tried: set[tuple[int, int]] = set()
     while end is None or c.clock() < end:
-        rows = c.store.all("tasks_unpublished", limit=_BATCH + len(tried))
-        batch = list(islice(((r["job_id"], r["idx"]) for r in rows if (r["job_id"], r["idx"]) not in tried), _BATCH))
+        waiting = c.store.tasks.unpublished(_BATCH + len(tried))
+        batch = [one for one in waiting if one not in tried][:_BATCH]
         if not batch:
             break
         tried.update(batch)
@@ -73,15 +73,15 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
         with c.store.atomic():
             for job, task, result in done:
                 if isinstance(result, str):
-                    c.store.run("task_unpublished", job=job, task=task, why=result)
+                    c.store.tasks.cannot_publish(job, task, result)
                 else:
                     good.append((job, task, result))
                     if result.manifest is not None:
-                        c.store.run("manifest_put", job=job, task=task, packed=result.manifest)
-        shown = [(number, job, task) for job, task, result in good if (number := _reveal(c, job, task, result))]
+                        c.store.tasks.put_manifest(job, task, result.manifest)
+        shown = [(job, task, number) for job, task, result in good if (number := _reveal(c, job, task, result))]
         with c.store.atomic():
-            c.store.many("task_published", shown)
-            c.store.many("task_uncarried", [(job, task) for _, job, task in shown])
+            c.store.tasks.published(shown)
+            c.store.reports.drop_carried_of_tasks([(job, task) for job, task, _ in shown])
         published += len(shown)
     return published
 
@@ -94,56 +94,58 @@ class _Copied(NamedTuple):
     manifest: bytes | None = None  # as it is stored, where the outputs are too many for a statement
 
 
-def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Row]:
+def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int, int], CarriedFiles]:
     """Return the files that came with the report that is to be published, for the tasks that have such a report."""
     tasks = defaultdict(list)
     for job, task in batch:
         tasks[job].append(task)
     return {
-        (job, row["task"]): row
+        (job, row.task): row
         for job, wanted in tasks.items()
-        for row in c.store.all("carried_results", job=job, tasks=json.dumps(wanted))
+        for row in c.store.reports.carried_results(job, wanted)
     }
 
 
-def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: Row | None) -> _Copied | str:
+def _publish(
+    c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: CarriedFiles | None
+) -> _Copied | str:
     """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
     if carried is not None:
         try:
             with umask.as_given():
-                return _Copied(carried["number"], _write_carried(c, carried["files"], job_id, task))
+                return _Copied(carried.number, _write_carried(c, carried.files, job_id, task))
         except OSError as error:
             return str(error)
-    replicas = c.store.all("replicas_of_task", job=job_id, task=task)
+    replicas = c.store.replicas.of_task(job_id, task)
     faults = []
     for replica in _in_order(c, job_id, task, replicas):
         try:
-            outputs = outputs_of(c, nodes[replica["node_id"]], replica)
+            outputs = outputs_of(c, nodes[replica.node_id], replica)
             with umask.as_given():
                 files = _copy(outputs, c.paths.results / str(job_id), task)
-            if any(r["validation"] == "invalid" for r in replicas):
+            if any(r.validation == "invalid" for r in replicas):
                 _differences(c, nodes, replicas, outputs)
         except (UnsafeOutputError, OSError) as error:
-            faults.append(f"replica {replica['number']}: {error}")
+            faults.append(f"replica {replica.number}: {error}")
             continue
         manifest = pack_manifest(outputs.files) if outputs.statement.manifest else None
-        return _Copied(replica["number"], files, manifest)
+        return _Copied(replica.number, files, manifest)
     return "; ".join(faults) or "no valid replica has its files"
 
 
-def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[Row]) -> list[Row]:
+def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[ReplicaRow]) -> list[ReplicaRow]:
     """Return the replicas whose files may be published, the first choice first.
 
     Equal answers are all as good; within tolerances it is the centre that was voted for, and what has the same bytes.
     """
-    valid = [r for r in replicas if r["validation"] == "valid" and r["execution"] == "reported"]
-    row = c.store.only("task", job=job_id, task=task)
-    centre = json.loads(row["measured"] or "{}").get("centre")
+    valid = [r for r in replicas if r.validation == "valid" and r.execution == "reported"]
+    row = c.store.tasks.get(job_id, task)
+    centre = json.loads(row.measured or "{}").get("centre")
     if centre is None:
         return valid
-    signed = {r["number"]: {(s.name, s.sha256) for s in statement_of(c, r["id"]).subjects} for r in valid}
-    same = [r for r in valid if signed[r["number"]] == signed.get(centre)]
-    return sorted(same, key=lambda r: (r["number"] != centre, r["number"]))
+    signed = {r.number: {(s.name, s.sha256) for s in statement_of(c, r.id).subjects} for r in valid}
+    same = [r for r in valid if signed[r.number] == signed.get(centre)]
+    return sorted(same, key=lambda r: (r.number != centre, r.number))
 
 
 def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list[Path]:
@@ -205,32 +207,32 @@ def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
         if not number:
             why = f"{final} holds other files, which are never replaced: move them away, then nexapod-batch reconcile"
             with c.store.atomic():
-                c.store.run("task_unpublished", job=job_id, task=task, why=why)
+                c.store.tasks.cannot_publish(job_id, task, why)
         return number
     return done.number
 
 
 def _holder(c: Coordinator, job_id: int, task: int, folder: Path) -> int:
     """Return the number of the winner whose files lie in a folder, exactly as it signed them; 0 for none."""
-    row = c.store.one("manifest", job=job_id, task=task)
-    for replica in c.store.all("replicas_of_task", job=job_id, task=task):
-        if replica["validation"] == "valid" and replica["execution"] == "reported":
-            said = statement_of(c, replica["id"])
-            files = listed(said, None if row is None else row["packed"])
+    manifest = c.store.tasks.manifest(job_id, task)
+    for replica in c.store.replicas.of_task(job_id, task):
+        if replica.validation == "valid" and replica.execution == "reported":
+            said = statement_of(c, replica.id)
+            files = listed(said, manifest)
             if not faults_of(folder, said, files):
-                return int(replica["number"])
+                return replica.number
     return 0
 
 
-def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Row], winner: Outputs) -> None:
+def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[ReplicaRow], winner: Outputs) -> None:
     """Keep, for people, where each loser's files differ from the accepted ones."""
     job_id, task = winner.statement.replica.job, winner.statement.replica.task
     job, lines = c.job(job_id), []
     for replica in replicas:
-        if replica["validation"] != "invalid":
+        if replica.validation != "invalid":
             continue
-        node = nodes[replica["node_id"]]
-        who = f"{job_id}_{task}.{replica['number']} on node {node.name} (owner {node.owner}, {node.key_id})"
+        node = nodes[replica.node_id]
+        who = f"{job_id}_{task}.{replica.number} on node {node.name} (owner {node.owner}, {node.key_id})"
         lines.append(f"{who} disagrees with accepted replica {winner.statement.replica}:")
         try:
             loser = outputs_of(c, node, replica)
@@ -238,7 +240,7 @@ def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Row]
         except (UnsafeOutputError, OSError, ValueError) as error:
             lines.append(f"  its files cannot be compared: {error}")
     with c.store.atomic():
-        c.store.run("difference_put", job=job_id, task=task, text="\n".join(lines))
+        c.store.tasks.put_difference(job_id, task, "\n".join(lines))
 
 
 def compare(
@@ -265,17 +267,17 @@ def compare(
     return found
 
 
-def unclean(c: Coordinator, limit: int) -> Sequence[Row]:
+def unclean(c: Coordinator, limit: int) -> Sequence[UncleanReplica]:
     """Return the replicas whose work folders are kept no longer; ConfigError when the settings cannot be read.
 
     The time is counted from the end of each replica. The settings are read only when there is a folder at all.
     """
-    if not c.store.all("replicas_unclean", accepted=_EVER, others=_EVER, limit=1):
+    if not c.store.replicas.unclean(accepted_before=_EVER, others_before=_EVER, limit=1):
         return []
     now = c.now()
     # "At once" does not ask the clock: it may have been set back since the replica ended.
     accepted, others = (now - kept if kept else _EVER for kept in c.retention())
-    return c.store.all("replicas_unclean", accepted=accepted, others=others, limit=limit)
+    return c.store.replicas.unclean(accepted_before=accepted, others_before=others, limit=limit)
 
 
 def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int:
@@ -289,16 +291,16 @@ def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int
             faults["retention"] = f"work folders stay: {error}"
             break
         gone = []
-        for node_id in {r["node_id"] for r in rows}:
-            node, mine = nodes[node_id], [r for r in rows if r["node_id"] == node_id]
+        for node_id in {r.node_id for r in rows}:
+            node, mine = nodes[node_id], [r for r in rows if r.node_id == node_id]
             try:
-                c.backend(node).remove(c.context(node), [f"{r['job_id']}_{r['task']}.{r['number']}" for r in mine])
+                c.backend(node).remove(c.context(node), [f"{r.job_id}_{r.task}.{r.number}" for r in mine])
                 gone += mine
             except (NexapodError, OSError) as error:
                 note(faults, "clean", node, error, "work folders cannot be removed")
         with c.store.atomic():
-            c.store.many("replica_cleaned", [(r["id"],) for r in gone])
-            c.store.many("replica_uncarried", [(r["id"],) for r in gone])
+            c.store.replicas.cleaned([r.id for r in gone])
+            c.store.reports.drop_carried([r.id for r in gone])
         done += len(gone)
         if len(gone) < _BATCH:
             break

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import Need
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.launches import OpenLaunch
 
 __all__ = ["take_back"]
 
@@ -37,35 +37,35 @@ def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
     from nexapod_batch.local_nodes.owner_policy import paused, withdraw  # noqa: PLC0415 - machines with an owner have one
 
     quiet = {node.id: why for node in local if (why := paused(c.context(node).spool)[0])}
-    rows = [row for row in c.store.all("launches_open") if row["node_id"] in quiet and row["state"] == "handed"]
+    rows = [row for row in c.store.launches.all_open() if row.node_id in quiet and row.state == "handed"]
     if not rows:
         return 0
     known = c.nodes_by_id()
-    out = {row["node_id"]: row["n"] for row in c.store.all("node_out")}
+    out = c.store.nodes.out()
     others = [node for node in usable(c, {}) if node.active and node.id not in quiet]
     stays: set[int] = set()  # jobs of which a launch cannot be moved: nor can the next one
     moved = 0
     for row in rows:
-        node = known[row["node_id"]]
-        if row["job_id"] in stays:
+        node = known[row.node_id]
+        if row.job_id in stays:
             continue
         if not _fits_elsewhere(c, row, node, others, out):
-            stays.add(row["job_id"])
-        elif withdraw(c.context(node).spool, row["key"]):
+            stays.add(row.job_id)
+        elif withdraw(c.context(node).spool, row.key):
             moved += _set_aside(c, row, f"taken back before it began: {node.name} {quiet[node.id]}")
     return moved
 
 
-def _fits_elsewhere(c: Coordinator, row: Row, node: Node, others: Sequence[Node], out: dict[int, int]) -> bool:
+def _fits_elsewhere(c: Coordinator, row: OpenLaunch, node: Node, others: Sequence[Node], out: dict[int, int]) -> bool:
     """Say whether other nodes can take every replica of a launch now; what they take is added to `out`."""
-    replicas = c.store.all("launch_out", launch=row["id"])
-    tasks = [c.store.only("task", job=row["job_id"], task=one["task"]) for one in replicas]
-    mine = {one["task"]: domains_of(node, f"{one['id']}") for one in replicas}
-    needs = [_without(need, mine[need.task]) for need in needs_of(c, row["job_id"], tasks)]
-    job = c.job(row["job_id"])
+    replicas = c.store.launches.replicas_out(row.id)
+    tasks = [c.store.tasks.get(row.job_id, one.task) for one in replicas]
+    mine = {one.task: domains_of(node, f"{one.id}") for one in replicas}
+    needs = [_without(need, mine[need.task]) for need in needs_of(c, row.job_id, tasks)]
+    job = c.job(row.job_id)
     loads: list[NodeLoad] = []
     with suppress(NexapodError):  # a site that cannot be asked takes nothing
-        loads = loads_of(c, job, others, out, foreign=is_foreign(c, row["job_id"]))
+        loads = loads_of(c, job, others, out, foreign=is_foreign(c, row.job_id))
     found = plan(job, needs, loads)
     if not needs or found.blocked:
         return False
@@ -79,9 +79,9 @@ def _without(need: Need, domain: object) -> Need:
     return replace(need, want=1, taken=tuple(one for one in need.taken if one != domain))
 
 
-def _set_aside(c: Coordinator, row: Row, reason: str) -> int:
+def _set_aside(c: Coordinator, row: OpenLaunch, reason: str) -> int:
     with c.store.atomic():
-        gone = c.store.all("launch_taken_back", launch=row["id"], reason=reason, now=c.now())
-        c.store.many("task_news", sorted({(one["job_id"], one["task"]) for one in gone}))
-        c.store.run("launch_ended", id=row["id"], reason=reason)
+        gone = c.store.launches.take_back(row.id, reason=reason, now=c.now())
+        c.store.tasks.note_news(sorted(set(gone)))
+        c.store.launches.end(row.id, reason)
     return len(gone)

@@ -26,7 +26,7 @@ REASON = "the database was put back from a backup"
 
 def mark(c: Coordinator) -> None:
     """Note the newest launch, before it is handed over."""
-    newest = c.store.only("launch_newest")["id"]
+    newest = c.store.launches.newest()
     with suppress(OSError):  # where there is no room, nothing can be handed over either
         atomic.write(_file(c), b"%d\n" % newest, mode=0o600, durable=False)
 
@@ -40,16 +40,14 @@ def end_what_was_restored(c: Coordinator) -> int:
         handed = int(_file(c).read_bytes()[:20])
     except (OSError, ValueError):  # of the time before there was the file, or lost: then nothing can be told
         return 0
-    if handed <= c.store.only("launch_newest")["id"]:
+    if handed <= c.store.launches.newest():
         return 0
-    rows = c.store.all("launches_open")
+    rows = c.store.launches.all_open()
     with c.store.atomic():
         for row in rows:
-            gone = c.store.all(
-                "launch_lost", launch=row["id"], execution=Execution.LOST.value, reason=REASON, now=c.now()
-            )
-            c.store.many("task_news", sorted({(one["job_id"], one["task"]) for one in gone}))
-            c.store.run("launch_ended", id=row["id"], reason=REASON)
+            gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=REASON, now=c.now())
+            c.store.tasks.note_news(sorted(set(gone)))
+            c.store.launches.end(row.id, REASON)
     mark(c)
     return len(rows)
 

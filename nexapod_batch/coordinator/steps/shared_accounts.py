@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.replicas import VotingReplica
 
 __all__ = ["Stranger", "account_of", "beside", "strangers"]
 
@@ -35,27 +35,27 @@ def account_of(node: Node) -> str:
     return LOCAL if node.site == LOCAL else f"{node.site}/{node.backend}"
 
 
-def strangers(c: Coordinator, replicas: Sequence[Row], nodes: Mapping[int, Node]) -> list[Stranger]:
+def strangers(c: Coordinator, replicas: Sequence[VotingReplica], nodes: Mapping[int, Node]) -> list[Stranger]:
     """Return the strangers that were out while any of these replicas was."""
-    if not replicas or not c.store.only("foreign_jobs")["any"]:
+    if not replicas or not c.store.jobs.any_foreign():
         return []
-    since, until = min(one["created_at"] for one in replicas), c.now()
+    since, until = min(one.created_at for one in replicas), c.now()
     found = []
-    for row in c.store.all("foreign_replicas", since=since, until=until):
-        node = nodes[row["node_id"]]
+    for row in c.store.replicas.foreign(since=since, until=until):
+        node = nodes[row.node_id]
         # what did not say how it ran may have run bare only where commands are never confined
-        if row["isolation"] == "none" or (not row["contained"] and confines_none(c, node)):
-            found.append(Stranger(row["id"], account_of(node), row["created_at"], row["ended_at"]))
+        if row.isolation == "none" or (not row.contained and confines_none(c, node)):
+            found.append(Stranger(row.id, account_of(node), row.created_at, row.ended_at))
     return found
 
 
-def beside(known: Sequence[Stranger], replica: Row, account: str) -> bool:
+def beside(known: Sequence[Stranger], replica: VotingReplica, account: str) -> bool:
     """Say whether a stranger was out on the account of a replica while that was."""
-    end = replica["ended_at"]
+    end = replica.ended_at
     return any(
         one.account == account
-        and one.replica != replica["id"]
+        and one.replica != replica.id
         and (end is None or one.since <= end)
-        and (one.until is None or one.until >= replica["created_at"])
+        and (one.until is None or one.until >= replica.created_at)
         for one in known
     )

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.jobs import JobRow
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
+    from nexapod_batch.store.repositories.tasks import TaskRow
 
 __all__ = ["attestations"]
 
@@ -119,31 +121,31 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     holds other evidence.
     """
     c.job(job_id)  # NotFoundError when there is none
-    rows = [row for row in c.store.all("replicas_of_job", job=job_id) if task is None or row["task"] == task]
+    rows = [row for row in c.store.replicas.of_job(job_id) if task is None or row.task == task]
     nodes = c.nodes_by_id()
-    counts = {row["id"]: len(stored_reports(c, row["id"])) for row in rows}
+    counts = {row.id: len(stored_reports(c, row.id)) for row in rows}
     if not any(counts.values()):
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
     folder = _Folder(out)
     for row in rows:
         _statements(c, row, folder)
-        if counts[row["id"]]:
-            _keys(c, nodes[row["node_id"]], folder)
-    job = c.store.only("job", id=job_id)
-    folder.write("job.json", c.store.only("document", job=job_id)["body"])
-    for one in sorted({row["task"] for row in rows}):
+        if counts[row.id]:
+            _keys(c, nodes[row.node_id], folder)
+    job = c.store.jobs.get(job_id)
+    folder.write("job.json", c.store.jobs.document(job_id) or b"")
+    for one in sorted({row.task for row in rows}):
         _manifest(c, job_id, one, rows, folder)
     folder.write("verdict.json", _verdict(c, job, rows, counts, nodes))
-    folder.write("README.md", README.format(job=job_id, uuid=job["uuid"]).encode())
+    folder.write("README.md", README.format(job=job_id, uuid=job.uuid).encode())
     folder.write("check.py", Path(check_proof.__file__).read_bytes())
     folder.refuse_others()
     log.info(__name__, "proof written", job=job_id, files=len(folder.written), folder=out)
     return list(folder.written)
 
 
-def _statements(c: Coordinator, row: Row, folder: _Folder) -> None:
-    name = f"{row['job_id']}_{row['task']}.{row['number']}"
-    for number, report in enumerate(stored_reports(c, row["id"])):
+def _statements(c: Coordinator, row: ReplicaRow, folder: _Folder) -> None:
+    name = f"{row.job_id}_{row.task}.{row.number}"
+    for number, report in enumerate(stored_reports(c, row.id)):
         extra = f".{number + 1}" if number else ""  # a voided replica has two statements: show both
         folder.write(f"{name}{extra}.dsse.json", report.envelope + b"\n")
         if report.delegation is not None:
@@ -158,52 +160,53 @@ def _keys(c: Coordinator, node: Node, folder: _Folder) -> None:
         folder.write(f"{stem}.pem", spki_pem(public).encode())
 
 
-def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[Row], folder: _Folder) -> None:
+def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[ReplicaRow], folder: _Folder) -> None:
     """Write the manifest that the published replica of a task signed, where there is one."""
-    kept, row = c.store.one("manifest", job=job_id, task=task), c.store.only("task", job=job_id, task=task)
-    source = [r for r in rows if r["task"] == task and r["number"] == row["published_from"]]
-    reports = stored_reports(c, source[0]["id"]) if source and kept is not None else []
+    kept, row = c.store.tasks.manifest(job_id, task), c.store.tasks.get(job_id, task)
+    source = [r for r in rows if r.task == task and r.number == row.published_from]
+    reports = stored_reports(c, source[0].id) if source and kept is not None else []
     if kept is not None and reports:
-        files = unpack_manifest(kept["packed"], decode(reports[0].payload))
+        files = unpack_manifest(kept, decode(reports[0].payload))
         if files is not None:
             folder.write(f"{job_id}_{task}.manifest", output_files.manifest(files.items()))
 
 
-def _task(task: Row) -> dict[str, Any]:
+def _task(task: TaskRow) -> dict[str, Any]:
     """Return what is exported of a task; its replicas are added."""
-    reason = Reason.parse(task["reason"])
+    reason = Reason.parse(task.reason)
     return {
-        "task": task["idx"],
-        "state": task["state"],
+        "task": task.idx,
+        "state": task.state,
         "reason": sentence(reason),
         "why": None if reason is None else reason.document(),
-        "agree": task["agree"],
-        "published_from": task["published_from"],
-        "doubt": sentence(Reason.parse(task["doubt"])),
+        "agree": task.agree,
+        "published_from": task.published_from,
+        "doubt": sentence(Reason.parse(task.doubt)),
         "replicas": [],
     }
 
 
-def _verdict(c: Coordinator, job: Row, rows: Sequence[Row], counts: dict[int, int], nodes: dict[int, Node]) -> bytes:
+def _verdict(
+    c: Coordinator, job: JobRow, rows: Sequence[ReplicaRow], counts: dict[int, int], nodes: dict[int, Node]
+) -> bytes:
     tasks: dict[int, dict[str, Any]] = {}
     for row in rows:
-        if row["task"] not in tasks:
-            task = c.store.only("task", job=job["id"], task=row["task"])
-            tasks[row["task"]] = _task(task)
-        node = nodes[row["node_id"]]
-        tasks[row["task"]]["replicas"].append(
+        if row.task not in tasks:
+            tasks[row.task] = _task(c.store.tasks.get(job.id, row.task))
+        node = nodes[row.node_id]
+        tasks[row.task]["replicas"].append(
             {
-                "number": row["number"],
+                "number": row.number,
                 "node": node.name,
                 "site": node.site,
                 "owner": node.owner,
                 "key": node.key_id,
-                "execution": row["execution"],
-                "validation": row["validation"],
-                "reason": row["reason"],
-                "statements": counts[row["id"]],
+                "execution": row.execution,
+                "validation": row.validation,
+                "reason": row.reason,
+                "statements": counts[row.id],
             }
         )
-    known = {"job": job["id"], "uuid": job["uuid"], "digest": job["digest"]}
+    known = {"job": job.id, "uuid": job.uuid, "digest": job.digest}
     document = {"schema": 1, **known, "tasks": list(tasks.values())}
     return json.dumps(document, indent=1).encode() + b"\n"

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.jobs import JobRow
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
+    from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.statement import Statement
 
 __all__ = ["Evidence", "verify"]
@@ -62,7 +64,7 @@ class Evidence(Struct, kw_only=True):
 def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda _: None) -> Evidence:
     """Check everything of a job again; `advance` hears of tasks. NotFoundError when no statement has come in yet."""
     found = Evidence()
-    row = c.store.one("job", id=job_id)
+    row = c.store.jobs.find(job_id)
     if row is None:
         raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
     with c.store.view():
@@ -73,7 +75,7 @@ def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda 
             found.known = {node_id: _keys(c, node) for node_id, node in nodes.items()}
             for tasks, replicas in _batches(c, job_id):
                 for task in tasks:
-                    _task(c, job, row, task, replicas[task["idx"]], nodes, found)
+                    _task(c, job, row, task, replicas[task.idx], nodes, found)
                 advance(len(tasks))
             found.add("results", f"{job_id}", list(_strays(c, job_id, job)))
     if not found.statements and found.ok:
@@ -82,32 +84,32 @@ def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda 
     return found
 
 
-def _job_faults(c: Coordinator, row: Row) -> Iterator[str]:
+def _job_faults(c: Coordinator, row: JobRow) -> Iterator[str]:
     """Yield what is wrong with the job's own rows."""
-    document = c.store.one("document", job=row["id"])
+    document = c.store.jobs.document(row.id)
     if document is None:
         yield "its document is missing"
         return
-    got = digest(document["body"])
-    if got != row["digest"]:
-        yield f"its document is not the one that was pinned: got sha256 {got}, wanted {row['digest']}"
+    got = digest(document)
+    if got != row.digest:
+        yield f"its document is not the one that was pinned: got sha256 {got}, wanted {row.digest}"
         return
-    job = c.job(row["id"])
-    if job.name != row["name"]:
-        yield f"it is called {row['name']!r}, and its document {job.name!r}"
+    job = c.job(row.id)
+    if job.name != row.name:
+        yield f"it is called {row.name!r}, and its document {job.name!r}"
     wanted = sorted((one.job, one.when) for one in job.schedule.depends_on)
-    if wanted != sorted((one["on_job"], one["condition"]) for one in c.store.all("dependencies", job=row["id"])):
+    if wanted != sorted((one.on_job, one.condition) for one in c.store.jobs.dependencies(row.id)):
         yield "it does not depend on the jobs that its document names"
     states: dict[str, int] = defaultdict(int)
-    for task, index in zip_longest(c.store.each("task_states", job=row["id"]), job.task_indexes()):
-        if task is None or task["idx"] != index:
-            first = index if task is None else task["idx"]
+    for task, index in zip_longest(c.store.tasks.states(row.id), job.task_indexes()):
+        if task is None or task.idx != index:
+            first = index if task is None else task.idx
             yield f"its tasks are not those of its document: {first} is the first that differs"
             return
-        states[task["state"]] += 1
-    for state in TaskState:
-        if row[f"n_{state}"] != states[state]:
-            yield f"{row[f'n_{state}']} tasks are counted as {state}, and {states[state]} are"
+        states[task.state] += 1
+    for state, counted in row.counts.items():
+        if counted != states[state]:
+            yield f"{counted} tasks are counted as {state}, and {states[state]} are"
 
 
 def _keys(c: Coordinator, node: Node) -> dict[str, bytes]:
@@ -116,63 +118,69 @@ def _keys(c: Coordinator, node: Node) -> dict[str, bytes]:
     return keys if keys.get(node.key_id) == node.public_key else {}
 
 
-def _batches(c: Coordinator, job_id: int) -> Iterator[tuple[list[Row], dict[int, list[Row]]]]:
+def _batches(c: Coordinator, job_id: int) -> Iterator[tuple[list[TaskRow], dict[int, list[ReplicaRow]]]]:
     """Yield tasks in order, and their replicas by task."""
     after = -1
-    while tasks := c.store.all("tasks_of_job", job=job_id, after=after, limit=_BATCH):
-        replicas: dict[int, list[Row]] = defaultdict(list)
-        after = tasks[-1]["idx"]
-        for row in c.store.all("replicas_between", job=job_id, first=tasks[0]["idx"], last=after):
-            replicas[row["task"]].append(row)
+    while tasks := c.store.tasks.after(job_id, after, _BATCH):
+        replicas: dict[int, list[ReplicaRow]] = defaultdict(list)
+        after = tasks[-1].idx
+        for row in c.store.replicas.between(job_id, tasks[0].idx, after):
+            replicas[row.task].append(row)
         yield tasks, replicas
 
 
 def _task(
-    c: Coordinator, job: Job, job_row: Row, task: Row, rows: list[Row], nodes: dict[int, Node], found: Evidence
+    c: Coordinator,
+    job: Job,
+    job_row: JobRow,
+    task: TaskRow,
+    rows: list[ReplicaRow],
+    nodes: dict[int, Node],
+    found: Evidence,
 ) -> None:
     """Check the statements of one task, then its verdict, then its files."""
-    name = f"{task['job_id']}_{task['idx']}"
+    name = f"{task.job_id}_{task.idx}"
     statements: dict[int, list[Statement]] = {}
     good = True
-    if [row["number"] for row in rows] != list(range(1, len(rows) + 1)):
+    if [row.number for row in rows] != list(range(1, len(rows) + 1)):
         found.add("replicas", name, ["the numbers of its replicas have gaps"])
         good = False
     for row in rows:
         said, problems, signed = _replica(c, job, job_row, row, found)
-        statements[row["number"]] = said
-        node = nodes.get(row["node_id"])
+        statements[row.number] = said
+        node = nodes.get(row.node_id)
         if node is None:
             problems = ["its node is not registered any more"]
-            found.add("statement", f"{name}.{row['number']}", problems)
+            found.add("statement", f"{name}.{row.number}", problems)
         elif signed or problems:
             found.statements += signed
             found.keys[node.id] = node
-            found.add("statement", f"{name}.{row['number']}", problems, node=node.name, key=node.key_id)
+            found.add("statement", f"{name}.{row.number}", problems, node=node.name, key=node.key_id)
         good = good and not problems
-    if TaskState(task["state"]) in TASK_ENDED:
+    if TaskState(task.state) in TASK_ENDED:
         problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
-        found.add("verdict", name, problems, text=f"{task['state']}: {sentence(Reason.parse(task['reason']))}")
-    elif task["doubt"]:
+        found.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
+    elif task.doubt:
         found.add("verdict", name, ["it is in doubt, and has no verdict"])
 
     def read(size: int) -> None:
         found.files += size
 
     problems = results_faults(c, task, rows, statements, read)
-    if task["published"] or problems:
-        text = f"from replica {task['published_from']}" if task["published_from"] else ""
+    if task.published or problems:
+        text = f"from replica {task.published_from}" if task.published_from else ""
         found.add("results", name, problems, text=text)
 
 
 def _replica(
-    c: Coordinator, job: Job, job_row: Row, row: Row, found: Evidence
+    c: Coordinator, job: Job, job_row: JobRow, row: ReplicaRow, found: Evidence
 ) -> tuple[list[Statement], list[str], int]:
     """Return what a replica said, what is wrong with it, and how many statements of it are stored."""
-    keys = found.known.get(row["node_id"])
+    keys = found.known.get(row.node_id)
     if not keys:
         return [], ["the registered key of its node is none that the node has or had"], 1
     try:
-        reports = stored_reports(c, row["id"])
+        reports = stored_reports(c, row.id)
     except (CorruptStoreError, VerificationError) as error:
         return [], [error.what], 1
     said, problems = [], []

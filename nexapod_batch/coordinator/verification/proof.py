@@ -15,12 +15,12 @@ __all__ = ["described"]
 
 def described(c: Coordinator, job_id: int, found: Evidence) -> dict[str, Any]:
     """Return the JSON document of a verification."""
-    row = c.store.only("job", id=job_id)
-    made = {one["id"]: one["created_at"] for one in c.store.all("nodes")}
+    row = c.store.jobs.get(job_id)
+    made = {node.id: node.created_at for node in c.store.nodes.all()}
     return {
         "job": job_id,
-        "uuid": row["uuid"],
-        "digest": row["digest"],
+        "uuid": row.uuid,
+        "digest": row.digest,
         "ok": found.ok,
         "policy": _policy(c, job_id) if found.checks[0]["ok"] else None,
         "keys": [_key(c, node, made[node.id]) for _, node in sorted(found.keys.items())],

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.evidence.stored_statements import StoredReport
     from nexapod_batch.model.job import Job
-    from nexapod_batch.store import Row
+    from nexapod_batch.store.repositories.jobs import JobRow
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.trust.statement import Statement
 
 __all__ = ["check_statement", "row_faults"]
@@ -33,7 +34,7 @@ _VOID = "two different signed statements"
 
 
 def check_statement(
-    job_row: Row, job: Job, row: Row, keys: Mapping[str, bytes], report: StoredReport
+    job_row: JobRow, job: Job, row: ReplicaRow, keys: Mapping[str, bytes], report: StoredReport
 ) -> Statement:
     """Return what a stored report says of a replica; VerificationError unless its node says it, and of this one.
 
@@ -43,41 +44,41 @@ def check_statement(
         if key_id(public) != name:
             raise VerificationError("a registered key is not what its id names", got=key_id(public), wanted=name)
     _, said = open_statement(report.envelope, report.delegation, keys)
-    name = f"{row['job_id']}_{row['task']}.{row['number']}"
+    name = f"{row.job_id}_{row.task}.{row.number}"
     wanted = {
         "replica": (str(said.replica), name),
-        "nonce": (said.nonce, row["nonce"]),
-        "job": (said.job_uuid, job_row["uuid"]),
-        "job digest": (said.job_digest, job_row["digest"]),
+        "nonce": (said.nonce, row.nonce),
+        "job": (said.job_uuid, job_row.uuid),
+        "job digest": (said.job_digest, job_row.digest),
     }
     for what, (got, expected) in wanted.items():
         if got != expected:
             raise VerificationError(f"the statement is about another {what}", got=got, wanted=expected)
-    place = Place(backend=said.backend, host=None, given_ms=row["created_at"], received_ms=report.received_ms)
+    place = Place(backend=said.backend, host=None, given_ms=row.created_at, received_ms=report.received_ms)
     if why := Expected(job).contradiction(said, place):
         raise VerificationError(f"the statement contradicts the job: {why}")
     return said
 
 
-def row_faults(job: Job, row: Row, statements: Sequence[Statement]) -> list[str]:
+def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> list[str]:
     """Return where the database says otherwise than the statements of a replica, in the order in which they came."""
     if not statements:
-        if row["execution"] == Execution.REPORTED or row["wall_ms"] is not None:
+        if row.execution == Execution.REPORTED or row.wall_ms is not None:
             return ["its signed statement is missing"]
-        return [] if row["vote"] is None and not row["voided"] else ["it has a vote, and no statement"]
+        return [] if row.vote is None and not row.voided else ["it has a vote, and no statement"]
     wanted = _columns(job, statements[0])
     if len(statements) > 1:
-        wanted |= {"voided": 1, "execution": Execution.ERRORED.value, "reason": _VOID}
-        if not row["voided"]:
+        wanted |= {"voided": True, "execution": Execution.ERRORED.value, "reason": _VOID}
+        if not row.voided:
             return ["it signed two different statements, and is not void"]
-    elif row["voided"]:
+    elif row.voided:
         return ["it is void, and the second of its statements is missing"]
-    if row["execution"] == Execution.LOST and row["reason"].startswith(f"{wanted['reason']}; "):
+    if row.execution == Execution.LOST and row.reason.startswith(f"{wanted['reason']}; "):
         del wanted["reason"]  # what the backend knew beside it, of a replica that has no vote
     return [
-        f"{column} is {_shown(row[column])}, and the statement says {_shown(value)}"
+        f"{column} is {_shown(getattr(row, column))}, and the statement says {_shown(value)}"
         for column, value in wanted.items()
-        if row[column] != value
+        if getattr(row, column) != value
     ]
 
 
@@ -86,14 +87,14 @@ def _columns(job: Job, said: Statement) -> dict[str, Any]:
     execution = EXECUTION_OF[said.outcome]
     return {
         "execution": execution.value,
-        "voided": 0,
+        "voided": False,
         "vote": bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
         "reason": said.detail,
         "failure": failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else "",
         "exit_code": said.exit_code,
         "host": said.host,
         "machine": machine_of(said),
-        "class": said.classes.get(job.quorum.numeric_class.value, ""),
+        "numeric_class": said.classes.get(job.quorum.numeric_class.value, ""),
         "isolation": said.isolation,
         "wall_ms": said.wall_ms,
         "cpu_ms": said.cpu_ms,

@@ -20,10 +20,14 @@ SELECT id FROM job WHERE uuid = :uuid;
 INSERT INTO dependency (job_id, on_job, condition) VALUES (:job, :on_job, :condition);
 
 -- name: job
-SELECT * FROM job WHERE id = :id;
+SELECT id, uuid, name, user, digest, folder, priority, held, blocked, max_running, created_at, finished_at, n_tasks, n_waiting,
+  n_active, n_accepted, n_failed, n_inconclusive, n_cancelled, n_want, "foreign"
+FROM job WHERE id = :id;
 
 -- name: jobs_wanting
-SELECT * FROM job WHERE n_want > 0 AND held = 0 ORDER BY priority DESC, id;
+SELECT id, uuid, name, user, digest, folder, priority, held, blocked, max_running, created_at, finished_at, n_tasks, n_waiting,
+  n_active, n_accepted, n_failed, n_inconclusive, n_cancelled, n_want, "foreign"
+FROM job WHERE n_want > 0 AND held = 0 ORDER BY priority DESC, id;
 
 -- name: dependencies
 SELECT d.on_job, d.condition, j.n_tasks, j.n_waiting, j.n_active, j.n_accepted

@@ -32,7 +32,9 @@ SELECT id, key, node_id, job_id, state, native_id, reason, created_at, host_set,
 FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
 -- name: launch_envelope
-SELECT l.key, l.envelope, (SELECT d.seed FROM delegation d WHERE d.launch_id = l.id) AS seed, l.job_id, l.host_set, (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas FROM launch l WHERE l.id = :id;
+SELECT l.key, l.envelope, (SELECT d.seed FROM delegation d WHERE d.launch_id = l.id) AS seed, l.job_id, l.host_set,
+  (SELECT count(*) FROM replica r WHERE r.launch_id = l.id) AS replicas
+FROM launch l WHERE l.id = :id;
 
 -- name: launch_handed
 UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND state IN ('intent', 'handed');

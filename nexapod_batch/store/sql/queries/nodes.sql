@@ -18,7 +18,9 @@ SELECT node_id, envelope FROM profile;
 SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_id = n.id WHERE n.name = :name;
 
 -- name: nodes
-SELECT n.*, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key FROM node n ORDER BY n.id;
+SELECT id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued,
+  active, blame, created_at, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key
+FROM node n ORDER BY n.id;
 
 -- name: node_activate
 UPDATE node SET active = :active WHERE name = :name;

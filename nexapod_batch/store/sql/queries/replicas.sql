@@ -1,7 +1,10 @@
 -- Replicas: what was placed, what was reported, what is to stop. Times are milliseconds since 1970.
 
 -- name: replicas_of_task
-SELECT * FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
+SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided,
+  class AS numeric_class, vote, reason, failure, nonce, exit_code, wall_ms, cpu_ms, max_rss_kib, output_bytes,
+  gpus, deadline, cleaned
+FROM replica WHERE job_id = :job AND task = :task ORDER BY number;
 
 -- name: foreign_replicas
 SELECT r.id, r.node_id, r.isolation, r.created_at, r.ended_at,
@@ -10,7 +13,9 @@ FROM job j JOIN replica r ON r.job_id = j.id
 WHERE j."foreign" = 1 AND r.created_at <= :until AND (r.ended_at IS NULL OR r.ended_at >= :since) AND r.isolation IN ('', 'none');
 
 -- name: replicas_of_tasks
-SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided, class, vote, reason, failure FROM replica
+SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided,
+  class AS numeric_class, vote, reason, failure
+FROM replica
 WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
 -- name: replica_insert
@@ -25,7 +30,8 @@ UPDATE replica SET execution = 'lost', reason = ?, ended_at = ?
 WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: replicas_for_reports
-SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.execution, j.uuid, j.digest, l.native_id
+SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.execution, j.uuid AS job_uuid,
+  j.digest AS job_digest, coalesce(l.native_id, '') AS native_id
 FROM job j JOIN replica r ON r.job_id = j.id LEFT JOIN launch l ON l.id = r.launch_id
 WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
@@ -61,7 +67,7 @@ SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN la
 WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: replica
-SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key, l.reason FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
+SELECT l.key, l.reason FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
 
 -- name: stop_owe
 INSERT OR IGNORE INTO stop_owed (replica_id) VALUES (?);
@@ -89,7 +95,13 @@ WHERE job_id = :job AND (:task IS NULL OR task = :task) AND execution IN ('error
     AND (t.state IN ('failed', 'inconclusive', 'cancelled') OR t.doubt <> ''));
 
 -- name: replicas_of_job
-SELECT * FROM replica WHERE job_id = :job ORDER BY task, number;
+SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided,
+  class AS numeric_class, vote, reason, failure, nonce, exit_code, wall_ms, cpu_ms, max_rss_kib, output_bytes,
+  gpus, deadline, cleaned
+FROM replica WHERE job_id = :job ORDER BY task, number;
 
 -- name: replicas_between
-SELECT * FROM replica WHERE job_id = :job AND task BETWEEN :first AND :last ORDER BY task, number;
+SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided,
+  class AS numeric_class, vote, reason, failure, nonce, exit_code, wall_ms, cpu_ms, max_rss_kib, output_bytes,
+  gpus, deadline, cleaned
+FROM replica WHERE job_id = :job AND task BETWEEN :first AND :last ORDER BY task, number;

@@ -48,7 +48,7 @@ SELECT count(*) AS n FROM quarantine WHERE node_id = :node;
 UPDATE node SET dropped = dropped + :n WHERE id = :node;
 
 -- name: quarantine_last
-SELECT q.*, n.name AS node FROM quarantine q LEFT JOIN node n ON n.id = q.node_id ORDER BY q.id DESC LIMIT :limit;
+SELECT n.name AS node, q.segment, q.position, q.reason FROM quarantine q LEFT JOIN node n ON n.id = q.node_id ORDER BY q.id DESC LIMIT :limit;
 
 -- name: carried_results
 -- The files carried by the replica of each task that is published first, unless a loser is to be compared with it.

@@ -4,11 +4,13 @@
 INSERT INTO task (job_id, idx, want) VALUES (?, ?, ?);
 
 -- name: task
-SELECT * FROM task WHERE job_id = :job AND idx = :task;
+SELECT idx, state, want, class AS numeric_class, extra, basis, measured, job_id, reason, news, agree, not_before, published,
+  published_from, unpublished, doubt
+FROM task WHERE job_id = :job AND idx = :task;
 
 -- name: tasks_wanting
 -- A time further ahead than any back-off is a clock that was set back since: it counts as over.
-SELECT idx, state, want, class FROM task
+SELECT idx, state, want, class AS numeric_class FROM task
 WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + :longest) ORDER BY idx LIMIT :limit;
 
 -- name: task_placed
@@ -22,7 +24,8 @@ UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 UPDATE task SET news = 1 WHERE job_id = ? AND idx = ? AND news = 0;
 
 -- name: tasks_with_news
-SELECT idx, state, want, class, extra, basis, measured FROM task WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
+SELECT idx, state, want, class AS numeric_class, extra, basis, measured FROM task
+WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
 
 -- name: task_decided
 UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, basis = ?, measured = ?, news = 0
@@ -69,7 +72,9 @@ WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 
 SELECT idx, state FROM task WHERE job_id = :job ORDER BY idx;
 
 -- name: tasks_of_job
-SELECT * FROM task WHERE job_id = :job AND idx > :after ORDER BY idx LIMIT :limit;
+SELECT idx, state, want, class AS numeric_class, extra, basis, measured, job_id, reason, news, agree, not_before, published,
+  published_from, unpublished, doubt
+FROM task WHERE job_id = :job AND idx > :after ORDER BY idx LIMIT :limit;
 
 -- name: task_allowance
 -- After what brought no vote was set aside: room for a new answer to win by itself, whatever was voted before.

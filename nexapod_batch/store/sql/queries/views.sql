@@ -31,11 +31,11 @@ SELECT json_extract(CAST(body AS TEXT), '$.array') AS array FROM document WHERE 
 SELECT on_job, condition FROM dependency WHERE job_id = :id ORDER BY on_job;
 
 -- name: view_tasks
-SELECT idx, state, reason, agree, class, published, published_from, unpublished, doubt
+SELECT idx, state, reason, agree, class AS numeric_class, published, published_from, unpublished, doubt
 FROM task WHERE job_id = :id AND idx BETWEEN :first AND :last ORDER BY idx LIMIT :limit;
 
 -- name: view_replicas
-SELECT r.task, r.number, n.name AS node, n.key_id AS node_key, n.site, n.owner, n.backend, r.host, r.class, r.isolation,
+SELECT r.task, r.number, n.name AS node, n.key_id AS node_key, n.site, n.owner, n.backend, r.host, r.class AS numeric_class, r.isolation,
        r.execution, r.validation, r.voided, r.exit_code, r.wall_ms, r.cpu_ms, r.max_rss_kib, r.output_bytes, r.gpus, r.cleaned,
        CASE WHEN r.execution IN ('submitted', 'queued', 'running') THEN coalesce(l.reason, '') ELSE r.reason END AS reason
 FROM replica AS r JOIN node AS n ON n.id = r.node_id LEFT JOIN launch AS l ON l.id = r.launch_id

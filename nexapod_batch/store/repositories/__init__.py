@@ -1,0 +1,1 @@
+"""One class for each subject: typed methods, and typed rows out."""

@@ -1,0 +1,186 @@
+"""Launches: handed over, seen, ended, forgotten; and the delegations by which their keys may sign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.store.row import Row
+from nexapod_batch.store.statements import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nexapod_batch.store.database import Database
+
+__all__ = ["DelegationRow", "LaunchEnvelope", "LaunchHosts", "LaunchKey", "LaunchReplica", "Launches", "OpenLaunch"]
+
+
+class OpenLaunch(Row, frozen=True):
+    """A launch that has not ended."""
+
+    id: int
+    key: str
+    node_id: int
+    job_id: int
+    state: str  # intent or handed
+    native_id: str  # what the scheduler calls it; "" where that is not known
+    reason: str  # why it waits, in its backend's words
+    created_at: int
+    host_set: int  # which of the node's disjoint sets of hosts it is bound to; -1: any
+    hosts: str  # where it ran by the scheduler's word: names with commas, ? when it never said
+    keyed: bool  # nobody claimed it yet: the seed of its key is still kept
+
+
+class LaunchEnvelope(Row, frozen=True):
+    """What is handed over of a launch."""
+
+    key: str
+    envelope: bytes  # the signed bundle
+    seed: bytes | None  # of its key; None when somebody claimed it, and for a launch of a time without
+    job_id: int
+    host_set: int
+    replicas: int  # how many it holds
+
+
+class LaunchHosts(Row, frozen=True):
+    """Where a launch was to run, and where it ran."""
+
+    host_set: int
+    hosts: str
+
+
+class LaunchKey(Row, frozen=True):
+    """A launch, as its backend knows it."""
+
+    id: int
+    key: str
+    node_id: int
+
+
+class LaunchReplica(Row, frozen=True):
+    """A replica that is out with a launch."""
+
+    id: int
+    task: int
+
+
+class DelegationRow(Row, frozen=True):
+    """What a node's key signed for the key of a launch."""
+
+    payload: bytes  # exactly the bytes that were signed
+    signature: bytes
+    key_id: str
+    public_key: bytes
+
+
+class Launches:
+    """The launches of all jobs."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database that is open."""
+        self._sql = Statements(database, "launches")
+
+    def insert(self, *, key: str, node: int, job: int, host_set: int, envelope: bytes, now: int) -> int:
+        """Store the intent of a launch; return its id."""
+        (launch,) = self._sql.values(
+            int, "launch_insert", key=key, node=node, job=job, host_set=host_set, envelope=envelope, now=now
+        )
+        return launch
+
+    def insert_delegation(
+        self, launch: int, *, seed: bytes, key_id: str, not_after: int, payload: bytes, signature: bytes
+    ) -> None:
+        """Store what a node's key signed for the key of a launch; `not_after` in seconds since 1970."""
+        self._sql.run(
+            "delegation_insert", launch=launch, seed=seed, key=key_id, not_after=not_after, payload=payload,
+            signature=signature,
+        )  # fmt: skip
+
+    def delegation(self, launch: int) -> DelegationRow | None:
+        """Return what was signed for the key of a launch; None for a launch of a time without."""
+        return self._sql.find(DelegationRow, "delegation_of", launch=launch)
+
+    def claimed(self, launches: Iterable[int]) -> None:
+        """Forget the seeds of launches that a runner has claimed."""
+        self._sql.many("delegation_claimed", [(launch,) for launch in launches])
+
+    def newest(self) -> int:
+        """Return the id of the newest launch that there ever was; 0 for none."""
+        return self._sql.value(int, "launch_newest") or 0
+
+    def all_open(self) -> list[OpenLaunch]:
+        """Return every launch that has not ended, by node."""
+        return self._sql.all(OpenLaunch, "launches_open")
+
+    def envelope(self, launch: int) -> LaunchEnvelope:
+        """Return what is handed over of a launch that has not ended."""
+        (row,) = self._sql.all(LaunchEnvelope, "launch_envelope", id=launch)
+        return row
+
+    def hand_over(self, natives: Iterable[tuple[str, str]]) -> None:
+        """Note for each (key, native id) that its backend has it, and what the scheduler calls it."""
+        self._sql.many("launch_handed", [{"key": key, "native_id": native} for key, native in natives])
+
+    def note_waiting(self, reasons: Iterable[tuple[int, str]]) -> None:
+        """Keep for each (launch, reason) why it waits."""
+        self._sql.many("launch_waits", [(reason, launch) for launch, reason in reasons])
+
+    def seen(self, launches: Iterable[int]) -> None:
+        """Note that the replicas of launches are queued."""
+        self._sql.many("launch_seen", [{"launch": launch} for launch in launches])
+
+    # Hosts -----------------------------------------------------------------------------------------------------
+
+    def hosts(self, launch: int) -> LaunchHosts:
+        """Return where a launch was to run, and where it ran."""
+        (row,) = self._sql.all(LaunchHosts, "launch_hosts", id=launch)
+        return row
+
+    def ran_on(self, launch: int, hosts: str) -> None:
+        """Keep where a launch ran, unless that is known."""
+        self._sql.run("launch_ran_on", id=launch, hosts=hosts)
+
+    def tasks(self, launch: int) -> list[tuple[int, int]]:
+        """Return (job, task) of what a launch held."""
+        return [(job, task) for job, task in self._sql.tuples("launch_tasks", id=launch)]
+
+    # Ends ------------------------------------------------------------------------------------------------------
+
+    def replicas_out(self, launch: int) -> list[LaunchReplica]:
+        """Return the replicas of a launch that have not ended, by task."""
+        return self._sql.all(LaunchReplica, "launch_out", launch=launch)
+
+    def lose(self, launch: int, *, execution: str, reason: str, now: int) -> list[tuple[int, int]]:
+        """End the replicas of a launch that never reported; return (job, task) of each."""
+        return self._pairs("launch_lost", launch=launch, execution=execution, reason=reason, now=now)
+
+    def take_back(self, launch: int, *, reason: str, now: int) -> list[tuple[int, int]]:
+        """Set the replicas of a launch aside that never reported, as nobody's fault; return (job, task) of each."""
+        return self._pairs("launch_taken_back", launch=launch, reason=reason, now=now)
+
+    def explain_lost(self, launch: int, reason: str) -> None:
+        """Add what the backend knows to the reasons of the launch's lost replicas."""
+        self._sql.run("launch_lost_why", launch=launch, reason=reason)
+
+    def end(self, launch: int, reason: str) -> None:
+        """Note that a launch is over."""
+        self._sql.run("launch_ended", id=launch, reason=reason)
+
+    def ended(self, limit: int) -> list[LaunchKey]:
+        """Return launches that are over and of which their backends still keep something, by node."""
+        return self._sql.all(LaunchKey, "launches_ended", limit=limit)
+
+    def forget(self, launches: Iterable[int]) -> None:
+        """Note that the backends keep nothing more of launches that are over."""
+        self._sql.many("launch_forgotten", [(launch,) for launch in launches])
+
+    def claims_expired(self, *, before_s: int, limit: int) -> list[LaunchKey]:
+        """Return forgotten launches whose claims are still kept, though no runner may start them since `before_s`."""
+        return self._sql.all(LaunchKey, "claims_expired", before=before_s, limit=limit)
+
+    def expire_claims(self, launches: Iterable[int]) -> None:
+        """Note that the claims of launches are gone."""
+        self._sql.many("claim_expired", [(launch,) for launch in launches])
+
+    def _pairs(self, name: str, **params: str | int) -> list[tuple[int, int]]:
+        return [(job, task) for job, task in self._sql.tuples(name, **params)]

@@ -1,0 +1,139 @@
+"""Nodes: who may run replicas, with which keys, and what they signed of their machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from nexapod_batch.store.row import Row
+from nexapod_batch.store.statements import Statements
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from nexapod_batch.store.database import Database
+
+__all__ = ["NodeFields", "NodeKeyRow", "NodeRow", "Nodes", "ProfileRow"]
+
+
+class NodeRow(Row, frozen=True):
+    """A registered node."""
+
+    id: int
+    name: str
+    key_id: str  # of the key that it has now
+    public_key: bytes
+    site: str
+    owner: str
+    host: str
+    tier: str
+    backend: str
+    cpus: int
+    mem_mib: int
+    gpus: int  # places for replicas on GPUs
+    gpu_type: str | None
+    hosts: int  # machines that it is made of
+    classes: str  # JSON object: kind of numeric class -> class
+    max_queued: int
+    active: bool  # False: drained
+    blame: int  # statements validly signed by it that no honest node signs
+    created_at: int
+    first_key: str  # id of the first key that it had
+
+
+class NodeFields(TypedDict):
+    """What is written of a node."""
+
+    name: str
+    key_id: str
+    public_key: bytes
+    site: str
+    owner: str
+    host: str
+    tier: str
+    backend: str
+    cpus: int
+    mem_mib: int
+    gpus: int
+    gpu_type: str | None
+    hosts: int
+    classes: str
+    max_queued: int
+
+
+class NodeKeyRow(Row, frozen=True):
+    """A key that a node has, or had."""
+
+    key_id: str
+    public_key: bytes
+    since: int
+    until: int | None  # when another one took its place; None: it is the node's key
+
+
+class ProfileRow(Row, frozen=True):
+    """What a node signed of its machine, and the key that it has."""
+
+    key_id: str
+    public_key: bytes
+    envelope: bytes  # DSSE, exactly as it was signed
+
+
+class Nodes:
+    """The registry of nodes."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database that is open."""
+        self._sql = Statements(database, "nodes")
+
+    def all(self) -> list[NodeRow]:
+        """Return every node, in the order in which they were registered."""
+        return self._sql.all(NodeRow, "nodes")
+
+    def put(self, *, now: int, **fields: Unpack[NodeFields]) -> None:
+        """Register a node, or change what may change of one: not its key, nor its site."""
+        self._sql.run("node_put", now=now, **fields)
+
+    def activate(self, name: str, *, active: bool) -> bool:
+        """Drain or resume a node; False when there is none of this name."""
+        return self._sql.run("node_activate", name=name, active=int(active)) > 0
+
+    def delete(self, name: str) -> None:
+        """Take a node that never ran anything out of the registry."""
+        self._sql.run("node_delete", name=name)
+
+    def has_run(self, node: int) -> bool:
+        """Say whether a replica was ever placed on a node."""
+        return bool(self._sql.value(int, "node_used", id=node))
+
+    def blame(self, node: int) -> None:
+        """Count one more statement that no honest node signs."""
+        self._sql.run("node_blame", id=node)
+
+    def out(self) -> dict[int, int]:
+        """Return how many replicas are out on each node that has any, by node."""
+        return dict(self._sql.tuples("node_out"))
+
+    def at_work(self) -> set[int]:
+        """Return the nodes that have open launches."""
+        return set(self._sql.values(int, "nodes_at_work"))
+
+    def profiles(self) -> dict[int, bytes]:
+        """Return the signed profile of each node that has one, by node."""
+        return dict(self._sql.tuples("profiles"))
+
+    def profile(self, name: str) -> ProfileRow | None:
+        """Return what the node of a name signed of its machine; None where it signed nothing."""
+        return self._sql.find(ProfileRow, "profile", name=name)
+
+    def put_profile(self, name: str, envelope: bytes) -> None:
+        """Keep what a node signed of its machine, in place of what it signed before."""
+        self._sql.run("profile_put", name=name, envelope=envelope)
+
+    def keys(self, node: int) -> list[NodeKeyRow]:
+        """Return the keys that a node has and had, the first one first."""
+        return self._sql.all(NodeKeyRow, "node_keys", node=node)
+
+    def replace_key(self, node: int, key_id: str, public_key: bytes, now: int) -> None:
+        """Give a node another key; the one that it had is kept as one that it had until now."""
+        self._sql.run("node_key_over", node=node, now=now)
+        self._sql.run("node_key_insert", node=node, key=key_id, public_key=public_key, now=now)
+        self._sql.run("node_rekeyed", node=node, key=key_id, public_key=public_key)

@@ -1,0 +1,79 @@
+"""What keeps a coordinator going: whose database it is, who writes, what is broken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.store.row import Row
+from nexapod_batch.store.statements import Statements
+
+if TYPE_CHECKING:
+    from nexapod_batch.store.database import Database
+
+__all__ = ["LeaseRow", "Operations"]
+
+
+class LeaseRow(Row, frozen=True):
+    """Who coordinates, or did so last."""
+
+    host: str
+    boot: str
+    pid: int
+    taken_at: int
+    released: bool
+
+
+class Operations:
+    """The lease, the coordinator's key, standing faults, and the checks of `db check`."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database that is open."""
+        self._sql = Statements(database, "operations")
+
+    def coordinator_key(self) -> str | None:
+        """Return the id of the key that the database was made with; None where that was not kept."""
+        return self._sql.value(str, "coordinator")
+
+    def keep_coordinator_key(self, key_id: str) -> None:
+        """Keep the id of the key that the database was made with."""
+        self._sql.run("coordinator_put", key=key_id)
+
+    def faults(self) -> dict[str, str]:
+        """Return what was broken at the last pass: a line for people, by what it is about."""
+        return {key: text for key, text, _ in self._sql.tuples("faults")}
+
+    def keep_fault(self, key: str, text: str, now: int) -> None:
+        """Keep that something is broken, and since when."""
+        self._sql.run("fault_told", key=key, text=text, now=now)
+
+    def drop_fault(self, key: str) -> None:
+        """Forget something that is broken no longer."""
+        self._sql.run("fault_gone", key=key)
+
+    # The lease -------------------------------------------------------------------------------------------------
+
+    def lease(self) -> LeaseRow | None:
+        """Return who coordinates, or did so last; None where nobody ever did."""
+        return self._sql.find(LeaseRow, "lease")
+
+    def take_lease(self, *, host: str, boot: str, pid: int, taken_at: int) -> None:
+        """Write who coordinates from now on."""
+        self._sql.run("lease_take", host=host, boot=boot, pid=pid, taken_at=taken_at)
+
+    def release_lease(self, *, host: str, boot: str, pid: int, taken_at: int) -> None:
+        """Note that a lease was given back, if it is still the one that counts."""
+        self._sql.run("lease_release", host=host, boot=boot, pid=pid, taken_at=taken_at)
+
+    # Checks ----------------------------------------------------------------------------------------------------
+
+    def miscounted_jobs(self) -> list[int]:
+        """Return jobs whose counters contradict their tasks."""
+        return self._sql.values(int, "check_tasks_counted")
+
+    def replicas_without_report(self) -> list[tuple[int, int, int]]:
+        """Return (job, task, number) of replicas that count as reported, and whose report is missing."""
+        return [(job, task, number) for job, task, number in self._sql.tuples("check_reported_without_report")]
+
+    def accepted_without_valid(self) -> list[tuple[int, int]]:
+        """Return (job, task) of accepted tasks without a valid replica."""
+        return [(job, task) for job, task in self._sql.tuples("check_accepted_without_valid")]
