@@ -19,11 +19,7 @@ def nodes_with_unread_reports(store: Store, home: str) -> list[str]:
 
     A spool on another machine, or in a site's own work folder, is not looked at.
     """
-    read: dict[str, dict[str, int]] = {}
-    for row in store.all("view_segments"):
-        positions = read.setdefault(row["node"], {})
-        if row["segment"] is not None:
-            positions[row["segment"]] = row["position"]
+    read = store.views.segments()
     return [node for node, positions in sorted(read.items()) if _grew(f"{home}/spool/{node}/reports", positions)]
 
 

@@ -162,6 +162,15 @@ class Views:
         """Return every node, by name."""
         return self._documents("view_nodes")
 
+    def segments(self) -> dict[str, dict[str, int]]:
+        """Return for every node how far, in bytes, each of its segments was read, by name of the segment."""
+        read: dict[str, dict[str, int]] = {}
+        for node, segment, position in self._sql.tuples("view_segments"):
+            positions = read.setdefault(node, {})
+            if segment is not None:
+                positions[segment] = position
+        return read
+
     def last_job(self) -> int | None:
         """Return the id of the newest job; None when there is none."""
         return self._sql.value(int, "view_last_job")
