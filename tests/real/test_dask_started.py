@@ -191,6 +191,22 @@ def test_what_waits_in_slurms_queue_keeps_its_place(home: DaskHome, alpha: Clust
     home.ended(job)
 
 
+def test_what_waits_in_slurms_queue_for_nothing_is_cancelled(home: DaskHome, alpha: Cluster) -> None:
+    """Its job was cancelled: pending Slurm jobs of workers go, while the cluster itself would stay for minutes."""
+    home.site(alpha)
+    jobqueue = {"cluster": "jobqueue", "on": "alpha", "workers": 4, "idle": "5m", "timeout": "20s"}
+    own(home, dask=jobqueue, partition={"hosts": 2, "max_cpus": 1, "max_mem": "600M"})
+    alpha.run("scontrol", "update", "partitionname=short", "state=down")
+    try:
+        job = home.start(THERE)
+        home.drive(lambda: len(queue(alpha)) == 2, "two Slurm jobs to be queued")
+        assert home.call("cancel", job).code == 0
+        home.drive(lambda: queue(alpha) == [], "the queue to be empty")
+        assert len(owners(home)) == 1
+    finally:
+        alpha.run("scontrol", "update", "partitionname=short", "state=up")
+
+
 def test_a_worker_that_ends_before_it_comes_is_told(home: DaskHome, alpha: Cluster) -> None:
     """Slurm's state, and the last lines of what it said; it is tried again, and the pass says so."""
     home.site(alpha, environment={"setup": ["echo no such module: python/3.99 >&2; exit 3"]})

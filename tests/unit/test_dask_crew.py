@@ -7,7 +7,7 @@ import itertools
 import pytest
 from nexapod_backends.dask.demand import workers_wanted
 from nexapod_backends.dask.launch_records import Record
-from nexapod_backends.dask.managed.crew import ENDED, GIVE_UP, ROUND_S, Crew, State
+from nexapod_backends.dask.managed.crew import ENDED, GIVE_UP, ROUND_S, SURPLUS_S, Crew, State
 
 FAILED = State(kind=ENDED, words="Slurm job 7 is FAILED (NonZeroExitCode); it said: no such module")
 PENDING = State(kind="waiting", words="PENDING (Priority)")
@@ -33,6 +33,40 @@ def test_what_waits_in_a_queue_is_kept_and_not_started_again() -> None:
     assert started(crew, later, 3) == ["nexapod-3"]
     assert crew.missing(later + ROUND_S / 2, 5) == 0
     assert crew.missing(later + ROUND_S, 5) == 2
+
+
+@pytest.mark.parametrize(
+    ("met", "wanted", "gone"),
+    [
+        ([], 0, ["nexapod-4", "nexapod-3", "nexapod-2", "nexapod-1"]),
+        ([], 1, ["nexapod-4", "nexapod-3", "nexapod-2"]),
+        (["nexapod-1"], 1, ["nexapod-4", "nexapod-3", "nexapod-2"]),
+        (["nexapod-4", "nexapod-2"], 0, ["nexapod-3", "nexapod-1"]),  # what has come goes when the cluster is idle
+        (["nexapod-4", "nexapod-2"], 3, ["nexapod-3"]),
+        ([], 4, []), ([], 9, []),
+        (["nexapod-1", "nexapod-2", "nexapod-3", "nexapod-4"], 0, []),
+    ],
+)  # fmt: skip
+def test_those_on_their_way_that_nobody_needs_any_more_are_called_off(met: list[str], wanted: int, gone: list[str]) -> None:
+    """Not at once, since more work may come; the last that were asked for go first, and no failure is counted."""
+    crew = Crew()
+    started(crew, 0, 4)
+    crew.see(1, met, {})
+    assert crew.surplus(10, wanted) == []
+    assert crew.surplus(10 + SURPLUS_S - 1, wanted) == []
+    assert [one.name for one in crew.surplus(10 + SURPLUS_S, wanted)] == gone
+    assert set(crew.workers) == {f"nexapod-{number}" for number in range(1, 5)} - set(gone)
+    assert crew.failures == 0
+
+
+def test_work_that_comes_meanwhile_keeps_them() -> None:
+    """The time begins anew."""
+    crew = Crew()
+    started(crew, 0, 2)
+    assert crew.surplus(10, 0) == []
+    assert crew.surplus(20, 2) == []
+    assert crew.surplus(10 + SURPLUS_S, 0) == []
+    assert len(crew.surplus(10 + 2 * SURPLUS_S, 0)) == 2
 
 
 def test_one_that_ends_before_it_comes_is_told_and_replaced_with_longer_pauses() -> None:

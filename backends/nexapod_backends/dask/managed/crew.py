@@ -24,6 +24,8 @@ GIVE_UP = 5
 #: Seconds until it is tried again after that.
 FORGIVE_S = 1_800.0
 _PAUSE_S, _LONGEST_S = 5.0, 300.0
+#: Seconds after which those on their way that nobody needs any more are called off: more work may come at once.
+SURPLUS_S = 15.0
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -53,6 +55,7 @@ class Crew(Struct, kw_only=True):
     last_round: float = -ROUND_S
     not_before: float = 0.0
     started: int = 0
+    surplus_since: float | None = None  # when there first were more than there is work for
 
     @property
     def given_up(self) -> bool:
@@ -98,6 +101,23 @@ class Crew(Struct, kw_only=True):
             self.failures = GIVE_UP - 1
         lacking = max(0, wanted - len(self.workers))
         return min(lacking, 1) if self.failures else lacking
+
+    def surplus(self, now: float, wanted: int) -> list[Worker]:
+        """Return those on their way, the last ones first, for which there has been no work for a while; they go."""
+        unmet = [one for one in self.workers.values() if not one.met]
+        count = min(len(unmet), max(0, len(self.workers) - wanted))
+        if not count:
+            self.surplus_since = None
+            return []
+        if self.surplus_since is None:
+            self.surplus_since = now
+        if now - self.surplus_since < SURPLUS_S:
+            return []
+        self.surplus_since = None
+        called_off = unmet[-count:][::-1]
+        for one in called_off:
+            del self.workers[one.name]
+        return called_off
 
     def add(self, now: float, name: str, id_: str) -> None:
         """Note one that was started."""

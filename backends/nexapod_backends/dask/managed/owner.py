@@ -122,7 +122,7 @@ class Owned:
         self._tell()
 
     async def look(self) -> None:
-        """See what became of workers, and start those that are missing."""
+        """See what became of workers, start those that are missing, call off those that nobody needs any more."""
         now, crew = time.monotonic(), self._crew
         registered = {str(one.name) for one in self._scheduler.workers.values()}
         states = {}
@@ -131,7 +131,10 @@ class Owned:
             states = await self._hands.states({one.name: one.id for one in crew.workers.values()})
         for name in crew.see(now, registered, states):
             print(f"worker {name} ended before it came: {crew.trouble}", file=sys.stderr, flush=True)  # noqa: T201
-        for _ in range(crew.missing(now, self._demand())):
+        wanted = self._demand()
+        if surplus := crew.surplus(now, wanted):
+            await self._hands.end([one.id for one in surplus])
+        for _ in range(crew.missing(now, wanted)):
             name = crew.next_name()
             try:
                 crew.add(now, name, await self._hands.start(name))
