@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 QOS = {
     "cpus-deny": "MaxTRESPerJob=cpu=1 Flags=DenyOnLimit", "cpus": "MaxTRESPerJob=cpu=1", "mem-deny": "MaxTRESPerJob=mem=150 Flags=DenyOnLimit",
     "wall-deny": "MaxWall=00:01:00 Flags=DenyOnLimit", "wall": "MaxWall=00:01:00", "user-deny": "MaxTRESPerUser=cpu=2 Flags=DenyOnLimit",
-    "user": "MaxTRESPerUser=cpu=2",
+    "user": "MaxTRESPerUser=cpu=2", "group": "GrpTRES=cpu=2", "group-deny": "GrpTRES=cpu=2 Flags=DenyOnLimit", "group-mem": "GrpTRES=mem=250",
+    "account": "MaxTRESPerAccount=cpu=2",
 }  # fmt: skip
 
 

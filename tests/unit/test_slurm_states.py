@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexapod_backends.slurm.cli.states import STATES, Blame, end_in_words, read_state, reason_in_words
+from nexapod_backends.slurm.cli.states import STATES, Blame, Limited, end_in_words, limited, read_state, reason_in_words
 
 from nexapod_batch.plugins import BackendState
 
@@ -123,6 +123,20 @@ def test_reason_says(reason: str, words: str) -> None:
 def test_unknown_reason_is_shown_as_it_is(reason: str) -> None:
     """A reason from a version to come is better than none."""
     assert reason == reason_in_words(reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reasons"),
+    [
+        (Limited.JOB, "QOSMaxCpuPerJobLimit AssocMaxMemPerJob QOSMaxWallDurationPerJobLimit QOSMaxCpuMinutesPerJobLimit MaxGRESPerNode QOSTimeLimit (QOSMaxNodePerJobLimit)"),
+        (Limited.USER, "QOSMaxCpuPerUserLimit QOSMaxMemoryPerUser QOSMaxGRESPerUser MaxCpuRunMinsPerUser"),
+        (Limited.GROUP, "QOSGrpCpuLimit AssocGrpCpuLimit AssocGrpMemLimit QOSGrpGRES AssocGrpCPURunMinutesLimit QOSGrpNodeLimit MaxCpuPerAccount QOSMaxMemoryPerAccount"),
+        (None, "QOSGrpJobsLimit QOSGrpSubmitJobsLimit AssocGrpCPUMinutesLimit QOSGrpWallLimit AssocGrpWallLimit QOSMaxJobsPerUserLimit QOSMinCpuNotSatisfied Priority"),
+    ],
+)  # fmt: skip
+def test_whose_limit_a_reason_names(kind: Limited | None, reasons: str) -> None:
+    """A smaller job helps where a size is limited, and not where a number is, or where something is used up."""
+    assert {limited(reason) for reason in reasons.split()} == {kind}
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ class SlurmBackend:
     def _loosen(self, context: NodeContext, state: SiteState) -> None:
         """Take back what waits for a limit that only packing breaks: it is placed anew, in smaller jobs."""
         for group in list(state.groups.of_node(context.node.name)):
-            if group.native and not group.narrow and (why := state.hopeless(group)):
+            if group.native and not group.narrow and (why := state.hopeless(group, self._clock())):
                 with suppress(SchedulerError):  # else at the next look
                     state.slurm.cancel([group.native], pending=True)
                     state.too_large(group, why, self._clock())

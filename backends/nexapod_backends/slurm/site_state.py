@@ -38,6 +38,8 @@ __all__ = ["RETRY_S", "SiteState"]
 
 #: Seconds after a try before sbatch is called again for a group.
 RETRY_S = 5.0
+#: Looks at the queue for which a limit that others may fill is waited for before replicas are packed less tightly.
+_PATIENCE_POLLS = 10
 #: Seconds for which a runner that was brought along is taken to be still there.
 _BROUGHT_S = 60.0
 #: Of what Slurm says of a single replica: that the minutes beside its own time may be too much.
@@ -119,17 +121,27 @@ class SiteState:
         told = [self.queue.last_seen(one, index) for one in mine for index in range(len(one.elements))]
         return sum(one is None or not read_state(one.state).ended for one in told)
 
-    def hopeless(self, group: Group) -> str:
+    def hopeless(self, group: Group, now: float) -> str:
         """Return the limit that keeps a group in the queue only because of how it is packed; "" for none."""
         if group.level >= BARE:
             return ""
-        seen = [one for index in range(len(group.elements)) if (one := self.queue.last_seen(group, index))]
-        for reason in {one.reason for one in seen if read_state(one.state).state is BackendState.QUEUED}:
-            kind = limited(reason)
-            alone = kind is Limited.USER and group.level == PACKED and not self._runs(group.charged)
-            if kind is Limited.JOB or alone:
+        seen = [self.queue.last_seen(group, index) for index in range(len(group.elements))]
+        queued = [one for one in seen if one and read_state(one.state).state is BackendState.QUEUED]
+        for reason in {one.reason for one in queued}:
+            if self._keeps_back(limited(reason), group, now):
                 return reason
         return ""
+
+    def _keeps_back(self, kind: Limited | None, group: Group, now: float) -> bool:
+        """Say whether a limit of a kind keeps a group in the queue for ever as it is, for all we know.
+
+        One that holds for several people may be filled by others: then it is waited for, but not for long.
+        """
+        if kind is None or kind is Limited.JOB:
+            return kind is Limited.JOB
+        if group.level > PACKED or self._runs(group.charged):
+            return False
+        return kind is Limited.USER or now - group.submitted > _PATIENCE_POLLS * self._poll_s
 
     def _runs(self, charged: str) -> bool:
         """Say whether something of ours runs that is charged to somebody."""

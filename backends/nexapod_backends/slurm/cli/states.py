@@ -352,20 +352,25 @@ class Limited(StrEnum):
 
     JOB = "job"  # this very job's: it will never start
     USER = "user"  # that of all jobs of this user: it starts when others of them have ended
+    GROUP = "group"  # that of all jobs of an account or QOS: whether others fill it, or this one alone, is not said
 
 
+_WHOSE = {"perjob": Limited.JOB, "pernode": Limited.JOB, "peruser": Limited.USER, "peraccount": Limited.GROUP}
 _TIMES = frozenset({"qostimelimit", "associationtimelimit", "partitiontimelimit", "maxmemperlimit"})
 
 
 def limited(reason: str) -> Limited | None:
-    """Return which kind of limit on sizes a reason names; None for one on numbers, one that others fill, or none."""
+    """Return which kind of limit on sizes a reason names; None for one on numbers, one that is used up, or none."""
     word = _tame(reason.strip().removeprefix("(").removesuffix(")")).partition(",")[0]
     if word.lower() in _TIMES:
         return Limited.JOB
     found = _LIMIT.fullmatch(word)
     if not found or found["kind"].lower() == "min" or found["what"].lower().startswith(("job", "submitjob")):
         return None
-    return {"perjob": Limited.JOB, "pernode": Limited.JOB, "peruser": Limited.USER}.get(found["per"].lower())
+    if found["kind"].lower() == "max":
+        return _WHOSE.get(found["per"].lower())
+    used_up = found["minutes"].lower() == "minutes" or found["what"].lower().startswith("wall")
+    return None if used_up else Limited.GROUP  # what is used up keeps a smaller job back as well
 
 
 def _limit(raw: str) -> str:
