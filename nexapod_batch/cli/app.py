@@ -43,8 +43,10 @@ class LazyGroup(click.Group):
             return None
         from importlib import import_module
 
+        from nexapod_batch.cli import global_options
+
         command: click.Command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
-        _take_verbose(command)
+        global_options.add_global_options(command, cmd_name)
         return command
 
     def resolve_command(
@@ -62,29 +64,15 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, command_table.COMMANDS[name].summary) for name in names])
 
 
-def _take_verbose(command: click.Command) -> None:
-    """Let a command, or each one of a group, take `-v` as the program itself does."""
-    if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            _take_verbose(inner)
-    elif not any("-v" in param.opts for param in command.params):
-        option = click.Option(["-v", "verbose"], count=True, expose_value=False, hidden=True, callback=_be_verbose)
-        command.params.append(option)
-
-
-def _be_verbose(ctx: click.Context, _: click.Parameter, count: int) -> None:
-    """Log to stderr from now on, if that is asked for."""
-    if count and not ctx.resilient_parsing:
-        from nexapod_batch.cli import log_output
-
-        log_output.to_stderr("debug" if count > 1 else "info", ctx.command_path.partition(" ")[2])
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="nexapod-batch", message="%(prog)s %(version)s")
 @click.option("-v", "verbose", count=True, help="Log what is done, on stderr; -vv in more detail.")
+@click.option("-q", "quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), help="Colour what is printed. Default: on a terminal."
+)
 @click.pass_context
-def app(ctx: click.Context, verbose: int) -> None:
+def app(ctx: click.Context, verbose: int, quiet: bool, color: str | None) -> None:
     """Run batch jobs independently at least twice, compare, sign, and accept what agrees.
 
     \b
@@ -94,10 +82,17 @@ def app(ctx: click.Context, verbose: int) -> None:
 
     Jobs are named 42, their tasks 42_7 or 42_1-5; 40-45, 40,42, last and all are understood too, and --state, --name,
     --label, --since choose among them. Commands that show ID in their help take one.
-    Nearly every command takes --json. Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum,
-    4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
+    Every command takes -v, -q and --color, and nearly every one --json.
+    Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum, 4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
     78 bad configuration, 130 interrupted.
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    if quiet or color is not None:
+        from nexapod_batch.cli.rendering import render
+
+        if quiet:
+            render.be_quiet()
+        if color is not None:
+            render.set_color(color)
     named = os.environ.get("NEXAPOD_LOG")
     if named or verbose:
         from nexapod_batch.cli import log_output
@@ -122,31 +117,63 @@ def _nearest(word: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every fault becomes a message on stderr, none a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is shown, not fatal
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        with umask.private():
-            result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        code = _misused(error)
-    except click.Abort:
-        code = INTERRUPTED
-    except NexapodError as error:
-        code = _fail(str(error), error.exit_code)
-    except OSError as error:
-        code = _os_fault(error)
-    except Exception as error:  # a person at a terminal is not helped by a traceback
-        if os.environ.get("NEXAPOD_DEBUG"):
-            raise
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        code = _fail(f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where", EX_SOFTWARE)
+    _prepare_streams()
+    if "nexapod_batch.cli.rendering.render" in sys.modules:
+        sys.modules["nexapod_batch.cli.rendering.render"].be_as_usual()
+    code, failed = _run(arguments)
+    if failed is not None:
+        _print_as_json(failed, code, list(sys.argv[1:] if arguments is None else arguments))
     if "nexapod_batch.cli.log_output" in sys.modules:
         from nexapod_batch.cli import log_output
 
         log_output.end(code)
     return code
+
+
+def _prepare_streams() -> None:
+    """Make stdout and stderr take every text, and be there also where the caller closed them.
+
+    A file that is opened later must not get the number of a closed one: what is printed would end in it.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end of the process
+        elif hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks is shown, not fatal
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(arguments: Sequence[str] | None) -> tuple[int, BaseException | None]:
+    """Run one command; return its exit code, and the error that it ended with."""
+    try:
+        with umask.private():
+            result = app.main(args=arguments, prog_name="nexapod-batch", standalone_mode=False)
+        return (result if isinstance(result, int) else 0), None
+    except click.ClickException as error:
+        return _misused(error), error
+    except click.Abort:
+        return INTERRUPTED, None
+    except NexapodError as error:
+        return _fail(str(error), error.exit_code), error
+    except OSError as error:
+        return _os_fault(error), error
+    except Exception as error:  # a person at a terminal is not helped by a traceback
+        if os.environ.get("NEXAPOD_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where"
+        return _fail(text, EX_SOFTWARE), error
+
+
+def _print_as_json(error: BaseException, code: int, arguments: list[str]) -> None:
+    """Print an error as data where that was asked for; where stdout is what failed, nothing more can be done."""
+    from nexapod_batch.cli import error_output
+
+    if error_output.wants_json(arguments) and not (isinstance(error, OSError) and error.errno == errno.EPIPE):
+        try:
+            error_output.print_error(error, code)
+        except OSError:
+            return
 
 
 def _misused(error: click.ClickException) -> int:

@@ -149,7 +149,8 @@ COMMANDS: dict[str, Entry] = {
     "key": Entry("commands.setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
     "db": Entry("commands.setup", "db", "Back up, check and begin the database.", ("backup", "init", "check")),
-    "schema": Entry("commands.setup", "schema", "Print the formats that files are written in.", ("job",)),
+    "schema": Entry("commands.setup", "schema", "Print the formats that files are written in.", ("job", "output")),
+    "man": Entry("commands.manual", "man", "Print the manual page, in the language of man.", ("--json",)),
     "completion": Entry(
         "commands.completion", "completion", "Print the completion script of a shell.", ("bash", "zsh", "fish")
     ),
@@ -170,7 +171,7 @@ ELSEWHERE: dict[str, str] = {
     "nodes": "node", "worker": "node", "workers": "node", "cluster": "site", "clusters": "site", "sites": "site",
     "partition": "site", "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
     "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
-    "man": "--help", "commands": "--help", "version": "--version",
+    "manual": "man", "commands": "--help", "version": "--version",
 }  # fmt: skip
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -180,5 +181,5 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Evidence": ("verify", "attestations"),
     "Upkeep": ("reconcile", "gc", "doctor"),
-    "Setup": ("node", "site", "image", "key", "config", "db", "schema", "completion"),
+    "Setup": ("node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

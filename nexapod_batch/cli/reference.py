@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli.command_table import COMMANDS, SECTIONS
+from nexapod_batch.cli.examples import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,8 @@ def _command(name: str, command: click.Command, heading: str) -> Iterator[str]:
     pieces = " ".join(command.collect_usage_pieces(context))
     yield f"    nexapod-batch {name} {pieces}\n"
     yield from _choices(command)
+    if name in EXAMPLES:
+        yield "\n".join(f"    {line}" for line in EXAMPLES[name]) + "\n"
     rows = [_row(param) for param in command.params if isinstance(param, click.Option) and not param.hidden]
     yield "\n".join(["| option | |", "|---|---|", *rows]) + "\n"
 

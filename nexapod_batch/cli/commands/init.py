@@ -28,11 +28,7 @@ def init(case: str, out: Path, force: bool, as_json: bool) -> None:
 
     CASE is what the job is: a script (the default), a sweep over parameters, a container, a GPU job, an MPI job, or one
     whose NetCDF outputs agree up to rounding.
-
-    \b
-      nexapod-batch init sweep --out sweep.toml
-      nexapod-batch init gpu --out - | less
-    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    """
     text = starter(case)
     if str(out) == "-":
         output(as_json).lines("descriptor", text.rstrip("\n").split("\n"))

@@ -45,12 +45,7 @@ def ls(
 
     Columns: id, name, state, tasks, accepted, submitted; also labels, user, finished, failed, active, waiting,
     inconclusive, cancelled, priority, uuid, held, doubted.
-
-    \b
-      nexapod-batch ls --open
-      nexapod-batch ls --state failed --since 1d --label project=weather
-      nexapod-batch ls --sort -tasks --format id,name,labels
-    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    """
     found = []
     if has_database():  # before the first job there is nothing to list, which is no fault
         with reading() as store:
@@ -119,12 +114,7 @@ def show(selected: Selection, span: str | None, as_json: bool) -> None:
 
     Of a job with many tasks those that stand alike are shown in one line; --tasks shows each. With --state or --where
     single tasks are chosen.
-
-    \b
-      nexapod-batch show last
-      nexapod-batch show 42 --tasks 0-9
-      nexapod-batch show 42 --where T=300
-    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    """
     with reading() as store:
         shown = [_shown(store, target, span) for target in selected.targets(store, of_tasks=True)]
         tell_of_unread_reports(store)

@@ -38,12 +38,7 @@ def results(selected: Selection, single: bool, out: str | None, layout: str | No
     A table has a row for each task, with its parameters and what is in its JSON and CSV outputs. What is missing is
     named; then the exit code is 1, or 75 while it can still come. With --replica: where single replicas of a task
     (42_7, or one of them, 42_7.2) left what they wrote.
-
-    \b
-      nexapod-batch results last
-      nexapod-batch results 42 --out sweep --table
-      nexapod-batch results 42_7.2 --out wrong
-    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    """
     if layout is not None and out is None:
         raise UsageError(f"--{layout} copies results", wanted="--out FOLDER as well")
     if single or any("." in text for text in selected.texts):

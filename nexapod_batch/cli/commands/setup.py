@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexapod_batch.cli import output_shapes
 from nexapod_batch.cli.context import json_option, paths, reading
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
@@ -158,3 +159,16 @@ def schema_job(as_json: bool) -> None:  # noqa: ARG001 - it is JSON either way
     from nexapod_batch.config.job.descriptor import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+@schema.command("output")
+@click.argument("name", metavar="COMMAND", type=click.Choice(list(output_shapes.SHAPES)))
+@json_option
+def schema_output(name: str, as_json: bool) -> None:  # noqa: ARG001 - it is JSON either way
+    """Print the JSON Schema of what a command prints with --json.
+
+    `error` is what every command prints that fails.
+    """
+    import json
+
+    click.echo(json.dumps(output_shapes.json_schema(name), indent=2))

@@ -96,12 +96,7 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
 
     A script may have #SBATCH lines: what becomes of each is shown. A command stands after --; files that it names and
     that lie here become its inputs. Options that name keys of a descriptor win over it.
-
-    \b
-      nexapod-batch submit job.toml --wait
-      nexapod-batch submit --time 10 --output fit.json --wait -- python3 fit.py data.csv
-      nexapod-batch submit run.sh --site alpha --distinct host
-    """  # noqa: D301 - click reads the backspace as "leave these lines alone"
+    """
     from nexapod_batch.cli.drafts.draft import Additions
     from nexapod_batch.cli.drafts.source import read_source
     from nexapod_batch.cli.waiting import parse_wait, place_now, wait_for

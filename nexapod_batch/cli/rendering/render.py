@@ -18,12 +18,19 @@ from nexapod_batch.cli.rendering.terminal import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Document", "JsonOutput", "Output", "SilentOutput", "TextOutput", "note", "note_new", "output"]
+__all__ = [
+    "Document", "JsonOutput", "Output", "SilentOutput", "TextOutput", "be_as_usual", "be_quiet",
+    "note", "note_new", "output", "set_color",
+]  # fmt: skip
 
 #: A JSON object.
 Document = dict[str, Any]
 #: Makes of an object what fits in a row.
 Flat: TypeAlias = "Callable[[Document], Document]"
+
+
+#: How the command talks, as its options say.
+_talk = {"quiet": "", "color": "auto"}
 
 
 class Output(Protocol):
@@ -51,7 +58,7 @@ class TextOutput:
 
     def __init__(self) -> None:
         """Ask once whether stdout takes colour."""
-        self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._colour = _takes_colour()
 
     def document(self, document: Document, describe: Callable[[Document], Iterable[str]]) -> None:
         """Print the lines that describe it."""
@@ -112,8 +119,35 @@ def output(as_json: bool) -> Output:
     return JsonOutput() if as_json else TextOutput()
 
 
+def be_as_usual() -> None:
+    """Forget what options of an earlier command in this process said."""
+    _talk.update(quiet="", color="auto")
+
+
+def be_quiet() -> None:
+    """Say nothing more on stderr but errors."""
+    _talk["quiet"] = "yes"
+
+
+def set_color(when: str) -> None:
+    """Colour what is printed `always`, `never`, or, with `auto`, as the terminal and the environment say."""
+    _talk["color"] = when
+
+
+def _takes_colour() -> bool:
+    """Say whether stdout is coloured: as the option says, else NO_COLOR, else FORCE_COLOR, else on a terminal."""
+    when = _talk["color"]
+    if when in {"always", "never"}:
+        return when == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+
+
 def note(message: str) -> None:
-    """Say something to people, on stderr."""
+    """Say something to people, on stderr, unless they asked for quiet."""
+    if _talk["quiet"]:
+        return
     click.echo("\n".join(map(clean, message.splitlines())), err=True)
 
 

@@ -1,0 +1,78 @@
+"""Examples of every command, for its `--help`, the reference and the manual page."""
+
+from __future__ import annotations
+
+__all__ = ["EXAMPLES"]
+
+#: By the path of the command. `tests/functional/test_cli_options.py` tries each for being understood.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "init": ("nexapod-batch init", "nexapod-batch init sweep --out sweep.toml", "nexapod-batch init gpu --out -"),
+    "submit": (
+        "nexapod-batch submit job.toml --wait",
+        "nexapod-batch submit job.toml --dry-run=all",
+        "nexapod-batch submit --time 10 --output fit.json --wait -- python3 fit.py data.csv",
+        "nexapod-batch submit run.sh --site alpha --distinct host",
+    ),
+    "ls": (
+        "nexapod-batch ls --open",
+        "nexapod-batch ls --state failed --since 1d --label project=weather",
+        "nexapod-batch ls --sort -tasks --format id,name,labels",
+    ),
+    "show": ("nexapod-batch show last", "nexapod-batch show 42 --tasks 0-9", "nexapod-batch show 42 --where T=300"),
+    "explain": ("nexapod-batch explain last", "nexapod-batch explain 42_7"),
+    "logs": ("nexapod-batch logs 42_7", "nexapod-batch logs 42_7 --stderr --all", "nexapod-batch logs last --follow"),
+    "wait": ("nexapod-batch wait 42", "nexapod-batch wait all --timeout 2h", "nexapod-batch wait --label run=7"),
+    "cancel": ("nexapod-batch cancel 42", "nexapod-batch cancel 42_1-5", "nexapod-batch cancel --name 'test-*'"),
+    "hold": ("nexapod-batch hold 42", "nexapod-batch hold all"),
+    "release": ("nexapod-batch release 42", "nexapod-batch release all"),
+    "retry": ("nexapod-batch retry 42_7", "nexapod-batch retry 42 --state failed"),
+    "results": (
+        "nexapod-batch results last",
+        "nexapod-batch results 42 --out sweep --table",
+        "nexapod-batch results 42_7.2 --out wrong",
+    ),
+    "report": ("nexapod-batch report last",),
+    "verify": ("nexapod-batch verify 42",),
+    "attestations": ("nexapod-batch attestations 42 --out proof",),
+    "reconcile": (
+        "nexapod-batch reconcile",
+        "nexapod-batch reconcile --dry-run",
+        "nexapod-batch reconcile --print cron",
+    ),
+    "gc": ("nexapod-batch gc --dry-run", "nexapod-batch gc"),
+    "doctor": ("nexapod-batch doctor",),
+    "node ls": ("nexapod-batch node ls",),
+    "node show": ("nexapod-batch node show workstation",),
+    "node init": ("nexapod-batch node init --cpus 4 --mem 8G", "nexapod-batch node init --name gpu0 --gpus 0"),
+    "node drain": ("nexapod-batch node drain workstation",),
+    "node rekey": ("nexapod-batch node rekey workstation",),
+    "node resume": ("nexapod-batch node resume workstation",),
+    "node remove": ("nexapod-batch node remove workstation",),
+    "node profile": ("nexapod-batch node profile",),
+    "node set": ("nexapod-batch node set workstation hours=22:00-08:00",),
+    "node snooze": ("nexapod-batch node snooze 2h", "nexapod-batch node snooze off"),
+    "node status": ("nexapod-batch node status",),
+    "node unit": ("nexapod-batch node unit workstation",),
+    "site ls": ("nexapod-batch site ls",),
+    "site show": ("nexapod-batch site show alpha --origin",),
+    "site init": ("nexapod-batch site init --from-slurm", "nexapod-batch site init --list"),
+    "site check": ("nexapod-batch site check alpha --no-job", "nexapod-batch site check alpha"),
+    "image ls": ("nexapod-batch image ls",),
+    "image pull": ("nexapod-batch image pull docker://python:3.13-slim",),
+    "image prune": ("nexapod-batch image prune --to 10GiB --dry-run",),
+    "image inspect": ("nexapod-batch image inspect docker://python:3.13-slim",),
+    "image build": ("nexapod-batch image build Dockerfile --print", "nexapod-batch image build recipe.def --to a.sif"),
+    "key ls": ("nexapod-batch key ls",),
+    "key export": ("nexapod-batch key export coordinator --format pem",),
+    "config show": ("nexapod-batch config show --origin",),
+    "db backup": ("nexapod-batch db backup backup.db",),
+    "db init": ("nexapod-batch db init",),
+    "db check": ("nexapod-batch db check",),
+    "schema job": ("nexapod-batch schema job > job.schema.json",),
+    "schema output": ("nexapod-batch schema output show", "nexapod-batch schema output error"),
+    "completion": (
+        "source <(nexapod-batch completion bash)",
+        "nexapod-batch completion fish | source",
+    ),
+    "man": ("nexapod-batch man | man -l -",),
+}  # fmt: skip

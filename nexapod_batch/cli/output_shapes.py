@@ -1,0 +1,95 @@
+"""What `--json` prints, as shapes, and the JSON Schemas that are made of them.
+
+A shape is a type (`str`, `int`, `float`, `bool`, `None`), `(SHAPE, ...)` for one of several, `[SHAPE]` for a list,
+`{str: SHAPE}` for an object with any names, or an object `{"name": SHAPE}`; a name with `?` at its end may be missing.
+Objects may have more than their shape names: within one version fields are added, and never renamed or removed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["SHAPES", "json_schema"]
+
+Shape = Any
+
+_TEXT_OR_NONE = (str, None)
+_NUMBER_OR_NONE = (int, None)
+_COUNTS = dict.fromkeys(("waiting", "active", "accepted", "failed", "inconclusive", "cancelled"), int)
+_JOB: dict[str, Shape] = {
+    "id": int, "uuid": str, "name": str, "state": str, "user": str, "held": bool, "blocked": str, "priority": int,
+    "submitted": str, "finished": _TEXT_OR_NONE, "n_tasks": int, "counts": _COUNTS, "n_doubted": int,
+    "labels": {str: str},
+}  # fmt: skip
+_REPLICA: dict[str, Shape] = {
+    "id": str, "node": str, "node_key": str, "site": str, "owner": str, "host": str, "backend": str,
+    "class": _TEXT_OR_NONE, "isolation": _TEXT_OR_NONE, "execution": str, "validation": str, "voided": bool,
+    "exit_code": _NUMBER_OR_NONE, "reason": str, "wall_ms": _NUMBER_OR_NONE, "cpu_ms": _NUMBER_OR_NONE,
+    "max_rss_kib": _NUMBER_OR_NONE, "output_bytes": _NUMBER_OR_NONE,
+}  # fmt: skip
+_TASK: dict[str, Shape] = {
+    "index": int, "state": str, "reason": str, "doubt": str, "agree": int, "class": _TEXT_OR_NONE, "published": bool,
+    "parameters": {str: str}, "replicas": [_REPLICA],
+}  # fmt: skip
+_SHOWN: dict[str, Shape] = {
+    "job": {**_JOB, "digest": str, "folder": str, "results": str, "foreign": bool}, "tasks": [_TASK], "more": bool,
+}  # fmt: skip
+_ENDED = {
+    **_JOB, "results": str, "more": bool,
+    "tasks": [{"index": int, "state": str, "reason": str, "agree": int, "doubt": str}],
+}  # fmt: skip
+
+#: What each command prints; `error` is printed by every command that fails.
+SHAPES: dict[str, dict[str, Shape]] = {
+    "error": {
+        "error": {
+            "code": str, "message": str, "got": _TEXT_OR_NONE, "wanted": _TEXT_OR_NONE, "hint": _TEXT_OR_NONE,
+            "exit_code": int, "problems": [{"path": str, "line": _NUMBER_OR_NONE, "message": str}],
+        }
+    },
+    "submit": {
+        "job": int, "uuid": str, "tasks": int, "core_hours": (float, int, None), "results": str, "reach": str,
+        "warnings": [str], "state": str,
+    },
+    "ls": {"jobs": [_JOB]},
+    "show": _SHOWN,
+    "explain": {"explanation": [str]},
+    "logs": {"logs": [{"of": str, "path": _TEXT_OR_NONE, "bytes": int}]},
+    "wait": {"jobs": [_ENDED]},
+    "cancel": {"cancelled": [str]},
+    "hold": {"held": [str]},
+    "release": {"released": [str]},
+    "retry": {"reopened": [str], "at_least_more": {str: int}},
+    "results": {
+        "job?": int, "folder?": str, "results": [{"task": str, "path": str, "parameters": {str: str}}],
+        "missing": [{"task": str, "state": str, "parameters": {str: str}}],
+    },
+    "reconcile": {
+        "ingested": int, "decided": int, "launched": int, "published": int, "quarantined": int, "open_jobs": int,
+        "faults": [str], "standing": [str],
+    },
+}  # fmt: skip
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", None: "null"}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of what a command prints with `--json`; KeyError for a name without a shape."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:nexapod-batch:schema:output:{name}:1",
+        "title": f"nexapod-batch {name} --json",
+    }
+    return head | _schema({"schema": int, **SHAPES[name]})
+
+
+def _schema(shape: Shape) -> dict[str, Any]:
+    if isinstance(shape, list):
+        return {"type": "array", "items": _schema(shape[0])}
+    if isinstance(shape, tuple):
+        return {"anyOf": [_schema(one) for one in shape]}
+    if not isinstance(shape, dict):
+        return {"type": _TYPES[shape]}
+    if set(shape) == {str}:
+        return {"type": "object", "additionalProperties": _schema(shape[str])}
+    properties = {name.removesuffix("?"): _schema(one) for name, one in shape.items()}
+    return {"type": "object", "properties": properties, "required": [name for name in shape if not name.endswith("?")]}
