@@ -83,8 +83,8 @@ def app(ctx: click.Context, verbose: int, quiet: bool, color: str | None) -> Non
     Jobs are named 42, their tasks 42_7 or 42_1-5; 40-45, 40,42, last and all are understood too, and --state, --name,
     --label, --since choose among them. Commands that show ID in their help take one.
     Every command takes -v, -q and --color, and nearly every one --json.
-    Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum, 4 wait timed out, 65 bad descriptor, 66 no such job, 69 scheduler unreachable, 75 try again,
-    78 bad configuration, 130 interrupted.
+    Exit codes: 0 accepted, 1 failed or cancelled, 2 usage, 3 no quorum, 4 wait timed out, 65 bad descriptor,
+    66 no such job, 69 scheduler unreachable, 75 try again, 78 bad configuration, 130 interrupted.
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     if quiet or color is not None:
         from nexapod_batch.cli.rendering import render
