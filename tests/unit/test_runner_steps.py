@@ -30,13 +30,14 @@ TWICE = """\
         ("9|RUNNING|60|00:00:00|\n9.batch|RUNNING|60|00:00:00|\n", Steps()),  # mpiexec started the ranks itself
         ("9|RUNNING|60||\n9.0|RUNNING|60|00:00:00|\n", Steps(1, False)),
         ("9|RUNNING|60||\n9.0|OUT_OF_MEMORY|60|00:00.500|cpu=00:00:00,mem=1G\n", Steps(1, True, ("9.0",), 500, 1_048_576)),
-        ("9|RUNNING|60||\n9.0|OUT_OF_ME+|60|00:00.500|\n", Steps(1, True, ("9.0",))),
+        ("9|RUNNING|60||\n9.0|OUT_OF_ME+|60|00:00.500|\n", Steps(1, True, ("9.0",), 500)),
         ("9|RUNNING|60||\n9.0|CANCELLED by 1000|60|1-02:03:04|mem=1.5M,cpu=1\n", Steps(1, True, (), 93_784_000, 1_536)),
         ("9|RUNNING|60||\n9.0|COMPLETED|60|02:03:04|mem=2048\n", Steps(1, True, (), 7_384_000, 2)),
         ("9|RUNNING|60||\n9.0|COMPLETED|60|00:00:00|\n", Steps(1)),  # JobAcctGatherType=none
         ("9|RUNNING|60||\n9.0|COMPLETED|60|00:00:00|vmem=9K\n", Steps(1)),
         ("9|RUNNING|70||\n9.0|COMPLETED|59|00:50|mem=8K\n9.1|COMPLETED|0|00:01|mem=9K\n", Steps(2, True, (), 51_000, None)),  # too short
         ("9|RUNNING|70||\n9.0|COMPLETED|59|00:50|mem=8K\n9.1|COMPLETED|61|00:01|mem=9K\n", Steps(2, True, (), 51_000, 9)),
+        ("9|PENDING|1|00:00.308|\n9.0|COMPLETED|1|00:00.308|energy=0\n", Steps(1, True, (), 308)),  # ended before it was looked at
         ("9+1|RUNNING|60||\n9+1.0|COMPLETED|60|00:01:00|mem=5K\n", Steps(1, True, (), 60_000, 5)),  # of a heterogeneous job
         ("9|RUNNING|60||\n9.0|COMPLETED|60|soon|mem=manyK\n9.x|FAILED|60|1:1|mem=1K\nnonsense\n", Steps(1)),
     ],

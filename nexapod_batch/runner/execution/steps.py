@@ -97,7 +97,7 @@ def read_steps(text: str) -> Steps | None:
         if state.startswith("OUT_OF_ME"):
             killed.append(name)
         used, took = _kib(usage), _ms(total)
-        measured = measured or (used is not None and took is not None)
+        measured = measured or used is not None or bool(took)
         cpu_ms += took or 0
         if used is not None and elapsed.isdecimal() and int(elapsed) >= SAMPLED_S:
             memory = max(memory or 0.0, used)
