@@ -5,7 +5,8 @@ name, or a part of a number, is text and equals only the same spelling: `00501`,
 front); `1E05` and `1D05` (an exponent with neither a point nor, for E, a sign). Rules that hold for every format:
 
 - `-0` is `0`. `inf` equals only `inf` of the same sign.
-- Whole numbers are exact: they count and name things. `2` is `2.00000000001` rounded, but 20261129 is never 20261131.
+- Whole numbers are exact: they count and name things. `2` is `2.00000000001` rounded, but 20261129 is never 20261131,
+  unless the rule has `integers = "approximate"`.
 - A number that a double cannot hold (`1e400`, `1e-400`) is text: it equals only the same spelling.
 """
 
@@ -59,17 +60,21 @@ def _real(token: bytes) -> float | None:
     return value
 
 
-def closeness(rtol: float, atol: float) -> Callable[[Token, Token], bool]:
+def closeness(rtol: float, atol: float, *, exact_integers: bool) -> Callable[[Token, Token], bool]:
     """Return what says whether two tokens are the same text, or numbers with |a-b| <= atol + rtol max(|a|,|b|).
 
-    NaN is close to NaN and an infinity to itself: two replicas that both overflowed at the same place agree.
+    NaN is close to NaN and an infinity to itself: two replicas that both overflowed at the same place agree. With
+    `exact_integers` two whole numbers must be the same one.
     """
+
     def close(left: Token, right: Token) -> bool:
         a, b = value_of(left), value_of(right)
         if a is None or b is None:
             return a is b and left == right
         if a == b:
             return True
+        if exact_integers and isinstance(a, int) and isinstance(b, int):
+            return False
         if not (math.isfinite(a) and math.isfinite(b)):
             return math.isnan(a) and math.isnan(b)
         return abs(a - b) <= atol + rtol * max(abs(a), abs(b))

@@ -5,6 +5,8 @@ form of the file. The version is that of the rules:
 
 1. the first.
 2. Others for what is a number; whole numbers are exact; an empty cell counts.
+3. What is seen as well: carriage returns and form feeds, columns in lines of any length, exponents behind a decimal
+   comma, the delimiter of CSV.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES_VERSION", "comparison", "first_difference", "normalized_digest"]
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 
 @cache

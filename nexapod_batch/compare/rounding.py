@@ -36,15 +36,22 @@ _MINUS, _ZERO = b"-0"
 class Rounding(Normalization):
     """Tables whose numbers are equal after rounding."""
 
-    def __init__(self, rounded: Callable[[int], Callable[[Token], bytes]]) -> None:
-        """Take what gives, for so many digits, the function that brings a token into its normal form."""
+    def __init__(self, rounded: Callable[[int, bool], Callable[[Token], bytes]]) -> None:
+        """Take what makes the function that brings a token into its normal form.
+
+        It is told how many digits are kept, and whether whole numbers are exact.
+        """
         self._rounded = lru_cache(maxsize=4)(rounded)
 
     def normal_form(self, stream: BinaryIO, name: str, rule: CompareRule) -> Iterator[bytes]:
-        """Yield the format and a newline, then the normal form of each token with a blank behind it."""
+        """Yield the format, then the normal form of each token with a blank behind it.
+
+        The format is a line, in which `approximate` stands where whole numbers are.
+        """
         normal = self.token(rule)
         reading = Reading(stream, name)
-        yield f"{reading.format}\n".encode()
+        head = reading.format if rule.integers == "exact" else f"{reading.format} {rule.integers}"
+        yield f"{head}\n".encode()
         for batch in reading.batches:
             if batch:
                 yield b" ".join(map(normal, batch)) + b" "
@@ -63,16 +70,17 @@ class Rounding(Normalization):
         if digits is None or not least <= digits <= _MAX_DIGITS:
             wanted = f"{least} to {_MAX_DIGITS}"
             raise CompareError(f"{rule.comparator} cannot use these digits", got=digits, wanted=wanted)
-        return self._rounded(digits)
+        return self._rounded(digits, rule.integers == "exact")
 
 
-def normalizer(style: bytes, whole: Callable[[int], bytes]) -> Callable[[Token], bytes]:
+def normalizer(style: bytes, whole: Callable[[int], bytes] | None) -> Callable[[Token], bytes]:
     """Return the function that brings a token into its normal form.
 
     `style` is printf's for numbers with a fraction or an exponent; `whole` writes whole numbers, of which it may round
-    away nothing.
+    away nothing. Without it they are written as others.
     """
     finite = _finite(style)
+    whole = whole or _as_finite(finite)
 
     def normal(token: Token) -> bytes:
         # The short way for nearly every token of a real table; it decides nothing that the long one would not.
@@ -89,6 +97,16 @@ def normalizer(style: bytes, whole: Callable[[int], bytes]) -> Callable[[Token],
         return _normal(token, finite, whole)
 
     return normal
+
+
+def _as_finite(finite: Callable[[float], bytes]) -> Callable[[int], bytes]:
+    def whole(value: int) -> bytes:
+        try:
+            return finite(float(value))
+        except OverflowError:  # larger than any double
+            return b"%d" % value
+
+    return whole
 
 
 def _zero_in_front(token: bytes) -> bool:

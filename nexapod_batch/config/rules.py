@@ -198,10 +198,12 @@ def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | No
         elif name == "digits" and value < comparator.min_digits:
             wanted = f"a whole number from {comparator.min_digits} to 17"
             report.add(f"{where}.digits", "out of range", got=value, wanted=wanted)
+    if one["integers"] != "exact" and not comparator.parameters:
+        report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
-    return CompareRule(comparator=comparator, **(missing | given))
+    return CompareRule(comparator=comparator, integers=one["integers"], **(missing | given))
 
 
 def sites(section: Value) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:

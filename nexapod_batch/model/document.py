@@ -168,12 +168,15 @@ def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _rule_document(rule: CompareRule) -> Document:
-    return {
+    document = {
         "compare": rule.comparator.value,
         "digits": rule.digits,
         "rtol": None if rule.rtol is None else repr(rule.rtol),
         "atol": None if rule.atol is None else repr(rule.atol),
     }
+    if rule.integers != "exact":  # left out where it says nothing: documents of before keep their digests
+        document["integers"] = rule.integers
+    return document
 
 
 def _rule(document: Document) -> CompareRule:
@@ -182,4 +185,5 @@ def _rule(document: Document) -> CompareRule:
         digits=document["digits"],
         rtol=None if document["rtol"] is None else float(document["rtol"]),
         atol=None if document["atol"] is None else float(document["atol"]),
+        integers=document.get("integers", "exact"),
     )

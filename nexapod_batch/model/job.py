@@ -120,6 +120,7 @@ class CompareRule(NamedTuple):
     digits: int | None = None  # for round and significant
     rtol: float | None = None  # for allclose
     atol: float | None = None
+    integers: str = "exact"  # exact | approximate: whether whole numbers are rounded, or may be close, as others are
 
 
 class Resources(Struct, frozen=True, kw_only=True):

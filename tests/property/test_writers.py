@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from typing import TYPE_CHECKING, Literal
 
@@ -229,9 +230,79 @@ APART = [
     ("a.txt", "    1.0\n", "1.0\n"),
     ("a.txt", "a      1.0\n", "a  1.0\n"),
     ("a.txt", "12:05:01\n", "12:5:1\n"),
+    ("a.txt", "1,5e+00\n", "1,50e-01\n"),
+    ("a.txt", "x 1,5D+00;\n", "x 1,50D-01;\n"),
+    ("a.csv", "x\n1,5e+00\n", "x\n1,50e-01\n"),
+    ("a.csv", "1,5e+00;2,5\n", "1,50e-01;2,5\n"),
+    ("a.csv", "Results, run 3\na;1,5e+00;2\nb;1,5e+00\n", "Results, run 3\na;1,5e+00;2\nb;1,50e-01\n"),
+    ("a.csv", 'a,b\n"x",1,5e+00\n', 'a,b\n"x",1,50e-01\n'),
+    ("a.txt", "1 2\r3 4\r", "1\r2 3 4\r"),
+    ("a.csv", "a,\r1,2\n", "a,1,2\n"),
+    ("a.txt", "1\f2\n", "1 2\n"),
     ("a.json", '["00501"]', '["501"]'),
     ("a.json", "[20261129]", "[20261131]"),
 ]
+
+
+#: Contents of cells of which no two have the same value: decimal commas, zeros in front, names that look like numbers.
+CELLS = (
+    "", "NA", "x", "5", "05", "005", "501", "00501", "1D05", "1E05", "1E5", "0e4620", "0e4621", "1e4620", "12345678", "12345699",
+    "1,5", "1,05", "1,50", "0,5", "0,05", "15", "1.034,5", "1.34,5", "1,034.5", "1,34.5", "1,5e+00", "1,50e-01", "1,5E00",
+    "1,50E-1", "1,5D+00", "15D-01", "1.5", "-1.5", "1.05", "1.5e+05", "2310001E07", "23100010E06", "12:05", "12:5", "1-2", "1/2",
+    "1;5", "1;05", "0x10", "10", "1e400", "1e-400", "-", "+", "1 5", "1  5", "1\t5", "nan5", "(1.5)", "[1.5]", "1.5%", "1.5f",
+)  # fmt: skip
+
+
+def in_columns(table: list[list[str]]) -> bytes:
+    """Write fixed columns of 16 characters, right-aligned as numbers are."""
+    return "".join("".join(cell.rjust(16) for cell in row).rstrip() + "\n" for row in table).encode()
+
+
+def in_left_columns(table: list[list[str]]) -> bytes:
+    """Write fixed columns of 16 characters, left-aligned, each row with a mark at its end."""
+    return "".join("".join(cell.ljust(16) for cell in row) + "|\n" for row in table).encode()
+
+
+def by(delimiter: str, quoting: int) -> Callable[[list[list[str]]], bytes]:
+    """Return a writer of cells with a delimiter."""
+
+    def write(table: list[list[str]]) -> bytes:
+        stream = io.StringIO()
+        csv.writer(stream, delimiter=delimiter, quoting=quoting).writerows(table)
+        return stream.getvalue().encode()
+
+    return write
+
+
+CELL_WRITERS: dict[str, tuple[str, Callable[[list[list[str]]], bytes]]] = {
+    "comma": ("a.csv", by(",", csv.QUOTE_MINIMAL)),
+    "semicolon": ("a.csv", by(";", csv.QUOTE_MINIMAL)),
+    "tab in .csv": ("a.csv", by("\t", csv.QUOTE_MINIMAL)),
+    "tab in .tsv": ("a.tsv", by("\t", csv.QUOTE_MINIMAL)),
+    "all quoted": ("a.csv", by(",", csv.QUOTE_ALL)),
+    "comma in .txt": ("a.txt", by(",", csv.QUOTE_MINIMAL)),
+    "semicolon in .txt": ("a.txt", by(";", csv.QUOTE_MINIMAL)),
+    "tab in .txt": ("a.txt", by("\t", csv.QUOTE_MINIMAL)),
+    "bar in .txt": ("a.txt", by("|", csv.QUOTE_MINIMAL)),
+    "columns": ("a.dat", in_columns),
+    "left columns": ("a.dat", in_left_columns),
+    "JSON": ("a.json", lambda table: json.dumps(table).encode()),
+}
+
+
+@pytest.mark.parametrize("habit", CELL_WRITERS)
+def test_cells_with_other_values_differ(habit: str) -> None:
+    """Every pair of contents, first and last in a row, beside numbers and beside empty cells, under every rule."""
+    name, write = CELL_WRITERS[habit]
+    close = CompareRule(comparator=Comparator.ALLCLOSE, rtol=1e-5, atol=0.0)
+    for row in (["{}", "7"], ["3", "{}"], ["", "{}", ""]):
+        files = [write([[one.format(cell) for one in row], ["2"] * len(row)]) for cell in CELLS]
+        for rule in (CompareRule(comparator=Comparator.SIGNIFICANT, digits=5), CompareRule(comparator=Comparator.ROUND, digits=2)):
+            digests = [normalized_digest(io.BytesIO(file), name, rule) for file in files]
+            cells = sorted(zip(digests, CELLS, strict=True), key=lambda pair: str(pair[0]))
+            assert [(a, b) for (one, a), (two, b) in itertools.pairwise(cells) if one == two] == []
+        for file, other in itertools.pairwise(files):
+            assert first_difference(io.BytesIO(file), io.BytesIO(other), name, close) is not None
 
 
 @pytest.mark.parametrize(("name", "left", "right"), APART)

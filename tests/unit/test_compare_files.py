@@ -119,7 +119,7 @@ def test_documented_digest() -> None:
     """The digest can be made again by others from what the module says."""
     import hashlib
 
-    text = b"nexapod-normalized:2 round 2 text\nx = 1.50 \n "
+    text = b"nexapod-normalized:3 round 2 text\nx = 1.50 \n "
     assert hashlib.sha256(text).hexdigest() == digest("x=1.5", "log", ROUND)
 
 
@@ -239,7 +239,7 @@ def test_csv_is_read_as_by_python(rows: list[list[str]]) -> None:
     batches = Reading(io.BytesIO(stream.getvalue().encode()), "a.csv").batches
     tokens = [token for batch in batches for token in batch]
     wanted = [json.dumps(cell).encode() if cell is not None else b"\n" for row in [["x,"], *rows] for cell in [*row, None]]
-    assert wanted == tokens
+    assert [b'","', *wanted] == tokens
 
 
 @given(
@@ -300,3 +300,56 @@ def test_npy_says_the_same_as_numpy(values: list[float], dtype: str) -> None:
     flat = array.view("f8").tolist() if dtype == "c16" else array.tolist()
     batches = list(Reading(io.BytesIO(npy(array)), "a.npy").batches)
     assert flat == [token for batch in batches[1:] for token in batch]
+
+
+def test_columns_count_in_lines_of_any_length() -> None:
+    """An empty cell is seen behind many megabytes without a line end, wherever chunks end."""
+    row = b"1.5  2.5   " * 600_000  # 6.6 MB
+    assert digest(row + b"3.5     4.5\n") != digest(row + b"3.5  4.5   \n")
+    for step in (99_991, 262_144):
+        assert normalized_digest(Trickle(row + b"3.5     4.5\n", step), "a.txt", SIGNIFICANT) == digest(row + b"3.5     4.5\n")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", [b" " * (9 << 20), b"x " + b" " * (9 << 20) + b"y"])
+def test_a_gap_without_an_end_is_no_table(content: bytes) -> None:
+    """Blanks without a word take no memory."""
+    with pytest.raises(CompareError, match="word of more than"):
+        digest(content)
+
+
+@pytest.mark.parametrize(
+    ("comparator", "digits", "left", "right", "agree"),
+    [
+        ("significant", 4, "20261129", "20261131", True),
+        ("significant", 8, "20261129", "20261131", False),
+        ("significant", 4, "00501", "501", False),
+        ("significant", 3, "1" * 400, "1" * 399 + "2", False),
+        ("round", 0, "7", "7.2", True),
+        ("round", 0, "7", "8", False),
+        ("allclose", None, "20261129", "20261131", True),
+        ("allclose", None, "20261129", "20361131", False),
+    ],
+)
+def test_whole_numbers_are_approximate_where_a_rule_says_so(
+    comparator: str, digits: int | None, left: str, right: str, agree: bool
+) -> None:
+    """As the default they are exact; with `integers = "approximate"` they are numbers as others are."""
+    tolerance = 1e-6 if digits is None else None
+    rule = CompareRule(comparator=Comparator(comparator), digits=digits, rtol=tolerance)
+    for name, form in (("a.txt", "x {}\n"), ("a.csv", "a,b\n1,{}\n"), ("a.json", "[{}]")):
+        if name == "a.json" and left.startswith("0"):
+            continue
+        a, b = form.format(left), form.format(right)
+        assert (differ(a, b, name, rule._replace(integers="approximate")) is None) is agree
+        assert differ(a, b, name, rule) is not None or "." in right
+        if digits is not None:
+            assert digest(a, name, rule) != digest(a, name, rule._replace(integers="approximate"))
+
+
+def test_characters_that_are_none_are_told_apart() -> None:
+    """What is no Unicode in an array of texts is refused; a half of a pair is not the text that spells it."""
+    half = np.array(["\ud800"]).view("u4").astype("<u4")
+    assert digest(npy(np.array(["\\ud800"]))) != digest(npy(half.view("<U1")))
+    bad = npy(np.array(["a"], "<U1")).replace(b"a\0\0\0", b"\xff\xff\xff\xff")
+    with pytest.raises(CompareError, match="Unicode"):
+        digest(bad, "a.npy")

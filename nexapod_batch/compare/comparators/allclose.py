@@ -20,7 +20,8 @@ class AllClose(Comparison):
 
     def first_difference(self, left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
         """Return the first number that is not close, or the first text or shape that differs."""
-        return first_unequal(left, right, name, closeness(rule.rtol or 0.0, rule.atol or 0.0))
+        close = closeness(rule.rtol or 0.0, rule.atol or 0.0, exact_integers=rule.integers == "exact")
+        return first_unequal(left, right, name, close)
 
 
 COMPARISON = AllClose()

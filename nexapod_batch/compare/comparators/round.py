@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["COMPARISON", "decimal_places"]
 
 
-def decimal_places(digits: int) -> Callable[[Token], bytes]:
-    """Return the function that brings a token into its normal form: numbers with `digits` decimal places."""
+def decimal_places(digits: int, exact_integers: bool) -> Callable[[Token], bytes]:
+    """Return the function that brings a token into its normal form: numbers with `digits` decimal places.
+
+    It loses nothing of a whole number that a double holds; `exact_integers` says the same of the others.
+    """
     tail = b"." + b"0" * digits if digits else b""
-    return normalizer(b"%%.%df" % digits, lambda value: b"%d" % value + tail)
+    style = b"%%.%df" % digits
+    return normalizer(style, (lambda value: b"%d" % value + tail) if exact_integers else None)
 
 
 COMPARISON = Rounding(decimal_places)

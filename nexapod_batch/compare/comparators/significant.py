@@ -18,9 +18,9 @@ __all__ = ["COMPARISON", "significant_digits"]
 _EXACT = 10**15
 
 
-def significant_digits(digits: int) -> Callable[[Token], bytes]:
+def significant_digits(digits: int, exact_integers: bool) -> Callable[[Token], bytes]:
     """Return the function that brings a token into its normal form: numbers with `digits` significant digits."""
-    return normalizer(b"%%.%de" % (digits - 1), _whole(digits))
+    return normalizer(b"%%.%de" % (digits - 1), _whole(digits) if exact_integers else None)
 
 
 def _whole(digits: int) -> Callable[[int], bytes]:

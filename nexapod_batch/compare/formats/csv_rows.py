@@ -1,7 +1,8 @@
 """CSV: rows of cells, read as Python's `csv` does, in memory of about a row.
 
-The delimiter is a tab for .tsv, else a comma, or where the first line has none a semicolon, or a tab. A quoted cell is
-text, also when it looks like a number. Blanks around a number do not count.
+The first token is the delimiter: a tab for .tsv, else the first of tab, semicolon and comma that the first line has. A
+quoted cell is text, also when it looks like a number. Blanks around a number do not count. Digits with an exponent
+right behind a digit and a comma are text: they may be the fraction of `1,5e+00`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read"]
 
+_EXPONENT = re.compile(rb",[0-9]+[eEdD]")
+_FRACTION = re.compile(rb"[0-9]+[eEdD][+-]?[0-9]+ *")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*+)"')
 #: A cell without an end is no table, and must not fill the memory.
 _LONGEST_CELL = 1 << 20
@@ -30,14 +33,15 @@ _BATCH = 1 << 14
 
 def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:
     """Return the place and the batches of a table of cells."""
-    return Lines("row", "column"), _csv(source, b"\t" if suffix == "tsv" else b"")
+    return Lines("row", "column", first=0), _csv(source, b"\t" if suffix == "tsv" else b"")
 
 
 def _csv(source: Source, delimiter: bytes) -> Iterator[list[Token]]:
     lines = source.lines()
     first = next(lines, b"")
-    batch: list[Token] = []
-    for row in _rows(source, chain((first,), lines), delimiter or _delimiter(first)):
+    delimiter = delimiter or _delimiter(first)
+    batch: list[Token] = [_as_text(delimiter)]  # cells that were cut elsewhere are other cells
+    for row in _rows(source, chain((first,), lines), delimiter):
         batch += row
         batch.append(b"\n")
         if len(batch) > _BATCH:
@@ -47,7 +51,9 @@ def _csv(source: Source, delimiter: bytes) -> Iterator[list[Token]]:
 
 
 def _delimiter(line: bytes) -> bytes:
-    return next((mark for mark in (b",", b";", b"\t") if mark in line), b",")
+    # The comma last: where it is the decimal mark, taking it for the delimiter would cut numbers in two.
+    bare = _QUOTED.sub(b"", line)
+    return next((mark for mark in (b"\t", b";", b",") if mark in bare), b",")
 
 
 def _rows(source: Source, lines: Iterator[bytes], delimiter: bytes) -> Iterator[list[Token]]:
@@ -55,9 +61,24 @@ def _rows(source: Source, lines: Iterator[bytes], delimiter: bytes) -> Iterator[
         if b'"' in line:
             yield _quoted_row(source, line, lines, delimiter, number)
         elif text := line.removesuffix(b"\n").removesuffix(b"\r"):
-            yield [_cell(cell) for cell in text.split(delimiter)]
+            yield _plain_row(text, delimiter)
         elif line:
             yield []
+
+
+def _plain_row(text: bytes, delimiter: bytes) -> list[Token]:
+    cells = text.split(delimiter)
+    row = [_cell(cell) for cell in cells]
+    if delimiter == b"," and _EXPONENT.search(text):
+        for at in range(1, len(cells)):
+            if _is_fraction(cells[at - 1], cells[at]):
+                row[at] = _as_text(cells[at])
+    return row
+
+
+def _is_fraction(before: bytes, cell: bytes) -> bool:
+    """Say whether a cell may be what stands behind a decimal comma, with an exponent that belongs to the whole."""
+    return before[-1:].isdigit() and _FRACTION.fullmatch(cell) is not None
 
 
 def _quoted_row(source: Source, text: bytes, lines: Iterator[bytes], delimiter: bytes, number: int) -> list[Token]:
@@ -76,9 +97,14 @@ def _quoted_row(source: Source, text: bytes, lines: Iterator[bytes], delimiter: 
                 source.refuse(f"{text[at : at + 20]!r} behind a closing quote", "CSV", line=number)
         else:
             end = text.find(delimiter, at)
-            cell = text[at:] if end < 0 else text[at:end]
-            row.append(_cell(cell.removesuffix(b"\n").removesuffix(b"\r") if end < 0 else cell))
-            at = len(text) if end < 0 else end
+            if end < 0:
+                end = len(text)
+            cell = text[at:end]
+            if end == len(text):
+                cell = cell.removesuffix(b"\n").removesuffix(b"\r")
+            fraction = delimiter == b"," and _is_fraction(text[max(at - 2, 0) : max(at - 1, 0)], cell)
+            row.append(_as_text(cell) if fraction else _cell(cell))
+            at = end
         if not text.startswith(delimiter, at):
             return row
         at += len(delimiter)
@@ -99,7 +125,7 @@ def _until_closed(source: Source, lines: Iterator[bytes], number: int) -> bytes:
 
 
 def _cell(cell: bytes) -> Token:
-    token = cell.strip()
+    token = cell.strip(b" ")
     return token if value_of(token) is not None else _as_text(cell)
 
 

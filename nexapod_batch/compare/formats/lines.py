@@ -13,10 +13,10 @@ __all__ = ["Lines", "is_position"]
 class Lines:
     """A place in rows and columns, as `line 3, word 2`."""
 
-    def __init__(self, row: str, column: str) -> None:
-        """Start at the first column of the first row; what they are called depends on the format."""
+    def __init__(self, row: str, column: str, *, first: int = 1) -> None:
+        """Start in the first row, in a column before which nothing else is counted; a format has its own names."""
         self._names = (row, column)
-        self._row = self._column = 1
+        self._row, self._column = 1, first
 
     def passed(self, batch: list[Token]) -> None:
         """Move behind these tokens."""

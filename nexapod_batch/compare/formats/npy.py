@@ -26,6 +26,9 @@ __all__ = ["MAGIC", "Place", "read"]
 MAGIC = b"\x93NUMPY"
 _DESCR = re.compile(r"([<>|])([biufcSU])([1-9][0-9]{0,5})")
 _LONGEST_HEADER = 10_000  # NumPy's own limit
+_MAX_COUNT = 1 << 48  # of elements, and of any dimension
+#: kind -> bytes for each of what its width counts, where that is not bytes
+_BYTES = {"U": 4}
 #: kind and bytes of an element -> struct codes of its parts
 _CODES = {
     "b1": "B", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
@@ -57,9 +60,10 @@ def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token]]]:  #
 def _batches(source: Source) -> Iterator[list[Token]]:
     """Yield the shape and memory order as one text token, then the elements."""
     order, kind, width, fortran, shape = _header(source)
-    yield [json.dumps(f"{'F' if fortran else 'C'} {list(shape)}").encode()]
+    memory = "F" if fortran else "C"
+    yield [json.dumps(f"{memory} {list(shape)}").encode()]
     count = math.prod(shape)
-    decode = _decoder(order, kind, width)
+    decode = _decoder(source, order, kind, width)
     step = max(1, CHUNK // max(width, 1))
     for start in range(0, count, step):
         wanted = min(step, count - start)
@@ -71,15 +75,10 @@ def _batches(source: Source) -> Iterator[list[Token]]:
         source.refuse("more bytes after the last element", "one array")
 
 
-def _decoder(order: str, kind: str, width: int) -> Callable[[bytes, int], list[Token]]:
+def _decoder(source: Source, order: str, kind: str, width: int) -> Callable[[bytes, int], list[Token]]:
+    """Return what turns the bytes of so many elements into tokens."""
     if kind in "SU":
-        codec = "latin-1" if kind == "S" else "utf-32-be" if order == ">" else "utf-32-le"
-
-        def strings(data: bytes, count: int) -> list[Token]:
-            cells = (data[i * width : (i + 1) * width].decode(codec, "backslashreplace") for i in range(count))
-            return [json.dumps(cell.rstrip("\0")).encode() for cell in cells]
-
-        return strings
+        return _strings(source, _codec(order, kind), width)
     code = _CODES[f"{kind}{width}"]
     mark = "<" if order == "|" else order
 
@@ -90,16 +89,27 @@ def _decoder(order: str, kind: str, width: int) -> Callable[[bytes, int], list[T
     return numbers
 
 
+def _codec(order: str, kind: str) -> str:
+    if kind == "S":
+        return "latin-1"
+    return "utf-32-be" if order == ">" else "utf-32-le"
+
+
+def _strings(source: Source, codec: str, width: int) -> Callable[[bytes, int], list[Token]]:
+    def strings(data: bytes, count: int) -> list[Token]:
+        cells = [data[i * width : (i + 1) * width] for i in range(count)]
+        try:
+            texts = [cell.decode(codec, "surrogatepass") for cell in cells]
+        except UnicodeDecodeError as error:
+            source.refuse(f"a character {error.object[error.start : error.end]!r}", "Unicode")
+        return [json.dumps(text.rstrip("\0")).encode() for text in texts]
+
+    return strings
+
+
 def _header(source: Source) -> tuple[str, str, int, bool, tuple[int, ...]]:
     """Return byte order, kind, width, Fortran order and shape; everything is checked, nothing is believed."""
-    start = source.read(8)
-    if len(start) < 8 or start[:6] != MAGIC or start[6] not in {1, 2, 3}:
-        source.refuse(f"first bytes {start!r}", "a .npy file of version 1, 2 or 3")
-    size = source.read(2 if start[6] == 1 else 4)
-    length = int.from_bytes(size, "little")
-    if not 0 < length <= _LONGEST_HEADER:
-        source.refuse(f"a header of {length} bytes", f"at most {_LONGEST_HEADER}")
-    text = source.read(length)
+    text = _header_text(source)
     try:
         header = ast.literal_eval(text.decode("utf-8").strip())
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
@@ -108,8 +118,25 @@ def _header(source: Source) -> tuple[str, str, int, bool, tuple[int, ...]]:
     match = _DESCR.fullmatch(descr) if isinstance(descr, str) else None
     if match is None or (match[2] not in "SU" and match[2] + match[3] not in _CODES):
         source.refuse(f"elements of type {str(descr)[:80]!r}", "numbers, booleans or strings")
-    good = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**48 for n in shape)
-    if not good or not isinstance(fortran, bool) or math.prod(shape) >= 2**48:
+    if not _is_shape(shape) or not isinstance(fortran, bool):
         source.refuse(f"shape {str(shape)[:80]}", "whole numbers")
     order, kind, digits = match.groups()
-    return order, kind, int(digits) * (4 if kind == "U" else 1), fortran, shape
+    width = int(digits) * _BYTES.get(kind, 1)
+    return order, kind, width, fortran, shape
+
+
+def _header_text(source: Source) -> bytes:
+    start = source.read(8)
+    if len(start) < 8 or start[:6] != MAGIC or start[6] not in {1, 2, 3}:
+        source.refuse(f"first bytes {start!r}", "a .npy file of version 1, 2 or 3")
+    size = source.read(2 if start[6] == 1 else 4)
+    length = int.from_bytes(size, "little")
+    if not 0 < length <= _LONGEST_HEADER:
+        source.refuse(f"a header of {length} bytes", f"at most {_LONGEST_HEADER}")
+    return source.read(length)
+
+
+def _is_shape(shape: object) -> bool:
+    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < _MAX_COUNT for n in shape):
+        return False
+    return math.prod(shape) < _MAX_COUNT

@@ -1,8 +1,12 @@
 """Text tables: words between white space, cut again at `= , ; : ( ) [ ] { }`, so that `E=-1.25,` holds a number.
 
-Line ends count, but for the last, and so do tabs: an empty cell stands between two of them. In tables with fixed
-columns an empty cell is a run of blanks, so that behind two or more blanks it counts where a word ends; how many there
-are does not count otherwise.
+What carries a value without being a word is a token too:
+
+- Line ends, but for the last; a carriage return that ends no line; tabs, vertical tabs and form feeds. An empty cell
+  stands between two of them.
+- In tables with fixed columns an empty cell is a run of blanks, so that behind two or more blanks it counts where a
+  word ends. How many there are does not count otherwise.
+- Digits with an exponent right behind a digit and a comma: `5e+00` in `1,5e+00` is a part of a number, and no number.
 """
 
 from __future__ import annotations
@@ -20,13 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = ["read"]
 
-_WORD = re.compile(rb"[\n\t]|[=,;:()\[\]{}]|[^\s=,;:()\[\]{}]+")
-_BLANK = re.compile(rb"\s")
+_CUT = rb"=,;:()\[\]{}"
+_IN_WORD = rb"[^\s" + _CUT + rb"]"
+_FRACTION = rb"(?<=[0-9]),[0-9]+[eEdD][+-]?[0-9]+(?!" + _IN_WORD + rb")"
+_TOKEN = re.compile(_IN_WORD + rb"+|" + _FRACTION + rb"|\r(?!\n)|[\n\t\v\f]|[" + _CUT + rb"]")
+_PLACED = re.compile(rb"[ ]{2,}(" + _IN_WORD + rb"+)|" + _TOKEN.pattern)
 _GAP = b"  "
-_PLACED = re.compile(rb"[ ]{2,}([^\s=,;:()\[\]{}]+)|" + _WORD.pattern)
-#: A word without an end is no table, and must not fill the memory.
+_BLANKS = (b" ", b"\t", b"\r", b"\v", b"\f")
+_PIECE = re.compile(rb"\s+|\S+")
+#: A word or a gap without an end is no table, and must not fill the memory.
 _LONGEST_WORD = 1 << 20
-#: In a line longer than this nobody looks for columns.
+#: A line longer than this is read in pieces.
 _LONGEST_LINE = 1 << 22
 
 
@@ -36,49 +44,63 @@ def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  #
 
 
 def _text(source: Source) -> Iterator[list[Token]]:
-    rest, number, endless = b"", 1, False
+    rest, line, column = b"", 1, 0
     last: Token = b"\n"
     for chunk in source.text_chunks():
         text = rest + chunk
-        cut = text.rfind(b"\n") + 1
-        if not cut and len(text) > _LONGEST_LINE:
-            endless = True
-        if endless and not cut:  # a word that the chunk cuts in two waits for its other half
-            blank = _BLANK.search(text[::-1])
-            cut = len(text) - blank.start() if blank else 0
+        cut = _cut(text, 0 if column else _LONGEST_LINE)
         text, rest = text[:cut], text[cut:]
-        if len(rest) > _LONGEST_WORD and max(map(len, _BLANK.split(rest))) > _LONGEST_WORD:
-            source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=number)
-        number += text.count(b"\n")
-        if found := _words(text, endless=endless):
-            last = found[-1]
-            yield found
-        endless = endless and b"\n" not in text
-    ending = _words(rest, endless=endless)
-    if ending or last != b"\n":
-        yield [*ending, b"\n"]
+        if len(rest) > _LONGEST_WORD and max(map(len, _PIECE.findall(rest))) > _LONGEST_WORD:
+            source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=line)
+        line += text.count(b"\n")
+        tokens = _tokens(text, column)
+        column = _column_behind(text, column)
+        if tokens:
+            last = tokens[-1]
+            yield tokens
+    tokens = _tokens(rest, column)
+    if tokens or last != b"\n":
+        yield [*tokens, b"\n"]
 
 
-def _words(text: bytes, *, endless: bool) -> list[Token]:
-    """Return the tokens of whole lines; of an `endless` first one, which is only a part of a line, without places."""
+def _cut(text: bytes, longest: int) -> int:
+    """Return how many bytes can be read before more is known: whole lines, or words of a line longer than `longest`.
+
+    The gap before a word stays with it: how it is read may not depend on where a chunk ends.
+    """
+    lines = text.rfind(b"\n") + 1
+    if lines or len(text) <= longest:
+        return lines
+    blank = max([text.rfind(one) for one in _BLANKS])
+    return len(text[: blank + 1].rstrip())
+
+
+def _column_behind(text: bytes, column: int) -> int:
+    """Return the column behind a text that starts in a column."""
+    end = max(text.rfind(b"\n"), text.rfind(b"\r"))
+    return column + len(text) if end < 0 else len(text) - end - 1
+
+
+def _tokens(text: bytes, column: int) -> list[Token]:
+    """Return the tokens of a text whose first line starts in a column."""
     if _GAP not in text:
-        return list(_WORD.findall(text))
-    found: list[Token] = []
+        return list(_TOKEN.findall(text))
+    tokens: list[Token] = []
     for line in text.splitlines(keepends=True):
-        if _GAP in line.rstrip() and not endless:
-            found += _placed(line)
+        if _GAP in line.rstrip():
+            tokens += _placed(line, column)
         else:
-            found += _WORD.findall(line)
-        endless = False
-    return found
+            tokens += _TOKEN.findall(line)
+        column = 0
+    return tokens
 
 
-def _placed(line: bytes) -> Iterator[Token]:
-    """Yield the tokens of one line, each word behind a gap with its place."""
+def _placed(line: bytes, column: int) -> Iterator[Token]:
+    """Yield the tokens of one line, each word behind a gap with the column where it ends."""
     for match in _PLACED.finditer(line):
         word = match[1]
         if word is None:
             yield match[0]
         else:
             yield word
-            yield b":%d" % match.end()
+            yield b":%d" % (column + match.end())

@@ -199,6 +199,11 @@ _OUTPUT = Table(
         "digits": Key(Whole(0, 17), "Decimal places (round) or significant digits (significant)."),
         "rtol": Key(Number(), "Relative tolerance (allclose)."),
         "atol": Key(Number(), "Absolute tolerance (allclose)."),
+        "integers": Key(
+            Choice(["exact", "approximate"]),
+            "Whole numbers: they must be the same, or are rounded or close as other numbers are.",
+            "exact",
+        ),
     },
     "A file that the command leaves. Without any, stdout is the output, compared exactly.",
 )
