@@ -263,7 +263,7 @@ def in_left_columns(table: list[list[str]]) -> bytes:
     return "".join("".join(cell.ljust(16) for cell in row) + "|\n" for row in table).encode()
 
 
-def by(delimiter: str, quoting: int) -> Callable[[list[list[str]]], bytes]:
+def by(delimiter: str, quoting: Quoting) -> Callable[[list[list[str]]], bytes]:
     """Return a writer of cells with a delimiter."""
 
     def write(table: list[list[str]]) -> bytes:
