@@ -21,7 +21,6 @@ from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError, last_message
 from nexapod_batch.files import careful
 from nexapod_batch.files.code_version import code_version
-from nexapod_batch.files.own import open_log
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
 from nexapod_batch.plugins.shared_folders import SharedFolders
@@ -61,7 +60,7 @@ class LocalBackend(SharedFolders):
     def node_settings(self, context: NodeContext) -> dict[str, Any]:
         """Return what a worker does unless its owner wants something else."""
         nice = _NICE.get(context.node.tier, _NICE_ELSEWHERE)
-        ours = {"nice": nice, "io": "idle", "code": self._code(), "successor": _command(context)}
+        ours = {"nice": nice, "io": "idle", "code": self._code(), "successor": self.runner_command(context)}
         return {**super().node_settings(context), **ours}
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
@@ -108,7 +107,7 @@ class LocalBackend(SharedFolders):
         asked, node = job.resources, context.node
         share = f"{asked.cpus} of {node.cpus} CPUs" + (f", {asked.gpus} of {node.gpus} GPUs" if asked.gpus else "")
         return (
-            f"node {context.node.name}: {shlex.join(_command(context))}\n"
+            f"node {context.node.name}: {shlex.join(self.runner_command(context))}\n"
             f"  runs {replicas} x {self.command_of(job)}\n"
             f"  each in its own folder under {context.work}, {share} each"
         )
@@ -118,7 +117,8 @@ class LocalBackend(SharedFolders):
         for context in contexts:
             name = context.node.name
             if how.dry_run:
-                yield Finding(mark=Mark.SKIP, probe=f"worker {name}", text=f"would run {shlex.join(_command(context))}")
+                text = f"would run {shlex.join(self.runner_command(context))}"
+                yield Finding(mark=Mark.SKIP, probe=f"worker {name}", text=text)
                 continue
             yield self.folders(context)
             yield _worker(context)
@@ -164,7 +164,7 @@ class LocalBackend(SharedFolders):
                 return last.trouble
         try:
             lock_time = _lock_time(context.spool)
-            pid = _spawn(context)
+            pid = self.spawn_runner(context)
         except OSError as error:
             raise SchedulerError(f"node {context.node.name}: its worker cannot be started", got=str(error)) from error
         trouble = last.trouble if last else ""
@@ -210,31 +210,6 @@ def _lock_time(spool: Path) -> int:
         return 0
 
 
-def _spawn(context: NodeContext) -> int:
-    log = open_log(context.spool / layout.WORKER_LOG)
-    try:
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, log, 1),
-            (os.POSIX_SPAWN_DUP2, log, 2),
-            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),  # else a pipe of the caller's shell stays open
-        ]
-        argv, env = _command(context), interpreter.environment(os.environ)
-        return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
-    finally:
-        os.close(log)
-
-
-def _inherited() -> list[int]:
-    """Return the descriptors above stderr that a program which is started from here would have."""
-    found = []
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        with suppress(OSError):  # that of the listing itself
-            if fd > 2 and os.get_inheritable(fd):
-                found.append(fd)
-    return found
-
-
 def _ended(pid: int) -> int | None:
     """Return the exit code of a worker that ended, None while it lives; somebody else may have collected it: then 0."""
     try:
@@ -248,10 +223,6 @@ def _trouble(context: NodeContext, code: int) -> str:
     """Say why no worker runs, with the last message that it left."""
     said = last_message(careful.tail(context.spool / layout.WORKER_LOG, 2000).decode("utf-8", "replace"))
     return f"the worker ended with {code}: {said or 'it said nothing'}"
-
-
-def _command(context: NodeContext) -> list[str]:
-    return interpreter.module(_RUNNER, str(context.spool))
 
 
 def _let_go_on(spool: Path, holder: str) -> None:

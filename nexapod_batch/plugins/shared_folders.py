@@ -15,14 +15,17 @@ given up. So the files alone say what became of a launch, after any crash:
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
-from nexapod_batch.files.own import base_of, own_folder
+from nexapod_batch.files.own import base_of, open_log, own_folder
 from nexapod_batch.plugins.backend import BackendState, Finding, LaunchStatus, Mark
 from nexapod_batch.spool import cancellations, claims, launch_keys, layout
 from nexapod_batch.spool.lock import live_incarnation
@@ -83,6 +86,29 @@ class SharedFolders:
         atomic.write(context.spool / layout.cancellation(name), content, mode=0o600, durable=False)
         return True
 
+    def runner_command(self, context: NodeContext) -> list[str]:
+        """Return the command line of a runner of a node on this machine."""
+        return interpreter.module("nexapod_batch.runner", str(context.spool))
+
+    def spawn_runner(self, context: NodeContext, before: Sequence[str] = ()) -> int:
+        """Start a runner on this machine, in a session of its own; return its process id, OSError where that fails.
+
+        It ends by itself when nothing is left to do, or at once where another one holds the lock of the spool.
+        `before` are words before its command line, the first one a path.
+        """
+        log = open_log(context.spool / "worker.log")
+        try:
+            actions = [
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+                *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()),  # else a pipe of the caller's shell stays open
+            ]
+            argv, env = [*before, *self.runner_command(context)], interpreter.environment(os.environ)
+            return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
+        finally:
+            os.close(log)
+
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:  # noqa: ARG002 - the port's
         """Return one: nothing is known of what a launch costs."""
         return 1
@@ -111,6 +137,10 @@ class SharedFolders:
         """Return settings of a node's runners that hold unless somebody set them otherwise."""
         return {"idle_exit_s": IDLE_EXIT_S}
 
+    def runner_host(self, context: NodeContext) -> str:  # noqa: ARG002 - a subclass looks at it
+        """Return the name of the machine where runners of a site's node start: as a rule, this one."""
+        return socket.gethostname()
+
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Write `node.json` again where it is missing or says something else, as after a moved home."""
         file = context.spool / layout.NODE_CONFIG
@@ -120,6 +150,8 @@ class SharedFolders:
         except (OSError, ValueError, TypeError):
             written, kept = None, {}
         wanted = {**self.node_settings(context), **kept, **settings, "work": str(context.work)}
+        if context.site is not None:  # its file does not say which machine that is
+            wanted["host"] = self.runner_host(context)
         if written == wanted:
             return
         own_folder(context.spool, *layout.FOLDERS, below=base_of(context.spool))
@@ -233,3 +265,13 @@ def _reason(file: Path) -> str:
         return careful.read(file, 1 << 20).decode("utf-8", "replace").strip()[:4000]
     except careful.NotPlainError as error:
         return f"the reason cannot be read: {error.strerror}"
+
+
+def _inherited() -> list[int]:
+    """Return the descriptors above stderr that a program which is started from here would have."""
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # that of the listing itself
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return found

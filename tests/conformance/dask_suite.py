@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.backends import BackendConformance
 from spools import until
+
+from nexapod_batch.testing.backends import BackendConformance
 
 if TYPE_CHECKING:
     from spools import House

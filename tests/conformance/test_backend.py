@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 from clusters.confs import Shape
 from clusters.slurm import Cluster, Clusters
-from conformance.backends import TRUE, BackendConformance
 from msgspec.structs import replace
 from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Resources
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
 from nexapod_batch.plugins import BackendState, load
+from nexapod_batch.testing.backends import TRUE, BackendConformance
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

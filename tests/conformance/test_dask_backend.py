@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters.dask import DaskCluster
-from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
 from msgspec.structs import replace
 from nexapod_backends.dask.site_table import Dask
@@ -21,6 +20,7 @@ from spools import House, until
 from nexapod_batch.model.job import Input, Job, Output, QuorumPolicy
 from nexapod_batch.model.site import Filesystem, Partition, Scheduler, Site
 from nexapod_batch.plugins import BackendState, load
+from nexapod_batch.testing.backends import TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,6 @@ import psutil
 import pytest
 from clusters.confs import Shape
 from clusters.slurm import Clusters
-from conformance.backends import TRUE
 from conformance.dask_suite import DaskConformance
 from msgspec.structs import replace
 from nexapod_backends.dask.managed.cluster import demand
@@ -21,6 +20,7 @@ from spools import House
 
 from nexapod_batch.model.site import Filesystem, Partition, Scheduler, Site
 from nexapod_batch.plugins import load
+from nexapod_batch.testing.backends import TRUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

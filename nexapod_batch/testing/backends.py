@@ -1,14 +1,16 @@
-"""What every backend must do, written once; a subclass for each backend runs it."""
+"""What every backend must do; a subclass says which one, and how its nodes are ended. pytest runs it."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from spools import House, until
 
+from nexapod_batch.coordinator.backend_guard import load_guarded
 from nexapod_batch.model.job import Job
-from nexapod_batch.plugins import BackendState, load, names
+from nexapod_batch.plugins import BackendState, Mark, Probing, names
+from nexapod_batch.testing.node import House, until
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import Outcome
 
@@ -38,8 +40,8 @@ class BackendConformance:
 
     @pytest.fixture
     def backend(self) -> Backend:
-        """Load the backend through the entry point."""
-        return load("backend", self.name)
+        """Load the backend through the entry point; its answers are checked as the coordinator does."""
+        return load_guarded(self.name)
 
     def end(self, house: House) -> None:
         """Stop whatever the backend started for this node."""
@@ -148,7 +150,7 @@ class BackendConformance:
         assert house.reports() == []
 
     def test_forgetting_removes_every_trace(self, backend: Backend, house: House) -> None:
-        """After `forget` nothing is left but what forbids to run it, after `expire` not even that; both may be repeated."""
+        """After `forget` only what forbids to run it is left, after `expire` not even that; both may be repeated."""
         launch = house.launch(TRUE)
         backend.launch(house.context(), [launch])
         self.ended(backend, house, launch)
@@ -178,3 +180,20 @@ class BackendConformance:
         assert "testnode" in text
         assert "echo 'a b'" in text
         assert list((house.spool / "inbox").iterdir()) == []
+
+    def test_the_rest_of_the_port_answers(self, backend: Backend, house: House) -> None:
+        """Each other method may be called where there is nothing to do, again and again; a dry probe calls nothing."""
+        context, file = house.context(), house.home / "input"
+        file.write_bytes(b"input")
+        digest = hashlib.sha256(b"input").hexdigest()
+        how = Probing(sample=TRUE, jobs=False, dry_run=True, timeout_s=1, tell=lambda _: None)
+        for _ in range(2):
+            assert backend.launch_size(context, TRUE, 3) >= 1
+            assert set(backend.stage(context, {digest: file})) == {digest}
+            assert backend.unstage(context, [digest]) == 0
+            backend.collect(context)
+            backend.change_token(context)
+            backend.discard(context, ["none.jsonl"])
+            backend.remove(context, ["1_0.9"])
+            backend.expire(context, ["f" * 32])
+            assert all(finding.mark is not Mark.FAIL for finding in backend.probe([context], how))
