@@ -3,9 +3,6 @@
 `sentence` never fails: of a code that it does not know, or parameters that do not fit, it shows both as they are.
 """
 
-from nexapod_batch.wording import placement, quorum
-from nexapod_batch.wording.sentences import TEMPLATES, sentence
+from nexapod_batch.wording.sentences import sentence
 
-__all__ = ["TEMPLATES", "sentence"]
-
-TEMPLATES.update({**quorum.TEMPLATES, **placement.TEMPLATES})
+__all__ = ["sentence"]

@@ -101,8 +101,6 @@ def _from_one_machine(p: Parameters) -> str:
 
 
 TEMPLATES: Mapping[str, Template] = {
-    Code.CANCELLED: "cancelled by its submitter",
-    Code.RETRIED: "retry",
     Code.ACCEPTED: _accepted,
     Code.FAILED_ALIKE: _failed_alike,
     Code.TOO_MANY_ERRORS: _too_many_errors,

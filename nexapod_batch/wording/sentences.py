@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from nexapod_batch.model.reason import Code, Reason
 
-__all__ = ["TEMPLATES", "Parameters", "Template", "sentence"]
+__all__ = ["Parameters", "Template", "all_templates", "sentence"]
 
 Parameters = Mapping[str, Any]
 
 #: A sentence as `str.format` has it, or a function of the parameters that returns it.
 Template = str | Callable[[Parameters], str]
 
-#: Code -> its template. The package adds those of its modules.
-TEMPLATES: dict[str, Template] = {Code.IMPORTED: "{text}", Code.TEXT: "{text}"}
+_TEMPLATES: dict[str, Template] = {
+    Code.IMPORTED: "{text}",
+    Code.TEXT: "{text}",
+    Code.CANCELLED: "cancelled by its submitter",
+    Code.RETRIED: "retry",
+}
+
+#: First part of a code -> the module beside this one that has its templates; read when the first of them is needed.
+_MODULES = {
+    "quorum": "quorum",
+    "independence": "quorum",
+    "vote": "quorum",
+    "placement": "placement",
+    "node": "placement",
+    "reach": "placement",
+}
 
 
 def sentence(reason: Reason | Parameters | None) -> str:
@@ -27,7 +42,7 @@ def sentence(reason: Reason | Parameters | None) -> str:
         return ""
     if not isinstance(reason, Reason):
         reason = Reason(code=reason["code"], parameters=reason.get("parameters", {}))
-    template = TEMPLATES.get(reason.code)
+    template = _template(reason.code)
     try:
         if isinstance(template, str):
             return template.format_map(reason.parameters)
@@ -36,4 +51,25 @@ def sentence(reason: Reason | Parameters | None) -> str:
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         pass  # a newer version wrote it, or it is damaged
     shown = ", ".join(f"{name} = {value}" for name, value in reason.parameters.items())
-    return f"{reason.code} ({shown})" if shown else str(reason.code)
+    return f"{reason.code} ({shown})" if shown else reason.code
+
+
+def all_templates() -> Mapping[str, Template]:
+    """Return the template of every code."""
+    for family in _MODULES:
+        _load(family)
+    return _TEMPLATES
+
+
+def _template(code: str) -> Template | None:
+    found = _TEMPLATES.get(code)
+    if found is None:
+        _load(code.partition(".")[0])
+        found = _TEMPLATES.get(code)
+    return found
+
+
+def _load(family: str) -> None:
+    module = _MODULES.get(family)
+    if module is not None:
+        _TEMPLATES.update(import_module(f"nexapod_batch.wording.{module}").TEMPLATES)

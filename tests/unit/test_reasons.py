@@ -10,7 +10,9 @@ import pytest
 from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.store import Store
 from nexapod_batch.store.migrations import MIGRATIONS
-from nexapod_batch.wording import TEMPLATES, sentence
+from nexapod_batch.wording import sentence
+from nexapod_batch.wording.meanings import MEANINGS
+from nexapod_batch.wording.sentences import all_templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,16 +21,13 @@ SITES = Reason(code=Code.FROM_SITES, parameters={"sites": 2, "owners": 1})
 ACCEPTED = Reason(code=Code.ACCEPTED, parameters={"winners": 2, "votes": 3, "independence": SITES})
 
 
-@pytest.mark.parametrize("code", list(Code))
-def test_each_code_has_a_meaning_and_a_sentence(code: Code) -> None:
-    """Whoever adds a code says what it means, for the reference, and how it is put."""
-    assert code.meaning
-    assert code in TEMPLATES
+CODES = {value for name, value in vars(Code).items() if name.isupper()}
 
 
-def test_no_sentence_is_of_an_unknown_code() -> None:
-    """A code that went takes its sentence with it."""
-    assert set(TEMPLATES) == set(Code)
+def test_each_code_has_a_meaning_and_a_sentence() -> None:
+    """Whoever adds a code says what it means, for the reference, and how it is put; one that goes takes both along."""
+    assert set(MEANINGS) == CODES
+    assert set(all_templates()) == CODES
 
 
 def test_a_reason_comes_back_as_it_was_stored() -> None:
@@ -100,7 +99,7 @@ def test_a_sentence_never_fails(code: str, parameters: dict[str, Any], expected:
 
 
 #: The sentences of earlier versions, word by word: people and scripts know them.
-GOLDEN: list[tuple[Code, dict[str, Any], str]] = [
+GOLDEN: list[tuple[str, dict[str, Any], str]] = [
     (Code.CANCELLED, {}, "cancelled by its submitter"),
     (Code.RETRIED, {}, "retry"),
     (
@@ -193,7 +192,7 @@ GOLDEN: list[tuple[Code, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("code", "parameters", "expected"), GOLDEN)
-def test_sentences_are_what_they_were(code: Code, parameters: dict[str, Any], expected: str) -> None:
+def test_sentences_are_what_they_were(code: str, parameters: dict[str, Any], expected: str) -> None:
     """As data the reasons say what they said as sentences, made or read."""
     reason = Reason(code=code, parameters=parameters)
     assert sentence(reason) == sentence(Reason.parse(reason.stored())) == expected

@@ -1,0 +1,59 @@
+"""What each code means, in one line, for the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.reason import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MEANINGS"]
+
+MEANINGS: Mapping[str, str] = {
+    Code.IMPORTED: "a sentence from a database of a version that kept no codes",
+    Code.TEXT: "what somebody else wrote: a program, a plug-in, the system",
+    Code.ACCEPTED: "enough distinct domains agree, and nothing that is out can change that",
+    Code.FAILED_ALIKE: "enough distinct domains failed in the same way",
+    Code.TOO_MANY_ERRORS: "more replicas failed than max_errors allows",
+    Code.TOO_MANY_LOST: "more replicas were lost than max_lost allows",
+    Code.NO_DOMAIN_LEFT: "another replica is needed, and no node with unused domains is left",
+    Code.USED_UP: "another replica is needed, and max_replicas is used up",
+    Code.UNDECIDED: "replicas are out, or wanted",
+    Code.TIE: "two groups are equally large; part of another reason",
+    Code.TOO_FEW_AGREE: "no group of answers is large enough; part of another reason",
+    Code.DOUBTED: "winners signed two different statements since, and too few are left",
+    Code.FROM_SITES: "the winners ran on several sites",
+    Code.FROM_OWNERS: "the winners ran on machines of several owners, on one site",
+    Code.FROM_MACHINES: "the winners ran on several machines of one site and owner",
+    Code.FROM_ONE_MACHINE: "the winners ran on one machine: reproducible there, not independent",
+    Code.UNREPEATED: "there is one winner: nobody repeated it",
+    Code.OTHER_CLASS: "a report without a vote: its numeric class is not the task's",
+    Code.TOO_LITTLE_ISOLATION: "a report without a vote: less isolation than the job asks for",
+    Code.HOST_UNCONFIRMED: "a report without a vote: the scheduler does not confirm its host",
+    Code.NODES_FULL: "every node that could take the replica is full",
+    Code.NODES_PAUSED: "the owners of the nodes that could take the replica let nothing start",
+    Code.NO_NODE_LEFT: "no node will ever take the replica, and what keeps the first of them",
+    Code.NO_NODES: "no node is registered",
+    Code.SWITCHED_OFF: "the node is drained",
+    Code.CLASS_UNKNOWN: "the profile of the node does not say its numeric class",
+    Code.OTHER_TIER: "the node has another tier than the job asks for",
+    Code.SINGLE_MACHINE: "the node is one machine, and the job asks for several",
+    Code.TOO_SMALL: "the node has too few CPUs or GPUs, or too little memory",
+    Code.OTHER_GPU_TYPE: "the node has no GPU of the type that the job asks for",
+    Code.SMALL_GPU_MEMORY: "the GPUs of the node have too little memory",
+    Code.NODE_OF_OTHER_CLASS: "the node has another numeric class than the task",
+    Code.DOMAIN_USED: "another replica of the task was placed on the same node, host, site or owner",
+    Code.NODE_FULL: "as many replicas as max_queued allows are out on the node",
+    Code.NO_ACTIVE_NODE: "no node is registered, or all are drained",
+    Code.NO_NODE_OF_TIER: "no node has the tier that the job asks for",
+    Code.NO_NODE_LARGE_ENOUGH: "no node has enough of a resource",
+    Code.NO_NODE_HAS_ALL: "each resource is there, and no single node has all of them",
+    Code.RESOURCE_TOO_LARGE: "a resource, and the node with most of it; part of another reason",
+    Code.NO_SUCH_GPU_TYPE: "the type of GPU, and the types that there are; part of another reason",
+    Code.TOO_FEW_DOMAINS: "fewer distinct domains in reach than quorum.agree",
+    Code.FEW_DOMAINS: "a warning: fewer distinct domains in reach than quorum.max_replicas",
+    Code.CANCELLED: "its submitter cancelled it",
+    Code.RETRIED: "its submitter asked for another try",
+}
