@@ -75,10 +75,15 @@ def _status_of(value: object, wanted: str) -> LaunchStatus:
     hosts = value.hosts
     if hosts is not None and not (_is(hosts, tuple) and all(_is(host, str) for host in hosts)):
         raise _not(hosts, "a tuple of str, or None", "for the hosts of a launch")
-    native, reason = _text(value.native, _NATIVE), _text(value.reason, _REASON)
-    if native == value.native and reason == value.reason:
-        return value
-    return replace(value, native=native, reason=reason)
+    clean = replace(
+        value,
+        reason=_text(value.reason, _REASON),
+        code=_text(value.code, _NATIVE),
+        native=_text(value.native, _NATIVE),
+        native_state=_text(value.native_state, _NATIVE),
+        native_reason=_text(value.native_reason, _REASON),
+    )
+    return value if clean == value else clean
 
 
 def _staged(answer: object, given: tuple[Any, ...]) -> dict[str, str]:

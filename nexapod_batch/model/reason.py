@@ -70,6 +70,20 @@ class Code:
     TOO_FEW_DOMAINS = "reach.too_few_domains"
     FEW_DOMAINS = "reach.few_domains"
 
+    WAITS_FOR_JOB = "job.waits_for"
+
+    SIGNED = "replica.signed"
+    TWO_STATEMENTS = "replica.two_statements"
+    OVERDUE = "replica.overdue"
+    NOT_NEEDED = "replica.not_needed"
+    REPLICA_CANCELLED = "replica.cancelled"
+    TAKEN_BACK = "replica.taken_back"
+
+    BACKEND = "launch.backend"
+    NO_REPORT = "launch.no_report"
+    NOT_HANDED = "launch.not_handed"
+    RESTORED = "launch.restored"
+
     CANCELLED = "task.cancelled"
     RETRIED = "task.retried"
 

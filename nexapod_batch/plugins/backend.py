@@ -96,11 +96,17 @@ class Launch(Struct, frozen=True, kw_only=True):
 
 
 class LaunchStatus(Struct, frozen=True, kw_only=True):
-    """What the backend knows of a launch: state, its own word for it, and why."""
+    """What the backend knows of a launch: state and why, and what the scheduler calls it.
+
+    `reason` is a sentence for people; `code` names it for programs, as in `slurm.waits`: the backend, a dot, a word.
+    """
 
     state: BackendState
-    native: str = ""
     reason: str = ""
+    code: str = ""  # "": a reason without a code of its own
+    native: str = ""  # the scheduler's id of it
+    native_state: str = ""  # the scheduler's word for its state
+    native_reason: str = ""  # the scheduler's word for why
     hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
     task_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
     anew: bool = False  # FAILED: nothing of it began, and nobody is at fault: its replicas are placed anew

@@ -250,12 +250,13 @@ def _state(spool: Path, key: str, holder: str | None) -> LaunchStatus:
             holder = live_incarnation(spool)
         if holder is not None and claim in (holder, claims.UNREAD):
             return LaunchStatus(state=BackendState.ACTIVE, native=f"claimed by {claim}")
-        return LaunchStatus(state=BackendState.FAILED, native=f"claimed by {claim}", reason="its worker died")
+        native = f"claimed by {claim}"
+        return LaunchStatus(state=BackendState.FAILED, native=native, reason="its worker died", code="worker.died")
     if claim is not None:
         return LaunchStatus(state=BackendState.COMPLETED, native=f"claimed by {claim}")
     reason = spool / layout.reason(key)
     with suppress(FileNotFoundError):
-        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=_reason(reason))
+        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=_reason(reason), code="worker.refused")
     return LaunchStatus(state=BackendState.UNKNOWN)
 
 

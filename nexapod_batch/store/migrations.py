@@ -57,6 +57,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         sql="ALTER TABLE node ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;\n",
     ),
     Migration(name="reasons of verdicts as data", sql=_file("reasons.sql")),
+    Migration(name="reasons of replicas as data, and schedulers' words", sql=_file("replica_reasons.sql")),
 )
 
 

@@ -18,8 +18,6 @@ Template = str | Callable[[Parameters], str]
 _TEMPLATES: dict[str, Template] = {
     Code.IMPORTED: "{text}",
     Code.TEXT: "{text}",
-    Code.CANCELLED: "cancelled by its submitter",
-    Code.RETRIED: "retry",
 }
 
 #: First part of a code -> the module beside this one that has its templates; read when the first of them is needed.
@@ -30,28 +28,41 @@ _MODULES = {
     "placement": "placement",
     "node": "placement",
     "reach": "placement",
+    "job": "replica",
+    "replica": "replica",
+    "launch": "replica",
+    "task": "replica",
 }
 
 
 def sentence(reason: Reason | Parameters | None) -> str:
     """Return the sentence of a reason, without a full stop; "" for None.
 
-    A reason that is a parameter of another one may be given as it was read from JSON.
+    A reason that is a parameter of another one may be given as it was read from JSON. Where a reason has `also`, the
+    sentence of that reason follows. Codes of plug-ins bring their sentence as `text`.
     """
     if reason is None:
         return ""
     if not isinstance(reason, Reason):
         reason = Reason(code=reason["code"], parameters=reason.get("parameters", {}))
-    template = _template(reason.code)
     try:
-        if isinstance(template, str):
-            return template.format_map(reason.parameters)
-        if template is not None:
-            return template(reason.parameters)
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError):
-        pass  # a newer version wrote it, or it is damaged
-    shown = ", ".join(f"{name} = {value}" for name, value in reason.parameters.items())
-    return f"{reason.code} ({shown})" if shown else reason.code
+        return _worded(reason.code, reason.parameters)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError):  # a newer version wrote it, or it is damaged
+        shown = ", ".join(f"{name} = {value}" for name, value in reason.parameters.items())
+        return f"{reason.code} ({shown})" if shown else reason.code
+
+
+def _worded(code: str, parameters: Parameters) -> str:
+    template = _template(code)
+    if template is None:
+        text = str(parameters["text"])
+    elif isinstance(template, str):
+        text = template.format_map(parameters)
+    else:
+        text = template(parameters)
+    if "also" in parameters:
+        text += f"; {sentence(parameters['also'])}"
+    return text
 
 
 def all_templates() -> Mapping[str, Template]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.model.reason import Reason, same
 from nexapod_batch.store import Store
+from nexapod_batch.store.repositories.launches import LaunchReason
 from nexapod_batch.store.repositories.replicas import NewReplica, ReplicaReport
 from nexapod_batch.store.repositories.reports import BadLine, NewReport
 from nexapod_batch.store.repositories.tasks import TaskDecision
@@ -325,6 +327,9 @@ def test_what_a_report_is_compared_with(store: Store) -> None:
     assert (rows[0].job_uuid, rows[0].job_digest) == ("uuid 0", "0" * 64)
 
 
+KILLED = Reason.text("killed")
+
+
 def test_a_launch_is_handed_over_ends_and_is_forgotten(store: Store) -> None:
     """Its replicas that never reported are lost; those that did are not; each state has its own list."""
     job, node = add_job(store, 2), add_node(store)
@@ -333,15 +338,20 @@ def test_a_launch_is_handed_over_ends_and_is_forgotten(store: Store) -> None:
     assert store.launches.envelope(launch).envelope == b"bundle"
     assert (store.launches.envelope(launch).replicas, store.launches.newest()) == (2, launch)
     assert (store.nodes.at_work(), store.nodes.out()) == ({node}, {node: 2})
-    store.launches.note_waiting([(launch, "Priority")])
+    store.launches.note_waiting([LaunchReason("Priority", "PENDING", "Priority", launch)])
+    assert (store.launches.all_open()[0].native_state, store.launches.all_open()[0].native_reason) == ("PENDING", "Priority")
     assert store.replicas.launch_of(first.id).reason == "Priority"
     assert store.views.waits([job], 9) == [(job, "Priority")]
     store.replicas.report([report(first)])
-    assert store.launches.lose(launch, execution="lost", reason="killed", now=30) == [(job, 1)]
-    store.launches.explain_lost(launch, "by its owner")
-    store.launches.end(launch, "over")
+    assert store.launches.lose(launch, execution="lost", reason=KILLED.stored(), now=30) == [(job, 1)]
+    store.launches.explain_lost(launch, Reason.text("by its owner").stored(), "by its owner")
+    store.launches.end(LaunchReason("", "", "", launch))
     assert [r.execution for r in store.replicas.of_job(job)] == ["reported", "lost"]
-    assert store.replicas.of_job(job)[1].reason == "killed; by its owner"
+    also = {"also": Reason.text("by its owner")}
+    assert same(
+        Reason.parse(store.replicas.of_job(job)[1].reason),
+        Reason(code=KILLED.code, parameters={**KILLED.parameters, **also}),
+    )
     assert (store.launches.all_open(), [one.id for one in store.launches.ended(9)]) == ([], [launch])
     store.launches.forget([launch])
     assert store.launches.ended(9) == []
@@ -372,7 +382,7 @@ def test_the_seed_of_a_delegation_goes_with_the_claim(store: Store) -> None:
     given = store.launches.delegation(launch)
     assert given is not None
     assert (given.payload, given.signature, given.key_id) == (b"payload", b"g" * 64, "key of n")
-    store.launches.end(launch, "")
+    store.launches.end(LaunchReason("", "", "", launch))
     store.launches.forget([launch])
     assert [one.id for one in store.launches.claims_expired(before_s=61, limit=9)] == [launch]
     store.launches.expire_claims([launch])
@@ -387,7 +397,7 @@ def test_what_is_to_stop_is_owed_until_it_was_told(store: Store) -> None:
     store.replicas.cancel(out, 30)
     store.replicas.owe_stops([*out, *out])
     assert [(one.id, one.task, one.open) for one in store.replicas.owed_stops()] == [(out[0], 1, True)]
-    store.launches.end(launch, "")
+    store.launches.end(LaunchReason("", "", "", launch))
     assert [one.open for one in store.replicas.owed_stops()] == [False]
     store.replicas.stopped(out)
     assert store.replicas.owed_stops() == []

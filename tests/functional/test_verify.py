@@ -17,6 +17,7 @@ from nexapod_batch.coordinator import open_coordinator
 from nexapod_batch.coordinator.evidence.replica_outputs import statement_of
 from nexapod_batch.coordinator.verification import job_evidence
 from nexapod_batch.coordinator.verification.statements import row_faults
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -294,15 +295,36 @@ def test_empty_outputs_are_said(tmp_path: Path) -> None:
         home.end()
 
 
+STOPPED = Reason(code=Code.SIGNED, parameters={"text": "stopped"})
+NODE_FAILED = Reason(code=Code.BACKEND, parameters={"text": "the node failed"})
+
+
+def imported(text: str) -> Reason:
+    """Return a sentence of a database that kept no codes."""
+    return Reason(code=Code.IMPORTED, parameters={"text": text})
+
+
 @pytest.mark.parametrize(
-    ("reason", "holds"), [("stopped", True), ("stopped; the node failed", True), ("the node failed", False), ("stopped early", False)]
+    ("reason", "holds"),
+    [
+        (STOPPED, True),
+        (Reason(code=Code.SIGNED, parameters={"text": "stopped", "also": NODE_FAILED}), True),
+        (NODE_FAILED, False),
+        (Reason(code=Code.SIGNED, parameters={"text": "stopped early"}), False),
+        (Reason(code=Code.SIGNED, parameters={"text": "stopped; the node failed"}), False),
+        (Reason(code=Code.BACKEND, parameters={"text": "stopped"}), False),
+        (imported("stopped"), True),
+        (imported("stopped; the node failed"), True),
+        (imported("the node failed"), False),
+        (imported("stopped early"), False),
+    ],
 )
-def test_a_backend_may_add_why_a_replica_was_lost(ended: dict[str, Home], reason: str, holds: bool) -> None:
+def test_a_backend_may_add_why_a_replica_was_lost(ended: dict[str, Home], reason: Reason, holds: bool) -> None:
     """What it knew stands behind what was signed; it takes nothing of that away."""
     with open_coordinator(Paths.from_environment(ended["few"].env), write=False) as c:
         (row, *_) = c.store.replicas.of_task(1, 0)
         said = statement_of(c, row.id)._replace(outcome=Outcome.PREEMPTED, detail="stopped")
-        lost = replace(row, execution="lost", vote=None, reason=reason)
+        lost = replace(row, execution="lost", vote=None, reason=reason.stored())
         assert (row_faults(c.job(1), lost, [said]) == []) == holds
 
 

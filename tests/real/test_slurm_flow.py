@@ -192,6 +192,10 @@ def test_held_and_partly_pending_arrays_are_explained(home: SlurmHome, alpha: Cl
     home.ran(16)
     until(lambda: "ACTIVE" in home.explain(f"{job}_0"), "task 0 to be active")
     until(lambda: "QUEUED, waits for free resources" in home.explain(f"{job}_19"), "the reason to be told", log=home.describe)
+    home.call("reconcile")
+    (pending,) = home.json("show", f"{job}_19")["tasks"][0]["replicas"]
+    assert (pending["native"]["state"], pending["native"]["reason"]) == ("PENDING", "Resources")
+    assert pending["why"] == {"code": "slurm.waits", "parameters": {"text": pending["reason"]}}
     held = queue(alpha)[0].partition("_")[0] + "_19"
     alpha.run("scontrol", "hold", held, check=True)
     until(lambda: "held by an administrator" in home.explain(f"{job}_19"), "the hold to be seen", log=home.describe)

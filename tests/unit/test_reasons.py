@@ -98,9 +98,37 @@ def test_a_sentence_never_fails(code: str, parameters: dict[str, Any], expected:
     assert text == (expected or f"{code} ({', '.join(f'{name} = {value}' for name, value in parameters.items())})")
 
 
+NODE = (
+    "INSERT INTO node (id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, max_queued, created_at)"
+    " VALUES (1, 'n', 'k', zeroblob(32), 'local', 'o', 'h', 'cpu', 'local', 1, 1, 1, 0)"
+)
+REPLICA = (
+    "INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, execution, reason, created_at, deadline)"
+    " VALUES (1, 0, 1 + ?, 1, 1, ?, 'lost', ?, 0, 0)"
+)
+
 #: The sentences of earlier versions, word by word: people and scripts know them.
 GOLDEN: list[tuple[str, dict[str, Any], str]] = [
     (Code.CANCELLED, {}, "cancelled by its submitter"),
+    (Code.REPLICA_CANCELLED, {}, "cancelled by its submitter"),
+    (Code.NOT_NEEDED, {}, "no longer needed"),
+    (Code.TWO_STATEMENTS, {}, "two different signed statements"),
+    (Code.OVERDUE, {}, "deadline passed"),
+    (Code.OVERDUE, {"also": Reason(code="x.y", parameters={"text": "gone"})}, "deadline passed; gone"),
+    (Code.SIGNED, {"text": "exit code {7}"}, "exit code {7}"),
+    (Code.NO_REPORT, {"native": "COMPLETED"}, "the runner ended without a report (COMPLETED)"),
+    (Code.RESTORED, {}, "the database was put back from a backup"),
+    (Code.TAKEN_BACK, {"node": "ws", "text": "is snoozed"}, "taken back before it began: ws is snoozed"),
+    (
+        Code.WAITS_FOR_JOB,
+        {"job": 7, "condition": "accepted", "ended": False},
+        "waits for job 7 to be accepted; it is still open",
+    ),
+    (
+        Code.WAITS_FOR_JOB,
+        {"job": 7, "condition": "failed", "ended": True},
+        "waits for job 7 to be failed; it ended otherwise",
+    ),
     (Code.RETRIED, {}, "retry"),
     (
         Code.ACCEPTED,
@@ -202,6 +230,7 @@ def test_sentences_of_an_older_database_are_kept(tmp_path: Path) -> None:
     """They are under the code `imported`, word by word; what was empty stays so."""
     path = tmp_path / "home" / "state.db"
     version = next(i for i, one in enumerate(MIGRATIONS) if one.name == "reasons of verdicts as data")
+    words = ["2 of 2 agree, from 2 sites", "", 'quotes " and \\ and é']
     with Store.open(path, create=True, migrations=MIGRATIONS[:version]):
         pass
     connection = sqlite3.connect(path)
@@ -210,8 +239,11 @@ def test_sentences_of_an_older_database_are_kept(tmp_path: Path) -> None:
         " VALUES (1, 'u', 'n', 'me', ?, '/', 1, 3, 3, 0)",
         ("0" * 64,),
     )
-    words = ["2 of 2 agree, from 2 sites", "", 'quotes " and \\ and é']
     connection.executemany("INSERT INTO task (job_id, idx, reason, doubt) VALUES (1, ?, ?, '')", enumerate(words))
+    connection.execute("UPDATE job SET blocked = 'waits for job 7 to be accepted; it is still open'")
+    connection.execute(NODE)
+    connection.execute("INSERT INTO launch (id, key, node_id, job_id, reason, created_at) VALUES (1, ?, 1, 1, 'p', 0)", ("0" * 32,))
+    connection.executemany(REPLICA, [(n, f"{n:032}", text) for n, text in enumerate(["deadline passed", *words])])
     connection.commit()
     connection.close()
     with Store.open(path) as store:
@@ -220,3 +252,52 @@ def test_sentences_of_an_older_database_are_kept(tmp_path: Path) -> None:
         reasons = [Reason.parse(row.reason) for row in rows]
         assert [one and one.code for one in reasons] == [Code.IMPORTED, None, Code.IMPORTED]
         assert [row.doubt for row in rows] == [""] * 3
+        replicas = [Reason.parse(row.reason) for row in store.replicas.of_task(1, 0)]
+        assert replicas[0] == Reason(code=Code.OVERDUE)
+        assert [sentence(one) for one in replicas[1:]] == words
+        (launch,) = store.launches.all_open()
+        assert sentence(Reason.parse(launch.reason)) == "p"
+        assert (launch.native_state, launch.native_reason) == ("", "")
+        blocked = sentence(Reason.parse(store.jobs.get(1).blocked))
+        assert blocked == "waits for job 7 to be accepted; it is still open"
+
+
+SIGNED = Reason(code=Code.SIGNED, parameters={"text": "stopped by a signal"})
+BACKEND = Reason(code="slurm.ended", parameters={"text": "the node failed"})
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("", "the node failed"),
+        (SIGNED.stored(), "stopped by a signal; the node failed"),
+        (Reason(code=Code.OVERDUE).stored(), "deadline passed; the node failed"),
+        (Reason(code=Code.IMPORTED, parameters={"text": "stopped"}).stored(), "stopped; the node failed"),
+        (Reason(code=Code.SIGNED, parameters={"text": "stopped: the node failed"}).stored(), "stopped: the node failed"),
+        (BACKEND.stored(), "the node failed"),
+        ("no JSON", "no JSON"),
+    ],
+    ids=["nothing", "signed", "without parameters", "imported", "said already", "the same", "damaged"],
+)
+def test_what_the_backend_knows_stands_beside_what_was_signed(tmp_path: Path, before: str, expected: str) -> None:
+    """It is added once, however often the launch is ended; a damaged row stops nobody."""
+    path = tmp_path / "home" / "state.db"
+    with Store.open(path, create=True):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO job (id, uuid, name, user, digest, folder, created_at, n_tasks, n_waiting, n_want)"
+        " VALUES (1, 'u', 'n', 'me', ?, '/', 1, 1, 1, 0)",
+        ("0" * 64,),
+    )
+    connection.execute("INSERT INTO task (job_id, idx) VALUES (1, 0)")
+    connection.execute(NODE)
+    connection.execute("INSERT INTO launch (id, key, node_id, job_id, created_at) VALUES (1, ?, 1, 1, 0)", ("0" * 32,))
+    connection.execute(REPLICA, (1, "0" * 32, before))
+    connection.commit()
+    connection.close()
+    with Store.open(path) as store:
+        for _ in range(2):
+            store.launches.explain_lost(1, BACKEND.stored(), "the node failed")
+        (row,) = store.replicas.of_task(1, 0)
+        assert sentence(Reason.parse(row.reason)) == expected

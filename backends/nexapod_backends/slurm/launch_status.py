@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from nexapod_batch.plugins import BackendState, LaunchStatus
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
+    from nexapod_backends.slurm.observations import Observation
     from nexapod_backends.slurm.site_state import SiteState
     from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
@@ -39,7 +40,7 @@ def gone_status(context: NodeContext, state: SiteState, key: str, now: float, *,
         return LaunchStatus(state=BackendState.COMPLETED, native=native)
     with suppress(FileNotFoundError):
         reason = state.transport.read(f"{context.remote_spool}/{layout.reason(key)}").decode("utf-8", "replace").strip()
-        return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason)
+        return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason, code="worker.refused")
     if place is None or not place[0].native:
         return _UNKNOWN
     # Its bundle vanished before any runner took it: it is put there again as long as its Slurm job may still come.
@@ -49,7 +50,7 @@ def gone_status(context: NodeContext, state: SiteState, key: str, now: float, *,
         return _UNKNOWN
     inbox = f"{context.remote_spool}/{layout.INBOX}"
     reason = f"Slurm job {native} ended, and its bundle is gone from {inbox}: did somebody remove it?"
-    return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
+    return _named(LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.bundle_gone"), seen)
 
 
 def waiting_status(context: NodeContext, state: SiteState, key: str, now: float, *, claimed: bool) -> LaunchStatus:
@@ -61,26 +62,43 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
     if group.refused:
         anew = bool(group.narrow)
         reason = group.narrow or group.refused
-        return LaunchStatus(state=BackendState.FAILED, native="refused", reason=reason, task_fault=not anew, anew=anew)
+        return LaunchStatus(
+            state=BackendState.FAILED, native="refused", reason=reason, code="slurm.refused",
+            task_fault=not anew, anew=anew,
+        )  # fmt: skip
     if not group.native:
-        return LaunchStatus(state=BackendState.NEW, reason=group.trouble or "not submitted yet")
+        reason = group.trouble or "not submitted yet"
+        return LaunchStatus(state=BackendState.NEW, reason=reason, code="slurm.not_submitted")
     native = f"{group.native}_{index}"
     seen = state.queue.last_seen(group, index)
     over = seen is not None and read_state(seen.state).ended
     if not over and not state.queue.gone(group, index, now):
         return _going_on(native, seen, claimed=claimed, trouble=state.queue.trouble, packed=group.replicas[index] > 1)
     if group.narrow and not claimed:
-        return LaunchStatus(state=BackendState.FAILED, native=native, reason=group.narrow, anew=True)
+        status = LaunchStatus(
+            state=BackendState.FAILED, native=native, reason=group.narrow, code="slurm.too_large", anew=True
+        )
+        return _named(status, seen)
     if seen is None or not over:
         reason = f"Slurm job {native} is unknown to squeue and sacct"
-        return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason)
+        return _named(LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.unknown"), seen)
     word = read_state(seen.state)
     reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
     if word.blame is None or not claimed:
         said = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
         reason += f"; its runner said: {said}" if said else ""
     task_fault = word.blame is Blame.TASK and group.replicas[index] == 1
-    return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, task_fault=task_fault)
+    status = LaunchStatus(
+        state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended", task_fault=task_fault
+    )
+    return _named(status, seen)
+
+
+def _named(status: LaunchStatus, seen: Observation | None) -> LaunchStatus:
+    """Return a status with Slurm's own words for state and reason, where it said some."""
+    if seen is None:
+        return status
+    return replace(status, native_state=seen.state, native_reason=seen.reason)
 
 
 def with_hosts(state: SiteState, key: str, status: LaunchStatus, now: float) -> LaunchStatus:
@@ -96,7 +114,7 @@ def with_hosts(state: SiteState, key: str, status: LaunchStatus, now: float) -> 
 
 def _going_on(
     native: str,
-    seen: Any,  # noqa: ANN401 - Observation or None
+    seen: Observation | None,
     *,
     claimed: bool,
     trouble: str,
@@ -108,16 +126,20 @@ def _going_on(
     if word is not None and word.stopped:
         where = f"{where.replace(' runs on ', ' on ')} is suspended by Slurm (by an administrator, or for other jobs)"
     if claimed:
-        return LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where)
+        return _named(LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where, code="slurm.runs"), seen)
     if seen is None or word is None:
-        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=trouble or "Slurm was not asked yet")
+        reason = trouble or "Slurm was not asked yet"
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.not_asked")
     if word.state is BackendState.ACTIVE:
-        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=f"not begun: {where}")
+        reason = f"not begun: {where}"
+        status = LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.not_begun")
+        return _named(status, seen)
     why = reason_in_words(seen.reason) if seen.reason else ""
     if packed and "limit" in seen.reason.lower():
         why += " (it runs several replicas: see [limits.pack] in the site file)"
     when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
-    return LaunchStatus(state=BackendState.QUEUED, native=native, reason=(why or seen.state) + when)
+    reason = (why or seen.state) + when
+    return _named(LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.waits"), seen)
 
 
 def _last_line(files: Transport, log: str) -> str:

@@ -24,7 +24,7 @@ from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
 from nexapod_batch.coordinator.steps.ingest import ingest, unread
-from nexapod_batch.coordinator.steps.launch_endings import end_launch
+from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.coordinator.steps.publish import clean, publish
 from nexapod_batch.coordinator.steps.reclaim import take_back
 from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
@@ -269,14 +269,16 @@ def _is_active(status: LaunchStatus | None) -> bool:
 
 def _keep_reasons(c: Coordinator, launches: list[tuple[OpenLaunch, LaunchStatus | None]]) -> None:
     """Keep why launches wait, in the backends' words; where these did not change nothing is written."""
-    told = [
-        (row.id, status.reason)
-        for row, status in launches
-        if status is not None and status.state in _GOING_ON and status.reason != row.reason
-    ]
-    if told:
+    changed = []
+    for row, status in launches:
+        if status is None or status.state not in _GOING_ON:
+            continue
+        new = launch_reason(row.id, reason_of(status), status)
+        if new[:3] != (row.reason, row.native_state, row.native_reason):
+            changed.append(new)
+    if changed:
         with c.store.atomic():
-            c.store.launches.note_waiting(told)
+            c.store.launches.note_waiting(changed)
 
 
 def _host_unknown(c: Coordinator, row: OpenLaunch, status: LaunchStatus) -> bool:

@@ -29,7 +29,9 @@ from nexapod_batch.coordinator.verification import job_evidence
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, SchedulerError, TryAgainError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.job import Domain, Job, QuorumPolicy, Resources, Schedule
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.plugins import Finding, Mark, Probing
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -200,7 +202,8 @@ def _wait(c: Coordinator, job: int, wanted: Wanted) -> bool:
 
     def on_progress(_: dict[str, int]) -> None:
         nonlocal before
-        said = "; ".join(dict.fromkeys(launch.reason for launch in c.store.launches.all_open() if launch.reason))
+        reasons = dict.fromkeys(launch.reason for launch in c.store.launches.all_open() if launch.reason)
+        said = "; ".join(sentence(Reason.parse(reason)) for reason in reasons)
         if said and said != before:
             wanted.tell(f"test job: {said}")
             before = said

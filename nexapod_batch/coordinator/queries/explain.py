@@ -46,7 +46,7 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
     if row.held:
         lines.append(f"held: nothing is dispatched before `nexapod-batch release {job_id}`")
     if row.blocked:
-        lines.append(row.blocked)
+        lines.append(sentence(Reason.parse(row.blocked)))
     shown = 0
     for index in job.task_indexes():
         found = c.store.tasks.get(job_id, index)
@@ -99,7 +99,7 @@ def _task(c: Coordinator, job_id: int, task: TaskRow) -> list[str]:
         lines[0] += f" - {reason}"
     for r in replicas:
         node = nodes[r.node_id]
-        why = f" ({r.reason})" if r.reason else ""
+        why = f" ({sentence(Reason.parse(r.reason))})" if r.reason else ""
         judged = "" if r.validation == "pending" else f", {r.validation}"
         lines.append(
             f"  replica {r.number} on {node.name} (site {node.site}, owner {node.owner}): "
@@ -176,13 +176,14 @@ def _backend_words(c: Coordinator, replicas: list[ReplicaRow]) -> list[str]:
         if Execution(r.execution) not in OUT:
             continue
         launch, node = c.store.replicas.launch_of(r.id), nodes[r.node_id]
+        kept = sentence(Reason.parse(launch.reason))
         try:
             said = c.backend(node).status(c.context(node), [launch.key])[launch.key]
         except (NexapodError, OSError, KeyError) as error:
-            last = f"; it said last: {launch.reason}" if launch.reason else ""
+            last = f"; it said last: {kept}" if kept else ""
             lines.append(f"  replica {r.number}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
             continue
-        why = said.reason or ("" if said.state is BackendState.ACTIVE else launch.reason)
+        why = said.reason or ("" if said.state is BackendState.ACTIVE else kept)
         ahead = _ahead(c, r) if said.state in _NOT_ENDED else ""
         says = f"says {said.state}" if said.state is not BackendState.UNKNOWN else "was not handed this yet"
         lines.append(f"  replica {r.number}: {node.name} {says}" + (f", {why}" if why else "") + ahead)

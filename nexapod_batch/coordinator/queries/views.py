@@ -186,7 +186,8 @@ def _job(row: JobView) -> Document:
         "state": job_state(counts).value,
         "user": row["user"],
         "held": bool(row["held"]),
-        "blocked": row["blocked"],
+        "blocked": _reason(row["blocked"])["sentence"],
+        "blocked_why": _reason(row["blocked"])["why"],
         "priority": row["priority"],
         "submitted": _time(row["created_at"]),
         "finished": _time(row["finished_at"]),
@@ -206,22 +207,30 @@ def _labels(text: str | None) -> dict[str, str]:
 
 
 def _task(row: TaskView) -> Document:
-    from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a list of jobs has no need of it
-    from nexapod_batch.wording import sentence  # noqa: PLC0415
-
-    reason = Reason.parse(row["reason"])
+    reason = _reason(row["reason"])
     return {
         "index": row["idx"],
         "state": row["state"],
-        "reason": _with_unpublished(sentence(reason), row["unpublished"]),
-        "why": None if reason is None else reason.document(),
-        "doubt": sentence(Reason.parse(row["doubt"])),
+        "reason": _with_unpublished(reason["sentence"], row["unpublished"]),
+        "why": reason["why"],
+        "doubt": _reason(row["doubt"])["sentence"],
         "agree": row["agree"],
         "class": row["numeric_class"],
         "published": bool(row["published"]),
         "published_from": row["published_from"],
         "replicas": [],
     }
+
+
+def _reason(text: str) -> Document:
+    """Return the sentence of a stored reason, and the reason as data."""
+    if not text:
+        return {"sentence": "", "why": None}
+    from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a list of jobs has no need of it
+    from nexapod_batch.wording import sentence  # noqa: PLC0415
+
+    reason = Reason.parse(text)
+    return {"sentence": sentence(reason), "why": None if reason is None else reason.document()}
 
 
 def _with_unpublished(reason: str, unpublished: str) -> str:
@@ -232,6 +241,7 @@ def _with_unpublished(reason: str, unpublished: str) -> str:
 
 
 def _replica(job_id: int, row: ReplicaView) -> Document:
+    reason = _reason(row["reason"])
     return {
         "id": f"{job_id}_{row['task']}.{row['number']}",
         "node": row["node"],
@@ -246,7 +256,9 @@ def _replica(job_id: int, row: ReplicaView) -> Document:
         "validation": row["validation"],
         "voided": bool(row["voided"]),
         "exit_code": row["exit_code"],
-        "reason": row["reason"],
+        "reason": reason["sentence"],
+        "why": reason["why"],
+        "native": {"id": row["native_id"], "state": row["native_state"], "reason": row["native_reason"]},
         "wall_ms": row["wall_ms"],
         "cpu_ms": row["cpu_ms"],
         "max_rss_kib": row["max_rss_kib"],

@@ -20,11 +20,12 @@ from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.steps import restored_database
-from nexapod_batch.coordinator.steps.launch_endings import end_launch
+from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
-    from nexapod_batch.model.reason import Reason
     from nexapod_batch.planner import NodeLoad
     from nexapod_batch.store.repositories.jobs import JobRow
     from nexapod_batch.store.repositories.replicas import VotingReplica
@@ -51,7 +51,7 @@ __all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
 #: Replicas in one bundle, at most: what one crash of a runner can lose.
 BUNDLE_MAX = 64
 #: Reason of a replica whose deadline passed: it may still report, so it keeps its domain.
-OVERDUE = "deadline passed"
+OVERDUE = Reason(code=Code.OVERDUE).stored()
 #: The longest wait, in seconds, before a task is placed again after losses.
 MAX_BACKOFF_S = 300
 #: Tasks planned at once.
@@ -143,8 +143,8 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     except (NexapodError, OSError) as error:
         note(faults, "launch", node, error, "launch failed")
         with c.store.atomic():
-            reason = " ".join(str(error).split())
-            c.store.launches.note_waiting([(launch_id, reason) for launch_id in ids])
+            reason = Reason(code=Code.NOT_HANDED, parameters={"text": " ".join(str(error).split())})
+            c.store.launches.note_waiting([launch_reason(launch_id, reason) for launch_id in ids])
         return
     log.info(
         __name__, "handed over", node=node.name, launches=len(wanted), replicas=sum(one.replicas for one in wanted),
@@ -161,19 +161,20 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
 
 
 def _blocked(c: Coordinator, row: JobRow) -> bool:
-    """Say whether a dependency keeps a job back, and keep the reason for people."""
-    reason = ""
+    """Say whether a dependency keeps a job back, and keep the reason."""
+    reason: Reason | None = None
     for on in c.store.jobs.dependencies(row.id):
         ended = on.n_waiting + on.n_active == 0
         accepted = ended and on.n_accepted == on.n_tasks
         met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on.condition]
         if not met:
-            verb = "ended otherwise" if ended else "is still open"
-            reason = f"waits for job {on.on_job} to be {on.condition}; it {verb}"
-    if reason != row.blocked:
+            parameters = {"job": on.on_job, "condition": on.condition, "ended": ended}
+            reason = Reason(code=Code.WAITS_FOR_JOB, parameters=parameters)
+    stored = "" if reason is None else reason.stored()
+    if stored != row.blocked:
         with c.store.atomic():
-            c.store.jobs.block(row.id, reason)
-    return bool(reason)
+            c.store.jobs.block(row.id, stored)
+    return reason is not None
 
 
 def _place(

@@ -31,6 +31,7 @@ from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.spool import layout
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.delegation import Delegation
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["EXECUTION_OF", "ingest", "unread"]
+__all__ = ["EXECUTION_OF", "ingest", "signed_reason", "unread"]
 
 #: Segments as runners name them; anything else in the folder is not read.
 #: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
@@ -76,6 +77,11 @@ EXECUTION_OF: dict[str, Execution] = {
     Outcome.PREEMPTED: Execution.LOST,
     Outcome.NODE: Execution.LOST,
 }
+
+
+def signed_reason(detail: str) -> Reason | None:
+    """Return the reason that a statement makes of its replica: what it says beside the outcome, if anything."""
+    return Reason(code=Code.SIGNED, parameters={"text": detail}) if detail else None
 
 
 class Intake(Struct):
@@ -315,6 +321,7 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     execution = EXECUTION_OF[said.outcome]
     vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
     failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
+    reason = signed_reason(said.detail)
     klass = said.classes.get(c.job(job).quorum.numeric_class.value, "")
     batch.seen.add(replica)
     batch.reports.append(
@@ -325,9 +332,9 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     batch.news.add((job, task))
     batch.replicas.append(
         ReplicaReport(
-            execution.value, said.detail, failure, said.exit_code, said.host, report.machine, klass,
-            said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib, said.output_bytes, report.gpus,
-            now, int(report.carried is not None), replica,
+            execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
+            report.machine, klass, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
+            said.output_bytes, report.gpus, now, int(report.carried is not None), replica,
         )
     )  # fmt: skip
 

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement.eligibility import is_foreign, loads_of
 from nexapod_batch.coordinator.steps.dispatch import domains_of, needs_of
+from nexapod_batch.coordinator.steps.launch_endings import launch_reason
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.planner import NodeLoad, plan
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
         if not _fits_elsewhere(c, row, node, others, out):
             stays.add(row.job_id)
         elif withdraw(c.context(node).spool, row.key):
-            moved += _set_aside(c, row, f"taken back before it began: {node.name} {quiet[node.id]}")
+            moved += _set_aside(c, row, node, quiet[node.id])
     return moved
 
 
@@ -79,9 +81,10 @@ def _without(need: Need, domain: object) -> Need:
     return replace(need, want=1, taken=tuple(one for one in need.taken if one != domain))
 
 
-def _set_aside(c: Coordinator, row: OpenLaunch, reason: str) -> int:
+def _set_aside(c: Coordinator, row: OpenLaunch, node: Node, why: str) -> int:
+    reason = Reason(code=Code.TAKEN_BACK, parameters={"node": node.name, "text": why})
     with c.store.atomic():
-        gone = c.store.launches.take_back(row.id, reason=reason, now=c.now())
+        gone = c.store.launches.take_back(row.id, reason=reason.stored(), now=c.now())
         c.store.tasks.note_news(sorted(set(gone)))
-        c.store.launches.end(row.id, reason)
+        c.store.launches.end(launch_reason(row.id, reason))
     return len(gone)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.steps.launch_endings import launch_reason
 from nexapod_batch.files import atomic
 from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.reason import Code, Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["REASON", "end_what_was_restored", "mark"]
 
 #: Why replicas of such launches are lost.
-REASON = "the database was put back from a backup"
+REASON = Reason(code=Code.RESTORED)
 
 
 def mark(c: Coordinator) -> None:
@@ -42,12 +44,12 @@ def end_what_was_restored(c: Coordinator) -> int:
         return 0
     if handed <= c.store.launches.newest():
         return 0
-    rows = c.store.launches.all_open()
+    rows, stored = c.store.launches.all_open(), REASON.stored()
     with c.store.atomic():
         for row in rows:
-            gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=REASON, now=c.now())
+            gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=stored, now=c.now())
             c.store.tasks.note_news(sorted(set(gone)))
-            c.store.launches.end(row.id, REASON)
+            c.store.launches.end(launch_reason(row.id, REASON))
     mark(c)
     return len(rows)
 

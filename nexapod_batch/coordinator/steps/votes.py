@@ -105,7 +105,7 @@ def _vote(
         execution=execution,
         voided=r.voided,
         answer=r.vote,
-        detail=Reason.text(r.reason) if r.reason else None,
+        detail=Reason.parse(r.reason),
         failure=r.failure,
         no_vote=no_vote,
         machine=Boot.parse(r.machine),

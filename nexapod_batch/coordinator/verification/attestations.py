@@ -193,7 +193,7 @@ def _verdict(
     for row in rows:
         if row.task not in tasks:
             tasks[row.task] = _task(c.store.tasks.get(job.id, row.task))
-        node = nodes[row.node_id]
+        node, reason = nodes[row.node_id], Reason.parse(row.reason)
         tasks[row.task]["replicas"].append(
             {
                 "number": row.number,
@@ -203,7 +203,8 @@ def _verdict(
                 "key": node.key_id,
                 "execution": row.execution,
                 "validation": row.validation,
-                "reason": row.reason,
+                "reason": sentence(reason),
+                "why": None if reason is None else reason.document(),
                 "statements": counts[row.id],
             }
         )

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
-from nexapod_batch.coordinator.steps.ingest import EXECUTION_OF
+from nexapod_batch.coordinator.steps.ingest import EXECUTION_OF, signed_reason
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.trust.delegation import open_statement
 from nexapod_batch.trust.keys import key_id
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_statement", "row_faults"]
 
-#: What two statements that differ make of a replica.
-_VOID = "two different signed statements"
+#: Codes of reasons that come from statements alone.
+_OF_STATEMENTS = frozenset({Code.SIGNED, Code.TWO_STATEMENTS})
 
 
 def check_statement(
@@ -68,18 +70,35 @@ def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> li
         return [] if row.vote is None and not row.voided else ["it has a vote, and no statement"]
     wanted = _columns(job, statements[0])
     if len(statements) > 1:
-        wanted |= {"voided": True, "execution": Execution.ERRORED.value, "reason": _VOID}
+        wanted |= {"voided": True, "execution": Execution.ERRORED.value}
         if not row.voided:
             return ["it signed two different statements, and is not void"]
     elif row.voided:
         return ["it is void, and the second of its statements is missing"]
-    if row.execution == Execution.LOST and row.reason.startswith(f"{wanted['reason']}; "):
-        del wanted["reason"]  # what the backend knew beside it, of a replica that has no vote
-    return [
+    faults = [
         f"{column} is {_shown(getattr(row, column))}, and the statement says {_shown(value)}"
         for column, value in wanted.items()
         if getattr(row, column) != value
     ]
+    signed = Reason(code=Code.TWO_STATEMENTS) if len(statements) > 1 else signed_reason(statements[0].detail)
+    if not _is_reason_of(row, signed):
+        found = sentence(Reason.parse(row.reason))
+        faults.append(f"reason is {_shown(found)}, and the statement says {_shown(sentence(signed))}")
+    return faults
+
+
+def _is_reason_of(row: ReplicaRow, signed: Reason | None) -> bool:
+    """Say whether the reason of a row is the signed one; that of a lost replica may have the backend's beside it."""
+    kept = Reason.parse(row.reason)
+    lost = row.execution == Execution.LOST
+    if kept is None or signed is None:
+        return kept is signed or (lost and signed is None and kept is not None and kept.code not in _OF_STATEMENTS)
+    if kept.code == Code.IMPORTED:
+        text, wanted = kept.parameters.get("text"), sentence(signed)
+        return text == wanted or (lost and str(text).startswith(f"{wanted}; "))
+    if lost:
+        kept = Reason(code=kept.code, parameters={k: v for k, v in kept.parameters.items() if k != "also"})
+    return same(kept, signed)
 
 
 def _columns(job: Job, said: Statement) -> dict[str, Any]:
@@ -89,7 +108,6 @@ def _columns(job: Job, said: Statement) -> dict[str, Any]:
         "execution": execution.value,
         "voided": False,
         "vote": bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
-        "reason": said.detail,
         "failure": failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else "",
         "exit_code": said.exit_code,
         "host": said.host,

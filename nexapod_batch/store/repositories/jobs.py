@@ -28,7 +28,7 @@ class JobRow(Row, frozen=True):
     folder: str  # where it was submitted
     priority: int
     held: bool
-    blocked: str  # why nothing of it is dispatched, for people
+    blocked: str  # why nothing of it is dispatched, as JSON; "" for none
     max_running: int | None
     created_at: int
     finished_at: int | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store.database import Database
 
-__all__ = ["DelegationRow", "LaunchEnvelope", "LaunchHosts", "LaunchKey", "LaunchReplica", "Launches", "OpenLaunch"]
+__all__ = [
+    "DelegationRow", "LaunchEnvelope", "LaunchHosts", "LaunchKey", "LaunchReason", "LaunchReplica", "Launches",
+    "OpenLaunch",
+]  # fmt: skip
 
 
 class OpenLaunch(Row, frozen=True):
@@ -24,7 +27,9 @@ class OpenLaunch(Row, frozen=True):
     job_id: int
     state: str  # intent or handed
     native_id: str  # what the scheduler calls it; "" where that is not known
-    reason: str  # why it waits, in its backend's words
+    native_state: str  # the scheduler's word for its state
+    native_reason: str  # the scheduler's word for why it waits
+    reason: str  # why it waits, as JSON; "" for none
     created_at: int
     host_set: int  # which of the node's disjoint sets of hosts it is bound to; -1: any
     hosts: str  # where it ran by the scheduler's word: names with commas, ? when it never said
@@ -55,6 +60,15 @@ class LaunchKey(Row, frozen=True):
     id: int
     key: str
     node_id: int
+
+
+class LaunchReason(NamedTuple):
+    """Why a launch is as it is, in the order of the statements that store it."""
+
+    reason: str  # as JSON; "" for none
+    native_state: str  # the scheduler's word for its state
+    native_reason: str  # the scheduler's word for why
+    launch: int
 
 
 class LaunchReplica(Row, frozen=True):
@@ -121,9 +135,9 @@ class Launches:
         """Note for each (key, native id) that its backend has it, and what the scheduler calls it."""
         self._sql.many("launch_handed", [{"key": key, "native_id": native} for key, native in natives])
 
-    def note_waiting(self, reasons: Iterable[tuple[int, str]]) -> None:
-        """Keep for each (launch, reason) why it waits."""
-        self._sql.many("launch_waits", [(reason, launch) for launch, reason in reasons])
+    def note_waiting(self, reasons: Iterable[LaunchReason]) -> None:
+        """Keep why launches wait, and what the scheduler says of them."""
+        self._sql.many("launch_waits", reasons)
 
     def seen(self, launches: Iterable[int]) -> None:
         """Note that the replicas of launches are queued."""
@@ -158,13 +172,13 @@ class Launches:
         """Set the replicas of a launch aside that never reported, as nobody's fault; return (job, task) of each."""
         return self._pairs("launch_taken_back", launch=launch, reason=reason, now=now)
 
-    def explain_lost(self, launch: int, reason: str) -> None:
-        """Add what the backend knows to the reasons of the launch's lost replicas."""
-        self._sql.run("launch_lost_why", launch=launch, reason=reason)
+    def explain_lost(self, launch: int, reason: str, text: str) -> None:
+        """Add what the backend knows to the reasons of the launch's lost replicas, unless they have its `text`."""
+        self._sql.run("launch_lost_why", launch=launch, reason=reason, text=text)
 
-    def end(self, launch: int, reason: str) -> None:
-        """Note that a launch is over."""
-        self._sql.run("launch_ended", id=launch, reason=reason)
+    def end(self, ended: LaunchReason) -> None:
+        """Note that a launch is over, and why."""
+        self._sql.many("launch_ended", [ended])
 
     def ended(self, limit: int) -> list[LaunchKey]:
         """Return launches that are over and of which their backends still keep something, by node."""

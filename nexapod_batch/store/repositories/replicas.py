@@ -38,7 +38,7 @@ class VotingReplica(Row, frozen=True):
     voided: bool  # two different valid statements
     numeric_class: str  # as the node said, of the job's kind of class
     vote: bytes | None  # digest of the (normalised) outputs
-    reason: str
+    reason: str  # as JSON; "" for none
     failure: str  # which kind of failure its node signed
 
 
@@ -104,7 +104,7 @@ class ReplicaLaunch(Row, frozen=True):
     """The launch of a replica."""
 
     key: str
-    reason: str  # why it waits, in its backend's words
+    reason: str  # why it waits, as JSON; "" for none
 
 
 class UncleanReplica(Row, frozen=True):
@@ -135,7 +135,7 @@ class ReplicaReport(NamedTuple):
     """What a report makes of its replica, in the order of the statement that stores it."""
 
     execution: str
-    reason: str
+    reason: str  # as JSON; "" for none
     failure: str
     exit_code: int | None
     host: str

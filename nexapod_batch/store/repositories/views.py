@@ -90,7 +90,10 @@ if TYPE_CHECKING:
         output_bytes: int | None
         gpus: str | None  # JSON
         cleaned: int  # 1: its work folder is gone
-        reason: str  # of its launch, as long as it has not ended
+        reason: str  # as JSON; of its launch, as long as it has not ended
+        native_id: str  # what the scheduler calls its launch
+        native_state: str  # the scheduler's word for the state of its launch
+        native_reason: str  # the scheduler's word for why
 
     class NodeView(TypedDict):
         """A node, and how many replicas are out on it."""

@@ -27,7 +27,7 @@ SELECT d.payload, d.signature, k.key_id, k.public_key FROM delegation d JOIN nod
 SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'launch';
 
 -- name: launches_open
-SELECT id, key, node_id, job_id, state, native_id, reason, created_at, host_set, hosts,
+SELECT id, key, node_id, job_id, state, native_id, native_state, native_reason, reason, created_at, host_set, hosts,
   EXISTS (SELECT 1 FROM delegation d WHERE d.launch_id = launch.id AND d.seed IS NOT NULL) AS keyed
 FROM launch WHERE state IN ('intent', 'handed') ORDER BY node_id, id;
 
@@ -40,10 +40,10 @@ FROM launch l WHERE l.id = :id;
 UPDATE launch SET state = 'handed', native_id = :native_id WHERE key = :key AND state IN ('intent', 'handed');
 
 -- name: launch_ended
-UPDATE launch SET state = 'ended', reason = :reason, envelope = NULL WHERE id = :id AND state IN ('intent', 'handed');
+UPDATE launch SET state = 'ended', reason = ?, native_state = ?, native_reason = ?, envelope = NULL WHERE id = ? AND state IN ('intent', 'handed');
 
 -- name: launch_waits
-UPDATE launch SET reason = ? WHERE id = ? AND state IN ('intent', 'handed');
+UPDATE launch SET reason = ?, native_state = ?, native_reason = ? WHERE id = ? AND state IN ('intent', 'handed');
 
 -- name: launches_ended
 SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id LIMIT :limit;
@@ -64,8 +64,11 @@ WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RE
 
 -- name: launch_lost_why
 -- Where the runner could only say that it was stopped, the backend may know by whom.
-UPDATE replica SET reason = reason || '; ' || :reason
-WHERE launch_id = :launch AND execution = 'lost' AND instr(reason, :reason) = 0;
+UPDATE replica SET reason = CASE reason WHEN '' THEN :reason
+  ELSE json_patch(reason, json_object('parameters', json_object('also', json(:reason)))) END
+WHERE launch_id = :launch AND execution = 'lost' AND CASE WHEN reason = '' THEN 1 WHEN NOT json_valid(reason) THEN 0
+  ELSE instr(coalesce(json_extract(reason, '$.parameters.text'), ''), :text) = 0
+    AND coalesce(json_extract(reason, '$.parameters.also.parameters.text'), '') <> :text END;
 
 -- name: launch_out
 SELECT id, task FROM replica WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') ORDER BY task;

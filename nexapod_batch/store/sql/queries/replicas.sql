@@ -41,7 +41,7 @@ UPDATE replica SET execution = ?, reason = ?, failure = ?, exit_code = ?, host =
 WHERE id = ? AND voided = 0 AND execution <> 'reported';
 
 -- name: replica_voided
-UPDATE replica SET voided = 1, execution = 'errored', reason = 'two different signed statements' WHERE id = :id AND voided = 0;
+UPDATE replica SET voided = 1, execution = 'errored', reason = '{"code":"replica.two_statements"}' WHERE id = :id AND voided = 0;
 
 -- name: replica_running
 UPDATE replica SET execution = 'running' WHERE job_id = ? AND task = ? AND number = ? AND node_id = ? AND execution IN ('submitted', 'queued');
@@ -50,7 +50,7 @@ UPDATE replica SET execution = 'running' WHERE job_id = ? AND task = ? AND numbe
 UPDATE replica SET validation = ? WHERE id = ? AND validation <> ?;
 
 -- name: replica_unneeded
-UPDATE replica SET execution = 'cancelled', validation = 'unneeded', reason = 'no longer needed', ended_at = ?
+UPDATE replica SET execution = 'cancelled', validation = 'unneeded', reason = '{"code":"replica.not_needed"}', ended_at = ?
 WHERE id = ? AND execution IN ('created', 'submitted', 'queued');
 
 -- name: replica_cleaned
@@ -85,7 +85,7 @@ WHERE r.node_id = :node AND r.execution IN ('created', 'submitted', 'queued', 'r
   AND l.native_id <> '' AND l.native_id = (SELECT native_id FROM launch WHERE id = :launch);
 
 -- name: replica_cancel
-UPDATE replica SET execution = 'cancelled', reason = 'cancelled by its submitter', ended_at = ?
+UPDATE replica SET execution = 'cancelled', reason = '{"code":"replica.cancelled"}', ended_at = ?
 WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: replicas_set_aside

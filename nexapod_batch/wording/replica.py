@@ -1,0 +1,36 @@
+"""Sentences about jobs, tasks, replicas and their launches, where no verdict is concerned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.model.reason import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexapod_batch.wording.sentences import Parameters, Template
+
+__all__ = ["TEMPLATES"]
+
+
+def _waits_for(p: Parameters) -> str:
+    verb = "ended otherwise" if p["ended"] else "is still open"
+    return f"waits for job {p['job']} to be {p['condition']}; it {verb}"
+
+
+TEMPLATES: Mapping[str, Template] = {
+    Code.WAITS_FOR_JOB: _waits_for,
+    Code.CANCELLED: "cancelled by its submitter",
+    Code.RETRIED: "retry",
+    Code.SIGNED: "{text}",
+    Code.TWO_STATEMENTS: "two different signed statements",
+    Code.OVERDUE: "deadline passed",
+    Code.NOT_NEEDED: "no longer needed",
+    Code.REPLICA_CANCELLED: "cancelled by its submitter",
+    Code.TAKEN_BACK: "taken back before it began: {node} {text}",
+    Code.BACKEND: "{text}",
+    Code.NO_REPORT: "the runner ended without a report ({native})",
+    Code.NOT_HANDED: "{text}",
+    Code.RESTORED: "the database was put back from a backup",
+}
