@@ -16,6 +16,7 @@ from nexapod_batch.model.job import (
     Isolation,
     NumericClass,
     Output,
+    PolicyName,
     QuorumPolicy,
 )
 from nexapod_batch.model.placeholders import BUILT_IN, NUMBERS, names_in, padded_names
@@ -144,6 +145,7 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
         distinct=tuple(field for field in Domain if field in distinct),  # one order, so one job digest
         numeric_class=NumericClass(section["class"]),
         min_isolation=Isolation(section["min_isolation"]),
+        policy=PolicyName(section["policy"]),
     )
 
 

@@ -22,6 +22,7 @@ from nexapod_batch.model.job import (
     Job,
     NumericClass,
     Output,
+    PolicyName,
     QuorumPolicy,
     Resources,
     Schedule,
@@ -95,7 +96,8 @@ def to_document(job: Job) -> Document:
             "deadline_s": quorum.deadline_s,
             "distinct": [field.value for field in quorum.distinct],
             "class": quorum.numeric_class.value,
-            **({} if quorum.min_isolation is Isolation.NONE else {"min_isolation": quorum.min_isolation.value}),
+            **_unless("none", "min_isolation", quorum.min_isolation.value),
+            **_unless("strict", "policy", quorum.policy.value),
         },
         "inputs": [_input(one) for one in job.inputs],
         "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
@@ -108,6 +110,11 @@ def to_document(job: Job) -> Document:
         },
         "sites": [[name, [list(pair) for pair in settings]] for name, settings in job.sites],
     }
+
+
+def _unless(default: str, key: str, value: str) -> dict[str, str]:
+    """Return a key where it says something: left out, a job keeps the digest that it had before there was the key."""
+    return {} if value == default else {key: value}
 
 
 def _input(one: Input) -> dict[str, Any]:
@@ -142,10 +149,11 @@ def from_document(document: Document) -> Job:
         if array
         else None,
         quorum=QuorumPolicy(
-            **{key: quorum[key] for key in quorum if key not in {"distinct", "class", "min_isolation"}},
+            **{key: quorum[key] for key in quorum if key not in {"distinct", "class", "min_isolation", "policy"}},
             distinct=tuple(map(Domain, quorum["distinct"])),
             numeric_class=NumericClass(quorum["class"]),
             min_isolation=Isolation(quorum.get("min_isolation", "none")),
+            policy=PolicyName(quorum.get("policy", "strict")),
         ),
         inputs=tuple(Input(**one) for one in document["inputs"]),
         outputs=tuple(Output(path=one["path"], rule=_rule(one)) for one in document["outputs"]),

@@ -32,6 +32,7 @@ __all__ = [
     "Job",
     "NumericClass",
     "Output",
+    "PolicyName",
     "QuorumPolicy",
     "Resources",
     "Schedule",
@@ -208,6 +209,12 @@ class Array(Struct, frozen=True, kw_only=True):
         return list(islice(self.indexes(), count))
 
 
+class PolicyName(StrEnum):
+    """By what a task is decided: the table of all quorum policies. What each does is in `quorum.policies`."""
+
+    STRICT = "strict"  # what `agree` distinct domains say and nobody can still outvote
+
+
 class QuorumPolicy(NamedTuple):
     """When a task is accepted, and how far the coordinator goes to get there."""
 
@@ -220,6 +227,7 @@ class QuorumPolicy(NamedTuple):
     distinct: tuple[Domain, ...] = (Domain.NODE,)
     numeric_class: NumericClass = NumericClass.ANY
     min_isolation: Isolation = Isolation.NONE  # what ran with less has no vote
+    policy: PolicyName = PolicyName.STRICT
 
 
 class Input(NamedTuple):

@@ -6,7 +6,7 @@
 """
 
 from nexapod_batch.quorum.domains import independence, max_distinct
-from nexapod_batch.quorum.strict import assess_late, decide, doubt
+from nexapod_batch.quorum.policies import assess_late, decide, doubt
 from nexapod_batch.quorum.votes import Closeness, Decision, Vote, failure_kind
 
 __all__ = [

@@ -171,6 +171,8 @@ BAD = {
     "workdir leaves": (minimal(head='workdir = "../x"'), "job.workdir: leaves the work folder"),
     "digits missing": (minimal('[[outputs]]\npath = "a"\ncompare = "round"'), "outputs[0].digits: missing"),
     "digits unused": (minimal('[[outputs]]\npath = "a"\ndigits = 3'), "outputs[0].digits: not used by exact"),
+    "integers unused": (minimal('[[outputs]]\npath = "a"\nintegers = "approximate"'), "outputs[0].integers: not used by exact"),
+    "no such policy": (minimal('[quorum]\npolicy = "credibility"'), "quorum.policy: not accepted"),
     "tolerance unused": (minimal('[[outputs]]\npath = "a"\nrtol = 1'), "outputs[0].rtol: not used by exact"),
     "tolerance missing": (minimal('[[outputs]]\npath = "a"\ncompare = "allclose"'), "outputs[0].rtol: missing"),
     "odd name": (minimal(head='name = "a b\\n"'), "job.name"),
@@ -343,6 +345,16 @@ KEYS = st.sampled_from(
         "site.mycluster.resources", "container", "container.image",
     ]
 )
+
+
+def test_what_was_added_later_is_in_a_document_only_where_it_says_something(tmp_path: Path) -> None:
+    """A job that says nothing of it keeps the digest that it had; one that does is read back."""
+    output = '[[outputs]]\npath = "a"\ncompare = "significant"\ndigits = 3\n'
+    plain, said = (parse(minimal(output + more), tmp_path).job for more in ("", 'integers = "approximate"\n'))
+    assert set(to_document(plain)["outputs"][0]) == {"path", "compare", "digits", "rtol", "atol"}
+    assert not {"policy", "min_isolation"} & set(to_document(plain)["quorum"])
+    assert said.outputs[0].rule == plain.outputs[0].rule._replace(integers="approximate")
+    assert from_document(to_document(said)) == said
 
 
 def parsed_or_refused(text: str, **options: object) -> None:

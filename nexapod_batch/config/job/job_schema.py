@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, Tier
+from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, PolicyName, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
 from nexapod_batch.schema.kinds import (
     REQUIRED,
@@ -95,6 +95,7 @@ QUORUM = Table(
         "min_isolation": Key(
             Choice(Isolation), "How well a replica must have been kept apart to have a vote.", Isolation.NONE.value
         ),
+        "policy": Key(Choice(PolicyName), "By what a task is decided.", PolicyName.STRICT.value),
     },
     "When a task is accepted, and how far to go to get there.",
 )

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from nexapod_batch.config.job.sources import SCHEME, local_path
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.careful import NotPlainError
 from nexapod_batch.model.job import Input
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["image", "inputs", "open_beside", "outputs", "program_files", "workdir"]
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _IMAGE_SCHEMES = ("docker", "oras", "library", "https")
 
 
@@ -86,18 +86,10 @@ def inputs(section: Value, folder: Path, report: Report, *, outside: bool = Fals
 
 
 def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
-    if scheme := _SCHEME.match(text):
-        if scheme[1].lower() != "file" or not text[7:].startswith("/"):
-            report.add(
-                f"{where}.source",
-                f"no plug-in can fetch {scheme[1]}://",
-                got=text,
-                wanted="a path, or file:///path",
-                hint="fetch it first and name the file",
-            )
-            return None
-        text = text[7:]
-    source = folder / text
+    path = local_path(text, f"{where}.source", report)
+    if path is None:
+        return None
+    source = folder / path
     try:
         str(source).encode()
     except UnicodeEncodeError:
@@ -175,7 +167,7 @@ def image(
     """
     if not isinstance(value, str):
         return None
-    if scheme := _SCHEME.match(value):
+    if scheme := SCHEME.match(value):
         wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
         if scheme[1] not in _IMAGE_SCHEMES or not re.fullmatch(r"[!-~]+", value, re.ASCII):
             report.add("container.image", "not an image", got=value, wanted=f"{wanted} or a path")
