@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from homes import Home, ended
 from nvml import Driver
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home without nodes; no worker of it is left afterwards."""
+    with ended(Home(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -37,14 +37,6 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
-
-
-@pytest.fixture
 def open_home() -> Iterator[Home]:
     """Yield a home in a folder that every account can reach, without workers afterwards."""
     with open_folder() as folder:

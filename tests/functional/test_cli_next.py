@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from homes import TRUE, Home
@@ -15,18 +15,6 @@ from rich.console import Console
 
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.bar import WaitingBar
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home, and end its workers."""
-    found = Home(tmp_path)
-    yield found
-    found.end()
 
 
 def reported(home: Home) -> None:

@@ -21,18 +21,8 @@ from nexapod_batch.cli.examples import EXAMPLES
 from nexapod_batch.cli.output_shapes import SHAPES, json_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
     from nexapod_batch.cli.output_shapes import Shape
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home, and end its workers."""
-    found = Home(tmp_path)
-    yield found
-    found.end()
 
 
 def commands() -> dict[str, click.Command]:

@@ -5,14 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-from typing import TYPE_CHECKING
 
-import pytest
 from homes import PROGRAM, TRUE, Home
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 #: Writes two lines half a second apart, from the one replica that there is.
 LINES = """\
@@ -24,14 +18,6 @@ agree = 1
 replicas = 1
 distinct = "run"
 """
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
 
 
 def on_terminal(home: Home, *argv: object, pipe: bool = False, **env: str) -> tuple[int, str, str]:

@@ -35,14 +35,6 @@ def house(tmp_path: Path) -> Iterator[House]:
     made.end()
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home; what runs in it is ended afterwards."""
-    made = Home(tmp_path)
-    yield made
-    made.end()
-
-
 def ask(house: House, **values: object) -> None:
     """Write the owner's wishes."""
     owner_settings.save(house.spool, Wishes(**values))  # type: ignore[arg-type]

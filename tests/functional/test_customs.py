@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+
+    from homes import Home
 
 JOB = """[job]
 command = ["sh", "-c", "{script}"]
@@ -21,14 +20,6 @@ agree = 1
 distinct = "run"
 max_errors = 0
 """
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home."""
-    found = Home(tmp_path)
-    yield found
-    found.end()
 
 
 def run(home: Home, script: str, more: str = "", after: str = "", *options: str) -> str:

@@ -9,19 +9,10 @@ import pytest
 from homes import TRUE, Home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 HELD = TRUE + "[schedule]\nhold = true\n"
 STRANGER = 4321
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home."""
-    found = Home(tmp_path)
-    yield found
-    found.end()
 
 
 def is_foreign(home: Home, path: Path, *options: str) -> bool:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import TRUE, Home
+from homes import TRUE, Home, ended
 
 from nexapod_batch import log
 from nexapod_batch.store import Store
@@ -23,10 +23,8 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING) 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """Yield a home with one node, without workers afterwards."""
-    found = Home(tmp_path)
-    assert found.call("node", "init", "--name", "n").code == 0
-    yield found
-    found.end()
+    with ended(Home(tmp_path), "n") as made:
+        yield made
 
 
 def events(text: str) -> list[str]:

@@ -20,18 +20,8 @@ from nexapod_batch.store import writer
 from nexapod_batch.trust.profile import open_offer, seal_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
     from nexapod_batch.coordinator import Coordinator
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home that nothing was done in, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
 
 
 def put(home: Home, name: str, envelope: bytes) -> None:

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import pytest
 from homes import TRUE, Home
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 LOOKING = [("explain", "1"), ("report", "1"), ("verify", "1"), ("attestations", "1", "--out", "signed")]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
 
 
 def content(home: Home) -> dict[str, str]:

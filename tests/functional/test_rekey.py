@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import TRUE, Home
+from homes import TRUE, Home, ended
 from spools import until
 
 from nexapod_batch.files import keyfile
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """Yield a home with one node, without workers afterwards."""
-    one = Home(tmp_path)
-    assert one.call("node", "init", "--name", "n").code == 0
-    yield one
-    one.end()
+    with ended(Home(tmp_path), "n") as made:
+        yield made
 
 
 def key_of(home: Home) -> str:

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pytest
 from homes import TRUE, Home
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 ONCE = '[quorum]\nagree = 1\nreplicas = 1\nmax_replicas = 1\nmax_errors = 0\ndistinct = "run"\n'
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
 
 
 def copied(home: Home, replica: str) -> tuple[dict[str, str], dict[str, bytes]]:

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import TRUE, Home
+from homes import TRUE, Home, ended
 from spools import until
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ LOST = "the database was put back from a backup"
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """Yield a home with one node, without workers afterwards."""
-    one = Home(tmp_path)
-    assert one.call("node", "init", "--name", "n").code == 0
-    yield one
-    one.end()
+    with ended(Home(tmp_path), "n") as made:
+        yield made
 
 
 def put_back(home: Home, backup: Path) -> None:

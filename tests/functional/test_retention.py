@@ -6,16 +6,13 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-from homes import Home
-
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
 from nexapod_batch.coordinator.commands import retention
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+
+    from homes import Home
 
 HOUR, DAY = 3_600, 86_400
 #: Larger than what travels with a report, so that there is a work folder.
@@ -27,14 +24,6 @@ BAD = (
     '[job]\nname = "bad"\ncommand = ["sh", "-c", "head -c 9000 /dev/zero; exit 1"]\n'
     '[quorum]\nagree = 1\nmax_replicas = 1\nmax_errors = 0\ndistinct = "run"\n'
 )
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
 
 
 def folders(home: Home) -> int:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from homes import Home
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from homes import Home
 
 #: Says something new at every execution, until a file is there: then always the same.
 FICKLE = """\
@@ -20,14 +18,6 @@ command = ["sh", "-c", "if [ -e {flag} ]; then {then}; else {before}; fi"]
 distinct = "run"
 """
 NOISE = "cat /proc/sys/kernel/random/uuid"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
 
 
 def fickle(home: Home, before: str, quorum: str, code: int) -> Path:

@@ -5,21 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home
 
 from nexapod_batch.runner.execution.replica import without_own_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home of its own, without workers afterwards."""
-    one = Home(tmp_path)
-    yield one
-    one.end()
+    from homes import Home
 
 
 def tried(home: Home, name: str, content: bytes, *more: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from forging import line_of, said_in, stolen_key
-from homes import TRUE, Home
+from homes import TRUE, Home, ended
 from spools import until
 
 from nexapod_batch.files import keyfile
@@ -31,10 +31,8 @@ A = '[job]\nname = "a"\ncommand = ["sh", "-c", "echo 1 > a.txt"]\n[[outputs]]\np
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """Yield a home with one node, without workers afterwards."""
-    one = Home(tmp_path)
-    assert one.call("node", "init", "--name", "n").code == 0
-    yield one
-    one.end()
+    with ended(Home(tmp_path), "n") as made:
+        yield made
 
 
 def waiting(home: Home, gate: Path) -> str:

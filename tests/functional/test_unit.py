@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home
 from spools import House, until
 
 from nexapod_batch import interpreter
@@ -19,17 +18,10 @@ from nexapod_batch.cli.node.systemd_unit import text_of
 from nexapod_batch.model.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from homes import Home
+    pass
 
 HOSTILE = ["plain", "a b", "per%cent %h", "do$lar ${HOME}", 'quo"te', "back\\slash \\n", "tick'", "semi;colon", "ümlaut", "#"]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    """Give a home; what runs in it is ended afterwards."""
-    made = Home(tmp_path)
-    yield made
-    made.end()
 
 
 def words(line: str) -> list[str]:
