@@ -9,7 +9,6 @@ does not run.
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["BareRuntime"]
 
 _PROGRAM = "bwrap"
-#: Its last words: about the command, or about the machine.
-_SAID = re.compile(rf"^{_PROGRAM}: ([^\n]+)\n?\Z", re.MULTILINE)
+_PREFIX = f"{_PROGRAM}: "  # of its messages
 _COMMAND = "execvp "
 _DISABLES = (0, 8)  # the version since which it can forbid user namespaces
 _CALL_S = 60
@@ -107,13 +105,14 @@ class BareRuntime:
         return [Fact("warn", f"commands without a container cannot be confined: {said}", hint)]
 
     def judge(self, status: int, stderr: bytes) -> str | None:  # noqa: ARG002 - the port's signature
-        """Tell the words of bwrap from the command's."""
-        said = _SAID.search(stderr.decode("utf-8", "replace"))
-        if said is None:
+        """Tell the last words of bwrap, about the command or about the machine, from the command's."""
+        last_line = stderr.decode("utf-8", "replace").removesuffix("\n").rpartition("\n")[2]
+        message = last_line.removeprefix(_PREFIX)
+        if message in {"", last_line}:
             return None
-        if said[1].startswith(_COMMAND):
-            return f"the command cannot be started: {said[1].removeprefix(_COMMAND)}"
-        raise PluginError("the command could not be confined", got=said[1], hint="nexapod-batch doctor")
+        if message.startswith(_COMMAND):
+            return f"the command cannot be started: {message.removeprefix(_COMMAND)}"
+        raise PluginError("the command could not be confined", got=message, hint="nexapod-batch doctor")
 
 
 def _view(execution: Execution, settings: RuntimeSettings) -> View:
@@ -209,8 +208,10 @@ def _run(argv: list[str]) -> tuple[int, str]:
 
 @cache
 def _version(program: str) -> tuple[int, ...]:
-    code, said = _run([program, "--version"])
-    return tuple(map(int, re.findall(r"\d+", said)[:2])) if code == 0 else ()
+    import re  # noqa: PLC0415 - most runners confine nothing
+
+    code, answer = _run([program, "--version"])
+    return tuple(map(int, re.findall(r"\d+", answer)[:2])) if code == 0 else ()
 
 
 @cache

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.trust import nesting
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO  # not above: a runner that starts has a stand-in for `typing` without it
 
 __all__ = ["NotPlainError", "load", "open_plain", "read", "read_descriptor", "stream", "tail"]
 

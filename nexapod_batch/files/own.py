@@ -19,9 +19,14 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import ForeignPathError
+
+if TYPE_CHECKING:
+    from typing import TypeVar  # a runner that starts has a stand-in for `typing` without it
+
+    P = TypeVar("P", bound=PurePath)
 
 __all__ = [
     "Seen", "base_of", "check_file", "check_levels", "check_plain", "foreign", "open_file", "open_log", "own_folder",
@@ -32,9 +37,6 @@ _LEVEL = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS = 40  # as the kernel
 _OTHERS = 0o022
-
-
-P = TypeVar("P", bound=PurePath)
 
 
 class Seen(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nexapod_batch.runner.startup import import_stubs
+from nexapod_batch.runner.startup.stand_ins import classes
 
 
 def point(base: Any) -> Any:
@@ -42,8 +42,8 @@ def box(module: Any, **options: bool) -> Any:
 
 
 REAL = {"Struct": msgspec.Struct, "field": msgspec.field, "replace": msgspec.structs.replace}
-LIGHT = {**import_stubs.MSGSPEC, **import_stubs.STRUCTS}
-POINTS = [point(typing.NamedTuple), point(import_stubs.TYPING["NamedTuple"])]
+LIGHT = {**classes.MSGSPEC, **classes.STRUCTS}
+POINTS = [point(typing.NamedTuple), point(classes.TYPING["NamedTuple"])]
 BOXES = [box(module, frozen=True, kw_only=True) for module in (REAL, LIGHT)]
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import re
 import sys
 from contextlib import suppress
 from stat import S_IMODE, S_ISDIR, S_ISVTX
@@ -32,7 +31,7 @@ __all__ = ["Temporary", "base", "told"]
 _LONGEST = 50
 #: What Python's multiprocessing adds, which is more than others do.
 _ADDED = 32
-_NAME = re.compile(r"nxtmp-[0-9a-f]{8}")
+_PREFIX, _DIGITS = "nxtmp-", 8
 _USUAL = ("/tmp", "/var/tmp")  # noqa: S108 - every level is checked, and each folder is made exclusively
 _LINK = "t"
 #: What statfs(2) calls the file systems that lie in memory.
@@ -105,7 +104,7 @@ class Temporary:
             self._swept = True
             sweep(where)
         for _ in range(100):  # a name is taken, or somebody sweeps
-            path = f"{where}/nxtmp-{os.urandom(4).hex()}"
+            path = f"{where}/{_new_name()}"
             with suppress(FileExistsError, FileNotFoundError, BlockingIOError):
                 os.mkdir(path, _MODE)
                 self._lock = _locked(path)
@@ -140,7 +139,7 @@ def base(wanted: str = "", usual: Sequence[str] = _USUAL) -> tuple[str, bool]:
 def sweep(where: str) -> None:
     """Remove the folders of this account in which nothing runs any more."""
     for name in os.listdir(where):
-        if _NAME.fullmatch(name):
+        if _is_ours(name):
             path = f"{where}/{name}"
             with suppress(OSError):  # another's, still held, or just gone
                 lock = _locked(path)
@@ -153,7 +152,7 @@ def told(wanted: str = "") -> str:
     import socket  # noqa: PLC0415 - a runner has no use for it
 
     where, elsewhere = base(wanted)
-    path = f"{where}/nxtmp-{os.urandom(4).hex()}"
+    path = f"{where}/{_new_name()}"
     os.mkdir(path, _MODE)
     try:
         with socket.socket(socket.AF_UNIX) as one:
@@ -161,6 +160,15 @@ def told(wanted: str = "") -> str:
     finally:
         remove_tree(path)
     return f"{where}, in memory: files lie in the work folder" if elsewhere else where
+
+
+def _new_name() -> str:
+    return _PREFIX + os.urandom(_DIGITS // 2).hex()
+
+
+def _is_ours(name: str) -> bool:
+    digits = name.removeprefix(_PREFIX)
+    return digits != name and len(digits) == _DIGITS and not digits.strip("0123456789abcdef")
 
 
 def _locked(path: str) -> int:

@@ -8,6 +8,7 @@ which anything was left, or whose mode was changed, is removed with all that is 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from stat import S_IMODE
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,9 @@ def empty(root: str) -> bool:
 
 def remove_tree(root: str) -> None:
     """Remove a folder with all that is in it, also what its owner may not enter; what cannot be removed is left."""
+    with suppress(OSError):  # as most are when they go
+        os.rmdir(root)
+        return
     import shutil  # noqa: PLC0415 - brings compressors along, and most commands leave nothing to remove
 
     def open_up(_function: object, path: str, _error: object) -> None:

@@ -1,4 +1,4 @@
-"""Stand-ins for `msgspec` and `typing` in a runner that starts: one replica long, it would load more than it uses.
+"""What stands in for the classes of `msgspec` and `typing` that our nouns are made with.
 
 What is made here behaves as theirs for all that our nouns are used for, and what is not here is looked for in the real
 modules. Classes that are defined later, as a plug-in's, are made by the real ones.
