@@ -50,6 +50,7 @@ class House:
     mem_mib: int = 4096
     idle_exit_s: float = 0.2
     before: tuple[str, ...] = ()  # words before the command line of a worker
+    program: str = "nexapod_batch.runner"  # the module that a worker is
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     subkeys: dict[str, bytes] = field(default_factory=dict)
 
@@ -139,7 +140,7 @@ class House:
         """Start a worker."""
         with (self.spool / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [*self.before, *interpreter.module("nexapod_batch.runner", str(self.spool))],
+                [*self.before, *interpreter.module(self.program, str(self.spool))],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )

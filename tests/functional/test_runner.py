@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+#: As it is; and with what stands in for modules while a runner starts (`runner/startup/stand_ins`).
+PROGRAMS = ["nexapod_batch.runner", pytest.param("nexapod_batch.runner.startup.fast_start", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=PROGRAMS, ids=["plain", "stand-ins"])
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     """Give a node with two CPUs; its workers are ended afterwards."""
-    made = House(tmp_path)
+    made = House(tmp_path, program=request.param)
     yield made
     made.end()
 

@@ -15,7 +15,9 @@ import pytest
 from nexapod_backends.slurm import runner_command
 from spools import DEADLINE_S, House, alive, until
 
+from nexapod_batch import interpreter
 from nexapod_batch.model.job import Comparator, CompareRule, Input, Job, Output, Resources
+from nexapod_batch.plugins import targets
 from nexapod_batch.runner.launches.allocation import TIME_OVER
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.worker.executor_deaths import TOLERATED
@@ -42,10 +44,12 @@ GROUP = "0123456789abcdef"
 class Element:
     """A node, and its one array element."""
 
-    def __init__(self, home: Path) -> None:
-        """Make the node."""
-        self.house = House(home)
+    def __init__(self, home: Path, *, fast: bool = True) -> None:
+        """Make the node; `fast` runners start with stand-ins for modules."""
+        self.house, self.fast = House(home), fast
         self.spool = self.house.spool
+        node = json.loads((self.spool / "node.json").read_text())  # the backend says where runtimes are defined
+        (self.spool / "node.json").write_text(json.dumps({**node, "runtimes": targets("runtime")}))
 
     def put(self, *launches: Launch) -> None:
         """Hand launches over as the elements of a group: all in the first."""
@@ -54,10 +58,10 @@ class Element:
         group = {"schema": 1, "elements": [keys], "cpus": 2, "mem_mib": 4096}
         (self.spool / "groups" / f"{GROUP}.json").write_text(json.dumps(group))
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the runner as its Slurm job does."""
-        words = [*runner_command._here(), str(self.spool), "--group", GROUP]
-        assert words[1:3] == ["-I", "-S"]
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the runner as its Slurm job does, with more options of the interpreter's."""
+        start = runner_command._here() if self.fast else interpreter.module("nexapod_batch.runner")
+        words = [start[0], *options, *start[1:], str(self.spool), "--group", GROUP]
         env = {"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "77", "SLURM_JOB_ID": "78", "SLURMD_NODENAME": "n1"}
         with (self.spool / "worker.log").open("ab") as log:
             runner = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stderr=log)
@@ -79,10 +83,10 @@ class Element:
         return [one.name for part in (self.spool / "inbox", self.spool / "cancel", self.house.work) for one in part.iterdir()]
 
 
-@pytest.fixture
-def element(tmp_path: Path) -> Iterator[Element]:
+@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["stand-ins", "plain"])
+def element(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Element]:
     """Give an element; its runners are ended afterwards."""
-    made = Element(tmp_path)
+    made = Element(tmp_path, fast=request.param)
     yield made
     made.house.end()
 
@@ -328,3 +332,21 @@ def test_jobs_that_an_older_version_queued_find_the_fast_start_where_it_was() ->
     assert [one.returncode for one in answers] == [2, 2]
     assert answers[0].stderr == answers[1].stderr
     assert answers[0].stderr.startswith("usage: ")
+
+
+#: What costs a small task more than it is worth: each took some ms.
+HEAVY = {
+    "bz2", "dataclasses", "datetime", "email.message", "importlib.metadata", "inspect", "ipaddress", "json", "lzma",
+    "msgspec", "re", "shutil", "socket", "subprocess", "tempfile", "typing", "urllib.parse", "uuid", "_hashlib",
+}  # fmt: skip
+
+
+def test_a_small_task_loads_nothing_heavy(tmp_path: Path) -> None:
+    """From the first line of a runner to its last, for a command that succeeds and leaves nothing."""
+    element = Element(tmp_path)
+    element.put(element.house.launch(Job(name="t", command=("true",))))
+    assert element.start("-X", "importtime").wait(DEADLINE_S) == 0
+    loaded = {line.rpartition("|")[2].strip() for line in element.house.log().splitlines() if "import time:" in line}
+    assert [outcome for outcome, _ in element.outcomes()] == [Outcome.OK]
+    assert "pathlib" in loaded
+    assert loaded & HEAVY == set()

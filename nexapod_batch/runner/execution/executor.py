@@ -293,7 +293,7 @@ class Executor:
     def _finish(self, replica: Replica) -> None:
         """Report a replica, and forget what was said of it."""
         self._reports.add(replica)
-        self._temporary.clear()
+        self._temporary.clear(known_empty=replica.left_nothing)
         self._running = None
         self._current = ("", "")
         self._orders.forget(str(replica.name))

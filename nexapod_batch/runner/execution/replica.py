@@ -62,6 +62,7 @@ class Replica:
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
         self.passed: tuple[tuple[str, str], ...] = ()  # what it got of its site's variables: name, SHA-256 of the value
         self.temporary = ""  # the folder of its temporary files, when it has one
+        self.left_nothing = False  # both folders are known to be empty, and nothing lives that could change that
         self._script = str(launch.script or "")  # its name holds the launch's
         self._executor = executor
 
@@ -131,6 +132,7 @@ class Replica:
         """Look at the disk once more, unless the folders are as empty as they were made."""
         most = self.launch.job.resources.disk_mib * 2**20
         folders = [one for one in (self.root, self.temporary) if one and not is_empty(one)]
+        self.left_nothing = not folders and not self.launched
         used = logs + tree_bytes(*folders)
         if used > most:
             self.fail(Outcome.DISK, disk_detail(used, most))

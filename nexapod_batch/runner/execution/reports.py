@@ -64,7 +64,7 @@ class Reports:
         if total <= CARRY_BYTES and not _worth_keeping(replica):
             carried = self._carry(replica, produced, out[1], err[1])
         if carried is not None:
-            self._folders.discard(replica.root)
+            self._folders.discard(replica.root, known_empty=replica.left_nothing)
             logs.clear()
             self._segment.add(line + b',"carried":' + orjson.dumps(carried) + b"}", [])
             return

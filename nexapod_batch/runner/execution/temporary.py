@@ -66,14 +66,14 @@ class Temporary:
         self.files = self._folder
         return self._folder
 
-    def clear(self) -> None:
+    def clear(self, *, known_empty: bool = False) -> None:
         """Remove what the replica left."""
         if not self.files:
             return
         files, self.files = self.files, ""
         if files == self._spare:
             remove_tree(files)
-        elif not self._still_there() or not (is_empty(files) or empty(files)):
+        elif not self._still_there() or not (known_empty or is_empty(files) or empty(files)):
             self.remove()
 
     def remove(self) -> None:

@@ -5,8 +5,10 @@ An exit code of 0 is no success where the kernel or the file system says otherwi
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexapod_batch.runner.execution.disk_space import room
@@ -34,6 +36,7 @@ class Witness:
         """
         self._work, self._seat, self._worker = work, seat, worker
         self._folders: tuple[str, ...] = (work,)  # whose disks are looked at
+        self._tmp = ""  # the folder of temporary files that this is about
         self._kills = Kills()
         self._before, self._began, self._full = 0, 0.0, ""
 
@@ -44,7 +47,9 @@ class Witness:
 
     def begin(self, tmp: str) -> None:
         """Look, right before a command starts whose temporary files lie in `tmp`."""
-        self._folders = (self._work, tmp) if tmp else (self._work,)
+        if tmp != self._tmp:
+            self._tmp = tmp
+            self._folders = (self._work, tmp) if tmp and not _on_one_disk(self._work, tmp) else (self._work,)
         self._before, self._began, self._full = self._kills.count(), time.monotonic(), ""
         if self._seat is not None:
             self._seat.begin()
@@ -94,3 +99,9 @@ class Witness:
         if self._seat is not None and shared and not own and killed > explained:
             self._seat.slate.careful_until = time.monotonic() + CAREFUL_S
         return Rise(killed, own, explained, shared, self._kills.limit_mib())
+
+
+def _on_one_disk(folder: str, other: str) -> bool:
+    with suppress(OSError):
+        return os.stat(folder).st_dev == os.stat(other).st_dev
+    return False

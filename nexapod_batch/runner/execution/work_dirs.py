@@ -41,9 +41,9 @@ class Folders:
         os.rename(self._spare, root)
         self._have = False
 
-    def discard(self, root: str) -> None:
+    def discard(self, root: str, *, known_empty: bool = False) -> None:
         """Remove the folder of a replica with everything in it."""
-        if not self._have and is_empty(root) and S_IMODE(os.lstat(root).st_mode) == _MODE:
+        if not self._have and (known_empty or is_empty(root)) and S_IMODE(os.lstat(root).st_mode) == _MODE:
             os.rename(root, self._spare)
             self._have = True
         else:
