@@ -32,6 +32,7 @@ from nexapod_batch.runner.gpu.grant import Granted, receive
 from nexapod_batch.runner.launches.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.processes.process_tree import WAITED, Result
+from nexapod_batch.runner.processes.signal_wait import wait_for_signal
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_writer import Segment
 from nexapod_batch.trust.bundle import MAX_BUNDLE
@@ -228,7 +229,7 @@ class Executor:
                 if not told:
                     print(f"reports wait for room: {error}", file=sys.stderr, flush=True)  # noqa: T201 - worker.log
                     told = True
-                if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
+                if wait_for_signal({signal.SIGTERM}, 1.0):
                     self._stopping = True
                     return
         if self._done:

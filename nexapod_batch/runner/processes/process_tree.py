@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch import birth
 from nexapod_batch.runner.processes import descendants, niceness
+from nexapod_batch.runner.processes.signal_wait import wait_for_signal
 from nexapod_batch.runner.processes.suspend import Freezer
 from nexapod_batch.runner.processes.usage import MAX_PROCESSES, Usage, tree_bytes
 from nexapod_batch.runtimes import FEED
@@ -45,7 +46,7 @@ PAUSED_S = 2.0  # between two looks at what is suspended, at most
 COURTESY_S = (0.25, 2.0)  # between two looks whether everything stands back, at first and at most
 LATE_S = 0.25  # for which a command that died of TERM waits for the one that was meant for us
 
-#: Signals that wake the executor; they stay blocked and are taken with sigtimedwait.
+#: Signals that wake the executor; they stay blocked and are taken with `wait_for_signal`.
 WAITED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1})
 _DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, *WAITED]
 _ROUGHLY_KIB = 64 * 1024  # up to which it does not matter what processes share
@@ -189,9 +190,9 @@ class _Tree:
         while True:
             now = time.monotonic()
             timeout = self._look(now)
-            info = signal.sigtimedwait(WAITED, 0.0 if self._more else max(0.0, timeout))
-            if info is not None and info.si_signo != signal.SIGCHLD:
-                self._stop(self._supervisor.interrupted(info.si_signo))
+            number = wait_for_signal(WAITED, 0.0 if self._more else timeout)
+            if number and number != signal.SIGCHLD:
+                self._stop(self._supervisor.interrupted(number))
             elif not self._reap():
                 self._hear_late()
                 self._unpause(time.monotonic())
@@ -208,7 +209,7 @@ class _Tree:
             return
         by_term = os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) == signal.SIGTERM
         by_term = by_term or os.waitstatus_to_exitcode(self._status) == 128 + signal.SIGTERM
-        if signal.sigtimedwait({signal.SIGTERM}, LATE_S if by_term else 0) is not None:
+        if wait_for_signal({signal.SIGTERM}, LATE_S if by_term else 0):
             self._stopped = self._supervisor.interrupted(signal.SIGTERM)
 
     def result(self) -> Result:

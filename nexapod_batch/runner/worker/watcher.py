@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nexapod_batch.runner.execution.slate import Seat, Slate
 from nexapod_batch.runner.launches.allocation import TIME_OVER
 from nexapod_batch.runner.processes import descendants
+from nexapod_batch.runner.processes.signal_wait import wait_for_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,15 +93,15 @@ class _Watch:
     def until_end(self) -> int:
         """Return how it ended, as the kernel tells it."""
         while True:
-            info = signal.sigtimedwait(_HEARD, WATCH_S)
-            if info is not None and info.si_signo in PASSED_ON:
+            number = wait_for_signal(_HEARD, WATCH_S)
+            if number in PASSED_ON:
                 self.told = True
-                os.kill(self._pid, info.si_signo)  # not waited for yet: the number is its own
+                os.kill(self._pid, number)  # not waited for yet: the number is its own
             found, status = os.waitpid(self._pid, os.WNOHANG | os.WUNTRACED)
             if found and os.WIFSTOPPED(status):
                 os.kill(self._pid, signal.SIGCONT)
             elif found:
-                if signal.sigtimedwait(PASSED_ON, 0) is not None:  # sent before that
+                if wait_for_signal(PASSED_ON, 0):  # sent before that
                     self.told = True
                 return status
             deadline = self._seat.deadline
@@ -134,7 +135,7 @@ def _end_orphans() -> None:
         except ChildProcessError:
             return
         descendants.end_all(os.getpid())
-        signal.sigtimedwait({signal.SIGCHLD}, 0.002)
+        wait_for_signal({signal.SIGCHLD}, 0.002)
 
 
 def _end_as(status: int) -> NoReturn:
