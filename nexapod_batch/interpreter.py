@@ -81,11 +81,20 @@ def set_back_foreign_folders() -> None:
         return
     here = {_absolute(one) for one in named if not os.path.isabs(one)}
     behind = {os.path.abspath(one) for one in named if os.path.isabs(one)}
-    ours = {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
-    ours.update(one for one in sys.path if one.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)))
-    kept = [one for one in sys.path if one in ours or _absolute(one) not in here]
-    sys.path[:] = [one for one in kept if one in ours or one not in behind]
-    sys.path += [one for one in kept if one in behind - ours]
+    first: list[str] = []
+    last: list[str] = []
+    for folder in sys.path:
+        if _is_ours(folder):
+            first.append(folder)
+        elif _absolute(folder) not in here:
+            (last if folder in behind else first).append(folder)
+    sys.path[:] = first + last
+
+
+def _is_ours(folder: str) -> bool:
+    """Say whether a folder holds what is installed: this package, or packages of our interpreter."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return folder == here or folder.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep))
 
 
 def _absolute(path: str) -> str:

@@ -52,19 +52,7 @@ class BareRuntime:
 
         Ranks that a launcher starts, perhaps on other hosts, and which share memory, are not confined.
         """
-        ranks, confine = execution.job.resources.ranks > 1, self._settings.confine
-        demanded = execution.job.quorum.min_isolation is not Isolation.NONE
-        if demanded and confine == "never":
-            raise PluginError(
-                "this node confines no command, and the job wants at least files (quorum.min_isolation)",
-                hint="put the job into a [container], or take confine = never out of the node's settings",
-            )
-        if ranks and (demanded or (execution.foreign and confine != "never")):
-            what = "ranks cannot be confined, and the job wants it" if demanded else "ranks of somebody else's job"
-            raise PluginError(
-                what if demanded else f"{what} cannot be confined", hint="give the job a [container] with network"
-            )
-        if ranks or not (confine == "all" or demanded or (confine == "foreign" and execution.foreign)):
+        if not self._confines(execution):
             return Wrapped(argv=list(execution.command), env=execution.env)
         program = _find(execution.path)
         if program is None:
@@ -91,6 +79,25 @@ class BareRuntime:
             isolation="files",
             feeds=(text,) if calls is None else (text, calls),
         )
+
+    def _confines(self, execution: Execution) -> bool:
+        """Say whether the command is to be confined; PluginError when it must be and cannot."""
+        confine, foreign = self._settings.confine, execution.foreign
+        demanded = execution.job.quorum.min_isolation is not Isolation.NONE
+        if demanded and confine == "never":
+            raise PluginError(
+                "this node confines no command, and the job wants at least files (quorum.min_isolation)",
+                hint="put the job into a [container], or take confine = never out of the node's settings",
+            )
+        wanted = demanded or confine == "all" or (confine == "foreign" and foreign)
+        if execution.job.resources.ranks == 1:
+            return wanted
+        hint = "give the job a [container] with network"
+        if demanded:
+            raise PluginError("ranks cannot be confined, and the job wants it", hint=hint)
+        if foreign and confine != "never":
+            raise PluginError("ranks of somebody else's job cannot be confined", hint=hint)
+        return False
 
     def examine(self, path: str) -> list[Fact]:
         """Return whether commands without a container can be confined, by confining one that does nothing."""

@@ -28,7 +28,7 @@ from nexapod_batch.spool import layout, status_file
 from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
@@ -81,20 +81,14 @@ class LocalBackend(SharedFolders):
         """Return the state of each launch from the files; start the worker when something waits and none runs."""
         holder = live_incarnation(context.spool)
         found = self.status_by_files(context, keys)
-        if holder and any(one.state is BackendState.ACTIVE for one in found.values()):
+        states = {one.state for one in found.values()}
+        if holder and BackendState.ACTIVE in states:
             _let_go_on(context.spool, holder)
             for key, why in _suspended(context.spool, holder).items():
-                if key in found and found[key].state is BackendState.ACTIVE:
-                    found[key] = replace(found[key], reason=why)
+                _explain(found, [key], BackendState.ACTIVE, why)
         # after a worker that was killed the next one ends what it left, suspended commands above all
-        wanted = {BackendState.QUEUED, BackendState.FAILED}
-        if any(one.state in wanted for one in found.values()) and holder is None:
-            trouble = self._start(context)
-            if trouble:
-                found = {
-                    key: replace(one, reason=trouble) if one.state is BackendState.QUEUED else one
-                    for key, one in found.items()
-                }
+        if holder is None and states & {BackendState.QUEUED, BackendState.FAILED}:
+            _explain(found, keys, BackendState.QUEUED, self._start(context))
         return found
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
@@ -155,13 +149,8 @@ class LocalBackend(SharedFolders):
                 hint=f"run nexapod-batch there, or nexapod-batch node drain {context.node.name}",
             )
         now, last = time.monotonic(), self._workers.get(context.spool)
-        if last is not None:
-            if last.pid and (code := _ended(last.pid)) is not None:
-                # one that was killed may come back at once; one that gave up would do so again
-                last.pid, last.trouble = 0, _trouble(context, code) if code > 0 else ""
-            coming_up = last.pid and last.lock_time == _lock_time(context.spool)  # it did not get to the lock yet
-            if coming_up or (last.trouble and now - last.started < _RETRY_S):
-                return last.trouble
+        if last is not None and _is_to_wait_for(context, last, now):
+            return last.trouble
         try:
             lock_time = _lock_time(context.spool)
             pid = self.spawn_runner(context)
@@ -181,11 +170,27 @@ class _Started(Struct, kw_only=True):
     trouble: str  # why the last one ended badly; empty when it did not
 
 
+def _is_to_wait_for(context: NodeContext, last: _Started, now: float) -> bool:
+    """Look what became of a worker; say whether it is coming up, or gave up too short a time ago."""
+    if last.pid and (code := _ended(last.pid)) is not None:
+        last.pid = 0
+        last.trouble = _trouble(context, code) if code > 0 else ""  # one that was killed may come back at once
+    coming_up = bool(last.pid) and last.lock_time == _lock_time(context.spool)  # it did not get to the lock yet
+    return coming_up or (bool(last.trouble) and now - last.started < _RETRY_S)
+
+
+def _explain(found: dict[str, LaunchStatus], keys: Iterable[str], state: BackendState, why: str) -> None:
+    """Give launches that are in a state a reason, if there is one."""
+    for key in keys:
+        if why and key in found and found[key].state is state:
+            found[key] = replace(found[key], reason=why)
+
+
 def _worker(context: NodeContext) -> Finding:
     """Start a worker's interpreter, and let it say that the rest can be imported."""
     import subprocess  # noqa: PLC0415 - 10 ms that no launch needs
 
-    python, argv = interpreter.own(), interpreter.code(f"import {_RUNNER}.worker")
+    python, argv = interpreter.own(), interpreter.code(f"import {_RUNNER}.worker.worker")
     probe = f"worker {context.node.name}"
     if context.node.host != socket.gethostname():
         text = f"the node belongs to {context.node.host}, this is {socket.gethostname()}"

@@ -81,8 +81,8 @@ def load(spool: Path) -> NodeConfig:
             nice=int(document.get("nice", 0)),
             io=str(document.get("io", "normal")),
             launcher=tuple(map(str, document.get("launcher", ()))),
-            gpus=tuple(map(str, document["gpus"])) if "gpus" in document else None,
-            gpu_slots=_count(document, "gpu_slots") if "gpu_slots" in document else 1,
+            gpus=_uuids(document),
+            gpu_slots=_count({"gpu_slots": 1, **document}, "gpu_slots"),
             passes=tuple(map(str, document.get("pass", ()))),
             tmp=str(document.get("tmp", "")),
             code=str(document.get("code", "")),
@@ -91,11 +91,15 @@ def load(spool: Path) -> NodeConfig:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{file} is incomplete or of the wrong shape", got=problem, hint=_HINT) from error
-    if not keys:
+    _check(config, file)
+    return config
+
+
+def _check(config: NodeConfig, file: Path) -> None:
+    if not config.coordinators:
         raise ConfigError(f"{file} names no coordinator, so every bundle would be refused", wanted="one", hint=_HINT)
     if not config.work.is_absolute():
         raise ConfigError(f"{file}: work is no absolute path", got=str(config.work), hint=_HINT)
-    return config
 
 
 def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
@@ -110,6 +114,10 @@ def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
         private=(str(spool), _text(document, "work"), *map(str, document.get("private", ()))),
         confine=confine,
     )
+
+
+def _uuids(document: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return tuple(map(str, document["gpus"])) if "gpus" in document else None
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

@@ -67,20 +67,25 @@ def arguments(
     container = job.container
     if container is None or execution.image is None:
         raise PluginError("the job names no container image")
-    argv = [program.path, "--silent", "exec", *way.options]
-    if way.unsquash:
-        argv.append("--unsquash")
-    argv += ["--containall", "--cleanenv", "--no-home", "--no-eval", "--no-mount", "sys,hostfs,cwd,bind-paths"]
-    argv += ["--security", f"seccomp:{_PROFILE}"] if program.seccomp else []
-    if container.network == "none":
-        argv += ["--net", "--network", "none"]
-    vendors = {device.vendor for device in execution.devices}
-    argv += [option for vendor, option in (("nvidia", "--nv"), ("amd", "--rocm")) if vendor in vendors]
+    argv = [program.path, "--silent", "exec", *way.options, *_options(execution, program, way)]
     argv += ["--home", _home(execution), "--scratch", "/proc/1"]
     for source, target, writable in [*_mounts(execution, way, there), *binds]:
         argv += ["--mount", _mount(source, target, writable=writable)]
     argv += ["--pwd", inside(execution.folder, execution.root), execution.image]
     return argv + [SCRIPT if word == execution.script else word for word in execution.command]
+
+
+def _options(execution: Execution, program: Program, way: Way) -> list[str]:
+    """Return what shuts the container off from the machine, and lets its GPUs in."""
+    container = execution.job.container
+    options = ["--unsquash"] if way.unsquash else []
+    options += ["--containall", "--cleanenv", "--no-home", "--no-eval", "--no-mount", "sys,hostfs,cwd,bind-paths"]
+    if program.seccomp:
+        options += ["--security", f"seccomp:{_PROFILE}"]
+    if container is not None and container.network == "none":
+        options += ["--net", "--network", "none"]
+    vendors = {device.vendor for device in execution.devices}
+    return options + [option for vendor, option in (("nvidia", "--nv"), ("amd", "--rocm")) if vendor in vendors]
 
 
 def environment(execution: Execution, program: Program) -> dict[str, str]:
@@ -152,10 +157,13 @@ def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, 
     container = execution.job.container
     if container is not None and container.network == "host" and "/etc/hosts" in there:
         found.append(("/etc/hosts", "/etc/hosts", False))
-    if way.mode == "root":
-        found += [(path, path, False) for path in FROZEN if path in there]
-        found += [(os.devnull, path, False) for path in HIDDEN if path in there]
-    return found
+    return found + (_mounts_of_root(there) if way.mode == "root" else [])
+
+
+def _mounts_of_root(there: set[str]) -> list[tuple[str, str, bool]]:
+    """Return what covers the files of the kernel's that root could change or read in the container."""
+    frozen = [(path, path, False) for path in FROZEN if path in there]
+    return frozen + [(os.devnull, path, False) for path in HIDDEN if path in there]
 
 
 def _mount(source: str, target: str, *, writable: bool) -> str:

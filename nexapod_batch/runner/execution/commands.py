@@ -90,15 +90,9 @@ class Commands:
             result = self._run(replica, wrapped, at, granted, devices)
         if wrapped.container is not None:
             self._images.check_again(replica.launch)
-        if result.stopped is not None or not result.status:
-            return result
-        if wrapped.isolation != "none":
-            never = runtime.judge(result.status, self._logs.tail())
-            if never is not None:
-                raise CommandError(never, 127)
-        script = script_of(replica.launch, replica.values, folder)
-        if result.status in _NOT_STARTED and ends_as_on_windows(script):
-            raise CommandError(f"{os.path.basename(script)!r} cannot be run: {WINDOWS_LINE}", result.status)
+        if result.stopped is None and result.status:
+            never = runtime.judge(result.status, self._logs.tail()) if wrapped.isolation != "none" else None
+            _check_began(replica, folder, result.status, never)
         return result
 
     @property
@@ -238,6 +232,15 @@ def _by_accounting(replica: Replica, result: Result, path: str, environment: Map
         detail = f"the kernel killed a process of one of its ranks, for memory (Slurm says so of step {step})"
         return result._replace(stopped=(Outcome.MEMORY, detail))
     return result
+
+
+def _check_began(replica: Replica, folder: str, status: int, never: str | None) -> None:
+    """Raise CommandError where a command that ended with a status never began; `never` is why, by its runtime."""
+    if never is not None:
+        raise CommandError(never, 127)
+    script = script_of(replica.launch, replica.values, folder)
+    if status in _NOT_STARTED and ends_as_on_windows(script):
+        raise CommandError(f"{os.path.basename(script)!r} cannot be run: {WINDOWS_LINE}", status)
 
 
 def _gpu_failed(faults: Mapping[str, str]) -> tuple[Outcome, str]:

@@ -244,14 +244,16 @@ def _stage(one: Input, source: str, target: Path) -> int:
                     while rest:
                         rest = rest[writer.write(rest) :]
                 os.fchmod(fd, mode)  # the umask took something away
-    except FileNotFoundError as error:
-        raise InputError(f"input {one.target!r} is missing: {error.filename}") from error
-    except FileExistsError as error:
-        raise InputError(f"input {one.target!r} collides with another input") from error
-    except PermissionError as error:
-        raise InputError(f"input {one.target!r} cannot be read: {error}") from error
-    except IsADirectoryError as error:
-        raise InputError(f"input {one.target!r} is a folder, wanted a file") from error
+    except (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError) as error:
+        raise InputError(f"input {one.target!r} {_why_not_staged(error)}") from error
     if digest.hexdigest() != one.sha256:
         raise InputError(f"input {one.target!r} was changed: got sha256 {digest.hexdigest()}, wanted {one.sha256}")
     return size
+
+
+def _why_not_staged(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"is missing: {error.filename}"
+    if isinstance(error, FileExistsError):
+        return "collides with another input"
+    return "is a folder, wanted a file" if isinstance(error, IsADirectoryError) else f"cannot be read: {error}"

@@ -145,10 +145,8 @@ class Rack:
         count = self.need(asked)
         if not self.known or len(self._fitting(asked)) >= count:
             return ""
-        kind = f" of type {asked.gpu_type}" if asked.gpu_type else ""
-        kind += f" with {asked.gpu_mem_mib} MiB" if asked.gpu_mem_mib else ""
         there = ", ".join(_shown(gpu) for gpu in self._gpus.values() if gpu.uuid not in self._bad and not gpu.unusable)
-        words = f"{count} GPU{'s' * (count != 1)}{kind} wanted, there is {there or 'none that works'}"
+        words = f"{count} GPU{'s' * (count != 1)}{_kind(asked)} wanted, there is {there or 'none that works'}"
         unusable = [f"GPU {gpu.index}: {gpu.unusable}" for gpu in self._gpus.values() if gpu.unusable]
         return "; ".join([words, *self.faults, *unusable])
 
@@ -218,19 +216,32 @@ class Rack:
         """Take in what a look found: who answers is in order again, who did and does not is not."""
         found = seen.gpus if self._only is None else resolve(self._only, seen, trusted=self._given)
         mine = {gpu.uuid: gpu for gpu in found}
-        gone = {uuid: _shown(gpu) for uuid, gpu in self._gpus.items() if uuid not in mine}
-        if self._only is not None and not self._given:  # what its owner named and what never answered
-            met = [*mine, *gone]
-            gone.update({one: one for one in self._only if not any(uuid.startswith(one) for uuid in met)})
-        words = list(seen.faults) if gone or not mine or self._only is None else []  # those of others are no fault here
-        words += [f"{name} is not there any more" for name in gone.values() if not words]
-        if not mine and not words:
-            words.append("no GPU is there" if self._only is None else "no GPU was given to it")
+        gone = self._gone(mine)
+        words = self._faults(seen, mine, gone)
         self._gpus.update(mine)
         self._bad = dict.fromkeys(gone, words[0]) if gone else {}
         self._next = now + HEAL_S if words else None
         self.known = True
         self._tell(tuple(words))
+
+    def _gone(self, mine: Mapping[str, Gpu]) -> dict[str, str]:
+        """Return what people call the GPUs that answered once, or were named by the owner, and do not answer."""
+        gone = {uuid: _shown(gpu) for uuid, gpu in self._gpus.items() if uuid not in mine}
+        if self._only is not None and not self._given:  # what its owner named and what never answered
+            met = [*mine, *gone]
+            gone.update({name: name for name in self._only if not any(uuid.startswith(name) for uuid in met)})
+        return gone
+
+    def _faults(self, seen: Seen, mine: Mapping[str, Gpu], gone: Mapping[str, str]) -> list[str]:
+        """Return in words what is out of order; faults of GPUs that are not ours are none."""
+        words: list[str] = []
+        if gone or not mine or self._only is None:
+            words += seen.faults
+        if not words:
+            words += [f"{name} is not there any more" for name in gone.values()]
+        if not mine and not words:
+            words.append("no GPU is there" if self._only is None else "no GPU was given to it")
+        return words
 
     def _tell(self, words: tuple[str, ...]) -> None:
         """Keep what is out of order, and leave it where the coordinator finds it."""
@@ -238,6 +249,11 @@ class Rack:
         if self._record is not None:
             good = [gpu for uuid, gpu in self._gpus.items() if uuid not in self._bad and not gpu.unusable]
             gpu_health.write(self._record, GpuHealth(words, works=len(good) * self._slots))
+
+
+def _kind(asked: Resources) -> str:
+    kind = f" of type {asked.gpu_type}" if asked.gpu_type else ""
+    return kind + (f" with {asked.gpu_mem_mib} MiB" if asked.gpu_mem_mib else "")
 
 
 def _suits(gpu: Gpu, asked: Resources) -> bool:

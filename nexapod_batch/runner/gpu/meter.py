@@ -22,7 +22,7 @@ from nexapod_batch.trust.statement import GpuUse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexapod_batch.hardware.usage import Usage
+    from nexapod_batch.hardware.usage import Process, Usage
     from nexapod_batch.runner.gpu.grant import GrantedGpu
 
 __all__ = ["Meter"]
@@ -132,11 +132,22 @@ class Meter:
         mine = [one for one in usage.processes if one.pid in tree]
         others = [one for one in usage.processes if one.pid not in tree and os.path.exists(f"/proc/{one.pid}")]
         alone = self._exclusive and not others  # whom nobody here knows is ours, seen from outside of a container
-        shares = [one.busy for one in mine if one.busy is not None]
-        amounts = [one.memory_mib for one in mine if one.memory_mib is not None]
-        # Of a whole GPU the driver tells when anything ran there; of a process how many of its parts were busy.
-        busy = usage.busy if alone and usage.busy is not None else sum(shares) if shares else None
-        memory = sum(amounts) if amounts else None
-        if not amounts and alone and usage.memory_used_mib is not None and count.before_mib is not None:
-            memory = max(0, usage.memory_used_mib - count.before_mib)
-        return busy, memory
+        return _our_busy(usage, mine, alone=alone), _our_memory(usage, mine, count.before_mib, alone=alone)
+
+
+def _our_busy(usage: Usage, mine: Sequence[Process], *, alone: bool) -> float | None:
+    """Return percent: of a whole GPU when anything ran there, of a process how many of its parts were busy."""
+    if alone and usage.busy is not None:
+        return usage.busy
+    shares = [one.busy for one in mine if one.busy is not None]
+    return sum(shares) if shares else None
+
+
+def _our_memory(usage: Usage, mine: Sequence[Process], before_mib: int | None, *, alone: bool) -> int | None:
+    """Return MiB: of our processes, else what the GPU has more than before they came."""
+    amounts = [one.memory_mib for one in mine if one.memory_mib is not None]
+    if amounts:
+        return sum(amounts)
+    if not alone or usage.memory_used_mib is None or before_mib is None:
+        return None
+    return max(0, usage.memory_used_mib - before_mib)

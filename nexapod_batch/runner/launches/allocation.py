@@ -73,10 +73,7 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         cpus, mem_mib = document["cpus"], document["mem_mib"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ConfigError(f"{file} cannot be used", got=f"{type(error).__name__}: {error}") from error
-    if index < 0 or not all(isinstance(key, str) and layout.is_launch_key(key) for key in keys):
-        raise ConfigError(f"{file} names no launches for element {index}")
-    if not all(type(count) is int and count > 0 for count in (cpus, mem_mib)):
-        raise ConfigError(f"{file} says nothing of CPUs and memory", got=f"{cpus!r} and {mem_mib!r}")
+    _check(file, index, keys, cpus, mem_mib)
     if not environ.get("SLURM_JOB_ID"):
         raise ConfigError(
             "a runner of a group runs inside its Slurm job only", got="no SLURM_JOB_ID",
@@ -92,6 +89,14 @@ def load(spool: Path, group: str, environ: Mapping[str, str] = os.environ) -> Al
         host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
         lasts_s=max(0, end - start) if start else 0,
     )
+
+
+def _check(file: Path, index: int, keys: tuple[Any, ...], cpus: object, mem_mib: object) -> None:
+    """Raise ConfigError for what no coordinator of ours writes."""
+    if index < 0 or not all(isinstance(key, str) and layout.is_launch_key(key) for key in keys):
+        raise ConfigError(f"{file} names no launches for element {index}")
+    if not all(type(count) is int and count > 0 for count in (cpus, mem_mib)):
+        raise ConfigError(f"{file} says nothing of CPUs and memory", got=f"{cpus!r} and {mem_mib!r}")
 
 
 def _seconds(environ: Mapping[str, str], name: str) -> int:

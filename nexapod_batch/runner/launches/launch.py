@@ -123,6 +123,11 @@ def _check_fits(job: Job, input_paths: Mapping[str, str], node: NodeConfig) -> N
     if (need.mem_mib or 0) > node.mem_mib:
         got, most = f"{need.mem_mib} MiB", f"at most {node.mem_mib} MiB"
         raise NexapodError("the job needs more memory than this node has", got=got, wanted=most)
+    _check_paths(job, input_paths)
+
+
+def _check_paths(job: Job, input_paths: Mapping[str, str]) -> None:
+    """Refuse what leaves the work folder, and files of which the bundle does not say where they are."""
     if bool(job.command) == bool(job.script):
         raise VerificationError("a job has either a command or a script")
     if job.workdir != "." and not safe_name(job.workdir):

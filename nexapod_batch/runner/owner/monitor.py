@@ -62,7 +62,13 @@ class Keeper:
             return False
         self._turns = turns
         before = self.ruling
-        seen = Seen(clock=owner_settings.clock(), loads=self._loads(now), names=self._rack.names if self._rack else {})
+        self._rule(now, running)
+        return self.ruling != before
+
+    def _rule(self, now: float, running: Sequence[Running]) -> None:
+        """Rule on what runs, and say when that is due again."""
+        names = self._rack.names if self._rack else {}
+        seen = Seen(clock=owner_settings.clock(), loads=self._loads(now), names=names)
         self.ruling, self._standing = judge(
             self._wishes, seen, self._node.cpus, self._node.mem_mib, running, self._standing
         )
@@ -70,10 +76,9 @@ class Keeper:
             self.ruling = Ruling(cpus=self.ruling.cpus, mem_mib=self.ruling.mem_mib, paused=self._unreadable)
         self._next = now + LOOK_S if self._wishes != Wishes() or self._rack else _NEVER
         if self._rack and self._watch and self._watch.waiting(now):  # nothing starts where a game may be
-            unknown = {uuid: Pause(why=f"who uses {name} is not known yet") for uuid, name in self._rack.names.items()}
+            unknown = {uuid: Pause(why=f"who uses {name} is not known yet") for uuid, name in names.items()}
             self.ruling = replace(self.ruling, closed={**unknown, **self.ruling.closed})
             self._next = now
-        return self.ruling != before
 
     def mind_gpus(self, rack: Rack) -> None:
         """Rule on these GPUs as well, by what the owner's programs use of them."""

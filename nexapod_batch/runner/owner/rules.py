@@ -95,8 +95,19 @@ def judge(
     paused = pause(wishes, seen.clock, seen.zone)
     known = {*seen.names, *used, *(one.device for one in wishes.snoozes if one.device)}
     closed = {uuid: found for uuid in sorted(known) if (found := _closed(wishes, seen, used, uuid)) is not None}
+    suspend, hopeless = _to_suspend(running, cpus, mem_mib, paused, closed)
+    since = {turn: before.since.get(turn, now) for turn in suspend}
+    give_up = {turn: suspend[turn] for turn in suspend if turn in hopeless and now - since[turn] >= wishes.grace}
+    ruling = Ruling(cpus=cpus, mem_mib=mem_mib, paused=paused, closed=closed, suspend=suspend, give_up=give_up)
+    return ruling, Standing(used=used, since=since, evicted=evicted)
+
+
+def _to_suspend(
+    running: Sequence[Running], cpus: int, mem_mib: int, paused: Pause | None, closed: Mapping[str, Pause]
+) -> tuple[dict[int, str], set[int]]:
+    """Return what is to be suspended, by turn with the reason, and the turns that suspending does not help."""
     suspend: dict[int, str] = {}
-    hopeless: set[int] = set()  # suspending these does not help
+    hopeless: set[int] = set()
     left_cpus, left_mem = cpus, mem_mib
     for one in running:
         beyond = _beyond(one, cpus, mem_mib, left_mem)
@@ -104,17 +115,14 @@ def judge(
             hopeless.add(one.turn)
         if not beyond:
             left_mem -= one.mem_mib  # of suspended ones too
-        why = beyond or (f"the node {paused.why}" if paused else _closed_to(one, closed))
+        why = beyond or _not_now(one, paused, closed)
         if not why and one.cpus > left_cpus:
             why = f"its owner gives {_count(cpus, 'CPU')}, others that run use them"
         if why:
             suspend[one.turn] = why
         else:
             left_cpus -= one.cpus
-    since = {turn: before.since.get(turn, now) for turn in suspend}
-    give_up = {turn: suspend[turn] for turn in suspend if turn in hopeless and now - since[turn] >= wishes.grace}
-    ruling = Ruling(cpus=cpus, mem_mib=mem_mib, paused=paused, closed=closed, suspend=suspend, give_up=give_up)
-    return ruling, Standing(used=used, since=since, evicted=evicted)
+    return suspend, hopeless
 
 
 def pause(wishes: Wishes, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
@@ -137,7 +145,9 @@ def moment(seconds: float, now: float, zone: tzinfo | None = None) -> str:
     """Return a time, in seconds since 1970, as short as can be told now: `18:00`, `Thu 18:00`, `2026-12-01 18:00`."""
     when, today = (datetime.fromtimestamp(one, zone) for one in (seconds, now))
     days = (when.date() - today.date()).days
-    return when.strftime("%H:%M" if days == 0 else "%a %H:%M" if 0 < days < 7 else "%Y-%m-%d %H:%M")
+    if days == 0:
+        return when.strftime("%H:%M")
+    return when.strftime("%a %H:%M" if 0 < days < 7 else "%Y-%m-%d %H:%M")
 
 
 def _snoozed(snoozes: Iterable[Snooze], name: str, clock: Clock, zone: tzinfo | None) -> Pause | None:
@@ -201,7 +211,10 @@ def _closed(wishes: Wishes, seen: Seen, used: Mapping[str, tuple[float, float]],
     return Pause(why=f"its owner uses {name} ({used[uuid][1]:.0f} %, more than {wishes.gpu_busy} %)")
 
 
-def _closed_to(one: Running, closed: Mapping[str, Pause]) -> str:
+def _not_now(one: Running, paused: Pause | None, closed: Mapping[str, Pause]) -> str:
+    """Return why something may not run now on this node, or on its GPUs; "" when it may."""
+    if paused is not None:
+        return f"the node {paused.why}"
     return next((closed[uuid].why for uuid in one.devices if uuid in closed), "")
 
 

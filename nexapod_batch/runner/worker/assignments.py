@@ -121,30 +121,34 @@ class Assignments:
         """Hand out what is pending of a launch; return what is lacking for the rest: `tokens`, `gpus` or nothing."""
         asked = one.launch.job.resources
         rack = self.rack if asked.gpus else None
-        never = self._keeper.never(*one.need)
-        broken = rack.never(asked) if rack and not never else ""
-        only_reported = bool(never or broken)
-        need = _NOTHING if only_reported else one.need
+        never, broken = self._never(one)
+        need = _NOTHING if never or broken else one.need
+        ahead = rack is None and (bool(never) or one.is_quick)
         while one.pending:
-            lane = self._lane_for(need, ahead=(bool(never) or one.is_quick) and not rack, alone=alone)
+            lane = self._lane_for(need, ahead=ahead, alone=alone)
             if lane is None:
                 return "tokens"
-            if rack and not only_reported:
+            if rack is not None and need == one.need:
                 lane.grant = rack.offer(asked, self._keeper.ruling.closed)
                 if lane.grant is None:
                     return "gpus"
             self._hand_out(one, lane, need, never, broken)
         return ""
 
+    def _never(self, one: OpenLaunch) -> tuple[str, str]:
+        """Return why nothing of a launch can run here: by what the owner gives, and by what is out of order."""
+        never = self._keeper.never(*one.need)
+        asked = one.launch.job.resources
+        if never or self.rack is None or not asked.gpus:
+            return never, ""
+        return "", self.rack.never(asked)
+
     def _lane_for(self, need: tuple[int, int], *, ahead: bool, alone: bool) -> Lane | None:
         """Return an executor that has nothing to do and fits, else one that will soon be done; None for none."""
         busy = self.lanes.busy()
         if busy and alone:
             return None
-        ruling = self._keeper.ruling
-        cpus = max(0, ruling.cpus - sum(lane.need[0] for lane in busy))
-        mem = max(0, ruling.mem_mib - sum(lane.need[1] for lane in busy))
-        if need[0] <= cpus and need[1] <= mem:
+        if self._has_room(need, busy):
             return self.lanes.idle()
         if not ahead:
             return None
@@ -152,6 +156,13 @@ class Assignments:
             if lane.unread == 0 and lane.need == need and not lane.suspended:
                 return lane
         return None
+
+    def _has_room(self, need: tuple[int, int], busy: list[Lane]) -> bool:
+        """Say whether one more executor may occupy so much beside those that are busy."""
+        ruling = self._keeper.ruling
+        cpus = max(0, ruling.cpus - sum(lane.need[0] for lane in busy))
+        mem_mib = max(0, ruling.mem_mib - sum(lane.need[1] for lane in busy))
+        return need[0] <= cpus and need[1] <= mem_mib
 
     def _hand_out(self, one: OpenLaunch, lane: Lane, need: tuple[int, int], never: str, broken: str) -> None:
         """Give an executor some replicas to run, or to report that they never start here: by the owner, or `broken`."""

@@ -103,9 +103,14 @@ class Worker:
             lock.release()
             if self._intake.outdated and not self._stopping:
                 self._make_room()
-            # whoever put a launch there just before the unlock saw the lock taken and started no worker
-            if self._stopping or self._stay or not self._spool.waiting() or not lock.take(self._incarnation):
+            if not self._goes_on(lock):
                 return True
+
+    def _goes_on(self, lock: Lock) -> bool:
+        """Say whether to work on: whoever put a launch there just before the unlock saw the lock taken."""
+        if self._stopping or self._stay or not self._spool.waiting():
+            return False
+        return lock.take(self._incarnation)
 
     def _rest(self) -> bool:
         """Wait for work; False when the worker is to end: it was told so, or its node is another one by now."""
