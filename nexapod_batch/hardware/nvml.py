@@ -140,7 +140,10 @@ class Nvml:
         major, minor = self._optional(nvml.nvmlDeviceGetCudaComputeCapability, handle) or (0, 0)
         mode = self._optional(nvml.nvmlDeviceGetMigMode, handle)
         pci = self._optional(nvml.nvmlDeviceGetPciInfo_v3, handle)
-        divided = mode is not None and bool(mode[0])
+        divided, mig = False, ""
+        if mode is not None:
+            divided = bool(mode[0])
+            mig = "on" if divided else "off"
         gpu = Gpu(
             uuid=nvml.nvmlDeviceGetUUID(handle),
             vendor="nvidia",
@@ -150,7 +153,7 @@ class Nvml:
             compute=f"{major}.{minor}" if major else "",
             driver=driver,
             bus=_text(pci.busId) if pci is not None else "",
-            mig="" if mode is None else "on" if divided else "off",
+            mig=mig,
             unusable="it is divided (MIG): its instances are used" if divided else "",
         )
         self._handles[gpu.uuid] = handle

@@ -237,7 +237,8 @@ def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of t
     value = KEYS[key](int(text))
     has = {"max_cpus": "cpus", "max_mem": "mem_mib"}.get(key)
     if has and value > owned.settings[has]:
-        raise ValueError(f"the node has {owned.settings[has]}{' MiB' if key == 'max_mem' else ''} only")
+        unit = " MiB" if key == "max_mem" else ""
+        raise ValueError(f"the node has {owned.settings[has]}{unit} only")
     return value
 
 

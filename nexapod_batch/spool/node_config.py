@@ -61,38 +61,42 @@ def load(spool: Path) -> NodeConfig:
     try:
         if document["schema"] != 1:
             raise ConfigError(f"{file} is of another version", got=document["schema"], wanted="schema 1", hint=_HINT)
-        keys = {key_id: bytes.fromhex(document["coordinator_keys"][key_id]) for key_id in document["coordinators"]}
-        config = NodeConfig(
-            spool=spool,
-            name=_text(document, "name"),
-            keys=frozenset(map(str, document["keys"])),
-            coordinators=keys,
-            host=_text(document, "host"),
-            cpus=_count(document, "cpus"),
-            mem_mib=_count(document, "mem_mib"),
-            work=Path(_text(document, "work")),
-            backend=_text(document, "backend"),
-            classes={str(name): str(value) for name, value in document.get("classes", {}).items()},
-            idle_exit_s=float(document.get("idle_exit_s", 10)),
-            path=str(document.get("path", "")),
-            runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
-            container=_container(document, spool),
-            native_id=str(document.get("native_id", "")),
-            nice=int(document.get("nice", 0)),
-            io=str(document.get("io", "normal")),
-            launcher=tuple(map(str, document.get("launcher", ()))),
-            gpus=_uuids(document),
-            gpu_slots=_count({"gpu_slots": 1, **document}, "gpu_slots"),
-            passes=tuple(map(str, document.get("pass", ()))),
-            tmp=str(document.get("tmp", "")),
-            code=str(document.get("code", "")),
-            successor=tuple(map(str, document.get("successor", ()))),
-        )
+        config = _config(document, spool)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{file} is incomplete or of the wrong shape", got=problem, hint=_HINT) from error
     _check(config, file)
     return config
+
+
+def _config(document: Any, spool: Path) -> NodeConfig:  # noqa: ANN401 - straight from JSON
+    keys = {key_id: bytes.fromhex(document["coordinator_keys"][key_id]) for key_id in document["coordinators"]}
+    return NodeConfig(
+        spool=spool,
+        name=_text(document, "name"),
+        keys=frozenset(map(str, document["keys"])),
+        coordinators=keys,
+        host=_text(document, "host"),
+        cpus=_count(document, "cpus"),
+        mem_mib=_count(document, "mem_mib"),
+        work=Path(_text(document, "work")),
+        backend=_text(document, "backend"),
+        classes={str(name): str(value) for name, value in document.get("classes", {}).items()},
+        idle_exit_s=float(document.get("idle_exit_s", 10)),
+        path=str(document.get("path", "")),
+        runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
+        container=_container(document, spool),
+        native_id=str(document.get("native_id", "")),
+        nice=int(document.get("nice", 0)),
+        io=str(document.get("io", "normal")),
+        launcher=tuple(map(str, document.get("launcher", ()))),
+        gpus=_uuids(document),
+        gpu_slots=_count({"gpu_slots": 1, **document}, "gpu_slots"),
+        passes=tuple(map(str, document.get("pass", ()))),
+        tmp=str(document.get("tmp", "")),
+        code=str(document.get("code", "")),
+        successor=tuple(map(str, document.get("successor", ()))),
+    )
 
 
 def _check(config: NodeConfig, file: Path) -> None:

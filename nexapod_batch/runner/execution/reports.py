@@ -83,10 +83,7 @@ class Reports:
         """Return what is signed; `out` and `err` are digest and size of the logs."""
         one = replica.launch.bundle.replicas[replica.index]
         job, result, wrapped = replica.launch.job, replica.result, replica.wrapped
-        cpu_ms: int | None = result.cpu_ms if result else 0
-        max_rss_kib: int | None = result.max_rss_kib if result else 0
-        if replica.launched:
-            cpu_ms, max_rss_kib = replica.used_by_ranks
+        cpu_ms, max_rss_kib = _used(replica)
         return Statement(
             job_uuid=replica.launch.bundle.job_uuid,
             job_digest=replica.launch.job_digest,
@@ -128,6 +125,15 @@ class Reports:
         carried = {name: _base64(careful.read(Path(replica.root, name), CARRY_BYTES)) for name in produced.names}
         carried["stdout"], carried["stderr"] = map(_base64, self._logs.read(out, err))
         return carried
+
+
+def _used(replica: Replica) -> tuple[int | None, int | None]:
+    """Return CPU time in ms and peak memory in KiB; None for what nobody knows."""
+    if replica.launched:
+        return replica.used_by_ranks
+    if replica.result is None:
+        return 0, 0
+    return replica.result.cpu_ms, replica.result.max_rss_kib
 
 
 def _worth_keeping(replica: Replica) -> bool:

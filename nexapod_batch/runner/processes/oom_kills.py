@@ -71,7 +71,8 @@ class Kills:
     def limit_mib(self) -> int | None:
         """Return how much memory the cgroup may have; None where it has no limit of its own."""
         with suppress(OSError, ValueError):
-            limit = int(_text(f"{self._folder}/memory.{'max' if self._v2 else 'limit_in_bytes'}"))
+            name = "memory.max" if self._v2 else "memory.limit_in_bytes"
+            limit = int(_text(f"{self._folder}/{name}"))
             return limit >> 20 if limit < _ENDLESS else None
         return None
 
@@ -107,7 +108,8 @@ def locate(cgroups: str, mounts: str) -> tuple[str, bool] | None:
         fits = kind == "cgroup" and "memory" in options.split(",") if wanted else kind == "cgroup2"
         inside = _below(paths[wanted], _plain(root)) if fits else None
         if inside is not None:
-            return f"{_plain(point)}{inside if wanted else _of_job(inside)}", not wanted
+            folder = inside if wanted else _of_job(inside)
+            return f"{_plain(point)}{folder}", not wanted
     return None
 
 

@@ -215,10 +215,13 @@ class _Tree:
     def result(self) -> Result:
         """Return how it went."""
         status, by_signal = self._status, 0
-        if status is not None and os.WIFSIGNALED(status):
-            by_signal = os.WTERMSIG(status)
+        if status is not None:
+            status = os.waitstatus_to_exitcode(status)
+            if status < 0:
+                by_signal = -status
+                status = 128 + by_signal
         return Result(
-            status=None if status is None else (128 + by_signal if by_signal else os.WEXITSTATUS(status)),
+            status=status,
             signal=by_signal,
             stopped=self._stopped,
             wall_ms=round(max(0.0, time.monotonic() - self._started - self._paused_s) * 1000),
