@@ -10,6 +10,7 @@ import pytest
 from nexapod_batch.coordinator.backend_guard import load_guarded
 from nexapod_batch.model.job import Job
 from nexapod_batch.plugins import BackendState, Mark, Probing, names
+from nexapod_batch.spool import layout
 from nexapod_batch.testing.node import House, until
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.statement import Outcome
@@ -157,7 +158,7 @@ class BackendConformance:
         backend.forget(house.context(), [launch.key])
         backend.forget(house.context(), [launch.key])
         assert self.state(backend, house, launch) in {BackendState.UNKNOWN, BackendState.FAILED}
-        assert {one.parent.name for one in house.home.rglob(f"{launch.key}*")} <= {"spent"}
+        assert {one.parent.name for one in house.home.rglob(f"{launch.key}*")} <= {layout.SPENT}
         backend.expire(house.context(), [launch.key])
         backend.expire(house.context(), [launch.key])
         assert {one.parent.name for one in house.spool.rglob(f"{launch.key}*")} <= self.keeps
@@ -179,7 +180,7 @@ class BackendConformance:
         text = backend.describe(house.context(), Job(name="t", command=("echo", "a b")), 3)
         assert "testnode" in text
         assert "echo 'a b'" in text
-        assert list((house.spool / "inbox").iterdir()) == []
+        assert list((house.spool / layout.INBOX).iterdir()) == []
 
     def test_the_rest_of_the_port_answers(self, backend: Backend, house: House) -> None:
         """Each other method may be called where there is nothing to do, again and again; a dry probe calls nothing."""

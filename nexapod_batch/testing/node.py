@@ -20,7 +20,7 @@ from nexapod_batch.model.job import Job, Tier
 from nexapod_batch.model.node import Node
 from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.plugins import Launch, NodeContext
-from nexapod_batch.spool import launch_keys
+from nexapod_batch.spool import launch_keys, layout
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
 from nexapod_batch.trust.dsse import Signer, open_envelope, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
@@ -57,7 +57,7 @@ class House:
     def __post_init__(self) -> None:
         """Make folders, key and node.json."""
         self.spool, self.work = self.home / "spool", self.home / "work"
-        for name in ("inbox", "claims", "cancel", "reports", "refused"):
+        for name in layout.FOLDERS:
             (self.spool / name).mkdir(parents=True)
         self.work.mkdir()
         self.key = keyfile.create(self.home / "key", "test")
@@ -75,7 +75,7 @@ class House:
             "classes": {"os-arch": "linux-test"},
             "idle_exit_s": self.idle_exit_s,
         }
-        (self.spool / "node.json").write_text(json.dumps(document))
+        (self.spool / layout.NODE_CONFIG).write_text(json.dumps(document))
 
     def context(self) -> NodeContext:
         """Return what a backend is told of the node."""
@@ -131,14 +131,14 @@ class House:
 
     def put(self, launch: Launch) -> str:
         """Put a launch into the inbox as a backend does; return its key."""
-        (self.spool / "inbox" / f"{launch.key}.key").write_bytes(launch_keys.as_text(launch.seed))
+        (self.spool / layout.key(launch.key)).write_bytes(launch_keys.as_text(launch.seed))
         (self.home / launch.key).write_bytes(launch.envelope)
-        (self.home / launch.key).replace(self.spool / "inbox" / f"{launch.key}.json")
+        (self.home / launch.key).replace(self.spool / layout.bundle(launch.key))
         return launch.key
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a worker."""
-        with (self.spool / "worker.log").open("ab") as log:
+        with (self.spool / layout.WORKER_LOG).open("ab") as log:
             worker = subprocess.Popen(
                 [*self.before, *interpreter.module(self.program, str(self.spool))],
                 stdin=subprocess.DEVNULL,
@@ -156,7 +156,7 @@ class House:
     def lines(self) -> list[dict[str, Any]]:
         """Return every complete line of every segment."""
         found = []
-        for path in sorted((self.spool / "reports").glob("*.jsonl")):
+        for path in sorted((self.spool / layout.REPORTS).glob("*.jsonl")):
             found += [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
         return found
 
@@ -174,7 +174,7 @@ class House:
 
     def log(self) -> str:
         """Return what the workers said."""
-        path = self.spool / "worker.log"
+        path = self.spool / layout.WORKER_LOG
         return path.read_text() if path.exists() else ""
 
     def end(self) -> None:
