@@ -7,55 +7,94 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
+    from nexapod_batch.store.repositories.usage import UsageRow
 
 __all__ = ["notes_on", "report"]
 
 #: Below this share of what was asked for, asking for less is worth a note; above the other, it is getting tight.
 _WASTEFUL, _TIGHT = 0.5, 0.9
+_SMALL_MIB = 64  # to ask for less than this is not worth a note
 _CROWDING = 1.1  # of the CPUs asked for; more are taken from others
 _NAMED = 5  # launches that are named to look them up in a scheduler's accounting
 _SOON_MS = 5_000  # replicas that are shorter than this tell nothing of how they use a GPU
 
 
 def report(c: Coordinator, job_id: int) -> dict[str, Any]:
-    """Return how efficient a job was: times in seconds, memory in MiB, efficiencies from 0 to 1; None is unknown."""
+    """Return how efficient a job was: times in seconds, memory in MiB, efficiencies from 0 to 1; None is unknown.
+
+    Raises NotFoundError when there is no such job.
+    """
     job = c.job(job_id)
     used = c.store.usage.of_job(job_id)
-    asked, unseen = job.resources, _unseen(c, job_id, job)
-    wall = (used.wall_ms or 0) / 1000
-    peak = None if used.max_rss_kib is None or unseen else used.max_rss_kib / 1024
-    cpu_efficiency = None if unseen else _share(used.cpu_ms, used.timed_ms, asked.cpus)
-    mem_efficiency = peak / asked.mem_mib if asked.mem_mib and peak is not None else None
-    busy = None if unseen else _share(used.cpu_ms_well, used.timed_ms_well, asked.cpus)
-    well = None if used.max_rss_kib_well is None or unseen else used.max_rss_kib_well / 1024
-    longest_s = (used.max_wall_ms_well or 0) / 1000
-    gpu = c.store.usage.of_gpus(job_id)
-    gpu_s = None if gpu.time_ms is None else gpu.time_ms / 1000
-    gpu_efficiency = None if gpu_s is None or not gpu.timed_ms else 1000 * gpu_s / gpu.timed_ms
-    states = {f"{execution}/{validation}": n for (execution, validation), n in c.store.usage.states(job_id).items()}
+    unseen = _unseen(c, job_id, job)
+    gpus = c.store.usage.of_gpus(job_id)
+    gpu_efficiency = None
+    if gpus.time_ms is not None and gpus.timed_ms:
+        gpu_efficiency = gpus.time_ms / gpus.timed_ms
+    notes = [unseen] if unseen else []
+    notes += _notes_on_processors(job, used, unseen)
+    notes += _gpu_notes(gpu_efficiency, (gpus.wall_ms or 0) / max(1, gpus.n))
+    states = c.store.usage.states(job_id)
     return {
         "job": job_id,
         "executions": used.n,
-        "wall_s": round(wall, 3),
-        "cpu_s": round(used.cpu_ms / 1000, 3) if used.n_cpu and not unseen else None,
-        "core_hours": round(wall * job.resources.cpus / 3600, 6),
-        "longest_s": round((used.max_wall_ms or 0) / 1000, 3),
-        "peak_mem_mib": None if peak is None else round(peak, 1),
+        **_times(job, used),
         "output_bytes": int(used.output_bytes),
-        "cpu_efficiency": None if cpu_efficiency is None else round(cpu_efficiency, 3),
-        "mem_efficiency": None if mem_efficiency is None else round(mem_efficiency, 3),
-        "gpus": gpu.n,
-        "gpu_s": gpu_s,
-        "gpu_efficiency": None if gpu_efficiency is None else round(gpu_efficiency, 3),
-        "gpu_peak_mib": gpu.peak_mib,
-        "gpu_energy_j": None if gpu.energy_mj is None else gpu.energy_mj / 1000,
-        "replicas": states,
-        "notes": [
-            *([unseen] if unseen else []),
-            *notes_on(job, busy, well, longest_s),
-            *_gpu_notes(gpu_efficiency, (gpu.wall_ms or 0) / max(1, gpu.n)),
-        ],
+        **_processors(job, used, unseen),
+        "gpus": gpus.n,
+        "gpu_s": _thousandth(gpus.time_ms),
+        "gpu_efficiency": _rounded(gpu_efficiency, 3),
+        "gpu_peak_mib": gpus.peak_mib,
+        "gpu_energy_j": _thousandth(gpus.energy_mj),
+        "replicas": {f"{execution}/{validation}": n for (execution, validation), n in states.items()},
+        "notes": notes,
     }
+
+
+def _times(job: Job, used: UsageRow) -> dict[str, Any]:
+    """Return how long all replicas ran."""
+    wall_s = (used.wall_ms or 0) / 1000
+    return {
+        "wall_s": round(wall_s, 3),
+        "core_hours": round(wall_s * job.resources.cpus / 3600, 6),
+        "longest_s": round((used.max_wall_ms or 0) / 1000, 3),
+    }
+
+
+def _processors(job: Job, used: UsageRow, unseen: str) -> dict[str, Any]:
+    """Return what all replicas used of CPUs and memory; nothing is known of them when that was `unseen`."""
+    names = ("cpu_s", "peak_mem_mib", "cpu_efficiency", "mem_efficiency")
+    if unseen:
+        return dict.fromkeys(names)
+    cpu_s = used.cpu_ms / 1000 if used.n_cpu else None
+    peak_mib = _mib(used.max_rss_kib)
+    of_memory = None
+    if job.resources.mem_mib and peak_mib is not None:
+        of_memory = peak_mib / job.resources.mem_mib
+    of_cpus = _share(used.cpu_ms, used.timed_ms, job.resources.cpus)
+    values = (_rounded(cpu_s, 3), _rounded(peak_mib, 1), _rounded(of_cpus, 3), _rounded(of_memory, 3))
+    return dict(zip(names, values, strict=True))
+
+
+def _notes_on_processors(job: Job, used: UsageRow, unseen: str) -> list[str]:
+    """Return which keys to change by what those used that ended well."""
+    longest_s = (used.max_wall_ms_well or 0) / 1000
+    if unseen:
+        return notes_on(job, None, None, longest_s)
+    busy = _share(used.cpu_ms_well, used.timed_ms_well, job.resources.cpus)
+    return notes_on(job, busy, _mib(used.max_rss_kib_well), longest_s)
+
+
+def _mib(kib: int | None) -> float | None:
+    return None if kib is None else kib / 1024
+
+
+def _thousandth(value: float | None) -> float | None:
+    return None if value is None else value / 1000
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
@@ -85,24 +124,35 @@ def notes_on(job: Job, cpu: float | None, peak_mib: float | None, longest_s: flo
 
     `cpu` is the share of the CPUs asked for that were busy, `longest_s` the time of the longest in seconds.
     """
-    notes, asked = [], job.resources
-    mem = peak_mib / asked.mem_mib if asked.mem_mib and peak_mib is not None else None
-    if cpu is not None and asked.cpus > 1 and cpu < _WASTEFUL:
-        notes.append(f"resources.cpus_per_task: {cpu * asked.cpus:.1f} of {asked.cpus} CPUs were busy; ask for fewer")
-    if cpu is not None and cpu > _CROWDING and longest_s * 1000 >= _SOON_MS / 5:
-        notes.append(
-            f"resources.cpus_per_task: {cpu * asked.cpus:.1f} CPUs were busy, {asked.cpus} asked for; ask for as many, "
-            "or start fewer threads"
-        )
-    if mem is not None and peak_mib is not None and mem < _WASTEFUL and (asked.mem_mib or 0) > 64:
-        notes.append(
-            f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; {max(16, peak_mib * 1.5):.0f}MiB would do"
-        )
-    if mem is not None and mem > _TIGHT:
-        notes.append(f"resources.mem: {peak_mib:.0f} of {asked.mem_mib} MiB were used; ask for more")
-    if asked.time_s and longest_s > _TIGHT * asked.time_s:
-        notes.append(f"resources.time: the longest replica took {longest_s:.0f} of {asked.time_s} s; ask for more")
+    notes = _cpu_notes(job.resources.cpus, cpu, longest_s)
+    notes += _memory_notes(job.resources.mem_mib, peak_mib)
+    limit_s = job.resources.time_s
+    if limit_s and longest_s > _TIGHT * limit_s:
+        notes.append(f"resources.time: the longest replica took {longest_s:.0f} of {limit_s} s; ask for more")
     return notes
+
+
+def _cpu_notes(asked: int, busy: float | None, longest_s: float) -> list[str]:
+    if busy is None:
+        return []
+    if asked > 1 and busy < _WASTEFUL:
+        return [f"resources.cpus_per_task: {busy * asked:.1f} of {asked} CPUs were busy; ask for fewer"]
+    if busy > _CROWDING and longest_s * 1000 >= _SOON_MS / 5:
+        used = f"resources.cpus_per_task: {busy * asked:.1f} CPUs were busy, {asked} asked for"
+        return [f"{used}; ask for as many, or start fewer threads"]
+    return []
+
+
+def _memory_notes(asked_mib: int | None, peak_mib: float | None) -> list[str]:
+    if not asked_mib or peak_mib is None:
+        return []
+    used = f"resources.mem: {peak_mib:.0f} of {asked_mib} MiB were used"
+    share = peak_mib / asked_mib
+    if share < _WASTEFUL and asked_mib > _SMALL_MIB:
+        return [f"{used}; {max(16, peak_mib * 1.5):.0f}MiB would do"]
+    if share > _TIGHT:
+        return [f"{used}; ask for more"]
+    return []
 
 
 def _gpu_notes(busy: float | None, each_ms: float) -> list[str]:

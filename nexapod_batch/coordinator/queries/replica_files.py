@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReplicaRow
 
 __all__ = ["copy", "listed"]
@@ -48,8 +49,41 @@ class _Copied(Struct):
     room: int  # bytes that may still be copied
 
 
-def listed(c: Coordinator, job: int, task: int, number: int | None = None) -> list[dict[str, Any]]:
-    """Return where the files of a task's replicas are, one object each; NotFoundError when there is no such replica."""
+class _Kept(Struct, frozen=True):
+    """What is kept of what one replica wrote."""
+
+    row: ReplicaRow
+    name: str
+    node: Node
+    files: bytes | None  # that came with its report, as JSON: name -> base64
+    folder: Path  # its work folder, if that is here
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the replica is not out any more."""
+        return Execution(self.row.execution) not in OUT
+
+    @property
+    def there(self) -> bool:
+        """Say whether anything can be copied."""
+        return self.ended and (self.files is not None or not self.row.cleaned)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as `listed` shows it."""
+        folder = None
+        if self.there and self.files is None and self.folder.is_dir():
+            folder = str(self.folder)
+        return {
+            "replica": self.name,
+            "node": self.node.name,
+            "execution": self.row.execution,
+            "kept": self.there,
+            "folder": folder,
+        }
+
+
+def _kept(c: Coordinator, job: int, task: int, number: int | None) -> list[_Kept]:
+    """Return what is kept of a task's replicas, or of one; NotFoundError when there is no such replica."""
     rows = [row for row in c.store.replicas.of_task(job, task) if number in {None, row.number}]
     if number is not None and not rows:
         raise NotFoundError(f"there is no replica {job}_{task}.{number}", hint=f"nexapod-batch show {job}_{task}")
@@ -57,46 +91,45 @@ def listed(c: Coordinator, job: int, task: int, number: int | None = None) -> li
     found = []
     for row in rows:
         name, node = f"{job}_{task}.{row.number}", nodes[row.node_id]
-        carried = c.store.reports.carried(row.id) is not None
-        folder = c.context(node).work / name
-        there = Execution(row.execution) not in OUT and (carried or not row.cleaned)
-        found.append({
-            "replica": name,
-            "node": node.name,
-            "execution": row.execution,
-            "kept": there,
-            "folder": str(folder) if there and not carried and folder.is_dir() else None,
-        })  # fmt: skip
+        files = c.store.reports.carried(row.id)
+        found.append(_Kept(row=row, name=name, node=node, files=files, folder=c.context(node).work / name))
     return found
+
+
+def listed(c: Coordinator, job: int, task: int, number: int | None = None) -> list[dict[str, Any]]:
+    """Return where the files of a task's replicas are, one object each; NotFoundError when there is no such replica."""
+    return [kept.document() for kept in _kept(c, job, task, number)]
 
 
 def copy(c: Coordinator, job: int, task: int, number: int, target: Path) -> dict[str, Any]:
     """Copy what a replica wrote into a new folder: `stdout`, `stderr`, and its files under `work`.
 
-    Each file says whether it is what the replica's node signed: yes, no (another digest), or unsigned. SchedulerError
-    when the machine on which they lie cannot be reached now.
+    Each file says whether it is what the replica's node signed: yes, no (another digest), or unsigned. NotFoundError
+    when nothing is kept, ConfigError when the folder is there already, SchedulerError when the machine of the files
+    cannot be reached now.
     """
-    (one,) = listed(c, job, task, number)
-    if not one["kept"]:
-        running = Execution(one["execution"]) in OUT
-        raise NotFoundError(
-            f"nothing is kept of what {one['replica']} wrote",
-            got="it has not ended" if running else "its folder was removed",
-            hint=f"nexapod-batch logs {job}_{task}" if running else "the settings of [retention] say how long it stays",
-        )
-    row = next(row for row in c.store.replicas.of_task(job, task) if row.number == number)
+    (kept,) = _kept(c, job, task, number)
+    if not kept.there:
+        raise _nothing_kept(kept, f"{job}_{task}")
     try:
         target.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         raise ConfigError(f"{target} is there already", wanted="a folder that can be made") from None
-    signed = _signed(c, row)
+    signed = _signed(c, kept.row)
     copied = _Copied(files=[], left_out=[], room=c.job(job).resources.disk_mib * 2**20 + _LOGS)
-    carried = c.store.reports.carried(row.id)
-    if carried is not None:
-        _write_carried(orjson.loads(carried), target, signed, copied)
+    if kept.files is not None:
+        _write_carried(orjson.loads(kept.files), target, signed, copied)
     else:
-        _copy_folder(c, row, one["replica"], target, signed, copied)
-    return {"replica": one["replica"], "folder": str(target), "files": copied.files, "left_out": copied.left_out}
+        _copy_folder(c, kept.row, kept.name, target, signed, copied)
+    return {"replica": kept.name, "folder": str(target), "files": copied.files, "left_out": copied.left_out}
+
+
+def _nothing_kept(kept: _Kept, task: str) -> NotFoundError:
+    if kept.ended:
+        got, hint = "its folder was removed", "the settings of [retention] say how long it stays"
+    else:
+        got, hint = "it has not ended", f"nexapod-batch logs {task}"
+    return NotFoundError(f"nothing is kept of what {kept.name} wrote", got=got, hint=hint)
 
 
 def _signed(c: Coordinator, row: ReplicaRow) -> dict[str, str]:

@@ -22,7 +22,7 @@ from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_se
 from nexapod_batch.coordinator.steps import restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.reason import Code, Reason
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
     from nexapod_batch.store.repositories.jobs import JobRow
+    from nexapod_batch.store.repositories.launches import LaunchEnvelope
     from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.store.repositories.tasks import PlaceableTask
 
@@ -68,28 +69,34 @@ def dispatch(
     """
     nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
-    out = c.store.nodes.out() if nodes else {}
+    out = Counter(c.store.nodes.out())
     launched, exhausted = 0, []
-    for row in c.store.jobs.wanting():
-        free = sum(max(0, node.max_queued - out.get(node.id, 0)) for node in nodes)
-        if free == 0 or (launched and end is not None and c.clock() >= end):
+    for row in c.store.jobs.wanting() if nodes else ():
+        free = sum(max(0, node.max_queued - out[node.id]) for node in nodes)
+        over = end is not None and c.clock() >= end
+        if free == 0 or (launched and over):
             break
-        if _blocked(c, row):
-            continue
-        job = c.job(row.id)
-        limit = min(free, PLAN_MAX)
-        if row.max_running is not None:
-            limit = min(limit, row.max_running - c.store.jobs.replicas_out(row.id))
+        limit = _most_replicas(c, row, free)
         if limit <= 0:
             continue
+        job = c.job(row.id)
         loads = split(job, loads_of(c, job, nodes, out, foreign=row.foreign))
         placed, stuck = _place(c, row, job, loads, limit, faults)
         if all_there:  # else a site whose file is faulty now may still have room for them
             exhausted += [(row.id, task) for task in stuck]
-        launched += sum(placed.values())
-        for node_id, number in placed.items():
-            out[node_id] = out.get(node_id, 0) + number
+        launched += placed.total()
+        out += placed
     return launched, exhausted
+
+
+def _most_replicas(c: Coordinator, row: JobRow, free: int) -> int:
+    """Return how many replicas of a job may be placed at once; 0 when it must wait."""
+    if _blocked(c, row):
+        return 0
+    limit = min(free, PLAN_MAX)
+    if row.max_running is None:
+        return limit
+    return min(limit, row.max_running - c.store.jobs.replicas_out(row.id))
 
 
 def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> list[Need]:
@@ -97,16 +104,22 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> lis
     nodes, job = c.nodes_by_id(), c.job(job_id)
     taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
     begun = [row.idx for row in tasks if row.state != TaskState.WAITING]
-    if begun:
-        for row in c.store.replicas.of_tasks(job_id, begun):
-            overdue = row.execution == "lost" and row.reason == OVERDUE
-            if overdue or not (row.execution in {"lost", "cancelled"} or set_aside(row)):
-                node = nodes[row.node_id]
-                if host_sets(job, node):
-                    index = c.store.launches.hosts(row.launch_id).host_set
-                    node = replace(node, host=set_name(node, index))
-                taken[row.task].append(domains_of(node, f"{row.id}"))
+    for row in c.store.replicas.of_tasks(job_id, begun) if begun else ():
+        if not _keeps_its_domain(row):
+            continue
+        node = nodes[row.node_id]
+        if host_sets(job, node):
+            index = c.store.launches.hosts(row.launch_id).host_set
+            node = replace(node, host=set_name(node, index))
+        taken[row.task].append(domains_of(node, f"{row.id}"))
     return [Need(task=t.idx, want=t.want, taken=tuple(taken[t.idx]), numeric_class=t.numeric_class) for t in tasks]
+
+
+def _keeps_its_domain(replica: VotingReplica) -> bool:
+    """Say whether no other replica of the task may run where this one did."""
+    if replica.execution == Execution.LOST and replica.reason == OVERDUE:
+        return True
+    return replica.execution not in {Execution.LOST, Execution.CANCELLED} and not set_aside(replica)
 
 
 def domains_of(node: Node, run: str) -> dict[Domain, str]:
@@ -121,43 +134,42 @@ def set_aside(replica: VotingReplica) -> bool:
 
 def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
-    wanted, ids, jobs = [], list(launches), {}
-    for launch_id in ids:
-        row = c.store.launches.envelope(launch_id)
-        job = c.job(row.job_id)
-        jobs[row.key] = row.job_id
-        wanted.append(
-            Launch(
-                key=row.key,
-                envelope=row.envelope,
-                seed=row.seed or b"",
-                job=job,
-                replicas=row.replicas,
-                host_set=None if row.host_set < 0 else (row.host_set, host_sets(job, node)),
-            )
-        )
-    if not wanted:
+    ids = list(launches)
+    if not ids:
         return
+    rows = [c.store.launches.envelope(launch_id) for launch_id in ids]
+    wanted = [_launch(c, node, row) for row in rows]
     try:
-        native = c.backend(node).launch(c.context(node), wanted)
+        answers = c.backend(node).launch(c.context(node), wanted)
     except (NexapodError, OSError) as error:
         note(faults, "launch", node, error, "launch failed")
+        reason = Reason(code=Code.NOT_HANDED, parameters={"text": " ".join(str(error).split())})
         with c.store.atomic():
-            reason = Reason(code=Code.NOT_HANDED, parameters={"text": " ".join(str(error).split())})
             c.store.launches.note_waiting([launch_reason(launch_id, reason) for launch_id in ids])
         return
     log.info(
         __name__, "handed over", node=node.name, launches=len(wanted), replicas=sum(one.replicas for one in wanted),
     )  # fmt: skip
-    known = {one.key: launch_id for one, launch_id in zip(wanted, ids, strict=True)}
     with c.store.atomic():
-        for key, said in native.items():
-            if isinstance(said, str):
-                c.store.launches.hand_over([(key, said)])
-                continue
-            end_launch(c, known[key], said)  # over at once: who submitted hears it at once
-            if said.task_fault:
-                faults[f"refused:{node.name}:{jobs[key]}"] = f"node {node.name}: job {jobs[key]}: {said.reason}"
+        for launch_id, row in zip(ids, rows, strict=True):
+            answer = answers.get(row.key)
+            if isinstance(answer, str):
+                c.store.launches.hand_over([(row.key, answer)])
+            elif answer is not None:
+                end_launch(c, launch_id, answer)  # over at once: who submitted hears it at once
+                if answer.task_fault:
+                    faults[f"refused:{node.name}:{row.job_id}"] = f"node {node.name}: job {row.job_id}: {answer.reason}"
+
+
+def _launch(c: Coordinator, node: Node, row: LaunchEnvelope) -> Launch:
+    """Return a launch as its backend takes it."""
+    job = c.job(row.job_id)
+    host_set = None
+    if row.host_set >= 0:
+        host_set = (row.host_set, host_sets(job, node))
+    return Launch(
+        key=row.key, envelope=row.envelope, seed=row.seed or b"", job=job, replicas=row.replicas, host_set=host_set
+    )
 
 
 def _blocked(c: Coordinator, row: JobRow) -> bool:
@@ -179,46 +191,49 @@ def _blocked(c: Coordinator, row: JobRow) -> bool:
 
 def _place(
     c: Coordinator, row: JobRow, job: Job, loads: Sequence[NodeLoad], limit: int, faults: dict[str, str]
-) -> tuple[dict[int, int], list[int]]:
+) -> tuple[Counter[int], list[int]]:
     """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
-    now = c.now()
-    tasks = c.store.tasks.wanting(row.id, now=now, limit=limit, longest_ms=MAX_BACKOFF_S * 1000)
-    needs, room = [], limit
-    for need in needs_of(c, row.id, tasks):
-        if room <= 0:
-            break
-        needs.append(need if need.want <= room else replace(need, want=room))
-        room -= need.want
+    tasks = c.store.tasks.wanting(row.id, now=c.now(), limit=limit, longest_ms=MAX_BACKOFF_S * 1000)
+    needs = _within(needs_of(c, row.id, tasks), limit)
+    placed: Counter[int] = Counter()
     if not needs:
-        return {}, []
+        return placed, []
     result = plan(job, needs, loads)
     by_node: dict[int, list[int]] = defaultdict(list)
-    for task, node_id in result.placements:
-        by_node[node_id].append(task)
+    for task, number in result.placements:
+        by_node[number].append(task)
     known = c.nodes_by_id()
     nodes = {number: known[node_and_set(number)[0]] for number in by_node}
     ready = {}
-    for node_id in list(by_node):
-        found = _ready(c, nodes[node_id], job, len(by_node[node_id]), faults)
-        if found is None:  # its tasks still want their replicas
-            del by_node[node_id]
-        else:
-            ready[node_id] = found
+    for number, members in by_node.items():
+        found = _ready(c, nodes[number], job, len(members), faults)
+        if found is not None:  # else its tasks still want their replicas
+            ready[number] = found
+    launches = {}
     with c.store.atomic():
-        counts = Counter(task for placed in by_node.values() for task in placed)
+        counts = Counter(task for number in ready for task in by_node[number])
         numbers = _next_numbers(c, row.id, sorted(counts))
-        launches = {
-            node_id: _intents(c, row, job, nodes[node_id], placed, numbers, ready[node_id], node_and_set(node_id)[1])
-            for node_id, placed in by_node.items()
-        }
+        for number, one in ready.items():
+            host_set = node_and_set(number)[1]
+            launches[number] = _intents(c, row, job, nodes[number], by_node[number], numbers, one, host_set)
         c.store.tasks.placed(row.id, ((task, n, result.classes.get(task)) for task, n in counts.items()))
         c.store.tasks.blocked(row.id, _stored(result.blocked))
     restored_database.mark(c)
-    out: Counter[int] = Counter()
     for number, ids in launches.items():
         hand_over(c, nodes[number], ids, faults)
-        out[nodes[number].id] += len(by_node[number])
-    return out, sorted(result.unplaceable)
+        placed[nodes[number].id] += len(by_node[number])
+    return placed, sorted(result.unplaceable)
+
+
+def _within(needs: Iterable[Need], limit: int) -> list[Need]:
+    """Return the first needs, cut so that they ask for at most `limit` replicas."""
+    found: list[Need] = []
+    for need in needs:
+        if limit <= 0:
+            break
+        found.append(need if need.want <= limit else replace(need, want=limit))
+        limit -= need.want
+    return found
 
 
 def _stored(blocked: Mapping[int, Reason]) -> Iterator[tuple[int, str]]:

@@ -57,33 +57,48 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
         if not batch:
             break
         tried.update(batch)
-        carried = _carried(c, batch)
-        for job in {job for job, _ in batch}:
-            results = c.paths.results
-            own_folder(results / str(job), below=results.parent, mode=umask.folder_mode())
-        done = []
-        for job, task in batch:
-            try:
-                done.append((job, task, _publish(c, nodes, job, task, carried.get((job, task)))))
-            except (SchedulerError, ConfigError) as error:
-                if not told(faults, error):
-                    faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
-        sync_files([path for _, _, result in done if isinstance(result, _Copied) for path in result.files])
-        good = []
-        with c.store.atomic():
-            for job, task, result in done:
-                if isinstance(result, str):
-                    c.store.tasks.cannot_publish(job, task, result)
-                else:
-                    good.append((job, task, result))
-                    if result.manifest is not None:
-                        c.store.tasks.put_manifest(job, task, result.manifest)
-        shown = [(job, task, number) for job, task, result in good if (number := _reveal(c, job, task, result))]
+        copied = _copy_batch(c, nodes, batch, faults)
+        shown = []
+        for (job, task), folder in copied.items():
+            number = _reveal(c, job, task, folder)
+            if number:
+                shown.append((job, task, number))
         with c.store.atomic():
             c.store.tasks.published(shown)
             c.store.reports.drop_carried_of_tasks([(job, task) for job, task, _ in shown])
         published += len(shown)
     return published
+
+
+def _copy_batch(
+    c: Coordinator, nodes: dict[int, Node], batch: Sequence[tuple[int, int]], faults: dict[str, str]
+) -> dict[tuple[int, int], _Copied]:
+    """Put the files of tasks into partial folders, durably; return those by (job, task)."""
+    results = c.paths.results
+    for job in {job for job, _ in batch}:
+        own_folder(results / str(job), below=results.parent, mode=umask.folder_mode())
+    carried = _carried(c, batch)
+    copied: dict[tuple[int, int], _Copied] = {}
+    refused: dict[tuple[int, int], str] = {}
+    for job, task in batch:
+        try:
+            result = _publish(c, nodes, job, task, carried.get((job, task)))
+        except (SchedulerError, ConfigError) as error:
+            if not told(faults, error):
+                faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
+            continue
+        if isinstance(result, str):
+            refused[job, task] = result
+        else:
+            copied[job, task] = result
+    sync_files([path for folder in copied.values() for path in folder.files])
+    with c.store.atomic():
+        for (job, task), why in refused.items():
+            c.store.tasks.cannot_publish(job, task, why)
+        for (job, task), folder in copied.items():
+            if folder.manifest is not None:
+                c.store.tasks.put_manifest(job, task, folder.manifest)
+    return copied
 
 
 class _Copied(NamedTuple):
@@ -290,18 +305,27 @@ def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int
         except ConfigError as error:
             faults["retention"] = f"work folders stay: {error}"
             break
-        gone = []
-        for node_id in {r.node_id for r in rows}:
-            node, mine = nodes[node_id], [r for r in rows if r.node_id == node_id]
-            try:
-                c.backend(node).remove(c.context(node), [f"{r.job_id}_{r.task}.{r.number}" for r in mine])
-                gone += mine
-            except (NexapodError, OSError) as error:
-                note(faults, "clean", node, error, "work folders cannot be removed")
+        of_node: dict[int, list[UncleanReplica]] = defaultdict(list)
+        for row in rows:
+            of_node[row.node_id].append(row)
+        gone: list[int] = []
+        for node_id, mine in of_node.items():
+            if _removed(c, nodes[node_id], mine, faults):
+                gone += [row.id for row in mine]
         with c.store.atomic():
-            c.store.replicas.cleaned([r.id for r in gone])
-            c.store.reports.drop_carried([r.id for r in gone])
+            c.store.replicas.cleaned(gone)
+            c.store.reports.drop_carried(gone)
         done += len(gone)
         if len(gone) < _BATCH:
             break
     return done
+
+
+def _removed(c: Coordinator, node: Node, replicas: Sequence[UncleanReplica], faults: dict[str, str]) -> bool:
+    """Let a backend remove work folders; False when it cannot now."""
+    try:
+        c.backend(node).remove(c.context(node), [f"{r.job_id}_{r.task}.{r.number}" for r in replicas])
+    except (NexapodError, OSError) as error:
+        note(faults, "clean", node, error, "work folders cannot be removed")
+        return False
+    return True

@@ -16,6 +16,7 @@ from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -35,9 +36,9 @@ def verdict_faults(
     state = TaskState(task.state)
     if state not in TASK_ENDED or state is TaskState.CANCELLED:
         return ["it is in doubt, and was not accepted"] if task.doubt else []
-    every = every_vote(c, Places(job, nodes), task.numeric_class, rows)
     if task.basis is None or (task.basis == "" and task.published_from is not None):
         return ["the record of what the verdict was reached from is missing"]
+    every = every_vote(c, Places(job, nodes), task.numeric_class, rows)
     if task.basis == "":
         return _without_record(job, task, rows, every)
     if len(task.basis) != len(rows):
@@ -51,14 +52,17 @@ def verdict_faults(
         decision = decision_then(job, every, task)
     except (ValueError, KeyError) as error:
         return [*faults, f"the record of the verdict is damaged: {error}"]
-    if task.state != decision.state:
-        faults.append(f"state is {task.state!r}, and its replicas make it {decision.state and str(decision.state)!r}")
-    if task.agree != decision.agree:
-        faults.append(f"agree is {task.agree!r}, and its replicas make it {decision.agree and str(decision.agree)!r}")
-    faults += _other_reason("reason", task.reason, decision.reason)
-    if faults:
-        return faults
-    return _judged(job, task, rows, every, decision)
+    faults += _other_decision(task, decision)
+    return faults or _judged(job, task, rows, every, decision)
+
+
+def _other_decision(task: TaskRow, decision: Decision) -> list[str]:
+    """Return where the stored decision is not the one that the replicas make."""
+    faults = []
+    for what, stored, found in (("state", task.state, decision.state), ("agree", task.agree, decision.agree)):
+        if stored != found:
+            faults.append(f"{what} is {stored!r}, and its replicas make it {found and str(found)!r}")
+    return faults + _other_reason("reason", task.reason, decision.reason)
 
 
 def _judged(
@@ -119,25 +123,41 @@ def results_faults(
 ) -> list[str]:
     """Return what is wrong with the published files of a task; `statements` are those of each replica, by number."""
     folder = c.paths.results / str(task.job_id) / str(task.idx)
+    number = task.published_from
     if not task.published:
-        there = folder.is_dir() and task.published_from is None
-        return ["files lie in its folder, and nothing of it was published: nexapod-batch reconcile"] if there else []
+        if folder.is_dir() and number is None:
+            return ["files lie in its folder, and nothing of it was published: nexapod-batch reconcile"]
+        return []
     packed = c.store.tasks.manifest(task.job_id, task.idx)
     valid = [r.number for r in rows if r.validation == Validation.VALID and len(statements[r.number]) == 1]
-    number = task.published_from
-    if number is None:  # published before this was kept: by any of them
-        faults: list[str] = ["no replica of it is valid"]
-        for one in valid:
-            (said,) = statements[one]
-            faults = faults_of(folder, said, listed(said, packed), advance)
-            if not faults:
-                return []
-        return faults
+    if number is None:
+        return _from_any([statements[one][0] for one in valid], folder, packed, advance)
     if not statements.get(number):
         return [f"it was published from replica {number}, of which there is no statement"]
-    said = statements[number][0]
-    faults = [] if number in valid or task.doubt else [f"it was published from replica {number}, which is not valid"]
-    if said.manifest and (packed is None or listed(said, packed) is None):
-        faults.append("the manifest of its outputs is missing, or is not the signed one")
-        packed = None
-    return faults + faults_of(folder, said, listed(said, packed), advance)
+    faults = []
+    if number not in valid and not task.doubt:
+        faults.append(f"it was published from replica {number}, which is not valid")
+    return faults + _from_one(statements[number][0], folder, packed, advance)
+
+
+def _from_any(
+    winners: Sequence[Statement], folder: Path, packed: bytes | None, advance: Callable[[int], None]
+) -> list[str]:
+    """Check files that were published before it was kept from which replica: by any of the winners."""
+    faults = ["no replica of it is valid"]
+    for statement in winners:
+        faults = faults_of(folder, statement, listed(statement, packed), advance)
+        if not faults:
+            break
+    return faults
+
+
+def _from_one(
+    statement: Statement, folder: Path, packed: bytes | None, advance: Callable[[int], None]
+) -> list[str]:
+    """Check files that were published from one replica; `packed` is their manifest where it is stored."""
+    files = listed(statement, packed)
+    if statement.manifest and files is None:
+        missing = "the manifest of its outputs is missing, or is not the signed one"
+        return [missing, *faults_of(folder, statement, None, advance)]
+    return faults_of(folder, statement, files, advance)
