@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
+from nexapod_backends.dask.managed.cluster import slurm_words
 from nexapod_backends.slurm.jobs.directives import SbatchRequest
 from nexapod_backends.slurm.jobs.pack import Geometry
 from nexapod_backends.slurm.jobs.script import read_template, render
 
-from nexapod_batch.model.site import Environment, Scheduler, Site
+from nexapod_batch.model.site import Environment, Partition, Scheduler, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,12 +78,30 @@ def modulefiles(tmp_path: Path) -> Path:
     return folder
 
 
-def run(modules: tuple[str, ...], env: dict[str, str], *before: str, first: str = "") -> subprocess.CompletedProcess[str]:
+RUNNER = ("/bin/sh", "-c", 'echo "$GCC_IS|$LOADEDMODULES|$PATH"')
+
+
+def of_slurm(site: Site) -> str:
+    """Return a batch script whose runner says what it has."""
+    return render(site, SbatchRequest(group="g", log="/log", runner=RUNNER, geometry=Geometry()), read_template())
+
+
+def of_dask(site: Site) -> str:
+    """Return a script as dask-jobqueue writes it, around our prologue, whose worker says what it has."""
+    partition = Partition(name="p", max_cpus=1, max_mem_mib=1_024)
+    lines = slurm_words(replace(site, partitions=(partition,)), "p")["prologue"]
+    return "\n".join(["#!/bin/bash", *lines, shlex.join(RUNNER)])
+
+
+SCRIPTS = [of_slurm, of_dask]
+
+
+def run(
+    script: Callable[[Site], str], modules: tuple[str, ...], env: dict[str, str], *before: str, first: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run a batch script that loads modules and then says what it has."""
     site = Site(name="s", scheduler=Scheduler(type="slurm"), environment=Environment(modules=modules))
-    runner = ("/bin/sh", "-c", 'echo "$GCC_IS|$LOADEDMODULES|$PATH"')
-    script = render(site, SbatchRequest(group="g", log="/log", runner=runner, geometry=Geometry()), read_template())
-    text = script.replace("#!/bin/bash\n", f"#!/bin/bash\n{first}", 1)
+    text = script(site).replace("#!/bin/bash\n", f"#!/bin/bash\n{first}", 1)
     return subprocess.run([*before, "bash", "-s"], input=text, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -101,23 +122,26 @@ def check(done: subprocess.CompletedProcess[str], modules: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize("modules", [*LOADED.values(), *REFUSED.values()], ids=[*LOADED, *REFUSED])
+@pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_what_counts_is_what_is_loaded(
-    system: str, modules: tuple[str, ...], packages: Callable[[str], Path], modulefiles: Path
+    system: str, script: Callable[[Site], str], modules: tuple[str, ...], packages: Callable[[str], Path], modulefiles: Path
 ) -> None:
     """By whatever name a module is asked for; one that is not there, or not whole, ends the script by name."""
     mount = f'mount -t overlay overlay -o lowerdir={packages(system)}/usr:/usr /usr && exec "$@"'
     env = {"PATH": "/own/bin:/usr/bin:/bin", "MODULEPATH": str(modulefiles), "HOME": "/"}
-    check(run(modules, env, "unshare", "--mount", "sh", "-c", mount, "sh"), modules)
+    check(run(script, modules, env, "unshare", "--mount", "sh", "-c", mount, "sh"), modules)
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("modules", [*LOADED.values(), *REFUSED.values()], ids=[*LOADED, *REFUSED])
-def test_an_old_one_that_always_succeeds_is_not_believed(modules: tuple[str, ...]) -> None:
+def test_an_old_one_that_always_succeeds_is_not_believed(script: Callable[[Site], str], modules: tuple[str, ...]) -> None:
     """Environment Modules 3.2 prints ERROR and returns 0."""
-    check(run(modules, {"PATH": "/own/bin:/usr/bin:/bin"}, first=OLD), modules)
+    check(run(script, modules, {"PATH": "/own/bin:/usr/bin:/bin"}, first=OLD), modules)
 
 
 @pytest.mark.parametrize("way", ["module() { :; }\n", "module() { return 1; }\n", "module() { eval; }\n", ""])
-def test_what_is_no_module_system_loads_nothing(way: str) -> None:
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_is_no_module_system_loads_nothing(script: Callable[[Site], str], way: str) -> None:
     """A stub, a broken one, and none at all."""
-    check(run(("missing",), {"PATH": "/own/bin:/usr/bin:/bin"}, first=way), ("missing",))
+    check(run(script, ("missing",), {"PATH": "/own/bin:/usr/bin:/bin"}, first=way), ("missing",))

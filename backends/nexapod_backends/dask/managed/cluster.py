@@ -23,6 +23,7 @@ from nexapod_batch import interpreter
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import open_log, own_folder
+from nexapod_batch.plugins.modules import module_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,11 +178,11 @@ def _wanted(context: NodeContext, dask: Dask) -> dict[str, Any]:
     if dask.cluster == "jobqueue":
         if context.on is None or context.on.scheduler.type != "slurm":
             raise ConfigError(f"site {site.name}: dask.on is no Slurm site", got=dask.on, wanted="a site of type slurm")
-        wanted["slurm"] = _slurm(context.on, partition.name)
+        wanted["slurm"] = slurm_words(context.on, partition.name)
     return wanted
 
 
-def _slurm(on: Site, name: str) -> dict[str, Any]:
+def slurm_words(on: Site, name: str) -> dict[str, Any]:
     """Return the words of a Slurm site for dask-jobqueue: its partition of this name, else its first one."""
     if on.scheduler.transport != "local":
         raise ConfigError(f"site {on.name} is reached over SSH: Dask workers cannot be started there from here")
@@ -200,7 +201,7 @@ def _slurm(on: Site, name: str) -> dict[str, Any]:
         "partition": partition.name, "account": scheduler.account, "bin": scheduler.bin, "conf": scheduler.conf,
         "time_s": worker_time_s(on, name),
         "extra": extra, "skip": skip,
-        "prologue": [*(f"module load {one}" for one in environment.modules), *exports, *environment.setup],
+        "prologue": [*module_lines(on.name, environment.modules), *exports, *environment.setup],
     }  # fmt: skip
 
 

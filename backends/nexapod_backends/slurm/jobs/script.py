@@ -19,6 +19,7 @@ from nexapod_backends.slurm.jobs.directives import directives
 from nexapod_batch import __version__
 from nexapod_batch.errors import ConfigError, Problem
 from nexapod_batch.files import own
+from nexapod_batch.plugins.modules import module_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,17 +54,20 @@ def render(site: Site, request: SbatchRequest, template: str) -> str:
         raise ConfigError("runner cannot be started", got=got, wanted="the absolute path of a program")
     runner = shlex.join(_printable("runner", word) for word in request.runner)
     modules = list(site.environment.modules)
+    site_name = _matched(_SITE, "name of the site", site.name)
     if request.container and site.container.module:
         modules.append(site.container.module)
+    modules = [_matched(_MODULE, "module", name) for name in modules]
     script = _fill(
         template,
         name,
         {
             "program": f"nexapod-batch {__version__}",
-            "site": _matched(_SITE, "name of the site", site.name),
+            "site": site_name,
             "group": request.group,
             "directives": [str(one) for one in options],
-            "modules": [_matched(_MODULE, "module", one) for one in modules],
+            "modules": modules,  # for a site's own template
+            "module_lines": module_lines(site_name, modules),
             "environment": list(_environment({**site.environment.env, **request.env})),
             "setup": list(_setup(site.environment.setup)),
             "runner": runner,
