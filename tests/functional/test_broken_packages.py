@@ -81,7 +81,7 @@ def test_backends_that_cannot_be_loaded_are_one_fault_each(home: Home) -> None:
     (home.path / "sites.d" / "far.toml").unlink()
     packages = []
     for number, (code, point, _) in enumerate(BROKEN.values()):
-        lines = point.replace("odd = odd_backend", f"odd{number} = odd{number}_backend")
+        lines = point.replace("odd", f"odd{number}")
         packages.append((f"odd{number}-backend", code, {"backends": lines}))
         text = SITE.replace('"odd"', f'"odd{number}"').replace('"far"', f'"far{number}"')
         (home.path / "sites.d" / f"far{number}.toml").write_text(text)
@@ -167,7 +167,7 @@ def test_tables_that_break_are_faults_of_their_sites_files(home: Home) -> None:
     (home.path / "sites.d" / "far.toml").unlink()
     packages = []
     for number, (code, point, _) in enumerate(TABLES.values()):
-        lines = point.replace("odd = odd_backend", f"odd{number} = odd{number}_backend")
+        lines = point.replace("odd", f"odd{number}")
         points = {"backends": lines.replace("NullTable", "NullBackend"), "site_tables": lines}
         packages.append((f"odd{number}-backend", code, points))
         text = SITE.replace('"odd"', f'"odd{number}"').replace('"far"', f'"far{number}"')
