@@ -12,7 +12,6 @@ import pytest
 
 if TYPE_CHECKING:
     from homes import Home
-    pass
 
 JOB = """[job]
 command = ["sh", "-c", "echo rank of $NEXAPOD_NTASKS; echo $PMI_SIZE > size.$PMI_RANK"]

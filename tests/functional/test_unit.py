@@ -19,7 +19,6 @@ from nexapod_batch.model.job import Job
 
 if TYPE_CHECKING:
     from homes import Home
-    pass
 
 HOSTILE = ["plain", "a b", "per%cent %h", "do$lar ${HOME}", 'quo"te', "back\\slash \\n", "tick'", "semi;colon", "ümlaut", "#"]
 
