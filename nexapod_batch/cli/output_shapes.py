@@ -16,20 +16,33 @@ Shape = Any
 _TEXT_OR_NONE = (str, None)
 _NUMBER_OR_NONE = (int, None)
 _COUNTS = dict.fromkeys(("waiting", "active", "accepted", "failed", "inconclusive", "cancelled"), int)
+_WHY: Shape = ({"code": str, "parameters": {}}, None)
+_NATIVE: dict[str, Shape] = {"id": str, "state": str, "reason": str}
 _JOB: dict[str, Shape] = {
-    "id": int, "uuid": str, "name": str, "state": str, "user": str, "held": bool, "blocked": str, "priority": int,
-    "submitted": str, "finished": _TEXT_OR_NONE, "n_tasks": int, "counts": _COUNTS, "n_doubted": int,
+    "id": int, "uuid": str, "name": str, "state": str, "user": str, "held": bool, "blocked": str, "blocked_why": _WHY,
+    "priority": int, "submitted": str, "finished": _TEXT_OR_NONE, "n_tasks": int, "counts": _COUNTS, "n_doubted": int,
     "labels": {str: str},
 }  # fmt: skip
 _REPLICA: dict[str, Shape] = {
     "id": str, "node": str, "node_key": str, "site": str, "owner": str, "host": str, "backend": str,
     "class": _TEXT_OR_NONE, "isolation": _TEXT_OR_NONE, "execution": str, "validation": str, "voided": bool,
-    "exit_code": _NUMBER_OR_NONE, "reason": str, "wall_ms": _NUMBER_OR_NONE, "cpu_ms": _NUMBER_OR_NONE,
-    "max_rss_kib": _NUMBER_OR_NONE, "output_bytes": _NUMBER_OR_NONE,
+    "exit_code": _NUMBER_OR_NONE, "reason": str, "why": _WHY, "native": _NATIVE,
+    "wall_ms": _NUMBER_OR_NONE, "cpu_ms": _NUMBER_OR_NONE, "max_rss_kib": _NUMBER_OR_NONE,
+    "output_bytes": _NUMBER_OR_NONE,
 }  # fmt: skip
 _TASK: dict[str, Shape] = {
-    "index": int, "state": str, "reason": str, "doubt": str, "agree": int, "class": _TEXT_OR_NONE, "published": bool,
-    "parameters": {str: str}, "replicas": [_REPLICA],
+    "index": int, "state": str, "reason": str, "why": _WHY, "doubt": str, "agree": int, "class": _TEXT_OR_NONE,
+    "published": bool, "parameters": {str: str}, "replicas": [_REPLICA],
+}  # fmt: skip
+_EXPLAINED: dict[str, Shape] = {
+    "index": int, "state": str, "reason": str, "why": _WHY,
+    "replicas": [
+        {
+            "id": str, "node": str, "execution": str, "validation": str, "reason": str, "why": _WHY,
+            "backend?": {"state": str, "reason": str, "why": _WHY, "native": _NATIVE},
+        }
+    ],
+    "not_on": [{"node": str, "reason": str, "why": _WHY}],
 }  # fmt: skip
 _SHOWN: dict[str, Shape] = {
     "job": {**_JOB, "digest": str, "folder": str, "results": str, "foreign": bool}, "tasks": [_TASK], "more": bool,
@@ -53,7 +66,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
     },
     "ls": {"jobs": [_JOB]},
     "show": _SHOWN,
-    "explain": {"explanation": [str]},
+    "explain": {"explanation": [str], "tasks": [_EXPLAINED]},
     "logs": {"logs": [{"of": str, "path": _TEXT_OR_NONE, "bytes": int}]},
     "wait": {"jobs": [_ENDED]},
     "cancel": {"cancelled": [str]},

@@ -195,6 +195,8 @@ def test_held_and_partly_pending_arrays_are_explained(home: SlurmHome, alpha: Cl
     home.call("reconcile")
     (pending,) = home.json("show", f"{job}_19")["tasks"][0]["replicas"]
     assert (pending["native"]["state"], pending["native"]["reason"]) == ("PENDING", "Resources")
+    (asked,) = home.json("explain", f"{job}_19")["tasks"][0]["replicas"]
+    assert asked["backend"]["native"] == pending["native"]
     assert pending["why"] == {"code": "slurm.waits", "parameters": {"text": pending["reason"]}}
     held = queue(alpha)[0].partition("_")[0] + "_19"
     alpha.run("scontrol", "hold", held, check=True)

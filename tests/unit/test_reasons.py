@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,8 @@ from nexapod_batch.store import Store
 from nexapod_batch.store.migrations import MIGRATIONS
 from nexapod_batch.wording import sentence
 from nexapod_batch.wording.meanings import MEANINGS
+from nexapod_batch.wording.reference import reference
 from nexapod_batch.wording.sentences import all_templates
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SITES = Reason(code=Code.FROM_SITES, parameters={"sites": 2, "owners": 1})
 ACCEPTED = Reason(code=Code.ACCEPTED, parameters={"winners": 2, "votes": 3, "independence": SITES})
@@ -28,6 +27,12 @@ def test_each_code_has_a_meaning_and_a_sentence() -> None:
     """Whoever adds a code says what it means, for the reference, and how it is put; one that goes takes both along."""
     assert set(MEANINGS) == CODES
     assert set(all_templates()) == CODES
+
+
+def test_the_reference_is_current() -> None:
+    """Made again with `python -m nexapod_batch.wording.reference > docs/reference/reasons.md`."""
+    page = Path(__file__).parents[2] / "docs/reference/reasons.md"
+    assert page.read_text(encoding="utf-8") == reference()
 
 
 def test_a_reason_comes_back_as_it_was_stored() -> None:

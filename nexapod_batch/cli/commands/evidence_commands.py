@@ -36,9 +36,10 @@ def explain(selector: str, as_json: bool) -> None:
 
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
-        lines = list(use_case.explain(c, job, task))
+        found = use_case.explain(c, job, task)
         tell_of_unread_reports(c.store)
-    output(as_json).lines("explanation", lines)
+    document = {"explanation": found.lines, "tasks": found.tasks}
+    output(as_json).document(document, lambda _: found.lines)
 
 
 @click.command()

@@ -175,7 +175,7 @@ def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iter
         ended = _wait(c, done.job, wanted)
         state = views.job(c.store, done.job)["state"]
         if not ended or state != "accepted":
-            lines = [line.strip() for line in explain.explain(c, done.job, 0)]
+            lines = [line.strip() for line in explain.explain(c, done.job, 0).lines]
             how = state if ended else f"not ended within {wanted.timeout_s:.0f} s"
             hint = "" if ended else "wait longer: --timeout"
             yield Finding(mark=Mark.FAIL, probe="test job", text=f"{how}: {'; '.join(lines)}", hint=hint)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
+from nexapod_batch.coordinator.steps.launch_endings import reason_of
 from nexapod_batch.coordinator.steps.publish import compare
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
@@ -23,26 +26,38 @@ from nexapod_batch.quorum import independence
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.store.repositories.tasks import TaskRow
 
-__all__ = ["difference_report", "explain"]
+__all__ = ["Explanation", "difference_report", "explain"]
 
 #: Tasks explained one by one when a whole job is asked for.
 _SHOWN = 10
 _NOT_ENDED = frozenset({BackendState.QUEUED, BackendState.ACTIVE})
 
 
-def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
+class Explanation(Struct):
+    """Why tasks are where they are: for people, and the same reasons as JSON types for programs."""
+
+    lines: list[str] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+
+
+def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
     """Return the explanation of a task, or of a job with its first tasks that are not accepted."""
     job = c.job(job_id)
     row = c.store.jobs.get(job_id)
+    explanation = Explanation()
+    lines = explanation.lines
     if task is not None:
-        return _task(c, job_id, c.task(job_id, task))
+        _explain_task(c, job_id, c.task(job_id, task), explanation)
+        return explanation
     counts = ", ".join(f"{number} {state.value}" for state, number in row.counts.items() if number)
-    lines = [f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}"]
+    lines.append(f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}")
     if row.held:
         lines.append(f"held: nothing is dispatched before `nexapod-batch release {job_id}`")
     if row.blocked:
@@ -51,12 +66,12 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> list[str]:
     for index in job.task_indexes():
         found = c.store.tasks.get(job_id, index)
         if found.state != TaskState.ACCEPTED or job.n_tasks == 1:
-            lines += _task(c, job_id, found)
+            _explain_task(c, job_id, found, explanation)
             shown += 1
         if shown >= _SHOWN:
             lines.append(f"... more: nexapod-batch show {job_id}; one task: nexapod-batch explain {job_id}_{index}")
             break
-    return lines
+    return explanation
 
 
 def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:
@@ -90,9 +105,32 @@ def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
     return lines
 
 
-def _task(c: Coordinator, job_id: int, task: TaskRow) -> list[str]:
+def _explain_task(c: Coordinator, job_id: int, task: TaskRow, explanation: Explanation) -> None:
+    """Add one task to an explanation."""
+    replicas, nodes = c.store.replicas.of_task(job_id, task.idx), c.nodes_by_id()
+    documents = {
+        r.number: {
+            "id": f"{job_id}_{task.idx}.{r.number}", "node": nodes[r.node_id].name, "execution": r.execution,
+            "validation": r.validation, **_as_json(Reason.parse(r.reason)),
+        }
+        for r in replicas
+    }  # fmt: skip
+    document: dict[str, Any] = {"index": task.idx, "state": task.state, **_as_json(Reason.parse(task.reason))}
+    document |= {"replicas": list(documents.values()), "not_on": []}
+    explanation.tasks.append(document)
+    explanation.lines += _task(c, job_id, task, replicas, document)
+
+
+def _as_json(reason: Reason | None) -> dict[str, Any]:
+    """Return a reason as sentence and as data."""
+    return {"reason": sentence(reason), "why": None if reason is None else reason.document()}
+
+
+def _task(
+    c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow], document: dict[str, Any]
+) -> list[str]:
+    """Return the lines about one task; what is asked of backends and planner is added to its document."""
     job, nodes = c.job(job_id), c.nodes_by_id()
-    replicas = c.store.replicas.of_task(job_id, task.idx)
     reason = sentence(Reason.parse(task.reason))
     lines = [f"task {job_id}_{task.idx}: {task.state}"]
     if reason:
@@ -111,7 +149,8 @@ def _task(c: Coordinator, job_id: int, task: TaskRow) -> list[str]:
         lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
         if task.state == TaskState.INCONCLUSIVE:
             loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
-            lines += [f"  not on {load.node.name}: {sentence(load.refused)}" for load in loads if load.refused]
+            refused = [(load.node.name, load.refused) for load in loads if load.refused is not None]
+            lines += _not_on(refused, document)
         if task.state == TaskState.FAILED:
             lines.append(f"  all of stderr: nexapod-batch logs {job_id}_{task.idx} --stderr")
         if task.state in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
@@ -122,18 +161,24 @@ def _task(c: Coordinator, job_id: int, task: TaskRow) -> list[str]:
         return lines
     more = "the next pass decides how many more" if task.news else f"{task.want} more to place"
     lines.append(f"  {task.agree} of {job.quorum.agree} agree; {more}")
-    lines += _backend_words(c, replicas)
+    lines += _backend_words(c, replicas, document)
     if task.want:
         out = c.store.nodes.out()
         active = [node for node in usable(c, {}) if node.active]
         loads = loads_of(c, job, active, out, foreign=is_foreign(c, job_id))
         (need,) = needs_of(c, job_id, [task])
-        lines += [f"  not on {name}: {sentence(reason)}" for name, reason in why_not(job, need, loads)]
+        lines += _not_on(why_not(job, need, loads), document)
         lines += _standing(c, job)
         wait = (task.not_before - c.now()) // 1000
         if wait > 0:
             lines.append(f"  placing waits {wait} s more, after losses")
     return lines
+
+
+def _not_on(found: Sequence[tuple[str, Reason]], document: dict[str, Any]) -> list[str]:
+    """Return which nodes cannot take another replica, and why."""
+    document["not_on"] = [{"node": name, **_as_json(why)} for name, why in found]
+    return [f"  not on {name}: {sentence(why)}" for name, why in found]
 
 
 def _since(c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow]) -> list[str]:
@@ -169,10 +214,10 @@ def _on_gpus(text: str | None) -> str:
     return ", on " + " and ".join(f"{one['model'] or 'a GPU'} ({one['uuid']})" for one in loads(text))
 
 
-def _backend_words(c: Coordinator, replicas: list[ReplicaRow]) -> list[str]:
+def _backend_words(c: Coordinator, replicas: list[ReplicaRow], document: dict[str, Any]) -> list[str]:
     """Return what the backends say of the launches that are out."""
     nodes, lines = c.nodes_by_id(), []
-    for r in replicas:
+    for r, shown in zip(replicas, document["replicas"], strict=True):
         if Execution(r.execution) not in OUT:
             continue
         launch, node = c.store.replicas.launch_of(r.id), nodes[r.node_id]
@@ -183,6 +228,8 @@ def _backend_words(c: Coordinator, replicas: list[ReplicaRow]) -> list[str]:
             last = f"; it said last: {kept}" if kept else ""
             lines.append(f"  replica {r.number}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
             continue
+        native = {"id": said.native, "state": said.native_state, "reason": said.native_reason}
+        shown["backend"] = {"state": said.state.value, **_as_json(reason_of(said)), "native": native}
         why = said.reason or ("" if said.state is BackendState.ACTIVE else kept)
         ahead = _ahead(c, r) if said.state in _NOT_ENDED else ""
         says = f"says {said.state}" if said.state is not BackendState.UNKNOWN else "was not handed this yet"
