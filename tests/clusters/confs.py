@@ -43,6 +43,7 @@ class Place:
     user: str  # who runs the daemons
     munge_socket: str
     dbd_port: int
+    dbd_private: str = ""  # PrivateData of the accounting
 
 
 def slurm_conf(place: Place, shape: Shape, *, port: int, node_ports: Sequence[int]) -> str:
@@ -135,8 +136,9 @@ def cgroup_conf() -> str:
 
 def slurmdbd_conf(place: Place) -> str:
     """Return slurmdbd.conf; the database is reached through the socket of MYSQL_UNIX_PORT."""
+    hidden = f"PrivateData={place.dbd_private}\n" if place.dbd_private else ""
     return (
-        f"AuthType=auth/munge\nAuthInfo=socket={place.munge_socket}\n"
+        f"{hidden}AuthType=auth/munge\nAuthInfo=socket={place.munge_socket}\n"
         f"DbdHost=localhost\nDbdAddr=127.0.0.1\nDbdPort={place.dbd_port}\nSlurmUser={place.user}\n"
         f"CommunicationParameters={_bound(place)}\nPidFile={place.folder}/dbd/slurmdbd.pid\nStorageType=accounting_storage/mysql\n"
         f"StorageHost=localhost\nStorageUser={place.user}\nStorageLoc=slurm_acct\n"

@@ -176,6 +176,7 @@ class Clusters:
             user=pwd.getpwuid(os.geteuid()).pw_name,
             munge_socket=f"{folder}/munge/socket",
             dbd_port=ports[""][0],
+            dbd_private="jobs,usage" if any("PrivateData" in (shape.extra or {}) for shape in shapes) else "",
         )
         self._munge, self._mariadb, self._dbd = self._shared()
         self.each = {shape.name: self._cluster(shape, ports[shape.name]) for shape in shapes}

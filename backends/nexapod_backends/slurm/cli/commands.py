@@ -28,6 +28,8 @@ __all__ = ["FullError", "NoIdError", "RefusedError", "Slurm", "TimedOutError", "
 _STDERR = 500
 #: What scancel says of what needs no cancelling any more.
 _OVER = re.compile(r"already completing or completed|already (?:done|finished)|invalid job id", re.IGNORECASE)
+#: What a command says that may list nothing of what it was asked for.
+_HIDDEN = re.compile(r"access/permission denied", re.IGNORECASE)
 _NOT_FOUND = 127  # as a shell on the other side says it
 
 
@@ -100,6 +102,16 @@ class Slurm:
                 got = " ".join(" ".join(lines).split())[-_STDERR:] or f"exit code {done.returncode}"
                 raise SchedulerError(f"site {self._site.name}: scancel failed", got=got, hint="it is tried again")
 
+    def listing(self, argv: Sequence[str]) -> str:
+        """Return what a command lists; "" where Slurm shows it to others only (PrivateData).
+
+        SchedulerError when it cannot be run or fails otherwise.
+        """
+        done = self.call(argv, check=False)
+        if done.returncode and not _HIDDEN.search(done.stderr):
+            raise self._failed(argv[0], done)
+        return "" if done.returncode else done.stdout
+
     def call(self, argv: Sequence[str], *, text: str = "", check: bool = True) -> Done:
         """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long."""
         scheduler = self._site.scheduler
@@ -121,9 +133,12 @@ class Slurm:
         if done.returncode == _NOT_FOUND and not done.stdout:
             raise self._missing(argv[0])
         if check and done.returncode:
-            got = done.stderr.strip()[-_STDERR:] or f"exit code {done.returncode}"
-            raise SchedulerError(f"site {self._site.name}: {argv[0]} failed", got=got)
+            raise self._failed(argv[0], done)
         return done
+
+    def _failed(self, command: str, done: Done) -> SchedulerError:
+        got = done.stderr.strip()[-_STDERR:] or f"exit code {done.returncode}"
+        return SchedulerError(f"site {self._site.name}: {command} failed", got=got)
 
     def _trust(self, program: str) -> None:
         """Raise ForeignPathError for a program of the site file that others can change; looked at once."""

@@ -168,8 +168,8 @@ def _controller(slurm: Slurm) -> Finding:
 
 def _facts(slurm: Slurm) -> _Facts:
     config = read_config(slurm.call(SCONTROL_CONFIG).stdout)
-    rows = read_partitions(slurm.call(SCONTROL_PARTITIONS).stdout).rows
-    hosts = read_sinfo(slurm.call([*SINFO, "--all"]).stdout).rows
+    rows = read_partitions(slurm.listing(SCONTROL_PARTITIONS)).rows
+    hosts = read_sinfo(slurm.listing([*SINFO, "--all"])).rows
     hosts = usable(hosts, read_nodes(slurm.call(SCONTROL_NODES, check=False).stdout))
     return _Facts(config=config, partitions=rows, hosts=hosts)
 
