@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexapod_backends.slurm.cli.states import STATES, Blame, Limited, end_in_words, limited, read_state, reason_in_words
+from nexapod_backends.slurm.cli.limits import Limited, limited
+from nexapod_backends.slurm.cli.states import STATES, Blame, end_in_words, read_state, reason_in_words
 
 from nexapod_batch.plugins import BackendState
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm import runner_command
 from nexapod_backends.slurm.cli.commands import Slurm
+from nexapod_backends.slurm.cli.limits import Limited, limited
 from nexapod_backends.slurm.cli.parse import SINFO, read_sinfo
 from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
-from nexapod_backends.slurm.cli.states import Limited, limited, read_state
+from nexapod_backends.slurm.cli.states import read_state
 from nexapod_backends.slurm.jobs.capacity import admits
 from nexapod_backends.slurm.jobs.largest_hosts import LargestHosts
 from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE, PackLimits

@@ -55,7 +55,14 @@ _SAY = "say in [resources] what the site wants to know"
 
 #: The first that is found counts.
 _TABLE: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
-    (Kind.FULL, "", (r"\w{0,30}submitjobs?(?:per(?:user|account))?limit", r"maxjobcount limit reached")),
+    (
+        Kind.FULL,
+        "",
+        (
+            r"\w{0,30}submitjobs?(?:per(?:user|account))?limit",
+            r"maxjobcount limit reached",
+        ),
+    ),
     # Nobody decided, or something is closed that will be open again.
     (
         Kind.PASSING,
@@ -82,7 +89,10 @@ _TABLE: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
     (
         Kind.WORDS,
         _ACCOUNT,
-        (r"invalid account|invalid or unknown association", r"account.{0,60}not (?:permitted|available|allowed)"),
+        (
+            r"invalid account|invalid or unknown association",
+            r"account.{0,60}not (?:permitted|available|allowed)",
+        ),
     ),
     (
         Kind.WORDS,
@@ -92,9 +102,27 @@ _TABLE: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
             r"not permitted to use this partition|partition.{0,60}not (?:permitted|allowed)",
         ),
     ),
-    (Kind.WORDS, _QOS, (r"invalid (?:relative )?qos|qos.{0,60}not (?:permitted|available|allowed)",)),
-    (Kind.WORDS, _RESERVATION, (r"access denied to requested reservation|requested reservation is invalid",)),
-    (Kind.WORDS, _FEATURE, (r"invalid (?:preferred )?feature|--batch option is invalid",)),
+    (
+        Kind.WORDS,
+        _QOS,
+        (
+            r"invalid (?:relative )?qos|qos.{0,60}not (?:permitted|available|allowed)",
+        ),
+    ),
+    (
+        Kind.WORDS,
+        _RESERVATION,
+        (
+            r"access denied to requested reservation|requested reservation is invalid",
+        ),
+    ),
+    (
+        Kind.WORDS,
+        _FEATURE,
+        (
+            r"invalid (?:preferred )?feature|--batch option is invalid",
+        ),
+    ),
     (
         Kind.WORDS,
         _OPTION,
@@ -113,9 +141,27 @@ _TABLE: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
             r"no eligible clusters|plugin initialization failed|only batch jobs",
         ),
     ),
-    (Kind.SIZE, _GPUS, (r"generic resource|\bgres\b|restrictedcorespergpu|trackable resource",)),
-    (Kind.SIZE, _MEMORY, (r"memory (?:specification|required)|memory.{0,40}not available",)),
-    (Kind.SIZE, _SAY, (r"job size specification|time limit specification required",)),
+    (
+        Kind.SIZE,
+        _GPUS,
+        (
+            r"generic resource|\bgres\b|restrictedcorespergpu|trackable resource",
+        ),
+    ),
+    (
+        Kind.SIZE,
+        _MEMORY,
+        (
+            r"memory (?:specification|required)|memory.{0,40}not available",
+        ),
+    ),
+    (
+        Kind.SIZE,
+        _SAY,
+        (
+            r"job size specification|time limit specification required",
+        ),
+    ),
     (
         Kind.SIZE,
         _ASK_LESS,
@@ -125,7 +171,13 @@ _TABLE: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
             r"job violates accounting/qos policy|limit reached|exceeds?\b",
         ),
     ),
-    (Kind.WORDS, _ACCOUNT, (r"access/permission denied|user.{0,60}not (?:permitted|allowed)",)),
+    (
+        Kind.WORDS,
+        _ACCOUNT,
+        (
+            r"access/permission denied|user.{0,60}not (?:permitted|allowed)",
+        ),
+    ),
 )
 _ROWS = tuple((re.compile("|".join(patterns), re.IGNORECASE), kind, step) for kind, step, patterns in _TABLE)
 #: That a controller answered, or that sbatch itself would not take the script.

@@ -15,11 +15,11 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nexapod_backends.slurm.cli.limits import limit_in_words, tame
 from nexapod_batch.plugins import BackendState
 
-__all__ = ["STATES", "Blame", "Limited", "StateWord", "end_in_words", "limited", "read_state", "reason_in_words"]
+__all__ = ["STATES", "Blame", "StateWord", "end_in_words", "read_state", "reason_in_words"]
 
-_RAW_MAX = 300  # characters of a foreign text that are kept
 _NO_LOG = 53  # what Slurm reports, as a signal, for a job whose output file could not be opened
 _SHELL = 128  # what shells add to the number of a signal
 
@@ -132,7 +132,7 @@ def read_state(text: str) -> StateWord:
     Understood are `CANCELLED by 1000`, words cut to a column's width (`CANCELLED+`, `OUT_OF_ME+`), compact codes, and
     flags behind the base state (`PENDING,LAUNCH_FAILED`).
     """
-    native = _tame(text)
+    native = tame(text)
     parts = [_look_up(_BY_UID.sub("", part.strip())) for part in native.upper().split(",")]
     base = parts[0]
     if base is None:
@@ -146,12 +146,6 @@ def read_state(text: str) -> StateWord:
         if at_fault is not None and base.blame is None:
             base = replace(base, blame=at_fault.blame)
     return replace(base, native=native)
-
-
-def _tame(text: str) -> str:
-    """Return a foreign text as one short line without control characters: it is shown on terminals."""
-    line = " ".join(text[: 2 * _RAW_MAX].split())[:_RAW_MAX]
-    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 def _look_up(word: str) -> StateWord | None:
@@ -187,7 +181,7 @@ def reason_in_words(reason: str) -> str:
 
     An unknown reason comes back as it is; `None` and an empty one say nothing and give "".
     """
-    raw = _tame(reason.strip().removeprefix("(").removesuffix(")"))
+    raw = tame(reason.strip().removeprefix("(").removesuffix(")"))
     if raw in {"", "None", "null"}:
         return ""
     word, _, rest = raw.partition(",")
@@ -196,7 +190,7 @@ def reason_in_words(reason: str) -> str:
         return _not_available(rest.strip(" _"))
     if raw.lower() in _REASONS:
         return _REASONS[raw.lower()]
-    limit = _limit(raw)
+    limit = limit_in_words(raw)
     if limit:
         return limit
     several = raw.lower().split(",")  # squeue prints the pending elements of an array as one
@@ -320,82 +314,3 @@ _TEXTS = tuple(
         (r"RaisedSignal:(\d+)", "ended by signal {0}"),
     )
 )
-
-_WHAT = {
-    "bb": "burst buffer space",
-    "billing": "billing units",
-    "cpu": "CPUs",
-    "energy": "energy",
-    "gres": "generic resources (GPUs)",
-    "license": "licences",
-    "mem": "memory",
-    "memory": "memory",
-    "node": "nodes",
-    "unknown": "a resource that Slurm does not name",
-    "job": "running jobs",
-    "jobs": "running jobs",
-    "submitjob": "jobs in the queue",
-    "submitjobs": "jobs in the queue",
-    "wall": "wall time",
-    "wallduration": "wall time",
-}
-_LIMIT = re.compile(
-    r"(?P<owner>Assoc|QOS|)(?P<kind>Grp|Max|Min)"
-    r"(?P<what>BB|Billing|Cpu|Energy|GRES|License|Memory|Mem|Node|Unknown|SubmitJobs?|Jobs?|WallDuration|Wall)"
-    r"(?P<minutes>RunMinutes|RunMins|Minutes|)(?P<per>PerJob|PerNode|PerUser|PerAccount|)(?P<tail>Limit|NotSatisfied|)",
-    re.IGNORECASE,
-)
-
-
-class Limited(StrEnum):
-    """Whose size a limit is about that keeps a job from starting."""
-
-    JOB = "job"  # this very job's: it will never start
-    USER = "user"  # that of all jobs of this user: it starts when others of them have ended
-    GROUP = "group"  # that of all jobs of an account or QOS: whether others fill it, or this one alone, is not said
-
-
-_WHOSE = {"perjob": Limited.JOB, "pernode": Limited.JOB, "peruser": Limited.USER, "peraccount": Limited.GROUP}
-_TIMES = frozenset({"qostimelimit", "associationtimelimit", "partitiontimelimit", "maxmemperlimit"})
-
-
-def limited(reason: str) -> Limited | None:
-    """Return which kind of limit on sizes a reason names; None for one on numbers, one that is used up, or none."""
-    word = _tame(reason.strip().removeprefix("(").removesuffix(")")).partition(",")[0]
-    if word.lower() in _TIMES:
-        return Limited.JOB
-    found = _LIMIT.fullmatch(word)
-    if not found or found["kind"].lower() == "min" or found["what"].lower().startswith(("job", "submitjob")):
-        return None
-    if found["kind"].lower() == "max":
-        return _WHOSE.get(found["per"].lower())
-    used_up = found["minutes"].lower() == "minutes" or found["what"].lower().startswith("wall")
-    return None if used_up else Limited.GROUP  # what is used up keeps a smaller job back as well
-
-
-def _limit(raw: str) -> str:
-    """Compose the sentence of a limit; "" for a word that is none."""
-    found = _LIMIT.fullmatch(raw)
-    if not found:
-        return ""
-    owner, kind, what, minutes, per, _ = (part.lower() for part in found.groups())
-    if not owner and per not in {"peraccount", "peruser"}:
-        return ""
-    amount = _WHAT[what]
-    if minutes:
-        amount = {"CPUs": "CPU", "nodes": "node", "billing units": "billing"}.get(amount, amount) + " minutes"
-    if minutes.startswith("run"):
-        amount += " of running jobs"
-    whose = {"assoc": "account", "qos": "QOS", "": "QOS"}[owner]
-    other = f"another {whose}"
-    if kind == "min":
-        return f"asks for less ({amount}) than the {whose} demands; ask for more, or use {other}"
-    if per in {"perjob", "pernode"}:
-        each = "node" if per == "pernode" else "job"
-        return f"asks for more ({amount}) than the {whose} allows for each {each}; ask for less, or use {other}"
-    if kind == "grp" and minutes == "minutes":
-        return f"the {whose} has used up its {amount}; use {other}, or ask the site for more"
-    everybody = {"peraccount": "the jobs of your account", "peruser": "your jobs"}.get(per)
-    if everybody is None:
-        everybody = f"all jobs of the {whose}" if kind == "grp" else "your jobs"
-    return f"{everybody} have reached the {whose}'s limit ({amount}); waits until some end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from nexapod_backends.slurm.cli.hostlist import NOTHING, expand_hosts, read_gpus
@@ -41,38 +42,57 @@ def partitions(
     there = {one.name: one for one in rows}
     account = account or site.scheduler.account
     for one in site.partitions:
-        name = f"partition {one.name}"
-        if one.name not in there and "partitions" in hidden:
-            text = "Slurm does not show it to you (PrivateData=partitions): what the file says of it is not compared"
-            hint = "check as a user who may use it, or ask who runs the cluster"
-            yield Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
-            continue
-        if one.name not in there:
-            known = ", ".join(there) or "none"
-            text = f"Slurm has none of this name; it has: {known}"
-            yield Finding(mark=Mark.FAIL, probe=name, text=text, hint="correct the file")
-            continue
-        real, mine = there[one.name], [row for row in hosts if row.partition == one.name]
-        wrong = [*_partition(one, real, mine, account)]
-        fatal = real.state != "UP" or (bool(real.accounts) and account is not None and account not in real.accounts)
-        count = len({host for row in mine for host in row.hosts}) or real.total_nodes
-        text = "; ".join(wrong) or f"{count} host{'s' * (count != 1)}, and no more is promised than there is"
-        if not mine and not wrong:
-            why = " (PrivateData=nodes)" if "nodes" in hidden else ""
-            text = f"Slurm shows you none of its {count} hosts{why}: CPUs and memory are not compared"
-        hint = "correct the file, or ask who runs the cluster" if wrong else ""
-        mark = Mark.OK if not wrong else Mark.FAIL if fatal else Mark.WARN
-        yield Finding(mark=mark, probe=name, text=text, hint=hint)
+        if one.name in there:
+            mine = [row for row in hosts if row.partition == one.name]
+            yield _compared(one, there[one.name], mine, account, hidden)
+        else:
+            yield _not_there(one.name, there, hidden)
     yield from _shared(site, rows, hosts)
 
 
-def _partition(one: Partition, real: PartitionRow, rows: Sequence[HostRow], account: str | None) -> Iterator[str]:
-    """Yield what the file says of a partition and Slurm does not."""
+def _not_there(name: str, known: Collection[str], hidden: Collection[str]) -> Finding:
+    """Return what is to be said of a partition that Slurm does not show."""
+    if "partitions" in hidden:
+        return Finding(
+            mark=Mark.WARN, probe=f"partition {name}",
+            text="Slurm does not show it to you (PrivateData=partitions): what the file says of it is not compared",
+            hint="check as a user who may use it, or ask who runs the cluster",
+        )  # fmt: skip
+    text = f"Slurm has none of this name; it has: {', '.join(known) or 'none'}"
+    return Finding(mark=Mark.FAIL, probe=f"partition {name}", text=text, hint="correct the file")
+
+
+def _compared(
+    one: Partition, real: PartitionRow, rows: Sequence[HostRow], account: str | None, hidden: Collection[str]
+) -> Finding:
+    """Return what is to be said of a partition of the file beside Slurm's."""
+    name = f"partition {one.name}"
+    count = len(_hosts(rows)) or real.total_nodes
+    closed = [*_closed(real, account)]
+    wrong = [*closed, *_promised(one, real, rows)]
+    if wrong:
+        mark = Mark.FAIL if closed else Mark.WARN
+        hint = "correct the file, or ask who runs the cluster"
+        return Finding(mark=mark, probe=name, text="; ".join(wrong), hint=hint)
+    if rows:
+        text = f"{count} host{'s' * (count != 1)}, and no more is promised than there is"
+    else:
+        why = " (PrivateData=nodes)" if "nodes" in hidden else ""
+        text = f"Slurm shows you none of its {count} hosts{why}: CPUs and memory are not compared"
+    return Finding(mark=Mark.OK, probe=name, text=text)
+
+
+def _closed(real: PartitionRow, account: str | None) -> Iterator[str]:
+    """Yield why no job of ours gets into a partition."""
     if real.state != "UP":
         yield f"it is {real.state}"
     if real.accounts and account is not None and account not in real.accounts:
         yield f"only for accounts {', '.join(real.accounts[:10])}, not {account}"
-    there = {host for row in rows for host in row.hosts}
+
+
+def _promised(one: Partition, real: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
+    """Yield what the file says of a partition and Slurm does not."""
+    there = _hosts(rows)
     if down := all_down(rows):
         yield f"all {down} hosts are down or drained now: jobs wait until some are back"
     promised: list[tuple[str, int, int | None]] = [
@@ -92,9 +112,13 @@ def _partition(one: Partition, real: PartitionRow, rows: Sequence[HostRow], acco
 
 def all_down(rows: Sequence[HostRow]) -> int:
     """Return how many hosts there are, where all of them are down or drained; else 0."""
-    there = {host for row in rows for host in row.hosts}
-    down = {host for row in rows if _DOWN.match(row.state) for host in row.hosts}
+    there = _hosts(rows)
+    down = _hosts([row for row in rows if _DOWN.match(row.state)])
     return len(there) if there == down else 0
+
+
+def _hosts(rows: Sequence[HostRow]) -> set[str]:
+    return {host for row in rows for host in row.hosts}
 
 
 def _least(values: Sequence[int], limit: int | None) -> int | None:
@@ -103,22 +127,25 @@ def _least(values: Sequence[int], limit: int | None) -> int | None:
 
 def _shared(site: Site, rows: Sequence[PartitionRow], hosts: Sequence[HostRow]) -> Iterator[Finding]:
     """Yield a finding for each pair of nodes that are the same machines."""
-    of: dict[str, set[str]] = {}
-    for node, members in site.groups().items():
-        names = {one.name for one in members}
-        of[node] = {host for row in hosts if row.partition in names for host in row.hosts}
-        of[node] |= {host for row in rows if row.name in names for host in expand_hosts(row.hosts) or ()}
-    nodes = list(of)
-    for at, left in enumerate(nodes):
-        for right in nodes[at + 1 :]:
-            both = sorted(of[left] & of[right])
-            if both:
-                shown = ", ".join(both[:5]) + (" ..." if len(both) > 5 else "")
-                yield Finding(
-                    mark=Mark.FAIL, probe="hosts",
-                    text=f"nodes {left} and {right} share {shown}: what agrees on both would not be independent",
-                    hint="give their partitions the same node word",
-                )  # fmt: skip
+    of = {node: _hosts_of({one.name for one in members}, rows, hosts) for node, members in site.groups().items()}
+    for left, right in combinations(of, 2):
+        both = sorted(of[left] & of[right])
+        if both:
+            shown = ", ".join(both[:5]) + (" ..." if len(both) > 5 else "")
+            yield Finding(
+                mark=Mark.FAIL, probe="hosts",
+                text=f"nodes {left} and {right} share {shown}: what agrees on both would not be independent",
+                hint="give their partitions the same node word",
+            )  # fmt: skip
+
+
+def _hosts_of(names: Collection[str], rows: Sequence[PartitionRow], hosts: Sequence[HostRow]) -> set[str]:
+    """Return the hosts of partitions, as sinfo and as scontrol tell them."""
+    found = _hosts([row for row in hosts if row.partition in names])
+    for row in rows:
+        if row.name in names:
+            found.update(expand_hosts(row.hosts) or ())
+    return found
 
 
 def arrays(site: Site, config: ClusterConfig) -> Iterator[Finding]:
