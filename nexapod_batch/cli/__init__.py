@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +19,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from nexapod_batch import interpreter
 
             interpreter.set_back_foreign_folders()  # before anything else is imported
+        if arguments is None and sys.getfilesystemencoding() != "utf-8":
+            _start_again_in_utf8()
         from nexapod_batch.cli import app
 
         return app.main(arguments)
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells report it
+
+
+def _start_again_in_utf8() -> None:
+    """Replace this process by one whose file names are UTF-8, whatever the locale: names are signed as UTF-8 bytes.
+
+    What is printed keeps the encoding of the terminal, where the interpreter may still be told.
+    """
+    os.environ.setdefault("PYTHONIOENCODING", f"{getattr(sys.stdout, 'encoding', None) or 'utf-8'}:backslashreplace")
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves, no shell

@@ -87,21 +87,28 @@ def app(ctx: click.Context, verbose: int, quiet: bool, color: str | None) -> Non
     66 no such job, 69 scheduler unreachable, 75 try again, 78 bad configuration, 130 interrupted.
     """  # noqa: D301 - click reads the backspace as "leave these lines alone"
     if quiet or color is not None:
-        from nexapod_batch.cli.rendering import render
+        _talk(quiet=quiet, color=color)
+    if verbose or os.environ.get("NEXAPOD_LOG"):
+        _log(verbose, ctx.invoked_subcommand or "")
 
-        if quiet:
-            render.be_quiet()
-        if color is not None:
-            render.set_color(color)
+
+def _talk(*, quiet: bool, color: str | None) -> None:
+    from nexapod_batch.cli.rendering import render
+
+    if quiet:
+        render.be_quiet()
+    if color is not None:
+        render.set_color(color)
+
+
+def _log(verbose: int, command: str) -> None:
+    from nexapod_batch.cli import log_output
+
     named = os.environ.get("NEXAPOD_LOG")
-    if named or verbose:
-        from nexapod_batch.cli import log_output
-
-        command = ctx.invoked_subcommand or ""
-        if named:
-            log_output.from_environment(named, command)
-        if verbose:
-            log_output.to_stderr("debug" if verbose > 1 else "info", command)
+    if named:
+        log_output.from_environment(named, command)
+    if verbose:
+        log_output.to_stderr("debug" if verbose > 1 else "info", command)
 
 
 def _nearest(word: str) -> str:

@@ -73,16 +73,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _table(rows: Sequence[Document], target: Path) -> int:
     """Write a row for each task, or one for each line of its CSV output; return the number of files written."""
-    lines: list[dict[str, str]] = []
-    for row in rows:
-        head = {"task": row["task"], **row["parameters"]}
-        found = list(_values(Path(row["path"])))
-        values = {name: value for record in found if len(record) == 1 for name, value in record[0].items()}
-        many = [record for record in found if len(record) > 1]
-        for record in many[0] if many else [{}]:
-            line = {_free(name, head): value for name, value in {**values, **record}.items()}
-            line.update(head)
-            lines.append(line)
+    lines = [line for row in rows for line in _lines(row)]
     columns = dict.fromkeys(["task", *(name for row in rows for name in row["parameters"])])
     columns.update(dict.fromkeys(name for line in lines for name in line))
     with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
@@ -90,6 +81,21 @@ def _table(rows: Sequence[Document], target: Path) -> int:
         writer.writeheader()
         writer.writerows(lines)
     return 1
+
+
+def _lines(row: Document) -> Iterator[dict[str, str]]:
+    """Yield the lines of a task: one, or one for each record of its first output that has several."""
+    head = {"task": row["task"], **row["parameters"]}
+    single: dict[str, str] = {}
+    several: list[dict[str, str]] = []
+    for records in _values(Path(row["path"])):
+        if len(records) == 1:
+            single.update(records[0])
+        else:
+            several = several or records
+    for record in several or [{}]:
+        values = {**single, **record}
+        yield {**{_free(name, head): value for name, value in values.items()}, **head}
 
 
 def _free(name: str, head: Document) -> str:
@@ -100,19 +106,19 @@ def _free(name: str, head: Document) -> str:
 def _values(folder: Path) -> Iterator[list[dict[str, str]]]:
     """Yield what the outputs of a task say, one list of records for each file that can be read as such."""
     for file, name in _files(folder):
-        if file.stat().st_size > _MAX_TABLE_BYTES or name == "stderr":
+        reader = _READERS.get(name if name == "stdout" else file.suffix)
+        if reader is None or file.stat().st_size > _MAX_TABLE_BYTES:
             continue
         try:
-            if name.endswith(".json"):
-                yield _json_records(file)
-            elif name.endswith((".csv", ".tsv")):
-                yield _csv_records(file, "\t" if name.endswith(".tsv") else ",")
-            elif name == "stdout":
-                text = file.read_text("utf-8").strip()
-                if text and "\n" not in text and len(text) <= _MAX_LINE:
-                    yield [{"stdout": text}]
+            yield reader(file)
         except (ValueError, csv.Error, RecursionError):
             continue  # not what its name says: it is no column
+
+
+def _line_records(file: Path) -> list[dict[str, str]]:
+    """Return what was printed, where that is one line."""
+    text = file.read_text("utf-8").strip()
+    return [{"stdout": text}] if text and "\n" not in text and len(text) <= _MAX_LINE else []
 
 
 def _json_records(file: Path) -> list[dict[str, str]]:
@@ -123,7 +129,12 @@ def _json_records(file: Path) -> list[dict[str, str]]:
     return [{name: str(value) for name, value in plain.items()}] if plain else []
 
 
-def _csv_records(file: Path, delimiter: str) -> list[dict[str, str]]:
+def _csv_records(file: Path) -> list[dict[str, str]]:
+    delimiter = "\t" if file.suffix == ".tsv" else ","
     with file.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream, delimiter=delimiter)
         return [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
+
+
+#: By the ending of a file, and for what was printed.
+_READERS = {".json": _json_records, ".csv": _csv_records, ".tsv": _csv_records, "stdout": _line_records}

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from nexapod_batch.store import Store
 
 __all__ = [
-    "EXIT", "exit_code", "has_database", "json_option", "looking", "paths", "reading", "results_folder", "seconds",
+    "EXIT", "exit_code", "has_database", "home_that_is_not_there",
+    "json_option", "looking", "paths", "reading", "results_folder", "seconds",
     "tell_of_unread_reports", "writing",
 ]  # fmt: skip
 
@@ -67,7 +68,11 @@ def looking() -> Iterator[Coordinator]:
 
 @contextmanager
 def writing() -> Iterator[Coordinator]:
-    """Open the coordinator to change something; what a first run needs is made."""
+    """Open the coordinator to change something; what a first run needs is made, and a new home is told."""
+    if missing := home_that_is_not_there():
+        from nexapod_batch.cli.rendering.render import note
+
+        note(f"{missing}; it is made now")
     from nexapod_batch.coordinator import open_coordinator
 
     with open_coordinator(paths(), write=True) as coordinator:
@@ -99,11 +104,22 @@ def results_folder(job: int) -> str:
     return f"{home.results_folder(os.environ)}/{job}"
 
 
+def home_that_is_not_there() -> str:
+    """Say that NEXAPOD_HOME names a folder that is not there, and where there is another state; else nothing."""
+    if not os.environ.get("NEXAPOD_HOME") or os.path.lexists(home.home_folder(os.environ)):
+        return ""
+    others = {name: value for name, value in os.environ.items() if name != "NEXAPOD_HOME"}
+    usual = home.home_folder(others)
+    known = f"; without it there are jobs in {usual}" if os.path.exists(home.database(usual)) else ""
+    return f"NEXAPOD_HOME names a folder that is not there: {os.environ['NEXAPOD_HOME']}{known}"
+
+
 def _database() -> str:
     """Return the path of the database; NotFoundError when there is none yet."""
     database = home.database(home.home_folder(os.environ))
     if not has_database():
-        raise NotFoundError("there is no job yet", got=f"no {database}", hint="nexapod-batch submit job.toml")
+        hint = home_that_is_not_there() or "nexapod-batch submit job.toml"
+        raise NotFoundError("there is no job yet", got=f"no {database}", hint=hint)
     return database
 
 

@@ -61,19 +61,21 @@ def _part(piece: str, text: str) -> Part:
     if piece == "all":
         return ALL
     if match := re.fullmatch(_ONE, piece):
-        job = 0 if match[1] == "last" else int(match[1])
-        task = match[2]
-        return Part(job, job, ((int(task), int(task)),) if task is not None else ())
+        job = _job(match[1])
+        return Part(job, job, ((int(match[2]), int(match[2])),) if match[2] is not None else ())
     if match := re.fullmatch(_TASKS_OF, piece):
-        job = 0 if match[1] == "last" else int(match[1])
-        spans = (match[2] or match[3]).split(",")
-        return Part(job, job, tuple(parse_range(span) for span in spans))
+        job = _job(match[1])
+        return Part(job, job, tuple(map(parse_range, (match[2] or match[3]).split(","))))
     if match := re.fullmatch(_JOBS, piece):
         first, last = int(match[1]), int(match[2])
         if first > last:
             raise UsageError("a range of jobs runs upwards", got=piece, wanted=f"{last}-{first}")
         return Part(first, last)
     raise UsageError("not a job or task", got=repr(text[:80]), wanted=_WANTED, hint="nexapod-batch ls")
+
+
+def _job(text: str) -> int:
+    return 0 if text == "last" else int(text)
 
 
 def parse_range(text: str) -> tuple[int, int]:

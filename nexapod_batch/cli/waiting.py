@@ -52,27 +52,7 @@ def wait_for(
     What was `said` before is not said again.
     """
     try:
-        # A bar on the terminal that the task's output goes to would stand in its way.
-        with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
-            watch = _follower(c, jobs[0]) if follow and jobs else None
-            waits = _waits(c, jobs)
-            faults: list[str] = []
-
-            def on_progress(counts: Document) -> None:
-                show(counts, [*faults, *waits()])
-                if watch is not None:
-                    watch()
-
-            def on_fault(fault: str) -> None:
-                faults.append(fault)
-                if not show.is_bar:
-                    note_new(fault, said)
-
-            ended = reconcile.wait(c, jobs, timeout, on_progress, on_fault)
-            if watch is not None:
-                watch()
-        for fault in faults if show.is_bar else ():  # the bar is gone, and what was under it
-            note_new(fault, said)
+        ended = _driven(c, jobs, timeout, follow=follow, said=said)
     except KeyboardInterrupt:
         names = " ".join(map(str, jobs))
         note(f"\njob {names} keeps running. Come back with: nexapod-batch wait {names}")
@@ -81,6 +61,37 @@ def wait_for(
     if not ended:
         note(f"not ended yet: nexapod-batch wait {' '.join(str(job['id']) for job in found if not _ended(job))}")
     return exit_code([job["state"] for job in found], ended=ended), found
+
+
+def _driven(
+    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool, said: Sequence[str]
+) -> bool:
+    """Drive the jobs and show how far they are; say whether they ended in time."""
+    # A bar on the terminal that the task's output goes to would stand in its way.
+    with _progress(shown=sys.stderr.isatty() and not (follow and sys.stdout.isatty())) as show:
+        watch = _follower(c, jobs[0]) if follow and jobs else _nothing
+        waits = _waits(c, jobs)
+        faults: list[str] = []
+
+        def on_progress(counts: Document) -> None:
+            show(counts, [*faults, *waits()])
+            watch()
+
+        def on_fault(fault: str) -> None:
+            faults.append(fault)
+            if not show.is_bar:
+                note_new(fault, said)
+
+        ended = reconcile.wait(c, jobs, timeout, on_progress, on_fault)
+        watch()
+    if show.is_bar:  # it is gone, and what stood under it
+        for fault in faults:
+            note_new(fault, said)
+    return ended
+
+
+def _nothing() -> None:
+    """Follow nothing."""
 
 
 def place_now(c: Coordinator, jobs: list[int], said: Sequence[str] = ()) -> None:

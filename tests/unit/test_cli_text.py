@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nexapod_batch.cli.rendering import renderers
+from nexapod_batch.cli.rendering.usage import usage as describe_usage
 
 HERE = "2 of 2 agree, both on h: reproducible there, not independent"
 
@@ -48,7 +49,7 @@ def test_show_says_a_reason_once() -> None:
 
 def test_usage_has_names_and_units() -> None:
     """No raw key of the document is shown."""
-    assert list(renderers.usage(usage())) == [
+    assert list(describe_usage(usage())) == [
         "job 7: 2 executions measured",
         "  replicas:   2 reported, valid; 1 lost",
         "  wall time:  2:05 in all, the longest 1:03",
@@ -62,7 +63,7 @@ def test_usage_has_names_and_units() -> None:
 
 def test_usage_of_a_job_that_did_not_run() -> None:
     """Nothing measured is said in one line, without zeros that look like measurements."""
-    lines = list(renderers.usage(usage(executions=0, replicas={}, notes=[])))
+    lines = list(describe_usage(usage(executions=0, replicas={}, notes=[])))
     assert lines == ["job 7: 0 executions measured", "  replicas:   none"]
 
 

@@ -17,6 +17,7 @@ from nexapod_batch.cli.rendering.terminal import LogPrinter, clean
 from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from nexapod_batch.cli.logfiles import Log
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
@@ -58,39 +59,54 @@ def logs(
     Of a task that failed and wrote nothing to stdout, stderr is printed. On a terminal, characters that would move its
     cursor, or that cannot be seen, are spelt out. Files and pipes get every byte as it is.
     """
-    from nexapod_batch.cli.logfiles import logs_of
     from nexapod_batch.coordinator.queries import views
 
-    name = stream or "stdout"
     with reading() as store:
         job, task = selectors.resolve_one(store, selector)
         if task is None:
             task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
-        most = None if every else 1
-        found = [] if follow else list(islice(logs_of(store, paths(), job, task, name), most))
-        if not (follow or stream or any(log.size for log in found)) and _has_failed(store, job, task):
-            errors = list(islice(logs_of(store, paths(), job, task, "stderr"), most))
-            if any(log.size for log in errors):
-                note(f"{job}_{task} wrote nothing to stdout; this is its stderr:")
-                name, found = "stderr", errors
+        tell_of_unread_reports(store)
+        name, found = ("stdout", []) if follow else _found_logs(store, job, task, stream, every=every)
     if follow:
         with writing() as c:
-            _follow(c, job, task, name, LogPrinter(raw=raw))
+            _follow(c, job, task, stream or "stdout", LogPrinter(raw=raw))
         return
-    with reading() as store:
-        tell_of_unread_reports(store)
-    published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
-    if not found and not published:
-        raise NotFoundError(f"no {name} of {job}_{task} is here", hint=f"nexapod-batch explain {job}_{task}")
-    shown = found if every else found[:1]
-    if not any(log.size for log in shown):
-        note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
+    if not any(log.size for log in found):
+        _tell_of_nothing(job, task, name, there=bool(found))
     if only_path or as_json:
-        rows = [{"of": log.of, "path": log.path and str(log.path), "bytes": log.size} for log in shown]
+        rows = [{"of": log.of, "path": log.path and str(log.path), "bytes": log.size} for log in found]
         output(as_json).document({"logs": rows}, renderers.log_paths)
-        return
-    for log in shown:
-        if every:
+    else:
+        _print_logs(found, raw=raw, headed=every)
+
+
+def _found_logs(store: Store, job: int, task: int, stream: str | None, *, every: bool) -> tuple[str, list[Log]]:
+    """Return which stream is shown and its copies; stderr where a task failed without a word on stdout."""
+    from nexapod_batch.cli.logfiles import logs_of
+
+    limit = None if every else 1
+    name = stream or "stdout"
+    found = list(islice(logs_of(store, paths(), job, task, name), limit))
+    if stream is not None or any(log.size for log in found) or not _has_failed(store, job, task):
+        return name, found
+    errors = list(islice(logs_of(store, paths(), job, task, "stderr"), limit))
+    if not any(log.size for log in errors):
+        return name, found
+    note(f"{job}_{task} wrote nothing to stdout; this is its stderr:")
+    return "stderr", errors
+
+
+def _tell_of_nothing(job: int, task: int, name: str, *, there: bool) -> None:
+    """Say that nothing was written; NotFoundError where nothing is known of it at all."""
+    published = (paths().results / str(job) / str(task)).is_dir()  # without the file: an empty log is not copied there
+    if not there and not published:
+        raise NotFoundError(f"no {name} of {job}_{task} is here", hint=f"nexapod-batch explain {job}_{task}")
+    note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
+
+
+def _print_logs(found: list[Log], *, raw: bool, headed: bool) -> None:
+    for log in found:
+        if headed:
             click.echo(f"==> {clean(log.of)} <==")
         with log.open() as source:
             LogPrinter(raw=raw).copy(source)
@@ -101,12 +117,13 @@ def logs(
 @json_option
 def report(selector: str, as_json: bool) -> None:
     """Compare what a job asked for with what it used."""
+    from nexapod_batch.cli.rendering.usage import usage
     from nexapod_batch.coordinator.queries import efficiency
 
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
         found = efficiency.report(c, job)
-    output(as_json).document(found, renderers.usage)
+    output(as_json).document(found, usage)
 
 
 @click.command()

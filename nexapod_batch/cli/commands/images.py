@@ -81,17 +81,9 @@ def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> Non
     The longest unused go first, down to images.max_size or --to SIZE.
     """
     from nexapod_batch.coordinator.placement import images
-    from nexapod_batch.schema.units import size
 
     cache = images.cache_of(paths())
-    if everything and to is not None:
-        raise UsageError("two limits", got="--all and --to", wanted="one of them")
-    try:
-        limit = 0 if everything else cache.max_bytes if to is None else size(to) << 20
-    except ValueError as error:
-        raise UsageError("--to", got=repr(to), wanted='MiB, or "10GiB"') from error
-    if not everything and to is None and not cache.max_bytes:
-        raise UsageError("no limit is set", wanted="--all, or --to SIZE", hint="or set images.max_size")
+    limit = _limit(cache.max_bytes, to, everything=everything)
     if paths().has_database():
         with looking() if dry_run else writing() as c:
             removed = images.prune(c, limit=limit, dry_run=dry_run)
@@ -100,6 +92,24 @@ def prune(everything: bool, to: str | None, dry_run: bool, as_json: bool) -> Non
     rows = [_row(one, {}) for one in removed]
     freed = sum(one.size for one in removed)
     output(as_json).document({"removed": rows, "bytes": freed, "dry_run": dry_run}, _pruned)
+
+
+def _limit(set_bytes: int, to: str | None, *, everything: bool) -> int:
+    """Return the bytes that other images may take; UsageError for two limits, none, or one that is no size."""
+    from nexapod_batch.schema.units import size
+
+    if everything:
+        if to is not None:
+            raise UsageError("two limits", got="--all and --to", wanted="one of them")
+        return 0
+    if to is None:
+        if not set_bytes:
+            raise UsageError("no limit is set", wanted="--all, or --to SIZE", hint="or set images.max_size")
+        return set_bytes
+    try:
+        return size(to) << 20
+    except ValueError as error:
+        raise UsageError("--to", got=repr(to), wanted='MiB, or "10GiB"') from error
 
 
 @image.command()

@@ -5,9 +5,16 @@ from __future__ import annotations
 import click
 
 from nexapod_batch.cli import selectors
-from nexapod_batch.cli.context import has_database, json_option, reading, results_folder, tell_of_unread_reports
+from nexapod_batch.cli.context import (
+    has_database,
+    home_that_is_not_there,
+    json_option,
+    reading,
+    results_folder,
+    tell_of_unread_reports,
+)
 from nexapod_batch.cli.rendering import renderers
-from nexapod_batch.cli.rendering.render import output
+from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.cli.selection import Selection, optional_selection, selection
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import UsageError
@@ -51,15 +58,22 @@ def ls(
         with reading() as store:
             found = _jobs(store, selected, limit, only_open=only_open)
             tell_of_unread_reports(store)
+    elif missing := home_that_is_not_there():
+        note(missing)
     if sort is not None:
         found = _sorted(found, sort)
     if form is not None and "{" in form and not as_json:
         output(as_json).lines("jobs", [_filled(form, _row(job)) for job in found])
-        return
-    columns = _columns(form) if form is not None and "{" not in form else list(_COLUMNS)
-    if form is None and any(job["labels"] for job in found):
-        columns.append("labels")
-    output(as_json).rows("jobs", found, columns, _row)
+    else:
+        output(as_json).rows("jobs", found, _shown_columns(form, found), _row)
+
+
+def _shown_columns(form: str | None, jobs: list[Document]) -> list[str]:
+    if form is not None and "{" not in form:
+        return _columns(form)
+    if form is None and any(job["labels"] for job in jobs):
+        return [*_COLUMNS, "labels"]
+    return list(_COLUMNS)
 
 
 def _jobs(store: Store, selected: Selection, limit: int, *, only_open: bool) -> list[Document]:

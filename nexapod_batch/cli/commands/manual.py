@@ -67,13 +67,16 @@ def _command(path: str, command: click.Command) -> Iterator[str]:
     for paragraph in (command.help or "").split("\n\n"):
         if "\b" not in paragraph:
             yield from (_escaped(" ".join(paragraph.split())), ".PP")
-    for param in command.params:
-        if isinstance(param, click.Option) and not param.hidden:
-            record = param.get_help_record(context)
-            if record is not None:
-                yield from (".TP", f".B {_escaped(record[0])}", _escaped(record[1] or " "))
+    yield from _options(command, context)
     if path in EXAMPLES:
         yield from (".PP", "Examples:", ".nf", *(f"  {_escaped(line)}" for line in EXAMPLES[path]), ".fi")
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    for param in command.params:
+        record = param.get_help_record(context) if isinstance(param, click.Option) else None
+        if record is not None:
+            yield from (".TP", f".B {_escaped(record[0])}", _escaped(record[1] or " "))
 
 
 def _list(rows: tuple[tuple[str, str], ...]) -> Iterator[str]:

@@ -48,19 +48,31 @@ def results(selected: Selection, single: bool, out: str | None, layout: str | No
         rows, missing = _published(store, targets)
         if not rows:
             raise _no_results(store, targets[0])
-    for row in rows:
-        if "doubt" in row:
-            note(renderers.doubted(int(row["task"].partition("_")[0]), {"index": row["index"], "doubt": row["doubt"]}))
+    _tell_of_doubts(rows)
     if out is not None:
         from nexapod_batch.cli.collecting import collect
 
         document = collect(rows, out, layout or "folders")
         output(as_json).document({**document, "missing": missing}, renderers.collected)
     else:
-        jobs = {target.job for target in targets}
-        head = {"job": targets[0].job, "folder": results_folder(targets[0].job)} if len(jobs) == 1 else {}
-        output(as_json).document({**head, "results": [_listed(row) for row in rows], "missing": missing}, _paths)
+        output(as_json).document({**_head(targets), "results": list(map(_listed, rows)), "missing": missing}, _paths)
     return _missing_code(missing)
+
+
+def _tell_of_doubts(rows: list[Document]) -> None:
+    for row in rows:
+        if "doubt" in row:
+            job = int(row["task"].partition("_")[0])
+            note(renderers.doubted(job, {"index": row["index"], "doubt": row["doubt"]}))
+
+
+def _head(targets: list[selectors.Target]) -> Document:
+    """Return job and folder, where all results are of one job."""
+    jobs = {target.job for target in targets}
+    if len(jobs) > 1:
+        return {}
+    (job,) = jobs
+    return {"job": job, "folder": results_folder(job)}
 
 
 def _published(store: Store, targets: list[selectors.Target]) -> tuple[list[Document], list[Document]]:

@@ -113,11 +113,8 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
         return _print(source, output(as_json))
     _tell(source)
     parsed = _load(source, options["sets"], chosen, outside=options["allow_outside"])
-    warnings, foreign = parsed.warnings, options["foreign"]
-    if source.owner not in {os.geteuid(), 0}:
-        foreign = True
-        owned = f"{source.name} belongs to uid {source.owner}"
-        warnings += (f"{owned}: somebody else's commands are confined, without network",)
+    foreign = options["foreign"] or _is_foreign(source)
+    warnings = (*parsed.warnings, *_owned(source))
     scheduler = {name: options[name] for name in ("partition", "account") if options[name] is not None}
     if options["dry_run"] is not None:
         return _dry_run(parsed, scheduler, options["dry_run"], output(as_json), foreign=foreign)
@@ -135,6 +132,19 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
         else:
             code, found = wait_for(c, [done.job], timeout, follow=follow, said=done.warnings)
         return _ended(c, done, code, {**fields, "jobs": found}, out)
+
+
+def _is_foreign(source: Source) -> bool:
+    """Say whether somebody else wrote what is submitted; root may."""
+    return source.owner not in {os.geteuid(), 0}
+
+
+def _owned(source: Source) -> tuple[str, ...]:
+    """Return a warning for somebody else's descriptor."""
+    if not _is_foreign(source):
+        return ()
+    owned = f"{source.name} belongs to uid {source.owner}"
+    return (f"{owned}: somebody else's commands are confined, without network",)
 
 
 def _stored(

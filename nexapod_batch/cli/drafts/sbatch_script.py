@@ -101,18 +101,11 @@ def translate(script: str, site: str | None) -> Translation:
     refused: list[str] = []
     for number, name, value in directives(script):
         shown = f"line {number}: --{name}" + (f"={value}" if value else "")
-        if name in REFUSED:
-            refused.append(f"{shown}: {REFUSED[name]}")
-        elif name in LEFT_OUT:
-            notes.append(f"{shown}: left out, {LEFT_OUT[name]}")
-        elif name in SCHEDULER:
-            notes.append(f"{shown}: {_for_scheduler(sums, SCHEDULER[name], value or '', site)}")
+        became, problem = _became(sums, name, value or "", site)
+        if problem:
+            refused.append(f"{shown}: {problem}")
         else:
-            became, problem = translated(sums, name, value or "")
-            if problem:
-                refused.append(f"{shown}: {problem}")
-            else:
-                notes.append(f"{shown}: {became}")
+            notes.append(f"{shown}: {became}")
     resources, more = sums.resources(launches=bool(re.search(_LAUNCHERS, script, re.MULTILINE)))
     notes += more.notes
     refused += more.refused
@@ -126,6 +119,17 @@ def translate(script: str, site: str | None) -> Translation:
     return Translation(
         job=job, tables=kept, files=tuple(sums.files), notes=tuple(notes), refused=(*refused, *_launched(script))
     )
+
+
+def _became(sums: Sums, name: str, value: str, site: str | None) -> tuple[str, str]:
+    """Return what becomes of a directive, and a problem where it can neither be translated nor left out."""
+    if name in REFUSED:
+        return "", REFUSED[name]
+    if name in LEFT_OUT:
+        return f"left out, {LEFT_OUT[name]}", ""
+    if name in SCHEDULER:
+        return _for_scheduler(sums, SCHEDULER[name], value, site), ""
+    return translated(sums, name, value)
 
 
 def _for_scheduler(sums: Sums, key: str, value: str, site: str | None) -> str:

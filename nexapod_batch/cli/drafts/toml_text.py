@@ -68,8 +68,12 @@ def _value(value: Value) -> str:
     if isinstance(value, dict):
         pairs = ", ".join(_pair(key, one) for key, one in value.items())
         return f"{{ {pairs} }}"
-    text = str(value)
-    if "\n" in text and "'''" not in text and not text.endswith("'") and not re.search(_UNPRINTABLE, text):
+    return _string(str(value))
+
+
+def _string(text: str) -> str:
+    plain = "'''" not in text and not text.endswith("'") and not re.search(_UNPRINTABLE, text)
+    if "\n" in text and plain:
         return f"'''\n{text}'''"
     return _quoted(text)
 

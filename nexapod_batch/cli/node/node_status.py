@@ -52,6 +52,14 @@ def _node(node: Document, now: float) -> Iterator[str]:
     limits = "".join(f", {key} = {value}" for key, value in node["limits"].items() if not key.startswith("max_"))
     yield f"  gives:   {node['cpus']} of {has['cpus']} CPUs, {node['mem_mib']} of {has['mem_mib']} MiB{limits}"
     yield from (f"  closed:  {why}" for why in node["closed"].values())
+    yield from _work(node, now)
+    rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
+    if rows:
+        yield from (f"  {line}" for line in renderers.table(rows, _COLUMNS))
+
+
+def _work(node: Document, now: float) -> Iterator[str]:
+    """Describe the worker, and what it has to do."""
     worker = node["worker"]
     yield "  worker:  " + (f"process {worker['pid']} since {_moment(worker['since'], now)}" if worker else "none now")
     if node["left"]:
@@ -62,8 +70,6 @@ def _node(node: Document, now: float) -> Iterator[str]:
         yield f"  waiting: {_count(node['claimed'], 'replica')} at hand, {_count(node['waiting'], 'launch')} behind"
     if node["idle"]:
         yield f"  nothing runs: {node['idle']}"
-    rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
-    yield from (f"  {line}" for line in (renderers.table(rows, _COLUMNS) if rows else ()))
 
 
 def _row(one: Document, names: Document, now: float) -> Document:

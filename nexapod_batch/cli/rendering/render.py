@@ -71,7 +71,7 @@ class TextOutput:
     def rows(self, kind: str, rows: Sequence[Document], columns: Sequence[str], flat: Flat = dict) -> None:
         """Print a table; for an empty one say so on stderr, and nothing on stdout."""
         if rows:
-            self._print(renderers.table([flat(row) for row in rows], columns))
+            self._print(renderers.table([flat(row) for row in rows], columns, _width()))
         else:
             note(f"no {kind.replace('_', ' ')}")
 
@@ -132,6 +132,15 @@ def be_quiet() -> None:
 def set_color(when: str) -> None:
     """Colour what is printed `always`, `never`, or, with `auto`, as the terminal and the environment say."""
     _talk["color"] = when
+
+
+def _width() -> int | None:
+    """Return the columns of the terminal that stdout is; None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
 def _takes_colour() -> bool:

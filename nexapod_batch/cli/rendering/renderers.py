@@ -5,14 +5,13 @@ Much of what is shown was said by nodes and jobs; whoever prints the lines spell
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.cli.rendering.terminal import clean
+from nexapod_batch.cli.rendering.values import because, cell, colour, count, duration, energy, size, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "cell",
@@ -36,25 +35,15 @@ __all__ = [
     "submitted",
     "table",
     "tree",
-    "usage",
     "what_next",
 ]
 
 Document = dict[str, Any]
 
-# The pattern is compiled where it is used: that costs more than all the rest of this module.
-_STATE = r"\b(?:(accepted|valid|ok)|(failed|invalid|errored|fail)|(inconclusive|lost|warn|cancelled))\b"
-#: Characters of an RFC 3339 time to the second.
-_MOMENT_LENGTH = 20
 #: Replicas that are listed one by one although they ended alike.
 _FOLDED = 2
 #: Replicas of a task that are listed before "and N more".
 TASKS_SHOWN = 20
-
-
-def colour(lines: str) -> str:
-    """Colour the words of states: green, red, yellow."""
-    return re.sub(_STATE, lambda found: f"\x1b[{(32, 31, 33)[(found.lastindex or 1) - 1]}m{found[0]}\x1b[0m", lines)
 
 
 def nothing(_: Document) -> Iterator[str]:
@@ -62,24 +51,11 @@ def nothing(_: Document) -> Iterator[str]:
     return iter(())
 
 
-def table(rows: Sequence[Document], columns: Sequence[str]) -> Iterator[str]:
-    """Yield a header and one line a row, columns aligned, numbers to the right."""
-    cells = [[cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(columns)]
-    right = [all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns]
-    for row in [[column.upper().replace("_", " ") for column in columns], *cells]:
-        line = "  ".join(
-            value.rjust(width) if number else value.ljust(width)
-            for value, width, number in zip(row, widths, right, strict=True)
-        )
-        yield line.rstrip()
-
-
 def submitted(document: Document) -> Iterator[str]:
     """Describe a job that was just submitted."""
     cost = document["core_hours"]
     price = ", cost unknown (no resources.time)" if cost is None else f", at most {cost:.3g} core-hours to start with"
-    yield f"job {document['job']}: {_count(document['tasks'], 'task')}{price}"
+    yield f"job {document['job']}: {count(document['tasks'], 'task')}{price}"
     if document.get("reach"):
         yield f"  reach:   {document['reach']}"
     yield f"  results: {document['results']}"
@@ -103,18 +79,7 @@ def show(document: Document) -> Iterator[str]:
     for name in ("uuid", "digest", "folder", "submitted", "finished", "labels", "results"):
         if job.get(name):
             yield f"  {name + ':':<11}{cell(job[name])}"
-    quorum = job["quorum"]
-    if quorum:
-        distinct = ", ".join(quorum["distinct"])
-        most = quorum["max_replicas"]
-        apart = f", isolation at least {least}" if (least := quorum.get("min_isolation")) else ""
-        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, at most {most} replicas{apart}"
-    if job.get("foreign"):
-        yield "  foreign:   yes, somebody else's: its commands are confined"
-    if job.get("container"):
-        yield f"  image:     {job['container']['image']}"
-    for one in job["depends_on"]:
-        yield f"  after:     job {one['job']} {one['when']}"
+    yield from _terms(job)
     if document.get("each", True) or len(document["tasks"]) <= TASKS_SHOWN:
         yield from _tasks(job, document["tasks"])
     else:
@@ -122,6 +87,22 @@ def show(document: Document) -> Iterator[str]:
     if document["more"]:
         last = document["tasks"][-1]["index"] if document["tasks"] else -1
         yield f"... more tasks: nexapod-batch show {job['id']} --tasks {last + 1}-{last + 1000}"
+
+
+def _terms(job: Document) -> Iterator[str]:
+    """Describe what a job asks for."""
+    quorum = job["quorum"]
+    if quorum:
+        distinct = ", ".join(quorum["distinct"])
+        apart = f", isolation at least {quorum['min_isolation']}" if quorum.get("min_isolation") else ""
+        limit = f"at most {quorum['max_replicas']} replicas"
+        yield f"  quorum:    {quorum['agree']} must agree, distinct by {distinct}, {limit}{apart}"
+    if job.get("foreign"):
+        yield "  foreign:   yes, somebody else's: its commands are confined"
+    if job.get("container"):
+        yield f"  image:     {job['container']['image']}"
+    for dependency in job["depends_on"]:
+        yield f"  after:     job {dependency['job']} {dependency['when']}"
 
 
 def shows(document: Document) -> Iterator[str]:
@@ -145,8 +126,8 @@ def _folded(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
         first, last = alike[0], alike[-1]
         replicas = sum(len(task["replicas"]) for task in alike)
         names = f"{job['id']}_{first['index']} to {job['id']}_{last['index']}"
-        yield f"{names}  {first['state']}{_because(first['reason'])}"
-        yield f"  {_count(len(alike), 'task')}, {_count(replicas, 'replica')}"
+        yield f"{names}  {first['state']}{because(first['reason'])}"
+        yield f"  {count(len(alike), 'task')}, {count(replicas, 'replica')}"
         if first["doubt"]:
             yield f"  {doubted(job['id'], first)}"
     yield f"each task: nexapod-batch show {job['id']} --tasks {tasks[0]['index']}-{tasks[-1]['index']}"
@@ -158,7 +139,7 @@ def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
         reason = task["reason"]
         shown = "as above" if reason and reason == before else reason
         values = _values(task.get("parameters"))
-        yield f"{job['id']}_{task['index']}{values}  {task['state']}{_because(shown)}"
+        yield f"{job['id']}_{task['index']}{values}  {task['state']}{because(shown)}"
         if task["doubt"]:
             yield f"  {doubted(job['id'], task)}"
         before = reason
@@ -196,34 +177,38 @@ def jobs_ended(document: Document) -> Iterator[str]:
     """Describe how jobs stand after waiting: a verdict each, the first tasks of each, and where the results are."""
     for job in document["jobs"]:
         yield f"job {job['id']} {job['name']!r}: {_state(job)}"
-        for (state, reason), alike in groupby(job.get("tasks", [])[:TASKS_SHOWN], lambda t: (t["state"], t["reason"])):
-            first, *others = [f"{job['id']}_{task['index']}" for task in alike]
-            yield f"  {f'{first} to {others[-1]}' if others else first}  {state}{_because(reason)}"
+        tasks = job.get("tasks", [])[:TASKS_SHOWN]
+        yield from _verdicts(job, tasks)
         if len(job.get("tasks", [])) > TASKS_SHOWN or job.get("more"):
             yield f"  ... nexapod-batch show {job['id']} lists all of its tasks"
-        for task in job.get("tasks", [])[:TASKS_SHOWN]:
-            if task["doubt"]:
-                yield f"  {doubted(job['id'], task)}"
+        yield from (f"  {doubted(job['id'], task)}" for task in tasks if task["doubt"])
         if job["counts"]["accepted"]:
             yield f"  results: {job['results']}"
         if job["state"] in {"failed", "inconclusive"}:
             yield f"  why:     nexapod-batch explain {job['id']}"
-            failed = next((task["index"] for task in job.get("tasks", []) if task["state"] == "failed"), None)
-            if failed is not None:
-                yield f"  stderr:  nexapod-batch logs {job['id']}_{failed} --stderr"
+            failed = [task for task in job.get("tasks", []) if task["state"] == "failed"]
+            yield from (f"  stderr:  nexapod-batch logs {job['id']}_{task['index']} --stderr" for task in failed[:1])
+
+
+def _verdicts(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
+    """Describe tasks, those in a row that stand alike in one line."""
+    for (state, reason), alike in groupby(tasks, lambda task: (task["state"], task["reason"])):
+        names = [f"{job['id']}_{task['index']}" for task in alike]
+        shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        yield f"  {shown}  {state}{because(reason)}"
 
 
 def reconciled(document: Document) -> Iterator[str]:
     """Describe a pass of reconcile in one line."""
     yield (
-        f"{_count(document['ingested'], 'report')} taken in, {document['decided']} decided, "
+        f"{count(document['ingested'], 'report')} taken in, {document['decided']} decided, "
         f"{document['launched']} launched, {document['published']} published; "
-        f"{_count(document['open_jobs'], 'open job')}"
+        f"{count(document['open_jobs'], 'open job')}"
     )
     if document["moved"]:
-        yield f"{_count(document['moved'], 'replica')} taken back from machines whose owners want quiet"
+        yield f"{count(document['moved'], 'replica')} taken back from machines whose owners want quiet"
     if document["quarantined"]:
-        yield f"{_count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"
+        yield f"{count(document['quarantined'], 'bad line')} quarantined: nexapod-batch doctor"
     yield from (f"still: {fault}" for fault in document["standing"])
 
 
@@ -237,7 +222,7 @@ def copied(document: Document) -> Iterator[str]:
     """Describe what was copied of one replica, and what of it is not what its node signed."""
     total = sum(one["bytes"] for one in document["files"])
     kib = -(-total // 1024)
-    yield f"{document['replica']}: {_count(len(document['files']), 'file')}, {size(kib)}, to {document['folder']}"
+    yield f"{document['replica']}: {count(len(document['files']), 'file')}, {size(kib)}, to {document['folder']}"
     for one in document["files"]:
         if one["signed"] == "no":
             yield f"  {one['name']} is not what was signed"
@@ -247,13 +232,16 @@ def copied(document: Document) -> Iterator[str]:
 
 def collected(document: Document) -> Iterator[str]:
     """Describe which results were copied to where."""
-    yield f"{_count(document['files'], 'file')} of {_count(document['tasks'], 'task')}, to {document['folder']}"
+    yield f"{count(document['files'], 'file')} of {count(document['tasks'], 'task')}, to {document['folder']}"
 
 
 def changed(document: Document) -> Iterator[str]:
     """Describe which jobs, tasks or nodes were changed."""
     (verb, names), *_ = document.items()
-    yield f"{verb}: {' '.join(names)}" if names else f"nothing to do: none of these can be {verb}"
+    if names:
+        yield f"{verb}: {' '.join(names)}"
+    else:
+        yield f"nothing to do: all of these have ended, or are {verb} already"
 
 
 def reopened(document: Document) -> Iterator[str]:
@@ -261,31 +249,10 @@ def reopened(document: Document) -> Iterator[str]:
     yield from changed(document)
     for name, most in document["at_least_more"].items():
         which = "" if "_" in name else " for each task"
-        yield f"  {name}: at least {_count(most, 'more replica')} may run{which}; earlier reports still count"
+        yield f"  {name}: at least {count(most, 'more replica')} may run{which}; earlier reports still count"
     if document["reopened"]:
         jobs = dict.fromkeys(name.partition("_")[0] for name in document["reopened"])
         yield f"  to go on: nexapod-batch wait {' '.join(jobs)}"
-
-
-def usage(document: Document) -> Iterator[str]:
-    """Describe the resource use of a job against what it asked for, then which keys to change."""
-    yield f"job {document['job']}: {_count(document['executions'], 'execution')} measured"
-    states = (f"{n} {name.replace('/pending', '').replace('/', ', ')}" for name, n in document["replicas"].items())
-    rows = {"replicas": "; ".join(states) or "none"}
-    if document["executions"]:
-        rows["wall time"] = f"{duration(document['wall_s'])} in all, the longest {duration(document['longest_s'])}"
-        rows["CPU time"] = _known(document["cpu_s"], duration)
-        rows["CPU time"] += _share(document["cpu_efficiency"], "of the CPUs asked for")
-        rows["core-hours"] = f"{document['core_hours']:.4g}"
-        rows["memory"] = _known(document["peak_mem_mib"], lambda mib: size(round(mib * 1024)) + " at most")
-        rows["memory"] += _share(document["mem_efficiency"], "of what was asked for")
-        if document["gpus"]:
-            rows["GPU time"] = _gpu_time(document)
-            rows["GPU memory"] = _known(document["gpu_peak_mib"], lambda mib: size(mib * 1024) + " at most")
-            rows["GPU energy"] = _known(document["gpu_energy_j"], _energy)
-        rows["outputs"] = size(-(-document["output_bytes"] // 1024))
-    yield from (f"  {name + ':':<12}{value}" for name, value in rows.items())
-    yield from (f"note: {line}" for line in document.get("notes") or [])
 
 
 def settings(document: Document) -> Iterator[str]:
@@ -314,45 +281,16 @@ def gpu_use(gpu: Document) -> str:
     """Describe what one GPU was used for, as far as anybody could tell: `GPU-1111 for 3.2 s, 700 MiB, 36 J`."""
     words = [] if gpu["time_ms"] is None else [f"for {duration(gpu['time_ms'] / 1000)}"]
     words += [] if gpu["peak_mib"] is None else [size(gpu["peak_mib"] * 1024)]
-    words += [] if gpu["energy_mj"] is None else [_energy(gpu["energy_mj"] / 1000)]
+    words += [] if gpu["energy_mj"] is None else [energy(gpu["energy_mj"] / 1000)]
     name = gpu["uuid"] if len(gpu["uuid"]) < 13 else gpu["uuid"][:12]
     return " ".join([name, ", ".join(words)]).strip()
-
-
-def _energy(joules: float) -> str:
-    """Return `36 J`, `1.28 kJ` or `3.6 MJ`."""
-    for factor, unit in ((1e6, "MJ"), (1e3, "kJ")):
-        if joules >= factor:
-            return f"{joules / factor:.3g} {unit}"
-    return f"{joules:.3g} J"
-
-
-def duration(seconds: float) -> str:
-    """Return `850 ms`, `12.3 s`, `2:05` or `1:02:05`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def size(kib: int) -> str:
-    """Return KiB in the largest unit that keeps three digits."""
-    value = float(kib)
-    for unit in ("KiB", "MiB", "GiB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.3g} TiB"
 
 
 def _state(job: Document) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in job["counts"].items() if count)
     words = [job["state"]]
     if job["n_doubted"]:
-        words.append(f"(no quorum any more for {_count(job['n_doubted'], 'task')})")
+        words.append(f"(no quorum any more for {count(job['n_doubted'], 'task')})")
     if job["n_tasks"] > 1:
         words.append(f"({counts} of {job['n_tasks']} tasks)")
     if job["held"]:
@@ -371,11 +309,17 @@ def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
     if replica["max_rss_kib"]:
         yield size(replica["max_rss_kib"])
     yield from map(gpu_use, replica["gpus"])
+    yield from _peculiarities(replica, contained=contained)
+
+
+def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:
+    """Yield what is not as usual."""
+    reported = replica["execution"] == "reported"
     if replica["isolation"] not in {"", "none"}:
         yield f"isolation: {replica['isolation']}"
-    elif contained and replica["execution"] == "reported":
+    elif contained and reported:
         yield "isolation: none, it ran bare"
-    if replica["execution"] == "reported" and replica.get("output_bytes") == 0:
+    if reported and replica.get("output_bytes") == 0:
         yield "it wrote nothing: all outputs are empty"
     if replica["exit_code"]:
         yield f"exit {replica['exit_code']}"
@@ -383,51 +327,3 @@ def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
         yield "voided: two different signed statements"
     if replica["reason"]:
         yield replica["reason"]
-
-
-def _gpu_time(document: Document) -> str:
-    of_it = _share(document["gpu_efficiency"], "of the time that they were held")
-    return _known(document["gpu_s"], lambda seconds: duration(seconds) + of_it)
-
-
-def _known(value: float | None, how: Callable[[Any], str]) -> str:
-    return "nobody could tell" if value is None else how(value)
-
-
-def moment(text: str) -> str:
-    """Return an RFC 3339 time in UTC in the reader's zone, with its offset; the text itself where it is none."""
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
-    except (ValueError, OverflowError):
-        return text
-
-
-def _because(reason: str) -> str:
-    return f": {reason}" if reason else ""
-
-
-def _share(part: float | None, of_what: str) -> str:
-    return "" if part is None else f", {part:.0%} {of_what}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def cell(value: object) -> str:
-    """Return a value as people read it in a table: `-` for none, yes and no, times in the reader's zone."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return " ".join(map(cell, value))
-    if isinstance(value, dict):
-        return ",".join(f"{name}={cell(one)}" for name, one in value.items()) or "-"
-    if isinstance(value, str) and len(value) == _MOMENT_LENGTH and value[-1] == "Z" and value[10] == "T":
-        return moment(value)
-    return clean(str(value))
