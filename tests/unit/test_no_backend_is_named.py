@@ -17,6 +17,7 @@ ALLOWED = {
     "cli/reference.py": "prose: whose grammar times are in",
     "config/job/job_schema.py": "prose: whose grammar task ids are in",
     "config/reference.py": "prose: whose units these are",
+    "wording/reference.py": "prose: what the codes of backends look like",
     "runner/": "variables and messages of the allocation, and of the launcher of ranks, in which a runner finds itself",
 }
 
