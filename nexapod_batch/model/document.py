@@ -69,24 +69,8 @@ def to_document(job: Job) -> Document:
             "disk_mib": res.disk_mib,
             **({} if res.gpu_mem_mib is None else {"gpu_mem_mib": res.gpu_mem_mib}),
         },
-        "container": {
-            "image": job.container.image,
-            "sha256": job.container.sha256,
-            "network": job.container.network,
-            # Only where it is said, as below.
-            **({"isolation": job.container.isolation} if job.container.isolation != "container" else {}),
-            **({"bind": list(job.container.bind)} if job.container.bind else {}),
-        }
-        if job.container
-        else None,
-        "array": {
-            "ranges": [list(part) for part in array.ranges],
-            "matrix": [[name, list(values)] for name, values in array.matrix],
-            "values": [[list(pair) for pair in row] for row in array.values],
-            "max_running": array.max_running,
-        }
-        if array
-        else None,
+        "container": None if job.container is None else _container_document(job.container),
+        "array": None if array is None else _array_document(array),
         "quorum": {
             "agree": quorum.agree,
             "replicas": quorum.replicas,
@@ -125,6 +109,25 @@ def _input(one: Input) -> dict[str, Any]:
     return document
 
 
+def _container_document(container: Container) -> Document:
+    return {
+        "image": container.image,
+        "sha256": container.sha256,
+        "network": container.network,
+        **_unless("container", "isolation", container.isolation),
+        **({"bind": list(container.bind)} if container.bind else {}),
+    }
+
+
+def _array_document(array: Array) -> Document:
+    return {
+        "ranges": [list(part) for part in array.ranges],
+        "matrix": [[name, list(values)] for name, values in array.matrix],
+        "values": [[list(pair) for pair in row] for row in array.values],
+        "max_running": array.max_running,
+    }
+
+
 def from_document(document: Document) -> Job:
     """Return the job of a document that `to_document` made; KeyError, TypeError or ValueError for any other."""
     quorum, container, array, schedule = (document[key] for key in ("quorum", "container", "array", "schedule"))
@@ -140,14 +143,7 @@ def from_document(document: Document) -> Job:
         labels=_pairs(document["labels"]),
         resources=Resources(**{**document["resources"], "tier": Tier(document["resources"]["tier"])}),
         container=Container(**{**container, "bind": tuple(container.get("bind", ()))}) if container else None,
-        array=Array(
-            ranges=tuple((first, last, step) for first, last, step in array["ranges"]),
-            matrix=tuple((name, tuple(values)) for name, values in array["matrix"]),
-            values=tuple(_pairs(row) for row in array["values"]),
-            max_running=array["max_running"],
-        )
-        if array
-        else None,
+        array=_array(array) if array else None,
         quorum=QuorumPolicy(
             **{key: quorum[key] for key in quorum if key not in {"distinct", "class", "min_isolation", "policy"}},
             distinct=tuple(map(Domain, quorum["distinct"])),
@@ -194,4 +190,13 @@ def _rule(document: Document) -> CompareRule:
         rtol=None if document["rtol"] is None else float(document["rtol"]),
         atol=None if document["atol"] is None else float(document["atol"]),
         integers=document.get("integers", "exact"),
+    )
+
+
+def _array(document: Document) -> Array:
+    return Array(
+        ranges=tuple((first, last, step) for first, last, step in document["ranges"]),
+        matrix=tuple((name, tuple(values)) for name, values in document["matrix"]),
+        values=tuple(_pairs(row) for row in document["values"]),
+        max_running=document["max_running"],
     )

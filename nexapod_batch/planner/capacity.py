@@ -30,10 +30,7 @@ def capacity(job: Job, loads: Sequence[NodeLoad]) -> Reach:
     tiered = [load for load in active if job.resources.tier in (Tier.ANY, load.node.tier)]
     largest = _largest(tiered)
     slots = [Slot(job, load) for load in active if unfit(job, load) is None]
-    by_class: dict[str, list[Slot]] = {}
-    for slot in slots:
-        by_class.setdefault(slot.numeric_class, []).append(slot)
-    classes = {name: domains_in_reach(job, members) for name, members in sorted(by_class.items())}
+    classes = _domains_by_class(job, slots)
     domains = max(classes.values(), default=0)
     reason = warning = None
     if not slots:
@@ -45,6 +42,14 @@ def capacity(job: Job, loads: Sequence[NodeLoad]) -> Reach:
         parameters = {"domains": domains, "fields": fields, "max_replicas": job.quorum.max_replicas}
         warning = Reason(code=Code.FEW_DOMAINS, parameters=parameters)
     return Reach(domains=domains, reason=reason, warning=warning, largest=largest, classes=classes)
+
+
+def _domains_by_class(job: Job, slots: Sequence[Slot]) -> dict[str, int]:
+    """Return how many distinct domains each numeric class has, by its name."""
+    by_class: dict[str, list[Slot]] = {}
+    for slot in slots:
+        by_class.setdefault(slot.numeric_class, []).append(slot)
+    return {name: domains_in_reach(job, members) for name, members in sorted(by_class.items())}
 
 
 def _largest(loads: Sequence[NodeLoad]) -> dict[str, tuple[int, str]]:
@@ -85,12 +90,16 @@ def _lacks(job: Job, tiered: Sequence[NodeLoad], largest: Mapping[str, tuple[int
             if any(one.node.name == node and name in one.node.limited for one in tiered):
                 parameters["limited"] = True
             lacks.append(Reason(code=Code.RESOURCE_TOO_LARGE, parameters=parameters))
-    gpu_type = job.resources.gpu_type
-    if not lacks and gpu_type and not any(has_gpu_type(gpu_type, one.node) for one in tiered):
-        types = sorted({(one.node.gpu_type or "", one.node.name) for one in tiered if one.node.gpus})
-        there = [{"node": name, "gpu_type": kind} for kind, name in types[:_NAMED]]
-        lacks.append(Reason(code=Code.NO_SUCH_GPU_TYPE, parameters={"wanted": gpu_type, "there": there}))
-    return lacks
+    return lacks or _lacks_gpu_type(job.resources.gpu_type, tiered)
+
+
+def _lacks_gpu_type(wanted: str | None, tiered: Sequence[NodeLoad]) -> list[Reason]:
+    """Return which types of GPU there are, where none is the one that is wanted."""
+    if not wanted or any(has_gpu_type(wanted, one.node) for one in tiered):
+        return []
+    types = sorted({(one.node.gpu_type or "", one.node.name) for one in tiered if one.node.gpus})
+    there = [{"node": name, "gpu_type": kind} for kind, name in types[:_NAMED]]
+    return [Reason(code=Code.NO_SUCH_GPU_TYPE, parameters={"wanted": wanted, "there": there})]
 
 
 def _too_few(job: Job, domains: int, slots: Sequence[Slot]) -> Reason:

@@ -9,7 +9,7 @@ from nexapod_batch.model.job import Tier
 from nexapod_batch.model.reason import Code, Reason
 
 if TYPE_CHECKING:
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Job, Resources
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner.nouns import NodeLoad
 
@@ -44,6 +44,11 @@ def _too_small(job: Job, node: Node) -> Reason | None:
     short = [_lack(node, *amount) for amount in amounts(job, node) if amount[1] > amount[2]]
     if short:
         return Reason(code=Code.TOO_SMALL, parameters={"short": short})
+    return _other_gpus(res, node)
+
+
+def _other_gpus(res: Resources, node: Node) -> Reason | None:
+    """Return what the GPUs of a node lack, of which there are enough."""
     if res.gpu_type and not has_gpu_type(res.gpu_type, node):
         return Reason(code=Code.OTHER_GPU_TYPE, parameters={"gpu_type": node.gpu_type, "wanted": res.gpu_type})
     wanted_mib = res.gpu_mem_mib or 0

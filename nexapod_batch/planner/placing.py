@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from nexapod_batch.model.job import NumericClass
 from nexapod_batch.planner.blocked import block
 from nexapod_batch.planner.fitness import unfit
 from nexapod_batch.planner.nouns import Plan
@@ -62,22 +61,27 @@ def _place_alike(
         if not chosen:
             block(job, need, needs[done:], loads, result)
             return
-        times = Counter(slot.id for slot in chosen)
-        stretches = _STRETCHES if len(slots) < _MANY else 1
-        length = max(1, (count - done) // (stretches * len(slots)))
-        length = min(length, *(slot.free // times[slot.id] for slot in chosen))
+        length = _stretch(count - done, slots, chosen)
         served = needs[done : done + length]
         ids = [slot.id for slot in chosen]
         result.placements += [(one.task, node_id) for one in served for node_id in ids]
         for slot in chosen:
             slot.free -= length
             slot.load += length * slot.step
-        if need.numeric_class is None and job.quorum.numeric_class is not NumericClass.ANY and chosen_class is not None:
+        if need.numeric_class is None and chosen_class:  # "" where any class will do
             result.classes.update((one.task, chosen_class) for one in served)
         if len(chosen) < need.want:
             rest = replace(need, taken=(*need.taken, *(slot.domain for slot in chosen)), numeric_class=chosen_class)
             block(job, rest, served, loads, result)
         done += length
+
+
+def _stretch(left: int, slots: Sequence[Slot], chosen: Sequence[Slot]) -> int:
+    """Return for how many needs that are alike the chosen nodes serve before the next choice."""
+    times = Counter(slot.id for slot in chosen)
+    stretches = _STRETCHES if len(slots) < _MANY else 1
+    fair = max(1, left // (stretches * len(slots)))
+    return min(fair, *(slot.free // times[slot.id] for slot in chosen))
 
 
 def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:

@@ -49,18 +49,23 @@ def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
     rows = [where for where, _ in seats]
     pairs: set[tuple[int, int]] = set()
     if len(seats) > 1 and Domain.HOST in distinct:
-        at, machines = distinct.index(Domain.HOST), [vote.machine for _, vote in seats]
-        if any(where[at] != rows[0][at] for where in rows):
-            pairs = {
-                (i, j)
-                for i, one in enumerate(machines)
-                for j in range(i)
-                if rows[i][at] != rows[j][at] and same_machine(one, machines[j])
-            }
-    open_ = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
-    if len(open_) > 1:
-        pairs |= {(i, j) for i, mine in open_ for j, other in open_ if j < i and mine == other}
+        pairs = _on_the_same_machine(seats, distinct.index(Domain.HOST))
+    exposed = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
+    if len(exposed) > 1:
+        pairs |= {(i, j) for i, mine in exposed for j, other in exposed if j < i and mine == other}
     return _most_apart(rows, pairs) if pairs else max_distinct(rows)
+
+
+def _on_the_same_machine(seats: Sequence[Seat], column: int) -> set[tuple[int, int]]:
+    """Return the pairs of indexes whose hosts, in a column of the rows, have two names and are one machine."""
+    if all(where[column] == seats[0][0][column] for where, _ in seats):
+        return set()
+    pairs = set()
+    for i, (where, vote) in enumerate(seats):
+        for j, (other, earlier) in enumerate(seats[:i]):
+            if where[column] != other[column] and same_machine(vote.machine, earlier.machine):
+                pairs.add((i, j))
+    return pairs
 
 
 def _most_apart(rows: Sequence[Row], pairs: set[tuple[int, int]]) -> int:

@@ -50,9 +50,10 @@ def by_answer(distinct: Sequence[Domain], agree: int, votes: Sequence[Vote], out
     second, other, _ = ranked[1] if len(ranked) > 1 else (0, _NOTHING, [])
     settled = leader - second > len(out)
     if settled and out:
-        split = [set(column) for column in zip(*(row(vote, distinct) for vote in out), strict=True)]
+        rows_out = [row(vote, distinct) for vote in out]
+        split = [set(column) for column in zip(*rows_out, strict=True)]
         if any(touches(where, split) for where, _ in group):
-            kept, fresh = _if_all_differ(group, [row(vote, distinct) for vote in out], groups)
+            kept, fresh = _if_all_differ(group, rows_out, groups)
             left = count(kept, distinct)
             settled = left >= agree and left > second + fresh
     return Standing(
