@@ -71,6 +71,11 @@ def excesses(partition: Partition, asked: Resources) -> tuple[Excess, ...]:
     hosts = _hosts(partition, asked)
     if hosts > limit:
         found.append(Excess(key="nodes" if asked.nodes else "ntasks", got=hosts, most=limit))
+    return (*found, *_on_one_host(partition, asked, hosts), *_of_gpus(partition, asked))
+
+
+def _on_one_host(partition: Partition, asked: Resources, hosts: int) -> list[Excess]:
+    """Return what the share of one of `hosts` hosts is beyond what each has."""
     each = asked.cpus_per_task or 1
     cpus = _share(asked.ntasks or 1, hosts) * each if asked.nodes else each
     shares = (
@@ -78,12 +83,17 @@ def excesses(partition: Partition, asked: Resources) -> tuple[Excess, ...]:
         ("mem_mib", _share(asked.mem_mib or 0, hosts), partition.max_mem_mib),
         ("gpus", _share(asked.gpus, hosts), partition.gpus),
     )
-    found += [Excess(key=key, got=got, most=most) for key, got, most in shares if got > most]
+    return [Excess(key=key, got=got, most=most) for key, got, most in shares if got > most]
+
+
+def _of_gpus(partition: Partition, asked: Resources) -> list[Excess]:
+    """Return the type or the memory of GPUs that the partition has not."""
+    found = []
     if asked.gpu_type is not None and asked.gpu_type not in partition.gpu_types:
         found.append(Excess(key="gpu_type", got=asked.gpu_type, most=", ".join(partition.gpu_types) or "none"))
     if partition.gpu_mem_mib is not None and (asked.gpu_mem_mib or 0) > partition.gpu_mem_mib:
         found.append(Excess(key="gpu_mem_mib", got=asked.gpu_mem_mib or 0, most=partition.gpu_mem_mib))
-    return tuple(found)
+    return found
 
 
 def _hosts(partition: Partition, asked: Resources) -> int:

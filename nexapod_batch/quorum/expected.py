@@ -65,18 +65,19 @@ class Expected:
             return "it was told another quorum policy"
         if said.inputs != self._inputs:
             return "its inputs are not those of the job"
-        if said.backend != place.backend:
-            return "the backend is not its own"
-        if place.host is not None and said.host != place.host:
-            return "the host is not that of its node"
-        if place.host is not None and said.passed:
-            return "it had variables of a site, and its node belongs to none"
         if said.outcome is Outcome.OK and said.exit_code != 0:
             return f"outcome ok with exit code {said.exit_code}"
-        return self._where(said) or self._subjects(said) or self._figures(said) or _times(said, place)
+        return (
+            _place(said, place)
+            or self._container(said)
+            or self._gpus(said)
+            or self._subjects(said)
+            or self._figures(said)
+            or _times(said, place)
+        )
 
-    def _where(self, said: Statement) -> str:
-        """Compare isolation, image, network and GPUs."""
+    def _container(self, said: Statement) -> str:
+        """Compare isolation, image and network."""
         wanted, used = self._job.container, said.container
         if (used is not None) != (said.isolation == "container"):
             return "isolation and container contradict each other"
@@ -89,6 +90,10 @@ class Expected:
                 return f"its network was {used.network}, the job's is {wanted.network}"
         elif wanted is not None and wanted.isolation != "any" and said.outcome is Outcome.OK:
             return "the container is not its own: it ran in none"
+        return ""
+
+    def _gpus(self, said: Statement) -> str:
+        """Compare the GPUs that it had with how many were asked for, each once."""
         asked = self._job.resources
         if len(said.gpus) > asked.gpus * (asked.nodes or 1) or len({one.uuid for one in said.gpus}) < len(said.gpus):
             return "it had GPUs that the job did not ask for"
@@ -97,25 +102,20 @@ class Expected:
     def _subjects(self, said: Statement) -> str:
         """Compare names, digests and sizes of the outputs with what the job declares."""
         if said.outcome is not Outcome.OK or not self._job.outputs:
-            (one, *more) = said.subjects
-            if more or said.manifest or one.name != "stdout" or one.normalized is not None:
-                return "its only output is stdout"
-            return "" if one.sha256 == said.stdout_sha256 else "its two digests of stdout differ"
+            return _only_stdout(said)
         outputs = self._of_task(said.replica.task)
         if said.manifest:
             few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
             return "so few outputs are listed one by one" if few else ""
         left = {pattern for pattern, _ in outputs}
         for one in said.subjects:
-            rule: CompareRule | None = None
-            for pattern, its_rule in outputs:
-                if matches(one.name, pattern):
-                    left.discard(pattern)
-                    rule = rule or its_rule
-            if rule is None:
+            matching = [(pattern, rule) for pattern, rule in outputs if matches(one.name, pattern)]
+            if not matching:
                 return f"the job declares no output {one.name!r:.80}"
-            if _misses_digest(rule.comparator, one.normalized):
+            _, first_rule = matching[0]
+            if _misses_digest(first_rule.comparator, one.normalized):
                 return f"output {one.name!r:.80} has not the digests that its comparator takes"
+            left.difference_update(pattern for pattern, _ in matching)
         return f"no output for {min(left)!r:.80}" if left else ""
 
     def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
@@ -134,6 +134,25 @@ class Expected:
         if (said.cpu_ms or 0) > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or (said.max_rss_kib or 0) > _MAX_KIB:
             return "it used more than any machine has"
         return ""
+
+
+def _place(said: Statement, place: Place) -> str:
+    """Compare where it says that it ran with what is known of its node."""
+    if said.backend != place.backend:
+        return "the backend is not its own"
+    if place.host is None:
+        return ""
+    if said.host != place.host:
+        return "the host is not that of its node"
+    return "it had variables of a site, and its node belongs to none" if said.passed else ""
+
+
+def _only_stdout(said: Statement) -> str:
+    """Compare the one output of a job that declares none, or of a replica that did not end well."""
+    (one, *more) = said.subjects
+    if more or said.manifest or one.name != "stdout" or one.normalized is not None:
+        return "its only output is stdout"
+    return "" if one.sha256 == said.stdout_sha256 else "its two digests of stdout differ"
 
 
 def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:

@@ -70,7 +70,15 @@ def decide(
         if standing.failures[0]:
             return _end(TaskState.FAILED, reasons.failed_alike(tally, standing), replicas, standing)
         return _accept(replicas, tally, standing)
-    out = len(tally.out)
+    return _undecided(policy, replicas, tally, standing, placeable=placeable, extra=extra, short=short)
+
+
+def _undecided(
+    policy: QuorumPolicy, replicas: Sequence[Vote], tally: Tally, standing: Standing,
+    *, placeable: bool, extra: int, short: int,
+) -> Decision:  # fmt: skip
+    """Decide where no group has won: go on, or end without a result; `short` replicas of a round are missing."""
+    out, max_replicas = len(tally.out), policy.max_replicas + extra
     if _too_many(policy, tally) and standing.answers + out < policy.agree:  # 2
         return _end(TaskState.FAILED, reasons.too_many(policy, tally), replicas, standing)
     want = short or _wanted(policy, tally, standing, max_replicas)  # 3
