@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_batch.errors import ImageError, TryAgainError
+from nexapod_batch.errors import ImageError, NexapodError, TryAgainError
 from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.images.cache import faults
 
@@ -60,22 +60,34 @@ class Builder(Struct, frozen=True, kw_only=True):
         with faults(folder):
             target.unlink(missing_ok=True)
             (folder / "tmp").mkdir(exist_ok=True)
-        quiet = [] if loud else ["--quiet"]
-        argv = [self.program, *quiet, "build", "--force", *options, str(target) if within else target.name, source]
-        hear = progress.say if loud else None
-        code, said = _run(argv, _environment(folder, os.environ), within or folder, hear)
-        if code and _NO_CAPABILITY in said and (unshare := shutil.which("unshare")):
-            progress.say("root lacks a capability here: once more in a user namespace")
-            argv = [unshare, "--map-root-user", *argv]
-            code, said = _run(argv, _environment(folder, os.environ), within or folder, hear)
+        argv = [self.program, "build", "--force", *options, str(target) if within else target.name, source]
+        if not loud:
+            argv.insert(1, "--quiet")
+        code, said = _run_anyhow(argv, folder, within or folder, progress, loud=loud)
         shutil.rmtree(folder / "tmp", ignore_errors=True)
         if code == 0 and target.exists():
             return target
         target.unlink(missing_ok=True)
-        if any(word in said.lower() for word in _FULL):
-            hint = "make room (nexapod-batch image prune), or set images.dir to another folder"
-            raise TryAgainError(f"no room to build the image in {folder.parent}", got=_last(said), hint=hint)
-        raise ImageError(f"{self.name} cannot build the image", got=_last(said) or f"exit code {code}")
+        raise _failed(self.name, folder, code, said)
+
+
+def _run_anyhow(argv: list[str], folder: Path, within: Path, progress: Progress, *, loud: bool) -> tuple[int, str]:
+    """Return the exit code and what was said; where root lacks a capability, of a second try in a user namespace."""
+    hear = progress.say if loud else None
+    code, said = _run(argv, _environment(folder, os.environ), within, hear)
+    if code and _NO_CAPABILITY in said and (unshare := shutil.which("unshare")):
+        progress.say("root lacks a capability here: once more in a user namespace")
+        argv = [unshare, "--map-root-user", *argv]
+        code, said = _run(argv, _environment(folder, os.environ), within, hear)
+    return code, said
+
+
+def _failed(name: str, folder: Path, code: int, said: str) -> NexapodError:
+    """Return why a program could not build an image."""
+    if any(word in said.lower() for word in _FULL):
+        hint = "make room (nexapod-batch image prune), or set images.dir to another folder"
+        return TryAgainError(f"no room to build the image in {folder.parent}", got=_last(said), hint=hint)
+    return ImageError(f"{name} cannot build the image", got=_last(said) or f"exit code {code}")
 
 
 def find(path: str | None = None) -> Builder:

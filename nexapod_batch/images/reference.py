@@ -63,18 +63,22 @@ def parse(text: str) -> Reference:
     rest, _, digest = rest.partition("@")
     if digest and not _DIGEST.fullmatch(digest):
         raise _bad(text, "a digest of the form @sha256: and 64 hex digits")
-    written = f"{scheme}://{rest}"
     path, tag = _split_tag(rest)
     if rest.endswith(":") or (tag and not _TAG.fullmatch(tag)):
         raise _bad(text, "a tag of letters, digits and . _ -")
+    written = f"{scheme}://{rest}"
     if scheme == "library":
         return _library(text, written, path, tag, digest)
+    return _in_registry(text, written, scheme, path, tag, digest)
+
+
+def _in_registry(text: str, written: str, scheme: str, path: str, tag: str, digest: str) -> Reference:
     host, name = _split_host(path, scheme, text)
     if not _HOST.fullmatch(host) or not _NAME.fullmatch(name):
         raise _bad(text, f"{scheme}://[host[:port]/]name[:tag], the name in lower case")
-    return Reference(
-        text=written, scheme=scheme, host=host, name=name, tag=tag or ("" if digest else "latest"), digest=digest
-    )
+    if not tag and not digest:
+        tag = "latest"
+    return Reference(text=written, scheme=scheme, host=host, name=name, tag=tag, digest=digest)
 
 
 def _library(text: str, written: str, path: str, tag: str, digest: str) -> Reference:

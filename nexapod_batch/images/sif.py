@@ -81,14 +81,19 @@ def _read(stream: BinaryIO, name: str) -> Sif:
         raise _truncated(name, size, offset + total * _DESCRIPTOR.size)
     stream.seek(offset)
     parts = list(_descriptors(stream.read(total * _DESCRIPTOR.size)))
-    for _, start, long, _ in parts:
-        if start < 0 or long < 0:
-            raise ImageError(f"image {name} is damaged", got=f"{long} bytes at {start}", wanted="a SIF header")
-        if start + long > size:
-            raise _truncated(name, size, start + long)
+    _check_parts(parts, size, name)
+    return Sif(architecture=_architecture(code), created=created, size=size, labels=_labels(stream, parts))
+
+
+def _check_parts(parts: list[tuple[int, int, int, bytes]], size: int, name: str) -> None:
+    """Raise ImageError unless every part lies in the file, and one of them is a file system."""
+    for _, start, length, _ in parts:
+        if start < 0 or length < 0:
+            raise ImageError(f"image {name} is damaged", got=f"{length} bytes at {start}", wanted="a SIF header")
+        if start + length > size:
+            raise _truncated(name, size, start + length)
     if not any(kind == _PARTITION for kind, *_ in parts):
         raise ImageError(f"image {name} holds no file system", wanted="a file that apptainer build made")
-    return Sif(architecture=_architecture(code), created=created, size=size, labels=_labels(stream, parts))
 
 
 def _descriptors(table: bytes) -> Iterator[tuple[int, int, int, bytes]]:

@@ -98,14 +98,7 @@ def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
 
 def _check(bundle: Bundle) -> None:
     """Raise ValueError or TypeError unless every value is what its field may hold."""
-    if not is_hex(bundle.launch, 32):
-        raise ValueError("launch is not 32 hex digits")
-    if not is_key_id(bundle.audience):
-        raise ValueError("audience is no key id")
-    if not is_key_id(bundle.subkey):
-        raise ValueError("subkey is no key id")
-    if not is_plain(bundle.job_uuid):
-        raise ValueError("job uuid is no plain word")
+    _check_names(bundle)
     _number("not_after", bundle.not_after, 0)
     _number("job id", bundle.job_id, 1)
     if not bundle.document:
@@ -117,6 +110,17 @@ def _check(bundle: Bundle) -> None:
         if not is_hex(digest, 64) or not path.startswith("/") or "\0" in path:
             raise ValueError(f"input {quoted(path, 80)} is no absolute path with a digest")
     _check_replicas(bundle)
+
+
+def _check_names(bundle: Bundle) -> None:
+    if not is_hex(bundle.launch, 32):
+        raise ValueError("launch is not 32 hex digits")
+    if not is_key_id(bundle.audience):
+        raise ValueError("audience is no key id")
+    if not is_key_id(bundle.subkey):
+        raise ValueError("subkey is no key id")
+    if not is_plain(bundle.job_uuid):
+        raise ValueError("job uuid is no plain word")
 
 
 def _check_replicas(bundle: Bundle) -> None:

@@ -109,17 +109,7 @@ def open_envelope(
     if not keys:
         raise VerificationError("no key to verify with", wanted="at least one trusted public key")
     document = _parse(sealed, limit) if isinstance(sealed, bytes) else sealed
-    encoded, kind, signatures = document.get("payload"), document.get("payloadType"), document.get("signatures")
-    if kind != payload_type:
-        raise VerificationError("wrong payload type", got=quoted(kind), wanted=repr(payload_type))
-    if not isinstance(encoded, str) or not isinstance(signatures, list):
-        raise VerificationError("not a DSSE envelope", wanted="payload, payloadType and signatures")
-    if len(encoded) > limit:
-        raise VerificationError("envelope is too large", got=f"{len(encoded)} bytes", wanted=f"at most {limit}")
-    if not 0 < len(signatures) <= _MAX_SIGNATURES:
-        raise VerificationError(
-            "wrong number of signatures", got=len(signatures), wanted=f"between 1 and {_MAX_SIGNATURES}"
-        )
+    encoded, signatures = _parts(document, payload_type, limit)
     payload = _decode64(encoded, "payload")
     if not payload:
         raise VerificationError("the payload is empty")
@@ -134,6 +124,22 @@ def open_envelope(
             return Opened(payload_type=payload_type, payload=payload, key_id=name, signature=raw)
     hints = ", ".join(quoted(one.get("keyid", "none"), 60) for one in signatures)
     raise VerificationError("no signature verifies", got=f"key hint {hints}", wanted=f"one by {_few(keys)}")
+
+
+def _parts(document: Mapping[str, Any], payload_type: str, limit: int) -> tuple[str, list[Any]]:
+    """Return the payload, still encoded, and the signatures; VerificationError for what is no envelope of this type."""
+    encoded, kind, signatures = document.get("payload"), document.get("payloadType"), document.get("signatures")
+    if kind != payload_type:
+        raise VerificationError("wrong payload type", got=quoted(kind), wanted=repr(payload_type))
+    if not isinstance(encoded, str) or not isinstance(signatures, list):
+        raise VerificationError("not a DSSE envelope", wanted="payload, payloadType and signatures")
+    if len(encoded) > limit:
+        raise VerificationError("envelope is too large", got=f"{len(encoded)} bytes", wanted=f"at most {limit}")
+    if not 0 < len(signatures) <= _MAX_SIGNATURES:
+        raise VerificationError(
+            "wrong number of signatures", got=len(signatures), wanted=f"between 1 and {_MAX_SIGNATURES}"
+        )
+    return encoded, signatures
 
 
 def _parse(sealed: bytes, limit: int) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from nexapod_batch.trust.nesting import quoted
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, Statement, Subject
 
 __all__ = [
@@ -72,6 +74,20 @@ def check_fields(s: Statement) -> None:
 
     Every statement that is ingested passes here, so that values are tried together and one by one only to name a fault.
     """
+    _check_numbers(s)
+    texts = _texts(s)
+    if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
+        _name_text(texts)
+    words = _spelled(s)
+    if not _all_spelled(*words):
+        _name_word(words)
+    if not (s.replica.job and s.replica.number and s.agree):
+        raise ValueError("job, replica and agree start at 1")
+    _check_lists(s)
+    _check_uses(s)
+
+
+def _check_numbers(s: Statement) -> None:
     numbers = _integers(s)
     if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > MAX_INT:
         fault = next(f"{f} is {quoted(n, 40)}" for f, n in zip(_INTEGERS, numbers, strict=True) if not whole(n))
@@ -80,19 +96,19 @@ def check_fields(s: Statement) -> None:
         value = getattr(s, name)
         if value is not None and not whole(value):
             raise ValueError(f"{name} is {quoted(value, 40)}, wanted a whole number from 0 to 2^53 - 1, or null")
-    texts = _texts(s)
-    if not "".join(texts).isprintable() or max(map(len, texts)) > _MAX_TEXT:
-        bad = next((f, text) for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
-        fault = f"{bad[0]} is {quoted(bad[1], 40)}"
-        raise ValueError(f"{fault}, wanted at most {_MAX_TEXT} printable characters")
-    words = _spelled(s)
-    if not _all_spelled(*words):
-        pairs = zip(_SPELLED.items(), words, strict=True)
-        fault = next(f"{f} is {quoted(word, 80)}" for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
-        raise ValueError(f"{fault}, which is not how one is spelled")
-    if not (s.replica.job and s.replica.number and s.agree):
-        raise ValueError("job, replica and agree start at 1")
-    _check_lists(s)
+
+
+def _name_text(texts: tuple[str, ...]) -> NoReturn:
+    """Raise the ValueError that names the first text that cannot be shown."""
+    field, text = next((f, text) for f, text in zip(_TEXTS, texts, strict=True) if not _printable(text))
+    raise ValueError(f"{field} is {quoted(text, 40)}, wanted at most {_MAX_TEXT} printable characters")
+
+
+def _name_word(words: tuple[str, ...]) -> NoReturn:
+    """Raise the ValueError that names the first word that is not spelled as it has to be."""
+    pairs = zip(_SPELLED.items(), words, strict=True)
+    field, word = next((f, word) for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
+    raise ValueError(f"{field} is {quoted(word, 80)}, which is not how one is spelled")
 
 
 def _all_spelled(
@@ -140,7 +156,10 @@ def _check_lists(s: Statement) -> None:
     for key, value in s.classes.items():
         if not _is_word(key) or not _printable(value):
             raise ValueError(f"class {quoted(key, 40)} is {quoted(value, 40)}, wanted printable text")
-    _check_uses(s)
+    _check_inputs(s)
+
+
+def _check_inputs(s: Statement) -> None:
     for target, digest in s.inputs:
         if not safe_name(target) or not is_hex(digest, 64):
             raise ValueError(f"input {quoted(target, 80)} has an unsafe name or no digest")

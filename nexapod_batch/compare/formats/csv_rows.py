@@ -96,18 +96,25 @@ def _quoted_row(source: Source, text: bytes, lines: Iterator[bytes], delimiter: 
             if text[at:] not in (b"", b"\n", b"\r\n") and not text.startswith(delimiter, at):
                 source.refuse(f"{text[at : at + 20]!r} behind a closing quote", "CSV", line=number)
         else:
-            end = text.find(delimiter, at)
-            if end < 0:
-                end = len(text)
-            cell = text[at:end]
-            if end == len(text):
-                cell = cell.removesuffix(b"\n").removesuffix(b"\r")
-            fraction = delimiter == b"," and _is_fraction(text[max(at - 2, 0) : max(at - 1, 0)], cell)
-            row.append(_as_text(cell) if fraction else _cell(cell))
-            at = end
+            token, at = _unquoted(text, at, delimiter)
+            row.append(token)
         if not text.startswith(delimiter, at):
             return row
         at += len(delimiter)
+
+
+def _unquoted(text: bytes, at: int, delimiter: bytes) -> tuple[Token, int]:
+    """Return the cell without quotes that begins at `at`, and where it ends."""
+    end = text.find(delimiter, at)
+    if end < 0:
+        end = len(text)
+    cell = text[at:end]
+    if end == len(text):
+        cell = cell.removesuffix(b"\n").removesuffix(b"\r")
+    before = text[max(at - 2, 0) : max(at - 1, 0)]
+    if delimiter == b"," and _is_fraction(before, cell):
+        return _as_text(cell), end
+    return _cell(cell), end
 
 
 def _until_closed(source: Source, lines: Iterator[bytes], number: int) -> bytes:  # noqa: RET503 - refuse raises

@@ -40,8 +40,8 @@ class Place:
 
     def passed(self, batch: list[Token]) -> None:
         """Move behind these tokens."""
+        stack = self._stack
         for token in batch:
-            stack = self._stack
             if token == b"{":
                 stack.append(None)
             elif token == b"[":
@@ -49,11 +49,16 @@ class Place:
             elif stack and stack[-1] is None and token != b"}":
                 stack[-1] = token if isinstance(token, bytes) else b""
             else:
-                if token in _CLOSE:
-                    stack.pop()
-                if stack:
-                    top = stack[-1]
-                    stack[-1] = top + 1 if isinstance(top, int) else None
+                self._ended(token)
+
+    def _ended(self, token: Token) -> None:
+        """Move to what follows a value, or the end of an array or object."""
+        stack = self._stack
+        if token in _CLOSE:
+            stack.pop()
+        if stack:
+            top = stack[-1]
+            stack[-1] = top + 1 if isinstance(top, int) else None
 
     def __str__(self) -> str:
         """Return the path; the document itself is `.`."""
@@ -161,9 +166,12 @@ class _Builder:
         elif token in _OPEN:
             self._open(token, line)
         else:
-            self._need(token not in (b"}", b"]", b",", b":") and (bool(self._stack) or self._more()), token, line)
-            self._put(_string(token, self._source, line) if token[:1] == b'"' else _number(token))
-            self._ended()
+            self._value(token, line)
+
+    def _value(self, token: bytes, line: int) -> None:
+        self._need(token not in (b"}", b"]", b",", b":") and (bool(self._stack) or self._more()), token, line)
+        self._put(_string(token, self._source, line) if token[:1] == b'"' else _number(token))
+        self._ended()
 
     def _need(self, good: bool, token: bytes, line: int) -> None:
         if not good:

@@ -64,19 +64,8 @@ def plain(text: str, name: str) -> Plain:
     """Return a Dockerfile in its plainest form; ImageError names every line that cannot be converted."""
     found = Plain()
     for one in instructions(text):
-        if one.word in _DROPPED:
-            continue
-        if not found.base and one.word not in {"FROM", "ARG"}:
-            found.refuse(one, "stands before FROM")
-            continue
-        if _HEREDOC.search(one.rest) and one.word in _WITH_HEREDOC:
-            found.refuse(one, "a here-document cannot be converted: put the text into a file")
-            continue
-        rule = _RULES.get(one.word)
-        if rule is None:
-            found.refuse(one, "is no instruction that can be converted")
-        else:
-            rule(found, one)
+        if one.word not in _DROPPED:
+            _convert(found, one)
     if not found.base and not found.problems:
         found.problems.append(Problem("FROM", "is missing"))
     if found.problems:
@@ -86,6 +75,17 @@ def plain(text: str, name: str) -> Plain:
             hint="write an Apptainer definition file instead, or build with Docker and push to a registry",
         )  # fmt: skip
     return found
+
+
+def _convert(found: Plain, one: Instruction) -> None:
+    if not found.base and one.word not in {"FROM", "ARG"}:
+        found.refuse(one, "stands before FROM")
+    elif _HEREDOC.search(one.rest) and one.word in _WITH_HEREDOC:
+        found.refuse(one, "a here-document cannot be converted: put the text into a file")
+    elif one.word not in _RULES:
+        found.refuse(one, "is no instruction that can be converted")
+    else:
+        _RULES[one.word](found, one)
 
 
 def instructions(text: str) -> Iterator[Instruction]:
@@ -106,12 +106,17 @@ def instructions(text: str) -> Iterator[Instruction]:
         parts.append(bare[:-1].rstrip() if goes_on else bare)
         if not goes_on:
             one = _instruction(" ".join(parts), start)
-            here = _HEREDOC.search(one.rest) if one.word in _WITH_HEREDOC else None
-            until = here[1] if here else ""
+            until = _end_of_heredoc(one)
             yield one
             parts, start = [], 0
     if parts:
         yield _instruction(" ".join(parts), start)
+
+
+def _end_of_heredoc(one: Instruction) -> str:
+    """Return the line that ends the here-document of an instruction; "" when it has none."""
+    here = _HEREDOC.search(one.rest) if one.word in _WITH_HEREDOC else None
+    return "" if here is None else here[1]
 
 
 def _instruction(text: str, line: int) -> Instruction:
@@ -124,7 +129,8 @@ def _from(found: Plain, one: Instruction) -> None:
     if found.base:
         found.refuse(one, "a second stage cannot be converted")
     elif not words or words[0].startswith("--"):
-        found.refuse(one, f"{words[0].partition('=')[0] if words else 'an empty name'} cannot be converted")
+        what = words[0].partition("=")[0] if words else "an empty name"
+        found.refuse(one, f"{what} cannot be converted")
     else:
         known = found.arguments
         found.base = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda at: known.get(at[1] or at[2], at[0]), words[0])
@@ -167,19 +173,13 @@ def _run(found: Plain, one: Instruction) -> None:
     if one.rest.startswith("--"):
         found.refuse(one, f"{one.rest.split()[0].partition('=')[0]} cannot be converted")
         return
-    words = _list(one.rest)
     found.ran = True
-    found.lines.append(f"RUN {one.rest if words is None else shlex.join(words)}")
+    found.lines.append(f"RUN {_command(one.rest)}")
 
 
 def _copy(found: Plain, one: Instruction) -> None:
     flags, words = _flags(found, one)
-    for flag in flags:
-        if flag == "--chown":
-            found.warnings.append(f"line {one.line}: --chown is left out: files belong to whoever reads the image")
-        elif flag != "--link":
-            where = " another stage or image" if flag == "--from" else ""
-            found.refuse(one, f"{flag}{where} cannot be converted")
+    _look_at_flags(found, one, flags)
     if len(words) < 2:
         found.refuse(one, "names no source or no target")
         return
@@ -193,6 +193,15 @@ def _copy(found: Plain, one: Instruction) -> None:
     place = posixpath.normpath(posixpath.join(found.folder, target)).rstrip("/") + into or "/"
     # What Docker makes of a folder is known only where it lies: recipes.py adds the /. that copies its contents.
     found.lines += [f"COPY {source} {place}" for source in sources]
+
+
+def _look_at_flags(found: Plain, one: Instruction, flags: list[str]) -> None:
+    for flag in flags:
+        if flag == "--chown":
+            found.warnings.append(f"line {one.line}: --chown is left out: files belong to whoever reads the image")
+        elif flag != "--link":
+            where = " another stage or image" if flag == "--from" else ""
+            found.refuse(one, f"{flag}{where} cannot be converted")
 
 
 def _not_a_source(one: Instruction, source: str) -> str:
@@ -213,8 +222,7 @@ def _workdir(found: Plain, one: Instruction) -> None:
 
 
 def _start(found: Plain, one: Instruction) -> None:
-    words = _list(one.rest)
-    found.lines.append(f"{one.word} {one.rest if words is None else shlex.join(words)}")
+    found.lines.append(f"{one.word} {_command(one.rest)}")
 
 
 def _user(found: Plain, one: Instruction) -> None:
@@ -266,6 +274,12 @@ def _list(rest: str) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+
+
+def _command(rest: str) -> str:
+    """Return a command as a shell takes it, whichever form it was written in."""
+    words = _list(rest)
+    return rest if words is None else shlex.join(words)
 
 
 def _flags(found: Plain, one: Instruction) -> tuple[list[str], list[str]]:

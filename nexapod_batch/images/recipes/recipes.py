@@ -56,7 +56,9 @@ def read(file: Path) -> Recipe:
     if _DEFINITION.search(text):
         return Recipe(definition=text, folder=folder)
     found = plain(text, str(file))
-    lines = [line for one in found.lines for line in _with_contents(one, folder)]
+    lines: list[str] = []
+    for one in found.lines:
+        lines += _with_contents(one, folder)
     sections = _sections("\n".join(lines) + "\n", found.environment)
     warnings = list(found.warnings)
     if (folder / ".dockerignore").exists():

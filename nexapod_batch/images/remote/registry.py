@@ -82,7 +82,8 @@ class Registry:
     def __init__(self, web: Web, host: str, *, plain: bool, login: str = "") -> None:
         """Keep how it is reached; nothing is asked yet."""
         self._web, self._host, self._login = web, host, login
-        self._base = f"{'http' if plain else 'https'}://{host}/v2"
+        scheme = "http" if plain else "https"
+        self._base = f"{scheme}://{host}/v2"
         self._authorization = ""
 
     def digest_of(self, name: str, tag: str) -> str:
@@ -100,7 +101,8 @@ class Registry:
 
     def manifest(self, name: str, reference: str) -> Manifest:
         """Return the manifest of a digest or tag; ImageError when it does not hash to the digest."""
-        what = f"{self._host}/{name}{'@' if ':' in reference else ':'}{reference}"
+        mark = "@" if ":" in reference else ":"  # a digest has a colon, a tag has none
+        what = f"{self._host}/{name}{mark}{reference}"
         headers = {"Accept": ", ".join((*LISTS, *MANIFESTS))}
 
         def ask() -> tuple[str, bytes]:
@@ -172,9 +174,7 @@ class Registry:
             raise told(refusal, what, self._how()) from refusal
 
     def _token(self, fields: dict[str, str], name: str, what: str, basic: str) -> str:
-        realm = urlsplit(fields["realm"])
-        if realm.scheme != "https" and not (realm.scheme == "http" and self._base.startswith("http:")):
-            raise ImageError(f"{what}: a login would be sent without TLS", got=fields["realm"][:200], wanted="https://")
+        self._check_realm(fields["realm"], what)
         query = {"scope": fields.get("scope") or f"repository:{name}:pull"}
         if "service" in fields:
             query["service"] = fields["service"]
@@ -187,6 +187,12 @@ class Registry:
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise ImageError(f"{what}: the registry gives no token", wanted="a token that can be sent")
         return token
+
+    def _check_realm(self, realm: str, what: str) -> None:
+        """Raise ImageError where a login would go over the network as plain text."""
+        scheme = urlsplit(realm).scheme
+        if scheme != "https" and not (scheme == "http" and self._base.startswith("http:")):
+            raise ImageError(f"{what}: a login would be sent without TLS", got=realm[:200], wanted="https://")
 
     def _how(self) -> str:
         """Return how a person logs in here; a login that was found did not do."""

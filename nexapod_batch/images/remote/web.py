@@ -21,6 +21,7 @@ from nexapod_batch.images.cache import faults, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from io import FileIO
     from pathlib import Path
 
     from nexapod_batch.images.cache import Progress
@@ -99,14 +100,14 @@ class Web:
         if not sha256:
             target.unlink(missing_ok=True)
         trusted = not target.exists()
-        before = 0 if trusted else target.stat().st_size
+        before = _size(target)
         for left in range(RESUMES, -1, -1):
             try:
                 self._append(url, target, what, progress, size, login, room)
             except urllib.error.HTTPError:
                 raise
             except _BROKEN as error:
-                if left == RESUMES and (target.stat().st_size if target.exists() else 0) == before:
+                if left == RESUMES and _size(target) == before:
                     raise  # it never began
                 if not left:
                     hint = "run the same command again: it goes on from what is there"
@@ -136,7 +137,7 @@ class Web:
         login: str,
         room: Callable[[int], None],
     ) -> None:
-        have = target.stat().st_size if target.exists() else 0
+        have = _size(target)
         if size is not None and have == size:
             progress.start(what, size)
             progress.advance(size)
@@ -147,25 +148,42 @@ class Web:
         with self.open(url, headers=headers, login=login) as answer:
             if answer.status != http.client.PARTIAL_CONTENT or not _starts_at(answer, have):
                 have = 0
-            length = answer.headers.get("Content-Length", "")
-            total = size if size is not None else have + int(length) if length.isascii() and length.isdigit() else None
+            total = _total(answer, have) if size is None else size
             room((total or have) - have)
             progress.start(what, total)
             progress.advance(have)
-            got = have
             with faults(target.parent), target.open("r+b" if have else "wb", buffering=0) as sink:
                 sink.seek(have)
-                while block := answer.read1(_BLOCK):
-                    got += len(block)
-                    if total is not None and got > total:
-                        raise ImageError(f"{what} is larger than announced", got=f"{got} bytes", wanted=f"{total}")
-                    view = memoryview(block)
-                    while view:
-                        view = view[sink.write(view) :]
-                    progress.advance(len(block))
-                os.fsync(sink.fileno())
+                got = _copy(answer, sink, what, progress, have=have, total=total)
             if total is not None and got < total:
                 raise http.client.IncompleteRead(b"", total - got)
+
+
+def _size(target: Path) -> int:
+    return target.stat().st_size if target.exists() else 0
+
+
+def _total(answer: http.client.HTTPResponse, have: int) -> int | None:
+    """Return the bytes that there will be, as the server says; None where it does not."""
+    length = answer.headers.get("Content-Length", "")
+    return have + int(length) if length.isascii() and length.isdigit() else None
+
+
+def _copy(
+    answer: http.client.HTTPResponse, sink: FileIO, what: str, progress: Progress, *, have: int, total: int | None
+) -> int:
+    """Copy what comes, behind the bytes that are there; return how many there are then, on the disk."""
+    got = have
+    while block := answer.read1(_BLOCK):
+        got += len(block)
+        if total is not None and got > total:
+            raise ImageError(f"{what} is larger than announced", got=f"{got} bytes", wanted=f"{total}")
+        view = memoryview(block)
+        while view:
+            view = view[sink.write(view) :]
+        progress.advance(len(block))
+    os.fsync(sink.fileno())
+    return got
 
 
 def told(error: Exception, what: str, login: str = "") -> NexapodError:
