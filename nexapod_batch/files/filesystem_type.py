@@ -59,13 +59,8 @@ def _innermost(real: str, mounts: Sequence[Mount]) -> str:
 
     So a mount that a later one hides is never reached, whatever the length of its path and its place in the file.
     """
-    known = {mount.number for mount in mounts}
-    roots = [mount for mount in mounts if mount.parent not in known or mount.parent == mount.number]
-    below: dict[str, list[Mount]] = {}
-    for mount in mounts:
-        if mount.parent != mount.number:
-            below.setdefault(mount.parent, []).append(mount)
-    kind, candidates = "unknown", roots
+    kind = "unknown"
+    candidates, below = _tree(mounts)
     for _ in range(len(mounts) + 1):  # as many steps as there are mounts: a file that goes in circles ends as well
         on_the_way = [one for one in candidates if real == one.point or real.startswith(one.point.rstrip("/") + "/")]
         if not on_the_way:
@@ -73,3 +68,16 @@ def _innermost(real: str, mounts: Sequence[Mount]) -> str:
         reached = min(reversed(on_the_way), key=lambda one: len(one.point))
         kind, candidates = reached.fstype, below.get(reached.number, [])
     return kind
+
+
+def _tree(mounts: Sequence[Mount]) -> tuple[list[Mount], dict[str, list[Mount]]]:
+    """Return the mounts that lie on no other known one, and those that lie on each, by its number."""
+    known = {mount.number for mount in mounts}
+    roots: list[Mount] = []
+    below: dict[str, list[Mount]] = {}
+    for mount in mounts:
+        if mount.parent not in known or mount.parent == mount.number:
+            roots.append(mount)
+        if mount.parent != mount.number:
+            below.setdefault(mount.parent, []).append(mount)
+    return roots, below

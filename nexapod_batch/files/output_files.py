@@ -82,22 +82,32 @@ def digest_tree(root: Path, names: Sequence[str], processes: int | None = None) 
     size = -(-len(names) // wanted)
     parts = [names[start : start + size] for start in range(0, len(names), size)]
     children = [_digest_in_child(root, part) for part in parts[1:]]
-    answers = []
+    answers: list[tuple[bytes, int]] = []
     try:
         result = _digest(root, parts[0])
     finally:  # no child is left behind, whatever became of the first part
         for pid, read_end in children:
-            with os.fdopen(read_end, "rb") as stream:
-                answer = stream.read()
-            answers.append((answer, os.waitpid(pid, 0)[1]))
+            answers.append(_answer(pid, read_end))
     for answer, status in answers:
-        if status or not answer:
-            raise UnsafeOutputError("digesting the outputs failed", got=f"status {status} of a helper process")
-        decoded = orjson.loads(answer)
-        if isinstance(decoded, dict):
-            raise UnsafeOutputError(decoded["what"], got=decoded["got"], wanted=decoded["wanted"])
-        result += [(name, digest, count) for name, digest, count in decoded]
+        result += _digests(answer, status)
     return result
+
+
+def _answer(pid: int, read_end: int) -> tuple[bytes, int]:
+    """Return what a helper process wrote, and its status, once it has ended."""
+    with os.fdopen(read_end, "rb") as stream:
+        answer = stream.read()
+    return answer, os.waitpid(pid, 0)[1]
+
+
+def _digests(answer: bytes, status: int) -> list[tuple[str, str, int]]:
+    """Return what a helper process found; the UnsafeOutputError that it met is raised here."""
+    if status or not answer:
+        raise UnsafeOutputError("digesting the outputs failed", got=f"status {status} of a helper process")
+    decoded = orjson.loads(answer)
+    if isinstance(decoded, dict):
+        raise UnsafeOutputError(decoded["what"], got=decoded["got"], wanted=decoded["wanted"])
+    return [(name, digest, count) for name, digest, count in decoded]
 
 
 def manifest(entries: Iterable[tuple[str, str]]) -> bytes:
@@ -151,7 +161,6 @@ def _translate(piece: str) -> str:
 def _walk(root: Path, pattern: str) -> list[str]:
     """Return the names that a glob takes, folders left out; only folders that it reaches are opened, and no links."""
     parts = pattern.split("/")
-    spans = parts.index("**") if "**" in parts else MAX_DEPTH + 1  # from this part on every folder is walked
     takes = _compiled(pattern).fullmatch
     names: list[str] = []
     waiting, seen = ["/".join(takewhile(lambda part: not _GLOB.search(part), parts))], 0
@@ -166,11 +175,18 @@ def _walk(root: Path, pattern: str) -> list[str]:
             if not is_folder:
                 if takes(name):
                     names.append(name)
-            elif depth >= spans or (depth < len(parts) - 1 and _compiled(parts[depth]).fullmatch(entry)):
+            elif _leads_on(parts, depth, entry):
                 waiting.append(name)
         if seen > MAX_ENTRIES:
             raise UnsafeOutputError("too many files in the work folder", got=f"more than {MAX_ENTRIES}")
     return names
+
+
+def _leads_on(parts: list[str], depth: int, entry: str) -> bool:
+    """Say whether a folder, so many levels down, may hold what a glob takes: behind `**` each one may."""
+    if "**" in parts[: depth + 1]:
+        return True
+    return depth < len(parts) - 1 and _compiled(parts[depth]).fullmatch(entry) is not None
 
 
 def _list(root: Path, folder: str) -> list[tuple[str, bool]]:

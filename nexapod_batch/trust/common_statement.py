@@ -62,17 +62,16 @@ def _number(text: str) -> int | None:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    """Return the pattern of the common spelling: a statement of marks, encoded, with every mark made a group.
+    """Return the pattern of the common spelling: a statement of marks, encoded, with every mark made a group."""
+    groups = _groups()
+    marks = sorted(groups, key=len, reverse=True)
+    parts = re.split("(" + "|".join(map(re.escape, marks)) + ")", encode(_marks()).decode())
+    return re.compile("".join([groups.get(part) or re.escape(part) for part in parts]))
 
-    What a group takes in is no more than `check_fields` and `check_subjects` allow.
-    """
-    digest, count, positive = "([0-9a-f]{64})", "(0|[1-9][0-9]{0,14})", "([1-9][0-9]{0,14})"
-    text = r"([ !#-\[\]-~]{0,1000})"  # printable ASCII that JSON does not escape
-    word = "[a-z0-9][a-z0-9_-]{0,63}"
-    moment = r"((?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})Z"
-    path = r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}){0,20}"
-    one_input = rf'\{{"digest":\{{"sha256":"[0-9a-f]{{64}}"\}},"name":"{path}"\}}'
-    marks = Statement(
+
+def _marks() -> Statement:
+    """Return a statement of the common kind, each value of which stands in it once."""
+    return Statement(
         job_uuid="job-uuid", job_digest="1" * 64, replica=ReplicaName(1111, 2222, 3333), nonce="ab" * 16, agree=4444,
         distinct=("distinct-mark",), backend="backend-mark", native_id="native-mark", host="host-mark",
         isolation="none", classes={"class-mark": ""}, outcome=Outcome.OK, detail="detail-mark", exit_code=5555,
@@ -82,7 +81,17 @@ def _pattern() -> re.Pattern[str]:
         stdout_sha256="6" * 64, stderr_sha256="7" * 64, vote=_hex(b"4" * 64 + b"  name-mark\n"),
         machine=Machine("8" * 32, 2, "9" * 32),
     )  # fmt: skip
-    groups = {
+
+
+def _groups() -> dict[str, str]:
+    """Return for each mark what may stand in its place: no more than `check_fields` and `check_subjects` allow."""
+    digest, count, positive = "([0-9a-f]{64})", "(0|[1-9][0-9]{0,14})", "([1-9][0-9]{0,14})"
+    text = r"([ !#-\[\]-~]{0,1000})"  # printable ASCII that JSON does not escape
+    word = "[a-z0-9][a-z0-9_-]{0,63}"
+    moment = r"((?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})Z"
+    path = r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}){0,20}"
+    one_input = rf'\{{"digest":\{{"sha256":"[0-9a-f]{{64}}"\}},"name":"{path}"\}}'
+    return {
         '"job-uuid"': '"([0-9A-Za-z-]{1,64})"',
         "1" * 64: digest,
         '"1111_2222.3333"': '"(?P=job)_(?P=task)\\.(?P=number)"',
@@ -116,10 +125,6 @@ def _pattern() -> re.Pattern[str]:
             rf'\[\{{(?:"annotations":\{{"{SIZE}":{count}\}},)?'
             rf'"digest":\{{(?:"{NORMALIZED}":"{digest}",)?"sha256":"{digest}"\}},"name":"({path})"\}}\]',
     }  # fmt: skip
-    parts = re.split(
-        "(" + "|".join(map(re.escape, sorted(groups, key=len, reverse=True))) + ")", encode(marks).decode()
-    )
-    return re.compile("".join(groups.get(part) or re.escape(part) for part in parts))
 
 
 @lru_cache(maxsize=1024)  # the replicas of a job share their words, and those that ran together their seconds

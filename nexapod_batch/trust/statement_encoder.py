@@ -27,7 +27,7 @@ from nexapod_batch.trust.statement import (
 from nexapod_batch.trust.statement_rules import check_fields, check_subjects
 
 if TYPE_CHECKING:
-    from nexapod_batch.trust.statement import ContainerUse, Statement, Subject
+    from nexapod_batch.trust.statement import GpuUse, Statement, Subject
 
 __all__ = ["encode"]
 
@@ -46,38 +46,14 @@ def encode(statement: Statement) -> bytes:
 
 def _encode(s: Statement) -> bytes:
     """Build the document in sorted order of keys and dump it; sorting again costs little on sorted keys."""
-    name = s.replica
     document = {
         "_type": STATEMENT_TYPE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "job": s.job_uuid,
-                    "jobDigest": {"sha256": s.job_digest},
-                    "jobId": name.job,
-                    "nonce": s.nonce,
-                    "quorum": {"agree": s.agree, "distinct": s.distinct},
-                    "replica": name.number,
-                    "task": name.task,
-                },
-                "internalParameters": {
-                    "backend": s.backend,
-                    "class": s.classes,
-                    "detail": s.detail,
-                    "exitCode": s.exit_code,
-                    "host": s.host,
-                    "isolation": s.isolation,
-                    "nativeId": s.native_id,
-                    "outcome": s.outcome.value,
-                    "resources": {
-                        "cpuMs": s.cpu_ms,
-                        "maxRssKiB": s.max_rss_kib,
-                        "outputBytes": s.output_bytes,
-                        "wallMs": s.wall_ms,
-                    },
-                },
-                "resolvedDependencies": [{"digest": {"sha256": digest}, "name": target} for target, digest in s.inputs],
+                "externalParameters": _external(s),
+                "internalParameters": _internal(s),
+                "resolvedDependencies": _dependencies(s),
             },
             "runDetails": {
                 "builder": {"id": s.builder},
@@ -87,7 +63,7 @@ def _encode(s: Statement) -> bytes:
                 ],
                 "metadata": {
                     "finishedOn": rfc3339(s.finished_ms),
-                    "invocationId": str(name),
+                    "invocationId": str(s.replica),
                     "startedOn": rfc3339(s.started_ms),
                 },
             },
@@ -95,32 +71,70 @@ def _encode(s: Statement) -> bytes:
         "predicateType": PREDICATE_TYPE,
         "subject": [_subject_document(subject, s) for subject in s.subjects],
     }
-    if s.container is not None:
-        _add_container(document["predicate"]["buildDefinition"], s.container)  # type: ignore[index]
-    if s.gpus:
-        internal = document["predicate"]["buildDefinition"]["internalParameters"]  # type: ignore[index]
-        internal["gpus"] = [
-            {
-                "energyMj": one.energy_mj, "model": one.model, "peakMemoryMiB": one.peak_mib, "timeMs": one.time_ms,
-                "uuid": one.uuid,
-            }
-            for one in s.gpus
-        ]  # fmt: skip
-    if s.machine is not None:
-        document["predicate"]["buildDefinition"]["internalParameters"]["machine"] = {  # type: ignore[index]
-            "boot": s.machine.boot, "bootedOn": rfc3339(s.machine.booted_ms), "id": s.machine.id,
-        }  # fmt: skip
-    if s.passed:
-        document["predicate"]["buildDefinition"]["internalParameters"]["environment"] = dict(s.passed)  # type: ignore[index]
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
-def _add_container(definition: dict[str, Any], used: ContainerUse) -> None:
-    """Put the image before the inputs, which have a name and no URI, and say what ran it."""
-    definition["resolvedDependencies"].insert(0, {"digest": {"sha256": used.sha256}, "uri": used.image})
-    definition["internalParameters"]["runtime"] = {
-        "mode": used.mode, "name": used.runtime, "network": used.network, "version": used.version,
+def _external(s: Statement) -> dict[str, Any]:
+    """Return which replica of which job it was."""
+    return {
+        "job": s.job_uuid,
+        "jobDigest": {"sha256": s.job_digest},
+        "jobId": s.replica.job,
+        "nonce": s.nonce,
+        "quorum": {"agree": s.agree, "distinct": s.distinct},
+        "replica": s.replica.number,
+        "task": s.replica.task,
+    }
+
+
+def _internal(s: Statement) -> dict[str, Any]:
+    """Return where and how it ran; what there was not is left out."""
+    found: dict[str, Any] = {
+        "backend": s.backend,
+        "class": s.classes,
+        "detail": s.detail,
+        "exitCode": s.exit_code,
+        "host": s.host,
+        "isolation": s.isolation,
+        "nativeId": s.native_id,
+        "outcome": s.outcome.value,
+        "resources": {
+            "cpuMs": s.cpu_ms,
+            "maxRssKiB": s.max_rss_kib,
+            "outputBytes": s.output_bytes,
+            "wallMs": s.wall_ms,
+        },
+    }
+    if s.container is not None:
+        found["runtime"] = {
+            "mode": s.container.mode,
+            "name": s.container.runtime,
+            "network": s.container.network,
+            "version": s.container.version,
+        }
+    if s.gpus:
+        found["gpus"] = [_gpu(one) for one in s.gpus]
+    if s.machine is not None:
+        booted = rfc3339(s.machine.booted_ms)
+        found["machine"] = {"boot": s.machine.boot, "bootedOn": booted, "id": s.machine.id}
+    if s.passed:
+        found["environment"] = dict(s.passed)
+    return found
+
+
+def _gpu(used: GpuUse) -> dict[str, Any]:
+    return {
+        "energyMj": used.energy_mj, "model": used.model, "peakMemoryMiB": used.peak_mib, "timeMs": used.time_ms,
+        "uuid": used.uuid,
     }  # fmt: skip
+
+
+def _dependencies(s: Statement) -> list[dict[str, Any]]:
+    """Return the inputs; before them the image, which has a URI and no name."""
+    found: list[dict[str, Any]] = [{"digest": {"sha256": digest}, "name": target} for target, digest in s.inputs]
+    if s.container is not None:
+        found.insert(0, {"digest": {"sha256": s.container.sha256}, "uri": s.container.image})
+    return found
 
 
 def _subject_document(subject: Subject, statement: Statement) -> dict[str, Any]:

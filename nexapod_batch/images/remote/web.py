@@ -109,11 +109,7 @@ class Web:
             except _BROKEN as error:
                 if left == RESUMES and _size(target) == before:
                     raise  # it never began
-                if not left:
-                    hint = "run the same command again: it goes on from what is there"
-                    raise UnreachableError(f"{what} broke off {RESUMES + 1} times", got=error, hint=hint) from error
-                progress.say(f"{what}: {_reason(error)}; going on")
-                self._pause(min(8.0, 0.25 * 2 ** (RESUMES - left)))
+                self._wait(error, what, left, progress)
                 if not sha256:
                     target.unlink(missing_ok=True)
                 continue
@@ -126,6 +122,14 @@ class Web:
                 raise mismatch(what, got, sha256)
             trusted = True  # what an earlier run left was of something else: once more, from the start
         raise mismatch(what, "something else each time", sha256)
+
+    def _wait(self, error: BaseException, what: str, left: int, progress: Progress) -> None:
+        """Wait before the next try; UnreachableError when none is left."""
+        if not left:
+            hint = "run the same command again: it goes on from what is there"
+            raise UnreachableError(f"{what} broke off {RESUMES + 1} times", got=error, hint=hint) from error
+        progress.say(f"{what}: {_reason(error)}; going on")
+        self._pause(min(8.0, 0.25 * 2 ** (RESUMES - left)))
 
     def _append(
         self,
