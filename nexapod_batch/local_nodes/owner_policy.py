@@ -23,7 +23,7 @@ from nexapod_batch.runner.owner import rules
 from nexapod_batch.schema.units import duration, show_size, size
 from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.claims import Claim, claim
-from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, Snooze, Wishes
+from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, OwnerSettings, Snooze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,7 @@ def find(paths: Paths, name: str) -> Owned:
     return Owned(name=name, spool=spool, settings=settings)
 
 
-def snooze(owned: Owned, seconds: float | None, device: str = "") -> Wishes:
+def snooze(owned: Owned, seconds: float | None, device: str = "") -> OwnerSettings:
     """Let the node, or one GPU of it, be quiet for so long, None: until `wake`; an earlier snooze is replaced."""
     if seconds is None:
         seconds = FOREVER
@@ -106,12 +106,12 @@ def snooze(owned: Owned, seconds: float | None, device: str = "") -> Wishes:
     return _update(owned, lambda old: replace(old, snoozes=(*_others(old, device), one)))
 
 
-def wake(owned: Owned, device: str = "") -> Wishes:
+def wake(owned: Owned, device: str = "") -> OwnerSettings:
     """End the snooze of the node, or of one GPU."""
     return _update(owned, lambda old: replace(old, snoozes=_others(old, device)))
 
 
-def change(owned: Owned, pairs: Sequence[str]) -> Wishes:
+def change(owned: Owned, pairs: Sequence[str]) -> OwnerSettings:
     """Set limits, `key=value` each; an empty value takes a limit away. UsageError names all that cannot be."""
     values: dict[str, Any] = {}
     problems = []
@@ -139,10 +139,10 @@ def seconds_until(text: str, now: float) -> float:
     return (when if when > local else when + timedelta(days=1)).timestamp() - now
 
 
-def limits_of(found: Wishes) -> dict[str, str]:
+def limits_of(found: OwnerSettings) -> dict[str, str]:
     """Return the limits that are set, as `change` reads them."""
     how: dict[str, Callable[[Any], str]] = {"hours": hours.show, "max_mem": show_size, "grace": lambda s: f"{s}s"}
-    set_ = {key: getattr(found, key) for key in KEYS if getattr(found, key) != getattr(Wishes(), key)}
+    set_ = {key: getattr(found, key) for key in KEYS if getattr(found, key) != getattr(OwnerSettings(), key)}
     return {key: how.get(key, str)(value) for key, value in set_.items()}
 
 
@@ -202,7 +202,7 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
         found = owner_settings.load(spool)
     except ConfigError as error:
         return node, _unread(error)
-    if found == Wishes():
+    if found == OwnerSettings():
         return node, ""
     cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
     pause = rules.pause(found, owner_settings.clock())
@@ -224,10 +224,10 @@ def _unread(error: ConfigError) -> str:
     return f"starts nothing: {str(error).split(chr(10))[0]}"
 
 
-def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of the fields of Wishes
+def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of the fields of OwnerSettings
     """Return what a limit's text means for a node; ValueError for nonsense."""
     if text in {"", "none", "off"}:
-        return getattr(Wishes(), key)
+        return getattr(OwnerSettings(), key)
     if key == "max_mem":
         text = str(size(text))
     elif key == "grace":
@@ -242,7 +242,7 @@ def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of t
     return value
 
 
-def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
+def _update(owned: Owned, how: Callable[[OwnerSettings], OwnerSettings]) -> OwnerSettings:
     """Write the wishes anew, without snoozes that are over; one that writes at the same time is not lost."""
     import fcntl  # noqa: PLC0415 - most of the program never locks here
 
@@ -260,13 +260,13 @@ def _update(owned: Owned, how: Callable[[Wishes], Wishes]) -> Wishes:
     return new
 
 
-def _readable(owned: Owned) -> Wishes:
+def _readable(owned: Owned) -> OwnerSettings:
     """Return the wishes; a file that nobody understands is replaced, which is what whoever says something wants."""
     try:
         return owner_settings.load(owned.spool)
     except ConfigError:
-        return Wishes()
+        return OwnerSettings()
 
 
-def _others(old: Wishes, device: str) -> tuple[Snooze, ...]:
+def _others(old: OwnerSettings, device: str) -> tuple[Snooze, ...]:
     return tuple(one for one in old.snoozes if one.device != device)

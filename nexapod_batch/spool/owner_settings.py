@@ -27,8 +27,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "FOREVER", "KEYS", "MAX_SNOOZE_S", "NO_LIMIT", "Clock", "Snooze", "Wishes",
-    "clock", "load", "reserve", "save",
+    "FOREVER",
+    "KEYS",
+    "MAX_SNOOZE_S",
+    "NO_LIMIT",
+    "Clock",
+    "OwnerSettings",
+    "Snooze",
+    "clock",
+    "load",
+    "reserve",
+    "save",
 ]  # fmt: skip
 
 #: The longest snooze in seconds that ends by itself, and the one that does not.
@@ -74,7 +83,7 @@ class Snooze(Struct, frozen=True, kw_only=True):
         return min(self.at + self.seconds - clock.now, self.seconds - clock.uptime)
 
 
-class Wishes(Struct, frozen=True, kw_only=True):
+class OwnerSettings(Struct, frozen=True, kw_only=True):
     """The owner's limits and snoozes; None is no limit."""
 
     max_cpus: int | None = None
@@ -102,7 +111,7 @@ def _io(value: Any) -> str:  # noqa: ANN401
     return str(value)
 
 
-#: The limits: key -> what makes of its JSON value what `Wishes` holds, or raises ValueError.
+#: The limits: key -> what makes of its JSON value what `OwnerSettings` holds, or raises ValueError.
 KEYS: Mapping[str, Callable[[Any], Any]] = {
     "max_cpus": _whole(1, 1_000_000),
     "max_mem": _whole(1, 1_000_000_000),
@@ -114,13 +123,13 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def load(spool: Path) -> Wishes:
+def load(spool: Path) -> OwnerSettings:
     """Read the owner's wishes; no file is no wish. ConfigError when it cannot be understood whole."""
     file = spool / layout.OWNER_SETTINGS
     try:
         document: Any = careful.load(file)
     except FileNotFoundError:
-        return Wishes()
+        return OwnerSettings()
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read", got=str(error), hint=_HINT) from error
     try:
@@ -130,15 +139,15 @@ def load(spool: Path) -> Wishes:
         if unknown:
             raise ConfigError(f"{file} says what is not known", got=", ".join(sorted(unknown)), wanted=", ".join(KEYS))
         limits = {key: KEYS[key](value) for key, value in document["limits"].items()}
-        return Wishes(**limits, snoozes=tuple(map(_snooze, document["snoozes"])))
+        return OwnerSettings(**limits, snoozes=tuple(map(_snooze, document["snoozes"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{file} is of the wrong shape", got=problem, hint=_HINT) from error
 
 
-def save(spool: Path, wishes: Wishes) -> None:
+def save(spool: Path, wishes: OwnerSettings) -> None:
     """Write the owner's wishes, whole or not at all; OSError when that cannot be."""
-    limits = {key: value for key in KEYS if (value := getattr(wishes, key)) != getattr(Wishes(), key)}
+    limits = {key: value for key in KEYS if (value := getattr(wishes, key)) != getattr(OwnerSettings(), key)}
     if "hours" in limits:
         limits["hours"] = hours.show(wishes.hours)
     snoozes = [

@@ -18,7 +18,7 @@ from nexapod_batch.model import hours
 from nexapod_batch.model.job import Job, Resources
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.spool import layout, owner_settings
-from nexapod_batch.spool.owner_settings import Snooze, Wishes
+from nexapod_batch.spool.owner_settings import OwnerSettings, Snooze
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def ask(house: House, **values: object) -> None:
     """Write the owner's wishes."""
-    owner_settings.save(house.spool, Wishes(**values))  # type: ignore[arg-type]
+    owner_settings.save(house.spool, OwnerSettings(**values))  # type: ignore[arg-type]
 
 
 def snoozed(seconds: float = 3600) -> tuple[Snooze, ...]:

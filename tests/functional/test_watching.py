@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 #: An executor that tells whether a signal of the worker's ends it, before it is ready for one.
 EARLY = """
 import signal
-from nexapod_batch.runner.worker.executor_pool import Lanes
+from nexapod_batch.runner.worker.executor_pool import ExecutorPool
 def serve(channel, number):
     channel.send(b'true' if signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()) else b'false')
-lanes = Lanes(serve, lambda lane, message: print(message), lambda lane: None)
-lanes.idle().send({}, urgent=True)
-while len(lanes):
-    lanes.wait(1)
+executors = ExecutorPool(serve, lambda executor, message: print(message), lambda executor: None)
+executors.idle().send({}, urgent=True)
+while len(executors):
+    executors.wait(1)
 print(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 """
 JUMP = "import time; time.sleep(2); x = bytearray(400 << 20); time.sleep(60)"

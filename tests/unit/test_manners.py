@@ -17,7 +17,7 @@ from nexapod_batch.errors import ConfigError
 from nexapod_batch.model import hours
 from nexapod_batch.runner.owner.rules import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
 from nexapod_batch.spool import layout, owner_settings
-from nexapod_batch.spool.owner_settings import Clock, Snooze, Wishes
+from nexapod_batch.spool.owner_settings import Clock, OwnerSettings, Snooze
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def snooze(seconds: float, device: str = "") -> Snooze:
     return Snooze(device=device, seconds=seconds, at=NOW, boot="b", uptime=1000.0)
 
 
-def ruling(want: Wishes, what: Seen, *running: Running, before: Standing | None = None) -> tuple[Ruling, Standing]:
+def ruling(want: OwnerSettings, what: Seen, *running: Running, before: Standing | None = None) -> tuple[Ruling, Standing]:
     """Rule on a node of 4 CPUs and 8 GiB."""
     return judge(want, what, 4, 8192, running, before or Standing())
 
@@ -59,14 +59,14 @@ ON_GPU = Running(turn=3, cpus=1, mem_mib=1000, devices=(GPU,))
 
 def test_without_wishes_everything_runs() -> None:
     """No wish, no rule: but a GPU that its owner uses much of is left, unless that is wished otherwise."""
-    assert ruling(Wishes(), seen(gpu=20.0), CPU1, ON_GPU)[0] == Ruling(cpus=4, mem_mib=8192)
-    assert ruling(Wishes(gpu_busy=100), seen(gpu=100.0), CPU1, ON_GPU)[0] == Ruling(cpus=4, mem_mib=8192)
-    assert set(ruling(Wishes(), seen(gpu=21.0), CPU1, ON_GPU)[0].suspend) == {ON_GPU.turn}
+    assert ruling(OwnerSettings(), seen(gpu=20.0), CPU1, ON_GPU)[0] == Ruling(cpus=4, mem_mib=8192)
+    assert ruling(OwnerSettings(gpu_busy=100), seen(gpu=100.0), CPU1, ON_GPU)[0] == Ruling(cpus=4, mem_mib=8192)
+    assert set(ruling(OwnerSettings(), seen(gpu=21.0), CPU1, ON_GPU)[0].suspend) == {ON_GPU.turn}
 
 
 def test_a_snooze_suspends_cpus_and_gives_up_gpus_after_the_grace() -> None:
     """A stopped process keeps its GPU memory: it goes when the grace is over, the others wait."""
-    want = Wishes(snoozes=(snooze(7200),), grace=30)
+    want = OwnerSettings(snoozes=(snooze(7200),), grace=30)
     found, standing = ruling(want, seen(), CPU1, ON_GPU)
     assert found.paused is not None
     assert found.paused.why == "is snoozed by its owner until 10:00"
@@ -81,7 +81,7 @@ def test_a_snooze_suspends_cpus_and_gives_up_gpus_after_the_grace() -> None:
 
 def test_hours_close_and_open_the_node() -> None:
     """Outside its hours a node starts nothing, and says when it will."""
-    want = Wishes(hours=hours.parse("22:00-07:00"))
+    want = OwnerSettings(hours=hours.parse("22:00-07:00"))
     found, _ = ruling(want, seen(), CPU1)
     assert found.paused is not None
     assert (found.paused.why, found.paused.until) == ("may work 22:00-07:00 only, says its owner", NOW + 14 * 3600)
@@ -92,14 +92,14 @@ def test_hours_close_and_open_the_node() -> None:
 def test_a_snoozed_gpu_leaves_the_rest_alone() -> None:
     """Only what runs on that device is touched."""
     on_other = replace(ON_GPU, turn=4, devices=(OTHER,))
-    found, _ = ruling(Wishes(snoozes=(snooze(60, GPU),)), seen(), CPU1, ON_GPU, on_other)
+    found, _ = ruling(OwnerSettings(snoozes=(snooze(60, GPU),)), seen(), CPU1, ON_GPU, on_other)
     assert (found.paused, set(found.closed), set(found.suspend)) == (None, {GPU}, {3})
     assert found.closed[GPU].why == "GPU 0 is snoozed by its owner until 08:01"
 
 
 def test_a_gpu_that_its_owner_uses_is_left_at_once_and_taken_again_when_it_was_calm() -> None:
     """Above the threshold it is closed; it opens when nothing was seen for CALM_S."""
-    want = Wishes(gpu_busy=10, grace=60)
+    want = OwnerSettings(gpu_busy=10, grace=60)
     found, standing = ruling(want, seen(gpu=10.0), ON_GPU)
     assert not found.suspend
     found, standing = ruling(want, seen(1, gpu=73.0), ON_GPU, before=standing)
@@ -115,14 +115,14 @@ def test_a_gpu_that_is_used_in_bursts_is_left_alone_ever_longer() -> None:
     standing, starts, closed = Standing(), 0, True
     for second in range(600):
         load = 80.0 if second % 25 < 3 else 0.0
-        found, standing = ruling(Wishes(), seen(second, gpu=load), ON_GPU, before=standing)
+        found, standing = ruling(OwnerSettings(), seen(second, gpu=load), ON_GPU, before=standing)
         starts += closed and not found.suspend
         closed = bool(found.suspend)
     assert starts == 1
-    found, standing = ruling(Wishes(), seen(86_400, gpu=0.0), ON_GPU, before=standing)
+    found, standing = ruling(OwnerSettings(), seen(86_400, gpu=0.0), ON_GPU, before=standing)
     assert not found.suspend
-    _, standing = ruling(Wishes(), seen(86_401, gpu=80.0), ON_GPU, before=standing)
-    found, _ = ruling(Wishes(), seen(86_402 + CALM_S, gpu=0.0), ON_GPU, before=standing)
+    _, standing = ruling(OwnerSettings(), seen(86_401, gpu=80.0), ON_GPU, before=standing)
+    found, _ = ruling(OwnerSettings(), seen(86_402 + CALM_S, gpu=0.0), ON_GPU, before=standing)
     assert not found.suspend
 
 
@@ -131,11 +131,11 @@ def test_the_calm_doubles_with_each_eviction(evictions: int) -> None:
     """Each time that what runs must leave again, twice as long, up to a limit."""
     standing, now = Standing(), 0.0
     for number in range(evictions):
-        _, standing = ruling(Wishes(), seen(now, gpu=80.0), ON_GPU, before=standing)
+        _, standing = ruling(OwnerSettings(), seen(now, gpu=80.0), ON_GPU, before=standing)
         calm = min(CALM_S * 2**number, MOST_CALM_S)
-        found, standing = ruling(Wishes(), seen(now + calm - 1, gpu=0.0), ON_GPU, before=standing)
+        found, standing = ruling(OwnerSettings(), seen(now + calm - 1, gpu=0.0), ON_GPU, before=standing)
         assert set(found.suspend) == {ON_GPU.turn}
-        found, standing = ruling(Wishes(), seen(now + calm, gpu=0.0), ON_GPU, before=standing)
+        found, standing = ruling(OwnerSettings(), seen(now + calm, gpu=0.0), ON_GPU, before=standing)
         assert not found.suspend
         now += calm + 1
 
@@ -144,28 +144,28 @@ def test_a_use_that_drove_nobody_away_lengthens_nothing() -> None:
     """An owner who plays while nothing of ours is there leaves the calm as it is."""
     standing = Standing()
     for second in range(0, 600, 30):
-        _, standing = ruling(Wishes(), seen(second, gpu=80.0), before=standing)
-    found, _ = ruling(Wishes(), seen(570 + CALM_S, gpu=0.0), ON_GPU, before=standing)
+        _, standing = ruling(OwnerSettings(), seen(second, gpu=80.0), before=standing)
+    found, _ = ruling(OwnerSettings(), seen(570 + CALM_S, gpu=0.0), ON_GPU, before=standing)
     assert not found.suspend
 
 
 def test_fewer_cpus_suspend_the_youngest() -> None:
     """What is beyond the limit waits for what is not; what never fits is given up."""
     large = Running(turn=5, cpus=3, mem_mib=0)
-    found, standing = ruling(Wishes(max_cpus=1), seen(), CPU1, CPU2, large)
+    found, standing = ruling(OwnerSettings(max_cpus=1), seen(), CPU1, CPU2, large)
     assert found.cpus == 1
     assert found.suspend == {
         2: "its owner gives 1 CPU, others that run use them",
         5: "its owner gives 1 CPU, this needs 3",
     }
-    found, _ = ruling(Wishes(max_cpus=1), seen(30), CPU1, CPU2, large, before=standing)
+    found, _ = ruling(OwnerSettings(max_cpus=1), seen(30), CPU1, CPU2, large, before=standing)
     assert set(found.give_up) == {5}
 
 
 def test_less_memory_gives_up_the_youngest() -> None:
     """Suspending frees no memory."""
     small = Running(turn=5, cpus=1, mem_mib=100)
-    found, standing = ruling(Wishes(max_mem=1500, grace=0), seen(), CPU1, CPU2, small)
+    found, standing = ruling(OwnerSettings(max_mem=1500, grace=0), seen(), CPU1, CPU2, small)
     assert set(found.suspend) == set(found.give_up) == {2}
     assert standing.since == {2: 1000.0}
 
@@ -205,7 +205,7 @@ def test_no_clock_makes_a_snooze_longer(jump: float, uptime: float, seconds: flo
 
 snoozes = st.builds(snooze, seconds=st.integers(0, 200), device=st.sampled_from(["", GPU, OTHER]))
 wants = st.builds(
-    Wishes,
+    OwnerSettings,
     max_cpus=st.none() | st.integers(1, 5),
     max_mem=st.none() | st.integers(1, 9000),
     hours=st.sampled_from([(), hours.parse("08:01-08:03"), hours.parse("22-8")]),
@@ -233,7 +233,7 @@ looks = st.lists(
 
 @given(wants, lanes, looks)
 def test_what_goes_on_is_what_the_owner_allows(
-    want: Wishes, running: list[Running], steps: list[tuple[float, dict[str, float]]]
+    want: OwnerSettings, running: list[Running], steps: list[tuple[float, dict[str, float]]]
 ) -> None:
     """Nothing runs on a closed GPU, in a pause, or beyond CPUs and memory; what is given up had its grace."""
     now, standing, since = 0.0, Standing(), dict[int, float]()
@@ -263,7 +263,7 @@ def test_a_gpu_does_not_flap(steps: list[tuple[float, dict[str, float]]], limit:
         now += step
         last |= {uuid: now for uuid, load in loads.items() if load > limit}
         found, standing = judge(
-            Wishes(gpu_busy=limit), Seen(clock=clock(now), loads=loads), 4, 8192, [], standing
+            OwnerSettings(gpu_busy=limit), Seen(clock=clock(now), loads=loads), 4, 8192, [], standing
         )
         assert set(found.closed) == {uuid for uuid, when in last.items() if now - when < CALM_S - 1e-6} or any(
             abs(now - when - CALM_S) < 1e-6 for when in last.values()
@@ -274,7 +274,7 @@ def test_a_gpu_does_not_flap(steps: list[tuple[float, dict[str, float]]], limit:
 
 
 @given(wants)
-def test_what_is_written_is_read(want: Wishes) -> None:
+def test_what_is_written_is_read(want: OwnerSettings) -> None:
     """A file holds all of the wishes."""
     import tempfile
     from pathlib import Path
@@ -287,7 +287,7 @@ def test_what_is_written_is_read(want: Wishes) -> None:
 def test_a_snooze_without_end_is_written_and_read(tmp_path: Path) -> None:
     """Until its owner says otherwise, whatever the clocks do, and after a reboot as well."""
     one = Snooze(device="", seconds=owner_settings.FOREVER, at=NOW, boot="b", uptime=1000.0)
-    owner_settings.save(tmp_path, Wishes(snoozes=(one,)))
+    owner_settings.save(tmp_path, OwnerSettings(snoozes=(one,)))
     (read,) = owner_settings.load(tmp_path).snoozes
     assert read == one
     assert read.left(Clock(now=NOW + 1e9, boot="other", uptime=5.0)) == owner_settings.FOREVER
@@ -319,7 +319,7 @@ def test_the_clock_on_the_wall_is_where_the_owner_is() -> None:
 
 def test_no_file_is_no_wish(tmp_path: Path) -> None:
     """Most nodes have none."""
-    assert owner_settings.load(tmp_path) == Wishes()
+    assert owner_settings.load(tmp_path) == OwnerSettings()
 
 
 @pytest.mark.parametrize(
@@ -347,6 +347,6 @@ def test_a_file_that_is_not_understood_is_refused_whole(tmp_path: Path, text: st
 
 def test_the_longest_snooze_counts() -> None:
     """Several snoozes of one thing are as long as the longest."""
-    found = pause(Wishes(snoozes=(snooze(60), snooze(600), snooze(9000, GPU))), clock(), UTC)
+    found = pause(OwnerSettings(snoozes=(snooze(60), snooze(600), snooze(9000, GPU))), clock(), UTC)
     assert found is not None
     assert found.until == NOW + 600

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Resources
 
-__all__ = ["Grant", "Rack", "resolve"]
+__all__ = ["GpuAllocator", "Grant", "resolve"]
 
 HEAL_S = 30.0  # between two looks at what is out of order
 _TRIES = 3
@@ -87,7 +87,7 @@ def resolve(tokens: Sequence[str], seen: Seen, *, trusted: bool) -> tuple[Gpu, .
     return tuple(found.values())
 
 
-class Rack:
+class GpuAllocator:
     """The GPUs of one worker; nothing is looked at before `mind` is called."""
 
     def __init__(

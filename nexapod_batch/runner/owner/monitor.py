@@ -17,21 +17,21 @@ from nexapod_batch.runner.gpu.foreign_use import Watch
 from nexapod_batch.runner.owner.rules import Pause, Ruling, Running, Seen, Standing, judge
 from nexapod_batch.runner.processes import niceness
 from nexapod_batch.spool import layout, owner_settings
-from nexapod_batch.spool.owner_settings import NO_LIMIT, Wishes
+from nexapod_batch.spool.owner_settings import NO_LIMIT, OwnerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nexapod_batch.runner.gpu.allocator import Rack
+    from nexapod_batch.runner.gpu.allocator import GpuAllocator
     from nexapod_batch.spool.node_config import NodeConfig
 
-__all__ = ["Keeper"]
+__all__ = ["OwnerMonitor"]
 
 LOOK_S = 1.0  # between two looks at the clock, where a wish depends on it
 _NEVER = float("inf")
 
 
-class Keeper:
+class OwnerMonitor:
     """Knows what a worker may do now: `ruling`."""
 
     def __init__(self, node: NodeConfig, *, owned: bool) -> None:
@@ -39,10 +39,10 @@ class Keeper:
         self._node, self._owned = node, owned
         self._file = node.spool / layout.OWNER_SETTINGS
         self._version: tuple[int, int] | None = None
-        self._wishes = Wishes()
+        self._wishes = OwnerSettings()
         self._unreadable: Pause | None = None
         self._standing = Standing()
-        self._rack: Rack | None = None  # GPUs, as soon as somebody asked for one
+        self._allocator: GpuAllocator | None = None  # GPUs, as soon as somebody asked for one
         self._watch: Watch | None = None
         self._turns: list[int] = []  # that were ruled on last
         self._next = _NEVER
@@ -67,23 +67,23 @@ class Keeper:
 
     def _rule(self, now: float, running: Sequence[Running]) -> None:
         """Rule on what runs, and say when that is due again."""
-        names = self._rack.names if self._rack else {}
+        names = self._allocator.names if self._allocator else {}
         seen = Seen(clock=owner_settings.clock(), loads=self._loads(now), names=names)
         self.ruling, self._standing = judge(
             self._wishes, seen, self._node.cpus, self._node.mem_mib, running, self._standing
         )
         if self._unreadable:  # nothing new until it is understood; what runs goes on
             self.ruling = Ruling(cpus=self.ruling.cpus, mem_mib=self.ruling.mem_mib, paused=self._unreadable)
-        self._next = now + LOOK_S if self._wishes != Wishes() or self._rack else _NEVER
-        if self._rack and self._watch and self._watch.waiting(now):  # nothing starts where a game may be
+        self._next = now + LOOK_S if self._wishes != OwnerSettings() or self._allocator else _NEVER
+        if self._allocator and self._watch and self._watch.waiting(now):  # nothing starts where a game may be
             unknown = {uuid: Pause(why=f"who uses {name} is not known yet") for uuid, name in names.items()}
             self.ruling = replace(self.ruling, closed={**unknown, **self.ruling.closed})
             self._next = now
 
-    def mind_gpus(self, rack: Rack) -> None:
+    def mind_gpus(self, allocator: GpuAllocator) -> None:
         """Rule on these GPUs as well, by what the owner's programs use of them."""
         if self._owned:
-            self._rack, self._next = rack, 0.0
+            self._allocator, self._next = allocator, 0.0
 
     def end(self) -> None:
         """Let nobody look at the GPUs any more."""
@@ -93,17 +93,17 @@ class Keeper:
 
     def _loads(self, now: float) -> Mapping[str, float]:
         """Return what the owner's programs use of each GPU, if that matters."""
-        if self._rack is None or self._wishes.gpu_busy >= NO_LIMIT:
+        if self._allocator is None or self._wishes.gpu_busy >= NO_LIMIT:
             self.end()
             return {}
         self._watch = self._watch or Watch(now)
         return self._watch.loads(now)
 
     @property
-    def courtesy(self) -> niceness.Courtesy:
+    def courtesy(self) -> niceness.Niceness:
         """How far what is started from now on stands back behind the owner's programs."""
         nice = self._node.nice if self._wishes.nice is None else self._wishes.nice
-        return niceness.Courtesy(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
+        return niceness.Niceness(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
 
     def never(self, cpus: int, mem_mib: int) -> str:
         """Return why a replica of this size cannot run here while the wishes are as they are; "" when it can."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import tzinfo
 
-    from nexapod_batch.spool.owner_settings import Clock, Snooze, Wishes
+    from nexapod_batch.spool.owner_settings import Clock, OwnerSettings, Snooze
 
 __all__ = [
     "CALM_S", "MOST_CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_pause", "judge", "moment", "pause",
@@ -85,7 +85,7 @@ class Ruling(Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    wishes: Wishes, seen: Seen, cpus: int, mem_mib: int, running: Sequence[Running], before: Standing
+    wishes: OwnerSettings, seen: Seen, cpus: int, mem_mib: int, running: Sequence[Running], before: Standing
 ) -> tuple[Ruling, Standing]:
     """Rule on a node of so many CPUs and so much memory; `running` is in the order in which it started."""
     now = seen.clock.uptime
@@ -125,7 +125,7 @@ def _to_suspend(
     return suspend, hopeless
 
 
-def pause(wishes: Wishes, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
+def pause(wishes: OwnerSettings, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
     """Return why a node starts nothing now, whatever the use of its GPUs; None when it may."""
     snoozed = _snoozed(wishes.snoozes, "", clock, zone)
     local = datetime.fromtimestamp(clock.now, zone)
@@ -136,7 +136,7 @@ def pause(wishes: Wishes, clock: Clock, zone: tzinfo | None = None) -> Pause | N
     return Pause(why=f"may work {hours.show(wishes.hours)} only, says its owner", until=until)
 
 
-def gpu_pause(wishes: Wishes, uuid: str, name: str, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
+def gpu_pause(wishes: OwnerSettings, uuid: str, name: str, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
     """Return why a GPU, by the name that people know, is snoozed; None when it is not."""
     return _snoozed([one for one in wishes.snoozes if one.device == uuid], name, clock, zone)
 
@@ -164,7 +164,7 @@ def _snoozed(snoozes: Iterable[Snooze], name: str, clock: Clock, zone: tzinfo | 
 
 
 def _used(
-    wishes: Wishes, seen: Seen, before: Standing, evicted: Mapping[str, tuple[int, float]]
+    wishes: OwnerSettings, seen: Seen, before: Standing, evicted: Mapping[str, tuple[int, float]]
 ) -> dict[str, tuple[float, float]]:
     """Return when each GPU was seen in the owner's use last; what has been left alone long enough is forgotten."""
     if wishes.gpu_busy >= NO_LIMIT:
@@ -176,7 +176,7 @@ def _used(
 
 
 def _evicted(
-    wishes: Wishes, seen: Seen, running: Sequence[Running], before: Standing
+    wishes: OwnerSettings, seen: Seen, running: Sequence[Running], before: Standing
 ) -> dict[str, tuple[int, float]]:
     """Return how often something had to leave each GPU lately, and when its owner's programs used that last."""
     now = seen.clock.uptime
@@ -203,7 +203,7 @@ def _calm_s(evicted: Mapping[str, tuple[int, float]], uuid: str) -> float:
     return min(CALM_S * 2.0 ** max(0, times - 1), MOST_CALM_S)
 
 
-def _closed(wishes: Wishes, seen: Seen, used: Mapping[str, tuple[float, float]], uuid: str) -> Pause | None:
+def _closed(wishes: OwnerSettings, seen: Seen, used: Mapping[str, tuple[float, float]], uuid: str) -> Pause | None:
     name = seen.names.get(uuid, uuid)
     snoozed = gpu_pause(wishes, uuid, name, seen.clock, seen.zone)
     if snoozed is not None or uuid not in used:

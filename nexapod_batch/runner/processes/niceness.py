@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Courtesy", "keep_back", "own", "stand_back"]
+__all__ = ["Niceness", "keep_back", "own", "stand_back"]
 
 #: Number of the system call ioprio_set, which no library of C has a function for.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
@@ -25,14 +25,14 @@ _IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31, "ppc64le": 274, "s39
 _WHO_PROCESS, _CLASS_IDLE = 1, 3 << 13
 
 
-class Courtesy(NamedTuple):
+class Niceness(NamedTuple):
     """How far to stand back."""
 
     nice: int  # 0 to 19
     idle_io: bool  # read and write only when nobody else does
 
 
-def stand_back(how: Courtesy) -> None:
+def stand_back(how: Niceness) -> None:
     """Let this process stand back; never forward, which the kernel allows root only."""
     if how.nice > os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, how.nice)
@@ -40,14 +40,14 @@ def stand_back(how: Courtesy) -> None:
         _io_priority(_IOPRIO_SET, 0, _CLASS_IDLE)  # what cannot be is left: nothing depends on it
 
 
-def own() -> Courtesy:
+def own() -> Niceness:
     """Return how far this process stands back."""
     found = _io_priority(_IOPRIO_GET, 0)
     idle = found >= 0 and found & _CLASS_IDLE == _CLASS_IDLE
-    return Courtesy(nice=os.getpriority(os.PRIO_PROCESS, 0), idle_io=idle)
+    return Niceness(nice=os.getpriority(os.PRIO_PROCESS, 0), idle_io=idle)
 
 
-def keep_back(pids: list[int], how: Courtesy) -> bool:
+def keep_back(pids: list[int], how: Niceness) -> bool:
     """Let processes, and the groups of their sessions, stand back that do not; False when some wait for the kernel."""
     done, sessions = True, set()
     for pid in pids:

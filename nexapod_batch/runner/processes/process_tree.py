@@ -163,7 +163,7 @@ class _Tree:
         logs: tuple[int, int],
         roots: Sequence[str],
         supervisor: Supervisor,
-        how: niceness.Courtesy,
+        how: niceness.Niceness,
     ) -> None:
         self._pid, self._started, self._limits, self._logs, self._roots = pid, started, limits, logs, roots
         self._supervisor = supervisor

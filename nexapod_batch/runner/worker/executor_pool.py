@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from nexapod_batch.runner.gpu.allocator import Grant
 
-__all__ = ["Lane", "Lanes"]
+__all__ = ["ExecutorHandle", "ExecutorPool"]
 
 END_POLL_S = 0.05  # between two looks at executors that are to end
 
 
-class Lane(Struct):
+class ExecutorHandle(Struct):
     """One executor as the worker sees it."""
 
     pid: int
@@ -68,18 +68,18 @@ class Lane(Struct):
                 os.kill(self.pid, signal.SIGUSR1)
 
 
-class Lanes:
+class ExecutorPool:
     """All executors of one worker, which must be a subreaper."""
 
     def __init__(
         self,
         serve: Callable[[socket.socket, int], None],
-        hear: Callable[[Lane, Mapping[str, Any]], None],
-        died: Callable[[Lane], None],
+        hear: Callable[[ExecutorHandle, Mapping[str, Any]], None],
+        died: Callable[[ExecutorHandle], None],
     ) -> None:
         """Remember what an executor does with its channel and its number, who hears it, and who hears of its death."""
         self._serve, self._hear, self._died = serve, hear, died
-        self._by_fd: dict[int, Lane] = {}
+        self._by_fd: dict[int, ExecutorHandle] = {}
         self._started = 0  # so far: numbers their segments
         self._poll = select.poll()
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,36 +92,37 @@ class Lanes:
         """Return how many there are."""
         return len(self._by_fd)
 
-    def all(self) -> list[Lane]:
+    def all(self) -> list[ExecutorHandle]:
         """Return every executor."""
         return list(self._by_fd.values())
 
-    def busy(self) -> list[Lane]:
+    def busy(self) -> list[ExecutorHandle]:
         """Return the executors that have something, in the order in which they got it."""
-        return sorted((lane for lane in self._by_fd.values() if lane.held), key=lambda lane: lane.turn)
+        found = [executor for executor in self._by_fd.values() if executor.held]
+        return sorted(found, key=lambda executor: executor.turn)
 
     def is_busy(self) -> bool:
         """Say whether any has something."""
-        return any(lane.held for lane in self._by_fd.values())
+        return any(executor.held for executor in self._by_fd.values())
 
-    def idle(self) -> Lane:
+    def idle(self) -> ExecutorHandle:
         """Return an executor that has nothing to do; one more is forked where there is none."""
         self._dismiss()
-        for lane in self._by_fd.values():
-            if not lane.held and not lane.old:
-                return lane
+        for executor in self._by_fd.values():
+            if not executor.held and not executor.old:
+                return executor
         return self._start()
 
     def renew(self) -> None:
         """Give nothing more to the executors that are there: what is forked from now on is otherwise."""
-        for lane in self._by_fd.values():
-            lane.old = True
+        for executor in self._by_fd.values():
+            executor.old = True
 
     def _dismiss(self) -> None:
         """Let executors go that are of no more use."""
-        for lane in self._by_fd.values():
-            if lane.old and not lane.held:
-                lane.channel.shutdown(socket.SHUT_WR)
+        for executor in self._by_fd.values():
+            if executor.old and not executor.held:
+                executor.channel.shutdown(socket.SHUT_WR)
 
     def wait(self, pause: float) -> bool:
         """Wait for executors, signals or the time; True when something came."""
@@ -138,18 +139,18 @@ class Lanes:
 
     def end(self, *, stop: bool) -> None:
         """Let every executor finish; with `stop` it stops what runs and reports it."""
-        for lane in self._by_fd.values():
+        for executor in self._by_fd.values():
             if stop:
                 with suppress(ProcessLookupError):
-                    os.kill(lane.pid, signal.SIGTERM)
-            lane.channel.shutdown(socket.SHUT_WR)
+                    os.kill(executor.pid, signal.SIGTERM)
+            executor.channel.shutdown(socket.SHUT_WR)
         while self._by_fd:
             self.wait(END_POLL_S)
 
-    def _start(self) -> Lane:
+    def _start(self) -> ExecutorHandle:
         """Fork one more executor."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        taken = {lane.number % SEATS for lane in self._by_fd.values()}
+        taken = {executor.number % SEATS for executor in self._by_fd.values()}
         number = next(one for one in itertools.count(self._started) if one % SEATS not in taken)
         self._started, parent = number + 1, os.getpid()
         # what is urgent may be told before the executor is ready for it, and would be its end
@@ -157,10 +158,10 @@ class Lanes:
         pid = fork(lambda: self._become_executor(ours, theirs, number, parent))
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        lane = Lane(pid=pid, number=number, channel=ours)
-        self._by_fd[ours.fileno()] = lane
+        executor = ExecutorHandle(pid=pid, number=number, channel=ours)
+        self._by_fd[ours.fileno()] = executor
         self._poll.register(ours, select.POLLIN)
-        return lane
+        return executor
 
     def _become_executor(self, ours: socket.socket, theirs: socket.socket, number: int, parent: int) -> None:
         """Forget the worker's side of everything and serve."""
@@ -170,39 +171,39 @@ class Lanes:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.close(self._wakeup)
         ours.close()
-        for lane in self._by_fd.values():
-            lane.channel.close()
+        for executor in self._by_fd.values():
+            executor.channel.close()
         descendants.die_with_parent(signal.SIGTERM)
         if os.getppid() == parent:  # else it died before that was set
             self._serve(theirs, number)
 
-    def _listen(self, lane: Lane) -> None:
+    def _listen(self, executor: ExecutorHandle) -> None:
         """Take every message of an executor; the end of the channel is its death."""
         while True:
             try:
-                data = lane.channel.recv(MAX_MESSAGE * 4, socket.MSG_DONTWAIT)
+                data = executor.channel.recv(MAX_MESSAGE * 4, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except ConnectionError:
                 data = b""
             if not data:
-                self._bury(lane)
+                self._bury(executor)
                 return
-            self._hear(lane, orjson.loads(data))
+            self._hear(executor, orjson.loads(data))
 
-    def _bury(self, lane: Lane) -> None:
+    def _bury(self, executor: ExecutorHandle) -> None:
         """Clean up after an executor that died, and tell."""
-        self._poll.unregister(lane.channel)
-        del self._by_fd[lane.channel.fileno()]
-        lane.channel.close()
+        self._poll.unregister(executor.channel)
+        del self._by_fd[executor.channel.fileno()]
+        executor.channel.close()
         with suppress(ChildProcessError):
-            lane.status = os.waitpid(lane.pid, 0)[1]
+            executor.status = os.waitpid(executor.pid, 0)[1]
         self._kill_orphans()
-        self._died(lane)
+        self._died(executor)
 
     def _kill_orphans(self) -> None:
         """Kill every process below this one that no living executor owns."""
-        spare = frozenset(lane.pid for lane in self._by_fd.values())
+        spare = frozenset(executor.pid for executor in self._by_fd.values())
         until = time.monotonic() + 5
         while (orphans := descendants.find(os.getpid(), spare)) and time.monotonic() < until:
             descendants.signal_all(orphans, signal.SIGKILL)
@@ -213,7 +214,7 @@ class Lanes:
 
     def _go_on(self) -> None:
         """Let executors go on that somebody stopped: they keep the limits of what they run."""
-        executors = {lane.pid for lane in self._by_fd.values()}
+        executors = {executor.pid for executor in self._by_fd.values()}
         with suppress(ChildProcessError):
             while (info := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
                 if info.si_pid in executors:
@@ -221,7 +222,7 @@ class Lanes:
 
     def _reap(self) -> None:
         """Collect adopted processes that ended; executors are collected by `_bury`."""
-        executors = {lane.pid for lane in self._by_fd.values()}
+        executors = {executor.pid for executor in self._by_fd.values()}
         while True:
             try:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

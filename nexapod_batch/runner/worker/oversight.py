@@ -14,10 +14,10 @@ from nexapod_batch.runner.worker.watcher import OVERDUE_S, WATCH_S
 
 if TYPE_CHECKING:
     from nexapod_batch.runner.execution.slate import Slate
-    from nexapod_batch.runner.owner.monitor import Keeper
+    from nexapod_batch.runner.owner.monitor import OwnerMonitor
     from nexapod_batch.runner.owner.rules import Ruling
     from nexapod_batch.runner.worker.assignments import Assignments
-    from nexapod_batch.runner.worker.executor_pool import Lane
+    from nexapod_batch.runner.worker.executor_pool import ExecutorHandle
 
 __all__ = ["REST_S", "Oversight"]
 
@@ -27,10 +27,10 @@ REST_S = 0.5  # between two looks while there has been nothing to do for long
 class Oversight:
     """Watches over the executors of one worker."""
 
-    def __init__(self, assignments: Assignments, keeper: Keeper, slate: Slate, work: str) -> None:
+    def __init__(self, assignments: Assignments, owner: OwnerMonitor, slate: Slate, work: str) -> None:
         """Remember what to watch; `work` is the folder whose disk commands fill."""
-        self._assignments, self._keeper, self._slate, self._work = assignments, keeper, slate, work
-        self._lanes = assignments.lanes
+        self._assignments, self._owner, self._slate, self._work = assignments, owner, slate, work
+        self._executors = assignments.executors
         self._alarm = Alarm()
         self._next_watch = self._next_room = 0.0
         self._careful = 0.0  # until then one replica runs at a time
@@ -43,34 +43,34 @@ class Oversight:
     def obey_owner(self) -> None:
         """Let the executors look at what runs, and suspend, continue and give up what the owner wants them to."""
         if self._alarm.rings(time.monotonic()):
-            for lane in self._lanes.busy():
-                lane.send({"look": True}, urgent=True)
-        if self._assignments.rack is not None:
-            self._assignments.rack.mind()
-        before = self._keeper.courtesy
-        changed = self._keeper.look(self._assignments.running)
-        if self._keeper.courtesy != before:
-            self._lanes.renew()
+            for executor in self._executors.busy():
+                executor.send({"look": True}, urgent=True)
+        if self._assignments.allocator is not None:
+            self._assignments.allocator.mind()
+        before = self._owner.courtesy
+        changed = self._owner.look(self._assignments.running)
+        if self._owner.courtesy != before:
+            self._executors.renew()
         if changed:
-            for lane in self._lanes.busy():
-                self._apply(self._keeper.ruling, lane)
+            for executor in self._executors.busy():
+                self._apply(self._owner.ruling, executor)
 
-    def _apply(self, ruling: Ruling, lane: Lane) -> None:
+    def _apply(self, ruling: Ruling, executor: ExecutorHandle) -> None:
         """Tell an executor what a new ruling means for what it has."""
         message: dict[str, Any] = {}
-        why = ruling.suspend.get(lane.turn, "")
-        if bool(why) != bool(lane.suspended):
+        why = ruling.suspend.get(executor.turn, "")
+        if bool(why) != bool(executor.suspended):
             message["pause"] = bool(why)
-        lane.suspended = why
-        if lane.turn in ruling.give_up and lane.given_up != lane.turn and len(lane.held) == 1:
-            lane.given_up = lane.turn  # several are short ones: all but the first come back
-            message["give_up"] = self._assignments.names(lane.held, ruling.give_up[lane.turn])
+        executor.suspended = why
+        if executor.turn in ruling.give_up and executor.given_up != executor.turn and len(executor.held) == 1:
+            executor.given_up = executor.turn  # several are short ones: all but the first come back
+            message["give_up"] = self._assignments.names(executor.held, ruling.give_up[executor.turn])
         if message:
-            lane.send(message, urgent=True)
+            executor.send(message, urgent=True)
 
     def watch(self, now: float) -> float:
         """Watch over the executors and their disk; return the seconds until that is due again."""
-        if not self._lanes.is_busy():
+        if not self._executors.is_busy():
             return REST_S
         if now >= self._next_room:
             left = room(self._work)
@@ -89,8 +89,8 @@ class Oversight:
 
     def _end_overdue(self, now: float) -> None:
         """Kill executors that do not end what is over its time."""
-        for lane in self._lanes.busy():
-            deadline = self._slate.look_at(lane.number).deadline
+        for executor in self._executors.busy():
+            deadline = self._slate.look_at(executor.number).deadline
             if deadline and now > deadline + OVERDUE_S:
-                lane.overdue = True
-                descendants.signal_all([lane.pid], signal.SIGKILL)
+                executor.overdue = True
+                descendants.signal_all([executor.pid], signal.SIGKILL)

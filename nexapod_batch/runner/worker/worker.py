@@ -26,7 +26,7 @@ from nexapod_batch.files.own import own_folder
 from nexapod_batch.runner.execution.slate import Slate
 from nexapod_batch.runner.execution.work_dirs import remove_strays
 from nexapod_batch.runner.launches.allocation import TIME_OVER, is_over
-from nexapod_batch.runner.owner.monitor import Keeper
+from nexapod_batch.runner.owner.monitor import OwnerMonitor
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.worker.assignments import Assignments
 from nexapod_batch.runner.worker.cpus import Cpus
@@ -39,7 +39,7 @@ from nexapod_batch.spool.runner_spool import Spool
 from nexapod_batch.spool.status_file import StatusWriter, take_sole_task
 
 if TYPE_CHECKING:
-    from nexapod_batch.runner.gpu.allocator import Rack
+    from nexapod_batch.runner.gpu.allocator import GpuAllocator
     from nexapod_batch.runner.launches.allocation import Allocation
     from nexapod_batch.spool.node_config import NodeConfig
 
@@ -75,7 +75,7 @@ class Worker:
         self._lasts_s = allocation.lasts_s if allocation else 0
         self._alone = allocation is not None  # a scheduler's job has only one worker
         owned = allocation is None and not node.native_id
-        self._keeper = Keeper(node, owned=owned)
+        self._owner = OwnerMonitor(node, owned=owned)
         self._cpus = Cpus(node.cpus) if owned else None
         self._status = None if self._alone else StatusWriter(node.spool, incarnation)
         self._stopping = False
@@ -117,7 +117,7 @@ class Worker:
         while not self._stopping and self._settings == settings_version(self._node.spool):
             if self._spool.waiting():
                 return True
-            self._assignments.lanes.wait(REST_S)
+            self._assignments.executors.wait(REST_S)
         return False
 
     def _make_room(self) -> None:
@@ -147,9 +147,9 @@ class Worker:
         """Become what executors need above them."""
         descendants.become_subreaper()
         self._assignments = Assignments(
-            self._intake, self._spool, self._keeper, self._slate, self._deaths, self._cpus
+            self._intake, self._spool, self._owner, self._slate, self._deaths, self._cpus
         )
-        self._oversight = Oversight(self._assignments, self._keeper, self._slate, str(self._node.work))
+        self._oversight = Oversight(self._assignments, self._owner, self._slate, str(self._node.work))
         signals = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
         if self._alone:
             signals.append(TIME_OVER)
@@ -179,8 +179,8 @@ class Worker:
             self._assignments.feed(alone=self._oversight.one_at_a_time)
             if self._status is not None:
                 self._status.show(self._assignments.status)
-            longest = PAUSED_S if self._keeper.ruling.paused else POLL_S[1]
-            came = self._assignments.lanes.wait(min(pause, self._oversight.watch(time.monotonic())))
+            longest = PAUSED_S if self._owner.ruling.paused else POLL_S[1]
+            came = self._assignments.executors.wait(min(pause, self._oversight.watch(time.monotonic())))
             pause = POLL_S[0] if came else min(pause * 1.2, longest)
         self._end()
 
@@ -192,44 +192,44 @@ class Worker:
 
     def _end(self) -> None:
         """End the executors."""
-        lanes = self._assignments.lanes
+        executors = self._assignments.executors
         if self._over:
-            for lane in lanes.all():
-                lane.send({"over": lane.first})
-        self._keeper.end()
-        lanes.end(stop=self._stopping)
+            for executor in executors.all():
+                executor.send({"over": executor.first})
+        self._owner.end()
+        executors.end(stop=self._stopping)
         if self._status is not None:
             self._status.clear()
 
     def _look(self) -> bool:
         """Take in news of the spool; True when there was something."""
-        intake, lanes = self._intake, self._assignments.lanes
+        intake, executors = self._intake, self._assignments.executors
         keys = intake.node.keys
-        came, cancelled = intake.look(paused=bool(self._keeper.ruling.paused))
+        came, cancelled = intake.look(paused=bool(self._owner.ruling.paused))
         if intake.node.keys != keys:
-            lanes.renew()  # executors that are there know the old ones
-        if came and self._assignments.rack is None:
+            executors.renew()  # executors that are there know the old ones
+        if came and self._assignments.allocator is None:
             self._look_for_gpus()
         names = sorted(cancelled)
         for first in range(0, len(names), 1000):
-            for lane in lanes.all():
-                lane.send({"cancel": names[first : first + 1000]}, urgent=True)
+            for executor in executors.all():
+                executor.send({"cancel": names[first : first + 1000]}, urgent=True)
         return came
 
     def _look_for_gpus(self) -> None:
         """Make the node's GPUs known as soon as a launch asks for one."""
         if any(one.launch.job.resources.gpus for one in self._intake.open.values()):
-            self._assignments.rack = self._make_rack()
-            self._keeper.mind_gpus(self._assignments.rack)
+            self._assignments.allocator = self._make_allocator()
+            self._owner.mind_gpus(self._assignments.allocator)
 
-    def _make_rack(self) -> Rack:
+    def _make_allocator(self) -> GpuAllocator:
         """Return the node's GPUs: what a scheduler gave, else what the owner offers."""
-        from nexapod_batch.runner.gpu.allocator import Rack  # noqa: PLC0415
+        from nexapod_batch.runner.gpu.allocator import GpuAllocator  # noqa: PLC0415
         from nexapod_batch.runner.launches.allocation import given_gpus  # noqa: PLC0415 - for who wants a GPU
 
         node = self._node
         if self._alone:
-            return Rack(slots=node.gpu_slots, only=given_gpus() or (), given=True, alone=True)
+            return GpuAllocator(slots=node.gpu_slots, only=given_gpus() or (), given=True, alone=True)
         if node.native_id:
-            return Rack(slots=node.gpu_slots, only=given_gpus(), given=True)
-        return Rack(slots=node.gpu_slots, only=node.gpus, record=node.spool)
+            return GpuAllocator(slots=node.gpu_slots, only=given_gpus(), given=True)
+        return GpuAllocator(slots=node.gpu_slots, only=node.gpus, record=node.spool)
