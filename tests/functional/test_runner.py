@@ -139,6 +139,29 @@ def test_a_changed_input_is_refused(house: House, tmp_path: Path) -> None:
     assert "was changed" in report.statement.detail
 
 
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (os.mkfifo, "is no file"),
+        (os.mkdir, "is no file"),
+        (lambda path: os.symlink("/dev/zero", path), "is no file"),
+        (lambda path: os.symlink("/etc/hostname", path), "is no file"),
+        (lambda _: None, "is missing"),
+    ],
+    ids=["fifo", "folder", "device", "link", "nothing"],
+)
+def test_what_lies_in_the_place_of_an_input_is_opened_carefully(
+    house: House, tmp_path: Path, put: Callable[[Path], None], why: str
+) -> None:
+    """Whatever is found there, the replica ends with a reason, at once."""
+    wanted = sha(b"payload")
+    put(tmp_path / "data")
+    job = Job(name="t", command=("true",), inputs=(Input(source="data", target="in", sha256=wanted),))
+    (report,) = house.run(job, paths={wanted: str(tmp_path / "data")})
+    assert report.statement.outcome is Outcome.INPUT
+    assert why in report.statement.detail
+
+
 def test_large_outputs_stay_on_disk(house: House) -> None:
     """Files above 4 KiB are left in the work folder with the logs under the replica's name."""
     (report,) = house.run(sh("head -c 5000 /dev/zero > big; echo note", outputs=(Output(path="big"),)))

@@ -10,6 +10,7 @@ import pytest
 from nexapod_backends.dask.scheduler import agent
 
 from nexapod_batch.errors import ConfigError
+from nexapod_batch.runner.worker.executor_deaths import Deaths
 from nexapod_batch.spool import claims, gpu_health, launch_keys, layout, node_config, owner_settings, status_file
 
 KEY = "0123456789abcdef" * 2
@@ -144,6 +145,7 @@ READERS = {
     "key": (lambda spool: launch_keys.read(spool / layout.key(KEY)), layout.key(KEY), b""),
     "status": (lambda spool: status_file.read(spool, "me"), layout.STATUS, None),
     "sole task": (status_file.take_sole_task, layout.STATUS, ""),
+    "deaths": (lambda spool: Deaths(spool / layout.EXECUTOR_DEATHS).verdict("x"), layout.EXECUTOR_DEATHS, None),
     "GPU health": (gpu_health.read, layout.GPU_HEALTH, None),
     "node": (node_config.load, layout.NODE_CONFIG, ConfigError),
     "owner": (owner_settings.load, layout.OWNER_SETTINGS, ConfigError),

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch import birth
+from nexapod_batch.files import careful
 from nexapod_batch.model.placeholders import expand, task_environment
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Ma
 def _stage(one: Input, source: str, target: Path) -> int:
     digest, size = hashlib.sha256(), 0
     try:
-        with open(source, "rb", buffering=0) as reader:
+        with careful.stream(source) as reader:
             mode = (os.fstat(reader.fileno()).st_mode & 0o777) | (0o700 if one.executable else 0o600)
             target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -244,7 +245,7 @@ def _stage(one: Input, source: str, target: Path) -> int:
                     while rest:
                         rest = rest[writer.write(rest) :]
                 os.fchmod(fd, mode)  # the umask took something away
-    except (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError) as error:
+    except (FileNotFoundError, FileExistsError, PermissionError, careful.NotPlainError) as error:
         raise InputError(f"input {one.target!r} {_why_not_staged(error)}") from error
     if digest.hexdigest() != one.sha256:
         raise InputError(f"input {one.target!r} was changed: got sha256 {digest.hexdigest()}, wanted {one.sha256}")
@@ -256,4 +257,4 @@ def _why_not_staged(error: OSError) -> str:
         return f"is missing: {error.filename}"
     if isinstance(error, FileExistsError):
         return "collides with another input"
-    return "is a folder, wanted a file" if isinstance(error, IsADirectoryError) else f"cannot be read: {error}"
+    return "is no file" if isinstance(error, careful.NotPlainError) else f"cannot be read: {error}"

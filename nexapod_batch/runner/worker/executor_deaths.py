@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from nexapod_batch.files import atomic
+from nexapod_batch.files import atomic, careful
 from nexapod_batch.spool.lock import Lock
 from nexapod_batch.trust.statement import Outcome
 
@@ -40,7 +40,7 @@ class Deaths:
 
     def _read(self) -> None:
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            found = orjson.loads(self._file.read_bytes())
+            found = careful.load(self._file)
             self._times = {str(task): [float(one) for one in times] for task, times in found.items()}
 
     def add(self, task: str) -> None:
