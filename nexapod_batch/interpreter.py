@@ -20,7 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FOLDER", "code", "environment", "file", "module", "own", "set_back_foreign_folders", "then_module", "words"]
+__all__ = [
+    "FOLDER", "code", "environment", "file", "module", "own", "set_back_foreign_folders", "start_words", "then_module",
+]  # fmt: skip
 
 #: Where a process of ours works.
 FOLDER = "/"
@@ -36,7 +38,7 @@ def own() -> str:
     return sys.executable
 
 
-def words(python: str = "") -> tuple[str, ...]:
+def start_words(python: str = "") -> tuple[str, ...]:
     """Return the words that start an interpreter, ours or the one at a path, without what it runs."""
     if python and python != own():  # nobody knows where its packages lie
         return (python, "-E", "-P")
@@ -45,17 +47,17 @@ def words(python: str = "") -> tuple[str, ...]:
 
 def module(name: str, *arguments: str, python: str = "") -> list[str]:
     """Return the command line that runs a module."""
-    return then_module(words(python), name, *arguments)
+    return then_module(start_words(python), name, *arguments)
 
 
 def then_module(start: Sequence[str], name: str, *arguments: str) -> list[str]:
-    """Return the command line that runs a module with an interpreter that starts with words such as `words`."""
+    """Return the command line that runs a module with an interpreter that starts with words such as `start_words`."""
     return [*start, "-m", name, *arguments]
 
 
 def code(text: str, *arguments: str, python: str = "") -> list[str]:
     """Return the command line that runs a text of Python."""
-    return [*words(python), "-c", text, *arguments]
+    return [*start_words(python), "-c", text, *arguments]
 
 
 def file(path: str, *arguments: str) -> list[str]:

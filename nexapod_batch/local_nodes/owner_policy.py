@@ -139,10 +139,10 @@ def seconds_until(text: str, now: float) -> float:
     return (when if when > local else when + timedelta(days=1)).timestamp() - now
 
 
-def limits_of(found: OwnerSettings) -> dict[str, str]:
+def limits_of(settings: OwnerSettings) -> dict[str, str]:
     """Return the limits that are set, as `change` reads them."""
     how: dict[str, Callable[[Any], str]] = {"hours": hours.show, "max_mem": show_size, "grace": lambda s: f"{s}s"}
-    set_ = {key: getattr(found, key) for key in KEYS if getattr(found, key) != getattr(OwnerSettings(), key)}
+    set_ = {key: getattr(settings, key) for key in KEYS if getattr(settings, key) != getattr(OwnerSettings(), key)}
     return {key: how.get(key, str)(value) for key, value in set_.items()}
 
 

@@ -35,14 +35,14 @@ def boot_id() -> str:
         return ""
 
 
-def claim(path: Path, who: Claim) -> bool:
+def claim(path: Path, claimant: Claim) -> bool:
     """Create a claim durably; False when there is one already. OSError when it cannot be."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return False
     try:
-        os.write(fd, orjson.dumps(who._asdict()))
+        os.write(fd, orjson.dumps(claimant._asdict()))
         os.fsync(fd)
     finally:
         os.close(fd)

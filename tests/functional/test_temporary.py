@@ -16,7 +16,7 @@ from homes import TRUE, Home
 from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Output, Resources
-from nexapod_batch.runner.execution.temporary import Temporary, base, sweep, told
+from nexapod_batch.runner.execution.temporary import Temporary, base, describe, sweep
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def test_where_there_is_only_memory_the_files_lie_in_the_work_folder() -> None:
             assert os.listdir(work) == []
         temporary.remove()
         assert os.listdir(memory) == []
-        assert told(memory) == memory  # whom the site names is used
+        assert describe(memory) == memory  # whom the site names is used
         assert base("", [memory, USUAL[0]]) == (USUAL[0], False)
 
 

@@ -68,15 +68,15 @@ def launcher_environment(job: Job, path: str, root: str, mine: Mapping[str, str]
     return found
 
 
-def launcher(words: Sequence[str], job: Job, path: str) -> list[str]:
+def launcher(template: Sequence[str], job: Job, path: str) -> list[str]:
     """Return the argv of a launcher, whose program is found in PATH; PluginError where there is none."""
     try:
-        program = find_program(words[0], path, "/")
+        program = find_program(template[0], path, "/")
     except CommandError as error:
         raise PluginError(
-            "this node has no program that starts ranks", got=str(error), hint=f"install {words[0]} there"
+            "this node has no program that starts ranks", got=str(error), hint=f"install {template[0]} there"
         ) from error
-    return [program, *(word.replace("{ntasks}", str(job.resources.ranks)) for word in words[1:])]
+    return [program, *(word.replace("{ntasks}", str(job.resources.ranks)) for word in template[1:])]
 
 
 @contextmanager

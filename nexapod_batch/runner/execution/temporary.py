@@ -25,7 +25,7 @@ from nexapod_batch.runner.execution.work_dirs import empty, is_empty, remove_tre
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Temporary", "base", "told"]
+__all__ = ["Temporary", "base", "describe"]
 
 #: Bytes of a path in which these folders may be made: ours and what programs add to it must fit a socket's 107.
 _LONGEST = 50
@@ -147,7 +147,7 @@ def sweep(where: str) -> None:
                 os.close(lock)
 
 
-def told(wanted: str = "") -> str:
+def describe(wanted: str = "") -> str:
     """Say for `site check` where temporary files lie here, and try a socket as programs make them."""
     import socket  # noqa: PLC0415 - a runner has no use for it
 

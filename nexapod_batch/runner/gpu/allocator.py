@@ -178,11 +178,11 @@ class GpuAllocator:
             if fd >= 0:
                 os.close(fd)
 
-    def lose(self, found: Mapping[str, str]) -> None:
-        """Hear which GPUs do not answer, and why; they get nothing before a later look finds them in order."""
-        self._bad.update(found)
+    def lose(self, faults: Mapping[str, str]) -> None:
+        """Take note which GPUs do not answer, and why; they get nothing before a later look finds them in order."""
+        self._bad.update(faults)
         self._next = time.monotonic() + HEAL_S
-        self._tell(tuple(found.values()))
+        self._tell(tuple(faults.values()))
 
     def forget(self) -> None:
         """Let go of everything, in a process that was forked from the worker."""

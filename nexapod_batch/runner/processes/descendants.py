@@ -52,16 +52,16 @@ def die_with_parent(sign: signal.Signals) -> None:
     _prctl(_PR_SET_PDEATHSIG, sign)
 
 
-def find(pid: int, spare: frozenset[int] = frozenset(), most: int | None = None) -> list[int]:
+def find(pid: int, spare: frozenset[int] = frozenset(), max_count: int | None = None) -> list[int]:
     """Return the ids of all processes below `pid`; those in `spare` and what is below them are left out.
 
-    With `most` the search ends as soon as there are more.
+    With `max_count` the search ends as soon as there are more.
     """
     found: list[int] = []
     seen = {pid, *spare}
     todo = [pid]
     table: dict[int, list[int]] | None = None
-    while todo and (most is None or len(found) <= most):
+    while todo and (max_count is None or len(found) <= max_count):
         parent = todo.pop()
         children = _children(parent) if table is None else table.get(parent, [])
         if children is None:  # a kernel without CONFIG_PROC_CHILDREN

@@ -32,11 +32,11 @@ class Niceness(NamedTuple):
     idle_io: bool  # read and write only when nobody else does
 
 
-def stand_back(how: Niceness) -> None:
+def stand_back(wanted: Niceness) -> None:
     """Let this process stand back; never forward, which the kernel allows root only."""
-    if how.nice > os.getpriority(os.PRIO_PROCESS, 0):
-        os.setpriority(os.PRIO_PROCESS, 0, how.nice)
-    if how.idle_io:
+    if wanted.nice > os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, wanted.nice)
+    if wanted.idle_io:
         _io_priority(_IOPRIO_SET, 0, _CLASS_IDLE)  # what cannot be is left: nothing depends on it
 
 
@@ -47,19 +47,19 @@ def own() -> Niceness:
     return Niceness(nice=os.getpriority(os.PRIO_PROCESS, 0), idle_io=idle)
 
 
-def keep_back(pids: list[int], how: Niceness) -> bool:
+def keep_back(pids: list[int], wanted: Niceness) -> bool:
     """Let processes, and the groups of their sessions, stand back that do not; False when some wait for the kernel."""
     done, sessions = True, set()
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            if os.getpriority(os.PRIO_PROCESS, pid) < how.nice:
-                os.setpriority(os.PRIO_PROCESS, pid, how.nice)
-            if how.idle_io:
+            if os.getpriority(os.PRIO_PROCESS, pid) < wanted.nice:
+                os.setpriority(os.PRIO_PROCESS, pid, wanted.nice)
+            if wanted.idle_io:
                 _io_priority(_IOPRIO_SET, pid, _CLASS_IDLE)
             session = os.getsid(pid)
             if session not in sessions:
                 sessions.add(session)
-                done &= _lower_session(pid, how.nice)
+                done &= _lower_session(pid, wanted.nice)
     return done
 
 

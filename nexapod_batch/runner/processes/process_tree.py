@@ -163,7 +163,7 @@ class _Tree:
         logs: tuple[int, int],
         roots: Sequence[str],
         supervisor: Supervisor,
-        how: niceness.Niceness,
+        courtesy: niceness.Niceness,
     ) -> None:
         self._pid, self._started, self._limits, self._logs, self._roots = pid, started, limits, logs, roots
         self._supervisor = supervisor
@@ -179,7 +179,7 @@ class _Tree:
         self._next_disk = started + DISK_S[0]
         self._more = False  # more has ended than was collected
         self._usage = Usage(contained=limits.contained)
-        self._courtesy = how
+        self._courtesy = courtesy
         self._courtesy_s = COURTESY_S[0]
         self._tell_end()
         stands_back = self._courtesy.nice > 0 or self._courtesy.idle_io
@@ -368,6 +368,6 @@ class Pace:
         return now + min(max(passed * share, least), most)
 
 
-def disk_detail(used: int, most: int) -> str:
+def disk_detail(used: int, max_bytes: int) -> str:
     """Return the sentence for a replica that wrote too much."""
-    return f"over its disk: wrote {used / 2**20:.1f} MiB, wanted at most {most / 2**20:.0f} MiB ([resources] disk)"
+    return f"over its disk: wrote {used / 2**20:.1f} MiB, wanted at most {max_bytes / 2**20:.0f} MiB ([resources] disk)"

@@ -35,8 +35,8 @@ class Usage:
         self._contained = contained
         self._head: int | None = None  # the first process in the container
 
-    def memory_kib(self, most: int | None = None) -> int:
-        """Return the resident memory in KiB; what several processes share counts once if there is more than `most`.
+    def memory_kib(self, exact_above: int | None = None) -> int:
+        """Return the resident memory in KiB; shared memory counts once if there is more than `exact_above`.
 
         To tell what is shared the kernel walks through all of it, so it is asked only where the answer matters.
         """
@@ -50,7 +50,7 @@ class Usage:
         else:
             pids = descendants.find(os.getpid())
         used = max(descendants.resident_kib(pids), in_files and descendants.anonymous_kib(pids) + in_files)
-        if most is None or used <= most or len(pids) == 1:
+        if exact_above is None or used <= exact_above or len(pids) == 1:
             return used
         whole, anonymous = descendants.proportional_kib(pids)
         return max(whole, in_files and anonymous + in_files)
@@ -88,7 +88,7 @@ class Usage:
 
     def too_many(self) -> int | None:
         """Return how many processes there are when they are too many, else None."""
-        count = len(descendants.find(os.getpid(), most=MAX_PROCESSES))
+        count = len(descendants.find(os.getpid(), max_count=MAX_PROCESSES))
         return count if count > MAX_PROCESSES else None
 
     def _first(self) -> int | None:
@@ -154,9 +154,9 @@ def tree_bytes(*roots: str) -> int:
     return total
 
 
-def occupied_bytes(found: os.stat_result) -> int:
+def occupied_bytes(status: os.stat_result) -> int:
     """Return what a file takes: its length, without the holes in it, and with room beyond it that was set aside."""
-    taken = found.st_blocks * 512
-    if found.st_size <= taken <= found.st_size + max(_ROUNDING, found.st_blksize):
-        return found.st_size  # whole blocks
+    taken = status.st_blocks * 512
+    if status.st_size <= taken <= status.st_size + max(_ROUNDING, status.st_blksize):
+        return status.st_size  # whole blocks
     return taken

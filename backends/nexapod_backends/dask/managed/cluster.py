@@ -173,7 +173,7 @@ def _wanted(context: NodeContext, dask: Dask) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "workers": dask.workers, "threads": dask.threads, "idle_s": dask.idle_s, "mem_mib": partition.max_mem_mib,
         "gpus": {dask.gpu_resource: partition.gpus} if partition.gpus else {},
-        "python": shlex.join(interpreter.words(site.runner.python)),
+        "python": shlex.join(interpreter.start_words(site.runner.python)),
     }  # fmt: skip
     if dask.cluster == "jobqueue":
         if context.on is None or context.on.scheduler.type != "slurm":

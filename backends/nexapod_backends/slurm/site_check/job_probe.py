@@ -173,7 +173,7 @@ def _interpreter(context: NodeContext, site: Site) -> tuple[str, ...]:
     """Return the words that start Python as the runner is started with it."""
     if runner_command.brings(context):
         return runner_archive.argv(runner_command.corner(context))
-    return interpreter.words(site.runner.python)
+    return interpreter.start_words(site.runner.python)
 
 
 def folder_of(context: NodeContext) -> str:

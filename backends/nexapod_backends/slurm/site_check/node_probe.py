@@ -72,7 +72,7 @@ ranks() {
   load='import nexapod_batch.runner.worker.worker; print(nexapod_batch.__version__)'
   tell runner "$(cd / && "$@" -c "$load" 2>&1 | tail -n 1)"
   try='import os, sys; from nexapod_batch import birth; birth.given.update(os.environ)'
-  try="$try; from nexapod_batch.runner.execution import temporary; print('ok', temporary.told(*sys.argv[1:]))"
+  try="$try; from nexapod_batch.runner.execution import temporary; print('ok', temporary.describe(*sys.argv[1:]))"
   tell temporary "$(cd / && "$@" -c "$try" $(cat "$here/scratch") 2>&1 | tail -n 1)"
   [ -s "$here/launcher" ] && tell ranks "$(ranks)"
   tell container "$( (apptainer --version || singularity --version) 2>/dev/null)"
