@@ -18,7 +18,8 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
-from nexapod_batch.coordinator.nodes.registry import prepare, usable
+from nexapod_batch.coordinator.nodes.registry import usable
+from nexapod_batch.coordinator.nodes.settings import prepare
 from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
@@ -125,40 +126,80 @@ def wait(
 
     Faults are told to `on_fault`, each once, also those that stood before.
     """
-    start = published = time.monotonic()
-    busy = ended = False
-    idle = 0  # passes in a row that found nothing new
+    start = time.monotonic()
+    pace = _Pace(published=start)
     heard: set[str] = set()
     while True:
         began = time.monotonic()
         seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
-        # Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
-        results = ended or not busy or began - published > PUBLISH_S
+        results = pace.publishes(began)
         with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
             for fault in (*done.faults, *done.standing):
                 if fault not in heard:  # who waits now may not have been told before
                     on_fault(fault)
             heard.update(done.faults, done.standing)
-            busy = done.ingested > _MANY
-            idle = 0 if done.ingested or done.launched or done.published else min(idle + 1, 10)
-            published = began if results else published
+            pace.note(done, began, results=results)
         on_progress(c.store.jobs.progress(jobs))
-        ended = not c.store.jobs.still_open(jobs)
-        if ended and not c.store.jobs.has_unpublished(jobs):
+        pace.ended = not c.store.jobs.still_open(jobs)
+        if pace.ended and not c.store.jobs.has_unpublished(jobs):
             return True
         now = time.monotonic()
         if timeout is not None and now - start >= timeout:
             return False
-        if ended and not results:  # nothing but the results is missing
+        if pace.ended and not results:  # nothing but the results is missing
             continue
-        # A pass costs the workers some of their time: while reports pour in, fewer and larger passes.
-        # Where nothing happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
-        slower = 1.25**idle
+        latest = now + pace.longest(seen)
+        if timeout is not None:
+            latest = min(latest, start + timeout)
+        _sleep_until_news(c, seen, now + pace.shortest, latest, _SHORT * pace.slower)
+
+
+class _Pace(Struct):
+    """How often passes follow one another while somebody waits.
+
+    A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones. Where nothing
+    happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
+    """
+
+    published: float  # when results were published last, by the monotonic clock
+    busy: bool = False  # reports pour in
+    ended: bool = False  # all jobs have
+    idle: int = 0  # passes in a row that found nothing new
+
+    def publishes(self, now: float) -> bool:
+        """Say whether the next pass publishes results.
+
+        Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
+        """
+        return self.ended or not self.busy or now - self.published > PUBLISH_S
+
+    def note(self, done: Pass, began: float, *, results: bool) -> None:
+        """Take in what a pass did."""
+        self.busy = done.ingested > _MANY
+        if done.ingested or done.launched or done.published:
+            self.idle = 0
+        else:
+            self.idle = min(self.idle + 1, 10)
+        if results:
+            self.published = began
+
+    @property
+    def slower(self) -> float:
+        """Return how many times less often something is looked at."""
+        return float(1.25**self.idle)
+
+    @property
+    def shortest(self) -> float:
+        """Return for how many seconds there is no pass, whatever happens."""
+        return _BUSY if self.busy else _SHORT
+
+    def longest(self, seen: _Seen) -> float:
+        """Return after how many seconds there is a pass, even if nothing happens."""
         away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
-        longest = _FAR_LONG if away and idle > 1 else _LONG * slower
-        latest = now + longest if timeout is None else min(now + longest, start + timeout)
-        _sleep_until_news(c, seen, now + (_BUSY if busy else _SHORT), latest, _SHORT * slower)
+        if away and self.idle > 1:
+            return _FAR_LONG
+        return _LONG * self.slower
 
 
 def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
@@ -238,26 +279,23 @@ def _settle(
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
     lost = 0
     again: dict[int, list[int]] = defaultdict(list)
-    seen = []
-    now = c.now()
+    queued = []
     for row, status in launches:
         if status is None or _host_unknown(c, row, status):
             continue
-        age = now - row.created_at
+        age = c.now() - row.created_at
+        intended = row.state == "intent"
         if status.state in _SETTLED:
             lost += end_launch(c, row.id, status)
-        elif status.state is BackendState.UNKNOWN:
-            if row.state == "intent" or age > GRACE_MS:
-                again[row.node_id].append(row.id)
-        elif row.state == "intent":
-            continue
-        elif status.state is BackendState.QUEUED and GRACE_MS < age < GRACE_MS + 60_000:
-            seen.append(row.id)
+        elif status.state is BackendState.UNKNOWN and (intended or age > GRACE_MS):
+            again[row.node_id].append(row.id)
+        elif status.state is BackendState.QUEUED and not intended and GRACE_MS < age < GRACE_MS + 60_000:
+            queued.append(row.id)
     claimed = [row.id for row, status in launches if row.keyed and _is_active(status)]
-    if seen or claimed:
+    if queued or claimed:
         with c.store.atomic():
             c.store.launches.claimed(claimed)
-            c.store.launches.seen(seen)
+            c.store.launches.seen(queued)
     for node in nodes:
         hand_over(c, node, again[node.id], faults)
     return lost

@@ -22,6 +22,7 @@ from nexapod_batch.config.site.sites import check_backend, find_sites, limit_pro
 from nexapod_batch.coordinator.commands import job_control, reconcile, submit
 from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.coordinator.nodes import registry
+from nexapod_batch.coordinator.nodes.settings import settings_of
 from nexapod_batch.coordinator.placement.eligibility import refusal_of, with_words
 from nexapod_batch.coordinator.queries import explain, views
 from nexapod_batch.coordinator.queries.sites import no_such_site
@@ -117,7 +118,7 @@ def _probed(c: Coordinator, site: Site, wanted: Wanted) -> Iterator[Finding]:
     if not wanted.dry_run:
         for node, context in zip(mine, contexts, strict=True):
             with suppress(NexapodError, OSError):  # the probes say what is wrong
-                backend.prepare(context, registry.settings_of(c, node))
+                backend.prepare(context, settings_of(c, node))
     how = Probing(
         sample=job, jobs=wanted.jobs, dry_run=wanted.dry_run, timeout_s=wanted.timeout_s, tell=wanted.tell
     )

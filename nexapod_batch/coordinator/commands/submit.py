@@ -115,25 +115,44 @@ def dry_run(
     new = unregistered(c)
     c.suppose(new)
     nodes = [node for node in c.nodes() if node.active]
-    if ask and ask not in {node.backend for node in nodes}:
-        known = ", ".join(sorted({node.backend for node in nodes})) or "none"
-        raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=f"one of: {known}")
+    _refuse_unknown_backend(ask, nodes)
     job = images.looked_at(c, with_words(c, job, words, nodes))
     nodes, reach, warnings = _check(c, job, nodes, foreign=foreign)
     lines = [f"{size}; {cost}; {reach}"]
-    lines += ["the job is somebody else's: its commands are confined"] if foreign else []
-    lines += [*(f"warning: {warning}" for warning in warnings), *images.outlook(c, job)]
+    if foreign:
+        lines.append("the job is somebody else's: its commands are confined")
+    lines += [f"warning: {warning}" for warning in warnings]
+    lines += images.outlook(c, job)
     placements, names = _placed(c, job, nodes, foreign=foreign)
-    counts = Counter(node_and_set(number)[0] for _, number in placements)
-    if any(context.site and context.site.filesystem.work_dir for context in map(c.context, nodes)) and not c.kept:
+    if not c.kept and any(_has_work_dir(c, node) for node in nodes):
         lines.append("# the folder nexapod-HEX below work_dir gets a name of its own with the first submit")
+    counts = Counter(node_and_set(number)[0] for _, number in placements)
     for node in nodes:
-        replicas = counts[node.id] or job.quorum.replicas  # none now: it may get later ones
-        said = c.backend(node).describe(c.context(node), job, replicas, ask=ask == node.backend)
         when = ", which the next submit registers" if node in new else ""
-        lines += [f"# node {node.name} ({node.backend}){when}", *said.splitlines()]
-        lines += container_support.command_line(c, job, node, images.path_for(c, job, node))
-    return [*lines, *_launches(job, placements, names)] if every else lines
+        lines.append(f"# node {node.name} ({node.backend}){when}")
+        lines += _outlook(c, job, node, counts[node.id], ask=ask == node.backend)
+    if every:
+        lines += _launches(job, placements, names)
+    return lines
+
+
+def _refuse_unknown_backend(ask: str, nodes: Sequence[Node]) -> None:
+    known = sorted({node.backend for node in nodes})
+    if ask and ask not in known:
+        wanted = f"one of: {', '.join(known) or 'none'}"
+        raise UsageError("no node has a scheduler of this kind", got=repr(ask), wanted=wanted)
+
+
+def _has_work_dir(c: Coordinator, node: Node) -> bool:
+    site = c.context(node).site
+    return site is not None and bool(site.filesystem.work_dir)
+
+
+def _outlook(c: Coordinator, job: Job, node: Node, replicas: int, *, ask: bool) -> list[str]:
+    """Return what the first launch on a node would be, in its backend's words; with none now it may get later ones."""
+    described = c.backend(node).describe(c.context(node), job, replicas or job.quorum.replicas, ask=ask)
+    command = container_support.command_line(c, job, node, images.path_for(c, job, node))
+    return [*described.splitlines(), *command]
 
 
 def _placed(

@@ -65,29 +65,48 @@ def faults_of(
     try:
         sizes = {file.name: file.size for file in output_files.find(folder, ["**"])}
     except (UnsafeOutputError, OSError) as error:
-        if not folder.is_dir():
-            return [f"{folder} is gone"]
-        empty = not folder.is_symlink() and not any(folder.iterdir())
-        return [f"{folder} is empty" if empty else f"{folder} cannot be trusted: {error}"]
+        return [_unusable(folder, error)]
     logs = {"stdout": said.stdout_sha256, "stderr": said.stderr_sha256}
     if files is None:
         return _against_manifest(folder, said, sizes, logs, advance)
-    wanted = {**{name: digest for name, digest in logs.items() if digest != _EMPTY}, **files}
+    wanted = {name: digest for name, digest in logs.items() if digest != _EMPTY}
+    wanted.update(files)
     faults = [f"{name} is gone" for name in sorted(wanted.keys() - sizes.keys())]
     faults += [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]
-    known = {subject.name: subject.size for subject in said.subjects if not said.manifest}
+    signed_sizes = {} if said.manifest else {subject.name: subject.size for subject in said.subjects}
+    faults += _changed(folder, wanted, sizes, signed_sizes, advance)
+    if len(faults) > _NAMED:
+        return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
+    return faults
+
+
+def _unusable(folder: Path, error: Exception) -> str:
+    """Return why nothing in a folder can be looked at."""
+    if not folder.is_dir():
+        return f"{folder} is gone"
+    if not folder.is_symlink() and not any(folder.iterdir()):
+        return f"{folder} is empty"
+    return f"{folder} cannot be trusted: {error}"
+
+
+def _changed(
+    folder: Path,
+    wanted: Mapping[str, str],
+    sizes: Mapping[str, int],
+    signed_sizes: Mapping[str, int | None],
+    advance: Callable[[int], None],
+) -> Iterator[str]:
+    """Yield which files are not what was signed; what has another size is not read."""
     right_size = []
     for name in sorted(wanted.keys() & sizes.keys()):
-        size = known.get(name)
-        if size is not None and size != sizes[name]:
-            faults.append(f"{name} is not what was signed: got {sizes[name]} bytes, wanted {size}")
-        else:
+        size = signed_sizes.get(name)
+        if size is None or size == sizes[name]:
             right_size.append(name)
+        else:
+            yield f"{name} is not what was signed: got {sizes[name]} bytes, wanted {size}"
     for name, digest in _digests(folder, right_size, sizes, advance):
         if digest != wanted[name]:
-            faults.append(f"{name} is not what was signed: got sha256 {digest or 'none'}, wanted {wanted[name]}")
-    more = [f"and {len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
-    return faults[:_NAMED] + more
+            yield f"{name} is not what was signed: got sha256 {digest or 'none'}, wanted {wanted[name]}"
 
 
 def _against_manifest(
@@ -99,13 +118,13 @@ def _against_manifest(
 ) -> list[str]:
     """Compare with the digest of a manifest whose text is not known: then no file can be named."""
     found = dict(_digests(folder, sorted(sizes), sizes, advance))
-    own = [name for name, digest in logs.items() if digest != _EMPTY and found.get(name) == digest]
-    missing = [name for name, digest in logs.items() if digest != _EMPTY and name not in found]
+    signed_logs = {name: digest for name, digest in logs.items() if digest != _EMPTY}
+    own = [name for name, digest in signed_logs.items() if found.get(name) == digest]
     # An output may be called as a log is, and then stands in its place.
     for left_out in chain.from_iterable(combinations(own, n) for n in range(len(own), -1, -1)):
         entries = [(name, digest) for name, digest in found.items() if name not in left_out]
         if hashlib.sha256(output_files.manifest(entries)).hexdigest() == said.subjects[0].sha256:
-            return [f"{name} is gone" for name in missing]
+            return [f"{name} is gone" for name in signed_logs if name not in found]
     return [f"its {len(found)} files are not those of the signed manifest"]
 
 

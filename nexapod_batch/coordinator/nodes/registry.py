@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch import log
-from nexapod_batch.config.settings import SYSTEM_DIR
-from nexapod_batch.coordinator.context import LAUNCHER, PATIENCE_S, account
+from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes import keys, profiles
-from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.nodes.settings import settings_of
 from nexapod_batch.errors import (
     ConfigError,
     NexapodError,
     NotFoundError,
-    PluginFaultError,
     Problem,
     TryAgainError,
     UsageError,
@@ -40,16 +38,15 @@ from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import PurePath
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.hardware import Gpu
     from nexapod_batch.model.job import Tier
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = [
-    "drain", "ensure_nodes", "init", "prepare", "refresh", "register_sites", "rekey", "remove", "resume", "settings_of",
-    "unregistered", "usable",
+    "drain", "ensure_nodes", "init", "refresh", "register_sites", "rekey", "remove", "resume", "unregistered", "usable",
 ]  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -147,34 +144,49 @@ def refresh(
         raise UsageError(f"node {name} is not this machine", got=socket.gethostname(), wanted=node.host)
     profile, faults = profiles.take(c.paths, benchmark=benchmark)
     old, _ = profiles.signed(c.store, name)
-    before = old.devices if old is not None else ()
-    if old is not None and profile.benchmark is None and old.profile.cpu == profile.cpu:
-        profile = replace(profile, benchmark=old.profile.benchmark)
-    if gpus is None and old is not None:
-        gpus = ",".join(gpu.uuid for gpu in profile.devices if gpu.uuid in old.gpus) or "none"
+    if old is not None:
+        if profile.benchmark is None and old.profile.cpu == profile.cpu:
+            profile = replace(profile, benchmark=old.profile.benchmark)
+        if gpus is None:
+            gpus = ",".join(gpu.uuid for gpu in profile.devices if gpu.uuid in old.gpus) or "none"
     devices = gpus_of.offered(gpus, profile.devices, faults)
     offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
+    before = old.devices if old is not None else ()
     slots = gpu_slots or max(1, node.gpus // max(1, len(before)))
-    new = replace(
-        node,
-        classes=offer.classes,
-        tier=tier_of(devices) if node.tier == tier_of(before) else node.tier,  # who chose another tier keeps it
-        cpus=min(node.cpus, usable_cpus()),
-        mem_mib=min(node.mem_mib, memory_mib()),
-        gpus=len(devices) * slots,
-        gpu_type=gpus_of.kinds(devices),
-    )
-    other = new.classes != node.classes or new.gpus != node.gpus or offer.gpus != tuple(gpu.uuid for gpu in before)
-    if other and (_out(c, node) or live_incarnation(c.context(node).spool) is not None):
-        raise TryAgainError(
-            f"node {name} works, and would report as the machine that it was",
-            hint=f"nexapod-batch node drain {name}, and again when it has nothing to do",
-        )
+    new = _refreshed(node, before, offer, devices, slots)
+    _refuse_while_working(c, node, new, other_gpus=offer.gpus != tuple(gpu.uuid for gpu in before))
     kept = {"gpus": list(offer.gpus), "gpu_slots": slots}
     c.backend(node).prepare(c.context(new), {**settings_of(c, new), **kept})
     _store(c, new, seal_offer(keys.signer_of(c, node), offer))
     changed = ["it had no profile that verifies"] if old is None else changes(old.profile, profile)
     return _named(c, name), [*changed, *_not_offered(name, offer)]
+
+
+def _refreshed(node: Node, before: Sequence[Gpu], offer: Offer, devices: Sequence[Gpu], slots: int) -> Node:
+    """Return a node as its machine is now; `before` are the GPUs that it offered."""
+    tier = node.tier
+    if tier == tier_of(before):  # who chose another tier keeps it
+        tier = tier_of(devices)
+    return replace(
+        node,
+        classes=offer.classes,
+        tier=tier,
+        cpus=min(node.cpus, usable_cpus()),
+        mem_mib=min(node.mem_mib, memory_mib()),
+        gpus=len(devices) * slots,
+        gpu_type=gpus_of.kinds(devices),
+    )
+
+
+def _refuse_while_working(c: Coordinator, node: Node, new: Node, *, other_gpus: bool) -> None:
+    """Raise TryAgainError where replicas that are out would report as another machine than they were placed on."""
+    if new.classes == node.classes and new.gpus == node.gpus and not other_gpus:
+        return
+    if _out(c, node) or live_incarnation(c.context(node).spool) is not None:
+        raise TryAgainError(
+            f"node {node.name} works, and would report as the machine that it was",
+            hint=f"nexapod-batch node drain {node.name}, and again when it has nothing to do",
+        )
 
 
 def _not_offered(name: str, offer: Offer) -> list[str]:
@@ -273,22 +285,6 @@ def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
     return found
 
 
-def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> set[int]:
-    """Let the backends make the nodes' folders and settings, which may have gone or be out of date.
-
-    Return the ids of those where that takes a person: what is placed there would wait for nothing.
-    """
-    unusable = set()
-    for node in nodes:
-        try:
-            c.backend(node).prepare(c.context(node), settings_of(c, node))
-        except (NexapodError, OSError) as error:
-            note(faults, "settings", node, error, "its settings cannot be written")
-            if isinstance(error, ConfigError | PluginFaultError):
-                unusable.add(node.id)
-    return unusable
-
-
 def rekey(c: Coordinator, name: str) -> tuple[Node, Node]:
     """Give a node a new key; return the node as it was, and as it is."""
     node = _named(c, name)
@@ -340,41 +336,6 @@ def _named(c: Coordinator, name: str) -> Node:
 def _unknown(c: Coordinator, name: str) -> NotFoundError:
     known = ", ".join(node.name for node in c.nodes()) or "none"
     return NotFoundError("there is no such node", got=repr(name), wanted=f"one of: {known}")
-
-
-def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
-    """Return what the node's runners are told: what they may use, and which coordinator they trust."""
-    return {
-        "schema": 1,
-        "name": node.name,
-        "keys": [key.key_id for key in c.store.nodes.keys(node.id)] or [node.key_id],
-        "coordinators": [c.signer.key_id],
-        "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
-        "host": node.host,
-        "cpus": node.cpus,
-        "mem_mib": node.mem_mib,
-        "backend": node.backend,
-        "classes": dict(node.classes),
-        "private": [str(one) for one in _private(c)],
-        **({"launcher": list(LAUNCHER)} if node.site == LOCAL else {}),
-        **_of_site(c, node),
-    }
-
-
-def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
-    """Return what the site file says of GPUs and containers; without a file nothing: the node's own word stays."""
-    site = c.sites().get(node.site)
-    if site is None:
-        return {}
-    container = {"program": site.container.runtime, "binds": list(site.container.bind)}
-    return {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
-
-
-def _private(c: Coordinator) -> list[PurePath]:
-    """Return every folder of ours, which no confined command sees: home, results, settings, corners on sites."""
-    mine = [c.paths.home, c.paths.results, *(one for one in c.paths.config_dirs if one != SYSTEM_DIR)]
-    corners = [corner for site in c.sites().values() if site.filesystem.work_dir for corner in c.corners(site)]
-    return list(dict.fromkeys([*mine, *corners]))
 
 
 def _node_key(c: Coordinator, name: str) -> Signer:

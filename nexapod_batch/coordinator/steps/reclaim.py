@@ -36,9 +36,9 @@ def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
     local = [node for node in nodes if node.site == LOCAL]
     if not local:
         return 0
-    from nexapod_batch.local_nodes.owner_policy import paused, withdraw  # noqa: PLC0415 - machines with an owner have one
+    from nexapod_batch.local_nodes.owner_policy import withdraw  # noqa: PLC0415 - only machines with an owner need it
 
-    quiet = {node.id: why for node in local if (why := paused(c.context(node).spool)[0])}
+    quiet = _quiet(c, local)
     rows = [row for row in c.store.launches.all_open() if row.node_id in quiet and row.state == "handed"]
     if not rows:
         return 0
@@ -56,6 +56,14 @@ def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
         elif withdraw(c.context(node).spool, row.key):
             moved += _set_aside(c, row, node, quiet[node.id])
     return moved
+
+
+def _quiet(c: Coordinator, nodes: Sequence[Node]) -> dict[int, str]:
+    """Return the nodes whose owner lets nothing start, by row id, and why."""
+    from nexapod_batch.local_nodes.owner_policy import paused  # noqa: PLC0415 - only machines with an owner need it
+
+    reasons = {node.id: paused(c.context(node).spool)[0] for node in nodes}
+    return {node: why for node, why in reasons.items() if why}
 
 
 def _fits_elsewhere(c: Coordinator, row: OpenLaunch, node: Node, others: Sequence[Node], out: dict[int, int]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from nexapod_batch.coordinator.placement.host_sets import confirmed, host_sets, set_name
 from nexapod_batch.coordinator.steps.dispatch import domains_of, set_aside
 from nexapod_batch.coordinator.steps.shared_accounts import account_of, beside, strangers
@@ -85,34 +87,35 @@ def every_vote(
 def _vote(
     c: Coordinator, places: Places, numeric_class: str | None, r: VotingReplica, known: Sequence[Stranger]
 ) -> Vote:
-    """Return one vote; where hosts of a cluster count it is out until the scheduler says where it ran."""
+    """Return one vote."""
     place = places[r.node_id]
-    execution, no_vote, domain = Execution(r.execution), _no_vote(places.job, numeric_class, r), place.domain
-    if place.many_hosts:
-        launch = c.store.launches.hosts(r.launch_id)
-        said, told = r.host or "", launch.hosts
-        sure = confirmed(said, told)
-        host = f"{place.node.name}/{said}" if sure else set_name(place.node, launch.host_set)
-        domain = {**domain, Domain.HOST: host}
-        if execution is Execution.REPORTED and not told:
-            execution = Execution.RUNNING
-        elif not sure:
-            no_vote = no_vote or Reason(code=Code.HOST_UNCONFIRMED)
     loose = r.isolation == Isolation.NONE
-    return Vote(
+    vote = Vote(
         number=r.number,
-        domain=domain,
-        execution=execution,
+        domain=place.domain,
+        execution=Execution(r.execution),
         voided=r.voided,
         answer=r.vote,
         detail=Reason.parse(r.reason),
         failure=r.failure,
-        no_vote=no_vote,
+        no_vote=_no_vote(places.job, numeric_class, r),
         machine=Boot.parse(r.machine),
         account=place.account if loose else "",
         beside=loose and known != [] and beside(known, r, place.account),
         where=r.host or "",
     )
+    return _on_host(c, place, r, vote) if place.many_hosts else vote
+
+
+def _on_host(c: Coordinator, place: Place, r: VotingReplica, vote: Vote) -> Vote:
+    """Return a vote with the host of a cluster on which it counts; it is out until the scheduler says where it ran."""
+    launch = c.store.launches.hosts(r.launch_id)
+    if confirmed(vote.where, launch.hosts):
+        return replace(vote, domain={**vote.domain, Domain.HOST: f"{place.node.name}/{vote.where}"})
+    vote = replace(vote, domain={**vote.domain, Domain.HOST: set_name(place.node, launch.host_set)})
+    if vote.execution is Execution.REPORTED and not launch.hosts:
+        return replace(vote, execution=Execution.RUNNING)
+    return replace(vote, no_vote=vote.no_vote or Reason(code=Code.HOST_UNCONFIRMED))
 
 
 def _no_vote(job: Job, numeric_class: str | None, r: VotingReplica) -> Reason | None:

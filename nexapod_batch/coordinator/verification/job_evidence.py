@@ -100,6 +100,11 @@ def _job_faults(c: Coordinator, row: JobRow) -> Iterator[str]:
     wanted = sorted((one.job, one.when) for one in job.schedule.depends_on)
     if wanted != sorted((one.on_job, one.condition) for one in c.store.jobs.dependencies(row.id)):
         yield "it does not depend on the jobs that its document names"
+    yield from _task_faults(c, row, job)
+
+
+def _task_faults(c: Coordinator, row: JobRow, job: Job) -> Iterator[str]:
+    """Yield where a job's tasks are not those of its document, or are not counted as they are."""
     states: dict[str, int] = defaultdict(int)
     for task, index in zip_longest(c.store.tasks.states(row.id), job.task_indexes()):
         if task is None or task.idx != index:

@@ -1,0 +1,71 @@
+"""What the runners of a node are told: what they may use, which coordinator they trust, which folders are private."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.config.settings import SYSTEM_DIR
+from nexapod_batch.coordinator.context import LAUNCHER
+from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.errors import ConfigError, NexapodError, PluginFaultError
+from nexapod_batch.model.node import LOCAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import PurePath
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+
+__all__ = ["prepare", "settings_of"]
+
+
+def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> set[int]:
+    """Let the backends make the nodes' folders and settings, which may have gone or be out of date.
+
+    Return the ids of those where that takes a person: what is placed there would wait for nothing.
+    """
+    unusable = set()
+    for node in nodes:
+        try:
+            c.backend(node).prepare(c.context(node), settings_of(c, node))
+        except (NexapodError, OSError) as error:
+            note(faults, "settings", node, error, "its settings cannot be written")
+            if isinstance(error, ConfigError | PluginFaultError):
+                unusable.add(node.id)
+    return unusable
+
+
+def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
+    """Return what the node's runners are told: what they may use, and which coordinator they trust."""
+    return {
+        "schema": 1,
+        "name": node.name,
+        "keys": [key.key_id for key in c.store.nodes.keys(node.id)] or [node.key_id],
+        "coordinators": [c.signer.key_id],
+        "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
+        "host": node.host,
+        "cpus": node.cpus,
+        "mem_mib": node.mem_mib,
+        "backend": node.backend,
+        "classes": dict(node.classes),
+        "private": [str(one) for one in _private(c)],
+        **({"launcher": list(LAUNCHER)} if node.site == LOCAL else {}),
+        **_of_site(c, node),
+    }
+
+
+def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
+    """Return what the site file says of GPUs and containers; without a file nothing: the node's own word stays."""
+    site = c.sites().get(node.site)
+    if site is None:
+        return {}
+    container = {"program": site.container.runtime, "binds": list(site.container.bind)}
+    return {"gpu_slots": site.limits.gpu_slots, "container": container, "confine": site.runner.confine}
+
+
+def _private(c: Coordinator) -> list[PurePath]:
+    """Return every folder of ours, which no confined command sees: home, results, settings, corners on sites."""
+    mine = [c.paths.home, c.paths.results, *(one for one in c.paths.config_dirs if one != SYSTEM_DIR)]
+    corners = [corner for site in c.sites().values() if site.filesystem.work_dir for corner in c.corners(site)]
+    return list(dict.fromkeys([*mine, *corners]))
