@@ -6,8 +6,7 @@ when the file is read and not when a job is submitted.
 
 from __future__ import annotations
 
-import re
-
+from nexapod_batch.config.site.site_kinds import OWN_DIRECTIVES, Directive, Dispensable, HostName, Line, Rate
 from nexapod_batch.model.job import NumericClass, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
 from nexapod_batch.schema.kinds import (
@@ -19,13 +18,9 @@ from nexapod_batch.schema.kinds import (
     Key,
     ListOf,
     MapOf,
-    Number,
-    Report,
-    Scalar,
     Size,
     Table,
     Text,
-    Value,
     Whole,
 )
 from nexapod_batch.schema.paths import BIND, PART, PATH, USER_PATH
@@ -34,105 +29,6 @@ __all__ = ["OWN_DIRECTIVES", "SITE", "with_table"]
 
 _YEAR = 365 * 86_400
 _PIB = 1024**3  # MiB
-
-#: Options of sbatch that nexapod-batch writes itself, or that would change what becomes of a job behind its back.
-OWN_DIRECTIVES = (
-    "array",
-    "chdir",
-    "comment",
-    "dependency",
-    "error",
-    "export",
-    "export-file",
-    "job-name",
-    "no-requeue",
-    "output",
-    "parsable",
-    "requeue",
-    "signal",
-    "test-only",
-    "wait",
-    "wrap",
-)
-#: Those without which a job could not be found again, or could run twice.
-_NEEDED = ("array", "error", "job-name", "no-requeue", "output", "parsable")
-
-_SET = re.compile(r"\[!?[A-Za-z0-9-]+\]")  # of characters, in a pattern of host names
-
-
-class _HostName(Text):
-    """A pattern of host names as a shell has it, that some machine does not match."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the pattern."""
-        found = super().check(value, path, report)
-        if not isinstance(found, str):
-            return found
-        rest = _SET.sub("", found)
-        if re.search(r"[\[\]!]", rest):
-            return report.add(
-                path, "brackets that hold no characters", got=found, wanted="as in login[1-4].example.org"
-            )
-        if not re.search(r"[A-Za-z0-9]", rest):
-            return report.add(path, "would be every machine", got=found, wanted="as in login*.example.org")
-        return found
-
-
-class _Directive(Text):
-    """An option for every script that nexapod-batch does not write itself."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the option."""
-        found = super().check(value, path, report)
-        if not isinstance(found, str):
-            return found
-        name = found[2:].partition("=")[0]
-        # sbatch takes any beginning of an option's name for the option.
-        own = next((one for one in OWN_DIRECTIVES if one.startswith(name)), "")
-        if not own:
-            return found
-        short = "" if own == name else f", which is short for --{own}"
-        wanted = "an option that nexapod-batch does not write itself"
-        return report.add(path, f"--{name} is taken{short}", got=found, wanted=wanted)
-
-
-class _Dispensable(Text):
-    """The name of an option that nexapod-batch can do without."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the name."""
-        found = super().check(value, path, report)
-        if found in _NEEDED:
-            wanted = f"an option other than {', '.join(_NEEDED)}"
-            return report.add(path, "nexapod-batch cannot do without it", got=found, wanted=wanted)
-        return found
-
-
-class _Rate(Number):
-    """A number of events a second."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the number."""
-        found = super().check(value, path, report)
-        if isinstance(found, float) and not 0.001 <= found <= 1_000:
-            return report.add(path, "out of range", got=found, wanted=self.describe())
-        return found
-
-    def describe(self) -> str:
-        """Return the bounds."""
-        return "a number from 0.001 to 1000"
-
-
-class _Line(Scalar):
-    """A value of one line: what an environment variable is set to in a script."""
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the text."""
-        found = super().check(value, path, report)
-        if isinstance(found, str) and not found.isprintable():
-            return report.add(path, "unprintable character", got=found, wanted="one line of text")
-        return found
-
 
 _LINE = Text("one line of text", max_length=256)
 _ACCOUNT = Text(ACCOUNT_WORDS, pattern=ACCOUNT)
@@ -149,7 +45,7 @@ _ABOUT = Table(
         "url": Key(Text("https://...", pattern=r"https?://[!-~]{1,1000}"), "Where to read more."),
         "hostnames": Key(
             ListOf(
-                _HostName(
+                HostName(
                     "a host name; `*`, `?` and `[0-9]` as in a shell, no regular expression",
                     pattern=r"[A-Za-z0-9.*?!\[\]-]{1,253}",
                 ),
@@ -193,7 +89,7 @@ _SCHEDULER = Table(
         "qos": Key(_ACCOUNT, "Quality of service where a job names none."),
         "extra_directives": Key(
             ListOf(
-                _Directive(
+                Directive(
                     "`--option` or `--option=value` of letters, digits, `_ . , : / @ + * & | ( ) [ ] = -`",
                     pattern=r"--[a-z][a-z0-9-]{0,63}(=[A-Za-z0-9_.,:/@+*&|()\[\]=-]{1,256})?",
                 ),
@@ -206,7 +102,7 @@ _SCHEDULER = Table(
         ),
         "skip_directives": Key(
             ListOf(
-                _Dispensable("the name of an option without dashes, as in mem", pattern=r"[a-z][a-z0-9-]{0,63}"), 0, 50
+                Dispensable("the name of an option without dashes, as in mem", pattern=r"[a-z][a-z0-9-]{0,63}"), 0, 50
             ),
             "Options that are never written, by name.",
             [],
@@ -264,7 +160,7 @@ _LIMITS = Table(
         "max_queued": Key(Whole(1, 10_000_000), "Replicas that may be out at once, for each node.", 5_000),
         "max_jobs": Key(Whole(1, 10_000_000), "Scheduler jobs (array elements) of ours in its queue.", 1_000),
         "max_array": Key(Whole(1, 10_000_000), "Elements of one scheduler array.", 1_000),
-        "submit_rate": Key(_Rate(), "Submissions a second.", 2.0),
+        "submit_rate": Key(Rate(), "Submissions a second.", 2.0),
         "poll_interval": Key(Duration(1, 86_400), "Time between two looks at the queue.", 30, shown="30s"),
         "status_batch": Key(Whole(1, 10_000), "Job ids in one call.", 100),
         "gpu_slots": Key(Whole(1, 64), "Replicas that may share one GPU.", 1),
@@ -292,7 +188,7 @@ _ENVIRONMENT = Table(
             shown="none",
         ),
         "env": Key(
-            MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", _Line()),
+            MapOf("a variable name", r"[A-Za-z_][A-Za-z0-9_]{0,127}", Line()),
             "Environment variables.",
             {},
             shown="none",

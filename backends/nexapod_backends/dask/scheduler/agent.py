@@ -14,11 +14,9 @@ followed.
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -27,6 +25,24 @@ import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from nexapod_backends.dask.scheduler.agent_base import (
+    _NEW,
+    _digest,
+    _ends,
+    _folder,
+    _holder,
+    _id,
+    _listed,
+    _machine,
+    _own,
+    _put,
+    _read,
+    _small,
+    _storage,
+    _unlink,
+    _worker,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +53,6 @@ _FOLDERS = ("inbox", "claims", "spent", "cancel", "reports", "refused")
 _BESIDE = (".out", ".err", ".manifest", ".start")
 _POLL_S = (0.005, 0.05)
 _STARTS = 3  # of a runner that ends at once, before its launch is given up
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _lock = threading.Lock()
 _runners: dict[str, subprocess.Popen[bytes]] = {}  # by spool
@@ -105,21 +120,6 @@ def _spool(path: str) -> dict[str, object]:
 
 def _waiting(path: str) -> set[str]:
     return {name[:-5] for name in os.listdir(f"{path}/inbox") if name.endswith(".json") and name[0] != "."}
-
-
-def _small(path: str) -> bytes:
-    return _read(b"", path=path, offset=0, size=4096)
-
-
-def _read(_: bytes, *, path: str, offset: int, size: int) -> bytes:
-    """Return so much of a plain file; fewer bytes at its end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(f"{path} is no plain file")
-        return os.pread(fd, size, offset)
-    finally:
-        os.close(fd)
 
 
 def _write(data: bytes, *, base: str, path: str, offset: int = 0, last: bool = True) -> dict[str, object]:
@@ -375,115 +375,3 @@ def _refuse(spool: str, key: str, reason: str) -> None:
         _folder(f"{spool}/refused")
         _put(f"{spool}/refused/{key}.reason", f"{reason}\n".encode())
         _unlink(f"{spool}/inbox/{key}.json")
-
-
-# ---- what both need
-
-
-def _worker(address: str):  # type: ignore[no-untyped-def] # noqa: ANN202
-    """Return the worker of an address in this process, None where it is not."""
-    instances = sys.modules["distributed.worker"].Worker._instances  # noqa: SLF001
-    return next((one for one in list(instances) if one.address == address), None)
-
-
-def _id(worker) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001
-    """Return the name of a worker's process, as no other one has it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", worker.id)[:100]
-
-
-def _ends(worker) -> float | None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    """Return when a worker is to end, by the clock here, as far as it is known beforehand."""
-    known = []
-    for name in ("NEXAPOD_WORKER_ENDS", "SLURM_JOB_END_TIME"):
-        with suppress(KeyError, ValueError):
-            known.append(float(os.environ[name]))
-    lifetime = getattr(worker, "lifetime", None)
-    if lifetime:
-        with suppress(OSError, ValueError, IndexError):
-            with open("/proc/self/stat", "rb") as stream:
-                ticks = int(stream.read().rpartition(b")")[2].split()[19])
-            up = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-            known.append(time.time() - up + float(lifetime))
-    return min(known, default=None)
-
-
-def _machine() -> str:
-    """Return what is the same for all who run under this kernel, and for nobody else."""
-    with suppress(OSError):
-        return hashlib.sha256(_read(b"", path="/proc/sys/kernel/random/boot_id", offset=0, size=64)).hexdigest()[:32]
-    return ""
-
-
-def _own(base: str) -> str:
-    """Make the folder of a node where it is missing; OSError when it is not this account's alone."""
-    _folder(base)
-    found = os.lstat(base)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise OSError(f"{base} is not a folder of this account alone")
-    _folder(f"{base}/w")
-    _unlink(f"{base}/key")  # a version that is gone copied the node's key to here
-    return base
-
-
-def _folder(path: str) -> None:
-    """Make a folder and what is missing above it for this account alone; the umask of the worker does not count."""
-    if os.path.isdir(path):
-        return
-    _folder(os.path.dirname(path))
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-        os.chmod(path, 0o700)
-
-
-def _storage(base: str) -> str:
-    """Return what tells one storage from another: who finds the same word in the folder shares it."""
-    path = f"{base}/.storage"
-    if not os.path.exists(path):
-        _put(f"{path}.{os.getpid()}", os.urandom(16).hex().encode())
-        with suppress(FileExistsError):
-            os.link(f"{path}.{os.getpid()}", path)
-        _unlink(f"{path}.{os.getpid()}")
-    with open(path, encoding="ascii") as stream:
-        return stream.read()
-
-
-def _holder(spool: str) -> str | None:
-    """Return the incarnation of the runner that holds a spool; None when none lives."""
-    try:
-        fd = os.open(f"{spool}/worker.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.read(fd, 100).decode("ascii", "replace")
-    else:
-        return None
-    finally:
-        os.close(fd)
-
-
-def _put(path: str, data: bytes) -> None:
-    """Write a file of which others see all or nothing."""
-    head, tail = os.path.split(path)
-    part = f"{head}/.{tail}.{os.getpid()}.{threading.get_ident()}"
-    with open(os.open(part, _NEW | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(data)
-    os.replace(part, path)
-
-
-def _digest(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
-    except FileNotFoundError:
-        return ""
-
-
-def _listed(path: str) -> list[str]:
-    return os.listdir(path) if os.path.isdir(path) else []
-
-
-def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)

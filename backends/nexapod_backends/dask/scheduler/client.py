@@ -59,7 +59,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AGENT", "Call", "Wire", "here", "program"]
 
-AGENT = Path(__file__).with_name("agent.py")
+#: The texts of the agent, in the order in which they travel.
+AGENT = tuple(Path(__file__).with_name(name) for name in ("agent_base.py", "agent.py"))
+#: What is imported from one text by the next: there they are one.
+_OURS = re.compile(r"^from (?:__future__|nexapod_backends\b\S*) import (?:\([^)]*\)|[^\n(]*)\n", re.MULTILINE)
 _PAUSE_S = (1.0, 10.0)  # after a call that failed: thrice what it took, within these limits
 _KNOWN_S, _LOOKS = 0.02, 100  # between two looks whether the scheduler has taken tasks in; how many
 
@@ -90,7 +93,8 @@ def program(function: str) -> tuple[str, dict[str, str]]:
     The agent's text is compiled once in each worker; only built-in functions are named, so that neither the scheduler
     nor the worker must be able to import anything of ours, whatever their Python.
     """
-    source = AGENT.read_text("utf-8")
+    texts = [_OURS.sub("", path.read_text("utf-8")) for path in AGENT]
+    source = "\n".join(["from __future__ import annotations", *texts])
     name = f"_nexapod_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     expression = (
         "(__import__('sys').modules.get(name) or (lambda m: (exec(compile(source, name, 'exec'), m.__dict__),"
