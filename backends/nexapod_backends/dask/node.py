@@ -234,6 +234,13 @@ class DaskNode:
                 failed[key] = self._gone(one)
             else:
                 asked[key] = one
+        self._ask_scheduler(asked, seen, going, failed)
+        return going, failed
+
+    def _ask_scheduler(
+        self, asked: Mapping[str, Record], seen: Seen, going: dict[str, LaunchStatus], failed: dict[str, LaunchStatus]
+    ) -> None:
+        """Sort launches by what the scheduler says of their tasks; what it has lost is given to it once more."""
         states = self._states(asked.values())
         again = []
         for key, one in asked.items():
@@ -253,7 +260,6 @@ class DaskNode:
         if again:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
-        return going, failed
 
     def _unknown(self, key: str) -> LaunchStatus:
         """Return the state of a launch of which there is no record (any more)."""
@@ -364,21 +370,28 @@ class DaskNode:
         except SchedulerError:
             if not self.far.shared:
                 raise
-        left = {one.worker for one in self.records.by_key.values() if one.key not in keys}
+        self._forget_spools(bound, keys)
+        for one in bound:
+            if not one.failed:
+                self.records.use(one)
+        self.records.remove([one.key for one in mine])
+        self._binding.demand(self.workers, self._ended)
+
+    def _forget_spools(self, bound: Sequence[Record], keys: Sequence[str]) -> None:
+        """Let agents forget launches that were bound, and whole spools of workers that are gone and have no others."""
+        in_use = {one.worker for one in self.records.by_key.values() if one.key not in keys}
         alive = {one.id for one in self.workers.values()}
         by_way: dict[str, list[Record]] = {}
         for one in bound:
             way = self.through(one)
             if way is not None:
                 by_way.setdefault(way, []).append(one)
-        for way, some in by_way.items():
-            launches: list[list[object]] = [[one.worker, one.key, one.replicas] for one in some]
-            launches += [[worker, one.key, []] for one in some for worker in one.withdrawn or ()]
-            seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
-            gone = sorted((seen | {one.worker for one in some}) - left - alive) if alive else []
+        for way, records in by_way.items():
+            launches: list[list[object]] = [[one.worker, one.key, one.replicas] for one in records]
+            for one in records:
+                launches += [[worker, one.key, []] for worker in one.withdrawn or ()]
+            gone: list[str] = []
+            if alive:  # else nobody knows which are gone
+                seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
+                gone = sorted((seen | {one.worker for one in records}) - in_use - alive)
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})
-        for one in bound:
-            if not one.failed:
-                self.records.use(one)
-        self.records.remove([one.key for one in mine])
-        self._binding.demand(self.workers, self._ended)

@@ -46,26 +46,39 @@ def read_array(section: dict[str, Value], folder: Path, report: Report, *, outsi
         return None
     if any(value is BAD for value in section.values()):
         return None
-    max_running, array = section["max_running"], None
+    max_running = section["max_running"]
     if section["ids"] is not None:
-        ids, percent, limit = section["ids"].partition("%")
-        if percent and not (limit.isdecimal() and 0 < int(limit[:18]) <= 10**9 and len(limit) <= 10):
-            report.add("array.ids", "bad limit after %", got=section["ids"], wanted=_WANTED)
-            return None
-        ranges = _ranges(ids, report)
-        max_running = max_running or (int(limit) if percent else None)
-        array = Array(ranges=ranges, max_running=max_running) if ranges else None
-    elif section["matrix"] is not None:
-        matrix = tuple((name, tuple(values)) for name, values in section["matrix"].items())
-        if not matrix:
-            report.add("array.matrix", "empty", wanted="at least one parameter with values")
-        elif _names(section["matrix"], "array.matrix", report) and _fits(
-            prod(len(values) for _, values in matrix), "array.matrix", report
-        ):
-            array = Array(matrix=matrix, max_running=max_running)
-    elif rows := _rows(folder, folder / section["values"], report, outside=outside):
-        array = Array(values=rows, max_running=max_running)
-    return array
+        return _by_ids(section["ids"], max_running, report)
+    if section["matrix"] is not None:
+        return _by_matrix(section["matrix"], max_running, report)
+    rows = _rows(folder, folder / section["values"], report, outside=outside)
+    return Array(values=rows, max_running=max_running) if rows else None
+
+
+def _by_ids(text: str, max_running: int | None, report: Report) -> Array | None:
+    """Return an array of ids, as in `1-100:2%10`; the limit after % counts where there is no other."""
+    ids, percent, limit = text.partition("%")
+    if percent and not (limit.isdecimal() and 0 < int(limit[:18]) <= 10**9 and len(limit) <= 10):
+        report.add("array.ids", "bad limit after %", got=text, wanted=_WANTED)
+        return None
+    ranges = _ranges(ids, report)
+    if not ranges:
+        return None
+    if percent and not max_running:
+        max_running = int(limit)
+    return Array(ranges=ranges, max_running=max_running)
+
+
+def _by_matrix(values: dict[str, Value], max_running: int | None, report: Report) -> Array | None:
+    """Return an array of every combination of values."""
+    matrix = tuple((name, tuple(choices)) for name, choices in values.items())
+    if not matrix:
+        report.add("array.matrix", "empty", wanted="at least one parameter with values")
+        return None
+    count = prod(len(choices) for _, choices in matrix)
+    if not _names(values, "array.matrix", report) or not _fits(count, "array.matrix", report):
+        return None
+    return Array(matrix=matrix, max_running=max_running)
 
 
 def _fits(count: int, path: str, report: Report) -> bool:

@@ -210,29 +210,32 @@ def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Pat
     complete = not any(_is_template(one.target) for one in staged)  # else a target is known on the node only
     complete = complete and not any(one.path.startswith("inputs") for one in report.problems)
     for number, text in enumerate(command):
-        if not text or text.startswith("/") or len(text) > 1_024 or "\n" in text or _is_template(text):
+        if not _may_be_file(text) or PurePosixPath(base) / text in targets:
             continue
-        if PurePosixPath(base) / text in targets:
-            continue
-        if number == 0:
-            if "/" in text and complete:
-                report.add(
-                    "job.command[0]",
-                    "no input puts the program there",
-                    got=text,
-                    wanted=f'[[inputs]] source = "{PurePosixPath(text)}"',
+        if number > 0:
+            if _is_forgotten(folder / text, sources):
+                report.warnings.append(
+                    f"job.command[{number}]: {text!r} lies beside the descriptor but is not in [[inputs]], "
+                    f"so the command will not find it"
                 )
-            continue
-        beside = folder / text
-        try:
-            forgotten = beside.is_file() and beside not in sources
-        except (OSError, ValueError):
-            continue
-        if forgotten:
-            report.warnings.append(
-                f"job.command[{number}]: {text!r} lies beside the descriptor but is not in [[inputs]], "
-                f"so the command will not find it"
-            )
+        elif "/" in text and complete:
+            wanted = f'[[inputs]] source = "{PurePosixPath(text)}"'
+            report.add("job.command[0]", "no input puts the program there", got=text, wanted=wanted)
+
+
+def _may_be_file(text: str) -> bool:
+    """Say whether a word of a command can be the name of a file in the work folder."""
+    if not text or text.startswith("/") or "\n" in text:
+        return False
+    return len(text) <= 1_024 and not _is_template(text)
+
+
+def _is_forgotten(beside: Path, sources: set[Path]) -> bool:
+    """Say whether a file lies beside the descriptor, and is no input."""
+    try:
+        return beside.is_file() and beside not in sources
+    except (OSError, ValueError):  # no name of a file
+        return False
 
 
 def _is_template(text: str) -> bool:
