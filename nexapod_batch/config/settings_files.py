@@ -71,6 +71,15 @@ SETTINGS = Table(
 _JOB_SECTIONS = ("resources", "quorum")
 
 
+def _exists(file: Path) -> bool:
+    """Say whether a file is there; ConfigError where that cannot be found out."""
+    try:
+        return file.exists()
+    except OSError as cause:  # a folder above it is closed to this account
+        hint = "set NEXAPOD_HOME to a folder of your own"
+        raise ConfigError(f"{file} cannot be reached: {cause.strerror}", hint=hint) from cause
+
+
 def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str, Value]:
     """Return the fields of Settings; later files win. Files that are not there are skipped. ConfigError for faults.
 
@@ -79,13 +88,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
     given: dict[str, Value] = {}  # key path -> value as it was written
     origin: dict[str, str] = {}
     warnings: list[str] = []
-    for file in files:
-        try:
-            if not file.exists():
-                continue
-        except OSError as cause:  # a folder above it is closed to this account
-            hint = "set NEXAPOD_HOME to a folder of your own"
-            raise ConfigError(f"{file} cannot be reached: {cause.strerror}", hint=hint) from cause
+    for file in filter(_exists, files):
         if file.name == PROJECT and (why := _foreign(file)):
             warnings.append(f"{file} is not obeyed: {why}")
             continue
@@ -98,10 +101,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
             given[path], origin[path] = value, variable
             if path.partition(".")[0] in _JOB_SECTIONS:
                 overrides[path] = value
-    retention, images = (
-        table.check({key: given[f"{name}.{key}"] for key in table.keys if f"{name}.{key}" in given}, name, Report())
-        for name, table in (("retention", _RETENTION), ("images", _IMAGES))
-    )
+    retention, images = _section("retention", _RETENTION, given), _section("images", _IMAGES, given)
     for path, _, _ in _variables():
         origin.setdefault(path, "default")
     return {
@@ -166,3 +166,9 @@ def _from_text(text: str, kind: Kind, variable: str) -> Value:
     if report.problems:
         raise ConfigError(f"{variable} cannot be used", problems=tuple(report.problems), hint=f"unset {variable}")
     return value
+
+
+def _section(name: str, table: Table, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values of a section in their settled form, with defaults for what was not given."""
+    written = {key: given[f"{name}.{key}"] for key in table.keys if f"{name}.{key}" in given}
+    return dict(table.check(written, name, Report()))

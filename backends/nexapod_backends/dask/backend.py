@@ -122,7 +122,7 @@ class DaskBackend:
         node = self._node(context)
         if not node.far.shared:
             node.survey()
-        node.far.fetch(replica, context.work, logs=logs, names=names, most=max_bytes)
+        node.far.fetch(replica, context.work, logs=logs, names=names, max_bytes=max_bytes)
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove work folders and logs here, and on the workers that are in reach."""

@@ -20,6 +20,7 @@ from nexapod_backends.dask.scheduler import agent
 from nexapod_backends.dask.scheduler.agent_protocol import (
     MAX_LINE,
     ForeignAnswerError,
+    Found,
     Seen,
     Spool,
     found_files,
@@ -208,7 +209,9 @@ class Far:
 
     # ---- what replicas left
 
-    def fetch(self, replica: str, work: Path, *, logs: bool, names: Collection[str] | None, most: int | None) -> None:
+    def fetch(
+        self, replica: str, work: Path, *, logs: bool, names: Collection[str] | None, max_bytes: int | None
+    ) -> None:
         """Bring the files of a replica, or what there is of its logs, into our work folder."""
         if not self.shared and not self._through:
             raise SchedulerError("no worker is there that sees the files of the replica", got=replica)
@@ -220,20 +223,25 @@ class Far:
             if not found.root:
                 continue
             size = sum(found.beside.values()) + sum(found.files.values())
-            if most is not None and size > most and not logs:
+            if max_bytes is not None and size > max_bytes and not logs:
                 raise UnsafeOutputError(
                     f"worker {through} has more of replica {replica} than it may have", got=f"{size} bytes",
-                    wanted=f"at most {most}",
+                    wanted=f"at most {max_bytes}",
                 )  # fmt: skip
             try:
-                for ending, length in found.beside.items():
-                    if not logs or ending != ".manifest":
-                        self._take(through, found.root + ending, work / f"{replica}{ending}", length, growing=logs)
-                if not logs:
-                    self._take_tree(through, found.root, work / replica, found.files)
+                self._take_all(through, found, work / replica, logs=logs)
             except ForeignAnswerError as error:  # another replica may have better files
                 raise UnsafeOutputError(" ".join(str(error).split())) from error
             return
+
+    def _take_all(self, through: str, found: Found, target: Path, *, logs: bool) -> None:
+        """Bring what lies beside a work folder, and the folder itself unless only the logs are wanted."""
+        for ending, length in found.beside.items():
+            if not logs or ending != ".manifest":
+                beside = target.with_name(target.name + ending)
+                self._take(through, found.root + ending, beside, length, growing=logs)
+        if not logs:
+            self._take_tree(through, found.root, target, found.files)
 
     def _take_tree(self, through: str, root: str, target: Path, files: Mapping[str, int]) -> None:
         if self.shared:

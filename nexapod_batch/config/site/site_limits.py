@@ -52,23 +52,27 @@ def limit_problems(site: Site, job: Job) -> tuple[Problem, ...]:
     if not site.partitions:
         return tuple(found)
     wanted = words.get("partition")
-    names = [one.name for one in site.partitions]
-    unknown = [name for name in (wanted or "").split(",") if wanted and name not in names]
+    unknown = list(_unknown(site, at_site, wanted)) if wanted else []
     if unknown:
-        fitting = _fitting(site.partitions, at_site) or "none of them can run this job"
-        found += [
-            Problem(
-                f"site.{site.name}.resources.partition",
-                f"site {site.name} has no such partition: got {show(name)}, wanted one of {_listed(names)}"
-                f" (these would do: {fitting})" + (f" ({hint})" if (hint := nearest(name, names)) else ""),
-            )
-            for name in unknown
-        ]
-        return tuple(found)
+        return (*found, *unknown)
     if partition_for(site.partitions, at_site, wanted) is not None:
         return tuple(found)
     looked_at = [one for one in site.partitions if wanted is None or one.name in wanted.split(",")]
     return (*found, *_too_much(site, job, looked_at, named=wanted is not None))
+
+
+def _unknown(site: Site, at_site: Job, wanted: str) -> Iterator[Problem]:
+    """Yield each partition in a list of names that a site does not have."""
+    names = [one.name for one in site.partitions]
+    for name in wanted.split(","):
+        if name in names:
+            continue
+        fitting = _fitting(site.partitions, at_site) or "none of them can run this job"
+        message = f"site {site.name} has no such partition: got {show(name)}, wanted one of {_listed(names)}"
+        message += f" (these would do: {fitting})"
+        if hint := nearest(name, names):
+            message += f" ({hint})"
+        yield Problem(f"site.{site.name}.resources.partition", message)
 
 
 def _account(site: Site, words: dict[str, str]) -> Iterator[Problem]:

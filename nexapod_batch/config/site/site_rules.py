@@ -25,10 +25,7 @@ def check_rules(checked: dict[str, Value], report: Report) -> None:
     if scheduler := sections.get("scheduler"):
         _launcher(scheduler["launcher"], report)
         _transport(scheduler, checked["ssh"], report)
-        files = sections.get("filesystem") or {}
-        if scheduler["transport"] == "ssh" and scheduler["type"] != "local" and not files.get("work_dir"):
-            wanted = 'a folder that login and compute nodes share, as in "/scratch/{user}/nexapod"'
-            report.add("filesystem.work_dir", 'missing, with transport = "ssh"', wanted=wanted)
+        _work_dir(scheduler, sections.get("filesystem") or {}, report)
     if ssh := sections.get("ssh"):
         _port(ssh["jump"], report)
     if environment := sections.get("environment"):
@@ -51,6 +48,12 @@ def _transport(scheduler: dict[str, Value], ssh: Value, report: Report) -> None:
         report.add("ssh.host", 'missing, with transport = "ssh"', wanted=wanted)
     elif scheduler["transport"] == "local" and isinstance(ssh, dict):
         report.add("ssh", "means nothing here", got='transport = "local"', wanted='transport = "ssh", or no [ssh]')
+
+
+def _work_dir(scheduler: dict[str, Value], files: dict[str, Value], report: Report) -> None:
+    if scheduler["transport"] == "ssh" and scheduler["type"] != "local" and not files.get("work_dir"):
+        wanted = 'a folder that login and compute nodes share, as in "/scratch/{user}/nexapod"'
+        report.add("filesystem.work_dir", 'missing, with transport = "ssh"', wanted=wanted)
 
 
 def _port(jump: Value, report: Report) -> None:
@@ -92,13 +95,17 @@ def _partitions(sections: dict[str, dict[str, Value]], partitions: list[Value], 
         node = one["node"] or ""
         first = groups.setdefault(node, number)
         _same_node(partitions[first], one, where, report)
-        if isinstance(site, str) and len(f"{site}-{node}") > _NODE_NAME and node:
-            wanted = f"a site and a node word of {_NODE_NAME - 1} characters together"
-            report.add(f"{where}.node", "makes too long a name of a node", got=node, wanted=wanted)
+        _node_name(site, node, where, report)
         if one["max_nodes"] is not None and one["max_nodes"] > one["hosts"]:
             report.add(
                 f"{where}.max_nodes", "more than there are", got=one["max_nodes"], wanted=f"hosts ({one['hosts']})"
             )
+
+
+def _node_name(site: Value, node: str, where: str, report: Report) -> None:
+    if isinstance(site, str) and node and len(f"{site}-{node}") > _NODE_NAME:
+        wanted = f"a site and a node word of {_NODE_NAME - 1} characters together"
+        report.add(f"{where}.node", "makes too long a name of a node", got=node, wanted=wanted)
 
 
 def _same_node(first: dict[str, Value], one: dict[str, Value], where: str, report: Report) -> None:

@@ -138,19 +138,26 @@ def find_sites(
             )
             faults.append(SiteFault(file=folder, error=error))
             continue
-        for file in files:
-            try:
-                one = _read(file, tables)
-            except ConfigError as error:
-                faults.append(SiteFault(file=file, error=error))
-            else:
-                name = one.site.name
-                found[name] = _stricter(found[name], one) if name in found else one
+        faults += _read_all(files, tables, found)
     for fault in faults:
         if fault.file not in folders:
             found.pop(fault.file.stem, None)
     faults += _beside(found)
     return found, tuple(faults)
+
+
+def _read_all(files: Sequence[Path], tables: SiteTables, found: dict[str, Found]) -> list[SiteFault]:
+    """Read the files of one folder into what was found in those before; return the files that cannot be used."""
+    faults = []
+    for file in files:
+        try:
+            one = _read(file, tables)
+        except ConfigError as error:
+            faults.append(SiteFault(file=file, error=error))
+            continue
+        earlier = found.get(one.site.name)
+        found[one.site.name] = one if earlier is None else _stricter(earlier, one)
+    return faults
 
 
 def _beside(found: dict[str, Found]) -> list[SiteFault]:
@@ -202,10 +209,7 @@ def parse_site(text: str, file: Path, tables: SiteTables | None = None) -> Found
     schema = SITE if table is None else with_table(table.name, table.table)
     _strange_tables(document, schema, tables, report)
     checked = schema.check(document, "", report)
-    about = checked["site"]
-    if isinstance(about, dict) and isinstance(about["name"], str) and about["name"] != file.stem:
-        hint = "rename the file, or correct the name"
-        report.add("site.name", "not the name of the file", got=about["name"], wanted=show(file.stem), hint=hint)
+    _check_name(checked["site"], file, report)
     check_rules(checked, report)
     if table is not None:
         table.check(checked[table.name], report)
@@ -219,6 +223,14 @@ def parse_site(text: str, file: Path, tables: SiteTables | None = None) -> Found
         site = replace(site, backend_settings=noun, needs=table.needs(noun))
     settings = tuple(_settings(schema, checked, document, "", shown))
     return Found(site=site, file=file, settings=settings, table=table)
+
+
+def _check_name(about: Value, file: Path, report: Report) -> None:
+    """Report a site that is not called as its file is."""
+    name = about["name"] if isinstance(about, dict) else None
+    if isinstance(name, str) and name != file.stem:
+        hint = "rename the file, or correct the name"
+        report.add("site.name", "not the name of the file", got=name, wanted=show(file.stem), hint=hint)
 
 
 def _table(document: Mapping[str, Value], tables: SiteTables) -> BackendTable | None:
@@ -305,9 +317,8 @@ def _partition(section: Mapping[str, Value]) -> Partition:
 def _settings(kind: Kind, value: Value, written: Value, path: str, file: str) -> Iterator[Setting]:
     """Yield the values below one key; `written` is what the file says there, None for nothing."""
     if isinstance(kind, Table):
-        for name, key in kind.keys.items() if value is not None else ():
-            inner = written.get(name) if isinstance(written, dict) else None
-            yield from _settings(key.kind, value[name], inner, f"{path}.{name}" if path else name, file)
+        if value is not None:
+            yield from _table_settings(kind, value, written, path, file)
     elif isinstance(kind, ListOf) and isinstance(kind.kind, Table):
         for number, one in enumerate(value):
             yield from _settings(kind.kind, one, written[number], f"{path}[{number}]", file)
@@ -316,6 +327,13 @@ def _settings(kind: Kind, value: Value, written: Value, path: str, file: str) ->
             yield Setting(key=f"{path}.{name}", value=str(one), origin=file)
     elif written is not None or value not in (None, []):
         yield Setting(key=path, value=_words(kind, value), origin=DEFAULT if written is None else file)
+
+
+def _table_settings(table: Table, value: Value, written: Value, path: str, file: str) -> Iterator[Setting]:
+    before = f"{path}." if path else ""
+    for name, key in table.keys.items():
+        inner = written.get(name) if isinstance(written, dict) else None
+        yield from _settings(key.kind, value[name], inner, f"{before}{name}", file)
 
 
 def _words(kind: Kind, value: Value) -> str:
