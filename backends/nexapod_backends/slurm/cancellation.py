@@ -11,7 +11,7 @@ from nexapod_batch.spool import cancellations, layout
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nexapod_backends.slurm.site_state import SiteState
     from nexapod_backends.slurm.submission import Submission
@@ -36,14 +36,9 @@ def cancel(
         return
     name, content = cancellations.listing(replicas)
     files.write(f"{spool}/{layout.cancellation(name)}", content)
-    touched: dict[str, tuple[Group, set[int]]] = {}
-    for key in replicas:
-        place = state.groups.find(key)
-        if place is not None:
-            touched.setdefault(place[0].id, (place[0], set()))[1].add(place[1])
     look = _Look(files, str(spool), waiting)
     ids: list[str] = []
-    for group, elements in touched.values():
+    for group, elements in _touched(state, replicas):
         over = [index for index in elements if look.over(group, index)]
         whole = bool(over) and all(look.over(group, index) for index in range(len(group.elements)))
         if over and group.open and group.tried:  # sbatch was called: it may be in the queue all the same
@@ -54,6 +49,16 @@ def cancel(
         ids += _native(group, over, whole=whole)
     if ids:
         state.slurm.cancel(ids)
+
+
+def _touched(state: SiteState, keys: Iterable[str]) -> Iterable[tuple[Group, set[int]]]:
+    """Return the groups of launches, each with the elements that hold them."""
+    touched: dict[str, tuple[Group, set[int]]] = {}
+    for key in keys:
+        place = state.groups.find(key)
+        if place is not None:
+            touched.setdefault(place[0].id, (place[0], set()))[1].add(place[1])
+    return touched.values()
 
 
 def _native(group: Group, over: Sequence[int], *, whole: bool) -> list[str]:

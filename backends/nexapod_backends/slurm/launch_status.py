@@ -71,27 +71,35 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
         return LaunchStatus(state=BackendState.NEW, reason=reason, code="slurm.not_submitted")
     native = f"{group.native}_{index}"
     seen = state.queue.last_seen(group, index)
-    over = seen is not None and read_state(seen.state).ended
-    if not over and not state.queue.gone(group, index, now):
-        return _going_on(native, seen, claimed=claimed, trouble=state.queue.trouble, packed=group.replicas[index] > 1)
+    ended = seen if seen is not None and read_state(seen.state).ended else None
+    if ended is None and not state.queue.gone(group, index, now):
+        packed = group.replicas[index] > 1
+        return _named(_going_on(native, seen, claimed=claimed, trouble=state.queue.trouble, packed=packed), seen)
     if group.narrow and not claimed:
         status = LaunchStatus(
             state=BackendState.FAILED, native=native, reason=group.narrow, code="slurm.too_large", anew=True
         )
         return _named(status, seen)
-    if seen is None or not over:
+    if ended is None:
         reason = f"Slurm job {native} is unknown to squeue and sacct"
         return _named(LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.unknown"), seen)
+    return _named(_ended(context, state, group, index, ended, claimed=claimed), ended)
+
+
+def _ended(
+    context: NodeContext, state: SiteState, group: Group, index: int, seen: Observation, *, claimed: bool
+) -> LaunchStatus:
+    """Say how an element ended whose launch is in the inbox: what it did not report is lost."""
+    native = f"{group.native}_{index}"
     word = read_state(seen.state)
     reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
     if word.blame is None or not claimed:
         said = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
         reason += f"; its runner said: {said}" if said else ""
     task_fault = word.blame is Blame.TASK and group.replicas[index] == 1
-    status = LaunchStatus(
+    return LaunchStatus(
         state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended", task_fault=task_fault
     )
-    return _named(status, seen)
 
 
 def _named(status: LaunchStatus, seen: Observation | None) -> LaunchStatus:
@@ -121,25 +129,33 @@ def _going_on(
     packed: bool,
 ) -> LaunchStatus:
     """Say where a launch is whose element has not ended."""
-    where = f"Slurm job {native} runs on {seen.hosts}" if seen is not None and seen.hosts else f"Slurm job {native}"
-    word = read_state(seen.state) if seen is not None else None
-    if word is not None and word.stopped:
-        where = f"{where.replace(' runs on ', ' on ')} is suspended by Slurm (by an administrator, or for other jobs)"
+    where = _where(native, seen)
     if claimed:
-        return _named(LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where, code="slurm.runs"), seen)
-    if seen is None or word is None:
+        return LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where, code="slurm.runs")
+    if seen is None:
         reason = trouble or "Slurm was not asked yet"
         return LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.not_asked")
-    if word.state is BackendState.ACTIVE:
+    if read_state(seen.state).state is BackendState.ACTIVE:
         reason = f"not begun: {where}"
-        status = LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.not_begun")
-        return _named(status, seen)
-    why = reason_in_words(seen.reason) if seen.reason else ""
+        return LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.not_begun")
+    reason = reason_in_words(seen.reason) if seen.reason else ""
     if packed and "limit" in seen.reason.lower():
-        why += " (it runs several replicas: see [limits.pack] in the site file)"
-    when = time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s)) if seen.start_s else ""
-    reason = (why or seen.state) + when
-    return _named(LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.waits"), seen)
+        reason += " (it runs several replicas: see [limits.pack] in the site file)"
+    reason = reason or seen.state
+    if seen.start_s:
+        reason += time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(seen.start_s))
+    return LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.waits")
+
+
+def _where(native: str, seen: Observation | None) -> str:
+    """Say what an element does that has its hosts."""
+    where = f"Slurm job {native}"
+    if seen is None:
+        return where
+    if read_state(seen.state).stopped:
+        on = f" on {seen.hosts}" if seen.hosts else ""
+        return f"{where}{on} is suspended by Slurm (by an administrator, or for other jobs)"
+    return f"{where} runs on {seen.hosts}" if seen.hosts else where
 
 
 def _last_line(files: Transport, log: str) -> str:

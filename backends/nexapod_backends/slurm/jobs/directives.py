@@ -115,23 +115,17 @@ def directives(site: Site, request: SbatchRequest) -> tuple[Directive, ...]:
         _signal(site, request),
     )  # fmt: skip
     for name, value in asked:
-        if name in scheduler.skip_directives:
-            if name in _NEEDED:
-                raise ConfigError(
-                    f"site {site.name}: --{name} cannot be left out",
-                    got="it is in skip_directives",
-                    hint="without it a job could not be found again, or could run twice",
-                )
-            continue
-        found[name] = value
+        if name not in scheduler.skip_directives:
+            found[name] = value
+        elif name in _NEEDED:
+            raise ConfigError(
+                f"site {site.name}: --{name} cannot be left out",
+                got="it is in skip_directives",
+                hint="without it a job could not be found again, or could run twice",
+            )
     for name, value in extra.items():
-        if name in scheduler.skip_directives:
-            continue
-        ours = found.setdefault(name, value)  # what the job asks for goes before what the site adds
-        if name == "constraint" and ours and value and ours != value:
-            found[name] = _both(site, ours, value)
-        elif name == "exclude" and ours and value and ours != value:
-            found[name] = f"{ours},{value}"
+        if name not in scheduler.skip_directives:
+            found[name] = _together(site, name, found[name], value) if name in found else value
     return tuple(_checked(site, name, value) for name, value in found.items())
 
 
@@ -170,16 +164,11 @@ def _words(scheduler: Scheduler, words: SchedulerOptions) -> Iterator[tuple[str,
 def _sizes(scheduler: Scheduler, asked: Geometry) -> Iterator[tuple[str, str]]:
     counts = {"nodes": asked.nodes, "ntasks": asked.ntasks, "cpus-per-task": asked.cpus_per_task}
     yield from ((name, str(count)) for name, count in counts.items() if count is not None)
-    nodes = asked.nodes or 1
-    if asked.mem_mib is not None and scheduler.memory == "per-node":
-        yield "mem", f"{-(-asked.mem_mib // nodes)}M"
-    elif asked.mem_mib is not None and scheduler.memory == "per-cpu":
-        yield "mem-per-cpu", f"{-(-asked.mem_mib // ((asked.ntasks or 1) * (asked.cpus_per_task or 1)))}M"
+    memory = _memory(scheduler.memory, asked)
+    if memory is not None:
+        yield memory
     if asked.gpus:
-        if asked.gpus % nodes:
-            raise ConfigError("GPUs cannot be shared out evenly", got=asked.gpus, wanted=f"a multiple of {nodes} nodes")
-        count = f"{asked.gpu_type}:{asked.gpus // nodes}" if asked.gpu_type else str(asked.gpus // nodes)
-        yield ("gres", f"gpu:{count}") if scheduler.gpu_option == "gres" else ("gpus-per-node", count)
+        yield _gpus(scheduler.gpu_option, asked)
     if asked.time_s is not None:
         yield "time", _clock(asked.time_s)
 
@@ -188,7 +177,33 @@ def _signal(site: Site, request: SbatchRequest) -> tuple[str, str]:
     """Return when the runner is warned: of a job that says no time, as if it had the longest of its partition."""
     longest = next((one.max_time_s for one in site.partitions if one.name == request.options.partition), None)
     time_s = request.geometry.time_s or longest
-    return "signal", f"B:USR2@{SIGNAL_S if time_s is None else max(5, min(SIGNAL_S, time_s // 10))}"
+    before_s = SIGNAL_S
+    if time_s is not None:
+        before_s = max(5, min(SIGNAL_S, time_s // 10))
+    return "signal", f"B:USR2@{before_s}"
+
+
+def _memory(memory: str, asked: Geometry) -> tuple[str, str] | None:
+    """Return the option that says how much memory the whole job needs, as the site wants it said."""
+    if asked.mem_mib is None:
+        return None
+    if memory == "per-node":
+        return "mem", f"{-(-asked.mem_mib // (asked.nodes or 1))}M"
+    if memory == "per-cpu":
+        cpus = (asked.ntasks or 1) * (asked.cpus_per_task or 1)
+        return "mem-per-cpu", f"{-(-asked.mem_mib // cpus)}M"
+    return None
+
+
+def _gpus(option: str, asked: Geometry) -> tuple[str, str]:
+    """Return the option that says how many GPUs each node needs; ConfigError where they do not divide."""
+    nodes = asked.nodes or 1
+    if asked.gpus % nodes:
+        raise ConfigError("GPUs cannot be shared out evenly", got=asked.gpus, wanted=f"a multiple of {nodes} nodes")
+    count = str(asked.gpus // nodes)
+    if asked.gpu_type:
+        count = f"{asked.gpu_type}:{count}"
+    return ("gres", f"gpu:{count}") if option == "gres" else ("gpus-per-node", count)
 
 
 def _clock(seconds: int) -> str:
@@ -210,6 +225,17 @@ def _extra(scheduler: Scheduler) -> Iterator[tuple[str, str | None]]:
         if found[1] in _OURS:
             raise ConfigError(f"extra_directives: --{found[1]} is written by nexapod-batch", hint="take it out")
         yield found[1], found[2]
+
+
+def _together(site: Site, name: str, ours: str | None, added: str | None) -> str | None:
+    """Return the value of an option that the job and the site both have: the job's goes first, demands are joined."""
+    if not (ours and added) or ours == added:
+        return ours
+    if name == "constraint":
+        return _both(site, ours, added)
+    if name == "exclude":
+        return f"{ours},{added}"
+    return ours
 
 
 def _both(site: Site, job: str, extra: str) -> str:

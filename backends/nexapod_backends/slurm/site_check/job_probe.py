@@ -48,7 +48,8 @@ def accepted(
     """Yield whether Slurm takes a small job for a node, with an account, and with its memory said."""
     name = f"sbatch {context.node.name}"
     words = words_at(how.sample, site.name)
-    if site.scheduler.account_required and not (words.get("account") or site.scheduler.account):
+    charged = words.get("account") or site.scheduler.account
+    if site.scheduler.account_required and not charged:
         yield Finding(
             mark=Mark.FAIL, probe=name, text="no account to charge, and the site requires one",
             hint="say which with --account, or set account in [scheduler]", stops=True,
@@ -61,36 +62,46 @@ def accepted(
     try:
         said = slurm.submit(script_of(site, context, how, partition, mem_mib=None), test_only=True)
     except (RefusedError, SchedulerError) as error:
-        down = all_down([row for row in hosts if row.partition == partition.name])
-        if down and "configuration is not available" in str(error):
-            text = f"partition {partition.name}: all {down} hosts are down or drained, so Slurm plans nothing there"
-            hint = "ask who runs the cluster; jobs that are submitted wait"
-            yield Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
-            return
-        hint = error.hint if isinstance(error, RefusedError) and error.hint else _refused_hint(str(error))
-        yield Finding(mark=Mark.FAIL, probe=name, text=one_line(error), hint=hint, stops=True)
+        yield _refused(name, partition, error, hosts)
         return
     chosen = "partition" in site.scheduler.skip_directives
     where = "the site's own choice of partition" if chosen else f"partition {partition.name}"
-    charged = words.get("account") or site.scheduler.account
-    account = f", charged to {charged}" if charged else ", charged to your default account"
-    yield Finding(mark=Mark.OK, probe=name, text=f"{where}: {_would(said)}{account}")
+    account = f"charged to {charged}" if charged else "charged to your default account"
+    yield Finding(mark=Mark.OK, probe=name, text=f"{where}: {_would(said)}, {account}")
     yield from _largest(site, slurm, context, how, partition)
+    yield _memory(site, slurm, context, how, partition, config)
+
+
+def _refused(
+    name: str, partition: Partition, error: RefusedError | SchedulerError, hosts: Sequence[HostRow]
+) -> Finding:
+    """Return what is to be said of a small job that Slurm does not take."""
+    down = all_down([row for row in hosts if row.partition == partition.name])
+    if down and "configuration is not available" in str(error):
+        text = f"partition {partition.name}: all {down} hosts are down or drained, so Slurm plans nothing there"
+        hint = "ask who runs the cluster; jobs that are submitted wait"
+        return Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
+    hint = error.hint if isinstance(error, RefusedError) and error.hint else _refused_hint(str(error))
+    return Finding(mark=Mark.FAIL, probe=name, text=one_line(error), hint=hint, stops=True)
+
+
+def _memory(
+    site: Site, slurm: Slurm, context: NodeContext, how: Probing, partition: Partition, config: ClusterConfig
+) -> Finding:
+    """Return whether Slurm takes a job that says how much memory it needs."""
     option = {"per-node": "--mem", "per-cpu": "--mem-per-cpu"}.get(site.scheduler.memory, "")
-    probe_name = f"memory {context.node.name}"
+    name = f"memory {context.node.name}"
     if not option or "mem" in site.scheduler.skip_directives:
-        yield Finding(mark=Mark.OK, probe=probe_name, text="the file forbids to ask for it, so nobody does")
-        return
+        return Finding(mark=Mark.OK, probe=name, text="the file forbids to ask for it, so nobody does")
     try:
         slurm.submit(script_of(site, context, how, partition, mem_mib=MEM_MIB), test_only=True)
     except (RefusedError, SchedulerError) as error:
-        yield Finding(
-            mark=Mark.FAIL, probe=probe_name, text=f"{option} is refused: {one_line(error)}",
+        return Finding(
+            mark=Mark.FAIL, probe=name, text=f"{option} is refused: {one_line(error)}",
             hint='set memory = "none" (or "per-cpu") in [scheduler]',
         )  # fmt: skip
-        return
     counted = "" if config.memory_is_counted else ", though Slurm does not count memory here"
-    yield Finding(mark=Mark.OK, probe=probe_name, text=f"{option} is allowed{counted}")
+    return Finding(mark=Mark.OK, probe=name, text=f"{option} is allowed{counted}")
 
 
 def _largest(
