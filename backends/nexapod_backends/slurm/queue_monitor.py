@@ -68,8 +68,10 @@ class QueueMonitor:
         kept = {one.id: one for one in groups}
         wanted = {key: one for key, one in kept.items() if one.native and self._going_on(one)}
         memory.at = now
-        memory.seen = {key: told for key, told in memory.seen.items() if key in kept}
-        memory.silent = {key: looks for key, looks in memory.silent.items() if key in wanted}
+        for key in memory.seen.keys() - kept.keys():
+            del memory.seen[key]
+        for key in memory.silent.keys() - wanted.keys():
+            del memory.silent[key]
         if wanted:
             try:
                 self._ask(wanted, now)
@@ -119,13 +121,15 @@ class QueueMonitor:
         unclear = [one for one in groups if one not in missing and self._unclear(one, now)]
         if missing or unclear:
             self._take(self._accounting(missing, unclear, now), by_name, now)
-        if queued.unreadable and any(self._untold(one, now) for one in missing):
+        still = [one for one in missing if self._untold(one, now)]
+        if queued.unreadable and still:
             raise SchedulerError(f"site {self._site.name}: squeue answered what cannot be read", got=queued.samples[0])
+        silent = self._memory.silent
         for one in groups:
-            if self._untold(one, now):
-                self._memory.silent[one.id] = (self._memory.silent.get(one.id, (now, now))[0], now)
+            if one in still:
+                silent[one.id] = (silent.get(one.id, (now, now))[0], now)
             else:
-                self._memory.silent.pop(one.id, None)
+                silent.pop(one.id, None)
 
     def _queue(self, ids: Sequence[str], now: float) -> Listing[JobRow]:
         """Return what is in the queue, of pyslurm where it is of use."""
@@ -147,8 +151,7 @@ class QueueMonitor:
         if self._site.scheduler.accounting == "squeue":
             return []
         groups = [*missing, *unclear]
-        since = int(min(one.tried or now for one in groups)) - _DAY_S
-        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+        start = _day_before(min(one.tried or now for one in groups))
         ids = ",".join(one.native for one in groups)
         done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
         if missing and done.returncode and "disabled" not in done.stderr.lower():
@@ -200,3 +203,8 @@ class QueueMonitor:
                 f"site {self._site.name}: Slurm says {word.native} of job {row.job}, a state that nexapod-batch does "
                 "not know: it is taken as still running until squeue or sacct says more"
             )
+
+
+def _day_before(seconds: float) -> str:
+    """Return a time, in seconds since 1970, a day earlier and as sacct reads it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(int(seconds) - _DAY_S))

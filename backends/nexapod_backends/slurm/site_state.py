@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from nexapod_backends.slurm.cli.parse import HostRow
     from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Site
@@ -83,13 +84,7 @@ class SiteState:
         if known[partition] != old:
             own_folder(file.parent, below=file.parents[1])
             atomic.write(file, json.dumps(known).encode(), mode=0o600)
-        if not constraints:
-            return known[partition]
-        admitted: set[str] = set()
-        for row in rows:
-            if all(admits(constraint, row.features) for constraint in constraints):
-                admitted.update(row.hosts)
-        return [host for host in known[partition] if host in admitted]
+        return known[partition] if not constraints else _admitted(known[partition], rows, constraints)
 
     def bring_runner(self, context: NodeContext) -> None:
         """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""
@@ -176,6 +171,15 @@ class SiteState:
         if 0 < pause <= 1 / rate:
             time.sleep(pause)
         self._last_submit = time.monotonic()
+
+
+def _admitted(hosts: Sequence[str], rows: Sequence[HostRow], constraints: Sequence[str]) -> list[str]:
+    """Return the hosts that all constraints admit, in their order."""
+    admitted: set[str] = set()
+    for row in rows:
+        if all(admits(constraint, row.features) for constraint in constraints):
+            admitted.update(row.hosts)
+    return [host for host in hosts if host in admitted]
 
 
 def _tell(text: str) -> None:

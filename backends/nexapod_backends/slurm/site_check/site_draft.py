@@ -54,34 +54,34 @@ def site_file(
     SchedulerError when there is no partition that a site file could hold.
     """
     name = _trimmed(name or config.cluster, r"[^A-Za-z0-9_-]", 32) or "cluster"
-    usable: list[_Found] = []
+    usable, left_out = _chosen(partitions, hosts)
+    if not usable:
+        hint = "run it as a user who may submit jobs there, or write the site file by hand"
+        if "partitions" in config.hidden:
+            hint = f"Slurm hides partitions from who may not use them (PrivateData=partitions): {hint}"
+        got = "; ".join(left_out[:10]) or "none"
+        raise SchedulerError("the cluster shows no partition that can be used", got=got, hint=hint)
+    lines = [*_head(config, name, reached), *(f"# {line}" for line in left_out)]
+    for one, word in _grouped(usable):
+        lines += _partition(one, word)
+    return "\n".join([*lines, ""])
+
+
+def _chosen(partitions: Sequence[PartitionRow], hosts: Sequence[HostRow]) -> tuple[list[_Found], list[str]]:
+    """Return the partitions that the file can hold, and why others are left out."""
+    usable: dict[str, _Found] = {}
     left_out: list[str] = []
     for one in partitions:
         why = _why_not(one)
-        if any(one.name == other.partition.name for other in usable):
+        if one.name in usable:
             why = "there is another one of this name"
         if len(usable) >= _PARTITIONS_MAX:
             why = f"a site file holds {_PARTITIONS_MAX}"
         if why:
-            left_out.append(f"# partition {_comment(one.name)} is left out: {why}")
+            left_out.append(f"partition {_comment(one.name)} is left out: {why}")
         else:
-            usable.append(_gather(one, hosts))
-    hidden = "partitions" in config.hidden
-    if not usable:
-        raise SchedulerError(
-            "the cluster shows no partition that can be used",
-            got="; ".join(line.removeprefix("# ") for line in left_out[:10]) or "none",
-            hint=("Slurm hides partitions from who may not use them (PrivateData=partitions): " * hidden)
-            + "run it as a user who may submit jobs there, or write the site file by hand",
-        )
-    return "\n".join(
-        [
-            *_head(config, name, reached),
-            *left_out,
-            *(line for one, word in _grouped(usable) for line in _partition(one, word)),
-            "",
-        ]
-    )
+            usable[one.name] = _gather(one, hosts)
+    return list(usable.values()), left_out
 
 
 def _head(config: ClusterConfig, name: str, reached: Scheduler | None) -> Iterator[str]:
@@ -131,27 +131,29 @@ def _gather(one: PartitionRow, hosts: Sequence[HostRow]) -> _Found:
 
 def _grouped(found: Sequence[_Found]) -> Iterator[tuple[_Found, str]]:
     """Yield the partitions with the word of their group; "" for all where there is one group only."""
-    groups: list[tuple[set[str], list[_Found]]] = []
-    for one in found:
-        together = [group for group in groups if group[0] & one.hosts]
-        names, members = set(one.hosts), [one]
-        for group in together:
-            names |= group[0]
-            members = [*group[1], *members]
-            groups.remove(group)
-        groups.append((names, members))
-    words: dict[str, str] = {}
-    taken: set[str] = set()
-    order = {one.partition.name: position for position, one in enumerate(found)}
-    for _, members in sorted(groups, key=lambda group: min(order[one.partition.name] for one in group[1])):
-        first = min(members, key=lambda one: order[one.partition.name])
-        stem = _trimmed(first.partition.name, r"[^A-Za-z0-9_-]", 28) or "group"
+    groups = _sharing_hosts(found)
+    word_of: dict[int, str] = {}  # by position
+    for positions in groups:
+        stem = _trimmed(found[positions[0]].partition.name, r"[^A-Za-z0-9_-]", 28) or "group"
         word, number = stem, 2
-        while word in taken:
+        while word in word_of.values():
             word, number = f"{stem}-{number}", number + 1
-        taken.add(word)
-        words |= {one.partition.name: word if len(groups) > 1 else "" for one in members}
-    yield from ((one, words[one.partition.name]) for one in found)
+        word_of.update(dict.fromkeys(positions, word))
+    for position, one in enumerate(found):
+        yield one, word_of[position] if len(groups) > 1 else ""
+
+
+def _sharing_hosts(found: Sequence[_Found]) -> list[list[int]]:
+    """Return the positions of partitions that share hosts, directly or through others, as groups in order."""
+    groups: list[tuple[set[str], list[int]]] = []
+    for position, one in enumerate(found):
+        hosts, positions = set(one.hosts), [position]
+        for group in [group for group in groups if group[0] & one.hosts]:
+            hosts |= group[0]
+            positions += group[1]
+            groups.remove(group)
+        groups.append((hosts, sorted(positions)))
+    return sorted(positions for _, positions in groups)
 
 
 def _partition(found: _Found, word: str) -> Iterator[str]:
