@@ -60,6 +60,13 @@ class Code:
     NODE_OF_OTHER_CLASS = "node.other_class"
     DOMAIN_USED = "node.domain_used"
     NODE_FULL = "node.full"
+    NODE_PAUSED = "node.paused"
+    NODE_CANNOT = "node.cannot"
+
+    NOT_ASKED_FOR = "site.not_asked_for"
+    SITE_REFUSES = "site.refuses"
+    UNDECLARED = "site.undeclared"
+    NO_PARTITION = "site.no_partition"
 
     NO_ACTIVE_NODE = "reach.no_active_node"
     NO_NODE_OF_TIER = "reach.no_node_of_tier"

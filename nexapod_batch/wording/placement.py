@@ -52,6 +52,18 @@ def _small_gpu_memory(p: Parameters) -> str:
     return f"has GPUs with {_amount('mem', p['mem_mib'])}, {_amount('mem', p['wanted_mib'])} wanted"
 
 
+def _not_asked_for(p: Parameters) -> str:
+    return f"the job is for {', '.join(p['sites'])} only (schedule.sites)"
+
+
+def _site_refuses(p: Parameters) -> str:
+    return "; ".join(f"{one['key']}: {one['message']}" for one in p["problems"])
+
+
+def _no_partition(p: Parameters) -> str:
+    return f"none of its partitions ({', '.join(p['partitions'])}) can run it, others of site {p['site']} can"
+
+
 def _no_node_of_tier(p: Parameters) -> str:
     there = ", ".join(f"{count} x {tier}" for tier, count in p["there"].items())
     return f"no node of tier {p['tier']}: got {there}\n  -> set resources.tier, or register such a node: {_INIT}"
@@ -142,6 +154,12 @@ TEMPLATES: Mapping[str, Template] = {
     Code.NODE_OF_OTHER_CLASS: "its {class} is {has}, the task's is {wanted}",
     Code.DOMAIN_USED: "a replica of this task was placed on the same {field} ({value})",
     Code.NODE_FULL: "is full: {out} replicas out, max_queued = {max_queued}",
+    Code.NODE_PAUSED: "{text}",
+    Code.NODE_CANNOT: "{message}",
+    Code.NOT_ASKED_FOR: _not_asked_for,
+    Code.SITE_REFUSES: _site_refuses,
+    Code.UNDECLARED: "the file of site {site} declares no such node any more",
+    Code.NO_PARTITION: _no_partition,
     Code.NO_ACTIVE_NODE: f"no active node is registered\n  -> register one: {_INIT}",
     Code.NO_NODE_OF_TIER: _no_node_of_tier,
     Code.NO_NODE_LARGE_ENOUGH: _no_node_large_enough,

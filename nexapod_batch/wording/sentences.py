@@ -27,6 +27,7 @@ _MODULES = {
     "vote": "quorum",
     "placement": "placement",
     "node": "placement",
+    "site": "placement",
     "reach": "placement",
     "job": "replica",
     "replica": "replica",

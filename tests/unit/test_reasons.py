@@ -122,6 +122,18 @@ GOLDEN: list[tuple[str, dict[str, Any], str]] = [
     (Code.OVERDUE, {"also": Reason(code="x.y", parameters={"text": "gone"})}, "deadline passed; gone"),
     (Code.SIGNED, {"text": "exit code {7}"}, "exit code {7}"),
     (Code.NO_REPORT, {"native": "COMPLETED"}, "the runner ended without a report (COMPLETED)"),
+    (Code.NOT_ASKED_FOR, {"sites": ["alpha", "beta"]}, "the job is for alpha, beta only (schedule.sites)"),
+    (
+        Code.SITE_REFUSES,
+        {"problems": [{"key": "resources.time", "message": "too long"}, {"key": "job.name", "message": "no"}]},
+        "resources.time: too long; job.name: no",
+    ),
+    (Code.UNDECLARED, {"site": "alpha"}, "the file of site alpha declares no such node any more"),
+    (
+        Code.NO_PARTITION,
+        {"partitions": ["short", "long"], "site": "alpha"},
+        "none of its partitions (short, long) can run it, others of site alpha can",
+    ),
     (Code.RESTORED, {}, "the database was put back from a backup"),
     (Code.TAKEN_BACK, {"node": "ws", "text": "is snoozed"}, "taken back before it began: ws is snoozed"),
     (

@@ -192,7 +192,8 @@ class DaskNode:
             one = self.records.by_key[key]
             state = BackendState.QUEUED if one.worker else BackendState.NEW
             reason = "goes to its worker" if one.worker else self._binding.reasons.get(key, "not bound to a worker yet")
-            found[key] = LaunchStatus(state=state, native=one.address or one.task, reason=reason)
+            native, code = one.address or one.task, "dask.goes_to_worker" if one.worker else "dask.no_worker_yet"
+            found[key] = LaunchStatus(state=state, native=native, reason=reason, code=code)
         return found
 
     def _ended_in(self, record: Record, seen: Seen) -> LaunchStatus | None:
@@ -203,14 +204,18 @@ class DaskNode:
             reason = spool.refused[key]
             cancelled = bool(record.over) or reason.startswith("cancelled")
             return LaunchStatus(
-                state=BackendState.CANCELED if cancelled else BackendState.FAILED, native=native, reason=reason
-            )
+                state=BackendState.CANCELED if cancelled else BackendState.FAILED, native=native, reason=reason,
+                code="worker.refused",
+            )  # fmt: skip
         if spool is not None and key in spool.claims and key not in spool.inbox:
             why = "" if self.alive(record) else self.cluster.why_gone(record.address, record.name)
             reason = f"worker {record.address} left the cluster: {why}" if why else ""
-            return LaunchStatus(state=BackendState.COMPLETED, native=native, reason=reason)
+            return LaunchStatus(
+                state=BackendState.COMPLETED, native=native, reason=reason, code="dask.worker_left"
+            )
         if spool is not None and key in spool.inbox and key in spool.claims and not spool.runs(key):
-            return LaunchStatus(state=BackendState.FAILED, native=native, reason=f"its runner on {native} died")
+            reason = f"its runner on {native} died"
+            return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="dask.runner_died")
         if record.over and not record.worker:
             return LaunchStatus(state=BackendState.CANCELED, native=native, reason=record.over)
         return None
@@ -226,7 +231,9 @@ class DaskNode:
             spool = seen.spools.get((one.storage, one.worker))
             if not one.worker:
                 reason = self._binding.reasons.get(key, "not bound to a worker yet")
-                going[key] = LaunchStatus(state=BackendState.NEW, native=one.task, reason=reason)
+                going[key] = LaunchStatus(
+                    state=BackendState.NEW, native=one.task, reason=reason, code="dask.no_worker_yet"
+                )
             elif spool is not None and key in spool.claims and key in spool.inbox:
                 going[key] = LaunchStatus(state=BackendState.ACTIVE, native=one.address)
                 self._drop_key(one)
@@ -249,11 +256,14 @@ class DaskNode:
                 failed[key] = LaunchStatus(state=BackendState.CANCELED, native=one.address, reason=one.over)
             elif state in ("memory", "erred") and self._without_trace(one, spool):
                 reason = f"its task on {one.address} ended without a trace: see that worker's log"
-                failed[key] = LaunchStatus(state=BackendState.FAILED, native=one.address, reason=reason)
+                failed[key] = LaunchStatus(
+                    state=BackendState.FAILED, native=one.address, reason=reason, code="dask.no_trace"
+                )
             else:
                 going[key] = LaunchStatus(
-                    state=BackendState.QUEUED, native=one.address, reason=self._waits(one, state, spool)
-                )
+                    state=BackendState.QUEUED, native=one.address, reason=self._waits(one, state, spool),
+                    code="dask.waits", native_state=state or "",
+                )  # fmt: skip
                 if state is None or (state in ("memory", "erred") and spool is not None and spool.holder is None):
                     again.append(one)
         self._queued = [one for key, one in asked.items() if states.get(one.task) in _WORDS and key in going]
@@ -265,7 +275,7 @@ class DaskNode:
         """Return the state of a launch of which there is no record (any more)."""
         if self.records.is_spent(key):
             reason = "it was handed over before, and has ended: a launch is run once"
-            return LaunchStatus(state=BackendState.FAILED, reason=reason)
+            return LaunchStatus(state=BackendState.FAILED, reason=reason, code="dask.ended_before")
         return LaunchStatus(state=BackendState.UNKNOWN)
 
     def _drop_key(self, record: Record) -> None:
@@ -287,7 +297,9 @@ class DaskNode:
         if reason is None:
             why = self.cluster.why_gone(record.address, record.name)
             reason = f"worker {record.address} left the cluster" + (f": {why}" if why else "")
-        return LaunchStatus(state=BackendState.FAILED, native=record.address, reason=reason)
+        return LaunchStatus(
+            state=BackendState.FAILED, native=record.address, reason=reason, code="dask.worker_left"
+        )
 
     def _without_trace(self, record: Record, spool: Spool | None) -> bool:
         """Say whether a launch whose task is over never reached the spool, where that could be seen."""

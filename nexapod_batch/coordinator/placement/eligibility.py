@@ -18,8 +18,9 @@ from nexapod_batch.coordinator.placement.container_support import problem, too_o
 from nexapod_batch.coordinator.placement.images import wrong_architecture
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.model.node import LOCAL
-from nexapod_batch.model.reason import Reason
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.planner import NodeLoad
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ __all__ = ["Refusal", "allowed", "check_sites", "is_foreign", "loads_of", "refus
 class Refusal(Struct, frozen=True, kw_only=True):
     """Why a node never runs a job."""
 
-    reason: str  # in one line
+    reason: Reason
     problems: tuple[Problem, ...] = ()  # what in the job would have to change
     told: bool = True  # worth a warning; not what the job itself asked for
 
@@ -47,12 +48,11 @@ def allowed(job: Job, node: Node) -> bool:
 def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -> Refusal | None:
     """Return why a node never runs a job, or None; ConfigError when the file of its site cannot be used."""
     if not allowed(job, node):
-        only = ", ".join(job.schedule.sites)
-        return Refusal(reason=f"the job is for {only} only (schedule.sites)", told=False)
+        return Refusal(reason=_reason(Code.NOT_ASKED_FOR, sites=list(job.schedule.sites)), told=False)
     if wrong := wrong_architecture(c, job, node):
-        return Refusal(reason=wrong, problems=(Problem("container.image", wrong),))
+        return _of_node(Problem("container.image", wrong))
     if cannot := _cannot(c, job, node, foreign=foreign):
-        return Refusal(reason=cannot.message, problems=(cannot,))
+        return _of_node(cannot)
     if node.site == LOCAL:
         return None
     from nexapod_batch.config.site.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
@@ -61,17 +61,27 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
     site = c.site(node.site)
     problems = (*policy_problems(site, job), *limit_problems(site, job))
     if problems:
-        return Refusal(reason="; ".join(f"{one.path}: {one.message}" for one in problems), problems=problems)
+        listed = [{"key": one.path, "message": one.message} for one in problems]
+        return Refusal(reason=_reason(Code.SITE_REFUSES, problems=listed), problems=problems)
     group = site.groups().get(node.name)
     if not site.partitions:
         return None
     if group is None:
-        return Refusal(reason=f"the file of site {site.name} declares no such node any more")
+        return Refusal(reason=_reason(Code.UNDECLARED, site=site.name))
     if partition_for(group, job_at(job, site.name), words_at(job, site.name).get("partition")) is None:
-        names = ", ".join(one.name for one in group)
-        reason = f"none of its partitions ({names}) can run it, others of site {site.name} can"
-        return Refusal(reason=reason, told=False)
+        names = [one.name for one in group]
+        return Refusal(reason=_reason(Code.NO_PARTITION, partitions=names, site=site.name), told=False)
     return None
+
+
+def _of_node(problem: Problem) -> Refusal:
+    """Return what a node cannot do that the job asks for."""
+    reason = _reason(Code.NODE_CANNOT, key=problem.path, message=problem.message)
+    return Refusal(reason=reason, problems=(problem,))
+
+
+def _reason(code: str, **parameters: object) -> Reason:
+    return Reason(code=code, parameters=parameters)
 
 
 def _cannot(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem | None:
@@ -124,8 +134,8 @@ def loads_of(
             NodeLoad(
                 node=node,
                 out=(out or {}).get(node.id, 0),
-                refused=None if refusal is None else Reason.text(refusal.reason),
-                paused=Reason.text(paused) if paused else None,
+                refused=None if refusal is None else refusal.reason,
+                paused=_reason(Code.NODE_PAUSED, text=paused) if paused else None,
                 sized=sized,
             )
         )
@@ -159,10 +169,10 @@ def check_sites(
             if job.schedule.sites == (node.site,):
                 raise
             reason = c.site_faults().get(node.site) or " ".join(str(error).split("\n")[0].split())
-            found = Refusal(reason=reason, problems=(Problem("", error.what),))
+            found = Refusal(reason=Reason.text(reason), problems=(Problem("", error.what),))
         if found is None:
             taking.append(node)
-        elif found.told and reasons.setdefault(node.site, found.reason) == found.reason:
+        elif found.told and reasons.setdefault(node.site, sentence(found.reason)) == sentence(found.reason):
             problems += [one for one in found.problems if str(one) not in map(str, problems)]
     if not taking and reasons:
         one = len(reasons) == 1
