@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files import own
@@ -16,7 +17,7 @@ from nexapod_batch.spool import layout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NodeConfig", "load"]
+__all__ = ["NodeConfig", "changed", "load"]
 
 _MOST = 4 << 20  # bytes of settings
 _HINT = "write it again with: nexapod-batch node init"
@@ -67,6 +68,15 @@ def load(spool: Path) -> NodeConfig:
         raise ConfigError(f"{file} is incomplete or of the wrong shape", got=problem, hint=_HINT) from error
     _check(config, file)
     return config
+
+
+def changed(node: NodeConfig, **values: Any) -> NodeConfig:  # noqa: ANN401 - whatever its fields hold
+    """Return the node with other values of some fields.
+
+    `msgspec.structs.replace` under another name: in a runner that starts, classes and it are stand-ins until all of
+    this module is loaded, and only those of one time know each other.
+    """
+    return replace(node, **values)
 
 
 def _config(document: Any, spool: Path) -> NodeConfig:  # noqa: ANN401 - straight from JSON

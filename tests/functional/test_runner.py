@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pwd
 import re
@@ -12,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from spools import COORDINATOR, House, alive, until
+from spools import COORDINATOR, DEADLINE_S, House, alive, until
 
 from nexapod_batch.model.job import Array, Comparator, CompareRule, Input, Job, Output, Resources
 from nexapod_batch.trust.dsse import Signer
@@ -126,6 +127,22 @@ def test_inputs_are_staged_and_outputs_digested(house: House, tmp_path: Path) ->
     assert report.carried is not None
     assert report.carried["bin/out/a"] == b"payload"
     assert list(house.work.iterdir()) == []
+
+
+def test_a_key_that_the_node_got_meanwhile_is_known(house: House, tmp_path: Path) -> None:
+    """A worker that runs accepts bundles for a new key of its node as soon as the node's settings say so."""
+    gate, new = tmp_path / "gate", Signer.from_seed(b"n" * 32).key_id
+    house.put(house.launch(sh(f"while ! [ -e {gate} ]; do sleep 0.05; done")))
+    worker = house.start()
+    until((house.spool / "running.json").exists, "the first job to run")
+    settings = json.loads((house.spool / "node.json").read_text())
+    (tmp_path / "settings").write_text(json.dumps({**settings, "keys": [*settings["keys"], new]}))
+    (tmp_path / "settings").replace(house.spool / "node.json")
+    house.put(house.launch(sh("echo second"), audience=new, job_id=2))
+    until(lambda: len(list((house.spool / "claims").iterdir())) == 2, "the second launch to be claimed")
+    gate.touch()
+    assert worker.wait(timeout=DEADLINE_S) == 0
+    assert [report.statement.outcome for report in house.reports()] == [Outcome.OK, Outcome.OK]
 
 
 def test_a_changed_input_is_refused(house: House, tmp_path: Path) -> None:

@@ -14,13 +14,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from nexapod_batch.errors import ConfigError, NexapodError
 from nexapod_batch.files import umask
 from nexapod_batch.runner.launches import allocation
 from nexapod_batch.runner.worker import single_process
-from nexapod_batch.spool.node_config import load
+from nexapod_batch.spool.node_config import changed, load
 
 if TYPE_CHECKING:
     from nexapod_batch.runner.worker.worker import Worker
@@ -47,7 +45,7 @@ def _run(spool: Path, group: str, parent: int, *, stay: bool) -> None:
     incarnation = os.urandom(8).hex()
     if group:
         mine = allocation.load(spool, group)
-        node = replace(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
+        node = changed(node, host=mine.host, cpus=mine.cpus, mem_mib=mine.mem_mib)
         if not single_process.run(node, incarnation, mine):
             _worker()(node, incarnation, mine).run()
         return

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError, NexapodError
 from nexapod_batch.files import atomic, careful
@@ -178,7 +177,7 @@ class Intake:
         new = node_config.load(self.node.spool)
         self.outdated = self.outdated or new.code != self.node.code
         if new.keys != self.node.keys or new.successor != self.node.successor:
-            self.node = replace(self.node, keys=new.keys, successor=new.successor)
+            self.node = node_config.changed(self.node, keys=new.keys, successor=new.successor)
         self._settings = version
 
     def _refuse(self, key: str, reason: str) -> None:
