@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,9 +36,6 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
         CallTimeoutError: The time is over.
 
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     over, alarms = False, 0
 
     def interrupt(*_: object) -> None:
@@ -50,7 +46,13 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
         if not over:
             raise CallTimeoutError(f"it did not return within {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        before = signal.signal(signal.SIGALRM, interrupt) or signal.SIG_DFL
+    except ValueError:  # not in the main thread
+        before = None
+    if before is None:
+        yield
+        return
     signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     try:
         try:

@@ -33,16 +33,29 @@ def duration(value: int | str) -> int:
         return sum(int(number) * _SECONDS[unit] for number, unit in parts)
     days, dash, rest = text.rpartition("-")
     fields = [int(part) for part in rest.split(":")]
-    if dash:  # days-hours[:minutes[:seconds]]
-        fields += [0] * (3 - len(fields))
-    elif len(fields) < 3:  # minutes[:seconds]
-        fields = [0, *fields, *[0] * (2 - len(fields))]
-    hours, minutes, seconds = fields
-    if any(part > 59 for part in (fields[1:] if dash or text.count(":") == 2 else fields[2:])):
-        raise ValueError("minutes and seconds go up to 59")
-    if dash and hours > 23:
+    if dash:
+        return _with_days(int(days), fields)
+    if len(fields) == 3:
+        hours, minutes, seconds = fields
+        _up_to_59(minutes, seconds)
+        return hours * 3_600 + minutes * 60 + seconds
+    minutes, seconds = (*fields, 0)[:2]  # minutes[:seconds]
+    _up_to_59(seconds)
+    return minutes * 60 + seconds
+
+
+def _with_days(days: int, fields: list[int]) -> int:
+    """Return the seconds of days-hours[:minutes[:seconds]]."""
+    hours, minutes, seconds = (*fields, 0, 0)[:3]
+    _up_to_59(minutes, seconds)
+    if hours > 23:
         raise ValueError("hours after days go up to 23")
-    return int(days or 0) * 86_400 + hours * 3_600 + minutes * 60 + seconds
+    return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+
+
+def _up_to_59(*parts: int) -> None:
+    if max(parts) > 59:
+        raise ValueError("minutes and seconds go up to 59")
 
 
 def size(value: int | str) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,8 +114,11 @@ def test_the_port_names_its_methods() -> None:
     assert set(GIVEN) == set(methods())
 
 
-@pytest.mark.parametrize("error", FOREIGN, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("method", sorted(METHODS["backend"]))
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [*((name, RuntimeError("boom")) for name in sorted(METHODS["backend"])), *((name, error) for name in ("status", "probe") for error in FOREIGN)],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
 def test_whatever_is_raised_is_a_fault_of_the_site(context: NodeContext, method: str, error: BaseException) -> None:
     """It says which site, plug-in and method, in one printable line, and carries its cause."""
     with pytest.raises(PluginFaultError) as caught:
@@ -246,3 +252,29 @@ def test_a_method_that_is_missing_is_a_fault(context: NodeContext) -> None:
     """A plug-in of another version, which changed since it was loaded."""
     with pytest.raises(PluginFaultError, match="AttributeError"):
         guarded(object(), "odd").status(context, [])
+
+
+def test_another_thread_has_no_bound(context: NodeContext) -> None:
+    """There is nothing that could interrupt it; a call that returns is as it is."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ask, 3, "launch_size", context).result() == 3
+
+
+@pytest.mark.slow
+def test_what_cannot_be_interrupted_ends_the_program(tmp_path: Path) -> None:
+    """Nothing else would ever run: it is said on stderr, with the exit code of a scheduler that does not answer."""
+    code = """
+import time
+from nexapod_batch.plugins.deadline import deadline
+with deadline(0.1, "site far: status() of backend odd"):
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert done.returncode == 69
+    assert done.stderr == (
+        "nexapod-batch: site far: status() of backend odd did not return within 0.1 s, and does not let itself be interrupted\n"
+    )

@@ -158,13 +158,7 @@ class DaskNode:
         found = {key: self._unknown(key) for key in keys if key not in mine}
         if not mine:
             return found
-        trouble: SchedulerError | None = None
-        try:
-            self.survey()
-        except SchedulerError as error:
-            if not self.far.shared:
-                raise
-            trouble = error
+        trouble = self._survey_trouble()
         seen = self.look()
         ended = {key: status for key, one in mine.items() if (status := self._ended_in(one, seen)) is not None}
         open_ = {key: one for key, one in mine.items() if key not in ended}
@@ -180,6 +174,16 @@ class DaskNode:
             one = mine[key]
             found[key] = replace(status, hosts=(one.host,) if one.host else ()) if one.host_set else status
         return found
+
+    def _survey_trouble(self) -> SchedulerError | None:
+        """Survey the cluster; return why that cannot be done, where files tell enough without it."""
+        try:
+            self.survey()
+        except SchedulerError as error:
+            if not self.far.shared:
+                raise
+            return error
+        return None
 
     def take_back(self) -> None:
         """Unbind what waits behind tasks of others while another worker is free."""

@@ -115,9 +115,11 @@ def json_schema() -> Schema:
 def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, outside: bool) -> Job | None:
     """Return the job of a checked document, after the rules that concern several keys."""
     # 1. sections of their own
-    what, array_section = checked["job"], checked["array"]
-    array = read_array(array_section, folder, report, outside=outside) if isinstance(array_section, dict) else None
-    quorum = rules.quorum(checked["quorum"], report) if isinstance(checked["quorum"], dict) else None
+    what, array, quorum = checked["job"], None, None
+    if isinstance(checked["array"], dict):
+        array = read_array(checked["array"], folder, report, outside=outside)
+    if isinstance(checked["quorum"], dict):
+        quorum = rules.quorum(checked["quorum"], report)
     container = _container(checked["container"], quorum, folder, report, outside=outside)
     inputs = paths.inputs(checked["inputs"], folder, report, outside=outside)
     outputs = rules.outputs(checked["outputs"], report)
