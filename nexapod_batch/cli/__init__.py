@@ -34,4 +34,7 @@ def _start_again_in_utf8() -> None:
     What is printed keeps the encoding of the terminal, where the interpreter may still be told.
     """
     os.environ.setdefault("PYTHONIOENCODING", f"{getattr(sys.stdout, 'encoding', None) or 'utf-8'}:backslashreplace")
-    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves, no shell
+    from nexapod_batch import interpreter
+
+    own = interpreter.own()
+    os.execv(own, [own, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves, no shell
