@@ -21,6 +21,8 @@ from nexapod_batch.files import umask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 __all__ = ["LazyGroup", "app", "main"]
 
 #: sysexits.h: a fault of this program itself; the database refuses illegal rows, so nothing is half done.
@@ -56,6 +58,17 @@ class LazyGroup(click.Group):
         if args and args[0] not in command_table.COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}.{_nearest(args[0])}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer commands and options from the table, without importing any command."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=entry.summary)
+            for name, entry in command_table.COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table, section by section."""

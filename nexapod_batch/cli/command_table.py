@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "ELSEWHERE", "SECTIONS", "Entry"]
+__all__ = ["COMMANDS", "ELSEWHERE", "JOB_COLUMNS", "SECTIONS", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -173,6 +173,12 @@ ELSEWHERE: dict[str, str] = {
     "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
     "manual": "man", "commands": "--help", "version": "--version",
 }  # fmt: skip
+
+#: Everything that `ls` can show and sort by.
+JOB_COLUMNS = (
+    "id", "name", "state", "tasks", "accepted", "submitted", "labels", "user", "finished", "failed", "active",
+    "waiting", "inconclusive", "cancelled", "priority", "uuid", "held", "doubted",
+)  # fmt: skip
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Jobs": (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from nexapod_batch.cli import selectors
+from nexapod_batch.cli import complete, selectors
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _with_selection(command: Callable[..., Any], *, needed: bool) -> Callable[..
         return command(selected=Selection(tuple(selected), filters), **rest)
 
     for decorate in reversed((
-        click.argument("selected", metavar="ID...", nargs=-1),
+        click.argument("selected", metavar="ID...", nargs=-1, shell_complete=complete.jobs),
         click.option("--state", "states", type=_STATE, multiple=True, help="Only those in this state."),
         click.option("--name", metavar="PATTERN", help="Only jobs of this name; * and ? as in a shell."),
         click.option("--label", "labels", metavar="NAME=VALUE", multiple=True, help="Only jobs with this label."),

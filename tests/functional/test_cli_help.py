@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -16,7 +15,6 @@ import pytest
 from nexapod_batch import __version__
 from nexapod_batch.cli import main
 from nexapod_batch.cli.command_table import COMMANDS, SECTIONS, Entry
-from nexapod_batch.cli.commands import completion
 from nexapod_batch.store import Store
 
 if TYPE_CHECKING:
@@ -129,25 +127,6 @@ def test_a_look_needs_no_pathlib(argv: list[str], tmp_path: Path) -> None:
     """Importing pathlib takes longer than the look into the database."""
     Store.open(tmp_path / "state.db", create=True).close()
     assert "pathlib" not in modules_after(f"from nexapod_batch.cli import main; main({argv})", tmp_path)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script_is_sound(shell: str) -> None:
-    """Each script names every command, and the shell can read it where it is installed."""
-    script = getattr(completion, shell)()
-    assert all(name in script for name in COMMANDS)
-    if found := shutil.which(shell):
-        subprocess.run([found, "-n"], input=script, text=True, check=True)
-
-
-def test_bash_completes_commands_and_options() -> None:
-    """A real bash offers commands first, then the options of the one that was typed."""
-    script = completion.bash() + (
-        '\nCOMP_WORDS=(nexapod-batch re); COMP_CWORD=1; _nexapod_batch; echo "${COMPREPLY[*]}"'
-        '\nCOMP_WORDS=(nexapod-batch submit --w); COMP_CWORD=2; _nexapod_batch; echo "${COMPREPLY[*]}"\n'
-    )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["release retry results report reconcile", "--wait"]
 
 
 def test_misspelt_command_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import selectors
+from nexapod_batch.cli import complete, selectors
 from nexapod_batch.cli.context import json_option, looking, paths, reading, tell_of_unread_reports, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
@@ -29,7 +29,7 @@ FOLLOW_S = 0.2
 
 
 @click.command()
-@click.argument("selector", metavar="ID")
+@click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @json_option
 def explain(selector: str, as_json: bool) -> None:
     """Say why a job or task is where it is, and where replicas differ."""
@@ -44,7 +44,7 @@ def explain(selector: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("selector", metavar="ID")
+@click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @click.option("--stderr", "stream", flag_value="stderr", help="What was written to stderr instead of stdout.")
 @click.option("--all", "every", is_flag=True, help="Of every replica that is still here, not of one only.")
 @click.option("--path", "only_path", is_flag=True, help="Print where the file is instead of what is in it.")
@@ -113,7 +113,7 @@ def _print_logs(found: list[Log], *, raw: bool, headed: bool) -> None:
 
 
 @click.command()
-@click.argument("selector", metavar="ID")
+@click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @json_option
 def report(selector: str, as_json: bool) -> None:
     """Compare what a job asked for with what it used."""
@@ -127,7 +127,7 @@ def report(selector: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("selector", metavar="ID")
+@click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @json_option
 def verify(selector: str, as_json: bool) -> int:
     """Work verdicts out again from the signed statements; compare results."""
@@ -145,7 +145,7 @@ def verify(selector: str, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("selector", metavar="ID")
+@click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 @json_option
 def attestations(selector: str, out: Path, as_json: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from nexapod_batch.cli import selectors
+from nexapod_batch.cli import complete, selectors
+from nexapod_batch.cli.command_table import JOB_COLUMNS
 from nexapod_batch.cli.context import (
     has_database,
     home_that_is_not_there,
@@ -28,12 +29,8 @@ __all__ = ["ls", "show"]
 
 #: Tasks that `show` prints without `--tasks`.
 LIMIT = 1000
-#: What `ls` shows, and everything that it can show and sort by.
+#: What `ls` shows where nobody says otherwise.
 _COLUMNS = ("id", "name", "state", "tasks", "accepted", "submitted")
-_KNOWN = (
-    *_COLUMNS, "labels", "user", "finished", "failed", "active", "waiting", "inconclusive", "cancelled", "priority",
-    "uuid", "held", "doubted",
-)  # fmt: skip
 
 
 @click.command()
@@ -42,8 +39,13 @@ _KNOWN = (
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many."
 )
-@click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN the other way round.")
-@click.option("--format", "form", metavar="COLUMNS", help="These columns (id,name,labels), or a text with {id} {name}.")
+@click.option(
+    "--sort", metavar="COLUMN", shell_complete=complete.columns, help="Sort by this column; -COLUMN turns it round."
+)
+@click.option(
+    "--format", "form", metavar="COLUMNS", shell_complete=complete.columns,
+    help="These columns (id,name,labels), or a text with {id} {name}.",
+)  # fmt: skip
 @json_option
 def ls(
     selected: Selection, only_open: bool, limit: int, sort: str | None, form: str | None, as_json: bool
@@ -92,18 +94,18 @@ def _columns(text: str) -> list[str]:
     """Return the columns of a list; UsageError for one that there is not."""
     columns = [column.strip().lower() for column in text.split(",")]
     for column in columns:
-        if column not in _KNOWN:
-            raise UsageError("no such column", got=repr(column), wanted=f"some of {', '.join(_KNOWN)}")
+        if column not in JOB_COLUMNS:
+            raise UsageError("no such column", got=repr(column), wanted=f"some of {', '.join(JOB_COLUMNS)}")
     return columns
 
 
 def _filled(text: str, row: Document) -> str:
     """Return a text with the values of a job; UsageError for a name that there is not."""
-    shown = {name: renderers.cell(row[name]) for name in _KNOWN}
+    shown = {name: renderers.cell(row[name]) for name in JOB_COLUMNS}
     try:
         return text.replace("\\t", "\t").format_map(shown)
     except (KeyError, ValueError, IndexError, AttributeError) as error:
-        wanted = f"names of columns in braces: {', '.join(_KNOWN)}"
+        wanted = f"names of columns in braces: {', '.join(JOB_COLUMNS)}"
         raise UsageError("--format", got=repr(text), wanted=wanted) from error
 
 

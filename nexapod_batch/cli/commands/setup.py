@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import output_shapes
+from nexapod_batch.cli import complete, output_shapes
 from nexapod_batch.cli.context import json_option, paths, reading
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
@@ -32,7 +32,7 @@ def key_ls(as_json: bool) -> None:
 
 
 @key.command("export")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @click.option("--format", "form", type=click.Choice(["openssh", "pem"]), default="openssh", show_default=True)
 @json_option
 def key_export(name: str, form: str, as_json: bool) -> None:

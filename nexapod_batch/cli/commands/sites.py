@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import json_option, paths, seconds
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import Document, note, output
@@ -54,7 +55,7 @@ def ls(as_json: bool) -> int:
 
 
 @site.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.sites)
 @click.option("--origin", is_flag=True, help="Say where each value comes from: a file, or default.")
 @json_option
 def show(name: str, origin: bool, as_json: bool) -> None:
@@ -139,7 +140,7 @@ def init(
 
 
 @site.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.sites)
 @click.option("--no-job", is_flag=True, help="Start no test jobs.")
 @click.option("--dry-run", is_flag=True, help="Call nothing; say what would be called, scripts included.")
 @click.option("--timeout", default="5m", show_default=True, metavar="TIME", help="How long to wait for each test job.")

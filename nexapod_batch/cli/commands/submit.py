@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import exit_code, json_option, paths, writing
 from nexapod_batch.cli.drafts.submit_options import descriptor_options, overrides
 from nexapod_batch.cli.rendering import renderers
@@ -44,7 +45,7 @@ class _OptionalValues(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell out the bare forms, up to `--`; UsageError for a value after a blank."""
         end = args.index("--") if "--" in args else len(args)
-        for option, after in pairwise(args[:end]):
+        for option, after in pairwise(() if ctx.resilient_parsing else args[:end]):
             if option in self.bare and not Path(after).exists() and _is_value(option, after):
                 wanted = f"{option}={after}"
                 raise UsageError(f"{option} takes its value after =", got=f"{option} {after}", wanted=wanted)
@@ -68,18 +69,26 @@ def _dry_run_words() -> list[str]:
 
 
 @click.command(cls=_OptionalValues)
-@click.argument("words", metavar="[DESCRIPTOR | SCRIPT | - | -- COMMAND...]", nargs=-1)
-@click.option("--wait", metavar="[=TIME]", help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).")
+@click.argument("words", metavar="[DESCRIPTOR | SCRIPT | - | -- COMMAND...]", nargs=-1, shell_complete=complete.files)
+@click.option(
+    "--wait", metavar="[=TIME]", shell_complete=complete.files,
+    help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).",
+)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Wait, and show the output of the first task as it is written.")
 @click.option(
     "--dry-run",
     metavar="[=HOW]",
+    shell_complete=complete.files,
     help="Print what would run, and make nothing; =all lists each task, =BACKEND also asks its scheduler.",
 )
 @click.option("--print", "show_only", is_flag=True, help="Print the descriptor that this is, and submit nothing.")
-@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Override a key of the descriptor.")
+@click.option(
+    "--set", "sets", metavar="KEY=VALUE", multiple=True, shell_complete=complete.keys, help="Override a key of it."
+)
 @descriptor_options
-@click.option("--input", "inputs", metavar="FILE", multiple=True, help="A file that the command or script needs.")
+@click.option(
+    "--input", "inputs", metavar="FILE", multiple=True, shell_complete=complete.files, help="A file that it needs."
+)
 @click.option(
     "--output", "outputs", metavar="PATH", multiple=True, help="A file that it writes; PATH:significant,digits=8, say."
 )

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from nexapod_batch.cli import complete
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
 
 __all__ = ["KEYS", "descriptor_options", "overrides"]
 
@@ -18,6 +22,7 @@ class _Option(NamedTuple):
     help: str
     kind: click.ParamType[Any] | None = None
     metavar: str | None = None
+    complete: Callable[..., list[CompletionItem]] | None = None
 
 
 _COUNT = click.IntRange(1)
@@ -32,7 +37,9 @@ KEYS: tuple[_Option, ...] = (
     _Option(("--gpus", "-G"), "resources.gpus", "GPUs of a replica.", click.IntRange(0), "N"),
     _Option(("--gpu-type",), "resources.gpu_type", "Model of the GPUs, as the site calls it."),
     _Option(("--tier",), "resources.tier", "Kind of machine.", click.Choice(["any", "cpu", "consumer-gpu", "hpc"])),
-    _Option(("--image",), "container.image", "Run in this image (docker://..., or a .sif file)."),
+    _Option(
+        ("--image",), "container.image", "Run in this image (docker://..., or a .sif file).", complete=complete.files
+    ),
     _Option(("--array", "-a"), "array.ids", "Task ids, as in 1-100%10.", None, "IDS"),
     _Option(("--replicas",), "quorum.replicas", "How many replicas to start with.", _COUNT),
     _Option(("--agree",), "quorum.agree", "How many must agree.", _COUNT),
@@ -40,14 +47,19 @@ KEYS: tuple[_Option, ...] = (
         ("--distinct",), "quorum.distinct", "In what those who agree must differ.",
         click.Choice(["run", "node", "host", "site", "owner"]),
     ),
-    _Option(("--site",), "schedule.sites", "Use nodes of this site only, for later replicas as well."),
+    _Option(
+        ("--site",), "schedule.sites", "Use nodes of this site only, for later replicas as well.",
+        complete=complete.sites,
+    ),
 )  # fmt: skip
 
 
 def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of `KEYS`; each arrives under the name of its long form, None where it was not given."""
     for option in reversed(KEYS):
-        decorate = click.option(*option.names, type=option.kind, metavar=option.metavar, help=option.help)
+        decorate = click.option(
+            *option.names, type=option.kind, metavar=option.metavar, help=option.help, shell_complete=option.complete
+        )
         command = decorate(command)
     return command
 

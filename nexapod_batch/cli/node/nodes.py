@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.node import owner as owners
 from nexapod_batch.cli.node import profile
@@ -44,7 +45,7 @@ def ls(as_json: bool) -> None:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Show one node, and what it signed of its machine."""
@@ -67,7 +68,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @node.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.nodes)
 @click.option("--name", "named", metavar="NAME", help="Its name; the host's where none is given.")
 @click.option("--owner", help="Who answers for it; this account where none is given.")
 @click.option("--cpus", type=click.IntRange(1), help="CPUs that it may use; all where none are given.")
@@ -143,7 +144,7 @@ def _refresh(
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @json_option
 def drain(name: str, as_json: bool) -> None:
     """Give a node no more replicas; what it has goes on."""
@@ -155,7 +156,7 @@ def drain(name: str, as_json: bool) -> None:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @json_option
 def rekey(name: str, as_json: bool) -> None:
     """Give a node a new key.
@@ -175,7 +176,7 @@ def _rekeyed(document: Document) -> Iterator[str]:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @json_option
 def resume(name: str, as_json: bool) -> None:
     """Give a drained node replicas again."""
@@ -187,7 +188,7 @@ def resume(name: str, as_json: bool) -> None:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @json_option
 def remove(name: str, as_json: bool) -> None:
     """Take a node that never ran anything out of the registry."""

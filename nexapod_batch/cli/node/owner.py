@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import json_option, paths
 from nexapod_batch.cli.rendering.render import Document, output
 from nexapod_batch.errors import UsageError
@@ -18,7 +19,7 @@ __all__ = ["change", "snooze"]
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @click.argument("time_", metavar="TIME|off", required=False)
 @click.option("--until", metavar="HH:MM", help="Until this time of the day, in place of TIME.")
 @click.option("--gpu", metavar="GPU", help="Only this GPU: its number, or its UUID.")
@@ -46,7 +47,7 @@ def snooze(name: str, time_: str | None, until: str | None, gpu: str | None, as_
 
 
 @click.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.nodes)
 @click.argument("pairs", metavar="KEY=VALUE...", nargs=-1)
 @json_option
 def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:

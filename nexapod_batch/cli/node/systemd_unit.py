@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch import interpreter
+from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import json_option, paths
 from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
@@ -23,7 +24,7 @@ _STOP_S = 30
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.nodes)
 @click.option("--write", is_flag=True, help="Write it to ~/.config/systemd/user, and say what to do next.")
 @json_option
 def unit(name: str | None, write: bool, as_json: bool) -> None:
