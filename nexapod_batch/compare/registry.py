@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.ports import Comparison, Difference, Normalization
     from nexapod_batch.model.job import Comparator, CompareRule
 
-__all__ = ["RULES_VERSION", "comparison", "first_difference", "normalized_digest"]
+__all__ = ["RULES_VERSION", "comparison", "digest_of_bytes", "first_difference", "normalized_digest"]
 
 RULES_VERSION = 3
+
+
+def digest_of_bytes(sha256: str, rule: CompareRule) -> str:
+    """Return the normalised digest of a file that its comparator cannot read: it agrees with the same bytes alone.
+
+    `sha256` is that of the file. The normal form is a line `bytes`, which no format is called, and its digits.
+    """
+    head = f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} bytes\n"
+    return hashlib.sha256(f"{head}{sha256}".encode()).hexdigest()
 
 
 @cache

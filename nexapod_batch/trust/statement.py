@@ -50,7 +50,7 @@ class Outcome(StrEnum):
     TIME = "time"  # over its own limit
     MEMORY = "memory"
     DISK = "disk"
-    OUTPUT = "output"  # a declared output is missing, unsafe or not what its comparator reads
+    OUTPUT = "output"  # a declared output is missing or unsafe
     INPUT = "input"  # an input is missing or has another digest
     CANCELLED = "cancelled"
     PREEMPTED = "preempted"  # the infrastructure took the node away

@@ -30,6 +30,9 @@ rtol = 0.0
 """
 
 
+TOLERANCE = 'compare = "allclose"\natol = 0.15\nrtol = 0.0'
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """Yield a home of its own, without workers afterwards."""
@@ -71,6 +74,20 @@ def test_equal_bytes_agree_unread(home: Home) -> None:
     """A file that is no table agrees with its own bytes under every comparator."""
     replicas = run(home, "head -c 300 /dev/zero > a.csv", 0, agree=3)
     assert [one["validation"] for one in replicas] == ["valid"] * 3
+
+
+@pytest.mark.parametrize("rule", ['"significant"\ndigits = 6', '"round"\ndigits = 2'])
+def test_what_rounding_cannot_read_agrees_by_its_bytes(home: Home, rule: str) -> None:
+    """The same bytes that are no table are a result; other bytes are none, and `explain` says why they cannot be read."""
+    text = JOB.format(flag=home.folder / "flag", say="head -c 300 /dev/zero > a.csv", agree=2)
+    text = text.replace(TOLERANCE, f"compare = {rule}")
+    done = home.submit(text, "--wait=50s")
+    assert done.code == 0, done.out + done.err
+    assert home.call("verify", "1").code == 0
+    (home.folder / "other").mkdir()
+    other = text.replace("head -c 300", "head -c $((300 + n))").replace(f"{home.folder}/flag", f"{home.folder}/other")
+    assert home.submit(other, "--wait=50s").code == 3
+    assert "not a table: a.csv" in home.call("explain", "2").out
 
 
 def test_what_cannot_be_compared_has_no_vote(home: Home) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.errors import UnsafeOutputError
+from nexapod_batch.errors import CompareError, UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement, CompareRule
 from nexapod_batch.model.placeholders import expand
@@ -58,7 +58,7 @@ def stdout_only(sha256: str, size: int) -> Produced:
 
 
 def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
-    """Find and digest the declared outputs; UnsafeOutputError or CompareError says which file is wrong and how.
+    """Find and digest the declared outputs; UnsafeOutputError says which file is wrong and how.
 
     `values` are those of the task's placeholders. A file that several patterns name is compared by the rule of the
     first.
@@ -77,7 +77,7 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
         raise UnsafeOutputError("the outputs are too long, holes included", got=got, wanted=wanted)
     digests = sorted(output_files.digest_tree(folder, list(rules)), key=lambda entry: os.fsencode(entry[0]))
     listed = tuple([
-        Subject(name=name, sha256=sha256, normalized=_normalized(folder, name, rules[name]), size=size)
+        Subject(name=name, sha256=sha256, normalized=_normalized(folder, name, sha256, rules[name]), size=size)
         for name, sha256, size in digests
     ])
     vote, total = vote_of_subjects(listed), sum(size for _, _, size in digests)
@@ -89,14 +89,18 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
     return Produced(subjects=(one,), vote=vote, names=names, size=total, manifest=text)
 
 
-def _normalized(folder: Path, name: str, rule: CompareRule) -> str | None:
+def _normalized(folder: Path, name: str, sha256: str, rule: CompareRule) -> str | None:
+    """Return what is signed beside the raw digest; what rounding cannot read agrees by its bytes."""
     match rule.comparator.agreement:
         case Agreement.BYTES:
             return None
         case Agreement.TOLERANCE:
             return NO_DIGEST
         case Agreement.NORMAL_FORM:
-            from nexapod_batch.compare.registry import normalized_digest  # noqa: PLC0415 - most jobs compare exactly
+            from nexapod_batch.compare.registry import digest_of_bytes, normalized_digest  # noqa: PLC0415 - seldom
 
-            with careful.stream(folder / name) as stream:
-                return normalized_digest(stream, name, rule)
+            try:
+                with careful.stream(folder / name) as stream:
+                    return normalized_digest(stream, name, rule)
+            except CompareError:
+                return digest_of_bytes(sha256, rule)

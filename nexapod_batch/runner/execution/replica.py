@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Protocol
 
-from nexapod_batch.errors import CompareError, PluginError, UnsafeOutputError
+from nexapod_batch.errors import PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
 from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
 from nexapod_batch.runner.execution.stage import CommandError, InputError, stage_inputs
@@ -98,7 +98,7 @@ class Replica:
             try:
                 if self._fits_disk(out[1]) and job.outputs:
                     return digest_outputs(job, self.values, self.root)
-            except (UnsafeOutputError, CompareError) as error:
+            except UnsafeOutputError as error:
                 self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
             except OSError as error:
                 self.fail(Outcome.NODE, f"the outputs cannot be read: {error}")
