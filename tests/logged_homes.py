@@ -15,6 +15,9 @@ import psutil
 from clusters.daemons import lives
 from homes import Done, Home
 
+from nexapod_batch.model.reason import Reason
+from nexapod_batch.wording import sentence
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,6 +79,10 @@ class LoggedHome(Home):
         """Return a column of every replica of a job, or several as a tuple, by task and number."""
         found = self.rows(f"SELECT {columns} FROM replica WHERE job_id = ? ORDER BY task, number", job)  # noqa: S608
         return [tuple(row) if len(row) > 1 else row[0] for row in found]
+
+    def reasons(self, job: int) -> list[str]:
+        """Return why every replica of a job is as it is, as a sentence, by task and number."""
+        return [sentence(Reason.parse(text)) for text in self.replicas(job, "reason")]
 
     def out(self) -> list[sqlite3.Row]:
         """Return the replicas that are under way; a task that lost many waits before it has another."""

@@ -138,7 +138,7 @@ def test_who_ended_a_worker_is_said(home: DaskHome, cluster: DaskCluster, how: s
             eater.kill()
             eater.wait()
     home.kill_runners()
-    home.drive(lambda: any(words in str(one) for one in home.replicas(job, "reason")), "the reason to be told")
+    home.drive(lambda: any(words in str(one) for one in home.reasons(job)), "the reason to be told")
     gate.touch()
     if how != "memory":  # there its nanny starts another one
         cluster.start_worker("w2")

@@ -84,7 +84,7 @@ def test_who_ran_out_of_time_is_told_right(home: SlurmHome, alpha: Cluster, sign
     alpha.run("scancel", "--signal=USR2", "--batch", queue(alpha)[0], check=True)
     home.ended(job, "failed" if ended else "accepted")
     assert home.replicas(job) == (["errored"] if ended else ["lost", "reported"])
-    said = home.replicas(job, "reason")[0]
+    said = home.reasons(job)[0]
     assert ("over the scheduler's time limit: stopped after " in said) is ended
 
 
@@ -112,7 +112,7 @@ def test_a_deadline_shorter_than_the_difference(home: SlurmHome, alpha: Cluster,
     job = home.start(home.tasks(1, quorum=quorum))
     home.ended(job, "accepted" if sign == "-" else "failed")
     if sign == "+":
-        (reason,) = set(home.replicas(job, "reason"))
+        (reason,) = set(home.reasons(job))
         assert "the bundle has expired: got " in reason
         assert "check the clocks of both machines" in reason
         assert home.executed() == {}

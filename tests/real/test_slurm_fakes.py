@@ -100,7 +100,7 @@ def test_slurms_word_is_enough_for_an_error_of_the_task(home: SlurmHome, alpha: 
     home.kill_runners()
     home.ended(job, "failed")
     assert home.replicas(job) == ["errored"]
-    assert word in home.replicas(job, "reason")[0]
+    assert word in home.reasons(job)[0]
 
 
 def test_too_many_jobs_for_now_is_no_error(home: SlurmHome, alpha: Cluster, fake: Wrapped) -> None:

@@ -60,7 +60,7 @@ def test_a_task_that_reaches_the_end_of_its_slurm_job_is_at_fault(home: SlurmHom
     alpha.run("scancel", "--batch", "--signal=USR2", *queue(alpha), check=True)
     home.ended(job, "failed")
     assert home.replicas(job) == ["errored"]
-    assert "over the scheduler's time limit" in home.replicas(job, "reason")[0]
+    assert "over the scheduler's time limit" in home.reasons(job)[0]
 
 
 def test_a_task_whose_turn_came_late_is_not(home: SlurmHome, alpha: Cluster, gate: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_task_whose_turn_came_late_is_not(home: SlurmHome, alpha: Cluster, gat
     home.ran(2)
     alpha.run("scancel", "--batch", "--signal=USR2", *queue(alpha), check=True)
     home.drive(lambda: home.replicas(job)[1] == "lost", "the second to be lost")
-    assert "the scheduler's time was over" in home.replicas(job, "reason")[1]
+    assert "the scheduler's time was over" in home.reasons(job)[1]
     (tmp_path / "1").touch()
     home.ended(job)
     assert home.replicas(job) == ["reported", "lost", "reported"]
@@ -85,7 +85,7 @@ def test_killed_runners_are_replaced(home: SlurmHome, alpha: Cluster, gate: Path
     home.ran(1)
     assert home.kill_runners() >= 1
     replaced(home, job, gate)
-    assert "FAILED" in home.replicas(job, "reason")[0]
+    assert "FAILED" in home.reasons(job)[0]
 
 
 def test_who_kills_its_runner_again_and_again_has_an_error(home: SlurmHome, alpha: Cluster) -> None:
@@ -94,7 +94,7 @@ def test_who_kills_its_runner_again_and_again_has_an_error(home: SlurmHome, alph
     job = home.start(home.tasks(1, "kill -9 $PPID; sleep 600", quorum="max_errors = 0\n"))
     home.ended(job, "failed")
     assert home.replicas(job) == ["lost"] * TOLERATED + ["errored"]
-    assert f"was killed {TOLERATED + 1} times" in home.replicas(job, "reason")[-1]
+    assert f"was killed {TOLERATED + 1} times" in home.reasons(job)[-1]
 
 
 def test_a_requeued_job_executes_nothing_again(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_node_that_dies_is_survived(home: SlurmHome, alpha: Cluster, gate: Pat
     alpha.lose_node(node)
     try:
         replaced(home, job, gate)
-        assert "NODE_FAIL" in home.replicas(job, "reason")[0]
+        assert "NODE_FAIL" in home.reasons(job)[0]
     finally:
         alpha.start_node(node)
 
@@ -139,7 +139,7 @@ def test_a_runner_that_cannot_start_says_why_and_gives_up(home: SlurmHome, alpha
     job = home.start(home.tasks(1, quorum="max_lost = 2\n"))
     home.ended(job, "failed")
     assert home.replicas(job) == ["lost"] * 3
-    assert all("/nonexistent/python" in reason for reason in home.replicas(job, "reason"))
+    assert all("/nonexistent/python" in reason for reason in home.reasons(job))
     assert "infrastructure" in home.explain(job)
     assert len(slurm_jobs(alpha, before)) <= 3
     assert home.executed() == {}
@@ -226,7 +226,7 @@ def test_a_report_after_the_deadline_still_counts(home: SlurmHome, alpha: Cluste
     job = home.start(home.tasks(1, waiting(gate), quorum='deadline = "3s"\n'))
     home.ran(1)
     home.drive(lambda: "lost" in home.replicas(job), "the deadline to pass")
-    assert home.replicas(job, "reason")[0] == "deadline passed"
+    assert home.reasons(job)[0] == "deadline passed"
     gate.touch()
     home.drive(lambda: home.job(job)["finished_at"], "the job to end")
     assert home.job(job)["n_accepted"] == 1

@@ -180,7 +180,7 @@ def test_a_task_over_its_own_time_is_its_own_error(home: SlurmHome, alpha: Clust
     job = home.start(home.tasks(2, '[ "$NEXAPOD_TASK" = 0 ] || sleep 600', time_s=2, quorum="max_errors = 0\n"))
     home.drive(lambda: home.job(job)["finished_at"], "the job to end")
     assert home.replicas(job) == ["reported", "errored"]
-    (_, reason) = home.replicas(job, "reason")
+    (_, reason) = home.reasons(job)
     assert "over its time limit of 2 s" in reason
     assert home.job(job)["n_failed"] == 1
 
