@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.hardware import Profile
+    from nexapod_batch.model.node import Node
 
 __all__ = ["checks", "first_checks"]
 
@@ -85,28 +87,36 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
     if not nodes:
         yield "nodes", "warn", "none registered: nexapod-batch node init makes one for this machine"
     for node in nodes:
-        try:
-            loaded = keyfile.load(c.paths.keys / f"node-{node.name}")
-            good = loaded.key_id == node.key_id
-            text = f"{node.backend}, {node.cpus} CPUs, {node.mem_mib} MiB, owner {node.owner}, {node.key_id}"
-            yield (
-                f"node {node.name}",
-                "ok" if good else "fail",
-                text if good else f"its key file is not the registered key {node.key_id}",
-            )
-        except NexapodError as error:
-            yield f"node {node.name}", "fail", str(error)
-        try:
-            refused = c.context(node).spool / layout.REFUSED
-        except NexapodError as error:  # the file of its site
-            yield f"node {node.name}", "fail" if node.active else "warn", str(error)
-            continue
-        for reason in sorted(refused.iterdir()) if refused.is_dir() else ():
-            if launch := layout.launch_of_reason(reason.name):
-                yield f"node {node.name}", "warn", f"refused bundle {launch[:80]}: {_words(reason)}"
+        yield _node_key(c, node)
+        yield from _refused_bundles(c, node)
     for row in c.store.nodes.all():
         if row.blame:
             yield f"node {row.name}", "warn", f"signed {row.blame} statements that no honest node signs"
+
+
+def _node_key(c: Coordinator, node: Node) -> Check:
+    """Compare the key file of a node with its registered key."""
+    try:
+        loaded = keyfile.load(c.paths.keys / f"node-{node.name}")
+    except NexapodError as error:
+        return f"node {node.name}", "fail", str(error)
+    if loaded.key_id != node.key_id:
+        return f"node {node.name}", "fail", f"its key file is not the registered key {node.key_id}"
+    text = f"{node.backend}, {node.cpus} CPUs, {node.mem_mib} MiB, owner {node.owner}, {node.key_id}"
+    return f"node {node.name}", "ok", text
+
+
+def _refused_bundles(c: Coordinator, node: Node) -> Iterator[Check]:
+    """Yield what the workers of a node refused."""
+    try:
+        refused = c.context(node).spool / layout.REFUSED
+    except NexapodError as error:  # the file of its site
+        yield f"node {node.name}", "fail" if node.active else "warn", str(error)
+        return
+    for reason in sorted(refused.iterdir()) if refused.is_dir() else ():
+        launch = layout.launch_of_reason(reason.name)
+        if launch:
+            yield f"node {node.name}", "warn", f"refused bundle {launch[:80]}: {_words(reason)}"
 
 
 def _words(reason: Path) -> str:
@@ -128,18 +138,24 @@ def _hardware(c: Coordinator) -> Iterator[Check]:
     for fault in faults:
         yield "hardware", "warn", " ".join(fault.split("\n")[0].split())
     for node in mine:
-        again = f"nexapod-batch node init {node.name} --refresh"
-        then = "" if faults else f"; {again}"  # with a driver out of order it would offer less
-        try:
-            offer = c.offer(node)
-        except VerificationError as error:
-            yield f"node {node.name}", "fail", f"its hardware profile does not verify ({error.what}): {again}"
-            continue
-        if offer is None:
-            yield f"node {node.name}", "warn", f"it has no signed hardware profile: {again}"
-            continue
-        for change in changes(offer.profile, now):
-            yield f"node {node.name}", "warn", f"its hardware changed since it was signed: {change}{then}"
+        # with a driver out of order it would offer less
+        yield from _profile(c, node, now, may_sign_again=not faults)
+
+
+def _profile(c: Coordinator, node: Node, now: Profile, *, may_sign_again: bool) -> Iterator[Check]:
+    """Compare what a node signed of this machine with what it is now."""
+    name, again = f"node {node.name}", f"nexapod-batch node init {node.name} --refresh"
+    try:
+        offer = c.offer(node)
+    except VerificationError as error:
+        yield name, "fail", f"its hardware profile does not verify ({error.what}): {again}"
+        return
+    if offer is None:
+        yield name, "warn", f"it has no signed hardware profile: {again}"
+        return
+    then = f"; {again}" if may_sign_again else ""
+    for change in changes(offer.profile, now):
+        yield name, "warn", f"its hardware changed since it was signed: {change}{then}"
 
 
 def _reports(c: Coordinator) -> Iterator[Check]:

@@ -16,7 +16,7 @@ from nexapod_batch.coordinator.steps.launch_endings import reason_of
 from nexapod_batch.coordinator.steps.publish import compare
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
-from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState
+from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.local_nodes.owner_policy import paused
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Reason
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.plugins import LaunchStatus
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.store.repositories.tasks import TaskRow
 
@@ -130,48 +132,65 @@ def _task(
     c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow], document: dict[str, Any]
 ) -> list[str]:
     """Return the lines about one task; what is asked of backends and planner is added to its document."""
-    job, nodes = c.job(job_id), c.nodes_by_id()
+    nodes = c.nodes_by_id()
     reason = sentence(Reason.parse(task.reason))
     lines = [f"task {job_id}_{task.idx}: {task.state}"]
     if reason:
         lines[0] += f" - {reason}"
-    for r in replicas:
-        node = nodes[r.node_id]
-        why = f" ({sentence(Reason.parse(r.reason))})" if r.reason else ""
-        judged = "" if r.validation == "pending" else f", {r.validation}"
-        lines.append(
-            f"  replica {r.number} on {node.name} (site {node.site}, owner {node.owner}): "
-            f"{r.execution}{judged}{why}{_on_gpus(r.gpus)}"
-        )
+    lines += [_replica_line(replica, nodes[replica.node_id]) for replica in replicas]
     lines += _since(c, job_id, task, replicas)
-    if task.state in TASK_ENDED:
-        lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]
-        lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
-        if task.state == TaskState.INCONCLUSIVE:
-            loads = loads_of(c, job, usable(c, {}), foreign=is_foreign(c, job_id))
-            refused = [(load.node.name, load.refused) for load in loads if load.refused is not None]
-            lines += _not_on(refused, document)
-        if task.state == TaskState.FAILED:
-            lines.append(f"  all of stderr: nexapod-batch logs {job_id}_{task.idx} --stderr")
-        if task.state in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
-            lines.append(f"  what its replicas wrote: nexapod-batch results {job_id}_{task.idx} --replica")
-        if task.state != TaskState.ACCEPTED:
-            before = "when that is mended, " if any(HOPELESS in r.reason for r in replicas) else ""
-            lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {job_id}_{task.idx}")
-        return lines
+    if task.state not in TASK_ENDED:
+        return lines + _open_task(c, job_id, task, replicas, document)
+    lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]
+    lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
+    if task.state == TaskState.INCONCLUSIVE:
+        loads = loads_of(c, c.job(job_id), usable(c, {}), foreign=is_foreign(c, job_id))
+        refused = [(load.node.name, load.refused) for load in loads if load.refused is not None]
+        lines += _not_on(refused, document)
+    return lines + _what_to_do(job_id, task, replicas)
+
+
+def _replica_line(replica: ReplicaRow, node: Node) -> str:
+    line = f"  replica {replica.number} on {node.name} (site {node.site}, owner {node.owner}): {replica.execution}"
+    if replica.validation != Validation.PENDING:
+        line += f", {replica.validation}"
+    if replica.reason:
+        line += f" ({sentence(Reason.parse(replica.reason))})"
+    return line + _on_gpus(replica.gpus)
+
+
+def _what_to_do(job_id: int, task: TaskRow, replicas: list[ReplicaRow]) -> list[str]:
+    """Return what a person may do about a task that has ended without a result."""
+    name, lines = f"{job_id}_{task.idx}", []
+    if task.state == TaskState.FAILED:
+        lines.append(f"  all of stderr: nexapod-batch logs {name} --stderr")
+    if task.state in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
+        lines.append(f"  what its replicas wrote: nexapod-batch results {name} --replica")
+    if task.state != TaskState.ACCEPTED:
+        hopeless = any(HOPELESS in replica.reason for replica in replicas)
+        before = "when that is mended, " if hopeless else ""
+        lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {name}")
+    return lines
+
+
+def _open_task(
+    c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow], document: dict[str, Any]
+) -> list[str]:
+    """Return what a task waits for that has not ended."""
+    job = c.job(job_id)
     more = "the next pass decides how many more" if task.news else f"{task.want} more to place"
-    lines.append(f"  {task.agree} of {job.quorum.agree} agree; {more}")
+    lines = [f"  {task.agree} of {job.quorum.agree} agree; {more}"]
     lines += _backend_words(c, replicas, document)
-    if task.want:
-        out = c.store.nodes.out()
-        active = [node for node in usable(c, {}) if node.active]
-        loads = loads_of(c, job, active, out, foreign=is_foreign(c, job_id))
-        (need,) = needs_of(c, job_id, [task])
-        lines += _not_on(why_not(job, need, loads), document)
-        lines += _standing(c, job)
-        wait = (task.not_before - c.now()) // 1000
-        if wait > 0:
-            lines.append(f"  placing waits {wait} s more, after losses")
+    if not task.want:
+        return lines
+    active = [node for node in usable(c, {}) if node.active]
+    loads = loads_of(c, job, active, c.store.nodes.out(), foreign=is_foreign(c, job_id))
+    (need,) = needs_of(c, job_id, [task])
+    lines += _not_on(why_not(job, need, loads), document)
+    lines += _standing(c, job)
+    wait = (task.not_before - c.now()) // 1000
+    if wait > 0:
+        lines.append(f"  placing waits {wait} s more, after losses")
     return lines
 
 
@@ -215,29 +234,42 @@ def _on_gpus(text: str | None) -> str:
 
 
 def _backend_words(c: Coordinator, replicas: list[ReplicaRow], document: dict[str, Any]) -> list[str]:
-    """Return what the backends say of the launches that are out."""
+    """Return what the backends say of the launches that are out; it is added to the document of each replica."""
     nodes, lines = c.nodes_by_id(), []
-    for r, shown in zip(replicas, document["replicas"], strict=True):
-        if Execution(r.execution) not in OUT:
+    for replica, shown in zip(replicas, document["replicas"], strict=True):
+        if Execution(replica.execution) not in OUT:
             continue
-        launch, node = c.store.replicas.launch_of(r.id), nodes[r.node_id]
+        launch, node = c.store.replicas.launch_of(replica.id), nodes[replica.node_id]
         kept = sentence(Reason.parse(launch.reason))
         try:
-            said = c.backend(node).status(c.context(node), [launch.key])[launch.key]
+            status = c.backend(node).status(c.context(node), [launch.key])[launch.key]
         except (NexapodError, OSError, KeyError) as error:
             last = f"; it said last: {kept}" if kept else ""
-            lines.append(f"  replica {r.number}: {node.name} cannot be asked: {' '.join(str(error).split())}{last}")
+            why = " ".join(str(error).split())
+            lines.append(f"  replica {replica.number}: {node.name} cannot be asked: {why}{last}")
             continue
-        native = {"id": said.native, "state": said.native_state, "reason": said.native_reason}
-        shown["backend"] = {"state": said.state.value, **_as_json(reason_of(said)), "native": native}
-        why = said.reason or ("" if said.state is BackendState.ACTIVE else kept)
-        ahead = _ahead(c, r) if said.state in _NOT_ENDED else ""
-        says = f"says {said.state}" if said.state is not BackendState.UNKNOWN else "was not handed this yet"
-        lines.append(f"  replica {r.number}: {node.name} {says}" + (f", {why}" if why else "") + ahead)
-        quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
-        if quiet and quiet not in why:
-            lines.append(f"  replica {r.number}: {node.name} {quiet}")
+        native = {"id": status.native, "state": status.native_state, "reason": status.native_reason}
+        shown["backend"] = {"state": status.state.value, **_as_json(reason_of(status)), "native": native}
+        lines += _status_lines(c, replica, node, status, kept)
     return lines
+
+
+def _status_lines(c: Coordinator, replica: ReplicaRow, node: Node, status: LaunchStatus, kept: str) -> list[str]:
+    """Return what a backend says of one replica's launch; `kept` is what it said last of why that waits."""
+    line = f"  replica {replica.number}: {node.name} says {status.state}"
+    if status.state is BackendState.UNKNOWN:
+        line = f"  replica {replica.number}: {node.name} was not handed this yet"
+    why = status.reason
+    if not why and status.state is not BackendState.ACTIVE:
+        why = kept
+    if why:
+        line += f", {why}"
+    if status.state in _NOT_ENDED:
+        line += _ahead(c, replica)
+    quiet = paused(c.context(node).spool)[0] if node.site == LOCAL else ""
+    if quiet and quiet not in why:
+        return [line, f"  replica {replica.number}: {node.name} {quiet}"]
+    return [line]
 
 
 def _ahead(c: Coordinator, r: ReplicaRow) -> str:

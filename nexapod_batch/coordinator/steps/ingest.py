@@ -218,16 +218,19 @@ def _lines(
             refused.append(Refused(report.position, why, beginning(path, report.position)))
     if refused:
         intake.quarantined += len(refused)
-        log.warning(
-            __name__, "lines refused", node=node.name, segment=path.name, lines=len(refused), first=refused[0].reason,
-        )  # fmt: skip
-        room = max(0, MAX_QUARANTINED - c.store.reports.count_quarantined(node.id))
-        batch.quarantined = [
-            BadLine(node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]
-        ]
-        if len(refused) > room:
-            c.store.reports.note_dropped(node.id, len(refused) - room)
+        batch.quarantined = _kept_of(c, node, path, refused)
     _write(c, batch)
+
+
+def _kept_of(c: Coordinator, node: Node, path: Path, refused: list[Refused]) -> list[BadLine]:
+    """Return the bad lines that are kept, as long as there is room; the others are counted."""
+    log.warning(
+        __name__, "lines refused", node=node.name, segment=path.name, lines=len(refused), first=refused[0].reason,
+    )  # fmt: skip
+    room = max(0, MAX_QUARANTINED - c.store.reports.count_quarantined(node.id))
+    if len(refused) > room:
+        c.store.reports.note_dropped(node.id, len(refused) - room)
+    return [BadLine(node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]]
 
 
 def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:

@@ -146,22 +146,12 @@ def _task(
     """Check the statements of one task, then its verdict, then its files."""
     name = f"{task.job_id}_{task.idx}"
     statements: dict[int, list[Statement]] = {}
-    good = True
-    if [row.number for row in rows] != list(range(1, len(rows) + 1)):
+    good = [row.number for row in rows] == list(range(1, len(rows) + 1))
+    if not good:
         found.add("replicas", name, ["the numbers of its replicas have gaps"])
-        good = False
     for row in rows:
-        said, problems, signed = _replica(c, job, job_row, row, found)
-        statements[row.number] = said
-        node = nodes.get(row.node_id)
-        if node is None:
-            problems = ["its node is not registered any more"]
-            found.add("statement", f"{name}.{row.number}", problems)
-        elif signed or problems:
-            found.statements += signed
-            found.keys[node.id] = node
-            found.add("statement", f"{name}.{row.number}", problems, node=node.name, key=node.key_id)
-        good = good and not problems
+        statements[row.number], problems, signed = _replica(c, job, job_row, row, found)
+        good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, signed, found) and good
     if TaskState(task.state) in TASK_ENDED:
         problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
         found.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
@@ -175,6 +165,18 @@ def _task(
     if task.published or problems:
         text = f"from replica {task.published_from}" if task.published_from else ""
         found.add("results", name, problems, text=text)
+
+
+def _note_statement(name: str, node: Node | None, problems: Sequence[str], signed: int, found: Evidence) -> bool:
+    """Note what was found of one replica, of which `signed` statements are stored; return whether it holds."""
+    if node is None:
+        found.add("statement", name, ["its node is not registered any more"])
+        return False
+    if signed or problems:
+        found.statements += signed
+        found.keys[node.id] = node
+        found.add("statement", name, problems, node=node.name, key=node.key_id)
+    return not problems
 
 
 def _replica(
