@@ -118,7 +118,9 @@ def _database() -> str:
     """Return the path of the database; NotFoundError when there is none yet."""
     database = home.database(home.home_folder(os.environ))
     if not has_database():
-        hint = home_that_is_not_there() or "nexapod-batch submit job.toml"
+        hint = "nexapod-batch submit job.toml"
+        if missing := home_that_is_not_there():
+            hint = f"{missing}; to begin there: {hint}"
         raise NotFoundError("there is no job yet", got=f"no {database}", hint=hint)
     return database
 

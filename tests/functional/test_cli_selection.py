@@ -252,6 +252,7 @@ def test_a_sweep_is_collected(real: Home) -> None:
             {"task": "1_1", "seed": "2", "square": "4"},
         ]
     assert real.call("results", "1", "--flat").code == 2
+    assert "task 1_2 (seed=3): failed" in real.call("explain", "1").out
     listed = real.json("results", "1", code=1)
     assert [row["parameters"] for row in listed["results"]] == [{"seed": "1"}, {"seed": "2"}]
     assert listed["missing"][0]["parameters"] == {"seed": "3"}

@@ -119,6 +119,7 @@ def _explain_task(c: Coordinator, job_id: int, task: TaskRow, explanation: Expla
     }  # fmt: skip
     document: dict[str, Any] = {"index": task.idx, "state": task.state, **_as_json(Reason.parse(task.reason))}
     document |= {"replicas": list(documents.values()), "not_on": []}
+    document["parameters"] = dict(c.job(job_id).parameters(task.idx))
     explanation.tasks.append(document)
     explanation.lines += _task(c, job_id, task, replicas, document)
 
@@ -134,7 +135,9 @@ def _task(
     """Return the lines about one task; what is asked of backends and planner is added to its document."""
     nodes = c.nodes_by_id()
     reason = sentence(Reason.parse(task.reason))
-    lines = [f"task {job_id}_{task.idx}: {task.state}"]
+    values = ", ".join(f"{name}={value}" for name, value in document["parameters"].items())
+    shown = f" ({values})" if values else ""
+    lines = [f"task {job_id}_{task.idx}{shown}: {task.state}"]
     if reason:
         lines[0] += f" - {reason}"
     lines += [_replica_line(replica, nodes[replica.node_id]) for replica in replicas]
