@@ -34,9 +34,9 @@ def pack_manifest(files: Mapping[str, str]) -> bytes:
     return zlib.compress(output_files.manifest(files.items()), 1)
 
 
-def unpack_manifest(packed: bytes, said: Statement) -> dict[str, str] | None:
+def unpack_manifest(packed: bytes, statement: Statement) -> dict[str, str] | None:
     """Return the (name, digest) of a stored manifest; None when it is not the one that was signed."""
-    (subject,) = said.subjects
+    (subject,) = statement.subjects
     try:
         text = zlib.decompressobj().decompress(packed, (subject.size or 1 << 30) + 1)
     except zlib.error:
@@ -47,15 +47,15 @@ def unpack_manifest(packed: bytes, said: Statement) -> dict[str, str] | None:
     return {name: digest for digest, name in lines}
 
 
-def listed(said: Statement, manifest: bytes | None) -> dict[str, str] | None:
+def listed(statement: Statement, manifest: bytes | None) -> dict[str, str] | None:
     """Return (name, digest) of the outputs that a statement stands for; None where only their manifest is known."""
-    if not said.manifest:
-        return {subject.name: subject.sha256 for subject in said.subjects}
-    return None if manifest is None else unpack_manifest(manifest, said)
+    if not statement.manifest:
+        return {subject.name: subject.sha256 for subject in statement.subjects}
+    return None if manifest is None else unpack_manifest(manifest, statement)
 
 
 def faults_of(
-    folder: Path, said: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None] = lambda _: None
+    folder: Path, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None] = lambda _: None
 ) -> list[str]:
     """Return what in a folder is not as it was signed, in sentences; an empty list when every file is, and no other.
 
@@ -66,14 +66,14 @@ def faults_of(
         sizes = {file.name: file.size for file in output_files.find(folder, ["**"])}
     except (UnsafeOutputError, OSError) as error:
         return [_unusable(folder, error)]
-    logs = {"stdout": said.stdout_sha256, "stderr": said.stderr_sha256}
+    logs = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     if files is None:
-        return _against_manifest(folder, said, sizes, logs, advance)
+        return _against_manifest(folder, statement, sizes, logs, advance)
     wanted = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     wanted.update(files)
     faults = [f"{name} is gone" for name in sorted(wanted.keys() - sizes.keys())]
     faults += [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]
-    signed_sizes = {} if said.manifest else {subject.name: subject.size for subject in said.subjects}
+    signed_sizes = {} if statement.manifest else {subject.name: subject.size for subject in statement.subjects}
     faults += _changed(folder, wanted, sizes, signed_sizes, advance)
     if len(faults) > _NAMED:
         return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
@@ -111,7 +111,7 @@ def _changed(
 
 def _against_manifest(
     folder: Path,
-    said: Statement,
+    statement: Statement,
     sizes: Mapping[str, int],
     logs: Mapping[str, str],
     advance: Callable[[int], None],
@@ -123,7 +123,7 @@ def _against_manifest(
     # An output may be called as a log is, and then stands in its place.
     for left_out in chain.from_iterable(combinations(own, n) for n in range(len(own), -1, -1)):
         entries = [(name, digest) for name, digest in found.items() if name not in left_out]
-        if hashlib.sha256(output_files.manifest(entries)).hexdigest() == said.subjects[0].sha256:
+        if hashlib.sha256(output_files.manifest(entries)).hexdigest() == statement.subjects[0].sha256:
             return [f"{name} is gone" for name in signed_logs if name not in found]
     return [f"its {len(found)} files are not those of the signed manifest"]
 

@@ -45,7 +45,7 @@ class Outputs(Struct, frozen=True, kw_only=True):
     logs: dict[str, str]  # stdout and stderr -> hex SHA-256 as signed
     carried: dict[str, str] | None  # name -> base64
     folder: Path  # the work folder; logs lie beside it
-    most: int  # bytes that one file can have had, by the job's limit and the statement
+    max_bytes: int  # bytes that one file can have had, by the job's limit and the statement
 
     def open(self, name: str) -> BinaryIO:
         """Return an open stream of an output or log; UnsafeOutputError when it is not a plain file any more."""
@@ -59,12 +59,12 @@ class Outputs(Struct, frozen=True, kw_only=True):
         except OSError as error:
             raise UnsafeOutputError(f"output {name!r} cannot be read", got=error.strerror, wanted="a file") from error
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > self.most:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > self.max_bytes:
             os.close(fd)
             raise UnsafeOutputError(
                 f"output {name!r} changed after it was signed",
                 got=f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no plain file",
-                wanted=f"a file of at most {self.most} bytes",
+                wanted=f"a file of at most {self.max_bytes} bytes",
             )
         return os.fdopen(fd, "rb")
 
@@ -104,7 +104,7 @@ def outputs_of(c: Coordinator, node: Node, replica: VotingReplica) -> Outputs:
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
         carried=orjson.loads(carried) if carried is not None else None,
         folder=folder,
-        most=min(disk, _largest(statement)),
+        max_bytes=min(disk, _largest(statement)),
     )
 
 

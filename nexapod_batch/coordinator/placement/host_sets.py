@@ -65,6 +65,6 @@ def node_and_set(number: int) -> tuple[int, int]:
     return divmod(-number, _MOST) if number < 0 else (number, -1)
 
 
-def confirmed(said: str, told: str) -> bool:
-    """Whether the scheduler (`told`: hosts with commas) names the host that the node said."""
-    return said != "" and said in told.split(",")
+def confirmed(host: str, scheduler_hosts: str) -> bool:
+    """Say whether the scheduler's list of hosts, with commas, names the host that the node signed."""
+    return host != "" and host in scheduler_hosts.split(",")

@@ -98,7 +98,7 @@ def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
         if r.vote != said[0].vote or tolerant(job):
             try:
                 left, right = (outputs_of(c, nodes[one.node_id], one) for one in (said[0], r))
-                found = compare(job, task, left, right, words=("first", "other"))
+                found = compare(job, task, left, right, labels=("first", "other"))
             except (UnsafeOutputError, OSError, ValueError) as error:
                 found = [f"their files cannot be compared: {error}"]
             if found:

@@ -325,7 +325,7 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
     failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
     reason = signed_reason(said.detail)
-    klass = said.classes.get(c.job(job).quorum.numeric_class.value, "")
+    numeric_class = said.classes.get(c.job(job).quorum.numeric_class.value, "")
     batch.seen.add(replica)
     batch.reports.append(
         NewReport(replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now)
@@ -336,7 +336,7 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     batch.replicas.append(
         ReplicaReport(
             execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
-            report.machine, klass, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
+            report.machine, numeric_class, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
             said.output_bytes, report.gpus, now, int(report.carried is not None), replica,
         )
     )  # fmt: skip

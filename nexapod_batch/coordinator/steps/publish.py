@@ -259,15 +259,15 @@ def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Repl
 
 
 def compare(
-    job: Job, task: int, left: Outputs, right: Outputs, words: tuple[str, str] = ("accepted", "rejected")
+    job: Job, task: int, left: Outputs, right: Outputs, labels: tuple[str, str] = ("accepted", "rejected")
 ) -> list[str]:
-    """Return one line for each file that differs: where, and what either side (named by `words`) says there."""
+    """Return one line for each file that differs: where, and what either side (named by `labels`) says there."""
     from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - seldom, and knows many formats
 
     found = []
     for name in sorted({*left.files, *right.files}):
         if name not in right.files or name not in left.files:
-            found.append(f"{name}: only {words[0] if name in left.files else 'other'} replica has it")
+            found.append(f"{name}: only {labels[0] if name in left.files else 'other'} replica has it")
         elif left.files[name] != right.files[name]:
             rule = rule_for(job, task, name)
             try:
@@ -277,7 +277,7 @@ def compare(
                 found.append(f"{name}: {error}")
                 continue
             if difference is not None:
-                said = f"{words[0]} {difference.left}, {words[1]} {difference.right}"
+                said = f"{labels[0]} {difference.left}, {labels[1]} {difference.right}"
                 found.append(f"{name}, {difference.where}: {said}")
     return found
 
