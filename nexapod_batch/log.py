@@ -34,7 +34,8 @@ def _tell(level: int, logger: str, event: str, fields: dict[str, object]) -> Non
     if logging is None:
         return
     listener = logging.getLogger(logger)
-    if listener.isEnabledFor(level):
+    # A library (paramiko, distributed) may have imported it: without a handler of anybody's it would write to stderr.
+    if listener.isEnabledFor(level) and listener.hasHandlers():
         pairs = [f"{key}={_quoted(value)}" for key, value in fields.items()]
         listener.log(level, "%s", " ".join([event, *pairs]), stacklevel=3)
 
