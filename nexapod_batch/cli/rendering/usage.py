@@ -29,7 +29,7 @@ def usage(document: Document) -> Iterator[str]:
         if document["gpus"]:
             rows["GPU time"] = _gpu_time(document)
             rows["GPU memory"] = _known(document["gpu_peak_mib"], lambda mib: size(mib * 1024) + " at most")
-            rows["GPU energy"] = _known(document["gpuenergy_j"], energy)
+            rows["GPU energy"] = _known(document["gpu_energy_j"], energy)
         rows["outputs"] = size(-(-document["output_bytes"] // 1024))
     yield from (f"  {name + ':':<12}{value}" for name, value in rows.items())
     yield from (f"note: {line}" for line in document.get("notes") or [])
