@@ -74,7 +74,8 @@ def _driven(
         faults: list[str] = []
 
         def on_progress(counts: Document) -> None:
-            show(counts, [*faults, *waits()])
+            under_bar = faults if show.is_bar else []  # where there is none, they were said as they came
+            show(counts, [*under_bar, *waits()])
             watch()
 
         def on_fault(fault: str) -> None:

@@ -93,7 +93,8 @@ def test_a_backend_that_breaks_stops_nobody_else(home: Home, odd: str) -> None:
     states = {job["name"]: job["state"] for job in home.jobs()}
     assert states["near"] == "accepted"
     assert states["far"] in {"waiting", "active"}
-    assert (far.err + done.err + first.err).count("backend odd failed in") == 1
+    told = [one.err.count("backend odd failed in") for one in (far, done, first)]
+    assert max(told) == 1  # whoever waits hears of what stands, too
 
 
 def test_cancelling_what_breaks_is_owed(home: Home) -> None:
