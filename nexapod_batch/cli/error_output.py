@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -43,6 +42,8 @@ def error_document(error: BaseException, exit_code: int) -> dict[str, Any]:
 
 def print_error(error: BaseException, exit_code: int) -> None:
     """Print the object on stdout."""
+    import json
+
     click.echo(json.dumps(error_document(error, exit_code)))
 
 

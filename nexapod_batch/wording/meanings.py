@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.model.reason import Code
+from nexapod_batch.model.reason_codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.model.reason import Code
+from nexapod_batch.model.reason_codes import Code
 from nexapod_batch.wording.sentences import Parameters, Template, sentence
 
 if TYPE_CHECKING:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.model.reason import Code, Reason
+from nexapod_batch.model.reason_codes import Code
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.reason import Reason
 
 __all__ = ["Parameters", "Template", "all_templates", "sentence"]
 
@@ -39,18 +42,20 @@ _MODULES = {
 def sentence(reason: Reason | Parameters | None) -> str:
     """Return the sentence of a reason, without a full stop; "" for None.
 
-    A reason that is a parameter of another one may be given as it was read from JSON. Where a reason has `also`, the
-    sentence of that reason follows. Codes of plug-ins bring their sentence as `text`.
+    A reason may be given as it is read from JSON, an object with `code` and `parameters`. Where a reason has `also`,
+    the sentence of that reason follows. Codes of plug-ins bring their sentence as `text`.
     """
     if reason is None:
         return ""
-    if not isinstance(reason, Reason):
-        reason = Reason(code=reason["code"], parameters=reason.get("parameters", {}))
+    if isinstance(reason, Mapping):
+        code, parameters = reason["code"], reason.get("parameters", {})
+    else:
+        code, parameters = reason.code, reason.parameters
     try:
-        return _worded(reason.code, reason.parameters)
+        return _worded(code, parameters)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):  # a newer version wrote it, or it is damaged
-        shown = ", ".join(f"{name} = {value}" for name, value in reason.parameters.items())
-        return f"{reason.code} ({shown})" if shown else reason.code
+        shown = ", ".join(f"{name} = {value}" for name, value in parameters.items())
+        return f"{code} ({shown})" if shown else code
 
 
 def _worded(code: str, parameters: Parameters) -> str:

@@ -203,3 +203,17 @@ def test_table_aligns_and_shows_what_is_missing() -> None:
     """Numbers stand to the right, None is a dash, a newline in a cell stays in its line."""
     lines = list(renderers.table([{"a": 1, "b": None}, {"a": 100, "b": "x\ny"}], ["a", "b"]))
     assert lines == ["  A  B", "  1  -", "100  x\\ny"]
+
+
+@pytest.mark.parametrize("selector", ["1", "1_0", "2", "last"])
+def test_a_look_at_a_job_needs_nothing_heavy(home: Path, selector: str) -> None:
+    """With tasks, replicas and reasons to show, too: what a look needs is imported for every look."""
+    argv = ["show", selector]
+    script = (
+        "import sys, click; before = set(sys.modules); from nexapod_batch.cli import main; "
+        f"main({argv}); print(*set(sys.modules) - before, file=sys.stderr)"
+    )
+    env = {**os.environ, "NEXAPOD_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("job ")
+    assert not {"msgspec", "orjson", "pathlib", "nacl", "logging", "jinja2"} & set(done.stderr.split())

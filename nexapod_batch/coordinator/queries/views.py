@@ -8,6 +8,7 @@ same beside a million tasks as beside one. The documents hold only JSON types. I
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.queries.parameters import parameters
@@ -224,13 +225,25 @@ def _task(row: TaskView) -> Document:
 
 def _reason(text: str) -> Document:
     """Return the sentence of a stored reason, and the reason as data."""
-    if not text:
-        return {"sentence": "", "why": None}
-    from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a list of jobs has no need of it
-    from nexapod_batch.wording import sentence  # noqa: PLC0415
+    from nexapod_batch.wording import sentence  # noqa: PLC0415 - a list of jobs has no need of it
 
-    reason = Reason.parse(text)
-    return {"sentence": sentence(reason), "why": None if reason is None else reason.document()}
+    document = _reason_document(text)
+    return {"sentence": sentence(document), "why": document}
+
+
+def _reason_document(text: str) -> Document | None:
+    """Return a stored reason as data, read by what is imported anyway; None for none."""
+    from json import loads  # noqa: PLC0415
+
+    if not text:
+        return None
+    with suppress(ValueError):
+        document = loads(text)
+        if isinstance(document, dict) and "code" in document:
+            return {"code": document["code"], "parameters": document.get("parameters", {})}
+    from nexapod_batch.model.reason_codes import Code  # noqa: PLC0415 - databases of today have JSON alone
+
+    return {"code": Code.TEXT, "parameters": {"text": text}}
 
 
 def _with_unpublished(reason: str, unpublished: str) -> str:
@@ -283,7 +296,6 @@ def _time(milliseconds: int | None) -> str | None:
 
 def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]:
     """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
-    from nexapod_batch.model.reason import Reason  # noqa: PLC0415 - a listing has no need of it
-    from nexapod_batch.wording import sentence  # noqa: PLC0415
+    from nexapod_batch.wording import sentence  # noqa: PLC0415 - a listing has no need of it
 
-    return [(job, sentence(Reason.parse(reason))) for job, reason in store.views.waits(job_ids, limit)]
+    return [(job, sentence(_reason_document(reason))) for job, reason in store.views.waits(job_ids, limit)]
