@@ -99,5 +99,7 @@ def _moment(seconds: float, now: float) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith(("ch", "ss")) else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
+    if number == 1:
+        return f"1 {noun}"
+    ending = "es" if noun.endswith(("ch", "ss")) else "s"
+    return f"{number} {noun}{ending}"

@@ -39,9 +39,9 @@ def _check(check: dict[str, Any]) -> str:
     of = f"job {check['of']}" if check["check"] == "job" else check["of"]
     on = f" by {check['node']}" if check.get("node") else ""
     text = f" {check['text']}" if check.get("text") else ""
-    return f"{'ok  ' if check['ok'] else 'FAIL'}  {of}  {check['check']}{on}{text}" + (
-        f": {check['problem']}" if check["problem"] else ""
-    )
+    mark = "ok  " if check["ok"] else "FAIL"
+    problem = f": {check['problem']}" if check["problem"] else ""
+    return f"{mark}  {of}  {check['check']}{on}{text}{problem}"
 
 
 def _count(number: int, noun: str) -> str:
