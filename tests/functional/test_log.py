@@ -127,3 +127,10 @@ def test_nobody_imports_logging_who_does_not_log(argv: list[str], tmp_path: Path
     env = {"NEXAPOD_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_nothing_is_logged_where_a_library_has_imported_logging() -> None:
+    """Without a handler `logging` itself would write warnings to stderr."""
+    code = "import logging; from nexapod_batch import log; log.warning('nexapod_batch.x', 'event')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
