@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -83,7 +82,6 @@ def test_bash(home: Home, words: str, offered: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 @pytest.mark.parametrize(("words", "offered"), PLACES)
 def test_fish(home: Home, words: str, offered: list[str]) -> None:
     """A real fish offers the same."""
@@ -91,7 +89,6 @@ def test_fish(home: Home, words: str, offered: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 @pytest.mark.parametrize(
     ("typed", "seen"),
     [("su", "submit "), ("submit --dist", "--distinct "), ("show la", "last "), ("site show al", "alpha "), ("submit jo", "job.toml ")],
