@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_backends.dask.assignment import Binding
-from nexapod_backends.dask.placement import known_worker, named, tasks_of_others
+from nexapod_backends.dask.placement import TASK_STATES, known_worker, named, why_queued
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import BackendState, LaunchStatus
@@ -46,13 +46,6 @@ __all__ = ["DaskNode"]
 
 #: Seconds after which a worker that did not answer is asked again.
 _AGAIN_S = 15.0
-#: Dask's words for tasks that have not begun.
-_WORDS = {
-    "no-worker": "Dask has no worker for it: paused, or its resources are taken",
-    "queued": "waits in the Dask scheduler",
-    "waiting": "waits in the Dask scheduler",
-    "processing": "waits its turn on its worker",
-}
 _ENDED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
 
 
@@ -265,12 +258,12 @@ class DaskNode:
                 )
             else:
                 going[key] = LaunchStatus(
-                    state=BackendState.QUEUED, native=one.address, reason=self._waits(one, state, spool),
+                    state=BackendState.QUEUED, native=one.address, reason=self._why_queued(one, state, spool),
                     code="dask.waits", native_state=state or "",
                 )  # fmt: skip
                 if state is None or (state in ("memory", "erred") and spool is not None and spool.holder is None):
                     again.append(one)
-        self._queued = [one for key, one in asked.items() if states.get(one.task) in _WORDS and key in going]
+        self._queued = [one for key, one in asked.items() if states.get(one.task) in TASK_STATES and key in going]
         if again:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
@@ -291,7 +284,7 @@ class DaskNode:
     def _states(self, records: Collection[Record]) -> dict[str, str | None]:
         """Return Dask's word for the state of each launch's task; where some wait, see whose tasks are before them."""
         states = self.cluster.states([one.task for one in records])
-        if not _WORDS.keys().isdisjoint(states.values()):
+        if not TASK_STATES.keys().isdisjoint(states.values()):
             self._binding.look(self.workers, self._ended)
         return states
 
@@ -312,18 +305,9 @@ class DaskNode:
             return False
         return spool is None or record.key not in spool.inbox
 
-    def _waits(self, record: Record, state: str | None, spool: Spool | None) -> str:
-        one = self.workers.get(record.address)
-        if one is not None and one.trouble:
-            return one.trouble
-        if one is not None and one.status != "running":
-            return f"its worker {one.name} is {one.status.replace('_', ' ')}"
-        if spool is not None and record.key in spool.inbox:
-            return f"waits its turn in the runner on {record.address}"
+    def _why_queued(self, record: Record, state: str | None, spool: Spool | None) -> str:
         others = self._binding.others.get(record.address, ())
-        if one is not None and others and state in _WORDS:
-            return f"waits on its worker {one.name} for {tasks_of_others(others)}"
-        return _WORDS.get(state or "", "goes to the Dask scheduler")
+        return why_queued(record, self.workers.get(record.address), state, spool, others)
 
     def _remember(self, ended: Mapping[str, LaunchStatus]) -> None:
         """Keep which launches failed: what ran there does not count against a worker."""

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexapod_backends.dask.launch_records import Record
+    from nexapod_backends.dask.scheduler.agent_protocol import Spool
 
 __all__ = [
+    "TASK_STATES",
     "Rules",
     "Worker",
     "choose",
@@ -30,7 +32,16 @@ __all__ = [
     "resources_of",
     "room",
     "tasks_of_others",
+    "why_queued",
 ]
+
+#: Dask's words for tasks that have not begun.
+TASK_STATES = {
+    "no-worker": "Dask has no worker for it: paused, or its resources are taken",
+    "queued": "waits in the Dask scheduler",
+    "waiting": "waits in the Dask scheduler",
+    "processing": "waits its turn on its worker",
+}
 
 #: Launches bound to one slot ahead of time: enough that it does not wait for us, few enough that a worker that comes
 #: later finds work, and that one that dies takes little with it.
@@ -251,3 +262,18 @@ def _all(some: Sequence[Worker]) -> str:
 
 def _states(some: Sequence[Worker]) -> str:
     return " or ".join(sorted({one.status.replace("_", " ") for one in some}))
+
+
+def why_queued(
+    record: Record, worker: Worker | None, state: str | None, spool: Spool | None, others: Sequence[str]
+) -> str:
+    """Say what a launch waits for that is bound to a worker and has not begun; `state` is Dask's word for its task."""
+    if worker is not None and worker.trouble:
+        return worker.trouble
+    if worker is not None and worker.status != "running":
+        return f"its worker {worker.name} is {worker.status.replace('_', ' ')}"
+    if spool is not None and record.key in spool.inbox:
+        return f"waits its turn in the runner on {record.address}"
+    if worker is not None and others and state in TASK_STATES:
+        return f"waits on its worker {worker.name} for {tasks_of_others(others)}"
+    return TASK_STATES.get(state or "", "goes to the Dask scheduler")
