@@ -225,18 +225,18 @@ def _task(row: TaskView) -> Document:
 
 def _reason(text: str) -> Document:
     """Return the sentence of a stored reason, and the reason as data."""
+    if not text:
+        return {"sentence": "", "why": None}
     from nexapod_batch.wording import sentence  # noqa: PLC0415 - a list of jobs has no need of it
 
     document = _reason_document(text)
     return {"sentence": sentence(document), "why": document}
 
 
-def _reason_document(text: str) -> Document | None:
-    """Return a stored reason as data, read by what is imported anyway; None for none."""
+def _reason_document(text: str) -> Document:
+    """Return a stored reason as data, read by what is imported anyway."""
     from json import loads  # noqa: PLC0415
 
-    if not text:
-        return None
     with suppress(ValueError):
         document = loads(text)
         if isinstance(document, dict) and "code" in document:
@@ -296,6 +296,4 @@ def _time(milliseconds: int | None) -> str | None:
 
 def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]:
     """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
-    from nexapod_batch.wording import sentence  # noqa: PLC0415 - a listing has no need of it
-
-    return [(job, sentence(_reason_document(reason))) for job, reason in store.views.waits(job_ids, limit)]
+    return [(job, _reason(reason)["sentence"]) for job, reason in store.views.waits(job_ids, limit)]
