@@ -54,8 +54,9 @@ def has_database(home: str) -> bool:
         raise ConfigError("the database cannot be used", got=f"{error.strerror}: {path}") from error
     if size > 0 or _has_log(path) or not _has_node_keys(f"{home}/keys"):
         return size >= 0
+    state = "gone" if size < 0 else "empty"
     raise ConfigError(
-        f"the database {path} is {'gone' if size < 0 else 'empty'}, and nodes have keys beside it",
+        f"the database {path} is {state}, and nodes have keys beside it",
         wanted="the one that knows their jobs",
         hint="put a backup back in its place; or, to begin without any job: nexapod-batch db init",
     )

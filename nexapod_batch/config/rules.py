@@ -121,17 +121,7 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
     agree = section["agree"]
     replicas = agree if section["replicas"] is None else section["replicas"]
     most = max(agree + 4, replicas) if section["max_replicas"] is None else section["max_replicas"]
-    if agree > most:
-        report.add(
-            "quorum.max_replicas",
-            f"{most} replicas can never agree {agree} times",
-            wanted=f"{agree} or more",
-            hint="or a smaller agree",
-        )
-    elif replicas > most:
-        report.add("quorum.replicas", "more than max_replicas", got=replicas, wanted=f"at most {most}")
-    if replicas < agree:
-        report.add("quorum.replicas", "fewer than agree", got=replicas, wanted=f"{agree} or more")
+    _check_replicas(agree, replicas, most, report)
     distinct = section["distinct"]
     if len(set(distinct)) != len(distinct):
         report.add("quorum.distinct", "a field stands there twice", wanted="each field once")
@@ -147,6 +137,21 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
         min_isolation=Isolation(section["min_isolation"]),
         policy=PolicyName(section["policy"]),
     )
+
+
+def _check_replicas(agree: int, replicas: int, most: int, report: Report) -> None:
+    """Report numbers of replicas with which a task can never be accepted, or that contradict each other."""
+    if agree > most:
+        report.add(
+            "quorum.max_replicas",
+            f"{most} replicas can never agree {agree} times",
+            wanted=f"{agree} or more",
+            hint="or a smaller agree",
+        )
+    elif replicas > most:
+        report.add("quorum.replicas", "more than max_replicas", got=replicas, wanted=f"at most {most}")
+    if replicas < agree:
+        report.add("quorum.replicas", "fewer than agree", got=replicas, wanted=f"{agree} or more")
 
 
 def isolation(quorum: QuorumPolicy, container: Container | None, report: Report) -> None:
@@ -193,19 +198,24 @@ def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | No
         first = comparator.parameters[0]
         report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
     for name, value in given.items():
-        if name not in comparator.parameters:
-            others = " or ".join([other for other in Comparator if name in other.parameters])
-            wanted = f"compare = {others}, or no {name}"
-            report.add(f"{where}.{name}", f"not used by {comparator}", wanted=wanted)
-        elif name == "digits" and value < comparator.min_digits:
-            wanted = f"a whole number from {comparator.min_digits} to 17"
-            report.add(f"{where}.digits", "out of range", got=value, wanted=wanted)
+        _check_parameter(comparator, name, value, where, report)
     if one["integers"] != "exact" and not comparator.parameters:
         report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
     return CompareRule(comparator=comparator, integers=one["integers"], **(missing | given))
+
+
+def _check_parameter(comparator: Comparator, name: str, value: Value, where: str, report: Report) -> None:
+    """Report a parameter that the comparator does not use, or a value that it cannot use."""
+    if name not in comparator.parameters:
+        others = " or ".join([other for other in Comparator if name in other.parameters])
+        wanted = f"compare = {others}, or no {name}"
+        report.add(f"{where}.{name}", f"not used by {comparator}", wanted=wanted)
+    elif name == "digits" and value < comparator.min_digits:
+        wanted = f"a whole number from {comparator.min_digits} to 17"
+        report.add(f"{where}.digits", "out of range", got=value, wanted=wanted)
 
 
 def sites(section: Value) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:

@@ -87,6 +87,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
     """
     given: dict[str, Value] = {}  # key path -> value as it was written
     origin: dict[str, str] = {}
+    overrides: dict[str, Value] = {}
     warnings: list[str] = []
     for file in filter(_exists, files):
         if file.name == PROJECT and (why := _foreign(file)):
@@ -94,13 +95,10 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
             continue
         for path, value in _read(file).items():
             given[path], origin[path] = value, str(file)
-    overrides = {}
-    for path, variable, kind in _variables():
-        if variable in environ:
-            value = _from_text(environ[variable], kind, variable)
-            given[path], origin[path] = value, variable
-            if path.partition(".")[0] in _JOB_SECTIONS:
-                overrides[path] = value
+    for path, variable, value in _from_environment(environ):
+        given[path], origin[path] = value, variable
+        if _is_of_jobs(path):
+            overrides[path] = value
     retention, images = _section("retention", _RETENTION, given), _section("images", _IMAGES, given)
     for path, _, _ in _variables():
         origin.setdefault(path, "default")
@@ -110,11 +108,23 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "keep_work_s": retention["work"],
         "keep_failed_s": retention["failed"],
         "images": images,
-        "job_defaults": {path: value for path, value in given.items() if path.partition(".")[0] in _JOB_SECTIONS},
+        "job_defaults": {path: value for path, value in given.items() if _is_of_jobs(path)},
         "job_overrides": overrides,
         "origin": origin,
         "warnings": tuple(warnings),
     }
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, Value]]:
+    """Yield key path, variable and value of each setting that a variable holds; ConfigError for a value of no use."""
+    for path, variable, kind in _variables():
+        if variable in environ:
+            yield path, variable, _from_text(environ[variable], kind, variable)
+
+
+def _is_of_jobs(path: str) -> bool:
+    """Say whether a key path is that of a job's default."""
+    return path.partition(".")[0] in _JOB_SECTIONS
 
 
 def _foreign(file: Path) -> str:

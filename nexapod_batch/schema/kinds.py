@@ -358,10 +358,7 @@ class Table:
             return report.add(path, "wrong type", got=value, wanted="a table")
         for name in value:
             if name not in self.keys:
-                where = f"{path}.{show_name(name)}" if path else show_name(name)
-                hint = nearest(name, self.keys)
-                wanted = "" if hint else f"one of {', '.join(self.keys)}"
-                report.add(where, "unknown key", wanted=wanted, hint=hint)
+                self._refuse(name, path, report)
         checked = {}
         for name, key in self.keys.items():
             where = f"{path}.{name}" if path else name
@@ -374,6 +371,13 @@ class Table:
             else:
                 checked[name] = key.default
         return checked
+
+    def _refuse(self, name: str, path: str, report: Report) -> None:
+        """Report a key that the table does not have, with the one that is nearest or all of them."""
+        where = f"{path}.{show_name(name)}" if path else show_name(name)
+        hint = nearest(name, self.keys)
+        wanted = "" if hint else f"one of {', '.join(self.keys)}"
+        report.add(where, "unknown key", wanted=wanted, hint=hint)
 
     def schema(self) -> Schema:
         """Return an object schema that refuses unknown keys."""

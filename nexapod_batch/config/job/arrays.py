@@ -90,23 +90,31 @@ def _fits(count: int, path: str, report: Report) -> bool:
 def _ranges(ids: str, report: Report) -> tuple[Range, ...]:
     ranges = []
     for part in ids.split(","):
-        match = _PART.fullmatch(part)
-        if not match:
-            report.add("array.ids", "not understood", got=part, wanted=_WANTED)
+        found = _range(part, report)
+        if found is None:
             return ()
-        first = int(match[1])
-        last, step = int(match[2] or first), int(match[3] or 1)
-        if last < first or step < 1 or last > _MAX_ID:
-            wanted = f"first-last:step, first <= last <= {_MAX_ID}, step 1 or more"
-            report.add("array.ids", "impossible range", got=part, wanted=wanted)
-            return ()
-        ranges.append((first, last - (last - first) % step, step))
+        ranges.append(found)
     if not _fits(sum((last - first) // step + 1 for first, last, step in ranges), "array.ids", report):
         return ()
     ranges.sort()
     if all(left[1] < right[0] for left, right in pairwise(ranges)):
         return tuple(ranges)
     return _merged(ranges, report)
+
+
+def _range(part: str, report: Report) -> Range | None:
+    """Return one range of ids, whose last one is really in it; report what is none."""
+    match = _PART.fullmatch(part)
+    if not match:
+        report.add("array.ids", "not understood", got=part, wanted=_WANTED)
+        return None
+    first = int(match[1])
+    last, step = int(match[2] or first), int(match[3] or 1)
+    if last < first or step < 1 or last > _MAX_ID:
+        wanted = f"first-last:step, first <= last <= {_MAX_ID}, step 1 or more"
+        report.add("array.ids", "impossible range", got=part, wanted=wanted)
+        return None
+    return first, last - (last - first) % step, step
 
 
 def _merged(ranges: list[Range], report: Report) -> tuple[Range, ...]:
@@ -147,16 +155,9 @@ def _rows(folder: Path, file: Path, report: Report, *, outside: bool) -> tuple[R
         report.add("array.values", "unknown ending", got=file.name, wanted=".csv, .jsonl or .ndjson")
         return ()
     try:
-        fd = open_beside(folder, file, "array.values", report, outside=outside)
-        if fd is None:
+        text = _values_text(folder, file, report, outside=outside)
+        if text is None:
             return ()
-        with os.fdopen(fd, "rb") as stream:
-            data = stream.read(MAX_VALUES_BYTES + 1)
-            size = max(len(data), os.fstat(stream.fileno()).st_size)
-        if size > MAX_VALUES_BYTES:
-            report.add("array.values", f"{size:,} bytes", wanted=f"at most {MAX_VALUES_BYTES:,} bytes")
-            return ()
-        text = data.decode("utf-8-sig")
         rows: list[Row] = []
         for row in reader(text):
             rows.append(row)
@@ -170,6 +171,25 @@ def _rows(folder: Path, file: Path, report: Report, *, outside: bool) -> tuple[R
             "array.values", f"{file.name} cannot be used: {getattr(cause, 'strerror', None) or str(cause)[:300]}"
         )
         return ()
+    return _usable(rows, file, report)
+
+
+def _values_text(folder: Path, file: Path, report: Report, *, outside: bool) -> str | None:
+    """Return the text of a values file, None (reported) when it may not be read; OSError, UnicodeDecodeError."""
+    fd = open_beside(folder, file, "array.values", report, outside=outside)
+    if fd is None:
+        return None
+    with os.fdopen(fd, "rb") as stream:
+        data = stream.read(MAX_VALUES_BYTES + 1)
+        size = max(len(data), os.fstat(stream.fileno()).st_size)
+    if size > MAX_VALUES_BYTES:
+        report.add("array.values", f"{size:,} bytes", wanted=f"at most {MAX_VALUES_BYTES:,} bytes")
+        return None
+    return data.decode("utf-8-sig")
+
+
+def _usable(rows: list[Row], file: Path, report: Report) -> tuple[Row, ...]:
+    """Return rows of which there are some, under names that parameters can have; else report, and return none."""
     if not rows:
         report.add("array.values", f"{file.name} has no rows", wanted="a header and at least one row, or JSON objects")
         return ()
@@ -223,5 +243,6 @@ def _checked(value: Value, number: int) -> str:
     problems = Report()
     text = Scalar().check(value, "", problems)
     if problems.problems or not isinstance(text, str):
-        raise ValueError(f"line {number}: {problems.problems[0].message if problems.problems else show(value)}")
+        reason = problems.problems[0].message if problems.problems else show(value)
+        raise ValueError(f"line {number}: {reason}")
     return text

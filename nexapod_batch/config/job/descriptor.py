@@ -26,7 +26,7 @@ from nexapod_batch.schema.kinds import BAD, Report, Schema, Value
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nexapod_batch.model.job import QuorumPolicy
+    from nexapod_batch.model.job import Array, Input, Output, QuorumPolicy
 
 __all__ = ["Parsed", "json_schema", "load", "parse"]
 
@@ -37,6 +37,19 @@ class Parsed(Struct, frozen=True, kw_only=True):
     job: Job
     warnings: tuple[str, ...] = ()
     owner: int = 0  # uid of whoever owns the file; root's for a text that comes from none
+
+
+class _Sections(Struct, frozen=True, kw_only=True):
+    """The sections beside [job], each read by itself; None for one that is not there or cannot be used."""
+
+    array: Array | None
+    quorum: QuorumPolicy | None
+    container: Container | None
+    resources: Resources | None
+    schedule: Schedule | None
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    sites: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 def load(
@@ -95,9 +108,8 @@ def parse(
     if report.problems or job is None:
         count = len(report.problems)
         shown = name.encode("utf-8", "backslashreplace").decode()
-        raise DescriptorError(
-            f"{shown} cannot be used: {count} problem{'s' if count != 1 else ''}", problems=tuple(report.problems)
-        )
+        counted = "1 problem" if count == 1 else f"{count} problems"
+        raise DescriptorError(f"{shown} cannot be used: {counted}", problems=tuple(report.problems))
     return Parsed(job=job, warnings=tuple(report.warnings))
 
 
@@ -114,37 +126,14 @@ def json_schema() -> Schema:
 
 def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, outside: bool) -> Job | None:
     """Return the job of a checked document, after the rules that concern several keys."""
-    # 1. sections of their own
-    what, array, quorum = checked["job"], None, None
-    if isinstance(checked["array"], dict):
-        array = read_array(checked["array"], folder, report, outside=outside)
-    if isinstance(checked["quorum"], dict):
-        quorum = rules.quorum(checked["quorum"], report)
-    container = _container(checked["container"], quorum, folder, report, outside=outside)
-    inputs = paths.inputs(checked["inputs"], folder, report, outside=outside)
-    outputs = rules.outputs(checked["outputs"], report)
-    paths.outputs(outputs, report)
-    sites = rules.sites(checked["site"])
-    resources = _resources(checked["resources"])
-    schedule = _schedule(checked["schedule"], report)
+    sections = _sections(checked, folder, report, outside=outside)
+    what = checked["job"]
     if not isinstance(what, dict):
         return None
-    # 2. rules across sections
-    rules.program(what, report)
-    paths.workdir(what["workdir"], report)
-    rules.surroundings(what, inputs, report, contained=isinstance(checked["container"], dict))
-    rules.environment(what["env"], report, contained=isinstance(checked["container"], dict))
-    if array is not None or checked["array"] is None:  # else every parameter would be reported as unknown
-        rules.placeholders(what, inputs, outputs, array, report)
-    paths.program_files(what, inputs, folder, report)
-    rules.script_hints(what, array, report)
-    if quorum is not None and (container is not None or checked["container"] is None):
-        rules.isolation(quorum, container, report)
-    if container is not None and resources is not None:
-        rules.network(container, resources, report)
+    _check_across(checked, sections, folder, report)
+    quorum, resources, schedule = sections.quorum, sections.resources, sections.schedule
     if report.problems or quorum is None or resources is None or schedule is None:
         return None
-    # 3. the noun
     return Job(
         name=what["name"] or rules.default_name(name),
         command=tuple(what["command"] or ()),
@@ -156,14 +145,55 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, 
         env=tuple(sorted(what["env"].items())),
         labels=tuple(sorted(what["labels"].items())),
         resources=resources,
-        container=container,
+        container=sections.container,
+        array=sections.array,
+        quorum=quorum,
+        inputs=sections.inputs,
+        outputs=sections.outputs,
+        schedule=schedule,
+        sites=sections.sites,
+    )
+
+
+def _sections(checked: dict[str, Value], folder: Path, report: Report, *, outside: bool) -> _Sections:
+    """Return what each section says by itself; [quorum] is read before [container], which asks for it."""
+    array = quorum = None
+    if isinstance(checked["array"], dict):
+        array = read_array(checked["array"], folder, report, outside=outside)
+    if isinstance(checked["quorum"], dict):
+        quorum = rules.quorum(checked["quorum"], report)
+    container = _container(checked["container"], quorum, folder, report, outside=outside)
+    inputs = paths.inputs(checked["inputs"], folder, report, outside=outside)
+    outputs = rules.outputs(checked["outputs"], report)
+    paths.outputs(outputs, report)
+    return _Sections(
         array=array,
         quorum=quorum,
+        container=container,
+        resources=_resources(checked["resources"]),
+        schedule=_schedule(checked["schedule"], report),
         inputs=inputs,
         outputs=outputs,
-        schedule=schedule,
-        sites=sites,
+        sites=rules.sites(checked["site"]),
     )
+
+
+def _check_across(checked: dict[str, Value], sections: _Sections, folder: Path, report: Report) -> None:
+    """Report what contradicts itself across sections."""
+    what, array, inputs = checked["job"], sections.array, sections.inputs
+    quorum, container = sections.quorum, sections.container
+    rules.program(what, report)
+    paths.workdir(what["workdir"], report)
+    rules.surroundings(what, inputs, report, contained=isinstance(checked["container"], dict))
+    rules.environment(what["env"], report, contained=isinstance(checked["container"], dict))
+    if array is not None or checked["array"] is None:  # else every parameter would be reported as unknown
+        rules.placeholders(what, inputs, sections.outputs, array, report)
+    paths.program_files(what, inputs, folder, report)
+    rules.script_hints(what, array, report)
+    if quorum is not None and (container is not None or checked["container"] is None):
+        rules.isolation(quorum, container, report)
+    if container is not None and sections.resources is not None:
+        rules.network(container, sections.resources, report)
 
 
 def _resources(section: Value) -> Resources | None:

@@ -74,15 +74,23 @@ def inputs(section: Value, folder: Path, report: Report, *, outside: bool = Fals
         if (source := _source(one["source"], folder, where, report)) is None:
             continue
         target = one["target"] or _default_target(one["source"], source)
-        if not check_inside(target, f"{where}.target", report):
+        if not _check_target(target, targets, f"{where}.target", report):
             continue
-        if (place := PurePosixPath(target)) in targets or place == PurePosixPath("."):
-            report.add(f"{where}.target", "is taken", got=target, wanted="a file of its own for each input")
-        targets.add(place)
+        targets.add(PurePosixPath(target))
         if pinned := _pin(source, one["sha256"], folder, where, report, outside=outside):
             digest, executable = pinned
             found.append(Input(source=str(source), target=target, sha256=digest, executable=executable))
     return tuple(found)
+
+
+def _check_target(target: str, taken: set[PurePosixPath], where: str, report: Report) -> bool:
+    """Report a target that is no file of its own; say whether it is inside the work folder at all."""
+    if not check_inside(target, where, report):
+        return False
+    place = PurePosixPath(target)
+    if place in taken or place == PurePosixPath("."):
+        report.add(where, "is taken", got=target, wanted="a file of its own for each input")
+    return True
 
 
 def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
@@ -168,16 +176,26 @@ def image(
     if not isinstance(value, str):
         return None
     if scheme := SCHEME.match(value):
-        wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
-        if scheme[1] not in _IMAGE_SCHEMES or not re.fullmatch(r"[!-~]+", value, re.ASCII):
-            report.add("container.image", "not an image", got=value, wanted=f"{wanted} or a path")
-            return None
-        if scheme[1] == "docker" and isinstance(pinned, str):
-            report.add("container.sha256", "not accepted with docker://", wanted="docker://name@sha256:<digest>")
-        if scheme[1] == "https" and compared and pinned is None:
-            hint = "nexapod-batch image pull URL prints it"
-            report.add("container.sha256", "missing", wanted="the SHA-256 of the file behind https://", hint=hint)
-        return value
+        return _remote_image(value, scheme[1], pinned, report, compared=compared)
+    return _local_image(value, folder, report, outside=outside)
+
+
+def _remote_image(value: str, scheme: str, pinned: Value, report: Report, *, compared: bool) -> str | None:
+    """Return a reference to an image elsewhere; None when it is none. Report a digest that is missing, or not used."""
+    wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
+    if scheme not in _IMAGE_SCHEMES or not re.fullmatch(r"[!-~]+", value, re.ASCII):
+        report.add("container.image", "not an image", got=value, wanted=f"{wanted} or a path")
+        return None
+    if scheme == "docker" and isinstance(pinned, str):
+        report.add("container.sha256", "not accepted with docker://", wanted="docker://name@sha256:<digest>")
+    if scheme == "https" and compared and pinned is None:
+        hint = "nexapod-batch image pull URL prints it"
+        report.add("container.sha256", "missing", wanted="the SHA-256 of the file behind https://", hint=hint)
+    return value
+
+
+def _local_image(value: str, folder: Path, report: Report, *, outside: bool) -> str | None:
+    """Return the absolute path of an image beside the descriptor, or outside where that may be; else None."""
     found = folder / value
     try:
         if found.exists():
@@ -205,22 +223,32 @@ def program_files(what: dict[str, Value], staged: tuple[Input, ...], folder: Pat
     command, base = what["command"], what["workdir"]
     if not isinstance(command, list) or not isinstance(base, str):
         return
-    targets = {PurePosixPath(one.target) for one in staged}
+    absent = _not_staged(command, PurePosixPath(base), staged)
+    program = absent.pop(0, "")
+    if "/" in program and _targets_are_known(staged, report):
+        wanted = f'[[inputs]] source = "{PurePosixPath(program)}"'
+        report.add("job.command[0]", "no input puts the program there", got=program, wanted=wanted)
     sources = {Path(one.source) for one in staged}
-    complete = not any(_is_template(one.target) for one in staged)  # else a target is known on the node only
-    complete = complete and not any(one.path.startswith("inputs") for one in report.problems)
-    for number, text in enumerate(command):
-        if not _may_be_file(text) or PurePosixPath(base) / text in targets:
-            continue
-        if number > 0:
-            if _is_forgotten(folder / text, sources):
-                report.warnings.append(
-                    f"job.command[{number}]: {text!r} lies beside the descriptor but is not in [[inputs]], "
-                    f"so the command will not find it"
-                )
-        elif "/" in text and complete:
-            wanted = f'[[inputs]] source = "{PurePosixPath(text)}"'
-            report.add("job.command[0]", "no input puts the program there", got=text, wanted=wanted)
+    for number, text in absent.items():
+        if _is_forgotten(folder / text, sources):
+            report.warnings.append(
+                f"job.command[{number}]: {text!r} lies beside the descriptor but is not in [[inputs]], "
+                f"so the command will not find it"
+            )
+
+
+def _not_staged(command: list[str], base: PurePosixPath, staged: tuple[Input, ...]) -> dict[int, str]:
+    """Return, by their place in the command, the words that can be names of files and are no input's."""
+    targets = {PurePosixPath(one.target) for one in staged}
+    words = dict(enumerate(command))
+    return {number: text for number, text in words.items() if _may_be_file(text) and base / text not in targets}
+
+
+def _targets_are_known(staged: tuple[Input, ...], report: Report) -> bool:
+    """Say whether all that inputs put into the work folder can be told here, and not on the node only."""
+    if any(_is_template(one.target) for one in staged):
+        return False
+    return not any(one.path.startswith("inputs") for one in report.problems)
 
 
 def _may_be_file(text: str) -> bool:

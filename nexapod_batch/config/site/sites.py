@@ -86,7 +86,8 @@ class SiteFault(Struct, frozen=True, kw_only=True):
             return " ".join(str(self.error).split())
         first, *more = self.error.problems
         at = "" if first.line is None else f":{first.line}"
-        said = f"{_text(self.file)}{at}: {first.path}{': ' if first.path else ''}{first.message}"
+        key = f"{first.path}: " if first.path else ""
+        said = f"{_text(self.file)}{at}: {key}{first.message}"
         return f"{said} (and {len(more)} more: nexapod-batch site check {self.file.stem})" if more else said
 
 
@@ -191,8 +192,9 @@ def check_backend(site: Site, file: Path | None = None) -> None:
     if file is not None:
         line = nearest_line(key_lines(read_text(file, ConfigError)), "scheduler.type")
     problem = Problem("scheduler.type", f"{message} ({hint})" if hint else message, line)
+    who = _text(file) if file else f"site {site.name}"
     raise ConfigError(
-        f"{_text(file) if file else f'site {site.name}'} cannot be used",
+        f"{who} cannot be used",
         problems=(problem,),
         hint="correct the type, or install the package that brings this backend",
     )
@@ -216,7 +218,8 @@ def parse_site(text: str, file: Path, tables: SiteTables | None = None) -> Found
     if report.problems:
         count = len(report.problems)
         in_order = tuple(sorted(report.problems, key=lambda one: one.line or 0))
-        raise ConfigError(f"{shown} cannot be used: {count} problem{'s' if count != 1 else ''}", problems=in_order)
+        counted = "1 problem" if count == 1 else f"{count} problems"
+        raise ConfigError(f"{shown} cannot be used: {counted}", problems=in_order)
     site = _site(checked)
     if table is not None and checked[table.name] is not None:
         noun = table.read(checked[table.name])
@@ -279,15 +282,19 @@ def _stricter(earlier: Found, later: Found) -> Found:
         "policy.max_time": merged.max_time_s != new.max_time_s,
         "policy.min_agree": merged.min_agree != new.min_agree,
     }
+    settings = tuple(_with_policy(earlier, later, keys))
+    return replace(later, site=replace(later.site, policy=merged), settings=settings)
+
+
+def _with_policy(earlier: Found, later: Found, keys: Mapping[str, bool]) -> Iterator[Setting]:
+    """Yield the settings of the later file; `keys` says of each one of a policy whether it is the earlier's."""
     kept = {one.key: one for one in later.settings if one.key in keys}
     kept |= {one.key: one for one in earlier.settings if keys.get(one.key)}
-    settings: list[Setting] = []
     for one in later.settings:
         if one.key == "policy.min_agree":  # the last of its section, and always there
-            settings += [kept[key] for key in keys if key in kept]
+            yield from [kept[key] for key in keys if key in kept]
         elif one.key not in keys:
-            settings.append(one)
-    return replace(later, site=replace(later.site, policy=merged), settings=tuple(settings))
+            yield one
 
 
 def _site(checked: dict[str, Value]) -> Site:
@@ -317,8 +324,7 @@ def _partition(section: Mapping[str, Value]) -> Partition:
 def _settings(kind: Kind, value: Value, written: Value, path: str, file: str) -> Iterator[Setting]:
     """Yield the values below one key; `written` is what the file says there, None for nothing."""
     if isinstance(kind, Table):
-        if value is not None:
-            yield from _table_settings(kind, value, written, path, file)
+        yield from _table_settings(kind, value, written, path, file)
     elif isinstance(kind, ListOf) and isinstance(kind.kind, Table):
         for number, one in enumerate(value):
             yield from _settings(kind.kind, one, written[number], f"{path}[{number}]", file)
@@ -330,6 +336,8 @@ def _settings(kind: Kind, value: Value, written: Value, path: str, file: str) ->
 
 
 def _table_settings(table: Table, value: Value, written: Value, path: str, file: str) -> Iterator[Setting]:
+    if value is None:
+        return
     before = f"{path}." if path else ""
     for name, key in table.keys.items():
         inner = written.get(name) if isinstance(written, dict) else None
