@@ -46,7 +46,6 @@ def digest(document: bytes) -> str:
 
 def to_document(job: Job) -> Document:
     """Return the document of a job; everything that decides a result is in it."""
-    res, quorum, array = job.resources, job.quorum, job.array
     return {
         "schema": 1,
         "name": job.name,
@@ -55,45 +54,60 @@ def to_document(job: Job) -> Document:
         "workdir": job.workdir,
         # Only where they are said: others keep the digest that they always had.
         **{name: said for name, said, usual in _customs(job) if said != usual},
-        "env": [list(pair) for pair in job.env],
-        "labels": [list(pair) for pair in job.labels],
-        "resources": {
-            "tier": res.tier.value,
-            "nodes": res.nodes,
-            "ntasks": res.ntasks,
-            "cpus_per_task": res.cpus_per_task,
-            "mem_mib": res.mem_mib,
-            "gpus": res.gpus,
-            "gpu_type": res.gpu_type,
-            "time_s": res.time_s,
-            "disk_mib": res.disk_mib,
-            **({} if res.gpu_mem_mib is None else {"gpu_mem_mib": res.gpu_mem_mib}),
-        },
+        "env": _lists(job.env),
+        "labels": _lists(job.labels),
+        "resources": _resources_document(job.resources),
         "container": None if job.container is None else _container_document(job.container),
-        "array": None if array is None else _array_document(array),
-        "quorum": {
-            "agree": quorum.agree,
-            "replicas": quorum.replicas,
-            "max_replicas": quorum.max_replicas,
-            "max_errors": quorum.max_errors,
-            "max_lost": quorum.max_lost,
-            "deadline_s": quorum.deadline_s,
-            "distinct": [field.value for field in quorum.distinct],
-            "class": quorum.numeric_class.value,
-            **_unless("none", "min_isolation", quorum.min_isolation.value),
-            **_unless("strict", "policy", quorum.policy.value),
-        },
+        "array": None if job.array is None else _array_document(job.array),
+        "quorum": _quorum_document(job.quorum),
         "inputs": [_input(one) for one in job.inputs],
         "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
-        "schedule": {
-            "priority": job.schedule.priority,
-            "hold": job.schedule.hold,
-            "depends_on": [{"job": d.job, "when": d.when} for d in job.schedule.depends_on],
-            # Only where it is said: a job that goes anywhere keeps the digest that it always had.
-            **({"sites": list(job.schedule.sites)} if job.schedule.sites else {}),
-        },
-        "sites": [[name, [list(pair) for pair in settings]] for name, settings in job.sites],
+        "schedule": _schedule_document(job.schedule),
+        "sites": [[name, _lists(settings)] for name, settings in job.sites],
     }
+
+
+def _resources_document(resources: Resources) -> Document:
+    document: Document = {
+        "tier": resources.tier.value,
+        "nodes": resources.nodes,
+        "ntasks": resources.ntasks,
+        "cpus_per_task": resources.cpus_per_task,
+        "mem_mib": resources.mem_mib,
+        "gpus": resources.gpus,
+        "gpu_type": resources.gpu_type,
+        "time_s": resources.time_s,
+        "disk_mib": resources.disk_mib,
+    }
+    if resources.gpu_mem_mib is not None:
+        document["gpu_mem_mib"] = resources.gpu_mem_mib
+    return document
+
+
+def _quorum_document(quorum: QuorumPolicy) -> Document:
+    return {
+        "agree": quorum.agree,
+        "replicas": quorum.replicas,
+        "max_replicas": quorum.max_replicas,
+        "max_errors": quorum.max_errors,
+        "max_lost": quorum.max_lost,
+        "deadline_s": quorum.deadline_s,
+        "distinct": [field.value for field in quorum.distinct],
+        "class": quorum.numeric_class.value,
+        **_unless("none", "min_isolation", quorum.min_isolation.value),
+        **_unless("strict", "policy", quorum.policy.value),
+    }
+
+
+def _schedule_document(schedule: Schedule) -> Document:
+    document: Document = {
+        "priority": schedule.priority,
+        "hold": schedule.hold,
+        "depends_on": [{"job": d.job, "when": d.when} for d in schedule.depends_on],
+    }
+    if schedule.sites:  # only where it is said: a job that goes anywhere keeps the digest that it always had
+        document["sites"] = list(schedule.sites)
+    return document
 
 
 def _unless(default: str, key: str, value: str) -> dict[str, str]:
@@ -123,7 +137,7 @@ def _array_document(array: Array) -> Document:
     return {
         "ranges": [list(part) for part in array.ranges],
         "matrix": [[name, list(values)] for name, values in array.matrix],
-        "values": [[list(pair) for pair in row] for row in array.values],
+        "values": [_lists(row) for row in array.values],
         "max_running": array.max_running,
     }
 
@@ -165,6 +179,11 @@ def from_document(document: Document) -> Job:
 
 def _customs(job: Job) -> tuple[tuple[str, str, str], ...]:
     return ("stdin", job.stdin, ""), ("left_over", job.left_over, "wait"), ("home", job.home, "work")
+
+
+def _lists(pairs: tuple[tuple[str, str], ...]) -> list[list[str]]:
+    """Return pairs as JSON has them."""
+    return [list(pair) for pair in pairs]
 
 
 def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:

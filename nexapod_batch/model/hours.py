@@ -81,15 +81,27 @@ def _window(text: str) -> Window:
     if found is None:
         raise ValueError(f"{text!r} is no time of the day" if text else "a window is empty")
     first, last, *clock = found.groups()
+    start, end = _minutes(text, clock)
+    first_day, last_day = _days(first, last)
+    return Window(first=first_day, last=last_day, start=start, end=end or _DAY)
+
+
+def _minutes(text: str, clock: Sequence[str | None]) -> tuple[int, int]:
+    """Return start and end in minutes after midnight, from the hours and minutes of both."""
     start_h, start_m, end_h, end_m = (int(part or 0) for part in clock)
     start, end = start_h * 60 + start_m, end_h * 60 + end_m
     if start_m > 59 or end_m > 59 or start >= _DAY or end > _DAY:
         raise ValueError(f"{text!r} is no time of the day")
     if start == end:
         raise ValueError(f"{text!r} ends when it starts (the whole day is 00:00-24:00)")
-    one = _DAYS.index(first.lower()) if first else 0
-    other = _DAYS.index(last.lower()) if last else (one if first else 6)
-    return Window(first=one, last=other, start=start, end=end or _DAY)
+    return start, end
+
+
+def _days(first: str | None, last: str | None) -> tuple[int, int]:
+    """Return the first and last weekday: all of them where none is named, one where it stands alone."""
+    if not first:
+        return 0, 6
+    return _DAYS.index(first.lower()), _DAYS.index((last or first).lower())
 
 
 def _shown(window: Window) -> str:

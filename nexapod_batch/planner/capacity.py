@@ -37,10 +37,8 @@ def capacity(job: Job, loads: Sequence[NodeLoad]) -> Reach:
         reason = _nobody(job, active, tiered, largest)
     elif domains < job.quorum.agree:
         reason = _too_few(job, domains, slots)
-    elif domains < job.quorum.max_replicas and job.quorum.agree > 1:
-        fields = [name.value for name in job.quorum.distinct]
-        parameters = {"domains": domains, "fields": fields, "max_replicas": job.quorum.max_replicas}
-        warning = Reason(code=Code.FEW_DOMAINS, parameters=parameters)
+    else:
+        warning = _few_domains(job, domains)
     return Reach(domains=domains, reason=reason, warning=warning, largest=largest, classes=classes)
 
 
@@ -100,6 +98,16 @@ def _lacks_gpu_type(wanted: str | None, tiered: Sequence[NodeLoad]) -> list[Reas
     types = sorted({(one.node.gpu_type or "", one.node.name) for one in tiered if one.node.gpus})
     there = [{"node": name, "gpu_type": kind} for kind, name in types[:_NAMED]]
     return [Reason(code=Code.NO_SUCH_GPU_TYPE, parameters={"wanted": wanted, "there": there})]
+
+
+def _few_domains(job: Job, domains: int) -> Reason | None:
+    """Return a warning where not every replica that the quorum may want has a domain of its own."""
+    quorum = job.quorum
+    if quorum.agree <= 1 or domains >= quorum.max_replicas:
+        return None
+    fields = [field.value for field in quorum.distinct]
+    parameters = {"domains": domains, "fields": fields, "max_replicas": quorum.max_replicas}
+    return Reason(code=Code.FEW_DOMAINS, parameters=parameters)
 
 
 def _too_few(job: Job, domains: int, slots: Sequence[Slot]) -> Reason:

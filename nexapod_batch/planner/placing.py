@@ -16,7 +16,7 @@ from nexapod_batch.quorum.domains import max_distinct
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Domain, Job
     from nexapod_batch.planner.nouns import Need, NodeLoad
 
 __all__ = ["plan"]
@@ -63,17 +63,22 @@ def _place_alike(
             return
         length = _stretch(count - done, slots, chosen)
         served = needs[done : done + length]
-        ids = [slot.id for slot in chosen]
-        result.placements += [(one.task, node_id) for one in served for node_id in ids]
-        for slot in chosen:
-            slot.free -= length
-            slot.load += length * slot.step
-        if need.numeric_class is None and chosen_class:  # "" where any class will do
-            result.classes.update((one.task, chosen_class) for one in served)
+        _serve(served, chosen, chosen_class, result)
         if len(chosen) < need.want:
             rest = replace(need, taken=(*need.taken, *(slot.domain for slot in chosen)), numeric_class=chosen_class)
             block(job, rest, served, loads, result)
         done += length
+
+
+def _serve(served: Sequence[Need], chosen: Sequence[Slot], chosen_class: str | None, result: Plan) -> None:
+    """Place each of these needs, which are alike, on all of the chosen nodes."""
+    ids = [slot.id for slot in chosen]
+    result.placements += [(one.task, node_id) for one in served for node_id in ids]
+    for slot in chosen:
+        slot.free -= len(served)
+        slot.load += len(served) * slot.step
+    if served[0].numeric_class is None and chosen_class:  # "" where any class will do
+        result.classes.update((one.task, chosen_class) for one in served)
 
 
 def _stretch(left: int, slots: Sequence[Slot], chosen: Sequence[Slot]) -> int:
@@ -87,7 +92,6 @@ def _stretch(left: int, slots: Sequence[Slot], chosen: Sequence[Slot]) -> int:
 def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:
     """Return the nodes for one need, at most as many as it wants; a node comes twice only for `run`."""
     fields = counted(job)
-    blocked = [{domain.get(name, "") for domain in need.taken} for name in fields]
     used = {name: Counter(domain.get(name, "") for domain in need.taken) for name in SPREAD}
     picks: Counter[int] = Counter()
     chosen: list[Slot] = []
@@ -99,18 +103,29 @@ def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:
         load = slot.load + picks[slot.id] * slot.step
         return (slot.blamed, by_owner[owner], by_site[site], by_host[host], by_node[node], load, slot.step, slot.id)
 
-    eligible = [slot for slot in slots if not any(map(set.__contains__, blocked, slot.row))]
+    eligible = _apart_from_taken(need, slots, fields)
     while len(chosen) < need.want:
         free = [slot for slot in eligible if slot.free > picks[slot.id]]
         if not free:
             break
         best = min(free, key=rank) if len(fields) < 2 else _far_sighted(sorted(free, key=rank), eligible)
-        eligible = [slot for slot in eligible if not any(a == b for a, b in zip(slot.row, best.row, strict=True))]
+        eligible = _apart_from(best, eligible)
         chosen.append(best)
         picks[best.id] += 1
         for name in SPREAD:
             used[name][best.domain[name]] += 1
     return chosen
+
+
+def _apart_from_taken(need: Need, slots: Sequence[Slot], fields: Sequence[Domain]) -> list[Slot]:
+    """Return the slots that share no domain that counts with the replicas that the task has already."""
+    blocked = [{domain.get(name, "") for domain in need.taken} for name in fields]
+    return [slot for slot in slots if not any(map(set.__contains__, blocked, slot.row))]
+
+
+def _apart_from(best: Slot, eligible: Sequence[Slot]) -> list[Slot]:
+    """Return the slots that share no domain that counts with the one just chosen."""
+    return [slot for slot in eligible if not any(a == b for a, b in zip(slot.row, best.row, strict=True))]
 
 
 def _far_sighted(ranked: Sequence[Slot], eligible: Sequence[Slot]) -> Slot:

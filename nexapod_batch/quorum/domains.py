@@ -52,8 +52,13 @@ def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
         pairs = _on_the_same_machine(seats, distinct.index(Domain.HOST))
     exposed = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
     if len(exposed) > 1:
-        pairs |= {(i, j) for i, mine in exposed for j, other in exposed if j < i and mine == other}
+        pairs |= _of_one_account(exposed)
     return _most_apart(rows, pairs) if pairs else max_distinct(rows)
+
+
+def _of_one_account(exposed: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
+    """Return the pairs of indexes that have the same account."""
+    return {(i, j) for i, mine in exposed for j, other in exposed if j < i and mine == other}
 
 
 def _on_the_same_machine(seats: Sequence[Seat], column: int) -> set[tuple[int, int]]:

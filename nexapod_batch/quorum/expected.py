@@ -18,7 +18,7 @@ from nexapod_batch.trust.statement import NO_DIGEST, Outcome
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.trust.statement import Statement
@@ -60,15 +60,10 @@ class Expected:
 
     def contradiction(self, said: Statement, place: Place) -> str:
         """Return what of a statement contradicts the job or the world, in words; "" when nothing does."""
-        job = self._job
-        if said.agree != job.quorum.agree or said.distinct != self._distinct:
-            return "it was told another quorum policy"
-        if said.inputs != self._inputs:
-            return "its inputs are not those of the job"
-        if said.outcome is Outcome.OK and said.exit_code != 0:
-            return f"outcome ok with exit code {said.exit_code}"
         return (
-            _place(said, place)
+            self._terms(said)
+            or _outcome(said)
+            or _place(said, place)
             or self._container(said)
             or self._gpus(said)
             or self._subjects(said)
@@ -76,20 +71,26 @@ class Expected:
             or _times(said, place)
         )
 
+    def _terms(self, said: Statement) -> str:
+        """Compare the quorum policy and the inputs that it was given."""
+        if said.agree != self._job.quorum.agree or said.distinct != self._distinct:
+            return "it was told another quorum policy"
+        return "" if said.inputs == self._inputs else "its inputs are not those of the job"
+
     def _container(self, said: Statement) -> str:
         """Compare isolation, image and network."""
         wanted, used = self._job.container, said.container
         if (used is not None) != (said.isolation == "container"):
             return "isolation and container contradict each other"
-        if wanted is None and used is not None:
-            return "the container is not its own: the job has none"
-        if wanted is not None and used is not None:
-            if (used.image, used.sha256) != (wanted.image, wanted.sha256):
-                return "the container is not its own: it is another image"
-            if used.network != wanted.network:
-                return f"its network was {used.network}, the job's is {wanted.network}"
-        elif wanted is not None and wanted.isolation != "any" and said.outcome is Outcome.OK:
-            return "the container is not its own: it ran in none"
+        if wanted is None:
+            return "" if used is None else "the container is not its own: the job has none"
+        if used is None:
+            may_do_without = wanted.isolation == "any" or said.outcome is not Outcome.OK
+            return "" if may_do_without else "the container is not its own: it ran in none"
+        if (used.image, used.sha256) != (wanted.image, wanted.sha256):
+            return "the container is not its own: it is another image"
+        if used.network != wanted.network:
+            return f"its network was {used.network}, the job's is {wanted.network}"
         return ""
 
     def _gpus(self, said: Statement) -> str:
@@ -107,16 +108,7 @@ class Expected:
         if said.manifest:
             few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
             return "so few outputs are listed one by one" if few else ""
-        left = {pattern for pattern, _ in outputs}
-        for one in said.subjects:
-            matching = [(pattern, rule) for pattern, rule in outputs if matches(one.name, pattern)]
-            if not matching:
-                return f"the job declares no output {one.name!r:.80}"
-            _, first_rule = matching[0]
-            if _misses_digest(first_rule.comparator, one.normalized):
-                return f"output {one.name!r:.80} has not the digests that its comparator takes"
-            left.difference_update(pattern for pattern, _ in matching)
-        return f"no output for {min(left)!r:.80}" if left else ""
+        return _listed(said, outputs)
 
     def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
         if self._outputs is None or self._outputs[0] != task:
@@ -131,9 +123,21 @@ class Expected:
             return "its outputs are larger than the job may have"
         if not said.manifest and size > said.output_bytes:
             return "its outputs are larger than all that it wrote"
-        if (said.cpu_ms or 0) > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or (said.max_rss_kib or 0) > _MAX_KIB:
-            return "it used more than any machine has"
-        return ""
+        return _usage(said)
+
+
+def _outcome(said: Statement) -> str:
+    """Compare its outcome with its exit code."""
+    if said.outcome is Outcome.OK and said.exit_code != 0:
+        return f"outcome ok with exit code {said.exit_code}"
+    return ""
+
+
+def _usage(said: Statement) -> str:
+    """Hold CPU time and memory to what a machine may have."""
+    if (said.cpu_ms or 0) > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or (said.max_rss_kib or 0) > _MAX_KIB:
+        return "it used more than any machine has"
+    return ""
 
 
 def _place(said: Statement, place: Place) -> str:
@@ -153,6 +157,20 @@ def _only_stdout(said: Statement) -> str:
     if more or said.manifest or one.name != "stdout" or one.normalized is not None:
         return "its only output is stdout"
     return "" if one.sha256 == said.stdout_sha256 else "its two digests of stdout differ"
+
+
+def _listed(said: Statement, outputs: Sequence[tuple[str, CompareRule]]) -> str:
+    """Compare outputs that are listed one by one with the patterns that the job declares."""
+    left = {pattern for pattern, _ in outputs}
+    for one in said.subjects:
+        matching = [(pattern, rule) for pattern, rule in outputs if matches(one.name, pattern)]
+        if not matching:
+            return f"the job declares no output {one.name!r:.80}"
+        _, first_rule = matching[0]
+        if _misses_digest(first_rule.comparator, one.normalized):
+            return f"output {one.name!r:.80} has not the digests that its comparator takes"
+        left.difference_update(pattern for pattern, _ in matching)
+    return f"no output for {min(left)!r:.80}" if left else ""
 
 
 def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:

@@ -163,10 +163,9 @@ def assess_late(
     lowest-numbered winner that has an answer.
     """
     placed = [replica for replica in replicas if replica.placed]
-    known = [replica for replica in placed if replica.number in winners and replica.answer is not None]
-    if not known:
+    reference = _reference(placed, winners)
+    if reference is None:
         return {replica.number: _unmatched(replica) for replica in placed}
-    reference = min(known, key=lambda replica: (replica.voided, replica.number))
 
     def matches(replica: Vote) -> bool:
         if replica.number in winners:  # and not voided since, which is no vote
@@ -182,6 +181,12 @@ def assess_late(
         else:
             validations[replica.number] = Validation.INVALID
     return validations
+
+
+def _reference(placed: Sequence[Vote], winners: frozenset[int]) -> Vote | None:
+    """Return the winner that has an answer to compare with: the lowest-numbered, one that was voided only at last."""
+    known = [replica for replica in placed if replica.number in winners and replica.answer is not None]
+    return min(known, key=lambda replica: (replica.voided, replica.number), default=None)
 
 
 def _unmatched(replica: Vote) -> Validation:

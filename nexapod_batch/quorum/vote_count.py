@@ -51,8 +51,7 @@ def by_answer(distinct: Sequence[Domain], agree: int, votes: Sequence[Vote], out
     settled = leader - second > len(out)
     if settled and out:
         rows_out = [row(vote, distinct) for vote in out]
-        split = [set(column) for column in zip(*rows_out, strict=True)]
-        if any(touches(where, split) for where, _ in group):
+        if _any_touches(group, rows_out):
             kept, fresh = _if_all_differ(group, rows_out, groups)
             left = count(kept, distinct)
             settled = left >= agree and left > second + fresh
@@ -98,6 +97,12 @@ def _split_values(groups: Iterable[Sequence[Seat]], columns: int) -> list[set[st
     return split
 
 
+def _any_touches(group: Sequence[Seat], out: Sequence[Row]) -> bool:
+    """Say whether a replica that is out has a value of a member of the group in any column."""
+    values = [set(column) for column in zip(*out, strict=True)]
+    return any(touches(where, values) for where, _ in group)
+
+
 def _if_all_differ(
     group: Sequence[Seat], out: Sequence[Row], groups: Mapping[_Said, Sequence[Seat]]
 ) -> tuple[list[Seat], int]:
@@ -118,8 +123,7 @@ def _if_all_differ(
 def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Closeness) -> Standing:
     """Group around the vote with the most supporters, then the smallest digest. Call it when nothing is out.
 
-    A rival is a vote with other supporters: one that has as many makes it a tie, inside the leader's group as well as
-    outside, so that nothing but bytes ever chooses between them. Failures of one kind support each other.
+    Failures of one kind support each other.
     """
     if not votes:
         return Standing()
@@ -128,12 +132,7 @@ def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Close
     seats = [seat(vote, distinct) for vote in ordered]
     sizes = [_supporters(flags, seats, distinct) for flags in near]
     centre = max(range(len(ordered)), key=lambda i: (sizes[i], -i))
-    rivals = [
-        i
-        for i, flags in enumerate(near)
-        if not near[centre][i] or (flags != near[centre] and sizes[i] == sizes[centre])
-    ]
-    rival = max(rivals, key=lambda i: (sizes[i], -i), default=None)
+    rival = _rival(near, sizes, centre)
     second = 0 if rival is None else sizes[rival]
     return Standing(
         leader=sizes[centre],
@@ -144,6 +143,20 @@ def by_closeness(distinct: Sequence[Domain], votes: Sequence[Vote], close: Close
         centre=ordered[centre].number,
         settled=sizes[centre] > second,
     )
+
+
+def _rival(near: Sequence[Sequence[bool]], sizes: Sequence[int], centre: int) -> int | None:
+    """Return which vote comes closest to the centre in supporters; None where there is no rival.
+
+    A rival is a vote with other supporters: one that has as many makes it a tie, inside the leader's group as well as
+    outside, so that nothing but bytes ever chooses between them.
+    """
+    rivals = [
+        i
+        for i, flags in enumerate(near)
+        if not near[centre][i] or (flags != near[centre] and sizes[i] == sizes[centre])
+    ]
+    return max(rivals, key=lambda i: (sizes[i], -i), default=None)
 
 
 def _near(ordered: Sequence[Vote], close: Closeness) -> list[list[bool]]:
