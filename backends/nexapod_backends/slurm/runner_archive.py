@@ -188,6 +188,13 @@ def _entry_points() -> str:
 
 def _libraries() -> list[Path]:
     """Return the shared libraries that a runner here has loaded, without the system's own."""
+    own = {path.resolve() for _, path in members()}
+    libraries = {one for one in _mapped() - own if ".so" in one.name and one.is_file()}
+    return sorted(one for one in libraries if not _SYSTEM.fullmatch(one.name))
+
+
+def _mapped() -> set[Path]:
+    """Return the files that a runner here has in its memory."""
     code = f"{_TRIAL}import hashlib, ctypes; print(open('/proc/self/maps').read())"
     done = subprocess.run(
         interpreter.code(code), capture_output=True, text=True, check=False, timeout=60, cwd=interpreter.FOLDER
@@ -195,10 +202,7 @@ def _libraries() -> list[Path]:
     if done.returncode:
         raise ConfigError("the runner does not start here", got=_last(done.stderr), hint="install nexapod-batch again")
     lines = (line.split(maxsplit=5) for line in done.stdout.splitlines())
-    paths = {Path(fields[5]).resolve() for fields in lines if len(fields) == 6}
-    own = {path.resolve() for _, path in members()}
-    libraries = {one for one in paths - own if ".so" in one.name and one.is_file()}
-    return sorted(one for one in libraries if not _SYSTEM.fullmatch(one.name))
+    return {Path(fields[5]).resolve() for fields in lines if len(fields) == 6}
 
 
 def _aliases(library: Path) -> list[str]:

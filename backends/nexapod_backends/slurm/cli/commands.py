@@ -115,8 +115,7 @@ class Slurm:
     def call(self, argv: Sequence[str], *, text: str = "", check: bool = True) -> Done:
         """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long."""
         scheduler = self._site.scheduler
-        clusters = [f"--clusters={scheduler.cluster}"] if scheduler.cluster else []
-        command = [os.path.join(scheduler.bin, argv[0]) if scheduler.bin else argv[0], *clusters, *argv[1:]]
+        command = self._command(argv)
         extra = {**ENVIRONMENT, "SLURM_CONF": scheduler.conf} if scheduler.conf else ENVIRONMENT
         try:
             self._trust(command[0])
@@ -136,6 +135,13 @@ class Slurm:
             raise self._failed(argv[0], done)
         return done
 
+    def _command(self, argv: Sequence[str]) -> list[str]:
+        """Return a command as this cluster is reached: its program in `bin`, the cluster by its name."""
+        scheduler = self._site.scheduler
+        program = os.path.join(scheduler.bin, argv[0]) if scheduler.bin else argv[0]
+        clusters = [f"--clusters={scheduler.cluster}"] if scheduler.cluster else []
+        return [program, *clusters, *argv[1:]]
+
     def _failed(self, command: str, done: Done) -> SchedulerError:
         got = done.stderr.strip()[-_STDERR:] or f"exit code {done.returncode}"
         return SchedulerError(f"site {self._site.name}: {command} failed", got=got)
@@ -148,8 +154,9 @@ class Slurm:
             self._trusted.add(program)
 
     def _missing(self, command: str) -> SchedulerError:
+        where = f"site {self._site.name}: " if self._site.name else ""
         return SchedulerError(
-            f"{f'site {self._site.name}: ' if self._site.name else ''}there is no {command}",
+            f"{where}there is no {command}",
             got=f"nothing in {self._site.scheduler.bin or 'PATH'}",
             hint="is this a login node of the cluster? See [scheduler] bin in the site file",
         )

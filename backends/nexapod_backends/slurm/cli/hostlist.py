@@ -42,15 +42,20 @@ def expand_indexes(text: str) -> tuple[tuple[int, ...], bool] | None:
         parts = parts[:-1]  # the last number may lack its last digits
     found: list[int] = []
     for part in parts:
-        match = _INDEXES.fullmatch(part)
-        if not match:
-            return None
-        first = int(match[1])
-        numbers = range(first, int(match[2] or first) + 1, int(match[3] or 1) or 1)
+        numbers = _index_span(part)
         if not numbers or len(found) + len(numbers) > MAX_INDEXES:
             return None
         found += numbers
     return (tuple(found), cut) if found or cut else None
+
+
+def _index_span(text: str) -> range:
+    """Return the elements of `7`, `5-9` or `0-100:10`; none for what is no such span."""
+    match = _INDEXES.fullmatch(text)
+    if not match:
+        return range(0)
+    first = int(match[1])
+    return range(first, int(match[2] or first) + 1, int(match[3] or 1) or 1)
 
 
 _HOST = re.compile(r"((?:[A-Za-z0-9_.-]|\[[0-9,-]+\])+)(?:,(?=.)|\Z)", re.ASCII)

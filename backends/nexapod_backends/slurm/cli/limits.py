@@ -88,13 +88,14 @@ def limit_in_words(reason: str) -> str:
         return f"asks for more ({amount}) than the {whose} allows for each {each}; ask for less, or use {other}"
     if kind == "grp" and minutes == "minutes":
         return f"the {whose} has used up its {amount}; use {other}, or ask the site for more"
+    return f"{_sharers(kind, per, whose)} have reached the {whose}'s limit ({amount}); waits until some end"
+
+
+def _sharers(kind: str, per: str, whose: str) -> str:
+    """Return which jobs share a limit on many."""
     if per == "peraccount":
-        everybody = "the jobs of your account"
-    elif kind == "grp":
-        everybody = f"all jobs of the {whose}"
-    else:
-        everybody = "your jobs"
-    return f"{everybody} have reached the {whose}'s limit ({amount}); waits until some end"
+        return "the jobs of your account"
+    return f"all jobs of the {whose}" if kind == "grp" else "your jobs"
 
 
 def _amount(what: str, minutes: str) -> str:

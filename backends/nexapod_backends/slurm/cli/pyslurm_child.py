@@ -58,14 +58,19 @@ def lines(jobs: Iterable[Any], wanted: frozenset[int]) -> Iterator[str]:
     As squeue does it, elements that are pending on their own stand in the row of the others of their array.
     """
     rows = [_row(job) for job in jobs if job.id in wanted or job.array_id in wanted]
+    for row in _gathered(rows):
+        yield SEPARATOR.join(" ".join(cell.split("\n")) for cell in row.cells())
+
+
+def _gathered(rows: Sequence[_Row]) -> list[_Row]:
+    """Return the rows with pending elements put into the row of the others of their array, where there is one."""
+    found = list(rows)
     shared = {row.alike: position for position, row in enumerate(rows) if row.pending and row.several}
-    for position, row in enumerate(rows):
-        host = shared.get(row.alike)
-        if host is not None and row.pending and host != position and not row.several:
-            rows[host] = rows[host].with_element(row)
     for row in rows:
-        if row.several or not (row.pending and row.alike in shared):
-            yield SEPARATOR.join(" ".join(cell.split("\n")) for cell in row.cells())
+        if row.alone and row.alike in shared:
+            position = shared[row.alike]
+            found[position] = found[position].with_element(row)
+    return [row for row in found if not (row.alone and row.alike in shared)]
 
 
 class _Row(Struct, frozen=True, kw_only=True):
@@ -86,6 +91,11 @@ class _Row(Struct, frozen=True, kw_only=True):
     def pending(self) -> bool:
         """Say whether it has not started."""
         return self.state == "PENDING"
+
+    @property
+    def alone(self) -> bool:
+        """Say whether it is one element, or one job, that has not started."""
+        return self.pending and not self.several
 
     @property
     def alike(self) -> tuple[str, str, str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from nexapod_backends.slurm.cli.commands import Slurm
     from nexapod_backends.slurm.cli.parse import JobRow, Listing
+    from nexapod_backends.slurm.transport import Done
     from nexapod_batch.model.site import Site
 
 __all__ = ["PyslurmClient"]
@@ -74,6 +75,15 @@ def _changed(file: str) -> int:
         return 0
 
 
+def _identity(conf: str) -> list[str | int]:
+    """Return what tells the pyslurm that is installed, with a configuration, from any other; nothing without one."""
+    with suppress(OSError, ValueError):
+        found = find_spec("pyslurm")  # looks for it, and does not load it
+        if interpreter.own() and found is not None and found.origin:
+            return [found.origin, os.stat(found.origin).st_mtime_ns, conf, _changed(conf or _CONF)]
+    return []
+
+
 class PyslurmClient:
     """The queue of one cluster, as pyslurm tells it."""
 
@@ -105,24 +115,32 @@ class PyslurmClient:
 
     def _read(self, ids: Sequence[str], folder: str) -> Listing[JobRow]:
         """Return what the child printed, which finds pyslurm in the folder; _FailedError says why it is left alone."""
+        done = self._child(ids, folder)
+        if done.returncode:
+            raise self._failed(done)
+        listing = read_squeue(done.stdout)
+        if listing.unreadable:
+            raise _FailedError(f"it answered what cannot be read: {listing.samples[0]}")
+        return listing
+
+    def _child(self, ids: Sequence[str], folder: str) -> Done:
+        """Run the child to its end."""
         try:
-            done = self._slurm.call(interpreter.module(_CHILD, ",".join(ids), folder), check=False)
+            return self._slurm.call(interpreter.module(_CHILD, ",".join(ids), folder), check=False)
         except TimedOutError as error:
             raise _FailedError(f"it did not answer in {self._site.scheduler.cmd_timeout_s} s") from error
         except SchedulerError as error:
             raise _FailedError(str(error)) from error
+
+    def _failed(self, done: Done) -> _FailedError:
+        """Return why the child gave no rows, by its exit code and its last words."""
         last = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:]
         said = "".join(char if char.isprintable() else "?" for char in last) or f"exit code {done.returncode}"
         if done.returncode == NO_ANSWER:  # which is also what a pyslurm of another release makes of every answer
             found = re.match(r"pyslurm (\S+):", said)
             unfit = self._unfit(found[1] if found else "")
-            raise _FailedError(unfit or said, _BROKEN_S if unfit else _SILENT_S)
-        if done.returncode:
-            raise _FailedError(said if done.returncode == UNFIT else f"it broke: {said}")
-        listing = read_squeue(done.stdout)
-        if listing.unreadable:
-            raise _FailedError(f"it answered what cannot be read: {listing.samples[0]}")
-        return listing
+            return _FailedError(unfit or said, _BROKEN_S if unfit else _SILENT_S)
+        return _FailedError(said if done.returncode == UNFIT else f"it broke: {said}")
 
     def _unfit(self, version: str) -> str:
         """Return that a pyslurm of this version is not of the release of Slurm's commands; "" where nobody knows."""
@@ -161,13 +179,7 @@ class PyslurmClient:
             return "not used where [scheduler] bin is set without conf"
         if conf and not os.path.isfile(conf):  # libslurm would try to find it for a minute
             return f"not used where the configuration is missing ({conf})"
-        try:
-            found = find_spec("pyslurm")  # looks for it, and does not load it
-            if interpreter.own() and found is not None and found.origin:
-                return [found.origin, os.stat(found.origin).st_mtime_ns, conf, _changed(conf or _CONF)]
-        except (OSError, ValueError):
-            pass
-        return "not installed"
+        return _identity(conf) or "not installed"
 
     def _left(self, which: list[str | int], now: float) -> _Failure | None:
         """Return why it is left alone at this time; None when it is not."""

@@ -11,12 +11,16 @@ from __future__ import annotations
 import re
 import signal
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_backends.slurm.cli.limits import limit_in_words, tame
 from nexapod_batch.plugins import BackendState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["STATES", "Blame", "StateWord", "end_in_words", "read_state", "reason_in_words"]
 
@@ -137,15 +141,20 @@ def read_state(text: str) -> StateWord:
     base = parts[0]
     if base is None:
         return StateWord(native=native, state=BackendState.ACTIVE, ended=False, known=False)
-    flags = [part for part in parts[1:] if part is not None]
-    if base.ended:  # a flag may say that the end is still to come, or whose fault it was
-        going_on = next((flag for flag in flags if not flag.ended), None)
-        at_fault = next((flag for flag in flags if flag.blame), None)
-        if going_on is not None:
-            return replace(going_on, native=native)
-        if at_fault is not None and base.blame is None:
-            base = replace(base, blame=at_fault.blame)
+    if base.ended:
+        base = _ended_with(base, [part for part in parts[1:] if part is not None])
     return replace(base, native=native)
+
+
+def _ended_with(base: StateWord, flags: Sequence[StateWord]) -> StateWord:
+    """Return what an end means with flags behind it: they may say that it is still to come, or whose fault it was."""
+    going_on = next((flag for flag in flags if not flag.ended), None)
+    if going_on is not None:
+        return going_on
+    at_fault = next((flag for flag in flags if flag.blame), None)
+    if at_fault is not None and base.blame is None:
+        return replace(base, blame=at_fault.blame)
+    return base
 
 
 def _look_up(word: str) -> StateWord | None:

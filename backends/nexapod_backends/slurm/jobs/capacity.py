@@ -47,10 +47,7 @@ def read_nodes(text: str) -> dict[str, Capacity]:
         name, total, memory = cells.get("NodeName", ""), _count(cells.get("CPUTot")), _count(cells.get("RealMemory"))
         if not name or total is None or memory is None or len(found) >= _NODES_MAX:
             continue
-        usable_cpus = _count(cells.get("CPUEfctv"))  # from 22.05 on
-        if usable_cpus is None:
-            threads = _count(cells.get("ThreadsPerCore")) or 1
-            usable_cpus = total - threads * (_count(cells.get("CoreSpecCount")) or 0)
+        usable_cpus = _usable_cpus(cells, total)
         kept_mib = _count(cells.get("MemSpecLimit")) or 0
         found[name] = Capacity(
             cpus=max(0, usable_cpus), mem_mib=max(0, memory - kept_mib), kept_cpus=max(0, total - usable_cpus),
@@ -58,6 +55,15 @@ def read_nodes(text: str) -> dict[str, Capacity]:
             partitions=_words(cells.get("Partitions", "")),
         )  # fmt: skip
     return found
+
+
+def _usable_cpus(cells: Mapping[str, str], total: int) -> int:
+    """Return how many CPUs of a host jobs can have."""
+    told = _count(cells.get("CPUEfctv"))  # from 22.05 on
+    if told is not None:
+        return told
+    threads = _count(cells.get("ThreadsPerCore")) or 1
+    return total - threads * (_count(cells.get("CoreSpecCount")) or 0)
 
 
 def usable(rows: Iterable[HostRow], nodes: Mapping[str, Capacity]) -> tuple[HostRow, ...]:

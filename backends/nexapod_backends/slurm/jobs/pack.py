@@ -71,17 +71,23 @@ def room_for(resources: Resources, partition: Partition, limits: Limits, level: 
     time_s, pack = resources.time_s, limits.pack
     if level > PACKED or time_s is None or (resources.nodes or 1) > 1 or (resources.ntasks or 1) > 1:
         return Room(width=1, rounds=1, tasks=1, together=False)
-    width = (min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus) // resources.cpus
-    if resources.mem_mib:
-        width = min(width, partition.max_mem_mib // resources.mem_mib)
-    if resources.gpus:  # its runner gives each replica its own of what the job has
-        width = min(width, partition.gpus * limits.gpu_slots // resources.gpus)
-    width = max(1, min(width, pack.tasks))
+    width = _width(resources, partition, limits)
     rounds = max(1, pack.time_s // time_s)
     if partition.max_time_s is not None:
         most = (partition.max_time_s - MARGIN_S) * MARGIN_SHARE // (MARGIN_SHARE + 1) // time_s
         rounds = max(1, min(rounds, most))
     return Room(width=width, rounds=rounds, tasks=min(width * rounds, pack.tasks), together=pack.tasks > 1)
+
+
+def _width(resources: Resources, partition: Partition, limits: Limits) -> int:
+    """Return how many of such replicas a host has room for side by side."""
+    pack = limits.pack
+    width = (min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus) // resources.cpus
+    if resources.mem_mib:
+        width = min(width, partition.max_mem_mib // resources.mem_mib)
+    if resources.gpus:  # its runner gives each replica its own of what the job has
+        width = min(width, partition.gpus * limits.gpu_slots // resources.gpus)
+    return max(1, min(width, pack.tasks))
 
 
 def pack(

@@ -30,7 +30,8 @@ _MOST = 1_000  # shapes that are remembered
 def shape_of(charged: str, resources: Resources) -> str:
     """Return what of a job Slurm's limits see: to whom it is charged, and the size of one replica."""
     sizes = (resources.nodes, resources.ntasks, resources.cpus_per_task, resources.mem_mib, resources.gpus)
-    return f"{charged} {'/'.join('' if one is None else str(one) for one in (*sizes, resources.time_s))}"
+    told = ["" if one is None else str(one) for one in (*sizes, resources.time_s)]
+    return f"{charged} {'/'.join(told)}"
 
 
 class PackLimits:

@@ -173,16 +173,20 @@ def _broken(name: str, message: str, line: int | None) -> TemplateFaultError:
 
 def _check(script: str, name: str, options: Sequence[Directive], last: str) -> None:
     """Refuse a script that a site's template broke."""
+    problems = tuple(_faults(script, options, last))
+    if problems:
+        raise TemplateFaultError(f"template {name} cannot be used", problems=problems)
+
+
+def _faults(script: str, options: Sequence[Directive], last: str) -> Iterator[Problem]:
+    """Yield what keeps a script from being what Slurm and the runner need."""
     head = list(takewhile(lambda line: not line.strip() or line.lstrip().startswith("#"), script.split("\n")))
     missing = [str(one) for one in options if f"#SBATCH {one}" not in head]  # after a command Slurm reads none
-    problems = []
     if not script.startswith("#!"):
-        problems.append(Problem("", "the script does not begin with #!", 1))
+        yield Problem("", "the script does not begin with #!", 1)
     if missing:
-        problems.append(Problem("", f"the script lacks the directives {' '.join(missing)[:500]}"))
+        yield Problem("", f"the script lacks the directives {' '.join(missing)[:500]}")
     if script.rstrip("\n").rpartition("\n")[2] != last:
-        problems.append(Problem("", "the last line of the script is not `exec {{ runner }}`"))
+        yield Problem("", "the last line of the script is not `exec {{ runner }}`")
     if "\0" in script or "\r" in script or len(script) > SCRIPT_MAX:
-        problems.append(Problem("", f"the script holds NUL or CR, or is longer than {SCRIPT_MAX} characters"))
-    if problems:
-        raise TemplateFaultError(f"template {name} cannot be used", problems=tuple(problems))
+        yield Problem("", f"the script holds NUL or CR, or is longer than {SCRIPT_MAX} characters")

@@ -105,7 +105,14 @@ def _promised(one: Partition, real: PartitionRow, rows: Sequence[HostRow]) -> It
     for key, says, has in promised:
         if has is not None and says > has:
             yield f"{key} = {says}, but Slurm has {has}"
-    if real.max_time_s is not None and (one.max_time_s is None or one.max_time_s > real.max_time_s):
+    yield from _promised_time(one, real)
+
+
+def _promised_time(one: Partition, real: PartitionRow) -> Iterator[str]:
+    """Yield that the file lets jobs run for longer than Slurm does."""
+    if real.max_time_s is None:
+        return
+    if one.max_time_s is None or one.max_time_s > real.max_time_s:
         told = "no max_time" if one.max_time_s is None else f"max_time = {clock_words(one.max_time_s)}"
         yield f"{told}, but Slurm allows {clock_words(real.max_time_s)}"
 
@@ -173,7 +180,8 @@ def arrays(site: Site, config: ClusterConfig) -> Iterator[Finding]:
 def polling(site: Site, config: ClusterConfig) -> Finding:
     """Return whether a job that ended can be missed between two looks at the queue."""
     age, every = config.min_job_age_s, site.limits.poll_interval_s
-    text = f"poll_interval = {every} s, ended jobs stay {age if age is not None else '?'} s in the queue (MinJobAge)"
+    stay = "?" if age is None else age
+    text = f"poll_interval = {every} s, ended jobs stay {stay} s in the queue (MinJobAge)"
     looked_up = config.accounting and site.scheduler.accounting != "squeue"
     if age is None or every < age:
         return Finding(mark=Mark.OK, probe="polling", text=text)

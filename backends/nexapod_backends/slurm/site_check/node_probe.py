@@ -158,7 +158,11 @@ def _sharing(name: str, heard: _Heard) -> Finding:
 
 def clock(name: str, least: float, most: float) -> Finding:
     """Return what is to be said of a clock that is ahead of ours by so many seconds at least and at most."""
-    apart = least if least > 0 else -most if most < 0 else 0.0
+    apart = 0.0
+    if least > 0:
+        apart = least
+    elif most < 0:
+        apart = -most
     if apart > _SKEW_S:
         ahead = "ahead of" if least > 0 else "behind"
         return Finding(

@@ -98,9 +98,7 @@ def _head(config: ClusterConfig, name: str, reached: Scheduler | None) -> Iterat
     if not config.memory_is_counted:
         yield "# Slurm does not count memory here (SelectTypeParameters); it is asked for all the same"
     yield 'memory = "per-node"  # or per-cpu, or none where the site forbids --mem'
-    yield f'accounting = "{"sacct" if config.accounting else "squeue"}"' + (
-        "" if config.accounting else f"  # no accounting: ended jobs are known for {config.min_job_age_s or '?'} s only"
-    )
+    yield _accounting(config)
     yield '# account = "..."  # charged where a job names none'
     yield "# account_required = true"
     yield from ("", "[limits]")
@@ -110,6 +108,14 @@ def _head(config: ClusterConfig, name: str, reached: Scheduler | None) -> Iterat
         yield f"poll_interval = {_quoted_s(max(1, min(30, config.min_job_age_s // 3)))}  # MinJobAge is short"
     yield from ("", "[runner]", '# python = "/path/to/python"  # on the compute nodes, with nexapod-batch installed')
     yield from ("", "[filesystem]", '# work_dir = "/shared/{user}/nexapod"  # seen by login and compute nodes', "")
+
+
+def _accounting(config: ClusterConfig) -> str:
+    """Return the line that says where the ends of jobs are looked up."""
+    if config.accounting:
+        return 'accounting = "sacct"'
+    known_s = config.min_job_age_s or "?"
+    return f'accounting = "squeue"  # no accounting: ended jobs are known for {known_s} s only'
 
 
 def _why_not(one: PartitionRow) -> str:
@@ -161,10 +167,7 @@ def _partition(found: _Found, word: str) -> Iterator[str]:
     yield from ("", "[[partitions]]", f'name = "{one.name}"' + ("  # the default" if one.default else ""))
     if word:
         yield f'node = "{word}"  # partitions that share hosts carry the same word'
-    if one.accounts or one.groups:
-        yield f"# only for accounts {_some(one.accounts) or 'of all'}, groups {_some(one.groups) or 'of all'}"
-    if one.exclusive:
-        yield "# every job gets whole hosts"
+    yield from _admission(one)
     yield 'tier = "hpc"  # or consumer-gpu, cpu'
     hosts = max(1, min(_HOSTS_MAX, len(found.hosts) or one.total_nodes))
     down = sum(len(row.hosts) for row in rows if re.match(r"down|drain|fail|unk|inval", row.state, re.IGNORECASE))
@@ -177,6 +180,14 @@ def _partition(found: _Found, word: str) -> Iterator[str]:
         yield f"max_nodes = {min(one.max_nodes, hosts)}"
     yield from _sizes(one, rows)
     yield from _features(rows)
+
+
+def _admission(one: PartitionRow) -> Iterator[str]:
+    """Yield comments on whose jobs a partition takes, and whether they share hosts."""
+    if one.accounts or one.groups:
+        yield f"# only for accounts {_some(one.accounts) or 'of all'}, groups {_some(one.groups) or 'of all'}"
+    if one.exclusive:
+        yield "# every job gets whole hosts"
 
 
 def _features(rows: Sequence[HostRow]) -> Iterator[str]:
@@ -208,6 +219,11 @@ def _sizes(one: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
         yield '# max_mem = "..."  # Slurm does not know how much memory the hosts have'
     if one.max_mem_mib_per_cpu:
         yield f"# at most {one.max_mem_mib_per_cpu} MiB for each CPU"
+    yield from _gpus(rows)
+
+
+def _gpus(rows: Sequence[HostRow]) -> Iterator[str]:
+    """Yield number and types of the GPUs of one host, where there are any."""
     kinds = [read_gpus(row.gres) for row in rows]
     counts = {sum(kind.values()) for kind in kinds}
     if max(counts):
