@@ -25,9 +25,13 @@ def workers_wanted(
         return 0
     cpus = sum(len(one.replicas) * max(1, one.cpus) for one in open_)
     by_cpus = -(-cpus // threads)
-    waiting = [one for one in open_ if not one.worker]
-    together = Counter(task for one in waiting if one.apart for task in set(one.tasks))
-    apart = [
-        len(set(used(one)) & set(alive)) + max(together[task] for task in one.tasks) for one in waiting if one.apart
-    ]
-    return max(1, by_cpus, *apart)
+    apart = [one for one in open_ if one.apart and not one.worker]
+    return max(1, by_cpus, *_side_by_side(apart, used, alive))
+
+
+def _side_by_side(
+    apart: Sequence[Record], used: Callable[[Record], Collection[str]], alive: Collection[str]
+) -> list[int]:
+    """Return for each launch that waits how many workers its tasks need, those that had one of their replicas too."""
+    together = Counter(task for one in apart for task in set(one.tasks))
+    return [len(set(used(one)) & set(alive)) + max(together[task] for task in one.tasks) for one in apart]

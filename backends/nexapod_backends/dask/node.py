@@ -165,7 +165,8 @@ class DaskNode:
         self._binding.demand(self.workers, self._ended)
         for key, status in ended.items():
             one = mine[key]
-            found[key] = replace(status, hosts=(one.host,) if one.host else ()) if one.host_set else status
+            hosts = (one.host,) if one.host else ()
+            found[key] = replace(status, hosts=hosts) if one.host_set else status
         return found
 
     def _survey_trouble(self) -> SchedulerError | None:
@@ -337,7 +338,8 @@ class DaskNode:
                 one.notes = sorted({*(one.notes or ()), *(names or ())})
             changed.append(one)
             if one.worker:
-                self._note(one, [key] if names is None else [*names, *([key] if whole else [])])
+                launch = [key] if whole else []
+                self._note(one, [*(names or ()), *launch])
         self.records.save(changed)
         self.cluster.release([one.task for one in back if one.worker])
 

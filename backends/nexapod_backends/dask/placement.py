@@ -214,10 +214,7 @@ def _filters(
             lambda some: f"replicas run on different workers, and {_all(some)} had one of this task",
         ),
         (lambda one: not one.trouble, lambda some: some[0].trouble),
-        (
-            lambda one: one.status == "running",
-            lambda some: f"{_all(some)} {'is' if len(some) == 1 else 'are'} {_states(some)}",
-        ),
+        (lambda one: one.status == "running", _not_running),
         (lambda one: lasts(one, record, rules), lambda some: _too_short(some, record, rules)),
         (
             lambda one: rules.load.get(one.id, 0) < room(one, record.cpus),
@@ -260,20 +257,30 @@ def _all(some: Sequence[Worker]) -> str:
     return f"worker {some[0].name}" if len(some) == 1 else f"all {len(some)} workers that could take it"
 
 
-def _states(some: Sequence[Worker]) -> str:
-    return " or ".join(sorted({one.status.replace("_", " ") for one in some}))
+def _not_running(some: Sequence[Worker]) -> str:
+    """Say in which states workers are that start nothing."""
+    verb = "is" if len(some) == 1 else "are"
+    states = sorted({one.status.replace("_", " ") for one in some})
+    return f"{_all(some)} {verb} {' or '.join(states)}"
 
 
 def why_queued(
     record: Record, worker: Worker | None, state: str | None, spool: Spool | None, others: Sequence[str]
 ) -> str:
     """Say what a launch waits for that is bound to a worker and has not begun; `state` is Dask's word for its task."""
-    if worker is not None and worker.trouble:
-        return worker.trouble
-    if worker is not None and worker.status != "running":
-        return f"its worker {worker.name} is {worker.status.replace('_', ' ')}"
+    if worker is not None and (why := _why_idle(worker)):
+        return why
     if spool is not None and record.key in spool.inbox:
         return f"waits its turn in the runner on {record.address}"
     if worker is not None and others and state in TASK_STATES:
         return f"waits on its worker {worker.name} for {tasks_of_others(others)}"
     return TASK_STATES.get(state or "", "goes to the Dask scheduler")
+
+
+def _why_idle(worker: Worker) -> str:
+    """Say why the worker of a launch starts nothing; "" when it does."""
+    if worker.trouble:
+        return worker.trouble
+    if worker.status != "running":
+        return f"its worker {worker.name} is {worker.status.replace('_', ' ')}"
+    return ""

@@ -83,12 +83,7 @@ def _encryption(address: str, *, shared: bool) -> Finding:
 
 def _count(identity: Mapping[str, Mapping[str, object]], own: Path | None) -> Finding:
     if not identity:
-        said = coming(own) if own is not None else ""
-        text = f"none is connected: {said}" if said else "none is connected"
-        hint = "start workers: dask worker ADDRESS"
-        if own is not None:
-            hint = f"wait longer with --timeout, or see its Slurm jobs, and {own}/owner.log"
-        return Finding(mark=Mark.FAIL, probe="workers", text=text, hint=hint, stops=True)
+        return _none_connected(own)
     some = [known_worker(address, said) for address, said in identity.items()]
     hosts, threads = {one.host for one in some}, sum(one.threads for one in some)
     resting = [one.name for one in some if one.status != "running"]
@@ -96,6 +91,16 @@ def _count(identity: Mapping[str, Mapping[str, object]], own: Path | None) -> Fi
     if resting:
         text += f"; not running: {', '.join(resting[:_SHOWN])}"
     return Finding(mark=Mark.WARN if resting else Mark.OK, probe="workers", text=text)
+
+
+def _none_connected(own: Path | None) -> Finding:
+    """Say that there is no worker, and why as far as a cluster of our own tells."""
+    said = coming(own) if own is not None else ""
+    text = f"none is connected: {said}" if said else "none is connected"
+    hint = "start workers: dask worker ADDRESS"
+    if own is not None:
+        hint = f"wait longer with --timeout, or see its Slurm jobs, and {own}/owner.log"
+    return Finding(mark=Mark.FAIL, probe="workers", text=text, hint=hint, stops=True)
 
 
 def _versions(found: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
@@ -106,7 +111,8 @@ def _versions(found: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     for who, theirs in found.items():
         odd = [f"{name} {theirs[name]}" for name in ours if name in theirs and theirs[name] != ours[name]]
         if odd:
-            differing.append(f"{'the scheduler' if who == 'scheduler' else f'worker {who}'} has {', '.join(odd)}")
+            shown = "the scheduler" if who == "scheduler" else f"worker {who}"
+            differing.append(f"{shown} has {', '.join(odd)}")
     if not differing:
         yield Finding(mark=Mark.OK, probe="versions", text=f"{words} everywhere")
         return
@@ -137,6 +143,7 @@ def _node(site: Site, context: NodeContext, node: DaskNode) -> Iterator[Finding]
             hint = f"start workers with --resources {node.cluster.dask.gpu_resource}={partition.gpus}"
             yield Finding(mark=Mark.FAIL, probe=probe_, text=text, hint=hint)
         yield from _files(name, mine, node)
+        yield _clocks(name, mine, node)
         yield from _runners(site, mine, node)
 
 
@@ -175,13 +182,16 @@ def _files(name: str, mine: Sequence[Worker], node: DaskNode) -> Iterator[Findin
         storages = len({one.storage for one in mine if one.storage})
         text = f"{node.far.base} can be written, {way} ({storages} storage{'s' * (storages != 1)})"
         yield Finding(mark=Mark.OK, probe=f"files {name}", text=text)
+
+
+def _clocks(name: str, mine: Sequence[Worker], node: DaskNode) -> Finding:
+    """Compare the workers' clocks with ours."""
     clocks = node.far.clocks()
     off = {one.name: clocks[one.address] for one in mine if abs(clocks.get(one.address, 0.0)) > _SKEW_S}
-    if off:
-        listed = ", ".join(f"{who} by {seconds:+.0f} s" for who, seconds in list(off.items())[:_SHOWN])
-        yield Finding(mark=Mark.WARN, probe=f"clock {name}", text=f"differs: {listed}", hint="let NTP set the clocks")
-    else:
-        yield Finding(mark=Mark.OK, probe=f"clock {name}", text=f"all within {_SKEW_S:.0f} s of this one")
+    if not off:
+        return Finding(mark=Mark.OK, probe=f"clock {name}", text=f"all within {_SKEW_S:.0f} s of this one")
+    listed = ", ".join(f"{who} by {seconds:+.0f} s" for who, seconds in list(off.items())[:_SHOWN])
+    return Finding(mark=Mark.WARN, probe=f"clock {name}", text=f"differs: {listed}", hint="let NTP set the clocks")
 
 
 def _runners(site: Site, mine: Sequence[Worker], node: DaskNode) -> Iterator[Finding]:
@@ -199,6 +209,8 @@ def _runners(site: Site, mine: Sequence[Worker], node: DaskNode) -> Iterator[Fin
             yield Finding(mark=Mark.FAIL, probe=probe_, text=text, hint=hint, stops=True)
             continue
         fits = version == __version__
-        text = f"nexapod-batch {version} on Python {python}" + ("" if fits else f", here it is {__version__}")
-        hint = "" if fits else f"install nexapod-batch {__version__} there"
-        yield Finding(mark=Mark.OK if fits else Mark.WARN, probe=probe_, text=text, hint=hint)
+        mark, text, hint = Mark.OK, f"nexapod-batch {version} on Python {python}", ""
+        if not fits:
+            mark, text = Mark.WARN, f"{text}, here it is {__version__}"
+            hint = f"install nexapod-batch {__version__} there"
+        yield Finding(mark=mark, probe=probe_, text=text, hint=hint)

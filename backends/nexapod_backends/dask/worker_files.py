@@ -177,15 +177,19 @@ class Far:
                 if isinstance(answer, SchedulerError):
                     raise answer
                 for worker, spool in spools(through, answer[0]):
-                    if not self.shared and self._through.get(spool.storage) != through:
-                        raise ForeignAnswerError(f"worker {through} speaks for a storage that it does not see")
                     if not self.shared:
-                        self._collect(worker, spool)
+                        self._bring(through, worker, spool)
                     seen.spools[spool.storage, worker] = spool
             except SchedulerError as error:
                 self._blame(through, error)
         self.last = seen
         return seen
+
+    def _bring(self, through: str, worker: str, spool: Spool) -> None:
+        """Bring the reports of a spool on a worker here; ForeignAnswerError when that worker cannot see it."""
+        if self._through.get(spool.storage) != through:
+            raise ForeignAnswerError(f"worker {through} speaks for a storage that it does not see")
+        self._collect(worker, spool)
 
     def _collect(self, worker: str, spool: Spool) -> None:
         """Append to our copies what the segments of one spool have more."""

@@ -58,12 +58,17 @@ def started(context: NodeContext, dask: Dask) -> tuple[str, Mapping[str, str]]:
             time.sleep(0.05)
             continue
         if owner is None or owner.poll() is not None:
-            if owner is not None and owner.returncode != 0:
-                raise _failed(context, f"its owner ended with {owner.returncode}", folder)
+            _check_end(owner, context, folder)
             owner = _start(folder)
         if time.monotonic() > end:
             raise _failed(context, f"it did not come up within {_PATIENCE_S:.0f} s", folder)
         time.sleep(0.05)
+
+
+def _check_end(owner: subprocess.Popen[bytes] | None, context: NodeContext, folder: Path) -> None:
+    """Raise SchedulerError for an owner that failed; one that ended well, or none, is followed by another."""
+    if owner is not None and owner.returncode != 0:
+        raise _failed(context, f"its owner ended with {owner.returncode}", folder)
 
 
 def _complete(folder: Path) -> bool:

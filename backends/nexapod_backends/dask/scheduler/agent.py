@@ -147,7 +147,9 @@ def _find(_: bytes, *, base: str, replica: str, names: list[str] | None = None) 
         beside = {end: os.lstat(root + end).st_size for end in _BESIDE if os.path.lexists(root + end)}
         inside = os.path.isdir(root) and not os.path.islink(root)
         if beside or inside:
-            some = [] if not inside else list(_files(root, "")) if names is None else list(_named(root, names))
+            some: list[object] = []
+            if inside:
+                some = list(_files(root, "") if names is None else _named(root, names))
             return {"root": root, "beside": beside, "files": some}
     return {"root": ""}
 

@@ -64,6 +64,11 @@ def fault(names: Mapping[str, str], now: datetime | None = None) -> tuple[str, s
     ):
         if words:
             return f"{_where(names, name)} {words}", "ask for a new certificate, and name it in the site file"
+    return _key_fault(names, certificate)
+
+
+def _key_fault(names: Mapping[str, str], certificate: x509.Certificate) -> tuple[str, str] | None:
+    """Return what is wrong with our key, and what to do; None when it is the certificate's and can be read."""
     try:
         key = load_pem_private_key(_read(names["tls_client_key"]), password=None)
     except TypeError:

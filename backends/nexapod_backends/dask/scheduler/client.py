@@ -354,13 +354,20 @@ def _in_words(error: BaseException, address: str, limit: float, names: Mapping[s
     hint = "check that the scheduler runs, and the address in the site file"
     if any(word in text.casefold() for word in ("ssl", "tls", "certificate")):
         hint = "tls_ca, tls_cert and tls_key must be of the authority that signed the scheduler's certificate"
-    known = any(isinstance(one, RefusedError) and not isinstance(one, TooLargeError) for one in _causes(error))
-    found = at(address) if address and not known else None
-    if found is None and names and not known:
-        found = _tls_fault(address, names)
+    found = _fault_there(error, address, names)
     if found is not None:
         text, hint = found
     return SchedulerError(f"the Dask scheduler at {address or '?'} cannot be used", got=text, hint=hint)
+
+
+def _fault_there(error: BaseException, address: str, names: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return what a look at the address and its certificate tells, and what to do; None where the call tells more."""
+    if any(isinstance(one, RefusedError) and not isinstance(one, TooLargeError) for one in _causes(error)):
+        return None
+    found = at(address) if address else None
+    if found is None and names:
+        found = _tls_fault(address, names)
+    return found
 
 
 def _causes(error: BaseException) -> list[BaseException]:
