@@ -119,6 +119,10 @@ class SlurmBackend:
         # Also of those that Slurm has: a bundle may vanish while its job is in the queue.
         keys = {f"{spool}/{layout.key(one.key)}": launch_keys.as_text(one.seed) for one in unclaimed}
         files.write_all({**keys, **{f"{spool}/{layout.bundle(one.key)}": one.envelope for one in unclaimed}})
+        self._write_groups(context, state, new)
+
+    def _write_groups(self, context: NodeContext, state: SiteState, new: Sequence[Launch]) -> None:
+        """Write the groups of launches: those of one job with one set of hosts are planned together."""
         alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
         for one in new:
             alike.setdefault((id(one.job), one.host_set), []).append(one)
@@ -174,10 +178,7 @@ class SlurmBackend:
         files, spool = state.transport, context.remote_spool
         files.remove_all([f"{spool}/{path}" for key in keys for path in layout.of_ended_launch(key)])
         files.remove_all([f"{context.remote_work}/{layout.script(key)}" for key in keys])
-        claims = files.sizes(f"{spool}/{layout.CLAIMS}")
-        ran = [key for key in keys if key in claims]
-        files.rename_all({f"{spool}/{layout.claim(key)}": f"{spool}/{layout.spent(key)}" for key in ran})
-        files.write_all({f"{spool}/{layout.spent(key)}": b"" for key in keys if key not in claims})
+        _spend_claims(files, str(spool), keys)
         _drop_notes(files, str(spool))
         if self._drop_groups(context, state, keys) and runner_command.brings(context):
             state.drop_runners(context)
@@ -272,6 +273,14 @@ class SlurmBackend:
         if site.name not in self._sites:
             self._sites[site.name] = SiteState(site, context.state)
         return self._sites[site.name]
+
+
+def _spend_claims(files: Transport, spool: str, keys: Sequence[str]) -> None:
+    """Let no runner take these launches any more: their claims are spent, also where nobody made one."""
+    claims = files.sizes(f"{spool}/{layout.CLAIMS}")
+    ran = [key for key in keys if key in claims]
+    files.rename_all({f"{spool}/{layout.claim(key)}": f"{spool}/{layout.spent(key)}" for key in ran})
+    files.write_all({f"{spool}/{layout.spent(key)}": b"" for key in keys if key not in claims})
 
 
 def _drop_notes(files: Transport, spool: str) -> None:

@@ -40,15 +40,23 @@ def cancel(
     ids: list[str] = []
     for group, elements in _touched(state, replicas):
         over = [index for index in elements if look.over(group, index)]
-        whole = bool(over) and all(look.over(group, index) for index in range(len(group.elements)))
-        if over and group.open and group.tried:  # sbatch was called: it may be in the queue all the same
-            submission.adopt(context, state, group)
-        if whole and group.open:
-            group.refused = "cancelled before it was submitted"
-            state.groups.save(group)
-        ids += _native(group, over, whole=whole)
+        if over:
+            whole = all(look.over(group, index) for index in range(len(group.elements)))
+            _keep_back(context, state, submission, group, whole=whole)
+            ids += _native(group, over, whole=whole)
     if ids:
         state.slurm.cancel(ids)
+
+
+def _keep_back(
+    context: NodeContext, state: SiteState, submission: Submission, group: Group, *, whole: bool
+) -> None:
+    """Find the job of a group that is not known to be submitted; without one, what is to stop as a whole never is."""
+    if group.open and group.tried:  # sbatch was called: it may be in the queue all the same
+        submission.adopt(context, state, group)
+    if whole and group.open:
+        group.refused = "cancelled before it was submitted"
+        state.groups.save(group)
 
 
 def _touched(state: SiteState, keys: Iterable[str]) -> Iterable[tuple[Group, set[int]]]:

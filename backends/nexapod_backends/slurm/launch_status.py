@@ -59,40 +59,47 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
     if place is None:
         return _UNKNOWN  # the crash came between bundle and intent
     group, index = place
-    if group.refused:
-        anew = bool(group.narrow)
-        reason = group.narrow or group.refused
-        return LaunchStatus(
-            state=BackendState.FAILED, native="refused", reason=reason, code="slurm.refused",
-            task_fault=not anew, anew=anew,
-        )  # fmt: skip
-    if not group.native:
-        reason = group.trouble or "not submitted yet"
-        return LaunchStatus(state=BackendState.NEW, reason=reason, code="slurm.not_submitted")
+    if group.refused or not group.native:
+        return _not_handed(group)
     native = f"{group.native}_{index}"
     seen = state.queue.last_seen(group, index)
     ended = seen if seen is not None and read_state(seen.state).ended else None
     if ended is None and not state.queue.gone(group, index, now):
         packed = group.replicas[index] > 1
         return _named(_going_on(native, seen, claimed=claimed, trouble=state.queue.trouble, packed=packed), seen)
-    if group.narrow and not claimed:
-        status = LaunchStatus(
-            state=BackendState.FAILED, native=native, reason=group.narrow, code="slurm.too_large", anew=True
-        )
-        return _named(status, seen)
-    if ended is None:
-        reason = f"Slurm job {native} is unknown to squeue and sacct"
-        return _named(LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.unknown"), seen)
-    return _named(_ended(context, state, group, index, ended, claimed=claimed), ended)
+    return _named(_ended(context, state, group, index, ended, claimed=claimed), seen)
+
+
+def _not_handed(group: Group) -> LaunchStatus:
+    """Say why Slurm has no job of a group: it was refused for good, or waits to be submitted."""
+    if not group.refused:
+        reason = group.trouble or "not submitted yet"
+        return LaunchStatus(state=BackendState.NEW, reason=reason, code="slurm.not_submitted")
+    anew = bool(group.narrow)
+    reason = group.narrow or group.refused
+    return LaunchStatus(
+        state=BackendState.FAILED, native="refused", reason=reason, code="slurm.refused",
+        task_fault=not anew, anew=anew,
+    )  # fmt: skip
 
 
 def _ended(
-    context: NodeContext, state: SiteState, group: Group, index: int, seen: Observation, *, claimed: bool
+    context: NodeContext, state: SiteState, group: Group, index: int, ended: Observation | None, *, claimed: bool
 ) -> LaunchStatus:
-    """Say how an element ended whose launch is in the inbox: what it did not report is lost."""
+    """Say how an element ended whose launch is in the inbox: what it did not report is lost.
+
+    None as its end is that of an element which Slurm knows no more.
+    """
     native = f"{group.native}_{index}"
-    word = read_state(seen.state)
-    reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
+    if group.narrow and not claimed:
+        return LaunchStatus(
+            state=BackendState.FAILED, native=native, reason=group.narrow, code="slurm.too_large", anew=True
+        )
+    if ended is None:
+        reason = f"Slurm job {native} is unknown to squeue and sacct"
+        return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.unknown")
+    word = read_state(ended.state)
+    reason = f"Slurm job {native}: {end_in_words(ended.state, ended.exit_code, ended.exit_signal)}"
     if word.blame is None or not claimed:
         said = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
         reason += f"; its runner said: {said}" if said else ""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.cli.parse import JobRow, Listing
     from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
     from nexapod_backends.slurm.submission_records import Group
+    from nexapod_backends.slurm.transport import Done
     from nexapod_batch.model.site import Site
 
 __all__ = ["GRACE_BESIDE_S", "GRACE_S", "QueueMonitor"]
@@ -118,12 +119,19 @@ class QueueMonitor:
         queued = self._queue([one.native for one in groups], now)
         self._take(queued.rows, by_name, now)
         missing = [one for one in groups if self._untold(one, now)]
-        unclear = [one for one in groups if one not in missing and self._unclear(one, now)]
-        if missing or unclear:
-            self._take(self._accounting(missing, unclear, now), by_name, now)
+        self._take(self._ended(groups, missing, now), by_name, now)
         still = [one for one in missing if self._untold(one, now)]
         if queued.unreadable and still:
             raise SchedulerError(f"site {self._site.name}: squeue answered what cannot be read", got=queued.samples[0])
+        self._note_silence(groups, still, now)
+
+    def _ended(self, groups: Sequence[Group], missing: Sequence[Group], now: float) -> list[JobRow]:
+        """Return the ends of what the queue does not show, and of what it shows to have ended badly."""
+        unclear = [one for one in groups if one not in missing and self._unclear(one, now)]
+        return self._accounting(missing, unclear, now) if missing or unclear else []
+
+    def _note_silence(self, groups: Sequence[Group], still: Sequence[Group], now: float) -> None:
+        """Remember since when Slurm tells nothing of something of a group, and that it was asked now."""
         silent = self._memory.silent
         for one in groups:
             if one in still:
@@ -139,9 +147,12 @@ class QueueMonitor:
         done = self._slurm.call([*SQUEUE, f"--jobs={','.join(ids)}"], check=False)
         # squeue fails as a whole when it knows none of the ids any more: then the accounting answers
         if done.returncode and "invalid job id" not in done.stderr.lower():
-            got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
-            raise SchedulerError(f"site {self._site.name}: squeue failed", got=got)
+            raise self._failed("squeue", done)
         return read_squeue(done.stdout)
+
+    def _failed(self, command: str, done: Done) -> SchedulerError:
+        got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
+        return SchedulerError(f"site {self._site.name}: {command} failed", got=got)
 
     def _accounting(self, missing: Sequence[Group], unclear: Sequence[Group], now: float) -> list[JobRow]:
         """Return what of these groups has ended, as the accounting tells it.
@@ -156,8 +167,7 @@ class QueueMonitor:
         done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
         if missing and done.returncode and "disabled" not in done.stderr.lower():
             # What it would have said of them nobody knows: they are missed from the next answer on.
-            got = done.stderr.strip()[-300:] or f"exit code {done.returncode}"
-            raise SchedulerError(f"site {self._site.name}: sacct failed", got=got)
+            raise self._failed("sacct", done)
         return [row for row in read_sacct(done.stdout).rows if read_state(row.state).ended]
 
     def _untold(self, group: Group, now: float) -> bool:

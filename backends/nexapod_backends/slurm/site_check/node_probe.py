@@ -133,12 +133,7 @@ def from_inside(
     yield _temporary(site, name_of(context, "temporary files", contexts), said.get("temporary", ""))
     if "ranks" in said:
         yield ranks(name_of(context, "ranks", contexts), " ".join(site.scheduler.launcher), said["ranks"])
-    found = said.get("container", "")
-    yield Finding(
-        mark=Mark.OK if found else Mark.WARN, probe=name_of(context, "container", contexts),
-        text=found or "no apptainer and no singularity there",
-        hint="" if found else "only jobs without [container] can run",
-    )  # fmt: skip
+    yield _container(name_of(context, "container", contexts), said.get("container", ""))
 
 
 def _sharing(name: str, heard: _Heard) -> Finding:
@@ -203,6 +198,13 @@ def _temporary(site: Site, name: str, said: str) -> Finding:
         return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
     text = f"$TMPDIR lies in {where}, where sockets can be made"
     return Finding(mark=Mark.OK, probe=name, text=f"{text}; {memory}" if memory else text)
+
+
+def _container(name: str, said: str) -> Finding:
+    if said:
+        return Finding(mark=Mark.OK, probe=name, text=said)
+    text = "no apptainer and no singularity there"
+    return Finding(mark=Mark.WARN, probe=name, text=text, hint="only jobs without [container] can run")
 
 
 def ranks(name: str, launcher: str, said: str) -> Finding:
