@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_backends.dask.cluster import Cluster
-    from nexapod_backends.dask.launch_records import Records
+    from nexapod_backends.dask.launch_records import Records, Used
     from nexapod_backends.dask.placement import Worker
     from nexapod_backends.dask.worker_files import Far
     from nexapod_batch.model.site import Site
@@ -69,15 +69,15 @@ class Binding:
         self.look(workers, ended)
         bound: list[Record] = []
         full: dict[tuple[object, ...], str] = {}
-        staged = self._far.inputs() if any(one.inputs for one in waiting) else {}
-        used = {job: self._records.used(job) for job in {one.job for one in waiting}}
+        staged = self._staged(waiting)
+        used = self._used(waiting)
         for one in waiting:
             alike = (one.partition, one.cpus, one.mem_mib, one.gpus, one.time_s, str(one.host_set))
             if alike in full:
                 self.reasons[one.key] = full[alike]
                 continue
             mine = used[one.job].of(one.tasks)[0]
-            found = self._chosen(one, mine, {digest: staged[digest] for digest in one.inputs if digest in staged})
+            found = self._chosen(one, mine, staged)
             if isinstance(found, str):
                 self.reasons[one.key] = found
                 if found.startswith("waits its turn"):
@@ -92,6 +92,16 @@ class Binding:
         self._records.save(bound)
         self.give(bound)
         return bound
+
+    def _used(self, records: Sequence[Record]) -> dict[str, Used]:
+        """Return for each job of some launches which workers had replicas of its tasks."""
+        return {job: self._records.used(job) for job in {one.job for one in records}}
+
+    def _staged(self, records: Sequence[Record]) -> Mapping[str, Path]:
+        """Return the input files that lie here, by digest; none where no launch has inputs."""
+        if any(one.inputs for one in records):
+            return self._far.inputs()
+        return {}
 
     def look(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
         """Learn what workers have to do."""
@@ -113,7 +123,7 @@ class Binding:
             return
         self.look(workers, ended)
         back: list[Record] = []
-        used = {job: self._records.used(job) for job in {one.job for one in queued}}
+        used = self._used(queued)
         for one in queued:
             if not self.others.get(one.address):
                 continue
@@ -124,6 +134,10 @@ class Binding:
             if self._far.withdraw("" if self._far.shared else one.address, one.worker, one.key):
                 self._load[better.id] += 1
                 back.append(one)
+        self._unbind(back)
+
+    def _unbind(self, back: Sequence[Record]) -> None:
+        """Let launches wait for a worker anew, and never for one that they were taken from."""
         self._cluster.release([one.task for one in back])
         for one in back:
             one.withdrawn = [*(one.withdrawn or ()), one.worker]
@@ -137,8 +151,12 @@ class Binding:
             base=self._far.base, python=self._site.runner.python, reports=self._far.reports_there,
         )  # fmt: skip
 
-    def _chosen(self, record: Record, used: set[str], inputs: Mapping[str, Path]) -> Worker | str:
-        """Return the worker of a launch, with all on it that the runner needs; else what it waits for."""
+    def _chosen(self, record: Record, used: set[str], staged: Mapping[str, Path]) -> Worker | str:
+        """Return the worker of a launch, with all on it that the runner needs; else what it waits for.
+
+        `staged` are the input files that lie here, by digest.
+        """
+        inputs = {digest: staged[digest] for digest in record.inputs if digest in staged}
         never = frozenset(record.withdrawn or ())
         rules = self._rules(record, never | used)
         while True:
@@ -162,15 +180,19 @@ class Binding:
         if own is None:
             return
         open_ = [one for one in self._records.by_key.values() if not one.over and one.key not in ended]
-        used = {job: self._records.used(job) for job in {one.job for one in open_ if not one.worker}}
+        waiting = [one for one in open_ if not one.worker]
+        used = self._used(waiting)
         alive = {one.id for one in workers.values()}
         wanted = workers_wanted(open_, self._cluster.dask.threads, lambda one: used[one.job].of(one.tasks)[0], alive)
-        waiting = [one for one in open_ if not one.worker]
-        if waiting:  # who ends too soon for all of it is as good as gone
-            rules = Rules(busy_s=self._busy_s, now=time.time())
-            wanted += sum(not any(lasts(one, record, rules) for record in waiting) for one in workers.values())
+        if waiting:
+            wanted += self._ending(workers, waiting)
         kept = 0 if self._far.shared else len(self._records.by_key)  # what they left lies with workers until it is here
         demand(own, self._name, max(wanted, min(1, kept)), waiting=len(waiting) + kept)
+
+    def _ending(self, workers: Mapping[str, Worker], waiting: Sequence[Record]) -> int:
+        """Return how many workers end too soon for all that waits: they are as good as gone."""
+        rules = Rules(busy_s=self._busy_s, now=time.time())
+        return sum(not any(lasts(one, record, rules) for record in waiting) for one in workers.values())
 
     def _coming(self) -> str:
         """Say where workers are to come from in a cluster of our own, and why they do not."""
