@@ -46,21 +46,14 @@ class Submission:
 
         The first that is not taken ends it: the SchedulerError says why.
         """
-        for group in [one for one in state.groups.of_node(context.node.name) if one.split]:  # a crash came between
-            self._halve(context, state, group)
+        self._finish_halves(context, state)
         waiting = deque(one for one in state.groups.of_node(context.node.name) if one.open)
         if not waiting:
             return
         limits, now, queued = context.its_site.limits, self._clock(), state.queued()
         while waiting:
             group = waiting.popleft()
-            if full := state.full(group.charged, now):
-                group.trouble = full
-                continue
-            if 0 <= now - group.tried < RETRY_S:
-                continue
-            if queued and queued + len(group.elements) > limits.max_jobs:
-                group.trouble = f"waits: {queued} Slurm jobs are queued, max_jobs = {limits.max_jobs}"
+            if self._waits(state, group, queued, limits.max_jobs, now):
                 continue
             state.wait_turn(limits.submit_rate)
             try:
@@ -68,6 +61,23 @@ class Submission:
             except FullError as error:
                 waiting.extendleft(reversed(self._fewer(context, state, group, error)))
             queued += len(group.elements) if group.native else 0
+
+    def _waits(self, state: SiteState, group: Group, queued: int, max_jobs: int, now: float) -> bool:
+        """Say whether a group is not to be submitted now; what it waits for is kept as its trouble."""
+        if full := state.full(group.charged, now):
+            group.trouble = full
+            return True
+        if 0 <= now - group.tried < RETRY_S:
+            return True
+        if queued and queued + len(group.elements) > max_jobs:
+            group.trouble = f"waits: {queued} Slurm jobs are queued, max_jobs = {max_jobs}"
+            return True
+        return False
+
+    def _finish_halves(self, context: NodeContext, state: SiteState) -> None:
+        """Put two groups in the place of each one where a crash came between."""
+        for group in [one for one in state.groups.of_node(context.node.name) if one.split]:
+            self._halve(context, state, group)
 
     def _fewer(self, context: NodeContext, state: SiteState, group: Group, error: FullError) -> tuple[Group, ...]:
         """Return the halves of a group that is more than what ours in the queue leave room for; or let it wait.
@@ -101,12 +111,9 @@ class Submission:
         return tuple(one for one in parts if one.open)
 
     def _submit_one(self, context: NodeContext, state: SiteState, group: Group) -> None:
-        if group.tried and not group.full:  # refused for want of room: then Slurm has none of it
-            if 0 <= self._clock() - state.looked.get(group.id, 0) < RETRY_S:
-                return
-            state.looked[group.id] = self._clock()
-            if self.adopt(context, state, group) or self._under_way(context, state, group):
-                return
+        # What was refused for want of room Slurm does not have.
+        if group.tried and not group.full and self._may_have_it(context, state, group):
+            return
         script = json.loads(state.transport.read(f"{context.remote_spool}/{layout.group(group.id)}"))["script"]
         group.tried, group.unsure, group.full = self._clock(), True, 0
         state.groups.save(group)
@@ -122,6 +129,13 @@ class Submission:
             group.trouble, group.unsure = " ".join(str(error).split()), isinstance(error, TimedOutError)
             state.groups.save(group)
             raise
+
+    def _may_have_it(self, context: NodeContext, state: SiteState, group: Group) -> bool:
+        """Say whether Slurm may have a group of an earlier call: it is looked for, but not all the time."""
+        if 0 <= self._clock() - state.looked.get(group.id, 0) < RETRY_S:
+            return True
+        state.looked[group.id] = self._clock()
+        return self.adopt(context, state, group) or self._under_way(context, state, group)
 
     def _under_way(self, context: NodeContext, state: SiteState, group: Group) -> bool:
         """Say whether a call on another machine, of which we lost sight, may still reach Slurm: then we wait."""
