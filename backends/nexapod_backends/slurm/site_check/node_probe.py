@@ -264,32 +264,60 @@ def _find(slurm: Slurm, name: str) -> str:
 def _await(slurm: Slurm, files: Transport, here: str, job: str, how: Probing) -> tuple[dict[str, str], str, bool]:
     """Return what the job answered, or why it did not, and whether that is because the time was over."""
     end = time.monotonic() + how.timeout_s
-    asked, before = time.monotonic(), ""
-    ended: JobRow | None = None
-    grace = 0.0
+    watch = _Watch(slurm, job, how)
     while time.monotonic() < end:
         if "answer" in files.sizes(here):
             return _answer(files.read(f"{here}/answer")), "", False
-        if ended is not None and time.monotonic() > grace:  # it is over, and its files had time to get here
-            return {}, _why(ended, _log(files, here)), False
-        if ended is None and time.monotonic() - asked > min(_QUEUE_S, how.timeout_s / 4):
-            asked = time.monotonic()
-            row = _look(slurm, job)
-            if row is not None and read_state(row.state).ended:
-                wait = 0 if row.exit_signal == _IO_FAILED or row.exit_code in _EXITS else _DELAY_S
-                ended, grace = row, time.monotonic() + min(wait, how.timeout_s / 4)
-            elif row is not None:
-                said = row.state + (f": {reason_in_words(row.reason)}" if row.reason else "")
-                if row.start_s:
-                    said += time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(row.start_s))
-                if said != before:
-                    how.tell(f"test job {job} is {said}")
-                    before = said
+        if watch.over:
+            break
+        watch.look()
         time.sleep(_LOOK_S)
-    if ended is not None:
-        return {}, _why(ended, _log(files, here)), False
-    text = f"no answer of test job {job} within {how.timeout_s:.0f} s" + (f"; it is {before}" if before else "")
+    if watch.ended is not None:
+        return {}, _why(watch.ended, _log(files, here)), False
+    text = f"no answer of test job {job} within {how.timeout_s:.0f} s" + (f"; it is {watch.said}" if watch.said else "")
     return {}, text, True
+
+
+class _Watch:
+    """What the queue says of a test job whose answer is waited for."""
+
+    def __init__(self, slurm: Slurm, job: str, how: Probing) -> None:
+        """Ask nothing yet."""
+        self._slurm, self._job, self._how = slurm, job, how
+        self._asked = time.monotonic()
+        self._grace = 0.0  # until when its files may still get here
+        self.ended: JobRow | None = None
+        self.said = ""  # what people were last told of it
+
+    @property
+    def over(self) -> bool:
+        """Say whether it has ended, and its files had time to get here."""
+        return self.ended is not None and time.monotonic() > self._grace
+
+    def look(self) -> None:
+        """Ask Slurm when it is time, until it has ended; what is new is told."""
+        if self.ended is not None or time.monotonic() - self._asked <= min(_QUEUE_S, self._how.timeout_s / 4):
+            return
+        self._asked = time.monotonic()
+        row = _look(self._slurm, self._job)
+        if row is None:
+            return
+        if read_state(row.state).ended:
+            wait = 0 if row.exit_signal == _IO_FAILED or row.exit_code in _EXITS else _DELAY_S
+            self.ended, self._grace = row, time.monotonic() + min(wait, self._how.timeout_s / 4)
+            return
+        said = _standing(row)
+        if said != self.said:
+            self._how.tell(f"test job {self._job} is {said}")
+            self.said = said
+
+
+def _standing(row: JobRow) -> str:
+    """Return what the queue says of a job that has not ended."""
+    said = row.state + (f": {reason_in_words(row.reason)}" if row.reason else "")
+    if row.start_s:
+        said += time.strftime("; start estimated for %Y-%m-%d %H:%M", time.localtime(row.start_s))
+    return said
 
 
 def _look(slurm: Slurm, job: str) -> JobRow | None:
