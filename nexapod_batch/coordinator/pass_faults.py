@@ -17,7 +17,8 @@ def note(faults: dict[str, str], step: str, node: Node, error: Exception, what: 
     if isinstance(error, OSError) and f"site:{node.site}" in faults:
         return  # its files are away with the rest of it
     if not isinstance(error, UnreachableError | ConfigError | PluginFaultError):
-        faults[f"{step}:{node.name}"] = f"node {node.name}: {what}{': ' if what else ''}{error}"
+        text = f"{what}: {error}" if what else str(error)
+        faults[f"{step}:{node.name}"] = f"node {node.name}: {text}"
     elif not told(faults, error):
         faults.setdefault(f"site:{node.site}", str(error))
 

@@ -31,14 +31,19 @@ def offered(wanted: str | None, gpus: Sequence[Gpu], faults: Sequence[str]) -> t
     for word in words:
         meant = [gpu for gpu in gpus if word in (gpu.index, gpu.uuid)]
         if not meant:
-            there = ", ".join(f"{gpu.index} ({gpu.model})" for gpu in gpus) or "none"
-            why = f"; {'; '.join(faults)}" if faults else ""
-            raise UsageError(
-                "--gpus: there is no such GPU", got=repr(word), wanted=f"all, none, or of these: {there}{why}",
-                hint="nexapod-batch node profile tells more",
-            )  # fmt: skip
+            raise _no_such_gpu(word, gpus, faults)
         found[meant[0].uuid] = meant[0]
     return tuple(found.values())
+
+
+def _no_such_gpu(word: str, gpus: Sequence[Gpu], faults: Sequence[str]) -> UsageError:
+    """Return the error for a word that names no GPU, with those that there are and why there may be others."""
+    there = ", ".join(f"{gpu.index} ({gpu.model})" for gpu in gpus) or "none"
+    why = f"; {'; '.join(faults)}" if faults else ""
+    return UsageError(
+        "--gpus: there is no such GPU", got=repr(word), wanted=f"all, none, or of these: {there}{why}",
+        hint="nexapod-batch node profile tells more",
+    )  # fmt: skip
 
 
 def kinds(gpus: Sequence[Gpu]) -> str | None:

@@ -18,10 +18,12 @@ from nexapod_batch.spool import layout, owner_settings, status_file
 from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
+    from nexapod_batch.hardware.devices import Devices
+    from nexapod_batch.hardware.usage import Process
     from nexapod_batch.local_nodes.owner_policy import Owned
     from nexapod_batch.spool.status_file import RunningReplica, WorkerStatus
     from nexapod_batch.store import Store
@@ -90,12 +92,7 @@ def _node(owned: Owned, store: Store | None) -> Document:
         "cpus": cpus,
         "mem_mib": mem_mib,
         "has": {"cpus": owned.settings["cpus"], "mem_mib": owned.settings["mem_mib"]},
-        "worker": None if worker is None else {"pid": worker.pid, "since": worker.since},
-        "left": _left(owned) if worker is None else [],
-        "closed": owner_policy.closed_gpus(owned.spool, {} if worker is None else worker.closed),
-        "gpus": {} if worker is None else worker.names,
-        "waiting": _waiting(owned.spool),
-        "claimed": 0 if worker is None else worker.pending,
+        **_work(owned, worker),
     }
     document["replicas"] = [_replica(one, store) for one in (worker.replicas if worker else ())]
     _on_gpus(document["replicas"])
@@ -128,6 +125,34 @@ def _replica(row: RunningReplica, store: Store | None) -> Document:
     }
 
 
+def _work(owned: Owned, worker: WorkerStatus | None) -> Document:
+    """Return who works on a node, or what its last worker left, and what waits for it."""
+    waiting = _waiting(owned.spool)
+    if worker is None:
+        closed = owner_policy.closed_gpus(owned.spool, {})
+        return {
+            "worker": None, "left": _left(owned), "closed": closed, "gpus": {}, "waiting": waiting, "claimed": 0,
+        }  # fmt: skip
+    return {
+        "worker": {"pid": worker.pid, "since": worker.since},
+        "left": [],
+        "closed": owner_policy.closed_gpus(owned.spool, worker.closed),
+        "gpus": worker.names,
+        "waiting": waiting,
+        "claimed": worker.pending,
+    }
+
+
+def _processes(devices: Devices, vendors: Mapping[str, str], row: Document) -> list[Process]:
+    """Return the processes of a replica that its GPUs know of; a GPU that does not answer knows none."""
+    found = []
+    for uuid in row["devices"]:
+        with suppress(NexapodError):
+            used = devices.usage(uuid, vendors.get(uuid, "nvidia"))
+            found += [one for one in used.processes or () if one.pid in row["pids"]]
+    return found
+
+
 def _on_gpus(rows: Sequence[Document]) -> None:
     """Add what replicas use of their GPUs, as far as the driver tells it."""
     if not any(row["devices"] for row in rows):
@@ -138,11 +163,7 @@ def _on_gpus(rows: Sequence[Document]) -> None:
     try:
         vendors = {one.uuid: one.vendor for one in devices.gpus()}
         for row in rows:
-            found = []
-            for uuid in row["devices"]:
-                with suppress(NexapodError):
-                    used = devices.usage(uuid, vendors.get(uuid, "nvidia"))
-                    found += [one for one in used.processes or () if one.pid in row["pids"]]
+            found = _processes(devices, vendors, row)
             row["gpu_mem_mib"] = _sum(one.memory_mib for one in found)
             row["gpu_busy"] = _sum(one.busy for one in found)
     finally:

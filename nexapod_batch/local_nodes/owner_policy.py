@@ -159,9 +159,16 @@ def device(owned: Owned, word: str) -> tuple[str, str]:
     if word in (offers or ()):  # it does not answer now
         return word, f"GPU {word}"
     there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ()))
-    what = f"node {owned.name} offers no {'such ' * bool(there)}GPU"
+    raise _no_such_gpu(owned.name, word, there, faults)
+
+
+def _no_such_gpu(node: str, word: str, there: str, faults: Sequence[str]) -> UsageError:
+    """Return the error for a GPU that a node does not offer; `there` are those that it does, in words."""
+    what, wanted = f"node {node} offers no GPU", None
+    if there:
+        what, wanted = f"node {node} offers no such GPU", f"one of: {there}"
     hint = "; ".join(fault.split("\n")[0] for fault in faults) or "nexapod-batch node profile tells which there are"
-    raise UsageError(what, got=repr(word), wanted=f"one of: {there}" if there else None, hint=hint)
+    return UsageError(what, got=repr(word), wanted=wanted, hint=hint)
 
 
 def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:

@@ -71,8 +71,7 @@ def faults_of(
         return _against_manifest(folder, statement, sizes, logs, advance)
     wanted = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     wanted.update(files)
-    faults = [f"{name} is gone" for name in sorted(wanted.keys() - sizes.keys())]
-    faults += [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]
+    faults = _other_names(wanted, sizes)
     signed_sizes = {} if statement.manifest else {subject.name: subject.size for subject in statement.subjects}
     faults += _changed(folder, wanted, sizes, signed_sizes, advance)
     if len(faults) > _NAMED:
@@ -109,6 +108,12 @@ def _changed(
             yield f"{name} is not what was signed: got sha256 {digest or 'none'}, wanted {wanted[name]}"
 
 
+def _other_names(wanted: Mapping[str, str], sizes: Mapping[str, int]) -> list[str]:
+    """Return which files are gone, and which are there that nobody signed."""
+    gone = [f"{name} is gone" for name in sorted(wanted.keys() - sizes.keys())]
+    return gone + [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]
+
+
 def _against_manifest(
     folder: Path,
     statement: Statement,
@@ -120,12 +125,21 @@ def _against_manifest(
     found = dict(_digests(folder, sorted(sizes), sizes, advance))
     signed_logs = {name: digest for name, digest in logs.items() if digest != _EMPTY}
     own = [name for name, digest in signed_logs.items() if found.get(name) == digest]
-    # An output may be called as a log is, and then stands in its place.
-    for left_out in chain.from_iterable(combinations(own, n) for n in range(len(own), -1, -1)):
-        entries = [(name, digest) for name, digest in found.items() if name not in left_out]
-        if hashlib.sha256(output_files.manifest(entries)).hexdigest() == statement.subjects[0].sha256:
-            return [f"{name} is gone" for name in signed_logs if name not in found]
+    if _has_digest(found, own, statement.subjects[0].sha256):
+        return [f"{name} is gone" for name in signed_logs if name not in found]
     return [f"its {len(found)} files are not those of the signed manifest"]
+
+
+def _has_digest(found: Mapping[str, str], logs: Sequence[str], digest: str) -> bool:
+    """Say whether the manifest of the files, without some of the logs or with all of them, has this digest.
+
+    An output may be called as a log is, and then stands in its place.
+    """
+    for left_out in chain.from_iterable(combinations(logs, n) for n in range(len(logs), -1, -1)):
+        entries = [(name, one) for name, one in found.items() if name not in left_out]
+        if hashlib.sha256(output_files.manifest(entries)).hexdigest() == digest:
+            return True
+    return False
 
 
 def _digests(

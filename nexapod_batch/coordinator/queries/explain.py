@@ -26,7 +26,7 @@ from nexapod_batch.quorum import independence
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -129,17 +129,21 @@ def _as_json(reason: Reason | None) -> dict[str, Any]:
     return {"reason": sentence(reason), "why": None if reason is None else reason.document()}
 
 
+def _task_line(task: TaskRow, parameters: Mapping[str, Any], reason: str) -> str:
+    """Return what a task is, where it stands, and why."""
+    values = ", ".join(f"{name}={value}" for name, value in parameters.items())
+    shown = f" ({values})" if values else ""
+    line = f"task {task.job_id}_{task.idx}{shown}: {task.state}"
+    return f"{line} - {reason}" if reason else line
+
+
 def _task(
     c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow], document: dict[str, Any]
 ) -> list[str]:
     """Return the lines about one task; what is asked of backends and planner is added to its document."""
     nodes = c.nodes_by_id()
     reason = sentence(Reason.parse(task.reason))
-    values = ", ".join(f"{name}={value}" for name, value in document["parameters"].items())
-    shown = f" ({values})" if values else ""
-    lines = [f"task {job_id}_{task.idx}{shown}: {task.state}"]
-    if reason:
-        lines[0] += f" - {reason}"
+    lines = [_task_line(task, document["parameters"], reason)]
     lines += [_replica_line(replica, nodes[replica.node_id]) for replica in replicas]
     lines += _since(c, job_id, task, replicas)
     if task.state not in TASK_ENDED:

@@ -73,11 +73,16 @@ def chosen_targets(
             if not filters.states or job["state"] in filters.states:
                 yield (job_id, None)
             continue
-        for row in _tasks(store, job_id, task):
-            if filters.states and row["state"] not in filters.states:
-                continue
-            if not filters.where or matches(row["parameters"], filters.where):
-                yield (job_id, row["index"])
+        yield from _chosen_tasks(store, job_id, task, filters)
+
+
+def _chosen_tasks(store: Store, job_id: int, task: int | None, filters: Filters) -> Iterator[Target]:
+    """Yield the tasks of a job, or the one that is named, by their own state and parameters."""
+    for row in _tasks(store, job_id, task):
+        if filters.states and row["state"] not in filters.states:
+            continue
+        if not filters.where or matches(row["parameters"], filters.where):
+            yield (job_id, row["index"])
 
 
 def _tasks(store: Store, job: int, task: int | None) -> Iterator[Document]:

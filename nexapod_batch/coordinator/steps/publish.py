@@ -267,7 +267,8 @@ def compare(
     found = []
     for name in sorted({*left.files, *right.files}):
         if name not in right.files or name not in left.files:
-            found.append(f"{name}: only {labels[0] if name in left.files else 'other'} replica has it")
+            who = labels[0] if name in left.files else "other"
+            found.append(f"{name}: only {who} replica has it")
         elif left.files[name] != right.files[name]:
             rule = rule_for(job, task, name)
             try:

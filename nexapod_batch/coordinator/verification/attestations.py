@@ -114,6 +114,12 @@ class _Folder:
         return path.read_bytes()
 
 
+def _replicas(c: Coordinator, job_id: int, task: int | None) -> list[ReplicaRow]:
+    """Return the replicas of a job, or of one of its tasks."""
+    rows = c.store.replicas.of_job(job_id)
+    return [row for row in rows if task is None or row.task == task]
+
+
 def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> list[Path]:
     """Write the proof of a job, or of one of its tasks; return the paths.
 
@@ -121,7 +127,7 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     holds other evidence.
     """
     c.job(job_id)  # NotFoundError when there is none
-    rows = [row for row in c.store.replicas.of_job(job_id) if task is None or row.task == task]
+    rows = _replicas(c, job_id, task)
     nodes = c.nodes_by_id()
     counts = {row.id: len(stored_reports(c, row.id)) for row in rows}
     if not any(counts.values()):

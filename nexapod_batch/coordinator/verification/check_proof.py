@@ -75,6 +75,14 @@ def verified(envelope: Path, kind: str, spki: bytes) -> Any:  # noqa: ANN401 - w
     return json.loads(payload, object_pairs_hook=once)
 
 
+def check_run(inner: Any, job: Any) -> None:  # noqa: ANN401
+    """Raise Bad unless a run ended well, and as isolated as the job asks for."""
+    if inner["outcome"] != "ok" or inner["exitCode"] != 0:
+        raise Bad(f"no result: outcome {inner['outcome']}, exit code {inner['exitCode']}")
+    if ISOLATION.index(inner["isolation"]) < ISOLATION.index(isolation_of(job)):
+        raise Bad(f"isolation {inner['isolation']}, wanted {isolation_of(job)}")
+
+
 def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[str, bytes, dict[str, Any]]:  # noqa: ANN401
     """Return whose a statement is, what it votes for, and its parts; Bad unless it is about the replica of its name."""
     job_id, task, number = map(int, NAME.fullmatch(envelope.name).groups())  # type: ignore[union-attr] # only such come
@@ -101,10 +109,7 @@ def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[
     for what, (got, expected) in wanted.items():
         if got != expected:
             raise Bad(f"it is about another {what}: {got!r}, wanted {expected!r}")
-    if inner["outcome"] != "ok" or inner["exitCode"] != 0:
-        raise Bad(f"no result: outcome {inner['outcome']}, exit code {inner['exitCode']}")
-    if ISOLATION.index(inner["isolation"]) < ISOLATION.index(isolation_of(job)):
-        raise Bad(f"isolation {inner['isolation']}, wanted {isolation_of(job)}")
+    check_run(inner, job)
     digests = [one["digest"].get("nexapod-normalized", one["digest"]["sha256"]) for one in said["subject"]]
     votes = sorted(zip([one["name"] for one in said["subject"]], digests, strict=True))
     return node, repr(votes).encode(), said
@@ -161,6 +166,15 @@ def main() -> int:
     return 0 if good else 1
 
 
+def numbered(name: str, replicas: Any) -> bool:  # noqa: ANN401
+    """Say whether no replica of a task is left out, as far as their numbers show it."""
+    numbers = [replica["number"] for replica in replicas]
+    if numbers == list(range(1, len(numbers) + 1)):
+        return True
+    print(f"{name}: OMITTED: replicas are numbered 1, 2, 3, and some are not here")
+    return False
+
+
 def one_task(task: Any, verdict: Any, job: Any, keys: dict[str, bytes], results: Path | None) -> bool:  # noqa: ANN401
     """Check the statements of one task; say what they come to, and whether it is what the verdict says."""
     job_id, index = verdict["job"], task["task"]
@@ -185,10 +199,7 @@ def one_task(task: Any, verdict: Any, job: Any, keys: dict[str, bytes], results:
             except (Bad, ValueError, KeyError, TypeError, IndexError) as error:
                 print(f"{name}: no proof: {error}")
                 good &= replica["validation"] != "valid"
-    numbers = [replica["number"] for replica in task["replicas"]]
-    if numbers != list(range(1, len(numbers) + 1)):
-        print(f"{job_id}_{index}: OMITTED: replicas are numbered 1, 2, 3, and some are not here")
-        good = False
+    good &= numbered(f"{job_id}_{index}", task["replicas"])
     enough = agreed(task, job_id, job, groups, results)
     return good and enough
 

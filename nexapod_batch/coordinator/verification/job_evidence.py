@@ -26,7 +26,7 @@ from nexapod_batch.model.reason import Reason
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -157,6 +157,17 @@ def _task(
         found.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
     elif task.doubt:
         found.add("verdict", name, ["it is in doubt, and has no verdict"])
+    _results(c, task, rows, statements, found)
+
+
+def _results(
+    c: Coordinator,
+    task: TaskRow,
+    rows: Sequence[ReplicaRow],
+    statements: Mapping[int, Sequence[Statement]],
+    found: Evidence,
+) -> None:
+    """Check the published files of one task against the statements of its replicas, by number."""
 
     def read(size: int) -> None:
         found.files += size
@@ -164,7 +175,7 @@ def _task(
     problems = results_faults(c, task, rows, statements, read)
     if task.published or problems:
         text = f"from replica {task.published_from}" if task.published_from else ""
-        found.add("results", name, problems, text=text)
+        found.add("results", f"{task.job_id}_{task.idx}", problems, text=text)
 
 
 def _note_statement(name: str, node: Node | None, problems: Sequence[str], signed: int, found: Evidence) -> bool:

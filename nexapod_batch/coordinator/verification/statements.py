@@ -65,9 +65,7 @@ def check_statement(
 def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> list[str]:
     """Return where the database says otherwise than the statements of a replica, in the order in which they came."""
     if not statements:
-        if row.execution == Execution.REPORTED or row.wall_ms is not None:
-            return ["its signed statement is missing"]
-        return [] if row.vote is None and not row.voided else ["it has a vote, and no statement"]
+        return _unsigned_faults(row)
     wanted = _columns(job, statements[0])
     if len(statements) > 1:
         wanted |= {"voided": True, "execution": Execution.ERRORED.value}
@@ -87,18 +85,32 @@ def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> li
     return faults
 
 
+def _unsigned_faults(row: ReplicaRow) -> list[str]:
+    """Return what the database says of a replica without a statement that only a statement can have told it."""
+    if row.execution == Execution.REPORTED or row.wall_ms is not None:
+        return ["its signed statement is missing"]
+    if row.vote is not None or row.voided:
+        return ["it has a vote, and no statement"]
+    return []
+
+
 def _is_reason_of(row: ReplicaRow, signed: Reason | None) -> bool:
     """Say whether the reason of a row is the signed one; that of a lost replica may have the backend's beside it."""
     kept = Reason.parse(row.reason)
     lost = row.execution == Execution.LOST
-    if kept is None or signed is None:
-        return kept is signed or (lost and signed is None and kept is not None and kept.code not in _OF_STATEMENTS)
+    if signed is None:  # then only a lost replica has a reason, and not one that comes from statements
+        return kept is None or (lost and kept.code not in _OF_STATEMENTS)
+    if kept is None:
+        return False
     if kept.code == Code.IMPORTED:
         text, wanted = kept.parameters.get("text"), sentence(signed)
         return text == wanted or (lost and str(text).startswith(f"{wanted}; "))
-    if lost:
-        kept = Reason(code=kept.code, parameters={k: v for k, v in kept.parameters.items() if k != "also"})
-    return same(kept, signed)
+    return same(_own_part(kept) if lost else kept, signed)
+
+
+def _own_part(reason: Reason) -> Reason:
+    """Return the reason of a lost replica without what its backend said beside it."""
+    return Reason(code=reason.code, parameters={k: v for k, v in reason.parameters.items() if k != "also"})
 
 
 def _columns(job: Job, said: Statement) -> dict[str, Any]:

@@ -41,11 +41,18 @@ def verdict_faults(
     every = every_vote(c, Places(job, nodes), task.numeric_class, rows)
     if task.basis == "":
         return _without_record(job, task, rows, every)
-    if len(task.basis) != len(rows):
-        return [f"{len(rows)} replicas are stored, and the verdict was reached from {len(task.basis)}"]
+    return _with_record(job, task, task.basis, rows, every)
+
+
+def _with_record(
+    job: Job, task: TaskRow, basis: str, rows: Sequence[ReplicaRow], every: Sequence[Vote]
+) -> list[str]:
+    """Reach the verdict once more from what it was reached from, and compare."""
+    if len(basis) != len(rows):
+        return [f"{len(rows)} replicas are stored, and the verdict was reached from {len(basis)}"]
     faults = [
         f"replica {row.number} had reported, and has no vote"
-        for row, letter in zip(rows, task.basis, strict=True)
+        for row, letter in zip(rows, basis, strict=True)
         if letter == REPORTED and row.vote is None
     ]
     try:
@@ -81,14 +88,17 @@ def _judged(
         expected = wanted.get(row.number, Validation.UNNEEDED if letter == SET_ASIDE else None)
         if expected is not None and row.validation != expected:
             faults.append(f"replica {row.number} is {row.validation}, and its statement makes it {expected}")
+    return faults + _doubt_faults(task, why)
+
+
+def _doubt_faults(task: TaskRow, why: Reason | None) -> list[str]:
+    """Return where the stored doubt is another than `why`; the doubt itself is a fault as well."""
     other = _other_reason("its doubt", task.doubt, why)
-    if other:
-        faults += other
-    elif why is not None:
-        name = f"{task.job_id}_{task.idx}"
-        hint = f"nexapod-batch retry {name} asks for another replica"
-        faults.append(f"the quorum is no longer met: {sentence(why)}; {hint}")
-    return faults
+    if other or why is None:
+        return other
+    name = f"{task.job_id}_{task.idx}"
+    hint = f"nexapod-batch retry {name} asks for another replica"
+    return [f"the quorum is no longer met: {sentence(why)}; {hint}"]
 
 
 def _other_reason(what: str, stored: str, found: Reason | None) -> list[str]:
@@ -114,6 +124,13 @@ def _without_record(job: Job, task: TaskRow, rows: Sequence[ReplicaRow], every: 
     return [] if decision.state is TaskState.ACCEPTED else [f"no quorum: {sentence(decision.reason)}"]
 
 
+def _unpublished_faults(folder: Path, number: int | None) -> list[str]:
+    """Return what is wrong where nothing is published: only a replica that was chosen may have files there."""
+    if folder.is_dir() and number is None:
+        return ["files lie in its folder, and nothing of it was published: nexapod-batch reconcile"]
+    return []
+
+
 def results_faults(
     c: Coordinator,
     task: TaskRow,
@@ -125,9 +142,7 @@ def results_faults(
     folder = c.paths.results / str(task.job_id) / str(task.idx)
     number = task.published_from
     if not task.published:
-        if folder.is_dir() and number is None:
-            return ["files lie in its folder, and nothing of it was published: nexapod-batch reconcile"]
-        return []
+        return _unpublished_faults(folder, number)
     packed = c.store.tasks.manifest(task.job_id, task.idx)
     valid = [r.number for r in rows if r.validation == Validation.VALID and len(statements[r.number]) == 1]
     if number is None:
