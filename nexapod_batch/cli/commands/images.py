@@ -123,12 +123,7 @@ def inspect(which: str, as_json: bool) -> None:
     from nexapod_batch.coordinator.placement import images
 
     using, cache = _using(), images.cache_of(paths())
-    path = str(Path(which).absolute())
-    found = [
-        one
-        for one in cache.images()
-        if one.sha256.startswith(which.lower()) or any(_names(name, which) or name == path for name in one.references)
-    ]
+    found = [one for one in cache.images() if _is_meant(one, which)]
     if not found and "://" not in which and Path(which).is_file():
         output(as_json).document(_file(Path(which)), renderers.tree)
         return
@@ -136,6 +131,14 @@ def inspect(which: str, as_json: bool) -> None:
         got = f"{len(found)} of that name" if found else repr(which)
         raise NotFoundError("there is no such image", got=got, hint="nexapod-batch image ls lists them")
     output(as_json).document(_row(found[0], using), renderers.tree)
+
+
+def _is_meant(one: Image, which: str) -> bool:
+    """Say whether an image is the one of a digest, its first digits, a reference, or a file."""
+    if one.sha256.startswith(which.lower()):
+        return True
+    path = str(Path(which).absolute())
+    return any(_names(name, which) or name == path for name in one.references)
 
 
 @image.command()

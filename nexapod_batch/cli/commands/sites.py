@@ -121,9 +121,7 @@ def init(
             raise UsageError("two things to start from", got=f"--from-{backend} and another", wanted="one of them")
         _discover(out, backend, folder, conf, name, target)
         return
-    for option, value in (("--bin", folder), ("--conf", conf), ("--name", name)):
-        if value is not None:
-            raise UsageError(f"{option} belongs to --from-BACKEND", got=value, wanted="a backend to ask, as well")
+    _refuse_alone({"--bin": folder, "--conf": conf, "--name": name})
     if as_list:
         rows = [{"name": one.name, "title": one.title} for one in sites.ready()]
         out.rows("ready", rows, ["name", "title"])
@@ -137,6 +135,13 @@ def init(
         return
     file = sites.write_ready(source, Path(target) if target else paths().sites[-1] / f"{source}.toml")
     out.document({"name": file.stem, "file": str(file)}, _written)
+
+
+def _refuse_alone(options: dict[str, str | None]) -> None:
+    """Refuse options that say something to a backend where none is asked."""
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"{option} belongs to --from-BACKEND", got=value, wanted="a backend to ask, as well")
 
 
 @site.command()
@@ -160,12 +165,10 @@ def check(
     from nexapod_batch.coordinator.commands import site_check
 
     words = {key: value for key, value in (("partition", partition), ("account", account)) if value is not None}
-    timeout_s = seconds(timeout)
-    if timeout_s is None or timeout_s <= 0:
-        raise UsageError("--timeout", got=repr(timeout), wanted="a time above 0, as in 5m")
     wanted = site_check.Wanted(
-        jobs=not no_job, dry_run=dry_run, timeout_s=timeout_s, words=words, tell=lambda text: note(f"... {text}")
-    )
+        jobs=not no_job, dry_run=dry_run, timeout_s=_above_zero(timeout), words=words,
+        tell=lambda text: note(f"... {text}"),
+    )  # fmt: skip
     out, rows = output(as_json), []
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up behind itself
     with closing(site_check.check(paths(), name, wanted)) as findings:
@@ -176,9 +179,22 @@ def check(
     out.document({"site": name, "findings": rows, **counts}, renderers.nothing)
     if not as_json:
         note(f"site {name}: " + ", ".join(f"{count} {mark}" for mark, count in counts.items() if count))
+    return _verdict(rows)
+
+
+def _above_zero(timeout: str) -> float:
+    """Return `--timeout` in seconds; UsageError where it is no time, or none at all."""
+    timeout_s = seconds(timeout)
+    if timeout_s is None or timeout_s <= 0:
+        raise UsageError("--timeout", got=repr(timeout), wanted="a time above 0, as in 5m")
+    return timeout_s
+
+
+def _verdict(rows: list[Document]) -> int:
+    """Return the exit code of a check that found this."""
     if any(row["unreachable"] for row in rows):
         return UNREACHABLE
-    return BAD_CONFIGURATION if counts["fail"] else 0
+    return BAD_CONFIGURATION if any(row["mark"] == "fail" for row in rows) else 0
 
 
 def _discover(
@@ -194,11 +210,7 @@ def _discover(
         raise UsageError("unknown backend", got=f"--from-{backend}", wanted=wanted)
 
     if target not in (None, "-"):
-        file = sites.site_path(Path(target), name or "cluster")
-        if not Path(target).is_dir():
-            if name not in (None, file.stem):
-                raise UsageError("the site is named as its file", got=f"--name {name}", wanted=f"{name}.toml")
-            name = file.stem
+        name = _name_at(Path(target), name)
     commands, settings = (str(Path(one).absolute()) if one else "" for one in (folder, conf))
     draft = Site(name=name or "", scheduler=Scheduler(type=backend, bin=commands, conf=settings))
     found, content = sites.discovered(draft)
@@ -211,6 +223,18 @@ def _discover(
     place = sites.site_path(Path(target), found) if target else paths().sites[-1] / f"{found}.toml"
     file = sites.write_new(place, content)
     out.document({"name": found, "file": str(file)}, _checkable)
+
+
+def _name_at(target: Path, name: str | None) -> str | None:
+    """Return the name that a site has by where it is written: a file names its site; UsageError for another name."""
+    from nexapod_batch.coordinator.queries import sites
+
+    file = sites.site_path(target, name or "cluster")
+    if target.is_dir():
+        return name
+    if name not in (None, file.stem):
+        raise UsageError("the site is named as its file", got=f"--name {name}", wanted=f"{name}.toml")
+    return file.stem
 
 
 def _finding(one: Finding) -> Document:

@@ -20,7 +20,7 @@ from nexapod_batch.errors import DescriptorError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexapod_batch.cli.drafts.draft import Draft
+    from nexapod_batch.cli.drafts.draft import Additions, Draft
     from nexapod_batch.cli.drafts.source import Source
     from nexapod_batch.cli.rendering.render import Document, Output
     from nexapod_batch.config.job.descriptor import Parsed
@@ -106,25 +106,20 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
     A script may have #SBATCH lines: what becomes of each is shown. A command stands after --; files that it names and
     that lie here become its inputs. Options that name keys of a descriptor win over it.
     """
-    from nexapod_batch.cli.drafts.draft import Additions
     from nexapod_batch.cli.drafts.source import read_source
     from nexapod_batch.cli.waiting import parse_wait, place_now, wait_for
 
     wait = options["wait"]
     timeout = parse_wait(None if wait == FOREVER else wait)
     chosen = overrides(options, options["labels"])
-    more = Additions(
-        inputs=options["inputs"], outputs=options["outputs"], env=options["env"],
-        parameters=any(text.startswith("array.") for text in options["sets"]),
-    )  # fmt: skip
-    source = read_source(words, options["command"], more, options["site"])
+    source = read_source(words, options["command"], _additions(options), options["site"])
     if options["show_only"]:
         return _print(source, output(as_json))
     _tell(source)
     parsed = _load(source, options["sets"], chosen, outside=options["allow_outside"])
     foreign = options["foreign"] or _is_foreign(source)
     warnings = (*parsed.warnings, *_owned(source))
-    scheduler = {name: options[name] for name in ("partition", "account") if options[name] is not None}
+    scheduler = _scheduler_words(options)
     if options["dry_run"] is not None:
         return _dry_run(parsed, scheduler, options["dry_run"], output(as_json), foreign=foreign)
     out: Output = SilentOutput() if options["parsable"] else output(as_json)
@@ -141,6 +136,21 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
         else:
             code, found = wait_for(c, [done.job], timeout, follow=follow, said=done.warnings)
         return _ended(c, done, code, {**fields, "jobs": found}, out)
+
+
+def _additions(options: dict[str, Value]) -> Additions:
+    """Return what the options add to a command or script that is read as a descriptor."""
+    from nexapod_batch.cli.drafts.draft import Additions
+
+    return Additions(
+        inputs=options["inputs"], outputs=options["outputs"], env=options["env"],
+        parameters=any(text.startswith("array.") for text in options["sets"]),
+    )  # fmt: skip
+
+
+def _scheduler_words(options: dict[str, Value]) -> dict[str, str]:
+    """Return what the options say to the scheduler of a site alone."""
+    return {name: options[name] for name in ("partition", "account") if options[name] is not None}
 
 
 def _is_foreign(source: Source) -> bool:

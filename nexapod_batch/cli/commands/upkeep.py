@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import BusyError
+
+if TYPE_CHECKING:
+    from nexapod_batch.coordinator.commands.reconcile import Pass
 
 __all__ = ["doctor", "gc", "reconcile"]
 
@@ -33,17 +38,10 @@ def reconcile(
 
         output(as_json).lines(how, entry(how))
         return 0
-    from nexapod_batch.coordinator.commands import reconcile as use_case
-    from nexapod_batch.store import writer
-
     document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
     if paths().has_database():  # before the first submit there is nothing to do, and nothing is made
         try:
-            with writing() as c:
-                if steal and not dry_run:
-                    with writer(c.store, steal=True):
-                        pass  # given back at once: the lease is this host's again
-                done = use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
+            done = _one_pass(max_seconds, dry_run=dry_run, steal=steal and not dry_run)
         except BusyError:
             if quiet:
                 return 0
@@ -54,6 +52,18 @@ def reconcile(
     if as_json or not quiet:
         output(as_json).document({**document, "dry_run": dry_run}, renderers.reconciled)
     return 0
+
+
+def _one_pass(max_seconds: float | None, *, dry_run: bool, steal: bool) -> Pass:
+    """Run one pass, with `steal` after taking the lease from another host; BusyError when one is running."""
+    from nexapod_batch.coordinator.commands import reconcile as use_case
+    from nexapod_batch.store import writer
+
+    with writing() as c:
+        if steal:
+            with writer(c.store, steal=True):
+                pass  # given back at once: the lease is this host's again
+        return use_case.reconcile(c, max_seconds=max_seconds, dry_run=dry_run)
 
 
 @click.command()

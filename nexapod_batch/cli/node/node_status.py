@@ -42,20 +42,30 @@ def described(nodes: list[Document], now: float) -> Iterator[str]:
 
 
 def _node(node: Document, now: float) -> Iterator[str]:
+    yield from _state(node)
+    yield from _offer(node)
+    yield from _work(node, now)
+    rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
+    if rows:
+        yield from (f"  {line}" for line in renderers.table(rows, _COLUMNS))
+
+
+def _state(node: Document) -> Iterator[str]:
+    """Say which node it is, whether it takes replicas, and what is wrong with it."""
     state = "drained" if node["drained"] else "active"
     if node["paused"] and not node["problem"]:
         state += f", {node['paused']}"
     yield f"node {node['name']} on {node['host']}: {state}"
     if node["problem"]:
         yield from (f"  {line.strip()}" for line in node["problem"].split("\n"))
+
+
+def _offer(node: Document) -> Iterator[str]:
+    """Describe what it gives of its machine, within which limits, and what is closed to replicas."""
     has = node["has"]
     limits = "".join(f", {key} = {value}" for key, value in node["limits"].items() if not key.startswith("max_"))
     yield f"  gives:   {node['cpus']} of {has['cpus']} CPUs, {node['mem_mib']} of {has['mem_mib']} MiB{limits}"
     yield from (f"  closed:  {why}" for why in node["closed"].values())
-    yield from _work(node, now)
-    rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
-    if rows:
-        yield from (f"  {line}" for line in renderers.table(rows, _COLUMNS))
 
 
 def _work(node: Document, now: float) -> Iterator[str]:

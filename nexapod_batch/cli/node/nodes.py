@@ -95,10 +95,9 @@ def init(
 
     The machine is registered as a node, which runs replicas.
     """
-    if name and named and name != named:
-        raise UsageError("two names", got=f"{name} and {named}", wanted="one")
+    name = _one_name(name, named)
     if refresh:
-        _refresh(name or named, gpus, gpu_slots, benchmark, as_json, given=(owner, cpus, mem, tier))
+        _refresh(name, gpus, gpu_slots, benchmark, as_json, given=(owner, cpus, mem, tier))
         return
     from nexapod_batch.config.settings import settings
     from nexapod_batch.coordinator.nodes import registry
@@ -108,7 +107,7 @@ def init(
     owner = owner or settings(paths()).owner
     with writing() as c:
         made = registry.init(
-            c, name or named, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
+            c, name, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
             gpu_slots=gpu_slots or 1, benchmark=benchmark, confine=confine,
         )
         too_much = crowded(c)
@@ -124,6 +123,13 @@ def init(
     document |= {"tier": made.tier.value, "backend": made.backend, "cpus": made.cpus, "mem_mib": made.mem_mib}
     document |= {"gpus": made.gpus, "gpu_type": made.gpu_type, "classes": dict(made.classes)}
     output(as_json).document({"node": document}, lambda shown: renderers.tree(shown["node"]))
+
+
+def _one_name(name: str | None, named: str | None) -> str | None:
+    """Return the name that was given, in place or by `--name`; UsageError for two."""
+    if name and named and name != named:
+        raise UsageError("two names", got=f"{name} and {named}", wanted="one")
+    return name or named
 
 
 def _refresh(

@@ -185,9 +185,14 @@ def jobs_ended(document: Document) -> Iterator[str]:
         if job["counts"]["accepted"]:
             yield f"  results: {job['results']}"
         if job["state"] in {"failed", "inconclusive"}:
-            yield f"  why:     nexapod-batch explain {job['id']}"
-            failed = [task for task in job.get("tasks", []) if task["state"] == "failed"]
-            yield from (f"  stderr:  nexapod-batch logs {job['id']}_{task['index']} --stderr" for task in failed[:1])
+            yield from _where_to_look(job)
+
+
+def _where_to_look(job: Document) -> Iterator[str]:
+    """Name the commands that show why a job has no result, and what its first failed task wrote."""
+    yield f"  why:     nexapod-batch explain {job['id']}"
+    failed = [task for task in job.get("tasks", []) if task["state"] == "failed"]
+    yield from (f"  stderr:  nexapod-batch logs {job['id']}_{task['index']} --stderr" for task in failed[:1])
 
 
 def _verdicts(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
