@@ -165,6 +165,7 @@ def test_quiet(home: Home, argv: tuple[str, ...]) -> None:
 
 def test_quiet_ends_with_its_command(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What one command was told holds for no other in the same process."""
+    home.path.mkdir()
     monkeypatch.setenv("NEXAPOD_HOME", str(home.path))
     assert main(["-q", "ls"]) == 0
     assert capsys.readouterr().err == ""
