@@ -261,6 +261,21 @@ def node_of(row: NodeRow) -> Node:
     )
 
 
+def _make_home(paths: Paths) -> None:
+    """Make the folders of a home where they are missing; ForeignPathError and ConfigError say how to have another."""
+    try:
+        own_folder(paths.home, "keys", "sites", "spool", "work")
+    except ForeignPathError as error:
+        error.hint = f"{error.hint}; or set NEXAPOD_HOME to a folder of your own"
+        raise
+    except OSError as error:
+        raise ConfigError(
+            "the home folder cannot be made",
+            got=f"{error.strerror}: {error.filename}",
+            hint="set NEXAPOD_HOME to a folder that you can write",
+        ) from error
+
+
 @contextmanager
 def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) -> Iterator[Coordinator]:
     """Open the coordinator of a home; with `write` make its folders, key and database when they are missing.
@@ -269,17 +284,7 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     """
     key = paths.keys / "coordinator"
     if write:
-        try:
-            own_folder(paths.home, "keys", "sites", "spool", "work")
-        except ForeignPathError as error:
-            error.hint = f"{error.hint}; or set NEXAPOD_HOME to a folder of your own"
-            raise
-        except OSError as error:
-            raise ConfigError(
-                "the home folder cannot be made",
-                got=f"{error.strerror}: {error.filename}",
-                hint="set NEXAPOD_HOME to a folder that you can write",
-            ) from error
+        _make_home(paths)
     try:
         missing = write and not key.exists()
     except OSError as error:

@@ -26,10 +26,11 @@ from nexapod_batch.spool.claims import Claim, claim
 from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, OwnerSettings, Snooze
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
+    from nexapod_batch.model.hardware import Gpu
     from nexapod_batch.model.node import Node
 
 __all__ = [
@@ -152,7 +153,7 @@ def device(owned: Owned, word: str) -> tuple[str, str]:
 
     offers: Sequence[str] | None = owned.settings.get("gpus")
     found, faults = machine.gpus()
-    mine = [gpu for gpu in found if not gpu.unusable and (offers is None or gpu.uuid in offers)]
+    mine = _offered(found, offers)
     for gpu in mine:
         if word in (gpu.index, gpu.uuid):
             return gpu.uuid, f"GPU {gpu.index}"
@@ -160,6 +161,11 @@ def device(owned: Owned, word: str) -> tuple[str, str]:
         return word, f"GPU {word}"
     there = ", ".join([f"{gpu.index} ({gpu.model})" for gpu in mine] or list(offers or ()))
     raise _no_such_gpu(owned.name, word, there, faults)
+
+
+def _offered(gpus: Iterable[Gpu], offers: Sequence[str] | None) -> list[Gpu]:
+    """Return the GPUs that work and that a node offers; a node that names none offers every one."""
+    return [gpu for gpu in gpus if not gpu.unusable and (offers is None or gpu.uuid in offers)]
 
 
 def _no_such_gpu(node: str, word: str, there: str, faults: Sequence[str]) -> UsageError:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins import Backend, NodeContext
 
 __all__ = ["Wanted", "check"]
 
@@ -80,6 +81,11 @@ def check(paths: Paths, name: str, wanted: Wanted) -> Generator[Finding, None, N
     if bad:
         return
     yield Finding(mark=Mark.OK, probe="file", text=f"{found[name].file} is valid")
+    yield from _beyond_file(paths, name, found, wanted)
+
+
+def _beyond_file(paths: Paths, name: str, found: Mapping[str, Found], wanted: Wanted) -> Iterator[Finding]:
+    """Yield what is found out about what a valid file names: its backend, partitions, and other site; then the rest."""
     try:
         check_backend(found[name].site, found[name].file)
     except ConfigError as error:
@@ -116,9 +122,7 @@ def _probed(c: Coordinator, site: Site, wanted: Wanted) -> Iterator[Finding]:
     contexts = [c.context(node) for node in mine]
     backend = c.backend(mine[0])
     if not wanted.dry_run:
-        for node, context in zip(mine, contexts, strict=True):
-            with suppress(NexapodError, OSError):  # the probes say what is wrong
-                backend.prepare(context, settings_of(c, node))
+        _prepare(c, backend, mine, contexts)
     how = Probing(
         sample=job, jobs=wanted.jobs, dry_run=wanted.dry_run, timeout_s=wanted.timeout_s, tell=wanted.tell
     )
@@ -131,6 +135,17 @@ def _probed(c: Coordinator, site: Site, wanted: Wanted) -> Iterator[Finding]:
         stops = True
         lost = isinstance(error, SchedulerError)
         yield Finding(mark=Mark.FAIL, probe="site", text=_one_line(error), unreachable=lost, stops=True)
+    yield from _test_job(c, job, mine, wanted, stops=stops)
+
+
+def _prepare(c: Coordinator, backend: Backend, mine: Sequence[Node], contexts: Sequence[NodeContext]) -> None:
+    for node, context in zip(mine, contexts, strict=True):
+        with suppress(NexapodError, OSError):  # the probes say what is wrong
+            backend.prepare(context, settings_of(c, node))
+
+
+def _test_job(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted, *, stops: bool) -> Iterator[Finding]:
+    """Yield what becomes of the test job, or why there is none; `stops` where it could not end well."""
     if wanted.dry_run:
         said = "would submit a job of its own and wait for its report" if wanted.jobs else "not wanted"
         yield Finding(mark=Mark.SKIP, probe="test job", text=said)
@@ -165,6 +180,15 @@ def _quorum(job: Job, nodes_in_reach: int, least: int) -> Job:
     return replace(job, quorum=policy)
 
 
+def _not_accepted(c: Coordinator, job: int, state: str, wanted: Wanted) -> Finding:
+    """Return the finding for a test job that ended in another state, or, with "", not in time."""
+    lines = [line.strip() for line in explain.explain(c, job, 0).lines]
+    how, hint = state, ""
+    if not state:
+        how, hint = f"not ended within {wanted.timeout_s:.0f} s", "wait longer: --timeout"
+    return Finding(mark=Mark.FAIL, probe="test job", text=f"{how}: {'; '.join(lines)}", hint=hint)
+
+
 def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iterator[Finding]:
     """Submit the job and yield what became of it."""
     site = c.site(mine[0].site)
@@ -176,10 +200,7 @@ def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iter
         ended = _wait(c, done.job, wanted)
         state = views.job(c.store, done.job)["state"]
         if not ended or state != "accepted":
-            lines = [line.strip() for line in explain.explain(c, done.job, 0).lines]
-            how = state if ended else f"not ended within {wanted.timeout_s:.0f} s"
-            hint = "" if ended else "wait longer: --timeout"
-            yield Finding(mark=Mark.FAIL, probe="test job", text=f"{how}: {'; '.join(lines)}", hint=hint)
+            yield _not_accepted(c, done.job, state if ended else "", wanted)
             return
         took = time.monotonic() - begun
         checked = job_evidence.verify(c, done.job)

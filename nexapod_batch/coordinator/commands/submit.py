@@ -100,6 +100,20 @@ def submit(
     )
 
 
+def _size_and_cost(job: Job) -> str:
+    size = f"{_plural(job.n_tasks, 'task')}, {_plural(job.quorum.replicas, 'replica')} each"
+    hours = _core_hours(job)
+    cost = "cost unknown (no resources.time)" if hours is None else f"at most {hours:.3g} core-hours to start with"
+    return f"{size}; {cost}"
+
+
+def _note_on_names(c: Coordinator, nodes: Sequence[Node]) -> list[str]:
+    """Return what differs in the names of folders once there is a database."""
+    if not c.kept and any(_has_work_dir(c, node) for node in nodes):
+        return ["# the folder nexapod-HEX below work_dir gets a name of its own with the first submit"]
+    return []
+
+
 def dry_run(
     c: Coordinator, job: Job, words: Mapping[str, str], *, foreign: bool = False, every: bool = False, ask: str = ""
 ) -> list[str]:
@@ -109,23 +123,20 @@ def dry_run(
     nodes and its command. With `ask`, schedulers of that backend say what they would make of it. Nodes that the next
     submit would make are described as if they were there.
     """
-    size = f"{_plural(job.n_tasks, 'task')}, {_plural(job.quorum.replicas, 'replica')} each"
-    hours = _core_hours(job)
-    cost = "cost unknown (no resources.time)" if hours is None else f"at most {hours:.3g} core-hours to start with"
+    size_and_cost = _size_and_cost(job)
     new = unregistered(c)
     c.suppose(new)
     nodes = [node for node in c.nodes() if node.active]
     _refuse_unknown_backend(ask, nodes)
     job = images.looked_at(c, with_words(c, job, words, nodes))
     nodes, reach, warnings = _check(c, job, nodes, foreign=foreign)
-    lines = [f"{size}; {cost}; {reach}"]
+    lines = [f"{size_and_cost}; {reach}"]
     if foreign:
         lines.append("the job is somebody else's: its commands are confined")
     lines += [f"warning: {warning}" for warning in warnings]
     lines += images.outlook(c, job)
     placements, names = _placed(c, job, nodes, foreign=foreign)
-    if not c.kept and any(_has_work_dir(c, node) for node in nodes):
-        lines.append("# the folder nexapod-HEX below work_dir gets a name of its own with the first submit")
+    lines += _note_on_names(c, nodes)
     counts = Counter(node_and_set(number)[0] for _, number in placements)
     for node in nodes:
         when = ", which the next submit registers" if node in new else ""

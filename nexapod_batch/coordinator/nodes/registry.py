@@ -37,10 +37,10 @@ from nexapod_batch.store import writer
 from nexapod_batch.trust.profile import seal_offer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.model.hardware import Gpu
+    from nexapod_batch.model.hardware import Gpu, Profile
     from nexapod_batch.model.job import Tier
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.trust.dsse import Signer
@@ -76,10 +76,7 @@ def init(
     says whose commands without a container are confined: those of `foreign` jobs, of `all`, or `never` any.
     """
     name = name or _own_name()
-    if not _NAME.fullmatch(name):
-        raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
-    if any(node.name == name for node in c.nodes()):
-        raise UsageError(f"there is a node {name!r} already", hint="give another one with --name")
+    _check_new_name(c, name)
     have_cpus, have_mem = usable_cpus(), memory_mib()
     cpus, mem_mib = cpus or have_cpus, mem_mib or _offered_mib()
     for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
@@ -123,12 +120,31 @@ def _here(name: str, offer: Offer) -> Node:
     )
 
 
+def _check_new_name(c: Coordinator, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
+    if any(node.name == name for node in c.nodes()):
+        raise UsageError(f"there is a node {name!r} already", hint="give another one with --name")
+
+
 def _own_name() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:63].lstrip("-_") or "local"
 
 
 def _offered_mib() -> int:
     return max(256, memory_mib() - _KEEP_MIB)
+
+
+def _with_old_benchmark(profile: Profile, old: Profile) -> Profile:
+    """Return a profile with the benchmark that an older one has, where it has none and the processor is the same."""
+    if profile.benchmark is None and old.cpu == profile.cpu:
+        return replace(profile, benchmark=old.benchmark)
+    return profile
+
+
+def _still_there(offered: Collection[str], profile: Profile) -> str:
+    """Return which of the GPUs that were offered a machine still has, as `init` takes them."""
+    return ",".join(gpu.uuid for gpu in profile.devices if gpu.uuid in offered) or "none"
 
 
 def refresh(
@@ -145,10 +161,9 @@ def refresh(
     profile, faults = profiles.take(c.paths, benchmark=benchmark)
     old, _ = profiles.signed(c.store, name)
     if old is not None:
-        if profile.benchmark is None and old.profile.cpu == profile.cpu:
-            profile = replace(profile, benchmark=old.profile.benchmark)
+        profile = _with_old_benchmark(profile, old.profile)
         if gpus is None:
-            gpus = ",".join(gpu.uuid for gpu in profile.devices if gpu.uuid in old.gpus) or "none"
+            gpus = _still_there(old.gpus, profile)
     devices = gpus_of.offered(gpus, profile.devices, faults)
     offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
     before = old.devices if old is not None else ()

@@ -53,8 +53,11 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
         return _of_node(Problem("container.image", wrong))
     if cannot := _cannot(c, job, node, foreign=foreign):
         return _of_node(cannot)
-    if node.site == LOCAL:
-        return None
+    return None if node.site == LOCAL else _refusal_of_site(c, job, node)
+
+
+def _refusal_of_site(c: Coordinator, job: Job, node: Node) -> Refusal | None:
+    """Return why the file of its site keeps a job from a node: its policy, its limits, its partitions."""
     from nexapod_batch.config.site.site_limits import limit_problems, policy_problems  # noqa: PLC0415 - local nodes need none
     from nexapod_batch.model.fit import job_at, partition_for, words_at  # noqa: PLC0415
 
@@ -162,25 +165,40 @@ def check_sites(
     for node in nodes:
         if not allowed(job, node):
             continue
-        try:
-            c.backend(node)
-            found = refusal_of(c, job, node, foreign=foreign)
-        except NexapodError as error:
-            if job.schedule.sites == (node.site,):
-                raise
-            reason = c.site_faults().get(node.site) or " ".join(str(error).split("\n")[0].split())
-            found = Refusal(reason=Reason.text(reason), problems=(Problem("", error.what),))
+        found = _answer_of(c, job, node, foreign=foreign)
         if found is None:
             taking.append(node)
         elif found.told and reasons.setdefault(node.site, sentence(found.reason)) == sentence(found.reason):
-            problems += [one for one in found.problems if str(one) not in map(str, problems)]
+            problems += _not_among(problems, found.problems)
     if not taking and reasons:
-        one = len(reasons) == 1
-        where = f"site {next(iter(reasons))} cannot run the job" if one else "no site in reach can run the job"
-        count = len(problems)
-        raise DescriptorError(f"{where}: {count} problem{'s' * (count != 1)}", problems=tuple(problems))
+        raise _no_site(list(reasons), problems)
     reasons = {**c.site_faults(), **reasons}  # also of sites that nobody asked for: they are broken unnoticed
     return taking, [f"site {name} is left out: {reason}" for name, reason in reasons.items()]
+
+
+def _not_among(known: Sequence[Problem], problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems that another site has not told already."""
+    told = {str(one) for one in known}
+    return [one for one in problems if str(one) not in told]
+
+
+def _answer_of(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Refusal | None:
+    """Return why a node does not take a job; a fault of its site is a reason, unless the job names that site alone."""
+    try:
+        c.backend(node)
+        return refusal_of(c, job, node, foreign=foreign)
+    except NexapodError as error:
+        if job.schedule.sites == (node.site,):
+            raise
+        reason = c.site_faults().get(node.site) or " ".join(str(error).split("\n")[0].split())
+        return Refusal(reason=Reason.text(reason), problems=(Problem("", error.what),))
+
+
+def _no_site(sites: Sequence[str], problems: Sequence[Problem]) -> DescriptorError:
+    """Return the error for a job that none of the sites in reach can run."""
+    where = f"site {sites[0]} cannot run the job" if len(sites) == 1 else "no site in reach can run the job"
+    count = len(problems)
+    return DescriptorError(f"{where}: {count} problem{'s' * (count != 1)}", problems=tuple(problems))
 
 
 def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequence[Node]) -> Job:
@@ -189,27 +207,43 @@ def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequen
         return job
     given = ", ".join(f"--{name}" for name in words)
     _check_names(c, job, nodes)
-    names = sorted({node.site for node in nodes if node.site != LOCAL and allowed(job, node)})
+    name = _site_meant(c, job, nodes, given, next(iter(words.values())))
+    _check_words(name, words, given)
+    sites = dict(job.sites)
+    sites[name] = tuple(sorted({**dict(sites.get(name, ())), **words}.items()))
+    return replace(job, sites=tuple(sorted(sites.items())))
+
+
+def _site_meant(c: Coordinator, job: Job, nodes: Sequence[Node], given: str, value: str) -> str:
+    """Return the one site with partitions that the job may run on; DescriptorError or UsageError for none or several.
+
+    `given` are the options that ask for it, and `value` is that of the first.
+    """
+    names = _sites_of(job, nodes)
     if len(job.schedule.sites) == 1 and names:
         c.site(names[0])  # its own fault is the better message
     names = [name for name in names if name in c.sites() and c.site(name).partitions]
     if not names:
-        raise DescriptorError(
-            f"{given} means nothing to local nodes", got=repr(next(iter(words.values()))), hint="leave it out"
-        )
+        raise DescriptorError(f"{given} means nothing to local nodes", got=repr(value), hint="leave it out")
     if len(names) > 1:
         raise UsageError(f"which site is {given} for?", got=", ".join(names), hint=f"say it: --site {names[0]}")
+    return names[0]
+
+
+def _sites_of(job: Job, nodes: Sequence[Node]) -> list[str]:
+    return sorted({node.site for node in nodes if node.site != LOCAL and allowed(job, node)})
+
+
+def _check_words(site: str, words: Mapping[str, str], given: str) -> None:
+    """DescriptorError unless the values are what a job file may have there."""
     from nexapod_batch.config.job.job_schema import ALLOCATION  # noqa: PLC0415 - only where something is overridden
     from nexapod_batch.schema.kinds import Report  # noqa: PLC0415
 
-    (name,), report = names, Report()
+    report = Report()
     for key, value in words.items():
-        ALLOCATION[key].kind.check(value, f"site.{name}.resources.{key}", report)
+        ALLOCATION[key].kind.check(value, f"site.{site}.resources.{key}", report)
     if report.problems:
         raise DescriptorError(f"{given} cannot be used", problems=tuple(report.problems))
-    sites = dict(job.sites)
-    sites[name] = tuple(sorted({**dict(sites.get(name, ())), **words}.items()))
-    return replace(job, sites=tuple(sorted(sites.items())))
 
 
 def _check_names(c: Coordinator, job: Job, nodes: Sequence[Node]) -> None:

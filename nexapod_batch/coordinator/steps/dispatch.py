@@ -69,9 +69,19 @@ def dispatch(
     """
     nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
+    if not nodes:
+        return 0, []
+    launched, stuck = _place_jobs(c, nodes, faults, end)
+    return launched, stuck if all_there else []  # else a site whose file is faulty now may still have room for them
+
+
+def _place_jobs(
+    c: Coordinator, nodes: Sequence[Node], faults: dict[str, str], end: float | None
+) -> tuple[int, list[tuple[int, int]]]:
+    """Place job after job until the nodes are full or the time is over; return replicas, and tasks without domain."""
     out = Counter(c.store.nodes.out())
     launched, exhausted = 0, []
-    for row in c.store.jobs.wanting() if nodes else ():
+    for row in c.store.jobs.wanting():
         free = sum(max(0, node.max_queued - out[node.id]) for node in nodes)
         over = end is not None and c.clock() >= end
         if free == 0 or (launched and over):
@@ -82,8 +92,7 @@ def dispatch(
         job = c.job(row.id)
         loads = split(job, loads_of(c, job, nodes, out, foreign=row.foreign))
         placed, stuck = _place(c, row, job, loads, limit, faults)
-        if all_there:  # else a site whose file is faulty now may still have room for them
-            exhausted += [(row.id, task) for task in stuck]
+        exhausted += [(row.id, task) for task in stuck]
         launched += placed.total()
         out += placed
     return launched, exhausted
@@ -132,6 +141,13 @@ def set_aside(replica: VotingReplica) -> bool:
     return replica.validation == "unneeded" and replica.execution in {"errored", "lost", "cancelled"}
 
 
+def _keep_refusal(c: Coordinator, ids: Iterable[int], error: Exception) -> None:
+    """Keep why launches wait that no backend has taken yet."""
+    reason = Reason(code=Code.NOT_HANDED, parameters={"text": " ".join(str(error).split())})
+    with c.store.atomic():
+        c.store.launches.note_waiting([launch_reason(launch_id, reason) for launch_id in ids])
+
+
 def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
     ids = list(launches)
@@ -143,9 +159,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
         answers = c.backend(node).launch(c.context(node), wanted)
     except (NexapodError, OSError) as error:
         note(faults, "launch", node, error, "launch failed")
-        reason = Reason(code=Code.NOT_HANDED, parameters={"text": " ".join(str(error).split())})
-        with c.store.atomic():
-            c.store.launches.note_waiting([launch_reason(launch_id, reason) for launch_id in ids])
+        _keep_refusal(c, ids, error)
         return
     log.info(
         __name__, "handed over", node=node.name, launches=len(wanted), replicas=sum(one.replicas for one in wanted),
@@ -204,11 +218,7 @@ def _place(
         by_node[number].append(task)
     known = c.nodes_by_id()
     nodes = {number: known[node_and_set(number)[0]] for number in by_node}
-    ready = {}
-    for number, members in by_node.items():
-        found = _ready(c, nodes[number], job, len(members), faults)
-        if found is not None:  # else its tasks still want their replicas
-            ready[number] = found
+    ready = _all_ready(c, nodes, job, by_node, faults)
     launches = {}
     with c.store.atomic():
         counts = Counter(task for number in ready for task in by_node[number])
@@ -250,6 +260,18 @@ class _Ready(Struct, frozen=True):
 
     inputs: Mapping[str, str]  # where its runners find inputs and image
     launch_size: int  # replicas in one launch
+
+
+def _all_ready(
+    c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]], faults: dict[str, str]
+) -> dict[int, _Ready]:
+    """Let the backends make ready for the tasks of each node; return those that are."""
+    ready = {}
+    for number, members in by_node.items():
+        found = _ready(c, nodes[number], job, len(members), faults)
+        if found is not None:  # else its tasks still want their replicas
+            ready[number] = found
+    return ready
 
 
 def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str, str]) -> _Ready | None:

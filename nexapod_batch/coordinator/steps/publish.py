@@ -28,7 +28,7 @@ from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
@@ -92,13 +92,20 @@ def _copy_batch(
         else:
             copied[job, task] = result
     sync_files([path for folder in copied.values() for path in folder.files])
+    _note_copies(c, copied, refused)
+    return copied
+
+
+def _note_copies(
+    c: Coordinator, copied: Mapping[tuple[int, int], _Copied], refused: Mapping[tuple[int, int], str]
+) -> None:
+    """Store the manifests of what was copied, and why the rest never can be."""
     with c.store.atomic():
         for (job, task), why in refused.items():
             c.store.tasks.cannot_publish(job, task, why)
         for (job, task), folder in copied.items():
             if folder.manifest is not None:
                 c.store.tasks.put_manifest(job, task, folder.manifest)
-    return copied
 
 
 class _Copied(NamedTuple):

@@ -21,7 +21,7 @@ from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.planner import NodeLoad, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
@@ -36,12 +36,15 @@ def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
     local = [node for node in nodes if node.site == LOCAL]
     if not local:
         return 0
-    from nexapod_batch.local_nodes.owner_policy import withdraw  # noqa: PLC0415 - only machines with an owner need it
-
     quiet = _quiet(c, local)
     rows = [row for row in c.store.launches.all_open() if row.node_id in quiet and row.state == "handed"]
-    if not rows:
-        return 0
+    return _move(c, rows, quiet) if rows else 0
+
+
+def _move(c: Coordinator, rows: Sequence[OpenLaunch], quiet: Mapping[int, str]) -> int:
+    """Take back those of the launches for which there is room on other nodes; return how many replicas."""
+    from nexapod_batch.local_nodes.owner_policy import withdraw  # noqa: PLC0415 - only machines with an owner need it
+
     known = c.nodes_by_id()
     out = c.store.nodes.out()
     others = [node for node in usable(c, {}) if node.active and node.id not in quiet]
