@@ -209,8 +209,13 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _os_fault(error: OSError) -> int:
-    if error.errno == errno.EPIPE:
-        return _quiet_pipe()
+    if error.errno == errno.EPIPE:  # its reader went away: quietly
+        _discard_output()
+        return 1
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
     if error.errno == errno.ENOENT and not error.filename and _folder_is_gone():
         return _fail("the current folder is gone\n  -> cd to one that is there", 1)
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
@@ -234,7 +239,6 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _quiet_pipe() -> int:
-    """Leave quietly when the reader of stdout went away; nothing may be flushed into it at exit."""
+def _discard_output() -> None:
+    """Lead stdout nowhere: what nobody takes must not be tried again, with another exit code, at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1

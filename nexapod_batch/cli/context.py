@@ -69,13 +69,14 @@ def looking() -> Iterator[Coordinator]:
 @contextmanager
 def writing() -> Iterator[Coordinator]:
     """Open the coordinator to change something; what a first run needs is made, and a new home is told."""
-    if missing := home_that_is_not_there():
-        from nexapod_batch.cli.rendering.render import note
-
-        note(f"{missing}; it is made now")
     from nexapod_batch.coordinator import open_coordinator
 
+    missing = home_that_is_not_there()
     with open_coordinator(paths(), write=True) as coordinator:
+        if missing:
+            from nexapod_batch.cli.rendering.render import note
+
+            note(f"{missing}; it is made now")
         yield coordinator
 
 

@@ -132,7 +132,7 @@ def _rename(code: Path) -> None:
 
 
 def _cache(code: Path) -> None:
-    (code / "__pycache__").mkdir()
+    (code / "__pycache__").mkdir(exist_ok=True)
     (code / "__pycache__" / "a.cpython-311.pyc").touch()
 
 

@@ -86,9 +86,12 @@ def test_closed_streams(home: Home, redirection: str, command: str) -> None:
 def test_a_full_disk_behind_stdout(home: Home, command: str) -> None:
     """What cannot be written is told with a code of its own, never by a traceback."""
     home.submit(HELD)
-    done = home.call("x", before=("sh", "-c", f'"$0" {command} > /dev/full; echo "code $?"', PROGRAM))
-    assert "No space left on device" in done.err
-    assert done.out == "code 75\n"
+    for unbuffered in ("", "1"):  # else what could not be written is tried again at exit
+        env = {"PYTHONUNBUFFERED": unbuffered}
+        done = home.call("x", before=("sh", "-c", f'"$0" {command} > /dev/full; echo "code $?"', PROGRAM), env=env)
+        assert done.err.startswith("nexapod-batch: No space left on device\n  -> make room")
+        assert "Exception" not in done.err
+        assert done.out == "code 75\n"
 
 
 @pytest.mark.parametrize("names", [{"LC_ALL": "POSIX"}, {"LC_ALL": "de_DE.ISO-8859-1"}])
