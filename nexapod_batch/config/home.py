@@ -85,7 +85,9 @@ def _given(environ: Mapping[str, str]) -> str:
     expanded = os.path.expanduser(given)
     if expanded.startswith("~"):
         raise ConfigError("NEXAPOD_HOME is in the home of nobody here", got=given, wanted="an absolute path")
-    parts = os.path.join(os.getcwd(), expanded).split("/")
+    if not expanded.startswith("/"):  # else the current folder may be gone
+        expanded = f"{os.getcwd()}/{expanded}"
+    parts = expanded.split("/")
     return "/" + "/".join([part for part in parts if part not in ("", ".")])
 
 

@@ -56,11 +56,18 @@ class Lock:
 
 
 def live_incarnation(spool: Path) -> str | None:
-    """Return the incarnation that holds a spool ("" when it has not written it yet); None when no worker lives."""
+    """Return the incarnation that holds a spool ("" when it has not written it yet); None when no worker lives.
+
+    ForeignPathError where the lock is a link; OSError where it cannot be opened.
+    """
+    path = spool / layout.LOCK
     try:
-        fd = os.open(spool / layout.LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError:
+        check_plain(path)
+        raise
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
