@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -20,30 +21,47 @@ __all__ = ["RuntimeConformance", "started"]
 
 _HOSTILE = "a'b\"c\\d $(x) `y` {z} %s \u00e9"
 _LIMIT_S = 60
+_ABOVE = 200  # number from which copies of descriptors are made: no feed has one of these
 
 
 def started(wrapped: Wrapped, folder: str) -> subprocess.CompletedProcess[bytes]:
     """Start what a runtime returned as the runner does: in the folder, with its environment and its feeds; wait."""
-    fds = []
+    fds = [FEED + number for number in range(len(wrapped.feeds))]
+    spares = [_spare(fd) for fd in fds]
     try:
-        for number, content in enumerate(wrapped.feeds):
-            fds.append(_fed(content, FEED + number))
+        for fd, content in zip(fds, wrapped.feeds, strict=True):
+            _feed(content, fd)
         return subprocess.run(
             wrapped.argv, env=dict(wrapped.env), cwd=folder, pass_fds=fds, stdin=subprocess.DEVNULL,
             capture_output=True, check=False, timeout=_LIMIT_S,
         )  # fmt: skip
     finally:
-        for fd in fds:
-            os.close(fd)
+        for fd, spare in zip(fds, spares, strict=True):
+            os.dup2(spare, fd, inheritable=False)
+            os.close(spare)
 
 
-def _fed(content: bytes, fd: int) -> int:
-    """Return a descriptor of this number from which the content can be read."""
-    made = os.memfd_create("feed", 0)
+def _spare(fd: int) -> int:
+    """Return a copy of what has this number in this process, which is to get it back; of nothing where it is free."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+    except OSError:
+        opened = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+        finally:
+            os.close(opened)
+
+
+def _feed(content: bytes, fd: int) -> None:
+    """Make a descriptor of this number from which the content can be read."""
+    low = os.memfd_create("feed", 0)
+    made = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _ABOVE)  # it may have the very number that is wanted
+    os.close(low)
     try:
         os.write(made, content)
         os.lseek(made, 0, os.SEEK_SET)
-        return os.dup2(made, fd)
+        os.dup2(made, fd)
     finally:
         os.close(made)
 
