@@ -168,7 +168,7 @@ def check_sites(
         found = _answer_of(c, job, node, foreign=foreign)
         if found is None:
             taking.append(node)
-        elif found.told and reasons.setdefault(node.site, sentence(found.reason)) == sentence(found.reason):
+        elif found.told and reasons.setdefault(node.site, text := sentence(found.reason)) == text:
             problems += _not_among(problems, found.problems)
     if not taking and reasons:
         raise _no_site(list(reasons), problems)

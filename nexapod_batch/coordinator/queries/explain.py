@@ -110,18 +110,18 @@ def _disagreement(c: Coordinator, job_id: int, task: int) -> list[str]:
 def _explain_task(c: Coordinator, job_id: int, task: TaskRow, explanation: Explanation) -> None:
     """Add one task to an explanation."""
     replicas, nodes = c.store.replicas.of_task(job_id, task.idx), c.nodes_by_id()
-    documents = {
-        r.number: {
+    documents = [
+        {
             "id": f"{job_id}_{task.idx}.{r.number}", "node": nodes[r.node_id].name, "execution": r.execution,
             "validation": r.validation, **_as_json(Reason.parse(r.reason)),
         }
         for r in replicas
-    }  # fmt: skip
+    ]  # fmt: skip
     document: dict[str, Any] = {"index": task.idx, "state": task.state, **_as_json(Reason.parse(task.reason))}
-    document |= {"replicas": list(documents.values()), "not_on": []}
+    document |= {"replicas": documents, "not_on": []}
     document["parameters"] = dict(c.job(job_id).parameters(task.idx))
     explanation.tasks.append(document)
-    explanation.lines += _task(c, job_id, task, replicas, document)
+    explanation.lines += _task(c, job_id, task, replicas, nodes, document)
 
 
 def _as_json(reason: Reason | None) -> dict[str, Any]:
@@ -138,11 +138,15 @@ def _task_line(task: TaskRow, parameters: Mapping[str, Any], reason: str) -> str
 
 
 def _task(
-    c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow], document: dict[str, Any]
+    c: Coordinator,
+    job_id: int,
+    task: TaskRow,
+    replicas: list[ReplicaRow],
+    nodes: Mapping[int, Node],
+    document: dict[str, Any],
 ) -> list[str]:
     """Return the lines about one task; what is asked of backends and planner is added to its document."""
-    nodes = c.nodes_by_id()
-    reason = sentence(Reason.parse(task.reason))
+    reason = document["reason"]
     lines = [_task_line(task, document["parameters"], reason)]
     lines += [_replica_line(replica, nodes[replica.node_id]) for replica in replicas]
     lines += _since(c, job_id, task, replicas)

@@ -180,6 +180,7 @@ def _job(row: JobView) -> Document:
         TaskState.INCONCLUSIVE: row["n_inconclusive"],
         TaskState.CANCELLED: row["n_cancelled"],
     }
+    blocked = _reason(row["blocked"])
     return {
         "id": row["id"],
         "uuid": row["uuid"],
@@ -187,8 +188,8 @@ def _job(row: JobView) -> Document:
         "state": job_state(counts).value,
         "user": row["user"],
         "held": bool(row["held"]),
-        "blocked": _reason(row["blocked"])["sentence"],
-        "blocked_why": _reason(row["blocked"])["why"],
+        "blocked": blocked["sentence"],
+        "blocked_why": blocked["why"],
         "priority": row["priority"],
         "submitted": _time(row["created_at"]),
         "finished": _time(row["finished_at"]),

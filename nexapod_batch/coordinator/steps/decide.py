@@ -18,7 +18,7 @@ from nexapod_batch.coordinator.evidence.recompute import decision_then, late_val
 from nexapod_batch.coordinator.pass_faults import told
 from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
 from nexapod_batch.coordinator.steps.shared_accounts import strangers
-from nexapod_batch.coordinator.steps.votes import Places, every_vote, votes_of
+from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote, votes_of
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.model.reason import Code, Reason
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.steps.shared_accounts import Stranger
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.quorum import Vote
@@ -121,7 +122,7 @@ def _decide(
         if TaskState(task.state) in TASK_ENDED:
             batch.quiet.append(task.idx)
             if task.state == TaskState.ACCEPTED:
-                _decide_late(c, places, task, replicas, batch)
+                _decide_late(c, places, task, replicas, known, batch)
             continue
         votes = votes_of(c, places, task.numeric_class, replicas, known)
         try:
@@ -209,16 +210,21 @@ def _ask(job: Job, votes: Sequence[Vote], measuring: Measuring | None, *, extra:
 
 
 def _decide_late(
-    c: Coordinator, places: Places, task: UndecidedTask, replicas: Sequence[VotingReplica], batch: _Batch
+    c: Coordinator,
+    places: Places,
+    task: UndecidedTask,
+    replicas: Sequence[VotingReplica],
+    known: Sequence[Stranger],
+    batch: _Batch,
 ) -> None:
     """Judge replicas that came after the verdict, and winners that were voided; note whether the quorum still holds."""
-    every = every_vote(c, places, task.numeric_class, replicas)
+    every = every_vote(c, places, task.numeric_class, replicas, known)
     if task.basis is not None and len(task.basis) == len(replicas):
         decision = decision_then(places.job, every, task)
     else:  # of a verdict from before its basis was kept
         winners = frozenset(replica.number for replica in replicas if replica.validation == Validation.VALID)
         decision = Decision(state=TaskState.ACCEPTED, reason=Reason(code=Code.ACCEPTED), winners=winners)
-    votes = [vote for vote, replica in zip(every, replicas, strict=True) if not set_aside(replica)]
+    votes = counted(every, replicas)
     late = late_validations(places.job, votes, decision)
     batch.judged += _judged(replicas, late)
     why = doubt(places.job.quorum, votes, late)

@@ -164,15 +164,17 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     log.info(
         __name__, "handed over", node=node.name, launches=len(wanted), replicas=sum(one.replicas for one in wanted),
     )  # fmt: skip
+    handed: list[tuple[str, str]] = []
     with c.store.atomic():
         for launch_id, row in zip(ids, rows, strict=True):
             answer = answers.get(row.key)
             if isinstance(answer, str):
-                c.store.launches.hand_over([(row.key, answer)])
+                handed.append((row.key, answer))
             elif answer is not None:
                 end_launch(c, launch_id, answer)  # over at once: who submitted hears it at once
                 if answer.task_fault:
                     faults[f"refused:{node.name}:{row.job_id}"] = f"node {node.name}: job {row.job_id}: {answer.reason}"
+        c.store.launches.hand_over(handed)
 
 
 def _launch(c: Coordinator, node: Node, row: LaunchEnvelope) -> Launch:

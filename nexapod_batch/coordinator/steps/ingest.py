@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EXECUTION_OF", "ingest", "signed_reason", "unread"]
 
-#: Segments as runners name them; anything else in the folder is not read.
 #: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
 MAX_QUARANTINED = 1_000
 #: Bytes of segments that are taken in together: a commit costs as much as 50 reports.

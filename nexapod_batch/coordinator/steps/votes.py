@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import VotingReplica
 
-__all__ = ["Places", "every_vote", "votes_of"]
+__all__ = ["Places", "counted", "every_vote", "votes_of"]
 
 
 class Places:
@@ -64,7 +64,11 @@ def votes_of(
     known: Sequence[Stranger] | None = None,
 ) -> list[Vote]:
     """Return the replicas of one task as the quorum checker sees them; what a retry set aside is not among them."""
-    every = every_vote(c, places, numeric_class, replicas, known)
+    return counted(every_vote(c, places, numeric_class, replicas, known), replicas)
+
+
+def counted(every: Sequence[Vote], replicas: Sequence[VotingReplica]) -> list[Vote]:
+    """Return the votes, given one for each row, that no retry set aside."""
     return [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
 
 

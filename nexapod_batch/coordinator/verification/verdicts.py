@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.evidence.basis import REPORTED, SET_ASIDE
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
-from nexapod_batch.coordinator.steps.dispatch import set_aside
-from nexapod_batch.coordinator.steps.votes import Places, every_vote
+from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState, Validation
 from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.quorum import decide, doubt
@@ -78,7 +77,7 @@ def _judged(
     """Return which replicas are worth something else than is stored, and whether the quorum still holds."""
     wanted = dict(decision.validations)
     why: Reason | None = None
-    votes = [vote for vote, row in zip(every, rows, strict=True) if not set_aside(row)]
+    votes = counted(every, rows)
     if decision.state is TaskState.ACCEPTED:
         late = late_validations(job, votes, decision)
         wanted |= late

@@ -24,7 +24,6 @@ class UsageRow(Row, frozen=True):
     cpu_ms: float
     timed_ms: float  # wall time of those whose CPU time is known
     max_rss_kib: int | None
-    n_well: int
     max_wall_ms_well: int | None
     cpu_ms_well: float
     timed_ms_well: float

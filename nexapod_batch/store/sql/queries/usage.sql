@@ -6,7 +6,6 @@
 SELECT count(*) AS n, total(wall_ms) AS wall_ms, max(wall_ms) AS max_wall_ms, total(output_bytes) AS output_bytes,
   count(cpu_ms) AS n_cpu, total(cpu_ms) AS cpu_ms, total(CASE WHEN cpu_ms IS NOT NULL THEN wall_ms END) AS timed_ms,
   max(max_rss_kib) AS max_rss_kib,
-  count(CASE WHEN execution = 'reported' THEN 1 END) AS n_well,
   max(CASE WHEN execution = 'reported' THEN wall_ms END) AS max_wall_ms_well,
   total(CASE WHEN execution = 'reported' THEN cpu_ms END) AS cpu_ms_well,
   total(CASE WHEN execution = 'reported' AND cpu_ms IS NOT NULL THEN wall_ms END) AS timed_ms_well,
