@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Launch, NodeContext, Probing
+    from nexapod_batch.spool.status_file import WorkerStatus
 
 __all__ = ["LocalBackend"]
 
@@ -80,12 +81,14 @@ class LocalBackend(SharedFolders):
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return the state of each launch from the files; start the worker when something waits and none runs."""
         holder = live_incarnation(context.spool)
-        found = self.status_by_files(context, keys)
+        found = self.status_beside(context, keys, holder)
         states = {one.state for one in found.values()}
         if holder and BackendState.ACTIVE in states:
-            _let_go_on(context.spool, holder)
-            for key, why in _suspended(context.spool, holder).items():
-                _explain(found, [key], BackendState.ACTIVE, why)
+            worker = status_file.read(context.spool, holder)
+            if worker is not None:
+                _let_go_on(worker.pid)
+                for key, why in _suspended(worker).items():
+                    _explain(found, [key], BackendState.ACTIVE, why)
         # after a worker that was killed the next one ends what it left, suspended commands above all
         if holder is None and states & {BackendState.QUEUED, BackendState.FAILED}:
             _explain(found, keys, BackendState.QUEUED, self._start(context))
@@ -230,22 +233,18 @@ def _trouble(context: NodeContext, code: int) -> str:
     return f"the worker ended with {code}: {said or 'it said nothing'}"
 
 
-def _let_go_on(spool: Path, holder: str) -> None:
+def _let_go_on(pid: int) -> None:
     """Let a worker go on that was stopped, as a command of the same account can do: it keeps the limits of all."""
-    worker = status_file.read(spool, holder)
-    if worker is None:
-        return
     with suppress(OSError, IndexError):
-        state = Path(f"/proc/{worker.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
         if state == "T":
-            os.kill(worker.pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
 
 
-def _suspended(spool: Path, holder: str) -> dict[str, str]:
+def _suspended(worker: WorkerStatus) -> dict[str, str]:
     """Return what the worker's notice says of launches of which something is suspended for the owner of the machine."""
     reasons: dict[str, list[str]] = {}
-    worker = status_file.read(spool, holder)
-    for row in worker.replicas if worker else ():
+    for row in worker.replicas:
         if row.suspended:
             reasons.setdefault(row.launch, []).append(f"{row.replica} is suspended: {row.suspended}")
     return {key: "; ".join(why) for key, why in reasons.items()}

@@ -71,7 +71,10 @@ class SharedFolders:
 
     def status_by_files(self, context: NodeContext, keys: Sequence[str]) -> dict[str, LaunchStatus]:
         """Return what the files say of each launch; None of them starts a runner."""
-        holder = live_incarnation(context.spool)
+        return self.status_beside(context, keys, live_incarnation(context.spool))
+
+    def status_beside(self, context: NodeContext, keys: Sequence[str], holder: str | None) -> dict[str, LaunchStatus]:
+        """Return the same for a worker of which somebody looked already: its incarnation, None where none lives."""
         return {key: _state(context.spool, key, holder) for key in keys}
 
     def leave_note(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> bool:
@@ -96,7 +99,7 @@ class SharedFolders:
         It ends by itself when nothing is left to do, or at once where another one holds the lock of the spool.
         `before` are words before its command line, the first one a path.
         """
-        log = open_log(context.spool / "worker.log")
+        log = open_log(context.spool / layout.WORKER_LOG)
         try:
             actions = [
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -239,13 +239,18 @@ class DaskNode:
                 failed[key] = self._gone(one)
             else:
                 asked[key] = one
-        self._ask_scheduler(asked, seen, going, failed)
-        return going, failed
+        more, lost = self._ask_scheduler(asked, seen)
+        return going | more, failed | lost
 
     def _ask_scheduler(
-        self, asked: Mapping[str, Record], seen: Seen, going: dict[str, LaunchStatus], failed: dict[str, LaunchStatus]
-    ) -> None:
-        """Sort launches by what the scheduler says of their tasks; what it has lost is given to it once more."""
+        self, asked: Mapping[str, Record], seen: Seen
+    ) -> tuple[dict[str, LaunchStatus], dict[str, LaunchStatus]]:
+        """Return launches that go on, by what the scheduler says of their tasks, and those that failed.
+
+        What it has lost is given to it once more.
+        """
+        going: dict[str, LaunchStatus] = {}
+        failed: dict[str, LaunchStatus] = {}
         states = self._states(asked.values())
         again = []
         for key, one in asked.items():
@@ -268,6 +273,7 @@ class DaskNode:
         if again:
             self.cluster.release([one.task for one in again])
             self._binding.give(again)
+        return going, failed
 
     def _unknown(self, key: str) -> LaunchStatus:
         """Return the state of a launch of which there is no record (any more)."""

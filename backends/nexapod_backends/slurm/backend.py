@@ -126,9 +126,11 @@ class SlurmBackend:
         alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
         for one in new:
             alike.setdefault((id(one.job), one.host_set), []).append(one)
-        for (_, host_set), together in alike.items():
-            planned = plans.plan(context, state, together[0].job, self._clock())
-            plans.write_groups(planned, state, together, host_set)
+        planned: dict[int, plans.Plan] = {}
+        for (job, host_set), together in alike.items():
+            if job not in planned:
+                planned[job] = plans.plan(context, state, together[0].job, self._clock())
+            plans.write_groups(planned[job], state, together, host_set)
 
     def _handed(self, context: NodeContext, state: SiteState, key: str) -> str | LaunchStatus:
         """Return what Slurm calls a launch, or that it was refused for good."""

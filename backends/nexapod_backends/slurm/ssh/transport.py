@@ -196,23 +196,16 @@ class SshTransport:
 
     def _through(self, act: Callable[[Files], T]) -> T:
         """Do something with files, once more where an old connection turned out to be dead."""
-        old = self._connect()
-        try:
-            return act(self._sftp())
-        except _FOREIGN as error:
-            if not self._cut(error):
-                raise
-            self.close()
-            if not old:
-                raise self._lost(error) from error
-        self._connect()
-        try:
-            return act(self._sftp())
-        except _FOREIGN as error:
-            if not self._cut(error):
-                raise
-            self.close()
-            raise self._lost(error) from error
+        while True:
+            old = self._connect()
+            try:
+                return act(self._sftp())
+            except _FOREIGN as error:
+                if not self._cut(error):
+                    raise
+                self.close()
+                if not old:  # the second time the connection is always a new one
+                    raise self._lost(error) from error
 
     def _sftp(self) -> Files:
         if self._files is None or self._session is None or self._session.get_channel().closed:
