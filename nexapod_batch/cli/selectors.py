@@ -114,7 +114,7 @@ def replica_of(store: Store, text: str) -> tuple[Target, int | None]:
         raise UsageError("not a replica", got=repr(text[:80]), wanted="42_7.2", hint="nexapod-batch show last")
     target = resolve_one(store, name)
     if target.task is None:
-        first = views.tasks(store, target.job, limit=1)["tasks"][0]["index"]
+        first = views.tasks(store, target.job, limit=1, replicas=False)["tasks"][0]["index"]
         target = Target(target.job, first)
     return target, int(number) if dot else None
 

@@ -137,7 +137,7 @@ def _waits(c: Coordinator, jobs: list[int]) -> Callable[[], list[str]]:
 
 def _described(c: Coordinator, job: int) -> Document:
     """Return a job with its first tasks and the folder of its results."""
-    found = views.tasks(c.store, job, limit=TASKS_SHOWN)
+    found = views.tasks(c.store, job, limit=TASKS_SHOWN, replicas=False)
     return {
         **found["job"],
         "results": str(c.paths.results / str(job)),
@@ -154,7 +154,7 @@ def _follower(c: Coordinator, job: int) -> Callable[[], None]:
     """Return a function that prints what the first task of a job wrote since the last call."""
     from nexapod_batch.cli.logfiles import live_log
 
-    target = views.tasks(c.store, job, limit=1)["tasks"][0]["index"]
+    target = views.tasks(c.store, job, limit=1, replicas=False)["tasks"][0]["index"]
     position = 0
     printer = LogPrinter()
 

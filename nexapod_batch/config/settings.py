@@ -44,7 +44,7 @@ class Paths(NamedTuple):
     @property
     def state_db(self) -> Path:
         """The database."""
-        return self.home / "state.db"
+        return Path(home.database(str(self.home)))
 
     def has_database(self) -> bool:
         """Say whether there is a database; ConfigError where there was one, and it is gone or empty."""

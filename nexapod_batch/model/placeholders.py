@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
 
-__all__ = ["BUILT_IN", "NUMBERS", "expand", "names_in", "padded_names", "task_environment", "task_values"]
+__all__ = ["BUILT_IN", "NUMBERS", "expand", "literal", "names_in", "padded_names", "task_environment", "task_values"]
 
 #: Placeholders that every task has, beside the names of its array.
 BUILT_IN = ("name", "task", "nodes", "ntasks", "cpus_per_task", "mem_mib", "gpus")
@@ -39,6 +39,11 @@ def names_in(text: str) -> list[str]:
             )
             raise ValueError(msg)
     return names
+
+
+def literal(text: str) -> str:
+    """Return a text in which every brace means itself."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def padded_names(text: str) -> set[str]:

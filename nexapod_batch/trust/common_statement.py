@@ -15,7 +15,16 @@ from functools import cache, lru_cache
 import orjson
 
 from nexapod_batch.model.replica import ReplicaName
-from nexapod_batch.trust.statement import EPOCH, NORMALIZED, SIZE, Machine, Outcome, Statement, Subject
+from nexapod_batch.trust.statement import (
+    EPOCH,
+    NORMALIZED,
+    SIZE,
+    Machine,
+    Outcome,
+    Statement,
+    Subject,
+    vote_of_subjects,
+)
 from nexapod_batch.trust.statement_encoder import encode
 
 __all__ = ["read_common"]
@@ -45,14 +54,14 @@ def read_common(payload: bytes) -> Statement | None:
         where = None if boot is None else Machine(boot, _second(booted) + int(booted_ms), machine)
     except ValueError:
         return None
+    subjects = (Subject(name=name, sha256=sha256, normalized=normalized, size=None if size is None else int(size)),)
     return Statement(
         job_uuid, job_digest, ReplicaName(int(job), int(task), int(replica)), nonce, int(agree), _words(distinct),
         backend, native_id, host, isolation, known_classes, _OUTCOMES[outcome], detail,
         _number(exit_code), int(wall_ms), _number(cpu_ms), _number(max_rss_kib), int(output_bytes),
-        start, end, builder,
-        (Subject(name=name, sha256=sha256, normalized=normalized, size=None if size is None else int(size)),),
+        start, end, builder, subjects,
         False, known_inputs, stdout, stderr,  # noqa: FBT003 - the order of the fields
-        _hex(f"{normalized or sha256}  {name}\n".encode()), machine=where,
+        vote_of_subjects(subjects), machine=where,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def logs(
     with reading() as store:
         job, task = selectors.resolve_one(store, selector)
         if task is None:
-            task = views.tasks(store, job, limit=1)["tasks"][0]["index"]
+            task = views.tasks(store, job, limit=1, replicas=False)["tasks"][0]["index"]
         tell_of_unread_reports(store)
         name, found = ("stdout", []) if follow else _found_logs(store, job, task, stream, every=every)
     if follow:
@@ -163,7 +163,7 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
 def _has_failed(store: Store, job: int, task: int) -> bool:
     from nexapod_batch.coordinator.queries import views
 
-    return bool(views.tasks(store, job, task, task)["tasks"][0]["state"] == "failed")
+    return bool(views.tasks(store, job, task, task, replicas=False)["tasks"][0]["state"] == "failed")
 
 
 def _follow(c: Coordinator, job: int, task: int, stream: str, printer: LogPrinter) -> None:
@@ -180,7 +180,7 @@ def _follow(c: Coordinator, job: int, task: int, stream: str, printer: LogPrinte
 
     position = 0
     while True:
-        found: Document = views.tasks(c.store, job, task, task)["tasks"][0]
+        found: Document = views.tasks(c.store, job, task, task, replicas=False)["tasks"][0]
         data, position = live_log(c, job, task, position, stream)
         if data:
             printer.feed(data)

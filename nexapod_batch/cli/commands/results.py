@@ -21,6 +21,8 @@ __all__ = ["results"]
 
 #: Exit code where results are still to come: sysexits' "try again".
 _NOT_YET = 75
+#: States in which results may still come.
+_STILL = frozenset({"waiting", "active", "accepted"})
 #: Missing tasks that are named one by one.
 _NAMED = 10
 
@@ -108,8 +110,7 @@ def _missing_code(missing: list[Document]) -> int:
     named = ", ".join(f"{row['task']} {row['state']}" for row in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     note(f"missing: {named}{more}")
-    still = {"waiting", "active", "accepted"}
-    return _NOT_YET if all(row["state"] in still for row in missing) else 1
+    return _NOT_YET if all(row["state"] in _STILL for row in missing) else 1
 
 
 def _of_replicas(texts: tuple[str, ...], out: str | None, as_json: bool) -> int:
@@ -143,6 +144,6 @@ def _paths(document: Document) -> list[str]:
 def _no_results(store: Store, target: selectors.Target) -> NexapodError:
     found = views.tasks(store, target.job, target.task, target.task, limit=1, replicas=False)
     state = found["job"]["state"] if target.task is None else found["tasks"][0]["state"]
-    if state in {"waiting", "active", "accepted"}:
+    if state in _STILL:
         return TryAgainError(f"no results of {target} yet: it is {state}", hint=f"nexapod-batch wait {target.job}")
     return NexapodError(f"{target} has no results: it is {state}", hint=f"nexapod-batch explain {target}")

@@ -256,10 +256,10 @@ def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, fo
     from nexapod_batch.coordinator.commands import submit as use_case
     from nexapod_batch.coordinator.context import open_to_look
 
-    if how not in _dry_run_words():
+    ask = "" if how in {"one", "all"} else how
+    if ask and ask not in _dry_run_words():
         known = ", ".join(f"={word}" for word in _dry_run_words()[1:])
         raise UsageError("--dry-run", got=repr(how), wanted=f"it alone, or with one of: {known}")
-    ask = "" if how in {"one", "all"} else how
     for warning in parsed.warnings:
         note(f"warning: {warning}")
     with open_to_look(paths()) as c:

@@ -91,15 +91,13 @@ def _variables(more: Additions) -> dict[str, str]:
 
 def _literal(text: str, more: Additions) -> str:
     """Return a word in which braces mean themselves, but for `{task}` and the like, and parameters of an array."""
-    from nexapod_batch.model.placeholders import BUILT_IN, names_in
+    from nexapod_batch.model.placeholders import BUILT_IN, literal, names_in
 
     try:
-        if more.parameters or set(names_in(text)) <= set(BUILT_IN):
-            names_in(text)
-            return text
+        names = set(names_in(text))
     except ValueError:
-        pass
-    return text.replace("{", "{{").replace("}", "}}")
+        return literal(text)
+    return text if more.parameters or names <= set(BUILT_IN) else literal(text)
 
 
 def _job_name(command: Sequence[str]) -> str:

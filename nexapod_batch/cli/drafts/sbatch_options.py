@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from nexapod_batch.model.placeholders import literal
+
 __all__ = ["LEFT_OUT", "LONG_NAMES", "REFUSED", "SCHEDULER", "WITHOUT_VALUE", "Sums", "translated"]
 
 #: Short options, as sbatch knows them.
@@ -229,7 +231,7 @@ def _export(sums: Sums, value: str) -> tuple[str, str]:
     given = [part for part in value.split(",") if "=" in part]
     for part in given:
         name, _, text = part.partition("=")
-        sums.env[name] = text.replace("{", "{{").replace("}", "}}")
+        sums.env[name] = literal(text)
     names = ", ".join(part.partition("=")[0] for part in given)
     rest = "nothing else of your shell travels: --env NAME"
     return (f"job.env has {names}; {rest}" if given else f"left out, {rest}"), ""

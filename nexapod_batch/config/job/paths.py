@@ -16,7 +16,7 @@ from nexapod_batch.config.job.sources import SCHEME, local_path
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.careful import NotPlainError
 from nexapod_batch.model.job import Input
-from nexapod_batch.model.placeholders import names_in
+from nexapod_batch.model.placeholders import literal, names_in
 from nexapod_batch.schema.kinds import BAD, Report, Value
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
 def _default_target(text: str, source: Path) -> str:
     """Return the path as it was written where that stays below the work folder, else the file name alone."""
     plain = not text.startswith(("/", "~")) and "://" not in text and not {"..", ""} & set(text.split("/"))
-    return (text if plain else source.name).replace("{", "{{").replace("}", "}}")
+    return literal(text if plain else source.name)
 
 
 def open_beside(folder: Path, source: Path, where: str, report: Report, *, outside: bool) -> int | None:

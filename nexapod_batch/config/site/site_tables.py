@@ -5,6 +5,7 @@ Whatever such a table does wrong is a fault of the files that need it: the other
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import to_builtins
@@ -36,7 +37,7 @@ class SiteTables:
 
     def __init__(self, known: Callable[[], Mapping[str, str]] = lambda: targets(_KIND)) -> None:
         """Keep how `targets` of tables are looked up: it takes 30 ms, unless somebody remembered them."""
-        self._known = known
+        self._known = cache(known)
         self._loaded: dict[str, BackendTable] = {}
 
     def names(self) -> list[str]:

@@ -238,9 +238,14 @@ def _check_name(about: Value, file: Path, report: Report) -> None:
 
 def _table(document: Mapping[str, Value], tables: SiteTables) -> BackendTable | None:
     """Return the table that the backend of a document brings; PluginError where that cannot be used."""
-    scheduler = document.get("scheduler")
-    backend = scheduler.get("type") if isinstance(scheduler, dict) else None
+    backend = _backend(document)
     return tables.of(backend) if isinstance(backend, str) else None
+
+
+def _backend(document: Mapping[str, Value]) -> Value:
+    """Return what a document says of its backend; None where it says nothing."""
+    scheduler = document.get("scheduler")
+    return scheduler.get("type") if isinstance(scheduler, dict) else None
 
 
 def _strange_tables(document: dict[str, Value], schema: Table, tables: SiteTables, report: Report) -> None:
@@ -249,10 +254,8 @@ def _strange_tables(document: dict[str, Value], schema: Table, tables: SiteTable
     others = tables.names() if unknown else []
     for name in unknown:
         if name in others:
-            scheduler = document.get("scheduler")
-            backend = scheduler.get("type") if isinstance(scheduler, dict) else None
             wanted = f'type = "{name}", or no [{name}]'
-            report.add(name, "means nothing here", got=f"type = {show(backend)}", wanted=wanted)
+            report.add(name, "means nothing here", got=f"type = {show(_backend(document))}", wanted=wanted)
             del document[name]
 
 
