@@ -1,0 +1,72 @@
+"""A ledger as static files that any web server can publish: C2SP tlog-tiles.
+
+checkpoint                    its signed head
+tile/LEVEL/N[.p/WIDTH]        256 hashes, or fewer at the right edge
+tile/entries/N[.p/WIDTH]      256 entries, each behind its length in two bytes
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.ledger.tree import Fetch
+
+__all__ = ["MAX_ENTRY", "WIDTH", "bundle", "files", "unbundled"]
+
+#: Hashes of a whole tile, and entries of a whole bundle.
+WIDTH = 256
+#: Bytes of an entry, at most: its length takes two bytes.
+MAX_ENTRY = 65_535
+
+_LEVELS = 8  # of the tree, in one tile
+
+
+def files(size: int, fetch: Fetch, entries: Callable[[int, int], list[bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of every file but the checkpoint of a ledger with `size` entries.
+
+    `entries` returns those from a first to before a last index.
+    """
+    level, count = 0, size
+    while count:
+        for number in range(-(-count // WIDTH)):
+            first, last = number * WIDTH, min(count, (number + 1) * WIDTH)
+            hashes = [fetch(level * _LEVELS, index) for index in range(first, last)]
+            yield f"tile/{level}/{_path(number, last - first)}", b"".join(hashes)
+            if level == 0:
+                yield f"tile/entries/{_path(number, last - first)}", bundle(entries(first, last))
+        level, count = level + 1, count // WIDTH
+
+
+def bundle(entries: list[bytes]) -> bytes:
+    """Return entries as one file; ValueError for one that is too long."""
+    if any(len(entry) > MAX_ENTRY for entry in entries):
+        raise ValueError(f"an entry of a ledger has at most {MAX_ENTRY} bytes")
+    return b"".join([len(entry).to_bytes(2, "big") + entry for entry in entries])
+
+
+def unbundled(data: bytes) -> list[bytes]:
+    """Return the entries of one file; VerificationError for a file that ends in the middle of one."""
+    found, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 2], "big")
+        entry = data[at + 2 : at + 2 + length]
+        if len(data) < at + 2 or len(entry) != length:
+            raise VerificationError("the file of entries ends in the middle of one", got=f"{len(data)} bytes")
+        found.append(entry)
+        at += 2 + length
+    return found
+
+
+def _path(number: int, width: int) -> str:
+    """Return the path of a tile below its level: 1234067 is x001/x234/067; fewer than 256 are told behind it."""
+    parts = [f"{number % 1000:03d}"]
+    while number >= 1000:
+        number //= 1000
+        parts.append(f"x{number % 1000:03d}")
+    path = "/".join(reversed(parts))
+    return path if width == WIDTH else f"{path}.p/{width}"
