@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kept_tree import Kept
 
 from nexapod_batch.ledger.checkpoint import Head, checkpoint
 from nexapod_batch.ledger.note import NoteKey
 from nexapod_batch.ledger.tiles import files
 from nexapod_batch.ledger.tree import root
 from nexapod_batch.trust.dsse import Signer
-from tests.unit.test_ledger_tree import Kept
 
 SOURCE = Path(__file__).parents[1] / "outsiders" / "ledger.go"
 SIGNER = Signer.from_seed(b"\7" * 32)
@@ -43,7 +43,7 @@ def publish(folder: Path, entries: list[bytes]) -> Path:
 
 def checked(program: Path, folder: Path, before: Path | str = "") -> subprocess.CompletedProcess[str]:
     """Return what the checker says."""
-    argv = [program, folder, str(NoteKey(NAME, SIGNER.public)), before]
+    argv = [str(program), str(folder), str(NoteKey(NAME, SIGNER.public)), str(before)]
     return subprocess.run(argv, check=False, capture_output=True, text=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_tree import Kept
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger import note as notes
@@ -12,7 +13,6 @@ from nexapod_batch.ledger.checkpoint import Head, Proof, checkpoint, head_of, op
 from nexapod_batch.ledger.note import Kind, NoteKey
 from nexapod_batch.ledger.tree import inclusion_proof, leaf_hash, root
 from nexapod_batch.trust.dsse import Signer
-from tests.unit.test_ledger_tree import Kept
 
 #: The example in the documentation of Go's golang.org/x/mod/sumdb/note.
 PUBLISHED = (

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_tree import Kept
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger import tree
@@ -27,22 +28,6 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-
-
-class Kept:
-    """The nodes of a tree in memory."""
-
-    def __init__(self, entries: list[bytes]) -> None:
-        """Append the entries one by one; no node may be made twice."""
-        self.nodes: dict[tuple[int, int], bytes] = {}
-        for number, entry in enumerate(entries):
-            for node in tree.grown(number, tree.leaf_hash(entry), self.fetch):
-                assert (node.level, node.number) not in self.nodes
-                self.nodes[node.level, node.number] = node.hash
-
-    def fetch(self, level: int, number: int) -> bytes:
-        """Return a node."""
-        return self.nodes[level, number]
 
 
 def by_definition(entries: list[bytes]) -> bytes:
