@@ -23,10 +23,10 @@ import pyslurms
 import pytest
 from clusters.slurm import Clusters
 from msgspec.structs import replace
+from nexapod_backends.slurm.bindings.client import PyslurmClient
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import JobRow, Listing, by_element
-from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
-from nexapod_backends.slurm.queue_monitor import QueueMonitor
+from nexapod_backends.slurm.queue.monitor import QueueMonitor
 from nexapod_backends.slurm.transport import LocalTransport, environment
 from spools import until
 

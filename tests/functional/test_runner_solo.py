@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from nexapod_backends.slurm import runner_command
+from nexapod_backends.slurm.runner import runner_command
 from spools import DEADLINE_S, House, alive, until
 
 from nexapod_batch import interpreter

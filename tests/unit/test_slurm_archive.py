@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm import runner_archive
+from nexapod_backends.slurm.runner import runner_archive
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
 from nexapod_batch.errors import ConfigError

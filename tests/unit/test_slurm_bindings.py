@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pyslurms
 import pytest
 from msgspec.structs import replace
+from nexapod_backends.slurm.bindings.child import lines
+from nexapod_backends.slurm.bindings.client import PyslurmClient
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import SEPARATOR, read_squeue
-from nexapod_backends.slurm.cli.pyslurm_child import lines
-from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
-from nexapod_backends.slurm.queue_monitor import QueueMonitor
-from nexapod_backends.slurm.submission_records import Group
+from nexapod_backends.slurm.queue.monitor import QueueMonitor
+from nexapod_backends.slurm.queue.submission_records import Group
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
 from nexapod_batch.model.site import Limits, Scheduler, Site

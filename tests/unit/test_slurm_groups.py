@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from nexapod_backends.slurm.submission_records import Group, SubmissionRecords, group_id, halves
+from nexapod_backends.slurm.queue.submission_records import Group, SubmissionRecords, group_id, halves
 
 if TYPE_CHECKING:
     from pathlib import Path

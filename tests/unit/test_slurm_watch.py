@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from nexapod_backends.slurm.cli.commands import Slurm, TimedOutError
 from nexapod_backends.slurm.cli.parse import SEPARATOR
-from nexapod_backends.slurm.observations import Observation
-from nexapod_backends.slurm.queue_monitor import GRACE_BESIDE_S, GRACE_S, QueueMonitor
-from nexapod_backends.slurm.submission_records import Group
+from nexapod_backends.slurm.queue.monitor import GRACE_BESIDE_S, GRACE_S, QueueMonitor
+from nexapod_backends.slurm.queue.observations import Observation
+from nexapod_backends.slurm.queue.submission_records import Group
 from nexapod_backends.slurm.transport import Done, LocalTransport
 
 from nexapod_batch.model.site import Limits, Scheduler, Site

@@ -23,7 +23,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nexapod_backends.slurm import cancellation, plans, runner_command, site_files, site_folders
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import (
     SCONTROL_CONFIG,
@@ -33,10 +32,13 @@ from nexapod_backends.slurm.cli.parse import (
     read_partitions,
     read_sinfo,
 )
+from nexapod_backends.slurm.files import site_files, site_folders
 from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes, usable
-from nexapod_backends.slurm.launch_status import gone_status, native_of, waiting_status, with_hosts
+from nexapod_backends.slurm.launch import cancellation, plans
+from nexapod_backends.slurm.launch.status import gone_status, native_of, waiting_status, with_hosts
+from nexapod_backends.slurm.launch.submission import Submission
+from nexapod_backends.slurm.runner import runner_command
 from nexapod_backends.slurm.site_state import SiteState
-from nexapod_backends.slurm.submission import Submission
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.plugins import targets

@@ -9,17 +9,17 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm import runner_command
+from nexapod_backends.slurm.bindings.client import PyslurmClient
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.limits import Limited, limited
 from nexapod_backends.slurm.cli.parse import SINFO, read_sinfo
-from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
 from nexapod_backends.slurm.cli.states import read_state
 from nexapod_backends.slurm.jobs.capacity import admits
 from nexapod_backends.slurm.jobs.largest_hosts import LargestHosts
 from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE, PackLimits
-from nexapod_backends.slurm.queue_monitor import QueueMonitor
-from nexapod_backends.slurm.submission_records import SubmissionRecords
+from nexapod_backends.slurm.queue.monitor import QueueMonitor
+from nexapod_backends.slurm.queue.submission_records import SubmissionRecords
+from nexapod_backends.slurm.runner import runner_command
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_backends.slurm.cli.parse import HostRow
-    from nexapod_backends.slurm.submission_records import Group
+    from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import NodeContext
@@ -90,7 +90,7 @@ class SiteState:
         """See to it that the runner is there, with all that it needs, and that those of earlier versions go."""
         if time.monotonic() - self._brought < _BROUGHT_S:
             return
-        from nexapod_backends.slurm import runner_archive  # noqa: PLC0415 - only where nothing is installed
+        from nexapod_backends.slurm.runner import runner_archive  # noqa: PLC0415 - only where nothing is installed
 
         if runner_archive.install(context.its_site.name, self.transport, runner_command.corner(context)):
             self._sweep(context)
@@ -103,7 +103,7 @@ class SiteState:
                 self._sweep(context)
 
     def _sweep(self, context: NodeContext) -> None:
-        from nexapod_backends.slurm import runner_archive  # noqa: PLC0415 - only where nothing is installed
+        from nexapod_backends.slurm.runner import runner_archive  # noqa: PLC0415 - only where nothing is installed
 
         left = ["?"]  # not known: looked at again
         with suppress(SchedulerError):

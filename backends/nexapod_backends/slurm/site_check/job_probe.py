@@ -7,11 +7,11 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm import runner_archive, runner_command
 from nexapod_backends.slurm.cli.commands import RefusedError, Slurm
 from nexapod_backends.slurm.jobs.directives import SbatchRequest, SchedulerOptions
 from nexapod_backends.slurm.jobs.pack import Geometry, packed_time, room_for
 from nexapod_backends.slurm.jobs.script import as_it_is, read_template, render
+from nexapod_backends.slurm.runner import runner_archive, runner_command
 from nexapod_backends.slurm.site_check.file_probe import all_down
 from nexapod_backends.slurm.site_check.probe_text import VALUE, clock_words, one_line, size_words
 from nexapod_batch import interpreter

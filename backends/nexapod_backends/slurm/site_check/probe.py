@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_backends.slurm import runner_archive, runner_command
+from nexapod_backends.slurm.bindings.client import PyslurmClient
 from nexapod_backends.slurm.cli.hostlist import NOTHING
 from nexapod_backends.slurm.cli.parse import (
     SACCT,
@@ -23,8 +23,8 @@ from nexapod_backends.slurm.cli.parse import (
     read_partitions,
     read_sinfo,
 )
-from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
 from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes, usable
+from nexapod_backends.slurm.runner import runner_archive, runner_command
 from nexapod_backends.slurm.site_check.file_probe import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.site_check.job_probe import MEM_MIB, accepted, partition_of, script_of, work_folder
 from nexapod_backends.slurm.site_check.node_probe import from_inside

@@ -1,6 +1,6 @@
 """The program that asks pyslurm in our place, and that may end for it.
 
-`python -I -m nexapod_backends.slurm.cli.pyslurm_child ID,ID,... FOLDER` loads it from the folder where whoever asks has
+`python -I -m nexapod_backends.slurm.bindings.child ID,ID,... FOLDER` loads it from the folder where whoever asks has
 found it, after those that any interpreter has, and prints what the queue knows of these jobs exactly as the
 command `parse.SQUEUE` prints it, one row for all elements of an array that are still pending included. libslurm ends
 the process that loads it where it finds no configuration, and crashes where pyslurm was built for another Slurm: so

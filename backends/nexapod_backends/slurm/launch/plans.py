@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nexapod_backends.slurm import runner_command
 from nexapod_backends.slurm.cli.commands import RefusedError
 from nexapod_backends.slurm.jobs.directives import SbatchRequest, SchedulerOptions, constraints
 from nexapod_backends.slurm.jobs.pack import level_of, pack, room_for
 from nexapod_backends.slurm.jobs.pack_limits import shape_of
 from nexapod_backends.slurm.jobs.script import TemplateFaultError, as_it_is, read_template, render
-from nexapod_backends.slurm.submission_records import Group, group_id
+from nexapod_backends.slurm.queue.submission_records import Group, group_id
+from nexapod_backends.slurm.runner import runner_command
 from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.model.fit import job_at, partition_for, words_at
 from nexapod_batch.plugins import HOPELESS

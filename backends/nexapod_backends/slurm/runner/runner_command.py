@@ -28,7 +28,7 @@ def argv(context: NodeContext, group: str) -> tuple[str, ...]:
     """Return the argv of the runner of an element of a group."""
     about = (str(context.remote_spool), "--group", group)
     if brings(context):
-        from nexapod_backends.slurm import runner_archive  # noqa: PLC0415 - only where nothing is installed
+        from nexapod_backends.slurm.runner import runner_archive  # noqa: PLC0415 - only where nothing is installed
 
         return tuple(interpreter.then_module(runner_archive.argv(corner(context)), _QUICK, *about))
     python = context.site.runner.python if context.site else ""

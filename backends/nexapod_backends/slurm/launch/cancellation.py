@@ -13,9 +13,9 @@ from nexapod_batch.trust.bundle import decode_bundle
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nexapod_backends.slurm.launch.submission import Submission
+    from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.site_state import SiteState
-    from nexapod_backends.slurm.submission import Submission
-    from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.plugins import NodeContext
 

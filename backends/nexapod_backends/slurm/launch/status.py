@@ -16,9 +16,9 @@ from nexapod_batch.plugins import BackendState, LaunchStatus
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
-    from nexapod_backends.slurm.observations import Observation
+    from nexapod_backends.slurm.queue.observations import Observation
+    from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.site_state import SiteState
-    from nexapod_backends.slurm.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.plugins import NodeContext
 

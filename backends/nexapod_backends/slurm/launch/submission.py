@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from nexapod_backends.slurm.cli.commands import FullError, NoIdError, RefusedError, TimedOutError, TooLargeError
 from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, read_sacct, read_squeue
 from nexapod_backends.slurm.jobs.script import narrowed
+from nexapod_backends.slurm.queue.submission_records import halves
 from nexapod_backends.slurm.site_state import RETRY_S
-from nexapod_backends.slurm.submission_records import halves
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.spool import layout
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nexapod_backends.slurm.cli.commands import Slurm
+    from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.site_state import SiteState
-    from nexapod_backends.slurm.submission_records import Group
     from nexapod_batch.plugins import NodeContext
 
 __all__ = ["Submission"]

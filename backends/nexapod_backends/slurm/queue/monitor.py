@@ -14,17 +14,17 @@ from msgspec.structs import replace
 
 from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, by_element, read_sacct, read_squeue
 from nexapod_backends.slurm.cli.states import read_state
-from nexapod_backends.slurm.observations import Memory, MemoryFile, Observation
+from nexapod_backends.slurm.queue.observations import Memory, MemoryFile, Observation
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from nexapod_backends.slurm.bindings.client import PyslurmClient
     from nexapod_backends.slurm.cli.commands import Slurm
     from nexapod_backends.slurm.cli.parse import JobRow, Listing
-    from nexapod_backends.slurm.cli.pyslurm_client import PyslurmClient
-    from nexapod_backends.slurm.submission_records import Group
+    from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.transport import Done
     from nexapod_batch.model.site import Site
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from nexapod_backends.slurm.bindings.child import NO_ANSWER, UNFIT, release
 from nexapod_backends.slurm.cli.commands import TimedOutError
 from nexapod_backends.slurm.cli.parse import read_squeue
-from nexapod_backends.slurm.cli.pyslurm_child import NO_ANSWER, UNFIT, release
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
@@ -40,7 +40,7 @@ __all__ = ["PyslurmClient"]
 
 #: Where Slurm's configuration is when nobody says.
 _CONF = "/etc/slurm/slurm.conf"
-_CHILD = "nexapod_backends.slurm.cli.pyslurm_child"
+_CHILD = "nexapod_backends.slurm.bindings.child"
 #: Seconds for which a pyslurm that broke or does not fit is left alone.
 _BROKEN_S = 86_400.0
 #: Seconds for which it is left alone when the controller did not answer it: that takes 10 s, and squeue asks as well.

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_backends.slurm import site_folders
+from nexapod_backends.slurm.files import site_folders
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.spool import layout

@@ -1,0 +1,1 @@
+"""Launching: planned, written down, submitted, stopped, and what became of it."""
