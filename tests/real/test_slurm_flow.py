@@ -48,8 +48,8 @@ def on_two_hosts(home: SlurmHome) -> dict[str, Any]:
 
 
 def test_hosts_of_one_cluster_agree(home: SlurmHome, alpha: Cluster) -> None:
-    """Two replicas, each kept to hosts of its own; the statements and Slurm's list say so."""
-    home.site(alpha)
+    """Two replicas, each kept to hosts of its own; the statements and Slurm's list say so, and not a poll interval later."""
+    home.site(alpha, limits={"poll_interval": "10m"})
     task = on_two_hosts(home)
     assert (task["state"], task["reason"]) == ("accepted", f"2 of 2 agree, from 2 machines of one site and owner; {ONE}")
     assert sorted(one["host"] for one in task["replicas"]) == ["a1", "a2"]

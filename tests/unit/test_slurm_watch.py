@@ -112,6 +112,39 @@ def test_all_processes_together_ask_no_more_often_than_allowed(cluster: Cluster,
     assert cluster.names() == ["squeue"] * 2
 
 
+def test_where_a_reported_group_ran_is_asked_out_of_turn(cluster: Cluster, watch: QueueMonitor) -> None:
+    """A few times, later and later, for each group; then it waits for the next look like all else."""
+    asked_at = []
+    watch.look([group()], T0)
+    for tenths in range(1, 10 * POLL_S):
+        now, before = T0 + tenths / 10, len(cluster.asked)
+        watch.look([group()], now, [group().id])
+        if len(cluster.asked) > before:
+            asked_at.append(round(now - T0, 1))
+    assert asked_at == [1.0, 3.0, 7.0]
+
+
+def test_a_group_has_its_own_looks_out_of_turn(cluster: Cluster, watch: QueueMonitor, tmp_path: Path) -> None:
+    """What one group used up leaves another one's, and another process counts on."""
+    for seconds in (0, 1, 3, 7):
+        watch.look([group(), group(2)], T0 + seconds, [group().id])
+    asked = len(cluster.asked)
+    other = another(cluster, tmp_path)
+    other.look([group(), group(2)], T0 + 9, [group().id])
+    assert len(cluster.asked) == asked
+    other.look([group(), group(2)], T0 + 9, [group().id, group(2).id])
+    assert len(cluster.asked) > asked
+
+
+def test_a_controller_in_trouble_is_not_asked_out_of_turn(cluster: Cluster, watch: QueueMonitor) -> None:
+    """However much was reported meanwhile."""
+    cluster.says("squeue", code=1, err="Unable to contact slurm controller")
+    watch.look([group()], T0)
+    for seconds in range(1, POLL_S):
+        watch.look([group()], T0 + seconds, [group().id])
+    assert cluster.names() == ["squeue"]
+
+
 def test_accounting_is_asked_only_of_what_the_queue_lost(cluster: Cluster, watch: QueueMonitor) -> None:
     """And what ended is asked about no more."""
     cluster.says("squeue", queued(101, "0", "RUNNING", group().id))

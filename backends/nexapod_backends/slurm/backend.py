@@ -151,8 +151,10 @@ class SlurmBackend:
         waiting = layout.launches_in(files.sizes(f"{spool}/{layout.INBOX}"))
         claims = files.sizes(f"{spool}/{layout.CLAIMS}")
         left = [key for key in keys if key in waiting or key not in claims]
-        if left or any(place[0].bound for key in keys if (place := state.groups.find(key))):
-            state.queue.look(state.groups.by_id.values(), self._clock())
+        bound = {place[0].id: place[0] for key in keys if (place := state.groups.find(key)) and place[0].bound}
+        if left or bound:
+            reported = [one.id for one in bound.values() if state.lacks_hosts_alone(one, left)]
+            state.queue.look(state.groups.by_id.values(), self._clock(), reported)
         self._loosen(context, state)
         now = self._clock()
         found: dict[str, LaunchStatus] = {}

@@ -27,7 +27,7 @@ from nexapod_batch.files.own import own_folder
 from nexapod_batch.plugins import BackendState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from nexapod_backends.slurm.cli.parse import HostRow
@@ -144,6 +144,13 @@ class SiteState:
         mine = [one for one in self.groups.by_id.values() if one.native and one.charged == charged]
         told = [self.queue.last_seen(one, index) for one in mine for index in range(len(one.elements))]
         return any(one is not None and read_state(one.state).state is BackendState.ACTIVE for one in told)
+
+    def lacks_hosts_alone(self, group: Group, left: Collection[str]) -> bool:
+        """Say whether all of a group was reported, nothing of it is `left`, and Slurm did not say yet where it ran."""
+        if not group.native or any(key in left for element in group.elements for key in element):
+            return False
+        told = [self.queue.last_seen(group, index) for index in range(len(group.elements))]
+        return any(one is None or not one.hosts for one in told)
 
     def too_large(self, group: Group, why: str, now: float) -> bool:
         """Note that Slurm does not take, or start, a group as tightly packed as it is; False when it cannot be less."""

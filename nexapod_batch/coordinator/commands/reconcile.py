@@ -25,7 +25,7 @@ from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
 from nexapod_batch.coordinator.steps.ingest import ingest, unread
-from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
+from nexapod_batch.coordinator.steps.launch_endings import awaits_host, end_launch, launch_reason, reason_of
 from nexapod_batch.coordinator.steps.publish import clean, publish
 from nexapod_batch.coordinator.steps.reclaim import take_back
 from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
@@ -309,7 +309,7 @@ def _keep_reasons(c: Coordinator, launches: list[tuple[OpenLaunch, LaunchStatus 
     """Keep why launches wait, in the backends' words; where these did not change nothing is written."""
     changed = []
     for row, status in launches:
-        if status is None or status.state not in _GOING_ON:
+        if status is None or not (status.state in _GOING_ON or awaits_host(row, status)):
             continue
         new = launch_reason(row.id, reason_of(status), status)
         if new[:3] != (row.reason, row.native_state, row.native_reason):
@@ -324,7 +324,7 @@ def _host_unknown(c: Coordinator, row: OpenLaunch, status: LaunchStatus) -> bool
     if row.host_set < 0 or row.hosts:
         return False
     if status.hosts is None:  # its reports count when it is known where it ran
-        return status.state is BackendState.COMPLETED
+        return awaits_host(row, status)
     with c.store.atomic():
         c.store.launches.ran_on(row.id, ",".join(status.hosts) or NEVER_TOLD)
         c.store.tasks.note_news(c.store.launches.tasks(row.id))

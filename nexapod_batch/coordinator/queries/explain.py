@@ -248,10 +248,15 @@ def _backend_words(c: Coordinator, replicas: list[ReplicaRow], document: dict[st
     """Return what the backends say of the launches that are out; it is added to the document of each replica."""
     nodes, lines = c.nodes_by_id(), []
     for replica, shown in zip(replicas, document["replicas"], strict=True):
-        if Execution(replica.execution) not in OUT:
+        execution = Execution(replica.execution)
+        if execution not in OUT and execution is not Execution.REPORTED:
             continue
         launch, node = c.store.replicas.launch_of(replica.id), nodes[replica.node_id]
         kept = sentence(Reason.parse(launch.reason))
+        if execution is Execution.REPORTED:
+            if launch.host_awaited:
+                lines.append(f"  replica {replica.number}: {kept or f'{node.name} is still to say where it ran'}")
+            continue
         try:
             status = c.backend(node).status(c.context(node), [launch.key])[launch.key]
         except (NexapodError, OSError, KeyError) as error:

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 from nexapod_batch import log
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.reason import Code, Reason
+from nexapod_batch.plugins import BackendState
 from nexapod_batch.store.repositories.launches import LaunchReason
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.plugins import LaunchStatus
+    from nexapod_batch.store.repositories.launches import OpenLaunch
 
-__all__ = ["end_launch", "launch_reason", "reason_of"]
+__all__ = ["awaits_host", "end_launch", "launch_reason", "reason_of"]
+
+
+def awaits_host(row: OpenLaunch, status: LaunchStatus) -> bool:
+    """Say whether all of a launch is there but its backend's word on where it ran, which matters."""
+    return row.host_set >= 0 and not row.hosts and status.state is BackendState.COMPLETED and status.hosts is None
 
 
 def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:

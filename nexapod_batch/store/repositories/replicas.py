@@ -105,6 +105,7 @@ class ReplicaLaunch(Row, frozen=True):
 
     key: str
     reason: str  # why it waits, as JSON; "" for none
+    host_awaited: bool  # where it ran matters, and its scheduler did not say yet
 
 
 class UncleanReplica(Row, frozen=True):

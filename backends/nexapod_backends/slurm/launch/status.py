@@ -124,7 +124,12 @@ def with_hosts(state: SiteState, key: str, status: LaunchStatus, now: float) -> 
     seen = state.queue.last_seen(*place)
     if seen is not None and seen.hosts:
         return replace(status, hosts=expand_hosts(seen.hosts) or ())
-    return replace(status, hosts=() if state.queue.gone(*place, now) else None)
+    if state.queue.gone(*place, now):
+        return replace(status, hosts=())
+    if status.state is not BackendState.COMPLETED:
+        return replace(status, hosts=None)
+    reason = f"Slurm is still to say on which host job {native_of(place)} ran; all of it is reported"
+    return replace(status, hosts=None, reason=reason, code="slurm.host_untold")
 
 
 def _going_on(

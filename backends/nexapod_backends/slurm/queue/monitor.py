@@ -2,7 +2,8 @@
 
 The answer is kept in a file beside the groups, so that a command that runs for a second and a loop that runs for a day
 ask equally seldom. What ended is asked about no more. An id that neither command knows is not known yet, until it has
-been so for `GRACE_S`.
+been so for `GRACE_S`. One thing is asked out of turn, a few times for each group: where it ran, when all of it was
+reported and nothing else is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nexapod_backends.slurm.queue.observations import Memory, MemoryFile, Observ
 from nexapod_batch.errors import SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.slurm.bindings.client import PyslurmClient
@@ -35,6 +36,8 @@ GRACE_S = 300.0
 #: The same for an element of an array whose other elements were told of at that very look.
 GRACE_BESIDE_S = 60.0
 _MAX_BACKOFF_S = 900.0
+#: Looks out of turn that one group may cause, and the seconds from the last look to the first, second, ... of them.
+_EARLY_S = (1.0, 2.0, 4.0)
 _STRANGE = 20  # unknown words that are told of
 _DOUBLINGS = 3  # of the pause, after failures: a controller that is back is noticed soon
 _DAY_S = 86_400
@@ -61,12 +64,20 @@ class QueueMonitor:
         """Return why the last look at the queue failed, or nothing."""
         return self._memory.trouble
 
-    def look(self, groups: Iterable[Group], now: float) -> None:
-        """Ask Slurm about these groups if it is time; a failure is remembered, and asked again later and later."""
+    def look(self, groups: Iterable[Group], now: float, reported: Collection[str] = ()) -> None:
+        """Ask Slurm about these groups if it is time; a failure is remembered, and asked again later and later.
+
+        `reported` are the ids of groups of which nothing is missing but where they ran: for them it is time earlier.
+        """
         self._memory = memory = self._file.read(self._memory)
-        if 0 <= now - memory.at < self._pause():  # a clock that was set back makes it time
+        early = self._early(reported, now)
+        if 0 <= now - memory.at < self._pause() and not early:  # a clock that was set back makes it time
             return
         kept = {one.id: one for one in groups}
+        for key in early:
+            memory.early[key] = memory.early.get(key, 0) + 1
+        for key in memory.early.keys() - kept.keys():
+            del memory.early[key]
         wanted = {key: one for key, one in kept.items() if one.native and self._going_on(one)}
         memory.at = now
         for key in memory.seen.keys() - kept.keys():
@@ -80,6 +91,16 @@ class QueueMonitor:
             except SchedulerError as error:
                 memory.failures, memory.trouble = memory.failures + 1, str(error)
         self._file.write(memory)
+
+    def _early(self, reported: Collection[str], now: float) -> list[str]:
+        """Return the groups, of those that were reported, for which Slurm may be asked out of turn now."""
+        if self._memory.failures:  # a controller in trouble is left alone
+            return []
+        since, asked = now - self._memory.at, self._memory.early
+        return [
+            key for key in reported
+            if asked.get(key, 0) < len(_EARLY_S) and since >= _EARLY_S[asked.get(key, 0)]
+        ]  # fmt: skip
 
     def _pause(self) -> float:
         """Return how many seconds lie between two looks."""

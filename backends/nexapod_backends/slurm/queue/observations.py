@@ -38,6 +38,8 @@ class Memory(Struct):
     seen: dict[str, dict[str, Observation]] = field(default_factory=dict)  # group id -> element -> what was told
     #: Group id -> the first and the last of the looks, in an unbroken row, that did not find all of it anywhere.
     silent: dict[str, tuple[float, float]] = field(default_factory=dict)
+    #: Group id -> looks out of turn that it caused.
+    early: dict[str, int] = field(default_factory=dict)
     strange: list[str] = field(default_factory=list)  # words for states that nobody knows; each was told of
 
 

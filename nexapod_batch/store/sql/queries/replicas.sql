@@ -67,7 +67,7 @@ SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN la
 WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN ('created', 'submitted', 'queued', 'running');
 
 -- name: replica
-SELECT l.key, l.reason FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
+SELECT l.key, l.reason, l.host_set >= 0 AND l.hosts = '' AS host_awaited FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
 
 -- name: stop_owe
 INSERT OR IGNORE INTO stop_owed (replica_id) VALUES (?);

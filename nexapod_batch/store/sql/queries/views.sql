@@ -66,10 +66,13 @@ SELECT id FROM job WHERE id BETWEEN :first AND :last ORDER BY id;
 SELECT id FROM job WHERE n_waiting + n_active > 0 ORDER BY id;
 
 -- name: view_waits
--- Why launches wait of which nothing runs yet, in the backends' words, and tasks that find no place.
+-- Why launches wait of which nothing runs yet, or of which all was reported but where, in the backends' words, and tasks
+-- that find no place.
 SELECT DISTINCT l.job_id AS job, l.reason FROM launch AS l
 WHERE l.job_id IN (SELECT value FROM json_each(:jobs)) AND l.state IN ('intent', 'handed') AND l.reason <> ''
-  AND EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution IN ('submitted', 'queued'))
+  AND (EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution IN ('submitted', 'queued'))
+    OR l.host_set >= 0 AND l.hosts = ''
+      AND NOT EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution = 'running'))
 UNION SELECT t.job_id, t.reason FROM task AS t
 WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.reason <> ''
 ORDER BY 1, 2 LIMIT :limit;
