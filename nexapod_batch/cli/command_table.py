@@ -98,6 +98,12 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry(
         "commands.evidence_commands", "report", "Compare what a job asked for with what it used.", ("--json",)
     ),
+    "usage": Entry(
+        "commands.accounting",
+        "usage",
+        "Say who submitted what, and what it used.",
+        ("--by", "--since", "--json"),
+    ),
     "verify": Entry(
         "commands.evidence_commands",
         "verify",
@@ -114,7 +120,10 @@ COMMANDS: dict[str, Entry] = {
         "commands.upkeep",
         "reconcile",
         "Take in reports, decide, dispatch and publish, once.",
-        ("--quiet", "--max-seconds", "--dry-run", "--print", "--steal", "--json"),
+        (
+            *("--quiet", "--max-seconds", "--dry-run", "--print", "--steal", "--status-file", "--exit-code"),
+            "--json",
+        ),
     ),
     "gc": Entry(
         "commands.upkeep",
@@ -167,9 +176,9 @@ ELSEWHERE: dict[str, str] = {
     "delete": "cancel", "abort": "cancel", "requeue": "retry", "rerun": "retry", "resubmit": "retry",
     "restart": "retry",
     "resume": "release", "pause": "hold", "suspend": "hold", "get": "results", "fetch": "results", "collect": "results",
-    "download": "results", "seff": "report", "efficiency": "report", "usage": "report", "sinfo": "node",
-    "nodes": "node", "worker": "node", "workers": "node", "cluster": "site", "clusters": "site", "sites": "site",
-    "partition": "site", "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
+    "download": "results", "seff": "report", "efficiency": "report", "sreport": "usage", "accounting": "usage",
+    "sinfo": "node", "nodes": "node", "worker": "node", "workers": "node", "cluster": "site", "clusters": "site",
+    "sites": "site", "partition": "site", "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
     "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
     "manual": "man", "commands": "--help", "version": "--version",
 }  # fmt: skip
@@ -186,6 +195,6 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "report",
     ),
     "Evidence": ("verify", "attestations"),
-    "Upkeep": ("reconcile", "gc", "doctor"),
+    "Upkeep": ("reconcile", "gc", "doctor", "usage"),
     "Setup": ("node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

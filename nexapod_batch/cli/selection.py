@@ -13,11 +13,12 @@ from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from nexapod_batch.coordinator.queries.selection import Filters
     from nexapod_batch.store import Store
 
-__all__ = ["Selection", "optional_selection", "selection"]
+__all__ = ["Selection", "moment", "optional_selection", "selection"]
 
 _STATE = click.Choice(("waiting", "active", "accepted", "failed", "inconclusive", "cancelled"))
 
@@ -108,19 +109,21 @@ def _pairs(option: str, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _since(text: str) -> str:
-    """Return the moment as RFC 3339 in UTC: a duration before now, or a date and time of the reader's zone."""
-    if not text:
-        return ""
+    """Return the moment as RFC 3339 in UTC, "" for none."""
+    return moment(text).strftime("%Y-%m-%dT%H:%M:%SZ") if text else ""
+
+
+def moment(text: str) -> datetime:
+    """Return a moment in UTC: a duration before now, or a date and time of the reader's zone; UsageError."""
     from datetime import UTC, datetime
 
     from nexapod_batch.schema.units import duration
 
     plain = text.removesuffix("ago").strip()
     try:
-        moment = datetime.fromtimestamp(time.time() - duration(plain), UTC)
+        return datetime.fromtimestamp(time.time() - duration(plain), UTC)
     except (ValueError, OverflowError):
         try:
-            moment = datetime.fromisoformat(plain).astimezone(UTC)
+            return datetime.fromisoformat(plain).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise UsageError("not a time", got=repr(text), wanted="2h, 1d, 2026-11-29 or 2026-11-29T12:00") from error
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

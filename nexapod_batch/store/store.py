@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.database import Filesystem
     from nexapod_batch.store.lease import Lease
     from nexapod_batch.store.migrations import Migration
+    from nexapod_batch.store.repositories.accounting import Accounting
     from nexapod_batch.store.repositories.jobs import Jobs
     from nexapod_batch.store.repositories.launches import Launches
     from nexapod_batch.store.repositories.nodes import Nodes
@@ -134,6 +135,13 @@ class Store:
         from nexapod_batch.store.repositories.usage import Usage  # noqa: PLC0415
 
         return Usage(self._database)
+
+    @cached_property
+    def accounting(self) -> Accounting:
+        """What the jobs of each user used."""
+        from nexapod_batch.store.repositories.accounting import Accounting  # noqa: PLC0415
+
+        return Accounting(self._database)
 
     @cached_property
     def operations(self) -> Operations:

@@ -28,9 +28,15 @@ FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost",
     "--print", "how", type=click.Choice(["cron", "systemd", "scrontab"]), help="Print how to run it regularly."
 )
 @click.option("--steal", is_flag=True, help="Take over from another host on which nothing runs any more.")
+@click.option(
+    "--status-file", metavar="FILE", type=click.Path(dir_okay=False),
+    help="Write time, counts and faults of this pass as JSON, for monitoring; replaced in one step.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 1 while something is wrong, told before or not.")
 @json_option
 def reconcile(
-    quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, steal: bool, as_json: bool
+    quiet: bool, max_seconds: float | None, dry_run: bool, how: str | None, steal: bool, status_file: str | None,
+    exit_code: bool, as_json: bool,
 ) -> int:
     """Take in reports, decide, dispatch and publish, once."""
     if how is not None:
@@ -38,20 +44,25 @@ def reconcile(
 
         output(as_json).lines(how, entry(how))
         return 0
+    from nexapod_batch.cli.commands.monitoring import status_written
+
     document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
-    if paths().has_database():  # before the first submit there is nothing to do, and nothing is made
-        try:
-            done = _one_pass(max_seconds, dry_run=dry_run, steal=steal and not dry_run)
-        except BusyError:
-            if quiet:
-                return 0
-            raise
-        for fault in done.faults:
-            note(fault)
-        document = {name: getattr(done, name) for name in document}
+    try:
+        with status_written(None if dry_run else status_file) as status:
+            status.update(document)
+            if paths().has_database():  # before the first submit there is nothing to do, and nothing is made
+                done = _one_pass(max_seconds, dry_run=dry_run, steal=steal and not dry_run)
+                document = {name: getattr(done, name) for name in document}
+                status.update(document)
+    except BusyError:
+        if quiet:
+            return 0
+        raise
+    for fault in document["faults"]:
+        note(fault)
     if as_json or not quiet:
         output(as_json).document({**document, "dry_run": dry_run}, renderers.reconciled)
-    return 0
+    return int(exit_code and bool(document["faults"] or document["standing"]))
 
 
 def _one_pass(max_seconds: float | None, *, dry_run: bool, steal: bool) -> Pass:
