@@ -178,7 +178,8 @@ ELSEWHERE: dict[str, str] = {
     "resume": "release", "pause": "hold", "suspend": "hold", "get": "results", "fetch": "results", "collect": "results",
     "download": "results", "seff": "report", "efficiency": "report", "sreport": "usage", "accounting": "usage",
     "sinfo": "node", "nodes": "node", "worker": "node", "workers": "node", "cluster": "site", "clusters": "site",
-    "sites": "site", "partition": "site", "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
+    "sites": "site", "partition": "site",
+    "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
     "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
     "manual": "man", "commands": "--help", "version": "--version",
 }  # fmt: skip
