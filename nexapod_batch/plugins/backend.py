@@ -109,7 +109,7 @@ class LaunchStatus(Struct, frozen=True, kw_only=True):
     native_reason: str = ""  # the scheduler's word for why
     hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
     task_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
-    anew: bool = False  # FAILED: nothing of it began, and nobody is at fault: its replicas are placed anew
+    anew: bool = False  # FAILED: it says nothing of any of its replicas: what did not report is placed anew
 
 
 class Mark(StrEnum):

@@ -97,6 +97,33 @@ def test_who_kills_its_runner_again_and_again_has_an_error(home: SlurmHome, alph
     assert f"was killed {TOLERATED + 1} times" in home.reasons(job)[-1]
 
 
+#: Replicas of one Slurm job wait for one another; then task 2 kills its runner, and with it whoever is there.
+CULPRIT = """
+here='{folder}'/$SLURM_JOB_ID; mkdir -p "$here"; touch "$here/$NEXAPOD_TASK"
+until [ $(ls "$here" | wc -l) -ge ${{SLURM_CPUS_PER_TASK:-1}} ]; do sleep 0.1; done
+if [ "$NEXAPOD_TASK" = 2 ]; then
+  above=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$PPID/status)
+  grep -q nexapod_batch /proc/$above/cmdline && kill -9 $above
+  kill -9 $PPID
+fi
+[ ! -e "$here/2" ] || sleep 600
+"""
+
+
+@pytest.mark.slow
+def test_who_kills_the_runner_of_many_is_alone_in_the_end(home: SlurmHome, alpha: Cluster, tmp_path: Path) -> None:
+    """Each Slurm job that dies is followed by ones half as large: the others lose little, and only the culprit fails."""
+    home.site(alpha, partition={"hosts": 1}, environment={"pass": ["SLURM_JOB_ID", "SLURM_CPUS_PER_TASK"]})
+    before = mark(alpha)
+    job = home.start(home.tasks(6, CULPRIT.format(folder=tmp_path / "jobs"), quorum="max_lost = 4\n"))
+    home.ended(job, "any")
+    assert [row["state"] for row in home.rows("SELECT state FROM task ORDER BY idx")] == ["accepted"] * 2 + ["failed"] + ["accepted"] * 3
+    lost = home.rows("SELECT task, count(*) AS n FROM replica WHERE execution = 'lost' GROUP BY task")
+    assert {row["task"]: row["n"] for row in lost}[2] == 5
+    assert max(row["n"] for row in lost if row["task"] != 2) <= 2  # in one of six, and in one of three
+    assert sum(map(len, slurm_jobs(alpha, before).values())) <= 10
+
+
 def test_a_requeued_job_executes_nothing_again(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
     """Slurm starts the same job a second time: what it had claimed stays claimed."""
     home.site(alpha)

@@ -119,3 +119,11 @@ def test_a_half_counts_before_what_it_was_split_from(tmp_path: Path, order: int)
         assert [hit[0].elements for key in "ab" if (hit := found.find(key))] == [(("a",),), (("b",),)]
     groups.remove(whole)
     assert [hit[1] for key in "ab" if (hit := groups.find(key))] == [0, 0]
+
+
+def test_a_group_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It said in one of three levels how it was packed."""
+    SubmissionRecords(tmp_path / "groups").save(group())
+    (file,) = (tmp_path / "groups").glob("*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "level": 1}))
+    assert SubmissionRecords(tmp_path / "groups").find("a" * 32) == (group(), 0)

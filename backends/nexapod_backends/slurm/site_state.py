@@ -16,7 +16,7 @@ from nexapod_backends.slurm.cli.parse import SINFO, read_sinfo
 from nexapod_backends.slurm.cli.states import read_state
 from nexapod_backends.slurm.jobs.capacity import admits
 from nexapod_backends.slurm.jobs.largest_hosts import LargestHosts
-from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE, PackLimits
+from nexapod_backends.slurm.jobs.pack_limits import SINGLE, UNBOUNDED, PackLimits, fewer
 from nexapod_backends.slurm.queue.monitor import QueueMonitor
 from nexapod_backends.slurm.queue.submission_records import SubmissionRecords
 from nexapod_backends.slurm.runner import runner_command
@@ -57,7 +57,7 @@ class SiteState:
         self.slurm = Slurm(site, self.transport)
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = SubmissionRecords(folder / "groups")
-        self.pack_limits = PackLimits(folder / "narrow.json")
+        self.pack_limits = PackLimits(folder / "pack.json")
         self.largest_hosts = LargestHosts(self.slurm, folder / "largest.json")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         bindings = PyslurmClient(site, self.slurm, folder / "bindings.json", _tell)
@@ -119,7 +119,7 @@ class SiteState:
 
     def hopeless(self, group: Group, now: float) -> str:
         """Return the limit that keeps a group in the queue only because of how it is packed; "" for none."""
-        if group.level >= BARE:
+        if not group.size:
             return ""
         seen = [self.queue.last_seen(group, index) for index in range(len(group.elements))]
         queued = [one for one in seen if one and read_state(one.state).state is BackendState.QUEUED]
@@ -135,7 +135,7 @@ class SiteState:
         """
         if kind is None or kind is Limited.JOB:
             return kind is Limited.JOB
-        if group.level > PACKED or self._runs(group.charged):
+        if group.size <= SINGLE or self._runs(group.charged):
             return False
         return kind is Limited.USER or now - group.submitted > _PATIENCE_POLLS * self._poll_s
 
@@ -153,18 +153,27 @@ class SiteState:
         return any(one is None or not one.hosts for one in told)
 
     def too_large(self, group: Group, why: str, now: float) -> bool:
-        """Note that Slurm does not take, or start, a group as tightly packed as it is; False when it cannot be less."""
-        if group.level >= BARE or (group.level == SINGLE and not _ABOUT_TIME.search(why)):
+        """Note that Slurm does not take, or start, a group that is as large as it is; False when it cannot be smaller.
+
+        The next ones are half as large. Where others may fill the limit and it had to be waited for, each is alone.
+        """
+        if not group.size or (group.size == SINGLE and not _ABOUT_TIME.search(why)):
             return False
         group.narrow = f"packed less tightly, and placed anew: {why}"
-        if self.pack_limits.learn(group.shape, group.level, now):
-            _tell(
-                f"site {self._name}: a Slurm job that runs several replicas, or has time to spare, is not allowed "
-                f"there ({why}): each gets a job of its own from now on. To pack as far as the limit allows, set "
-                "tasks, cpus and time in [limits.pack] of the site file"
-            )
+        waited = group.size > SINGLE and limited(why) is Limited.GROUP
+        self.pack_less(group, SINGLE if waited else fewer(group.size), why, now)
         self.groups.save(group)
         return True
+
+    def pack_less(self, group: Group, max_replicas: int, why: str, now: float) -> None:
+        """Let Slurm jobs like those of a group hold no more than so many replicas from now on; it is told once."""
+        first = self.pack_limits.max_replicas(group.shape, now) == UNBOUNDED
+        if self.pack_limits.learn(group.shape, max_replicas, now) and first:
+            _tell(
+                f"site {self._name}: a Slurm job that runs several replicas, or has time to spare, is too large there "
+                f"({why}): smaller ones are tried from now on. To pack as far as it goes, set tasks, cpus and time in "
+                "[limits.pack] of the site file"
+            )
 
     def full(self, charged: str, now: float) -> str:
         """Return why no more is submitted at the moment that is charged to somebody; "" when it may be tried."""

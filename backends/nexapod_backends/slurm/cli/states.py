@@ -45,6 +45,7 @@ class StateWord(Struct, frozen=True, kw_only=True):
     blame: Blame | None = None  # of an end; None where the state does not say
     known: bool = True  # False: a word that is not in the table
     stopped: bool = False  # it has its hosts and does not go on for now
+    out_of_memory: bool = False  # the kernel killed something of it
 
     @property
     def at_fault(self) -> bool:
@@ -61,6 +62,7 @@ _ACTIVE = _word(BackendState.ACTIVE)
 _STOPPED = replace(_ACTIVE, stopped=True)
 _LOST = _word(BackendState.FAILED, ended=True, blame=Blame.INFRASTRUCTURE)
 _OVER = _word(BackendState.FAILED, ended=True, blame=Blame.TASK)
+_OUT_OF_MEMORY = replace(_OVER, out_of_memory=True)
 _CANCELLED = _word(BackendState.CANCELED, ended=True, blame=Blame.PERSON)
 _COMPLETED = _word(BackendState.COMPLETED, ended=True)
 _FAILED = _word(BackendState.FAILED, ended=True)
@@ -82,8 +84,8 @@ STATES = {
     "F": _FAILED,
     "TIMEOUT": _OVER,
     "TO": _OVER,
-    "OUT_OF_MEMORY": _OVER,
-    "OOM": _OVER,
+    "OUT_OF_MEMORY": _OUT_OF_MEMORY,
+    "OOM": _OUT_OF_MEMORY,
     "NODE_FAIL": _LOST,
     "NF": _LOST,
     "PREEMPTED": _LOST,

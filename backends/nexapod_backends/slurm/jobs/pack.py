@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_backends.slurm.jobs.pack_limits import BARE, PACKED, SINGLE
+from nexapod_backends.slurm.jobs.pack_limits import BARE, SINGLE, UNBOUNDED
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.model.fit import excesses
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Resources
     from nexapod_batch.model.site import Limits, Partition
 
-__all__ = ["Element", "Geometry", "PackedArray", "Room", "level_of", "pack", "packed_time", "room_for"]
+__all__ = ["Element", "Geometry", "PackedArray", "Room", "has_spare_time", "pack", "packed_time", "room_for"]
 
 #: What a Slurm job gets beyond the time of its replicas: Slurm warns up to a minute earlier than it was told to, and
 #: is told to warn up to a minute before the end; until then every replica must have had its time.
@@ -66,28 +66,31 @@ class Room(Struct, frozen=True, kw_only=True):
     together: bool  # whether several launches may share it
 
 
-def room_for(resources: Resources, partition: Partition, limits: Limits, level: int = PACKED) -> Room:
-    """Return how much of such replicas one Slurm job may hold, packed as tightly as `level` allows."""
+def room_for(resources: Resources, partition: Partition, limits: Limits, max_replicas: int = UNBOUNDED) -> Room:
+    """Return how much of such replicas one Slurm job may hold, no more than `max_replicas` of them."""
     time_s, pack = resources.time_s, limits.pack
-    if level > PACKED or time_s is None or (resources.nodes or 1) > 1 or (resources.ntasks or 1) > 1:
+    several = (resources.nodes or 1) > 1 or (resources.ntasks or 1) > 1
+    if max_replicas <= SINGLE or time_s is None or several:
         return Room(width=1, rounds=1, tasks=1, together=False)
-    width = _width(resources, partition, limits)
+    tasks = min(pack.tasks, max_replicas)
+    width = min(_width(resources, partition, limits), tasks)
     rounds = max(1, pack.time_s // time_s)
     if partition.max_time_s is not None:
         most = (partition.max_time_s - MARGIN_S) * MARGIN_SHARE // (MARGIN_SHARE + 1) // time_s
         rounds = max(1, min(rounds, most))
-    return Room(width=width, rounds=rounds, tasks=min(width * rounds, pack.tasks), together=pack.tasks > 1)
+    return Room(width=width, rounds=rounds, tasks=min(width * rounds, tasks), together=tasks > 1)
 
 
 def _width(resources: Resources, partition: Partition, limits: Limits) -> int:
-    """Return how many of such replicas a host has room for side by side."""
+    """Return how many of such replicas a host has room for side by side; at least one."""
     pack = limits.pack
-    width = (min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus) // resources.cpus
+    cpus = min(pack.cpus, partition.max_cpus) if pack.cpus else partition.max_cpus
+    width = cpus // resources.cpus
     if resources.mem_mib:
         width = min(width, partition.max_mem_mib // resources.mem_mib)
     if resources.gpus:  # its runner gives each replica its own of what the job has
         width = min(width, partition.gpus * limits.gpu_slots // resources.gpus)
-    return max(1, min(width, pack.tasks))
+    return max(1, width)
 
 
 def pack(
@@ -96,11 +99,24 @@ def pack(
     resources: Resources,
     partition: Partition,
     limits: Limits,
-    level: int = PACKED,
+    max_replicas: int = UNBOUNDED,
 ) -> tuple[PackedArray, ...]:
-    """Return the calls of sbatch for launches (key, replicas) of one job; SchedulerError when none can run there."""
+    """Return the calls of sbatch for launches (key, replicas) of one job.
+
+    Args:
+        launches: In the order in which they are to run.
+        resources: Of one replica.
+        partition: Where they run.
+        limits: Those of the site.
+        max_replicas: That one Slurm job may hold; `BARE`: one, and no time to spare.
+
+    Raises:
+        SchedulerError: The partition is too small for one replica.
+
+    """
     _check(resources, partition)
-    room = room_for(resources, partition, limits, level)
+    room = room_for(resources, partition, limits, max_replicas)
+    spare = max_replicas > BARE
     elements = list(_elements(launches, room, partition.hosts))
     by_width: dict[int, list[Element]] = {}
     for one in elements:
@@ -108,7 +124,7 @@ def pack(
     groups: list[PackedArray] = []
     for width, alike in by_width.items():
         rounds = max(-(-one.replicas // width) for one in alike)
-        geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots, level=level)
+        geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots, spare=spare)
         groups += (
             PackedArray(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))
             for start in range(0, len(alike), limits.max_array)
@@ -122,11 +138,9 @@ def packed_time(time_s: int, partition: Partition) -> int:
     return time_s if partition.max_time_s is None else min(time_s, partition.max_time_s)
 
 
-def level_of(group: PackedArray, resources: Resources) -> int:
-    """Return how tightly a group is packed: what Slurm does not take can be packed less tightly below `BARE`."""
-    if any(one.replicas > 1 for one in group.elements):
-        return PACKED
-    return SINGLE if (group.geometry.time_s or 0) > (resources.time_s or 0) else BARE
+def has_spare_time(array: PackedArray, resources: Resources) -> bool:
+    """Say whether the Slurm jobs of an array ask for more time than one replica does."""
+    return (array.geometry.time_s or 0) > (resources.time_s or 0)
 
 
 def _check(resources: Resources, partition: Partition) -> None:
@@ -170,12 +184,12 @@ def _share(replicas: int, elements: int, room: Room) -> int:
 
 
 def _geometry(
-    resources: Resources, partition: Partition, *, width: int, rounds: int, slots: int, level: int
+    resources: Resources, partition: Partition, *, width: int, rounds: int, slots: int, spare: bool
 ) -> Geometry:
     """Return what a Slurm job of so many replicas side by side and one after the other asks for."""
     time_s = resources.time_s
     if time_s is not None:
-        time_s = rounds * time_s if level >= BARE else packed_time(rounds * time_s, partition)
+        time_s = packed_time(rounds * time_s, partition) if spare else rounds * time_s
     cpus = resources.cpus_per_task
     return Geometry(
         width=width,

@@ -1,8 +1,9 @@
-"""How tightly replicas may be packed for whom: what Slurm does not take, or never starts, is packed less tightly.
+"""How many replicas one Slurm job may hold for whom: half of what Slurm does not take or start, or ends for memory.
 
 A packed job is larger and longer than what a user asked for, so a QOS, an association or a host may forbid it although
 each replica keeps every limit. Which shapes that concerns is learnt from Slurm's own words, kept in a file, and tried
-anew after a day: limits change.
+anew after a day: limits change. From `BUNDLE_MAX` replicas on it takes as many steps as that number can be halved, and
+one more, until a replica is alone and has no minute more than it asks for: then whatever happens is its own.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Resources
 
-__all__ = ["BARE", "PACKED", "SINGLE", "PackLimits", "shape_of"]
+__all__ = ["BARE", "SINGLE", "UNBOUNDED", "PackLimits", "fewer", "shape_of"]
 
-#: How tightly: as the site file has it; each replica for itself; and without a minute more than it asks for.
-PACKED, SINGLE, BARE = 0, 1, 2
+#: The most replicas in one Slurm job: as the site file has it; one; and one without a minute more than it asks for.
+UNBOUNDED, SINGLE, BARE = 1 << 30, 1, 0
 _FORGET_S = 86_400.0
-_MOST = 1_000  # shapes that are remembered
+_SHAPES_MAX = 1_000  # that are remembered
 
 
 def shape_of(charged: str, resources: Resources) -> str:
@@ -34,6 +35,11 @@ def shape_of(charged: str, resources: Resources) -> str:
     return f"{charged} {'/'.join(told)}"
 
 
+def fewer(size: int) -> int:
+    """Return how many replicas a Slurm job may hold where one with `size` of them was too many: half of them."""
+    return size // 2
+
+
 class PackLimits:
     """What was learnt of one site."""
 
@@ -41,18 +47,18 @@ class PackLimits:
         """Remember where it is kept."""
         self._file = file
 
-    def level(self, shape: str, now: float) -> int:
-        """Return how tightly replicas of a shape may be packed."""
-        level, at = self._known().get(shape, (PACKED, 0.0))
-        return level if 0 <= now - at < _FORGET_S else PACKED
+    def max_replicas(self, shape: str, now: float) -> int:
+        """Return how many replicas of a shape one Slurm job may hold: `UNBOUNDED` where nothing was learnt."""
+        known, at = self._known().get(shape, (UNBOUNDED, 0.0))
+        return known if 0 <= now - at < _FORGET_S else UNBOUNDED
 
-    def learn(self, shape: str, level: int, now: float) -> bool:
-        """Remember that a shape was not taken at a level; say whether that is news."""
-        if self.level(shape, now) > level:
+    def learn(self, shape: str, max_replicas: int, now: float) -> bool:
+        """Remember that Slurm jobs of a shape may hold so many replicas; say whether that is news."""
+        if self.max_replicas(shape, now) <= max_replicas:
             return False
         known = self._known()
-        known[shape] = (level + 1, now)
-        newest = sorted(known.items(), key=lambda one: one[1][1])[-_MOST:]
+        known[shape] = (max_replicas, now)
+        newest = sorted(known.items(), key=lambda item: item[1][1])[-_SHAPES_MAX:]
         own_folder(self._file.parent, below=self._file.parents[1])
         atomic.write(self._file, json.dumps(dict(newest)).encode(), mode=0o600)
         return True
@@ -60,5 +66,5 @@ class PackLimits:
     def _known(self) -> dict[str, tuple[int, float]]:
         with suppress(OSError, ValueError, TypeError, AttributeError):
             known = json.loads(self._file.read_bytes())
-            return {str(shape): (int(level), float(at)) for shape, (level, at) in known.items()}
+            return {str(shape): (int(most), float(at)) for shape, (most, at) in known.items()}
         return {}

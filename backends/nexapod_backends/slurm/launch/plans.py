@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from nexapod_backends.slurm.cli.commands import RefusedError
 from nexapod_backends.slurm.jobs.directives import SbatchRequest, SchedulerOptions, constraints
-from nexapod_backends.slurm.jobs.pack import level_of, pack, room_for
+from nexapod_backends.slurm.jobs.pack import has_spare_time, pack, room_for
 from nexapod_backends.slurm.jobs.pack_limits import shape_of
 from nexapod_backends.slurm.jobs.script import TemplateFaultError, as_it_is, read_template, render
 from nexapod_backends.slurm.queue.submission_records import Group, group_id
@@ -49,13 +49,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     at_site: Job  # the job as the site sees it
     partition: Partition  # with no more for packing than its largest hosts have
     charged: str  # to whom Slurm charges it: what it counts together
-    level: int  # how tightly replicas may be packed
+    max_replicas: int  # that one Slurm job may hold
     exclude: tuple[str, ...] = ()  # hosts where it must not run
 
     @property
     def room(self) -> Room:
         """Return how much one Slurm job may hold."""
-        return room_for(self.at_site.resources, self.partition, self.context.its_site.limits, self.level)
+        return room_for(self.at_site.resources, self.partition, self.context.its_site.limits, self.max_replicas)
 
     def launch_size(self, replicas: int) -> int:
         """Return few enough replicas that the hosts share the work evenly; one where a Slurm job holds no more."""
@@ -69,7 +69,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         """Return the calls of sbatch for launches (key, replicas); SchedulerError when none can run there."""
         return pack(
             sizes, resources=self.at_site.resources, partition=self.partition,
-            limits=self.context.its_site.limits, level=self.level,
+            limits=self.context.its_site.limits, max_replicas=self.max_replicas,
         )  # fmt: skip
 
     def script(self, group: str, geometry: Geometry, elements: int) -> str:
@@ -110,8 +110,10 @@ def plan(context: NodeContext, state: SiteState, job: Job, now: float) -> Plan:
     admitted = constraints(site, words.get("constraint", ""))
     partition = state.largest_hosts.fitted(partition, at_site.resources, admitted)
     charged = "/".join([words.get("account", ""), words.get("qos", ""), partition.name])
-    level = state.pack_limits.level(shape_of(charged, at_site.resources), now)
-    return Plan(context=context, job=job, at_site=at_site, partition=partition, charged=charged, level=level)
+    return Plan(
+        context=context, job=job, at_site=at_site, partition=partition, charged=charged,
+        max_replicas=state.pack_limits.max_replicas(shape_of(charged, at_site.resources), now),
+    )  # fmt: skip
 
 
 def write_groups(planned: Plan, state: SiteState, launches: Sequence[Launch], host_set: tuple[int, int] | None) -> None:
@@ -128,7 +130,7 @@ def write_groups(planned: Plan, state: SiteState, launches: Sequence[Launch], ho
             id=group_id(elements), node=planned.context.node.name, partition=planned.partition.name,
             elements=elements, replicas=tuple(element.replicas for element in array.elements),
             bound=host_set is not None, charged=planned.charged, shape=shape_of(planned.charged, resources),
-            level=level_of(array, resources),
+            spare=has_spare_time(array, resources),
         )  # fmt: skip
         try:
             script = planned.script(group.id, array.geometry, len(elements))

@@ -11,11 +11,13 @@ from msgspec.structs import replace
 
 from nexapod_backends.slurm.cli.hostlist import expand_hosts
 from nexapod_backends.slurm.cli.states import Blame, end_in_words, read_state, reason_in_words
+from nexapod_backends.slurm.jobs.pack_limits import fewer
 from nexapod_batch.errors import last_message
 from nexapod_batch.plugins import BackendState, LaunchStatus
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
+    from nexapod_backends.slurm.cli.states import StateWord
     from nexapod_backends.slurm.queue.observations import Observation
     from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.site_state import SiteState
@@ -67,7 +69,7 @@ def waiting_status(context: NodeContext, state: SiteState, key: str, now: float,
     if ended is None and not state.queue.gone(group, index, now):
         packed = group.replicas[index] > 1
         return _named(_going_on(native, seen, claimed=claimed, trouble=state.queue.trouble, packed=packed), seen)
-    return _named(_ended(context, state, group, index, ended, claimed=claimed), seen)
+    return _named(_ended(context, state, group, index, ended, now, claimed=claimed), seen)
 
 
 def _not_handed(group: Group) -> LaunchStatus:
@@ -84,7 +86,14 @@ def _not_handed(group: Group) -> LaunchStatus:
 
 
 def _ended(
-    context: NodeContext, state: SiteState, group: Group, index: int, ended: Observation | None, *, claimed: bool
+    context: NodeContext,
+    state: SiteState,
+    group: Group,
+    index: int,
+    ended: Observation | None,
+    now: float,
+    *,
+    claimed: bool,
 ) -> LaunchStatus:
     """Say how an element ended whose launch is in the inbox: what it did not report is lost.
 
@@ -101,12 +110,28 @@ def _ended(
     word = read_state(ended.state)
     reason = f"Slurm job {native}: {end_in_words(ended.state, ended.exit_code, ended.exit_signal)}"
     if word.blame is None or not claimed:
-        said = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
-        reason += f"; its runner said: {said}" if said else ""
-    task_fault = word.blame is Blame.TASK and group.replicas[index] == 1
-    return LaunchStatus(
-        state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended", task_fault=task_fault
-    )
+        last = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
+        reason += f"; its runner said: {last}" if last else ""
+    if group.replicas[index] == 1:
+        return LaunchStatus(
+            state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended",
+            task_fault=word.blame is Blame.TASK,
+        )  # fmt: skip
+    return _pack_ended(state, group, index, word, LaunchStatus(
+        state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended",
+    ), now)  # fmt: skip
+
+
+def _pack_ended(
+    state: SiteState, group: Group, index: int, word: StateWord, status: LaunchStatus, now: float
+) -> LaunchStatus:
+    """Say how an element of several replicas ended; where one of them may be to blame, the next ones are half as large.
+
+    So whoever kills its runner, or takes more memory than there is, is alone in the end, and the others are done.
+    """
+    if word.state is BackendState.FAILED and word.blame not in (Blame.INFRASTRUCTURE, Blame.PERSON):
+        state.pack_less(group, fewer(group.replicas[index]), status.reason, now)
+    return replace(status, anew=word.out_of_memory)
 
 
 def _named(status: LaunchStatus, seen: Observation | None) -> LaunchStatus:

@@ -37,7 +37,7 @@ class Group(Struct, kw_only=True):
     submitted: float = 0  # when the job was known to be in Slurm
     refused: str = ""  # why Slurm will never take it
     shape: str = ""  # what it has in common with others that Slurm's limits see
-    level: int = 0  # how tightly it is packed
+    spare: bool = False  # it asks for more time than one replica does
     narrow: str = ""  # why what it holds is to be packed less tightly, and placed anew
     trouble: str = ""  # why it was not taken yet
     bound: bool = False  # to a set of hosts: where it ran matters
@@ -50,6 +50,12 @@ class Group(Struct, kw_only=True):
     def position(self, key: str) -> int:
         """Return which element a launch belongs to."""
         return next(index for index, keys in enumerate(self.elements) if key in keys)
+
+    @property
+    def size(self) -> int:
+        """Return how many replicas its largest element holds; 0 for one that has no minute more than it asks for."""
+        largest = max(self.replicas, default=1)
+        return largest if largest > 1 or self.spare else 0
 
     @property
     def open(self) -> bool:
@@ -74,7 +80,7 @@ def _part(group: Group, first: int, end: int) -> Group:
     return Group(
         id=group_id(elements), node=group.node, partition=group.partition, elements=elements,
         replicas=group.replicas[first:end], bound=group.bound, charged=group.charged,
-        shape=group.shape, level=group.level,
+        shape=group.shape, spare=group.spare,
         forgotten=tuple(key for key in group.forgotten if key in keys),
     )  # fmt: skip
 
@@ -131,6 +137,7 @@ class SubmissionRecords:
             document: dict[str, Any] = careful.load(self._folder / name)
             if document.pop("schema") != 1:
                 return
+            document.pop("level", None)  # of a version that knew three sizes only
             document["elements"] = tuple(map(tuple, document["elements"]))
             document["replicas"], document["forgotten"] = tuple(document["replicas"]), tuple(document["forgotten"])
             self._add(Group(**document))
