@@ -138,6 +138,20 @@ class TestDaskShared(DaskConformance):
         self.ended(second, house, launch)
         assert len(house.reports()) == 1
 
+    def test_what_another_process_saw_end_takes_no_room(self, house: DaskHouse) -> None:
+        """A worker has as many launches as it may, all of them ended, and none forgotten yet: the next one goes to it."""
+        house.usable = ("w1",)
+        job = Job(name="t", command=("true",), quorum=QuorumPolicy(agree=1))
+        first, second = load("backend", self.name), load("backend", self.name)
+        full = [house.launch(job) for _ in range(8)]  # four ahead for each of its two threads
+        first.launch(house.context(), full)
+        self.ended(first, house, *full)
+        late = house.launch(job)
+        second.launch(house.context(), [late])
+        told = second.status(house.context(), [late.key])[late.key]
+        assert told.state is not BackendState.NEW, told.reason
+        self.ended(second, house, late)
+
 
 class TestDaskApart(TestDaskShared):
     """The suite where nothing is shared: bundles, inputs, reports and outputs travel through Dask."""

@@ -26,7 +26,7 @@ from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.bundle import decode_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.dask.cluster import Cluster
@@ -58,15 +58,12 @@ class Binding:
         new = [self._record(one) for one in launches if not (one.key in records.by_key or records.is_spent(one.key))]
         self._records.save(new, durable=False)  # the same launch comes again after a crash
 
-    def bind(self, workers: Mapping[str, Worker], ended: Container[str]) -> list[Record]:
-        """Bind launches to workers that have room, durably, and give them to the scheduler; return those.
-
-        What `ended` takes no room.
-        """
+    def bind(self, workers: Mapping[str, Worker]) -> list[Record]:
+        """Bind launches to workers that have room, durably, and give them to the scheduler; return those."""
         waiting = [one for one in self._records.by_key.values() if not one.worker and not one.over]
         if not waiting:
             return []
-        self.look(workers, ended)
+        self.look(workers)
         bound: list[Record] = []
         full: dict[tuple[object, ...], str] = {}
         staged = self._staged(waiting)
@@ -103,11 +100,11 @@ class Binding:
             return self._far.inputs()
         return {}
 
-    def look(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
-        """Learn what workers have to do."""
+    def look(self, workers: Mapping[str, Worker]) -> None:
+        """Learn what workers have to do; launches that ended take no room, whoever was told of their end."""
         self._workers = workers
         self._load, self._busy_s = Counter(), Counter()
-        mine = [one for one in self._records.by_key.values() if one.worker and one.key not in ended]
+        mine = [one for one in self._records.by_key.values() if one.worker and not one.ended]
         self.others = self._cluster.others({one.task for one in mine})
         for one in mine:
             self._count(one)
@@ -117,11 +114,11 @@ class Binding:
         self._load[record.worker] += 1
         self._busy_s[record.worker] += round(needs_s(record, one.threads if one is not None else 1))
 
-    def take_back(self, queued: Sequence[Record], workers: Mapping[str, Worker], ended: Container[str]) -> None:
+    def take_back(self, queued: Sequence[Record], workers: Mapping[str, Worker]) -> None:
         """Unbind launches that wait behind tasks of others while another worker is free, and have not begun."""
         if not queued:
             return
-        self.look(workers, ended)
+        self.look(workers)
         back: list[Record] = []
         used = self._used(queued)
         for one in queued:
@@ -174,12 +171,12 @@ class Binding:
                 continue
             return found
 
-    def demand(self, workers: Mapping[str, Worker], ended: Container[str]) -> None:
+    def demand(self, workers: Mapping[str, Worker]) -> None:
         """Let a cluster of our own know for how many workers there is work."""
         own = self._cluster.own
         if own is None:
             return
-        open_ = [one for one in self._records.by_key.values() if not one.over and one.key not in ended]
+        open_ = [one for one in self._records.by_key.values() if not one.over and not one.ended]
         waiting = [one for one in open_ if not one.worker]
         used = self._used(waiting)
         alive = {one.id for one in workers.values()}

@@ -54,6 +54,7 @@ class Record(Struct, kw_only=True):
     notes: list[str] | None = None  # replicas cancelled before it was bound
     over: str = ""  # why it is never to be started
     withdrawn: list[str] | None = None  # workers that it was bound to, and taken back from before it began
+    ended: bool = False  # told as ended: it takes no room on its worker
     failed: bool = False  # told as FAILED: what it ran does not count against its worker
 
     @property

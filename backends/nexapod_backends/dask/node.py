@@ -46,7 +46,6 @@ __all__ = ["DaskNode"]
 
 #: Seconds after which a worker that did not answer is asked again.
 _AGAIN_S = 15.0
-_ENDED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
 
 
 class DaskNode:
@@ -58,7 +57,6 @@ class DaskNode:
         self.records = records
         self._binding = Binding(name, site, cluster, far, records, hosts_file)
         self.workers: dict[str, Worker] = {}  # by address
-        self._ended: set[str] = set()  # launches that were told as ended
         self._queued: list[Record] = []  # bound, and not with their runner yet, when they were last told
 
     # ---- workers
@@ -134,14 +132,14 @@ class DaskNode:
     def take(self, launches: Sequence[Launch]) -> None:
         """Write down launches that are new."""
         self._binding.take(launches)
-        self._binding.demand(self.workers, self._ended)
+        self._binding.demand(self.workers)
 
     def bind(self) -> None:
         """Bind launches to workers that have room, and give them to the scheduler."""
-        for one in self._binding.bind(self.workers, self._ended):
+        for one in self._binding.bind(self.workers):
             if one.notes:
                 self._note(one, one.notes)
-        self._binding.demand(self.workers, self._ended)
+        self._binding.demand(self.workers)
 
     # ---- what became of them
 
@@ -162,7 +160,7 @@ class DaskNode:
         elif not ended and open_:
             raise trouble
         self._remember(ended)
-        self._binding.demand(self.workers, self._ended)
+        self._binding.demand(self.workers)
         for key, status in ended.items():
             one = mine[key]
             hosts = (one.host,) if one.host else ()
@@ -181,7 +179,7 @@ class DaskNode:
 
     def take_back(self) -> None:
         """Unbind what waits behind tasks of others while another worker is free."""
-        self._binding.take_back(self._queued, self.workers, self._ended)
+        self._binding.take_back(self._queued, self.workers)
 
     def unbound(self, told: Mapping[str, LaunchStatus]) -> dict[str, LaunchStatus]:
         """Return anew, after `bind`, what was told of launches that had no worker."""
@@ -292,7 +290,7 @@ class DaskNode:
         """Return Dask's word for the state of each launch's task; where some wait, see whose tasks are before them."""
         states = self.cluster.states([one.task for one in records])
         if not TASK_STATES.keys().isdisjoint(states.values()):
-            self._binding.look(self.workers, self._ended)
+            self._binding.look(self.workers)
         return states
 
     def _gone(self, record: Record) -> LaunchStatus:
@@ -317,15 +315,15 @@ class DaskNode:
         return why_queued(record, self.workers.get(record.address), state, spool, others)
 
     def _remember(self, ended: Mapping[str, LaunchStatus]) -> None:
-        """Keep which launches failed: what ran there does not count against a worker."""
-        self._ended |= ended.keys()
-        failed = []
+        """Keep which launches ended, for other processes, too, and which failed: that counts against no worker."""
+        changed = []
         for key, status in ended.items():
             one = self.records.by_key[key]
-            if status.state in _ENDED - {BackendState.COMPLETED} and not one.failed:
-                one.failed = True
-                failed.append(one)
-        self.records.save(failed, durable=False)
+            failed = one.failed or status.state is not BackendState.COMPLETED
+            if not one.ended or failed != one.failed:
+                one.ended, one.failed = True, failed
+                changed.append(one)
+        self.records.save(changed, durable=False)
 
     # ---- stopping and forgetting
 
@@ -334,7 +332,7 @@ class DaskNode:
         back, changed = [], []
         for key, names in replicas.items():
             one = self.records.by_key.get(key)
-            if one is None or key in self._ended:
+            if one is None or one.ended:
                 continue
             whole = names is None or set(one.replicas) <= set(names)
             if whole:
@@ -383,7 +381,7 @@ class DaskNode:
             if not one.failed:
                 self.records.use(one)
         self.records.remove([one.key for one in mine])
-        self._binding.demand(self.workers, self._ended)
+        self._binding.demand(self.workers)
 
     def _forget_spools(self, bound: Sequence[Record], keys: Sequence[str]) -> None:
         """Let agents forget launches that were bound, and whole spools of workers that are gone and have no others."""

@@ -215,13 +215,19 @@ def _forget(_: bytes, *, base: str, launches: list[list[object]], gone: list[str
             os.makedirs(f"{spool}/spent", 0o700, exist_ok=True)
             os.rename(f"{spool}/claims/{key}", f"{spool}/spent/{key}")
     for worker in gone:
-        spool = f"{base}/w/{worker}"
-        kept = os.path.isdir(spool) and (os.path.islink(f"{spool}/reports") or not os.listdir(f"{spool}/reports"))
-        if kept and _holder(spool) is None:
-            shutil.rmtree(spool, ignore_errors=True)
-        with suppress(OSError):
-            os.rmdir(f"{base}/work/{worker}")
+        with suppress(OSError):  # what resists is left for the next time: no other launch waits for it
+            _sweep(base, worker)
     return {}
+
+
+def _sweep(base: str, worker: str) -> None:
+    """Remove the spool of a worker that is gone, unless reports lie there; it may have died while it made the spool."""
+    spool = f"{base}/w/{worker}"
+    read = os.path.islink(f"{spool}/reports") or not _listed(f"{spool}/reports")
+    if read and _holder(spool) is None:
+        shutil.rmtree(spool, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.rmdir(f"{base}/work/{worker}")
 
 
 def _clear(_: bytes, *, base: str) -> dict[str, object]:
