@@ -49,7 +49,7 @@ class Home:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
         assert "Traceback" not in done.stderr + done.stdout
         assert done.returncode != 70, done.stderr

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from clusters.daemons import lives
 from homes import Done, Home
+from living_folders import contents
 
 from nexapod_batch.model.reason import Reason
 from nexapod_batch.wording import sentence
@@ -90,7 +91,7 @@ class LoggedHome(Home):
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         """Look into the database."""
-        with closing(sqlite3.connect(f"file:{self.path}/state.db?mode=ro", uri=True, timeout=30)) as connection:
+        with closing(sqlite3.connect(f"file:{self.path}/state.db?mode=ro", uri=True, timeout=120)) as connection:
             connection.row_factory = sqlite3.Row
             return connection.execute(sql, values).fetchall()
 
@@ -127,8 +128,9 @@ class LoggedHome(Home):
     def describe(self) -> str:
         """Return what can be told of the last job, for a message."""
         faults = self.call("reconcile").err
-        logs = [f"{log.name}: {log.read_text(errors='replace')[-500:]}" for log in self.path.glob("spool/*/logs/*")]
-        return "\n".join([self.explain(), faults, *logs[:5]])
+        logs = contents(self.path.glob("spool/*/logs/*"))
+        ends = [f"{log.name}: {content.decode(errors='replace')[-500:]}" for log, content in logs.items()]
+        return "\n".join([self.explain(), faults, *ends[:5]])
 
     def end(self) -> None:
         """Kill every process that names this home."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 from homes import PROGRAM
+from living_folders import contents
 from logged_homes import until
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ class Storm:
         assert self.home.call("db", "check").code == 0
         stored = {bytes(row[0]) for row in self.home.rows("SELECT payload_sha256 FROM report")}
         seen = 0
-        for segment in {one.resolve() for one in segments}:
-            for line in segment.read_bytes().split(b"\n")[:-1]:
+        for segment, content in contents({one.resolve() for one in segments}).items():
+            for line in content.split(b"\n")[:-1]:
                 document = json.loads(line)
                 if "payload" in document:
                     seen += 1

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 COORDINATOR = Signer.from_seed(b"c" * 32)
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 @dataclass

@@ -65,7 +65,7 @@ def do_as(name: str, script: str, folder: Path) -> subprocess.CompletedProcess[s
     """Run a shell script as an account with its group, the umask 002, in a folder; it may fail."""
     drop = ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups", "--"]
     words = [*drop, "sh", "-c", f"umask 002\n{script}"]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=20, env={"PATH": os.environ["PATH"]})
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=120, env={"PATH": os.environ["PATH"]})
 
 
 def _way_to(path: Path) -> list[Path]:

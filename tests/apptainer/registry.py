@@ -92,7 +92,7 @@ class Registry:
         """Wait until everything that was asked so far is in the log."""
         mark = f"mark-{time.monotonic_ns()}"
         self._call("GET", f"/v2/{mark}/tags/list", ok=(404,))
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while not any(mark in line and "response" in line for line in self.log):
             assert time.monotonic() < end, "the registry logs nothing"
             time.sleep(0.01)
@@ -169,7 +169,7 @@ class Registry:
         if self._login:
             request.add_header("Authorization", "Basic " + base64.b64encode(self._login.encode()).decode())
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
                 return str(answer.headers["Location"]).encode() if location else answer.read()
         except urllib.error.HTTPError as error:
             with error:

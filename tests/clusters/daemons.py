@@ -89,7 +89,7 @@ def kill_all(processes: Iterable[psutil.Process], *, family: bool = True) -> Non
         for process in doomed.values():
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-    poll(f"{list(doomed)} are gone after SIGKILL", lambda: not any(map(lives, doomed.values())), timeout=20)
+    poll(f"{list(doomed)} are gone after SIGKILL", lambda: not any(map(lives, doomed.values())), timeout=120)
 
 
 def marked(*words: str) -> list[psutil.Process]:

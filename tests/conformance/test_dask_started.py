@@ -65,7 +65,7 @@ def started(folder: Path) -> Iterator[Path]:
     owner = psutil.Process(said["pid"])
     tree = [owner, *owner.children(recursive=True)]
     owner.terminate()
-    _, left = psutil.wait_procs(tree, timeout=30)
+    _, left = psutil.wait_procs(tree, timeout=120)
     assert left == []
 
 

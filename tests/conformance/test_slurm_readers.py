@@ -263,7 +263,7 @@ class Live:
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a program with this cluster's configuration."""
         env = {**environment(os.environ), "SLURM_CONF": str(self.conf)}
-        return subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120)
 
     def control(self, *argv: str) -> str:
         """Run a command of Slurm and return what it prints."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from apptainer.accounts import AccountHome, two_accounts
 from homes import TRUE, open_folder
+from living_folders import below, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +56,9 @@ def give(path: Path, name: str, mode: int) -> None:
 
 def all_paths(folder: Path) -> Iterator[tuple[str, int]]:
     """Yield every path below a folder, and its mode; links left out."""
-    for path in sorted(folder.rglob("*")):
-        if not path.is_symlink():
-            yield str(path.relative_to(folder)), stat.S_IMODE(path.lstat().st_mode)
+    for path, found in states(below(folder)).items():
+        if not stat.S_ISLNK(found.st_mode):
+            yield str(path.relative_to(folder)), stat.S_IMODE(found.st_mode)
 
 
 @pytest.mark.slow
@@ -74,11 +75,11 @@ def test_nothing_that_is_made_can_be_changed_by_others(
         if subprocess.run(["setfacl", "-d", "-m", rule, home.folder], capture_output=True, check=False).returncode:
             pytest.skip("no ACLs here")
     job = home.descriptor(FILES)
-    done = home.call("submit", job, "--wait=60s", before=("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
+    done = home.call("submit", job, "--wait=90s", before=("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
     assert done.code == 0, done.err
     assert home.call("attestations", "1", "--out", home.path / "out").code == 0
     me = pwd.getpwnam(accounts.alice).pw_uid
-    assert {path.lstat().st_uid for path in [home.path, *home.path.rglob("*")]} == {me}
+    assert {one.st_uid for one in states([home.path, *below(home.path)]).values()} == {me}
     found = dict(all_paths(home.path))
     open_to_others = {name: oct(mode) for name, mode in found.items() if mode & 0o022}
     assert open_to_others == {}
@@ -89,7 +90,7 @@ def test_nothing_that_is_made_can_be_changed_by_others(
 
 def refused(home: AccountHome, *words: str) -> None:
     """Check that a submission is refused as bad configuration, with these words, and that nothing ran."""
-    done = home.submit(TRUE, "--wait=30s")
+    done = home.submit(TRUE, "--wait=90s")
     assert done.code == 78, done.out + done.err
     for word in words:
         assert word in done.err
@@ -131,7 +132,7 @@ def test_an_owner_with_a_group_of_her_own_needs_no_chmod(home: AccountHome, acco
     subprocess.run(["groupadd", group], check=True)
     subprocess.run(["usermod", "--gid", group, accounts.mallory], check=True)
     try:
-        assert home.submit(TRUE, "--wait=30s").code == 0
+        assert home.submit(TRUE, "--wait=90s").code == 0
     finally:
         subprocess.run(["usermod", "--gid", accounts.alice, accounts.mallory], check=True)
         subprocess.run(["groupdel", group], check=True)
@@ -139,11 +140,11 @@ def test_an_owner_with_a_group_of_her_own_needs_no_chmod(home: AccountHome, acco
 
 def test_a_spool_that_was_exchanged_is_not_used(home: AccountHome, accounts: Accounts) -> None:
     """What an earlier version left open is closed; what somebody put in its place, links above all, is refused."""
-    assert home.submit(TRUE, "--wait=30s").code == 0
+    assert home.submit(TRUE, "--wait=90s").code == 0
     home.end()
     spool = home.spool()
     spool.chmod(0o2775)
-    assert home.submit(TRUE, "--wait=30s").code == 0
+    assert home.submit(TRUE, "--wait=90s").code == 0
     assert stat.S_IMODE(spool.stat().st_mode) == 0o700
     home.end()
     bashrc = home.login / ".bashrc"

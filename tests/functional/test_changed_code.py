@@ -39,7 +39,7 @@ class Installed:
         done = subprocess.run(
             [self.python, "-I", "-c", "from nexapod_batch.cli import main; main()", *map(str, argv)],
             env={**os.environ, "NEXAPOD_HOME": str(self.home)}, cwd=self.folder, capture_output=True, text=True,
-            check=False, timeout=60,
+            check=False, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

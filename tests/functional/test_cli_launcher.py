@@ -68,50 +68,50 @@ def checkout(tmp_path: Path) -> Checkout:
 def test_arguments_and_exit_code_pass_through(checkout: Checkout, tmp_path: Path) -> None:
     """The program gets its arguments as they are, also through a link; talk goes to stderr, and only once."""
     first = checkout.start("a b", "", "*")
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=120)
     assert (out, first.returncode) == ("a b||*|", 7)
     assert "making" in err
     link = tmp_path / "link"
     link.symlink_to(checkout.program)
     second = checkout.start("x", program=link)
-    assert second.communicate(timeout=60) == ("x|", "")
+    assert second.communicate(timeout=120) == ("x|", "")
     assert checkout.made() == 1
 
 
 def test_two_at_once_make_one_environment(checkout: Checkout) -> None:
     """Whoever comes second waits for the first and uses what it made."""
     both = [checkout.start("x") for _ in range(4)]
-    assert [one.communicate(timeout=60)[0] for one in both] == ["x|"] * 4
+    assert [one.communicate(timeout=120)[0] for one in both] == ["x|"] * 4
     assert checkout.made() == 1
 
 
 def test_changed_project_file_is_installed_again(checkout: Checkout) -> None:
     """An edit of pyproject.toml, even one that keeps its time, makes it up to date again."""
-    checkout.start().communicate(timeout=60)
+    checkout.start().communicate(timeout=120)
     before = checkout.project.stat()
     checkout.project.write_text("[project]\n# changed\n")
     os.utime(checkout.project, ns=(before.st_atime_ns, before.st_mtime_ns))
-    checkout.start().communicate(timeout=60)
+    checkout.start().communicate(timeout=120)
     assert checkout.made() == 2
 
 
 def test_moved_checkout_is_installed_again(checkout: Checkout) -> None:
     """Scripts of an environment hold absolute paths, so a moved one is made again."""
-    checkout.start().communicate(timeout=60)
+    checkout.start().communicate(timeout=120)
     moved = checkout.root.with_name("moved")
     checkout.root.rename(moved)
-    assert checkout.start("y", program=moved / "bin" / "nexapod-batch").communicate(timeout=60)[0] == "y|"
+    assert checkout.start("y", program=moved / "bin" / "nexapod-batch").communicate(timeout=120)[0] == "y|"
     assert checkout.made() == 2
 
 
 def test_failed_installation_is_told_and_tried_again(checkout: Checkout) -> None:
     """When the installation fails the reason and the log are named, and the next start tries again."""
     broken = checkout.start(BROKEN="1")
-    _, err = broken.communicate(timeout=60)
+    _, err = broken.communicate(timeout=120)
     assert broken.returncode == 78
     assert "no network" in err
     assert "install.log" in err
-    assert checkout.start("z").communicate(timeout=60)[0] == "z|"
+    assert checkout.start("z").communicate(timeout=120)[0] == "z|"
 
 
 @pytest.mark.parametrize(

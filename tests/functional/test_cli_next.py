@@ -19,7 +19,7 @@ from nexapod_batch.cli.rendering.bar import WaitingBar
 
 def reported(home: Home) -> None:
     """Wait until both replicas of the job are reported."""
-    end = time.monotonic() + 50
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         if (home.path / "spool").is_dir() and len(home.lines()) == 2:
             return

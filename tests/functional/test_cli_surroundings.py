@@ -47,7 +47,7 @@ def on_terminal(home: Home, width: int, *argv: str) -> str:
             break
         seen += data
     os.close(master)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
     return seen.decode()
 
 

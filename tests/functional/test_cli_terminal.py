@@ -42,7 +42,7 @@ def on_terminal(home: Home, *argv: object, pipe: bool = False, **env: str) -> tu
             break
         seen += data
     os.close(master)
-    code = process.wait(timeout=60)
+    code = process.wait(timeout=120)
     piped = b""
     if out is not None:
         out.seek(0)

@@ -185,7 +185,7 @@ def test_reader_that_leaves_is_no_fault(home: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     argv = [sys.executable, "-c", "from nexapod_batch.cli import main; raise SystemExit(main(['ls']))"]
-    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, check=False, timeout=60)
+    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, check=False, timeout=120)
     os.close(write)
     assert done.stderr == b""
 

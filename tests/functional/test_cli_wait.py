@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from living_folders import below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,12 +92,12 @@ def test_interrupted_wait_leaves_the_job(shell: Shell) -> None:
     assert process.stdout is not None
     first = process.stdout.readline()
     assert first.startswith("job 1: 1 task")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not list(shell.home.glob("spool/*/claims/*")):
         assert time.monotonic() < end
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "nexapod-batch wait 1" in err
     assert json.loads(shell.run("show", "1", "--json")[1])["job"]["state"] == "active"
@@ -134,11 +135,11 @@ def test_dry_run_of_all_lists_every_task(shell: Shell) -> None:
     job = shell.job("echo", "{seed}", "a b")
     with open(job, "a", encoding="utf-8") as file:
         file.write("[array]\nmatrix = { seed = [7, 8] }\n")
-    before = sorted(shell.home.rglob("*"))
+    before = below(shell.home)
     lines = shell.run("submit", "--dry-run=all", job)[1].splitlines()
     assert lines[-3:] == ["# tasks", "task 0 on here, here: echo 7 'a b'", "task 1 on here, here: echo 8 'a b'"]
     assert "# tasks" not in shell.run("submit", "--dry-run", job)[1]
-    assert before == [path for path in sorted(shell.home.rglob("*")) if not path.name.startswith("state.db-")]
+    assert before == [path for path in below(shell.home) if not path.name.startswith("state.db-")]
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_zsh(home: Home, typed: str, seen: str) -> None:
 
 def until(terminal: int, text: str) -> str:
     """Return what a terminal got until a text came, or a long time passed."""
-    end = time.monotonic() + 50
+    end = time.monotonic() + 120
     seen = ""
     while text not in seen and time.monotonic() < end:
         if select.select([terminal], [], [], 0.2)[0]:

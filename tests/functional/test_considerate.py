@@ -92,7 +92,7 @@ def test_a_snooze_suspends_the_whole_tree_and_its_end_lets_it_go_on(house: House
     ask(house)
     until(lambda: not states(found) & {"T"}, "both processes to go on")
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
     first, second = house.reports()
     assert {first.statement.outcome, second.statement.outcome} == {Outcome.OK}
     (told,) = (one.statement for one in (first, second) if one.statement.replica.job == 1)
@@ -108,7 +108,7 @@ def test_suspended_time_is_not_the_tasks(house: House, tmp_path: Path) -> None:
     ask(house, snoozes=snoozed(2.5))
     until(lambda: states(found) == {"T"}, "the command to be stopped")
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
     (report,) = house.reports()
     assert (report.statement.outcome, report.statement.exit_code) == (Outcome.OK, 0)
     assert report.statement.finished_ms - report.statement.started_ms > 2000 > report.statement.wall_ms
@@ -126,7 +126,7 @@ def test_nothing_starts_and_nothing_is_claimed_while_snoozed(house: House, tmp_p
     ask(house)
     pids(tmp_path, 1)
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
     assert sorted(one.name for one in (house.spool / "claims").iterdir()) == sorted([key, other])
     assert sorted(one.statement.outcome for one in house.reports()) == [Outcome.CANCELLED, Outcome.OK]
 
@@ -147,7 +147,7 @@ while [ ! -e {tmp_path}/stop ]; do sleep 0.05; done; kill -KILL $(cat {tmp_path}
     until(lambda: descendants.state(sleeping) == "S", "the other one to go on")
     assert descendants.state(stopped) == "T"
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 def test_fewer_cpus_suspend_the_younger_replica(house: House, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_fewer_cpus_suspend_the_younger_replica(house: House, tmp_path: Path) ->
     until(lambda: states(second) == {"T"}, "the younger one to be stopped")
     assert states(first) == {"R"}
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
     assert {one.statement.outcome for one in house.reports()} == {Outcome.OK}
 
 
@@ -172,7 +172,7 @@ def test_a_replica_that_never_fits_again_is_given_up(house: House, tmp_path: Pat
     worker = house.start()
     found = pids(tmp_path, 1)
     ask(house, max_cpus=1, grace=0)
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
     assert not alive(found[0])
     told = {str(one.statement.replica): (one.statement.outcome, one.statement.detail) for one in house.reports()}
     assert told == {
@@ -196,7 +196,7 @@ def test_hours_that_are_over_suspend(house: House, tmp_path: Path) -> None:
     ask(house, hours=hours.parse("00:00-24:00"))
     until(lambda: states(found) == {"R"}, "the command to go on")
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 def test_a_cancelled_replica_ends_although_it_is_suspended(house: House, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_cancelled_replica_ends_although_it_is_suspended(house: House, tmp_pat
     assert not alive(found[0])
     assert house.reports()[0].statement.outcome is Outcome.CANCELLED
     worker.terminate()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -227,7 +227,7 @@ def test_a_worker_that_is_killed_leaves_nothing_stopped(house: House, tmp_path: 
         os.kill(worker.pid, signal.SIGSTOP)  # so that it cannot clean up in between
         os.kill(executors[0], signal.SIGKILL)
     os.kill(worker.pid, signal.SIGKILL)
-    worker.wait(timeout=30)
+    worker.wait(timeout=120)
     if whole:
         assert alive(found[0])
         house.start()
@@ -250,7 +250,7 @@ def test_a_file_that_nobody_understands_lets_nothing_start(house: House, tmp_pat
     ask(house)
     pids(tmp_path, 1, "b")
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 # ---- standing back
@@ -281,15 +281,17 @@ def test_what_runs_stands_back_as_its_owner_wants(house: House, tmp_path: Path) 
     (first,) = pids(tmp_path, 1, "a")
     until(lambda: bearing(first)[2] == grouped(19), "the session to stand back")
     assert bearing(first)[:2] == (19, "idle")
-    assert bearing(worker.pid)[0] == os.getpriority(os.PRIO_PROCESS, 0)
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert bearing(worker.pid)[0] == mine
     ask(house, nice=3, io="normal")
+    less = max(3, mine)  # nobody comes forward before who started the worker
     house.put(house.launch(busy(tmp_path, "b"), job_id=2))
     (second,) = pids(tmp_path, 1, "b")
-    until(lambda: bearing(second)[2] == grouped(3), "the session to stand back less")
-    assert bearing(second)[0] == 3
+    until(lambda: bearing(second)[2] == grouped(less), "the session to stand back less")
+    assert bearing(second)[0] == less
     assert bearing(second)[1] != "idle"
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
     assert {one.statement.outcome for one in house.reports()} == {Outcome.OK}
 
 
@@ -315,7 +317,7 @@ def test_whoever_comes_forward_is_sent_back(house: House, tmp_path: Path, sessio
     pid = int(until(lambda: there.exists() and there.read_text(), "the child"))
     until(lambda: bearing(pid) == (19, "idle", grouped(19)), "the child to stand back")
     stop.touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 def test_where_a_scheduler_decides_nothing_stands_back(house: House, tmp_path: Path) -> None:
@@ -325,7 +327,7 @@ def test_where_a_scheduler_decides_nothing_stands_back(house: House, tmp_path: P
     (pid,) = pids(tmp_path, 1)
     assert bearing(pid)[:2] == bearing(worker.pid)[:2]
     (tmp_path / "stop").touch()
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize(("tier", "nice"), [("cpu", 5), ("consumer-gpu", 19)])

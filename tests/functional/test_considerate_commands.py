@@ -61,7 +61,7 @@ def test_status_tells_in_one_look_what_runs_for_whom_and_at_which_cost(home: Hom
     (home.path / "away").rename(home.path / "state.db")
     home.call("node", "snooze", "mine", "off")
     stop.touch()
-    assert home.call("wait", "all", "--timeout", "30s").code == 0
+    assert home.call("wait", "all", "--timeout", "90s").code == 0
     assert home.call("node", "status", "other").code == 66
 
 
@@ -82,7 +82,7 @@ def test_snooze_and_off_by_the_command_line(home: Home, tmp_path: Path) -> None:
     assert f"mine {told['paused']}" in home.call("show", "2").out
     assert home.call("node", "snooze", "mine", "off").out == "node mine may work\n"
     stop.touch()
-    assert home.call("wait", "all", "--timeout", "30s").code == 0
+    assert home.call("wait", "all", "--timeout", "90s").code == 0
     assert "was suspended for" in home.call("show", "1").out
 
 
@@ -184,5 +184,5 @@ def test_snoozes_at_once_are_all_kept(home: Home) -> None:
     home.call("node", "init", "mine", "--cpus", 2)
     words = [f"{key}={value}" for key, value in {"max_cpus": 1, "grace": "5s", "nice": 3, "io": "idle"}.items()]
     running = [subprocess.Popen([PROGRAM, "node", "set", "mine", one], env=home.env, stdout=subprocess.DEVNULL) for one in words]
-    assert [one.wait(timeout=60) for one in running] == [0] * len(words)
+    assert [one.wait(timeout=120) for one in running] == [0] * len(words)
     assert len(home.json("node", "set", "mine")["limits"]) == 4

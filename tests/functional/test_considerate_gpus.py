@@ -73,7 +73,7 @@ def test_a_game_drives_a_replica_to_the_other_gpu(home: Home, driver: Driver, tm
     until(lambda: closed in home.call("node", "status").out, "the game to be told")
     until(lambda: "GPU 1" in home.call("node", "status").out, "the other GPU to be told")
     (tmp_path / "stop").touch()
-    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert home.call("wait", "last", "--timeout", "90s").code == 0
     told = home.call("show", "last").out
     assert "given up: its owner uses GPU 0 (80 %, more than 20 %)" in told
     assert {node["blame"] for node in home.json("node", "ls")["nodes"]} == {0}
@@ -85,7 +85,7 @@ def test_nothing_starts_where_a_game_is(home: Home, driver: Driver, tmp_path: Pa
     ((gpu, _),) = started(home, tmp_path, 1)
     assert gpu == SECOND
     (tmp_path / "stop").touch()
-    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert home.call("wait", "last", "--timeout", "90s").code == 0
     assert len((tmp_path / "runs").read_text().splitlines()) == 1
 
 
@@ -101,7 +101,7 @@ def test_one_gpu_is_snoozed(home: Home, tmp_path: Path) -> None:
     assert "is snoozed by its owner until" in said
     assert home.call("node", "snooze", "mine", "off", "--gpu", FIRST).out == "node mine: the GPU may be used\n"
     (tmp_path / "stop").touch()
-    assert home.call("wait", "all", "--timeout", "50s").code == 0
+    assert home.call("wait", "all", "--timeout", "90s").code == 0
     assert set((tmp_path / "both").read_text().split()[0].split(",")) == {FIRST, SECOND}
 
 

@@ -80,7 +80,7 @@ def test_what_contradicts_the_job_is_no_vote(home: Home) -> None:
     (home.spool() / "reports/00.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
     assert home.json("reconcile")["quarantined"] == len(told)
     assert home.json("node", "show", "n")["node"]["blame"] == len(told)
-    assert home.call("wait", "1", "--timeout", "30s").code == 0
+    assert home.call("wait", "1", "--timeout", "90s").code == 0
     task = home.json("show", 1)["tasks"][0]
     assert [(one["validation"], one["voided"]) for one in task["replicas"]] == [("valid", False)] * 2
     assert sorted(one.name for one in (home.path / "results/1/0").iterdir()) == ["a.txt", "b.csv"]

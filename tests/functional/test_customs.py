@@ -24,7 +24,7 @@ max_errors = 0
 
 def run(home: Home, script: str, more: str = "", after: str = "", *options: str) -> str:
     """Run a job to its verdict; return what it wrote."""
-    done = home.call("submit", home.descriptor(JOB.format(script=script, more=more) + after), "--wait=55s", *options)
+    done = home.call("submit", home.descriptor(JOB.format(script=script, more=more) + after), "--wait=90s", *options)
     assert done.code == 0, done.out + done.err
     return home.call("logs", "last").out
 

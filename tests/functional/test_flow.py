@@ -56,7 +56,7 @@ def home(tmp_path: Path) -> Any:
     """Yield a home; afterwards no worker of it may be left."""
     one = Home(tmp_path / "home")
     yield one
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     for lock in (tmp_path / "home" / "spool").glob("*/node.json"):
         _stop_worker(lock.parent, end)
 
@@ -189,7 +189,7 @@ def test_dependency_waits_and_hold_is_released(home: Home) -> None:
 def test_cancel_stops_what_runs(home: Home) -> None:
     """A cancelled job has nothing running, and its state says so."""
     said = home.json("submit", home.job('[job]\nname = "long"\ncommand = ["sleep", "3613"]\n[quorum]\ndistinct = "run"\n'))
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while subprocess.run(["pgrep", "-f", "sleep 3613"], capture_output=True, check=False).returncode:
         assert time.monotonic() < end
         time.sleep(0.05)

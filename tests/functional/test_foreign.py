@@ -57,7 +57,7 @@ def test_a_command_of_somebody_elses_job_is_confined(home: Home) -> None:
     """It sees the machine, and its own work folder; a job of one's own runs as ever."""
     path = home.descriptor(TRUE.replace('["true"]', '["sh", "-c", "echo x > f && ls / && ls $0"]').replace("$0", f"{home.path}/state.db"))
     for options, isolation, code in ((("--foreign",), "files", 1), ((), "none", 0)):
-        job = home.json("submit", path, "--wait=55s", "--set", "quorum.max_errors=1", *options, code=code)["job"]
+        job = home.json("submit", path, "--wait=90s", "--set", "quorum.max_errors=1", *options, code=code)["job"]
         replicas = [one for task in home.json("show", job, "--tasks", "0")["tasks"] for one in task["replicas"]]
         assert {one["isolation"] for one in replicas} == {isolation}
 

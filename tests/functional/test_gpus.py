@@ -114,7 +114,7 @@ def test_slots_and_memory_limit_what_runs_side_by_side(house: House, tmp_path: P
     assert {FIRST, SECOND} == set(started)
     for uuid in started:
         (tmp_path / f"stop.{uuid}").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     reports = [one.statement for one in house.reports()]
     assert [one.outcome for one in reports] == [Outcome.OK] * 3
     for one in reports:
@@ -128,7 +128,7 @@ def test_a_replica_gets_distinct_gpus(house: House, tmp_path: Path) -> None:
     (started,) = until_started(house, tmp_path, gpus=2, replicas=1, count=1)
     assert f"{FIRST},{SECOND}" == started
     (tmp_path / f"stop.{started}").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     (report,) = house.reports()
     assert [one.uuid for one in report.statement.gpus] == [FIRST, SECOND]
 
@@ -138,7 +138,7 @@ def test_an_instance_of_a_divided_gpu_is_handed_out(house: House, driver: Driver
     driver.say("driver 550.90.07", gpu(FIRST, model="NVIDIA A100"), "mig 0 on", "instance 0 MIG-9 4864 NVIDIA A100 MIG 1g.5gb")
     assert until_started(house, tmp_path, gpus=1, replicas=1, count=1) == ["MIG-9"]
     (tmp_path / "stop.MIG-9").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     (report,) = house.reports()
     (used,) = report.statement.gpus
     assert (used.uuid, used.model, used.time_ms, used.energy_mj) == ("MIG-9", "NVIDIA A100 MIG 1g.5gb", None, None)
@@ -151,7 +151,7 @@ def test_several_slots_let_replicas_share_a_gpu(house: House, tmp_path: Path) ->
     started = until_started(house, tmp_path, gpus=1, replicas=2, count=2)
     assert started == [FIRST, FIRST]
     (tmp_path / f"stop.{FIRST}").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
 
 
 def test_a_killed_worker_leaves_its_gpus_free(house: House, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_killed_worker_leaves_its_gpus_free(house: House, tmp_path: Path) -> N
     house.workers[0].wait()
     (tmp_path / f"stop.{FIRST},{SECOND}").touch()
     house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
-    assert house.start().wait(timeout=60) == 0, house.log()
+    assert house.start().wait(timeout=120) == 0, house.log()
     assert {
         one.statement.replica.job: one.statement.outcome for one in house.reports()
     } == {1: Outcome.PREEMPTED, 2: Outcome.OK}
@@ -176,7 +176,7 @@ def test_nobody_waits_for_a_gpu_that_wants_none(house: House, tmp_path: Path) ->
     assert not any(one.statement.replica.job == 2 for one in house.reports())
     for name in (started, FIRST, SECOND):
         (tmp_path / f"stop.{name}").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
 
 
 def test_a_gpu_held_by_another_node_of_this_machine_is_waited_for(house: House, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_gpu_held_by_another_node_of_this_machine_is_waited_for(house: House, 
         until(lambda: any(one.statement.replica.job == 2 for one in house.reports()), "the one without a GPU")
         assert list(tmp_path.glob("ran.*")) == []
     (tmp_path / f"stop.{FIRST}").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     assert [one.statement.outcome for one in house.reports()] == [Outcome.OK] * 2
 
 
@@ -200,7 +200,7 @@ def test_a_gpu_that_is_lost_while_it_is_used_is_the_nodes_fault(house: House, dr
     until_started(house, tmp_path, gpus=2, replicas=1, count=1)
     driver.add(f"lost {FIRST}")
     house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     first, second = (one.statement for one in house.reports())
     assert (first.outcome, first.detail) == (Outcome.NODE, f"a GPU failed while this ran: {FIRST} does not answer: got GPU is lost")
     assert second.outcome is Outcome.NODE
@@ -212,7 +212,7 @@ def test_a_critical_error_that_no_program_causes_is_the_nodes_fault(house: House
     """Xid 79 is, and 31 (a page fault of the program) is not."""
     until_started(house, tmp_path, gpus=2, replicas=1, count=1)
     driver.add(f"xid {FIRST} 31", f"xid {SECOND} 79")
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     (report,) = house.reports()
     assert report.statement.outcome is Outcome.NODE
     assert f"{SECOND} failed: got Xid 79, it has fallen off the bus" in report.statement.detail
@@ -257,7 +257,7 @@ def test_of_what_a_scheduler_gave_never_more_is_used(
     assert until_started(house, tmp_path, gpus=1, replicas=2, count=1) == [SECOND]
     house.put(house.launch(waiting(tmp_path, 2), 1, job_id=2))
     (tmp_path / f"stop.{SECOND}").touch()
-    assert house.workers[0].wait(timeout=60) == 0, house.log()
+    assert house.workers[0].wait(timeout=120) == 0, house.log()
     outcomes = {(one.statement.replica.job, one.statement.replica.task): one.statement for one in house.reports()}
     assert [outcomes[1, task].gpus[0].uuid for task in (0, 1)] == [SECOND] * 2
     assert outcomes[2, 0].outcome is Outcome.NODE

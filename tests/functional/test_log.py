@@ -64,7 +64,7 @@ def test_each_use_case_is_one_line(home: Home) -> None:
 
 def test_a_pass_says_what_it_did(home: Home) -> None:
     """Replicas launched, reports read, tasks decided and published; in detail also what each backend was asked."""
-    done = home.submit(TRUE, "--wait=40s", "-vv")
+    done = home.submit(TRUE, "--wait=90s", "-vv")
     assert done.code == 0, done.err
     told = "\n".join(events(done.err))
     sums = dict.fromkeys(("ingested", "decided", "launched", "published"), 0)

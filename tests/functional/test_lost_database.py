@@ -95,7 +95,7 @@ def test_other_files_in_a_results_folder_are_never_replaced(home: Home) -> None:
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("precious\n")
     assert home.call("release", "2").code == 0
-    home.call("wait", "2", "--timeout", "30s")
+    home.call("wait", "2", "--timeout", "90s")
     assert (folder / "a.txt").read_text() == "precious\n"
     assert "holds other files" in home.call("explain", "2").out
     assert "holds other files" in home.json("show", "2")["tasks"][0]["reason"]

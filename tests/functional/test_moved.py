@@ -75,7 +75,7 @@ def test_what_nobody_began_goes_to_another_node(home: Home, tmp_path: Path) -> N
     assert f"taken back before it began: mine {told}" in home.call("show", "last").out
     (tmp_path / "stop").touch()
     home.call("node", "snooze", "mine", "off")
-    assert home.call("wait", "all", "--timeout", "50s").code == 0
+    assert home.call("wait", "all", "--timeout", "90s").code == 0
     assert sorted(runs.read_text().split()) == [str(task) for task in range(8)]
     assert {one["blame"] for one in home.json("node", "ls")["nodes"]} == {0}
 
@@ -111,7 +111,7 @@ def test_what_is_given_up_is_replaced_and_nobody_is_blamed(home: Home, tmp_path:
     home.call("node", "set", "large", "max_cpus=1", "grace=0s")
     until(lambda: home.call("reconcile") and runs.read_text().count("\n") == 2, "the second run")
     stop.touch()
-    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert home.call("wait", "last", "--timeout", "90s").code == 0
     assert replicas(home) == [("large", "lost", "unneeded"), ("other", "reported", "valid")]
     assert "given up: its owner gives 1 CPU, this needs 2" in home.call("show", "last").out
     assert {one["blame"] for one in home.json("node", "ls")["nodes"]} == {0}
@@ -139,7 +139,7 @@ def test_kill_9_while_suspended_loses_nothing_and_repeats_nothing(home: Home, tm
         home.call("node", "snooze", "mine", "off")
     until(lambda: home.call("reconcile") and runs.read_text().count("\n") == rounds + 1, "the last run")
     stop.touch()
-    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert home.call("wait", "last", "--timeout", "90s").code == 0
     assert [one[1] for one in replicas(home)] == ["lost"] * rounds + ["reported"]
     assert len(runs.read_text().split()) == rounds + 1
     assert len(home.lines("mine")) <= 1

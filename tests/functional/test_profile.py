@@ -126,7 +126,7 @@ def test_a_profile_that_was_changed_counts_for_nothing(home: Home) -> None:
     assert doctor.code == 1
     assert "its hardware profile does not verify (no signature verifies): nexapod-batch node init mine --refresh" in doctor.out
     assert home.json("node", "init", "mine", "--refresh")["changes"] == ["it had no profile that verifies"]
-    assert home.submit(TRUE + 'class = "os-arch"\n', "--wait=30s").code == 0
+    assert home.submit(TRUE + 'class = "os-arch"\n', "--wait=90s").code == 0
     assert home.call("doctor").code == 0
 
 
@@ -191,7 +191,7 @@ def test_nodes_of_different_classes_form_no_quorum(home: Home) -> None:
     for name in ("a", "b"):
         home.json("node", "init", name, "--refresh")
     for name in CLASSES:
-        assert home.submit(job.format(name), "--wait=60s").code == 0
+        assert home.submit(job.format(name), "--wait=90s").code == 0
 
 
 def test_a_gpu_that_no_node_has_is_refused_with_those_there_are(home: Home) -> None:

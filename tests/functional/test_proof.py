@@ -40,7 +40,7 @@ class Proof(NamedTuple):
         """Run what the README says, in a process that cannot see our packages."""
         keys = [option for name in names or ("alice", "bob") for option in ("--key", str(self.keys / f"{name}.pem"))]
         argv = [sys.executable, "-I", "-S", "check.py", "--uuid", self.uuid, *keys, "--results", str(self.results)]
-        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

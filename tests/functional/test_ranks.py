@@ -33,7 +33,7 @@ def test_each_rank_runs_and_knows_who_it_is(home: Home) -> None:
     refused = home.submit(JOB)
     assert refused.code == 65  # three CPUs of two
     text = JOB.replace("ntasks = 3", "ntasks = 2")
-    done = home.submit(text, "--wait=55s")
+    done = home.submit(text, "--wait=90s")
     assert done.code == 0, done.out + done.err + home.call("logs", "--stderr", "--all", "last").out
     assert home.call("logs", "last").out == "rank of 2\n" * 2
     results = home.path / "results"

@@ -25,7 +25,7 @@ LOOKING = (
 def home(tmp_path: Path) -> Iterator[Home]:
     """Yield a home with a job that was accepted, at rest."""
     one = Home(tmp_path)
-    assert one.submit(TRUE, "--wait=30s").code == 0
+    assert one.submit(TRUE, "--wait=90s").code == 0
     one.end()
     yield one
     one.end()

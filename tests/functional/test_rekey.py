@@ -39,7 +39,7 @@ def test_what_is_open_finishes_and_a_worker_that_runs_goes_on(home: Home, tmp_pa
     assert home.submit(TRUE).code == 0
     gate.touch()
     for job in (1, 2):
-        assert home.call("wait", job, "--timeout", "40s").code == 0
+        assert home.call("wait", job, "--timeout", "90s").code == 0
         assert home.call("verify", job).code == 0
         replicas = home.json("show", job)["tasks"][0]["replicas"]
         assert [one["id"] for one in replicas] == [f"{job}_0.1", f"{job}_0.2"]
@@ -48,7 +48,7 @@ def test_what_is_open_finishes_and_a_worker_that_runs_goes_on(home: Home, tmp_pa
 
 def test_what_the_old_key_vouched_for_stays_good(home: Home, tmp_path: Path) -> None:
     """Statements verify, and are exported with the key that vouched for them; the profile is signed by the new key."""
-    assert home.submit(TRUE, "--wait=30s").code == 0
+    assert home.submit(TRUE, "--wait=90s").code == 0
     old = home.json("node", "rekey", "n")["old_key"]
     assert home.call("verify", "1").code == 0
     assert home.call("attestations", "1", "--out", tmp_path / "proof").code == 0
@@ -66,7 +66,7 @@ def test_a_node_whose_key_is_lost_gets_a_new_one(home: Home, lost: str) -> None:
     key = home.path / "keys/node-n"
     key.unlink() if lost == "gone" else key.write_text("junk")
     assert home.call("node", "rekey", "n").code == 0
-    assert home.submit(TRUE, "--wait=30s").code == 0
+    assert home.submit(TRUE, "--wait=90s").code == 0
     assert home.call("verify", "1").code == 0
 
 
@@ -79,7 +79,7 @@ def test_a_key_that_was_registered_is_put_in_its_place(home: Home) -> None:
     for ending in ("", ".pub"):
         (keys / f"node-n{ending}").rename(keys / f"node-n.new{ending}")
         (keys / f"old{ending}").rename(keys / f"node-n{ending}")
-    assert home.submit(TRUE, "--wait=30s").code == 0
+    assert home.submit(TRUE, "--wait=90s").code == 0
     assert keyfile.load(keys / "node-n").key_id == key_of(home)
     assert not (keys / "node-n.new").exists()
 

@@ -39,14 +39,14 @@ def test_what_was_open_by_the_backup_is_not_run_under_its_old_names(home: Home, 
     assert home.submit(job).code == 0
     assert home.call("db", "backup", backup).code == 0
     gate.touch()
-    assert home.call("wait", "1", "--timeout", "40s").code == 0
+    assert home.call("wait", "1", "--timeout", "90s").code == 0
     if later.startswith("another"):
-        assert home.submit(TRUE, "--wait=30s").code == 0
+        assert home.submit(TRUE, "--wait=90s").code == 0
     until(lambda: home.json("reconcile") and not list((home.spool() / "claims").iterdir()), "the launches to be forgotten")
     before = len(runs.read_text().split())
     assert before == 6
     put_back(home, backup)
-    assert home.call("wait", "1", "--timeout", "50s").code == 0
+    assert home.call("wait", "1", "--timeout", "90s").code == 0
     replicas = [one for task in home.json("show", 1)["tasks"] for one in task["replicas"]]
     assert not any(one["voided"] for one in replicas)
     assert home.json("node", "show", "n")["node"]["blame"] == 0
@@ -67,5 +67,5 @@ def test_a_backup_that_knows_all_is_left_alone(home: Home, tmp_path: Path) -> No
     home.json("reconcile")
     assert {one["reason"] for one in home.json("show", 1)["tasks"][0]["replicas"]}.isdisjoint({LOST})
     gate.touch()
-    assert home.call("wait", "1", "--timeout", "30s").code == 0
+    assert home.call("wait", "1", "--timeout", "90s").code == 0
     assert len(home.json("show", 1)["tasks"][0]["replicas"]) == 2

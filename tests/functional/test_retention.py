@@ -92,7 +92,7 @@ def test_nothing_is_removed_on_settings_that_cannot_be_read(home: Home) -> None:
     settings(home, "work = 0")  # submit reads them, too
     assert home.submit(GOOD, "--parsable").code == 0
     settings(home, "work = -1")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not (home.path / "results/1/0").is_dir():
         assert time.monotonic() < end, "nothing was published"
         done = home.call("reconcile", "--json")

@@ -272,7 +272,7 @@ def test_a_cancelled_replica_is_stopped_and_reported(house: House, tmp_path: Pat
     worker = house.start()
     until(flag.exists, "the command to start")
     (house.spool / "cancel" / "1_0.1").touch()
-    worker.wait(timeout=30)
+    worker.wait(timeout=120)
     assert [report.statement.outcome for report in house.reports()] == [Outcome.CANCELLED, Outcome.OK]
     assert list((house.spool / "cancel").iterdir()) == []
 
@@ -284,7 +284,7 @@ def test_a_cancelled_launch_is_reported_whole(house: House, tmp_path: Path) -> N
     worker = house.start()
     until(flag.exists, "the command to start")
     (house.spool / "cancel" / key).touch()
-    worker.wait(timeout=30)
+    worker.wait(timeout=120)
     assert {report.statement.outcome for report in house.reports()} == {Outcome.CANCELLED}
     assert len(house.reports()) == 5
 
@@ -297,7 +297,7 @@ def test_a_long_replica_is_announced_and_can_be_read_along(house: House, tmp_pat
     until(lambda: [line for line in house.lines() if line.get("start") == "1_0.1"], "the start note")
     assert (house.work / "1_0.1.out").read_text() == "begin\n"
     go.touch()
-    worker.wait(timeout=30)
+    worker.wait(timeout=120)
     assert house.reports()[0].statement.outcome is Outcome.OK
     assert list(house.work.iterdir()) == []
 
@@ -327,7 +327,7 @@ def test_a_claimed_launch_is_never_run_again(house: House) -> None:
     """A claim of a dead worker forbids the launch for ever; the inbox file stays as the sign of it."""
     key = house.put(house.launch(Job(name="t", command=("true",))))
     (house.spool / "claims" / key).write_text("{}")
-    assert house.start().wait(timeout=30) == 0
+    assert house.start().wait(timeout=120) == 0
     assert house.reports() == []
     assert (house.spool / "inbox" / f"{key}.json").exists()
 
@@ -338,10 +338,10 @@ def test_there_is_one_worker(house: House, tmp_path: Path) -> None:
     house.put(house.launch(sh(f"while [ ! -e {go} ]; do sleep 0.05; done")))
     first = house.start()
     until(house.lines, "the start note")
-    assert house.start().wait(timeout=30) == 0
+    assert house.start().wait(timeout=120) == 0
     assert first.poll() is None
     go.touch()
-    assert first.wait(timeout=30) == 0
+    assert first.wait(timeout=120) == 0
     assert len(house.reports()) == 1
 
 
@@ -358,11 +358,11 @@ def test_a_killed_worker_leaves_no_process_and_a_free_lock(house: House, tmp_pat
     """Use kill -9 on the main process: executor and command end, what ran is reported, a new worker can start."""
     worker, command = _pid_of(house, "sleep 60", tmp_path)
     os.kill(worker, signal.SIGKILL)
-    house.workers[0].wait(timeout=30)
+    house.workers[0].wait(timeout=120)
     until(lambda: not alive(command), "the command to end")
     until(house.reports, "the report of the executor")
     assert house.reports()[0].statement.outcome is Outcome.PREEMPTED
-    assert house.start().wait(timeout=30) == 0
+    assert house.start().wait(timeout=120) == 0
     assert len(house.reports()) == 1
 
 
@@ -373,7 +373,7 @@ def test_a_killed_executor_costs_only_what_it_held(house: House, tmp_path: Path)
     os.kill(executor, signal.SIGKILL)
     until(lambda: not alive(command), "the command to end")
     key = house.put(house.launch(Job(name="t", command=("true",)), job_id=2))
-    assert house.workers[0].wait(timeout=30) == 0
+    assert house.workers[0].wait(timeout=120) == 0
     assert [str(report.statement.replica) for report in house.reports()] == ["2_0.1"]
     assert not (house.spool / "inbox" / f"{key}.json").exists()
     assert f"executor {executor} died; given up: 1_0.1" in house.log()
@@ -392,9 +392,9 @@ def test_what_survived_a_whole_worker_is_ended_by_the_next(house: House, tmp_pat
     os.kill(worker, signal.SIGSTOP)  # so that it cannot clean up in between
     os.kill(executor, signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
-    house.workers[0].wait(timeout=30)
+    house.workers[0].wait(timeout=120)
     assert alive(command)
-    assert house.start().wait(timeout=30) == 0
+    assert house.start().wait(timeout=120) == 0
     until(lambda: not alive(command), "the orphan to be killed")
     assert house.reports() == []
 
@@ -403,7 +403,7 @@ def test_a_terminated_worker_reports_what_it_stops(house: House, tmp_path: Path)
     """TERM (the allocation is over) stops what runs and signs it as preempted."""
     worker, command = _pid_of(house, "sleep 60", tmp_path)
     os.kill(worker, signal.SIGTERM)
-    assert house.workers[0].wait(timeout=30) == 0
+    assert house.workers[0].wait(timeout=120) == 0
     assert not alive(command)
     assert [report.statement.outcome for report in house.reports()] == [Outcome.PREEMPTED]
 
@@ -419,7 +419,7 @@ def test_memory_of_the_node_is_shared_out(house: House, tmp_path: Path) -> None:
 def test_unreadable_configuration_is_told(house: House) -> None:
     """A broken node.json ends the worker with 78 and one message."""
     (house.spool / "node.json").write_text("{")
-    assert house.start().wait(timeout=30) == 78
+    assert house.start().wait(timeout=120) == 78
     assert "node.json cannot be read" in house.log()
     assert "Traceback" not in house.log()
 

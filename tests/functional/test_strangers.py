@@ -95,7 +95,7 @@ def test_what_a_thief_forges_on_two_nodes_of_one_account_is_one_word(home: Home,
     for name in ("c", "d"):
         assert home.call("node", "init", "--name", name, "--cpus", "1").code == 0
     home.call("retry", "2")
-    assert home.call("wait", "2", "--timeout", "40s").code == 0
+    assert home.call("wait", "2", "--timeout", "90s").code == 0
     assert (home.path / "results/2/0/a.txt").read_text() == "right\n"
 
 
@@ -107,7 +107,7 @@ def test_strangers_who_are_confined_take_nothing_away(tmp_path: Path) -> None:
             assert home.call("node", "init", "--name", name, "--cpus", "2").code == 0
         text = TRUE.replace('"true"]', '"sleep", "5"]').replace('"run"', '"node"')
         assert home.submit(text, "--foreign").code == 0
-        assert home.submit(VICTIM, "--wait=30s").code == 0
+        assert home.submit(VICTIM, "--wait=90s").code == 0
         reason = home.json("show", 2)["tasks"][0]["reason"]
         assert reason.startswith("2 of 2 agree")
         assert reason.endswith("isolation none: the word of one account")
@@ -122,7 +122,7 @@ def test_a_quorum_may_want_isolation(tmp_path: Path) -> None:
     """Commands of such a job are confined on nodes that would not otherwise; it says so, and counts."""
     home = Home(tmp_path)
     try:
-        assert home.submit(MIN, "--wait=30s").code == 0
+        assert home.submit(MIN, "--wait=90s").code == 0
         shown = home.call("show", "1")
         assert "isolation at least files" in shown.out
         assert {one["isolation"] for one in home.json("show", 1)["tasks"][0]["replicas"]} == {"files"}

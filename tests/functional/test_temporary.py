@@ -59,7 +59,7 @@ def said(house: House, *jobs: Job) -> list[str]:
     out = []
     for number, job in enumerate(jobs, 1):
         house.put(house.launch(job, job_id=number))
-    assert house.start().wait(timeout=60) == 0, house.log()
+    assert house.start().wait(timeout=120) == 0, house.log()
     for report in sorted(house.reports(), key=lambda one: one.statement.replica.job):
         assert report.statement.outcome is Outcome.OK, (report.statement.detail, report.carried)
         assert report.carried is not None
@@ -110,7 +110,7 @@ def test_what_lies_there_is_no_output_and_counts_as_disk(house: House) -> None:
         resources=Resources(disk_mib=10),
     )  # fmt: skip
     house.put(house.launch(fat, job_id=2))
-    assert house.start().wait(timeout=60) == 0
+    assert house.start().wait(timeout=120) == 0
     (last,) = [one.statement for one in house.reports() if one.statement.replica.job == 2]
     assert last.outcome is Outcome.DISK, last.detail
 
@@ -129,7 +129,7 @@ def test_what_a_killed_runner_left_goes_with_the_next_one(house: House, place: P
     until(lambda: not any(map(alive, children)), "their end")
     assert os.path.exists(f"{path}/x")
     house.put(house.launch(Job(name="t", command=("true",)), job_id=2))
-    assert house.start().wait(timeout=60) == 0
+    assert house.start().wait(timeout=120) == 0
     assert list(place.iterdir()) == []
 
 
@@ -193,7 +193,7 @@ def test_a_confined_command_has_it_as_well(tmp_path: Path) -> None:
     code = "import os, tempfile; open(tempfile.mkstemp()[1], 'w').write('x'); print(os.environ['TMPDIR'], os.statvfs(os.environ['TMPDIR']).f_blocks)"
     try:
         path = home.descriptor(TRUE.replace('["true"]', json.dumps(["python3", "-c", code])))
-        assert home.call("submit", path, "--wait=55s", "--foreign").code == 0
+        assert home.call("submit", path, "--wait=90s", "--foreign").code == 0
         assert {one["isolation"] for one in home.json("show", "last", "--tasks", "0")["tasks"][0]["replicas"]} == {"files"}
         where, blocks = home.call("logs", "last").out.split()
         assert re.fullmatch(SHORT, where)

@@ -46,7 +46,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def run(home: Home, say: str, code: int, agree: int = 2) -> list[dict[str, object]]:
     """Run the job, in which `$n` counts executions; return the replicas of its task."""
     text = JOB.format(flag=home.folder / "flag", say=say, agree=agree)
-    done = home.submit(text, "--wait=50s")
+    done = home.submit(text, "--wait=90s")
     assert done.code == code, done.out + done.err
     return list(home.json("show", 1)["tasks"][0]["replicas"])
 
@@ -81,12 +81,12 @@ def test_what_rounding_cannot_read_agrees_by_its_bytes(home: Home, rule: str) ->
     """The same bytes that are no table are a result; other bytes are none, and `explain` says why they cannot be read."""
     text = JOB.format(flag=home.folder / "flag", say="head -c 300 /dev/zero > a.csv", agree=2)
     text = text.replace(TOLERANCE, f"compare = {rule}")
-    done = home.submit(text, "--wait=50s")
+    done = home.submit(text, "--wait=90s")
     assert done.code == 0, done.out + done.err
     assert home.call("verify", "1").code == 0
     (home.folder / "other").mkdir()
     other = text.replace("head -c 300", "head -c $((300 + n))").replace(f"{home.folder}/flag", f"{home.folder}/other")
-    assert home.submit(other, "--wait=50s").code == 3
+    assert home.submit(other, "--wait=90s").code == 3
     assert "not a table: a.csv" in home.call("explain", "2").out
 
 
@@ -104,7 +104,7 @@ def test_outputs_that_are_away_are_waited_for(home: Home) -> None:
     work = home.path / "work" / "mine"
     text = JOB.format(flag=home.folder / "flag", say="head -c 70000 /dev/zero | tr '\\\\\\\\0' 1 | fold -w 9 > a.csv; echo 1.$n >> a.csv", agree=2)
     assert home.submit(text).code == 0
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(home.lines()) < 3:  # the workers need no pass for it
         assert time.monotonic() < end
         home.call("ls")

@@ -39,7 +39,7 @@ def verified(folder: Path, text: str) -> str:
     file = folder / "nexapod-node-x.service"
     file.write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(file)], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", "verify", "--man=no", str(file)], capture_output=True, text=True, check=False, timeout=120
     )
     return "".join(line for line in done.stderr.splitlines(keepends=True) if file.name in line)
 
@@ -106,6 +106,6 @@ def test_a_worker_that_stays_rests_works_and_leaves_when_its_node_changed(tmp_pa
         assert worker.poll() is None
         file = house.spool / "node.json"
         file.write_text(file.read_text() + "\n")
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=120) == 0
     finally:
         house.end()

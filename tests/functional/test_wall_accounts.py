@@ -49,7 +49,7 @@ def project_home(accounts: Accounts) -> Iterator[AccountHome]:
         for path in (one.login / ".bashrc", one.login / "bin"):
             os.chown(path, alice.pw_uid, alice.pw_gid)
         try:
-            done = one.call("submit", one.descriptor(TRUE), "--wait=60s", before=("sh", "-c", 'umask 002; exec "$@"', "sh"))
+            done = one.call("submit", one.descriptor(TRUE), "--wait=90s", before=("sh", "-c", 'umask 002; exec "$@"', "sh"))
             assert done.code == 0, done.err
             yield one
         finally:
@@ -145,7 +145,7 @@ def test_what_a_member_left_behind_leads_nowhere(left_open: AccountHome, account
     names = f'home="{left_open.path}" spool="{spool}" bashrc="{login}/.bashrc" bin="{login}/bin"\n'
     done = do_as(accounts.mallory, names + script, left_open.folder)
     assert done.returncode == 0, done.stderr
-    submitted = left_open.submit(TRUE, *([] if said else ["--wait=60s"]))
+    submitted = left_open.submit(TRUE, *([] if said else ["--wait=90s"]))
     assert submitted.code == 0, submitted.err
     assert said in submitted.err or is_told(left_open, spool, said)
     assert is_as_before(left_open)
@@ -161,7 +161,7 @@ def test_a_log_with_another_name_is_left_to_it(left_open: AccountHome) -> None:
     log = left_open.spool() / "worker.log"
     log.unlink()
     os.link(left_open.login / ".bashrc", log)
-    assert left_open.submit(TRUE, "--wait=60s").code == 0
+    assert left_open.submit(TRUE, "--wait=90s").code == 0
     assert is_as_before(left_open)
     assert not log.samefile(left_open.login / ".bashrc")
 

@@ -86,4 +86,4 @@ def client(cluster: DaskCluster, expression: str) -> Any:
         "with Client(sys.argv[1]) as client: print(json.dumps(eval(sys.argv[2])))"
     )
     argv = [sys.executable, "-c", code, cluster.address, expression]
-    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout)
+    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout)

@@ -220,7 +220,7 @@ def test_up_and_down_by_hand(slurm: Clusters, tmp_path: Path) -> None:
         reach = json.loads(up.stdout)
         sbatch = str(Path(reach["clusters"]["beta"]["bin"]) / "sbatch")
         argv = [sbatch, f"--output={tmp_path}/%j.out", "--wrap=setsid sleep 603 & echo $!; wait"]
-        subprocess.run(argv, cwd=tmp_path, check=True, timeout=60, capture_output=True)
+        subprocess.run(argv, cwd=tmp_path, check=True, timeout=120, capture_output=True)
         sleeper = psutil.Process(int(appears(tmp_path / "1.out")))
         again = subprocess.run([*by_hand, "up", str(folder)], capture_output=True, text=True, timeout=120, check=False)
         assert again.returncode == 1
@@ -325,7 +325,7 @@ def test_sftp_works(sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "here").write_text("content\n")
     argv = ["sftp", "-q", "-b", "-", "-i", str(sshd.key), "-P", str(sshd.port), "-o", f"UserKnownHostsFile={sshd.known_hosts}"]
     batch = f"put {tmp_path}/here {tmp_path}/there\n"
-    subprocess.run([*argv, f"{sshd.user}@{sshd.host}"], input=batch, text=True, check=True, timeout=30, capture_output=True)
+    subprocess.run([*argv, f"{sshd.user}@{sshd.host}"], input=batch, text=True, check=True, timeout=120, capture_output=True)
     assert (tmp_path / "there").read_text() == "content\n"
 
 
@@ -353,7 +353,7 @@ def test_a_cut_connection(tmp_path: Path) -> None:
         with subprocess.Popen([*argv, f"{sshd.user}@{sshd.host}", command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
             remote = psutil.Process(int(appears(tmp_path / "pid")))
             sshd.kill_sessions()
-            _, said = client.communicate(timeout=30)
+            _, said = client.communicate(timeout=120)
         assert client.returncode == 255, said
         assert lives(remote)
         assert sshd.ssh("true").returncode == 0

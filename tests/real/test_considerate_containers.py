@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,12 +69,13 @@ def test_a_container_stands_back_and_is_suspended_as_a_whole(home: Home, tmp_pat
     pids = notice(home)["pids"]
     shells = commands(pids)
     nices = {int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16]) for pid in shells}
-    assert (nices, {io_class(pid) for pid in shells}) == ({7}, {"idle"})
+    wanted = max(7, os.getpriority(os.PRIO_PROCESS, 0))  # nobody comes forward before who started the worker
+    assert (nices, {io_class(pid) for pid in shells}) == ({wanted}, {"idle"})
     home.call("node", "snooze", "mine", "1h")
     until(lambda: {descendants.state(pid) for pid in pids} <= {"T", "Z", ""}, "all of it to stop")
     home.call("node", "snooze", "mine", "off")
     until(lambda: len(commands(pids)) >= 1, "it to go on")
     (work,) = (home.path / "work/mine").glob("*_0.1")
     (work / "stop").touch()
-    assert home.call("wait", "last", "--timeout", "50s").code == 0
+    assert home.call("wait", "last", "--timeout", "90s").code == 0
     assert home.call("logs", "last").out == "hello\n"

@@ -41,7 +41,7 @@ def test_the_first_example_in_containers_of_two_clusters(
     reached = {"host": sshd.host, "port": sshd.port, "key": str(sshd.key), "known_hosts": str(sshd.known_hosts)}
     home.site(alpha, scheduler={"transport": "ssh"}, ssh=reached, filesystem={"work_dir": str(far)})
     home.site(beta)
-    done = home.submit(job(python_image), "--wait=55s")
+    done = home.submit(job(python_image), "--wait=90s")
     assert done.code == 0, done.out + done.err + home.describe()
     (task,) = home.json("show", "last")["tasks"]
     assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites of 2 owners")
@@ -65,7 +65,7 @@ def test_a_cluster_without_containers_agrees_with_one_that_has(
     """Where the job allows it; the statements say which is which."""
     home.site(alpha)
     home.site(beta, container={"runtime": "/none/apptainer"})
-    done = home.submit(job(python_image, 'isolation = "any"\n'), "--wait=55s")
+    done = home.submit(job(python_image, 'isolation = "any"\n'), "--wait=90s")
     assert done.code == 0, done.out + done.err + home.describe()
     (task,) = home.json("show", "last")["tasks"]
     assert {one["site"]: one["isolation"] for one in task["replicas"]} == {"alpha": "container", "beta": "none"}

@@ -105,7 +105,7 @@ def test_singularity_is_used_where_only_that_is(home: Home, text: str, bare_path
     """By its older name; the statement says what it is."""
     (bare_path / "singularity").symlink_to("/usr/bin/apptainer")
     home.env["PATH"] = f"{bare_path}"
-    done = home.submit(text, "--wait=50s")
+    done = home.submit(text, "--wait=90s")
     assert done.code == 0, done.out + done.err
     (isolation, runtime), _ = used(home)
     assert (isolation, runtime["name"]) == ("container", "apptainer")
@@ -129,7 +129,7 @@ def test_what_works_is_picked_and_recorded(image: Path, what: str) -> None:
         if what:
             home.before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", HIDE[what], "sh", *home.before)
         shutil.copy(image, folder / "box.sif")
-        done = home.call("submit", home.descriptor(JOB.format(image="box.sif")), "--wait=50s")
+        done = home.call("submit", home.descriptor(JOB.format(image="box.sif")), "--wait=90s")
         checks = [one for one in home.json("doctor")["checks"] if one["check"] == "containers"]
         text = " ".join(one["text"] for one in checks)
         modes = {runtime["mode"] for _, runtime in used(home)} if done.code == 0 else set()
@@ -151,7 +151,7 @@ def test_only_what_the_descriptor_says_is_in_the_environment(home: Home, image: 
     home.env["OF_THE_SUBMITTER"] = "x"
     value = 'a b\\"c,d\\n$(id)`id`;#\\u00e9'
     text = JOB.format(image=image).replace('"/bin/cat", "/etc/word"', '"/bin/env"').replace("[container]", f'env = {{ HOSTILE = "{value}" }}\n[container]')
-    done = home.submit(text, "--wait=50s")
+    done = home.submit(text, "--wait=90s")
     assert done.code == 0, done.out + done.err
     said = (home.path / "results/1/0/stdout").read_text()
     assert f"HOSTILE={json.loads(chr(34) + value + chr(34))}\n" in said
@@ -189,7 +189,7 @@ def test_folders_are_bound_as_the_site_allows(home: Home, image: Path, tmp_path:
     base = JOB.format(image=image).replace('command = ["/bin/cat", "/etc/word"]', f"script = '''#!/bin/sh\n{script}; true'''")
 
     def submit(*binds: str) -> Any:
-        return home.submit(base.replace("[quorum]", f"bind = {json.dumps(binds)}\n[quorum]\nmax_lost = 0\n"), "--site", "workstation", "--wait=50s")
+        return home.submit(base.replace("[quorum]", f"bind = {json.dumps(binds)}\n[quorum]\nmax_lost = 0\n"), "--site", "workstation", "--wait=90s")
 
     done = submit(f"{data}", f"{data}/out:rw")
     assert done.code == 0, done.out + done.err
@@ -217,7 +217,7 @@ def test_the_first_example_in_containers_and_beside_them(home: Home, python_imag
         for name in ("one", "two", "three"):
             assert home.call("node", "drain" if name == without else "resume", name).code == 0
         (tmp_path / "job.toml").write_text(text.replace("[quorum]", "[quorum]\nmax_lost = 0") + more)
-        return home.call("submit", "job.toml", "--wait=50s")
+        return home.call("submit", "job.toml", "--wait=90s")
 
     done = run("", without="three")
     assert done.code == 0, done.out + done.err
@@ -256,7 +256,7 @@ def test_a_statement_of_another_container_is_no_vote(home: Home, text: str, lie:
 
 def test_the_exact_command_line_is_shown_beforehand(home: Home, text: str, image: Path) -> None:
     """It can be run as it is printed, once its work folder is there."""
-    assert home.submit(text, "--wait=50s").code == 0
+    assert home.submit(text, "--wait=90s").code == 0
     done = home.submit(text, "--dry-run")
     (line,) = [one for one in done.out.splitlines() if "in a container: " in one]
     words = line.partition(": ")[2]
@@ -274,7 +274,7 @@ def test_temporary_files_are_no_outputs_and_go(home: Home, image: Path) -> None:
         '["/bin/cat", "/etc/word"]',
         """["/bin/sh", "-c", "ls -A $TMPDIR; head -c 100000000 /dev/zero > $TMPDIR/big && echo $TMPDIR > said"]""",
     )
-    done = home.submit(text + '[[outputs]]\npath = "*"\n', "--wait=50s")
+    done = home.submit(text + '[[outputs]]\npath = "*"\n', "--wait=90s")
     assert done.code == 0, done.err
     assert (home.path / "results" / "1" / "0" / "said").read_text() == "/nexapod/tmp\n"
     assert not (home.path / "results" / "1" / "0" / "big").exists()

@@ -7,6 +7,7 @@ import base64
 import json
 import pickle
 import socket
+import stat
 import struct
 import threading
 import zlib
@@ -20,6 +21,7 @@ from clusters import lying_worker
 from clusters.dask import DaskCluster, separates
 from conformance.test_dask_backend import DaskHouse
 from forging import line_of, stolen_key
+from living_folders import below, states
 from real.dask_homes import DaskHome
 from spools import until
 
@@ -142,7 +144,7 @@ def test_a_worker_whose_answers_cannot_be_used_is_named(backend: Backend, house:
     with pytest.raises(SchedulerError, match=address):
         backend.collect(house.context())
     new = _files(house) - before
-    assert sum((house.home / one).stat().st_size for one in new) < 8 << 20
+    assert sum(one.st_size for one in states(house.home / one for one in new).values()) < 8 << 20
     assert {one.parts[:2] for one in new} <= {("go",), ("spool", "reports"), ("state", "dask")}
 
 
@@ -372,4 +374,4 @@ def _ended(backend: Backend, house: DaskHouse, launches: list[Launch]) -> list[L
 
 
 def _files(house: DaskHouse) -> set[Path]:
-    return {one.relative_to(house.home) for one in house.home.rglob("*") if one.is_file()}
+    return {path.relative_to(house.home) for path, found in states(below(house.home)).items() if stat.S_ISREG(found.st_mode)}

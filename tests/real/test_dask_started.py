@@ -162,7 +162,7 @@ def test_an_owner_whose_scheduler_closed_ends(home: DaskHome) -> None:
         "s = Security(require_encryption=True, **dict(zip(('tls_ca_file', 'tls_client_cert', 'tls_client_key'), sys.argv[2:])))\n"
         "Client(sys.argv[1], security=s).shutdown()\n"
     )
-    subprocess.run([sys.executable, "-P", "-c", code, said["address"], *said["security"].values()], check=True, timeout=60, cwd="/")
+    subprocess.run([sys.executable, "-P", "-c", code, said["address"], *said["security"].values()], check=True, timeout=120, cwd="/")
     until(lambda: not owner.is_running() or owner.status() == "zombie", "the owner to end")
     assert home.submit(JOB, "--wait").code == 0
     assert [one.pid for one in owners(home)] != [owner.pid]

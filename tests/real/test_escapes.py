@@ -62,7 +62,7 @@ class Place(NamedTuple):
         if image == "":
             text = text.replace('[container]\nimage = ""\n', "")
         job = self.home.descriptor(text)
-        done = self.home.call("submit", job, "--wait=55s")
+        done = self.home.call("submit", job, "--wait=90s")
         return done.code, done.out + done.err
 
     def output(self) -> str:
@@ -302,7 +302,7 @@ def test_a_confined_command_sees_the_machine_and_nothing_of_the_account(place: P
         try:
             confine = "all" if option == "--confine" else "foreign"
             assert home.call("node", "init", "--name", "quiet", "--confine", confine).code == 0
-            submit = ("submit", *(["--foreign"] if option == "--foreign" else []), "--wait=55s")
+            submit = ("submit", *(["--foreign"] if option == "--foreign" else []), "--wait=90s")
             script, tried = confined_script(there, submit, NETWORK if option == "--foreign" else ())
             expected = dict.fromkeys(ALLOWED, "got") | dict.fromkeys(tried, "refused") | dict.fromkeys(OWN_MEMORY, "got")
             assert read(there.output()) == expected, script
@@ -352,9 +352,9 @@ def test_confined_commands_are_limited_as_others(place: Place) -> None:
                 ("./probe fill /dev/shm 480", "over its disk: wrote "),
                 ("./probe bomb 6000", "too many processes: got "),
             ):
-                assert home.call("submit", "--foreign", "--wait=55s", home.descriptor(bare_job(script))).code == 1
+                assert home.call("submit", "--foreign", "--wait=90s", home.descriptor(bare_job(script))).code == 1
                 assert all(said in str(one["reason"]) for one in there.replicas()), there.replicas()
-            done = home.call("submit", "--foreign", "--wait=55s", home.descriptor(bare_job("./probe stay; echo done")))
+            done = home.call("submit", "--foreign", "--wait=90s", home.descriptor(bare_job("./probe stay; echo done")))
             assert (done.code, there.output()) == (0, "done\n")
             assert b"./probe\0" not in processes()
         finally:
@@ -400,6 +400,6 @@ def test_a_link_for_an_output_leads_nowhere(place: Place) -> None:
     """An output that is a link to the node's key is no output; nothing of the key comes out."""
     (key,) = [one for one in (place.home.path / "keys").glob("node-*") if one.suffix != ".pub"]
     job = JOB.format(script=f"ln -s {key} out", disk="64M", image=place.image, agree=1)
-    done = place.home.call("submit", place.home.descriptor(job + '[[outputs]]\npath = "out"\n'), "--wait=55s")
+    done = place.home.call("submit", place.home.descriptor(job + '[[outputs]]\npath = "out"\n'), "--wait=90s")
     assert done.code == 1
     assert ["link" in str(one["reason"]) for one in place.replicas()] == [True]

@@ -132,7 +132,7 @@ def home(request: pytest.FixtureRequest, image: Path) -> Iterator[AccountHome]:
 
 def run(home: AccountHome, text: str, *options: str) -> dict[str, Any]:
     """Run a job to its verdict; return what it found."""
-    done = home.call("submit", home.descriptor(text), "--wait=55s", *options)
+    done = home.call("submit", home.descriptor(text), "--wait=90s", *options)
     assert done.code == 0, done.out + done.err + home.call("logs", "--stderr", "--all", "last").out
     found: dict[str, Any] = json.loads(home.call("logs", "last").out)
     return found
@@ -185,7 +185,7 @@ def test_an_image_that_is_replaced_while_it_is_in_use_is_no_result(home: Account
     shutil.copyfile(kept, other)
     os.chown(other, kept.stat().st_uid, kept.stat().st_gid)
     other.replace(kept)
-    assert home.call("wait", job, "--timeout=50s").code == 0  # by another replica, in the file that is there now
+    assert home.call("wait", job, "--timeout=90s").code == 0  # by another replica, in the file that is there now
     first, second = home.json("show", job, "--tasks", "0")["tasks"][0]["replicas"]
     assert "replaced while it was in use" in first["reason"]
     assert second["validation"] == "valid"

@@ -231,7 +231,7 @@ def narrow(registry: Registry, part: int) -> Iterator[Narrow]:
 
 def arrived(images: Path, size: int) -> tuple[Path, int]:
     """Return the file of a layer, once as much of it is there as was let through, and how much that is."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while True:
         for one in images.rglob("blobs/sha256/*"):
             if (have := one.stat().st_size) >= size:

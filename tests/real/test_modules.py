@@ -102,7 +102,7 @@ def run(
     """Run a batch script that loads modules and then says what it has."""
     site = Site(name="s", scheduler=Scheduler(type="slurm"), environment=Environment(modules=modules))
     text = script(site).replace("#!/bin/bash\n", f"#!/bin/bash\n{first}", 1)
-    return subprocess.run([*before, "bash", "-s"], input=text, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([*before, "bash", "-s"], input=text, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 LOADED = {"name": ("gcc",), "version": ("gcc/12.2",), "symbol": ("gcc/best",), "alias": ("compiler",), "twice": ("gcc", "gcc"), "alias of what is there": ("gcc", "compiler")}

@@ -84,7 +84,7 @@ def test_a_work_folder_that_compute_nodes_do_not_see(home: SlurmHome, alpha: Clu
     work, wrapped = tmp_path / "shared", Wrapped(tmp_path, alpha)
     wrapped.break_("sbatch", break_it.format(work=work))
     home.site(alpha, bin_folder=wrapped.bin, filesystem={"work_dir": str(work)})
-    found = findings(home, "--timeout", "40s", code=78)
+    found = findings(home, "--timeout", "90s", code=78)
     assert failed(found) == ["compute node"]
     said = found["compute node"]
     assert any(word in said["text"] for word in words.split("|"))

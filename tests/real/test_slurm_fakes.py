@@ -342,7 +342,7 @@ def test_homes_with_any_name_can_submit(tmp_path: Path, alpha: Cluster, name: st
     home = SlurmHome(tmp_path / name)
     home.site(alpha)
     text = '[job]\nname = "odd"\ncommand = ["true"]\n[resources]\ntime = 1\n[quorum]\nagree = 1\ndistinct = "run"\n'
-    done = home.call("submit", home.descriptor(text), "--wait=50s")
+    done = home.call("submit", home.descriptor(text), "--wait=90s")
     assert done.code == 0, done.err
     (logs,) = (home.path / "spool").glob("*/logs")
     assert "accepted" in done.out

@@ -217,7 +217,7 @@ def test_slurm_is_asked_seldom(home: SlurmHome, alpha: Cluster, beta: Cluster, t
         home.site(cluster, bin_folder=wrapped[-1].bin, limits={"poll_interval": "2s"})
     began = time.monotonic()
     job = home.start(home.tasks(100, "sleep 4", quorum="replicas = 2\n"))
-    home.call("wait", job, "--timeout", "50s")
+    home.call("wait", job, "--timeout", "90s")
     home.ended(job)
     polls = (time.monotonic() - began) / 2 + 1
     for one in wrapped:

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from forging import line_of, said_in
+from living_folders import below, contents
 
 from nexapod_batch.errors import KeyFileError
 from nexapod_batch.files import keyfile
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 def loot(home: SlurmHome, *folders: Path) -> dict[str, Signer]:
     """Return every key that lies in files of the account: launches' keys in inboxes, and private keys anywhere."""
     found: dict[str, Signer] = {}
-    for file in (one for folder in folders for one in folder.rglob("*") if one.is_file()):
+    for file, content in contents(one for folder in folders for one in below(folder)).items():
         if file.suffix == ".key":
-            found[str(file)] = Signer.from_seed(bytes.fromhex(file.read_text()))
+            found[str(file)] = Signer.from_seed(bytes.fromhex(content.decode()))
             continue
         try:
             found[str(file)] = keyfile.load(file)

@@ -274,6 +274,6 @@ except NexapodError as error:
 """
     said = []
     for user, how in ((server.user, "good"), (server.user, "cut"), (server.user, "gone"), ("nobody-at-all", "refused")):
-        done = subprocess.run([sys.executable, "-W", "error", "-X", "dev", "-c", code, user, how], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-W", "error", "-X", "dev", "-c", code, user, how], capture_output=True, text=True, timeout=120, check=False)
         said.append((done.returncode, done.stdout, done.stderr))
     assert said == [(0, "", "")] * 3 + [(0, "ConfigError\n", "")]

@@ -56,7 +56,7 @@ def home(tmp_path: Path) -> Iterator[SlurmHome]:
 
 def run(home: SlurmHome, text: str) -> list[str]:
     """Run a job to its verdict; return what its ranks said, sorted."""
-    done = home.submit(text, "--wait=55s")
+    done = home.submit(text, "--wait=90s")
     assert done.code == 0, done.out + done.err + home.describe() + home.call("logs", "--stderr", "--all", "last").out
     return sorted(line for line in home.call("logs", "last").out.splitlines() if line.startswith("rank"))
 
@@ -92,10 +92,10 @@ def test_somebody_elses_job_is_confined_on_a_cluster(home: SlurmHome, alpha: Clu
     secret = home.path / "keys/coordinator"
     script = f"echo rank $(ls {secret} {home.path}/spool/*/node.json 2>/dev/null; ls /run; ls / | grep -c usr)"
     text = f'[job]\nname = "walled"\ncommand = ["sh", "-c", "{script}"]\n[quorum]\nagree = 1\ndistinct = "run"\n'
-    done = home.submit(text, "--wait=55s", "--foreign")
+    done = home.submit(text, "--wait=90s", "--foreign")
     assert done.code == 0, done.out + done.err + home.describe()
     assert home.call("logs", "last").out == "rank 1\n"
     (replica,) = home.json("show", "last", "--tasks", "0")["tasks"][0]["replicas"]
     assert replica["isolation"] == "files"
-    assert home.submit(text, "--wait=55s").code == 0
+    assert home.submit(text, "--wait=90s").code == 0
     assert "node.json" in home.call("logs", "last").out

@@ -273,7 +273,7 @@ with deadline(0.1, "site far: status() of backend odd"):
         except BaseException:
             pass
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
     assert done.returncode == 69
     assert done.stderr == (
         "nexapod-batch: site far: status() of backend odd did not return within 0.1 s, and does not let itself be interrupted\n"

@@ -47,5 +47,5 @@ TERM, USR1, CHLD, HUP = signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.S
 def test_only_what_came_is_returned(interrupts: int, before: int, meanwhile: int, seconds: float, wanted: int) -> None:
     """A wait that another signal interrupts goes on, and ends with what came, or with nothing."""
     argv = [sys.executable, "-c", PROGRAM, *map(str, (interrupts, int(before), int(meanwhile), seconds))]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
     assert int(done.stdout) == wanted

@@ -119,7 +119,7 @@ def login(request: pytest.FixtureRequest) -> Callable[..., subprocess.CompletedP
         text = command_line(words, MARK, 20, len(data) if size is None else size, clean=clean)
         assert not set("\n!\\") & set(command_line(["word"], MARK, 20, 5, clean=True))
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(env or {})}
-        return subprocess.run([*shell, "-c", f"echo noise; {text}"], input=data, capture_output=True, env=environment, check=False, timeout=60)
+        return subprocess.run([*shell, "-c", f"echo noise; {text}"], input=data, capture_output=True, env=environment, check=False, timeout=120)
 
     run.family = Path(request.param).name  # type: ignore[attr-defined]
     return run

@@ -28,7 +28,7 @@ def test_what_a_killed_run_started_is_ended_and_its_folder_goes(tmp_path: Path) 
         assert folder.is_dir()
         run.kill()
         run.wait()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while any(one.poll() is None for one in started) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert [one.poll() for one in started] == [-9, -9, -9]
