@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 from process_state import ProcessState
+from second_try import pytest_addoption, pytest_collectreport, pytest_configure, pytest_runtest_logreport  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
