@@ -54,6 +54,11 @@ class NexapodError(Exception):
             text += ": " + ", ".join(parts)
         return f"{text}\n  -> {self.hint}" if self.hint else text
 
+    @property
+    def one_line(self) -> str:
+        """Return the whole message in one line, its next step behind an arrow."""
+        return " ".join(str(self).split())
+
 
 def last_message(text: str) -> str:
     """Return the last message of a log in one line: errors go on in lines that are indented, with what helps last."""

@@ -27,6 +27,8 @@ __all__ = ["LazyGroup", "app", "main"]
 
 #: sysexits.h: a fault of this program itself; the database refuses illegal rows, so nothing is half done.
 EX_SOFTWARE = 70
+#: sysexits.h: a package that is not installed.
+EX_CONFIG = 78
 #: 128 + SIGINT, as shells report it.
 INTERRUPTED = 130
 
@@ -180,9 +182,21 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, BaseException | None]:
     except Exception as error:  # a person at a terminal is not helped by a traceback
         if os.environ.get("NEXAPOD_DEBUG"):
             raise
+        if isinstance(error, ModuleNotFoundError) and (said := _missing_package(error)):
+            return _fail(said, EX_CONFIG), error
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         text = f"a fault of nexapod-batch itself: {what}\n  -> NEXAPOD_DEBUG=1 shows where"
         return _fail(text, EX_SOFTWARE), error
+
+
+def _missing_package(error: ModuleNotFoundError) -> str:
+    """Say which package of others is not installed, and how to install it; nothing for a module of ours."""
+    module = (error.name or "").partition(".")[0]
+    if not module or module.startswith("nexapod_"):
+        return ""
+    from nexapod_batch.requirements import install_command
+
+    return f"a Python package that it needs is not installed: got no {module}\n  -> {install_command([module])}"
 
 
 def _print_as_json(error: BaseException, code: int, arguments: list[str]) -> None:

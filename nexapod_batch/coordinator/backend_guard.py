@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, cast
 from nexapod_batch import log
 from nexapod_batch.coordinator.backend_answers import WrongAnswerError, checked, finding
 from nexapod_batch.entry_points import one_line, origin
-from nexapod_batch.errors import NexapodError, PluginError, PluginFaultError
+from nexapod_batch.errors import ConfigError, NexapodError, PluginError, PluginFaultError
 from nexapod_batch.model.site import Limits, Site
 from nexapod_batch.plugins import MOVES_FILES, load
 from nexapod_batch.plugins.deadline import CallTimeoutError, deadline
+from nexapod_batch.requirements import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from nexapod_batch.plugins import Backend
 
-__all__ = ["guarded", "load_guarded"]
+__all__ = ["check_packages", "guarded", "load_guarded"]
 
 #: What says more as it is, and no backend's fault.
 _PASSES = (NexapodError, OSError)
@@ -50,6 +51,16 @@ def guarded(backend: object, name: str) -> Backend:
     return cast("Backend", _Guarded(backend, name))
 
 
+def check_packages(backend: Backend, site: Site) -> None:
+    """Raise ConfigError, with the command to type, where a site needs Python packages that are not installed."""
+    missing = backend.missing(site)
+    if missing:
+        raise ConfigError(
+            f"site {site.name} needs Python packages that are not installed", got=f"no {', '.join(missing)}",
+            hint=install_command(missing),
+        )  # fmt: skip
+
+
 class _Guarded:
     """Passes every call on."""
 
@@ -65,6 +76,13 @@ class _Guarded:
         except BaseException as error:
             what = f"backend {name!r} of {origin('backend', name)} cannot be loaded"
             raise PluginError(what, got=f"{one_line(error)} in signs_native or starts_ranks", hint=_REPORT) from error
+
+    def missing(self, site: Site) -> list[str]:
+        """Return the modules that a site needs and that are not installed; none where the backend does not say."""
+        method = getattr(self._backend, "missing", None)
+        if method is None:
+            return []
+        return list(self._guard("missing", (site,), lambda: [str(one) for one in method(site) or ()]))
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         """Return a method behind glass, made once."""

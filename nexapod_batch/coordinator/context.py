@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.backend_guard import load_guarded
+from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
 from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
@@ -66,6 +66,7 @@ class Coordinator(Struct, kw_only=True):
     architectures: dict[str, str] = field(default_factory=dict)  # of images, by SHA-256, as far as they were looked up
     node_signers: dict[str, Signer] = field(default_factory=dict)  # by key id, as far as they were needed
     _backends: dict[str, Backend] = field(default_factory=dict)
+    _complete: set[str] = field(default_factory=set)  # sites whose Python packages are all here
     _jobs: dict[int, Job] = field(default_factory=dict)
     _offers: dict[tuple[str, bytes], Offer | None] = field(default_factory=dict)  # by key id and envelope; None: bad
     _sites: tuple[dict[str, Site], tuple[SiteFault, ...]] | None = None
@@ -133,6 +134,14 @@ class Coordinator(Struct, kw_only=True):
             known = installed("backend", self.paths.home)
             self._backends[node.backend] = load_guarded(node.backend, known)
         return self._backends[node.backend]
+
+    def usable_backend(self, node: Node) -> Backend:
+        """Return the backend of a node; ConfigError, with the command to type, where something it needs is missing."""
+        backend = self.backend(node)
+        if node.site != LOCAL and node.site not in self._complete:
+            check_packages(backend, self.site(node.site))
+            self._complete.add(node.site)
+        return backend
 
     def context(self, node: Node) -> NodeContext:
         """Return the node with the places of its files; ConfigError when the file of its site cannot be used."""
@@ -206,6 +215,7 @@ class Coordinator(Struct, kw_only=True):
         if self._sites is not None and self._site_files and _stamps(self.paths.sites) != self._site_files:
             self._sites = None
             self._backends.clear()
+            self._complete.clear()
 
     def job(self, job_id: int) -> Job:
         """Return the pinned job of an id; NotFoundError when there is none."""

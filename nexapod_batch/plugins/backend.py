@@ -158,6 +158,13 @@ class Launching(Protocol):
         """Say whether runners can start several ranks of one replica; True where it is not said."""
         ...
 
+    def missing(self, site: Site) -> Sequence[str]:
+        """Return the Python modules that a site needs here and that are not installed; may be left out.
+
+        A job that needs the site is refused then, with the command that installs them, before anything is stored.
+        """
+        ...
+
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
         """Return how many of a job's replicas one launch should hold when `replicas` are placed at once; at least 1."""
         ...
@@ -279,6 +286,7 @@ class Backend(Launching, Files, Administration, Protocol):
 
 
 def methods() -> list[str]:
-    """Return the names of all methods that a backend must have, sorted; its properties may be missing."""
+    """Return the names of all methods that a backend must have, sorted; properties and `missing` may be left out."""
     ports = (Launching, Files, Administration)
-    return sorted(name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value))
+    found = {name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value)}
+    return sorted(found - {"missing"})

@@ -65,20 +65,46 @@ def test_nothing_of_dask_is_imported(home: Home, argv: str) -> None:
     assert imported(home, *words) & {"dask", "distributed", "tornado", "msgpack", "cloudpickle", "dask_jobqueue"} == set()
 
 
+def without(module: str) -> tuple[str, ...]:
+    """Return the words before the program by which it does not find a module."""
+    lines = f"import sys; sys.modules[{module!r}] = None; from nexapod_batch.cli import main; sys.exit(main(sys.argv[2:]))"
+    return (sys.executable, "-c", lines)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [("submit pool.toml", 78), ("submit pool.toml --dry-run", 78), ("site check pool", 78), ("site ls", 78), ("doctor", 1)],
+)
+def test_a_missing_package_is_told_with_the_line_that_installs_it(home: Home, argv: str, code: int) -> None:
+    """Before there is a job, and wherever somebody asks whether the site can be used."""
+    home.descriptor(LOCAL.replace("local", "pool"), "pool.toml")
+    before = len(home.jobs())
+    said = home.call(*argv.split(), before=without("distributed"), env={"COLUMNS": "400"})
+    assert said.code == code
+    text = said.out + said.err
+    assert "site pool needs Python packages that are not installed: got no distributed" in text
+    assert f"{sys.executable} -m pip install 'distributed>=" in text
+    assert len(home.jobs()) == before
+
+
 def test_without_dask_installed_the_rest_goes_on(home: Home) -> None:
-    """A job for the Dask site is kept and waits, in words with what to install; one for this machine is accepted."""
-    missing = "import sys; sys.modules['distributed'] = None; from nexapod_batch.cli import main; sys.exit(main(sys.argv[2:]))"
-    without = (sys.executable, "-c", missing)
-    pool = home.descriptor(LOCAL.replace("local", "pool").replace("[quorum]", "[quorum]\nagree = 1"), "pool.toml")
-    kept = home.call("submit", pool, "--parsable", before=without)
-    assert kept.code == 0, kept.err
-    job = kept.out.strip()
-    done = home.call("submit", home.descriptor(LOCAL, "local.toml"), "--wait", before=without)
+    """A job for this machine is accepted; one that may run anywhere is told what it does without, and how to mend it."""
+    done = home.call("submit", home.descriptor(LOCAL, "local.toml"), "--wait", before=without("dask"))
     assert done.code == 0, done.err
-    said = home.call("explain", f"{job}_0", before=without).out
-    assert "a Dask site needs dask and distributed" in said
-    assert "pip install 'nexapod-batch[dask]'" in said
-    assert home.call("cancel", job, before=without).code == 0
+    anywhere = home.descriptor(LOCAL.replace('[schedule]\nsites = ["local"]\n', ""), "anywhere.toml")
+    done = home.call("submit", anywhere, "--wait", before=without("dask"))
+    assert done.code == 0, done.err
+    assert "site pool is left out: " in done.err
+    assert f"{sys.executable} -m pip install 'dask>=" in done.err
+
+
+@pytest.mark.parametrize(("module", "package"), [("msgspec", "msgspec>=0.20"), ("nacl", "pynacl>=1.6.2")])
+def test_a_package_that_every_installation_has_may_be_missing_too(home: Home, module: str, package: str) -> None:
+    """The cause and the line that mends it, and no fault of the program."""
+    done = home.call("submit", home.descriptor(LOCAL, "local.toml"), before=without(module))
+    assert done.code == 78
+    wanted = f"nexapod-batch: a Python package that it needs is not installed: got no {module}"
+    assert done.err.splitlines() == [wanted, f"  -> {sys.executable} -m pip install '{package}'"]
 
 
 def test_a_running_wait_reads_new_site_files(tmp_path: Path) -> None:

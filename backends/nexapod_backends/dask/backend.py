@@ -23,6 +23,7 @@ from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.model.fit import job_at
 from nexapod_batch.plugins import targets
+from nexapod_batch.requirements import absent
 from nexapod_batch.spool import layout
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class DaskBackend:
         self._clusters: dict[str, Cluster] = {}
         self._nodes: dict[str, DaskNode] = {}
         self._prepared: set[str] = set()  # digests of settings that were written
+
+    def missing(self, site: Site) -> Sequence[str]:
+        """Return what is not installed of Dask, and of dask-jobqueue where workers are Slurm jobs."""
+        wanted = ["dask", "distributed"]
+        settings = site.backend_settings
+        if isinstance(settings, Dask) and settings.cluster == "jobqueue":
+            wanted.append("dask_jobqueue")
+        return absent(wanted)
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
         """Make our folders, and the settings that each worker's storage is to hold; the node's key stays here."""

@@ -42,6 +42,7 @@ from nexapod_backends.slurm.site_state import SiteState
 from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.plugins import targets
+from nexapod_batch.requirements import absent
 from nexapod_batch.spool import cancellations, launch_keys, layout
 from nexapod_batch.trust import nesting
 
@@ -68,6 +69,11 @@ class SlurmBackend:
         self._clock = clock
         self._submission = Submission(clock)
         self._sites: dict[str, SiteState] = {}
+
+    def missing(self, site: Site) -> Sequence[str]:
+        """Return what is not installed of the libraries that write scripts, and speak SSH where that is the way."""
+        wanted = ["jinja2"] if site.scheduler.transport == "local" else ["jinja2", "paramiko"]
+        return absent(wanted)
 
     # ---- launching
 

@@ -25,6 +25,7 @@ from nexapod_batch.errors import ConfigError, SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.plugins import BackendState
+from nexapod_batch.requirements import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -216,7 +217,7 @@ def _over_ssh(site: Site) -> Transport:
         with _absent("invoke"):  # which paramiko wants for a word of ssh_config, and which takes half of its import
             from nexapod_backends.slurm.ssh.transport import SshTransport  # noqa: PLC0415 - it takes long enough without
     except ImportError as error:
-        hint = "pip install 'nexapod-batch[ssh]'"
+        hint = install_command(["paramiko"])
         raise ConfigError(f"site {site.name}: SSH needs paramiko", got=str(error), hint=hint) from error
     return SshTransport(site, site.ssh, _tell)
 

@@ -94,8 +94,11 @@ def _beyond_file(paths: Paths, name: str, found: Mapping[str, Found], wanted: Wa
             hint=error.hint or "", stops=True,
         )  # fmt: skip
         return
-    yield Finding(mark=Mark.OK, probe="backend", text=f"{found[name].site.scheduler.type} is installed")
+    installed = Finding(
+        mark=Mark.OK, probe="backend", text=f"{found[name].site.scheduler.type} is installed, with what it needs"
+    )
     if not found[name].site.partitions:
+        yield installed
         text = "none declared, so that the file makes no node; it limits what is asked of nodes that are there"
         yield Finding(mark=Mark.OK, probe="partitions", text=text)
         return
@@ -109,6 +112,13 @@ def _beyond_file(paths: Paths, name: str, found: Mapping[str, Found], wanted: Wa
             return
         needed = {other: found[other].site}
     with _own_home(paths, found[name], needed, wanted.tell) as c:
+        try:
+            c.usable_backend(c.nodes()[0])
+        except NexapodError as error:
+            text = str(error).partition("\n")[0]
+            yield Finding(mark=Mark.FAIL, probe="backend", text=text, hint=error.hint or "", stops=True)
+            return
+        yield installed
         yield from _probed(c, found[name].site, wanted)
 
 

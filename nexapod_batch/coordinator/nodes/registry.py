@@ -284,7 +284,7 @@ def _of_group(site: Site, name: str, partitions: Sequence[Partition]) -> Node:
 
 
 def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
-    """Return the nodes whose site can be used; the others are faults, and what they have goes on without us.
+    """Return the nodes whose site can be used from here; the others are faults, and what they have goes on without us.
 
     A drained node that has nothing is no fault: its site may be gone for good.
     """
@@ -292,6 +292,8 @@ def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
     for node in c.nodes():
         try:
             c.context(node)
+            if node.site != LOCAL:
+                c.usable_backend(node)
         except NexapodError as error:
             if node.active or node.id in c.store.nodes.at_work():
                 faults[f"site:{node.site}"] = c.site_faults().get(node.site) or str(error)

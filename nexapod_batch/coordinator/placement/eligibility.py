@@ -185,13 +185,13 @@ def _not_among(known: Sequence[Problem], problems: Sequence[Problem]) -> list[Pr
 def _answer_of(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Refusal | None:
     """Return why a node does not take a job; a fault of its site is a reason, unless the job names that site alone."""
     try:
-        c.backend(node)
+        c.usable_backend(node)
         return refusal_of(c, job, node, foreign=foreign)
     except NexapodError as error:
         if job.schedule.sites == (node.site,):
             raise
-        reason = c.site_faults().get(node.site) or " ".join(str(error).split("\n")[0].split())
-        return Refusal(reason=Reason.text(reason), problems=(Problem("", error.what),))
+        reason = c.site_faults().get(node.site) or error.one_line
+        return Refusal(reason=Reason.text(reason), problems=(Problem("", error.one_line),))
 
 
 def _no_site(sites: Sequence[str], problems: Sequence[Problem]) -> DescriptorError:

@@ -89,6 +89,7 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
     for node in nodes:
         yield _node_key(c, node)
         yield from _refused_bundles(c, node)
+        yield from _packages(c, node)
     for row in c.store.nodes.all():
         if row.blame:
             yield f"node {row.name}", "warn", f"signed {row.blame} statements that no honest node signs"
@@ -104,6 +105,14 @@ def _node_key(c: Coordinator, node: Node) -> Check:
         return f"node {node.name}", "fail", f"its key file is not the registered key {node.key_id}"
     text = f"{node.backend}, {node.cpus} CPUs, {node.mem_mib} MiB, owner {node.owner}, {node.key_id}"
     return f"node {node.name}", "ok", text
+
+
+def _packages(c: Coordinator, node: Node) -> Iterator[Check]:
+    """Yield what has to be installed before a node can be used."""
+    try:
+        c.usable_backend(node)
+    except NexapodError as error:
+        yield f"node {node.name}", "fail" if node.active else "warn", error.one_line
 
 
 def _refused_bundles(c: Coordinator, node: Node) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from nexapod_batch.config.site.sites import Found, SiteFault, check_backend, find_sites, parse_site
 from nexapod_batch.config.toml import decode
-from nexapod_batch.coordinator.backend_guard import load_guarded
+from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
 from nexapod_batch.errors import ConfigError, NotFoundError, UsageError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.words import SITE_NAME
@@ -53,6 +53,7 @@ def listing(folders: Sequence[Path]) -> tuple[tuple[Found, ...], tuple[SiteFault
     for one in found.values():
         try:
             check_backend(one.site, one.file)
+            check_packages(load_guarded(one.site.scheduler.type), one.site)
         except ConfigError as error:
             lacking.append(SiteFault(file=one.file, error=error))
         else:

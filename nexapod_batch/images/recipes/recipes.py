@@ -20,6 +20,7 @@ from nexapod_batch.images import sif
 from nexapod_batch.images.cache import faults
 from nexapod_batch.images.recipes.dockerfile import plain
 from nexapod_batch.images.remote.registry import is_loopback
+from nexapod_batch.requirements import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def _sections(text: str, environment: list[str]) -> str:
     if done.returncode == 3:
         raise ConfigError(
             "a Dockerfile is converted with spython, which is not installed",
-            hint="pip install 'nexapod-batch[containers]', or write an Apptainer definition file",
+            hint=f"{install_command(['spython'])}, or write an Apptainer definition file",
         )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]

@@ -29,6 +29,7 @@ from nexapod_backends.dask.scheduler.address_diagnosis import at, certificate
 from nexapod_backends.dask.scheduler.agent_protocol import ForeignAnswerError, printable
 from nexapod_backends.dask.scheduler.clean_config import unconfigured
 from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.requirements import install_command
 
 try:
     with unconfigured():
@@ -44,12 +45,12 @@ try:
         from nexapod_backends.dask.scheduler.protocol_guard import RefusedError, TooLargeError, decompress
 except ImportError as cause:
     raise SchedulerError(  # of this site alone: what runs elsewhere goes on
-        "a Dask site needs dask and distributed", got=str(cause), hint="pip install 'nexapod-batch[dask]'"
+        "a Dask site needs dask and distributed", got=str(cause), hint=install_command(["dask", "distributed"])
     ) from cause
 except Exception as cause:  # a file that Dask reads when it is imported, a release that does not fit Python, ...
     raise SchedulerError(
         "dask and distributed cannot be imported", got=printable(f"{type(cause).__name__}: {cause}", 300),
-        hint="install both anew: pip install --force-reinstall 'nexapod-batch[dask]'",
+        hint=f"install both anew: {install_command(['dask', 'distributed'])} --force-reinstall",
     ) from cause  # fmt: skip
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ from paramiko.sftp import (  # type: ignore[import-untyped]
 from paramiko.sftp_attr import SFTPAttributes  # type: ignore[import-untyped]
 
 from nexapod_batch.errors import ConfigError, SchedulerError
+from nexapod_batch.requirements import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def check() -> None:
                 f"paramiko {paramiko.__version__} is not one that nexapod-batch knows",
                 got=f"{owner.__name__}.{name}({', '.join(got)})" if method else f"no {owner.__name__}.{name}",
                 wanted=f"{owner.__name__}.{name}({', '.join(wanted)})",
-                hint="pip install 'nexapod-batch[ssh]', which brings one that fits",
+                hint=f"{install_command(['paramiko'])}, which brings one that fits",
             )
 
 
