@@ -16,7 +16,8 @@ Shape = Any
 _TEXT_OR_NONE = (str, None)
 _NUMBER_OR_NONE = (int, None)
 _COUNTS = dict.fromkeys(("waiting", "active", "accepted", "failed", "inconclusive", "cancelled"), int)
-_WHY: Shape = ({"code": str, "parameters": {}}, None)
+_REASON: Shape = {"code": str, "parameters": {}}
+_WHY: Shape = (_REASON, None)
 _NATIVE: dict[str, Shape] = {"id": str, "state": str, "reason": str}
 _JOB: dict[str, Shape] = {
     "id": int, "uuid": str, "name": str, "state": str, "user": str, "held": bool, "blocked": str, "blocked_why": _WHY,
@@ -31,11 +32,11 @@ _REPLICA: dict[str, Shape] = {
     "output_bytes": _NUMBER_OR_NONE,
 }  # fmt: skip
 _TASK: dict[str, Shape] = {
-    "index": int, "state": str, "reason": str, "why": _WHY, "doubt": str, "agree": int, "class": _TEXT_OR_NONE,
-    "published": bool, "parameters": {str: str}, "replicas": [_REPLICA],
+    "index": int, "state": str, "reason": str, "why": _WHY, "unpublished": _WHY, "doubt": str, "agree": int,
+    "class": _TEXT_OR_NONE, "published": bool, "parameters": {str: str}, "replicas": [_REPLICA],
 }  # fmt: skip
 _EXPLAINED: dict[str, Shape] = {
-    "index": int, "state": str, "reason": str, "why": _WHY,
+    "index": int, "state": str, "reason": str, "why": _WHY, "unpublished": _WHY,
     "replicas": [
         {
             "id": str, "node": str, "execution": str, "validation": str, "reason": str, "why": _WHY,
@@ -79,7 +80,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
     },
     "reconcile": {
         "ingested": int, "decided": int, "launched": int, "published": int, "quarantined": int, "open_jobs": int,
-        "faults": [str], "standing": [str],
+        "faults": [str], "standing": [str], "why": {"faults": [_REASON], "standing": [_REASON]},
     },
 }  # fmt: skip
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", None: "null"}

@@ -14,12 +14,14 @@ from nexapod_batch.cli.rendering.terminal import LogPrinter
 from nexapod_batch.coordinator.commands import reconcile
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import TryAgainError, UsageError
+from nexapod_batch.wording import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.model.reason import Reason
 
 __all__ = ["parse_wait", "place_now", "wait_for"]
 
@@ -78,10 +80,11 @@ def _driven(
             show(counts, [*under_bar, *waits()])
             watch()
 
-        def on_fault(fault: str) -> None:
-            faults.append(fault)
+        def on_fault(fault: Reason) -> None:
+            line = one_line(fault)
+            faults.append(line)
             if not show.is_bar:
-                note_new(fault, said)
+                note_new(line, said)
 
         ended = reconcile.wait(c, jobs, timeout, on_progress, on_fault)
         watch()
@@ -104,9 +107,10 @@ def place_now(c: Coordinator, jobs: list[int], said: Sequence[str] = ()) -> None
     try:
         for _ in range(_PASSES):
             found = reconcile.reconcile(c, max_seconds=DISPATCH_S)
-            for fault in found.faults:
+            faults = [one_line(fault) for fault in found.faults]
+            for fault in faults:
                 note_new(fault, heard)
-            heard += found.faults
+            heard += faults
             if not found.news:
                 break
     except TryAgainError as error:

@@ -26,6 +26,7 @@ from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import LOCAL, Node
+from nexapod_batch.model.reason import Code, Reason, plain
 from nexapod_batch.plugins import NodeContext
 from nexapod_batch.store import Store
 from nexapod_batch.trust.dsse import Signer
@@ -195,6 +196,14 @@ class Coordinator(Struct, kw_only=True):
     def site_faults(self) -> Mapping[str, str]:
         """Return what is wrong with the files that cannot be used, by site or folder, each in one line."""
         return {fault.file.stem: fault.line for fault in self._loaded()[1]}
+
+    def site_reason(self, name: str, error: Exception) -> Reason:
+        """Return why a site cannot be used, as its file says or, where that is good, as the error does."""
+        for fault in self._loaded()[1]:
+            if fault.file.stem == name:
+                why = {"site": name, "file": plain(fault.file), "error": Reason.of_error(fault.error)}
+                return Reason(code=Code.SITE_FILE_FAULT, parameters=why)
+        return Reason(code=Code.SITE_FAULT, parameters={"site": name, "error": Reason.of_error(error)})
 
     def _loaded(self) -> tuple[dict[str, Site], tuple[SiteFault, ...]]:
         if self._sites is None:

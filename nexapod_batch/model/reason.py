@@ -6,15 +6,23 @@ Parameters are JSON values, or reasons again. Two reasons are the same if `same`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations of what it decodes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct, field
 
+from nexapod_batch.errors import DescriptorError, NexapodError
 from nexapod_batch.model.reason_codes import Code
 
-__all__ = ["Code", "Reason", "same"]
+if TYPE_CHECKING:
+    from nexapod_batch.errors import Problem
+
+__all__ = ["Code", "Reason", "plain", "same"]
+
+#: Characters that are kept of one part of an error, and its problems that are kept.
+_MAX_TEXT, _MAX_PROBLEMS = 1_000, 20
 
 
 class Reason(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,6 +54,34 @@ class Reason(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def text(cls, text: str) -> Reason:
         """Return the reason that somebody else gave in words of their own."""
         return cls(code=Code.TEXT, parameters={"text": text})
+
+
+    @classmethod
+    def of_error(cls, error: Exception) -> Reason:
+        """Return the reason that an error is: its parts, each shortened, as others may have chosen the words."""
+        kind = type(error).__name__
+        if isinstance(error, NexapodError):
+            parts = {"what": error.what, "got": error.got, "wanted": error.wanted, "hint": error.hint}
+            parameters: dict[str, Any] = {"kind": kind}
+            parameters |= {name: plain(part) for name, part in parts.items() if part is not None}
+            if isinstance(error, DescriptorError) and error.problems:
+                parameters["problems"] = [_problem(problem) for problem in error.problems[:_MAX_PROBLEMS]]
+            return cls(code=Code.ERROR, parameters=parameters)
+        if isinstance(error, OSError) and error.strerror:
+            parameters = {"kind": kind, "message": plain(error.strerror), "errno": error.errno}
+            if error.filename is not None:
+                parameters["path"] = plain(os.fsdecode(error.filename))
+            return cls(code=Code.SYSTEM_ERROR, parameters=parameters)
+        return cls(code=Code.ERROR, parameters={"kind": kind, "what": plain(error) or kind})
+
+
+def plain(value: object) -> str:
+    """Return the beginning of what a value says, as text that every encoding and every database takes."""
+    return str(value)[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()[:_MAX_TEXT]
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {"path": plain(problem.path), "line": problem.line, "message": plain(problem.message)}
 
 
 _DECODER = msgspec.json.Decoder(Reason)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.model.job import Agreement, Comparator, CompareRule, Isolation
 from nexapod_batch.model.placeholders import expand, task_values
+from nexapod_batch.model.reason import Code, Reason, plain
 from nexapod_batch.trust.statement import NO_DIGEST, Outcome
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
@@ -55,11 +56,11 @@ class Expected:
         self._job = job
         self._inputs = tuple([(one.target, one.sha256) for one in job.inputs])
         self._distinct = tuple([field.value for field in job.quorum.distinct])
-        self._most = job.resources.disk_mib * 2**20
+        self._max_bytes = job.resources.disk_mib * 2**20
         self._outputs: tuple[int, list[tuple[str, CompareRule]]] | None = None  # of the last task
 
-    def contradiction(self, said: Statement, place: Place) -> str:
-        """Return what of a statement contradicts the job or the world, in words; "" when nothing does."""
+    def contradiction(self, said: Statement, place: Place) -> Reason | None:
+        """Return what of a statement contradicts the job or the world; None when nothing does."""
         return (
             self._terms(said)
             or _outcome(said)
@@ -71,43 +72,45 @@ class Expected:
             or _times(said, place)
         )
 
-    def _terms(self, said: Statement) -> str:
+    def _terms(self, said: Statement) -> Reason | None:
         """Compare the quorum policy and the inputs that it was given."""
         if said.agree != self._job.quorum.agree or said.distinct != self._distinct:
-            return "it was told another quorum policy"
-        return "" if said.inputs == self._inputs else "its inputs are not those of the job"
+            return Reason(code=Code.OTHER_POLICY)
+        if said.inputs != self._inputs:
+            return Reason(code=Code.OTHER_INPUTS)
+        return None
 
-    def _container(self, said: Statement) -> str:
+    def _container(self, said: Statement) -> Reason | None:
         """Compare isolation, image and network."""
         wanted, used = self._job.container, said.container
         if (used is not None) != (said.isolation == "container"):
-            return "isolation and container contradict each other"
+            return Reason(code=Code.ISOLATION_WITHOUT_CONTAINER)
         if wanted is None:
-            return "" if used is None else "the container is not its own: the job has none"
+            return None if used is None else Reason(code=Code.CONTAINER_UNASKED)
         if used is None:
             may_do_without = wanted.isolation == "any" or said.outcome is not Outcome.OK
-            return "" if may_do_without else "the container is not its own: it ran in none"
+            return None if may_do_without else Reason(code=Code.CONTAINER_UNUSED)
         if (used.image, used.sha256) != (wanted.image, wanted.sha256):
-            return "the container is not its own: it is another image"
+            return Reason(code=Code.OTHER_IMAGE)
         if used.network != wanted.network:
-            return f"its network was {used.network}, the job's is {wanted.network}"
-        return ""
+            return Reason(code=Code.OTHER_NETWORK, parameters={"network": used.network, "wanted": wanted.network})
+        return None
 
-    def _gpus(self, said: Statement) -> str:
+    def _gpus(self, said: Statement) -> Reason | None:
         """Compare the GPUs that it had with how many were asked for, each once."""
         asked = self._job.resources
         if len(said.gpus) > asked.gpus * (asked.nodes or 1) or len({one.uuid for one in said.gpus}) < len(said.gpus):
-            return "it had GPUs that the job did not ask for"
-        return ""
+            return Reason(code=Code.GPUS_UNASKED)
+        return None
 
-    def _subjects(self, said: Statement) -> str:
+    def _subjects(self, said: Statement) -> Reason | None:
         """Compare names, digests and sizes of the outputs with what the job declares."""
         if said.outcome is not Outcome.OK or not self._job.outputs:
             return _only_stdout(said)
         outputs = self._of_task(said.replica.task)
         if said.manifest:
             few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
-            return "so few outputs are listed one by one" if few else ""
+            return Reason(code=Code.OUTPUTS_UNLISTED) if few else None
         return _listed(said, outputs)
 
     def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
@@ -116,61 +119,65 @@ class Expected:
             self._outputs = task, [(expand(one.path, values), one.rule) for one in self._job.outputs]
         return self._outputs[1]
 
-    def _figures(self, said: Statement) -> str:
+    def _figures(self, said: Statement) -> Reason | None:
         """Hold what was measured to what can be."""
         size = sum(one.size or 0 for one in said.subjects)
-        if said.outcome is Outcome.OK and not said.manifest and self._job.outputs and size > self._most:
-            return "its outputs are larger than the job may have"
+        if said.outcome is Outcome.OK and not said.manifest and self._job.outputs and size > self._max_bytes:
+            return Reason(code=Code.OUTPUTS_TOO_LARGE)
         if not said.manifest and size > said.output_bytes:
-            return "its outputs are larger than all that it wrote"
+            return Reason(code=Code.OUTPUTS_UNWRITTEN)
         return _usage(said)
 
 
-def _outcome(said: Statement) -> str:
+def _outcome(said: Statement) -> Reason | None:
     """Compare its outcome with its exit code."""
     if said.outcome is Outcome.OK and said.exit_code != 0:
-        return f"outcome ok with exit code {said.exit_code}"
-    return ""
+        return Reason(code=Code.OUTCOME_WITH_EXIT_CODE, parameters={"exit_code": said.exit_code})
+    return None
 
 
-def _usage(said: Statement) -> str:
+def _usage(said: Statement) -> Reason | None:
     """Hold CPU time and memory to what a machine may have."""
     if (said.cpu_ms or 0) > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or (said.max_rss_kib or 0) > _MAX_KIB:
-        return "it used more than any machine has"
-    return ""
+        return Reason(code=Code.IMPOSSIBLE_USAGE)
+    return None
 
 
-def _place(said: Statement, place: Place) -> str:
+def _place(said: Statement, place: Place) -> Reason | None:
     """Compare where it says that it ran with what is known of its node."""
     if said.backend != place.backend:
-        return "the backend is not its own"
+        return Reason(code=Code.OTHER_BACKEND)
     if place.host is None:
-        return ""
+        return None
     if said.host != place.host:
-        return "the host is not that of its node"
-    return "it had variables of a site, and its node belongs to none" if said.passed else ""
+        return Reason(code=Code.OTHER_HOST)
+    return Reason(code=Code.VARIABLES_OF_NO_SITE) if said.passed else None
 
 
-def _only_stdout(said: Statement) -> str:
+def _only_stdout(said: Statement) -> Reason | None:
     """Compare the one output of a job that declares none, or of a replica that did not end well."""
-    (one, *more) = said.subjects
-    if more or said.manifest or one.name != "stdout" or one.normalized is not None:
-        return "its only output is stdout"
-    return "" if one.sha256 == said.stdout_sha256 else "its two digests of stdout differ"
+    (output, *more) = said.subjects
+    if more or said.manifest or output.name != "stdout" or output.normalized is not None:
+        return Reason(code=Code.ONLY_STDOUT)
+    if output.sha256 != said.stdout_sha256:
+        return Reason(code=Code.STDOUT_DIGESTS_DIFFER)
+    return None
 
 
-def _listed(said: Statement, outputs: Sequence[tuple[str, CompareRule]]) -> str:
+def _listed(said: Statement, outputs: Sequence[tuple[str, CompareRule]]) -> Reason | None:
     """Compare outputs that are listed one by one with the patterns that the job declares."""
-    left = {pattern for pattern, _ in outputs}
-    for one in said.subjects:
-        matching = [(pattern, rule) for pattern, rule in outputs if matches(one.name, pattern)]
+    missing = {pattern for pattern, _ in outputs}
+    for output in said.subjects:
+        matching = [(pattern, rule) for pattern, rule in outputs if matches(output.name, pattern)]
         if not matching:
-            return f"the job declares no output {one.name!r:.80}"
+            return Reason(code=Code.OUTPUT_UNDECLARED, parameters={"output": plain(output.name)})
         _, first_rule = matching[0]
-        if _misses_digest(first_rule.comparator, one.normalized):
-            return f"output {one.name!r:.80} has not the digests that its comparator takes"
-        left.difference_update(pattern for pattern, _ in matching)
-    return f"no output for {min(left)!r:.80}" if left else ""
+        if _misses_digest(first_rule.comparator, output.normalized):
+            return Reason(code=Code.OUTPUT_DIGESTS, parameters={"output": plain(output.name)})
+        missing.difference_update(pattern for pattern, _ in matching)
+    if missing:
+        return Reason(code=Code.OUTPUT_MISSING, parameters={"pattern": plain(min(missing))})
+    return None
 
 
 def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:
@@ -183,14 +190,14 @@ def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:
             return normalized is None or normalized == NO_DIGEST
 
 
-def _times(said: Statement, place: Place) -> str:
+def _times(said: Statement, place: Place) -> Reason | None:
     """Hold times by the node's clock to what can be; clocks may differ by days, order may not."""
     if said.finished_ms < said.started_ms:
-        return "it finished before it started"
+        return Reason(code=Code.FINISHED_BEFORE_START)
     if said.started_ms < place.given_ms - MAX_SKEW_MS:
-        return "it started before it was launched"
+        return Reason(code=Code.STARTED_BEFORE_LAUNCH)
     if said.finished_ms > place.received_ms + MAX_SKEW_MS:
-        return "it finished after its report came"
+        return Reason(code=Code.FINISHED_AFTER_REPORT)
     if said.wall_ms > said.finished_ms - said.started_ms + MAX_SKEW_MS:
-        return "it ran for longer than from start to finish"
-    return ""
+        return Reason(code=Code.RAN_TOO_LONG)
+    return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from nexapod_batch.errors import VerificationError
+from nexapod_batch.model.reason_codes import Code
 from nexapod_batch.trust.dsse import Opened, open_envelope
 from nexapod_batch.trust.keys import KEY_BYTES, key_id, parse_spki, spki
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DELEGATION_TYPE",
+    "NOT_COVERED",
     "Delegation",
     "decode_delegation",
     "encode_delegation",
@@ -36,6 +38,13 @@ __all__ = [
 
 DELEGATION_TYPE = "application/vnd.nexapod.delegation+json"
 
+#: What each code of `not_covered` means, in words.
+NOT_COVERED: dict[str, str] = {
+    Code.DELEGATED_BY_OTHER_NODE: "the delegation is another node's",
+    Code.DELEGATED_FOR_OTHER_JOB: "the delegation is for another job",
+    Code.DELEGATED_FOR_OTHER_LAUNCH: "the replica belongs to another launch",
+    Code.DELEGATION_ENDED: "it started after the delegation had ended",
+}
 #: Outcomes of what was never started: they may be told of a replica whose time had passed.
 _NEVER_RAN = frozenset({Outcome.CANCELLED, Outcome.PREEMPTED, Outcome.NODE})
 
@@ -96,21 +105,24 @@ def open_statement(sealed: bytes, delegation: bytes | None, keys: Mapping[str, b
     given = open_delegation(delegation, keys)
     opened = open_envelope(sealed, PAYLOAD_TYPE, {key_id(given.subkey): given.subkey})
     said = decode(opened.payload)
-    if why := not_covered(given, said):
-        raise VerificationError(f"the key of launch {given.launch} may not say this: {why}")
+    if code := not_covered(given, said):
+        raise VerificationError(f"the key of launch {given.launch} may not say this: {NOT_COVERED[code]}")
     return opened, said
 
 
 def not_covered(given: Delegation, said: Statement) -> str:
-    """Return what of a statement is beyond a delegation, or ""; that the subkey signed it is the caller's check."""
+    """Return the code of what is beyond a delegation in a statement, or "".
+
+    That the subkey signed it is the caller's check.
+    """
     if said.builder != given.node:
-        return "the delegation is another node's"
+        return Code.DELEGATED_BY_OTHER_NODE
     if said.job_digest != given.job:
-        return "the delegation is for another job"
+        return Code.DELEGATED_FOR_OTHER_JOB
     if said.nonce not in given.nonces:
-        return "the replica belongs to another launch"
+        return Code.DELEGATED_FOR_OTHER_LAUNCH
     if said.started_ms > given.not_after * 1000 and said.outcome not in _NEVER_RAN:
-        return "it started after the delegation had ended"
+        return Code.DELEGATION_ENDED
     return ""
 
 

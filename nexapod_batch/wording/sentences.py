@@ -11,7 +11,7 @@ from nexapod_batch.model.reason_codes import Code
 if TYPE_CHECKING:
     from nexapod_batch.model.reason import Reason
 
-__all__ = ["Parameters", "Template", "all_templates", "sentence"]
+__all__ = ["Parameters", "Template", "all_templates", "one_line", "parts", "sentence"]
 
 Parameters = Mapping[str, Any]
 
@@ -36,6 +36,12 @@ _MODULES = {
     "replica": "replica",
     "launch": "replica",
     "task": "replica",
+    "error": "faults",
+    "fault": "faults",
+    "unpublished": "faults",
+    "report": "reports",
+    "delegation": "reports",
+    "contradiction": "reports",
 }
 
 
@@ -47,15 +53,24 @@ def sentence(reason: Reason | Parameters | None) -> str:
     """
     if reason is None:
         return ""
-    if isinstance(reason, Mapping):
-        code, parameters = reason["code"], reason.get("parameters", {})
-    else:
-        code, parameters = reason.code, reason.parameters
+    code, parameters = parts(reason)
     try:
         return _worded(code, parameters)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):  # a newer version wrote it, or it is damaged
         shown = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         return f"{code} ({shown})" if shown else code
+
+
+def parts(reason: Reason | Parameters) -> tuple[str, Parameters]:
+    """Return code and parameters of a reason, made or read from JSON; KeyError for what is none."""
+    if isinstance(reason, Mapping):
+        return reason["code"], reason.get("parameters", {})
+    return reason.code, reason.parameters
+
+
+def one_line(reason: Reason | Parameters | None) -> str:
+    """Return the sentence of a reason in one line: what is indented below it, as next steps are, follows after it."""
+    return " ".join(sentence(reason).split())
 
 
 def _worded(code: str, parameters: Parameters) -> str:

@@ -263,7 +263,7 @@ def test_what_was_published_says_from_where(store: Store) -> None:
     store.tasks.decide([decision(job, 0, TaskState.ACCEPTED)])
     assert store.tasks.unpublished(9) == [(job, 0)]
     assert store.jobs.has_unpublished([job])
-    store.tasks.cannot_publish(job, 0, "full")
+    store.tasks.cannot_publish(job, 0, '{"code":"error"}')
     assert not store.jobs.has_unpublished([job])
     store.tasks.published([(job, 0, 2), (job, 1, 1)])
     row = store.tasks.get(job, 0)

@@ -127,6 +127,8 @@ def test_junk_lines_harm_nobody(home: Home) -> None:
     assert quarantined(home) > 0
     accepts(home)
     assert "\x1b" not in home.call("doctor").out
+    codes = [one["why"]["code"] for one in home.json("doctor")["checks"] if one["check"] == "quarantine" and one["why"]]
+    assert codes == ["report.refused"] * 5
 
 
 def test_junk_that_names_a_victim_does_not_touch_it(home: Home) -> None:
@@ -172,7 +174,11 @@ def test_spool_that_cannot_be_read_stops_no_other_node(home: Home, how: str) -> 
     assert home.call("node", "drain", "mallory").code == 0
     done = home.submit(TRUE, "--wait=90s")
     assert done.code == 0, done.err
-    assert "mallory" in " ".join([*(said := home.json("reconcile"))["faults"], *said["standing"]])
+    found = home.json("reconcile")
+    assert "mallory" in " ".join([*found["faults"], *found["standing"]])
+    reasons = [*found["why"]["faults"], *found["why"]["standing"]]
+    assert [(one["code"], one["parameters"]["node"]) for one in reasons] == [("fault.reports", "mallory")]
+    assert [one["why"] for one in home.json("doctor")["checks"] if one["check"] == "fault"] == reasons
 
 
 CHANGES: dict[str, Callable[[Line], Line]] = {
@@ -306,6 +312,11 @@ def test_outputs_changed_after_they_were_signed_are_not_published(home: Home) ->
     assert [path.name for path in (home.path / "results" / "1").glob("[0-9]*")] == ["5"]
     tasks = home.json("show", 1)["tasks"]
     assert ["unpublished" in task["reason"] for task in tasks] == [True] * 5 + [False]
+    assert [task["unpublished"]["code"] for task in tasks[:5]] == ["unpublished.files"] * 5
+    assert tasks[5]["unpublished"] is None
+    (explained,) = home.json("explain", "1_0")["tasks"]
+    assert explained["unpublished"] == tasks[0]["unpublished"]
+    assert [one["number"] for one in explained["unpublished"]["parameters"]["replicas"]] == [1, 2]
 
 
 def test_bundle_not_signed_by_the_coordinator_is_not_run(home: Home) -> None:

@@ -28,12 +28,14 @@ from spools import until
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import keyfile
 from nexapod_batch.model.job import Job, Output, QuorumPolicy
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.plugins import Backend, BackendState, load
 from nexapod_batch.trust.dsse import Signer, seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE
 from nexapod_batch.trust.statement_decoder import decode
 from nexapod_batch.trust.statement_encoder import encode
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -248,7 +250,7 @@ def test_forged_and_foreign_reports_are_refused(tmp_path: Path, cluster: Liar, t
         gate.touch()
         home.ended(job)
         assert home.replicas(job) == ["reported"] * 2
-        reasons = " ".join(row["reason"] for row in home.rows("SELECT reason FROM quarantine"))
+        reasons = " ".join(sentence(Reason.parse(row["reason"])) for row in home.rows("SELECT reason FROM quarantine"))
         for word in ("signature", "nonce", "not a report line", "no replica", "carried", "not signed by the key of its launch"):
             assert word in reasons
         assert home.rows("SELECT blame FROM node")[0]["blame"] >= 1  # for what the key of that launch signed

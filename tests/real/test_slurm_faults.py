@@ -12,7 +12,9 @@ from clusters.confs import Shape
 from clusters.slurm import Clusters
 from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until, waiting
 
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.runner.worker.executor_deaths import TOLERATED
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -276,5 +278,5 @@ def test_what_ran_in_another_slurm_job_is_no_vote(home: SlurmHome, alpha: Cluste
     home.ended(job)
     assert home.replicas(job) == ["lost", "reported"]
     (row,) = home.rows("SELECT reason FROM quarantine")
-    assert f"ran in {native}_0" in row["reason"]
+    assert f"ran in {native}_0" in sentence(Reason.parse(row["reason"]))
     assert home.rows("SELECT blame FROM node")[0]["blame"] == 0

@@ -21,6 +21,7 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     read_all,
     read_block,
 )
+from nexapod_batch.model.reason import Code
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.spool.segment_reader import MAX_LINE, Budget
 from nexapod_batch.trust.dsse import Signer, seal
@@ -100,7 +101,7 @@ def test_what_has_no_end_is_passed_over(tmp_path: Path, parts: tuple[bytes | int
     path = tmp_path / "a.jsonl"
     holed(path, *parts)
     found = everything([read_block(block, KEYS) for block in islice(blocks(path, 0), 4)])
-    said = ["long" if one.reason.startswith("a line of more") else one.line.decode() for one in found if isinstance(one, Refused)]
+    said = ["long" if Code.REPORT_TOO_LONG in one.reason else one.line.decode() for one in found if isinstance(one, Refused)]
     assert wanted == said[: len(wanted)]
     assert len(wanted) in {len(said), 1_000}
 

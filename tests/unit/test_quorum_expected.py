@@ -24,6 +24,7 @@ from nexapod_batch.model.job import (
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.expected import MAX_SKEW_MS, Expected, Place, isolation_at_least
 from nexapod_batch.trust.statement import NO_DIGEST, ContainerUse, GpuUse, Outcome, Statement, Subject
+from nexapod_batch.wording import sentence
 
 A, B, C, IMAGE = "a" * 64, "b" * 64, "c" * 64, "1" * 64
 NOW = 1_800_000_000_000
@@ -102,7 +103,7 @@ HONESTLY: dict[str, tuple[Job, dict[str, Any]]] = {
 def test_what_honest_runners_sign_contradicts_nothing(kind: str) -> None:
     """Every way in which a replica may end, and clocks that are hours off."""
     job, changes = HONESTLY[kind]
-    assert Expected(job).contradiction(statement(**changes), PLACE) == ""
+    assert Expected(job).contradiction(statement(**changes), PLACE) is None
 
 
 CONTAINER = {"isolation": "container", "container": USED}
@@ -173,7 +174,7 @@ LIES: dict[str, tuple[Job, dict[str, Any], str]] = {
 def test_what_contradicts_the_job_is_named(kind: str) -> None:
     """Each field that the job, the coordinator or the world settles, said otherwise."""
     job, changes, reason = LIES[kind]
-    found = Expected(job).contradiction(statement(**changes), PLACE)
+    found = sentence(Expected(job).contradiction(statement(**changes), PLACE))
     assert re.search(reason, found), found
 
 
@@ -193,7 +194,7 @@ def test_every_field_is_settled_here_or_known_not_to_be() -> None:
 
 def test_a_cluster_may_name_its_hosts() -> None:
     """Where the coordinator knows no single host, the node's word stands."""
-    assert Expected(JOB).contradiction(statement(host="node17"), replace(PLACE, host=None)) == ""
+    assert Expected(JOB).contradiction(statement(host="node17"), replace(PLACE, host=None)) is None
 
 
 @pytest.mark.parametrize(("isolation", "least", "enough"), [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nexapod_batch.errors import UnsafeOutputError, VerificationError
 from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.store import Store
 from nexapod_batch.store.migrations import MIGRATIONS
@@ -233,6 +234,61 @@ GOLDEN: list[tuple[str, dict[str, Any], str]] = [
         {"replicas": [2, 3], "agree": 1, "needed": 2},
         "replica 2 and replica 3 signed two different statements, and 1 of 2 needed still agree",
     ),
+    (Code.REPORT_TOO_LONG, {"max_bytes": 7}, "a line of more than 7 bytes"),
+    (Code.REPORT_UNREADABLE, {"kind": "KeyError"}, "it cannot be read: KeyError"),
+    (
+        Code.REPORT_REFUSED,
+        {"error": Reason.of_error(VerificationError("no signature verifies", got="key hint x", wanted="one by y"))},
+        "no signature verifies: got key hint x, wanted one by y",
+    ),
+    (
+        Code.REPORT_OF_OTHER_NODE,
+        {"replica": "1_0.1", "node": "m"},
+        "replica 1_0.1 was given to another node: got a report of m",
+    ),
+    (
+        Code.REPORT_FROM_ELSEWHERE,
+        {"replica": "1_0.1", "native_id": "", "launch": "7_0"},
+        "replica 1_0.1 ran outside the scheduler, and its launch is 7_0: no vote",
+    ),
+    (
+        Code.REPORT_FROM_ELSEWHERE,
+        {"replica": "1_0.1", "native_id": "8", "launch": "7_0"},
+        "replica 1_0.1 ran in 8, and its launch is 7_0: no vote",
+    ),
+    (
+        Code.REPORT_CONTRADICTS,
+        {"replica": "1_0.1", "node": "n", "contradiction": Reason(code=Code.DELEGATED_FOR_OTHER_JOB)},
+        "replica 1_0.1: the delegation is for another job: got a statement signed by n",
+    ),
+    (
+        Code.REPORT_CONTRADICTS,
+        {
+            "replica": "1_0.1", "node": "n",
+            "contradiction": Reason(code=Code.OUTPUT_UNDECLARED, parameters={"output": "{evil}'"}),
+        },
+        """replica 1_0.1: the job declares no output "{evil}'": got a statement signed by n""",
+    ),
+    (
+        Code.JOB_REFUSED_FAULT,
+        {"node": "n", "job": 3, "reason": Reason(code="slurm.refused", parameters={"text": "no such account"})},
+        "node n: job 3: no such account",
+    ),
+    (
+        Code.UNPUBLISHED_FILES,
+        {
+            "replicas": [
+                {"number": 1, "error": Reason.of_error(OSError(2, "No such file or directory", "/w/1"))},
+                {"number": 3, "error": Reason.of_error(UnsafeOutputError("a.txt is a link"))},
+            ]
+        },
+        "replica 1: No such file or directory: /w/1; replica 3: a.txt is a link",
+    ),
+    (
+        Code.UNPUBLISHED_FOLDER_TAKEN,
+        {"folder": "/r/1/0"},
+        "/r/1/0 holds other files, which are never replaced: move them away, then nexapod-batch reconcile",
+    ),
 ]
 
 
@@ -277,6 +333,38 @@ def test_sentences_of_an_older_database_are_kept(tmp_path: Path) -> None:
         assert (launch.native_state, launch.native_reason) == ("", "")
         blocked = sentence(Reason.parse(store.jobs.get(1).blocked))
         assert blocked == "waits for job 7 to be accepted; it is still open"
+
+
+def test_faults_of_an_older_database_are_kept(tmp_path: Path) -> None:
+    """Standing faults, bad lines and what was not published stay in their words, and nothing stays nothing."""
+    path = tmp_path / "home" / "state.db"
+    version = next(i for i, one in enumerate(MIGRATIONS) if one.name.startswith("reasons of faults"))
+    with Store.open(path, create=True, migrations=MIGRATIONS[:version]):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO job (id, uuid, name, user, digest, folder, created_at, n_tasks, n_waiting, n_want)"
+        " VALUES (1, 'u', 'n', 'me', ?, '/', 1, 2, 2, 0)",
+        ("0" * 64,),
+    )
+    connection.executemany("INSERT INTO task (job_id, idx, unpublished) VALUES (1, ?, ?)", [(0, "no room"), (1, "")])
+    connection.execute(NODE)
+    connection.execute("INSERT INTO fault (key, text, told_at, seen_at) VALUES ('site:a', 'away \"now\"', 1, 1)")
+    connection.execute(
+        "INSERT INTO quarantine (node_id, segment, position, reason, line, created_at)"
+        " VALUES (1, 'a.jsonl', 0, 'not a report line', x'00', 1)"
+    )
+    connection.commit()
+    connection.close()
+    with Store.open(path) as store:
+        stored = [
+            store.operations.faults()["site:a"],
+            store.reports.last_quarantined(1)[0].reason,
+            *(row.unpublished for row in store.tasks.after(1, -1, 9)),
+        ]
+    reasons = [Reason.parse(text) for text in stored]
+    assert [sentence(one) for one in reasons] == ['away "now"', "not a report line", "no room", ""]
+    assert [one and one.code for one in reasons] == [Code.IMPORTED] * 3 + [None]
 
 
 SIGNED = Reason(code=Code.SIGNED, parameters={"text": "stopped by a signal"})

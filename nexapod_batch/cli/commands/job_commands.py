@@ -43,8 +43,11 @@ def cancel(selected: Selection, as_json: bool) -> None:
 
     with writing() as c:
         names, owed = job_control.cancel(c, selected.targets(c.store, only_open=True, of_tasks=True))
-    for fault in owed:
-        note(f"cancelled here; its site has not heard it yet, and every pass tells it again: {fault}")
+    if owed:
+        from nexapod_batch.wording import one_line
+
+        for fault in map(one_line, owed):
+            note(f"cancelled here; its site has not heard it yet, and every pass tells it again: {fault}")
     output(as_json).document({"cancelled": names}, renderers.changed)
 
 

@@ -12,7 +12,10 @@ from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import BusyError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nexapod_batch.coordinator.commands.reconcile import Pass
+    from nexapod_batch.model.reason import Reason
 
 __all__ = ["doctor", "gc", "reconcile"]
 
@@ -46,13 +49,13 @@ def reconcile(
         return 0
     from nexapod_batch.cli.commands.monitoring import status_written
 
-    document: Document = {**dict.fromkeys(FIELDS, 0), "faults": [], "standing": []}
+    document: Document = {**dict.fromkeys(FIELDS, 0), **_reasons([], [])}
     try:
         with status_written(None if dry_run else status_file) as status:
             status.update(document)
             if paths().has_database():  # before the first submit there is nothing to do, and nothing is made
                 done = _one_pass(max_seconds, dry_run=dry_run, steal=steal and not dry_run)
-                document = {name: getattr(done, name) for name in document}
+                document = {name: getattr(done, name) for name in FIELDS} | _reasons(done.faults, done.standing)
                 status.update(document)
     except BusyError:
         if quiet:
@@ -63,6 +66,16 @@ def reconcile(
     if as_json or not quiet:
         output(as_json).document({**document, "dry_run": dry_run}, renderers.reconciled)
     return int(exit_code and bool(document["faults"] or document["standing"]))
+
+
+def _reasons(faults: Sequence[Reason], standing: Sequence[Reason]) -> Document:
+    """Return the faults of a pass, each in a line and, in the same order, as data."""
+    from nexapod_batch.wording import one_line
+
+    kinds = {"faults": faults, "standing": standing}
+    lines = {kind: [one_line(reason) for reason in reasons] for kind, reasons in kinds.items()}
+    why = {kind: [reason.document() for reason in reasons] for kind, reasons in kinds.items()}
+    return {**lines, "why": why}
 
 
 def _one_pass(max_seconds: float | None, *, dry_run: bool, steal: bool) -> Pass:
@@ -103,6 +116,6 @@ def doctor(as_json: bool) -> int:
             found = use_case.checks(c)
     else:
         found = use_case.first_checks(paths())
-    checks = [{"check": name, "verdict": verdict, "text": said} for name, verdict, said in found]
+    checks = [{"check": check.name, "verdict": check.verdict, "text": check.text, "why": check.why} for check in found]
     output(as_json).rows("checks", checks, ["verdict", "check", "text"])
     return 1 if any(check["verdict"] == "fail" for check in checks) else 0

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S
-from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.model.reason import Code
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.reason import Reason
     from nexapod_batch.store.repositories.replicas import OwedStop
 
 __all__ = ["cancel", "hold", "release", "retry", "stop_owed"]
@@ -24,13 +26,13 @@ _LISTED = 20
 Target = tuple[int, int | None]
 
 
-def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[str]]:
+def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[Reason]]:
     """Cancel jobs or single tasks; return the names of those that were open, and what could not be told to a backend.
 
     That stays owed: every pass tells it again, until the backend has heard it or nothing is left to stop.
     """
     changed: list[str] = []
-    faults: dict[str, str] = {}
+    faults = Faults()
     with writer(c.store, wait_s=PATIENCE_S):
         for job, task in targets:
             _known(c, job, task)
@@ -43,7 +45,7 @@ def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[s
                 c.store.jobs.finish(job, c.now())
         stop_owed(c, faults)
     log.info(__name__, "cancelled", tasks=_listed(changed), faults=len(faults))
-    return changed, list(faults.values())
+    return changed, list(faults.by_key().values())
 
 
 def hold(c: Coordinator, targets: Sequence[Target]) -> list[str]:
@@ -77,7 +79,7 @@ def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
     return changed
 
 
-def stop_owed(c: Coordinator, faults: dict[str, str]) -> None:
+def stop_owed(c: Coordinator, faults: Faults) -> None:
     """Ask the backends to stop what is to stop; what they do not hear stays owed, and changes no verdict."""
     by_node: dict[int, list[OwedStop]] = defaultdict(list)
     for row in c.store.replicas.owed_stops():
@@ -88,7 +90,7 @@ def stop_owed(c: Coordinator, faults: dict[str, str]) -> None:
                 c.store.replicas.stopped([row.id for row in rows])
 
 
-def _told(c: Coordinator, node_id: int, rows: Sequence[OwedStop], faults: dict[str, str]) -> bool:
+def _told(c: Coordinator, node_id: int, rows: Sequence[OwedStop], faults: Faults) -> bool:
     """Tell a node's backend to stop replicas; say whether it heard it."""
     launches: dict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -99,7 +101,7 @@ def _told(c: Coordinator, node_id: int, rows: Sequence[OwedStop], faults: dict[s
     try:
         c.backend(node).cancel(c.context(node), launches)
     except (NexapodError, OSError) as error:
-        note(faults, "cancel", node, error, "cancelling failed, and is tried again")
+        faults.of_node(Code.CANCEL_FAULT, node, error)
         return False
     return True
 

@@ -20,7 +20,7 @@ from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
-from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
@@ -30,6 +30,7 @@ from nexapod_batch.coordinator.steps.publish import clean, publish
 from nexapod_batch.coordinator.steps.reclaim import take_back
 from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
 from nexapod_batch.errors import BusyError, NexapodError
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.plugins import BackendState
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget, blocks, count_lines
@@ -74,8 +75,8 @@ class Pass(Struct, kw_only=True):
     lost: int = 0
     news: bool = False  # something is to be decided already: backends refused what they were given
     moved: int = 0  # taken back from machines whose owners let nothing start
-    faults: list[str] = field(default_factory=list)  # new since the last pass
-    standing: list[str] = field(default_factory=list)  # told before and still there
+    faults: list[Reason] = field(default_factory=list)  # new since the last pass
+    standing: list[Reason] = field(default_factory=list)  # told before and still there
     open_jobs: int = 0
 
 
@@ -91,13 +92,13 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     if dry_run:
         return _look(c)
     done = Pass()
-    faults: dict[str, str] = {}
+    faults = Faults()
     end = None if max_seconds is None else c.clock() + max_seconds
     c.follow_sites()
     with writer(c.store):
         _pass(c, done, faults, end, results=results)
         done.news = bool(done.launched and c.store.jobs.with_news())
-        done.faults, done.standing = _told(c, faults)
+        done.faults, done.standing = _keep_faults(c, faults)
         done.open_jobs = c.store.jobs.count_open()
     _log(done)
     return done
@@ -105,8 +106,11 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
 
 def _log(done: Pass) -> None:
     """Tell operators what a pass did; `wait` makes many that find nothing."""
-    for fault in done.faults:
-        log.warning(__name__, "new fault", text=fault)
+    if done.faults:
+        from nexapod_batch.wording import one_line  # noqa: PLC0415 - most passes find no fault
+
+        for fault in done.faults:
+            log.warning(__name__, "new fault", text=one_line(fault))
     fields = {name: getattr(done, name) for name in _COUNTED}
     tell = log.info if any(fields.values()) else log.debug
     tell(
@@ -120,7 +124,7 @@ def wait(
     jobs: list[int],
     timeout: float | None,
     on_progress: Callable[[dict[str, int]], None],
-    on_fault: Callable[[str], None] = lambda _: None,
+    on_fault: Callable[[Reason], None] = lambda _: None,
 ) -> bool:
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
 
@@ -136,9 +140,10 @@ def wait(
         with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
             for fault in (*done.faults, *done.standing):
-                if fault not in heard:  # who waits now may not have been told before
+                stored = fault.stored()
+                if stored not in heard:  # who waits now may not have been told before
                     on_fault(fault)
-            heard.update(done.faults, done.standing)
+                heard.add(stored)
             pace.note(done, began, results=results)
         on_progress(c.store.jobs.progress(jobs))
         pace.ended = not c.store.jobs.still_open(jobs)
@@ -202,7 +207,7 @@ class _Pace(Struct):
         return _LONG * self.slower
 
 
-def _pass(c: Coordinator, done: Pass, faults: dict[str, str], end: float | None, *, results: bool) -> None:
+def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, *, results: bool) -> None:
     end_what_was_restored(c)
     nodes = usable(c, faults)
     unusable = prepare(c, nodes, faults)
@@ -238,7 +243,7 @@ def _over(c: Coordinator, end: float | None) -> bool:
 
 
 def _ask(
-    c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float | None
+    c: Coordinator, nodes: list[Node], faults: Faults, end: float | None
 ) -> list[tuple[OpenLaunch, LaunchStatus | None]]:
     """Return every open launch with its backend's word; None where the backend could not be asked in time."""
     rows = c.store.launches.all_open()
@@ -253,7 +258,7 @@ def _ask(
         try:
             said = c.backend(node).status(c.context(node), [row.key for row in mine])
         except (NexapodError, OSError) as error:
-            note(faults, "status", node, error)
+            faults.of_node(Code.STATUS_FAULT, node, error)
             said = {}
         found += [(row, said.get(row.key)) for row in mine]
     return found
@@ -274,7 +279,7 @@ def _handed(c: Coordinator, launches: list[tuple[OpenLaunch, LaunchStatus | None
 
 
 def _settle(
-    c: Coordinator, nodes: list[Node], launches: list[tuple[OpenLaunch, LaunchStatus | None]], faults: dict[str, str]
+    c: Coordinator, nodes: list[Node], launches: list[tuple[OpenLaunch, LaunchStatus | None]], faults: Faults
 ) -> int:
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
     lost = 0
@@ -339,19 +344,18 @@ def _overdue(c: Coordinator) -> int:
     return len(tasks)
 
 
-def _told(c: Coordinator, faults: dict[str, str]) -> tuple[list[str], list[str]]:
+def _keep_faults(c: Coordinator, faults: Faults) -> tuple[list[Reason], list[Reason]]:
     """Return the faults that are new, and those told before; forget those that are gone."""
-    faults = {key: " ".join(text.split()) for key, text in faults.items()}  # one line each
-    known = c.store.operations.faults()
-    if not known and not faults:
+    reasons, known = faults.by_key(), c.store.operations.faults()
+    if not known and not reasons:
         return [], []
     with c.store.atomic():
-        for key, text in faults.items():
-            c.store.operations.keep_fault(key, text, c.now())
-        for key in known.keys() - faults.keys():
+        for key, reason in reasons.items():
+            c.store.operations.keep_fault(key, reason.stored(), c.now())
+        for key in known.keys() - reasons.keys():
             c.store.operations.drop_fault(key)
-    new = [text for key, text in faults.items() if key not in known]
-    return new, [text for key, text in faults.items() if key in known]
+    new = [reason for key, reason in reasons.items() if key not in known]
+    return new, [reason for key, reason in reasons.items() if key in known]
 
 
 def _look(c: Coordinator) -> Pass:
@@ -382,7 +386,7 @@ def _stamps(c: Coordinator) -> dict[int, str | None]:
     """Return what can be told at a glance of each node at work; None of those whose files lie here."""
     ids = c.store.nodes.at_work()
     found: dict[int, str | None] = {}
-    for node in usable(c, {}) if ids else ():
+    for node in usable(c, Faults()) if ids else ():
         if node.id in ids:
             try:
                 found[node.id] = c.backend(node).change_token(c.context(node))
@@ -394,7 +398,7 @@ def _stamps(c: Coordinator) -> dict[int, str | None]:
 def _sizes(c: Coordinator) -> list[tuple[str, int]]:
     """Return the path and the size of every segment."""
     found = []
-    for node in usable(c, {}):
+    for node in usable(c, Faults()):
         with suppress(OSError), os.scandir(c.context(node).spool / layout.REPORTS) as entries:
             found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
     return found

@@ -14,11 +14,12 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.evidence.report_reader import END
 from nexapod_batch.coordinator.nodes.registry import usable
-from nexapod_batch.coordinator.pass_faults import note
+from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.steps.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import careful
+from nexapod_batch.model.reason import Code
 from nexapod_batch.quorum.expected import MAX_SKEW_MS
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.lock import live_incarnation
@@ -41,7 +42,7 @@ _BATCH, _ALL = 1_000, 1_000_000
 _SILENT_S = 8 * 86_400
 
 
-def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+def forget_ended(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
     """Let the backends drop ended launches; return how many."""
     rows = c.store.launches.ended(_BATCH)
     for node in nodes:
@@ -51,7 +52,7 @@ def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> i
         try:
             c.backend(node).forget(c.context(node), [row.key for row in mine])
         except (NexapodError, OSError) as error:
-            note(faults, "forget", node, error)
+            faults.of_node(Code.FORGET_FAULT, node, error)
             continue
         with c.store.atomic():
             c.store.launches.forget([row.id for row in mine])
@@ -59,7 +60,7 @@ def forget_ended(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> i
     return len(rows)
 
 
-def _expire(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> None:
+def _expire(c: Coordinator, nodes: list[Node], faults: Faults) -> None:
     """Let the backends drop what keeps launches from being run again, when no runner's clock lets their bundles be."""
     rows = c.store.launches.claims_expired(before_s=(c.now() - MAX_SKEW_MS) // 1000, limit=_BATCH)
     for node in nodes:
@@ -69,7 +70,7 @@ def _expire(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> None:
         try:
             c.backend(node).expire(c.context(node), [row.key for row in mine])
         except (NexapodError, OSError) as error:
-            note(faults, "forget", node, error)
+            faults.of_node(Code.FORGET_FAULT, node, error)
             continue
         with c.store.atomic():
             c.store.launches.expire_claims([row.id for row in mine])
@@ -81,11 +82,11 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
         return {
             "work_folders": len(unclean(c, _ALL)),
             "launches": len(c.store.launches.ended(_ALL)),
-            "segments": sum(len(_dead_segments(c, node)) for node in usable(c, {})),
+            "segments": sum(len(_dead_segments(c, node)) for node in usable(c, Faults())),
             "inputs": len(_stale_inputs(c)),
         }
     c.retention()
-    faults: dict[str, str] = {}
+    faults = Faults()
     nodes = usable(c, faults)
     with writer(c.store, wait_s=PATIENCE_S):
         removed = {"work_folders": clean(c, faults, limit=_ALL), "launches": 0}
@@ -103,7 +104,7 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
     return removed
 
 
-def _unstage(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+def _unstage(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
     """Let the backends remove copies of inputs and images that no job needs, nor a replica that still runs."""
     needed: set[str] = set()
     for row in c.store.jobs.running_documents():
@@ -116,11 +117,11 @@ def _unstage(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
         try:
             removed += c.backend(node).unstage(c.context(node), needed)
         except (NexapodError, OSError) as error:
-            note(faults, "unstage", node, error, "staged inputs cannot be removed")
+            faults.of_node(Code.UNSTAGE_FAULT, node, error)
     return removed
 
 
-def drop_segments(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> int:
+def drop_segments(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
     """Remove segments that were read to their end and whose writer is done; return how many."""
     removed = 0
     for node in nodes:
@@ -130,7 +131,7 @@ def drop_segments(c: Coordinator, nodes: list[Node], faults: dict[str, str]) -> 
                 continue
             c.backend(node).discard(c.context(node), dead)
         except (NexapodError, OSError) as error:
-            note(faults, "segments", node, error, "segments cannot be removed")
+            faults.of_node(Code.SEGMENTS_FAULT, node, error)
             continue
         with c.store.atomic():
             for name in dead:

@@ -19,6 +19,7 @@ import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import careful
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning, blocks
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
-    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "machine_of", "plain",
-    "read_all", "read_block",
+    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "machine_of", "read_all",
+    "read_block",
 ]  # fmt: skip
 
 #: The last line of a runner that ended by itself.
@@ -42,11 +43,10 @@ END = b'{"end":true}'
 _BLOCK = 256 * 1024
 #: Bad lines of a block after which the rest of it waits for the next pass: what is all junk takes no time of others.
 _JUNK = 1_000
-#: Characters of a reason.
-_REASON = 300
 #: Unread bytes from which on other processes help: below, starting them takes longer than what they save.
 _MANY = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
+_TOO_LONG = Reason(code=Code.REPORT_TOO_LONG, parameters={"max_bytes": MAX_LINE})
 
 
 _REPLICA, _OUTCOME = (Statement._fields.index(name) for name in ("replica", "outcome"))
@@ -99,7 +99,7 @@ class Refused(NamedTuple):
     """A line that is no good."""
 
     position: int
-    reason: str
+    reason: str  # as the store has it
     line: bytes  # its beginning
 
 
@@ -124,7 +124,7 @@ def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
     with careful.stream(block.path) as stream:
         stream.seek(block.start)
         if block.endless:
-            return [Refused(block.start, f"a line of more than {MAX_LINE} bytes", stream.read(KEEP))]
+            return [Refused(block.start, _TOO_LONG.stored(), stream.read(KEEP))]
         found: list[Line] = []
         position, junk = block.start, 0
         while position < block.end:
@@ -211,14 +211,10 @@ def _read(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     try:
         return _parse(line, position, keys)
     except VerificationError as error:
-        return Refused(position, plain(error), line[:KEEP])
+        reason = Reason(code=Code.REPORT_REFUSED, parameters={"error": Reason.of_error(error)})
     except Exception as error:  # noqa: BLE001 - whatever one line does, the others are read
-        return Refused(position, f"it cannot be read: {type(error).__name__}", line[:KEEP])
-
-
-def plain(error: Exception) -> str:
-    """Return the beginning of what an error says, of which others may have chosen the words."""
-    return str(error)[:_REASON].encode("utf-8", "backslashreplace").decode()[:_REASON]
+        reason = Reason(code=Code.REPORT_UNREADABLE, parameters={"kind": type(error).__name__})
+    return Refused(position, reason.stored(), line[:KEEP])
 
 
 def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:

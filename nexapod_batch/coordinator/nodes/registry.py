@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.hardware import Gpu, Profile
     from nexapod_batch.model.job import Tier
     from nexapod_batch.model.site import Partition, Site
@@ -283,7 +284,7 @@ def _of_group(site: Site, name: str, partitions: Sequence[Partition]) -> Node:
     )
 
 
-def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
+def usable(c: Coordinator, faults: Faults) -> list[Node]:
     """Return the nodes whose site can be used from here; the others are faults, and what they have goes on without us.
 
     A drained node that has nothing is no fault: its site may be gone for good.
@@ -296,7 +297,7 @@ def usable(c: Coordinator, faults: dict[str, str]) -> list[Node]:
                 c.usable_backend(node)
         except NexapodError as error:
             if node.active or node.id in c.store.nodes.at_work():
-                faults[f"site:{node.site}"] = c.site_faults().get(node.site) or str(error)
+                faults.of_site(node.site, c.site_reason(node.site, error))
         else:
             found.append(node)
     return found

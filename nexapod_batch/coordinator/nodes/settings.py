@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.settings import SYSTEM_DIR
 from nexapod_batch.coordinator.context import LAUNCHER
-from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.errors import ConfigError, NexapodError, PluginFaultError
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.reason import Code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import PurePath
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.node import Node
 
 __all__ = ["prepare", "settings_of"]
 
 
-def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> set[int]:
+def prepare(c: Coordinator, nodes: Sequence[Node], faults: Faults) -> set[int]:
     """Let the backends make the nodes' folders and settings, which may have gone or be out of date.
 
     Return the ids of those where that takes a person: what is placed there would wait for nothing.
@@ -30,7 +31,7 @@ def prepare(c: Coordinator, nodes: Sequence[Node], faults: dict[str, str]) -> se
         try:
             c.backend(node).prepare(c.context(node), settings_of(c, node))
         except (NexapodError, OSError) as error:
-            note(faults, "settings", node, error, "its settings cannot be written")
+            faults.of_node(Code.SETTINGS_FAULT, node, error)
             if isinstance(error, ConfigError | PluginFaultError):
                 unusable.add(node.id)
     return unusable

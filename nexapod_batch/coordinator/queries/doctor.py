@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.coordinator.nodes import profiles
 from nexapod_batch.coordinator.nodes.overcommitment import crowded
@@ -15,10 +15,12 @@ from nexapod_batch.files import careful, keyfile
 from nexapod_batch.files.filesystem_type import filesystem_of
 from nexapod_batch.model.hardware import changes
 from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.reason import Reason
 from nexapod_batch.spool import layout
+from nexapod_batch.wording import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
@@ -26,32 +28,44 @@ if TYPE_CHECKING:
     from nexapod_batch.model.hardware import Profile
     from nexapod_batch.model.node import Node
 
-__all__ = ["checks", "first_checks"]
+__all__ = ["Check", "checks", "first_checks"]
 
-Check = tuple[str, str, str]
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    verdict: str  # ok, warn or fail
+    text: str  # for people
+    why: Mapping[str, Any] | None = None  # the reason as data, where there is one
+
+
+#: What one check yields; name, verdict and text are enough.
+_Found = tuple[str, str, str] | Check
 _LOW_DISK = 1 << 30
 #: Characters of a reason that others wrote.
-_REASON = 400
+_MAX_REASON = 400
 
 
 def checks(c: Coordinator) -> list[Check]:
-    """Return (name, ok|warn|fail, text) for everything that can be looked at without changing it."""
+    """Return what was found of everything that can be looked at without changing it."""
     own = [*_home(c), *_clock(), *_database(c), *_nodes(c), *_hardware(c), *_reports(c), *_kernel()]
-    return [*own, *_containers(c.paths), *_images(c.paths)]
+    return [Check(*found) for found in (*own, *_containers(c.paths), *_images(c.paths))]
 
 
 def first_checks(paths: Paths) -> list[Check]:
     """Return the checks of an account that has no database yet; nothing is made."""
-    return [
+    found = [
         ("home", "ok", f"{paths.home} has no jobs yet: the first nexapod-batch submit job.toml makes everything"),
         ("nodes", "ok", "none yet: the first submit makes one of this machine, nexapod-batch node init --help others"),
         *_clock(),
         *_kernel(),
         *_containers(paths),
     ]
+    return [Check(*check) for check in found]
 
 
-def _home(c: Coordinator) -> Iterator[Check]:
+def _home(c: Coordinator) -> Iterator[_Found]:
     fstype, network = filesystem_of(c.paths.home)
     text = f"{c.paths.home} on {fstype}"
     yield (
@@ -69,7 +83,7 @@ def _home(c: Coordinator) -> Iterator[Check]:
     )
 
 
-def _clock() -> Iterator[Check]:
+def _clock() -> Iterator[_Found]:
     yield (
         "clock",
         "ok" if time.time() > 1_700_000_000 else "fail",
@@ -77,12 +91,12 @@ def _clock() -> Iterator[Check]:
     )
 
 
-def _database(c: Coordinator) -> Iterator[Check]:
+def _database(c: Coordinator) -> Iterator[_Found]:
     problems = c.store.check()
     yield "database", "fail" if problems else "ok", "; ".join(problems) or str(c.paths.state_db)
 
 
-def _nodes(c: Coordinator) -> Iterator[Check]:
+def _nodes(c: Coordinator) -> Iterator[_Found]:
     nodes = c.nodes()
     if not nodes:
         yield "nodes", "warn", "none registered: nexapod-batch node init makes one for this machine"
@@ -95,7 +109,7 @@ def _nodes(c: Coordinator) -> Iterator[Check]:
             yield f"node {row.name}", "warn", f"signed {row.blame} statements that no honest node signs"
 
 
-def _node_key(c: Coordinator, node: Node) -> Check:
+def _node_key(c: Coordinator, node: Node) -> _Found:
     """Compare the key file of a node with its registered key."""
     try:
         loaded = keyfile.load(c.paths.keys / f"node-{node.name}")
@@ -107,7 +121,7 @@ def _node_key(c: Coordinator, node: Node) -> Check:
     return f"node {node.name}", "ok", text
 
 
-def _packages(c: Coordinator, node: Node) -> Iterator[Check]:
+def _packages(c: Coordinator, node: Node) -> Iterator[_Found]:
     """Yield what has to be installed before a node can be used."""
     try:
         c.usable_backend(node)
@@ -115,7 +129,7 @@ def _packages(c: Coordinator, node: Node) -> Iterator[Check]:
         yield f"node {node.name}", "fail" if node.active else "warn", error.one_line
 
 
-def _refused_bundles(c: Coordinator, node: Node) -> Iterator[Check]:
+def _refused_bundles(c: Coordinator, node: Node) -> Iterator[_Found]:
     """Yield what the workers of a node refused."""
     try:
         refused = c.context(node).spool / layout.REFUSED
@@ -131,12 +145,12 @@ def _refused_bundles(c: Coordinator, node: Node) -> Iterator[Check]:
 def _words(reason: Path) -> str:
     """Return the beginning of what a worker left."""
     try:
-        return careful.read(reason, 1 << 20).decode("utf-8", "replace").strip()[:_REASON]
+        return careful.read(reason, 1 << 20).decode("utf-8", "replace").strip()[:_MAX_REASON]
     except OSError as error:
         return f"its reason cannot be read: {error.strerror}"
 
 
-def _hardware(c: Coordinator) -> Iterator[Check]:
+def _hardware(c: Coordinator) -> Iterator[_Found]:
     """Compare what the nodes of this machine signed with what it is now."""
     mine = [node for node in c.nodes() if node.site == LOCAL and node.host == socket.gethostname()]
     if not mine:
@@ -151,7 +165,7 @@ def _hardware(c: Coordinator) -> Iterator[Check]:
         yield from _profile(c, node, now, may_sign_again=not faults)
 
 
-def _profile(c: Coordinator, node: Node, now: Profile, *, may_sign_again: bool) -> Iterator[Check]:
+def _profile(c: Coordinator, node: Node, now: Profile, *, may_sign_again: bool) -> Iterator[_Found]:
     """Compare what a node signed of this machine with what it is now."""
     name, again = f"node {node.name}", f"nexapod-batch node init {node.name} --refresh"
     try:
@@ -167,18 +181,24 @@ def _profile(c: Coordinator, node: Node, now: Profile, *, may_sign_again: bool) 
         yield name, "warn", f"its hardware changed since it was signed: {change}{then}"
 
 
-def _reports(c: Coordinator) -> Iterator[Check]:
+def _reports(c: Coordinator) -> Iterator[_Found]:
     number, dropped = c.store.reports.quarantined()
     more = f", and {dropped} more that were not kept" if dropped else ""
     yield "quarantine", "warn" if number else "ok", f"{number} bad reports{more}" if number else "empty"
     for row in c.store.reports.last_quarantined(5):
         where = f"from {row.node or 'an unknown node'}, {row.segment} at byte {row.position}"
-        yield "quarantine", "warn", f"{where}: {row.reason[:_REASON]}"
-    for text in c.store.operations.faults().values():
-        yield "fault", "warn", text
+        yield _because("quarantine", row.reason, f"{where}: ")
+    for stored in c.store.operations.faults().values():
+        yield _because("fault", stored)
 
 
-def _kernel() -> Iterator[Check]:
+def _because(name: str, stored: str, before: str = "") -> Check:
+    """Return a warning about something of which a reason is stored."""
+    reason = Reason.parse(stored) or Reason.text("")
+    return Check(name, "warn", f"{before}{one_line(reason)[:_MAX_REASON]}", reason.document())
+
+
+def _kernel() -> Iterator[_Found]:
     good = os.path.exists("/proc/self/task") and hasattr(os, "posix_spawn")
     yield (
         "kernel",
@@ -187,7 +207,7 @@ def _kernel() -> Iterator[Check]:
     )
 
 
-def _containers(paths: Paths) -> Iterator[Check]:
+def _containers(paths: Paths) -> Iterator[_Found]:
     from nexapod_batch.coordinator.placement.container_support import facts  # noqa: PLC0415 - runs the program
 
     for name, runtime in (("containers", "apptainer"), ("confinement", "bare")):
@@ -197,7 +217,7 @@ def _containers(paths: Paths) -> Iterator[Check]:
             yield name, "warn" if one.mark == "fail" else one.mark, text
 
 
-def _images(paths: Paths) -> Iterator[Check]:
+def _images(paths: Paths) -> Iterator[_Found]:
     from nexapod_batch.coordinator.placement.images import cache_of  # noqa: PLC0415
 
     cache = cache_of(paths)

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
 from nexapod_batch.coordinator.nodes.registry import usable
+from nexapod_batch.coordinator.pass_faults import Faults, site_key
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.launch_endings import reason_of
@@ -23,7 +24,7 @@ from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import why_not
 from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
-from nexapod_batch.wording import sentence
+from nexapod_batch.wording import one_line, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,6 +119,8 @@ def _explain_task(c: Coordinator, job_id: int, task: TaskRow, explanation: Expla
         for r in replicas
     ]  # fmt: skip
     document: dict[str, Any] = {"index": task.idx, "state": task.state, **_as_json(Reason.parse(task.reason))}
+    unpublished = Reason.parse(task.unpublished)
+    document["unpublished"] = None if unpublished is None else unpublished.document()
     document |= {"replicas": documents, "not_on": []}
     document["parameters"] = dict(c.job(job_id).parameters(task.idx))
     explanation.tasks.append(document)
@@ -155,7 +158,7 @@ def _task(
     lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]
     lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
     if task.state == TaskState.INCONCLUSIVE:
-        loads = loads_of(c, c.job(job_id), usable(c, {}), foreign=is_foreign(c, job_id))
+        loads = loads_of(c, c.job(job_id), usable(c, Faults()), foreign=is_foreign(c, job_id))
         refused = [(load.node.name, load.refused) for load in loads if load.refused is not None]
         lines += _not_on(refused, document)
     return lines + _what_to_do(job_id, task, replicas)
@@ -194,7 +197,7 @@ def _open_task(
     lines += _backend_words(c, replicas, document)
     if not task.want:
         return lines
-    active = [node for node in usable(c, {}) if node.active]
+    active = [node for node in usable(c, Faults()) if node.active]
     loads = loads_of(c, job, active, c.store.nodes.out(), foreign=is_foreign(c, job_id))
     (need,) = needs_of(c, job_id, [task])
     lines += _not_on(why_not(job, need, loads), document)
@@ -224,15 +227,16 @@ def _since(c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow
         lines.append(f"  the quorum is no longer met: {sentence(Reason.parse(task.doubt))}; the result stays")
         lines.append(f"  to ask for another replica: nexapod-batch retry {job_id}_{task.idx}")
     if task.unpublished:
-        lines.append(f"  unpublished: {task.unpublished}")
+        lines.append(f"  unpublished: {sentence(Reason.parse(task.unpublished))}")
     return lines
 
 
 def _standing(c: Coordinator, job: Job) -> list[str]:
     """Return what kept whole sites away at the last pass, each once."""
-    told = c.store.operations.faults()
+    faults = c.store.operations.faults()
     sites = dict.fromkeys(node.site for node in c.nodes() if node.active and allowed(job, node))
-    return [f"  {told[f'site:{site}']}" for site in sites if f"site:{site}" in told]
+    known = [faults[site_key(site)] for site in sites if site_key(site) in faults]
+    return [f"  {one_line(Reason.parse(stored))}" for stored in known]
 
 
 def _on_gpus(text: str | None) -> str:

@@ -209,12 +209,13 @@ def _labels(text: str | None) -> dict[str, str]:
 
 
 def _task(row: TaskView) -> Document:
-    reason = _reason(row["reason"])
+    reason, unpublished = _reason(row["reason"]), _reason(row["unpublished"])
     return {
         "index": row["idx"],
         "state": row["state"],
-        "reason": _with_unpublished(reason["sentence"], row["unpublished"]),
+        "reason": _with_unpublished(reason["sentence"], unpublished["sentence"]),
         "why": reason["why"],
+        "unpublished": unpublished["why"],
         "doubt": _reason(row["doubt"])["sentence"],
         "agree": row["agree"],
         "class": row["numeric_class"],

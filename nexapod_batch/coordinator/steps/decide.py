@@ -15,7 +15,6 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.basis import basis_of
 from nexapod_batch.coordinator.evidence.closeness import Measuring, tolerant
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
-from nexapod_batch.coordinator.pass_faults import told
 from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
 from nexapod_batch.coordinator.steps.shared_accounts import strangers
 from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote, votes_of
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.coordinator.steps.shared_accounts import Stranger
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
@@ -45,7 +45,7 @@ _NOT_STARTED = frozenset({Execution.CREATED, Execution.SUBMITTED, Execution.QUEU
 PATIENT_LOSSES = 2
 
 
-def decide_news(c: Coordinator, faults: dict[str, str]) -> int:
+def decide_news(c: Coordinator, faults: Faults) -> int:
     """Decide every task with news; return how many. Replicas that are no longer needed are owed a stop afterwards.
 
     A task whose outputs must be compared and cannot be read now keeps its news for a later pass.
@@ -65,8 +65,9 @@ def decide_news(c: Coordinator, faults: dict[str, str]) -> int:
             decided += len(tasks)
         decided -= len(waits)
         for task, error in waits.items():
-            if not told(faults, error):
-                faults[f"decide:{job_id}"] = f"task {job_id}_{task} waits: {error}"
+            if not faults.knows(error):
+                name = f"{job_id}_{task}"
+                faults.add(Code.DECIDE_FAULT, str(job_id), task=name, error=Reason.of_error(error))
                 break
     return decided
 

@@ -15,12 +15,11 @@ from msgspec.structs import replace
 from nexapod_batch import log
 from nexapod_batch.coordinator.nodes.keys import delegate, signer_of
 from nexapod_batch.coordinator.nodes.registry import usable
-from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.steps import restored_database
-from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason
+from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.document import digest
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
@@ -60,7 +60,7 @@ PLAN_MAX = 5_000
 
 
 def dispatch(
-    c: Coordinator, faults: dict[str, str], without: Collection[int] = (), end: float | None = None
+    c: Coordinator, faults: Faults, without: Collection[int] = (), end: float | None = None
 ) -> tuple[int, list[tuple[int, int]]]:
     """Place what wants to be placed; return how many replicas, and the tasks for which no domain is left.
 
@@ -76,7 +76,7 @@ def dispatch(
 
 
 def _place_jobs(
-    c: Coordinator, nodes: Sequence[Node], faults: dict[str, str], end: float | None
+    c: Coordinator, nodes: Sequence[Node], faults: Faults, end: float | None
 ) -> tuple[int, list[tuple[int, int]]]:
     """Place job after job until the nodes are full or the time is over; return replicas, and tasks without domain."""
     out = Counter(c.store.nodes.out())
@@ -148,7 +148,7 @@ def _keep_refusal(c: Coordinator, ids: Iterable[int], error: Exception) -> None:
         c.store.launches.note_waiting([launch_reason(launch_id, reason) for launch_id in ids])
 
 
-def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[str, str]) -> None:
+def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: Faults) -> None:
     """Give launches of a node to its backend, and note that it has them; a refusal is tried again later."""
     ids = list(launches)
     if not ids:
@@ -158,7 +158,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
     try:
         answers = c.backend(node).launch(c.context(node), wanted)
     except (NexapodError, OSError) as error:
-        note(faults, "launch", node, error, "launch failed")
+        faults.of_node(Code.LAUNCH_FAULT, node, error)
         _keep_refusal(c, ids, error)
         return
     log.info(
@@ -173,7 +173,9 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: dict[
             elif answer is not None:
                 end_launch(c, launch_id, answer)  # over at once: who submitted hears it at once
                 if answer.task_fault:
-                    faults[f"refused:{node.name}:{row.job_id}"] = f"node {node.name}: job {row.job_id}: {answer.reason}"
+                    about = f"{node.name}:{row.job_id}"
+                    why = reason_of(answer)
+                    faults.add(Code.JOB_REFUSED_FAULT, about, node=node.name, job=row.job_id, reason=why)
         c.store.launches.hand_over(handed)
 
 
@@ -206,7 +208,7 @@ def _blocked(c: Coordinator, row: JobRow) -> bool:
 
 
 def _place(
-    c: Coordinator, row: JobRow, job: Job, loads: Sequence[NodeLoad], limit: int, faults: dict[str, str]
+    c: Coordinator, row: JobRow, job: Job, loads: Sequence[NodeLoad], limit: int, faults: Faults
 ) -> tuple[Counter[int], list[int]]:
     """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
     tasks = c.store.tasks.wanting(row.id, now=c.now(), limit=limit, longest_ms=MAX_BACKOFF_S * 1000)
@@ -265,7 +267,7 @@ class _Ready(Struct, frozen=True):
 
 
 def _all_ready(
-    c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]], faults: dict[str, str]
+    c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]], faults: Faults
 ) -> dict[int, _Ready]:
     """Let the backends make ready for the tasks of each node; return those that are."""
     ready = {}
@@ -276,7 +278,7 @@ def _all_ready(
     return ready
 
 
-def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str, str]) -> _Ready | None:
+def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: Faults) -> _Ready | None:
     """Let a backend make ready for replicas of a job; None when it cannot now."""
     inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
     try:
@@ -285,7 +287,7 @@ def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: dict[str
         backend, context = c.backend(node), c.context(node)
         return _Ready(backend.stage(context, inputs), backend.launch_size(context, job, replicas))
     except (NexapodError, OSError) as error:
-        note(faults, "stage", node, error, "inputs cannot be staged")
+        faults.of_node(Code.STAGE_FAULT, node, error)
         return None
 
 

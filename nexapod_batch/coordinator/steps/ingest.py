@@ -22,12 +22,10 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     Started,
     beginning,
     blocks,
-    plain,
     read_all,
 )
 from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack, stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
-from nexapod_batch.coordinator.pass_faults import note
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.node import LOCAL
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.report_reader import Block, Line
+    from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReportedReplica
     from nexapod_batch.trust.delegation import Delegation
@@ -91,7 +90,7 @@ class Intake(Struct):
     behind: set[int] = field(default_factory=set)  # ids of nodes of which not everything was read
 
 
-def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float | None = None) -> Intake:
+def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None = None) -> Intake:
     """Take in the complete new lines of the nodes' segments; a spool that cannot be read is a fault of its node.
 
     Of each node so much is read that others get their turn, and nothing more at the time `end`; what is left is for the
@@ -106,7 +105,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float
     read = read_all([(block, oldest_key(c, node)) for node, block in found])
     for (node, block), lines in zip(found, read, strict=True):
         if isinstance(lines, OSError):
-            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {lines.strerror}"
+            faults.of_node(Code.REPORTS_FAULT, node, lines)
             broken.add(block.path)
         elif block.path in broken:  # what follows a block that was not read waits for it
             continue
@@ -130,7 +129,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: dict[str, str], end: float
 
 
 def _blocks(
-    c: Coordinator, node: Node, faults: dict[str, str], intake: Intake, end: float | None
+    c: Coordinator, node: Node, faults: Faults, intake: Intake, end: float | None
 ) -> list[tuple[Node, Block]]:
     """Bring the segments of one node here and return what is new of them, as much as is read in one pass."""
     if end is not None and c.clock() >= end:
@@ -139,7 +138,7 @@ def _blocks(
     try:
         c.backend(node).collect(c.context(node))
     except (NexapodError, OSError) as error:
-        note(faults, "reports", node, error, "its reports cannot be brought here")
+        faults.of_node(Code.COLLECT_FAULT, node, error)
     found: list[tuple[Node, Block]] = []
     try:
         segments = unread(c, node)
@@ -152,8 +151,7 @@ def _blocks(
             if budget.left <= 0:
                 intake.behind.add(node.id)
     except OSError as error:
-        if f"site:{node.site}" not in faults:  # else all of it is away
-            faults[f"reports:{node.name}"] = f"node {node.name}: its reports cannot be read: {error.strerror}"
+        faults.of_node(Code.REPORTS_FAULT, node, error)
     return found
 
 
@@ -208,17 +206,33 @@ def _lines(
         try:
             _apply(c, node, report, known, batch)
             intake.reports += 1
+        except _RefusedReport as refusal:
+            refused.append(_refused(report, refusal.reason, path))
         except VerificationError as error:
-            refused.append(Refused(report.position, plain(error), beginning(path, report.position)))
+            why = Reason(code=Code.REPORT_REFUSED, parameters={"error": Reason.of_error(error)})
+            refused.append(_refused(report, why, path))
         except NexapodError:  # of the database: nothing of this pass is kept
             raise
         except Exception as error:  # noqa: BLE001 - whatever one report does, the others are taken in
-            why = f"it cannot be taken in: {type(error).__name__}"
-            refused.append(Refused(report.position, why, beginning(path, report.position)))
+            why = Reason(code=Code.REPORT_NOT_TAKEN_IN, parameters={"kind": type(error).__name__})
+            refused.append(_refused(report, why, path))
     if refused:
         intake.quarantined += len(refused)
         batch.quarantined = _kept_of(c, node, path, refused)
     _write(c, batch)
+
+
+class _RefusedReport(Exception):  # noqa: N818 - it is caught where it is raised
+    """A report is about something else than its replica; it says why."""
+
+    def __init__(self, code: str, **parameters: object) -> None:
+        """Keep the reason."""
+        super().__init__(code)
+        self.reason = Reason(code=code, parameters=parameters)
+
+
+def _refused(report: Report, reason: Reason, path: Path) -> Refused:
+    return Refused(report.position, reason.stored(), beginning(path, report.position))
 
 
 def _kept_of(c: Coordinator, node: Node, path: Path, refused: list[Refused]) -> list[BadLine]:
@@ -301,7 +315,7 @@ def _write(c: Coordinator, batch: _Batch) -> None:
 
 
 def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Batch) -> None:
-    """Store one verified report and move its replica; VerificationError when it is about something else."""
+    """Store one verified report and move its replica; _RefusedReport when it is about something else."""
     said = report.statement
     row = _check(c, node, report, said, known)
     replica, (job, task, _) = row.id, report.replica
@@ -342,38 +356,39 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
 
 
 def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _Known) -> ReportedReplica:
-    """Return the replica's row; VerificationError unless its own launch's key says what it may say of it.
+    """Return the replica's row; _RefusedReport unless its own launch's key says what it may say of it.
 
     The node is blamed for what a key of its own signed that no honest runner signs, not for what others put there.
     """
     row, name = known.rows.get(report.replica), "{}_{}.{}".format(*report.replica)
     if row is None:
-        raise VerificationError(f"no replica {name} was ever made", got=f"a report of {node.name}")
+        raise _RefusedReport(Code.REPORT_OF_NO_REPLICA, replica=name, node=node.name)
     if row.node_id != node.id:
-        raise VerificationError(f"replica {name} was given to another node", got=f"a report of {node.name}")
+        raise _RefusedReport(Code.REPORT_OF_OTHER_NODE, replica=name, node=node.name)
     given = known.delegation(c, row.launch_id)
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
-        raise VerificationError(f"replica {name}: not signed by the key of its launch", got=f"a report of {node.name}")
+        raise _RefusedReport(Code.REPORT_BY_OTHER_KEY, replica=name, node=node.name)
     if row.native_id and said.native_id != row.native_id and c.backend(node).signs_native:
         # Nobody's lie: a scheduler may have taken one launch twice, or a shell started the runner where it should not.
-        where = f"in {said.native_id}" if said.native_id else "outside the scheduler"
-        raise VerificationError(f"replica {name} ran {where}, and its launch is {row.native_id}: no vote")
+        raise _RefusedReport(
+            Code.REPORT_FROM_ELSEWHERE, replica=name, native_id=said.native_id, launch=row.native_id
+        )
     if why := _wrong(c, node, said, row, given, known):
         c.store.nodes.blame(node.id)
-        raise VerificationError(f"replica {name}: {why}", got=f"a statement signed by {node.name}")
+        raise _RefusedReport(Code.REPORT_CONTRADICTS, replica=name, node=node.name, contradiction=why)
     return row
 
 
 def _wrong(
     c: Coordinator, node: Node, said: Statement, row: ReportedReplica, given: Delegation | None, known: _Known
-) -> str:
-    """Return why no honest runner signs this for the replica of a row, or ""."""
+) -> Reason | None:
+    """Return why no honest runner signs this for the replica of a row; None where one may."""
     if said.nonce != row.nonce:
-        return "the nonce is not its own"
+        return Reason(code=Code.OTHER_NONCE)
     if (said.job_uuid, said.job_digest) != (row.job_uuid, row.job_digest):
-        return "the job is not its own"
-    if given is not None and (why := not_covered(given, said)):
-        return why
+        return Reason(code=Code.OTHER_JOB)
+    if given is not None and (code := not_covered(given, said)):
+        return Reason(code=code)
     job = said.replica.job
     if job not in known.expected:
         known.expected[job] = Expected(c.job(job))

@@ -21,17 +21,18 @@ import orjson
 
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
-from nexapod_batch.coordinator.pass_faults import note, told
 from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.model.reason import Code, Reason, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
+    from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReplicaRow, UncleanReplica
@@ -46,7 +47,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _EVER = 2**63 - 1
 
 
-def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = None) -> int:
+def publish(c: Coordinator, faults: Faults, *, seconds: float | None = None) -> int:
     """Publish accepted tasks; return how many. What lies on a machine that cannot be reached now waits."""
     nodes = c.nodes_by_id()
     published, end = 0, None if seconds is None else c.clock() + seconds
@@ -71,7 +72,7 @@ def publish(c: Coordinator, faults: dict[str, str], *, seconds: float | None = N
 
 
 def _copy_batch(
-    c: Coordinator, nodes: dict[int, Node], batch: Sequence[tuple[int, int]], faults: dict[str, str]
+    c: Coordinator, nodes: dict[int, Node], batch: Sequence[tuple[int, int]], faults: Faults
 ) -> dict[tuple[int, int], _Copied]:
     """Put the files of tasks into partial folders, durably; return those by (job, task)."""
     results = c.paths.results
@@ -79,15 +80,15 @@ def _copy_batch(
         own_folder(results / str(job), below=results.parent, mode=umask.folder_mode())
     carried = _carried(c, batch)
     copied: dict[tuple[int, int], _Copied] = {}
-    refused: dict[tuple[int, int], str] = {}
+    refused: dict[tuple[int, int], Reason] = {}
     for job, task in batch:
         try:
             result = _publish(c, nodes, job, task, carried.get((job, task)))
         except (SchedulerError, ConfigError) as error:
-            if not told(faults, error):
-                faults["publish"] = f"results of {job}_{task} cannot be fetched: {error}"
+            if not faults.knows(error):
+                faults.add(Code.PUBLISH_FAULT, task=f"{job}_{task}", error=Reason.of_error(error))
             continue
-        if isinstance(result, str):
+        if isinstance(result, Reason):
             refused[job, task] = result
         else:
             copied[job, task] = result
@@ -97,12 +98,12 @@ def _copy_batch(
 
 
 def _note_copies(
-    c: Coordinator, copied: Mapping[tuple[int, int], _Copied], refused: Mapping[tuple[int, int], str]
+    c: Coordinator, copied: Mapping[tuple[int, int], _Copied], refused: Mapping[tuple[int, int], Reason]
 ) -> None:
     """Store the manifests of what was copied, and why the rest never can be."""
     with c.store.atomic():
         for (job, task), why in refused.items():
-            c.store.tasks.cannot_publish(job, task, why)
+            c.store.tasks.cannot_publish(job, task, why.stored())
         for (job, task), folder in copied.items():
             if folder.manifest is not None:
                 c.store.tasks.put_manifest(job, task, folder.manifest)
@@ -130,16 +131,16 @@ def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int
 
 def _publish(
     c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: CarriedFiles | None
-) -> _Copied | str:
+) -> _Copied | Reason:
     """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
     if carried is not None:
         try:
             with umask.as_given():
                 return _Copied(carried.number, _write_carried(c, carried.files, job_id, task))
         except OSError as error:
-            return str(error)
+            return Reason(code=Code.UNPUBLISHED_WRITE, parameters={"error": Reason.of_error(error)})
     replicas = c.store.replicas.of_task(job_id, task)
-    faults = []
+    tried = []
     for replica in _in_order(c, job_id, task, replicas):
         try:
             outputs = outputs_of(c, nodes[replica.node_id], replica)
@@ -148,11 +149,13 @@ def _publish(
             if any(r.validation == "invalid" for r in replicas):
                 _differences(c, nodes, replicas, outputs)
         except (UnsafeOutputError, OSError) as error:
-            faults.append(f"replica {replica.number}: {error}")
+            tried.append({"number": replica.number, "error": Reason.of_error(error)})
             continue
         manifest = pack_manifest(outputs.files) if outputs.statement.manifest else None
         return _Copied(replica.number, files, manifest)
-    return "; ".join(faults) or "no valid replica has its files"
+    if not tried:
+        return Reason(code=Code.UNPUBLISHED_NO_FILES)
+    return Reason(code=Code.UNPUBLISHED_FILES, parameters={"replicas": tried})
 
 
 def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[ReplicaRow]) -> list[ReplicaRow]:
@@ -227,9 +230,9 @@ def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
         number = _holder(c, job_id, task, Path(final))
         shutil.rmtree(partial)
         if not number:
-            why = f"{final} holds other files, which are never replaced: move them away, then nexapod-batch reconcile"
+            why = Reason(code=Code.UNPUBLISHED_FOLDER_TAKEN, parameters={"folder": plain(final)})
             with c.store.atomic():
-                c.store.tasks.cannot_publish(job_id, task, why)
+                c.store.tasks.cannot_publish(job_id, task, why.stored())
         return number
     return done.number
 
@@ -303,7 +306,7 @@ def unclean(c: Coordinator, limit: int) -> Sequence[UncleanReplica]:
     return c.store.replicas.unclean(accepted_before=accepted, others_before=others, limit=limit)
 
 
-def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int:
+def clean(c: Coordinator, faults: Faults, *, limit: int = 10_000) -> int:
     """Remove the work folders that are kept no longer; return how many."""
     nodes = c.nodes_by_id()
     done = 0
@@ -311,7 +314,7 @@ def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int
         try:
             rows = unclean(c, _BATCH)
         except ConfigError as error:
-            faults["retention"] = f"work folders stay: {error}"
+            faults.add(Code.RETENTION_FAULT, error=Reason.of_error(error))
             break
         of_node: dict[int, list[UncleanReplica]] = defaultdict(list)
         for row in rows:
@@ -329,11 +332,11 @@ def clean(c: Coordinator, faults: dict[str, str], *, limit: int = 10_000) -> int
     return done
 
 
-def _removed(c: Coordinator, node: Node, replicas: Sequence[UncleanReplica], faults: dict[str, str]) -> bool:
+def _removed(c: Coordinator, node: Node, replicas: Sequence[UncleanReplica], faults: Faults) -> bool:
     """Let a backend remove work folders; False when it cannot now."""
     try:
         c.backend(node).remove(c.context(node), [f"{r.job_id}_{r.task}.{r.number}" for r in replicas])
     except (NexapodError, OSError) as error:
-        note(faults, "clean", node, error, "work folders cannot be removed")
+        faults.of_node(Code.CLEAN_FAULT, node, error)
         return False
     return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.nodes.registry import usable
+from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement.eligibility import is_foreign, loads_of
 from nexapod_batch.coordinator.steps.dispatch import domains_of, needs_of
 from nexapod_batch.coordinator.steps.launch_endings import launch_reason
@@ -47,7 +48,7 @@ def _move(c: Coordinator, rows: Sequence[OpenLaunch], quiet: Mapping[int, str]) 
 
     known = c.nodes_by_id()
     out = c.store.nodes.out()
-    others = [node for node in usable(c, {}) if node.active and node.id not in quiet]
+    others = [node for node in usable(c, Faults()) if node.active and node.id not in quiet]
     stays: set[int] = set()  # jobs of which a launch cannot be moved: nor can the next one
     moved = 0
     for row in rows:

@@ -58,7 +58,7 @@ def check_statement(
             raise VerificationError(f"the statement is about another {what}", got=got, wanted=expected)
     place = Place(backend=said.backend, host=None, given_ms=row.created_at, received_ms=report.received_ms)
     if why := Expected(job).contradiction(said, place):
-        raise VerificationError(f"the statement contradicts the job: {why}")
+        raise VerificationError(f"the statement contradicts the job: {sentence(why)}")
     return said
 
 

@@ -39,12 +39,12 @@ class Operations:
         self._sql.run("coordinator_put", key=key_id)
 
     def faults(self) -> dict[str, str]:
-        """Return what was broken at the last pass: a line for people, by what it is about."""
-        return {key: text for key, text, _ in self._sql.tuples("faults")}
+        """Return what was broken at the last pass: a stored reason, by what it is about."""
+        return dict(self._sql.tuples("faults"))
 
-    def keep_fault(self, key: str, text: str, now: int) -> None:
+    def keep_fault(self, key: str, reason: str, now: int) -> None:
         """Keep that something is broken, and since when."""
-        self._sql.run("fault_told", key=key, text=text, now=now)
+        self._sql.run("fault_told", key=key, reason=reason, now=now)
 
     def drop_fault(self, key: str) -> None:
         """Forget something that is broken no longer."""

@@ -7,10 +7,10 @@ SELECT key_id FROM coordinator WHERE id = 1;
 INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
 
 -- name: faults
-SELECT key, text, told_at FROM fault;
+SELECT key, reason FROM fault;
 
 -- name: fault_told
-INSERT INTO fault (key, text, told_at, seen_at) VALUES (:key, :text, :now, :now) ON CONFLICT (key) DO UPDATE SET seen_at = excluded.seen_at;
+INSERT INTO fault (key, reason, told_at, seen_at) VALUES (:key, :reason, :now, :now) ON CONFLICT (key) DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: fault_gone
 DELETE FROM fault WHERE key = :key;
