@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nexapod_batch.ledger import tree
+from nexapod_batch.ledger.edge import Edge
 
 
 class Kept:
@@ -11,8 +12,10 @@ class Kept:
     def __init__(self, entries: list[bytes]) -> None:
         """Append the entries one by one; no node may be made twice."""
         self.nodes: dict[tuple[int, int], bytes] = {}
+        self.edge = Edge()
         for number, entry in enumerate(entries):
-            for node in tree.grown(number, tree.leaf_hash(entry), self.fetch):
+            leaf = tree.leaf_hash(entry)
+            for node in (tree.Node(0, number, leaf), *self.edge.add(leaf)):
                 assert (node.level, node.number) not in self.nodes
                 self.nodes[node.level, node.number] = node.hash
 

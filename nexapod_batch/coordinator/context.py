@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
+from nexapod_batch.coordinator.ledger_start import begin
 from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
@@ -324,6 +325,8 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     try:
         if write:
             _is_its_key(store, signer, key)
+            if not store.ledger.size():
+                begin(store, signer, int(time.time() * 1000))
         yield Coordinator(paths=paths, store=store, signer=signer)
     finally:
         store.close()

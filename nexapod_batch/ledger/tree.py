@@ -13,8 +13,8 @@ from typing import NamedTuple
 from nexapod_batch.errors import VerificationError
 
 __all__ = [
-    "EMPTY_ROOT", "HASH_BYTES", "Fetch", "Node", "consistency_proof", "grown", "inclusion_proof", "leaf_hash",
-    "node_hash", "root", "verify_consistency", "verify_inclusion",
+    "EMPTY_ROOT", "HASH_BYTES", "Fetch", "Node", "consistency_proof", "inclusion_proof", "leaf_hash",
+    "node_hash", "root", "root_of_whole", "verify_consistency", "verify_inclusion",
 ]  # fmt: skip
 
 HASH_BYTES = 32
@@ -45,14 +45,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
-def grown(size: int, leaf: bytes, fetch: Fetch) -> Iterator[Node]:
-    """Yield the nodes that a tree of `size` entries gets with one more, whose leaf hash this is: itself first."""
-    level, number, current = 0, size, leaf
-    yield Node(level, number, current)
-    while number % 2:
-        current = node_hash(fetch(level, number - 1), current)
-        level, number = level + 1, number // 2
-        yield Node(level, number, current)
+def root_of_whole(leaves: list[bytes]) -> bytes:
+    """Return the hash of a whole subtree with these leaf hashes, a power of two of them."""
+    while len(leaves) > 1:
+        leaves = [node_hash(left, right) for left, right in zip(leaves[::2], leaves[1::2], strict=True)]
+    return leaves[0]
 
 
 def root(size: int, fetch: Fetch) -> bytes:

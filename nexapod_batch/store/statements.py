@@ -56,6 +56,14 @@ class Statements:
         except sqlite3.Error as error:
             raise_explained(error, self._database.file)
 
+    def stream(self, name: str, /, **params: Value) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query one by one, as they are."""
+        cursor = self._execute(name, params)
+        try:
+            yield from cursor
+        except sqlite3.Error as error:
+            raise_explained(error, self._database.file)
+
     def value(self, kind: type[T], name: str, /, **params: Value) -> T | None:
         """Return the first column of the first row, which is a `kind`; None where there is no row, or NULL."""
         found: list[T] = self.values(kind, name, **params)

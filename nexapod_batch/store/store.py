@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.accounting import Accounting
     from nexapod_batch.store.repositories.jobs import Jobs
     from nexapod_batch.store.repositories.launches import Launches
+    from nexapod_batch.store.repositories.ledger import Ledger
     from nexapod_batch.store.repositories.nodes import Nodes
     from nexapod_batch.store.repositories.operations import Operations
     from nexapod_batch.store.repositories.replicas import Replicas
@@ -128,6 +129,13 @@ class Store:
         from nexapod_batch.store.repositories.reports import Reports  # noqa: PLC0415
 
         return Reports(self._database)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What happened, in an append-only tree."""
+        from nexapod_batch.store.repositories.ledger import Ledger  # noqa: PLC0415
+
+        return Ledger(self._database)
 
     @cached_property
     def usage(self) -> Usage:

@@ -15,7 +15,7 @@ from nexapod_batch.trust.nesting import loads, quoted
 if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["PROFILE_TYPE", "open_offer", "seal_offer"]
+__all__ = ["PROFILE_TYPE", "open_offer", "seal_offer", "signed_bytes"]
 
 PROFILE_TYPE = "application/vnd.nexapod.profile+json"
 
@@ -35,6 +35,11 @@ def open_offer(envelope: bytes, key_id: str, public: bytes) -> Offer:
     except (TypeError, ValueError, KeyError) as error:
         raise VerificationError("a signed profile cannot be read", got=str(error)[:200]) from error
     return offer
+
+
+def signed_bytes(envelope: bytes, key_id: str, public: bytes) -> bytes:
+    """Return the bytes that the node of this key signed; VerificationError for what it did not sign."""
+    return open_envelope(envelope, PROFILE_TYPE, {key_id: public}).payload
 
 
 def _encode(offer: Offer, key_id: str) -> bytes:

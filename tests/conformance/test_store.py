@@ -73,7 +73,7 @@ def add_launch(store: Store, job: int, node: int, tasks: list[int], number: int 
     key = f"{job}-{node}-{number}-{tasks[0]}".ljust(32, "k")
     launch = store.launches.insert(key=key, node=node, job=job, host_set=-1, envelope=b"bundle", now=10)
     store.replicas.insert(
-        [NewReplica(job, task, number, node, launch, f"{key[:30]}{task:02}", 10, 100) for task in tasks]
+        [NewReplica(job, task, number, node, launch, f"{key[:30]}{task:02}", 10, 100, 7) for task in tasks]
     )
     store.tasks.placed(job, [(task, 1, "linux") for task in tasks])
     return launch
@@ -84,13 +84,13 @@ def report(replica: ReplicaRow, execution: str = "reported", *, at: int = 20) ->
     return ReplicaReport(
         execution=execution, reason="", failure="", exit_code=0, host="h", machine="m", numeric_class="linux",
         isolation="none", vote=b"v" * 32, wall_ms=1000, cpu_ms=500, max_rss_kib=64, output_bytes=3, gpus=None,
-        ended_at=at, cleaned=0, id=replica.id,
+        ended_at=at, cleaned=0, committed=8, id=replica.id,
     )  # fmt: skip
 
 
 def decision(job: int, task: int, state: TaskState, want: int = 0) -> TaskDecision:
     """Return a decision on a task."""
-    return TaskDecision(state.value, want, 2, '{"code":"accepted"}', 0, "rr", None, job, task)
+    return TaskDecision(state.value, want, 2, '{"code":"accepted"}', 0, "rr", None, 9, job, task)
 
 
 # Transactions --------------------------------------------------------------------------------------------------------

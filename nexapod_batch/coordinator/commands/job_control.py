@@ -9,6 +9,7 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.model.reason import Code
 from nexapod_batch.store import writer
 
@@ -38,8 +39,9 @@ def cancel(c: Coordinator, targets: Sequence[Target]) -> tuple[list[str], list[R
             _known(c, job, task)
             with c.store.atomic():
                 out = [replica.id for replica in c.store.replicas.out(job, task)]
-                if c.store.tasks.cancel(job, task):
+                if tasks := c.store.tasks.cancel(job, task):
                     changed.append(_name(job, task))
+                    c.store.ledger.append([event(Kind.CANCELLED, c.now(), id=_name(job, task), tasks=tasks)])
                 c.store.replicas.cancel(out, c.now())
                 c.store.replicas.owe_stops(out)
                 c.store.jobs.finish(job, c.now())
@@ -72,8 +74,9 @@ def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
             quorum = c.job(job).quorum
             c.store.replicas.set_aside(job, task)
             c.store.tasks.allow_more(job, task, agree=quorum.agree, max_replicas=quorum.max_replicas)
-            if c.store.tasks.retry(job, task):
+            if tasks := c.store.tasks.retry(job, task):
                 changed[_name(job, task)] = quorum.agree
+                c.store.ledger.append([event(Kind.RETRIED, c.now(), id=_name(job, task), tasks=tasks)])
             c.store.jobs.reopen(job)
     log.info(__name__, "reopened", tasks=_listed(changed))
     return changed

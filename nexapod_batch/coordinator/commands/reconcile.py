@@ -24,6 +24,7 @@ from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
+from nexapod_batch.coordinator.steps.heads import sign_news
 from nexapod_batch.coordinator.steps.ingest import ingest, unread
 from nexapod_batch.coordinator.steps.launch_endings import awaits_host, end_launch, launch_reason, reason_of
 from nexapod_batch.coordinator.steps.publish import clean, publish
@@ -49,13 +50,11 @@ __all__ = ["Pass", "reconcile", "wait"]
 _OVERDUE, _ALL = 10_000, 1_000_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
-#: Bytes of new reports of one node that a look counts.
-_LOOKED_AT = 64 << 20
+_LOOKED_AT = 64 << 20  # bytes of new reports of one node that a look counts
 _SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
 #: Seconds between two looks at another machine, and between two passes where those looks found nothing.
 _FAR, _FAR_LONG = 1.0, 5.0
-#: Reports in one pass from which on the workers count as busy.
-_MANY = 20
+_MANY = 20  # reports in one pass from which on the workers count as busy
 #: Seconds for which results may wait while reports keep coming.
 PUBLISH_S = 2.0
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
@@ -100,6 +99,7 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
         done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = _keep_faults(c, faults)
         done.open_jobs = c.store.jobs.count_open()
+        sign_news(c)
     _log(done)
     return done
 

@@ -22,6 +22,7 @@ from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibl
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 from nexapod_batch.planner import Need, capacity, plan
@@ -214,10 +215,19 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *
     )
     job_id = _unused(c, number)
     c.store.jobs.insert_document(job_id, document)
+    c.store.ledger.note_submitted(job_id, c.store.ledger.append([_event(c, job, job_id, document, uuid)]))
     c.store.tasks.insert(job_id, job.task_indexes(), job.quorum.replicas)
     for dependency in job.schedule.depends_on:
         c.store.jobs.add_dependency(job_id, dependency.job, dependency.when)
     return job_id
+
+
+def _event(c: Coordinator, job: Job, job_id: int, document: bytes, uuid: str) -> bytes:
+    quorum = job.quorum
+    return event(
+        Kind.SUBMITTED, c.now(), id=f"{job_id}", uuid=uuid, tasks=job.n_tasks, policy=quorum.policy.value,
+        replicas=quorum.replicas, agree=quorum.agree, sha256=digest_of(document),
+    )  # fmt: skip
 
 
 def _unused(c: Coordinator, number: int) -> int:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.nodes.record import profile_event
 from nexapod_batch.errors import KeyFileError, NexapodError, VerificationError
 from nexapod_batch.files import keyfile
+from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.store import writer
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, Delegation, encode_delegation
 from nexapod_batch.trust.dsse import Signer, pae
@@ -75,11 +77,15 @@ def rekey(c: Coordinator, node: Node) -> Signer:
         offer = c.offer(node)
     except VerificationError:  # it counts for nothing: it does not become good by being signed
         offer = None
+    anew = replace(node, key_id=new.key_id, public_key=new.public)
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         c.store.nodes.replace_key(node.id, new.key_id, new.public, c.now())
+        c.store.ledger.append([event(Kind.ROTATED, c.now(), node=node.name, key=new.key_id, was=node.key_id)])
         if offer is not None:
-            c.store.nodes.put_profile(node.name, seal_offer(new, offer))
-    return signer_of(c, replace(node, key_id=new.key_id, public_key=new.public))
+            envelope = seal_offer(new, offer)
+            c.store.nodes.put_profile(node.name, envelope)
+            c.store.ledger.append([profile_event(c, anew, envelope)])
+    return signer_of(c, anew)
 
 
 def keys_of(c: Coordinator, node: Node) -> dict[str, bytes]:

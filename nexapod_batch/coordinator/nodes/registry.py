@@ -6,7 +6,6 @@ use and which coordinator it trusts.
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes import keys, profiles
+from nexapod_batch.coordinator.nodes.record import record
 from nexapod_batch.coordinator.nodes.settings import settings_of
 from nexapod_batch.errors import (
     ConfigError,
@@ -28,6 +28,7 @@ from nexapod_batch.errors import (
 )
 from nexapod_batch.files import keyfile
 from nexapod_batch.hardware.machine import memory_mib, usable_cpus
+from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.local_nodes import gpu_status as gpus_of
 from nexapod_batch.model.hardware import Offer, changes, tier_of
 from nexapod_batch.model.node import LOCAL, Node
@@ -95,7 +96,7 @@ def init(
     kept |= {"confine": confine}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     owner_settings.reserve(c.context(node).spool)
-    _store(c, node, seal_offer(signer, offer))
+    record(c, node, seal_offer(signer, offer))
     log.info(__name__, "node registered", node=name, tier=node.tier, cpus=cpus, mem_mib=mem_mib, gpus=node.gpus)
     return _named(c, name)
 
@@ -173,7 +174,7 @@ def refresh(
     _refuse_while_working(c, node, new, other_gpus=offer.gpus != tuple(gpu.uuid for gpu in before))
     kept = {"gpus": list(offer.gpus), "gpu_slots": slots}
     c.backend(node).prepare(c.context(new), {**settings_of(c, new), **kept})
-    _store(c, new, seal_offer(keys.signer_of(c, node), offer))
+    record(c, new, seal_offer(keys.signer_of(c, node), offer))
     changed = ["it had no profile that verifies"] if old is None else changes(old.profile, profile)
     return _named(c, name), [*changed, *_not_offered(name, offer)]
 
@@ -233,7 +234,7 @@ def register_sites(c: Coordinator) -> None:
         node = replace(found, key_id=signer.key_id, public_key=signer.public)
         node = node if old is None else replace(node, id=old.id, active=old.active, first_key=old.first_key)
         if node != old:
-            _store(c, node)
+            record(c, node)
 
 
 def unregistered(c: Coordinator) -> list[Node]:
@@ -332,6 +333,7 @@ def remove(c: Coordinator, name: str) -> None:
                         hint=f"nexapod-batch node drain {name}",
                     )
                 c.store.nodes.delete(name)
+                c.store.ledger.append([event(Kind.REMOVED, c.now(), node=name, key=node.key_id)])
                 log.info(__name__, "node removed", node=name)
                 return
     raise _unknown(c, name)
@@ -341,6 +343,7 @@ def _activate(c: Coordinator, name: str, *, active: bool) -> None:
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         if not c.store.nodes.activate(name, active=active):
             raise _unknown(c, name)
+        c.store.ledger.append([event(Kind.RESUMED if active else Kind.DRAINED, c.now(), node=name)])
     log.info(__name__, "node resumed" if active else "node drained", node=name)
 
 
@@ -359,19 +362,6 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
 def _node_key(c: Coordinator, name: str) -> Signer:
     key = keys.key_file(c, name)
     return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
-
-
-def _store(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
-    """Write a node into the registry, or what changed of one that is there, and its signed profile."""
-    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        c.store.nodes.put(
-            name=node.name, key_id=node.key_id, public_key=node.public_key, site=node.site, owner=node.owner,
-            host=node.host, tier=node.tier.value, backend=node.backend, cpus=node.cpus, mem_mib=node.mem_mib,
-            gpus=node.gpus, gpu_type=node.gpu_type, hosts=node.hosts, max_queued=node.max_queued,
-            classes=json.dumps(dict(node.classes), sort_keys=True), now=c.now(),
-        )  # fmt: skip
-        if envelope is not None:
-            c.store.nodes.put_profile(node.name, envelope)
 
 
 def _refuse_login_node(c: Coordinator) -> None:

@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
 from nexapod_batch.coordinator.steps.shared_accounts import strangers
 from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote, votes_of
 from nexapod_batch.errors import ConfigError, NexapodError, SchedulerError, TryAgainError
+from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import Decision, decide, doubt
@@ -59,7 +60,7 @@ def decide_news(c: Coordinator, faults: Faults) -> int:
             tasks = [task for task in found if task.idx not in waits]
             if not tasks:
                 break
-            with c.store.atomic():
+            with c.store.atomic(), c.store.ledger.appending():
                 _decide(c, job_id, tasks, nodes, waits, placeable=True)
                 c.store.jobs.finish(job_id, c.now())
             decided += len(tasks)
@@ -75,7 +76,7 @@ def decide_news(c: Coordinator, faults: Faults) -> int:
 def decide_task(c: Coordinator, job_id: int, task: int, *, placeable: bool) -> None:
     """Decide one task, with the planner's word on whether another replica could be placed at all."""
     row = c.store.tasks.get(job_id, task)
-    with c.store.atomic():
+    with c.store.atomic(), c.store.ledger.appending():
         _decide(c, job_id, [row], c.nodes_by_id(), {}, placeable=placeable)
         c.store.jobs.finish(job_id, c.now())
 
@@ -151,10 +152,13 @@ def _decide_open(
     state = decision.state
     if state is None:
         state = TaskState.ACTIVE if replicas else TaskState(task.state)
-    basis = measured = None
+    basis = measured = decided = None
     if state in TASK_ENDED:
         basis = basis_of([replica.number for replica in replicas], votes)
         measured = _record(votes, measuring, decision)
+        name = f"{batch.job_id}_{task.idx}"
+        verdict = event(Kind.VERDICT, c.now(), id=name, state=state.value, agree=decision.agree, basis=basis)
+        decided = c.store.ledger.append([verdict])
     batch.decisions.append(
         TaskDecision(
             state=state.value,
@@ -164,6 +168,7 @@ def _decide_open(
             not_before=_not_before(c, decision, replicas),
             basis=basis,
             measured=measured,
+            decided=decided,
             job_id=batch.job_id,
             idx=task.idx,
         )
@@ -229,7 +234,29 @@ def _decide_late(
     late = late_validations(places.job, votes, decision)
     batch.judged += _judged(replicas, late)
     why = doubt(places.job.quorum, votes, late)
-    batch.doubts.append((task.idx, why.stored() if why else ""))
+    doubted = why.stored() if why else ""
+    batch.doubts.append((task.idx, doubted))
+    c.store.ledger.append(_late_events(c, batch.job_id, task, replicas, late, doubted))
+
+
+def _late_events(
+    c: Coordinator,
+    job_id: int,
+    task: UndecidedTask,
+    replicas: Sequence[VotingReplica],
+    late: Mapping[int, Validation],
+    doubted: str,
+) -> list[bytes]:
+    """Return what is new after a verdict: replicas that are judged otherwise, and whether the quorum is in doubt."""
+    events = []
+    for replica in replicas:
+        validation = late.get(replica.number)
+        if validation is not None and validation.value != replica.validation:
+            name = f"{job_id}_{task.idx}.{replica.number}"
+            events.append(event(Kind.LATE, c.now(), id=name, validation=validation.value))
+    if bool(doubted) != bool(task.doubt):
+        events.append(event(Kind.DOUBT, c.now(), id=f"{job_id}_{task.idx}", raised=int(bool(doubted))))
+    return events
 
 
 def _not_before(c: Coordinator, decision: Decision, replicas: Sequence[VotingReplica]) -> int:

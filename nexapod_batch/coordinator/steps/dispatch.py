@@ -21,6 +21,7 @@ from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_se
 from nexapod_batch.coordinator.steps import restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
@@ -224,7 +225,7 @@ def _place(
     nodes = {number: known[node_and_set(number)[0]] for number in by_node}
     ready = _all_ready(c, nodes, job, by_node, faults)
     launches = {}
-    with c.store.atomic():
+    with c.store.atomic(), c.store.ledger.appending():
         counts = Counter(task for number in ready for task in by_node[number])
         numbers = _next_numbers(c, row.id, sorted(counts))
         for number, one in ready.items():
@@ -355,7 +356,8 @@ def _intents(
             subkey=subkey.key_id,
             foreign=row.foreign,
         )
-        envelope = seal(c.signer, BUNDLE_TYPE, encode_bundle(bundle))
+        payload = encode_bundle(bundle)
+        envelope = seal(c.signer, BUNDLE_TYPE, payload)
         launch = c.store.launches.insert(
             key=key, node=node.id, job=row.id, host_set=host_set, envelope=envelope, now=now
         )
@@ -364,8 +366,16 @@ def _intents(
             nonces=tuple([one.nonce for one in part]),
         )  # fmt: skip
         delegate(c, node, launch, given, seed)
+        placed = c.store.ledger.append([_event(bundle, node, payload, now)])
         c.store.replicas.insert(
-            [NewReplica(row.id, a.task, a.number, node.id, launch, a.nonce, now, deadline) for a in part]
+            [NewReplica(row.id, a.task, a.number, node.id, launch, a.nonce, now, deadline, placed) for a in part]
         )
         launches.append(launch)
     return launches
+
+
+def _event(bundle: Bundle, node: Node, payload: bytes, now: int) -> bytes:
+    return event(
+        Kind.PLACED, now, id=f"{bundle.job_id}", launch=bundle.launch, node=node.name, replicas=len(bundle.replicas),
+        sha256=digest_of(payload),
+    )  # fmt: skip

@@ -27,6 +27,7 @@ from nexapod_batch.coordinator.evidence.report_reader import (
 from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack, stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.errors import NexapodError, VerificationError
+from nexapod_batch.ledger.events import Kind, digest_of, encoded_digest, event
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason
@@ -164,7 +165,7 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intak
     """Apply blocks and move the offsets, in one transaction."""
     if not blocks:
         return
-    with c.store.atomic():
+    with c.store.atomic(), c.store.ledger.appending():
         for node, block, lines in blocks:
             last = lines[-1] if lines else None
             position = last.position if isinstance(last, Left) else block.end
@@ -219,6 +220,7 @@ def _lines(
     if refused:
         intake.quarantined += len(refused)
         batch.quarantined = _kept_of(c, node, path, refused)
+        c.store.ledger.append([_refusal(node, line) for line in batch.quarantined])
     _write(c, batch)
 
 
@@ -244,6 +246,13 @@ def _kept_of(c: Coordinator, node: Node, path: Path, refused: list[Refused]) -> 
     if len(refused) > room:
         c.store.reports.note_dropped(node.id, len(refused) - room)
     return [BadLine(node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]]
+
+
+def _refusal(node: Node, line: BadLine) -> bytes:
+    return event(
+        Kind.QUARANTINED, line.created_at, node=node.name, segment=line.segment, position=line.position,
+        sha256=digest_of(line.line),
+    )  # fmt: skip
 
 
 def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
@@ -331,6 +340,7 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
             c.store.replicas.void(replica)
             c.store.nodes.blame(node.id)
     now = c.now()
+    sha256 = hashlib.sha256(report.payload).digest()
     if job not in batch.dictionaries:
         batch.dictionaries[job] = dictionary_for(c, job, report.payload)
     packed = pack(report.payload, batch.dictionaries[job])
@@ -341,16 +351,18 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Ba
     numeric_class = said.classes.get(c.job(job).quorum.numeric_class.value, "")
     batch.seen.add(replica)
     batch.reports.append(
-        NewReport(replica, hashlib.sha256(report.payload).digest(), packed, report.signature, now)
+        NewReport(replica, sha256, packed, report.signature, now)
     )
     if report.carried is not None:
         batch.carried.append((replica, report.carried))
     batch.news.add((job, task))
+    name = "{}_{}.{}".format(*report.replica)
+    committed = c.store.ledger.append([event(Kind.REPORT, now, id=name, sha256=encoded_digest(sha256))])
     batch.replicas.append(
         ReplicaReport(
             execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
             report.machine, numeric_class, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
-            said.output_bytes, report.gpus, now, int(report.carried is not None), replica,
+            said.output_bytes, report.gpus, now, int(report.carried is not None), committed, replica,
         )
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ from nexapod_batch.errors import CompareError, ConfigError, NexapodError, Schedu
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.model.reason import Code, Reason, plain
 
 if TYPE_CHECKING:
@@ -66,9 +67,25 @@ def publish(c: Coordinator, faults: Faults, *, seconds: float | None = None) -> 
                 shown.append((job, task, number))
         with c.store.atomic():
             c.store.tasks.published(shown)
+            c.store.ledger.append(_events(c, shown))
             c.store.reports.drop_carried_of_tasks([(job, task) for job, task, _ in shown])
         published += len(shown)
     return published
+
+
+def _events(c: Coordinator, shown: Sequence[tuple[int, int, int]]) -> list[bytes]:
+    """Return what the ledger says of results that are shown now."""
+    tasks: dict[int, list[int]] = defaultdict(list)
+    for job, task, _ in shown:
+        tasks[job].append(task)
+    signed = {job: c.store.ledger.statements_of(job, members) for job, members in tasks.items()}
+    now = c.now()
+    return [
+        event(
+            Kind.PUBLISHED, now, id=f"{job}_{task}", replica=number, sha256=encoded_digest(signed[job][task, number])
+        )
+        for job, task, number in shown
+    ]
 
 
 def _copy_batch(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.steps.launch_endings import launch_reason
 from nexapod_batch.files import atomic
+from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.reason import Code, Reason
 
@@ -46,6 +47,7 @@ def end_what_was_restored(c: Coordinator) -> int:
         return 0
     rows, stored = c.store.launches.all_open(), REASON.stored()
     with c.store.atomic():
+        c.store.ledger.append([event(Kind.RESTORED, c.now(), launches=len(rows))])
         for row in rows:
             gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=stored, now=c.now())
             c.store.tasks.note_news(sorted(set(gone)))

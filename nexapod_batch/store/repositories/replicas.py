@@ -130,6 +130,7 @@ class NewReplica(NamedTuple):
     nonce: str
     created_at: int
     deadline: int
+    placed: int  # number of the ledger's entry that says so
 
 
 class ReplicaReport(NamedTuple):
@@ -151,6 +152,7 @@ class ReplicaReport(NamedTuple):
     gpus: str | None
     ended_at: int
     cleaned: int  # 1: its files came with the report
+    committed: int  # number of the ledger's entry that says so
     id: int
 
 

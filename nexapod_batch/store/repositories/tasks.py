@@ -30,6 +30,7 @@ class UndecidedTask(PlaceableTask, frozen=True):
     extra: int  # replicas beyond max_replicas that retries allowed
     basis: str | None  # a letter for each replica, as they stood when it ended; "": not kept; None: it has not ended
     measured: str | None  # JSON object: what was compared within tolerances
+    doubt: str  # why the quorum of an accepted task is no longer met
 
 
 class TaskRow(UndecidedTask, frozen=True):
@@ -43,7 +44,6 @@ class TaskRow(UndecidedTask, frozen=True):
     published: bool
     published_from: int | None  # number of the replica whose files lie in the results
     unpublished: str  # why it could not be published so far
-    doubt: str  # why the quorum of an accepted task is no longer met
 
 
 class TaskStateRow(Row, frozen=True):
@@ -63,6 +63,7 @@ class TaskDecision(NamedTuple):
     not_before: int
     basis: str | None
     measured: str | None
+    decided: int | None  # number of the ledger's entry that says so; None: it has not ended
     job_id: int
     idx: int
 

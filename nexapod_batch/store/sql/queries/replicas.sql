@@ -19,7 +19,7 @@ FROM replica
 WHERE job_id = :job AND task IN (SELECT value FROM json_each(:tasks)) ORDER BY task, number;
 
 -- name: replica_insert
-INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at, deadline, placed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: overdue
 SELECT id, job_id, task FROM replica
@@ -37,7 +37,7 @@ WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
 
 -- name: replica_reported
 UPDATE replica SET execution = ?, reason = ?, failure = ?, exit_code = ?, host = ?, machine = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
-  max_rss_kib = ?, output_bytes = ?, gpus = ?, ended_at = ?, cleaned = ?
+  max_rss_kib = ?, output_bytes = ?, gpus = ?, ended_at = ?, cleaned = ?, committed = coalesce(committed, ?)
 WHERE id = ? AND voided = 0 AND execution <> 'reported';
 
 -- name: replica_voided

@@ -4,8 +4,8 @@
 INSERT INTO task (job_id, idx, want) VALUES (?, ?, ?);
 
 -- name: task
-SELECT idx, state, want, class AS numeric_class, extra, basis, measured, job_id, reason, news, agree, not_before, published,
-  published_from, unpublished, doubt
+SELECT idx, state, want, class AS numeric_class, extra, basis, measured, doubt, job_id, reason, news, agree, not_before, published,
+  published_from, unpublished
 FROM task WHERE job_id = :job AND idx = :task;
 
 -- name: tasks_wanting
@@ -24,11 +24,11 @@ UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 UPDATE task SET news = 1 WHERE job_id = ? AND idx = ? AND news = 0;
 
 -- name: tasks_with_news
-SELECT idx, state, want, class AS numeric_class, extra, basis, measured FROM task
+SELECT idx, state, want, class AS numeric_class, extra, basis, measured, doubt FROM task
 WHERE job_id = :job AND news = 1 ORDER BY idx LIMIT :limit;
 
 -- name: task_decided
-UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, basis = ?, measured = ?, news = 0
+UPDATE task SET state = ?, want = ?, agree = ?, reason = ?, not_before = ?, basis = ?, measured = ?, decided = coalesce(?, decided), news = 0
 WHERE job_id = ? AND idx = ?;
 
 -- name: task_doubted
@@ -72,8 +72,8 @@ WHERE job_id = :job AND (:task IS NULL OR idx = :task) AND (state IN ('failed', 
 SELECT idx, state FROM task WHERE job_id = :job ORDER BY idx;
 
 -- name: tasks_of_job
-SELECT idx, state, want, class AS numeric_class, extra, basis, measured, job_id, reason, news, agree, not_before, published,
-  published_from, unpublished, doubt
+SELECT idx, state, want, class AS numeric_class, extra, basis, measured, doubt, job_id, reason, news, agree, not_before, published,
+  published_from, unpublished
 FROM task WHERE job_id = :job AND idx > :after ORDER BY idx LIMIT :limit;
 
 -- name: task_allowance

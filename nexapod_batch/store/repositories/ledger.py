@@ -1,0 +1,272 @@
+"""The ledger: what happened, appended in the transaction in which the fact is written, and the tree over it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import CorruptStoreError
+from nexapod_batch.ledger import tree
+from nexapod_batch.ledger.edge import Edge
+from nexapod_batch.store.row import Row
+from nexapod_batch.store.statements import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from nexapod_batch.store.database import Database
+
+__all__ = ["KEPT_LEVEL", "Appending", "KnownJob", "KnownLaunch", "KnownReport", "KnownVerdict", "Ledger", "mark_of"]
+
+#: Nodes of the tree are kept from this level on: 16 entries below each. Hashing those again takes 20 microseconds.
+KEPT_LEVEL = 4
+_MARK_BYTES = 6
+
+
+class KnownJob(Row, frozen=True):
+    """A job of a database that had no ledger."""
+
+    id: int
+    uuid: str
+    digest: str
+    created_at: int
+    n_tasks: int
+
+
+class KnownLaunch(Row, frozen=True):
+    """A launch of a database that had no ledger."""
+
+    id: int
+    job_id: int
+    key: str
+    node: str
+    created_at: int
+    replicas: int
+
+
+class KnownReport(Row, frozen=True):
+    """A signed statement of a database that had no ledger."""
+
+    replica_id: int
+    job_id: int
+    task: int
+    number: int
+    payload_sha256: bytes
+    received_at: int
+
+
+class KnownVerdict(Row, frozen=True):
+    """A verdict of a database that had no ledger."""
+
+    job_id: int
+    idx: int
+    state: str
+    agree: int
+    basis: str
+    published_from: int | None
+    since: int  # when its job ended, or began where it has not
+
+
+class Appending:
+    """Entries that are written when the transaction that they belong to is complete."""
+
+    __slots__ = ("entries", "first")
+
+    def __init__(self, first: int) -> None:
+        """Take the number that the first of them will have."""
+        self.first = first
+        self.entries: list[bytes] = []
+
+    def add(self, entry: bytes) -> int:
+        """Append an entry; return its number."""
+        self.entries.append(entry)
+        return self.first + len(self.entries) - 1
+
+
+class Ledger:
+    """The ledger of a coordinator."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database that is open."""
+        self._database = database
+        self._sql = Statements(database, "ledger")
+        self._open: Appending | None = None
+
+    def size(self) -> int:
+        """Return how many entries there are."""
+        return self._sql.value(int, "ledger_size") or 0
+
+    # Appending -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def appending(self) -> Iterator[Appending]:
+        """Give entries their numbers before they are written: all at once, when the block ends well.
+
+        Call it inside the transaction in which the facts are written; a block inside another one is part of it.
+        CorruptStoreError where the tree lacks what is needed to go on.
+        """
+        if self._open is not None:
+            yield self._open
+            return
+        with self._database.atomic():
+            self._open = Appending(self.size())
+            try:
+                yield self._open
+                self._write(self._open.first, self._open.entries)
+            finally:
+                self._open = None
+
+    def append(self, entries: Iterable[bytes]) -> int:
+        """Append entries; return the number of the first."""
+        if self._open is None:
+            with self.appending():
+                return self.append(entries)
+        first = self._open.first + len(self._open.entries)
+        self._open.entries.extend(entries)
+        return first
+
+    def _write(self, size: int, entries: Sequence[bytes]) -> None:
+        if not entries:
+            return
+        edge = self._edge(size)
+        rows: list[tuple[int, bytes, int]] = []
+        nodes: list[tree.Node] = []
+        for number, entry in enumerate(entries, size):
+            leaf = tree.leaf_hash(entry)
+            rows.append((number, entry, mark_of(leaf)))
+            nodes += edge.add(leaf)[KEPT_LEVEL - 1 :]  # the first node above a leaf is of level 1
+        self._sql.many("entry_insert", rows)
+        self._sql.many("node_insert", nodes)
+
+    def _edge(self, size: int) -> Edge:
+        return Edge(size, {level: self.node(level, (size >> level) - 1) for level in _bits(size)})
+
+    # The tree --------------------------------------------------------------------------------------------------
+
+    def node(self, level: int, number: int) -> bytes:
+        """Return the hash of a whole subtree, as `ledger.tree` asks for it; CorruptStoreError where it is missing."""
+        if level >= KEPT_LEVEL:
+            found = self._sql.value(bytes, "tree_node", level=level, number=number)
+            if found is None:
+                raise _missing(f"node {level}/{number}")
+            return found
+        first, count = number << level, 1 << level
+        entries = self.entries(first, first + count)
+        if len(entries) < count:
+            raise _missing(f"an entry from {first} to {first + count - 1}")
+        return tree.root_of_whole([tree.leaf_hash(entry) for entry in entries])
+
+    def root(self, size: int) -> bytes:
+        """Return the root of the first `size` entries."""
+        return tree.root(size, self.node)
+
+    def entries(self, first: int, last: int) -> list[bytes]:
+        """Return the entries from `first` to before `last`, as far as they are there."""
+        return self._sql.values(bytes, "entries", first=first, last=last)
+
+    def marked_entries(self) -> Iterator[tuple[int, bytes, int]]:
+        """Yield number, content and mark of every entry."""
+        yield from self._sql.stream("entries_marked")
+
+    def levels(self) -> list[int]:
+        """Return the levels of which nodes are kept."""
+        return self._sql.values(int, "levels")
+
+    def nodes(self, level: int) -> Iterator[tuple[int, bytes]]:
+        """Yield number and hash of the nodes of a level."""
+        yield from self._sql.stream("nodes_of_level", level=level)
+
+    # Heads -----------------------------------------------------------------------------------------------------
+
+    def signed_size(self) -> int:
+        """Return of how many entries the newest head was signed; 0 for none."""
+        return self._sql.value(int, "checkpoint_newest") or 0
+
+    def keep_checkpoint(self, size: int, note: str) -> None:
+        """Keep a signed head."""
+        self._sql.run("checkpoint_put", size=size, note=note)
+
+    def checkpoints(self) -> Iterator[tuple[int, str]]:
+        """Yield size and text of every signed head that is kept, the oldest first."""
+        yield from self._sql.stream("checkpoints")
+
+    def witnessed(self, origin: str) -> tuple[str, str] | None:
+        """Return key and newest head of another ledger that was cosigned here; None for one that never was."""
+        rows = self._sql.tuples("witnessed", origin=origin)
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def keep_witnessed(self, origin: str, key: str, note: str) -> None:
+        """Keep the newest head of another ledger that was cosigned here; its key stays what it was at first."""
+        self._sql.run("witnessed_put", origin=origin, key=key, note=note)
+
+    # Where facts stand -----------------------------------------------------------------------------------------
+
+    def note_submitted(self, job: int, entry: int) -> None:
+        """Keep which entry says that a job was submitted."""
+        self._sql.many("job_submitted", [(entry, job)])
+
+    def note_verdicts(self, verdicts: Iterable[tuple[int, int, int]]) -> None:
+        """Keep for each (entry, job, task) which entry is the task's latest verdict."""
+        self._sql.many("task_decided_at", verdicts)
+
+    def note_placed(self, placed: Iterable[tuple[int, int]]) -> None:
+        """Keep for each (entry, launch) which entry says that its replicas were placed."""
+        self._sql.many("replica_placed", placed)
+
+    def note_committed(self, committed: Iterable[tuple[int, int]]) -> None:
+        """Keep for each (entry, replica) which entry says that it reported first."""
+        self._sql.many("replica_committed", committed)
+
+    def of_job(self, job: int) -> int | None:
+        """Return which entry says that a job was submitted; None where there is none."""
+        return self._sql.value(int, "position_of_job", job=job)
+
+    def of_task(self, job: int, task: int) -> int | None:
+        """Return which entry is the latest verdict on a task; None where there is none."""
+        return self._sql.value(int, "position_of_task", job=job, task=task)
+
+    def of_replica(self, job: int, task: int, number: int) -> tuple[int | None, int | None]:
+        """Return which entries say that a replica was placed, and that it reported."""
+        rows = self._sql.tuples("positions_of_replica", job=job, task=task, number=number)
+        return (rows[0][0], rows[0][1]) if rows else (None, None)
+
+    def statements_of(self, job: int, tasks: Sequence[int]) -> dict[tuple[int, int], bytes]:
+        """Return the SHA-256 of the first statement of each replica of some tasks, by (task, number)."""
+        rows = self._sql.tuples("statements_of", job=job, tasks=json.dumps(tasks))
+        return {(task, number): digest for task, number, digest in rows}
+
+    # What a database knew before it had a ledger ---------------------------------------------------------------
+
+    def known_jobs(self) -> Iterator[KnownJob]:
+        """Yield every job."""
+        yield from self._sql.each(KnownJob, "known_jobs")
+
+    def known_launches(self) -> Iterator[KnownLaunch]:
+        """Yield every launch that has replicas."""
+        yield from self._sql.each(KnownLaunch, "known_launches")
+
+    def known_reports(self) -> Iterator[KnownReport]:
+        """Yield every signed statement."""
+        yield from self._sql.each(KnownReport, "known_reports")
+
+    def known_verdicts(self) -> Iterator[KnownVerdict]:
+        """Yield every verdict."""
+        yield from self._sql.each(KnownVerdict, "known_verdicts")
+
+
+def mark_of(leaf: bytes) -> int:
+    """Return what is kept beside an entry of its leaf hash."""
+    return int.from_bytes(leaf[:_MARK_BYTES], "big")
+
+
+def _bits(number: int) -> Iterator[int]:
+    """Yield the numbers of the bits that are set."""
+    for level in range(number.bit_length()):
+        if number >> level & 1:
+            yield level
+
+
+def _missing(what: str) -> CorruptStoreError:
+    hint = "nexapod-batch ledger verify says what else is wrong with it"
+    return CorruptStoreError(f"the ledger lacks {what}", hint=hint)

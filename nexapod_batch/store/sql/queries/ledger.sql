@@ -1,0 +1,82 @@
+-- The ledger: entries, nodes of its tree, signed heads, and where the facts stand in it. Times are milliseconds since 1970.
+
+-- name: ledger_size
+SELECT coalesce(max(idx) + 1, 0) AS size FROM ledger_entry;
+
+-- name: entry_insert
+INSERT INTO ledger_entry (idx, body, mark) VALUES (?, ?, ?);
+
+-- name: node_insert
+INSERT INTO ledger_node (level, idx, hash) VALUES (?, ?, ?);
+
+-- name: entries
+SELECT body FROM ledger_entry WHERE idx >= :first AND idx < :last ORDER BY idx;
+
+-- name: entries_marked
+SELECT idx, body, mark FROM ledger_entry ORDER BY idx;
+
+-- name: tree_node
+SELECT hash FROM ledger_node WHERE level = :level AND idx = :number;
+
+-- name: nodes_of_level
+SELECT idx, hash FROM ledger_node WHERE level = :level ORDER BY idx;
+
+-- name: levels
+SELECT DISTINCT level FROM ledger_node ORDER BY level;
+
+-- name: checkpoint_put
+INSERT OR IGNORE INTO checkpoint (size, note) VALUES (:size, :note);
+
+-- name: checkpoints
+SELECT size, note FROM checkpoint ORDER BY size;
+
+-- name: checkpoint_newest
+SELECT max(size) AS size FROM checkpoint;
+
+-- name: witnessed
+SELECT key, note FROM witnessed WHERE origin = :origin;
+
+-- name: witnessed_put
+INSERT INTO witnessed (origin, key, note) VALUES (:origin, :key, :note)
+ON CONFLICT (origin) DO UPDATE SET note = excluded.note;
+
+-- name: job_submitted
+UPDATE job SET submitted = ? WHERE id = ?;
+
+-- name: task_decided_at
+UPDATE task SET decided = ? WHERE job_id = ? AND idx = ?;
+
+-- name: replica_placed
+UPDATE replica SET placed = ? WHERE launch_id = ?;
+
+-- name: replica_committed
+UPDATE replica SET committed = ? WHERE id = ? AND committed IS NULL;
+
+-- name: position_of_job
+SELECT submitted FROM job WHERE id = :job;
+
+-- name: position_of_task
+SELECT decided FROM task WHERE job_id = :job AND idx = :task;
+
+-- name: positions_of_replica
+SELECT placed, committed FROM replica WHERE job_id = :job AND task = :task AND number = :number;
+
+-- name: statements_of
+-- The first statement of each replica that was published.
+SELECT r.task, r.number, p.payload_sha256 FROM replica r JOIN report p ON p.replica_id = r.id
+WHERE r.job_id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) ORDER BY p.id DESC;
+
+-- name: known_jobs
+SELECT id, uuid, digest, created_at, n_tasks FROM job ORDER BY id;
+
+-- name: known_launches
+SELECT l.id, l.job_id, l.key, n.name AS node, l.created_at, count(*) AS replicas
+FROM launch l JOIN node n ON n.id = l.node_id JOIN replica r ON r.launch_id = l.id GROUP BY l.id ORDER BY l.id;
+
+-- name: known_reports
+SELECT r.id AS replica_id, r.job_id, r.task, r.number, p.payload_sha256, p.received_at
+FROM report p JOIN replica r ON r.id = p.replica_id ORDER BY p.id;
+
+-- name: known_verdicts
+SELECT t.job_id, t.idx, t.state, t.agree, coalesce(t.basis, '') AS basis, t.published_from, coalesce(j.finished_at, j.created_at) AS since
+FROM task t JOIN job j ON j.id = t.job_id WHERE t.state IN ('accepted', 'failed', 'inconclusive') ORDER BY t.job_id, t.idx;
