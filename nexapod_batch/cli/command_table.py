@@ -116,6 +116,12 @@ COMMANDS: dict[str, Entry] = {
         "Write the signed statements and the signers' public keys.",
         ("--out", "--json"),
     ),
+    "ledger": Entry(
+        "commands.ledger",
+        "ledger",
+        "Prove what happened: signed heads, proofs, published copies.",
+        ("head", "verify", "prove", "export", "witness", "log"),
+    ),
     "reconcile": Entry(
         "commands.upkeep",
         "reconcile",
@@ -195,7 +201,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
         "report",
     ),
-    "Evidence": ("verify", "attestations"),
+    "Evidence": ("verify", "attestations", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage"),
     "Setup": ("node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

@@ -47,10 +47,12 @@ class Proof(NamedTuple):
     entry: int  # its number, from 0
     path: tuple[bytes, ...]  # hashes, from the entry's sibling to below the root
     checkpoint: Note
+    content: bytes = b""  # of the entry, where the proof brings it along
 
     def __str__(self) -> str:
         """Return it as a `.tlog-proof` file."""
-        lines = [_PROOF, f"index {self.entry}", *map(_encoded, self.path), "", str(self.checkpoint)]
+        extra = [f"extra {_encoded(self.content)}"] if self.content else []
+        lines = [_PROOF, *extra, f"index {self.entry}", *map(_encoded, self.path), "", str(self.checkpoint)]
         return "\n".join(lines)
 
 
@@ -95,16 +97,16 @@ def parse_proof(text: str) -> Proof:
         raise VerificationError("the proof is too large", got=f"{len(text)} characters", wanted=f"at most {MAX_PROOF}")
     above, blank, below = text.partition("\n\n")
     first, *lines = above.split("\n")
-    if lines and lines[0].startswith("extra "):
-        del lines[0]
+    extra = lines.pop(0)[len("extra ") :] if lines and lines[0].startswith("extra ") else ""
     word, _, number = lines[0].partition(" ") if lines else ("", "", "")
     if first != _PROOF or not blank or word != "index" or not _NUMBER.fullmatch(number):
         raise VerificationError("not a proof of a ledger", got=quoted(first, 80), wanted=_PROOF)
     try:
         path = tuple([notes.decoded(line) for line in lines[1:]])
+        content = notes.decoded(extra)
     except ValueError as error:
-        raise VerificationError("a hash of the proof is not base64", got=str(error)) from error
-    return Proof(int(number), path, notes.parse(below))
+        raise VerificationError("a line of the proof is not base64", got=str(error)) from error
+    return Proof(int(number), path, notes.parse(below), content)
 
 
 def verify_proof(proof: Proof, content: bytes, key: NoteKey, witnesses: Sequence[NoteKey] = ()) -> Head:

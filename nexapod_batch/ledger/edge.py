@@ -37,6 +37,10 @@ class Edge:
         self._hashes[level] = current
         return made
 
+    def copy(self, level: int = 0) -> Edge:
+        """Return the edge of the same tree, as one over entries where the entries of this are nodes of that level."""
+        return Edge(self.size << level, {above + level: value for above, value in self._hashes.items()})
+
     def root(self) -> bytes:
         """Return the root of the tree as it is."""
         found = None

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import VerificationError
+from nexapod_batch.ledger.tree import HASH_BYTES, leaf_hash, root_of_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nexapod_batch.ledger.tree import Fetch
 
-__all__ = ["MAX_ENTRY", "WIDTH", "bundle", "files", "unbundled"]
+__all__ = ["MAX_ENTRY", "WIDTH", "bundle", "files", "nodes", "unbundled"]
 
 #: Hashes of a whole tile, and entries of a whole bundle.
 WIDTH = 256
@@ -35,11 +36,37 @@ def files(size: int, fetch: Fetch, entries: Callable[[int, int], list[bytes]]) -
     while count:
         for number in range(-(-count // WIDTH)):
             first, last = number * WIDTH, min(count, (number + 1) * WIDTH)
-            hashes = [fetch(level * _LEVELS, index) for index in range(first, last)]
-            yield f"tile/{level}/{_path(number, last - first)}", b"".join(hashes)
+            path = _path(number, last - first)
             if level == 0:
-                yield f"tile/entries/{_path(number, last - first)}", bundle(entries(first, last))
+                content = entries(first, last)
+                yield f"tile/entries/{path}", bundle(content)
+                hashes = [leaf_hash(entry) for entry in content]
+            else:
+                hashes = [fetch(level * _LEVELS, index) for index in range(first, last)]
+            yield f"tile/{level}/{path}", b"".join(hashes)
         level, count = level + 1, count // WIDTH
+
+
+def nodes(size: int, read: Callable[[str], bytes]) -> Fetch:
+    """Return what finds the nodes of a published ledger of `size` entries; `read` returns the file of a path.
+
+    VerificationError for a file that is no tile; whatever `read` raises where there is none.
+    """
+
+    def fetch(level: int, number: int) -> bytes:
+        tile_level, above = divmod(level, _LEVELS)
+        first = number << above
+        tile = first // WIDTH
+        width = min(WIDTH, (size >> (tile_level * _LEVELS)) - tile * WIDTH)
+        path = f"tile/{tile_level}/{_path(tile, width)}"
+        data = read(path)
+        if len(data) != width * HASH_BYTES:
+            raise VerificationError(f"{path} is no tile", got=f"{len(data)} bytes", wanted=f"{width * HASH_BYTES}")
+        begin = (first - tile * WIDTH) * HASH_BYTES
+        hashes = data[begin : begin + (HASH_BYTES << above)]
+        return root_of_whole([hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)])
+
+    return fetch
 
 
 def bundle(entries: list[bytes]) -> bytes:

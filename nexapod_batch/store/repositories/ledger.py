@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.ledger import tree
+from nexapod_batch.ledger.audit import KEPT_LEVEL, mark_of
 from nexapod_batch.ledger.edge import Edge
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store.database import Database
 
-__all__ = ["KEPT_LEVEL", "Appending", "KnownJob", "KnownLaunch", "KnownReport", "KnownVerdict", "Ledger", "mark_of"]
-
-#: Nodes of the tree are kept from this level on: 16 entries below each. Hashing those again takes 20 microseconds.
-KEPT_LEVEL = 4
-_MARK_BYTES = 6
+__all__ = [
+    "Appending", "JobEntry", "KnownJob", "KnownLaunch", "KnownReport", "KnownVerdict", "LaunchEntry", "Ledger",
+    "ReportEntry", "VerdictEntry",
+]  # fmt: skip
 
 
 class KnownJob(Row, frozen=True):
@@ -66,6 +66,40 @@ class KnownVerdict(Row, frozen=True):
     basis: str
     published_from: int | None
     since: int  # when its job ended, or began where it has not
+
+
+class JobEntry(Row, frozen=True):
+    """A job, and the entry that is to say that it was submitted."""
+
+    id: int
+    digest: str  # hex
+    entry: bytes | None
+
+
+class LaunchEntry(Row, frozen=True):
+    """A launch, and the entry that is to say that its replicas were placed."""
+
+    key: str
+    job_id: int
+    entry: bytes | None
+
+
+class VerdictEntry(Row, frozen=True):
+    """A task that ended, and the entry that is to say so."""
+
+    job_id: int
+    idx: int
+    state: str
+    entry: bytes | None
+
+
+class ReportEntry(Row, frozen=True):
+    """A replica that reported, and the entry that is to say so."""
+
+    job_id: int
+    task: int
+    number: int
+    entry: bytes | None
 
 
 class Appending:
@@ -236,6 +270,22 @@ class Ledger:
         rows = self._sql.tuples("statements_of", job=job, tasks=json.dumps(tasks))
         return {(task, number): digest for task, number, digest in rows}
 
+    def jobs_with_entries(self) -> Iterator[JobEntry]:
+        """Yield every job with its entry."""
+        yield from self._sql.each(JobEntry, "jobs_with_entries")
+
+    def launches_with_entries(self) -> Iterator[LaunchEntry]:
+        """Yield every launch that has replicas with its entry."""
+        yield from self._sql.each(LaunchEntry, "launches_with_entries")
+
+    def verdicts_with_entries(self) -> Iterator[VerdictEntry]:
+        """Yield every task that ended by a verdict with its entry."""
+        yield from self._sql.each(VerdictEntry, "verdicts_with_entries")
+
+    def reports_with_entries(self) -> Iterator[ReportEntry]:
+        """Yield every replica that reported with its entry."""
+        yield from self._sql.each(ReportEntry, "reports_with_entries")
+
     # What a database knew before it had a ledger ---------------------------------------------------------------
 
     def known_jobs(self) -> Iterator[KnownJob]:
@@ -253,11 +303,6 @@ class Ledger:
     def known_verdicts(self) -> Iterator[KnownVerdict]:
         """Yield every verdict."""
         yield from self._sql.each(KnownVerdict, "known_verdicts")
-
-
-def mark_of(leaf: bytes) -> int:
-    """Return what is kept beside an entry of its leaf hash."""
-    return int.from_bytes(leaf[:_MARK_BYTES], "big")
 
 
 def _bits(number: int) -> Iterator[int]:

@@ -80,3 +80,18 @@ FROM report p JOIN replica r ON r.id = p.replica_id ORDER BY p.id;
 -- name: known_verdicts
 SELECT t.job_id, t.idx, t.state, t.agree, coalesce(t.basis, '') AS basis, t.published_from, coalesce(j.finished_at, j.created_at) AS since
 FROM task t JOIN job j ON j.id = t.job_id WHERE t.state IN ('accepted', 'failed', 'inconclusive') ORDER BY t.job_id, t.idx;
+
+-- name: jobs_with_entries
+SELECT j.id, j.digest, e.body AS entry FROM job j LEFT JOIN ledger_entry e ON e.idx = j.submitted ORDER BY j.id;
+
+-- name: launches_with_entries
+SELECT DISTINCT l.key, l.job_id, e.body AS entry
+FROM replica r JOIN launch l ON l.id = r.launch_id LEFT JOIN ledger_entry e ON e.idx = r.placed;
+
+-- name: verdicts_with_entries
+SELECT t.job_id, t.idx, t.state, e.body AS entry FROM task t LEFT JOIN ledger_entry e ON e.idx = t.decided
+WHERE t.state IN ('accepted', 'failed', 'inconclusive');
+
+-- name: reports_with_entries
+SELECT r.job_id, r.task, r.number, e.body AS entry FROM replica r LEFT JOIN ledger_entry e ON e.idx = r.committed
+WHERE EXISTS (SELECT 1 FROM report p WHERE p.replica_id = r.id);
