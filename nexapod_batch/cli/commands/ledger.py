@@ -60,7 +60,11 @@ def head(as_json: bool) -> None:
 @click.option("--witness", "witnesses", metavar="VKEY", multiple=True, help="Who must have signed these heads as well.")
 @json_option
 def verify(files: tuple[Path, ...], witnesses: tuple[str, ...], as_json: bool) -> int:
-    """Work the whole tree out again, and compare it with signed heads and with the database."""
+    """Work the whole tree out again and compare it.
+
+    With the nodes and the signed heads that are kept, with heads that others kept, and with the database. What does
+    not hold is named, and the exit code is 1.
+    """
     from nexapod_batch.coordinator.verification import ledger as use_case
     from nexapod_batch.ledger.note import parse_key
 
@@ -93,9 +97,12 @@ def _verified(document: Document) -> Iterator[str]:
 @click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @json_option
 def prove(selector: str, as_json: bool) -> None:
-    """Print the proof that the ledger has a job, the verdict on a task, or the report of a replica.
+    """Print the proof that something is in the ledger.
 
-    ID is 42, 42_7, 42_7.1, or @13 for entry 13. Of a replica that did not report, that it was placed.
+    Of a job that it was submitted, of a task its verdict, of a replica its report, or where it has none that it was
+    placed.
+
+    ID is 42, 42_7, 42_7.1, or @13 for entry 13.
     """
     from nexapod_batch.coordinator.verification import ledger as use_case
     from nexapod_batch.ledger.events import parse_event
@@ -130,7 +137,11 @@ def _entry(c: Coordinator, selector: str) -> int:
 @click.option("--tiles", "folder", type=_FOLDER, required=True, help="Where to.")
 @json_option
 def export(folder: Path, as_json: bool) -> None:
-    """Publish the ledger as static files, as C2SP tlog-tiles has them; again, to bring them up to date."""
+    """Publish the ledger as static files.
+
+    As C2SP tlog-tiles has them; once more brings them up to date. Nothing is written where the folder has a head that
+    this ledger does not continue.
+    """
     from nexapod_batch.coordinator.verification import ledger as use_case
     from nexapod_batch.files import umask
 
@@ -149,10 +160,10 @@ def export(folder: Path, as_json: bool) -> None:
 @click.option("--tiles", "folder", type=_FOLDER, help="Where that ledger is published.")
 @json_option
 def witness(checkpoint: Path, text: str | None, folder: Path | None, as_json: bool) -> None:
-    """Sign a head of somebody's ledger as a witness, and print it with all its signatures.
+    """Sign a head of somebody's ledger as a witness.
 
     Only if the ledger continues every head that was signed here before. That is worked out from its published tiles,
-    which are looked for beside the head.
+    which are looked for beside the head. The head is printed with all its signatures.
     """
     from nexapod_batch.coordinator.commands.witness import witness as use_case
     from nexapod_batch.ledger.note import Kind, NoteKey, parse_key
