@@ -143,6 +143,7 @@ def test_a_worker_whose_answers_cannot_be_used_is_named(backend: Backend, house:
     (failed,) = [one for one in told if one.state is BackendState.FAILED]
     address = failed.native
     assert address in failed.reason
+    assert failed.code == "dask.worker_faulty"  # it is there: it did not leave
     with pytest.raises(SchedulerError, match=address):
         backend.collect(house.context())
     new = _files(house) - before

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +15,9 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.site_check.file_probe import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.site_check.job_probe import _would
-from nexapod_backends.slurm.site_check.node_probe import clock, ranks
+from nexapod_backends.slurm.site_check.node_probe import PROGRAM, clock, python_there, ranks
 
+from nexapod_batch import __version__
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site
 from nexapod_batch.plugins import Mark
 
@@ -195,3 +200,56 @@ def test_two_ranks_are_two_that_say_who_they_are(said: str, mark: Mark, words: s
     """Whatever else is printed among it."""
     found = ranks("ranks", "srun", said)
     assert (found.mark, words in found.text) == (mark, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "mark", "words"),
+    [
+        ({"python": "3.11.2", "version": __version__, "runner": "ready"}, Mark.OK, f"with nexapod-batch {__version__}"),
+        ({"python": "3.11.2", "version": "0.0.9", "runner": "ready"}, Mark.WARN, f"nexapod-batch 0.0.9; here it is {__version__}"),
+        (
+            {"python": "3.11.2", "version": "0.0.9", "runner": "ModuleNotFoundError: No module named 'x'"},
+            Mark.FAIL,
+            f"0.0.9, whose runner cannot be started: ModuleNotFoundError: No module named 'x'; here it is {__version__}",
+        ),
+        ({"python": "3.11.2", "version": "0.0.9"}, Mark.FAIL, "it said nothing"),
+        ({"python": "3.11.2", "runner": "No module named 'nexapod_batch'"}, Mark.FAIL, "cannot be imported there: No module"),
+        ({"python": "sh: python: not found"}, Mark.FAIL, "cannot be run there: sh: python: not found"),
+        ({}, Mark.FAIL, "it said nothing"),
+    ],
+)
+def test_the_version_there_is_told_whatever_else_is_wrong(answer: dict[str, str], mark: Mark, words: str) -> None:
+    """An older one that lacks what the runner is today is named by its number."""
+    found = python_there(site(), "python", answer)
+    assert found.mark is mark
+    assert words in found.text
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "runner"),
+    [
+        ({"__init__": "__version__ = '0.0.9'"}, "0.0.9", "No module named 'nexapod_batch.runner'"),
+        ({"__init__": "raise ImportError('torn')"}, "", "ImportError: torn"),
+        ({}, __version__, "ready"),
+    ],
+    ids=["older", "broken", "this one"],
+)
+def test_the_program_of_the_test_job_asks_the_version_first(
+    tmp_path: Path, package: dict[str, str], version: str, runner: str
+) -> None:
+    """Run as a compute node runs it, with another package before this one."""
+    here, there = tmp_path / "here", tmp_path / "there" / "nexapod_batch"
+    here.mkdir()
+    there.mkdir(parents=True)
+    for name, text in package.items():
+        (there / f"{name}.py").write_text(text)
+    for name in ("asked", "scratch", "launcher", "ack"):
+        (here / name).touch()
+    path, options = Path(__file__).parents[2], []
+    if package:
+        path, options = there.parent, ["-S"]  # nothing of what is installed is found
+    words = ["sh", "-c", PROGRAM, "probe", str(here), str(tmp_path), sys.executable, *options]
+    subprocess.run(words, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(path)})
+    answer = dict(line.split("=", 1) for line in (here / "answer").read_text().splitlines())
+    assert answer["version"].strip() == version
+    assert runner in answer["runner"]

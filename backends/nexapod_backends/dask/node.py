@@ -294,14 +294,17 @@ class DaskNode:
         return states
 
     def _gone(self, record: Record) -> LaunchStatus:
-        """Say that the worker of a launch is gone, and who ended it."""
-        reason = self.far.faulty.get(record.address)
-        if reason is None:
-            why = self.cluster.why_gone(record.address, record.name)
-            reason = f"worker {record.address} left the cluster" + (f": {why}" if why else "")
-        return LaunchStatus(
-            state=BackendState.FAILED, native=record.address, reason=reason, code="dask.worker_left"
-        )
+        """Say that the worker of a launch is gone, and who ended it, or that it answers what no agent would."""
+        trouble = self.far.faulty.get(record.address)
+        if trouble is not None:
+            return LaunchStatus(
+                state=BackendState.FAILED, native=record.address, reason=trouble, code="dask.worker_faulty"
+            )
+        why = self.cluster.why_gone(record.address, record.name)
+        reason = f"worker {record.address} left the cluster"
+        if why:
+            reason += f": {why}"
+        return LaunchStatus(state=BackendState.FAILED, native=record.address, reason=reason, code="dask.worker_left")
 
     def _without_trace(self, record: Record, spool: Spool | None) -> bool:
         """Say whether a launch whose task is over never reached the spool, where that could be seen."""

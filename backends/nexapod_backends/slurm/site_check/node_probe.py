@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import NodeContext, Probing
 
-__all__ = ["clock", "from_inside", "ranks"]
+__all__ = ["PROGRAM", "clock", "from_inside", "python_there", "ranks"]
 
 #: Seconds that two clocks may differ before somebody is told.
 _SKEW_S = 5.0
@@ -53,7 +53,7 @@ _IO_FAILED = 53
 
 #: What the compute node runs: $1 is the folder of the probe, $2 that of the work folders, the rest the interpreter.
 #: Every command in it is in any POSIX system; `answer` and `seen` are complete when they are there.
-_PROGRAM = r"""
+PROGRAM = r"""
 here=$1; work=$2; shift 2
 [ -r "$here/asked" ] || exit 72
 tell() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ' | cut -c1-300)"; }
@@ -69,8 +69,11 @@ ranks() {
   tell system "$(uname -sm)"
   tell free "$(df -Pk "$work" 2>/dev/null | tail -n 1)"
   tell python "$("$@" -c 'import sys; print(sys.version.split()[0])' 2>&1)"
-  load='import nexapod_batch.runner.worker.worker; print(nexapod_batch.__version__)'
-  tell runner "$(cd / && "$@" -c "$load" 2>&1 | tail -n 1)"
+  load='import nexapod_batch; print("nexapod-batch", nexapod_batch.__version__, flush=True)'
+  load="$load; import nexapod_batch.runner.worker.worker; print('ready')"
+  loaded="$(cd / && "$@" -c "$load" 2>&1)"
+  tell version "$(printf '%s\n' "$loaded" | sed -n 's/^nexapod-batch //p' | head -n 1)"
+  tell runner "$(printf '%s\n' "$loaded" | tail -n 1)"
   try='import os, sys; from nexapod_batch import birth; birth.given.update(os.environ)'
   try="$try; from nexapod_batch.runner.execution import temporary; print('ok', temporary.describe(*sys.argv[1:]))"
   tell temporary "$(cd / && "$@" -c "$try" $(cat "$here/scratch") 2>&1 | tail -n 1)"
@@ -129,7 +132,7 @@ def from_inside(
     yield _sharing(name_of(context, "shared folder", contexts), heard)
     if heard.skew is not None:
         yield clock(name_of(context, "clock", contexts), *heard.skew)
-    yield _python(site, name_of(context, "python", contexts), said)
+    yield python_there(site, name_of(context, "python", contexts), said)
     yield _temporary(site, name_of(context, "temporary files", contexts), said.get("temporary", ""))
     if "ranks" in said:
         yield ranks(name_of(context, "ranks", contexts), " ".join(site.scheduler.launcher), said["ranks"])
@@ -168,22 +171,27 @@ def clock(name: str, least: float, most: float) -> Finding:
     return Finding(mark=Mark.OK, probe=name, text=f"at most {max(abs(least), abs(most)):.1f} s apart")
 
 
-def _python(site: Site, name: str, said: dict[str, str]) -> Finding:
+def python_there(site: Site, name: str, said: dict[str, str]) -> Finding:
+    """Return what is to be said of the interpreter on the compute node, and of the runner that it finds."""
     brought = site.scheduler.transport != "local" and not site.runner.python
     python = "the interpreter that is brought along" if brought else site.runner.python or interpreter.own()
-    version, runner = said.get("python", ""), said.get("runner", "")
+    version, installed, runner = said.get("python", ""), said.get("version", ""), said.get("runner", "")
     if not re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
         text = f"{python} cannot be run there: {version or 'it said nothing'}"
         hint = "set python in [runner] to one that is there"
         return Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
-    if not re.fullmatch(r"\d+(\.\d+)*\S*", runner):
+    if not re.fullmatch(r"\d+(\.\d+)*\S*", installed):
         text = f"{python} is {version}, but nexapod-batch cannot be imported there: {runner or 'it said nothing'}"
         hint = "install nexapod-batch there, or set python in [runner]"
         return Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
-    if runner != __version__:
-        text = f"{python} is {version}, with nexapod-batch {runner}; here it is {__version__}"
-        return Finding(mark=Mark.WARN, probe=name, text=text, hint="install the same version on both")
-    return Finding(mark=Mark.OK, probe=name, text=f"{python} is {version}, with nexapod-batch {runner}")
+    has = f"{python} is {version}, with nexapod-batch {installed}"
+    same = "install the same version on both"
+    if runner != "ready":  # its modules lie elsewhere, or it lacks a package that it needs
+        text = f"{has}, whose runner cannot be started: {runner or 'it said nothing'}; here it is {__version__}"
+        return Finding(mark=Mark.FAIL, probe=name, text=text, hint=same, stops=True)
+    if installed != __version__:
+        return Finding(mark=Mark.WARN, probe=name, text=f"{has}; here it is {__version__}", hint=same)
+    return Finding(mark=Mark.OK, probe=name, text=has)
 
 
 def _temporary(site: Site, name: str, said: str) -> Finding:
@@ -227,7 +235,7 @@ def _run(
     group = f"probe.{token}"
     files.remove_tree(here)
     files.make([here, str(context.remote_work)])
-    files.write(f"{here}/probe.sh", _PROGRAM.encode())
+    files.write(f"{here}/probe.sh", PROGRAM.encode())
     files.write(f"{here}/asked", token.encode())
     files.write(f"{here}/scratch", site.filesystem.local_scratch.encode())
     # Only srun can start two ranks in the room of one; others ask for slots that the test job does not have.
