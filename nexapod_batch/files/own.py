@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     P = TypeVar("P", bound=PurePath)
 
 __all__ = [
-    "Seen", "base_of", "check_file", "check_levels", "check_plain", "foreign", "open_file", "open_log", "own_folder",
-    "read", "trouble", "who",
+    "Seen", "base_of", "check_file", "check_plain", "foreign", "open_file", "open_log", "own_folder", "read", "trouble",
+    "who",
 ]  # fmt: skip
 
 _LEVEL = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -107,15 +107,6 @@ def base_of(path: P) -> P:
     levels = (path, *path.parents)
     corner = next((one for one in levels if len(one.name) == 20 and one.name.startswith("nexapod-")), None)
     return path.parents[1] if corner is None else corner.parent
-
-
-def check_levels(path: Path) -> None:
-    """Raise ForeignPathError unless what is there is a folder or file that only this account or root can change."""
-    reached = _reach(path)
-    try:
-        _check_level(reached.place, reached.status, reached.fd, sticky=False)
-    finally:
-        os.close(reached.fd)
 
 
 def check_file(path: Path) -> None:

@@ -23,7 +23,6 @@ from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_re
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.lifecycle import Execution, TaskState
-from nexapod_batch.model.document import digest
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.model.replica import Assignment, Bundle
@@ -327,51 +326,59 @@ def _intents(
     host_set: int,
 ) -> list[int]:
     """Write launch and replica rows for one node; return the launches' row ids."""
-    now, deadline = c.now(), c.now() + job.quorum.deadline_s * 1000
     size = max(1, min(BUNDLE_MAX, ready.launch_size))
     document = c.store.jobs.document(row.id)
     if document is None:
         msg = f"job {row.id} has no document"
         raise LookupError(msg)
     launches = []
-    job_digest = digest(document)
     nonces = c.random(16 * len(tasks)).hex()
     for start, members in _shares(tasks, size):
-        part = []
+        assignments = []
         for position, task in enumerate(members, start):
             nonce = nonces[32 * position : 32 * position + 32]
-            part.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=job.parameters(task)))
+            parameters = job.parameters(task)
+            assignments.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=parameters))
             numbers[task] += 1
-        key, seed = c.random(16).hex(), c.random(KEY_BYTES)
-        subkey = Signer.from_seed(seed)
-        bundle = Bundle(
-            launch=key,
-            audience=node.key_id,
-            not_after=deadline // 1000,
-            job_id=row.id,
-            job_uuid=row.uuid,
-            document=document,
-            input_paths=ready.inputs,
-            replicas=tuple(part),
-            subkey=subkey.key_id,
-            foreign=row.foreign,
-        )
-        payload = encode_bundle(bundle)
-        envelope = seal(c.signer, BUNDLE_TYPE, payload)
-        launch = c.store.launches.insert(
-            key=key, node=node.id, job=row.id, host_set=host_set, envelope=envelope, now=now
-        )
-        given = Delegation(
-            node=node.key_id, subkey=subkey.public, launch=key, job=job_digest, not_after=bundle.not_after,
-            nonces=tuple([one.nonce for one in part]),
-        )  # fmt: skip
-        delegate(c, node, launch, given, seed)
-        placed = c.store.ledger.append([_event(bundle, node, payload, now)])
-        c.store.replicas.insert(
-            [NewReplica(row.id, a.task, a.number, node.id, launch, a.nonce, now, deadline, placed) for a in part]
-        )
-        launches.append(launch)
+        launches.append(_intent(c, row, job, node, document, assignments, ready, host_set))
     return launches
+
+
+def _intent(
+    c: Coordinator,
+    row: JobRow,
+    job: Job,
+    node: Node,
+    document: bytes,
+    assignments: Sequence[Assignment],
+    ready: _Ready,
+    host_set: int,
+) -> int:
+    """Write the rows of one launch, with its sealed bundle and what its key may say; return the launch's row id."""
+    now = c.now()
+    deadline = now + job.quorum.deadline_s * 1000
+    key, seed = c.random(16).hex(), c.random(KEY_BYTES)
+    subkey = Signer.from_seed(seed)
+    bundle = Bundle(
+        launch=key, audience=node.key_id, not_after=deadline // 1000, job_id=row.id, job_uuid=row.uuid,
+        document=document, input_paths=ready.inputs, replicas=tuple(assignments), subkey=subkey.key_id,
+        foreign=row.foreign,
+    )  # fmt: skip
+    payload = encode_bundle(bundle)
+    envelope = seal(c.signer, BUNDLE_TYPE, payload)
+    launch = c.store.launches.insert(key=key, node=node.id, job=row.id, host_set=host_set, envelope=envelope, now=now)
+    delegation = Delegation(
+        node=node.key_id, subkey=subkey.public, launch=key, job=row.digest, not_after=bundle.not_after,
+        nonces=tuple([assignment.nonce for assignment in assignments]),
+    )  # fmt: skip
+    delegate(c, node, launch, delegation, seed)
+    placed = c.store.ledger.append([_event(bundle, node, payload, now)])
+    rows = [
+        NewReplica(row.id, replica.task, replica.number, node.id, launch, replica.nonce, now, deadline, placed)
+        for replica in assignments
+    ]
+    c.store.replicas.insert(rows)
+    return launch
 
 
 def _event(bundle: Bundle, node: Node, payload: bytes, now: int) -> bytes:
