@@ -44,6 +44,7 @@ _EXPLAINED: dict[str, Shape] = {
         }
     ],
     "not_on": [{"node": str, "reason": str, "why": _WHY}],
+    "programs": {str: {"file": str, "path": str, "sha256": str}},
 }  # fmt: skip
 _SHOWN: dict[str, Shape] = {
     "job": {**_JOB, "digest": str, "folder": str, "results": str, "foreign": bool}, "tasks": [_TASK], "more": bool,

@@ -23,6 +23,7 @@ from nexapod_batch.model.job import (
     NumericClass,
     Output,
     PolicyName,
+    Program,
     QuorumPolicy,
     Resources,
     Schedule,
@@ -64,6 +65,8 @@ def to_document(job: Job) -> Document:
         "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
         "schedule": _schedule_document(job.schedule),
         "sites": [[name, _lists(settings)] for name, settings in job.sites],
+        **_unless("", "path", job.path),
+        **({} if job.program is None else {"program": job.program._asdict()}),
     }
 
 
@@ -174,6 +177,8 @@ def from_document(document: Document) -> Job:
             sites=tuple(schedule.get("sites", ())),
         ),
         sites=tuple((name, _pairs(settings)) for name, settings in document["sites"]),
+        path=document.get("path", ""),
+        program=Program(**document["program"]) if "program" in document else None,
     )
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "NumericClass",
     "Output",
     "PolicyName",
+    "Program",
     "QuorumPolicy",
     "Resources",
     "Schedule",
@@ -262,6 +263,17 @@ class Schedule(NamedTuple):
     sites: tuple[str, ...] = ()  # only nodes of these; empty: of any
 
 
+class Program(NamedTuple):
+    """The program that a command starts, and by which PATH it was looked for.
+
+    Made when a job is submitted, and by each node for what it starts: where they differ, results may.
+    """
+
+    file: str  # as it was found; relative to the work folder for what lies there; as named where nobody looked
+    path: str  # PATH; "" for the one of a container's image
+    sha256: str  # of the file's content; "" where it could not be read
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """One descriptor, parsed, checked and pinned. Exactly one of `command` and `script` is not empty."""
 
@@ -282,6 +294,8 @@ class Job(Struct, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()  # empty: stdout, compared exactly
     schedule: Schedule = field(default_factory=Schedule)
     sites: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()  # [site.X.resources] as (X, ((key, value), ...))
+    path: str = ""  # PATH of who submitted it, absolute folders only; "" where nobody noted it
+    program: Program | None = None  # as it was where the job was submitted; None: nobody looked
 
     @property
     def n_tasks(self) -> int:

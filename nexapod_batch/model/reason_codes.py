@@ -139,6 +139,7 @@ class Code:
     OTHER_IMAGE = "contradiction.image"
     OTHER_NETWORK = "contradiction.network"
     GPUS_UNASKED = "contradiction.gpus"
+    OTHER_PROGRAM = "contradiction.program"
     ONLY_STDOUT = "contradiction.only_stdout"
     STDOUT_DIGESTS_DIFFER = "contradiction.stdout_digests"
     OUTPUTS_UNLISTED = "contradiction.outputs_unlisted"

@@ -7,6 +7,7 @@ what is possible at all. That the statement is about this replica (job, nonce, l
 
 from __future__ import annotations
 
+from os.path import normpath
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -55,6 +56,7 @@ class Expected:
         """Take the pinned job."""
         self._job = job
         self._inputs = tuple([(one.target, one.sha256) for one in job.inputs])
+        self._brought = {normpath(one.target): one.sha256 for one in job.inputs}
         self._distinct = tuple([field.value for field in job.quorum.distinct])
         self._max_bytes = job.resources.disk_mib * 2**20
         self._outputs: tuple[int, list[tuple[str, CompareRule]]] | None = None  # of the last task
@@ -67,6 +69,7 @@ class Expected:
             or _place(said, place)
             or self._container(said)
             or self._gpus(said)
+            or self._program(said)
             or self._subjects(said)
             or self._figures(said)
             or _times(said, place)
@@ -102,6 +105,14 @@ class Expected:
         if len(said.gpus) > asked.gpus * (asked.nodes or 1) or len({one.uuid for one in said.gpus}) < len(said.gpus):
             return Reason(code=Code.GPUS_UNASKED)
         return None
+
+    def _program(self, said: Statement) -> Reason | None:
+        """Compare the digest of a program with that of the input that it is."""
+        program = said.program
+        if program is None or not program.sha256 or program.file.startswith("/"):
+            return None
+        wanted = self._brought.get(program.file, program.sha256)
+        return None if wanted == program.sha256 else Reason(code=Code.OTHER_PROGRAM)
 
     def _subjects(self, said: Statement) -> Reason | None:
         """Compare names, digests and sizes of the outputs with what the job declares."""

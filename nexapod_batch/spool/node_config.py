@@ -38,6 +38,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     classes: Mapping[str, str]  # numeric class -> value
     idle_exit_s: float = 10.0  # seconds without work until the worker exits
     path: str = ""  # PATH of commands; "" means the worker's own
+    submit_path: bool = False  # without `path`: commands get the PATH that there was where their job was submitted
     runtimes: Mapping[str, str] = field(default_factory=dict)  # name -> where it is defined, looked up beforehand
     container: RuntimeSettings = field(default_factory=RuntimeSettings)
     native_id: str = ""  # what a scheduler that placed this runner calls its place; "" for a machine of its own
@@ -94,6 +95,7 @@ def _config(document: Any, spool: Path) -> NodeConfig:  # noqa: ANN401 - straigh
         classes={str(name): str(value) for name, value in document.get("classes", {}).items()},
         idle_exit_s=float(document.get("idle_exit_s", 10)),
         path=str(document.get("path", "")),
+        submit_path=document.get("submit_path") is True,
         runtimes={str(name): str(where) for name, where in document.get("runtimes", {}).items()},
         container=_container(document, spool),
         native_id=str(document.get("native_id", "")),

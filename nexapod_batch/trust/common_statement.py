@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 
 import orjson
 
+from nexapod_batch.model.job import Program
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.statement import (
     EPOCH,
@@ -31,6 +32,7 @@ __all__ = ["read_common"]
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _MS = timedelta(milliseconds=1)
+_PLAIN = r"[ !#-\[\]-~]"  # printable ASCII that JSON does not escape
 
 
 def read_common(payload: bytes) -> Statement | None:
@@ -44,6 +46,7 @@ def read_common(payload: bytes) -> Statement | None:
     (
         job_uuid, job_digest, job, nonce, agree, distinct, replica, task,
         backend, classes, detail, exit_code, host, isolation, boot, booted, booted_ms, machine, native_id, outcome,
+        program, path, program_sha256,
         cpu_ms, max_rss_kib, output_bytes, wall_ms, inputs,
         builder, stdout, stderr, finished, finished_ms, started, started_ms,
         size, normalized, sha256, name,
@@ -62,6 +65,7 @@ def read_common(payload: bytes) -> Statement | None:
         start, end, builder, subjects,
         False, known_inputs, stdout, stderr,  # noqa: FBT003 - the order of the fields
         vote_of_subjects(subjects), machine=where,
+        program=None if program is None else Program(program, path, program_sha256),
     )  # fmt: skip
 
 
@@ -88,14 +92,14 @@ def _marks() -> Statement:
         builder="SHA256:" + "3" * 43,
         subjects=(Subject(name="name-mark", sha256="4" * 64),), manifest=False, inputs=(("input-mark", "5" * 64),),
         stdout_sha256="6" * 64, stderr_sha256="7" * 64, vote=_hex(b"4" * 64 + b"  name-mark\n"),
-        machine=Machine("8" * 32, 2, "9" * 32),
+        machine=Machine("8" * 32, 2, "9" * 32), program=Program("program-mark", "path-mark", "a" * 64),
     )  # fmt: skip
 
 
 def _groups() -> dict[str, str]:
     """Return for each mark what may stand in its place: no more than `check_fields` and `check_subjects` allow."""
     digest, count, positive = "([0-9a-f]{64})", "(0|[1-9][0-9]{0,14})", "([1-9][0-9]{0,14})"
-    text = r"([ !#-\[\]-~]{0,1000})"  # printable ASCII that JSON does not escape
+    text = f"({_PLAIN}{{0,1000}})"
     word = "[a-z0-9][a-z0-9_-]{0,63}"
     moment = r"((?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})Z"
     path = r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}){0,20}"
@@ -119,6 +123,9 @@ def _groups() -> dict[str, str]:
         '"ok"': f'"({"|".join(_OUTCOMES)})"',
         f'"machine":{{"boot":"{"8" * 32}","bootedOn":"1970-01-01T00:00:00.002Z","id":"{"9" * 32}"}},':
             rf'(?:"machine":\{{"boot":"([0-9a-f]{{32}})","bootedOn":"{moment}","id":"((?:[0-9a-f]{{32}})?)"\}},)?',
+        f'"program":{{"file":"program-mark","path":"path-mark","sha256":"{"a" * 64}"}},':
+            rf'(?:"program":\{{"file":"({_PLAIN}{{1,1000}})","path":"({_PLAIN}{{0,4000}})",'
+            rf'"sha256":"((?:[0-9a-f]{{64}})?)"\}},)?',
         "5555": "(null|0|-?[1-9][0-9]{0,14})",
         "6666": count,
         "7777": "(null|0|[1-9][0-9]{0,14})",

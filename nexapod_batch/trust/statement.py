@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nexapod_batch.model.job import Program
     from nexapod_batch.model.replica import ReplicaName
 
 __all__ = [
@@ -135,6 +136,7 @@ class Statement(NamedTuple):
     gpus: tuple[GpuUse, ...] = ()  # that it had
     machine: Machine | None = None  # None: nobody could tell
     passed: tuple[tuple[str, str], ...] = ()  # variables that it had of its site's: name and SHA-256, sorted
+    program: Program | None = None  # what was started; None: nothing was, or a runner of before did not say
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:

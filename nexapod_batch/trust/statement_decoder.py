@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, DecodeError, UnsetType, ValidationError
 
 from nexapod_batch.errors import VerificationError
+from nexapod_batch.model.job import Program
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.common_statement import read_common
 from nexapod_batch.trust.nesting import MAX_DEPTH, depth_within, quoted
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Gpu,
         MachineObject,
         Output,
+        ProgramObject,
         RuntimeObject,
     )
 
@@ -115,6 +117,7 @@ def _statement(document: Document) -> Statement:
         gpus=_gpus(internal.gpus),
         machine=_machine(internal.machine),
         passed=_passed(internal.environment),
+        program=_program(internal.program),
     )  # fmt: skip
 
 
@@ -165,6 +168,10 @@ def _gpus(listed: list[Gpu] | UnsetType) -> tuple[GpuUse, ...]:
 
 def _machine(told: MachineObject | UnsetType) -> Machine | None:
     return None if isinstance(told, UnsetType) else Machine(told.boot, _milliseconds(told.booted_on), told.id)
+
+
+def _program(told: ProgramObject | UnsetType) -> Program | None:
+    return None if isinstance(told, UnsetType) else Program(told.file, told.path, told.sha256)
 
 
 def _passed(variables: dict[str, str] | UnsetType) -> tuple[tuple[str, str], ...]:

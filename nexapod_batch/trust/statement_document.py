@@ -21,7 +21,9 @@ from nexapod_batch.trust.statement import (
     Outcome,
 )
 
-__all__ = ["Dependency", "Document", "Gpu", "MachineObject", "Output", "RuntimeObject", "read", "write"]
+__all__ = [
+    "Dependency", "Document", "Gpu", "MachineObject", "Output", "ProgramObject", "RuntimeObject", "read", "write",
+]  # fmt: skip
 
 
 class _Object(Struct, forbid_unknown_fields=True, rename="camel"):
@@ -101,6 +103,14 @@ class MachineObject(_Object):
     id: str
 
 
+class ProgramObject(_Object):
+    """What was started, and by which PATH it was found."""
+
+    file: str
+    path: str
+    sha256: str
+
+
 class Resources(_Object):
     """What it used."""
 
@@ -133,6 +143,7 @@ class InternalParameters(_Object, kw_only=True):
     machine: MachineObject | UnsetType = UNSET
     native_id: str
     outcome: Outcome
+    program: ProgramObject | UnsetType = UNSET
     resources: Resources
     runtime: RuntimeObject | UnsetType = UNSET
 

@@ -119,6 +119,8 @@ def _internal(s: Statement) -> dict[str, Any]:
         found["machine"] = {"boot": s.machine.boot, "bootedOn": booted, "id": s.machine.id}
     if s.passed:
         found["environment"] = dict(s.passed)
+    if s.program is not None:
+        found["program"] = {"file": s.program.file, "path": s.program.path, "sha256": s.program.sha256}
     return found
 
 

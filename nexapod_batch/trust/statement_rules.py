@@ -11,10 +11,12 @@ from nexapod_batch.trust.nesting import quoted
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from nexapod_batch.model.job import Program
     from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, Statement, Subject
 
 __all__ = [
     "MAX_INT",
+    "MAX_PATH",
     "MAX_SUBJECTS",
     "check_fields",
     "check_subjects",
@@ -30,6 +32,9 @@ MAX_SUBJECTS = 100
 
 #: The largest number that every JSON reader keeps exactly.
 MAX_INT = (1 << 53) - 1
+
+#: Characters of a PATH or of the path of a program.
+MAX_PATH = 8192
 
 _MAX_TEXT = 1000  # characters of a host name, a detail, ...
 _MAX_NAME = 4096  # bytes of a path
@@ -172,6 +177,8 @@ def _check_uses(s: Statement) -> None:
         _check_gpu(gpu)
     if s.machine is not None:
         _check_machine(s.machine)
+    if s.program is not None:
+        _check_program(s.program)
     for name, digest in s.passed:
         if not _VARIABLE.fullmatch(name) or not is_hex(digest, 64):
             raise ValueError(f"environment {quoted(name, 80)} is no variable with a digest")
@@ -193,6 +200,16 @@ def _check_machine(machine: Machine) -> None:
         raise ValueError(f"machine is {quoted(machine.boot, 40)}, {quoted(machine.id, 40)}: wanted 32 hex digits each")
     if not whole(machine.booted_ms):
         raise ValueError(f"machine.booted_ms is {quoted(machine.booted_ms, 40)}, wanted a whole number")
+
+
+def _check_program(program: Program) -> None:
+    file, path, digest = program
+    if type(file) is not str or not 0 < len(file) <= MAX_PATH or not file.isprintable():
+        raise ValueError(f"program.file is {quoted(file, 80)}, wanted 1 to {MAX_PATH} printable characters")
+    if type(path) is not str or len(path) > MAX_PATH or not path.isprintable():
+        raise ValueError(f"program.path is {quoted(path, 80)}, wanted at most {MAX_PATH} printable characters")
+    if type(digest) is not str or not (digest == "" or is_hex(digest, 64)):
+        raise ValueError(f"program.sha256 is {quoted(digest, 80)}, wanted 64 hex digits or nothing")
 
 
 def _check_container(used: ContainerUse) -> None:

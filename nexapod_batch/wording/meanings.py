@@ -123,6 +123,7 @@ MEANINGS: Mapping[str, str] = {
     Code.OTHER_IMAGE: "a statement has another image than the job",
     Code.OTHER_NETWORK: "a statement has another network than the job",
     Code.GPUS_UNASKED: "a statement has more GPUs than the job asks for",
+    Code.OTHER_PROGRAM: "a statement names a program that the job brings, with another digest",
     Code.ONLY_STDOUT: "a statement has outputs where there is stdout alone",
     Code.STDOUT_DIGESTS_DIFFER: "a statement has two digests of stdout",
     Code.OUTPUTS_UNLISTED: "a statement has a manifest where outputs are listed",

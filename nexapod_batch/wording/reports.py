@@ -48,6 +48,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.OTHER_IMAGE: "the container is not its own: it is another image",
     Code.OTHER_NETWORK: "its network was {network}, the job's is {wanted}",
     Code.GPUS_UNASKED: "it had GPUs that the job did not ask for",
+    Code.OTHER_PROGRAM: "its program is not the one that the job brought",
     Code.ONLY_STDOUT: "its only output is stdout",
     Code.STDOUT_DIGESTS_DIFFER: "its two digests of stdout differ",
     Code.OUTPUTS_UNLISTED: "so few outputs are listed one by one",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import VerificationError
+from nexapod_batch.model.job import Program
 from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.trust.common_statement import read_common
 from nexapod_batch.trust.dsse import Signer
@@ -27,7 +28,7 @@ from nexapod_batch.trust.statement import (
 )
 from nexapod_batch.trust.statement_decoder import decode, read_any
 from nexapod_batch.trust.statement_encoder import encode
-from nexapod_batch.trust.statement_rules import MAX_SUBJECTS, safe_name
+from nexapod_batch.trust.statement_rules import MAX_PATH, MAX_SUBJECTS, safe_name
 
 NODE = Signer.from_seed(b"n" * 32)
 DIGEST = hashlib.sha256(b"").hexdigest()
@@ -72,7 +73,9 @@ def statement(**changes: Any) -> Statement:
     return Statement(**{"vote": vote_of_subjects(values["subjects"]), **values})
 
 
-FULL = statement(machine=Machine(boot="0a" * 16, booted_ms=1_700_000_000_000, id="0b" * 16))
+PROGRAM = Program(file="/usr/bin/python3", path="/usr/local/bin:/usr/bin", sha256=DIGEST)
+BEFORE = statement(machine=Machine(boot="0a" * 16, booted_ms=1_700_000_000_000, id="0b" * 16))
+FULL = BEFORE._replace(program=PROGRAM)
 
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 texts = st.text(max_size=20).filter(str.isprintable)
@@ -108,6 +111,7 @@ machines = st.builds(
     booted_ms=st.integers(0, 4 * 10**12),
     id=st.just("") | digests.map(lambda text: text[32:]),
 )
+programs = st.builds(Program, file=texts.filter(bool), path=texts, sha256=st.just("") | digests)
 statements = st.fixed_dictionaries(
     {
         "replica": st.builds(ReplicaName, st.integers(1, 10**15), st.integers(0, 10**15), st.integers(1, 999)),
@@ -118,6 +122,7 @@ statements = st.fixed_dictionaries(
         "container": st.none() | containers,
         "gpus": st.lists(gpus, max_size=3).map(tuple),
         "machine": st.none() | machines,
+        "program": st.none() | programs,
         "passed": st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True), digests, max_size=3).map(
             lambda found: tuple(sorted(found.items()))
         ),
@@ -172,6 +177,7 @@ plain = st.fixed_dictionaries(
         ).map(lambda one: (one,)),
         "inputs": st.lists(st.tuples(st.sampled_from(["a", "b/c", "ü"]), digests), max_size=2).map(tuple),
         "machine": st.none() | machines,
+        "program": st.none() | programs,
     }
 )
 
@@ -195,7 +201,7 @@ def test_the_common_spelling_is_read_as_any_other(values: dict[str, Any], data: 
 def test_the_common_spelling_is_common() -> None:
     """Usual statements are read by the pattern: a new field in the encoder would show here."""
     one = Subject(name="out/a.txt", sha256=DIGEST, size=3, normalized=NO_DIGEST)
-    for said in (FULL, statement(), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
+    for said in (FULL, BEFORE, statement(), statement(program=PROGRAM._replace(sha256="")), statement(inputs=(), subjects=(one,)), statement(classes={}, native_id="12_3", detail="a b")):
         assert read_common(encode(said)) == said
 
 
@@ -237,7 +243,7 @@ def test_every_field_must_be_there_and_of_its_type(path: tuple[Any, ...]) -> Non
         legal = {"exitCode": (None, -1), "resolvedDependencies": ([],), "class": ({},)}.get(str(path[-1]), ())
         if path[-1] in {"cpuMs", "maxRssKiB"}:
             legal = (None,)
-        if path[-1] in {"detail", "host", "nativeId", "os-arch"}:  # free text, as long as it can be shown
+        if path[-1] in {"detail", "host", "nativeId", "os-arch", "file", "path"}:  # free text, as long as it can be shown
             legal = ("../x",)
         if junk == held or any(junk is one or (junk == one and type(junk) is type(one)) for one in legal):
             continue
@@ -256,7 +262,7 @@ def test_unknown_keys_are_refused(path: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
 def test_missing_keys_are_refused(path: tuple[Any, ...]) -> None:
     """What may be left out (a size, an input, a class, one of several domains) is another statement, never an error."""
-    optional = {"annotations", "os-arch", "machine"} & set(path[-1:]) or path[-2:] in {("resolvedDependencies", 0), ("distinct", 0),
+    optional = {"annotations", "os-arch", "machine", "program"} & set(path[-1:]) or path[-2:] in {("resolvedDependencies", 0), ("distinct", 0),
                                                                            ("distinct", 1)}  # fmt: skip
     if optional:
         assert decode(changed(path)) != FULL
@@ -327,6 +333,12 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"subjects": (Subject(name="a", sha256=DIGEST.upper()),)},
         {"subjects": (Subject(name="a", sha256=DIGEST, size=-1),)},
         {"vote": NO_DIGEST},
+        {"program": PROGRAM._replace(file="")},
+        {"program": PROGRAM._replace(file="/a\nb")},
+        {"program": PROGRAM._replace(path="/a:\x1b[1m")},
+        {"program": PROGRAM._replace(path="/a" * MAX_PATH)},
+        {"program": PROGRAM._replace(sha256=DIGEST.upper())},
+        {"program": PROGRAM._replace(sha256=DIGEST[:32])},
         {"detail": "two\nlines"},
         {"host": "\x1b[31m"},
         {"nonce": "0F" * 16},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.commands.submitted_program import with_program
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
 from nexapod_batch.coordinator.placement import container_support, images
@@ -74,7 +75,7 @@ def submit(
     """
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
-    job = with_words(c, job, words, nodes)
+    job = with_program(with_words(c, job, words, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
     for dependency in job.schedule.depends_on:
         if c.store.jobs.find(dependency.job) is None:

@@ -51,7 +51,7 @@ def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
         "backend": node.backend,
         "classes": dict(node.classes),
         "private": [str(one) for one in _private(c)],
-        **({"launcher": list(LAUNCHER)} if node.site == LOCAL else {}),
+        **({"launcher": list(LAUNCHER), "submit_path": True} if node.site == LOCAL else {}),
         **_of_site(c, node),
     }
 

@@ -7,7 +7,6 @@ stays true: the site's policy, its partitions, its account. Free slots are the p
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -107,7 +106,7 @@ def _no_ranks(c: Coordinator, job: Job, node: Node) -> Problem | None:
         return Problem("resources.ntasks", f"node {node.name} starts no ranks in containers; {hint}")
     from shutil import which  # noqa: PLC0415 - for jobs of several ranks
 
-    if which(LAUNCHER[0], path=f"{sys.prefix}/bin:{os.environ.get('PATH', os.defpath)}") is None:
+    if which(LAUNCHER[0], path=os.environ.get("PATH", os.defpath)) is None:
         reason = f"node {node.name} has no {LAUNCHER[0]} to start {job.resources.ranks} ranks with: install an MPI"
         return Problem("resources.ntasks", f"{reason} (as by: pip install mpich), or {hint}")
     return None

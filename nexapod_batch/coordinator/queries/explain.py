@@ -12,6 +12,7 @@ from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, state
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults, site_key
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
+from nexapod_batch.coordinator.queries.programs import differences, programs_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.launch_endings import reason_of
 from nexapod_batch.coordinator.steps.publish import compare
@@ -153,6 +154,9 @@ def _task(
     lines = [_task_line(task, document["parameters"], reason)]
     lines += [_replica_line(replica, nodes[replica.node_id]) for replica in replicas]
     lines += _since(c, job_id, task, replicas)
+    programs = programs_of(c, c.job(job_id), replicas)
+    document["programs"] = {who: program._asdict() for who, program in programs.items()}
+    lines += [f"  {line}" for line in differences(programs)]
     if task.state not in TASK_ENDED:
         return lines + _open_task(c, job_id, task, replicas, document)
     lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]

@@ -20,12 +20,12 @@ from nexapod_batch.runner.execution.stage import (
     device_environment,
     ends_as_on_windows,
     environment,
-    find_program,
     passed_on,
     script_of,
     task_argv,
     why_not_started,
 )
+from nexapod_batch.runner.execution.started_program import Programs
 from nexapod_batch.runner.processes.process_tree import Attempt, Limits, Result, Supervisor
 from nexapod_batch.runtimes import Execution
 from nexapod_batch.trust.statement import Outcome
@@ -63,8 +63,7 @@ class Commands:
         """Remember whom to ask while waiting; `lose` hears which GPUs failed, and why."""
         self._node, self._logs, self._temporary, self._witness, self._lose = node, logs, temporary, witness, lose
         self._attempt = Attempt(supervisor)
-        self._path = command_path(node)
-        self._programs: dict[str, str] = {}  # cache of find_program for names without a slash
+        self._programs = Programs()
         self._images = Images()
         self._meter: Meter | None = None  # of the GPUs of what runs
 
@@ -81,11 +80,12 @@ class Commands:
         replica.launched = ranks and "SLURM_JOB_ID" in birth.given  # else its ranks are below us
         devices = granted.devices if job.resources.gpus else ()
         execution = self._execution(replica, folder, devices, ranks=ranks)
+        replica.program = self._programs.of(execution)
         runtime, wrapped = replica.launch.wrap(execution)
         replica.wrapped = wrapped
         at = folder if wrapped.isolation == "none" else "/"  # a wrapper looks for nothing where a command may write
         if ranks:
-            result = self._run_ranks(replica, wrapped, at, granted, devices)
+            result = self._run_ranks(replica, wrapped, at, granted, execution)
         else:
             result = self._run(replica, wrapped, at, granted, devices)
         if wrapped.container is not None:
@@ -112,7 +112,8 @@ class Commands:
         tmp = self._temporary.take(shared=ranks and birth.given.get("SLURM_JOB_NUM_NODES", "1") != "1")
         replica.temporary = self._temporary.files
         passed = passed_on(self._node.passes, contained=job.container is not None)
-        env = environment(launch, replica.values, self._node, self._path, replica.root, tmp, passed)
+        path = command_path(self._node, job)
+        env = environment(launch, replica.values, self._node, path, replica.root, tmp, passed)
         replica.passed = tuple([(name, _digest(value)) for name, value in sorted(passed.items()) if env[name] == value])
         if not (ranks and devices):  # a launcher tells its ranks, on whatever host they are
             env.update(device_environment(devices))
@@ -122,7 +123,7 @@ class Commands:
             root=replica.root,
             folder=folder,
             env=env,
-            path=self._path,
+            path=path,
             image=self._images.path_of(launch),
             script=None if launch.script is None else str(launch.script),
             devices=devices,
@@ -131,29 +132,26 @@ class Commands:
         )
 
     def _run_ranks(
-        self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, devices: tuple[Device, ...]
+        self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, execution: Execution
     ) -> Result:
         """Let the node's launcher start the ranks of a replica."""
         from nexapod_batch.runner.execution import ranks  # noqa: PLC0415 - most replicas are one process
 
-        job = replica.launch.job
+        job, path = replica.launch.job, execution.path
         with ranks.started_by_file(f"{replica.root}.start", wrapped, folder) as rank:
-            around = ranks.launcher_environment(job, self._path, replica.root)
-            argv = [*ranks.launcher(self._node.launcher, job, self._path), *rank]
-            result = self._run(replica, wrapped._replace(argv=argv, env=around), "/", granted, devices)
+            around = ranks.launcher_environment(job, path, replica.root)
+            argv = [*ranks.launcher(self._node.launcher, job, path), *rank]
+            result = self._run(replica, wrapped._replace(argv=argv, env=around), "/", granted, execution.devices)
         if result.stopped is None:
             result = result._replace(stopped=ranks.said_by_launcher(result.status, self._logs.tail()))
-        return _by_accounting(replica, result, self._path, around) if replica.launched else result
+        return _by_accounting(replica, result, path, around) if replica.launched else result
 
     def _run(
         self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, devices: tuple[Device, ...]
     ) -> Result:
         """Start what is wrapped in a folder, and wait for the end of everything that it started."""
         job, argv, env = replica.launch.job, wrapped.argv, wrapped.env
-        key = f"{argv[0]}\0{env['PATH']}"
-        program = self._programs.get(key) or find_program(argv[0], env["PATH"], folder)
-        if "/" not in argv[0]:
-            self._programs[key] = program
+        program = self._programs.find(argv[0], env["PATH"], folder)
         limits = Limits(
             time_s=job.resources.time_s,
             mem_mib=job.resources.mem_mib,
@@ -171,7 +169,7 @@ class Commands:
                 wrapped.feeds, stdin,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in argv or in the environment
-            self._programs.pop(key, None)
+            self._programs.forget(argv[0], env["PATH"])
             why = why_not_started(os.path.join(folder, program), error)
             raise CommandError(f"{argv[0]!r} cannot be started: {why}", 126) from error
         finally:

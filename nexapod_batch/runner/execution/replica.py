@@ -16,6 +16,7 @@ from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
 
+    from nexapod_batch.model.job import Program
     from nexapod_batch.model.replica import ReplicaName
     from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.launches.launch import OpenedLaunch
@@ -61,6 +62,7 @@ class Replica:
         self.used_by_ranks: tuple[int | None, int | None] = None, None  # ms and KiB, where the scheduler says so
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
         self.passed: tuple[tuple[str, str], ...] = ()  # what it got of its site's variables: name, SHA-256 of the value
+        self.program: Program | None = None  # that its command starts
         self.temporary = ""  # the folder of its temporary files, when it has one
         self.left_nothing = False  # both folders are known to be empty, and nothing lives that could change that
         self._script = str(launch.script or "")  # its name holds the launch's

@@ -115,6 +115,7 @@ class Reports:
             container=wrapped.container if wrapped else None,
             gpus=replica.gpus,
             passed=replica.passed,
+            program=replica.program,
             machine=identity(replica.launch.bundle.job_uuid),
         )
 

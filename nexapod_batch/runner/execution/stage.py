@@ -4,7 +4,7 @@ The environment is made from nothing, so that two nodes differ only where they m
 
 | variable | value |
 |---|---|
-| `PATH` | `path` of node.json, else the worker's own; a virtual environment of the worker comes first |
+| `PATH` | `path` of node.json, else on the machine of the submit as it was there, else the runner's own |
 | `HOME`, `PWD` | the replica's work folder (`PWD`: `workdir` in it; `HOME`: the account's, if the job says so) |
 | `TMPDIR` | an empty folder of its own with a short path (`temporary.py`) |
 | `LANG`, `SHELL` | `C.UTF-8`, `/bin/sh` |
@@ -23,19 +23,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch import birth
 from nexapod_batch.files import careful
+from nexapod_batch.files.programs import can_run, first_in
 from nexapod_batch.model.placeholders import expand, task_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nexapod_batch.model.job import Input
+    from nexapod_batch.model.job import Input, Job
     from nexapod_batch.runner.launches.launch import OpenedLaunch
     from nexapod_batch.runtimes import Device
     from nexapod_batch.spool.node_config import NodeConfig
@@ -82,13 +82,13 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-def command_path(node: NodeConfig) -> str:
-    """Return the PATH that commands get on this node."""
+def command_path(node: NodeConfig, job: Job) -> str:
+    """Return the PATH that commands of a job get on this node; nothing of ours is put before it."""
     if node.path:
         return node.path
-    path = os.environ.get("PATH", _DEFAULT_PATH)
-    own = str(Path(sys.prefix, "bin"))
-    return path if sys.prefix == sys.base_prefix or own in path.split(":") else f"{own}:{path}"
+    if node.submit_path and job.path:
+        return job.path
+    return os.environ.get("PATH", _DEFAULT_PATH)
 
 
 def environment(
@@ -157,12 +157,12 @@ def find_program(name: str, path: str, folder: str) -> str:
     """Return the file that `name` runs, found in `path` or, with a slash, from `folder`; else CommandError."""
     if "/" in name:
         program = os.path.join(folder, name)
-        if _can_run(program):
+        if can_run(program):
             return program
         if os.path.lexists(program):
             raise CommandError(f"{name!r} is not an executable file: chmod +x, or name its interpreter", 126)
         raise CommandError(f"command not found: {name!r} in the work folder (is it listed under [[inputs]]?)", 127)
-    found = next(filter(_can_run, (os.path.join(part, name) for part in path.split(os.pathsep))), None)
+    found = first_in(path, name)
     if found is None:
         raise CommandError(f"command not found: {name!r} in PATH {path}", 127)
     return found
@@ -211,10 +211,6 @@ def _first_line(program: str) -> str:
     finally:
         os.close(fd)
     return start.partition(b"\n")[0].decode("utf-8", "replace") if start.startswith(b"#!") else ""
-
-
-def _can_run(program: str) -> bool:
-    return os.access(program, os.X_OK) and not os.path.isdir(program)
 
 
 def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Mapping[str, str], root: str) -> int:
