@@ -147,7 +147,7 @@ def test_a_job_of_before_keeps_its_digest() -> None:
         (Job(name="a", script="#!/bin/sh"), "/bin", "script", "/bin", True),
     ],
 )
-def test_the_runner_says_what_it_starts(  # noqa: PLR0913 - a row of the table
+def test_the_runner_says_what_it_starts(
     tmp_path: Path, made: Job, env: str, file: str, path: str, *, digested: bool
 ) -> None:
     """Files of a replica are named without its folder, so that replicas can be compared."""
@@ -159,7 +159,7 @@ def test_the_runner_says_what_it_starts(  # noqa: PLR0913 - a row of the table
         Execution(
             job=made, command=[script] if script else list(made.command), root=str(root), folder=str(root),
             env={"PATH": env.replace("{bin}", bin_)}, path="/node", script=script,
-        )  # fmt: skip
+        )
     )
     assert said == Program(
         file.replace("{bin}", bin_), path.replace("{bin}", bin_), content if digested else ""

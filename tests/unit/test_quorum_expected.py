@@ -18,6 +18,7 @@ from nexapod_batch.model.job import (
     Isolation,
     Job,
     Output,
+    Program,
     QuorumPolicy,
     Resources,
 )
@@ -95,6 +96,10 @@ HONESTLY: dict[str, tuple[Job, dict[str, Any]]] = {
     "a clock hours behind": (JOB, {"started_ms": NOW - 40_000_000, "finished_ms": NOW - 39_000_000}),
     "a clock hours ahead": (JOB, {"started_ms": NOW + 40_000_000, "finished_ms": NOW + 41_000_000}),
     "with its GPU": (replace(JOB, resources=Resources(gpus=1)), {"gpus": (GPU,)}),
+    "by another program of its own": (JOB, {"program": Program("/opt/bin/true", "/opt/bin", C)}),
+    "by a program that the job brought": (JOB, {"program": Program("b", "/bin", B)}),
+    "by one of whose name it knows no digest": (JOB, {"program": Program("in-7.txt", "/bin", C)}),
+    "by a program that cannot be read": (JOB, {"program": Program("b", "/bin", "")}),
     "many outputs": (JOB, {"manifest": True, "subjects": (Subject(name="manifest", sha256=A, normalized=B, size=9_000),)}),
 }  # fmt: skip
 
@@ -114,6 +119,7 @@ LIES: dict[str, tuple[Job, dict[str, Any], str]] = {
     "backend": (JOB, {"backend": "slurm"}, "backend"),
     "host of a machine that is known": (JOB, {"host": "other"}, "host"),
     "variables of a site, of which its node is none": (JOB, {"passed": (("A", A),)}, "variables of a site"),
+    "another program than the job brought": (JOB, {"program": Program("b", "/bin", A)}, "program"),
     "no input": (JOB, {"inputs": ()}, "inputs"),
     "one input less": (JOB, {"inputs": HONEST["inputs"][:1]}, "inputs"),
     "one input more": (JOB, {"inputs": (*HONEST["inputs"], ("c", C))}, "inputs"),
