@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -41,6 +42,7 @@ def test_a_cluster_is_registered_and_checked(home: SlurmHome, cluster: Cluster) 
     site = load_site(home.path / f"sites.d/{cluster.name}.toml")
     assert {one.name for one in site.partitions} >= {"short", "long", "limited"}
     assert (site.scheduler.bin, site.scheduler.conf) == (str(cluster.bin), str(cluster.conf))
+    assert site.hostnames == (socket.gethostname(),)
     done = home.call("site", "check", cluster.name)
     assert done.code == 0, done.out
     assert "\nok    compute node " in done.out

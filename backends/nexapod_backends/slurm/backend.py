@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -278,7 +279,7 @@ class SlurmBackend:
         rows = read_partitions(slurm.listing(SCONTROL_PARTITIONS)).rows
         hosts = read_sinfo(slurm.listing([*SINFO, "--all"])).rows
         hosts = usable(hosts, read_nodes(slurm.call(SCONTROL_NODES, check=False).stdout))
-        return site_file(config, rows, hosts, name=site.name, reached=site.scheduler)
+        return site_file(config, rows, hosts, name=site.name, reached=site.scheduler, here=socket.gethostname())
 
     def _state(self, context: NodeContext) -> SiteState:
         site = context.its_site

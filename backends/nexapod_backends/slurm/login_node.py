@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import os
+from shutil import which
 
 __all__ = ["sign"]
 
+_CONF = "/etc/slurm/slurm.conf"
+_CALL_S = 5.0
+#: What Slurm's commands say where they are installed and no cluster is configured, as on a workstation.
+_NO_CLUSTER = ("could not establish a configuration source", "failed to fetch config")
+
 
 def sign() -> str:
-    """Return in words why this machine looks like one of a Slurm cluster, or nothing."""
-    conf = os.environ.get("SLURM_CONF") or "/etc/slurm/slurm.conf"
-    return f"this machine has a Slurm configuration ({conf})" if os.path.exists(conf) else ""
+    """Return in words why this machine looks like one of a Slurm cluster, or nothing.
+
+    It does with a configuration, and with `sbatch` in PATH unless that says itself that it knows of no cluster.
+    """
+    conf = os.environ.get("SLURM_CONF") or _CONF
+    if os.path.exists(conf):
+        return f"this machine has a Slurm configuration ({conf})"
+    program = which("sbatch")
+    if program is None or _knows_no_cluster(program):
+        return ""
+    return f"this machine submits to Slurm (sbatch is in PATH: {program})"
+
+
+def _knows_no_cluster(program: str) -> bool:
+    import subprocess  # noqa: PLC0415 - where there is an sbatch
+
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, errors="replace", timeout=_CALL_S, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    said = done.stderr.lower()
+    return done.returncode != 0 and any(words in said for words in _NO_CLUSTER)

@@ -21,12 +21,12 @@ __all__ = ["described", "profile"]
 @json_option
 def profile(benchmark: bool, as_json: bool) -> None:
     """Show what this machine is made of."""
-    from nexapod_batch.coordinator.nodes import profiles
+    from nexapod_batch.coordinator.nodes import login_nodes, profiles
     from nexapod_batch.model.hardware import classes_of, tier_of
     from nexapod_batch.model.hardware_document import profile_document
 
     found, faults = profiles.take(paths(), benchmark=benchmark)
-    why = profiles.cluster()
+    why = login_nodes.cluster()
     document: Document = {
         "profile": profile_document(found),
         "tier": tier_of(found.devices, cluster=bool(why)).value,

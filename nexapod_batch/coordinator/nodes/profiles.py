@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.entry_points import load, names
-from nexapod_batch.errors import PluginError, VerificationError
+from nexapod_batch.errors import VerificationError
 from nexapod_batch.hardware import machine
 from nexapod_batch.trust.profile import open_offer
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.hardware import Offer, Profile
     from nexapod_batch.store import Store
 
-__all__ = ["cluster", "signed", "take"]
+__all__ = ["signed", "take"]
 
 
 def take(paths: Paths, *, benchmark: bool = False) -> tuple[Profile, list[str]]:
@@ -26,16 +24,6 @@ def take(paths: Paths, *, benchmark: bool = False) -> tuple[Profile, list[str]]:
 
         mark = measure()
     return machine.take(paths.home / "work", mark)
-
-
-def cluster() -> str:
-    """Return in words why this machine looks like one of a cluster, or nothing."""
-    for name in names("login_node"):
-        with suppress(PluginError):  # a package that is broken says nothing of this machine
-            why = load("login_node", name)
-            if isinstance(why, str) and why:
-                return why
-    return ""
 
 
 def signed(store: Store, name: str) -> tuple[Offer | None, str]:

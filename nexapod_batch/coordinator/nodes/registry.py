@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import socket
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -16,13 +15,13 @@ from msgspec.structs import replace
 from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes import keys, profiles
+from nexapod_batch.coordinator.nodes.login_nodes import refuse_login_node
 from nexapod_batch.coordinator.nodes.record import record
 from nexapod_batch.coordinator.nodes.settings import settings_of
 from nexapod_batch.errors import (
     ConfigError,
     NexapodError,
     NotFoundError,
-    Problem,
     TryAgainError,
     UsageError,
 )
@@ -219,7 +218,7 @@ def ensure_nodes(c: Coordinator) -> None:
     """Register what the site files declare; where there is no node at all make a local one, except on a login node."""
     register_sites(c)
     if not c.nodes():
-        _refuse_login_node(c)
+        refuse_login_node(c)
         init(c)
 
 
@@ -242,7 +241,7 @@ def unregistered(c: Coordinator) -> list[Node]:
     known = {node.name: node for node in c.nodes()}
     found = [node for node in _declared(c, known) if node.name not in known]
     if not known and not found:
-        _refuse_login_node(c)
+        refuse_login_node(c)
         profile, _ = profiles.take(c.paths)
         found = [_here(_own_name(), Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in profile.devices)))]
     first = max((node.id for node in known.values()), default=0) + 1
@@ -362,24 +361,3 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
 def _node_key(c: Coordinator, name: str) -> Signer:
     key = keys.key_file(c, name)
     return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
-
-
-def _refuse_login_node(c: Coordinator) -> None:
-    """Raise ConfigError where nobody asked for a node on a login node, with what keeps site files from making any."""
-    if why := _login_node(c):
-        raise ConfigError(
-            f"no node is registered, and {why}: jobs must not run on a login node unasked",
-            problems=tuple(Problem("", line) for line in c.site_faults().values()),
-            hint="register the cluster, or make a node here all the same: nexapod-batch node init",
-        )
-
-
-def _login_node(c: Coordinator) -> str:
-    """Return why this machine looks like a login node, or nothing."""
-    if why := profiles.cluster():
-        return why
-    host = socket.gethostname()
-    for site in c.sites().values():
-        if any(fnmatchcase(host, pattern) for pattern in site.hostnames):
-            return f"this machine's name {host} belongs to site {site.name}"
-    return ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["site_file"]
 
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}", re.ASCII)
 _YEAR_S = 365 * 86_400
 _MAX_ARRAY = 1_000  # elements of one array that we want at most
 _LIST_MAX = 100  # entries of a list in a site file
@@ -46,10 +47,12 @@ def site_file(
     *,
     name: str = "",
     reached: Scheduler | None = None,
+    here: str = "",
 ) -> str:
     """Return the text of a site file, TOML with comments; `name` is the site's, else the cluster's.
 
-    `reached` says where the commands were found, for the file to say it too.
+    `reached` says where the commands were found, for the file to say it too; `here` is the name of this machine, one
+    of its login nodes.
 
     SchedulerError when there is no partition that a site file could hold.
     """
@@ -61,7 +64,7 @@ def site_file(
             hint = f"Slurm hides partitions from who may not use them (PrivateData=partitions): {hint}"
         got = "; ".join(left_out[:10]) or "none"
         raise SchedulerError("the cluster shows no partition that can be used", got=got, hint=hint)
-    lines = [*_head(config, name, reached), *(f"# {line}" for line in left_out)]
+    lines = [*_head(config, name, reached, here), *(f"# {line}" for line in left_out)]
     for one, word in _grouped(usable):
         lines += _partition(one, word)
     return "\n".join([*lines, ""])
@@ -84,13 +87,16 @@ def _chosen(partitions: Sequence[PartitionRow], hosts: Sequence[HostRow]) -> tup
     return list(usable.values()), left_out
 
 
-def _head(config: ClusterConfig, name: str, reached: Scheduler | None) -> Iterator[str]:
+def _head(config: ClusterConfig, name: str, reached: Scheduler | None, here: str) -> Iterator[str]:
     title = _comment(config.cluster) or name
     yield f"# What Slurm {_comment(config.version)} says of cluster {title}. Read it, correct it, and complete what is"
     yield f"# commented out; then: nexapod-batch site check {name}"
     yield from ("schema = 1", "", "[site]", f'name = "{name}"', f'title = "{_toml(title)}"')
     yield '# contact = "support@example.org"'
-    yield f'# hostnames = ["login*.{name}.example.org"]  # login nodes: no local node is made there'
+    if _HOST.fullmatch(here):
+        yield f'hostnames = ["{here}"]  # login nodes, this one and which else? No local node is made there unasked'
+    else:
+        yield f'# hostnames = ["login*.{name}.example.org"]  # login nodes: no local node is made there unasked'
     yield from ("", "[scheduler]", 'type = "slurm"')
     for key, value in (("bin", reached.bin), ("conf", reached.conf)) if reached else ():
         if value:
