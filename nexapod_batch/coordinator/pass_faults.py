@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nexapod_batch.model.node import Node
+    from nexapod_batch.store import Store
 
-__all__ = ["Faults", "site_key"]
+__all__ = ["Faults", "keep_faults", "site_key"]
 
 #: Errors that keep a whole site away.
 _OF_SITES = (UnreachableError, ConfigError, PluginFaultError)
@@ -62,3 +63,17 @@ class Faults:
         wanted = Reason.of_error(error)
         causes = [reason.parameters.get("error") for reason in self._reasons.values()]
         return any(isinstance(cause, Reason) and same(cause, wanted) for cause in causes)
+
+
+def keep_faults(store: Store, faults: Faults, now: int) -> tuple[list[Reason], list[Reason]]:
+    """Return the faults that are new, and those told before; forget those that are gone."""
+    reasons, known = faults.by_key(), store.operations.faults()
+    if not known and not reasons:
+        return [], []
+    with store.atomic():
+        for key, reason in reasons.items():
+            store.operations.keep_fault(key, reason.stored(), now)
+        for key in known.keys() - reasons.keys():
+            store.operations.drop_fault(key)
+    new = [reason for key, reason in reasons.items() if key not in known]
+    return new, [reason for key, reason in reasons.items() if key in known]

@@ -20,7 +20,7 @@ from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
-from nexapod_batch.coordinator.pass_faults import Faults
+from nexapod_batch.coordinator.pass_faults import Faults, keep_faults
 from nexapod_batch.coordinator.placement.host_sets import NEVER_TOLD
 from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
@@ -97,7 +97,7 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     with writer(c.store):
         _pass(c, done, faults, end, results=results)
         done.news = bool(done.launched and c.store.jobs.with_news())
-        done.faults, done.standing = _keep_faults(c, faults)
+        done.faults, done.standing = keep_faults(c.store, faults, c.now())
         done.open_jobs = c.store.jobs.count_open()
         sign_news(c)
     _log(done)
@@ -342,20 +342,6 @@ def _overdue(c: Coordinator) -> int:
         tasks = c.store.replicas.lose_overdue(now=c.now(), reason=OVERDUE, limit=_OVERDUE)
         c.store.tasks.note_news(sorted(set(tasks)))
     return len(tasks)
-
-
-def _keep_faults(c: Coordinator, faults: Faults) -> tuple[list[Reason], list[Reason]]:
-    """Return the faults that are new, and those told before; forget those that are gone."""
-    reasons, known = faults.by_key(), c.store.operations.faults()
-    if not known and not reasons:
-        return [], []
-    with c.store.atomic():
-        for key, reason in reasons.items():
-            c.store.operations.keep_fault(key, reason.stored(), c.now())
-        for key in known.keys() - reasons.keys():
-            c.store.operations.drop_fault(key)
-    new = [reason for key, reason in reasons.items() if key not in known]
-    return new, [reason for key, reason in reasons.items() if key in known]
 
 
 def _look(c: Coordinator) -> Pass:

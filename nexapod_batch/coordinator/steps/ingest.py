@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.report_reader import (
     Left,
     Refused,
@@ -26,8 +25,9 @@ from nexapod_batch.coordinator.evidence.report_reader import (
 )
 from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack, stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.steps.quarantine import quarantine
 from nexapod_batch.errors import NexapodError, VerificationError
-from nexapod_batch.ledger.events import Kind, digest_of, encoded_digest, event
+from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.lifecycle import OUT, Execution
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason
@@ -36,7 +36,7 @@ from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget
 from nexapod_batch.store.repositories.replicas import ReplicaReport
-from nexapod_batch.store.repositories.reports import BadLine, NewReport
+from nexapod_batch.store.repositories.reports import NewReport
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
 from nexapod_batch.trust.dsse import envelope
 from nexapod_batch.trust.statement import Outcome
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EXECUTION_OF", "ingest", "signed_reason", "unread"]
 
-#: Bad lines kept for each node: enough to see what goes on, not enough to fill a disk.
-MAX_QUARANTINED = 1_000
 #: Bytes of segments that are taken in together: a commit costs as much as 50 reports.
 _TOGETHER = 2 * 1024 * 1024
 #: Bytes of one node's segments that one pass looks at, and of one segment at least: the rest is for the next pass.
@@ -219,8 +217,7 @@ def _lines(
             refused.append(_refused(report, why, path))
     if refused:
         intake.quarantined += len(refused)
-        batch.quarantined = _kept_of(c, node, path, refused)
-        c.store.ledger.append([_refusal(node, line) for line in batch.quarantined])
+        quarantine(c, node, path, refused)
     _write(c, batch)
 
 
@@ -235,24 +232,6 @@ class _RefusedReport(Exception):  # noqa: N818 - it is caught where it is raised
 
 def _refused(report: Report, reason: Reason, path: Path) -> Refused:
     return Refused(report.position, reason.stored(), beginning(path, report.position))
-
-
-def _kept_of(c: Coordinator, node: Node, path: Path, refused: list[Refused]) -> list[BadLine]:
-    """Return the bad lines that are kept, as long as there is room; the others are counted."""
-    log.warning(
-        __name__, "lines refused", node=node.name, segment=path.name, lines=len(refused), first=refused[0].reason,
-    )  # fmt: skip
-    room = max(0, MAX_QUARANTINED - c.store.reports.count_quarantined(node.id))
-    if len(refused) > room:
-        c.store.reports.note_dropped(node.id, len(refused) - room)
-    return [BadLine(node.id, path.name, one.position, one.reason, one.line, c.now()) for one in refused[:room]]
-
-
-def _refusal(node: Node, line: BadLine) -> bytes:
-    return event(
-        Kind.QUARANTINED, line.created_at, node=node.name, segment=line.segment, position=line.position,
-        sha256=digest_of(line.line),
-    )  # fmt: skip
 
 
 def oldest_key(c: Coordinator, node: Node) -> dict[str, bytes]:
@@ -298,7 +277,6 @@ class _Batch(Struct):
     carried: list[tuple[int, bytes]] = field(default_factory=list)
     replicas: list[ReplicaReport] = field(default_factory=list)
     started: list[tuple[int, int, int, int]] = field(default_factory=list)
-    quarantined: list[BadLine] = field(default_factory=list)
     news: set[tuple[int, int]] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
     dictionaries: dict[int, bytes] = field(default_factory=dict)
@@ -306,8 +284,6 @@ class _Batch(Struct):
 
 def _write(c: Coordinator, batch: _Batch) -> None:
     reports, replicas = c.store.reports, c.store.replicas
-    if batch.quarantined:
-        reports.quarantine(batch.quarantined)
     if batch.started:
         replicas.start(batch.started)
     if batch.reports:
