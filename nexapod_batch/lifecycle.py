@@ -75,7 +75,7 @@ EXECUTION_MOVES: Mapping[Execution, frozenset[Execution]] = {
     _E.LOST: _LATE,
     _E.CANCELLED: _LATE,
     _E.ERRORED: frozenset({_E.REPORTED}),  # the scheduler's TIMEOUT came before the signed report
-    _E.REPORTED: frozenset({_E.ERRORED}),  # voided: two different valid statements for one replica
+    _E.REPORTED: frozenset({_E.ERRORED}),  # two different valid statements, or the scheduler's word on its end
 }
 
 _T = TaskState

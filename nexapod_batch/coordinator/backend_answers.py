@@ -124,6 +124,7 @@ _CHECKS: dict[str, Callable[[object, tuple[Any, ...]], object]] = {
     "change_token": _token,
     "describe": _shown,
     "discover": _shown,
+    "ends": _status,
     "launch": _launched,
     "launch_size": _size,
     "probe": _findings,

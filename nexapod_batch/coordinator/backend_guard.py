@@ -71,11 +71,13 @@ class _Guarded:
         try:
             self.signs_native = bool(getattr(backend, "signs_native", False))
             self.starts_ranks = bool(getattr(backend, "starts_ranks", True))
+            self.tells_ends = bool(getattr(backend, "tells_ends", False))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             what = f"backend {name!r} of {origin('backend', name)} cannot be loaded"
-            raise PluginError(what, got=f"{one_line(error)} in signs_native or starts_ranks", hint=_REPORT) from error
+            got = f"{one_line(error)} in signs_native, starts_ranks or tells_ends"
+            raise PluginError(what, got=got, hint=_REPORT) from error
 
     def missing(self, site: Site) -> list[str]:
         """Return the modules that a site needs and that are not installed; none where the backend does not say."""

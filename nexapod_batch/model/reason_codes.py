@@ -71,6 +71,7 @@ class Code:
 
     SIGNED = "replica.signed"
     TWO_STATEMENTS = "replica.two_statements"
+    OVERRULED = "replica.overruled"
     OVERDUE = "replica.overdue"
     NOT_NEEDED = "replica.not_needed"
     REPLICA_CANCELLED = "replica.cancelled"

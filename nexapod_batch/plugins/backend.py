@@ -33,6 +33,7 @@ __all__ = [
     "Administration",
     "Backend",
     "BackendState",
+    "Ending",
     "Files",
     "Finding",
     "Launch",
@@ -198,6 +199,23 @@ class Launching(Protocol):
         ...
 
 
+class Ending(Protocol):
+    """Tells what its scheduler says of launches that were over for us before it said so. May be left out."""
+
+    @property
+    def tells_ends(self) -> bool:
+        """Say whether `ends` is to be asked; False where it is not said."""
+        ...
+
+    def ends(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
+        """Return of each launch that is over how its scheduler says that it ended; it is not forgotten before.
+
+        COMPLETED: nothing speaks against its reports. FAILED: what it reported as well does not count, since something
+        of it was killed; with `anew` it is not said of which replica. Any other state: not known yet, ask again.
+        """
+        ...
+
+
 class Files(Protocol):
     """Keeps the files of a node: those that its runners need, and those that they leave."""
 
@@ -281,12 +299,12 @@ class Administration(Protocol):
         ...
 
 
-class Backend(Launching, Files, Administration, Protocol):
+class Backend(Launching, Ending, Files, Administration, Protocol):
     """What the entry-point group `nexapod_batch.backends` holds: a class, or function, that makes one of these."""
 
 
 def methods() -> list[str]:
-    """Return the names of all methods that a backend must have, sorted; properties and `missing` may be left out."""
+    """Return the names of all methods that a backend must have, sorted; properties, `missing`, `ends` may be absent."""
     ports = (Launching, Files, Administration)
     found = {name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value)}
     return sorted(found - {"missing"})

@@ -68,9 +68,13 @@ def used_up(policy: QuorumPolicy, tally: Tally, standing: Standing, extra: int) 
     return Reason(code=Code.USED_UP, parameters=parameters)
 
 
-def doubted(policy: QuorumPolicy, voided: Sequence[int], left: int) -> Reason:
-    """Return which winners were voided since, and how many still agree."""
-    return Reason(code=Code.DOUBTED, parameters={"replicas": sorted(voided), "agree": left, "needed": policy.agree})
+def doubted(policy: QuorumPolicy, withdrawn: Sequence[Vote], left: int) -> Reason:
+    """Return which answers were withdrawn since, and how many still agree."""
+    numbers = sorted(vote.number for vote in withdrawn)
+    parameters: dict[str, Any] = {"replicas": numbers, "agree": left, "needed": policy.agree}
+    if not any(vote.voided for vote in withdrawn):
+        parameters["overruled"] = True
+    return Reason(code=Code.DOUBTED, parameters=parameters)
 
 
 def _found(policy: QuorumPolicy, tally: Tally, standing: Standing) -> Reason:

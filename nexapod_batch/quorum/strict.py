@@ -138,16 +138,16 @@ def _wanted(policy: QuorumPolicy, tally: Tally, standing: Standing, max_replicas
 
 
 def doubt(policy: QuorumPolicy, replicas: Sequence[Vote], validations: Mapping[int, Validation]) -> Reason | None:
-    """Return why the quorum of an accepted task is no longer met, if so: one that was voided supports nothing.
+    """Return why the quorum of an accepted task is no longer met, if so: one that was withdrawn supports nothing.
 
     What came later and agrees supports the result as well.
     """
-    voided = [vote.number for vote in replicas if vote.voided]
-    if not voided:
+    withdrawn = [vote for vote in replicas if vote.withdrawn]
+    if not withdrawn:
         return None
-    support = [vote for vote in replicas if validations.get(vote.number) is Validation.VALID and not vote.voided]
+    support = [vote for vote in replicas if validations.get(vote.number) is Validation.VALID and not vote.withdrawn]
     left = count([seat(vote, policy.distinct) for vote in support], policy.distinct)
-    return None if left >= policy.agree else reasons.doubted(policy, voided, left)
+    return None if left >= policy.agree else reasons.doubted(policy, withdrawn, left)
 
 
 def assess_late(
@@ -168,7 +168,7 @@ def assess_late(
         return {replica.number: _unmatched(replica) for replica in placed}
 
     def matches(replica: Vote) -> bool:
-        if replica.number in winners:  # and not voided since, which is no vote
+        if replica.number in winners:  # and not withdrawn since, which is no vote
             return True
         return replica.answer == reference.answer and (close is None or close(replica.number, reference.number))
 
@@ -184,9 +184,9 @@ def assess_late(
 
 
 def _reference(placed: Sequence[Vote], winners: frozenset[int]) -> Vote | None:
-    """Return the winner that has an answer to compare with: the lowest-numbered, one that was voided only at last."""
+    """Return the winner that has an answer to compare with: the lowest-numbered, withdrawn ones only at last."""
     known = [replica for replica in placed if replica.number in winners and replica.answer is not None]
-    return min(known, key=lambda replica: (replica.voided, replica.number), default=None)
+    return min(known, key=lambda replica: (replica.withdrawn, replica.number), default=None)
 
 
 def _unmatched(replica: Vote) -> Validation:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch.lifecycle import Execution
+
 if TYPE_CHECKING:
-    from nexapod_batch.lifecycle import Execution, TaskState, Validation
+    from nexapod_batch.lifecycle import TaskState, Validation
     from nexapod_batch.model.job import Domain
     from nexapod_batch.model.reason import Reason
     from nexapod_batch.quorum.machines import Boot
@@ -39,6 +41,12 @@ class Vote(Struct, frozen=True, kw_only=True):
     account: str = ""  # that its command ran by where nothing kept it from what else this account has; "" elsewhere
     beside: bool = False  # somebody else's command ran like this by the same account: all these count as one
     where: str = ""  # host that its statement names, for people: nobody counts it
+
+
+    @property
+    def withdrawn(self) -> bool:
+        """Say whether it had an answer that counts no more: it is void, or its scheduler says otherwise of its end."""
+        return self.voided or (self.execution is Execution.ERRORED and self.answer is not None)
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ MEANINGS: Mapping[str, str] = {
     Code.WAITS_FOR_JOB: "the job waits for another one that it depends on",
     Code.SIGNED: "what the node of the replica signed about how it ended",
     Code.TWO_STATEMENTS: "two different valid statements came for the replica: it has no vote",
+    Code.OVERRULED: "it was reported as well, and the scheduler says otherwise of how it ended: it has no vote",
     Code.OVERDUE: "its deadline passed; its report may still come",
     Code.NOT_NEEDED: "its task ended before it began",
     Code.REPLICA_CANCELLED: "its submitter cancelled it",

@@ -82,7 +82,8 @@ def _alike(p: Parameters) -> str:
 
 def _doubted(p: Parameters) -> str:
     which = " and ".join(f"replica {number}" for number in p["replicas"])
-    return f"{which} signed two different statements, and {p['agree']} of {p['needed']} needed still agree"
+    what = "did not end well by its scheduler's word" if p.get("overruled") else "signed two different statements"
+    return f"{which} {what}, and {p['agree']} of {p['needed']} needed still agree"
 
 
 def _from_sites(p: Parameters) -> str:

@@ -25,6 +25,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.RETRIED: "retry",
     Code.SIGNED: "{text}",
     Code.TWO_STATEMENTS: "two different signed statements",
+    Code.OVERRULED: "reported as well, which does not count: {text}",
     Code.OVERDUE: "deadline passed",
     Code.NOT_NEEDED: "no longer needed",
     Code.REPLICA_CANCELLED: "cancelled by its submitter",

@@ -28,6 +28,7 @@ class Shape:
     cpus: int = CPUS  # of each node, whatever this machine has
     memory_mb: int = MEMORY_MB
     kept: str = ""  # what Slurm keeps for itself of each node: "CoreSpecCount=2 MemSpecLimit=1000"
+    constrains: bool = False  # memory, by cgroups
     gpu_node: str = ""  # node with made-up gpus, in partition `gpu`
     extra: Mapping[str, str] | None = None  # more lines of slurm.conf; they win over ours
 
@@ -63,9 +64,9 @@ def slurm_conf(place: Place, shape: Shape, *, port: int, node_ports: Sequence[in
         "SlurmdPidFile": f"{home}/%n.pid",
         "SlurmdLogFile": f"{home}/log/%n.steps.log",
         "MailProg": "/bin/true",
-        # No cgroups: these run in any container.
+        # No cgroups but where memory is constrained: these run in any container.
         "ProctrackType": "proctrack/linuxproc",
-        "TaskPlugin": "task/none",
+        "TaskPlugin": "task/cgroup" if shape.constrains else "task/none",
         "JobAcctGatherType": "jobacct_gather/linux",
         "JobAcctGatherFrequency": "task=2",
         "MpiDefault": "none",
@@ -129,9 +130,10 @@ def gres_conf(shape: Shape) -> str:
     return "\n".join(["AutoDetect=off", *lines]) + "\n"
 
 
-def cgroup_conf() -> str:
-    """Return cgroup.conf; nothing uses cgroups, and Slurm must not look for them."""
-    return "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n"
+def cgroup_conf(shape: Shape) -> str:
+    """Return cgroup.conf; where nothing is constrained nothing uses cgroups, and Slurm must not look for them."""
+    constrained = "CgroupMountpoint=/sys/fs/cgroup\nConstrainRAMSpace=yes\n" if shape.constrains else ""
+    return f"CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n{constrained}"
 
 
 def slurmdbd_conf(place: Place) -> str:

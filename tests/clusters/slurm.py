@@ -326,7 +326,7 @@ class Clusters:
                 (home / folder).mkdir(parents=True)
             cluster.conf.write_text(slurm_conf(self._place, shape, port=port, node_ports=node_ports))
             (home / "gres.conf").write_text(gres_conf(shape))
-            (home / "cgroup.conf").write_text(cgroup_conf())
+            (home / "cgroup.conf").write_text(cgroup_conf(shape))
             for command in _COMMANDS:
                 wrapper = cluster.bin / command
                 conf = shlex.quote(str(cluster.conf))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nexapod_batch.lifecycle import TaskState
-from nexapod_batch.model.reason import Reason, same
+from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.store import Store
 from nexapod_batch.store.repositories.launches import LaunchReason
 from nexapod_batch.store.repositories.replicas import NewReplica, ReplicaReport
@@ -355,6 +355,46 @@ def test_a_launch_is_handed_over_ends_and_is_forgotten(store: Store) -> None:
     assert (store.launches.all_open(), [one.id for one in store.launches.ended(9)]) == ([], [launch])
     store.launches.forget([launch])
     assert store.launches.ended(9) == []
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_scheduler_overrules_what_a_launch_reported(store: Store, aside: bool) -> None:
+    """Only what was reported as well; set aside where the task has not ended, so that it is placed anew."""
+    job, node = add_job(store, 3), add_node(store)
+    launch = add_launch(store, job, node, [0, 1, 2])
+    accepted, active, _ = store.replicas.of_job(job)
+    store.replicas.report([report(accepted), report(active)])
+    store.tasks.decide([decision(job, 0, TaskState.ACCEPTED), decision(job, 1, TaskState.ACTIVE)])
+    assert sorted(store.launches.overrule(launch, reason=KILLED.stored(), aside=aside)) == [(job, 0), (job, 1)]
+    rows = store.replicas.of_job(job)
+    assert [row.execution for row in rows] == ["errored", "errored", "submitted"]
+    assert [row.validation for row in rows] == ["pending", "unneeded" if aside else "pending", "pending"]
+    assert [row.vote is None for row in rows] == [False, False, True]
+    assert store.launches.overrule(launch, reason=KILLED.stored(), aside=aside) == []
+
+
+#: What else was in the scheduler's job -> whether that says whom the kernel killed.
+EXPLAINED = {
+    "reported": (False, "", ""), "errored": (False, "failed:1", ""), "errored for memory": (True, "memory", ""),
+    "lost": (False, "", Reason(code=Code.SIGNED, parameters={"text": "the worker was stopped"}).stored()),
+    "lost, whose is not known": (True, "", Reason(code=Code.SIGNED, parameters={"text": "out of memory: the kernel killed"}).stored()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["same", "another job of the scheduler's"])
+@pytest.mark.parametrize("what", EXPLAINED)
+def test_a_report_of_the_same_allocation_says_what_was_killed(store: Store, what: str, where: str) -> None:
+    """Then nobody else there is doubted."""
+    expected, failure, reason = EXPLAINED[what]
+    job, node = add_job(store, 2), add_node(store)
+    first, second = add_launch(store, job, node, [0]), add_launch(store, job, node, [1])
+    mine, theirs = store.launches.all_open()
+    store.launches.hand_over([(mine.key, "77_1"), (theirs.key, "77_1" if where == "same" else "77_2")])
+    (_, other) = store.replicas.of_job(job)
+    made = report(other, what.partition(",")[0].partition(" ")[0])
+    store.replicas.report([made._replace(failure=failure, reason=reason)])
+    assert store.launches.memory_explained(first) == (expected and where == "same")
+    assert second > first
 
 
 def test_a_launch_keeps_its_first_hosts(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from nexapod_batch.lifecycle import Execution, TaskState, Validation
 from nexapod_batch.model.job import Domain, QuorumPolicy
@@ -48,6 +49,10 @@ def errored(number: int, detail: str = "") -> Vote:
 def failed(number: int, kind: str = "failed:7", **more: object) -> Vote:
     """Return a replica whose node signed how it failed."""
     return vote(number, None, execution=E.ERRORED, failure=kind, **more)  # type: ignore[arg-type]
+
+
+#: A replica that reported an answer, and did not end well by the word of its scheduler.
+OVERRULED = replace(vote(2), execution=E.ERRORED, detail=Reason.text("OUT_OF_MEMORY"))
 
 
 def lost(number: int) -> Vote:
@@ -371,6 +376,30 @@ def test_a_winner_that_is_voided_leaves_the_quorum_in_doubt(later: list[Vote], e
     assert sentence(doubt(policy(), replicas, scored)) == expected
     assert scored[2] is Validation.INVALID
     assert doubt(policy(), [vote(1), vote(2)], {1: Validation.VALID, 2: Validation.VALID}) is None
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ([], "replica 2 did not end well by its scheduler's word, and 1 of 2 needed still agree"),
+        ([vote(3)], ""),
+        ([vote(3, voided=True)], "replica 2 and replica 3 signed two different statements, and 1 of 2 needed still agree"),
+        ([failed(3), lost(4), errored(5)], "replica 2 did not end well by its scheduler's word, and 1 of 2 needed still agree"),
+    ],
+    ids=["nobody", "another that agrees", "another that is void", "others that never had an answer"],
+)
+def test_a_winner_that_its_scheduler_overrules_leaves_the_quorum_in_doubt(later: list[Vote], expected: str) -> None:
+    """It had an answer, which counts no more; nobody calls it wrong."""
+    replicas = [vote(1), OVERRULED, *later]
+    scored = assess_late(policy(), replicas, frozenset({1, 2}))
+    assert sentence(doubt(policy(), replicas, scored)) == expected
+    assert scored[2] is Validation.INCONCLUSIVE
+
+
+def test_what_a_scheduler_overrules_is_an_error_before_the_verdict() -> None:
+    """It supports nothing, and costs one of the errors that a task may have."""
+    assert decide(policy(), [vote(1), OVERRULED]).want == 1
+    assert decide(policy(max_errors=0), [vote(1), OVERRULED]).state is TaskState.FAILED
 
 
 def test_late_reports_are_scored() -> None:

@@ -36,7 +36,7 @@ from nexapod_backends.slurm.cli.parse import (
 from nexapod_backends.slurm.files import site_files, site_folders
 from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes, usable
 from nexapod_backends.slurm.launch import cancellation, plans
-from nexapod_backends.slurm.launch.status import gone_status, native_of, waiting_status, with_hosts
+from nexapod_backends.slurm.launch.status import end_status, gone_status, native_of, waiting_status, with_hosts
 from nexapod_backends.slurm.launch.submission import Submission
 from nexapod_backends.slurm.runner import runner_command
 from nexapod_backends.slurm.site_state import SiteState
@@ -64,6 +64,7 @@ class SlurmBackend:
     """Launches runners through sbatch."""
 
     signs_native = True  # which element of which array it ran in
+    tells_ends = True  # that the kernel killed something of it for memory
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """Know of no site yet."""
@@ -169,6 +170,14 @@ class SlurmBackend:
             status_of = waiting_status if key in waiting else gone_status
             found[key] = with_hosts(state, key, status_of(context, state, key, now, claimed=key in claims), now)
         return found
+
+    def ends(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
+        """Return how Slurm says that elements ended whose launches are over for us."""
+        state = self._state(context)
+        state.groups.refresh()
+        now = self._clock()
+        state.queue.look(state.groups.by_id.values(), now)
+        return {key: end_status(state, key, now) for key in keys}
 
     def _loosen(self, context: NodeContext, state: SiteState) -> None:
         """Take back what waits for a limit that only packing breaks: it is placed anew, in smaller jobs."""

@@ -26,6 +26,7 @@ from nexapod_batch.coordinator.steps.decide import decide_news, decide_task
 from nexapod_batch.coordinator.steps.dispatch import OVERDUE, dispatch, hand_over
 from nexapod_batch.coordinator.steps.heads import sign_news
 from nexapod_batch.coordinator.steps.ingest import ingest, unread
+from nexapod_batch.coordinator.steps.last_words import ask_ends, overrule
 from nexapod_batch.coordinator.steps.launch_endings import awaits_host, end_launch, launch_reason, reason_of
 from nexapod_batch.coordinator.steps.publish import clean, publish
 from nexapod_batch.coordinator.steps.reclaim import take_back
@@ -212,12 +213,14 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, *, resu
     nodes = usable(c, faults)
     unusable = prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults, end)  # 1. what the backends say
+    ends = {} if _over(c, end) else ask_ends(c, nodes, faults)
     _handed(c, launches)  # before the reports: what a runner signs of its place is compared with it
     share = None if end is None else c.clock() + max(0.0, end - c.clock()) / 2  # the rest is for what comes of it
     intake = ingest(c, nodes, faults, share)  # 2. what the nodes reported until then
     done.ingested, done.quarantined = intake.reports, intake.quarantined
     settled = [(row, None if row.node_id in intake.behind else said) for row, said in launches]
     done.lost = _settle(c, nodes, settled, faults) + _overdue(c)  # 3. who will not report any more
+    told = overrule(c, ends, intake.behind)
     _keep_reasons(c, launches)
     done.moved = take_back(c, nodes)
     done.decided = decide_news(c, faults)  # 4. verdicts
@@ -232,7 +235,7 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, *, resu
         return
     if done.published or done.lost:
         clean(c, faults)
-    forget_ended(c, nodes, faults)
+    forget_ended(c, nodes, faults, told)
     if not (intake.reports or launches or intake.behind):  # idle: nothing can be under way in what was read
         drop_segments(c, nodes, faults)
 

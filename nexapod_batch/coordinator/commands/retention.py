@@ -16,10 +16,12 @@ from nexapod_batch.coordinator.evidence.report_reader import END
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement import images
+from nexapod_batch.coordinator.steps.last_words import LAUNCHES_MAX, ask_ends, forgettable
 from nexapod_batch.coordinator.steps.publish import clean, unclean
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import careful
 from nexapod_batch.model.reason import Code
+from nexapod_batch.plugins import BackendState
 from nexapod_batch.quorum.expected import MAX_SKEW_MS
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.lock import live_incarnation
@@ -27,6 +29,8 @@ from nexapod_batch.spool.segment_reader import Budget, blocks
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
@@ -42,11 +46,15 @@ _BATCH, _ALL = 1_000, 1_000_000
 _SILENT_S = 8 * 86_400
 
 
-def forget_ended(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
-    """Let the backends drop ended launches; return how many."""
-    rows = c.store.launches.ended(_BATCH)
+def forget_ended(c: Coordinator, nodes: list[Node], faults: Faults, told: Collection[int]) -> int:
+    """Let the backends drop ended launches; return how many.
+
+    Of backends that tell ends only those go of which all was `told`, by row id.
+    """
+    rows = c.store.launches.ended(LAUNCHES_MAX)
+    forgotten = 0
     for node in nodes:
-        mine = [row for row in rows if row.node_id == node.id]
+        mine = forgettable(c, node, [row for row in rows if row.node_id == node.id], told)
         if not mine:
             continue
         try:
@@ -56,8 +64,9 @@ def forget_ended(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
             continue
         with c.store.atomic():
             c.store.launches.forget([row.id for row in mine])
+        forgotten += len(mine)
     _expire(c, nodes, faults)
-    return len(rows)
+    return forgotten
 
 
 def _expire(c: Coordinator, nodes: list[Node], faults: Faults) -> None:
@@ -90,7 +99,7 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
     nodes = usable(c, faults)
     with writer(c.store, wait_s=PATIENCE_S):
         removed = {"work_folders": clean(c, faults, limit=_ALL), "launches": 0}
-        while forgotten := forget_ended(c, nodes, faults):
+        while forgotten := forget_ended(c, nodes, faults, _ended_well(c, nodes, faults)):
             removed["launches"] += forgotten
             if faults:
                 break
@@ -102,6 +111,12 @@ def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
         images.hold(c)  # what ended needs its image no longer; pulls and `image prune` remove it when room is wanted
     log.info(__name__, "removed", **removed, faults=len(faults))
     return removed
+
+
+def _ended_well(c: Coordinator, nodes: list[Node], faults: Faults) -> set[int]:
+    """Return the launches of which nothing more is to be heard: what ended badly a pass judges, after their reports."""
+    ends = ask_ends(c, nodes, faults)
+    return {launch for launch, status in ends.items() if status.state is BackendState.COMPLETED}
 
 
 def _unstage(c: Coordinator, nodes: list[Node], faults: Faults) -> int:

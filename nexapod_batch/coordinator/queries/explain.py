@@ -52,7 +52,7 @@ class Explanation(Struct):
 
 
 def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
-    """Return the explanation of a task, or of a job with its first tasks that are not accepted."""
+    """Return the explanation of a task, or of a job with its first tasks that are not accepted, or in doubt."""
     job = c.job(job_id)
     row = c.store.jobs.get(job_id)
     explanation = Explanation()
@@ -69,7 +69,7 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
     shown = 0
     for index in job.task_indexes():
         found = c.store.tasks.get(job_id, index)
-        if found.state != TaskState.ACCEPTED or job.n_tasks == 1:
+        if found.state != TaskState.ACCEPTED or found.doubt or job.n_tasks == 1:
             _explain_task(c, job_id, found, explanation)
             shown += 1
         if shown >= _SHOWN:

@@ -73,16 +73,27 @@ def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> li
             return ["it signed two different statements, and is not void"]
     elif row.voided:
         return ["it is void, and the second of its statements is missing"]
+    overruled = _is_overruled(row)
+    if overruled and wanted["execution"] == Execution.REPORTED:  # the scheduler's word, which nobody signs
+        wanted["execution"] = Execution.ERRORED.value
     faults = [
         f"{column} is {_shown(getattr(row, column))}, and the statement says {_shown(value)}"
         for column, value in wanted.items()
         if getattr(row, column) != value
     ]
+    if overruled:
+        return faults
     signed = Reason(code=Code.TWO_STATEMENTS) if len(statements) > 1 else signed_reason(statements[0].detail)
     if not _is_reason_of(row, signed):
         found = sentence(Reason.parse(row.reason))
         faults.append(f"reason is {_shown(found)}, and the statement says {_shown(sentence(signed))}")
     return faults
+
+
+def _is_overruled(row: ReplicaRow) -> bool:
+    """Say whether the scheduler's word took the vote from a replica that has reported."""
+    kept = Reason.parse(row.reason)
+    return not row.voided and kept is not None and kept.code == Code.OVERRULED
 
 
 def _unsigned_faults(row: ReplicaRow) -> list[str]:

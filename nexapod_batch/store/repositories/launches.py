@@ -172,6 +172,17 @@ class Launches:
         """Set the replicas of a launch aside that never reported, as nobody's fault; return (job, task) of each."""
         return self._pairs("launch_taken_back", launch=launch, reason=reason, now=now)
 
+    def memory_explained(self, launch: int) -> bool:
+        """Say whether a report of the same job of the scheduler says that the kernel killed something there."""
+        return bool(self._sql.value(int, "launch_memory_explained", launch=launch))
+
+    def overrule(self, launch: int, *, reason: str, aside: bool) -> list[tuple[int, int]]:
+        """Make errors of the replicas of a launch that reported as well; return (job, task) of each.
+
+        `aside`: nobody's error where the task has not ended; it is placed anew.
+        """
+        return self._pairs("launch_overruled", launch=launch, reason=reason, aside=aside)
+
     def explain_lost(self, launch: int, reason: str, text: str) -> None:
         """Add what the backend knows to the reasons of the launch's lost replicas, unless they have its `text`."""
         self._sql.run("launch_lost_why", launch=launch, reason=reason, text=text)

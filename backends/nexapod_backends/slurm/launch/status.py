@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.plugins import NodeContext
 
-__all__ = ["gone_status", "native_of", "waiting_status", "with_hosts"]
+__all__ = ["end_status", "gone_status", "native_of", "waiting_status", "with_hosts"]
 
 _UNKNOWN = LaunchStatus(state=BackendState.UNKNOWN)
 
@@ -132,6 +132,30 @@ def _pack_ended(
     if word.state is BackendState.FAILED and word.blame not in (Blame.INFRASTRUCTURE, Blame.PERSON):
         state.pack_less(group, fewer(group.replicas[index]), status.reason, now)
     return replace(status, anew=word.out_of_memory)
+
+
+def end_status(state: SiteState, key: str, now: float) -> LaunchStatus:
+    """Say how an element ended whose launch is over for us: well, for memory, or that Slurm has not said so yet.
+
+    Of a pack that ended for memory Slurm does not say who it was; the next ones are half as large.
+    """
+    place = state.groups.find(key)
+    native = native_of(place)
+    if place is None or not native:  # Slurm never had it
+        return LaunchStatus(state=BackendState.COMPLETED)
+    group, index = place
+    seen = state.queue.last_seen(group, index)
+    word = read_state(seen.state) if seen else None
+    if seen is None or word is None or not word.ended:
+        gone = state.queue.gone(group, index, now)
+        return LaunchStatus(state=BackendState.COMPLETED if gone else BackendState.ACTIVE, native=native)
+    if not word.out_of_memory:
+        return LaunchStatus(state=BackendState.COMPLETED, native=native)
+    reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"
+    failed = LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended")
+    if group.replicas[index] > 1:
+        return _named(_pack_ended(state, group, index, word, failed, now), seen)
+    return _named(replace(failed, task_fault=True), seen)
 
 
 def _named(status: LaunchStatus, seen: Observation | None) -> LaunchStatus:

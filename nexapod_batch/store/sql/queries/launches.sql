@@ -62,6 +62,19 @@ UPDATE delegation SET claim = 0 WHERE launch_id = ? AND claim = 1;
 UPDATE replica SET execution = :execution, reason = :reason, ended_at = :now
 WHERE launch_id = :launch AND execution IN ('submitted', 'queued', 'running') RETURNING job_id, task;
 
+-- name: launch_memory_explained
+-- Whether a report of the same allocation says itself that the kernel killed something: of it, or nobody knows of whom.
+SELECT count(*) AS n FROM launch l JOIN launch o ON o.job_id = l.job_id AND o.node_id = l.node_id AND o.native_id = l.native_id
+JOIN replica r ON r.launch_id = o.id WHERE l.id = :launch AND (r.failure = 'memory' OR r.execution = 'lost'
+  AND CASE WHEN json_valid(r.reason) THEN json_extract(r.reason, '$.parameters.text') LIKE 'out of memory%' END);
+
+-- name: launch_overruled
+-- What was reported as well, and was not so by the scheduler's word. Set aside where the task may still be placed anew.
+UPDATE replica SET execution = 'errored', reason = :reason,
+  validation = CASE WHEN :aside AND (SELECT t.state FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task)
+    IN ('waiting', 'active') THEN 'unneeded' ELSE validation END
+WHERE launch_id = :launch AND execution = 'reported' RETURNING job_id, task;
+
 -- name: launch_lost_why
 -- Where the runner could only say that it was stopped, the backend may know by whom.
 UPDATE replica SET reason = CASE reason WHEN '' THEN :reason
