@@ -74,7 +74,10 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "cancel": {"cancelled": [str]},
     "hold": {"held": [str]},
     "release": {"released": [str]},
-    "retry": {"reopened": [str], "at_least_more": {str: int}},
+    "retry": {
+        "reopened": [str], "at_least_more": {str: int},
+        "submitted?": [{"job": int, "of": [str], "changed": [str]}],
+    },
     "results": {
         "job?": int, "folder?": str, "results": [{"task": str, "path": str, "parameters": {str: str}}],
         "missing": [{"task": str, "state": str, "parameters": {str: str}}],

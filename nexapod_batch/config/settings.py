@@ -90,6 +90,7 @@ class Settings(NamedTuple):
     site: str | None  # site that jobs go to unless they say otherwise
     keep_work_s: int  # how long work folders of accepted tasks stay
     keep_failed_s: int  # how long work folders of other tasks stay
+    keep_inputs_s: int  # how long inputs of a job stay that has ended
     images: ImageSettings
     job_defaults: Mapping[str, Any]  # key path of the descriptor -> value, where the job says nothing
     job_overrides: Mapping[str, Any]  # the same, from NEXAPOD_* variables: they win over the job

@@ -27,6 +27,10 @@ _RETENTION = Table(
     {
         "work": Key(Duration(0, _YEAR), "How long work folders of accepted tasks stay.", 0, shown="0"),
         "failed": Key(Duration(0, _YEAR), "How long work folders of other tasks stay.", 7 * 86_400, shown="7 days"),
+        "inputs": Key(
+            Duration(0, 10 * _YEAR), "How long inputs stay after their job has ended, for `retry` and archives.",
+            90 * 86_400, shown="90 days",
+        ),
     }
 )
 
@@ -107,6 +111,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "site": given.get("site"),
         "keep_work_s": retention["work"],
         "keep_failed_s": retention["failed"],
+        "keep_inputs_s": retention["inputs"],
         "images": images,
         "job_defaults": {path: value for path, value in given.items() if _is_of_jobs(path)},
         "job_overrides": overrides,

@@ -152,7 +152,7 @@ def test_a_changed_input_is_refused(house: House, tmp_path: Path) -> None:
     wanted = sha(b"payload")
     job = Job(name="t", command=("true",), inputs=(Input(source=str(data), target="in", sha256=wanted),))
     (report,) = house.run(job, paths={wanted: str(data)})
-    assert report.statement.outcome is Outcome.INPUT
+    assert report.statement.outcome is Outcome.NODE
     assert "was changed" in report.statement.detail
 
 
@@ -175,7 +175,7 @@ def test_what_lies_in_the_place_of_an_input_is_opened_carefully(
     put(tmp_path / "data")
     job = Job(name="t", command=("true",), inputs=(Input(source="data", target="in", sha256=wanted),))
     (report,) = house.run(job, paths={wanted: str(tmp_path / "data")})
-    assert report.statement.outcome is Outcome.INPUT
+    assert report.statement.outcome is Outcome.NODE
     assert why in report.statement.detail
 
 

@@ -14,6 +14,7 @@ from nexapod_batch.cli.selection import Selection, selection
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.coordinator.commands.resubmit import Fresh
 
 __all__ = ["cancel", "hold", "release", "retry", "wait"]
 
@@ -81,14 +82,33 @@ def release(selected: Selection, as_json: bool) -> None:
 
 @click.command()
 @selection
+@click.option("--fresh", is_flag=True, help="As a new job, with the input files as they are now.")
 @json_option
-def retry(selected: Selection, as_json: bool) -> None:
-    """Reopen tasks that failed, found no quorum, were cancelled, or are in doubt."""
-    from nexapod_batch.coordinator.commands import job_control
+def retry(selected: Selection, fresh: bool, as_json: bool) -> None:
+    """Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.
+
+    They run with the inputs of the submit, whatever became of the files since; a note says which have changed.
+    """
+    from nexapod_batch.coordinator.commands import job_control, kept_inputs, resubmit
 
     with writing() as c:
-        room = job_control.retry(c, selected.targets(c.store, of_tasks=True))
-    output(as_json).document({"reopened": list(room), "at_least_more": room}, renderers.reopened)
+        targets = selected.targets(c.store, of_tasks=True)
+        if fresh:
+            made = [_as_json(one) for one in resubmit.resubmit(c, targets)]
+            room: dict[str, int] = {}
+        else:
+            made, room = [], job_control.retry(c, targets)
+        for job in dict.fromkeys(int(name.partition("_")[0]) for name in room):
+            if changed := kept_inputs.changed(c, job):
+                note(f"job {job} runs with its inputs of the submit; changed since: {', '.join(changed)}")
+                again = f"nexapod-batch cancel {job} && nexapod-batch retry {job} --fresh"
+                note(f"  to run it with the files of now: {again}")
+    document: dict[str, object] = {"reopened": list(room), "at_least_more": room}
+    output(as_json).document({**document, "submitted": made} if fresh else document, renderers.reopened)
+
+
+def _as_json(one: Fresh) -> dict[str, object]:
+    return {"job": one.submitted.job, "of": list(one.tasks), "changed": list(one.changed)}
 
 
 def _jobs(c: Coordinator, selected: Selection) -> list[selectors.Target]:

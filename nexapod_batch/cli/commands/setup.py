@@ -90,6 +90,7 @@ def config_show(origin: bool, as_json: bool) -> None:
         "site": found.site,
         "retention.work": found.keep_work_s,
         "retention.failed": found.keep_failed_s,
+        "retention.inputs": found.keep_inputs_s,
         "images.dir": str(found.images.folder),
         "images.max_size": found.images.max_mib,
         "images.plain_http": list(found.images.plain_http) or None,

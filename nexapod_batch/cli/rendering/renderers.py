@@ -251,10 +251,15 @@ def changed(document: Document) -> Iterator[str]:
 
 def reopened(document: Document) -> Iterator[str]:
     """Describe which jobs and tasks were reopened, and how far they may go."""
-    yield from changed(document)
+    if "submitted" not in document:
+        yield from changed(document)
     for name, most in document["at_least_more"].items():
         which = "" if "_" in name else " for each task"
         yield f"  {name}: at least {count(most, 'more replica')} may run{which}; earlier reports still count"
+    for one in document.get("submitted", ()):
+        with_files = f"changed since: {', '.join(one['changed'])}" if one["changed"] else "no input has changed"
+        yield f"job {one['job']} does {', '.join(one['of'])} again, with the files of now ({with_files})"
+        yield f"  to go on: nexapod-batch wait {one['job']}"
     if document["reopened"]:
         jobs = dict.fromkeys(name.partition("_")[0] for name in document["reopened"])
         yield f"  to go on: nexapod-batch wait {' '.join(jobs)}"

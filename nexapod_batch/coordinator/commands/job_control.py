@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.commands.kept_inputs import keep_again
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.errors import NexapodError
@@ -65,12 +66,13 @@ def retry(c: Coordinator, targets: Sequence[Target]) -> dict[str, int]:
 
     Replicas that reported keep their votes; those that errored, were lost or cancelled no longer count. Where less is
     left of `max_replicas` than a new answer would need to win by itself, the task is allowed that much. How many are
-    placed is then decided as for any task.
+    placed is then decided as for any task. They run the inputs of the submit: NotFoundError where these are gone.
     """
     changed = {}
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for job, task in targets:
             _known(c, job, task)
+            keep_again(c, job)
             quorum = c.job(job).quorum
             c.store.replicas.set_aside(job, task)
             c.store.tasks.allow_more(job, task, agree=quorum.agree, max_replicas=quorum.max_replicas)

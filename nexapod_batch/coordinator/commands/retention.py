@@ -186,9 +186,11 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
 
 
 def _stale_inputs(c: Coordinator) -> list[str]:
-    """Return the paths of staged inputs that no open job needs."""
+    """Return the paths of kept inputs that no job needs which is open, or ended within the time of retention."""
+    from nexapod_batch.config.settings import settings  # noqa: PLC0415 - passes import this module, and ask nothing here
+
     needed: set[str] = set()
-    for row in c.store.jobs.open_documents():
+    for row in c.store.jobs.documents_since(c.now() - settings(c.paths).keep_inputs_s * 1000):
         needed.update(one["sha256"] for one in json.loads(row.body)["inputs"])
     if not c.paths.inputs.is_dir():
         return []

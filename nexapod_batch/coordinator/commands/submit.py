@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.commands import kept_inputs
 from nexapod_batch.coordinator.commands.submitted_program import with_program
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
@@ -19,10 +19,7 @@ from nexapod_batch.coordinator.placement import container_support, images
 from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
 from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
-from nexapod_batch.errors import DescriptorError, NotFoundError, QuorumImpossibleError, TryAgainError, UsageError
-from nexapod_batch.files.atomic import sync_files
-from nexapod_batch.files.beneath import open_beneath
-from nexapod_batch.files.own import own_folder
+from nexapod_batch.errors import NotFoundError, QuorumImpossibleError, UsageError
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Submitted", "dry_run", "submit"]
 
-_CHUNK = 1024 * 1024
 #: Longer names in the folder of results are no numbers of jobs.
 _DIGITS = 16
 
@@ -80,7 +76,7 @@ def submit(
     for dependency in job.schedule.depends_on:
         if c.store.jobs.find(dependency.job) is None:
             raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
-    _keep_inputs(c, job, folder)
+    kept_inputs.keep(c, job.inputs, folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
         _, reach, more = _check(c, job, nodes, foreign=foreign)  # again: now it is known what the image was made for
@@ -269,40 +265,6 @@ def _core_hours(job: Job) -> float | None:
     if job.resources.time_s is None:
         return None
     return job.n_tasks * job.quorum.replicas * job.resources.time_s * job.resources.cpus / 3600
-
-
-def _keep_inputs(c: Coordinator, job: Job, folder: Path) -> None:
-    """Copy inputs under their digest, so that an edit after submit cannot change what runs."""
-    if not job.inputs:
-        return
-    own_folder(c.paths.inputs, below=c.paths.home)
-    for one in job.inputs:
-        kept = c.paths.inputs / one.sha256
-        if kept.exists():
-            continue
-        partial = kept.with_name(f".{one.sha256}.{os.getpid()}")
-        found = hashlib.sha256()
-        try:
-            # where it lies was judged when it was pinned: something else in its place has another digest
-            reader = open_beneath(folder, one.source, outside=True)
-            with os.fdopen(reader, "rb") as source, partial.open("wb") as sink:
-                while chunk := source.read(_CHUNK):
-                    found.update(chunk)
-                    sink.write(chunk)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            if error.errno == 28:  # ENOSPC
-                raise TryAgainError(
-                    "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
-                ) from error
-            raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
-        if found.hexdigest() != one.sha256:
-            partial.unlink()
-            raise DescriptorError(
-                f"input {one.source} changed while it was read", got=found.hexdigest(), wanted=one.sha256
-            )
-        sync_files([partial])
-        partial.replace(kept)
 
 
 def _uuid7(milliseconds: int, random: bytes) -> str:

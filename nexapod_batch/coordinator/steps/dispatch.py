@@ -20,7 +20,7 @@ from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_set, set_name, split
 from nexapod_batch.coordinator.steps import restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
-from nexapod_batch.errors import NexapodError
+from nexapod_batch.errors import NexapodError, TryAgainError
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.job import Domain
@@ -36,6 +36,7 @@ from nexapod_batch.trust.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.pass_faults import Faults
@@ -282,6 +283,7 @@ def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: Faults) 
     """Let a backend make ready for replicas of a job; None when it cannot now."""
     inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
     try:
+        _all_kept(job, inputs)
         signer_of(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
@@ -289,6 +291,16 @@ def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: Faults) 
     except (NexapodError, OSError) as error:
         faults.of_node(Code.STAGE_FAULT, node, error)
         return None
+
+
+def _all_kept(job: Job, inputs: Mapping[str, Path]) -> None:
+    """Raise TryAgainError where a copy of an input is not there, which every runner would find missing."""
+    missing = [one.target for one in job.inputs if not inputs[one.sha256].exists()]
+    if missing:
+        raise TryAgainError(
+            f"job {job.name!r} waits for kept inputs that are gone", got=", ".join(missing),
+            hint="nexapod-batch retry copies them again where they are unchanged; or submit the job anew",
+        )
 
 
 def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:

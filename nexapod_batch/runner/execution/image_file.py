@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nexapod_batch.errors import PluginError
-from nexapod_batch.runner.execution.stage import InputError
+from nexapod_batch.runner.execution.stage import KeptCopyError
 
 if TYPE_CHECKING:
     from nexapod_batch.runner.launches.launch import OpenedLaunch
@@ -28,7 +28,7 @@ class Images:
         self._good: dict[str, tuple[int, int, int, int]] = {}  # digest -> device, inode, size, time of the last change
 
     def path_of(self, launch: OpenedLaunch) -> str | None:
-        """Return the path of a launch's image, None for none; InputError when it is not what was pinned."""
+        """Return the path of a launch's image, None for none; KeptCopyError when it is not what was pinned."""
         container = launch.job.container
         if container is None:
             return None
@@ -41,9 +41,9 @@ class Images:
                     return path
                 got = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise InputError(f"the container image cannot be read: {error}") from error
+            raise KeptCopyError(f"the container image cannot be read: {error}") from error
         if got != container.sha256:
-            raise InputError(
+            raise KeptCopyError(
                 f"the container image {path} is not the one that was pinned, or is not complete:"
                 f" got sha256 {got} of {seen.st_size} bytes, wanted {container.sha256}"
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from nexapod_batch.errors import PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
 from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
-from nexapod_batch.runner.execution.stage import CommandError, InputError, stage_inputs
+from nexapod_batch.runner.execution.stage import CommandError, InputError, KeptCopyError, stage_inputs
 from nexapod_batch.runner.execution.work_dirs import is_empty
 from nexapod_batch.runner.processes.process_tree import disk_detail
 from nexapod_batch.runner.processes.usage import tree_bytes
@@ -80,6 +80,8 @@ class Replica:
             try:
                 stage_inputs(self.launch.job.inputs, self.values, self.launch.bundle.input_paths, self.root)
                 self.result = self._executor.execute(self)
+            except KeptCopyError as error:
+                self.fail(Outcome.NODE, str(error))
             except InputError as error:
                 self.fail(Outcome.INPUT, str(error))
             except PluginError as error:

@@ -44,6 +44,7 @@ __all__ = [
     "WINDOWS_LINE",
     "CommandError",
     "InputError",
+    "KeptCopyError",
     "command_path",
     "device_environment",
     "ends_as_on_windows",
@@ -70,7 +71,11 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class InputError(Exception):
-    """An input is not there, or not what was pinned."""
+    """An input cannot be put where the job wants it."""
+
+
+class KeptCopyError(InputError):
+    """The copy of an input or an image is not there, or not what was pinned: no fault of the task."""
 
 
 class CommandError(Exception):
@@ -214,7 +219,9 @@ def _first_line(program: str) -> str:
 
 
 def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Mapping[str, str], root: str) -> int:
-    """Copy every input into the work folder, digesting what is copied; return the bytes. InputError names the input.
+    """Copy every input into the work folder, digesting what is copied; return the bytes.
+
+    KeptCopyError names an input whose copy is not what was pinned, InputError one that has no place of its own.
 
     `values` are those of the task's placeholders, `paths` say where the inputs lie, by digest. Copies, not links: the
     command may write to them, and the next replica must not see that. What begins like a program may be executed,
@@ -241,16 +248,16 @@ def _stage(one: Input, source: str, target: Path) -> int:
                     while rest:
                         rest = rest[writer.write(rest) :]
                 os.fchmod(fd, mode)  # the umask took something away
-    except (FileNotFoundError, FileExistsError, PermissionError, careful.NotPlainError) as error:
-        raise InputError(f"input {one.target!r} {_why_not_staged(error)}") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"input {one.target!r} collides with another input") from error
+    except (FileNotFoundError, PermissionError, careful.NotPlainError) as error:
+        raise KeptCopyError(f"input {one.target!r} {_why_not_staged(error)}") from error
     if digest.hexdigest() != one.sha256:
-        raise InputError(f"input {one.target!r} was changed: got sha256 {digest.hexdigest()}, wanted {one.sha256}")
+        raise KeptCopyError(f"input {one.target!r} was changed: got sha256 {digest.hexdigest()}, wanted {one.sha256}")
     return size
 
 
 def _why_not_staged(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"is missing: {error.filename}"
-    if isinstance(error, FileExistsError):
-        return "collides with another input"
     return "is no file" if isinstance(error, careful.NotPlainError) else f"cannot be read: {error}"

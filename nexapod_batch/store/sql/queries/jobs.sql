@@ -74,3 +74,6 @@ WHERE n_waiting + n_active > 0 OR job_id IN (SELECT job_id FROM launch WHERE sta
 
 -- name: jobs_open_documents
 SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;
+
+-- name: jobs_documents_since
+SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0 OR finished_at >= :since;

@@ -1,0 +1,115 @@
+"""Inputs of jobs, kept by digest: what runs is what was there at submit, whatever becomes of the files since."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import DescriptorError, NotFoundError, TryAgainError
+from nexapod_batch.files.atomic import FULL, sync_files
+from nexapod_batch.files.beneath import open_beneath
+from nexapod_batch.files.own import own_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Input, Job
+
+__all__ = ["changed", "folder_of", "keep", "keep_again", "todays"]
+
+_CHUNK = 1024 * 1024
+
+
+def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
+    """Copy inputs under their digest; DescriptorError for one that cannot be read, or is not what was pinned.
+
+    TryAgainError where there is no space for them.
+    """
+    if not inputs:
+        return
+    own_folder(c.paths.inputs, below=c.paths.home)
+    for one in inputs:
+        kept = c.paths.inputs / one.sha256
+        if kept.exists():
+            continue
+        partial = kept.with_name(f".{one.sha256}.{os.getpid()}")
+        try:
+            found = _copy(folder, one.source, partial)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            if error.errno in FULL:
+                raise TryAgainError(
+                    "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
+                ) from error
+            raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
+        if found != one.sha256:
+            partial.unlink()
+            raise DescriptorError(f"input {one.source} changed while it was read", got=found, wanted=one.sha256)
+        sync_files([partial])
+        partial.replace(kept)
+
+
+def _copy(folder: Path, source: str, target: Path) -> str:
+    """Copy a file, and return the digest of what was copied.
+
+    Where it lies was judged when it was pinned: something else in its place has another digest.
+    """
+    digest = hashlib.sha256()
+    with os.fdopen(open_beneath(folder, source, outside=True), "rb") as reader, target.open("wb") as sink:
+        while chunk := reader.read(_CHUNK):
+            digest.update(chunk)
+            sink.write(chunk)
+    return digest.hexdigest()
+
+
+def keep_again(c: Coordinator, job_id: int) -> None:
+    """Copy those inputs of a job again that were removed since it ended.
+
+    NotFoundError when a file that is needed is not what it was, with how to take today's.
+    """
+    missing = [one for one in c.job(job_id).inputs if not (c.paths.inputs / one.sha256).exists()]
+    try:
+        keep(c, missing, folder_of(c, job_id))
+    except DescriptorError as error:
+        names = ", ".join(one.target for one in missing)
+        raise NotFoundError(
+            f"kept inputs of job {job_id} are gone ([retention] inputs), and their files are no longer what they were",
+            got=f"{names}: {' '.join(str(error).split())}",
+            hint=f"to run with the files of today: nexapod-batch retry {job_id} --fresh",
+        ) from error
+
+
+def folder_of(c: Coordinator, job_id: int) -> Path:
+    """Return the folder that a job was submitted from."""
+    return Path(c.store.jobs.get(job_id).folder)
+
+
+def changed(c: Coordinator, job_id: int) -> list[str]:
+    """Return, by their targets, the inputs of a job whose files have another content now, or are gone."""
+    folder = folder_of(c, job_id)
+    return [one.target for one in c.job(job_id).inputs if _today(one, folder)[0] != one.sha256]
+
+
+def todays(job: Job, folder: Path) -> tuple[Input, ...]:
+    """Return the inputs of a job as their files are now; DescriptorError for one that is gone."""
+    found = []
+    for one in job.inputs:
+        digest, executable = _today(one, folder)
+        if not digest:
+            raise DescriptorError(f"input {one.source} cannot be read", wanted="a file", hint="put it back")
+        found.append(one._replace(sha256=digest, executable=executable))
+    return tuple(found)
+
+
+def _today(one: Input, folder: Path) -> tuple[str, bool]:
+    """Return the digest of an input's file as it is now, and whether its owner may run it; "" where it is gone."""
+    try:
+        with os.fdopen(open_beneath(folder, one.source, outside=True), "rb") as stream:
+            executable = bool(os.fstat(stream.fileno()).st_mode & stat.S_IXUSR)
+            return hashlib.file_digest(stream, "sha256").hexdigest(), executable
+    except OSError:
+        return "", False

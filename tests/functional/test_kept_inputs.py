@@ -1,0 +1,144 @@
+"""Inputs after submit: what `retry` runs, what it says of files that changed, and how long copies stay."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nexapod_batch.config.settings import Paths
+from nexapod_batch.coordinator import open_coordinator
+from nexapod_batch.coordinator.commands import retention
+from nexapod_batch.coordinator.commands.resubmit import only
+from nexapod_batch.model.job import Array, Job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from homes import Home
+
+DAY = 86_400
+#: Prints its input, and fails unless a file of the machine is there.
+JOB = """\
+[job]
+name = "reads"
+command = ["sh", "-c", "cat in.txt; test -e {flag}"]
+[[inputs]]
+source = "in.txt"
+[quorum]
+distinct = "run"
+"""
+
+
+@pytest.fixture
+def flag(home: Home) -> Path:
+    """Run a job that fails, with the input `old`; return the file by which it succeeds."""
+    (home.folder / "in.txt").write_text("old\n")
+    assert home.submit(JOB.format(flag=home.folder / "flag"), "--wait=50s").code == 1
+    return home.folder / "flag"
+
+
+def gc_later(home: Home, seconds: int) -> int:
+    """Run `gc` as if it were later; return how many kept inputs went."""
+    with open_coordinator(Paths.of(home.path)) as c:
+        c.clock = lambda: time.time() + seconds
+        return retention.gc(c, dry_run=False)["inputs"]
+
+
+def test_retry_runs_what_was_submitted_and_says_what_changed(home: Home, flag: Path) -> None:
+    """An edit changes nothing; without one nothing is said."""
+    assert "changed since" not in home.call("retry", "1").err
+    assert home.call("wait", "1", "--timeout", "50s").code == 1
+    (home.folder / "in.txt").write_text("new\n")
+    flag.touch()
+    said = home.call("retry", "1")
+    assert "changed since: in.txt" in said.err
+    assert "retry 1 --fresh" in said.err
+    assert home.call("wait", "1", "--timeout", "50s").code == 0
+    assert home.call("logs", "1").out == "old\n"
+
+
+def test_a_file_that_is_gone_has_changed(home: Home, flag: Path) -> None:
+    """Its copy runs all the same."""
+    (home.folder / "in.txt").unlink()
+    flag.touch()
+    assert "changed since: in.txt" in home.call("retry", "1").err
+    assert home.call("wait", "1", "--timeout", "50s").code == 0
+    assert home.call("retry", "1", "--fresh").code != 0
+
+
+def test_fresh_takes_the_files_of_now(home: Home, flag: Path) -> None:
+    """As a job of its own, for another input is another result."""
+    (home.folder / "in.txt").write_text("new\n")
+    flag.touch()
+    done = home.json("retry", "1", "--fresh")
+    assert done["reopened"] == []
+    assert done["submitted"] == [{"job": 2, "of": ["1_0"], "changed": ["in.txt"]}]
+    assert home.call("wait", "2", "--timeout", "50s").code == 0
+    assert home.call("logs", "2").out == "new\n"
+    assert home.json("ls")["jobs"][1]["state"] == "failed"
+    again = home.call("retry", "2", "--fresh")
+    assert again.code == 2
+    assert "no task that failed" in again.err
+
+
+def test_gc_keeps_the_inputs_of_what_ended(home: Home, flag: Path) -> None:
+    """For 90 days, or as long as `[retention] inputs` says."""
+    assert gc_later(home, 89 * DAY) == 0
+    flag.touch()
+    home.call("retry", "1")
+    assert home.call("wait", "1", "--timeout", "50s").code == 0
+    (home.path / "config.toml").write_text('[retention]\ninputs = "1d"\n')
+    assert gc_later(home, DAY // 2) == 0
+    assert gc_later(home, 2 * DAY) == 1
+
+
+def test_what_is_gone_is_copied_again_where_it_is_unchanged(home: Home, flag: Path) -> None:
+    """Else the retry is refused, with the way to take the files of now."""
+    assert gc_later(home, 91 * DAY) == 1
+    (home.folder / "in.txt").write_text("new\n")
+    refused = home.call("retry", "1")
+    assert refused.code != 0
+    assert "in.txt" in refused.err
+    assert "nexapod-batch retry 1 --fresh" in refused.err
+    assert home.json("show", "1")["job"]["state"] == "failed"
+    (home.folder / "in.txt").write_text("old\n")
+    flag.touch()
+    assert home.call("retry", "1").code == 0
+    assert home.call("wait", "1", "--timeout", "50s").code == 0
+
+
+def test_a_kept_input_that_vanished_is_no_error_of_the_task(home: Home) -> None:
+    """The job waits, and the pass names what is missing; put back, it goes on."""
+    (home.folder / "in.txt").write_text("old\n")
+    text = JOB.format(flag="/") + "[schedule]\nhold = true\n"
+    assert home.submit(text).code == 0
+    (kept,) = (home.path / "inputs").iterdir()
+    os.rename(kept, home.folder / "away")
+    home.call("release", "1")
+    done = home.json("reconcile")
+    assert any("in.txt" in str(fault) for fault in done["faults"] + done["standing"]), done
+    (task,) = home.json("show", "1")["tasks"]
+    assert (task["state"], task["replicas"]) == ("waiting", [])
+    os.rename(home.folder / "away", kept)
+    assert home.call("wait", "1", "--timeout", "50s").code == 0
+
+
+@pytest.mark.parametrize(
+    ("array", "indexes", "tasks", "parameters"),
+    [
+        (Array(ranges=((1, 9, 2),)), [3, 7], [3, 7], [{}, {}]),
+        (Array(matrix=(("a", ("x", "y")), ("b", ("1", "2")))), [1, 2], [0, 1], [{"a": "x", "b": "2"}, {"a": "y", "b": "1"}]),
+        (Array(values=((("a", "x"),), (("a", "y"),))), [1], [0], [{"a": "y"}]),
+        (None, [0], [0], [{}]),
+    ],
+)
+def test_a_job_of_some_tasks_keeps_their_parameters(
+    array: Array | None, indexes: list[int], tasks: list[int], parameters: list[dict[str, str]]
+) -> None:
+    """Ids stay, for commands use them; rows of parameters are counted anew."""
+    job = only(Job(name="a", command=("true",), array=array), indexes)
+    assert list(job.task_indexes()) == tasks
+    assert [dict(job.parameters(index)) for index in tasks] == parameters
