@@ -25,7 +25,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cancel": ("nexapod-batch cancel 42", "nexapod-batch cancel 42_1-5", "nexapod-batch cancel --name 'test-*'"),
     "hold": ("nexapod-batch hold 42", "nexapod-batch hold all"),
     "release": ("nexapod-batch release 42", "nexapod-batch release all"),
-    "retry": ("nexapod-batch retry 42_7", "nexapod-batch retry 42 --state failed"),
+    "retry": ("nexapod-batch retry 42_7", "nexapod-batch retry 42 --state failed", "nexapod-batch retry 42_7 --fresh"),
     "results": (
         "nexapod-batch results last",
         "nexapod-batch results 42 --out sweep --table",
