@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations of what it decodes
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from nexapod_batch.model.job import Program  # noqa: TC001 - likewise
+from nexapod_batch.model.replica import ReplicaName  # noqa: TC001
 
-    from nexapod_batch.model.job import Program
-    from nexapod_batch.model.replica import ReplicaName
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BUILD_TYPE",

@@ -267,12 +267,17 @@ def test_a_statement_of_another_class_is_no_vote(home: Home) -> None:
     assert [r["validation"] == "valid" for r in task["replicas"]] == [False, True, True]
 
 
-def test_two_statements_for_one_replica_void_it_alone(home: Home) -> None:
-    """A node that signs two different statements loses that replica's vote and is blamed; the other replica counts."""
+@pytest.mark.parametrize("copies", [0, 1, 3])
+def test_two_statements_for_one_replica_void_it_alone(home: Home, copies: int) -> None:
+    """A node that signs two different statements loses that replica's vote and is blamed; the other replica counts.
+
+    Copies of the first one between the two hide nothing.
+    """
     first, _ = reported(home)
     said = statement(first)
     mine = stolen_key(home, str(said.replica))
-    put(home, line_of(mine, said._replace(wall_ms=said.wall_ms + 1)) + b"\n")
+    between = (json.dumps(first).encode() + b"\n") * copies
+    put(home, between + line_of(mine, said._replace(wall_ms=said.wall_ms + 1)) + b"\n")
     accepts(home)
     task = home.json("show", 1)["tasks"][0]
     voided = {r["id"] for r in task["replicas"] if r["voided"]}

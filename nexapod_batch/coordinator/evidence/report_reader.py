@@ -9,13 +9,16 @@ import base64
 import binascii
 import fcntl
 import hashlib
-import marshal
 import os
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, TypeVar
 
 import orjson
+from msgspec import DecodeError, Struct
+from msgspec.msgpack import Decoder, Encoder
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import careful
@@ -26,11 +29,13 @@ from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning,
 from nexapod_batch.trust import nesting
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.keys import KEY_BYTES
-from nexapod_batch.trust.statement import PAYLOAD_TYPE, ContainerUse, GpuUse, Machine, Outcome, Statement, Subject
+from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
 from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from nexapod_batch.trust.dsse import Opened
 
 __all__ = [
     "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "machine_of", "read_all",
@@ -47,26 +52,17 @@ _JUNK = 1_000
 _MANY = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _TOO_LONG = Reason(code=Code.REPORT_TOO_LONG, parameters={"max_bytes": MAX_LINE})
+#: Bytes that say how many follow, in what helpers send.
+_SIZE_BYTES = 4
+#: Lines that are read together: step by step for all of them, so that each step finds its code in the nearest cache.
+_TOGETHER = 32
 
 
-_REPLICA, _OUTCOME = (Statement._fields.index(name) for name in ("replica", "outcome"))
-#: The fields that are nouns, or lists of them, by their place.
-_NOUNS: dict[int, type[Any]] = {
-    Statement._fields.index("container"): ContainerUse,
-    Statement._fields.index("machine"): Machine,
-}
-_LISTS: dict[int, type[Any]] = {Statement._fields.index("subjects"): Subject, Statement._fields.index("gpus"): GpuUse}
-
-
-class Report(NamedTuple):
-    """A verified report: what of it goes into the database, the signed bytes, and the files that came along.
-
-    Made of plain values, because it travels between processes.
-    """
+class Report(Struct, frozen=True, array_like=True, tag=True):
+    """A verified report: what it says, the signed bytes, and the files that came along."""
 
     position: int  # of its line in the segment
-    replica: tuple[int, int, int]  # job, task, number
-    said: tuple[Any, ...]  # the fields of its statement, as plain values: `statement` has them
+    statement: Statement
     gpus: str | None  # as the store has them
     machine: str  # which one it ran on, as `quorum.machines.Boot` writes it; "" where nobody can tell
     payload: bytes
@@ -74,28 +70,14 @@ class Report(NamedTuple):
     key: bytes  # that verified it: the raw public key
     carried: bytes | None  # JSON: name -> base64
 
-    @property
-    def statement(self) -> Statement:
-        """Return the statement."""
-        fields = list(self.said)
-        fields[_REPLICA] = ReplicaName(*self.replica)
-        fields[_OUTCOME] = Outcome(fields[_OUTCOME])
-        for at, made in _NOUNS.items():
-            if fields[at] is not None:
-                fields[at] = made._make(fields[at])
-        for at, made in _LISTS.items():
-            if fields[at]:
-                fields[at] = tuple([made._make(one) for one in fields[at]])
-        return Statement._make(fields)
 
-
-class Started(NamedTuple):
+class Started(Struct, frozen=True, array_like=True, tag=True):
     """A start note."""
 
-    replica: tuple[int, int, int]
+    replica: tuple[int, int, int]  # job, task, number
 
 
-class Refused(NamedTuple):
+class Refused(Struct, frozen=True, array_like=True, tag=True):
     """A line that is no good."""
 
     position: int
@@ -103,20 +85,46 @@ class Refused(NamedTuple):
     line: bytes  # its beginning
 
 
-class Ended(NamedTuple):
+class Ended(Struct, frozen=True, array_like=True, tag=True):
     """The runner's last word: nothing follows."""
 
 
-class Left(NamedTuple):
+class Left(Struct, frozen=True, array_like=True, tag=True):
     """What follows from a position on was left for the next pass."""
 
     position: int
 
 
 Line: TypeAlias = Report | Started | Refused | Ended | Left
+_Step = TypeVar("_Step", "_Raw", "_Sealed", "_Verified")
+_Next = TypeVar("_Next")
 
 
-_KINDS: tuple[type[Line], ...] = (Report, Started, Refused, Ended, Left)
+class _Raw(NamedTuple):
+    """A line as it was read."""
+
+    position: int
+    line: bytes
+    keys: Mapping[str, bytes]  # that may have signed it, unless it offers one
+
+
+class _Sealed(NamedTuple):
+    """A line that holds a report; nothing of it was verified."""
+
+    position: int
+    line: bytes
+    document: dict[str, Any]
+    keys: Mapping[str, bytes]
+
+
+class _Verified(NamedTuple):
+    """A line whose signature is good; nothing of what was signed was parsed."""
+
+    position: int
+    line: bytes
+    opened: Opened
+    key: bytes
+    carried: object
 
 
 def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
@@ -126,21 +134,30 @@ def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
         if block.endless:
             return [Refused(block.start, _TOO_LONG.stored(), stream.read(KEEP))]
         found: list[Line] = []
-        position, junk = block.start, 0
-        while position < block.end:
-            line = stream.readline(min(MAX_LINE + 1, block.end - position))
-            if not line:  # the file is shorter by now
-                break
-            found.append(_read(line.removesuffix(b"\n"), position, keys))
-            position += len(line)
-            while line and not line.endswith(b"\n") and position < block.end:  # too long: the rest is passed over
-                line = stream.readline(min(_BLOCK, block.end - position))
-                position += len(line)
-            junk += isinstance(found[-1], Refused)
-            if junk >= _JUNK and position < block.end:
-                found.append(Left(position))
-                break
+        junk = 0
+        lines = _lines(stream, block, keys)
+        while several := list(islice(lines, min(_TOGETHER, _JUNK - junk))):
+            read = _read(several)
+            found += read
+            junk += sum(isinstance(line, Refused) for line in read)
+        following = next(lines, None)
+        if following is not None:
+            found.append(Left(following.position))
     return found
+
+
+def _lines(stream: BinaryIO, block: Block, keys: Mapping[str, bytes]) -> Iterator[_Raw]:
+    """Yield the lines of a block; of one that is too long as much as shows it."""
+    position = block.start
+    while position < block.end:
+        line = stream.readline(min(MAX_LINE + 1, block.end - position))
+        if not line:  # the file is shorter by now
+            return
+        yield _Raw(position, line.removesuffix(b"\n"), keys)
+        position += len(line)
+        while line and not line.endswith(b"\n") and position < block.end:  # too long: the rest is passed over
+            line = stream.readline(min(_BLOCK, block.end - position))
+            position += len(line)
 
 
 def read_all(found: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:
@@ -159,7 +176,7 @@ def read_all(found: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[lis
         for number, (block, keys) in enumerate(found):
             try:
                 yield _received(streams[number % helpers]) if streams else read_block(block, keys)
-            except (EOFError, ValueError, TypeError):
+            except (EOFError, DecodeError):
                 streams.clear()
                 yield read_block(block, keys)
             except OSError as error:
@@ -167,8 +184,17 @@ def read_all(found: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[lis
 
 
 def _received(stream: BinaryIO) -> list[Line]:
-    """Return what a helper, this same program, sent of its next block."""
-    return [_KINDS[kind]._make(said) for kind, said in marshal.load(stream)]  # noqa: S302
+    """Return what a helper sent of its next block; EOFError or DecodeError where it died before."""
+    size = int.from_bytes(stream.read(_SIZE_BYTES))
+    sent = stream.read(size)
+    if not size or len(sent) < size:
+        raise EOFError
+    return _decoder().decode(sent)
+
+
+@cache
+def _decoder() -> Decoder[list[Line]]:
+    return Decoder(list[Line])
 
 
 @contextmanager
@@ -200,25 +226,36 @@ def _forked(found: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) ->
 
 
 def _send(found: Sequence[tuple[Block, Mapping[str, bytes]]], fd: int) -> None:
+    encoder = Encoder()
     with open(fd, "wb") as sink:
         for block, keys in found:
-            lines = read_block(block, keys)
-            sink.write(marshal.dumps([(_KINDS.index(type(line)), tuple(line)) for line in lines]))
+            lines = encoder.encode(read_block(block, keys))
+            sink.write(len(lines).to_bytes(_SIZE_BYTES))
+            sink.write(lines)
             sink.flush()
 
 
-def _read(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
+def _read(several: Sequence[_Raw]) -> list[Line]:
+    """Return what each of several lines says: all are parsed, then all are verified, then what was signed is parsed."""
+    parsed = [_attempt(_parse, line) for line in several]
+    verified = [_attempt(_verify, line) if isinstance(line, _Sealed) else line for line in parsed]
+    return [_attempt(_report, line) if isinstance(line, _Verified) else line for line in verified]
+
+
+def _attempt(step: Callable[[_Step], _Next], line: _Step) -> _Next | Refused:
+    """Return what a step makes of a line; a line that it raises for is refused."""
     try:
-        return _parse(line, position, keys)
+        return step(line)
     except VerificationError as error:
         reason = Reason(code=Code.REPORT_REFUSED, parameters={"error": Reason.of_error(error)})
     except Exception as error:  # noqa: BLE001 - whatever one line does, the others are read
         reason = Reason(code=Code.REPORT_UNREADABLE, parameters={"kind": type(error).__name__})
-    return Refused(position, reason.stored(), line[:KEEP])
+    return Refused(line.position, reason.stored(), line.line[:KEEP])
 
 
-def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
-    """Return the verified report of a line, or its start note."""
+def _parse(raw: _Raw) -> Started | Ended | _Sealed:
+    """Return the start note of a line, or the report that is still to be verified."""
+    position, line, keys = raw
     if len(line) > MAX_LINE:
         raise VerificationError("line too long", got=f"more than {MAX_LINE} bytes", wanted="one report")
     try:
@@ -233,17 +270,26 @@ def _parse(line: bytes, position: int, keys: Mapping[str, bytes]) -> Line:
     if not isinstance(document, dict):
         raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
     offered = document.get("key")
-    key = keys if offered is None else _offered(offered)
-    opened = open_envelope(document, PAYLOAD_TYPE, key)
+    return _Sealed(position, line, document, keys if offered is None else _offered(offered))
+
+
+def _verify(sealed: _Sealed) -> _Verified:
+    """Return the line when a key verifies what was signed."""
+    opened = open_envelope(sealed.document, PAYLOAD_TYPE, sealed.keys)
+    key = sealed.keys[opened.key_id]
+    return _Verified(sealed.position, sealed.line, opened, key, sealed.document.get("carried"))
+
+
+def _report(verified: _Verified) -> Report:
+    """Return the report of a line that was verified."""
+    opened, carried = verified.opened, verified.carried
     said = decode(opened.payload)
-    carried = document.get("carried")
+    files = None
     if carried is not None:
         _check_carried(carried, said)
-        carried = orjson.dumps(carried)
-    name = said.replica
+        files = orjson.dumps(carried)
     return Report(
-        position, (name.job, name.task, name.number), _plain(said), _gpus(said), machine_of(said), opened.payload,
-        opened.signature, key[opened.key_id], carried,
+        verified.position, said, _gpus(said), machine_of(said), opened.payload, opened.signature, verified.key, files,
     )  # fmt: skip
 
 
@@ -256,20 +302,6 @@ def _offered(text: object) -> dict[str, bytes]:
     if len(public) != KEY_BYTES:
         raise VerificationError("the key of a report is none", wanted=f"{KEY_BYTES} bytes in base64")
     return {"the key beside it": public}
-
-
-def _plain(said: Statement) -> tuple[Any, ...]:
-    """Return the fields of a statement as values that travel between processes."""
-    fields: list[Any] = list(said)
-    fields[_REPLICA] = None  # it stands beside
-    fields[_OUTCOME] = said.outcome.value
-    for at in _NOUNS:
-        if fields[at] is not None:
-            fields[at] = tuple(fields[at])
-    for at in _LISTS:
-        if fields[at]:
-            fields[at] = tuple(map(tuple, fields[at]))
-    return tuple(fields)
 
 
 def machine_of(said: Statement) -> str:

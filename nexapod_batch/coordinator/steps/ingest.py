@@ -6,7 +6,6 @@ same report again is no event.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from itertools import zip_longest
@@ -23,23 +22,19 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     blocks,
     read_all,
 )
-from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack, stored_reports
+from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.steps.quarantine import quarantine
+from nexapod_batch.coordinator.steps.report_batch import ReportBatch
 from nexapod_batch.errors import NexapodError, VerificationError
-from nexapod_batch.ledger.events import Kind, encoded_digest, event
-from nexapod_batch.lifecycle import OUT, Execution
+from nexapod_batch.lifecycle import OUT
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason
-from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
 from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget
-from nexapod_batch.store.repositories.replicas import ReplicaReport
-from nexapod_batch.store.repositories.reports import NewReport
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, not_covered, open_delegation
 from nexapod_batch.trust.dsse import envelope
-from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +47,7 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.delegation import Delegation
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["EXECUTION_OF", "ingest", "signed_reason", "unread"]
+__all__ = ["ingest", "unread"]
 
 #: Bytes of segments that are taken in together: a commit costs as much as 50 reports.
 _TOGETHER = 2 * 1024 * 1024
@@ -60,25 +55,6 @@ _TOGETHER = 2 * 1024 * 1024
 _PER_NODE, _LEAST = 64 << 20, 4 << 20
 #: Bad lines of one node after which the rest of it waits for the next pass.
 _JUNK = 1_000
-
-#: What a signed outcome makes of the replica.
-EXECUTION_OF: dict[str, Execution] = {
-    Outcome.OK: Execution.REPORTED,
-    Outcome.FAILED: Execution.ERRORED,
-    Outcome.TIME: Execution.ERRORED,
-    Outcome.MEMORY: Execution.ERRORED,
-    Outcome.DISK: Execution.ERRORED,
-    Outcome.OUTPUT: Execution.ERRORED,
-    Outcome.INPUT: Execution.ERRORED,
-    Outcome.CANCELLED: Execution.CANCELLED,
-    Outcome.PREEMPTED: Execution.LOST,
-    Outcome.NODE: Execution.LOST,
-}
-
-
-def signed_reason(detail: str) -> Reason | None:
-    """Return the reason that a statement makes of its replica: what it says beside the outcome, if anything."""
-    return Reason(code=Code.SIGNED, parameters={"text": detail}) if detail else None
 
 
 class Intake(Struct):
@@ -101,7 +77,8 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
     junk: dict[int, int] = defaultdict(int)  # bad lines by node
     waiting: list[tuple[Node, Block, list[Line]]] = []
     size = 0
-    read = read_all([(block, oldest_key(c, node)) for node, block in found])
+    oldest = {node.id: oldest_key(c, node) for node in {node.id: node for node, _ in found}.values()}
+    read = read_all([(block, oldest[node.id]) for node, block in found])
     for (node, block), lines in zip(found, read, strict=True):
         if isinstance(lines, OSError):
             faults.of_node(Code.REPORTS_FAULT, node, lines)
@@ -160,15 +137,18 @@ def _in_turn(of_nodes: list[list[tuple[Node, Block]]]) -> list[tuple[Node, Block
 
 
 def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intake: Intake, known: _Known) -> None:
-    """Apply blocks and move the offsets, in one transaction."""
+    """Apply blocks and move the offsets, in one transaction; what is good is read and written together."""
     if not blocks:
         return
+    batch = ReportBatch()
     with c.store.atomic(), c.store.ledger.appending():
+        known.rows = _rows(c, blocks)
         for node, block, lines in blocks:
             last = lines[-1] if lines else None
             position = last.position if isinstance(last, Left) else block.end
-            _lines(c, node, block.path, lines, intake, known)
+            _lines(c, node, block.path, lines, intake, known, batch)
             c.store.reports.move_segment(node.id, block.path.name, position)
+        batch.write(c)
 
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
@@ -193,15 +173,14 @@ def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
 
 
 def _lines(
-    c: Coordinator, node: Node, path: Path, lines: list[Line], intake: Intake, known: _Known
+    c: Coordinator, node: Node, path: Path, lines: list[Line], intake: Intake, known: _Known, batch: ReportBatch
 ) -> None:
-    """Apply the lines of one block; what is good is read and written together."""
-    batch = _Batch()
+    """Apply the lines of one block."""
     refused = [line for line in lines if isinstance(line, Refused)]
-    batch.started = [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
-    reports = [line for line in lines if isinstance(line, Report)]
-    known.rows = _rows(c, reports)
-    for report in reports:
+    batch.started += [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
+    for report in lines:
+        if not isinstance(report, Report):
+            continue
         try:
             _apply(c, node, report, known, batch)
             intake.reports += 1
@@ -218,7 +197,6 @@ def _lines(
     if refused:
         intake.quarantined += len(refused)
         quarantine(c, node, path, refused)
-    _write(c, batch)
 
 
 class _RefusedReport(Exception):  # noqa: N818 - it is caught where it is raised
@@ -257,12 +235,16 @@ class _Known(Struct):
         return self.given[launch]
 
 
-def _rows(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], ReportedReplica]:
-    """Return what is stored of the replicas that reports are about."""
+def _rows(
+    c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]]
+) -> dict[tuple[int, int, int], ReportedReplica]:
+    """Return what is stored of the replicas that reports are about, by job, task and number."""
     tasks: dict[int, set[int]] = defaultdict(set)
-    for report in reports:
-        job, task, _ = report.replica
-        tasks[job].add(task)
+    for _, _, lines in blocks:
+        for line in lines:
+            if isinstance(line, Report):
+                replica = line.statement.replica
+                tasks[replica.job].add(replica.task)
     return {
         (job, row.task, row.number): row
         for job, wanted in tasks.items()
@@ -270,100 +252,45 @@ def _rows(c: Coordinator, reports: list[Report]) -> dict[tuple[int, int, int], R
     }
 
 
-class _Batch(Struct):
-    """Rows to write; `seen` are the replicas that have a report among them."""
-
-    reports: list[NewReport] = field(default_factory=list)
-    carried: list[tuple[int, bytes]] = field(default_factory=list)
-    replicas: list[ReplicaReport] = field(default_factory=list)
-    started: list[tuple[int, int, int, int]] = field(default_factory=list)
-    news: set[tuple[int, int]] = field(default_factory=set)
-    seen: set[int] = field(default_factory=set)
-    dictionaries: dict[int, bytes] = field(default_factory=dict)
-
-
-def _write(c: Coordinator, batch: _Batch) -> None:
-    reports, replicas = c.store.reports, c.store.replicas
-    if batch.started:
-        replicas.start(batch.started)
-    if batch.reports:
-        reports.insert(batch.reports)
-    if batch.carried:
-        reports.insert_carried(batch.carried)
-    if batch.replicas:
-        replicas.report(batch.replicas)
-    if batch.news:
-        c.store.tasks.note_news(sorted(batch.news))
-    batch.reports.clear()
-    batch.carried.clear()
-    batch.replicas.clear()
-
-
-def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: _Batch) -> None:
+def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: ReportBatch) -> None:
     """Store one verified report and move its replica; _RefusedReport when it is about something else."""
-    said = report.statement
-    row = _check(c, node, report, said, known)
-    replica, (job, task, _) = row.id, report.replica
-    if replica in batch.seen or row.execution not in OUT:  # perhaps there is a report of it already
-        batch.seen.discard(replica)
-        _write(c, batch)
-        before = [one.payload for one in stored_reports(c, replica)]
+    row = _check(c, node, report, known)
+    if row.id in batch.seen or row.execution not in OUT:  # perhaps there is a report of it already
+        batch.write(c)
+        before = [one.payload for one in stored_reports(c, row.id)]
         if report.payload in before:
             if report.carried is not None:  # a copy of the line without them may have come first
-                c.store.reports.supply_carried(replica, report.carried)
+                c.store.reports.supply_carried(row.id, report.carried)
             return
         if before:
-            c.store.replicas.void(replica)
+            c.store.replicas.void(row.id)
             c.store.nodes.blame(node.id)
-    now = c.now()
-    sha256 = hashlib.sha256(report.payload).digest()
-    if job not in batch.dictionaries:
-        batch.dictionaries[job] = dictionary_for(c, job, report.payload)
-    packed = pack(report.payload, batch.dictionaries[job])
-    execution = EXECUTION_OF[said.outcome]
-    vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
-    failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
-    reason = signed_reason(said.detail)
-    numeric_class = said.classes.get(c.job(job).quorum.numeric_class.value, "")
-    batch.seen.add(replica)
-    batch.reports.append(
-        NewReport(replica, sha256, packed, report.signature, now)
-    )
-    if report.carried is not None:
-        batch.carried.append((replica, report.carried))
-    batch.news.add((job, task))
-    name = "{}_{}.{}".format(*report.replica)
-    committed = c.store.ledger.append([event(Kind.REPORT, now, id=name, sha256=encoded_digest(sha256))])
-    batch.replicas.append(
-        ReplicaReport(
-            execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
-            report.machine, numeric_class, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
-            said.output_bytes, report.gpus, now, int(report.carried is not None), committed, replica,
-        )
-    )  # fmt: skip
+    batch.add(c, row.id, report)
 
 
-def _check(c: Coordinator, node: Node, report: Report, said: Statement, known: _Known) -> ReportedReplica:
+def _check(c: Coordinator, node: Node, report: Report, known: _Known) -> ReportedReplica:
     """Return the replica's row; _RefusedReport unless its own launch's key says what it may say of it.
 
     The node is blamed for what a key of its own signed that no honest runner signs, not for what others put there.
     """
-    row, name = known.rows.get(report.replica), "{}_{}.{}".format(*report.replica)
+    said = report.statement
+    replica = said.replica
+    row = known.rows.get((replica.job, replica.task, replica.number))
     if row is None:
-        raise _RefusedReport(Code.REPORT_OF_NO_REPLICA, replica=name, node=node.name)
+        raise _RefusedReport(Code.REPORT_OF_NO_REPLICA, replica=str(replica), node=node.name)
     if row.node_id != node.id:
-        raise _RefusedReport(Code.REPORT_OF_OTHER_NODE, replica=name, node=node.name)
+        raise _RefusedReport(Code.REPORT_OF_OTHER_NODE, replica=str(replica), node=node.name)
     given = known.delegation(c, row.launch_id)
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
-        raise _RefusedReport(Code.REPORT_BY_OTHER_KEY, replica=name, node=node.name)
+        raise _RefusedReport(Code.REPORT_BY_OTHER_KEY, replica=str(replica), node=node.name)
     if row.native_id and said.native_id != row.native_id and c.backend(node).signs_native:
         # Nobody's lie: a scheduler may have taken one launch twice, or a shell started the runner where it should not.
         raise _RefusedReport(
-            Code.REPORT_FROM_ELSEWHERE, replica=name, native_id=said.native_id, launch=row.native_id
+            Code.REPORT_FROM_ELSEWHERE, replica=str(replica), native_id=said.native_id, launch=row.native_id
         )
     if why := _wrong(c, node, said, row, given, known):
         c.store.nodes.blame(node.id)
-        raise _RefusedReport(Code.REPORT_CONTRADICTS, replica=name, node=node.name, contradiction=why)
+        raise _RefusedReport(Code.REPORT_CONTRADICTS, replica=str(replica), node=node.name, contradiction=why)
     return row
 
 
