@@ -163,7 +163,18 @@ COMMANDS: dict[str, Entry] = {
     ),
     "key": Entry("commands.setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
-    "db": Entry("commands.setup", "db", "Back up, check and begin the database.", ("backup", "init", "check")),
+    "backup": Entry(
+        "commands.database",
+        "backup",
+        "Write everything needed to go on elsewhere into one checked file.",
+        ("--results", "--json"),
+    ),
+    "db": Entry(
+        "commands.database",
+        "db",
+        "Check, copy, restore, salvage and begin the database.",
+        ("backup", "init", "check", "restore", "salvage"),
+    ),
     "schema": Entry("commands.setup", "schema", "Print the formats that files are written in.", ("job", "output")),
     "man": Entry("commands.manual", "man", "Print the manual page, in the language of man.", ("--json",)),
     "completion": Entry(
@@ -187,6 +198,7 @@ ELSEWHERE: dict[str, str] = {
     "sites": "site", "partition": "site",
     "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
     "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
+    "restore": "db", "recover": "db", "salvage": "db", "database": "db", "dump": "backup",
     "manual": "man", "commands": "--help", "version": "--version",
 }  # fmt: skip
 
@@ -202,6 +214,6 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "report",
     ),
     "Evidence": ("verify", "attestations", "ledger"),
-    "Upkeep": ("reconcile", "gc", "doctor", "usage"),
+    "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
     "Setup": ("node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

@@ -52,14 +52,34 @@ def has_database(home: str) -> bool:
         size = -1
     except OSError as error:
         raise ConfigError("the database cannot be used", got=f"{error.strerror}: {path}") from error
+    if size < 0 and _is_replaced(home):
+        return True
     if size > 0 or _has_log(path) or not _has_node_keys(f"{home}/keys"):
         return size >= 0
     state = "gone" if size < 0 else "empty"
     raise ConfigError(
         f"the database {path} is {state}, and nodes have keys beside it",
         wanted="the one that knows their jobs",
-        hint="put a backup back in its place; or, to begin without any job: nexapod-batch db init",
+        hint="put a backup back: nexapod-batch db restore BACKUP; or, to begin without any job: nexapod-batch db init",
     )
+
+
+def _is_replaced(home: str) -> bool:
+    """Finish to put another database in place where a process was killed over that; say whether there is one now."""
+    if not os.path.exists(f"{home}/replacement"):
+        return False
+    from pathlib import Path  # noqa: PLC0415 - seldom needed
+
+    from nexapod_batch.files import replacement  # noqa: PLC0415
+
+    try:
+        return replacement.finish(Path(home))
+    except OSError as error:
+        raise ConfigError(
+            "a database was being put in place, and that cannot be finished",
+            got=f"{error.strerror}: {error.filename}",
+            hint="make the home writable, with some room on its disk, and run the same command again",
+        ) from error
 
 
 def _has_log(path: str) -> bool:

@@ -84,6 +84,8 @@ class Code:
 
     CANCELLED = "task.cancelled"
     RETRIED = "task.retried"
+    TASK_SALVAGED = "task.salvaged"
+    REPLICA_SALVAGED = "replica.salvaged"
 
     ERROR = "error"
     SYSTEM_ERROR = "error.system"

@@ -41,7 +41,7 @@ Filesystem: TypeAlias = "Callable[[Path], tuple[str, bool]]"  # path -> (type, i
 class Database:
     """One connection: statements as they are, and transactions. Use `Database.open`."""
 
-    __slots__ = ("_depth", "connection", "file", "guard")
+    __slots__ = ("_depth", "_file_id", "connection", "file", "guard")
 
     def __init__(self, connection: sqlite3.Connection, path: Path | str) -> None:
         """Wrap a connection that `open` has prepared."""
@@ -49,6 +49,7 @@ class Database:
         self.file = str(path)
         self.guard: Callable[[], None] | None = None  # called at the beginning of every transaction
         self._depth = 0
+        self._file_id = _file_id(self.file)
 
     @classmethod
     def open(
@@ -108,6 +109,11 @@ class Database:
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
         self.connection.close()
+
+    @property
+    def is_replaced(self) -> bool:
+        """Say whether another database lies in the place of this one since it was opened."""
+        return self._file_id != _file_id(self.file)
 
     # Statements ------------------------------------------------------------------------------------------------
 
@@ -184,6 +190,15 @@ class Database:
             self.connection.execute(sql)
         except sqlite3.Error as error:
             raise_explained(error, self.file)
+
+
+def _file_id(path: str) -> tuple[int, int]:
+    """Return what tells one file from another of the same name."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def connect(path: Path | str, *, busy_s: float = BUSY_S) -> sqlite3.Connection:

@@ -38,7 +38,7 @@ def explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> NexapodError 
             return CorruptStoreError(
                 f"{path} is damaged or no database",
                 got=error,
-                hint="nexapod-batch db check lists the damage; put a backup in its place (nexapod-batch db backup)",
+                hint="nexapod-batch db check says what is left; then db restore BACKUP, or db salvage",
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
             return ConfigError(f"{path} cannot be opened for writing", got=error, hint=_ELSEWHERE)

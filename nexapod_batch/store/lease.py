@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         @property
         def path(self) -> Path: ...
         @property
+        def is_replaced(self) -> bool: ...
+        @property
         def operations(self) -> Operations: ...
         def atomic(self) -> AbstractContextManager[None]: ...
 
@@ -68,10 +70,16 @@ def writer(
     """Be the only writer until the block ends: take the lock and the lease, and give both back.
 
     Raises BusyError when somebody else writes (after `wait_s` seconds), or when another host holds the lease and
-    did not give it back, unless `steal`. Holders of this host that died are taken over at once.
+    did not give it back, unless `steal`; TryAgainError when the database was replaced since it was opened. Holders of
+    this host that died are taken over at once.
     """
     lease = Lease(holder or Holder.here(), now_ms if now_ms is not None else time.time_ns() // 1_000_000)
     with exclusive(store.path, wait_s=wait_s):
+        if store.is_replaced:
+            raise TryAgainError(
+                f"another database was put in the place of {store.path} meanwhile",
+                hint="nothing was written; run the same command again",
+            )
         with store.atomic():
             _refuse_other_host(store, lease, steal=steal)
             store.operations.take_lease(**lease.holder._asdict(), taken_at=lease.taken_at)

@@ -199,6 +199,11 @@ class Store:
         return Path(self._database.file)
 
     @property
+    def is_replaced(self) -> bool:
+        """Say whether another database was put in the place of this one since it was opened."""
+        return self._database.is_replaced
+
+    @property
     def journal(self) -> str:
         """The journal mode in use: `wal`, or `delete` on a network file system."""
         return str(self._database.connection.execute("PRAGMA journal_mode").fetchone()[0])

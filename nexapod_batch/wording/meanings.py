@@ -74,6 +74,8 @@ MEANINGS: Mapping[str, str] = {
     Code.RESTORED: "the database was put back from a backup, and may have forgotten what it handed over",
     Code.CANCELLED: "its submitter cancelled it",
     Code.RETRIED: "its submitter asked for another try",
+    Code.TASK_SALVAGED: "the database was damaged, and what its verdict rests on was lost: it is decided anew",
+    Code.REPLICA_SALVAGED: "the database was damaged, and its report was lost; a segment may still have it",
     Code.ERROR: "an error of this program: what, got, wanted, the next step; part of another reason",
     Code.SYSTEM_ERROR: "an error of the operating system; part of another reason",
     Code.SITE_FAULT: "a whole site cannot be used now",

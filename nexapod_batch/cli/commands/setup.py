@@ -1,4 +1,4 @@
-"""Commands about the installation itself: `key`, `config`, `db`, `schema`."""
+"""Commands about the installation itself: `key`, `config`, `schema`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nexapod_batch.errors import NotFoundError
 if TYPE_CHECKING:
     from nexapod_batch.cli.rendering.render import Document
 
-__all__ = ["config", "db", "key", "schema"]
+__all__ = ["config", "key", "schema"]
 
 
 @click.group()
@@ -105,45 +105,6 @@ def config_show(origin: bool, as_json: bool) -> None:
         home = "NEXAPOD_HOME" if where.results.parent == where.home else "XDG directories"
         rows = [{**row, "origin": found.origin.get(row["key"], home)} for row in rows]
     output(as_json).document({"settings": rows}, renderers.settings)
-
-
-@click.group()
-def db() -> None:
-    """Back up, check and begin the database."""
-
-
-@db.command("backup")
-@click.argument("destination", type=click.Path(path_type=Path, dir_okay=False))
-@json_option
-def db_backup(destination: Path, as_json: bool) -> None:
-    """Write a complete copy, also while the database is in use."""
-    with reading() as store:
-        store.backup(destination.absolute())
-    output(as_json).document({"backup": str(destination)}, lambda document: [document["backup"]])
-
-
-@db.command("init")
-@json_option
-def db_init(as_json: bool) -> None:
-    """Begin with an empty database where the old one is lost.
-
-    No job is known then; results stay as they are.
-    """
-    from nexapod_batch.coordinator import open_coordinator
-
-    with open_coordinator(paths(), anew=True) as c:
-        output(as_json).document({"database": str(c.paths.state_db)}, lambda document: [document["database"]])
-
-
-@db.command("check")
-@json_option
-def db_check(as_json: bool) -> int:
-    """Check the database: structure, constraints, counters."""
-    from nexapod_batch.store import check_file
-
-    found = check_file(paths().state_db)
-    output(as_json).document({"problems": found}, lambda document: document["problems"] or ["ok"])
-    return 78 if found else 0
 
 
 @click.group()

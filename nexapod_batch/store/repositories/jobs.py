@@ -168,6 +168,10 @@ class Jobs:
         """Hold or release an open job; False when there was nothing to change."""
         return self._sql.run("job_hold", job=job, held=int(held)) > 0
 
+    def count(self) -> int:
+        """Return how many jobs there are."""
+        return self._sql.value(int, "jobs_count") or 0
+
     def count_open(self) -> int:
         """Return how many jobs have not ended."""
         return self._sql.value(int, "jobs_open") or 0

@@ -75,5 +75,7 @@ WHERE n_waiting + n_active > 0 OR job_id IN (SELECT job_id FROM launch WHERE sta
 -- name: jobs_open_documents
 SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0;
 
+-- name: jobs_count
+SELECT count(*) AS n FROM job;
 -- name: jobs_documents_since
 SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0 OR finished_at >= :since;

@@ -1,0 +1,62 @@
+-- What `store.salvage.mend` asks and makes, before `mend.sql` is run.
+
+-- name: reports
+-- Each statement with what it takes to check it.
+SELECT r.id, r.replica_id, r.packed, coalesce(d.payload, x'') AS dictionary, r.payload_sha256, r.signature,
+  g.payload AS delegation,
+  coalesce((SELECT public_key FROM node_key WHERE node_id = p.node_id ORDER BY id LIMIT 1), x'') AS first_key
+FROM report r JOIN replica p ON p.id = r.replica_id LEFT JOIN dictionary d ON d.job_id = p.job_id
+LEFT JOIN delegation g ON g.launch_id = p.launch_id;
+
+-- name: report_delete
+DELETE FROM report WHERE id = ?;
+
+-- name: envelopes
+SELECT envelope FROM launch WHERE envelope IS NOT NULL;
+
+-- name: digest_of
+SELECT digest FROM job WHERE id = ?;
+
+-- name: document_insert
+INSERT OR IGNORE INTO document (job_id, body) VALUES (?, ?);
+
+-- name: job_insert
+INSERT OR IGNORE INTO job (id, uuid, name, user, digest, folder, priority, created_at, n_tasks, n_waiting, n_want)
+SELECT ?1, ?2, ?3, '(lost)', ?4, '(lost)', ?5, coalesce((SELECT min(created_at) FROM replica WHERE job_id = ?1), 0), ?6, ?6, 0;
+
+-- name: documents
+SELECT j.id, j.digest, d.body FROM job j LEFT JOIN document d ON d.job_id = j.id ORDER BY j.id;
+
+-- name: document_delete
+DELETE FROM document WHERE job_id = ?;
+
+-- name: job_delete
+DELETE FROM job WHERE id = ?;
+
+-- name: documents_without_job
+SELECT job_id FROM document WHERE job_id NOT IN (SELECT id FROM job);
+
+-- name: jobs_by_statement
+-- The first statement of each job is kept as it was signed: it names the job.
+SELECT d.job_id, d.body, s.payload FROM document d JOIN dictionary s ON s.job_id = d.job_id
+WHERE d.job_id NOT IN (SELECT id FROM job);
+
+-- name: keys_without_node
+SELECT node_id, key_id, public_key, since FROM node_key WHERE until IS NULL AND node_id NOT IN (SELECT id FROM node);
+
+-- name: node_insert
+INSERT OR IGNORE INTO node (id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, max_queued, active,
+  created_at)
+VALUES (?, ?, ?, ?, 'local', '(lost)', '(lost)', 'cpu', 'local', 1, 1, 1, 0, ?);
+
+-- name: keys_of_nodes
+-- A node whose keys are lost has the one that it is registered with.
+INSERT OR IGNORE INTO node_key (node_id, key_id, public_key, since)
+SELECT id, key_id, public_key, created_at FROM node WHERE id NOT IN (SELECT node_id FROM node_key WHERE until IS NULL);
+
+-- name: jobs_without_tasks
+SELECT j.id, d.body FROM job j JOIN document d ON d.job_id = j.id
+WHERE j.n_tasks <> (SELECT count(*) FROM task WHERE job_id = j.id);
+
+-- name: task_insert
+INSERT OR IGNORE INTO task (job_id, idx, state, news, reason) VALUES (?, ?, 'active', 1, '{"code":"task.salvaged"}');
