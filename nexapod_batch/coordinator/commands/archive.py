@@ -129,7 +129,7 @@ def _read(path: Path, folder: Path | None) -> list[str]:
                 else:
                     _refuse_odd(member)
                     found[_escaped(member.name)] = _take(tar, member, folder)
-            while tar.fileobj is not None and tar.fileobj.read(_BLOCK):  # to the end, where a checksum of all is
+            while tar.fileobj.read(_BLOCK):  # to the end, where a checksum of all is
                 pass
     except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise _damaged(path, str(error)) from error
