@@ -132,10 +132,10 @@ def _view(execution: Execution, settings: RuntimeSettings) -> View:
     above = os.path.dirname(tmp)  # where the temporary files of other replicas lie as well
     empty = _folders((*_EMPTY, *_homes(), *((above,) if tmp and above not in scratch else ())))
     binds = [(path, path, False) for path in _tools(execution.path, (*scratch, *empty))]
-    for one in settings.binds:
-        path = one.removesuffix(":rw")
+    for bind in settings.binds:
+        path = bind.removesuffix(":rw")
         if os.path.isdir(path):
-            binds.append((os.path.realpath(path), path, one.endswith(":rw")))
+            binds.append((os.path.realpath(path), path, bind.endswith(":rw")))
     return View(
         scratch=scratch,
         empty=empty,
@@ -150,7 +150,7 @@ def _view(execution: Execution, settings: RuntimeSettings) -> View:
 
 def _folders(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Return those that are there, by the path to which links lead; of a file the folder."""
-    real = [os.path.realpath(one) for one in paths if os.path.lexists(one)]
+    real = [os.path.realpath(path) for path in paths if os.path.lexists(path)]
     return tuple(dict.fromkeys(one if os.path.isdir(one) else os.path.dirname(one) for one in real))
 
 

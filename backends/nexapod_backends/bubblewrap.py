@@ -91,7 +91,7 @@ def _private(view: View) -> list[str]:
 
 
 def _meets(path: str, others: Sequence[str]) -> bool:
-    return within(path, others) or any(within(one, [path]) for one in others)
+    return within(path, others) or any(within(other, [path]) for other in others)
 
 
 def _sealed(view: View) -> list[str]:
@@ -110,4 +110,4 @@ def outermost(paths: Iterable[str]) -> list[str]:
 
 def within(path: str, folders: Iterable[str]) -> bool:
     """Say whether a path is one of the folders, or lies in one."""
-    return any(path == one or path.startswith(f"{one}/") for one in folders)
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)

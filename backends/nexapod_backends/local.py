@@ -182,11 +182,11 @@ def _is_to_wait_for(context: NodeContext, last: _Started, now: float) -> bool:
     return coming_up or (bool(last.trouble) and now - last.started < _RETRY_S)
 
 
-def _explain(found: dict[str, LaunchStatus], keys: Iterable[str], state: BackendState, why: str) -> None:
+def _explain(statuses: dict[str, LaunchStatus], keys: Iterable[str], state: BackendState, why: str) -> None:
     """Give launches that are in a state a reason, if there is one."""
     for key in keys:
-        if why and key in found and found[key].state is state:
-            found[key] = replace(found[key], reason=why)
+        if why and key in statuses and statuses[key].state is state:
+            statuses[key] = replace(statuses[key], reason=why)
 
 
 def _worker(context: NodeContext) -> Finding:

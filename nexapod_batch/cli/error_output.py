@@ -34,7 +34,10 @@ def error_document(error: BaseException, exit_code: int) -> dict[str, Any]:
         found["wanted"] = None if error.wanted is None else str(error.wanted)
         found["hint"] = error.hint
         problems = getattr(error, "problems", ())
-        found["problems"] = [{"path": one.path, "line": one.line, "message": one.message} for one in problems]
+        found["problems"] = [
+            {"path": problem.path, "line": problem.line, "message": problem.message}
+            for problem in problems
+        ]
     elif isinstance(error, click.ClickException):
         found["message"] = error.format_message()
     return {"schema": 1, "error": found}

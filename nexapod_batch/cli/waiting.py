@@ -47,14 +47,14 @@ def parse_wait(text: str | None) -> float | None:
 
 
 def wait_for(
-    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool = False, said: Sequence[str] = ()
+    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool = False, already_told: Sequence[str] = ()
 ) -> tuple[int, list[Document]]:
     """Drive the jobs until all ended or `timeout` seconds passed; return the exit code and the jobs as they stand.
 
     What was `said` before is not said again.
     """
     try:
-        ended = _driven(c, jobs, timeout, follow=follow, said=said)
+        ended = _driven(c, jobs, timeout, follow=follow, already_told=already_told)
     except KeyboardInterrupt:
         names = " ".join(map(str, jobs))
         note(f"\njob {names} keeps running. Come back with: nexapod-batch wait {names}")
@@ -66,7 +66,7 @@ def wait_for(
 
 
 def _driven(
-    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool, said: Sequence[str]
+    c: Coordinator, jobs: list[int], timeout: float | None, *, follow: bool, already_told: Sequence[str]
 ) -> bool:
     """Drive the jobs and show how far they are; say whether they ended in time."""
     # A bar on the terminal that the task's output goes to would stand in its way.
@@ -84,13 +84,13 @@ def _driven(
             line = one_line(fault)
             faults.append(line)
             if not show.is_bar:
-                note_new(line, said)
+                note_new(line, already_told)
 
         ended = reconcile.wait(c, jobs, timeout, on_progress, on_fault)
         watch()
     if show.is_bar:  # it is gone, and what stood under it
         for fault in faults:
-            note_new(fault, said)
+            note_new(fault, already_told)
     return ended
 
 
@@ -98,12 +98,12 @@ def _nothing() -> None:
     """Follow nothing."""
 
 
-def place_now(c: Coordinator, jobs: list[int], said: Sequence[str] = ()) -> None:
+def place_now(c: Coordinator, jobs: list[int], already_told: Sequence[str] = ()) -> None:
     """Place what can be placed now, for at most a few seconds; faults that were not `said` yet are said.
 
     The jobs are stored: a pass that cannot run must not make a script submit again.
     """
-    heard = list(said)
+    heard = list(already_told)
     try:
         for _ in range(_PASSES):
             found = reconcile.reconcile(c, max_seconds=DISPATCH_S)

@@ -89,7 +89,7 @@ def program(what: dict[str, Value], report: Report) -> None:
 
 def surroundings(what: dict[str, Value], inputs: tuple[Input, ...], report: Report, *, contained: bool) -> None:
     """Check what the command reads as stdin, and which home it has."""
-    stdin, targets = what["stdin"], [one.target for one in inputs]
+    stdin, targets = what["stdin"], [job_input.target for job_input in inputs]
     if isinstance(stdin, str) and stdin not in targets:
         wanted = f"one of {', '.join(targets)}" if targets else "the target of an [[inputs]]"
         report.add("job.stdin", "no input", got=stdin, wanted=wanted)
@@ -139,17 +139,17 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
     )
 
 
-def _check_replicas(agree: int, replicas: int, most: int, report: Report) -> None:
+def _check_replicas(agree: int, replicas: int, max_replicas: int, report: Report) -> None:
     """Report numbers of replicas with which a task can never be accepted, or that contradict each other."""
-    if agree > most:
+    if agree > max_replicas:
         report.add(
             "quorum.max_replicas",
-            f"{most} replicas can never agree {agree} times",
+            f"{max_replicas} replicas can never agree {agree} times",
             wanted=f"{agree} or more",
             hint="or a smaller agree",
         )
-    elif replicas > most:
-        report.add("quorum.replicas", "more than max_replicas", got=replicas, wanted=f"at most {most}")
+    elif replicas > max_replicas:
+        report.add("quorum.replicas", "more than max_replicas", got=replicas, wanted=f"at most {max_replicas}")
     if replicas < agree:
         report.add("quorum.replicas", "fewer than agree", got=replicas, wanted=f"{agree} or more")
 
@@ -190,21 +190,21 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
 _EXAMPLES = {"digits": "how many digits {} keeps, as in digits = 8", "rtol": "rtol or atol, as in rtol = 1e-6"}
 
 
-def _rule(one: dict[str, Value], where: str, report: Report) -> CompareRule | None:
-    comparator = Comparator(one["compare"])
-    given = {name: one[name] for name in ("digits", "rtol", "atol") if one[name] is not None}
+def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule | None:
+    comparator = Comparator(output["compare"])
+    given = {name: output[name] for name in ("digits", "rtol", "atol") if output[name] is not None}
     before = len(report.problems)
     if comparator.parameters and not given.keys() & set(comparator.parameters):
         first = comparator.parameters[0]
         report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
     for name, value in given.items():
         _check_parameter(comparator, name, value, where, report)
-    if one["integers"] != "exact" and not comparator.parameters:
+    if output["integers"] != "exact" and not comparator.parameters:
         report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
-    return CompareRule(comparator=comparator, integers=one["integers"], **(missing | given))
+    return CompareRule(comparator=comparator, integers=output["integers"], **(missing | given))
 
 
 def _check_parameter(comparator: Comparator, name: str, value: Value, where: str, report: Report) -> None:
@@ -290,8 +290,8 @@ def _templates(
         yield f"job.command[{number}]", text, False
     for name, text in what["env"].items() if isinstance(what["env"], dict) else ():
         yield f"job.env.{name}", text, False
-    for number, one in enumerate(inputs):
-        yield f"inputs[{number}].target", one.target, True
+    for number, job_input in enumerate(inputs):
+        yield f"inputs[{number}].target", job_input.target, True
     for number, out in enumerate(outs):
         yield f"outputs[{number}].path", out.path, True
 

@@ -48,16 +48,16 @@ def stream(path: str | Path) -> BinaryIO:
     return os.fdopen(open_plain(path), "rb")
 
 
-def read(path: str | Path, most: int) -> bytes:
+def read(path: str | Path, max_bytes: int) -> bytes:
     """Return the content of a plain file of at most `most` bytes; NotPlainError when it is larger."""
     fd = open_plain(path)
     try:
-        return read_descriptor(fd, most, path)
+        return read_descriptor(fd, max_bytes, path)
     finally:
         os.close(fd)
 
 
-def load(path: str | Path, most: int = _NOTICE) -> Any:  # noqa: ANN401 - whatever JSON spells
+def load(path: str | Path, max_bytes: int = _NOTICE) -> Any:  # noqa: ANN401 - whatever JSON spells
     """Return what is kept in a JSON file of ours.
 
     OSError when it cannot be read or is not this account's, ValueError for what is no JSON or nested too deeply.
@@ -66,31 +66,31 @@ def load(path: str | Path, most: int = _NOTICE) -> Any:  # noqa: ANN401 - whatev
     try:
         if os.fstat(fd).st_uid not in {0, os.geteuid()}:
             raise PermissionError(errno.EPERM, "Belongs to somebody else", str(path))
-        return nesting.loads(read_descriptor(fd, most, path))
+        return nesting.loads(read_descriptor(fd, max_bytes, path))
     finally:
         os.close(fd)
 
 
-def tail(path: str | Path, most: int) -> bytes:
+def tail(path: str | Path, max_bytes: int) -> bytes:
     """Return the last bytes of a plain file."""
     fd = open_plain(path)
     try:
-        return os.pread(fd, most, max(0, os.fstat(fd).st_size - most))
+        return os.pread(fd, max_bytes, max(0, os.fstat(fd).st_size - max_bytes))
     finally:
         os.close(fd)
 
 
-def read_descriptor(fd: int, most: int, path: str | Path) -> bytes:
+def read_descriptor(fd: int, max_bytes: int, path: str | Path) -> bytes:
     """Return what is left behind a descriptor, at most `most` bytes; NotPlainError when it is more."""
     size = os.fstat(fd).st_size
-    if size <= most:
+    if size <= max_bytes:
         data = os.read(fd, min(size, _BLOCK) + 1)
         if len(data) == size <= _BLOCK:  # the usual case: one read
             return data
-        parts, left = [data], most + 1 - len(data)
+        parts, left = [data], max_bytes + 1 - len(data)
         while left > 0 and (data := os.read(fd, min(_BLOCK, left))):
             parts.append(data)
             left -= len(data)
         if left > 0:
             return b"".join(parts)
-    raise NotPlainError(errno.EFBIG, f"Larger than {most} bytes", str(path))
+    raise NotPlainError(errno.EFBIG, f"Larger than {max_bytes} bytes", str(path))

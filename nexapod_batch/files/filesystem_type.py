@@ -62,12 +62,16 @@ def _innermost(real: str, mounts: Sequence[Mount]) -> str:
     kind = "unknown"
     candidates, below = _tree(mounts)
     for _ in range(len(mounts) + 1):  # as many steps as there are mounts: a file that goes in circles ends as well
-        on_the_way = [one for one in candidates if real == one.point or real.startswith(one.point.rstrip("/") + "/")]
+        on_the_way = [mount for mount in candidates if _is_below(real, mount.point)]
         if not on_the_way:
             break
-        reached = min(reversed(on_the_way), key=lambda one: len(one.point))
+        reached = min(reversed(on_the_way), key=lambda mount: len(mount.point))
         kind, candidates = reached.fstype, below.get(reached.number, [])
     return kind
+
+
+def _is_below(path: str, point: str) -> bool:
+    return path == point or path.startswith(point.rstrip("/") + "/")
 
 
 def _tree(mounts: Sequence[Mount]) -> tuple[list[Mount], dict[str, list[Mount]]]:

@@ -44,5 +44,5 @@ def _read(path: str) -> str:
     return found if found.strip("-0") and found != "uninitialized" else ""  # not set yet, in an image
 
 
-def _hash(what: str, job_uuid: str, found: str) -> str:
-    return hashlib.sha256(f"nexapod-batch {what} {job_uuid} {found}".encode()).hexdigest()[:32]
+def _hash(what: str, job_uuid: str, text: str) -> str:
+    return hashlib.sha256(f"nexapod-batch {what} {job_uuid} {text}".encode()).hexdigest()[:32]

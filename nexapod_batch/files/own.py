@@ -105,7 +105,7 @@ def check_plain(path: Path) -> os.stat_result | None:
 def base_of(path: P) -> P:
     """Return the folder below which a spool or work folder is ours: that of a coordinator's corner, or the home."""
     levels = (path, *path.parents)
-    corner = next((one for one in levels if len(one.name) == 20 and one.name.startswith("nexapod-")), None)
+    corner = next((level for level in levels if len(level.name) == 20 and level.name.startswith("nexapod-")), None)
     return path.parents[1] if corner is None else corner.parent
 
 
@@ -114,7 +114,7 @@ def check_file(path: Path) -> None:
     os.close(open_file(path))
 
 
-def read(path: Path, most: int) -> bytes:
+def read(path: Path, max_bytes: int) -> bytes:
     """Return at most so many bytes of a file that only this account or root can change; else ForeignPathError.
 
     OSError when it cannot be read, is no plain file, or is larger.
@@ -123,7 +123,7 @@ def read(path: Path, most: int) -> bytes:
 
     fd = open_file(path)
     try:
-        return read_descriptor(fd, most, path)
+        return read_descriptor(fd, max_bytes, path)
     finally:
         os.close(fd)
 

@@ -54,11 +54,11 @@ class Devices:
         """Return every GPU and instance that answers; those that do not are added to `faults`."""
         found: list[Gpu] = []
         for driver in self._drivers.values():
-            for one in driver.gpus():
-                if isinstance(one, DeviceError):
-                    self.faults.append(one)
+            for gpu in driver.gpus():
+                if isinstance(gpu, DeviceError):
+                    self.faults.append(gpu)
                 else:
-                    found.append(one)
+                    found.append(gpu)
         return tuple(found)
 
     def usage(self, uuid: str, vendor: str = "nvidia") -> Usage:

@@ -87,9 +87,9 @@ def _cpu() -> Cpu:
 def _cores() -> int:
     """Return the number of physical cores, 0 where the kernel does not say: threads of one share a list of siblings."""
     found = set()
-    for one in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"):
+    for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"):
         try:
-            found.add(one.read_text())
+            found.add(path.read_text())
         except OSError:  # it was just switched off
             continue
     return len(found)

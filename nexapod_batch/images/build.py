@@ -82,12 +82,12 @@ def _run_anyhow(argv: list[str], folder: Path, within: Path, progress: Progress,
     return code, said
 
 
-def _failed(name: str, folder: Path, code: int, said: str) -> NexapodError:
+def _failed(name: str, folder: Path, code: int, output: str) -> NexapodError:
     """Return why a program could not build an image."""
-    if any(word in said.lower() for word in _FULL):
+    if any(word in output.lower() for word in _FULL):
         hint = "make room (nexapod-batch image prune), or set images.dir to another folder"
-        return TryAgainError(f"no room to build the image in {folder.parent}", got=_last(said), hint=hint)
-    return ImageError(f"{name} cannot build the image", got=_last(said) or f"exit code {code}")
+        return TryAgainError(f"no room to build the image in {folder.parent}", got=_last(output), hint=hint)
+    return ImageError(f"{name} cannot build the image", got=_last(output) or f"exit code {code}")
 
 
 def find(path: str | None = None) -> Builder:
@@ -168,8 +168,8 @@ def _run(
     return process.returncode, "\n".join(said)
 
 
-def _last(said: str) -> str:
+def _last(output: str) -> str:
     """Return the line in which the program says what stopped it."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("FATAL", "ERROR"))] or lines[-1:]
     return re.sub(r"^(FATAL|ERROR):\s*", "", fatal[-1])[:500] if fatal else ""

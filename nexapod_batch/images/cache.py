@@ -85,7 +85,7 @@ class Cache:
         """Return all images, the last used first."""
         with suppress(FileNotFoundError), faults(self.folder):
             names = [name[:-4] for name in os.listdir(self.folder) if name.endswith(".sif") and name[0] != "."]
-            found = [one for one in map(self.image, names) if one is not None]
+            found = [image for image in map(self.image, names) if image is not None]
             return sorted(found, key=lambda one: (-one.used, one.sha256))
         return []
 
@@ -110,9 +110,9 @@ class Cache:
 
     def find(self, reference: str, architecture: str = "") -> Image | None:
         """Return the image that a reference led to, for an architecture if one is named."""
-        for one in self.images():
-            if reference in one.references and architecture in {"", one.architecture}:
-                return one
+        for image in self.images():
+            if reference in image.references and architecture in {"", image.architecture}:
+                return image
         return None
 
     @contextmanager
@@ -199,7 +199,7 @@ class Cache:
             with self._alone():
                 body = json.dumps(sorted(images)).encode()
                 atomic.write(self.folder / ".holds" / f"{who}.json", body, durable=False)
-                gone = [one for one in images if not (self.folder / f"{one}.sif").exists()]
+                gone = [image for image in images if not (self.folder / f"{image}.sif").exists()]
         if gone:
             raise TryAgainError("an image was removed meanwhile", got=", ".join(gone), hint="submit again")
 
@@ -223,11 +223,11 @@ class Cache:
                 wanted=f"at most {_show(self.max_bytes)}",
                 hint="raise images.max_size",
             )
-        left = sum(one.size for one in self.images())
+        left = sum(image.size for image in self.images())
         if left + size > self.max_bytes:
             self.before_prune()
             self.prune(self.max_bytes - size)
-            left = sum(one.size for one in self.images())
+            left = sum(image.size for image in self.images())
         if left + size > self.max_bytes:
             raise TryAgainError(
                 "no room in the image cache",
@@ -243,17 +243,17 @@ class Cache:
         removed = []
         with faults(self.folder), self._alone():
             held, images = self.held(), self.images()
-            total = sum(one.size for one in images)
-            for one in reversed(images):
+            total = sum(image.size for image in images)
+            for image in reversed(images):
                 if total <= limit:
                     break
-                if one.sha256 in held:
+                if image.sha256 in held:
                     continue
-                total -= one.size
-                removed.append(one)
+                total -= image.size
+                removed.append(image)
                 if not dry_run:
-                    one.path.unlink(missing_ok=True)
-                    one.path.with_suffix(".json").unlink(missing_ok=True)
+                    image.path.unlink(missing_ok=True)
+                    image.path.with_suffix(".json").unlink(missing_ok=True)
             if not dry_run:
                 self._clear_pulls()
         return removed

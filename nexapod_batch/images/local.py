@@ -95,7 +95,7 @@ def tree_digest(tree: Path) -> str:
             elif kind == stat.S_IFLNK:
                 content = os.fsencode(os.readlink(path))
             fields = (os.fsencode(name), b"%o" % status.st_mode, content)
-            found.update(b"".join(b"%d:%b" % (len(one), one) for one in fields))
+            found.update(b"".join(b"%d:%b" % (len(field), field) for field in fields))
     except OSError as error:
         raise _unreadable(tree, error) from error
     return found.hexdigest()

@@ -55,7 +55,7 @@ def parse(text: str) -> Reference:
     """Return a reference taken apart; ImageError for anything else."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise _bad(text, ", ".join(f"{one}://" for one in SCHEMES[:-1]))
+        raise _bad(text, ", ".join(f"{scheme}://" for scheme in SCHEMES[:-1]))
     if scheme in {"https", "http"}:
         if not _URL.fullmatch(text):
             raise _bad(text, "https://host/path/image.sif")

@@ -72,7 +72,7 @@ def _store(paths: Paths) -> Store | None:
 
 def _node(owned: Owned, store: Store | None) -> Document:
     worker = running(owned.spool)
-    row = None if store is None else next((one for one in store.nodes.all() if one.name == owned.name), None)
+    row = None if store is None else next((node for node in store.nodes.all() if node.name == owned.name), None)
     paused, until = owner_policy.paused(owned.spool)
     problem, limits = "", {}
     try:
@@ -94,7 +94,7 @@ def _node(owned: Owned, store: Store | None) -> Document:
         "has": {"cpus": owned.settings["cpus"], "mem_mib": owned.settings["mem_mib"]},
         **_work(owned, worker),
     }
-    document["replicas"] = [_replica(one, store) for one in (worker.replicas if worker else ())]
+    document["replicas"] = [_replica(replica, store) for replica in (worker.replicas if worker else ())]
     _on_gpus(document["replicas"])
     return {**document, "idle": _why_idle(document)}
 
@@ -149,7 +149,7 @@ def _processes(devices: Devices, vendors: Mapping[str, str], row: Document) -> l
     for uuid in row["devices"]:
         with suppress(NexapodError):
             used = devices.usage(uuid, vendors.get(uuid, "nvidia"))
-            found += [one for one in used.processes or () if one.pid in row["pids"]]
+            found += [process for process in used.processes or () if process.pid in row["pids"]]
     return found
 
 
@@ -161,7 +161,7 @@ def _on_gpus(rows: Sequence[Document]) -> None:
 
     devices = Devices()
     try:
-        vendors = {one.uuid: one.vendor for one in devices.gpus()}
+        vendors = {gpu.uuid: gpu.vendor for gpu in devices.gpus()}
         for row in rows:
             found = _processes(devices, vendors, row)
             row["gpu_mem_mib"] = _sum(one.memory_mib for one in found)

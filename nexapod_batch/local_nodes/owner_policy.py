@@ -78,7 +78,7 @@ def find(paths: Paths, name: str) -> Owned:
         backend, host = settings["backend"], settings["host"]
     except FileNotFoundError as error:
         files = paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}")
-        known = ", ".join(sorted(one.parent.name for one in files)) or "none"
+        known = ", ".join(sorted(file.parent.name for file in files)) or "none"
         raise NotFoundError("no such node has its files here", got=repr(name), wanted=f"one of: {known}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "nexapod-batch reconcile writes it again"
@@ -127,7 +127,7 @@ def change(owned: Owned, pairs: Sequence[str]) -> OwnerSettings:
             why = "" if str(error).startswith("must be") else f"{error}: "  # that is what is wanted
             problems.append(Problem(key, f"{why}got {text!r}, wanted {_WANTED[key]}, or nothing for no limit"))
     if problems:
-        raise UsageError("nothing was changed\n" + "\n".join(f"  {one}" for one in problems))
+        raise UsageError("nothing was changed\n" + "\n".join(f"  {problem}" for problem in problems))
     return _update(owned, lambda old: replace(old, **values))
 
 
@@ -184,7 +184,7 @@ def closed_gpus(spool: Path, live: Mapping[str, str]) -> dict[str, str]:
     except ConfigError:
         return dict(live)
     now = owner_settings.clock()
-    devices = {one.device for one in found.snoozes if one.device} - live.keys()
+    devices = {snooz.device for snooz in found.snoozes if snooz.device} - live.keys()
     pauses = {uuid: rules.gpu_pause(found, uuid, f"GPU {uuid[:12]}", now) for uuid in devices}
     return {**{uuid: pause.why for uuid, pause in pauses.items() if pause}, **live}
 
@@ -264,7 +264,7 @@ def _update(owned: Owned, how: Callable[[OwnerSettings], OwnerSettings]) -> Owne
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             new, now = how(_readable(owned)), owner_settings.clock()
-            new = replace(new, snoozes=tuple(one for one in new.snoozes if one.left(now) > 0))
+            new = replace(new, snoozes=tuple(snooz for snooz in new.snoozes if snooz.left(now) > 0))
             owner_settings.save(owned.spool, new)
         finally:
             os.close(lock)
@@ -282,4 +282,4 @@ def _readable(owned: Owned) -> OwnerSettings:
 
 
 def _others(old: OwnerSettings, device: str) -> tuple[Snooze, ...]:
-    return tuple(one for one in old.snoozes if one.device != device)
+    return tuple(snooz for snooz in old.snoozes if snooz.device != device)

@@ -61,7 +61,7 @@ def to_document(job: Job) -> Document:
         "container": None if job.container is None else _container_document(job.container),
         "array": None if job.array is None else _array_document(job.array),
         "quorum": _quorum_document(job.quorum),
-        "inputs": [_input(one) for one in job.inputs],
+        "inputs": [_input(job_input) for job_input in job.inputs],
         "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
         "schedule": _schedule_document(job.schedule),
         "sites": [[name, _lists(settings)] for name, settings in job.sites],
@@ -118,10 +118,10 @@ def _unless(default: str, key: str, value: str) -> dict[str, str]:
     return {} if value == default else {key: value}
 
 
-def _input(one: Input) -> dict[str, Any]:
+def _input(job_input: Input) -> dict[str, Any]:
     """Return an input; that it can be run is said only of those that can, as it was not always told."""
-    document: dict[str, Any] = {"source": one.source, "target": one.target, "sha256": one.sha256}
-    if one.executable:
+    document: dict[str, Any] = {"source": job_input.source, "target": job_input.target, "sha256": job_input.sha256}
+    if job_input.executable:
         document["executable"] = True
     return document
 
@@ -168,8 +168,8 @@ def from_document(document: Document) -> Job:
             min_isolation=Isolation(quorum.get("min_isolation", "none")),
             policy=PolicyName(quorum.get("policy", "strict")),
         ),
-        inputs=tuple(Input(**one) for one in document["inputs"]),
-        outputs=tuple(Output(path=one["path"], rule=_rule(one)) for one in document["outputs"]),
+        inputs=tuple(Input(**job_input) for job_input in document["inputs"]),
+        outputs=tuple(Output(path=output["path"], rule=_rule(output)) for output in document["outputs"]),
         schedule=Schedule(
             priority=schedule["priority"],
             hold=schedule["hold"],

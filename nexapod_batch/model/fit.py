@@ -29,7 +29,7 @@ class Excess(Struct, frozen=True, kw_only=True):
 
     key: str  # field of Resources
     got: int | str  # what one host of the replica needs (for nodes and time: the replica), or a word
-    most: int | str  # what the partition has
+    limit: int | str  # what the partition has
 
 
 def words_at(job: Job, site: str) -> dict[str, str]:
@@ -54,9 +54,9 @@ def partition_for(partitions: Sequence[Partition], job: Job, wanted: str | None 
     into account when it comes through `job_at`.
     """
     named = wanted.split(",") if wanted is not None else None
-    for one in partitions:
-        if (named is None or one.name in named) and not excesses(one, job.resources):
-            return one
+    for partition in partitions:
+        if (named is None or partition.name in named) and not excesses(partition, job.resources):
+            return partition
     return None
 
 
@@ -64,13 +64,13 @@ def excesses(partition: Partition, asked: Resources) -> tuple[Excess, ...]:
     """Return everything that a replica asks for beyond what the partition has."""
     found = []
     if asked.tier not in (Tier.ANY, partition.tier):
-        found.append(Excess(key="tier", got=asked.tier.value, most=partition.tier.value))
+        found.append(Excess(key="tier", got=asked.tier.value, limit=partition.tier.value))
     if partition.max_time_s is not None and (asked.time_s or 0) > partition.max_time_s:
-        found.append(Excess(key="time_s", got=asked.time_s or 0, most=partition.max_time_s))
+        found.append(Excess(key="time_s", got=asked.time_s or 0, limit=partition.max_time_s))
     limit = min(partition.hosts, partition.max_nodes or partition.hosts)
     hosts = _hosts(partition, asked)
     if hosts > limit:
-        found.append(Excess(key="nodes" if asked.nodes else "ntasks", got=hosts, most=limit))
+        found.append(Excess(key="nodes" if asked.nodes else "ntasks", got=hosts, limit=limit))
     return (*found, *_on_one_host(partition, asked, hosts), *_of_gpus(partition, asked))
 
 
@@ -83,16 +83,16 @@ def _on_one_host(partition: Partition, asked: Resources, hosts: int) -> list[Exc
         ("mem_mib", _share(asked.mem_mib or 0, hosts), partition.max_mem_mib),
         ("gpus", _share(asked.gpus, hosts), partition.gpus),
     )
-    return [Excess(key=key, got=got, most=most) for key, got, most in shares if got > most]
+    return [Excess(key=key, got=got, limit=most) for key, got, most in shares if got > most]
 
 
 def _of_gpus(partition: Partition, asked: Resources) -> list[Excess]:
     """Return the type or the memory of GPUs that the partition has not."""
     found = []
     if asked.gpu_type is not None and asked.gpu_type not in partition.gpu_types:
-        found.append(Excess(key="gpu_type", got=asked.gpu_type, most=", ".join(partition.gpu_types) or "none"))
+        found.append(Excess(key="gpu_type", got=asked.gpu_type, limit=", ".join(partition.gpu_types) or "none"))
     if partition.gpu_mem_mib is not None and (asked.gpu_mem_mib or 0) > partition.gpu_mem_mib:
-        found.append(Excess(key="gpu_mem_mib", got=asked.gpu_mem_mib or 0, most=partition.gpu_mem_mib))
+        found.append(Excess(key="gpu_mem_mib", got=asked.gpu_mem_mib or 0, limit=partition.gpu_mem_mib))
     return found
 
 

@@ -87,8 +87,8 @@ def _problem(problem: Problem) -> dict[str, Any]:
 _DECODER = msgspec.json.Decoder(Reason)
 
 
-def same(one: Reason | None, other: Reason | None) -> bool:
+def same(reason: Reason | None, other: Reason | None) -> bool:
     """Say whether two reasons are the same, whatever kinds of sequences and strings their parameters are made of."""
-    if one is None or other is None:
-        return one is other
-    return _DECODER.decode(msgspec.json.encode(one)) == _DECODER.decode(msgspec.json.encode(other))
+    if reason is None or other is None:
+        return reason is other
+    return _DECODER.decode(msgspec.json.encode(reason)) == _DECODER.decode(msgspec.json.encode(other))

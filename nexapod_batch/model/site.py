@@ -169,7 +169,7 @@ class Site(Struct, frozen=True, kw_only=True):
     def groups(self) -> dict[str, tuple[Partition, ...]]:
         """Return the partitions by the node that they make up: node name -> partitions, in the file's order."""
         found: dict[str, tuple[Partition, ...]] = {}
-        for one in self.partitions:
-            name = f"{self.name}-{one.node}" if one.node else self.name
-            found[name] = (*found.get(name, ()), one)
+        for partition in self.partitions:
+            name = f"{self.name}-{partition.node}" if partition.node else self.name
+            found[name] = (*found.get(name, ()), partition)
         return found

@@ -49,13 +49,13 @@ def _all_full(waiting: Sequence[NodeLoad]) -> Reason:
     return Reason(code=Code.NODES_FULL if full else Code.NODES_PAUSED, parameters=parameters)
 
 
-def _none_left(found: Sequence[tuple[str, Reason]]) -> Reason:
+def _none_left(refused: Sequence[tuple[str, Reason]]) -> Reason:
     """Return that no node will ever take a replica, with what keeps the first of them from it."""
-    if not found:
+    if not refused:
         return Reason(code=Code.NO_NODES)
-    parameters: dict[str, Any] = {"nodes": [{"node": name, "reason": why} for name, why in found[:_EXPLAINED]]}
-    if len(found) > _EXPLAINED:
-        parameters["more"] = len(found) - _EXPLAINED
+    parameters: dict[str, Any] = {"nodes": [{"node": name, "reason": why} for name, why in refused[:_EXPLAINED]]}
+    if len(refused) > _EXPLAINED:
+        parameters["more"] = len(refused) - _EXPLAINED
     return Reason(code=Code.NO_NODE_LEFT, parameters=parameters)
 
 

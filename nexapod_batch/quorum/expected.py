@@ -44,9 +44,9 @@ class Place(Struct, frozen=True, kw_only=True):
     received_ms: int
 
 
-def isolation_at_least(isolation: str, least: Isolation) -> bool:
+def isolation_at_least(isolation: str, wanted: Isolation) -> bool:
     """Say whether what a statement says of isolation is as much as is wanted."""
-    return _RANKS[isolation] >= _RANKS[least]
+    return _RANKS[isolation] >= _RANKS[wanted]
 
 
 class Expected:
@@ -55,43 +55,43 @@ class Expected:
     def __init__(self, job: Job) -> None:
         """Take the pinned job."""
         self._job = job
-        self._inputs = tuple([(one.target, one.sha256) for one in job.inputs])
-        self._brought = {normpath(one.target): one.sha256 for one in job.inputs}
+        self._inputs = tuple([(job_input.target, job_input.sha256) for job_input in job.inputs])
+        self._brought = {normpath(job_input.target): job_input.sha256 for job_input in job.inputs}
         self._distinct = tuple([field.value for field in job.quorum.distinct])
         self._max_bytes = job.resources.disk_mib * 2**20
         self._outputs: tuple[int, list[tuple[str, CompareRule]]] | None = None  # of the last task
 
-    def contradiction(self, said: Statement, place: Place) -> Reason | None:
+    def contradiction(self, statement: Statement, place: Place) -> Reason | None:
         """Return what of a statement contradicts the job or the world; None when nothing does."""
         return (
-            self._terms(said)
-            or _outcome(said)
-            or _place(said, place)
-            or self._container(said)
-            or self._gpus(said)
-            or self._program(said)
-            or self._subjects(said)
-            or self._figures(said)
-            or _times(said, place)
+            self._terms(statement)
+            or _outcome(statement)
+            or _place(statement, place)
+            or self._container(statement)
+            or self._gpus(statement)
+            or self._program(statement)
+            or self._subjects(statement)
+            or self._figures(statement)
+            or _times(statement, place)
         )
 
-    def _terms(self, said: Statement) -> Reason | None:
+    def _terms(self, statement: Statement) -> Reason | None:
         """Compare the quorum policy and the inputs that it was given."""
-        if said.agree != self._job.quorum.agree or said.distinct != self._distinct:
+        if statement.agree != self._job.quorum.agree or statement.distinct != self._distinct:
             return Reason(code=Code.OTHER_POLICY)
-        if said.inputs != self._inputs:
+        if statement.inputs != self._inputs:
             return Reason(code=Code.OTHER_INPUTS)
         return None
 
-    def _container(self, said: Statement) -> Reason | None:
+    def _container(self, statement: Statement) -> Reason | None:
         """Compare isolation, image and network."""
-        wanted, used = self._job.container, said.container
-        if (used is not None) != (said.isolation == "container"):
+        wanted, used = self._job.container, statement.container
+        if (used is not None) != (statement.isolation == "container"):
             return Reason(code=Code.ISOLATION_WITHOUT_CONTAINER)
         if wanted is None:
             return None if used is None else Reason(code=Code.CONTAINER_UNASKED)
         if used is None:
-            may_do_without = wanted.isolation == "any" or said.outcome is not Outcome.OK
+            may_do_without = wanted.isolation == "any" or statement.outcome is not Outcome.OK
             return None if may_do_without else Reason(code=Code.CONTAINER_UNUSED)
         if (used.image, used.sha256) != (wanted.image, wanted.sha256):
             return Reason(code=Code.OTHER_IMAGE)
@@ -99,10 +99,11 @@ class Expected:
             return Reason(code=Code.OTHER_NETWORK, parameters={"network": used.network, "wanted": wanted.network})
         return None
 
-    def _gpus(self, said: Statement) -> Reason | None:
+    def _gpus(self, statement: Statement) -> Reason | None:
         """Compare the GPUs that it had with how many were asked for, each once."""
         asked = self._job.resources
-        if len(said.gpus) > asked.gpus * (asked.nodes or 1) or len({one.uuid for one in said.gpus}) < len(said.gpus):
+        number, different = len(statement.gpus), len({gpu.uuid for gpu in statement.gpus})
+        if number > asked.gpus * (asked.nodes or 1) or different < number:
             return Reason(code=Code.GPUS_UNASKED)
         return None
 
@@ -114,71 +115,71 @@ class Expected:
         wanted = self._brought.get(program.file, program.sha256)
         return None if wanted == program.sha256 else Reason(code=Code.OTHER_PROGRAM)
 
-    def _subjects(self, said: Statement) -> Reason | None:
+    def _subjects(self, statement: Statement) -> Reason | None:
         """Compare names, digests and sizes of the outputs with what the job declares."""
-        if said.outcome is not Outcome.OK or not self._job.outputs:
-            return _only_stdout(said)
-        outputs = self._of_task(said.replica.task)
-        if said.manifest:
+        if statement.outcome is not Outcome.OK or not self._job.outputs:
+            return _only_stdout(statement)
+        outputs = self._of_task(statement.replica.task)
+        if statement.manifest:
             few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
             return Reason(code=Code.OUTPUTS_UNLISTED) if few else None
-        return _listed(said, outputs)
+        return _listed(statement, outputs)
 
     def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
         if self._outputs is None or self._outputs[0] != task:
             values: Mapping[str, str] = task_values(self._job, task, self._job.parameters(task))
-            self._outputs = task, [(expand(one.path, values), one.rule) for one in self._job.outputs]
+            self._outputs = task, [(expand(output.path, values), output.rule) for output in self._job.outputs]
         return self._outputs[1]
 
-    def _figures(self, said: Statement) -> Reason | None:
+    def _figures(self, statement: Statement) -> Reason | None:
         """Hold what was measured to what can be."""
-        size = sum(one.size or 0 for one in said.subjects)
-        if said.outcome is Outcome.OK and not said.manifest and self._job.outputs and size > self._max_bytes:
+        size = sum(subject.size or 0 for subject in statement.subjects)
+        if statement.outcome is Outcome.OK and not statement.manifest and self._job.outputs and size > self._max_bytes:
             return Reason(code=Code.OUTPUTS_TOO_LARGE)
-        if not said.manifest and size > said.output_bytes:
+        if not statement.manifest and size > statement.output_bytes:
             return Reason(code=Code.OUTPUTS_UNWRITTEN)
-        return _usage(said)
+        return _usage(statement)
 
 
-def _outcome(said: Statement) -> Reason | None:
+def _outcome(statement: Statement) -> Reason | None:
     """Compare its outcome with its exit code."""
-    if said.outcome is Outcome.OK and said.exit_code != 0:
-        return Reason(code=Code.OUTCOME_WITH_EXIT_CODE, parameters={"exit_code": said.exit_code})
+    if statement.outcome is Outcome.OK and statement.exit_code != 0:
+        return Reason(code=Code.OUTCOME_WITH_EXIT_CODE, parameters={"exit_code": statement.exit_code})
     return None
 
 
-def _usage(said: Statement) -> Reason | None:
+def _usage(statement: Statement) -> Reason | None:
     """Hold CPU time and memory to what a machine may have."""
-    if (said.cpu_ms or 0) > (said.wall_ms + _SLACK_MS) * _MAX_CPUS or (said.max_rss_kib or 0) > _MAX_KIB:
+    if (statement.cpu_ms or 0) > (statement.wall_ms + _SLACK_MS) * _MAX_CPUS or (statement.max_rss_kib or 0) > _MAX_KIB:
         return Reason(code=Code.IMPOSSIBLE_USAGE)
     return None
 
 
-def _place(said: Statement, place: Place) -> Reason | None:
+def _place(statement: Statement, place: Place) -> Reason | None:
     """Compare where it says that it ran with what is known of its node."""
-    if said.backend != place.backend:
+    if statement.backend != place.backend:
         return Reason(code=Code.OTHER_BACKEND)
     if place.host is None:
         return None
-    if said.host != place.host:
+    if statement.host != place.host:
         return Reason(code=Code.OTHER_HOST)
-    return Reason(code=Code.VARIABLES_OF_NO_SITE) if said.passed else None
+    return Reason(code=Code.VARIABLES_OF_NO_SITE) if statement.passed else None
 
 
-def _only_stdout(said: Statement) -> Reason | None:
+def _only_stdout(statement: Statement) -> Reason | None:
     """Compare the one output of a job that declares none, or of a replica that did not end well."""
-    (output, *more) = said.subjects
-    if more or said.manifest or output.name != "stdout" or output.normalized is not None:
+    (output, *more) = statement.subjects
+    if more or statement.manifest or output.name != "stdout" or output.normalized is not None:
         return Reason(code=Code.ONLY_STDOUT)
-    if output.sha256 != said.stdout_sha256:
+    if output.sha256 != statement.stdout_sha256:
         return Reason(code=Code.STDOUT_DIGESTS_DIFFER)
     return None
 
 
-def _listed(said: Statement, outputs: Sequence[tuple[str, CompareRule]]) -> Reason | None:
+def _listed(statement: Statement, outputs: Sequence[tuple[str, CompareRule]]) -> Reason | None:
     """Compare outputs that are listed one by one with the patterns that the job declares."""
     missing = {pattern for pattern, _ in outputs}
-    for output in said.subjects:
+    for output in statement.subjects:
         matching = [(pattern, rule) for pattern, rule in outputs if matches(output.name, pattern)]
         if not matching:
             return Reason(code=Code.OUTPUT_UNDECLARED, parameters={"output": plain(output.name)})
@@ -201,14 +202,14 @@ def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:
             return normalized is None or normalized == NO_DIGEST
 
 
-def _times(said: Statement, place: Place) -> Reason | None:
+def _times(statement: Statement, place: Place) -> Reason | None:
     """Hold times by the node's clock to what can be; clocks may differ by days, order may not."""
-    if said.finished_ms < said.started_ms:
+    if statement.finished_ms < statement.started_ms:
         return Reason(code=Code.FINISHED_BEFORE_START)
-    if said.started_ms < place.given_ms - MAX_SKEW_MS:
+    if statement.started_ms < place.given_ms - MAX_SKEW_MS:
         return Reason(code=Code.STARTED_BEFORE_LAUNCH)
-    if said.finished_ms > place.received_ms + MAX_SKEW_MS:
+    if statement.finished_ms > place.received_ms + MAX_SKEW_MS:
         return Reason(code=Code.FINISHED_AFTER_REPORT)
-    if said.wall_ms > said.finished_ms - said.started_ms + MAX_SKEW_MS:
+    if statement.wall_ms > statement.finished_ms - statement.started_ms + MAX_SKEW_MS:
         return Reason(code=Code.RAN_TOO_LONG)
     return None

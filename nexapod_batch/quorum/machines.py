@@ -36,11 +36,11 @@ class Boot(NamedTuple):
         return ",".join(map(str, self))
 
 
-def same_machine(one: Boot | None, other: Boot | None) -> bool:
+def same_machine(boot: Boot | None, other: Boot | None) -> bool:
     """Say whether two replicas ran on one machine; False where nobody signed where one of them ran."""
-    if one is None or other is None:
+    if boot is None or other is None:
         return False
-    if one.boot == other.boot:
+    if boot.boot == other.boot:
         return True
-    together = min(one.until_ms, other.until_ms) - max(one.since_ms, other.since_ms)
-    return one.machine == other.machine != "" and together < _TOGETHER_MS
+    together = min(boot.until_ms, other.until_ms) - max(boot.since_ms, other.since_ms)
+    return boot.machine == other.machine != "" and together < _TOGETHER_MS

@@ -177,5 +177,5 @@ def _supporters(flags: Sequence[bool], seats: Sequence[Seat], distinct: Sequence
     """Return how many distinct domains support a centre and no other answer."""
     others = [where for (where, _), flag in zip(seats, flags, strict=True) if not flag]
     split = [{where[column] for where in others} for column in range(len(distinct))]
-    mine = [one for one, flag in zip(seats, flags, strict=True) if flag]
+    mine = [seat for seat, flag in zip(seats, flags, strict=True) if flag]
     return count([one for one in mine if not touches(one[0], split)], distinct)

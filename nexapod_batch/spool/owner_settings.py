@@ -96,10 +96,10 @@ class OwnerSettings(Struct, frozen=True, kw_only=True):
     snoozes: tuple[Snooze, ...] = ()
 
 
-def _whole(least: int, most: int) -> Callable[[Any], int]:
+def _whole(minimum: int, maximum: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:  # noqa: ANN401 - straight from JSON
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
         return value
 
     return check

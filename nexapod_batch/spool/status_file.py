@@ -76,7 +76,7 @@ class StatusWriter:
         status = look()
         if status == self._written:
             return
-        rows = [one._asdict() for one in status.replicas]
+        rows = [replica._asdict() for replica in status.replicas]
         document = {"schema": _SCHEMA, **status._asdict(), **self._head, "replicas": rows}
         with suppress(OSError):  # nothing depends on it
             atomic.write(self._file, orjson.dumps(document), mode=0o600, durable=False)

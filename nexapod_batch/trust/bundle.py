@@ -66,8 +66,8 @@ def _encode(bundle: Bundle) -> bytes:
         "launch": bundle.launch,
         "notAfter": bundle.not_after,
         "replicas": [
-            {"nonce": one.nonce, "number": one.number, "parameters": one.parameters, "task": one.task}
-            for one in bundle.replicas
+            {"nonce": replica.nonce, "number": replica.number, "parameters": replica.parameters, "task": replica.task}
+            for replica in bundle.replicas
         ],
         "schema": _SCHEMA,
         "subkey": bundle.subkey,
@@ -89,8 +89,10 @@ def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
         input_paths=document["inputs"],
         subkey=document["subkey"],
         replicas=tuple([
-            Assignment(task=one["task"], number=one["number"], nonce=one["nonce"], parameters=one["parameters"])
-            for one in document["replicas"]
+            Assignment(
+                task=replica["task"], number=replica["number"], nonce=replica["nonce"], parameters=replica["parameters"]
+            )
+            for replica in document["replicas"]
         ]),
         foreign=document.get("foreign", False),
     )
@@ -126,19 +128,19 @@ def _check_names(bundle: Bundle) -> None:
 def _check_replicas(bundle: Bundle) -> None:
     if not bundle.replicas:
         raise ValueError("no replicas")
-    for one in bundle.replicas:
-        _number("task", one.task, 0)
-        _number("replica number", one.number, 1)
-        if not is_hex(one.nonce, 32):
+    for replica in bundle.replicas:
+        _number("task", replica.task, 0)
+        _number("replica number", replica.number, 1)
+        if not is_hex(replica.nonce, 32):
             raise ValueError("nonce is not 32 hex digits")
-        _strings("parameters", one.parameters)
-    if len({(one.task, one.number) for one in bundle.replicas}) != len(bundle.replicas):
+        _strings("parameters", replica.parameters)
+    if len({(replica.task, replica.number) for replica in bundle.replicas}) != len(bundle.replicas):
         raise ValueError("one replica stands in the bundle twice")
 
 
-def _number(field: str, value: object, least: int) -> None:
-    if type(value) is not int or not least <= value <= MAX_INT:
-        raise ValueError(f"{field} is {quoted(value, 40)}, wanted a whole number from {least}")
+def _number(field: str, value: object, minimum: int) -> None:
+    if type(value) is not int or not minimum <= value <= MAX_INT:
+        raise ValueError(f"{field} is {quoted(value, 40)}, wanted a whole number from {minimum}")
 
 
 def _strings(field: str, values: Any) -> None:  # noqa: ANN401 - may be anything that JSON spells

@@ -72,23 +72,23 @@ def decode_delegation(payload: bytes) -> Delegation:
         document = orjson.loads(payload)
         if document["schema"] != 1:
             raise VerificationError("unknown schema of a delegation", wanted=1)
-        found = _from_document(document)
-        _check(found)
-        again = _encode(found)
+        delegation = _from_document(document)
+        _check(delegation)
+        again = _encode(delegation)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # no JSON, other fields, impossible values
         raise VerificationError("the delegation cannot be read", got=f"{type(error).__name__}"[:200]) from error
     if again != payload:
         raise VerificationError("the delegation is not in canonical form")
-    return found
+    return delegation
 
 
 def open_delegation(sealed: bytes, keys: Mapping[str, bytes]) -> Delegation:
     """Verify a delegation with the keys that a node has or had; VerificationError says which check failed."""
     opened = open_envelope(sealed, DELEGATION_TYPE, keys)
-    found = decode_delegation(opened.payload)
-    if found.node != opened.key_id:
-        raise VerificationError("the delegation is another node's", got=found.node, wanted=opened.key_id)
-    return found
+    delegation = decode_delegation(opened.payload)
+    if delegation.node != opened.key_id:
+        raise VerificationError("the delegation is another node's", got=delegation.node, wanted=opened.key_id)
+    return delegation
 
 
 def open_statement(sealed: bytes, delegation: bytes | None, keys: Mapping[str, bytes]) -> tuple[Opened, Statement]:
@@ -98,30 +98,30 @@ def open_statement(sealed: bytes, delegation: bytes | None, keys: Mapping[str, b
     """
     if delegation is None:
         opened = open_envelope(sealed, PAYLOAD_TYPE, keys)
-        said = decode(opened.payload)
-        if said.builder != opened.key_id:
-            raise VerificationError("the statement names another node", got=said.builder, wanted=opened.key_id)
-        return opened, said
+        statement = decode(opened.payload)
+        if statement.builder != opened.key_id:
+            raise VerificationError("the statement names another node", got=statement.builder, wanted=opened.key_id)
+        return opened, statement
     given = open_delegation(delegation, keys)
     opened = open_envelope(sealed, PAYLOAD_TYPE, {key_id(given.subkey): given.subkey})
-    said = decode(opened.payload)
-    if code := not_covered(given, said):
+    statement = decode(opened.payload)
+    if code := not_covered(given, statement):
         raise VerificationError(f"the key of launch {given.launch} may not say this: {NOT_COVERED[code]}")
-    return opened, said
+    return opened, statement
 
 
-def not_covered(given: Delegation, said: Statement) -> str:
+def not_covered(given: Delegation, statement: Statement) -> str:
     """Return the code of what is beyond a delegation in a statement, or "".
 
     That the subkey signed it is the caller's check.
     """
-    if said.builder != given.node:
+    if statement.builder != given.node:
         return Code.DELEGATED_BY_OTHER_NODE
-    if said.job_digest != given.job:
+    if statement.job_digest != given.job:
         return Code.DELEGATED_FOR_OTHER_JOB
-    if said.nonce not in given.nonces:
+    if statement.nonce not in given.nonces:
         return Code.DELEGATED_FOR_OTHER_LAUNCH
-    if said.started_ms > given.not_after * 1000 and said.outcome not in _NEVER_RAN:
+    if statement.started_ms > given.not_after * 1000 and statement.outcome not in _NEVER_RAN:
         return Code.DELEGATION_ENDED
     return ""
 
@@ -156,7 +156,7 @@ def _check(given: Delegation) -> None:
         raise ValueError("no key ids")
     if not is_hex(given.launch, 32) or not is_hex(given.job, 64) or not whole(given.not_after):
         raise ValueError("no launch, no job, or no time")
-    if not given.nonces or not all(is_hex(one, 32) for one in given.nonces):
+    if not given.nonces or not all(is_hex(nonce, 32) for nonce in given.nonces):
         raise ValueError("no nonces")
     if len(set(given.nonces)) != len(given.nonces):
         raise ValueError("a nonce stands there twice")

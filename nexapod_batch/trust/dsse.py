@@ -122,7 +122,7 @@ def open_envelope(
             except BadSignatureError:
                 continue
             return Opened(payload_type=payload_type, payload=payload, key_id=name, signature=raw)
-    hints = ", ".join(quoted(one.get("keyid", "none"), 60) for one in signatures)
+    hints = ", ".join(quoted(signature.get("keyid", "none"), 60) for signature in signatures)
     raise VerificationError("no signature verifies", got=f"key hint {hints}", wanted=f"one by {_few(keys)}")
 
 

@@ -29,12 +29,12 @@ def loads(data: bytes) -> Any:  # noqa: ANN401 - whatever JSON spells
     return orjson.loads(data)
 
 
-def depth_within(data: bytes, most: int = MAX_DEPTH) -> bool:
+def depth_within(data: bytes, max_depth: int = MAX_DEPTH) -> bool:
     """Say whether the values of a JSON text lie at most so deep in each other; for other texts the answer is any."""
-    if data.count(b"[") + data.count(b"{") <= most:  # nearly always
+    if data.count(b"[") + data.count(b"{") <= max_depth:  # nearly always
         return True
     left = _strings().sub(b"", data).translate(_ROUND, _NOT_BRACKETS)
-    for _ in range(most):  # each round takes the innermost pairs away
+    for _ in range(max_depth):  # each round takes the innermost pairs away
         shorter = left.replace(b"[]", b"")
         if len(shorter) == len(left):
             break
@@ -48,14 +48,14 @@ def _strings() -> re.Pattern[bytes]:
     return re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
-def quoted(value: object, most: int = 80) -> str:
+def quoted(value: object, max_length: int = 80) -> str:
     """Return a value that others chose as a person may see it: at most `most` characters of plain ASCII."""
     if isinstance(value, str | bytes):
-        shown = ascii(value[: most + 1])
+        shown = ascii(value[: max_length + 1])
     elif value is None or isinstance(value, bool | float):
         shown = str(value)
     elif isinstance(value, int):
         shown = str(value) if value.bit_length() < 256 else f"a number of {value.bit_length()} bits"
     else:
-        shown = f"a value of type {type(value).__name__}"[:most]
-    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+        shown = f"a value of type {type(value).__name__}"[:max_length]
+    return shown if len(shown) <= max_length else f"{shown[: max_length - 3]}..."

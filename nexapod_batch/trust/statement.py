@@ -158,6 +158,8 @@ def vote_of_subjects(subjects: Sequence[Subject]) -> str:
     return vote_of((subject.name, subject.normalized or subject.sha256) for subject in subjects)
 
 
-def vote_told(subjects: tuple[Subject, ...], *, manifest: bool, told: str) -> str:
-    """Return the vote that checked subjects stand for; a manifest carries it as its normalised digest, or is told."""
-    return subjects[0].normalized or told if manifest else vote_of_subjects(subjects)
+def vote_stated(subjects: tuple[Subject, ...], *, manifest: bool, vote: str) -> str:
+    """Return the vote of checked subjects; of a manifest it is its normalised digest, or else `vote`."""
+    if manifest:
+        return subjects[0].normalized or vote
+    return vote_of_subjects(subjects)

@@ -24,7 +24,7 @@ from nexapod_batch.trust.statement import (
     Machine,
     Statement,
     Subject,
-    vote_told,
+    vote_stated,
 )
 from nexapod_batch.trust.statement_document import read, write
 from nexapod_batch.trust.statement_encoder import rfc3339
@@ -112,7 +112,7 @@ def _statement(document: Document) -> Statement:
         builder=details.builder.id,
         subjects=subjects, manifest=manifest, inputs=inputs,
         stdout_sha256=stdout.digest.sha256, stderr_sha256=stderr.digest.sha256,
-        vote=vote_told(subjects, manifest=manifest, told=""),
+        vote=vote_stated(subjects, manifest=manifest, vote=""),
         container=container,
         gpus=_gpus(internal.gpus),
         machine=_machine(internal.machine),
@@ -166,12 +166,16 @@ def _gpus(listed: list[Gpu] | UnsetType) -> tuple[GpuUse, ...]:
     return tuple([GpuUse(one.uuid, one.model, one.time_ms, one.peak_memory_mib, one.energy_mj) for one in listed])
 
 
-def _machine(told: MachineObject | UnsetType) -> Machine | None:
-    return None if isinstance(told, UnsetType) else Machine(told.boot, _milliseconds(told.booted_on), told.id)
+def _machine(machine: MachineObject | UnsetType) -> Machine | None:
+    if isinstance(machine, UnsetType):
+        return None
+    return Machine(machine.boot, _milliseconds(machine.booted_on), machine.id)
 
 
-def _program(told: ProgramObject | UnsetType) -> Program | None:
-    return None if isinstance(told, UnsetType) else Program(told.file, told.path, told.sha256)
+def _program(program: ProgramObject | UnsetType) -> Program | None:
+    if isinstance(program, UnsetType):
+        return None
+    return Program(program.file, program.path, program.sha256)
 
 
 def _passed(variables: dict[str, str] | UnsetType) -> tuple[tuple[str, str], ...]:

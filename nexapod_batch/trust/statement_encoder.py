@@ -22,7 +22,7 @@ from nexapod_batch.trust.statement import (
     PREDICATE_TYPE,
     SIZE,
     STATEMENT_TYPE,
-    vote_told,
+    vote_stated,
 )
 from nexapod_batch.trust.statement_rules import check_fields, check_subjects
 
@@ -36,7 +36,7 @@ def encode(statement: Statement) -> bytes:
     """Return the one byte form of a statement; ValueError names the field that cannot be signed."""
     check_fields(statement)
     check_subjects(statement.subjects, manifest=statement.manifest)
-    if statement.vote != vote_told(statement.subjects, manifest=statement.manifest, told=statement.vote):
+    if statement.vote != vote_stated(statement.subjects, manifest=statement.manifest, vote=statement.vote):
         raise ValueError("the vote is not that of the subjects")
     try:
         return _encode(statement)
@@ -113,7 +113,7 @@ def _internal(s: Statement) -> dict[str, Any]:
             "version": s.container.version,
         }
     if s.gpus:
-        found["gpus"] = [_gpu(one) for one in s.gpus]
+        found["gpus"] = [_gpu(gpu) for gpu in s.gpus]
     if s.machine is not None:
         booted = rfc3339(s.machine.booted_ms)
         found["machine"] = {"boot": s.machine.boot, "bootedOn": booted, "id": s.machine.id}

@@ -109,9 +109,9 @@ def _name_text(texts: tuple[str, ...]) -> NoReturn:
     raise ValueError(f"{field} is {quoted(text, 40)}, wanted at most {_MAX_TEXT} printable characters")
 
 
-def _name_word(words: tuple[str, ...]) -> NoReturn:
+def _name_word(allowed: tuple[str, ...]) -> NoReturn:
     """Raise the ValueError that names the first word that is not spelled as it has to be."""
-    pairs = zip(_SPELLED.items(), words, strict=True)
+    pairs = zip(_SPELLED.items(), allowed, strict=True)
     field, word = next((f, word) for (f, pattern), word in pairs if not re.fullmatch(pattern, word))
     raise ValueError(f"{field} is {quoted(word, 80)}, which is not how one is spelled")
 

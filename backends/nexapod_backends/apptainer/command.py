@@ -146,7 +146,7 @@ def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, 
     """Return (source, target, writable) of everything that is bound, in the order in which it must be."""
     root = execution.root
     found = [(root, WORK, True)]
-    found += [(f"{root}/{one.target}", f"{WORK}/{one.target}", False) for one in execution.job.inputs]
+    found += [(f"{root}/{job_input.target}", f"{WORK}/{job_input.target}", False) for job_input in execution.job.inputs]
     if execution.tmp:
         found.append((execution.tmp, TMP, True))
     found += [(source, target, False) for source, target in _ENVIRONMENT]
@@ -168,4 +168,11 @@ def _mounts_of_root(there: set[str]) -> list[tuple[str, str, bool]]:
 
 def _mount(source: str, target: str, *, writable: bool) -> str:
     fields = ["type=bind", f"source={source}", f"destination={target}", *([] if writable else ["ro"])]
-    return ",".join(f'"{one.replace(chr(34), 2 * chr(34))}"' if set(one) & set('",\n\r') else one for one in fields)
+    return ",".join(map(_field, fields))
+
+
+def _field(text: str) -> str:
+    if not set(text) & set('",\n\r'):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'

@@ -50,7 +50,7 @@ class Way(Struct, frozen=True, kw_only=True):
 def find_program(wanted: str, path: str) -> Program:
     """Return the container program: `wanted`, a name or a path, else the first in PATH. PluginError says what to do."""
     candidates = (wanted,) if wanted else _NAMES
-    found = next(filter(None, (shutil.which(one, path=path) for one in candidates)), None)
+    found = next(filter(None, (shutil.which(candidate, path=path) for candidate in candidates)), None)
     if found is None:
         raise PluginError(
             f"no {' and no '.join(candidates)} on this machine",

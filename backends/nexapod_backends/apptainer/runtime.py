@@ -67,7 +67,7 @@ class ApptainerRuntime:
 
         Where a link leads counts, not where it lies.
         """
-        allowed = [_real(one) for one in self._settings.binds]
+        allowed = [_real(bind) for bind in self._settings.binds]
         found = []
         for one in wanted:
             path, source = one.removesuffix(":rw"), _real(one).removesuffix(":rw")

@@ -55,12 +55,13 @@ class Binding:
     def take(self, launches: Sequence[Launch]) -> None:
         """Write down launches that are new."""
         records = self._records
-        new = [self._record(one) for one in launches if not (one.key in records.by_key or records.is_spent(one.key))]
+        unknown = [launch for launch in launches if launch.key not in records.by_key]
+        new = [self._record(launch) for launch in unknown if not records.is_spent(launch.key)]
         self._records.save(new, durable=False)  # the same launch comes again after a crash
 
     def bind(self, workers: Mapping[str, Worker]) -> list[Record]:
         """Bind launches to workers that have room, durably, and give them to the scheduler; return those."""
-        waiting = [one for one in self._records.by_key.values() if not one.worker and not one.over]
+        waiting = [record for record in self._records.by_key.values() if not record.worker and not record.over]
         if not waiting:
             return []
         self.look(workers)
@@ -92,11 +93,11 @@ class Binding:
 
     def _used(self, records: Sequence[Record]) -> dict[str, Used]:
         """Return for each job of some launches which workers had replicas of its tasks."""
-        return {job: self._records.used(job) for job in {one.job for one in records}}
+        return {job: self._records.used(job) for job in {record.job for record in records}}
 
     def _staged(self, records: Sequence[Record]) -> Mapping[str, Path]:
         """Return the input files that lie here, by digest; none where no launch has inputs."""
-        if any(one.inputs for one in records):
+        if any(record.inputs for record in records):
             return self._far.inputs()
         return {}
 
@@ -104,7 +105,7 @@ class Binding:
         """Learn what workers have to do; launches that ended take no room, whoever was told of their end."""
         self._workers = workers
         self._load, self._busy_s = Counter(), Counter()
-        mine = [one for one in self._records.by_key.values() if one.worker and not one.ended]
+        mine = [record for record in self._records.by_key.values() if record.worker and not record.ended]
         self.others = self._cluster.others({one.task for one in mine})
         for one in mine:
             self._count(one)
@@ -144,7 +145,7 @@ class Binding:
     def give(self, records: Sequence[Record]) -> None:
         """Give bound launches to the scheduler, each for its worker."""
         self._cluster.submit(
-            [(one, resources_of(one, self._rules(one, frozenset()))) for one in records],
+            [(record, resources_of(record, self._rules(record, frozenset()))) for record in records],
             base=self._far.base, python=self._site.runner.python, reports=self._far.reports_there,
         )  # fmt: skip
 
@@ -176,10 +177,10 @@ class Binding:
         own = self._cluster.own
         if own is None:
             return
-        open_ = [one for one in self._records.by_key.values() if not one.over and not one.ended]
+        open_ = [record for record in self._records.by_key.values() if not record.over and not record.ended]
         waiting = [one for one in open_ if not one.worker]
         used = self._used(waiting)
-        alive = {one.id for one in workers.values()}
+        alive = {worker.id for worker in workers.values()}
         wanted = workers_wanted(open_, self._cluster.dask.threads, lambda one: used[one.job].of(one.tasks)[0], alive)
         if waiting:
             wanted += self._ending(workers, waiting)
@@ -189,7 +190,7 @@ class Binding:
     def _ending(self, workers: Mapping[str, Worker], waiting: Sequence[Record]) -> int:
         """Return how many workers end too soon for all that waits: they are as good as gone."""
         rules = Rules(busy_s=self._busy_s, now=time.time())
-        return sum(not any(lasts(one, record, rules) for record in waiting) for one in workers.values())
+        return sum(not any(lasts(worker, record, rules) for record in waiting) for worker in workers.values())
 
     def _coming(self) -> str:
         """Say where workers are to come from in a cluster of our own, and why they do not."""
@@ -203,7 +204,8 @@ class Binding:
         return f" yet: {where}" + (f": {said}" if said and said != where else "")
 
     def _rules(self, record: Record, used: frozenset[str]) -> Rules:
-        patterns = next((one.workers for one in self._site.partitions if one.name == record.partition), ())
+        partitions = self._site.partitions
+        patterns = next((partition.workers for partition in partitions if partition.name == record.partition), ())
         dask = self._cluster.dask
         hosts = self._hosts() if record.host_set is not None else ()
         return Rules(
@@ -217,7 +219,7 @@ class Binding:
             known: list[str] = careful.load(self._hosts_file)
         except (OSError, ValueError):
             known = []
-        new = sorted({one.place for one in self._workers.values() if one.id} - set(known))
+        new = sorted({worker.place for worker in self._workers.values() if worker.id} - set(known))
         if new:
             own_folder(self._hosts_file.parent, below=self._hosts_file.parents[2])
             atomic.write(self._hosts_file, orjson.dumps([*known, *new]), mode=0o600)
@@ -231,8 +233,8 @@ class Binding:
         return Record(
             key=launch.key,
             job=f"{bundle.job_uuid}.{bundle.job_id}",
-            tasks=[one.task for one in bundle.replicas],
-            replicas=[str(ReplicaName(bundle.job_id, one.task, one.number)) for one in bundle.replicas],
+            tasks=[replica.task for replica in bundle.replicas],
+            replicas=[str(ReplicaName(bundle.job_id, replica.task, replica.number)) for replica in bundle.replicas],
             cpus=asked.cpus,
             mem_mib=asked.mem_mib or 0,
             gpus=asked.gpus,
@@ -241,7 +243,7 @@ class Binding:
             partition=partition.name,
             host_set=None if launch.host_set is None else list(launch.host_set),
             apart=launch.job.quorum.agree > 1,
-            inputs=sorted({one.sha256 for one in launch.job.inputs} if not self._far.shared else ()),
+            inputs=sorted({job_input.sha256 for job_input in launch.job.inputs} if not self._far.shared else ()),
             envelope=b64encode(launch.envelope).decode(),
             seed=launch.seed.hex(),
         )

@@ -147,7 +147,7 @@ class DaskBackend:
         node.take(launches)
         node.survey()
         node.bind()
-        return {one.key: f"nexapod-{one.key}" for one in launches}
+        return {launch.key: f"nexapod-{launch.key}" for launch in launches}
 
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return the state of each launch; bind what waits for a worker that has room now."""
@@ -155,7 +155,7 @@ class DaskBackend:
         node.records.refresh()
         found = node.told(keys)
         node.take_back()
-        if any(not one.worker and not one.over for one in node.records.by_key.values()):
+        if any(not record.worker and not record.over for record in node.records.by_key.values()):
             node.bind()
             found.update(node.unbound(found))
         return found
@@ -203,7 +203,7 @@ class DaskBackend:
         """Look at scheduler, versions, workers, files and clocks."""
         from nexapod_backends.dask.site_check import probe  # noqa: PLC0415 - only `site check` needs it
 
-        yield from probe(contexts[0].its_site, [(one, self._node(one)) for one in contexts], how)
+        yield from probe(contexts[0].its_site, [(context, self._node(context)) for context in contexts], how)
 
     def clear(self, contexts: Sequence[NodeContext]) -> None:
         """Remove spools and work folders, here and on the workers in reach; a cluster that is ours ends."""

@@ -153,12 +153,12 @@ class Cluster:
         return found
 
 
-def _packages(said: object) -> dict[str, str]:
+def _packages(answer: object) -> dict[str, str]:
     """Return what matters of Dask's report on versions; what is missing is left out."""
     found: dict[str, str] = {}
-    if isinstance(said, dict):
-        host = dict(said.get("host") or ())
-        packages = said.get("packages") or {}
+    if isinstance(answer, dict):
+        host = dict(answer.get("host") or ())
+        packages = answer.get("packages") or {}
         packages = packages if isinstance(packages, dict) else dict(packages)
         found = {name: str(packages[name]) for name in ("dask", "distributed") if packages.get(name)}
         if host.get("python"):

@@ -107,11 +107,11 @@ class Records:
         """Write records; with `durable` they survive a power cut when this returns."""
         own_folder(self._folder, below=self._folder.parents[1])
         paths = []
-        for one in records:
-            path = self._folder / f"{one.key}.json"
-            atomic.write(path, json.dumps(asdict(one)).encode(), mode=0o600, durable=False)
-            self.by_key[one.key] = one
-            self._read[one.key] = path.stat().st_mtime_ns
+        for record in records:
+            path = self._folder / f"{record.key}.json"
+            atomic.write(path, json.dumps(asdict(record)).encode(), mode=0o600, durable=False)
+            self.by_key[record.key] = record
+            self._read[record.key] = path.stat().st_mtime_ns
             paths.append(path)
         if durable and paths:
             atomic.sync_files(paths)

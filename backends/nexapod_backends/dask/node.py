@@ -181,10 +181,10 @@ class DaskNode:
         """Unbind what waits behind tasks of others while another worker is free."""
         self._binding.take_back(self._queued, self.workers)
 
-    def unbound(self, told: Mapping[str, LaunchStatus]) -> dict[str, LaunchStatus]:
+    def unbound(self, statuses: Mapping[str, LaunchStatus]) -> dict[str, LaunchStatus]:
         """Return anew, after `bind`, what was told of launches that had no worker."""
         found = {}
-        for key in [key for key, status in told.items() if status.state is BackendState.NEW]:
+        for key in [key for key, status in statuses.items() if status.state is BackendState.NEW]:
             one = self.records.by_key[key]
             state = BackendState.QUEUED if one.worker else BackendState.NEW
             reason = "goes to its worker" if one.worker else self._binding.reasons.get(key, "not bound to a worker yet")
@@ -288,7 +288,7 @@ class DaskNode:
 
     def _states(self, records: Collection[Record]) -> dict[str, str | None]:
         """Return Dask's word for the state of each launch's task; where some wait, see whose tasks are before them."""
-        states = self.cluster.states([one.task for one in records])
+        states = self.cluster.states([record.task for record in records])
         if not TASK_STATES.keys().isdisjoint(states.values()):
             self._binding.look(self.workers)
         return states
@@ -388,19 +388,19 @@ class DaskNode:
 
     def _forget_spools(self, bound: Sequence[Record], keys: Sequence[str]) -> None:
         """Let agents forget launches that were bound, and whole spools of workers that are gone and have no others."""
-        in_use = {one.worker for one in self.records.by_key.values() if one.key not in keys}
-        alive = {one.id for one in self.workers.values()}
+        in_use = {record.worker for record in self.records.by_key.values() if record.key not in keys}
+        alive = {worker.id for worker in self.workers.values()}
         by_way: dict[str, list[Record]] = {}
         for one in bound:
             way = self.through(one)
             if way is not None:
                 by_way.setdefault(way, []).append(one)
         for way, records in by_way.items():
-            launches: list[list[object]] = [[one.worker, one.key, one.replicas] for one in records]
-            for one in records:
-                launches += [[worker, one.key, []] for worker in one.withdrawn or ()]
+            launches: list[list[object]] = [[record.worker, record.key, record.replicas] for record in records]
+            for record in records:
+                launches += [[worker, record.key, []] for worker in record.withdrawn or ()]
             gone: list[str] = []
             if alive:  # else nobody knows which are gone
                 seen = {worker for (_, worker), spool in self.far.last.spools.items() if spool.through == way}
-                gone = sorted((seen | {one.worker for one in records}) - in_use - alive)
+                gone = sorted((seen | {record.worker for record in records}) - in_use - alive)
             self.far.ask(way, {"op": "forget", "base": self.far.base, "launches": launches, "gone": gone})

@@ -88,18 +88,18 @@ class Rules(Struct, frozen=True, kw_only=True):
     gpu_resource: str = "GPU"
 
 
-def known_worker(address: str, said: Mapping[str, Any]) -> Worker:
+def known_worker(address: str, identity: Mapping[str, Any]) -> Worker:
     """Return a worker from the scheduler's word; TypeError, ValueError or KeyError for what is none."""
-    limit = said.get("memory_limit")
+    limit = identity.get("memory_limit")
     return Worker(
         address=address,
-        name=printable(said.get("name", address), 100),
+        name=printable(identity.get("name", address), 100),
         host=host_of(address),
-        threads=int(said["nthreads"]),
+        threads=int(identity["nthreads"]),
         mem_mib=int(limit) // 2**20 if limit else None,
-        resources={str(name): float(count) for name, count in dict(said.get("resources") or {}).items()},
-        status=printable(said.get("status", "running"), 100),
-        folder=str(said.get("local_directory", "")),
+        resources={str(name): float(count) for name, count in dict(identity.get("resources") or {}).items()},
+        status=printable(identity.get("status", "running"), 100),
+        folder=str(identity.get("local_directory", "")),
     )
 
 
@@ -143,16 +143,16 @@ def choose(record: Record, workers: Sequence[Worker], rules: Rules) -> Worker | 
     return min(left, key=lambda one: (_crowd(one, record, rules), one.address))
 
 
-def _crowd(one: Worker, record: Record, rules: Rules) -> tuple[bool, float]:
+def _crowd(worker: Worker, record: Record, rules: Rules) -> tuple[bool, float]:
     """Return what a worker has to do: first whether a launch would wait there for tasks of others, then how much."""
-    mine, others = rules.load.get(one.id, 0), len(rules.others.get(one.address, ()))
-    return others > 0 and others + mine + max(1, record.cpus) > one.threads, (mine + others) / one.threads
+    mine, others = rules.load.get(worker.id, 0), len(rules.others.get(worker.address, ()))
+    return others > 0 and others + mine + max(1, record.cpus) > worker.threads, (mine + others) / worker.threads
 
 
-def free(one: Worker, record: Record, rules: Rules) -> bool:
+def free(worker: Worker, record: Record, rules: Rules) -> bool:
     """Say whether a launch would begin at once on a worker, as far as can be seen."""
-    have = rules.load.get(one.id, 0) + len(rules.others.get(one.address, ()))
-    return have + max(1, record.cpus) <= one.threads
+    have = rules.load.get(worker.id, 0) + len(rules.others.get(worker.address, ()))
+    return have + max(1, record.cpus) <= worker.threads
 
 
 def needs_s(record: Record, threads: int) -> float:
@@ -161,18 +161,18 @@ def needs_s(record: Record, threads: int) -> float:
     return float(record.time_s * -(-len(record.replicas) // at_once))
 
 
-def lasts(one: Worker, record: Record, rules: Rules) -> bool:
+def lasts(worker: Worker, record: Record, rules: Rules) -> bool:
     """Say whether a worker is there long enough for a launch, behind what it has already."""
-    if one.ends is None:
+    if worker.ends is None:
         return True
-    slots = max(1, one.threads // max(1, record.cpus))
-    takes_s = max(needs_s(record, one.threads), _LEAST_S) + rules.busy_s.get(one.id, 0.0) / slots
-    return rules.now + takes_s + _MARGIN_S <= one.ends
+    slots = max(1, worker.threads // max(1, record.cpus))
+    takes_s = max(needs_s(record, worker.threads), _LEAST_S) + rules.busy_s.get(worker.id, 0.0) / slots
+    return rules.now + takes_s + _MARGIN_S <= worker.ends
 
 
 def tasks_of_others(names: Sequence[str]) -> str:
     """Return in words whose tasks a worker has: how many, and what they are called."""
-    kinds = Counter(re.split(r"[-(,'\"]", printable(one, 100).strip("('\""))[0] or "?" for one in names)
+    kinds = Counter(re.split(r"[-(,'\"]", printable(name, 100).strip("('\""))[0] or "?" for name in names)
     shown = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common(3))
     return f"{len(names)} task{'s' * (len(names) != 1)} of others ({shown}{', ...' * (len(kinds) > 3)})"
 
@@ -183,14 +183,14 @@ def _filters(
     """Return the conditions in the order of how lasting they are, each with its words when nobody meets it."""
     wanted = resources_of(record, rules)
 
-    def in_set(one: Worker) -> bool:
+    def in_set(worker: Worker) -> bool:
         if record.host_set is None:
             return True
         index, count = record.host_set
-        return one.place in rules.hosts and list(rules.hosts).index(one.place) % count == index
+        return worker.place in rules.hosts and list(rules.hosts).index(worker.place) % count == index
 
-    def rich(one: Worker) -> bool:
-        return all(one.resources.get(name, 0) >= count for name, count in wanted.items())
+    def rich(worker: Worker) -> bool:
+        return all(worker.resources.get(name, 0) >= count for name, count in wanted.items())
 
     listed = ", ".join(f"{name} = {count:g}" for name, count in wanted.items())
     return [

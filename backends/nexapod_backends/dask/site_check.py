@@ -103,12 +103,12 @@ def _none_connected(own: Path | None) -> Finding:
     return Finding(mark=Mark.FAIL, probe="workers", text=text, hint=hint, stops=True)
 
 
-def _versions(found: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+def _versions(installed: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """Compare versions with ours: the scheduler must read what we send, workers what it sends."""
-    ours = found[""]
+    ours = installed[""]
     words = ", ".join(f"{name} {version}" for name, version in ours.items())
     differing = []
-    for who, theirs in found.items():
+    for who, theirs in installed.items():
         odd = [f"{name} {theirs[name]}" for name in ours if name in theirs and theirs[name] != ours[name]]
         if odd:
             shown = "the scheduler" if who == "scheduler" else f"worker {who}"
@@ -117,7 +117,7 @@ def _versions(found: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
         yield Finding(mark=Mark.OK, probe="versions", text=f"{words} everywhere")
         return
     listed = "; ".join(differing[:_SHOWN]) + (f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else "")
-    wanted = found.get("scheduler", {}).get("distributed", ours["distributed"])
+    wanted = installed.get("scheduler", {}).get("distributed", ours["distributed"])
     hint = f"use one set of versions; to follow the scheduler: pip install dask=={wanted} distributed=={wanted}"
     yield Finding(mark=Mark.WARN, probe="versions", text=f"here {words}; {listed}", hint=hint)
 
@@ -127,7 +127,7 @@ def _node(site: Site, context: NodeContext, node: DaskNode) -> Iterator[Finding]
     name = context.node.name
     node.survey()
     for partition in site.groups().get(name, ()):
-        mine = [one for one in node.workers.values() if node.belongs(one, partition.name)]
+        mine = [worker for worker in node.workers.values() if node.belongs(worker, partition.name)]
         machines = {one.place for one in mine}
         probe_ = f"partition {partition.name}"
         if not mine:
@@ -156,21 +156,21 @@ def _together(partition: str, hosts: Sequence[str], machines: int) -> Finding:
 
 
 def _sizes(
-    name: str, hosts: int, cpus: int, mem_mib: int, mine: Sequence[Worker], found: int
+    name: str, hosts: int, cpus: int, mem_mib: int, mine: Sequence[Worker], hosts_found: int
 ) -> Iterator[Finding]:
     """Compare what the file declares with what the workers have."""
-    most = max(one.threads for one in mine)
-    mem = max((one.mem_mib or mem_mib) for one in mine)
-    less = [
-        f"{what} = {declared}, found {has}"
-        for what, declared, has in (("hosts", hosts, found), ("max_cpus", cpus, most), ("max_mem (MiB)", mem_mib, mem))
-        if declared > has
-    ]
+    max_threads = max(worker.threads for worker in mine)
+    max_mem_mib = max((worker.mem_mib or mem_mib) for worker in mine)
+    sizes = (
+        ("hosts", hosts, hosts_found), ("max_cpus", cpus, max_threads), ("max_mem (MiB)", mem_mib, max_mem_mib),
+    )  # fmt: skip
+    less = [f"{what} = {declared}, found {has}" for what, declared, has in sizes if declared > has]
     if less:
         hint = "correct the site file, or start more or larger workers"
         yield Finding(mark=Mark.WARN, probe=name, text=f"more is declared than is there: {'; '.join(less)}", hint=hint)
     else:
-        yield Finding(mark=Mark.OK, probe=name, text=f"{len(mine)} workers, up to {most} threads and {mem} MiB each")
+        text = f"{len(mine)} workers, up to {max_threads} threads and {max_mem_mib} MiB each"
+        yield Finding(mark=Mark.OK, probe=name, text=text)
 
 
 def _files(name: str, mine: Sequence[Worker], node: DaskNode) -> Iterator[Finding]:
@@ -197,10 +197,10 @@ def _clocks(name: str, mine: Sequence[Worker], node: DaskNode) -> Finding:
 def _runners(site: Site, mine: Sequence[Worker], node: DaskNode) -> Iterator[Finding]:
     """Let one worker of each host start the runner's interpreter."""
     hosts = {one.host: one for one in mine if not one.trouble}
-    for one in list(hosts.values())[:_SHOWN]:
-        probe_ = f"runner on {one.host}"
+    for host in list(hosts.values())[:_SHOWN]:
+        probe_ = f"runner on {host.host}"
         try:
-            said, _ = node.far.ask(one.address, {"op": "try", "python": site.runner.python})
+            said, _ = node.far.ask(host.address, {"op": "try", "python": site.runner.python})
             python, version = said["said"]
         except (SchedulerError, KeyError, TypeError, ValueError) as error:
             got = error.got if isinstance(error, SchedulerError) else error

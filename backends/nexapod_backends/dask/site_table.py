@@ -134,6 +134,6 @@ def _check_tls(table: Mapping[str, Value], report: Report) -> None:
 
 def worker_time_s(on: Site, name: str) -> int:
     """Return the wall time of a Slurm job of `on` that is a Dask worker, in its partition of this name or first one."""
-    partition = next((one for one in on.partitions if one.name == name), on.partitions[0])
+    partition = next((partition for partition in on.partitions if partition.name == name), on.partitions[0])
     pack_s = on.limits.pack.time_s
     return min(partition.max_time_s or pack_s, max(pack_s, _SHORTEST_WORKER_S))

@@ -69,33 +69,33 @@ class Far:
     def meet(self, workers: Sequence[Worker]) -> None:
         """Ask workers who they are and what they see; one that is of no use is told why."""
         head = {"op": "look", "base": self.base, "folders": []}
-        asked = {one.address: ({**head, "address": one.address}, b"") for one in workers}
+        asked = {worker.address: ({**head, "address": worker.address}, b"") for worker in workers}
         here = self.ask(_HERE, {"op": "look", "base": self.base})[0]["storage"] if self.shared else ""
         began = time.time()
         said = self._wire().ask_all(asked)
-        for one in workers:
-            answer = said[one.address]
+        for worker in workers:
+            answer = said[worker.address]
             try:
                 if isinstance(answer, SchedulerError):
                     raise answer
-                found = met(one.address, answer[0])
+                found = met(worker.address, answer[0])
             except SchedulerError as error:
-                one.trouble = " ".join(str(error).split())
-                self._blame(one.address, error)
+                worker.trouble = " ".join(str(error).split())
+                self._blame(worker.address, error)
                 continue
-            one.id, one.storage = found.id, found.storage
+            worker.id, worker.storage = found.id, found.storage
             ahead = found.time - (began + time.time()) / 2
-            self._clock[one.address] = ahead
-            one.machine, one.ends = found.machine, None if found.ends is None else found.ends - ahead
-            if not one.id:
-                one.trouble = f"worker {one.name} says that it is another one: its address is used twice"
-            elif self.shared and one.storage != here:
+            self._clock[worker.address] = ahead
+            worker.machine, worker.ends = found.machine, None if found.ends is None else found.ends - ahead
+            if not worker.id:
+                worker.trouble = f"worker {worker.name} says that it is another one: its address is used twice"
+            elif self.shared and worker.storage != here:
                 way = "set [filesystem] work_dir, or [dask] local_dir"
-                one.trouble = f"worker {one.name} does not see {self.base}: {way}"
+                worker.trouble = f"worker {worker.name} does not see {self.base}: {way}"
             else:
-                self._settled[one.storage] = found.settings
-                self._inputs[one.storage] = set(found.inputs)
-                self.faulty.pop(one.address, None)
+                self._settled[worker.storage] = found.settings
+                self._inputs[worker.storage] = set(found.inputs)
+                self.faulty.pop(worker.address, None)
 
     def _blame(self, worker: str, error: SchedulerError) -> None:
         """Note a worker that answers what no agent of ours would; one that is only silent may be so."""
@@ -104,7 +104,7 @@ class Far:
 
     def reach(self, workers: Iterable[Worker]) -> None:
         """Know through which of these workers each storage is seen: those that are gone see nothing any more."""
-        some = [one for one in workers if one.id and not one.trouble]
+        some = [worker for worker in workers if worker.id and not worker.trouble]
         some.sort(key=lambda one: (one.status != "running", one.address), reverse=True)
         self._through = {one.storage: one.address for one in some}
 
@@ -238,14 +238,14 @@ class Far:
                 raise UnsafeOutputError(" ".join(str(error).split())) from error
             return
 
-    def _take_all(self, through: str, found: Found, target: Path, *, logs: bool) -> None:
+    def _take_all(self, through: str, files: Found, target: Path, *, logs: bool) -> None:
         """Bring what lies beside a work folder, and the folder itself unless only the logs are wanted."""
-        for ending, length in found.beside.items():
+        for ending, length in files.beside.items():
             if not logs or ending != ".manifest":
                 beside = target.with_name(target.name + ending)
-                self._take(through, found.root + ending, beside, length, growing=logs)
+                self._take(through, files.root + ending, beside, length, growing=logs)
         if not logs:
-            self._take_tree(through, found.root, target, found.files)
+            self._take_tree(through, files.root, target, files.files)
 
     def _take_tree(self, through: str, root: str, target: Path, files: Mapping[str, int]) -> None:
         if self.shared:
@@ -346,7 +346,7 @@ class Far:
         folder = Path(self.base, "inputs")
         if not self.shared or not folder.is_dir():
             return 0
-        gone = [one for one in folder.iterdir() if one.name not in needed and not one.name.startswith(".")]
+        gone = [path for path in folder.iterdir() if path.name not in needed and not path.name.startswith(".")]
         for one in gone:
             one.unlink(missing_ok=True)
         return len(gone)

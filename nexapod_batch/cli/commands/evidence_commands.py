@@ -104,8 +104,8 @@ def _tell_of_nothing(job: int, task: int, name: str, *, there: bool) -> None:
     note(f"{job}_{task} wrote nothing to {name}" + ("" if published else " so far"))
 
 
-def _print_logs(found: list[Log], *, raw: bool, headed: bool) -> None:
-    for log in found:
+def _print_logs(logs: list[Log], *, raw: bool, headed: bool) -> None:
+    for log in logs:
         if headed:
             click.echo(f"==> {clean(log.of)} <==")
         with log.open() as source:

@@ -39,7 +39,7 @@ def ls(as_json: bool) -> None:
     from nexapod_batch.coordinator.placement import images
 
     using = _using()
-    rows = [_row(one, using) for one in images.cache_of(paths()).images()]
+    rows = [_row(image, using) for image in images.cache_of(paths()).images()]
     output(as_json).rows("images", rows, ["sha256", "size", "architecture", "used", "jobs", "reference"], _flat)
 
 
@@ -123,7 +123,7 @@ def inspect(which: str, as_json: bool) -> None:
     from nexapod_batch.coordinator.placement import images
 
     using, cache = _using(), images.cache_of(paths())
-    found = [one for one in cache.images() if _is_meant(one, which)]
+    found = [image for image in cache.images() if _is_meant(image, which)]
     if not found and "://" not in which and Path(which).is_file():
         output(as_json).document(_file(Path(which)), renderers.tree)
         return
@@ -133,12 +133,12 @@ def inspect(which: str, as_json: bool) -> None:
     output(as_json).document(_row(found[0], using), renderers.tree)
 
 
-def _is_meant(one: Image, which: str) -> bool:
+def _is_meant(image: Image, which: str) -> bool:
     """Say whether an image is the one of a digest, its first digits, a reference, or a file."""
-    if one.sha256.startswith(which.lower()):
+    if image.sha256.startswith(which.lower()):
         return True
     path = str(Path(which).absolute())
-    return any(_names(name, which) or name == path for name in one.references)
+    return any(_names(name, which) or name == path for name in image.references)
 
 
 @image.command()
@@ -184,17 +184,17 @@ def _using() -> Mapping[str, Sequence[int]]:
         return images.jobs_using(c)
 
 
-def _row(one: Image, using: Mapping[str, Sequence[int]]) -> Document:
+def _row(image: Image, using: Mapping[str, Sequence[int]]) -> Document:
     return {
-        "sha256": one.sha256,
-        "file": str(one.path),
-        "bytes": one.size,
-        "architecture": one.architecture or None,
-        "created": _time(one.created),
-        "used": _time(one.used),
-        "references": list(one.references),
-        "jobs": list(using.get(one.sha256, ())),
-        "labels": dict(one.labels),
+        "sha256": image.sha256,
+        "file": str(image.path),
+        "bytes": image.size,
+        "architecture": image.architecture or None,
+        "created": _time(image.created),
+        "used": _time(image.used),
+        "references": list(image.references),
+        "jobs": list(using.get(image.sha256, ())),
+        "labels": dict(image.labels),
     }
 
 

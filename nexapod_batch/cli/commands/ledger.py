@@ -68,7 +68,7 @@ def verify(files: tuple[Path, ...], witnesses: tuple[str, ...], as_json: bool) -
     from nexapod_batch.coordinator.verification import ledger as use_case
     from nexapod_batch.ledger.note import parse_key
 
-    keys = [parse_key(one) for one in witnesses]
+    keys = [parse_key(witness) for witness in witnesses]
     if keys and not files:
         raise UsageError("--witness says who signed a head", wanted="--since FILE with that head")
     with looking() as c:

@@ -48,7 +48,7 @@ def key_export(name: str, form: str, as_json: bool) -> None:
             shown = keys.spki_pem(public) if form == "pem" else keys.openssh_public(public, one["name"])
             output(as_json).document({**one, form: shown}, lambda document: document[form].splitlines())
             return
-    known = ", ".join(one["name"] for one in _keys()) or "none"
+    known = ", ".join(key["name"] for key in _keys()) or "none"
     raise NotFoundError("there is no such key", got=repr(name), wanted=f"one of: {known}")
 
 
@@ -67,7 +67,7 @@ def _keys() -> list[Document]:
     if paths().has_database():
         with reading() as store:
             nodes = views.nodes(store)
-        found += [{"of": "node", **{name: one[name] for name in ("name", "key", "public_key")}} for one in nodes]
+        found += [{"of": "node", **{name: node[name] for name in ("name", "key", "public_key")}} for node in nodes]
     return found
 
 

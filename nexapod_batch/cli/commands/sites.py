@@ -44,7 +44,7 @@ def ls(as_json: bool) -> int:
     from nexapod_batch.coordinator.queries import sites
 
     found, faults = sites.listing(paths().sites)
-    document = {"sites": [_row(one) for one in found], "faults": [_fault(one) for one in faults]}
+    document = {"sites": [_row(one) for one in found], "faults": [_fault(fault) for fault in faults]}
     output(as_json).document(document, _table)
     if not as_json:
         for fault in faults:
@@ -67,7 +67,7 @@ def show(name: str, origin: bool, as_json: bool) -> None:
 
     found = sites.find(paths().sites, name)
     keys = ("key", "value", "origin") if origin else ("key", "value")
-    settings = [{key: getattr(one, key) for key in keys} for one in found.settings]
+    settings = [{key: getattr(setting, key) for key in keys} for setting in found.settings]
     shown = to_builtins(found.site)
     own = shown.pop("backend_settings")  # under the name of its table, as in the file
     shown |= dict.fromkeys(targets("site_table")) | ({} if own is None else {found.site.scheduler.type: own})
@@ -172,8 +172,8 @@ def check(
     out, rows = output(as_json), []
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up behind itself
     with closing(site_check.check(paths(), name, wanted)) as findings:
-        for one in findings:
-            rows.append(_finding(one))
+        for finding in findings:
+            rows.append(_finding(finding))
             out.part(rows[-1], _line)
     counts = {mark: sum(row["mark"] == mark for row in rows) for mark in ("ok", "warn", "fail", "skip")}
     out.document({"site": name, "findings": rows, **counts}, renderers.nothing)
@@ -237,13 +237,13 @@ def _name_at(target: Path, name: str | None) -> str | None:
     return file.stem
 
 
-def _finding(one: Finding) -> Document:
+def _finding(finding: Finding) -> Document:
     return {
-        "mark": one.mark.value,
-        "probe": one.probe,
-        "text": one.text,
-        "hint": one.hint,
-        "unreachable": one.unreachable,
+        "mark": finding.mark.value,
+        "probe": finding.probe,
+        "text": finding.text,
+        "hint": finding.hint,
+        "unreachable": finding.unreachable,
     }
 
 
@@ -252,8 +252,8 @@ def _line(row: Document) -> Iterator[str]:
     yield from f"{row['mark']:<4}  {row['probe']:<20}  {row['text']}{hint}".splitlines()
 
 
-def _row(found: Found) -> Document:
-    one = found.site
+def _row(site: Found) -> Document:
+    one = site.site
     return {
         "name": one.name,
         "title": one.title,
@@ -261,18 +261,21 @@ def _row(found: Found) -> Document:
         "transport": one.scheduler.transport,
         "nodes": list(one.groups()),
         "partitions": [partition.name for partition in one.partitions],
-        "file": str(found.file),
+        "file": str(site.file),
     }
 
 
 def _fault(fault: SiteFault) -> Document:
-    problems = [{"path": one.path, "line": one.line, "message": one.message} for one in fault.error.problems]
+    problems = [
+        {"path": problem.path, "line": problem.line, "message": problem.message}
+        for problem in fault.error.problems
+    ]
     return {"name": fault.file.stem, "file": str(fault.file), "error": fault.error.what, "problems": problems}
 
 
 def _table(document: Document) -> Iterator[str]:
-    rows = [{key: value or None for key, value in one.items()} | {"state": "ok"} for one in document["sites"]]
-    rows += [{"name": one["name"], "file": one["file"], "state": "fail"} for one in document["faults"]]
+    rows = [{key: value or None for key, value in site.items()} | {"state": "ok"} for site in document["sites"]]
+    rows += [{"name": fault["name"], "file": fault["file"], "state": "fail"} for fault in document["faults"]]
     if rows:
         yield from renderers.table(rows, ["name", "state", "backend", "transport", "nodes", "partitions", "file"])
 

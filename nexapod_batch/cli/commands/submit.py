@@ -134,7 +134,7 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
         if wait is None and not options["follow"]:
             place_now(c, [done.job], done.warnings)
         else:
-            code, found = wait_for(c, [done.job], timeout, follow=follow, said=done.warnings)
+            code, found = wait_for(c, [done.job], timeout, follow=follow, already_told=done.warnings)
         return _ended(c, done, code, {**fields, "jobs": found}, out)
 
 
@@ -251,7 +251,7 @@ def _set_too(key: str, sets: Sequence[str]) -> bool:
     return any(text.partition("=")[0].strip() == key for text in sets)
 
 
-def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, foreign: bool) -> int:
+def _dry_run(parsed: Parsed, scheduler_options: dict[str, str], how: str, out: Output, *, foreign: bool) -> int:
     """Print what a submission would launch. Nothing is made, also where nothing was submitted yet."""
     from nexapod_batch.coordinator.commands import submit as use_case
     from nexapod_batch.coordinator.context import open_to_look
@@ -263,7 +263,7 @@ def _dry_run(parsed: Parsed, words: dict[str, str], how: str, out: Output, *, fo
     for warning in parsed.warnings:
         note(f"warning: {warning}")
     with open_to_look(paths()) as c:
-        lines = use_case.dry_run(c, parsed.job, words, foreign=foreign, every=how == "all", ask=ask)
+        lines = use_case.dry_run(c, parsed.job, scheduler_options, foreign=foreign, every=how == "all", ask=ask)
     out.lines("dry_run", lines)
     return 0
 

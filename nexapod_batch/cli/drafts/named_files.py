@@ -28,10 +28,10 @@ def words_of_script(script: str) -> list[str]:
     return words[:_MAX_WORDS]
 
 
-def named_files(words: Iterable[str], folder: Path) -> list[str]:
+def named_files(arguments: Iterable[str], folder: Path) -> list[str]:
     """Return the words that name plain files below the folder, each once."""
     found: dict[str, None] = {}
-    for word in words:
+    for word in arguments:
         path = word.removeprefix("./")
         if not path or path.startswith(("/", "~", "-")) or len(path) > _MAX_LENGTH or "\0" in path:
             continue

@@ -69,17 +69,17 @@ def directives(script: str) -> Iterator[tuple[int, str, str | None]]:
         yield from ((number, name, value) for name, value in _options(words, number))
 
 
-def _options(words: list[str], number: int) -> Iterator[tuple[str, str | None]]:
+def _options(arguments: list[str], number: int) -> Iterator[tuple[str, str | None]]:
     """Yield the options of one directive: `--time=5`, `--time 5`, `-t5`, `-t 5`."""
     position = 0
-    while position < len(words):
-        word = words[position]
+    while position < len(arguments):
+        word = arguments[position]
         position += 1
         name, value = _split(word)
         if not name:
             raise DescriptorError(f"line {number}: not an option of sbatch", got=word, wanted="--option=value")
-        if value is None and name not in WITHOUT_VALUE and position < len(words):
-            value = words[position]
+        if value is None and name not in WITHOUT_VALUE and position < len(arguments):
+            value = arguments[position]
             position += 1
         yield name, value
 

@@ -45,7 +45,7 @@ def _node(node: Document, now: float) -> Iterator[str]:
     yield from _state(node)
     yield from _offer(node)
     yield from _work(node, now)
-    rows = [_row(one, node["gpus"], now) for one in node["replicas"]]
+    rows = [_row(replica, node["gpus"], now) for replica in node["replicas"]]
     if rows:
         yield from (f"  {line}" for line in renderers.table(rows, _COLUMNS))
 
@@ -82,23 +82,23 @@ def _work(node: Document, now: float) -> Iterator[str]:
         yield f"  nothing runs: {node['idle']}"
 
 
-def _row(one: Document, names: Document, now: float) -> Document:
-    others = one["count"] - 1
-    gpu = [f"{one['gpu_mem_mib']:.0f} MiB"] if one["gpu_mem_mib"] is not None else []
-    gpu += [f"{one['gpu_busy']:.0f} %"] if one["gpu_busy"] is not None else []
-    cpus = f"{one['cpus']} CPU" + "s" * (one["cpus"] != 1)
-    state = "running" if one["pids"] else "between two steps"  # to start, to be reported, or just reported
+def _row(replica: Document, names: Document, now: float) -> Document:
+    others = replica["count"] - 1
+    gpu = [f"{replica['gpu_mem_mib']:.0f} MiB"] if replica["gpu_mem_mib"] is not None else []
+    gpu += [f"{replica['gpu_busy']:.0f} %"] if replica["gpu_busy"] is not None else []
+    cpus = f"{replica['cpus']} CPU" + "s" * (replica["cpus"] != 1)
+    state = "running" if replica["pids"] else "between two steps"  # to start, to be reported, or just reported
     return {
-        "replica": one["replica"] + (f" and {others} more" if others else ""),
-        "job": one["job"],
-        "for": one["user"] or "unknown",
-        "on": ", ".join([cpus, *(names.get(uuid, uuid[:12]) for uuid in one["devices"])]),
-        "since": _moment(one["since"], now),
-        "ran": renderers.duration(one["seconds"]),
-        "cpu": renderers.duration(one["cpu_s"]),
-        "memory": renderers.size(one["rss_kib"]),
+        "replica": replica["replica"] + (f" and {others} more" if others else ""),
+        "job": replica["job"],
+        "for": replica["user"] or "unknown",
+        "on": ", ".join([cpus, *(names.get(uuid, uuid[:12]) for uuid in replica["devices"])]),
+        "since": _moment(replica["since"], now),
+        "ran": renderers.duration(replica["seconds"]),
+        "cpu": renderers.duration(replica["cpu_s"]),
+        "memory": renderers.size(replica["rss_kib"]),
         "gpu": ", ".join(gpu),
-        "state": f"suspended: {one['suspended']}" if one["suspended"] else state,
+        "state": f"suspended: {replica['suspended']}" if replica["suspended"] else state,
     }
 
 

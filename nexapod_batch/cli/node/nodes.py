@@ -141,7 +141,7 @@ def _refresh(
     from nexapod_batch.coordinator.nodes import registry
 
     with writing() as c:
-        mine = [one.name for one in c.nodes() if one.backend == "local"]
+        mine = [node.name for node in c.nodes() if node.backend == "local"]
         if name is None and len(mine) != 1:
             raise UsageError("which node?", wanted=f"one of: {', '.join(mine)}" if mine else "nexapod-batch node init")
         made, changed = registry.refresh(c, name or mine[0], gpus=gpus, gpu_slots=gpu_slots, benchmark=benchmark)
@@ -220,11 +220,11 @@ def _mebibytes(given: str | None) -> int | None:
         raise UsageError("--mem", got=repr(given), wanted="a size, as in 512 (MiB), 4G or 4GiB") from error
 
 
-def _row(one: Document) -> Document:
-    blame = f", blamed {one['blame']}x" if one["blame"] else ""
-    faults = "".join(f", {fault}" for fault in one["gpu_faults"])
-    cpu = one["classes"].get("cpu-microarch")
-    return {**one, "cpu": cpu, "state": ("active" if one["active"] else "drained") + blame + faults}
+def _row(node: Document) -> Document:
+    blame = f", blamed {node['blame']}x" if node["blame"] else ""
+    faults = "".join(f", {fault}" for fault in node["gpu_faults"])
+    cpu = node["classes"].get("cpu-microarch")
+    return {**node, "cpu": cpu, "state": ("active" if node["active"] else "drained") + blame + faults}
 
 
 def _shown(document: Document) -> Iterator[str]:

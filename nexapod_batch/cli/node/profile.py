@@ -53,7 +53,10 @@ def described(profile: Document) -> Iterator[str]:
         yield _line(f"GPU {gpu['index']}", _gpu(gpu))
     if not profile["gpus"]:
         yield _line("GPUs", "none")
-    programs = (f"{one['name']} {one['version'] or '(no version)'} at {one['path']}" for one in profile["containers"])
+    programs = [
+        f"{program['name']} {program['version'] or '(no version)'} at {program['path']}"
+        for program in profile["containers"]
+    ]
     yield _line("containers", ", ".join(programs) or "no apptainer and no singularity in PATH")
     if profile["benchmark"]:
         yield from _benchmark(profile["benchmark"])

@@ -160,7 +160,7 @@ def note(message: str) -> None:
     click.echo("\n".join(map(clean, message.splitlines())), err=True)
 
 
-def note_new(message: str, said: Iterable[str]) -> None:
+def note_new(message: str, already_told: Iterable[str]) -> None:
     """Say something to people that is no part of what they were told before."""
-    if not any(message in one for one in said):
+    if not any(message in one for one in already_told):
         note(message)

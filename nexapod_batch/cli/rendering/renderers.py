@@ -225,12 +225,12 @@ def log_paths(document: Document) -> Iterator[str]:
 
 def copied(document: Document) -> Iterator[str]:
     """Describe what was copied of one replica, and what of it is not what its node signed."""
-    total = sum(one["bytes"] for one in document["files"])
+    total = sum(file["bytes"] for file in document["files"])
     kib = -(-total // 1024)
     yield f"{document['replica']}: {count(len(document['files']), 'file')}, {size(kib)}, to {document['folder']}"
-    for one in document["files"]:
-        if one["signed"] == "no":
-            yield f"  {one['name']} is not what was signed"
+    for file in document["files"]:
+        if file["signed"] == "no":
+            yield f"  {file['name']} is not what was signed"
     for one in document["left_out"]:
         yield f"  {one['name']} was left out: {one['why']}"
 
@@ -267,9 +267,9 @@ def reopened(document: Document) -> Iterator[str]:
 
 def settings(document: Document) -> Iterator[str]:
     """Describe settings, with the origin of each where it was asked for."""
-    for one in document["settings"]:
-        origin = f"    # {one['origin']}" if "origin" in one else ""
-        yield f"{one['key']} = {one['value']}{origin}"
+    for setting in document["settings"]:
+        origin = f"    # {setting['origin']}" if "origin" in setting else ""
+        yield f"{setting['key']} = {setting['value']}{origin}"
 
 
 def tree(document: Document, indent: str = "") -> Iterator[str]:

@@ -68,10 +68,10 @@ class Reading:
 
 
 def _format(head: bytes, suffix: str) -> Format:
-    for one in FORMATS:
-        if one.magic and head.startswith(one.magic):
-            return one
-    for one in FORMATS:
-        if suffix in one.suffixes:
-            return one
+    for file_format in FORMATS:
+        if file_format.magic and head.startswith(file_format.magic):
+            return file_format
+    for file_format in FORMATS:
+        if suffix in file_format.suffixes:
+            return file_format
     return _TEXT

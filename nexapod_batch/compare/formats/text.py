@@ -71,7 +71,7 @@ def _cut(text: bytes, longest: int) -> int:
     lines = text.rfind(b"\n") + 1
     if lines or len(text) <= longest:
         return lines
-    blank = max([text.rfind(one) for one in _BLANKS])
+    blank = max([text.rfind(blank) for blank in _BLANKS])
     return len(text[: blank + 1].rstrip())
 
 

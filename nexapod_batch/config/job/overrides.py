@@ -37,11 +37,11 @@ def apply_sets(document: dict[str, Value], sets: Sequence[str], report: Report) 
     A value is read as TOML, or as plain text where it is not TOML or where the key holds text.
     """
     changed = set()
-    for one in sets:
-        path, equals, text = one.partition("=")
+    for group in sets:
+        path, equals, text = group.partition("=")
         path = path.strip()
         if not equals or not path:
-            report.add("", f"--set {one!r}"[:200], wanted="--set key=value, as in --set resources.mem=4G")
+            report.add("", f"--set {group!r}"[:200], wanted="--set key=value, as in --set resources.mem=4G")
             continue
         put(document, path, _value(text.strip(), _kind_at(path)), report)
         changed.add(path)

@@ -52,9 +52,9 @@ def workdir(value: Value, report: Report) -> None:
         check_inside(value, "job.workdir", report)
 
 
-def outputs(found: tuple[Output, ...], report: Report) -> None:
+def outputs(parsed: tuple[Output, ...], report: Report) -> None:
     """Check outputs.path; a single dot is no file."""
-    for number, output in enumerate(found):
+    for number, output in enumerate(parsed):
         where = f"outputs[{number}].path"
         if check_inside(output.path, where, report) and PurePosixPath(output.path) == PurePosixPath("."):
             report.add(where, "is the work folder", got=output.path, wanted="a file, or a glob such as out/*")
@@ -182,7 +182,7 @@ def image(
 
 def _remote_image(value: str, scheme: str, pinned: Value, report: Report, *, compared: bool) -> str | None:
     """Return a reference to an image elsewhere; None when it is none. Report a digest that is missing, or not used."""
-    wanted = ", ".join(f"{one}://" for one in _IMAGE_SCHEMES)
+    wanted = ", ".join(f"{image_scheme}://" for image_scheme in _IMAGE_SCHEMES)
     if scheme not in _IMAGE_SCHEMES or not re.fullmatch(r"[!-~]+", value, re.ASCII):
         report.add("container.image", "not an image", got=value, wanted=f"{wanted} or a path")
         return None
@@ -248,7 +248,7 @@ def _targets_are_known(staged: tuple[Input, ...], report: Report) -> bool:
     """Say whether all that inputs put into the work folder can be told here, and not on the node only."""
     if any(_is_template(one.target) for one in staged):
         return False
-    return not any(one.path.startswith("inputs") for one in report.problems)
+    return not any(problem.path.startswith("inputs") for problem in report.problems)
 
 
 def _may_be_file(text: str) -> bool:

@@ -39,7 +39,7 @@ def local_path(text: str, where: str, report: Report) -> str | None:
     source = SOURCES.get(scheme[1].lower())
     path = None if source is None else source.path(text)
     if path is None:
-        known = ", or ".join(["a path", *[one.example for one in SOURCES.values()]])
+        known = ", or ".join(["a path", *[source.example for source in SOURCES.values()]])
         hint = "fetch it first and name the file"
         report.add(where, f"no plug-in can fetch {scheme[1]}://", got=text, wanted=known, hint=hint)
     return path

@@ -61,7 +61,7 @@ class Directive(Text):
             return found
         name = found[2:].partition("=")[0]
         # sbatch takes any beginning of an option's name for the option.
-        own = next((one for one in OWN_DIRECTIVES if one.startswith(name)), "")
+        own = next((own_directive for own_directive in OWN_DIRECTIVES if own_directive.startswith(name)), "")
         if not own:
             return found
         short = "" if own == name else f", which is short for --{own}"

@@ -57,13 +57,13 @@ def limit_problems(site: Site, job: Job) -> tuple[Problem, ...]:
         return (*found, *unknown)
     if partition_for(site.partitions, at_site, wanted) is not None:
         return tuple(found)
-    looked_at = [one for one in site.partitions if wanted is None or one.name in wanted.split(",")]
+    looked_at = [partition for partition in site.partitions if wanted is None or partition.name in wanted.split(",")]
     return (*found, *_too_much(site, job, looked_at, named=wanted is not None))
 
 
 def _unknown(site: Site, at_site: Job, wanted: str) -> Iterator[Problem]:
     """Yield each partition in a list of names that a site does not have."""
-    names = [one.name for one in site.partitions]
+    names = [partition.name for partition in site.partitions]
     for name in wanted.split(","):
         if name in names:
             continue
@@ -75,8 +75,8 @@ def _unknown(site: Site, at_site: Job, wanted: str) -> Iterator[Problem]:
         yield Problem(f"site.{site.name}.resources.partition", message)
 
 
-def _account(site: Site, words: dict[str, str]) -> Iterator[Problem]:
-    if site.scheduler.account_required and not (words.get("account") or site.scheduler.account):
+def _account(site: Site, scheduler_options: dict[str, str]) -> Iterator[Problem]:
+    if site.scheduler.account_required and not (scheduler_options.get("account") or site.scheduler.account):
         key = f"site.{site.name}.resources.account"
         yield Problem(key, f"missing: site {site.name} runs nothing without an account, wanted one that you may charge")
 
@@ -84,7 +84,7 @@ def _account(site: Site, words: dict[str, str]) -> Iterator[Problem]:
 def _too_much(site: Site, job: Job, partitions: Sequence[Partition], *, named: bool) -> Iterator[Problem]:
     """Yield the keys that must change so that one of these partitions can run the job."""
     at_site = job_at(job, site.name)
-    over = {one.name: excesses(one, at_site.resources) for one in partitions}
+    over = {partition.name: excesses(partition, at_site.resources) for partition in partitions}
     would = _fitting(site.partitions, at_site)
     way = f"these would do: {would}" if would else f"no partition of site {site.name} would do"
     common = set.intersection(*({one.key for one in each} for each in over.values()))
@@ -95,14 +95,14 @@ def _too_much(site: Site, job: Job, partitions: Sequence[Partition], *, named: b
         return
     for key in sorted(common):
         best_name, best = _largest(key, over)
-        message = f"got {_amount(key, best.got)}, wanted {_most(key, best.most)} (partition {best_name}); {way}"
+        message = f"got {_amount(key, best.got)}, wanted {_most(key, best.limit)} (partition {best_name}); {way}"
         yield _problem(site, job, key, message)
 
 
 def _largest(key: str, over: dict[str, tuple[Excess, ...]]) -> tuple[str, Excess]:
     """Return the partition that has the most of what none has enough of."""
-    found = [(name, one) for name, lacks in over.items() for one in lacks if one.key == key]
-    return max(found, key=lambda pair: pair[1].most if isinstance(pair[1].most, int) else pair[1].most != "none")
+    found = [(name, lack) for name, lacks in over.items() for lack in lacks if lack.key == key]
+    return max(found, key=lambda pair: pair[1].limit if isinstance(pair[1].limit, int) else pair[1].limit != "none")
 
 
 def _problem(site: Site, job: Job, key: str, message: str) -> Problem:
@@ -112,7 +112,7 @@ def _problem(site: Site, job: Job, key: str, message: str) -> Problem:
 
 
 def _fitting(partitions: Sequence[Partition], at_site: Job) -> str:
-    return _listed([one.name for one in partitions if not excesses(one, at_site.resources)])
+    return _listed([partition.name for partition in partitions if not excesses(partition, at_site.resources)])
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -121,13 +121,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _words(lack: Excess) -> str:
-    return f"{_KEYS.get(lack.key, lack.key)} {_plain(lack.key, lack.got)} instead of {_plain(lack.key, lack.most)}"
+    return f"{_KEYS.get(lack.key, lack.key)} {_plain(lack.key, lack.got)} instead of {_plain(lack.key, lack.limit)}"
 
 
-def _most(key: str, most: int | str) -> str:
+def _most(key: str, limit: int | str) -> str:
     if key == "gpu_type":
-        return f"one of: {most}"
-    return str(most) if key == "tier" else f"at most {_plain(key, most)}"
+        return f"one of: {limit}"
+    return str(limit) if key == "tier" else f"at most {_plain(key, limit)}"
 
 
 def _amount(key: str, amount: int | str) -> str:

@@ -83,22 +83,23 @@ def _partitions(sections: dict[str, dict[str, Value]], partitions: list[Value], 
         report.add("partitions", "missing", wanted='at least one [[partitions]] with name = "..."')
     names: dict[str, int] = {}
     groups: dict[str, int] = {}
-    for number, one in enumerate(partitions):
+    for number, partition in enumerate(partitions):
         where = f"partitions[{number}]"
-        if any(value is BAD for value in one.values()):
+        if any(value is BAD for value in partition.values()):
             continue
-        first = names.setdefault(one["name"], number)
+        first = names.setdefault(partition["name"], number)
         if first != number:
             report.add(
-                f"{where}.name", f"is the name of partitions[{first}] too", got=one["name"], wanted="one of each"
+                f"{where}.name", f"is the name of partitions[{first}] too", got=partition["name"], wanted="one of each"
             )
-        node = one["node"] or ""
+        node = partition["node"] or ""
         first = groups.setdefault(node, number)
-        _same_node(partitions[first], one, where, report)
+        _same_node(partitions[first], partition, where, report)
         _node_name(site, node, where, report)
-        if one["max_nodes"] is not None and one["max_nodes"] > one["hosts"]:
+        if partition["max_nodes"] is not None and partition["max_nodes"] > partition["hosts"]:
             report.add(
-                f"{where}.max_nodes", "more than there are", got=one["max_nodes"], wanted=f"hosts ({one['hosts']})"
+                f"{where}.max_nodes", "more than there are", got=partition["max_nodes"],
+                wanted=f"hosts ({partition['hosts']})",
             )
 
 
@@ -108,15 +109,15 @@ def _node_name(site: Value, node: str, where: str, report: Report) -> None:
         report.add(f"{where}.node", "makes too long a name of a node", got=node, wanted=wanted)
 
 
-def _same_node(first: dict[str, Value], one: dict[str, Value], where: str, report: Report) -> None:
+def _same_node(first: dict[str, Value], partition: dict[str, Value], where: str, report: Report) -> None:
     """Check that partitions which share their hosts say the same of them."""
     shared = f"as partition {first['name']!r} says of the same hosts"
     hint = "give partitions of other hosts a node word of their own"
-    if one["tier"] != first["tier"]:
+    if partition["tier"] != first["tier"]:
         report.add(
-            f"{where}.tier", "not one tier", got=one["tier"], wanted=f"{show(first['tier'])}, {shared}", hint=hint
+            f"{where}.tier", "not one tier", got=partition["tier"], wanted=f"{show(first['tier'])}, {shared}", hint=hint
         )
-    for name, value in one["classes"].items():
+    for name, value in partition["classes"].items():
         other = first["classes"].get(name, value)
         if other != value:
             wanted = f"{show(other)}, {shared}"

@@ -147,7 +147,7 @@ def find_sites(
     return found, tuple(faults)
 
 
-def _read_all(files: Sequence[Path], tables: SiteTables, found: dict[str, Found]) -> list[SiteFault]:
+def _read_all(files: Sequence[Path], tables: SiteTables, sites: dict[str, Found]) -> list[SiteFault]:
     """Read the files of one folder into what was found in those before; return the files that cannot be used."""
     faults = []
     for file in files:
@@ -156,23 +156,23 @@ def _read_all(files: Sequence[Path], tables: SiteTables, found: dict[str, Found]
         except ConfigError as error:
             faults.append(SiteFault(file=file, error=error))
             continue
-        earlier = found.get(one.site.name)
-        found[one.site.name] = one if earlier is None else _stricter(earlier, one)
+        earlier = sites.get(one.site.name)
+        sites[one.site.name] = one if earlier is None else _stricter(earlier, one)
     return faults
 
 
-def _beside(found: dict[str, Found]) -> list[SiteFault]:
+def _beside(sites: dict[str, Found]) -> list[SiteFault]:
     """Let sites that need another one be as they are beside it; return what cannot, which is found no more."""
     faults = []
-    for name, one in list(found.items()):
-        needed = found.get(one.site.needs)
+    for name, one in list(sites.items()):
+        needed = sites.get(one.site.needs)
         if needed is None or one.table is None:
             continue
         try:
-            found[name] = replace(one, site=one.table.beside(one.site, needed.site))
+            sites[name] = replace(one, site=one.table.beside(one.site, needed.site))
         except PluginError as error:
             faults.append(SiteFault(file=one.file, error=error))
-            del found[name]
+            del sites[name]
     return faults
 
 
@@ -291,13 +291,13 @@ def _stricter(earlier: Found, later: Found) -> Found:
 
 def _with_policy(earlier: Found, later: Found, keys: Mapping[str, bool]) -> Iterator[Setting]:
     """Yield the settings of the later file; `keys` says of each one of a policy whether it is the earlier's."""
-    kept = {one.key: one for one in later.settings if one.key in keys}
-    kept |= {one.key: one for one in earlier.settings if keys.get(one.key)}
-    for one in later.settings:
-        if one.key == "policy.min_agree":  # the last of its section, and always there
+    kept = {setting.key: setting for setting in later.settings if setting.key in keys}
+    kept |= {setting.key: setting for setting in earlier.settings if keys.get(setting.key)}
+    for setting in later.settings:
+        if setting.key == "policy.min_agree":  # the last of its section, and always there
             yield from [kept[key] for key in keys if key in kept]
-        elif one.key not in keys:
-            yield one
+        elif setting.key not in keys:
+            yield setting
 
 
 def _site(checked: dict[str, Value]) -> Site:

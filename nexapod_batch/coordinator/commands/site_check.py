@@ -84,10 +84,10 @@ def check(paths: Paths, name: str, wanted: Wanted) -> Generator[Finding, None, N
     yield from _beyond_file(paths, name, found, wanted)
 
 
-def _beyond_file(paths: Paths, name: str, found: Mapping[str, Found], wanted: Wanted) -> Iterator[Finding]:
+def _beyond_file(paths: Paths, name: str, sites: Mapping[str, Found], wanted: Wanted) -> Iterator[Finding]:
     """Yield what is found out about what a valid file names: its backend, partitions, and other site; then the rest."""
     try:
-        check_backend(found[name].site, found[name].file)
+        check_backend(sites[name].site, sites[name].file)
     except ConfigError as error:
         yield Finding(
             mark=Mark.FAIL, probe="backend", text="; ".join(map(str, error.problems)),
@@ -95,23 +95,23 @@ def _beyond_file(paths: Paths, name: str, found: Mapping[str, Found], wanted: Wa
         )  # fmt: skip
         return
     installed = Finding(
-        mark=Mark.OK, probe="backend", text=f"{found[name].site.scheduler.type} is installed, with what it needs"
+        mark=Mark.OK, probe="backend", text=f"{sites[name].site.scheduler.type} is installed, with what it needs"
     )
-    if not found[name].site.partitions:
+    if not sites[name].site.partitions:
         yield installed
         text = "none declared, so that the file makes no node; it limits what is asked of nodes that are there"
         yield Finding(mark=Mark.OK, probe="partitions", text=text)
         return
     # 2. everything else, in a home that goes again
     needed = {}
-    if other := found[name].site.needs:
-        if other not in found:
-            others = ", ".join(sorted(found.keys() - {name})) or "there is no other"
+    if other := sites[name].site.needs:
+        if other not in sites:
+            others = ", ".join(sorted(sites.keys() - {name})) or "there is no other"
             text = f"it needs a site that is not there: got {other}, wanted one of: {others}"
-            yield Finding(mark=Mark.FAIL, probe="file", text=text, hint=f"correct {found[name].file}", stops=True)
+            yield Finding(mark=Mark.FAIL, probe="file", text=text, hint=f"correct {sites[name].file}", stops=True)
             return
-        needed = {other: found[other].site}
-    with _own_home(paths, found[name], needed, wanted.tell) as c:
+        needed = {other: sites[other].site}
+    with _own_home(paths, sites[name], needed, wanted.tell) as c:
         try:
             c.usable_backend(c.nodes()[0])
         except NexapodError as error:
@@ -119,7 +119,7 @@ def _beyond_file(paths: Paths, name: str, found: Mapping[str, Found], wanted: Wa
             yield Finding(mark=Mark.FAIL, probe="backend", text=text, hint=error.hint or "", stops=True)
             return
         yield installed
-        yield from _probed(c, found[name].site, wanted)
+        yield from _probed(c, sites[name].site, wanted)
 
 
 def _probed(c: Coordinator, site: Site, wanted: Wanted) -> Iterator[Finding]:
@@ -180,9 +180,9 @@ def _sample(site: Site) -> Job:
     )
 
 
-def _quorum(job: Job, nodes_in_reach: int, least: int) -> Job:
+def _quorum(job: Job, nodes_in_reach: int, min_agree: int) -> Job:
     """Return the job with one replica for each node, or as many as the site's policy demands."""
-    agree = max(1, nodes_in_reach, least)
+    agree = max(1, nodes_in_reach, min_agree)
     distinct = (Domain.NODE,) if agree <= nodes_in_reach else (Domain.RUN,)
     policy = QuorumPolicy(
         agree=agree, replicas=agree, max_replicas=agree, max_errors=0, max_lost=0, distinct=distinct
@@ -246,7 +246,7 @@ def _wait(c: Coordinator, job: int, wanted: Wanted) -> bool:
 
 @contextmanager
 def _own_home(
-    paths: Paths, found: Found, needed: Mapping[str, Site], tell: Callable[[str], None]
+    paths: Paths, site: Found, needed: Mapping[str, Site], tell: Callable[[str], None]
 ) -> Iterator[Coordinator]:
     """Give a coordinator that has the nodes of one site, in a new home below the user's; remove both afterwards.
 
@@ -264,7 +264,7 @@ def _own_home(
         ) from error  # fmt: skip
     try:
         with open_coordinator(Paths(home, paths.config_dirs, home / "results")) as c:
-            c.only(found.site, needed)
+            c.only(site.site, needed)
             registry.register_sites(c)
             try:
                 yield c

@@ -130,13 +130,13 @@ def _against_manifest(
     return [f"its {len(found)} files are not those of the signed manifest"]
 
 
-def _has_digest(found: Mapping[str, str], logs: Sequence[str], digest: str) -> bool:
+def _has_digest(digests: Mapping[str, str], logs: Sequence[str], digest: str) -> bool:
     """Say whether the manifest of the files, without some of the logs or with all of them, has this digest.
 
     An output may be called as a log is, and then stands in its place.
     """
     for left_out in chain.from_iterable(combinations(logs, n) for n in range(len(logs), -1, -1)):
-        entries = [(name, one) for name, one in found.items() if name not in left_out]
+        entries = [(name, one) for name, one in digests.items() if name not in left_out]
         if hashlib.sha256(output_files.manifest(entries)).hexdigest() == digest:
             return True
     return False

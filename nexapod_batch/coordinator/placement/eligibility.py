@@ -200,16 +200,16 @@ def _no_site(sites: Sequence[str], problems: Sequence[Problem]) -> DescriptorErr
     return DescriptorError(f"{where}: {count} problem{'s' * (count != 1)}", problems=tuple(problems))
 
 
-def with_words(c: Coordinator, job: Job, words: Mapping[str, str], nodes: Sequence[Node]) -> Job:
+def with_words(c: Coordinator, job: Job, scheduler_options: Mapping[str, str], nodes: Sequence[Node]) -> Job:
     """Return the job with scheduler words (`partition`, `account`) for the one site that it can only mean."""
-    if not words:
+    if not scheduler_options:
         return job
-    given = ", ".join(f"--{name}" for name in words)
+    given = ", ".join(f"--{name}" for name in scheduler_options)
     _check_names(c, job, nodes)
-    name = _site_meant(c, job, nodes, given, next(iter(words.values())))
-    _check_words(name, words, given)
+    name = _site_meant(c, job, nodes, given, next(iter(scheduler_options.values())))
+    _check_words(name, scheduler_options, given)
     sites = dict(job.sites)
-    sites[name] = tuple(sorted({**dict(sites.get(name, ())), **words}.items()))
+    sites[name] = tuple(sorted({**dict(sites.get(name, ())), **scheduler_options}.items()))
     return replace(job, sites=tuple(sorted(sites.items())))
 
 
@@ -233,13 +233,13 @@ def _sites_of(job: Job, nodes: Sequence[Node]) -> list[str]:
     return sorted({node.site for node in nodes if node.site != LOCAL and allowed(job, node)})
 
 
-def _check_words(site: str, words: Mapping[str, str], given: str) -> None:
+def _check_words(site: str, scheduler_options: Mapping[str, str], given: str) -> None:
     """DescriptorError unless the values are what a job file may have there."""
     from nexapod_batch.config.job.job_schema import ALLOCATION  # noqa: PLC0415 - only where something is overridden
     from nexapod_batch.schema.kinds import Report  # noqa: PLC0415
 
     report = Report()
-    for key, value in words.items():
+    for key, value in scheduler_options.items():
         ALLOCATION[key].kind.check(value, f"site.{site}.resources.{key}", report)
     if report.problems:
         raise DescriptorError(f"{given} cannot be used", problems=tuple(report.problems))

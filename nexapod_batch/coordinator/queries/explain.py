@@ -212,10 +212,10 @@ def _open_task(
     return lines
 
 
-def _not_on(found: Sequence[tuple[str, Reason]], document: dict[str, Any]) -> list[str]:
+def _not_on(refused: Sequence[tuple[str, Reason]], document: dict[str, Any]) -> list[str]:
     """Return which nodes cannot take another replica, and why."""
-    document["not_on"] = [{"node": name, **_as_json(why)} for name, why in found]
-    return [f"  not on {name}: {sentence(why)}" for name, why in found]
+    document["not_on"] = [{"node": name, **_as_json(why)} for name, why in refused]
+    return [f"  not on {name}: {sentence(why)}" for name, why in refused]
 
 
 def _since(c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow]) -> list[str]:

@@ -141,23 +141,23 @@ def _task(
     task: TaskRow,
     rows: list[ReplicaRow],
     nodes: dict[int, Node],
-    found: Evidence,
+    evidence: Evidence,
 ) -> None:
     """Check the statements of one task, then its verdict, then its files."""
     name = f"{task.job_id}_{task.idx}"
     statements: dict[int, list[Statement]] = {}
     good = [row.number for row in rows] == list(range(1, len(rows) + 1))
     if not good:
-        found.add("replicas", name, ["the numbers of its replicas have gaps"])
+        evidence.add("replicas", name, ["the numbers of its replicas have gaps"])
     for row in rows:
-        statements[row.number], problems, signed = _replica(c, job, job_row, row, found)
-        good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, signed, found) and good
+        statements[row.number], problems, signed = _replica(c, job, job_row, row, evidence)
+        good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, signed, evidence) and good
     if TaskState(task.state) in TASK_ENDED:
         problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
-        found.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
+        evidence.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
     elif task.doubt:
-        found.add("verdict", name, ["it is in doubt, and has no verdict"])
-    _results(c, task, rows, statements, found)
+        evidence.add("verdict", name, ["it is in doubt, and has no verdict"])
+    _results(c, task, rows, statements, evidence)
 
 
 def _results(
@@ -165,36 +165,36 @@ def _results(
     task: TaskRow,
     rows: Sequence[ReplicaRow],
     statements: Mapping[int, Sequence[Statement]],
-    found: Evidence,
+    evidence: Evidence,
 ) -> None:
     """Check the published files of one task against the statements of its replicas, by number."""
 
     def read(size: int) -> None:
-        found.files += size
+        evidence.files += size
 
     problems = results_faults(c, task, rows, statements, read)
     if task.published or problems:
         text = f"from replica {task.published_from}" if task.published_from else ""
-        found.add("results", f"{task.job_id}_{task.idx}", problems, text=text)
+        evidence.add("results", f"{task.job_id}_{task.idx}", problems, text=text)
 
 
-def _note_statement(name: str, node: Node | None, problems: Sequence[str], signed: int, found: Evidence) -> bool:
+def _note_statement(name: str, node: Node | None, problems: Sequence[str], signed: int, evidence: Evidence) -> bool:
     """Note what was found of one replica, of which `signed` statements are stored; return whether it holds."""
     if node is None:
-        found.add("statement", name, ["its node is not registered any more"])
+        evidence.add("statement", name, ["its node is not registered any more"])
         return False
     if signed or problems:
-        found.statements += signed
-        found.keys[node.id] = node
-        found.add("statement", name, problems, node=node.name, key=node.key_id)
+        evidence.statements += signed
+        evidence.keys[node.id] = node
+        evidence.add("statement", name, problems, node=node.name, key=node.key_id)
     return not problems
 
 
 def _replica(
-    c: Coordinator, job: Job, job_row: JobRow, row: ReplicaRow, found: Evidence
+    c: Coordinator, job: Job, job_row: JobRow, row: ReplicaRow, evidence: Evidence
 ) -> tuple[list[Statement], list[str], int]:
     """Return what a replica said, what is wrong with it, and how many statements of it are stored."""
-    keys = found.known.get(row.node_id)
+    keys = evidence.known.get(row.node_id)
     if not keys:
         return [], ["the registered key of its node is none that the node has or had"], 1
     try:

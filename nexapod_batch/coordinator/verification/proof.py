@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["described"]
 
 
-def described(c: Coordinator, job_id: int, found: Evidence) -> dict[str, Any]:
+def described(c: Coordinator, job_id: int, evidence: Evidence) -> dict[str, Any]:
     """Return the JSON document of a verification."""
     row = c.store.jobs.get(job_id)
     made = {node.id: node.created_at for node in c.store.nodes.all()}
@@ -21,13 +21,13 @@ def described(c: Coordinator, job_id: int, found: Evidence) -> dict[str, Any]:
         "job": job_id,
         "uuid": row.uuid,
         "digest": row.digest,
-        "ok": found.ok,
-        "policy": _policy(c, job_id) if found.checks[0]["ok"] else None,
-        "keys": [_key(c, node, made[node.id]) for _, node in sorted(found.keys.items())],
-        "statements": found.statements,
-        "verdicts": sum(check["check"] == "verdict" for check in found.checks),
-        "bytes": found.files,
-        "checks": found.checks,
+        "ok": evidence.ok,
+        "policy": _policy(c, job_id) if evidence.checks[0]["ok"] else None,
+        "keys": [_key(c, node, made[node.id]) for _, node in sorted(evidence.keys.items())],
+        "statements": evidence.statements,
+        "verdicts": sum(check["check"] == "verdict" for check in evidence.checks),
+        "bytes": evidence.files,
+        "checks": evidence.checks,
     }
 
 

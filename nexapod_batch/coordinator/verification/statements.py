@@ -124,24 +124,24 @@ def _own_part(reason: Reason) -> Reason:
     return Reason(code=reason.code, parameters={k: v for k, v in reason.parameters.items() if k != "also"})
 
 
-def _columns(job: Job, said: Statement) -> dict[str, Any]:
+def _columns(job: Job, statement: Statement) -> dict[str, Any]:
     """Return what a statement makes of its replica's row."""
-    execution = EXECUTION_OF[said.outcome]
+    execution = EXECUTION_OF[statement.outcome]
     return {
         "execution": execution.value,
         "voided": False,
-        "vote": bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
-        "failure": failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else "",
-        "exit_code": said.exit_code,
-        "host": said.host,
-        "machine": machine_of(said),
-        "numeric_class": said.classes.get(job.quorum.numeric_class.value, ""),
-        "isolation": said.isolation,
-        "wall_ms": said.wall_ms,
-        "cpu_ms": said.cpu_ms,
-        "max_rss_kib": said.max_rss_kib,
-        "output_bytes": said.output_bytes,
-        "gpus": orjson.dumps([one._asdict() for one in said.gpus]).decode() if said.gpus else None,
+        "vote": bytes.fromhex(statement.vote) if execution is Execution.REPORTED else None,
+        "failure": failure_kind(statement.outcome, statement.exit_code) if execution is Execution.ERRORED else "",
+        "exit_code": statement.exit_code,
+        "host": statement.host,
+        "machine": machine_of(statement),
+        "numeric_class": statement.classes.get(job.quorum.numeric_class.value, ""),
+        "isolation": statement.isolation,
+        "wall_ms": statement.wall_ms,
+        "cpu_ms": statement.cpu_ms,
+        "max_rss_kib": statement.max_rss_kib,
+        "output_bytes": statement.output_bytes,
+        "gpus": orjson.dumps([one._asdict() for one in statement.gpus]).decode() if statement.gpus else None,
     }
 
 

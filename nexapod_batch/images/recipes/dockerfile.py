@@ -55,17 +55,17 @@ class Plain(Struct, kw_only=True):
         """Return the lines."""
         return "\n".join(self.lines) + "\n"
 
-    def refuse(self, one: Instruction, why: str) -> None:
+    def refuse(self, instruction: Instruction, why: str) -> None:
         """Keep a fault."""
-        self.problems.append(Problem(one.word, why, one.line))
+        self.problems.append(Problem(instruction.word, why, instruction.line))
 
 
 def plain(text: str, name: str) -> Plain:
     """Return a Dockerfile in its plainest form; ImageError names every line that cannot be converted."""
     found = Plain()
-    for one in instructions(text):
-        if one.word not in _DROPPED:
-            _convert(found, one)
+    for instruction in instructions(text):
+        if instruction.word not in _DROPPED:
+            _convert(found, instruction)
     if not found.base and not found.problems:
         found.problems.append(Problem("FROM", "is missing"))
     if found.problems:
@@ -77,15 +77,15 @@ def plain(text: str, name: str) -> Plain:
     return found
 
 
-def _convert(found: Plain, one: Instruction) -> None:
-    if not found.base and one.word not in {"FROM", "ARG"}:
-        found.refuse(one, "stands before FROM")
-    elif _HEREDOC.search(one.rest) and one.word in _WITH_HEREDOC:
-        found.refuse(one, "a here-document cannot be converted: put the text into a file")
-    elif one.word not in _RULES:
-        found.refuse(one, "is no instruction that can be converted")
+def _convert(recipe: Plain, instruction: Instruction) -> None:
+    if not recipe.base and instruction.word not in {"FROM", "ARG"}:
+        recipe.refuse(instruction, "stands before FROM")
+    elif _HEREDOC.search(instruction.rest) and instruction.word in _WITH_HEREDOC:
+        recipe.refuse(instruction, "a here-document cannot be converted: put the text into a file")
+    elif instruction.word not in _RULES:
+        recipe.refuse(instruction, "is no instruction that can be converted")
     else:
-        _RULES[one.word](found, one)
+        _RULES[instruction.word](recipe, instruction)
 
 
 def instructions(text: str) -> Iterator[Instruction]:
@@ -113,9 +113,9 @@ def instructions(text: str) -> Iterator[Instruction]:
         yield _instruction(" ".join(parts), start)
 
 
-def _end_of_heredoc(one: Instruction) -> str:
+def _end_of_heredoc(instruction: Instruction) -> str:
     """Return the line that ends the here-document of an instruction; "" when it has none."""
-    here = _HEREDOC.search(one.rest) if one.word in _WITH_HEREDOC else None
+    here = _HEREDOC.search(instruction.rest) if instruction.word in _WITH_HEREDOC else None
     return "" if here is None else here[1]
 
 
@@ -124,90 +124,91 @@ def _instruction(text: str, line: int) -> Instruction:
     return Instruction(line=line, word=word.upper() if _WORD.fullmatch(word) else word[:40], rest=rest.strip())
 
 
-def _from(found: Plain, one: Instruction) -> None:
-    words = one.rest.split()
-    if found.base:
-        found.refuse(one, "a second stage cannot be converted")
+def _from(recipe: Plain, instruction: Instruction) -> None:
+    words = instruction.rest.split()
+    if recipe.base:
+        recipe.refuse(instruction, "a second stage cannot be converted")
     elif not words or words[0].startswith("--"):
         what = words[0].partition("=")[0] if words else "an empty name"
-        found.refuse(one, f"{what} cannot be converted")
+        recipe.refuse(instruction, f"{what} cannot be converted")
     else:
-        known = found.arguments
-        found.base = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda at: known.get(at[1] or at[2], at[0]), words[0])
-        if "$" in found.base:
-            found.refuse(one, f"{found.base} names an ARG without a value")
-        found.lines.append(f"FROM {found.base}")
+        known = recipe.arguments
+        recipe.base = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda at: known.get(at[1] or at[2], at[0]), words[0])
+        if "$" in recipe.base:
+            recipe.refuse(instruction, f"{recipe.base} names an ARG without a value")
+        recipe.lines.append(f"FROM {recipe.base}")
 
 
-def _arg(found: Plain, one: Instruction) -> None:
-    for name, value in _pairs(found, one):
+def _arg(recipe: Plain, instruction: Instruction) -> None:
+    for name, value in _pairs(recipe, instruction):
         if not _VARIABLE.fullmatch(name):
-            found.refuse(one, f"{name!r} is no name of a variable")
+            recipe.refuse(instruction, f"{name!r} is no name of a variable")
         elif value is None:
-            found.refuse(one, f"{name} has no default")
-        elif not found.base:
-            found.arguments[name] = value
+            recipe.refuse(instruction, f"{name} has no default")
+        elif not recipe.base:
+            recipe.arguments[name] = value
         else:
-            found.lines.append(f"ARG {name}={_quoted(found, one, value)}")
-            found.environment.append(found.lines[-1].partition(" ")[2])
+            recipe.lines.append(f"ARG {name}={_quoted(recipe, instruction, value)}")
+            recipe.environment.append(recipe.lines[-1].partition(" ")[2])
 
 
-def _env(found: Plain, one: Instruction) -> None:
-    if "=" not in one.rest.split(" ", 1)[0]:  # the old form: ENV NAME the rest of the line
-        name, _, value = one.rest.partition(" ")
+def _env(recipe: Plain, instruction: Instruction) -> None:
+    if "=" not in instruction.rest.split(" ", 1)[0]:  # the old form: ENV NAME the rest of the line
+        name, _, value = instruction.rest.partition(" ")
         pairs: list[tuple[str, str | None]] = [(name, value.strip())]
     else:
-        pairs = _pairs(found, one)
+        pairs = _pairs(recipe, instruction)
     for variable, text in pairs:
         if not _VARIABLE.fullmatch(variable):
-            found.refuse(one, f"{variable!r} is no name of a variable")
-        found.lines.append(f"ENV {variable}={_quoted(found, one, text or '')}")
-        found.environment.append(found.lines[-1].partition(" ")[2])
+            recipe.refuse(instruction, f"{variable!r} is no name of a variable")
+        recipe.lines.append(f"ENV {variable}={_quoted(recipe, instruction, text or '')}")
+        recipe.environment.append(recipe.lines[-1].partition(" ")[2])
 
 
-def _label(found: Plain, one: Instruction) -> None:
-    found.lines += [f"LABEL {name} {value or ''}".rstrip() for name, value in _pairs(found, one)]
+def _label(recipe: Plain, instruction: Instruction) -> None:
+    recipe.lines += [f"LABEL {name} {value or ''}".rstrip() for name, value in _pairs(recipe, instruction)]
 
 
-def _run(found: Plain, one: Instruction) -> None:
-    if one.rest.startswith("--"):
-        found.refuse(one, f"{one.rest.split()[0].partition('=')[0]} cannot be converted")
+def _run(recipe: Plain, instruction: Instruction) -> None:
+    if instruction.rest.startswith("--"):
+        recipe.refuse(instruction, f"{instruction.rest.split()[0].partition('=')[0]} cannot be converted")
         return
-    found.ran = True
-    found.lines.append(f"RUN {_command(one.rest)}")
+    recipe.ran = True
+    recipe.lines.append(f"RUN {_command(instruction.rest)}")
 
 
-def _copy(found: Plain, one: Instruction) -> None:
-    flags, words = _flags(found, one)
-    _look_at_flags(found, one, flags)
+def _copy(recipe: Plain, instruction: Instruction) -> None:
+    flags, words = _flags(recipe, instruction)
+    _look_at_flags(recipe, instruction, flags)
     if len(words) < 2:
-        found.refuse(one, "names no source or no target")
+        recipe.refuse(instruction, "names no source or no target")
         return
     *sources, target = words
     for source in sources:
-        if reason := _not_a_source(one, source):
-            found.refuse(one, f"{source} {reason}")
-    if found.ran:
-        found.warnings.append(f"line {one.line}: {one.word} happens before every RUN")
+        if reason := _not_a_source(instruction, source):
+            recipe.refuse(instruction, f"{source} {reason}")
+    if recipe.ran:
+        recipe.warnings.append(f"line {instruction.line}: {instruction.word} happens before every RUN")
     into = "/" if target.endswith("/") or target in {".", ".."} or len(sources) > 1 else ""
-    place = posixpath.normpath(posixpath.join(found.folder, target)).rstrip("/") + into or "/"
+    place = posixpath.normpath(posixpath.join(recipe.folder, target)).rstrip("/") + into or "/"
     # What Docker makes of a folder is known only where it lies: recipes.py adds the /. that copies its contents.
-    found.lines += [f"COPY {source} {place}" for source in sources]
+    recipe.lines += [f"COPY {source} {place}" for source in sources]
 
 
-def _look_at_flags(found: Plain, one: Instruction, flags: list[str]) -> None:
+def _look_at_flags(recipe: Plain, instruction: Instruction, flags: list[str]) -> None:
     for flag in flags:
         if flag == "--chown":
-            found.warnings.append(f"line {one.line}: --chown is left out: files belong to whoever reads the image")
+            where = f"line {instruction.line}"
+            recipe.warnings.append(f"{where}: --chown is left out: files belong to whoever reads the image")
         elif flag != "--link":
             where = " another stage or image" if flag == "--from" else ""
-            found.refuse(one, f"{flag}{where} cannot be converted")
+            recipe.refuse(instruction, f"{flag}{where} cannot be converted")
 
 
-def _not_a_source(one: Instruction, source: str) -> str:
+def _not_a_source(instruction: Instruction, source: str) -> str:
     if re.match(r"[a-z]+://|git@", source):
         return "is fetched from elsewhere: fetch it in a RUN, or before"
-    if one.word == "ADD" and _ARCHIVE.search(source):
+    if instruction.word == "ADD" and _ARCHIVE.search(source):
         return "would be unpacked: unpack it, and COPY the folder"
     if " " in source:
         return "has a blank in its name"
@@ -216,26 +217,26 @@ def _not_a_source(one: Instruction, source: str) -> str:
     return ""
 
 
-def _workdir(found: Plain, one: Instruction) -> None:
-    found.folder = posixpath.normpath(posixpath.join(found.folder, one.rest))
-    found.lines.append(f"WORKDIR {found.folder}")
+def _workdir(recipe: Plain, instruction: Instruction) -> None:
+    recipe.folder = posixpath.normpath(posixpath.join(recipe.folder, instruction.rest))
+    recipe.lines.append(f"WORKDIR {recipe.folder}")
 
 
-def _start(found: Plain, one: Instruction) -> None:
-    found.lines.append(f"{one.word} {_command(one.rest)}")
+def _start(recipe: Plain, instruction: Instruction) -> None:
+    recipe.lines.append(f"{instruction.word} {_command(instruction.rest)}")
 
 
-def _user(found: Plain, one: Instruction) -> None:
-    found.warnings.append(f"line {one.line}: USER is left out: a container runs as the account that starts it")
+def _user(recipe: Plain, instruction: Instruction) -> None:
+    recipe.warnings.append(f"line {instruction.line}: USER is left out: a container runs as the account that starts it")
 
 
-def _healthcheck(found: Plain, one: Instruction) -> None:
-    if one.rest.upper() != "NONE":
-        found.refuse(one, "cannot be converted: nobody asks a batch job how it is")
+def _healthcheck(recipe: Plain, instruction: Instruction) -> None:
+    if instruction.rest.upper() != "NONE":
+        recipe.refuse(instruction, "cannot be converted: nobody asks a batch job how it is")
 
 
-def _never(found: Plain, one: Instruction) -> None:
-    found.refuse(one, "cannot be converted")
+def _never(recipe: Plain, instruction: Instruction) -> None:
+    recipe.refuse(instruction, "cannot be converted")
 
 
 _RULES: dict[str, Callable[[Plain, Instruction], None]] = {
@@ -245,23 +246,23 @@ _RULES: dict[str, Callable[[Plain, Instruction], None]] = {
 }  # fmt: skip
 
 
-def _pairs(found: Plain, one: Instruction) -> list[tuple[str, str | None]]:
+def _pairs(recipe: Plain, instruction: Instruction) -> list[tuple[str, str | None]]:
     """Return NAME=value of an instruction, with the quotes gone; None for a name alone."""
     try:
-        words = shlex.split(one.rest)
+        words = shlex.split(instruction.rest)
     except ValueError:
-        found.refuse(one, "a quote is not closed")
+        recipe.refuse(instruction, "a quote is not closed")
         return []
     if not words:
-        found.refuse(one, "is empty")
+        recipe.refuse(instruction, "is empty")
     pairs = [word.partition("=") for word in words]
     return [(name, value if equals else None) for name, equals, value in pairs]
 
 
-def _quoted(found: Plain, one: Instruction, value: str) -> str:
+def _quoted(recipe: Plain, instruction: Instruction, value: str) -> str:
     """Return a value between double quotes, in which the shell expands variables, as Docker does."""
     if any(char in value for char in '"`\\'):
-        found.refuse(one, "a quote or backslash in a value cannot be converted")
+        recipe.refuse(instruction, "a quote or backslash in a value cannot be converted")
     return f'"{value}"'
 
 
@@ -282,9 +283,9 @@ def _command(rest: str) -> str:
     return rest if words is None else shlex.join(words)
 
 
-def _flags(found: Plain, one: Instruction) -> tuple[list[str], list[str]]:
+def _flags(recipe: Plain, instruction: Instruction) -> tuple[list[str], list[str]]:
     """Return the flags of COPY or ADD without their values, and what follows."""
-    rest, flags = one.rest, []
+    rest, flags = instruction.rest, []
     while rest.startswith("--"):
         flag, _, rest = rest.partition(" ")
         flags.append(flag.partition("=")[0])
@@ -295,5 +296,5 @@ def _flags(found: Plain, one: Instruction) -> tuple[list[str], list[str]]:
     try:
         return flags, shlex.split(rest)
     except ValueError:
-        found.refuse(one, "a quote is not closed")
+        recipe.refuse(instruction, "a quote is not closed")
         return flags, ["", ""]

@@ -58,8 +58,8 @@ def read(file: Path) -> Recipe:
         return Recipe(definition=text, folder=folder)
     found = plain(text, str(file))
     lines: list[str] = []
-    for one in found.lines:
-        lines += _with_contents(one, folder)
+    for line in found.lines:
+        lines += _with_contents(line, folder)
     sections = _sections("\n".join(lines) + "\n", found.environment)
     warnings = list(found.warnings)
     if (folder / ".dockerignore").exists():

@@ -80,10 +80,10 @@ def _docker(
         if found := cache.find(reference.key, architecture):  # somebody else pulled it meanwhile
             return cache.refer(found.sha256, reference.key), reference
         manifest = _for_platform(registry, reference, architecture)
-        if any(one.kind == _SIF_LAYER for one in manifest.layers):
+        if any(layer.kind == _SIF_LAYER for layer in manifest.layers):
             raise ImageError(f"{reference.text} holds a SIF file", hint=f"oras://{reference.text[9:]}")
         _check_platform(registry, reference, manifest, architecture)
-        cache.make_room(sum(one.size for one in manifest.layers))
+        cache.make_room(sum(layer.size for layer in manifest.layers))
         blobs = _layout(folder, manifest)
         for blob in (manifest.config, *manifest.layers):
             registry.blob(reference.name, blob, blobs / blob.digest.removeprefix("sha256:"), progress)
@@ -192,9 +192,9 @@ def _other_platform(reference: Reference, got: str, architecture: str) -> ImageE
 
 
 def _sif_layer(manifest: Manifest, reference: Reference) -> Blob:
-    marked = [one for one in manifest.layers if one.kind == _SIF_LAYER]
+    marked = [layer for layer in manifest.layers if layer.kind == _SIF_LAYER]
     if len(marked) != 1:
-        kinds = ", ".join(one.kind for one in manifest.layers) or "nothing"
+        kinds = ", ".join(layer.kind for layer in manifest.layers) or "nothing"
         hint = "an image of layers is pulled with docker://"
         raise ImageError(f"{reference.text} holds no SIF file", got=kinds[:200], wanted="one layer, a SIF", hint=hint)
     return marked[0]
@@ -212,10 +212,10 @@ def _layout(folder: Path, manifest: Manifest) -> Path:
     return blobs
 
 
-def _same(cache: Cache, found: Image, reference: Reference, wanted: str) -> Image:
-    if wanted not in {"", found.sha256}:
-        raise mismatch(reference.pinned(), found.sha256, wanted)
-    return cache.refer(found.sha256, reference.key)
+def _same(cache: Cache, image: Image, reference: Reference, wanted: str) -> Image:
+    if wanted not in {"", image.sha256}:
+        raise mismatch(reference.pinned(), image.sha256, wanted)
+    return cache.refer(image.sha256, reference.key)
 
 
 def _ask_library(url: str, reference: Reference, web: Web) -> dict[str, Any]:

@@ -55,24 +55,24 @@ class Manifest(Struct, frozen=True, kw_only=True):
     digest: str
     kind: str
     body: bytes
-    said: dict[str, Any]
+    document: dict[str, Any]
 
     @property
     def layers(self) -> list[Blob]:
         """Return the layers, in order; ImageError when the manifest has none that can be used."""
-        return [_blob(one) for one in self.said.get("layers") or ()]
+        return [_blob(layer) for layer in self.document.get("layers") or ()]
 
     @property
     def config(self) -> Blob:
         """Return the configuration."""
-        return _blob(self.said.get("config"))
+        return _blob(self.document.get("config"))
 
     def platforms(self) -> list[tuple[str, str, str]]:
         """Return (system, architecture in Go's words, digest) of every image that a list names; none for one image."""
         found = []
-        for one in self.said.get("manifests") or () if self.kind in LISTS else ():
-            platform = one.get("platform") or {}
-            found.append((str(platform.get("os")), str(platform.get("architecture")), _blob(one).digest))
+        for manifest in self.document.get("manifests") or () if self.kind in LISTS else ():
+            platform = manifest.get("platform") or {}
+            found.append((str(platform.get("os")), str(platform.get("architecture")), _blob(manifest).digest))
         return found
 
 
@@ -119,7 +119,7 @@ class Registry:
         kind = said.get("mediaType") or kind
         if kind not in {*MANIFESTS, *LISTS}:
             raise ImageError(f"{what} is no image that can be used", got=str(kind)[:100], wanted="an OCI image")
-        return Manifest(digest=digest, kind=kind, body=body, said=said)
+        return Manifest(digest=digest, kind=kind, body=body, document=said)
 
     def small(self, name: str, blob: Blob) -> bytes:
         """Return a small blob (a configuration), compared with its digest."""
@@ -206,14 +206,15 @@ def is_loopback(host: str) -> bool:
     return name in {"localhost", "[::1]"} or re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None
 
 
-def _blob(said: Any) -> Blob:  # noqa: ANN401 - whatever a registry sent
+def _blob(descriptor: Any) -> Blob:  # noqa: ANN401 - whatever a registry sent
     try:
-        digest, size, kind = said["digest"], said["size"], said.get("mediaType", "")
+        digest, size, kind = descriptor["digest"], descriptor["size"], descriptor.get("mediaType", "")
         if _DIGEST.fullmatch(digest) and type(size) is int and 0 <= size < 1 << 50:
             return Blob(digest=digest, size=size, kind=str(kind))
     except (TypeError, KeyError, AttributeError):
         pass
-    raise ImageError("a manifest names something that cannot be used", got=str(said)[:100], wanted="digest and size")
+    got = str(descriptor)[:100]
+    raise ImageError("a manifest names something that cannot be used", got=got, wanted="digest and size")
 
 
 def _json(body: bytes, what: str) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def passed_on(names: Sequence[str], *, contained: bool) -> dict[str, str]:
 
 def device_environment(devices: Sequence[Device]) -> dict[str, str]:
     """Return what lets a command see its GPUs and no others; without any it sees none."""
-    nvidia, amd = ([one.uuid for one in devices if one.vendor == vendor] for vendor in ("nvidia", "amd"))
+    nvidia, amd = ([device.uuid for device in devices if device.vendor == vendor] for vendor in ("nvidia", "amd"))
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(nvidia),
         "ROCR_VISIBLE_DEVICES": ",".join(amd),
@@ -227,15 +227,15 @@ def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Ma
     command may write to them, and the next replica must not see that. What begins like a program may be executed,
     and what could be at submit.
     """
-    placed = [one._replace(target=expand(one.target, values)) for one in inputs]
+    placed = [job_input._replace(target=expand(job_input.target, values)) for job_input in inputs]
     return sum(_stage(one, paths[one.sha256], Path(root, one.target)) for one in placed)
 
 
-def _stage(one: Input, source: str, target: Path) -> int:
+def _stage(job_input: Input, source: str, target: Path) -> int:
     digest, size = hashlib.sha256(), 0
     try:
         with careful.stream(source) as reader:
-            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | (0o700 if one.executable else 0o600)
+            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | (0o700 if job_input.executable else 0o600)
             target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with open(fd, "wb", buffering=0) as writer:
@@ -249,11 +249,12 @@ def _stage(one: Input, source: str, target: Path) -> int:
                         rest = rest[writer.write(rest) :]
                 os.fchmod(fd, mode)  # the umask took something away
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"input {one.target!r} collides with another input") from error
+        raise InputError(f"input {job_input.target!r} collides with another input") from error
     except (FileNotFoundError, PermissionError, careful.NotPlainError) as error:
-        raise KeptCopyError(f"input {one.target!r} {_why_not_staged(error)}") from error
-    if digest.hexdigest() != one.sha256:
-        raise KeptCopyError(f"input {one.target!r} was changed: got sha256 {digest.hexdigest()}, wanted {one.sha256}")
+        raise KeptCopyError(f"input {job_input.target!r} {_why_not_staged(error)}") from error
+    if digest.hexdigest() != job_input.sha256:
+        changed = f"got sha256 {digest.hexdigest()}, wanted {job_input.sha256}"
+        raise KeptCopyError(f"input {job_input.target!r} was changed: {changed}")
     return size
 
 

@@ -243,12 +243,12 @@ class GpuAllocator:
             words.append("no GPU is there" if self._only is None else "no GPU was given to it")
         return words
 
-    def _tell(self, words: tuple[str, ...]) -> None:
+    def _tell(self, line: tuple[str, ...]) -> None:
         """Keep what is out of order, and leave it where the coordinator finds it."""
-        self.faults = words
+        self.faults = line
         if self._record is not None:
             good = [gpu for uuid, gpu in self._gpus.items() if uuid not in self._bad and not gpu.unusable]
-            gpu_health.write(self._record, GpuHealth(words, works=len(good) * self._slots))
+            gpu_health.write(self._record, GpuHealth(line, works=len(good) * self._slots))
 
 
 def _kind(asked: Resources) -> str:

@@ -41,8 +41,8 @@ def foreign(usage: Usage, ours: Callable[[int], bool]) -> float:
     """
     if usage.processes is None:
         return 0.0
-    others = [one for one in usage.processes if not ours(one.pid)]
-    told = [one.busy for one in others if one.busy is not None]
+    others = [process for process in usage.processes if not ours(process.pid)]
+    told = [other.busy for other in others if other.busy is not None]
     if told:
         return min(100.0, sum(told))
     return usage.busy or 0.0 if others and len(others) == len(usage.processes) else 0.0

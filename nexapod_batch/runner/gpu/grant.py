@@ -23,7 +23,7 @@ class Granted:
         exclusive, *rows = document or [True]
         self.exclusive: bool = exclusive  # nothing else of ours is on them
         self.gpus = tuple(GrantedGpu(*row) for row in rows)
-        self.devices = tuple(Device(one.uuid, one.vendor) for one in self.gpus)
+        self.devices = tuple(Device(gpu.uuid, gpu.vendor) for gpu in self.gpus)
         self._locks = locks or []
 
     def release(self) -> None:

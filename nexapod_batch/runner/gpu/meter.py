@@ -129,8 +129,9 @@ class Meter:
         if usage.processes is None:
             return None, None
         tree = set(descendants.find(self._pid))
-        mine = [one for one in usage.processes if one.pid in tree]
-        others = [one for one in usage.processes if one.pid not in tree and os.path.exists(f"/proc/{one.pid}")]
+        mine = [process for process in usage.processes if process.pid in tree]
+        others = [process for process in usage.processes if process.pid not in tree]
+        others = [process for process in others if os.path.exists(f"/proc/{process.pid}")]
         alone = self._exclusive and not others  # whom nobody here knows is ours, seen from outside of a container
         return _our_busy(usage, mine, alone=alone), _our_memory(usage, mine, count.before_mib, alone=alone)
 

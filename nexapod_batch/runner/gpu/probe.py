@@ -64,7 +64,7 @@ class Look:
         except orjson.JSONDecodeError:
             self.died = True
             return Seen(faults=("whoever asks the driver of the GPUs ends at once",))
-        return Seen(tuple(Gpu(**one) for one in gpus), tuple(faults))
+        return Seen(tuple(Gpu(**gpu) for gpu in gpus), tuple(faults))
 
 
 def _look(writer: int) -> None:

@@ -136,8 +136,8 @@ def _check_paths(job: Job, input_paths: Mapping[str, str]) -> None:
         raise VerificationError("stdin leaves the work folder", got=repr(job.stdin))
     if job.container is not None and job.container.sha256 not in input_paths:
         raise VerificationError("the bundle does not say where the container image lies", got=job.container.image)
-    for one in job.inputs:
-        if not safe_name(one.target):
-            raise VerificationError("an input's target leaves the work folder", got=repr(one.target))
-        if one.sha256 not in input_paths:
-            raise VerificationError("the bundle does not say where an input lies", got=one.target)
+    for job_input in job.inputs:
+        if not safe_name(job_input.target):
+            raise VerificationError("an input's target leaves the work folder", got=repr(job_input.target))
+        if job_input.sha256 not in input_paths:
+            raise VerificationError("the bundle does not say where an input lies", got=job_input.target)

@@ -93,7 +93,7 @@ def judge(
     used = _used(wishes, seen, before, evicted)
     cpus, mem_mib = min(cpus, wishes.max_cpus or cpus), min(mem_mib, wishes.max_mem or mem_mib)
     paused = pause(wishes, seen.clock, seen.zone)
-    known = {*seen.names, *used, *(one.device for one in wishes.snoozes if one.device)}
+    known = {*seen.names, *used, *(snooz.device for snooz in wishes.snoozes if snooz.device)}
     closed = {uuid: found for uuid in sorted(known) if (found := _closed(wishes, seen, used, uuid)) is not None}
     suspend, hopeless = _to_suspend(running, cpus, mem_mib, paused, closed)
     since = {turn: before.since.get(turn, now) for turn in suspend}
@@ -138,7 +138,7 @@ def pause(wishes: OwnerSettings, clock: Clock, zone: tzinfo | None = None) -> Pa
 
 def gpu_pause(wishes: OwnerSettings, uuid: str, name: str, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
     """Return why a GPU, by the name that people know, is snoozed; None when it is not."""
-    return _snoozed([one for one in wishes.snoozes if one.device == uuid], name, clock, zone)
+    return _snoozed([snooz for snooz in wishes.snoozes if snooz.device == uuid], name, clock, zone)
 
 
 def moment(seconds: float, now: float, zone: tzinfo | None = None) -> str:
@@ -152,7 +152,7 @@ def moment(seconds: float, now: float, zone: tzinfo | None = None) -> str:
 
 def _snoozed(snoozes: Iterable[Snooze], name: str, clock: Clock, zone: tzinfo | None) -> Pause | None:
     """Return the longest of the snoozes that are for the node, or with a `name` for that device."""
-    left = max((one.left(clock) for one in snoozes if bool(one.device) == bool(name)), default=0.0)
+    left = max((snooz.left(clock) for snooz in snoozes if bool(snooz.device) == bool(name)), default=0.0)
     if left <= 0:
         return None
     subject = f"{name} is" if name else "is"
@@ -211,18 +211,18 @@ def _closed(wishes: OwnerSettings, seen: Seen, used: Mapping[str, tuple[float, f
     return Pause(why=f"its owner uses {name} ({used[uuid][1]:.0f} %, more than {wishes.gpu_busy} %)")
 
 
-def _not_now(one: Running, paused: Pause | None, closed: Mapping[str, Pause]) -> str:
+def _not_now(task: Running, paused: Pause | None, closed: Mapping[str, Pause]) -> str:
     """Return why something may not run now on this node, or on its GPUs; "" when it may."""
     if paused is not None:
         return f"the node {paused.why}"
-    return next((closed[uuid].why for uuid in one.devices if uuid in closed), "")
+    return next((closed[uuid].why for uuid in task.devices if uuid in closed), "")
 
 
-def _beyond(one: Running, cpus: int, mem_mib: int, left_mem: int) -> str:
-    if one.cpus > cpus:
-        return f"its owner gives {_count(cpus, 'CPU')}, this needs {one.cpus}"
-    if one.mem_mib > left_mem:
-        return f"its owner gives {mem_mib} MiB of memory, this needs {one.mem_mib} MiB beside what runs"
+def _beyond(task: Running, cpus: int, mem_mib: int, left_mem: int) -> str:
+    if task.cpus > cpus:
+        return f"its owner gives {_count(cpus, 'CPU')}, this needs {task.cpus}"
+    if task.mem_mib > left_mem:
+        return f"its owner gives {mem_mib} MiB of memory, this needs {task.mem_mib} MiB beside what runs"
     return ""
 
 

@@ -125,7 +125,7 @@ class Attempt:
             (os.POSIX_SPAWN_DUP2, logs[0], 1),
             (os.POSIX_SPAWN_DUP2, logs[1], 2),
         ]
-        fed = [_fed(one) for one in feeds]
+        fed = [_fed(feed) for feed in feeds]
         actions += [(os.POSIX_SPAWN_DUP2, fd, FEED + at) for at, fd in enumerate(fed)]
         birth.forget_keys()
         started = time.monotonic()

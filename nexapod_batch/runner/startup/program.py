@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the spool named on the command line."""
-    spool, group, parent = _understood([one for one in arguments if one != "--stay"])
+    spool, group, parent = _understood([argument for argument in arguments if argument != "--stay"])
     if spool is None:
         usage = "usage: python -I -m nexapod_batch.runner SPOOL [--group ID] [--parent PID | --stay] (an absolute path)"
         print(usage, file=sys.stderr)  # noqa: T201

@@ -117,28 +117,28 @@ class Assignments:
                 return  # first come, first served
             crowded = crowded or left == "gpus"
 
-    def _feed_launch(self, one: OpenLaunch, *, alone: bool) -> str:
+    def _feed_launch(self, launch: OpenLaunch, *, alone: bool) -> str:
         """Hand out what is pending of a launch; return what is lacking for the rest: `tokens`, `gpus` or nothing."""
-        asked = one.launch.job.resources
+        asked = launch.launch.job.resources
         allocator = self.allocator if asked.gpus else None
-        never, broken = self._never(one)
-        need = _NOTHING if never or broken else one.need
-        ahead = allocator is None and (bool(never) or one.is_quick)
-        while one.pending:
+        never, broken = self._never(launch)
+        need = _NOTHING if never or broken else launch.need
+        ahead = allocator is None and (bool(never) or launch.is_quick)
+        while launch.pending:
             executor = self._executor_for(need, ahead=ahead, alone=alone)
             if executor is None:
                 return "tokens"
-            if allocator is not None and need == one.need:
+            if allocator is not None and need == launch.need:
                 executor.grant = allocator.offer(asked, self._owner.ruling.closed)
                 if executor.grant is None:
                     return "gpus"
-            self._hand_out(one, executor, need, never, broken)
+            self._hand_out(launch, executor, need, never, broken)
         return ""
 
-    def _never(self, one: OpenLaunch) -> tuple[str, str]:
+    def _never(self, launch: OpenLaunch) -> tuple[str, str]:
         """Return why nothing of a launch can run here: by what the owner gives, and by what is out of order."""
-        never = self._owner.never(*one.need)
-        asked = one.launch.job.resources
+        never = self._owner.never(*launch.need)
+        asked = launch.launch.job.resources
         if never or self.allocator is None or not asked.gpus:
             return never, ""
         return "", self.allocator.never(asked)
@@ -165,11 +165,11 @@ class Assignments:
         return need[0] <= cpus and need[1] <= mem_mib
 
     def _hand_out(
-        self, one: OpenLaunch, executor: ExecutorHandle, need: tuple[int, int], never: str, broken: str
+        self, launch: OpenLaunch, executor: ExecutorHandle, need: tuple[int, int], never: str, broken: str
     ) -> None:
         """Give an executor some replicas to run, or to report that they never start here: by the owner, or `broken`."""
-        key = one.launch.bundle.launch
-        indexes = self._chunk(one)
+        key = launch.launch.bundle.launch
+        indexes = self._chunk(launch)
         if not executor.held:
             self._turns += 1
             executor.turn, executor.since = self._turns, time.time()
@@ -184,20 +184,20 @@ class Assignments:
         if never or broken:
             names = self.names([(key, index) for index in indexes], never or broken)
             executor.send({"give_up" if never else "unfit": names})
-        self._tell_verdicts(one, executor, indexes)
-        message: dict[str, Any] = {"run": [key, indexes, one.seed]}
+        self._tell_verdicts(launch, executor, indexes)
+        message: dict[str, Any] = {"run": [key, indexes, launch.seed]}
         if executor.grant is None:
             executor.send(message)
         else:
             executor.send({**message, "grant": executor.grant.document()}, executor.grant.fds)
 
-    def _chunk(self, one: OpenLaunch) -> list[int]:
+    def _chunk(self, launch: OpenLaunch) -> list[int]:
         """Take positions of a bundle that make up about `CHUNK_S` of work, and leave something for the others."""
         count = 1
-        if one.mean_s:
-            count = max(1, min(MAX_CHUNK, int(CHUNK_S / one.mean_s)))
-        share = -(-len(one.pending) // (2 * max(1, len(self.executors))))
-        return [one.pending.popleft() for _ in range(min(count, share, len(one.pending)))]
+        if launch.mean_s:
+            count = max(1, min(MAX_CHUNK, int(CHUNK_S / launch.mean_s)))
+        share = -(-len(launch.pending) // (2 * max(1, len(self.executors))))
+        return [launch.pending.popleft() for _ in range(min(count, share, len(launch.pending)))]
 
     def _bind(self, executor: ExecutorHandle, need: tuple[int, int]) -> None:
         """Give an executor, and so what it runs, processors of its own; where a scheduler decides it has done so."""
@@ -208,14 +208,14 @@ class Assignments:
             executor.send({"cpus": executor.cpus or self._cpus.all})
             executor.bound = executor.cpus
 
-    def _tell_verdicts(self, one: OpenLaunch, executor: ExecutorHandle, indexes: list[int]) -> None:
+    def _tell_verdicts(self, launch: OpenLaunch, executor: ExecutorHandle, indexes: list[int]) -> None:
         """Tell an executor which of these replicas it only reports."""
         verdicts = {}
         for index in indexes:
-            why = self._verdicts.pop((one.launch.bundle.launch, index), None)
-            why = why or self._deaths.verdict(one.launch.task(index))
+            why = self._verdicts.pop((launch.launch.bundle.launch, index), None)
+            why = why or self._deaths.verdict(launch.launch.task(index))
             if why is not None:
-                verdicts[str(one.launch.name(index))] = why
+                verdicts[str(launch.launch.name(index))] = why
         if verdicts:
             executor.send({"verdicts": verdicts})
 

@@ -41,7 +41,7 @@ class Deaths:
     def _read(self) -> None:
         with suppress(OSError, ValueError, TypeError, AttributeError):
             found = careful.load(self._file)
-            self._times = {str(task): [float(one) for one in times] for task, times in found.items()}
+            self._times = {str(task): [float(time) for time in times] for task, times in found.items()}
 
     def add(self, task: str) -> None:
         """Count one more, and keep that."""
@@ -59,7 +59,7 @@ class Deaths:
     def _count(self, task: str) -> None:
         now = time.time()
         times = self._times.pop(task, [])
-        self._times[task] = [*(one for one in times if now - one < _FORGOTTEN_S), now]
+        self._times[task] = [*(time for time in times if now - time < _FORGOTTEN_S), now]
         while len(self._times) > _MOST:
             del self._times[next(iter(self._times))]
 

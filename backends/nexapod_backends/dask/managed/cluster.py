@@ -77,7 +77,7 @@ def _complete(folder: Path) -> bool:
     if said.get("trouble"):
         return True
     wanted = any((folder / "demand").glob("*.json"))
-    return not wanted or (bool(said.get("workers")) and all(one["met"] for one in said["workers"]))
+    return not wanted or (bool(said.get("workers")) and all(worker["met"] for worker in said["workers"]))
 
 
 def running(folder: Path) -> tuple[str, Mapping[str, str]] | None:
@@ -120,7 +120,7 @@ def demand(folder: Path, who: str, workers: int, *, waiting: int = 0) -> None:
 def coming(folder: Path) -> str:
     """Say in words what is known of the workers that are not there yet."""
     said = _said(folder)
-    waiting = [one for one in said.get("workers", ()) if not one["met"]]
+    waiting = [worker for worker in said.get("workers", ()) if not worker["met"]]
     if said.get("kind") != "slurm":
         shown = "they are starting" if waiting else ""
     else:
@@ -191,9 +191,9 @@ def slurm_words(on: Site, name: str) -> dict[str, Any]:
     """Return the words of a Slurm site for dask-jobqueue: its partition of this name, else its first one."""
     if on.scheduler.transport != "local":
         raise ConfigError(f"site {on.name} is reached over SSH: Dask workers cannot be started there from here")
-    partition = next((one for one in on.partitions if one.name == name), on.partitions[0])
+    partition = next((partition for partition in on.partitions if partition.name == name), on.partitions[0])
     scheduler, environment = on.scheduler, on.environment
-    skip = [f"--{one}" for one in scheduler.skip_directives]
+    skip = [f"--{skip_directive}" for skip_directive in scheduler.skip_directives]
     if scheduler.memory != "per-node":
         skip.append("--mem")
     extra = list(scheduler.extra_directives)

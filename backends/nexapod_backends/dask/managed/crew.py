@@ -65,20 +65,20 @@ class Crew(Struct, kw_only=True):
     @property
     def coming(self) -> bool:
         """Say whether any is on its way: a place in a queue is not given up while there is work."""
-        return any(not one.met for one in self.workers.values())
+        return any(not worker.met for worker in self.workers.values())
 
     def see(self, now: float, registered: Collection[str], states: Mapping[str, State]) -> list[str]:
         """Take in what is known now; return the names of those that ended before they were met."""
         failed = []
-        for name, one in list(self.workers.items()):
+        for name, worker in list(self.workers.items()):
             state = states.get(name)
-            one.words = state.words if state is not None else one.words
+            worker.words = state.words if state is not None else worker.words
             if name in registered:
-                if not one.met:
-                    one.met, self.failures, self.trouble = now, 0, ""
+                if not worker.met:
+                    worker.met, self.failures, self.trouble = now, 0, ""
             elif state is not None and state.kind == ENDED:
                 del self.workers[name]
-                if one.met:
+                if worker.met:
                     self.left[name] = state.words
                 else:
                     failed.append(name)
@@ -87,9 +87,9 @@ class Crew(Struct, kw_only=True):
             del self.left[next(iter(self.left))]
         return failed
 
-    def fail(self, now: float, words: str) -> None:
+    def fail(self, now: float, reason: str) -> None:
         """Note that a worker could not be started, or ended before it came."""
-        self.failures, self.trouble = self.failures + 1, words
+        self.failures, self.trouble = self.failures + 1, reason
         pause = FORGIVE_S if self.given_up else min(_LONGEST_S, _PAUSE_S * 2 ** (self.failures - 1))
         self.not_before = now + pause
 
@@ -104,7 +104,7 @@ class Crew(Struct, kw_only=True):
 
     def surplus(self, now: float, wanted: int) -> list[Worker]:
         """Return those on their way, the last ones first, for which there has been no work for a while; they go."""
-        unmet = [one for one in self.workers.values() if not one.met]
+        unmet = [worker for worker in self.workers.values() if not worker.met]
         count = min(len(unmet), max(0, len(self.workers) - wanted))
         if not count:
             self.surplus_since = None

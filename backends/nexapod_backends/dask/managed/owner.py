@@ -118,17 +118,17 @@ class Owned:
         with suppress(OSError, ValueError, KeyError, TypeError):
             said = careful.load(self._folder / "workers.json")
             if said["kind"] == "slurm" and "slurm" in self._wanted:
-                await self._hands.end([str(one["id"]) for one in said["workers"]])
+                await self._hands.end([str(worker["id"]) for worker in said["workers"]])
         self._tell()
 
     async def look(self) -> None:
         """See what became of workers, start those that are missing, call off those that nobody needs any more."""
         now, crew = time.monotonic(), self._crew
-        registered = {str(one.name) for one in self._scheduler.workers.values()}
+        registered = {str(worker.name) for worker in self._scheduler.workers.values()}
         states = {}
         if now - self._asked >= _ASK_S:
             self._asked = now
-            states = await self._hands.states({one.name: one.id for one in crew.workers.values()})
+            states = await self._hands.states({worker.name: worker.id for worker in crew.workers.values()})
         for name in crew.see(now, registered, states):
             print(f"worker {name} ended before it came: {crew.trouble}", file=sys.stderr, flush=True)  # noqa: T201
         wanted = self._demand()
@@ -146,7 +146,7 @@ class Owned:
 
     def idle(self) -> bool:
         """Say whether nothing is to be done, nobody is on the way, and nobody asked for long."""
-        if any(one.state in _OPEN for one in self._scheduler.tasks.values()):
+        if any(task.state in _OPEN for task in self._scheduler.tasks.values()):
             return False
         try:
             quiet_s = time.time() - (self._folder / "used").stat().st_mtime
@@ -159,12 +159,12 @@ class Owned:
             return quiet_s > float(self._wanted["idle_s"])
         if self._crew.coming or not self._crew.workers:
             return False
-        met_s = time.monotonic() - max(one.met for one in self._crew.workers.values())
+        met_s = time.monotonic() - max(worker.met for worker in self._crew.workers.values())
         return min(quiet_s, met_s) > max(_UNATTENDED_S, float(self._wanted["idle_s"]))
 
     async def end(self) -> None:
         """End all workers."""
-        await self._hands.end([one.id for one in self._crew.workers.values()])
+        await self._hands.end([worker.id for worker in self._crew.workers.values()])
         self._crew.workers.clear()
         self._tell()
 
@@ -189,7 +189,9 @@ class Owned:
         crew = self._crew
         said = {
             "kind": "slurm" if "slurm" in self._wanted else "local", "given_up": crew.given_up, "trouble": crew.trouble,
-            "failures": crew.failures, "workers": [asdict(one) for one in crew.workers.values()], "left": crew.left,
+            "failures": crew.failures,
+            "workers": [asdict(worker) for worker in crew.workers.values()],
+            "left": crew.left,
         }  # fmt: skip
         text = json.dumps(said).encode()
         if text != self._told:

@@ -153,7 +153,7 @@ class SlurmJobs:
             nanny=False, interface="", death_timeout=_DEATH_S, local_directory=str(self._folder),
             shebang="#!/usr/bin/env bash",
             python=wanted["python"], worker_command="nexapod_backends.dask.worker",
-            worker_extra_args=[shlex.quote(one) for one in arguments(wanted, self._tls)],
+            worker_extra_args=[shlex.quote(argument) for argument in arguments(wanted, self._tls)],
             job_extra_directives=slurm["extra"], job_directives_skip=slurm["skip"],
             job_script_prologue=[ends, *slurm["prologue"]], log_directory=str(self._folder), job_name="dask-worker",
         )  # fmt: skip
@@ -170,14 +170,14 @@ class SlurmJobs:
         said = {words[0]: words[1:] for line in out.splitlines() if len(words := line.strip().split("|", 2)) == 3}
         return {name: self._state(job, said.get(job)) for name, job in ids.items()}
 
-    def _state(self, job: str, said: Sequence[str] | None) -> State:
-        if said is None:
+    def _state(self, job: str, answer: Sequence[str] | None) -> State:
+        if answer is None:
             self._unseen[job] = self._unseen.get(job, 0) + 1
             if self._unseen[job] < 3:  # just submitted, or the controller has just been started again
                 return State(kind="unknown")
             return State(kind=ENDED, words=f"Slurm job {job} left the queue{self._last_words(job)}")
         self._unseen.pop(job, None)
-        state, reason = said[0].split(" ")[0].rstrip("+"), printable(said[1], 100)
+        state, reason = answer[0].split(" ")[0].rstrip("+"), printable(answer[1], 100)
         words = f"{state} ({reason})" if reason not in {"", "None"} else state
         if state in _WAITING:
             return State(kind="waiting", words=words)

@@ -37,10 +37,10 @@ def _connected(place: tuple[str, int]) -> socket.socket:
     return one
 
 
-def _talk(place: tuple[str, int], words: bytes = b"") -> bytes:
+def _talk(place: tuple[str, int], request: bytes = b"") -> bytes:
     """Return what is said first, or in answer to some words."""
     with _connected(place) as one, suppress(TimeoutError, ConnectionError):
-        one.sendall(words)
+        one.sendall(request)
         return one.recv(512)
     return b""
 
@@ -71,21 +71,21 @@ def certificate(address: str) -> bytes:
     return b""
 
 
-def what(scheme: str, said: bytes, *, tls: bool, asked: bytes) -> tuple[str, str] | None:
+def what(scheme: str, answer: bytes, *, tls: bool, asked: bytes) -> tuple[str, str] | None:
     """Say what it is that `said` this when it was connected to, speaks TLS, or this when `asked` for a web page."""
     other = "name the address of a Dask scheduler in the site file"
-    if said.startswith(b"SSH-"):
+    if answer.startswith(b"SSH-"):
         return "an SSH server, not a Dask scheduler", other
     if asked.startswith((b"HTTP/", b"<")):
         return "a web server, not a Dask scheduler", f"{other}: its port, not that of the dashboard"
-    if b"pickle-protocol" in said:  # Dask's greeting
+    if b"pickle-protocol" in answer:  # Dask's greeting
         if scheme == "tls":
             return "a Dask process that does not use TLS", "write tcp:// without tls_ca, or start the cluster with TLS"
         return None
     if tls:
         hint = "write tls:// with tls_ca, tls_cert and tls_key in the site file"
         return ("something that wants TLS, which tcp:// does not use", hint) if scheme == "tcp" else None
-    if said:
+    if answer:
         return "something that does not speak Dask's protocol", other
     if not asked:
         hint = "if the scheduler is busy or stopped, wait; else correct the address in the site file"

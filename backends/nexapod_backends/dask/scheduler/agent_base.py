@@ -37,7 +37,7 @@ def _read(_: bytes, *, path: str, offset: int, size: int) -> bytes:
 def _worker(address: str):  # type: ignore[no-untyped-def] # noqa: ANN202
     """Return the worker of an address in this process, None where it is not."""
     instances = sys.modules["distributed.worker"].Worker._instances  # noqa: SLF001
-    return next((one for one in list(instances) if one.address == address), None)
+    return next((instance for instance in list(instances) if instance.address == address), None)
 
 
 def _id(worker) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001

@@ -93,10 +93,10 @@ class Found(Struct, frozen=True, kw_only=True):
     files: Mapping[str, int]  # name inside -> size
 
 
-def printable(text: object, most: int = _TEXT) -> str:
+def printable(text: object, max_length: int = _TEXT) -> str:
     """Return words of a stranger as one line that a terminal can show."""
-    clean = "".join(char if char.isprintable() else " " for char in str(text)[: 4 * most])
-    return " ".join(clean.split())[:most]
+    clean = "".join(char if char.isprintable() else " " for char in str(text)[: 4 * max_length])
+    return " ".join(clean.split())[:max_length]
 
 
 def ended_by(address: str, events: object, killed: object) -> str:
@@ -109,67 +109,68 @@ def ended_by(address: str, events: object, killed: object) -> str:
     return "it was retired" if any(event.get("action") == "retired" for event in noted) else ""
 
 
-def _events(said: object) -> list[Mapping[str, object]]:
+def _events(answer: object) -> list[Mapping[str, object]]:
     """Return what the scheduler noted under a topic: pairs of a time and an event."""
-    pairs = said if isinstance(said, (list, tuple)) else ()
-    return [one[1] for one in pairs if isinstance(one, (list, tuple)) and len(one) == 2 and isinstance(one[1], dict)]
+    pairs = answer if isinstance(answer, (list, tuple)) else ()
+    whole = [pair for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2]
+    return [event for _, event in whole if isinstance(event, dict)]
 
 
-def met(worker: str, said: Mapping[str, Any]) -> Met:
+def met(worker: str, answer: Mapping[str, Any]) -> Met:
     """Return what a worker says of itself."""
 
     def parse() -> Met:
         return Met(
-            id=_matching(said["id"], _ID) if said["id"] else "",
-            storage=_matching(said["storage"], _STORAGE),
-            time=float(said["time"]),
-            ends=None if said["ends"] is None else _moment(said["ends"]),
-            machine=_matching(said["machine"], re.compile("(?:[0-9a-f]{32})?")),
-            settings=_matching(said["settings"], re.compile("[0-9a-f]{0,64}")),
-            inputs=frozenset(map(_text, said["inputs"])),
+            id=_matching(answer["id"], _ID) if answer["id"] else "",
+            storage=_matching(answer["storage"], _STORAGE),
+            time=float(answer["time"]),
+            ends=None if answer["ends"] is None else _moment(answer["ends"]),
+            machine=_matching(answer["machine"], re.compile("(?:[0-9a-f]{32})?")),
+            settings=_matching(answer["settings"], re.compile("[0-9a-f]{0,64}")),
+            inputs=frozenset(map(_text, answer["inputs"])),
         )
 
     return _parsed(worker, parse)
 
 
-def spools(worker: str, said: Mapping[str, Any]) -> list[tuple[str, Spool]]:
+def spools(worker: str, answer: Mapping[str, Any]) -> list[tuple[str, Spool]]:
     """Return the spools that a worker sees, by the ids of the processes that they belong to."""
 
     def parse() -> list[tuple[str, Spool]]:
-        storage = _matching(said["storage"], _STORAGE)
-        return [(_matching(one, _ID), _spool(spool, worker, storage)) for one, spool in said["spools"].items()]
+        storage = _matching(answer["storage"], _STORAGE)
+        return [(_matching(one, _ID), _spool(spool, worker, storage)) for one, spool in answer["spools"].items()]
 
     return _parsed(worker, parse)
 
 
-def _spool(said: Mapping[str, Any], through: str, storage: str) -> Spool:
-    holder = said["holder"]
+def _spool(answer: Mapping[str, Any], through: str, storage: str) -> Spool:
+    holder = answer["holder"]
     return Spool(
-        inbox=frozenset(_text(key) for key in said["inbox"]),
-        claims={_text(key): _text(who) for key, who in said["claims"].items()},
-        refused={_text(key): printable(_text(why)) for key, why in said["refused"].items()},
-        reports={name: _size(size) for name, size in said["reports"].items() if layout.is_segment(name)},
+        inbox=frozenset(_text(key) for key in answer["inbox"]),
+        claims={_text(key): _text(who) for key, who in answer["claims"].items()},
+        refused={_text(key): printable(_text(why)) for key, why in answer["refused"].items()},
+        reports={name: _size(size) for name, size in answer["reports"].items() if layout.is_segment(name)},
         holder=None if holder is None else _text(holder),
         through=through,
         storage=storage,
     )
 
 
-def found_files(worker: str, said: Mapping[str, Any], base: str, names: Collection[str] | None) -> Found:
+def found_files(worker: str, answer: Mapping[str, Any], base: str, names: Collection[str] | None) -> Found:
     """Return what a worker has of a replica, below `base`; of `names` when these are known."""
 
     def parse() -> Found:
-        root = _text(said["root"])
+        root = _text(answer["root"])
         if not root:
             return Found(root="", beside={}, files={})
         if not root.startswith(f"{base}/work/"):
             raise ValueError(root)
-        files = {_text(name): _size(size) for name, size in said["files"]}
+        files = {_text(name): _size(size) for name, size in answer["files"]}
         escaping = [name for name in files if name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/"))]
         if escaping or (names is not None and not files.keys() <= set(names)):
             raise ValueError(min(escaping or files.keys() - set(names or ())))
         files = {name: size for name, size in files.items() if safe_name(name)}  # a command may call its files anything
-        beside = {ending: _size(size) for ending, size in said["beside"].items() if ending in layout.BESIDE_WORK}
+        beside = {ending: _size(size) for ending, size in answer["beside"].items() if ending in layout.BESIDE_WORK}
         return Found(root=root, beside=beside, files=files)
 
     return _parsed(worker, parse)
@@ -183,25 +184,25 @@ def _parsed(worker: str, parse: Callable[[], T]) -> T:
         raise ForeignAnswerError(f"worker {worker} answers what no agent would", got=printable(got, 200)) from error
 
 
-def _text(said: object) -> str:
-    if not isinstance(said, str):
-        raise TypeError(f"{type(said).__name__}, wanted text")
-    return said
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__}, wanted text")
+    return value
 
 
-def _matching(said: object, pattern: re.Pattern[str]) -> str:
-    if not pattern.fullmatch(_text(said)):
-        raise ValueError(f"{said!r}, wanted {pattern.pattern}")
-    return str(said)
+def _matching(value: object, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(_text(value)):
+        raise ValueError(f"{value!r}, wanted {pattern.pattern}")
+    return str(value)
 
 
-def _moment(said: object) -> float:
-    if type(said) not in (int, float) or not 0 <= said < 1e12:  # type: ignore[operator]
-        raise ValueError(f"{said!r:.40}, wanted seconds since 1970")
-    return float(said)  # type: ignore[arg-type]
+def _moment(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value < 1e12:  # type: ignore[operator]
+        raise ValueError(f"{value!r:.40}, wanted seconds since 1970")
+    return float(value)  # type: ignore[arg-type]
 
 
-def _size(said: object) -> int:
-    if type(said) is not int or not 0 <= said <= _LARGEST:
-        raise ValueError(f"{said!r}, wanted a size")
-    return said
+def _size(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise ValueError(f"{value!r}, wanted a size")
+    return value

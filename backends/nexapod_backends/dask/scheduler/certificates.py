@@ -60,7 +60,8 @@ def fault(names: Mapping[str, str], now: datetime | None = None) -> tuple[str, s
     certificate = mine[0]
     for name, words in (
         ("tls_client_cert", _dates(certificate, now)),
-        ("tls_ca_file", min((_dates(one, now) for one in authorities), key=bool)),  # one that is good is enough
+        # one that is good is enough
+        ("tls_ca_file", min((_dates(authority, now) for authority in authorities), key=bool)),
     ):
         if words:
             return f"{_where(names, name)} {words}", "ask for a new certificate, and name it in the site file"

@@ -268,10 +268,10 @@ class Wire:
 
     async def _submit(self, calls: Sequence[Call]) -> None:
         together: dict[tuple[object, ...], list[Call]] = {}
-        for one in calls:
-            together.setdefault((one.worker, one.priority, tuple(sorted(one.resources.items()))), []).append(one)
+        for call in calls:
+            together.setdefault((call.worker, call.priority, tuple(sorted(call.resources.items()))), []).append(call)
         await self._stream([_graph(mine, self._owner) for mine in together.values()])
-        wanted = [one.key for one in calls]
+        wanted = [call.key for call in calls]
         for _ in range(_LOOKS):
             if None not in (await self._send({"op": "get_task_status", "reply": True, "keys": wanted})).values():
                 return
@@ -305,7 +305,7 @@ class Wire:
 def _graph(calls: Sequence[Call], owner: str) -> dict[str, Any]:
     """Return what `Client.submit(eval, ..., workers=[one])` sends for tasks of one worker."""
     expression, names = program("run")
-    tasks = {one.key: Task(one.key, eval, expression, {**names, "request": one.request}) for one in calls}
+    tasks = {call.key: Task(call.key, eval, expression, {**names, "request": call.request}) for call in calls}
     first = calls[0]
     annotations: dict[str, object] = {"workers": [first.worker], "allow_other_workers": False, "retries": 0}
     if first.priority:
@@ -363,7 +363,7 @@ def _in_words(error: BaseException, address: str, limit: float, names: Mapping[s
 
 def _fault_there(error: BaseException, address: str, names: Mapping[str, str]) -> tuple[str, str] | None:
     """Return what a look at the address and its certificate tells, and what to do; None where the call tells more."""
-    if any(isinstance(one, RefusedError) and not isinstance(one, TooLargeError) for one in _causes(error)):
+    if any(isinstance(cause, RefusedError) and not isinstance(cause, TooLargeError) for cause in _causes(error)):
         return None
     found = at(address) if address else None
     if found is None and names:

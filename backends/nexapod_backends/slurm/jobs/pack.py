@@ -150,7 +150,7 @@ def _check(resources: Resources, partition: Partition) -> None:
         raise SchedulerError(
             f"partition {partition.name} is too small for one replica",
             got=", ".join(f"{one.key} {one.got}" for one in over),
-            wanted=", ".join(f"at most {one.most}" if isinstance(one.most, int) else one.most for one in over),
+            wanted=", ".join(f"at most {one.limit}" if isinstance(one.limit, int) else one.limit for one in over),
             hint="choose another partition, or ask for less",
         )
 

@@ -22,10 +22,10 @@ class _Named(type):
         if not bases:
             return super().__new__(cls, name, bases, body)
         fields = tuple(body.get("__annotations__", ()))
-        body["_field_defaults"] = {one: body.pop(one) for one in fields if one in body}
+        body["_field_defaults"] = {field: body.pop(field) for field in fields if field in body}
         body["_fields"] = body["__match_args__"] = fields
         body["__slots__"] = ()
-        body.update({one: _tuplegetter(at, "") for at, one in enumerate(fields)})
+        body.update({field: _tuplegetter(at, "") for at, field in enumerate(fields)})
         return type(name, (_Tuple,), body)
 
 
@@ -71,7 +71,7 @@ class _Defined(type):
         if not bases:
             return super().__new__(cls, name, bases, body)
         fields = tuple(body.get("__annotations__", ()))
-        given = {one: body.pop(one) for one in fields if one in body}
+        given = {field: body.pop(field) for field in fields if field in body}
         made = {one: value.default_factory for one, value in given.items() if type(value) is _Field}
         plain = {one: value for one, value in given.items() if one not in made}
         by_name = options.get("kw_only")
@@ -102,8 +102,8 @@ class _Struct(metaclass=_Defined):
         return _shown(self, self.__struct_fields__, _values(self))
 
 
-def _replace(one: Any, /, **changes: Any) -> Any:
-    return type(one)(**{**one.__dict__, **changes})
+def _replace(record: Any, /, **changes: Any) -> Any:
+    return type(record)(**{**record.__dict__, **changes})
 
 
 def _ordered(cls: type, fields: tuple[str, ...], defaults: Any, values: tuple[Any, ...], named: Any) -> Any:
@@ -120,16 +120,17 @@ def _ordered(cls: type, fields: tuple[str, ...], defaults: Any, values: tuple[An
     return found
 
 
-def _values(one: Any) -> tuple[Any, ...]:
-    return tuple([one.__dict__[name] for name in one.__struct_fields__])
+def _values(record: Any) -> tuple[Any, ...]:
+    return tuple([record.__dict__[name] for name in record.__struct_fields__])
 
 
-def _shown(one: Any, fields: tuple[str, ...], values: tuple[Any, ...]) -> str:
-    return f"{type(one).__name__}({', '.join(f'{name}={value!r}' for name, value in zip(fields, values, strict=True))})"
+def _shown(record: Any, fields: tuple[str, ...], values: tuple[Any, ...]) -> str:
+    shown = [f"{name}={value!r}" for name, value in zip(fields, values, strict=True)]
+    return f"{type(record).__name__}({', '.join(shown)})"
 
 
-def _refuse(one: Any, name: str, *_: Any) -> None:
-    raise AttributeError(f"{type(one).__name__}: {name!r} cannot be changed")
+def _refuse(record: Any, name: str, *_: Any) -> None:
+    raise AttributeError(f"{type(record).__name__}: {name!r} cannot be changed")
 
 
 #: What the modules hold, by name.
