@@ -97,6 +97,23 @@ def test_a_work_folder_that_compute_nodes_do_not_see(home: SlurmHome, alpha: Clu
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("environment", "words", "remedy"),
+    [
+        ({"modules": ["gcc/99"]}, "module gcc/99 is not loaded after: module load gcc/99", "correct modules in [environment]"),
+        ({"setup": ["source /opt/none.sh || exit 3"]}, "exit code 3: ", "see modules, setup and env in [environment]"),
+        ({"setup": ["echo no licence >&2; exit 4"]}, "exit code 4: no licence", "see modules, setup and env in [environment]"),
+    ],
+)
+def test_a_script_that_breaks_off(home: SlurmHome, alpha: Cluster, environment: dict[str, list[str]], words: str, remedy: str) -> None:
+    """What it said, and the table of the file that it comes from; the folders have nothing to do with it."""
+    home.site(alpha, environment=environment)
+    said = findings(home, code=78)["compute node"]
+    assert words in said["text"]
+    assert remedy in said["hint"]
+    assert "work_dir" not in said["text"] + said["hint"]
+
+
 def test_a_site_that_forbids_mem(home: SlurmHome, alpha: Cluster, tmp_path: Path) -> None:
     """Found by asking sbatch alone; the way out is named, and is a way out."""
     wrapped = Wrapped(tmp_path, alpha)

@@ -39,7 +39,8 @@ nexapod_load() {
       return # under another name, and before
     fi
   fi
-  printf 'nexapod-batch: site c1: module %s is not loaded after: module load %s\n' "$1" "$1" >&2
+  printf 'nexapod-batch: site c1: module %s is not loaded after: module load %s; %s\n' "$1" "$1" \
+    'correct modules in [environment] of its site file (module avail lists what there is)' >&2
   exit 1
 }
 nexapod_load gcc/12.2

@@ -48,6 +48,8 @@ _EXITS = {
     72: "the compute node does not see what the login node wrote there",
     73: "the compute node cannot write there",
 }
+#: What the script of a job says before it breaks off, of a module and of anything else.
+_NO_MODULE, _BROKE_OFF = " is not loaded after: module load", re.compile(r" with exit code \d+: ")
 #: What Slurm reports (as a signal) for a job whose output file could not be opened.
 _IO_FAILED = 53
 
@@ -116,10 +118,7 @@ def from_inside(
         yield Finding(mark=Mark.FAIL, probe=name, text=f"the test job failed: {one_line(error)}", stops=True)
         return
     if not heard.answer:
-        hint = "set work_dir in [filesystem] to a folder that login and compute nodes share"
-        text = heard.end if heard.late else f"{context.remote_spool}: {heard.end}"
-        hint = "wait longer: --timeout, or name an idle partition: --partition" if heard.late else hint
-        yield Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
+        yield _unanswered(name, heard, str(context.remote_spool))
         return
     said = heard.answer
     same = _boot_here(files) == said.get("boot", "-")
@@ -137,6 +136,19 @@ def from_inside(
     if "ranks" in said:
         yield ranks(name_of(context, "ranks", contexts), " ".join(site.scheduler.launcher), said["ranks"])
     yield _container(name_of(context, "container", contexts), said.get("container", ""))
+
+
+def _unanswered(name: str, heard: _Heard, spool: str) -> Finding:
+    """Return what is to be said of a test job that told nothing: whether it was late, broke off, or saw no folder."""
+    text, hint = f"{spool}: {heard.end}", "set work_dir in [filesystem] to a folder that login and compute nodes share"
+    if heard.late:
+        text, hint = heard.end, "wait longer: --timeout, or name an idle partition: --partition"
+    elif _NO_MODULE in heard.end:
+        text = heard.end.partition("; correct")[0]
+        hint = "correct modules in [environment]; module avail lists what there is"
+    elif _BROKE_OFF.search(heard.end):
+        text, hint = heard.end, "the script broke off by itself: see modules, setup and env in [environment]"
+    return Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
 
 
 def _sharing(name: str, heard: _Heard) -> Finding:
