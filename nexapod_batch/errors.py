@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "QuorumImpossibleError",
     "SchedulerError",
+    "SiteBrokenError",
     "TryAgainError",
     "UnreachableError",
     "UnsafeOutputError",
@@ -171,6 +172,10 @@ class CorruptStoreError(ConfigError):
 
 class PluginError(ConfigError):
     """A backend or runtime cannot be loaded."""
+
+
+class SiteBrokenError(ConfigError):
+    """A site ends everything before it begins."""
 
 
 class VerificationError(NexapodError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from nexapod_batch.cli.context import exit_code, seconds
 from nexapod_batch.cli.rendering.render import note, note_new
 from nexapod_batch.cli.rendering.terminal import LogPrinter
-from nexapod_batch.coordinator.commands import reconcile
+from nexapod_batch.coordinator.commands import reconcile, waiting
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import TryAgainError, UsageError
-from nexapod_batch.wording import one_line
+from nexapod_batch.wording import one_line, pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +26,12 @@ __all__ = ["parse_wait", "place_now", "wait_for"]
 
 #: Seconds after which it is said why jobs wait, and reasons that are said at most.
 SILENT_S, REASONS = 3.0, 10
+#: Lines that a wait says at most where there is no terminal.
+LINES_SAID = 50
 #: Seconds that dispatch may take before the shell gets its prompt back; the next pass goes on where it stopped.
 DISPATCH_S = 5.0
 #: Passes that a submission may take, where backends refuse what they are given: as many as errors are allowed usually.
 _PASSES = 8
-#: What changes in a reason from look to look: estimates, and numbers of elements.
-_WHEN = re.compile(r"; start estimated .*|_?\d+")
 #: Tasks of one job that are described after a wait.
 TASKS_SHOWN = 20
 _TOLD = ("index", "state", "reason", "agree", "doubt")
@@ -86,7 +85,7 @@ def _driven(
             if not show.is_bar:
                 note_new(line, already_told)
 
-        ended = reconcile.wait(c, jobs, timeout, on_progress, on_fault)
+        ended = waiting.wait(c, jobs, timeout, on_progress, on_fault)
         watch()
     if show.is_bar:  # it is gone, and what stood under it
         for fault in faults:
@@ -120,21 +119,16 @@ def place_now(c: Coordinator, jobs: list[int], already_told: Sequence[str] = ())
 
 
 def _waits(c: Coordinator, jobs: list[int]) -> Callable[[], list[str]]:
-    """Return a function that says why jobs wait, when they have waited for a while; each reason once.
-
-    Where nobody said a reason yet, it is said what has not ended.
-    """
+    """Return a function that says why jobs wait now, when they have waited for a while; what is alike is said once."""
     begun = time.monotonic()
-    told: dict[tuple[int, str], str] = {}
 
     def waits() -> list[str]:
         if time.monotonic() - begun < SILENT_S:
             return []
-        for job, reason in views.waits(c.store, jobs, REASONS):
-            why = (job, _WHEN.sub("", reason))
-            if why in told or len(told) < REASONS:
-                told[why] = f"job {job} waits: {reason}"
-        return list(told.values())
+        alike: dict[tuple[int, str], str] = {}
+        for job, reason in views.waits(c.store, jobs, c.now(), REASONS):
+            alike.setdefault((job, pattern(reason)), f"job {job} waits: {reason}")
+        return list(alike.values())
 
     return waits
 
@@ -198,8 +192,8 @@ class _Lines:
             self._counted = True
             note(f"still to come: {_words(counts)}; nexapod-batch explain says why")
         for line in lines:
-            plain = _WHEN.sub("", line)
-            if plain not in self._said:
+            plain = pattern(line)
+            if plain not in self._said and len(self._said) < LINES_SAID:
                 self._said.add(plain)
                 note(line)
 

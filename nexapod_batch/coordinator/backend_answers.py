@@ -79,6 +79,7 @@ def _status_of(value: object, wanted: str) -> LaunchStatus:
         value,
         reason=_text(value.reason, _REASON),
         code=_text(value.code, _NATIVE),
+        never_began=_text(value.never_began, _REASON),
         native=_text(value.native, _NATIVE),
         native_state=_text(value.native_state, _NATIVE),
         native_reason=_text(value.native_reason, _REASON),

@@ -51,6 +51,7 @@ class Code:
     DOMAIN_USED = "node.domain_used"
     NODE_FULL = "node.full"
     NODE_PAUSED = "node.paused"
+    NODE_RESTS = "node.rests"
     NODE_CANNOT = "node.cannot"
 
     NOT_ASKED_FOR = "site.not_asked_for"
@@ -98,6 +99,7 @@ class Code:
     REPORTS_FAULT = "fault.reports"
     STAGE_FAULT = "fault.stage"
     LAUNCH_FAULT = "fault.launch"
+    REST_FAULT = "fault.rest"
     JOB_REFUSED_FAULT = "fault.refused"
     DECIDE_FAULT = "fault.decide"
     CANCEL_FAULT = "fault.cancel"

@@ -109,6 +109,8 @@ class LaunchStatus(Struct, frozen=True, kw_only=True):
     native_state: str = ""  # the scheduler's word for its state
     native_reason: str = ""  # the scheduler's word for why
     hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
+    #: FAILED before anything of it began: why. Where a few in a row say the same, numbers aside, the node gets a rest.
+    never_began: str = ""
     task_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
     anew: bool = False  # FAILED: it says nothing of any of its replicas: what did not report is placed anew
 

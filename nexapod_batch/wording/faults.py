@@ -80,6 +80,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.REPORTS_FAULT: _of_node("its reports cannot be read: "),
     Code.STAGE_FAULT: _of_node("inputs cannot be staged: "),
     Code.LAUNCH_FAULT: _of_node("launch failed: "),
+    Code.REST_FAULT: lambda p: f"node {p['node']} {sentence(p['reason'])}",
     Code.JOB_REFUSED_FAULT: _refused,
     Code.DECIDE_FAULT: _of_task,
     Code.CANCEL_FAULT: _of_node("cancelling failed, and is tried again: "),

@@ -155,6 +155,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.DOMAIN_USED: "a replica of this task was placed on the same {field} ({value})",
     Code.NODE_FULL: "is full: {out} replicas out, max_queued = {max_queued}",
     Code.NODE_PAUSED: "{text}",
+    Code.NODE_RESTS: "gets nothing for 10 minutes: {alike} launches in a row ended before anything began: {text}",
     Code.NODE_CANNOT: "{message}",
     Code.NOT_ASKED_FOR: _not_asked_for,
     Code.SITE_REFUSES: _site_refuses,

@@ -341,7 +341,7 @@ def test_a_launch_is_handed_over_ends_and_is_forgotten(store: Store) -> None:
     store.launches.note_waiting([LaunchReason("Priority", "PENDING", "Priority", launch)])
     assert (store.launches.all_open()[0].native_state, store.launches.all_open()[0].native_reason) == ("PENDING", "Priority")
     assert store.replicas.launch_of(first.id).reason == "Priority"
-    assert store.views.waits([job], 9) == [(job, "Priority")]
+    assert store.views.waits([job], 100, 9) == [(job, "Priority")]
     store.replicas.report([report(first)])
     assert store.launches.lose(launch, execution="lost", reason=KILLED.stored(), now=30) == [(job, 1)]
     store.launches.explain_lost(launch, Reason.text("by its owner").stored(), "by its owner")
@@ -589,3 +589,23 @@ def test_a_lease_is_released_by_its_holder_alone(store: Store) -> None:
     row = store.operations.lease()
     assert row is not None
     assert row.released is True
+
+
+def test_launches_that_never_began_are_counted_by_node(store: Store) -> None:
+    """As long as the reason is the same; another reason begins anew, a launch that began ends it, and so does a word."""
+    job, node = add_job(store, 3), add_node(store)
+    first, second, third = (add_launch(store, job, node, [index]) for index in range(3))
+
+    def counted() -> list[tuple[int, int, str, int]]:
+        return [(row.node_id, row.alike, row.why, row.at) for row in store.nodes.start_failures()]
+
+    store.nodes.start_failed(first, why="job 1: no licence", pattern="job #: no licence", now=10)
+    store.nodes.start_failed(second, why="job 2: no licence", pattern="job #: no licence", now=20)
+    assert counted() == [(node, 2, "job 2: no licence", 20)]
+    store.nodes.start_failed(third, why="job 3: no module", pattern="job #: no module", now=30)
+    assert counted() == [(node, 1, "job 3: no module", 30)]
+    store.nodes.started(first)
+    assert counted() == []
+    store.nodes.start_failed(first, why="a", pattern="a", now=40)
+    store.nodes.forget_start_failures()
+    assert counted() == []

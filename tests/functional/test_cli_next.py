@@ -86,12 +86,13 @@ def test_what_stands_under_the_bar_fits(width: int) -> None:
 
 
 def test_equal_losses_share_a_line() -> None:
-    """Twelve starts that failed alike are one line; what differs, and what was reported, keeps its own."""
+    """Twelve starts that failed alike, whatever their jobs are called, are one line; what differs keeps its own."""
     lost: dict[str, Any] = {
         "node": "a", "execution": "lost", "validation": "pending", "reason": "no module gcc", "exit_code": None,
         "wall_ms": None, "max_rss_kib": None, "gpus": [], "isolation": "", "voided": False,
     }  # fmt: skip
-    replicas = [{**lost, "id": f"1_0.{number}"} for number in range(1, 13)]
+    reason = "Slurm job {}_0: no module gcc"
+    replicas = [{**lost, "id": f"1_0.{number}", "reason": reason.format(30 + number)} for number in range(1, 13)]
     replicas.append({**lost, "id": "1_0.13", "node": "b"})
     lines = list(renderers.show_replicas({"container": None}, replicas))
     assert len(lines) == 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from clusters.confs import Shape
 from clusters.slurm import Clusters
+from homes import TRUE
 from real.slurm_homes import SlurmHome, mark, queue, slurm_jobs, until, waiting
 
 from nexapod_batch.model.reason import Reason
@@ -41,6 +42,21 @@ def test_a_job_cancelled_by_hand_is_replaced(home: SlurmHome, alpha: Cluster, ga
     home.ran(1)
     alpha.run("scancel", *queue(alpha), check=True)
     replaced(home, job, gate)
+
+
+@pytest.mark.parametrize("setup", ["echo no licence for job $SLURM_JOB_ID >&2; exit 3", "exit 0"])
+def test_a_wait_stops_where_nothing_ever_begins(home: SlurmHome, alpha: Cluster, setup: str) -> None:
+    """After a few Slurm jobs that end alike, with the cause and the next step; mended, the same wait ends well."""
+    home.site(alpha, environment={"setup": [setup]})
+    done = home.submit(TRUE, "--wait")
+    assert done.code == 78, done.err
+    assert "node alpha gets nothing for 10 minutes: 4 launches in a row ended before anything began: " in done.err
+    assert done.err.endswith("  -> mend that, then: nexapod-batch wait 1\n")
+    assert home.replicas(1) == ["lost"] * 4
+    assert "not on alpha: gets nothing for 10 minutes" in home.call("explain", "1").out
+    assert home.json("reconcile")["launched"] == 0
+    home.site(alpha)
+    assert home.call("wait", "1").code == 0
 
 
 def test_a_stop_is_never_the_tasks_error(home: SlurmHome, alpha: Cluster, gate: Path) -> None:

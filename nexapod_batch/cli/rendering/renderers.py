@@ -148,10 +148,15 @@ def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
 
 def show_replicas(job: Document, replicas: Sequence[Document]) -> Iterator[str]:
     """Describe replicas; those in a row that ended alike without a report, on one node, share a line."""
-    alike = ("node", "execution", "validation", "reason", "exit_code")
-    for key, group in groupby(replicas, lambda replica: tuple(replica[name] for name in alike)):
+    from nexapod_batch.wording import pattern
+
+    def alike(replica: Document) -> tuple[object, ...]:
+        same = tuple(replica[name] for name in ("execution", "node", "validation", "exit_code"))
+        return (*same, pattern(replica["reason"]))
+
+    for key, group in groupby(replicas, alike):
         same = list(group)
-        if len(same) > _FOLDED and key[1] != "reported":
+        if len(same) > _FOLDED and key[0] != "reported":
             text = "  ".join(_replica(same[0], contained=bool(job.get("container"))))
             yield f"  {text}  ({len(same)} alike, up to {same[-1]['id']})"
             continue

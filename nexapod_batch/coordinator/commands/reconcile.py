@@ -1,4 +1,4 @@
-"""One pass over everything that is open, and waiting for jobs by repeating it.
+"""One pass over everything that is open.
 
 A pass may run in `--wait`, from cron or by hand, as often as one likes, and be killed anywhere: what it decides depends
 on the stored replicas alone. Order matters in one place: what the backends say is asked *before* the reports are read,
@@ -7,8 +7,6 @@ so that a launch that ended has all its reports in before its silent replicas ar
 
 from __future__ import annotations
 
-import os
-import time
 from collections import defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -31,33 +29,25 @@ from nexapod_batch.coordinator.steps.launch_endings import awaits_host, end_laun
 from nexapod_batch.coordinator.steps.publish import clean, publish
 from nexapod_batch.coordinator.steps.reclaim import take_back
 from nexapod_batch.coordinator.steps.restored_database import end_what_was_restored
-from nexapod_batch.errors import BusyError, NexapodError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.plugins import BackendState
-from nexapod_batch.spool import layout
 from nexapod_batch.spool.segment_reader import Budget, blocks, count_lines
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
     from nexapod_batch.plugins import LaunchStatus
     from nexapod_batch.store.repositories.launches import OpenLaunch
 
-__all__ = ["Pass", "reconcile", "wait"]
+__all__ = ["Pass", "reconcile"]
 
 _OVERDUE, _ALL = 10_000, 1_000_000
 #: A launch that the backend does not know is handed over again only after this long: its hand-over may be under way.
 GRACE_MS = 2_000
 _LOOKED_AT = 64 << 20  # bytes of new reports of one node that a look counts
-_SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
-#: Seconds between two looks at another machine, and between two passes where those looks found nothing.
-_FAR, _FAR_LONG = 1.0, 5.0
-_MANY = 20  # reports in one pass from which on the workers count as busy
-#: Seconds for which results may wait while reports keep coming.
-PUBLISH_S = 2.0
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
 #: Fields of a pass that say that it did something.
 _COUNTED = ("ingested", "quarantined", "lost", "moved", "decided", "launched", "published")
@@ -78,13 +68,6 @@ class Pass(Struct, kw_only=True):
     faults: list[Reason] = field(default_factory=list)  # new since the last pass
     standing: list[Reason] = field(default_factory=list)  # told before and still there
     open_jobs: int = 0
-
-
-class _Seen(Struct, frozen=True):
-    """Where news would show."""
-
-    sizes: list[tuple[str, int]]  # of the segments here
-    stamps: dict[int, str | None]  # of nodes at work whose files lie elsewhere
 
 
 def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
@@ -118,94 +101,6 @@ def _log(done: Pass) -> None:
         __name__, "pass ended", **fields, faults=len(done.faults),
         standing=len(done.standing), open_jobs=done.open_jobs,
     )  # fmt: skip
-
-
-def wait(
-    c: Coordinator,
-    jobs: list[int],
-    timeout: float | None,
-    on_progress: Callable[[dict[str, int]], None],
-    on_fault: Callable[[Reason], None] = lambda _: None,
-) -> bool:
-    """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
-
-    Faults are told to `on_fault`, each once, also those that stood before.
-    """
-    start = time.monotonic()
-    pace = _Pace(published=start)
-    heard: set[str] = set()
-    while True:
-        began = time.monotonic()
-        seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
-        results = pace.publishes(began)
-        with suppress(BusyError):  # another process is at work on the same jobs
-            done = reconcile(c, max_seconds=5, results=results)
-            for fault in (*done.faults, *done.standing):
-                stored = fault.stored()
-                if stored not in heard:  # who waits now may not have been told before
-                    on_fault(fault)
-                heard.add(stored)
-            pace.note(done, began, results=results)
-        on_progress(c.store.jobs.progress(jobs))
-        pace.ended = not c.store.jobs.still_open(jobs)
-        if pace.ended and not c.store.jobs.has_unpublished(jobs):
-            return True
-        now = time.monotonic()
-        if timeout is not None and now - start >= timeout:
-            return False
-        if pace.ended and not results:  # nothing but the results is missing
-            continue
-        latest = now + pace.longest(seen)
-        if timeout is not None:
-            latest = min(latest, start + timeout)
-        _sleep_until_news(c, seen, now + pace.shortest, latest, _SHORT * pace.slower)
-
-
-class _Pace(Struct):
-    """How often passes follow one another while somebody waits.
-
-    A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones. Where nothing
-    happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
-    """
-
-    published: float  # when results were published last, by the monotonic clock
-    busy: bool = False  # reports pour in
-    ended: bool = False  # all jobs have
-    idle: int = 0  # passes in a row that found nothing new
-
-    def publishes(self, now: float) -> bool:
-        """Say whether the next pass publishes results.
-
-        Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
-        """
-        return self.ended or not self.busy or now - self.published > PUBLISH_S
-
-    def note(self, done: Pass, began: float, *, results: bool) -> None:
-        """Take in what a pass did."""
-        self.busy = done.ingested > _MANY
-        if done.ingested or done.launched or done.published:
-            self.idle = 0
-        else:
-            self.idle = min(self.idle + 1, 10)
-        if results:
-            self.published = began
-
-    @property
-    def slower(self) -> float:
-        """Return how many times less often something is looked at."""
-        return float(1.25**self.idle)
-
-    @property
-    def shortest(self) -> float:
-        """Return for how many seconds there is no pass, whatever happens."""
-        return _BUSY if self.busy else _SHORT
-
-    def longest(self, seen: _Seen) -> float:
-        """Return after how many seconds there is a pass, even if nothing happens."""
-        away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
-        if away and self.idle > 1:
-            return _FAR_LONG
-        return _LONG * self.slower
 
 
 def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, *, results: bool) -> None:
@@ -357,37 +252,3 @@ def _look(c: Coordinator) -> Pass:
                 done.ingested += sum(map(count_lines, blocks(segment, position, left)))
     done.decided = sum(len(c.store.tasks.with_news(job, _ALL)) for job in c.store.jobs.with_news())
     return done
-
-
-def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: float, pause: float) -> None:
-    """Sleep until the segments are not as they were seen, but at least until `earliest`, at most until `latest`."""
-    far, due = any(stamp is not None for stamp in seen.stamps.values()), time.monotonic() + _FAR
-    time.sleep(max(0.0, earliest - time.monotonic()))
-    while _sizes(c) == seen.sizes and (now := time.monotonic()) < latest:
-        if far and now >= due:
-            if _stamps(c) != seen.stamps:
-                return
-            due = time.monotonic() + _FAR
-        time.sleep(pause)
-
-
-def _stamps(c: Coordinator) -> dict[int, str | None]:
-    """Return what can be told at a glance of each node at work; None of those whose files lie here."""
-    ids = c.store.nodes.at_work()
-    found: dict[int, str | None] = {}
-    for node in usable(c, Faults()) if ids else ():
-        if node.id in ids:
-            try:
-                found[node.id] = c.backend(node).change_token(c.context(node))
-            except (NexapodError, OSError):
-                found[node.id] = ""  # out of reach: no news
-    return found
-
-
-def _sizes(c: Coordinator) -> list[tuple[str, int]]:
-    """Return the path and the size of every segment."""
-    found = []
-    for node in usable(c, Faults()):
-        with suppress(OSError), os.scandir(c.context(node).spool / layout.REPORTS) as entries:
-            found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
-    return found

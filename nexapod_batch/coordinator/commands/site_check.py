@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.config.site.sites import check_backend, find_sites, limit_problems
-from nexapod_batch.coordinator.commands import job_control, reconcile, submit
+from nexapod_batch.coordinator.commands import job_control, reconcile, submit, waiting
 from nexapod_batch.coordinator.context import open_coordinator
 from nexapod_batch.coordinator.nodes import registry
 from nexapod_batch.coordinator.nodes.settings import settings_of
@@ -241,7 +241,7 @@ def _wait(c: Coordinator, job: int, wanted: Wanted) -> bool:
             before = said
 
     wanted.tell("waiting for the report of a job of nexapod-batch")
-    return reconcile.wait(c, [job], wanted.timeout_s, on_progress)
+    return waiting.wait(c, [job], wanted.timeout_s, on_progress)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.context import LAUNCHER
 from nexapod_batch.coordinator.placement.container_support import problem, too_open
 from nexapod_batch.coordinator.placement.images import wrong_architecture
+from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason
@@ -120,6 +121,7 @@ def loads_of(
     A `foreign` job is somebody else's.
     """
     loads = []
+    rests = resting(c)
     for node in nodes:
         refusal, paused = refusal_of(c, job, node, foreign=foreign), ""
         if node.site == LOCAL:
@@ -137,7 +139,7 @@ def loads_of(
                 node=node,
                 out=(out or {}).get(node.id, 0),
                 refused=None if refusal is None else refusal.reason,
-                paused=_reason(Code.NODE_PAUSED, text=paused) if paused else None,
+                paused=_reason(Code.NODE_PAUSED, text=paused) if paused else rests.get(node.id),
                 sized=sized,
             )
         )

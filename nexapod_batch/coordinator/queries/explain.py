@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -25,10 +26,10 @@ from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import why_not
 from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
-from nexapod_batch.wording import one_line, sentence
+from nexapod_batch.wording import one_line, pattern, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -152,7 +153,7 @@ def _task(
     """Return the lines about one task; what is asked of backends and planner is added to its document."""
     reason = document["reason"]
     lines = [_task_line(task, document["parameters"], reason)]
-    lines += [_replica_line(replica, nodes[replica.node_id]) for replica in replicas]
+    lines += _replica_lines(replicas, nodes)
     lines += _since(c, job_id, task, replicas)
     programs = programs_of(c, c.job(job_id), replicas)
     document["programs"] = {who: program._asdict() for who, program in programs.items()}
@@ -166,6 +167,22 @@ def _task(
         refused = [(load.node.name, load.refused) for load in loads if load.refused is not None]
         lines += _not_on(refused, document)
     return lines + _what_to_do(job_id, task, replicas)
+
+
+def _replica_lines(replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node]) -> Iterator[str]:
+    """Yield a line for each replica; those in a row that ended alike without a report, on one node, share one."""
+
+    def alike(replica: ReplicaRow) -> tuple[object, ...]:
+        if replica.execution == Execution.REPORTED or Execution(replica.execution) in OUT:
+            return (replica.number,)
+        return (replica.node_id, replica.execution, replica.validation, pattern(replica.reason))
+
+    for _, group in groupby(replicas, alike):
+        first, *others = group
+        line = _replica_line(first, nodes[first.node_id])
+        if others:
+            line += f"  ({len(others) + 1} alike, up to replica {others[-1].number})"
+        yield line
 
 
 def _replica_line(replica: ReplicaRow, node: Node) -> str:

@@ -296,6 +296,11 @@ def _time(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
 
 
-def waits(store: Store, job_ids: list[int], limit: int) -> list[tuple[int, str]]:
-    """Return why jobs wait: job and reason, each once; empty where everything runs, or nobody said yet."""
-    return [(job, _reason(reason)["sentence"]) for job, reason in store.views.waits(job_ids, limit)]
+def waits(store: Store, job_ids: list[int], now: int, limit: int) -> list[tuple[int, str]]:
+    """Return why jobs wait at a time (ms): job and reason; empty where everything runs, or nobody said yet."""
+    lost = [
+        (job, f"a replica was lost, and the next one waits a while: {_reason(reason)['sentence']}")
+        for job, reason in store.views.waits_after_losses(job_ids, now, limit)
+    ]
+    rest = [(job, _reason(reason)["sentence"]) for job, reason in store.views.waits(job_ids, now, limit)]
+    return (lost + rest)[:limit]

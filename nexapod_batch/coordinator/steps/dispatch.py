@@ -18,6 +18,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_set, set_name, split
+from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.coordinator.steps import restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError, TryAgainError
@@ -72,6 +73,10 @@ def dispatch(
     all_there = len(nodes) == sum(node.active for node in c.nodes())
     if not nodes:
         return 0, []
+    rests = resting(c)
+    for node in nodes:
+        if node.id in rests:
+            faults.add(Code.REST_FAULT, node.name, node=node.name, reason=rests[node.id])
     launched, stuck = _place_jobs(c, nodes, faults, end)
     return launched, stuck if all_there else []  # else a site whose file is faulty now may still have room for them
 

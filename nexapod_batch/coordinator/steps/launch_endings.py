@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.placement import start_failures
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.plugins import BackendState
@@ -38,6 +39,7 @@ def end_launch(c: Coordinator, launch: int, status: LaunchStatus) -> int:
         if told is not None and not status.anew:
             c.store.launches.explain_lost(launch, stored, status.reason)
         c.store.launches.end(launch_reason(launch, told, status))
+        start_failures.note(c, launch, status)
     log.debug(
         __name__, "launch ended", launch=launch, state=status.state.value,
         native=status.native, silent=len(gone), reason=status.reason,

@@ -77,6 +77,15 @@ class ProfileRow(Row, frozen=True):
     envelope: bytes  # DSSE, exactly as it was signed
 
 
+class StartFailure(Row, frozen=True):
+    """A node whose newest launches ended before anything of them began, all for one reason."""
+
+    node_id: int
+    alike: int  # launches in a row
+    why: str
+    at: int  # when the newest ended
+
+
 class Nodes:
     """The registry of nodes."""
 
@@ -115,6 +124,22 @@ class Nodes:
     def at_work(self) -> set[int]:
         """Return the nodes that have open launches."""
         return set(self._sql.values(int, "nodes_at_work"))
+
+    def start_failed(self, launch: int, *, why: str, pattern: str, now: int) -> None:
+        """Count one more launch of a node that ended before it began; from 1 where the one before said otherwise."""
+        self._sql.run("start_failed", launch=launch, why=why, pattern=pattern, now=now)
+
+    def started(self, launch: int) -> None:
+        """Forget what kept launches of a node from beginning: this one did."""
+        self._sql.run("node_starts", launch=launch)
+
+    def start_failures(self) -> list[StartFailure]:
+        """Return what kept the newest launches of each node from beginning."""
+        return self._sql.all(StartFailure, "start_failures")
+
+    def forget_start_failures(self) -> None:
+        """Let every node be tried again."""
+        self._sql.run("start_failures_over")
 
     def profiles(self) -> dict[int, bytes]:
         """Return the signed profile of each node that has one, by node."""

@@ -186,11 +186,17 @@ class Views:
         """Return the ids of the jobs that have not ended."""
         return self._sql.values(int, "view_open_job_ids")
 
-    def waits(self, jobs: Sequence[int], limit: int) -> list[tuple[int, str]]:
-        """Return (job, reason) of what waits, each once."""
+    def waits(self, jobs: Sequence[int], now: int, limit: int) -> list[tuple[int, str]]:
+        """Return (job, reason) of what waits at a time, each once."""
         from json import dumps  # noqa: PLC0415 - a listing has no need of it
 
-        return [(job, why) for job, why in self._sql.tuples("view_waits", jobs=dumps(jobs), limit=limit)]
+        return [(job, why) for job, why in self._sql.tuples("view_waits", jobs=dumps(jobs), now=now, limit=limit)]
+
+    def waits_after_losses(self, jobs: Sequence[int], now: int, limit: int) -> list[tuple[int, str]]:
+        """Return why the newest replicas were lost of tasks that are placed again later: job and reason."""
+        from json import dumps  # noqa: PLC0415 - see above
+
+        return list(self._sql.tuples("view_waits_lost", jobs=dumps(jobs), now=now, limit=limit))
 
     def _documents(self, name: str, **params: int) -> list[Any]:
         return self._sql.documents(name, **params)

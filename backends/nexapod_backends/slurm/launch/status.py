@@ -42,7 +42,10 @@ def gone_status(context: NodeContext, state: SiteState, key: str, now: float, *,
         return LaunchStatus(state=BackendState.COMPLETED, native=native)
     with suppress(FileNotFoundError):
         reason = state.transport.read(f"{context.remote_spool}/{layout.reason(key)}").decode("utf-8", "replace").strip()
-        return LaunchStatus(state=BackendState.FAILED, native=native or "refused", reason=reason, code="worker.refused")
+        return LaunchStatus(
+            state=BackendState.FAILED, native=native or "refused", reason=reason, code="worker.refused",
+            never_began=reason,
+        )  # fmt: skip
     if place is None or not place[0].native:
         return _UNKNOWN
     # Its bundle vanished before any runner took it: it is put there again as long as its Slurm job may still come.
@@ -109,17 +112,19 @@ def _ended(
         return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="slurm.unknown")
     word = read_state(ended.state)
     reason = f"Slurm job {native}: {end_in_words(ended.state, ended.exit_code, ended.exit_signal)}"
+    last = ""
     if word.blame is None or not claimed:
         last = _last_line(state.transport, f"{context.remote_spool}/{layout.element_log(group.id, index)}")
         reason += f"; its runner said: {last}" if last else ""
+    never_began = ""
+    if not claimed and word.blame not in {Blame.PERSON, Blame.INFRASTRUCTURE}:
+        never_began = last or f"Slurm says {ended.state}, and its runner said nothing"
+    status = LaunchStatus(
+        state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended", never_began=never_began
+    )
     if group.replicas[index] == 1:
-        return LaunchStatus(
-            state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended",
-            task_fault=word.blame is Blame.TASK,
-        )  # fmt: skip
-    return _pack_ended(state, group, index, word, LaunchStatus(
-        state=BackendState.FAILED, native=native, reason=reason, code="slurm.ended",
-    ), now)  # fmt: skip
+        return replace(status, task_fault=word.blame is Blame.TASK)
+    return _pack_ended(state, group, index, word, status, now)
 
 
 def _pack_ended(
@@ -194,7 +199,7 @@ def _going_on(
     if claimed:
         return LaunchStatus(state=BackendState.ACTIVE, native=native, reason=where, code="slurm.runs")
     if seen is None:
-        reason = trouble or "Slurm was not asked yet"
+        reason = trouble or f"Slurm has it as job {native}, and was not asked yet how that stands"
         return LaunchStatus(state=BackendState.QUEUED, native=native, reason=reason, code="slurm.not_asked")
     if read_state(seen.state).state is BackendState.ACTIVE:
         reason = f"not begun: {where}"

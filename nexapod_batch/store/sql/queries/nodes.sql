@@ -51,3 +51,18 @@ SELECT key_id, public_key, since, until FROM node_key WHERE node_id = :node ORDE
 
 -- name: nodes_at_work
 SELECT DISTINCT node_id FROM launch WHERE state IN ('intent', 'handed');
+
+-- name: start_failed
+INSERT INTO start_failure (node_id, alike, pattern, why, at)
+SELECT node_id, 1, :pattern, :why, :now FROM launch WHERE id = :launch
+ON CONFLICT (node_id) DO UPDATE SET alike = CASE WHEN pattern = excluded.pattern THEN alike + 1 ELSE 1 END,
+  pattern = excluded.pattern, why = excluded.why, at = excluded.at;
+
+-- name: node_starts
+DELETE FROM start_failure WHERE node_id = (SELECT node_id FROM launch WHERE id = :launch);
+
+-- name: start_failures
+SELECT node_id, alike, why, at FROM start_failure ORDER BY node_id;
+
+-- name: start_failures_over
+DELETE FROM start_failure;

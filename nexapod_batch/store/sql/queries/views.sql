@@ -74,5 +74,12 @@ WHERE l.job_id IN (SELECT value FROM json_each(:jobs)) AND l.state IN ('intent',
     OR l.host_set >= 0 AND l.hosts = ''
       AND NOT EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution = 'running'))
 UNION SELECT t.job_id, t.reason FROM task AS t
-WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.reason <> ''
+WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.reason <> '' AND t.not_before <= :now
+ORDER BY 1, 2 LIMIT :limit;
+
+-- name: view_waits_lost
+-- Why the newest replica was lost of each task that is placed again later.
+SELECT DISTINCT t.job_id AS job, r.reason FROM task AS t JOIN replica AS r ON r.job_id = t.job_id AND r.task = t.idx
+WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.not_before > :now AND r.execution = 'lost'
+  AND r.reason <> '' AND r.number = (SELECT max(n.number) FROM replica AS n WHERE n.job_id = t.job_id AND n.task = t.idx)
 ORDER BY 1, 2 LIMIT :limit;

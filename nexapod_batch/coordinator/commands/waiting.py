@@ -1,0 +1,184 @@
+"""Waiting for jobs by repeating passes: as often as there is news, and no longer than something can come of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from nexapod_batch.coordinator.commands.reconcile import Pass, reconcile
+from nexapod_batch.coordinator.nodes.registry import usable
+from nexapod_batch.coordinator.pass_faults import Faults
+from nexapod_batch.coordinator.placement.start_failures import resting
+from nexapod_batch.errors import BusyError, NexapodError, SiteBrokenError
+from nexapod_batch.spool import layout
+from nexapod_batch.store import writer
+from nexapod_batch.wording import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.reason import Reason
+
+__all__ = ["wait"]
+
+_SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
+#: Seconds between two looks at another machine, and between two passes where those looks found nothing.
+_FAR, _FAR_LONG = 1.0, 5.0
+_MANY = 20  # reports in one pass from which on the workers count as busy
+#: Seconds for which results may wait while reports keep coming.
+PUBLISH_S = 2.0
+
+
+class _Seen(Struct, frozen=True):
+    """Where news would show."""
+
+    sizes: list[tuple[str, int]]  # of the segments here
+    stamps: dict[int, str | None]  # of nodes at work whose files lie elsewhere
+
+
+def wait(
+    c: Coordinator,
+    jobs: list[int],
+    timeout: float | None,
+    on_progress: Callable[[dict[str, int]], None],
+    on_fault: Callable[[Reason], None] = lambda _: None,
+) -> bool:
+    """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
+
+    Faults are told to `on_fault`, each once, also those that stood before. Nodes that rest are tried once more.
+
+    Raises:
+        SiteBrokenError: nothing of the jobs is under way, and what could run them ends every launch before it begins.
+
+    """
+    start = time.monotonic()
+    with suppress(BusyError), writer(c.store):
+        c.store.nodes.forget_start_failures()
+    pace = _Pace(published=start)
+    heard: set[str] = set()
+    while True:
+        began = time.monotonic()
+        seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
+        results = pace.publishes(began)
+        with suppress(BusyError):  # another process is at work on the same jobs
+            done = reconcile(c, max_seconds=5, results=results)
+            for fault in (*done.faults, *done.standing):
+                stored = fault.stored()
+                if stored not in heard:  # who waits now may not have been told before
+                    on_fault(fault)
+                heard.add(stored)
+            pace.note(done, began, results=results)
+        on_progress(c.store.jobs.progress(jobs))
+        pace.ended = not c.store.jobs.still_open(jobs)
+        if pace.ended and not c.store.jobs.has_unpublished(jobs):
+            return True
+        _stop_where_nothing_begins(c, jobs)
+        now = time.monotonic()
+        if timeout is not None and now - start >= timeout:
+            return False
+        if pace.ended and not results:  # nothing but the results is missing
+            continue
+        latest = now + pace.longest(seen)
+        if timeout is not None:
+            latest = min(latest, start + timeout)
+        _sleep_until_news(c, seen, now + pace.shortest, latest, _SHORT * pace.slower)
+
+
+def _stop_where_nothing_begins(c: Coordinator, jobs: list[int]) -> None:
+    """Raise SiteBrokenError where waiting longer would only show the same failure again."""
+    rests = resting(c)
+    if not rests or any(c.store.jobs.replicas_out(job) for job in jobs) or not c.store.jobs.still_open(jobs):
+        return
+    nodes = c.nodes_by_id()
+    said = "; ".join(f"node {nodes[number].name} {sentence(why)}" for number, why in rests.items())
+    names = " ".join(map(str, jobs))
+    raise SiteBrokenError(
+        f"job {names} stays open, and nothing of it runs", got=said,
+        hint=f"mend that, then: nexapod-batch wait {names}",
+    )  # fmt: skip
+
+
+class _Pace(Struct):
+    """How often passes follow one another while somebody waits.
+
+    A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones. Where nothing
+    happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
+    """
+
+    published: float  # when results were published last, by the monotonic clock
+    busy: bool = False  # reports pour in
+    ended: bool = False  # all jobs have
+    idle: int = 0  # passes in a row that found nothing new
+
+    def publishes(self, now: float) -> bool:
+        """Say whether the next pass publishes results.
+
+        Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
+        """
+        return self.ended or not self.busy or now - self.published > PUBLISH_S
+
+    def note(self, done: Pass, began: float, *, results: bool) -> None:
+        """Take in what a pass did."""
+        self.busy = done.ingested > _MANY
+        if done.ingested or done.launched or done.published:
+            self.idle = 0
+        else:
+            self.idle = min(self.idle + 1, 10)
+        if results:
+            self.published = began
+
+    @property
+    def slower(self) -> float:
+        """Return how many times less often something is looked at."""
+        return float(1.25**self.idle)
+
+    @property
+    def shortest(self) -> float:
+        """Return for how many seconds there is no pass, whatever happens."""
+        return _BUSY if self.busy else _SHORT
+
+    def longest(self, seen: _Seen) -> float:
+        """Return after how many seconds there is a pass, even if nothing happens."""
+        away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
+        if away and self.idle > 1:
+            return _FAR_LONG
+        return _LONG * self.slower
+
+
+def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: float, pause: float) -> None:
+    """Sleep until the segments are not as they were seen, but at least until `earliest`, at most until `latest`."""
+    far, due = any(stamp is not None for stamp in seen.stamps.values()), time.monotonic() + _FAR
+    time.sleep(max(0.0, earliest - time.monotonic()))
+    while _sizes(c) == seen.sizes and (now := time.monotonic()) < latest:
+        if far and now >= due:
+            if _stamps(c) != seen.stamps:
+                return
+            due = time.monotonic() + _FAR
+        time.sleep(pause)
+
+
+def _stamps(c: Coordinator) -> dict[int, str | None]:
+    """Return what can be told at a glance of each node at work; None of those whose files lie here."""
+    ids = c.store.nodes.at_work()
+    found: dict[int, str | None] = {}
+    for node in usable(c, Faults()) if ids else ():
+        if node.id in ids:
+            try:
+                found[node.id] = c.backend(node).change_token(c.context(node))
+            except (NexapodError, OSError):
+                found[node.id] = ""  # out of reach: no news
+    return found
+
+
+def _sizes(c: Coordinator) -> list[tuple[str, int]]:
+    """Return the path and the size of every segment."""
+    found = []
+    for node in usable(c, Faults()):
+        with suppress(OSError), os.scandir(c.context(node).spool / layout.REPORTS) as entries:
+            found += [(entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries]
+    return found
