@@ -13,6 +13,7 @@ from nacl.bindings import crypto_sign_open
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
+from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.steps.decide import decide_news
 from nexapod_batch.coordinator.steps.ingest import ingest
 from nexapod_batch.trust.dsse import Signer
@@ -37,8 +38,8 @@ def main() -> None:
                     raise SystemExit("the worker did not finish within 120 s")
                 time.sleep(0.2)
             start = time.perf_counter()
-            took_in = ingest(c, [node], {}).reports
-            decided = decide_news(c, {})
+            took_in = ingest(c, [node], Faults()).reports
+            decided = decide_news(c, Faults())
             ours = time.perf_counter() - start
         signer = Signer.from_seed(b"\7" * 32)
         message = b"x" * 1200

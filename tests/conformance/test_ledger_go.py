@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from go_programs import ledger_checker
 from kept_tree import Kept
 
 from nexapod_batch.ledger.checkpoint import Head, checkpoint
@@ -15,7 +15,6 @@ from nexapod_batch.ledger.tiles import files
 from nexapod_batch.ledger.tree import root
 from nexapod_batch.trust.dsse import Signer
 
-SOURCE = Path(__file__).parents[1] / "outsiders" / "ledger.go"
 SIGNER = Signer.from_seed(b"\7" * 32)
 NAME = "ledger.example/go"
 ENTRIES = [b'{"number":%d}' % number for number in range(66_000)]
@@ -23,11 +22,8 @@ ENTRIES = [b'{"number":%d}' % number for number in range(66_000)]
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the checker, built with Debian's packages alone."""
-    built = tmp_path_factory.mktemp("go") / "check"
-    env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(built.parent / "cache")}
-    subprocess.run(["go", "build", "-o", built, SOURCE], env=env, check=True)
-    return built
+    """Return the checker."""
+    return ledger_checker(tmp_path_factory.mktemp("go"))
 
 
 def publish(folder: Path, entries: list[bytes]) -> Path:

@@ -221,6 +221,6 @@ def _text(file: Path) -> str:
         raise VerificationError(f"{file} is no signed head", got="bytes that are no text") from error
     except FileNotFoundError as error:
         hint = "nexapod-batch ledger head > FILE keeps one"
-        raise NotFoundError(f"there is no file {file}", hint=hint) from error
+        raise VerificationError(f"there is no file {file}", hint=hint) from error
     except OSError as error:
         raise VerificationError(f"{file} is no signed head", got=error.strerror) from error
