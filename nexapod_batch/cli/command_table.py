@@ -140,7 +140,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         "commands.upkeep",
         "doctor",
-        "Check this installation: database, keys, nodes, reports in quarantine.",
+        "Check this installation: database, keys, nodes, quarantine, results.",
         ("--json",),
     ),
     "node": Entry(

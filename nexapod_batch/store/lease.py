@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         def operations(self) -> Operations: ...
         def atomic(self) -> AbstractContextManager[None]: ...
 
-__all__ = ["Lease", "writer"]
+__all__ = ["Lease", "refuse_other_host", "writer"]
 
 
 class Lease(NamedTuple):
@@ -91,6 +91,11 @@ def writer(
             # On a full disk it stays: this host takes it over, and what the block stored must not look undone.
             with suppress(TryAgainError):
                 store.operations.release_lease(**lease.holder._asdict(), taken_at=lease.taken_at)
+
+
+def refuse_other_host(store: Leasable) -> None:
+    """Raise BusyError when another host holds the lease; for who removes files and writes no row."""
+    _refuse_other_host(store, Lease(Holder.here(), 0), steal=False)
 
 
 def _refuse_other_host(store: Leasable, lease: Lease, *, steal: bool) -> None:

@@ -19,14 +19,23 @@ def connect(path: str) -> sqlite3.Connection:
     log = f"{path}-wal"
     if not os.path.exists(log) or not os.stat(log).st_size:
         return _open(path, "immutable=1")
-    folder = tempfile.mkdtemp(prefix="nexapod-read-")
+    why: OSError | None = None
+    for place in (None, "/dev/shm", os.environ.get("XDG_RUNTIME_DIR")):  # noqa: S108 - the first that has room
+        try:
+            return _copied(path, log, place)
+        except OSError as error:
+            why = why or error
+    raise sqlite3.OperationalError(f"no room for a copy to read: {why}") from why
+
+
+def _copied(path: str, log: str, place: str | None) -> sqlite3.Connection:
+    """Return a connection to a copy in a folder of its own in a place; OSError where that has no room."""
+    folder = tempfile.mkdtemp(prefix="nexapod-read-", dir=place)
     try:
         for file in (path, log):
             shutil.copyfile(file, os.path.join(folder, os.path.basename(file)))
         found = _open(os.path.join(folder, os.path.basename(path)), "mode=rw")
         found.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the log is open from here on
-    except OSError as error:
-        raise sqlite3.OperationalError(f"no room for a copy to read: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # what is open stays readable
     return found

@@ -175,4 +175,4 @@ def _salvaged(done: Document) -> Iterator[str]:
         yield f"results of jobs that are not known any more: {', '.join(map(str, done['results_without_job']))}"
     if done["replaced"]:
         yield f"the damaged database is kept in {done['replaced']}"
-    yield "next: nexapod-batch doctor, then nexapod-batch reconcile, then nexapod-batch verify all"
+    yield "next: nexapod-batch doctor, then nexapod-batch reconcile, then nexapod-batch verify JOB"

@@ -9,7 +9,7 @@ import click
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import Document, note, output
-from nexapod_batch.errors import BusyError
+from nexapod_batch.errors import BusyError, TryAgainError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _one_pass(max_seconds: float | None, *, dry_run: bool, steal: bool) -> Pass:
     from nexapod_batch.coordinator.commands import reconcile as use_case
     from nexapod_batch.store import writer
 
-    with writing() as c:
+    with looking() if dry_run else writing() as c:
         if steal:
             with writer(c.store, steal=True):
                 pass  # given back at once: the lease is this host's again
@@ -99,21 +99,51 @@ def gc(dry_run: bool, as_json: bool) -> None:
 
     found = dict.fromkeys(retention.KINDS, 0)
     if paths().has_database():  # before the first submit there is nothing to remove, and nothing is made
-        with looking() if dry_run else writing() as c:
-            found |= retention.gc(c, dry_run=dry_run)
+        found |= _looked_over() if dry_run else _collected()
     about = {"dry_run": dry_run} if dry_run or as_json else {}
     output(as_json).document({**about, **found}, renderers.tree)
+
+
+def _looked_over() -> dict[str, int]:
+    from nexapod_batch.coordinator.commands import retention
+
+    with looking() as c:
+        return retention.gc(c, dry_run=True)
+
+
+def _collected() -> dict[str, int]:
+    """Remove what is over; where the disk is too full to note anything down, remove first and note it then."""
+    from nexapod_batch.coordinator.commands import retention, room
+
+    try:
+        with writing() as c:
+            return retention.gc(c)
+    except BusyError:
+        raise
+    except TryAgainError as error:
+        with looking() as c:
+            made = room.make_room(c)
+        if not made:
+            error.hint = "nothing that is kept here is over yet: remove something else, or results that are elsewhere too"
+            raise
+    with writing() as c:
+        found = retention.gc(c, discarded=made.segments)
+    found["inputs"] += made.inputs
+    found["segments"] += len(made.segments)
+    return found
 
 
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
-    """Check this installation: database, keys, nodes, reports in quarantine."""
+    """Check this installation: database, keys, nodes, quarantine, results."""
     from nexapod_batch.coordinator.queries import doctor as use_case
 
     if paths().has_database():
+        from nexapod_batch.coordinator.verification.results_check import results_checks
+
         with looking() as c:
-            found = use_case.checks(c)
+            found = [*use_case.checks(c), *(use_case.Check(*one) for one in results_checks(c))]
     else:
         found = use_case.first_checks(paths())
     checks = [{"check": check.name, "verdict": check.verdict, "text": check.text, "why": check.why} for check in found]

@@ -29,12 +29,14 @@ from nexapod_batch.spool.segment_reader import Budget, blocks
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from collections.abc import Collection
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["KINDS", "drop_segments", "forget_ended", "gc"]
+__all__ = ["KINDS", "dead_segments", "drop_segments", "forget_ended", "gc", "stale_inputs"]
 
 #: What is removed and counted.
 KINDS = ("work_folders", "launches", "segments", "inputs")
@@ -85,26 +87,32 @@ def _expire(c: Coordinator, nodes: list[Node], faults: Faults) -> None:
             c.store.launches.expire_claims([row.id for row in mine])
 
 
-def gc(c: Coordinator, *, dry_run: bool = False) -> dict[str, int]:
-    """Remove everything that is kept no longer; return counts by kind. ConfigError when the settings cannot be read."""
+def gc(c: Coordinator, *, dry_run: bool = False, discarded: Sequence[tuple[int, str]] = ()) -> dict[str, int]:
+    """Remove everything that is kept no longer; return counts by kind. ConfigError when the settings cannot be read.
+
+    `discarded` are segments that are gone already, as (node, name).
+    """
     if dry_run:
         return {
             "work_folders": len(unclean(c, _ALL)),
             "launches": len(c.store.launches.ended(_ALL)),
-            "segments": sum(len(_dead_segments(c, node)) for node in usable(c, Faults())),
-            "inputs": len(_stale_inputs(c)),
+            "segments": sum(len(dead_segments(c, node)) for node in usable(c, Faults())),
+            "inputs": len(stale_inputs(c)),
         }
     c.retention()
     faults = Faults()
     nodes = usable(c, faults)
     with writer(c.store, wait_s=PATIENCE_S):
+        with c.store.atomic():
+            for node_id, name in discarded:
+                c.store.reports.drop_segment(node_id, name)
         removed = {"work_folders": clean(c, faults, limit=_ALL), "launches": 0}
         while forgotten := forget_ended(c, nodes, faults, _ended_well(c, nodes, faults)):
             removed["launches"] += forgotten
             if faults:
                 break
         removed["segments"] = drop_segments(c, nodes, faults)
-        stale = _stale_inputs(c)
+        stale = stale_inputs(c)
         for path in stale:
             os.unlink(path)
         removed["inputs"] = len(stale) + _unstage(c, nodes, faults)
@@ -141,7 +149,7 @@ def drop_segments(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
     removed = 0
     for node in nodes:
         try:
-            dead = _dead_segments(c, node)
+            dead = dead_segments(c, node)
             if not dead:
                 continue
             c.backend(node).discard(c.context(node), dead)
@@ -155,7 +163,7 @@ def drop_segments(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
     return removed
 
 
-def _dead_segments(c: Coordinator, node: Node) -> list[str]:
+def dead_segments(c: Coordinator, node: Node) -> list[str]:
     """Return the segments of a node that were read to their end and whose writer cannot write any more.
 
     A runner that ends says so in its last line. One that was killed did not: its segment goes when no worker holds
@@ -185,7 +193,7 @@ def _dead_segments(c: Coordinator, node: Node) -> list[str]:
     return dead
 
 
-def _stale_inputs(c: Coordinator) -> list[str]:
+def stale_inputs(c: Coordinator) -> list[str]:
     """Return the paths of kept inputs that no job needs which is open, or ended within the time of retention."""
     from nexapod_batch.config.settings import settings  # noqa: PLC0415 - passes import this module, and ask nothing here
 

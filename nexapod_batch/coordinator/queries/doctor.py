@@ -42,7 +42,7 @@ class Check(NamedTuple):
 
 #: What one check yields; name, verdict and text are enough.
 _Found = tuple[str, str, str] | Check
-_LOW_DISK = 1 << 30
+_LOW_DISK, _NO_ROOM = 1 << 30, 1 << 20  # bytes
 #: Characters of a reason that others wrote.
 _MAX_REASON = 400
 
@@ -73,14 +73,24 @@ def _home(c: Coordinator) -> Iterator[_Found]:
         if network
         else ("home", "ok", text)
     )
-    free = shutil.disk_usage(c.paths.home).free
-    yield "disk", "ok" if free > _LOW_DISK else "warn", f"{free / 2**30:.1f} GiB free"
+    yield _disk(c.paths.home)
     mode = c.paths.home.stat().st_mode & 0o077
     yield (
         "privacy",
         "ok" if not mode else "warn",
         "home is private" if not mode else f"others can read {c.paths.home}: chmod 700 it",
     )
+
+
+def _disk(home: Path) -> _Found:
+    """Say how much room there is, and whether anything can be written at all."""
+    if os.statvfs(home).f_flag & os.ST_RDONLY or not os.access(home, os.W_OK | os.X_OK):
+        return "disk", "fail", f"{home} cannot be written: whoever looks sees everything, and nothing can go on"
+    free = shutil.disk_usage(home).free
+    if free < _NO_ROOM:
+        text = f"full ({free >> 10} KiB free): nothing can go on -> nexapod-batch gc, or remove something else"
+        return "disk", "fail", text
+    return "disk", "ok" if free > _LOW_DISK else "warn", f"{free / 2**30:.1f} GiB free"
 
 
 def _clock() -> Iterator[_Found]:

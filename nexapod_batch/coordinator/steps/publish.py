@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import ReplicaRow, UncleanReplica
     from nexapod_batch.store.repositories.reports import CarriedFiles
 
-__all__ = ["clean", "compare", "publish", "unclean"]
+__all__ = ["clean", "compare", "publish", "remove_work", "unclean"]
 
 _BATCH = 500
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -338,7 +338,7 @@ def clean(c: Coordinator, faults: Faults, *, limit: int = 10_000) -> int:
             of_node[row.node_id].append(row)
         gone: list[int] = []
         for node_id, mine in of_node.items():
-            if _removed(c, nodes[node_id], mine, faults):
+            if remove_work(c, nodes[node_id], mine, faults):
                 gone += [row.id for row in mine]
         with c.store.atomic():
             c.store.replicas.cleaned(gone)
@@ -349,7 +349,7 @@ def clean(c: Coordinator, faults: Faults, *, limit: int = 10_000) -> int:
     return done
 
 
-def _removed(c: Coordinator, node: Node, replicas: Sequence[UncleanReplica], faults: Faults) -> bool:
+def remove_work(c: Coordinator, node: Node, replicas: Sequence[UncleanReplica], faults: Faults) -> bool:
     """Let a backend remove work folders; False when it cannot now."""
     try:
         c.backend(node).remove(c.context(node), [f"{r.job_id}_{r.task}.{r.number}" for r in replicas])

@@ -156,6 +156,10 @@ class Tasks:
         """Return (job, task) of accepted tasks whose results are still to be published."""
         return [(job, task) for job, task in self._sql.tuples("tasks_unpublished", limit=limit)]
 
+    def newest_published(self, limit: int) -> list[tuple[int, int]]:
+        """Return (job, task) of published tasks, those of the newest jobs first."""
+        return [(job, task) for job, task in self._sql.tuples("tasks_newest_published", limit=limit)]
+
     def published(self, tasks: Iterable[tuple[int, int, int]]) -> None:
         """Note for each (job, task, number) that the files of the replica of this number lie in the results."""
         self._sql.many("task_published", ((number, job, task) for job, task, number in tasks))

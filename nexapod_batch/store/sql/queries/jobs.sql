@@ -77,5 +77,6 @@ SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + 
 
 -- name: jobs_count
 SELECT count(*) AS n FROM job;
+
 -- name: jobs_documents_since
 SELECT job_id, body FROM document JOIN job ON job.id = job_id WHERE n_waiting + n_active > 0 OR finished_at >= :since;

@@ -40,6 +40,9 @@ UPDATE task SET news = 0 WHERE job_id = ? AND idx = ?;
 -- name: tasks_unpublished
 SELECT job_id, idx FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
 
+-- name: tasks_newest_published
+SELECT job_id, idx FROM task WHERE published = 1 ORDER BY job_id DESC, idx DESC LIMIT :limit;
+
 -- name: task_published
 UPDATE task SET published = 1, published_from = ?, unpublished = '' WHERE job_id = ? AND idx = ? AND state = 'accepted';
 
