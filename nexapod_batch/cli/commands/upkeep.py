@@ -124,7 +124,7 @@ def _collected() -> dict[str, int]:
         with looking() as c:
             made = room.make_room(c)
         if not made:
-            error.hint = "nothing that is kept here is over yet: remove something else, or results that are elsewhere too"
+            error.hint = "nothing that is kept here is over yet: remove something else, or results that you copied"
             raise
     with writing() as c:
         found = retention.gc(c, discarded=made.segments)

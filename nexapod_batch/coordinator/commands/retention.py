@@ -29,9 +29,7 @@ from nexapod_batch.spool.segment_reader import Budget, blocks
 from nexapod_batch.store import writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
