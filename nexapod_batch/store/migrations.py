@@ -61,6 +61,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="reasons of faults, bad reports and what is not published as data", sql=_file("fault_reasons.sql")),
     Migration(name="a ledger of what happened", sql=_file("ledger.sql")),
     Migration(name="launches that never began, by node", sql=_file("start_failures.sql")),
+    Migration(name="what is out has no end", sql=_file("out.sql")),
 )
 
 

@@ -322,7 +322,7 @@ def test_what_a_report_is_compared_with(store: Store) -> None:
     launch = add_launch(store, job, node, [0, 1])
     (open_launch,) = store.launches.all_open()
     store.launches.hand_over([(open_launch.key, "77_1")])
-    rows = store.replicas.for_reports(job, [1])
+    rows = store.replicas.for_reports(job, {(1, 1), (1, 2)})
     assert [(r.task, r.number, r.node_id, r.launch_id, r.native_id) for r in rows] == [(1, 1, node, launch, "77_1")]
     assert (rows[0].job_uuid, rows[0].job_digest) == ("uuid 0", "0" * 64)
 
@@ -441,6 +441,32 @@ def test_what_is_to_stop_is_owed_until_it_was_told(store: Store) -> None:
     assert [one.open for one in store.replicas.owed_stops()] == [False]
     store.replicas.stopped(out)
     assert store.replicas.owed_stops() == []
+
+
+ENDS = {
+    "nothing": lambda *_: None,
+    "a start": lambda store, _, replica: store.replicas.start([(1, 0, 1, replica.node_id)]),
+    "a report": lambda store, _, replica: store.replicas.report([report(replica)]),
+    "a failure": lambda store, _, replica: store.replicas.report([report(replica, "errored")]),
+    "a deadline": lambda store, *_: store.replicas.lose_overdue(now=200, reason="", limit=9),
+    "a cancellation": lambda store, _, replica: store.replicas.cancel([replica.id], 20),
+    "a verdict": lambda store, _, replica: store.replicas.drop_unneeded([replica.id], 20),
+    "the end of its launch": lambda store, launch, _: store.launches.lose(launch, execution="lost", reason="", now=20),
+    "its machine's owner": lambda store, launch, _: store.launches.take_back(launch, reason="", now=20),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_a_replica_is_out_until_something_ends_it(store: Store, what: str) -> None:
+    """What takes a replica out of the states of one that is out gives it an end: by that it is counted."""
+    job, node = add_job(store), add_node(store)
+    launch = add_launch(store, job, node, [0])
+    (replica,) = store.replicas.of_task(job, 0)
+    ENDS[what](store, launch, replica)
+    (replica,) = store.replicas.of_task(job, 0)
+    out = what in {"nothing", "a start"}
+    assert (replica.execution in {"submitted", "running"}, replica.ended_at is None) == (out, out)
+    assert store.nodes.out().get(node, 0) == store.jobs.replicas_out(job) == len(store.replicas.out(job, None)) == out
 
 
 def test_an_overdue_replica_is_lost(store: Store) -> None:

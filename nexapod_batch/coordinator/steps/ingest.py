@@ -239,16 +239,16 @@ def _rows(
     c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]]
 ) -> dict[tuple[int, int, int], ReportedReplica]:
     """Return what is stored of the replicas that reports are about, by job, task and number."""
-    tasks: dict[int, set[int]] = defaultdict(set)
+    named: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for _, _, lines in blocks:
         for line in lines:
             if isinstance(line, Report):
                 replica = line.statement.replica
-                tasks[replica.job].add(replica.task)
+                named[replica.job].add((replica.task, replica.number))
     return {
         (job, row.task, row.number): row
-        for job, wanted in tasks.items()
-        for row in c.store.replicas.for_reports(job, sorted(wanted))
+        for job, replicas in named.items()
+        for row in c.store.replicas.for_reports(job, replicas)
     }
 
 

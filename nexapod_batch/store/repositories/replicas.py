@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from nexapod_batch.store.database import Database
 
@@ -237,9 +238,14 @@ class Replicas:
 
     # Reported and judged ---------------------------------------------------------------------------------------
 
-    def for_reports(self, job: int, tasks: Sequence[int]) -> list[ReportedReplica]:
-        """Return what reports about some tasks of a job are compared with."""
-        return self._sql.all(ReportedReplica, "replicas_for_reports", job=job, tasks=json.dumps(tasks))
+    def for_reports(self, job: int, replicas: Collection[tuple[int, int]]) -> list[ReportedReplica]:
+        """Return what reports about replicas of a job, by (task, number), are compared with; perhaps others as well."""
+        numbers = [number for _, number in replicas]
+        tasks = sorted({task for task, _ in replicas})
+        return self._sql.all(
+            ReportedReplica, "replicas_for_reports",
+            job=job, tasks=json.dumps(tasks), least=min(numbers), most=max(numbers),
+        )  # fmt: skip
 
     def report(self, reports: Iterable[ReplicaReport]) -> None:
         """Store what reports make of replicas that have reported nothing yet and are not void."""
@@ -251,7 +257,11 @@ class Replicas:
 
     def judge(self, judged: Iterable[tuple[int, str]]) -> None:
         """Store for each (replica, validation) what it is worth."""
-        self._sql.many("replica_judged", [(validation, replica, validation) for replica, validation in judged])
+        by_validation: dict[str, list[int]] = defaultdict(list)
+        for replica, validation in judged:
+            by_validation[validation].append(replica)
+        for validation, replicas in by_validation.items():
+            self._sql.run("replica_judged", validation=validation, replicas=json.dumps(replicas))
 
     def foreign(self, *, since: int, until: int) -> list[ForeignReplica]:
         """Return the replicas of somebody else's jobs that may have run without isolation in a time."""

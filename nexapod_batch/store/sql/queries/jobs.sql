@@ -37,7 +37,7 @@ FROM dependency d JOIN job j ON j.id = d.on_job WHERE d.job_id = :job;
 UPDATE job SET blocked = :reason WHERE id = :job AND blocked <> :reason;
 
 -- name: job_out
-SELECT count(*) AS n FROM replica WHERE job_id = :job AND execution IN ('created', 'submitted', 'queued', 'running');
+SELECT count(*) AS n FROM replica WHERE job_id = :job AND ended_at IS NULL;
 
 -- name: foreign_jobs
 SELECT EXISTS (SELECT 1 FROM job WHERE "foreign" = 1) AS any;

@@ -35,7 +35,7 @@ SELECT EXISTS (SELECT 1 FROM replica WHERE node_id = :id) AS used;
 UPDATE node SET blame = blame + 1 WHERE id = :id;
 
 -- name: node_out
-SELECT node_id, count(*) AS n FROM replica WHERE execution IN ('created', 'submitted', 'queued', 'running') GROUP BY node_id;
+SELECT node_id, count(*) AS n FROM replica WHERE ended_at IS NULL GROUP BY node_id;
 
 -- name: node_key_over
 UPDATE node_key SET until = :now WHERE node_id = :node AND until IS NULL;

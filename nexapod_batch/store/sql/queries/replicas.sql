@@ -1,4 +1,6 @@
 -- Replicas: what was placed, what was reported, what is to stop. Times are milliseconds since 1970.
+-- A replica is out as long as it has not ended: `ended_at` is set by everything that takes it out of created, submitted,
+-- queued and running.
 
 -- name: replicas_of_task
 SELECT id, job_id, task, number, node_id, launch_id, isolation, created_at, ended_at, host, machine, execution, validation, voided,
@@ -23,7 +25,7 @@ INSERT INTO replica (job_id, task, number, node_id, launch_id, nonce, created_at
 
 -- name: overdue
 SELECT id, job_id, task FROM replica
-WHERE execution IN ('created', 'submitted', 'queued', 'running') AND deadline < :now LIMIT :limit;
+WHERE ended_at IS NULL AND deadline < :now LIMIT :limit;
 
 -- name: replica_overdue
 UPDATE replica SET execution = 'lost', reason = ?, ended_at = ?
@@ -33,7 +35,7 @@ WHERE id = ? AND execution IN ('created', 'submitted', 'queued', 'running');
 SELECT r.id, r.task, r.number, r.node_id, r.launch_id, r.created_at, r.nonce, r.execution, j.uuid AS job_uuid,
   j.digest AS job_digest, coalesce(l.native_id, '') AS native_id
 FROM job j JOIN replica r ON r.job_id = j.id LEFT JOIN launch l ON l.id = r.launch_id
-WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks));
+WHERE j.id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) AND r.number BETWEEN :least AND :most;
 
 -- name: replica_reported
 UPDATE replica SET execution = ?, reason = ?, failure = ?, exit_code = ?, host = ?, machine = ?, class = ?, isolation = ?, vote = ?, wall_ms = ?, cpu_ms = ?,
@@ -47,7 +49,7 @@ UPDATE replica SET voided = 1, execution = 'errored', reason = '{"code":"replica
 UPDATE replica SET execution = 'running' WHERE job_id = ? AND task = ? AND number = ? AND node_id = ? AND execution IN ('submitted', 'queued');
 
 -- name: replica_judged
-UPDATE replica SET validation = ? WHERE id = ? AND validation <> ?;
+UPDATE replica SET validation = :validation WHERE id IN (SELECT value FROM json_each(:replicas)) AND validation <> :validation;
 
 -- name: replica_unneeded
 UPDATE replica SET execution = 'cancelled', validation = 'unneeded', reason = '{"code":"replica.not_needed"}', ended_at = ?
@@ -64,7 +66,7 @@ LIMIT :limit;
 
 -- name: replicas_out
 SELECT r.id, r.job_id, r.task, r.number, r.node_id, l.key FROM replica r JOIN launch l ON l.id = r.launch_id
-WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.execution IN ('created', 'submitted', 'queued', 'running');
+WHERE r.job_id = :job AND (:task IS NULL OR r.task = :task) AND r.ended_at IS NULL;
 
 -- name: replica
 SELECT l.key, l.reason, l.host_set >= 0 AND l.hosts = '' AS host_awaited FROM replica r JOIN launch l ON l.id = r.launch_id WHERE r.id = :id;
@@ -81,7 +83,7 @@ DELETE FROM stop_owed WHERE replica_id = ?;
 
 -- name: ahead_of
 SELECT count(*) AS n FROM replica r JOIN launch l ON l.id = r.launch_id
-WHERE r.node_id = :node AND r.execution IN ('created', 'submitted', 'queued', 'running') AND r.id < :id
+WHERE r.node_id = :node AND r.ended_at IS NULL AND r.id < :id
   AND l.native_id <> '' AND l.native_id = (SELECT native_id FROM launch WHERE id = :launch);
 
 -- name: replica_cancel

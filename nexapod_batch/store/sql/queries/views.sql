@@ -50,7 +50,7 @@ WHERE r.job_id = :job AND r.task = :task ORDER BY r.number;
 SELECT n.name, n.key_id, n.public_key, n.site, n.owner, n.host, n.tier, n.backend, n.cpus, n.mem_mib, n.gpus, n.gpu_type,
        n.classes, n.max_queued, n.active, n.blame, n.created_at,
        (SELECT count(*) FROM replica AS r
-        WHERE r.node_id = n.id AND r.execution IN ('created', 'submitted', 'queued', 'running')) AS out
+        WHERE r.node_id = n.id AND r.ended_at IS NULL) AS out
 FROM node AS n ORDER BY n.name;
 
 -- name: view_segments
