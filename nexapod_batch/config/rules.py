@@ -18,6 +18,7 @@ from nexapod_batch.model.job import (
     Output,
     PolicyName,
     QuorumPolicy,
+    default_max_replicas,
 )
 from nexapod_batch.model.placeholders import BUILT_IN, NUMBERS, names_in, padded_names
 from nexapod_batch.schema.kinds import BAD, Report, Value, nearest
@@ -120,7 +121,9 @@ def quorum(section: dict[str, Value], report: Report) -> QuorumPolicy | None:
         return None
     agree = section["agree"]
     replicas = agree if section["replicas"] is None else section["replicas"]
-    most = max(agree + 4, replicas) if section["max_replicas"] is None else section["max_replicas"]
+    most = section["max_replicas"]
+    if most is None:
+        most = default_max_replicas(agree, replicas)
     _check_replicas(agree, replicas, most, report)
     distinct = section["distinct"]
     if len(set(distinct)) != len(distinct):

@@ -38,6 +38,7 @@ __all__ = [
     "Resources",
     "Schedule",
     "Tier",
+    "default_max_replicas",
 ]
 
 #: The largest array that a descriptor may ask for.
@@ -216,12 +217,17 @@ class PolicyName(StrEnum):
     STRICT = "strict"  # what `agree` distinct domains say and nobody can still outvote
 
 
+def default_max_replicas(agree: int, replicas: int) -> int:
+    """Return how many replicas a task may have in all where its job does not say."""
+    return max(agree + 4, replicas)
+
+
 class QuorumPolicy(NamedTuple):
     """When a task is accepted, and how far the coordinator goes to get there."""
 
     agree: int = 2
     replicas: int = 2
-    max_replicas: int = 6
+    max_replicas: int = 6  # see default_max_replicas
     max_errors: int = 3
     max_lost: int = 20
     deadline_s: int = 7 * 86_400  # seconds from the launch of a replica

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.model.job import NumericClass, Tier
+from nexapod_batch.model.job import NumericClass, Tier, default_max_replicas
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.planner.fitness import amounts, has_gpu_type, unfit
 from nexapod_batch.planner.nouns import Reach
@@ -101,9 +101,13 @@ def _lacks_gpu_type(wanted: str | None, tiered: Sequence[NodeLoad]) -> list[Reas
 
 
 def _few_domains(job: Job, domains: int) -> Reason | None:
-    """Return a warning where not every replica that the quorum may want has a domain of its own."""
+    """Return a warning where the job asks for more replicas than can have a domain of their own.
+
+    The number that a job has by default is nobody's wish.
+    """
     quorum = job.quorum
-    if quorum.agree <= 1 or domains >= quorum.max_replicas:
+    by_default = quorum.max_replicas == default_max_replicas(quorum.agree, quorum.replicas)
+    if by_default or quorum.agree <= 1 or domains >= quorum.max_replicas:
         return None
     fields = [field.value for field in quorum.distinct]
     parameters = {"domains": domains, "fields": fields, "max_replicas": quorum.max_replicas}

@@ -114,8 +114,8 @@ def _few_domains(p: Parameters) -> str:
     plural = "" if p["domains"] == 1 else "s"
     fields = " and ".join(f"{name}{plural}" for name in p["fields"])
     return (
-        f"{p['domains']} distinct {fields} in reach, fewer than max_replicas = {p['max_replicas']}:"
-        " a disagreement or an error may end without a result"
+        f"quorum.max_replicas = {p['max_replicas']}, and there are {p['domains']} distinct {fields} in reach:"
+        f" no more than {p['domains']} replicas will run (register more, or set it to {p['domains']})"
     )
 
 

@@ -197,11 +197,13 @@ def test_why_not_for_what_may_change() -> None:
 
 
 def test_capacity_in_reach() -> None:
-    """Enough domains: no reason; a warning when fewer than max_replicas."""
+    """Enough domains: no reason; a warning where the job itself asks for more replicas than there are domains."""
     reach = capacity(job(), loads(node(1), node(2)))
-    assert (reach.domains, reach.reason) == (2, None)
-    assert reach.warning is not None
+    assert (reach.domains, reach.reason, reach.warning) == (2, None, None)
     assert capacity(job(max_replicas=2), loads(node(1), node(2))).warning is None
+    asked = capacity(job(max_replicas=5), loads(node(1), node(2))).warning
+    assert "quorum.max_replicas = 5, and there are 2 distinct nodes in reach" in sentence(asked)
+    assert "set it to 2" in sentence(asked)
     assert capacity(job(Domain.RUN), loads(node(1))).reason is None
 
 

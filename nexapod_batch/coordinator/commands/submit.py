@@ -22,6 +22,7 @@ from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
 from nexapod_batch.errors import NotFoundError, QuorumImpossibleError, UsageError
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.document import canonical, digest, to_document
+from nexapod_batch.model.job import Domain
 from nexapod_batch.model.placeholders import expand, task_environment, task_values
 from nexapod_batch.planner import Need, capacity, plan
 from nexapod_batch.store import writer
@@ -253,12 +254,15 @@ def _check(
     hosts = sum({node.host: node.hosts for node in nodes}.values())
     sites = {node.site for node in nodes}
     counts = ((len(nodes), "node"), (hosts, "host"), (len(sites), "site"))
-    if hosts == 1 and job.quorum.agree > 1:
+    if hosts == 1 and job.quorum.agree > 1 and job.quorum.distinct != (Domain.RUN,):
         warnings.append(
-            "all nodes in reach are this one machine: agreement will show that the result is reproducible here, "
-            "not that it is independent of this machine"
+            "all nodes in reach are this one machine: their agreement will not be independent of it; distinct = "
+            '"host" asks for other machines, distinct = "run" for two executions, wherever'
         )
-    return nodes, ", ".join(_plural(number, word) for number, word in counts), warnings
+    words = ", ".join(_plural(number, word) for number, word in counts)
+    if reach.domains == job.quorum.agree > 1:
+        words += ", none to spare: where they disagree, there is no result"
+    return nodes, words, warnings
 
 
 def _core_hours(job: Job) -> float | None:

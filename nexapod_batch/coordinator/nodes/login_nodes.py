@@ -11,6 +11,8 @@ from nexapod_batch.entry_points import load, names
 from nexapod_batch.errors import ConfigError, PluginError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nexapod_batch.coordinator.context import Coordinator
 
 __all__ = ["cluster", "names_host", "refuse_login_node"]
@@ -22,7 +24,8 @@ def refuse_login_node(c: Coordinator) -> None:
         raise ConfigError(
             f"no node is registered, and {why}: jobs must not run on a login node unasked",
             problems=tuple(Problem("", line) for line in c.site_faults().values()),
-            hint="register the cluster, or make a node here all the same: nexapod-batch node init",
+            hint=f"register the cluster: nexapod-batch site init{_from_backend()}; "
+            "or make a node here all the same: nexapod-batch node init",
         )
 
 
@@ -50,9 +53,18 @@ def names_host(pattern: str, host: str) -> bool:
 
 def cluster() -> str:
     """Return in words why this machine looks like one of a cluster, or nothing."""
+    return next((why for _, why in _signs()), "")
+
+
+def _from_backend() -> str:
+    """Return the option by which the cluster that this machine belongs to describes itself, or nothing."""
+    return next((f" --from-{backend}" for backend, _ in _signs()), "")
+
+
+def _signs() -> Iterator[tuple[str, str]]:
+    """Yield the backends whose cluster this machine seems to belong to, and why."""
     for name in names("login_node"):
         with suppress(PluginError):  # a package that is broken says nothing of this machine
             why = load("login_node", name)
             if isinstance(why, str) and why:
-                return why
-    return ""
+                yield name, why
