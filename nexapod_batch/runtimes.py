@@ -86,20 +86,46 @@ class Runtime(Protocol):
     """Wraps the command of a replica; one for a process, told once what the node says of it."""
 
     def settle(self, settings: RuntimeSettings) -> None:
-        """Hear what the node says. PluginError when the runtime cannot work here at all is said by `wrap`."""
+        """Hear what the node says; that the runtime cannot work here at all is said by `wrap`.
+
+        Args:
+            settings: What `container` of its node.json holds.
+
+        """
         ...
 
     def wrap(self, execution: Execution) -> Wrapped:
-        """Return what to start so that the command runs; PluginError when this machine cannot."""
+        """Return what to start so that the command runs.
+
+        Args:
+            execution: One replica's command; paths are the host's.
+
+        Raises:
+            PluginError: This machine cannot run it.
+
+        """
         ...
 
     def examine(self, path: str) -> list[Fact]:
-        """Return what works on this machine and what does not, for people; PATH is where programs are looked for."""
+        """Return what works on this machine and what does not, for people.
+
+        Args:
+            path: A PATH, in which programs are looked for.
+
+        """
         ...
 
     def judge(self, status: int, stderr: bytes) -> str | None:
         """Look at an exit status that is not 0, and at the end of stderr, for the runtime's own words.
 
         Return why the command itself could not be started, None when it ran; PluginError when the machine failed.
+
+        Args:
+            status: The exit status; not 0, negative for a signal.
+            stderr: The last bytes that were written there, by the wrapper or by the command.
+
+        Raises:
+            PluginError: The machine failed, not the command.
+
         """
         ...

@@ -112,7 +112,12 @@ class BareRuntime:
         return [Fact("warn", f"commands without a container cannot be confined: {said}", hint)]
 
     def judge(self, status: int, stderr: bytes) -> str | None:  # noqa: ARG002 - the port's signature
-        """Tell the last words of bwrap, about the command or about the machine, from the command's."""
+        """Tell the last words of bwrap, about the command or about the machine, from the command's.
+
+        Raises:
+            PluginError: The command could not be confined.
+
+        """
         last_line = stderr.decode("utf-8", "replace").removesuffix("\n").rpartition("\n")[2]
         message = last_line.removeprefix(_PREFIX)
         if message in {"", last_line}:

@@ -121,7 +121,12 @@ class LocalBackend(SharedFolders):
             yield _worker(context)
 
     def discover(self, site: Site) -> str:
-        """Refuse: there is nothing to ask."""
+        """Refuse: there is nothing to ask.
+
+        Raises:
+            SchedulerError: Always.
+
+        """
         raise SchedulerError(
             f"site {site.name}: this machine says nothing that a site file could hold",
             hint="start from a ready one: nexapod-batch site init --from workstation",

@@ -127,7 +127,12 @@ def _database() -> str:
 
 
 def seconds(text: str | None) -> float | None:
-    """Return a duration in Slurm's grammar as seconds; None and `""` mean for ever."""
+    """Return a duration in Slurm's grammar as seconds; None and `""` mean for ever.
+
+    Raises:
+        UsageError: It is no duration.
+
+    """
     if not text:
         return None
     from nexapod_batch.errors import UsageError

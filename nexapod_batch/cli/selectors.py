@@ -100,7 +100,12 @@ def resolve(store: Store, texts: Iterable[str], *, only_open: bool = False) -> l
 
 
 def resolve_one(store: Store, text: str) -> Target:
-    """Return the one job or task that a selector names."""
+    """Return the one job or task that a selector names.
+
+    Raises:
+        UsageError: It names several, or none.
+
+    """
     found = resolve(store, [text])
     if len(found) != 1:
         raise UsageError("one job or task at a time", got=f"{text}, which is {len(found)}", wanted="42 or 42_7")
@@ -108,7 +113,12 @@ def resolve_one(store: Store, text: str) -> Target:
 
 
 def replica_of(store: Store, text: str) -> tuple[Target, int | None]:
-    """Return the task that a selector names, and the replica of it: `42_7.2`, `last_0.2`, or a task with None."""
+    """Return the task that a selector names, and the replica of it: `42_7.2`, `last_0.2`, or a task with None.
+
+    Raises:
+        UsageError: It names no single task, or no replica of it.
+
+    """
     name, dot, number = text.partition(".")
     if dot and not re.fullmatch(r"[1-9][0-9]{0,8}", number):
         raise UsageError("not a replica", got=repr(text[:80]), wanted="42_7.2", hint="nexapod-batch show last")

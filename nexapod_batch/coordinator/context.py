@@ -301,6 +301,10 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     """Open the coordinator of a home; with `write` make its folders, key and database when they are missing.
 
     ConfigError where a database must have been lost, unless a person wants to begin `anew`.
+
+    Raises:
+        KeyFileError: There is a database, and its key is gone.
+
     """
     key = paths.keys / "coordinator"
     if write:

@@ -38,7 +38,12 @@ def write(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -
 
 
 def sync_files(paths: Iterable[Path]) -> None:
-    """Make files and their folders durable: each by itself when they are few, else the file systems they lie on."""
+    """Make files and their folders durable: each by itself when they are few, else the file systems they lie on.
+
+    Raises:
+        OSError: Something could not be made durable.
+
+    """
     listed = list(paths)
     if len(listed) <= _SINGLE:
         for path in [*listed, *{path.parent for path in listed}]:

@@ -61,6 +61,10 @@ def load(path: str | Path, max_bytes: int = _NOTICE) -> Any:  # noqa: ANN401 - w
     """Return what is kept in a JSON file of ours.
 
     OSError when it cannot be read or is not this account's, ValueError for what is no JSON or nested too deeply.
+
+    Raises:
+        PermissionError: It is somebody else's.
+
     """
     fd = open_plain(path)
     try:

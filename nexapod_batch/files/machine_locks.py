@@ -14,6 +14,10 @@ def locks_folder() -> str:
     """Return the folder of the locks, the same for all nodes of this account on this machine; it is made if need be.
 
     It lies where nothing is tidied away while a lock is held. OSError when it is not this account's alone.
+
+    Raises:
+        PermissionError: It is somebody else's, or others can write to it.
+
     """
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else "/tmp"  # noqa: S108 - owner and mode are checked
     folder = f"{base}/nexapod-batch-{os.geteuid()}"

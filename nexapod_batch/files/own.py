@@ -129,7 +129,13 @@ def read(path: Path, max_bytes: int) -> bytes:
 
 
 def open_file(path: Path) -> int:
-    """Return a descriptor of a file that only this account or root can change; errors as of `read`."""
+    """Return a descriptor of a file that only this account or root can change; errors as of `read`.
+
+    Raises:
+        ForeignPathError: Somebody else can change it.
+        OSError: It cannot be opened, or is no plain file.
+
+    """
     reached = _reach(path)
     try:
         if not stat.S_ISREG(reached.status.st_mode):

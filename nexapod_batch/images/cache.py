@@ -47,15 +47,31 @@ class Progress(Protocol):
     """Hears how far a pull is."""
 
     def start(self, what: str, total: int | None) -> None:
-        """Something begins, of so many bytes where that is known."""
+        """Something begins, of so many bytes where that is known.
+
+        Args:
+            what: What is done, for people.
+            total: Bytes in all, None where that is not known.
+
+        """
         ...
 
     def advance(self, count: int) -> None:
-        """So many more bytes are there."""
+        """So many more bytes are there.
+
+        Args:
+            count: Bytes since the last call.
+
+        """
         ...
 
     def say(self, text: str) -> None:
-        """Something else that a person should know."""
+        """Something else that a person should know.
+
+        Args:
+            text: One line.
+
+        """
         ...
 
 
@@ -191,7 +207,12 @@ class Cache:
             os.utime(self.folder / f"{sha256}.json")
 
     def hold(self, who: str, images: Collection[str]) -> None:
-        """Say which images one coordinator needs; ImageError when one of them is gone."""
+        """Say which images one coordinator needs; ImageError when one of them is gone.
+
+        Raises:
+            TryAgainError: An image was removed meanwhile.
+
+        """
         if not images and not (self.folder / ".holds").is_dir():
             return
         with faults(self.folder):
@@ -213,7 +234,12 @@ class Cache:
         return found
 
     def make_room(self, size: int) -> None:
-        """Remove what was not used for longest until `size` bytes more fit; TryAgainError when they cannot."""
+        """Remove what was not used for longest until `size` bytes more fit; TryAgainError when they cannot.
+
+        Raises:
+            ConfigError: It is larger than the cache may be.
+
+        """
         if not self.max_bytes:
             return
         if size > self.max_bytes:
@@ -284,7 +310,13 @@ class Cache:
 
 @contextmanager
 def faults(folder: Path) -> Iterator[None]:
-    """Say in our words what the file system of a cache folder, or of a folder of a pull in it, refuses."""
+    """Say in our words what the file system of a cache folder, or of a folder of a pull in it, refuses.
+
+    Raises:
+        TryAgainError: The disk is full.
+        ConfigError: The folder cannot be written, or its file system cannot lock or rename.
+
+    """
     folder = next((one.parent for one in (folder, *folder.parents) if one.name.startswith(".pull-")), folder)
     try:
         yield

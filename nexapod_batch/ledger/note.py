@@ -118,7 +118,12 @@ def signed(text: str, name: str, signer: Signer) -> Note:
 
 
 def cosigned(note: Note, name: str, signer: Signer, at_s: int) -> Note:
-    """Return the note with one more signature: that a witness saw it at this time, in seconds since 1970."""
+    """Return the note with one more signature: that a witness saw it at this time, in seconds since 1970.
+
+    Raises:
+        ValueError: The name cannot be that of a key.
+
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be the name of a key: no blank, no plus, not empty")
     key = NoteKey(name, signer.public, Kind.WITNESS)

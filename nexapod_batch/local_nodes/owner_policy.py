@@ -69,7 +69,12 @@ class Owned(Struct, frozen=True, kw_only=True):
 
 
 def find(paths: Paths, name: str) -> Owned:
-    """Return a node of this machine; NotFoundError when there is none, UsageError when it is elsewhere."""
+    """Return a node of this machine; NotFoundError when there is none, UsageError when it is elsewhere.
+
+    Raises:
+        ConfigError: What is known of it cannot be read.
+
+    """
     spool = paths.spool(name)
     try:
         if "/" in name or name.startswith("."):
@@ -94,7 +99,12 @@ def find(paths: Paths, name: str) -> Owned:
 
 
 def snooze(owned: Owned, seconds: float | None, device: str = "") -> OwnerSettings:
-    """Let the node, or one GPU of it, be quiet for so long, None: until `wake`; an earlier snooze is replaced."""
+    """Let the node, or one GPU of it, be quiet for so long, None: until `wake`; an earlier snooze is replaced.
+
+    Raises:
+        UsageError: It has no such GPU, or the time is too long.
+
+    """
     if seconds is None:
         seconds = FOREVER
     elif not 0 < seconds <= MAX_SNOOZE_S:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from nexapod_batch.entry_points import load, names, targets
-from nexapod_batch.plugins.backend import (
+from nexapod_batch.plugins.backend import MOVES_FILES, Administration, Backend, Files, Launching, methods
+from nexapod_batch.plugins.backend_nouns import (
     HOPELESS,
-    MOVES_FILES,
-    Administration,
-    Backend,
     BackendState,
-    Files,
     Finding,
     Launch,
-    Launching,
     LaunchStatus,
     Mark,
     NodeContext,
     Probing,
-    methods,
 )
 from nexapod_batch.runtimes import Device, Execution, Fact, Runtime, RuntimeSettings, Wrapped
 

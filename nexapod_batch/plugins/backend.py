@@ -12,137 +12,21 @@ moves files (`MOVES_FILES`) that of `limits.transfer_timeout`; then `CallTimeout
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import Struct
-
-from nexapod_batch.errors import ConfigError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path, PurePath
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.model.job import Job
-    from nexapod_batch.model.node import Node
     from nexapod_batch.model.site import Site
+    from nexapod_batch.plugins.backend_nouns import Finding, Launch, LaunchStatus, NodeContext, Probing
 
-__all__ = [
-    "HOPELESS",
-    "MOVES_FILES",
-    "Administration",
-    "Backend",
-    "BackendState",
-    "Ending",
-    "Files",
-    "Finding",
-    "Launch",
-    "LaunchStatus",
-    "Launching",
-    "Mark",
-    "NodeContext",
-    "Probing",
-    "methods",
-]
+__all__ = ["MOVES_FILES", "Administration", "Backend", "Ending", "Files", "Launching", "methods"]
 
 
-#: What the reason of a launch says that was refused for good: nothing changes by itself.
-HOPELESS = "a retry alone would not help"
 #: Methods that may take long because they move files, or wait for test jobs.
 MOVES_FILES = frozenset({"stage", "collect", "fetch", "probe", "clear"})
-
-
-class BackendState(StrEnum):
-    """PSI/J's six states, and one for a launch that the backend never saw."""
-
-    UNKNOWN = "UNKNOWN"  # not there: launch again
-    NEW = "NEW"
-    QUEUED = "QUEUED"
-    ACTIVE = "ACTIVE"
-    COMPLETED = "COMPLETED"  # the runner ended; what it did not report is lost
-    FAILED = "FAILED"  # the runner or its host died
-    CANCELED = "CANCELED"
-
-
-class NodeContext(Struct, frozen=True, kw_only=True):
-    """A node and where its files lie on this side."""
-
-    node: Node
-    spool: Path  # inbox/ claims/ cancel/ reports/ refused/ and node.json
-    work: Path  # work folders
-    state: Path  # what the backend itself keeps, for all nodes of the site
-    remote_spool: PurePath  # the spool as the node's runners see it; another path when they are on another machine
-    remote_work: PurePath
-    site: Site | None = None  # None: this machine
-    on: Site | None = None  # another site, whose scheduler starts what this one needs
-
-    @property
-    def its_site(self) -> Site:
-        """Return the site, for a backend whose nodes all come from site files; ConfigError where there is none."""
-        if self.site is None:
-            hint = f"a node of backend {self.node.backend} comes from a site file"
-            raise ConfigError(f"node {self.node.name} has no site", hint=hint)
-        return self.site
-
-
-class Launch(Struct, frozen=True, kw_only=True):
-    """One launch for the backend: a key, the signed bundle, and what it needs."""
-
-    key: str
-    envelope: bytes  # DSSE envelope of the bundle
-    seed: bytes  # of the key of this launch: lies beside the bundle until the runner takes it; b"" when it was taken
-    job: Job
-    replicas: int
-    host_set: tuple[int, int] | None = None  # (i, n): only on the i-th of n disjoint sets of the node's hosts
-
-
-class LaunchStatus(Struct, frozen=True, kw_only=True):
-    """What the backend knows of a launch: state and why, and what the scheduler calls it.
-
-    `reason` is a sentence for people; `code` names it for programs, as in `slurm.waits`: the backend, a dot, a word.
-    """
-
-    state: BackendState
-    reason: str = ""
-    code: str = ""  # "": a reason without a code of its own
-    native: str = ""  # the scheduler's id of it
-    native_state: str = ""  # the scheduler's word for its state
-    native_reason: str = ""  # the scheduler's word for why
-    hosts: tuple[str, ...] | None = None  # where a launch with a host set ran; None: not told yet; (): never told
-    #: FAILED before anything of it began: why. Where a few in a row say the same, numbers aside, the node gets a rest.
-    never_began: str = ""
-    task_fault: bool = False  # FAILED: the task's own doing (over its time or memory, refused for good), not the node's
-    anew: bool = False  # FAILED: it says nothing of any of its replicas: what did not report is placed anew
-
-
-class Mark(StrEnum):
-    """What a probe makes of what it found."""
-
-    OK = "ok"
-    WARN = "warn"  # works, and will surprise somebody
-    FAIL = "fail"
-    SKIP = "skip"  # not looked at, and why
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """What one probe of a site found."""
-
-    mark: Mark
-    probe: str
-    text: str  # what was found
-    hint: str = ""  # what to do
-    stops: bool = False  # FAIL: while this is so, no job there can end well
-    unreachable: bool = False  # FAIL: the scheduler cannot be reached, so that nothing else can be found out
-
-
-class Probing(Struct, frozen=True, kw_only=True):
-    """How a site is to be probed."""
-
-    sample: Job  # what would be run: its words for the site and its resources count
-    jobs: bool  # whether test jobs may be started
-    dry_run: bool  # call nothing, say what would be called
-    timeout_s: float  # for each test job
-    tell: Callable[[str], None]  # hears what is waited for
 
 
 class Launching(Protocol):
@@ -165,15 +49,34 @@ class Launching(Protocol):
         """Return the Python modules that a site needs here and that are not installed; may be left out.
 
         A job that needs the site is refused then, with the command that installs them, before anything is stored.
+
+        Args:
+            site: Its file, as parsed.
+
         """
         ...
 
     def launch_size(self, context: NodeContext, job: Job, replicas: int) -> int:
-        """Return how many of a job's replicas one launch should hold when `replicas` are placed at once; at least 1."""
+        """Return how many of a job's replicas one launch should hold when `replicas` are placed at once; at least 1.
+
+        Args:
+            context: The node that is to run them.
+            job: The pinned job: its resources count.
+            replicas: How many are placed on the node at once; at least 1.
+
+        Raises:
+            SchedulerError: It cannot be said now; nothing is placed there until the next pass.
+
+        """
         ...
 
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str | LaunchStatus]:
         """Hand over all launches; return launch key -> native id, or its status where it is over at once.
+
+        Args:
+            context: The node that is to run them.
+            launches: All of this node that were not handed over yet. A key that is known already is launched no
+                second time.
 
         Raises:
             SchedulerError: nothing could be handed over; it is tried again.
@@ -182,22 +85,57 @@ class Launching(Protocol):
         ...
 
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
-        """Return the state of every key asked for; restart what must run for reports to come."""
+        """Return the state of every key asked for; restart what must run for reports to come.
+
+        Args:
+            context: The node that has them.
+            keys: Launch keys, in any number.
+
+        Raises:
+            SchedulerError: Nothing can be said now; a key may be UNKNOWN only where it was never handed over.
+
+        """
         ...
 
     def cancel(self, context: NodeContext, replicas: Mapping[str, Sequence[str] | None]) -> None:
-        """Stop replicas by name, by launch key (None: the whole launch). What already ended is left alone."""
+        """Stop replicas by name, by launch key (None: the whole launch). What already ended is left alone.
+
+        Args:
+            context: The node that runs them.
+            replicas: Names, as in `42_7.1`, by the key of their launch.
+
+        Raises:
+            SchedulerError: It was not heard; every pass asks again.
+
+        """
         ...
 
     def forget(self, context: NodeContext, keys: Sequence[str]) -> None:
         """Remove what is kept of launches that ended and whose reports were all taken in.
 
         But nobody may run them from a copy of their bundles, which hold until they expire.
+
+        Args:
+            context: The node that ran them.
+            keys: Launch keys that `status` called over.
+
+        Raises:
+            SchedulerError: Asked again later.
+
         """
         ...
 
     def expire(self, context: NodeContext, keys: Sequence[str]) -> None:
-        """Remove also what keeps launches from being run again: their bundles have expired."""
+        """Remove also what keeps launches from being run again: their bundles have expired.
+
+        Args:
+            context: The node that ran them.
+            keys: Launch keys that were forgotten before.
+
+        Raises:
+            SchedulerError: Asked again later.
+
+        """
         ...
 
 
@@ -214,6 +152,14 @@ class Ending(Protocol):
 
         COMPLETED: nothing speaks against its reports. FAILED: what it reported as well does not count, since something
         of it was killed; with `anew` it is not said of which replica. Any other state: not known yet, ask again.
+
+        Args:
+            context: The node that ran them.
+            keys: Launch keys that `status` called over, whose reports came.
+
+        Raises:
+            SchedulerError: Asked again later.
+
         """
         ...
 
@@ -222,30 +168,83 @@ class Files(Protocol):
     """Keeps the files of a node: those that its runners need, and those that they leave."""
 
     def prepare(self, context: NodeContext, settings: Mapping[str, Any]) -> None:
-        """Make the node's folders and write its `node.json`, where they are missing or say something else."""
+        """Make the node's folders and write its `node.json`, where they are missing or say something else.
+
+        Args:
+            context: The node.
+            settings: What `node.json` is to hold: JSON values, by the fields of `spool.node_config.NodeConfig`.
+
+        Raises:
+            SchedulerError: It cannot be done now.
+            ConfigError: It takes a person; nothing is placed there before.
+
+        """
         ...
 
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
-        """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path."""
+        """Put inputs (SHA-256 -> file here) where the node's runners can read them; return SHA-256 -> their path.
+
+        Args:
+            context: The node that is to read them.
+            inputs: Whole files; what lies there with this digest already is not copied again.
+
+        Raises:
+            SchedulerError: Nothing of the job is placed there until the next pass.
+
+        """
         ...
 
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
-        """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays."""
+        """Remove what was staged but the `needed` (SHA-256); return how many files. What cannot be reached stays.
+
+        Args:
+            context: The node.
+            needed: Digests, in hex, of inputs and images that jobs which are open, or replicas that run, may still
+                read.
+
+        Raises:
+            SchedulerError: Asked again later.
+
+        """
         ...
 
     def collect(self, context: NodeContext) -> None:
-        """Bring new reports into the spool here, where runners cannot write them there themselves."""
+        """Bring new reports into the spool here, where runners cannot write them there themselves.
+
+        Args:
+            context: The node. Its segments only grow; lines that are here already are not brought again.
+
+        Raises:
+            SchedulerError: Reports wait; what is here already is read.
+
+        """
         ...
 
     def change_token(self, context: NodeContext) -> str | None:
         """Look, as cheaply as can be, whether there may be news where files lie elsewhere: then another text.
 
         None where that cannot be told without `collect`, or where the spool here is the runners' own.
+
+        Args:
+            context: The node.
+
+        Raises:
+            SchedulerError: No news, then.
+
         """
         ...
 
     def discard(self, context: NodeContext, segments: Sequence[str]) -> None:
-        """Remove report segments that were taken in."""
+        """Remove report segments that were taken in.
+
+        Args:
+            context: The node.
+            segments: Names of files in `reports/`.
+
+        Raises:
+            SchedulerError: Asked again later.
+
+        """
         ...
 
     def fetch(
@@ -269,7 +268,16 @@ class Files(Protocol):
         ...
 
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
-        """Remove the work folders of replicas, and the logs beside them."""
+        """Remove the work folders of replicas, and the logs beside them.
+
+        Args:
+            context: The node on which they ran.
+            replicas: Names, as in `42_7.1`; one that has no folder is no error.
+
+        Raises:
+            SchedulerError: Asked again later.
+
+        """
         ...
 
 
@@ -280,19 +288,49 @@ class Administration(Protocol):
         """Return, for people, exactly what a launch would do: script, argv or call.
 
         With `ask`, and what the scheduler says of it, where it can be asked without launching anything.
+
+        Args:
+            context: A node that could run it.
+            job: The job, as it would be pinned.
+            replicas: How many replicas the launch would hold.
+            ask: Whether the scheduler may be asked.
+
+        Raises:
+            SchedulerError: The scheduler was to be asked, and did not answer.
+
         """
         ...
 
     def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
-        """Yield what is found out about a site, all of whose nodes are given; what a test job leaves is removed."""
+        """Yield what is found out about a site, all of whose nodes are given; what a test job leaves is removed.
+
+        Args:
+            contexts: All nodes of the site, at least one.
+            how: What is looked at, and for how long; times in seconds.
+
+        Raises:
+            SchedulerError: Nothing more can be found out; what was yielded stands.
+
+        """
         ...
 
     def clear(self, contexts: Sequence[NodeContext]) -> None:
-        """Remove everything of ours from a site, all of whose nodes are given and none of which has work."""
+        """Remove everything of ours from a site, all of whose nodes are given and none of which has work.
+
+        Args:
+            contexts: All nodes of the site, at least one.
+
+        Raises:
+            SchedulerError: Something is left.
+
+        """
         ...
 
     def discover(self, site: Site) -> str:
         """Return the text of a site file for what a draft reaches.
+
+        Args:
+            site: The draft: how its scheduler is reached, and no nodes.
 
         Raises:
             SchedulerError: Nothing is reached, or nothing can be found out.

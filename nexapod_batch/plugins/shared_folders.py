@@ -26,7 +26,7 @@ from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, open_log, own_folder
-from nexapod_batch.plugins.backend import BackendState, Finding, LaunchStatus, Mark
+from nexapod_batch.plugins.backend_nouns import BackendState, Finding, LaunchStatus, Mark
 from nexapod_batch.spool import cancellations, claims, launch_keys, layout
 from nexapod_batch.spool.lock import live_incarnation
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.site import Site
-    from nexapod_batch.plugins.backend import Launch, NodeContext, Probing
+    from nexapod_batch.plugins.backend_nouns import Launch, NodeContext, Probing
 
 __all__ = ["SharedFolders"]
 
@@ -234,7 +234,12 @@ class SharedFolders:
             shutil.rmtree(context.work, ignore_errors=True)
 
     def discover(self, site: Site) -> str:
-        """Refuse: there is nothing to ask."""
+        """Refuse: there is nothing to ask.
+
+        Raises:
+            SchedulerError: Always.
+
+        """
         raise SchedulerError(
             f"site {site.name}: backend {site.scheduler.type} finds out nothing that a site file could hold",
             hint="start from a ready one: nexapod-batch site init --list",

@@ -51,7 +51,14 @@ class Policy(Protocol):
     def doubt(
         self, policy: QuorumPolicy, replicas: Sequence[Vote], validations: Mapping[int, Validation]
     ) -> Reason | None:
-        """Return why the quorum of an accepted task is no longer met; None while it is."""
+        """Return why the quorum of an accepted task is no longer met; None while it is.
+
+        Args:
+            policy: The numbers of the job's `[quorum]`.
+            replicas: Every replica of the task, as it is now.
+            validations: How each replica stood when the task was accepted, by its number.
+
+        """
         ...
 
     def assess_late(
@@ -62,7 +69,15 @@ class Policy(Protocol):
         *,
         close: Closeness | None = None,
     ) -> Mapping[int, Validation]:
-        """Return the validation of every placed replica of an accepted task, late ones included; winners stay."""
+        """Return the validation of every placed replica of an accepted task, late ones included; winners stay.
+
+        Args:
+            policy: The numbers of the job's `[quorum]`.
+            replicas: Every replica of the task, as it is now.
+            winners: Numbers of the replicas whose answer was accepted.
+            close: Compares the outputs of two replicas by number, where a comparator needs both; else None.
+
+        """
         ...
 
 

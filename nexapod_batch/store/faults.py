@@ -65,7 +65,13 @@ def raise_explained(error: sqlite3.Error, path: str | os.PathLike[str]) -> NoRet
 
 @contextmanager
 def disk_faults(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn an OSError about `path` into the error that a person can act on."""
+    """Turn an OSError about `path` into the error that a person can act on.
+
+    Raises:
+        TryAgainError: The disk is full.
+        ConfigError: The path cannot be used as it is.
+
+    """
     try:
         yield
     except OSError as error:

@@ -66,7 +66,12 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 
 def statements(script: str) -> Iterator[str]:
-    """Split a script into statements, whole triggers included; comments stay where they are."""
+    """Split a script into statements, whole triggers included; comments stay where they are.
+
+    Raises:
+        ValueError: The last statement has no end.
+
+    """
     pending = ""
     for line in script.splitlines(keepends=True):
         pending += line

@@ -15,7 +15,12 @@ __all__ = ["connect"]
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Return a connection that reads what was committed and leaves nothing beside the database; sqlite3.Error."""
+    """Return a connection that reads what was committed and leaves nothing beside the database; sqlite3.Error.
+
+    Raises:
+        OperationalError: It changed too often while it was opened.
+
+    """
     log = f"{path}-wal"
     if not os.path.exists(log) or not os.stat(log).st_size:
         return _open(path, "immutable=1")

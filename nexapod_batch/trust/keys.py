@@ -29,7 +29,12 @@ def key_id(public: bytes) -> str:
 
 
 def openssh_public(public: bytes, comment: str = "") -> str:
-    """Return the line of a `.pub` file, with its newline; blanks around the comment are dropped."""
+    """Return the line of a `.pub` file, with its newline; blanks around the comment are dropped.
+
+    Raises:
+        ValueError: The comment is not one line of printable characters.
+
+    """
     if not comment.isprintable():
         raise ValueError("the comment of a key is one line of printable characters")
     encoded = binascii.b2a_base64(_wire(public), newline=False).decode()

@@ -56,7 +56,12 @@ def decode(payload: bytes) -> Statement:
 
 
 def read_any(payload: bytes) -> Statement:
-    """Read a payload by the types of its fields, and hold the values to the rules."""
+    """Read a payload by the types of its fields, and hold the values to the rules.
+
+    Raises:
+        VerificationError: It is no statement, or has a value that no statement has.
+
+    """
     if not depth_within(payload):
         raise VerificationError("statement is not JSON", got=f"nested more than {MAX_DEPTH} deep")
     try:

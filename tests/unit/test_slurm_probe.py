@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.cli.parse import ClusterConfig, HostRow, PartitionRow
 from nexapod_backends.slurm.site_check.file_probe import arrays, launcher, partitions, polling
 from nexapod_backends.slurm.site_check.job_probe import _would
-from nexapod_backends.slurm.site_check.node_probe import PROGRAM, clock, python_there, ranks
+from nexapod_backends.slurm.site_check.node_findings import clock, python_there, ranks
+from nexapod_backends.slurm.site_check.node_probe import PROGRAM
 
 from nexapod_batch import __version__
 from nexapod_batch.model.site import Limits, Partition, Scheduler, Site

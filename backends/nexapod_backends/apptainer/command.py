@@ -62,6 +62,10 @@ def arguments(
 
     `exists` are the paths of `looked_at` that are there; `binds` what the job may have beside its own, as (source,
     target, writable).
+
+    Raises:
+        PluginError: The job names no container image.
+
     """
     job, there = execution.job, set(exists)
     container = job.container
@@ -93,6 +97,10 @@ def environment(execution: Execution, program: Program) -> dict[str, str]:
 
     PATH of the command is the image's own unless the job sets one. Whatever a variable of the job is called, the
     program sees a name that begins with `before`: none can say what it binds or what is loaded into it.
+
+    Raises:
+        PluginError: The program would take a variable of the job for its own.
+
     """
     prefix = before(program)
     found = {

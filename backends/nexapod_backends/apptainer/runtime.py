@@ -90,6 +90,10 @@ class ApptainerRuntime:
 
         A command could print the like and exit with 255; all that it gains is that its failure counts as the node's,
         and is repeated until `max_lost`.
+
+        Raises:
+            PluginError: The container could not be started.
+
         """
         said = _FATAL.search(stderr.decode("utf-8", "replace")) if status == _FAILED else None
         if said is None:

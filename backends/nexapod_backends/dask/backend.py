@@ -100,7 +100,12 @@ class DaskBackend:
         return self._node(context).far.unstage(needed) if context.its_site.filesystem.work_dir else 0
 
     def collect(self, context: NodeContext) -> None:
-        """Bring new reports here, unless they are written here, or were just brought."""
+        """Bring new reports here, unless they are written here, or were just brought.
+
+        Raises:
+            SchedulerError: A worker answers what no agent would.
+
+        """
         node = self._node(context)
         node.records.refresh()
         if not node.records.by_key:
@@ -223,7 +228,12 @@ class DaskBackend:
         stop(folder_of(contexts[0]))
 
     def discover(self, site: Site) -> str:
-        """Refuse: a site file of Dask says little that a scheduler could tell."""
+        """Refuse: a site file of Dask says little that a scheduler could tell.
+
+        Raises:
+            SchedulerError: Always.
+
+        """
         raise SchedulerError(
             f"site {site.name}: nothing is discovered of a Dask cluster",
             hint="start from a ready file: nexapod-batch site init --from dask",

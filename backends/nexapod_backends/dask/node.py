@@ -206,9 +206,7 @@ class DaskNode:
         if spool is not None and key in spool.claims and key not in spool.inbox:
             why = "" if self.alive(record) else self.cluster.why_gone(record.address, record.name)
             reason = f"worker {record.address} left the cluster: {why}" if why else ""
-            return LaunchStatus(
-                state=BackendState.COMPLETED, native=native, reason=reason, code="dask.worker_left"
-            )
+            return LaunchStatus(state=BackendState.COMPLETED, native=native, reason=reason, code="dask.worker_left")
         if spool is not None and key in spool.inbox and key in spool.claims and not spool.runs(key):
             reason = f"its runner on {native} died"
             return LaunchStatus(state=BackendState.FAILED, native=native, reason=reason, code="dask.runner_died")
@@ -295,16 +293,12 @@ class DaskNode:
 
     def _gone(self, record: Record) -> LaunchStatus:
         """Say that the worker of a launch is gone, and who ended it, or that it answers what no agent would."""
-        trouble = self.far.faulty.get(record.address)
-        if trouble is not None:
-            return LaunchStatus(
-                state=BackendState.FAILED, native=record.address, reason=trouble, code="dask.worker_faulty"
-            )
-        why = self.cluster.why_gone(record.address, record.name)
-        reason = f"worker {record.address} left the cluster"
-        if why:
-            reason += f": {why}"
-        return LaunchStatus(state=BackendState.FAILED, native=record.address, reason=reason, code="dask.worker_left")
+        reason, code = self.far.faulty.get(record.address, ""), "dask.worker_faulty"
+        if not reason:
+            why = self.cluster.why_gone(record.address, record.name)
+            reason, code = f"worker {record.address} left the cluster", "dask.worker_left"
+            reason += f": {why}" if why else ""
+        return LaunchStatus(state=BackendState.FAILED, native=record.address, reason=reason, code=code)
 
     def _without_trace(self, record: Record, spool: Spool | None) -> bool:
         """Say whether a launch whose task is over never reached the spool, where that could be seen."""

@@ -216,7 +216,10 @@ class Far:
     def fetch(
         self, replica: str, work: Path, *, logs: bool, names: Collection[str] | None, max_bytes: int | None
     ) -> None:
-        """Bring the files of a replica, or what there is of its logs, into our work folder."""
+        """Bring the files of a replica, or what there is of its logs, into our work folder.
+
+        SchedulerError when no worker is there that sees them, UnsafeOutputError when they are not to be brought here.
+        """
         if not self.shared and not self._through:
             raise SchedulerError("no worker is there that sees the files of the replica", got=replica)
         own_folder(work, below=base_of(work))

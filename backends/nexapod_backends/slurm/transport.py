@@ -107,7 +107,12 @@ class LocalTransport:
     """This machine is a login node."""
 
     def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
-        """Run a command in a folder of nobody's, with nothing of a shell or a Slurm job around us."""
+        """Run a command in a folder of nobody's, with nothing of a shell or a Slurm job around us.
+
+        Raises:
+            TimeoutError: It takes longer.
+
+        """
         try:
             done = subprocess.run(
                 argv, input=text, capture_output=True, timeout=timeout_s, check=False,

@@ -35,7 +35,12 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 def from_command(command: Sequence[str], folder: Path, more: Additions) -> Draft:
-    """Return the draft of a command that is run in `folder`; files of it that the command names become inputs."""
+    """Return the draft of a command that is run in `folder`; files of it that the command names become inputs.
+
+    Raises:
+        UsageError: There is no command, or a file of it cannot be an input.
+
+    """
     if not command or not command[0]:
         raise UsageError("no command after --", wanted="nexapod-batch submit -- PROGRAM ARGUMENTS")
     files = named_files(command, folder)

@@ -46,7 +46,12 @@ def named_files(arguments: Iterable[str], folder: Path) -> list[str]:
 
 
 def input_rows(files: Sequence[str], given: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the `[[inputs]]` of files that were found, and of those that were given: `SOURCE` or `SOURCE:TARGET`."""
+    """Return the `[[inputs]]` of files that were found, and of those that were given: `SOURCE` or `SOURCE:TARGET`.
+
+    Raises:
+        UsageError: One is not of that form.
+
+    """
     rows: dict[str, dict[str, Any]] = {path: {"source": path} for path in files}
     for text in given:
         source, colon, target = text.rpartition(":")
@@ -60,7 +65,12 @@ def input_rows(files: Sequence[str], given: Sequence[str]) -> list[dict[str, Any
 
 
 def output_rows(given: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the `[[outputs]]` of `PATH` or `PATH:COMPARE[,KEY=NUMBER]`, as in `x.csv:significant,digits=8`."""
+    """Return the `[[outputs]]` of `PATH` or `PATH:COMPARE[,KEY=NUMBER]`, as in `x.csv:significant,digits=8`.
+
+    Raises:
+        UsageError: One is not of that form.
+
+    """
     rows = []
     for text in given:
         path, colon, rule = text.partition(":")

@@ -85,6 +85,10 @@ def parse(
     wins over them; `defaults` maps key paths to values for keys that the descriptor leaves out. `name` is the file
     name for messages and, without its ending, the default name of the job. With `outside` files that it names may lie
     outside the folder, and warnings say which do.
+
+    Raises:
+        DescriptorError: With every fault that was found.
+
     """
     document = decode(text, name)
     lines: dict[str, int] = {}

@@ -69,6 +69,10 @@ def submit(
 
     `words` are what the scheduler of the job's only site is told: `partition`, `account`. A `foreign` job is
     somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
+
+    Raises:
+        NotFoundError: A job that it depends on is not there.
+
     """
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]

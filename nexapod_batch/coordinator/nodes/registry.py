@@ -75,6 +75,10 @@ def init(
 
     `gpus` are those that it offers (`local_nodes.gpu_status.offered`), each for so many replicas at once. `confine`
     says whose commands without a container are confined: those of `foreign` jobs, of `all`, or `never` any.
+
+    Raises:
+        UsageError: More is asked for than this machine has.
+
     """
     name = name or _own_name()
     _check_new_name(c, name)
@@ -155,6 +159,10 @@ def refresh(
 
     It offers the GPUs that it offered, as far as they are there, unless `gpus` names others. A benchmark is kept unless
     the processor is another one, or `benchmark` asks for a new one.
+
+    Raises:
+        UsageError: The node is not one of this machine.
+
     """
     node = _named(c, name)
     if node.backend != LOCAL or node.host != socket.gethostname():
@@ -322,7 +330,12 @@ def resume(c: Coordinator, name: str) -> None:
 
 
 def remove(c: Coordinator, name: str) -> None:
-    """Take a node that never ran anything out of the registry; one that did keeps its row, and can only be drained."""
+    """Take a node that never ran anything out of the registry; one that did keeps its row, and can only be drained.
+
+    Raises:
+        UsageError: It ran something.
+
+    """
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for node in c.nodes():
             if node.name == name:

@@ -100,7 +100,12 @@ def ready() -> tuple[Ready, ...]:
 
 
 def ready_text(name: str, called: str | None = None) -> str:
-    """Return the text of a ready file, its site `called` something else where asked; NotFoundError for a wrong name."""
+    """Return the text of a ready file, its site `called` something else where asked; NotFoundError for a wrong name.
+
+    Raises:
+        UsageError: The name that is asked for cannot be the name of a site.
+
+    """
     texts = {one.name: one.text for one in ready()}
     if name not in texts:
         hint = "nexapod-batch site init --list says what they are"
@@ -132,7 +137,12 @@ def site_path(file: Path, name: str) -> Path:
 
 
 def write_new(file: Path, text: str) -> Path:
-    """Write a new file and the folders above it; UsageError when there is one already."""
+    """Write a new file and the folders above it; UsageError when there is one already.
+
+    Raises:
+        ConfigError: It cannot be written there.
+
+    """
     try:
         own_folder(file.parent)
         # O_EXCL also refuses a link that leads nowhere.

@@ -362,15 +362,9 @@ def _intents(
 
 
 def _intent(
-    c: Coordinator,
-    row: JobRow,
-    job: Job,
-    node: Node,
-    document: bytes,
-    assignments: Sequence[Assignment],
-    ready: _Ready,
-    host_set: int,
-) -> int:
+    c: Coordinator, row: JobRow, job: Job, node: Node, document: bytes, assignments: Sequence[Assignment],
+    ready: _Ready, host_set: int,
+) -> int:  # fmt: skip
     """Write the rows of one launch, with its sealed bundle and what its key may say; return the launch's row id."""
     now = c.now()
     deadline = now + job.quorum.deadline_s * 1000

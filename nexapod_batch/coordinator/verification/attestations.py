@@ -125,6 +125,10 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
 
     A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`. UsageError for a folder that
     holds other evidence.
+
+    Raises:
+        NotFoundError: There is nothing to prove yet.
+
     """
     c.job(job_id)  # NotFoundError when there is none
     rows = _replicas(c, job_id, task)

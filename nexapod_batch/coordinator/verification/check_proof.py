@@ -34,7 +34,12 @@ class Bad(Exception):  # noqa: N818 - a word for what is refused
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of which no key stands there twice: readers would disagree on which one counts."""
+    """Return an object of which no key stands there twice: readers would disagree on which one counts.
+
+    Raises:
+        Bad: A key stands there twice.
+
+    """
     if len({key for key, _ in pairs}) != len(pairs):
         raise Bad("a key stands in it twice")
     return dict(pairs)
@@ -47,7 +52,12 @@ def fingerprint(spki: bytes) -> str:
 
 
 def read_key(text: str) -> bytes:
-    """Return the bytes of a public key in PEM form."""
+    """Return the bytes of a public key in PEM form.
+
+    Raises:
+        SystemExit: It is no public key of Ed25519.
+
+    """
     spki = base64.b64decode("".join(line for line in text.splitlines() if not line.startswith("-----")))
     if not spki.startswith(SPKI) or len(spki) != len(SPKI) + 32:
         raise SystemExit("a --key is no Ed25519 public key in PEM form")
@@ -55,7 +65,12 @@ def read_key(text: str) -> bytes:
 
 
 def verified(envelope: Path, kind: str, spki: bytes) -> Any:  # noqa: ANN401 - whatever was signed
-    """Return what a DSSE envelope says, if the key signed it, by openssl."""
+    """Return what a DSSE envelope says, if the key signed it, by openssl.
+
+    Raises:
+        Bad: It is of another type, or that key did not sign it.
+
+    """
     document = json.loads(envelope.read_text(encoding="utf-8"), object_pairs_hook=once)
     payload, (signature,) = base64.b64decode(document["payload"]), document["signatures"]
     if document["payloadType"] != kind:
@@ -122,7 +137,12 @@ def isolation_of(job: Any) -> str:  # noqa: ANN401
 
 
 def owner(delegation: Path, keys: dict[str, bytes]) -> tuple[str, bytes]:
-    """Return which of the keys that were given a delegation names."""
+    """Return which of the keys that were given a delegation names.
+
+    Raises:
+        Bad: The delegation is missing, or names another key.
+
+    """
     if not delegation.exists():
         raise Bad(f"{delegation.name} is missing")
     document = json.loads(delegation.read_text(encoding="utf-8"), object_pairs_hook=once)

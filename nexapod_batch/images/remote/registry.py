@@ -122,7 +122,12 @@ class Registry:
         return Manifest(digest=digest, kind=kind, body=body, document=said)
 
     def small(self, name: str, blob: Blob) -> bytes:
-        """Return a small blob (a configuration), compared with its digest."""
+        """Return a small blob (a configuration), compared with its digest.
+
+        Raises:
+            ImageError: It is not what its digest says.
+
+        """
 
         def ask() -> bytes:
             with self._web.open(f"{self._base}/{name}/blobs/{blob.digest}", login=self._authorization) as answer:

@@ -84,6 +84,10 @@ def started_by_file(file: str, wrapped: Wrapped, folder: str) -> Iterator[list[s
     """Write the start file of a replica's ranks; yield the argv that a launcher runs as each; remove the file.
 
     It must lie where every rank sees it and no command can write. CommandError for what no argument can hold.
+
+    Raises:
+        PluginError: What is wrapped around the command cannot be started on other hosts.
+
     """
     if wrapped.feeds:
         raise PluginError("what is wrapped around a command by descriptors cannot be started on other hosts")

@@ -122,7 +122,12 @@ class Temporary:
 
 
 def base(wanted: str = "", usual: Sequence[str] = _USUAL) -> tuple[str, bool]:
-    """Return where folders are made, and whether files are better put elsewhere; OSError when there is none."""
+    """Return where folders are made, and whether files are better put elsewhere; OSError when there is none.
+
+    Raises:
+        FileNotFoundError: None of the folders can be used.
+
+    """
     given = birth.given.get("TMPDIR", "") if "SLURM_JOB_ID" in birth.given else ""
     for path in (wanted, given):
         if path and _usable(path):

@@ -59,6 +59,10 @@ def open_launch(key: str, envelope: bytes, seed: bytes, node: NodeConfig, now: f
     """Verify a bundle and understand its job; NexapodError says why this node does not run it.
 
     `key` is the launch key that the file's name spells, `seed` that of its subkey, `now` in seconds since 1970.
+
+    Raises:
+        VerificationError: It is not signed by this node's coordinator, for this node, and for now.
+
     """
     opened = open_envelope(envelope, BUNDLE_TYPE, node.coordinators, limit=MAX_BUNDLE)
     bundle = decode_bundle(opened.payload)

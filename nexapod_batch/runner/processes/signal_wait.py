@@ -31,6 +31,10 @@ def wait_for_signal(signals: Iterable[int], timeout_s: float) -> int:
     """Wait for one of these signals, which must be blocked; return its number, 0 when none came in time.
 
     A `timeout_s` of 0 or less only looks. Handlers of other signals run when this returns.
+
+    Raises:
+        OSError: The system refused to wait.
+
     """
     wanted = _set_of(frozenset(signals))
     until = time.monotonic() + timeout_s

@@ -188,7 +188,12 @@ def _wanted(context: NodeContext, dask: Dask) -> dict[str, Any]:
 
 
 def slurm_words(on: Site, name: str) -> dict[str, Any]:
-    """Return the words of a Slurm site for dask-jobqueue: its partition of this name, else its first one."""
+    """Return the words of a Slurm site for dask-jobqueue: its partition of this name, else its first one.
+
+    Raises:
+        ConfigError: The Slurm site is reached over SSH.
+
+    """
     if on.scheduler.transport != "local":
         raise ConfigError(f"site {on.name} is reached over SSH: Dask workers cannot be started there from here")
     partition = next((partition for partition in on.partitions if partition.name == name), on.partitions[0])

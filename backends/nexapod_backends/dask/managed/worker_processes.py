@@ -69,7 +69,7 @@ class Processes:
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, name: str) -> str:
-        """Start a process."""
+        """Start a process; StartError when it cannot be."""
         argv = interpreter.module(
             "nexapod_backends.dask.worker", self._address, "--name", name,
             "--host", "127.0.0.1", "--nthreads", str(self._wanted["threads"]),
@@ -133,7 +133,7 @@ class SlurmJobs:
         self._job = SLURMJob
 
     async def start(self, name: str) -> str:
-        """Submit a job."""
+        """Submit a job; StartError when Slurm does not take it."""
         code, out, err = await self._call(["sbatch", "--parsable"], self.script(name))
         found = _ID.search(out)
         if code or found is None:

@@ -124,7 +124,7 @@ class Wire:
         return self._run(self._send({"op": op, "reply": True, **more}))
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Return what the scheduler knows of each worker, by address."""
+        """Return what the scheduler knows of each worker, by address; SchedulerError where there is no scheduler."""
         try:
             found = self.call("identity", n_workers=-1)
         except SchedulerError as error:
@@ -182,7 +182,7 @@ class Wire:
             self._run(self._stream([{"op": "client-releases-keys", "keys": list(keys), "client": self._owner}]))
 
     def states(self, keys: Sequence[str]) -> dict[str, str | None]:
-        """Return Dask's word for the state of each task; None for one that it does not know."""
+        """Return the state of each task in Dask's words, None for an unknown one; SchedulerError where it is silent."""
         said = self.call("get_task_status", keys=list(keys)) if keys else {}
         if not isinstance(said, dict):
             raise SchedulerError(f"the Dask scheduler at {self.address} does not say what became of tasks")

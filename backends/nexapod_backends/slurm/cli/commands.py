@@ -66,6 +66,10 @@ class Slurm:
 
         RefusedError when it never will be taken, TimedOutError when it may have been, SchedulerError when not now,
         FullError among them when it would be too many.
+
+        Raises:
+            NoIdError: It answered without an id.
+
         """
         argv = ["sbatch", "--parsable", *(["--test-only"] if test_only else [])]
         done = self.call(argv, text=script, check=False)
@@ -93,7 +97,12 @@ class Slurm:
                 return RefusedError(f"{site}: Slurm refuses the job", got=why.got, hint=why.step)
 
     def cancel(self, ids: Sequence[str], *, pending: bool = False) -> None:
-        """Cancel jobs and array elements, or what of them is `pending`; those that ended are no error."""
+        """Cancel jobs and array elements, or what of them is `pending`; those that ended are no error.
+
+        Raises:
+            SchedulerError: scancel failed.
+
+        """
         options = ["--quiet", *(["--state=PENDING"] if pending else [])]
         for first in range(0, len(ids), 200):
             done = self.call(["scancel", *options, *ids[first : first + 200]], check=False)
@@ -113,7 +122,12 @@ class Slurm:
         return "" if done.returncode else done.stdout
 
     def call(self, argv: Sequence[str], *, text: str = "", check: bool = True) -> Done:
-        """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long."""
+        """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long.
+
+        Raises:
+            TimedOutError: It takes too long.
+
+        """
         scheduler = self._site.scheduler
         command = self._command(argv)
         extra = {**ENVIRONMENT, "SLURM_CONF": scheduler.conf} if scheduler.conf else ENVIRONMENT

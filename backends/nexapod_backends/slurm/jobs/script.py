@@ -89,7 +89,12 @@ def as_it_is(path: str) -> str:
 
 
 def read_template(path: str = "") -> str:
-    """Return the text of a site's own template, or of the one that comes with nexapod-batch; ConfigError."""
+    """Return the text of a site's own template, or of the one that comes with nexapod-batch; ConfigError.
+
+    Raises:
+        TemplateFaultError: It cannot be read, or is too large.
+
+    """
     if not path:
         from importlib.resources import files  # noqa: PLC0415 - only where a script is rendered
 

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.cli.parse import SACCT, SQUEUE, read_sacct, read_squeue
 from nexapod_backends.slurm.cli.states import read_state, reason_in_words
 from nexapod_backends.slurm.site_check.job_probe import folder_of, partition_of, script_of
+from nexapod_backends.slurm.site_check.node_findings import SKEW_S, clock, container, python_there, ranks, temporary
 from nexapod_backends.slurm.site_check.probe_text import VALUE, name_of, one_line
-from nexapod_batch import __version__, interpreter
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.plugins import Finding, Mark
 
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from nexapod_batch.model.site import Partition, Site
     from nexapod_batch.plugins import NodeContext, Probing
 
-__all__ = ["PROGRAM", "clock", "from_inside", "python_there", "ranks"]
+__all__ = ["PROGRAM", "from_inside"]
 
-#: Seconds that two clocks may differ before somebody is told.
-_SKEW_S = 5.0
 #: Seconds after which a file that was written on one side should be seen on the other.
 _DELAY_S = 30
 _LOOK_S = 0.2
@@ -132,10 +130,10 @@ def from_inside(
     if heard.skew is not None:
         yield clock(name_of(context, "clock", contexts), *heard.skew)
     yield python_there(site, name_of(context, "python", contexts), said)
-    yield _temporary(site, name_of(context, "temporary files", contexts), said.get("temporary", ""))
+    yield temporary(site, name_of(context, "temporary files", contexts), said.get("temporary", ""))
     if "ranks" in said:
         yield ranks(name_of(context, "ranks", contexts), " ".join(site.scheduler.launcher), said["ranks"])
-    yield _container(name_of(context, "container", contexts), said.get("container", ""))
+    yield container(name_of(context, "container", contexts), said.get("container", ""))
 
 
 def _unanswered(name: str, heard: _Heard, spool: str) -> Finding:
@@ -164,79 +162,6 @@ def _sharing(name: str, heard: _Heard) -> Finding:
         )  # fmt: skip
     text = f"seen in both directions; a file of ours was seen there after {heard.delay_s:.1f} s"
     return Finding(mark=Mark.OK, probe=name, text=text)
-
-
-def clock(name: str, least: float, most: float) -> Finding:
-    """Return what is to be said of a clock that is ahead of ours by so many seconds at least and at most."""
-    apart = 0.0
-    if least > 0:
-        apart = least
-    elif most < 0:
-        apart = -most
-    if apart > _SKEW_S:
-        ahead = "ahead of" if least > 0 else "behind"
-        return Finding(
-            mark=Mark.WARN, probe=name, text=f"the compute node's is at least {apart:.1f} s {ahead} ours",
-            hint="times in its reports are off by that, and deadlines shorter than that do not work: let chrony or NTP"
-            " set the clocks of both",
-        )  # fmt: skip
-    return Finding(mark=Mark.OK, probe=name, text=f"at most {max(abs(least), abs(most)):.1f} s apart")
-
-
-def python_there(site: Site, name: str, said: dict[str, str]) -> Finding:
-    """Return what is to be said of the interpreter on the compute node, and of the runner that it finds."""
-    brought = site.scheduler.transport != "local" and not site.runner.python
-    python = "the interpreter that is brought along" if brought else site.runner.python or interpreter.own()
-    version, installed, runner = said.get("python", ""), said.get("version", ""), said.get("runner", "")
-    if not re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
-        text = f"{python} cannot be run there: {version or 'it said nothing'}"
-        hint = "set python in [runner] to one that is there"
-        return Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
-    if not re.fullmatch(r"\d+(\.\d+)*\S*", installed):
-        text = f"{python} is {version}, but nexapod-batch cannot be imported there: {runner or 'it said nothing'}"
-        hint = "install nexapod-batch there, or set python in [runner]"
-        return Finding(mark=Mark.FAIL, probe=name, text=text, hint=hint, stops=True)
-    has = f"{python} is {version}, with nexapod-batch {installed}"
-    same = "install the same version on both"
-    if runner != "ready":  # its modules lie elsewhere, or it lacks a package that it needs
-        text = f"{has}, whose runner cannot be started: {runner or 'it said nothing'}; here it is {__version__}"
-        return Finding(mark=Mark.FAIL, probe=name, text=text, hint=same, stops=True)
-    if installed != __version__:
-        return Finding(mark=Mark.WARN, probe=name, text=f"{has}; here it is {__version__}", hint=same)
-    return Finding(mark=Mark.OK, probe=name, text=has)
-
-
-def _temporary(site: Site, name: str, said: str) -> Finding:
-    where, _, memory = said.removeprefix("ok ").partition(", ")
-    hint = "set local_scratch in [filesystem] to a folder on the compute node's own disk"
-    if not said.startswith("ok "):
-        text = f"no short folder for $TMPDIR: {said or 'it said nothing'}; programs that make sockets may fail"
-        return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
-    wanted = site.filesystem.local_scratch
-    if wanted and where != wanted:
-        text = f"$TMPDIR lies in {where}: {wanted} is not there, or others may write it"
-        return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
-    text = f"$TMPDIR lies in {where}, where sockets can be made"
-    return Finding(mark=Mark.OK, probe=name, text=f"{text}; {memory}" if memory else text)
-
-
-def _container(name: str, said: str) -> Finding:
-    if said:
-        return Finding(mark=Mark.OK, probe=name, text=said)
-    text = "no apptainer and no singularity there"
-    return Finding(mark=Mark.WARN, probe=name, text=text, hint="only jobs without [container] can run")
-
-
-def ranks(name: str, launcher: str, said: str) -> Finding:
-    """Return whether two ranks that the launcher was to start beside each other said who they are."""
-    found = dict(re.findall(r"\brank ([01]) (\w*)\.", said))
-    if len(found) == 2:
-        kind = found["0"]
-        told = f"by {kind}" if kind else "and tells them nothing of each other by PMI or PMIx"
-        return Finding(mark=Mark.OK, probe=name, text=f"{launcher} starts two, {told}")
-    text = f"{launcher} started {len(found)} of two: {said or 'it said nothing within 30 s'}"
-    hint = "jobs of several tasks would fail there: see launcher in [scheduler], and what srun --mpi=list shows"
-    return Finding(mark=Mark.WARN, probe=name, text=text, hint=hint)
 
 
 def _run(
@@ -385,7 +310,7 @@ def _acknowledge(files: Transport, here: str, heard: _Heard) -> _Heard:
     """Let the job see a file of ours, and find out how long that took and how its clock stands."""
     sent = time.time()
     files.write(f"{here}/ack", b"ack\n")
-    end = time.monotonic() + _DELAY_S + 2 * _SKEW_S
+    end = time.monotonic() + _DELAY_S + 2 * SKEW_S
     while "seen" not in files.sizes(here):
         if time.monotonic() > end:
             return heard

@@ -83,7 +83,12 @@ class Files:
             self._close(handle)
 
     def write(self, path: str, blocks: Iterable[bytes], size: int) -> None:
-        """Put a file in place as a whole, durably where the server knows how, for this account only."""
+        """Put a file in place as a whole, durably where the server knows how, for this account only.
+
+        Raises:
+            OSError: Not all of it arrived, or the server refused.
+
+        """
         temporary = _temporary(path)
         handle = self._requests.handle(self._requests.create(temporary, 0o600), temporary)
         try:
@@ -154,7 +159,12 @@ class Files:
         return os.fsdecode(name)
 
     def add(self, path: str) -> None:
-        """Make a folder, for this account only; FileExistsError when there is one."""
+        """Make a folder, for this account only; FileExistsError when there is one.
+
+        Raises:
+            OSError: The server refused.
+
+        """
         try:
             self._requests.answer(self._requests.make_folder(path, 0o700), path)
         except OSError as error:
@@ -192,7 +202,13 @@ class Files:
                 raise faults[0]
 
     def get(self, path: str, target: Path, known: Attributes | None = None) -> None:
-        """Copy a plain file here, going on where an earlier attempt ended; done when there is one of this size."""
+        """Copy a plain file here, going on where an earlier attempt ended; done when there is one of this size.
+
+        Raises:
+            OSError: It is no plain file.
+            SchedulerError: It changed while it was copied.
+
+        """
         known = known or self.stat(path)
         size, mode = known.size, known.mode
         if mode is None or not stat.S_ISREG(mode):

@@ -127,7 +127,12 @@ class SshTransport:
         self.remove_trees([path])
 
     def remove_trees(self, paths: Sequence[str]) -> None:
-        """Remove folders and all that is in them, as far as possible, by one command."""
+        """Remove folders and all that is in them, as far as possible, by one command.
+
+        Raises:
+            SchedulerError: The login node did not answer in time.
+
+        """
         if not paths:
             return
         listed = b"".join(os.fsencode(path) + b"\0" for path in paths)
