@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["call"]
 
 #: What an interpreter, or a library, reads when it starts and never again.
-_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC", "GLIBC", "OPENSSL", "SSL", "GCONV", "LOCPATH", "FAKETIME")
+_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC", "GLIBC", "OPENSSL", "SSL", "GCONV", "LOCPATH", "FAKETIME", "DASK")
 #: What commands import, sooner or later.
 _PACKAGES = ("cli.commands", "cli.node", "cli.rendering", "coordinator", "store", "wording", "planner", "local_nodes", "config")
 _BACKENDS = ("nexapod_backends.local", "nexapod_backends.bare", "nexapod_backends.slurm.backend", "nexapod_backends.apptainer.runtime")
@@ -46,9 +46,12 @@ _server: _Server | None = None
 
 
 def call(
-    program: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float
+    program: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float, imports: Sequence[str] = ()
 ) -> tuple[int, str, str] | None:
-    """Run the program; return its exit code and what it printed, None where only a real start will do."""
+    """Run the program; return its exit code and what it printed, None where only a real start will do.
+
+    `imports` are modules that it will want, and that take long.
+    """
     global _server  # noqa: PLW0603 - one for each process of pytest, made when it is first wanted
     if _read_at_start(env) != _read_at_start(_SAME):
         return None
@@ -57,7 +60,10 @@ def call(
         atexit.register(_server.end)
     if _server.state != _state():
         return None
-    return _server.call({"program": program, "argv": list(argv), "env": dict(env), "cwd": str(cwd), "umask": _umask()}, timeout)
+    request = {
+        "program": program, "argv": list(argv), "env": dict(env), "cwd": str(cwd), "umask": _umask(), "imports": list(imports)
+    }  # fmt: skip
+    return _server.call(request, timeout)
 
 
 def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
@@ -165,11 +171,14 @@ def serve(wire: socket.socket) -> None:
 
 def _fork(fds: Sequence[int]) -> tuple[int, int]:
     """Fork a child that runs a command; return it, and what tells its end. The child never returns."""
+    request: dict[str, Any] = json.loads(os.pread(fds[4], os.fstat(fds[4]).st_size, 0))
+    for module in request["imports"]:
+        import_module(module)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            code = _child(fds)
+            code = _child(fds, request)
         finally:
             os._exit(code)
     with suppress(BrokenPipeError):
@@ -179,10 +188,8 @@ def _fork(fds: Sequence[int]) -> tuple[int, int]:
     return pid, os.pidfd_open(pid)
 
 
-def _child(fds: Sequence[int]) -> int:
+def _child(fds: Sequence[int], request: Mapping[str, Any]) -> int:
     """Become what a new process would be, and run the command; return its exit code."""
-    with open(fds[4], "rb", closefd=False) as stream:
-        request: dict[str, Any] = json.loads(os.pread(fds[4], os.fstat(stream.fileno()).st_size, 0))
     for fd, wanted in zip(fds, _STANDARD, strict=False):
         os.dup2(fd, wanted)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)

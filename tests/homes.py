@@ -39,6 +39,9 @@ class Done(NamedTuple):
 class Home:
     """A fresh home below a folder, and the program run in it."""
 
+    #: Modules that commands will want here, and that take long to import.
+    imports: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, name: str = "home") -> None:
         """Name the home; the program makes it."""
         self.folder, self.path = folder, folder / name
@@ -49,7 +52,7 @@ class Home:
         words, whole = [str(one) for one in argv], {**self.env, **(env or {})}
         done = None
         if not before:
-            done = fork_server.call(PROGRAM, words, env=whole, cwd=self.folder, timeout=_HANGS_S)
+            done = fork_server.call(PROGRAM, words, env=whole, cwd=self.folder, timeout=_HANGS_S, imports=self.imports)
         if done is None:
             ran = subprocess.run(
                 [*before, PROGRAM, *words], env=whole, cwd=self.folder, capture_output=True, text=True, check=False, timeout=_HANGS_S

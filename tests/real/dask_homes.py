@@ -38,6 +38,8 @@ def dask_text(name: str = "pool", **tables: Mapping[str, object]) -> str:
 class DaskHome(SlurmHome):
     """A home with one site, `pool`; files travel through Dask, or lie in a folder that workers share with it."""
 
+    imports = ("nexapod_backends.dask.backend", "nexapod_backends.dask.scheduler.client")
+
     def pool(self, address: str = "", *, shared: bool = False, name: str = "pool", **tables: Mapping[str, Any]) -> Path:
         """Write the site file; return its path."""
         where: dict[str, object] = {"address": address} if address else {}

@@ -47,6 +47,8 @@ def site_text(cluster: Cluster, *, name: str = "", bin_folder: Path | None = Non
 class SlurmHome(LoggedHome):
     """A home whose sites are clusters."""
 
+    imports: tuple[str, ...] = ("nexapod_backends.slurm.ssh.transport",)
+
     def site(self, cluster: Cluster, **more: Any) -> None:
         """Write the site file of a cluster."""
         folder = self.path / "sites.d"
