@@ -6,7 +6,8 @@ entry, the node, or, where somebody changed an entry and its mark alike, the nod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from nexapod_batch.ledger.edge import Edge
 from nexapod_batch.ledger.tree import leaf_hash, root_of_whole
@@ -25,6 +26,10 @@ MAX_FAULTS = 100
 
 _BLOCK = 1 << KEPT_LEVEL
 _MARK_BYTES = 6
+
+
+#: Number, content and mark of an entry.
+Row: TypeAlias = tuple[int, bytes, int]
 
 
 class Fault(NamedTuple):
@@ -60,7 +65,7 @@ def mark_of(leaf: bytes) -> int:
 
 
 def audit(
-    entries: Iterable[tuple[int, bytes, int]],
+    entries: Iterable[Row],
     levels: Sequence[int],
     nodes: Callable[[int], Iterator[tuple[int, bytes]]],
     heads: Iterable[SignedHead],
@@ -79,23 +84,34 @@ def audit(
     return Audited(check.size, check.root(), check.compared, tuple(check.faults))
 
 
-def _blocks(entries: Iterable[tuple[int, bytes, int]], check: _Check) -> Iterator[list[bytes]]:
+def _blocks(entries: Iterable[Row], check: _Check) -> Iterator[list[bytes]]:
     """Yield the leaf hashes of 16 entries each, of fewer at the end; a gap is the end."""
-    leaves: list[bytes] = []
-    for expected, (number, entry, mark) in enumerate(entries):
+    rows, first = iter(entries), 0
+    while block := list(islice(rows, _BLOCK)):
+        is_whole = block[0][0] == first and block[-1][0] == first + len(block) - 1  # they come in order
+        if not is_whole:
+            block = _before_gap(block, first, check)
+        leaves = [leaf_hash(entry) for _, entry, _ in block]
+        for (number, _, mark), leaf in zip(block, leaves, strict=True):
+            if int.from_bytes(leaf[:_MARK_BYTES], "big") != mark:
+                check.changed(number)
+        if leaves:
+            yield leaves
+        if not is_whole:
+            break
+        first += len(block)
+
+
+def _before_gap(block: list[Row], first: int, check: _Check) -> list[Row]:
+    """Return the entries before the first that is missing, which is named."""
+    expected = first
+    for number, _, _ in block:
         if number != expected:
             missing = f"entry {expected}" if number == expected + 1 else f"entries {expected} to {number - 1}"
             check.faults.append(Fault(missing, "missing; what comes after cannot be checked"))
             break
-        leaf = leaf_hash(entry)
-        if int.from_bytes(leaf[:_MARK_BYTES], "big") != mark:
-            check.changed(number)
-        leaves.append(leaf)
-        if len(leaves) == _BLOCK:
-            yield leaves
-            leaves = []
-    if leaves:
-        yield leaves
+        expected += 1
+    return block[: expected - first]
 
 
 class _Check:

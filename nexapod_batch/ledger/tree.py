@@ -6,8 +6,8 @@ kept, which never change once they are there; the right edge of a tree of any si
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
+from hashlib import sha256 as _sha256
 from typing import NamedTuple
 
 from nexapod_batch.errors import VerificationError
@@ -19,7 +19,7 @@ __all__ = [
 
 HASH_BYTES = 32
 #: The root of the tree without entries.
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+EMPTY_ROOT = _sha256(b"").digest()
 #: No proof in a tree of 2**63 entries is longer.
 _MAX_PROOF = 64
 
@@ -37,18 +37,18 @@ class Node(NamedTuple):
 
 def leaf_hash(entry: bytes) -> bytes:
     """Return the hash of an entry."""
-    return hashlib.sha256(b"\0" + entry).digest()
+    return _sha256(b"\0" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of two neighbours."""
-    return hashlib.sha256(b"\1" + left + right).digest()
+    return _sha256(b"\1" + left + right).digest()
 
 
 def root_of_whole(leaves: list[bytes]) -> bytes:
     """Return the hash of a whole subtree with these leaf hashes, a power of two of them."""
     while len(leaves) > 1:
-        leaves = [node_hash(left, right) for left, right in zip(leaves[::2], leaves[1::2], strict=True)]
+        leaves = [_sha256(b"\1" + left + right).digest() for left, right in zip(leaves[::2], leaves[1::2], strict=True)]
     return leaves[0]
 
 
