@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -14,18 +15,25 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an interruption is none of a traceback from its first import on."""
+    whole_program = arguments is None
     try:
-        if arguments is None and "PYTHONPATH" in os.environ:
+        gc.disable()  # while modules are loaded nothing becomes garbage
+        if whole_program and "PYTHONPATH" in os.environ:
             from nexapod_batch import interpreter
 
             interpreter.set_back_foreign_folders()  # before anything else is imported
-        if arguments is None and sys.getfilesystemencoding() != "utf-8":
+        if whole_program and sys.getfilesystemencoding() != "utf-8":
             _start_again_in_utf8()
         from nexapod_batch.cli import app
 
+        gc.enable()
         return app.main(arguments)
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells report it
+    finally:
+        gc.enable()
+        if whole_program:
+            gc.freeze()  # the interpreter ends now: to look once more for garbage would take a tenth of `show`
 
 
 def _start_again_in_utf8() -> None:
