@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +27,8 @@ from msgspec.structs import replace
 from nexapod_backends.slurm.bindings.client import PyslurmClient
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import JobRow, Listing, by_element
+from nexapod_backends.slurm.cli.states import read_state
+from nexapod_backends.slurm.jobs.capacity import SCONTROL_NODES, read_nodes
 from nexapod_backends.slurm.queue.monitor import QueueMonitor
 from nexapod_backends.slurm.transport import LocalTransport, environment
 from spools import until
@@ -283,7 +286,7 @@ class Live:
 
     def pyslurm(self) -> Answers | None:
         """Return what pyslurm says of them."""
-        found = self.bindings.ask(self.jobs, 0.0)
+        found = self.bindings.queue(self.jobs, 0.0)
         return None if found is None else answers(found)
 
 
@@ -322,9 +325,7 @@ def test_same_answers(live: Live) -> None:
         return {"RUNNING", "PENDING", "COMPLETED", "FAILED"} <= states
 
     until(mixed, "a queue of every kind")
-    version = live.control("scontrol", "show", "config").partition("SLURM_VERSION")[2].split()[1]
-    made = metadata.version("pyslurm").split(".")
-    if [int(part) for part in made[:2]] != [int(part) for part in version.split(".")[:2]]:
+    if not fits(live):
         assert live.pyslurm() is None
         return
 
@@ -336,4 +337,52 @@ def test_same_answers(live: Live) -> None:
     expected, found = until(unchanged, "a queue that stands still")
     assert found == expected
     assert {key[1] for key in expected} >= {None, 0, 5, 30}
+    assert live.told == []
+
+
+def fits(live: Live) -> bool:
+    """Say whether the pyslurm that is installed is of the release of the cluster."""
+    version = live.control("scontrol", "show", "config").partition("SLURM_VERSION")[2].split()[1]
+    made = metadata.version("pyslurm").split(".")
+    return [int(part) for part in made[:2]] == [int(part) for part in version.split(".")[:2]]
+
+
+def test_same_ends(live: Live) -> None:
+    """Of jobs that ended well, with a code, by a signal, cancelled while they ran and while they waited, in arrays and alone."""
+    if not fits(live):
+        pytest.skip("pyslurm is of another release")
+    live.submit("--job-name=well", "--array=0-3", run="test $SLURM_ARRAY_TASK_ID != 2")
+    live.submit("--job-name=code", run="exit 7")
+    live.submit("--job-name=signal", run="kill -9 $$")
+    running = live.submit("--job-name=run", "--array=0", run="sleep 300")
+    waiting = live.submit("--job-name=later", "--begin=now+1hour", "--array=1-3,8")
+    until(lambda: "RUNNING" in live.control("squeue", "--noheader", "--format=%T", f"--jobs={running}"), "a job that runs")
+    live.control("scancel", running, waiting)
+    since = int(time.time()) - 86_400
+
+    def ends() -> Answers:
+        rows = live.text._ask_sacct(live.jobs, since, needed=True)
+        return answers(rows)
+
+    def over() -> bool:
+        found = ends().values()
+        return len(found) >= 8 and all(read_state(one.state).ended for one in found)
+
+    until(over, "the accounting to know all ends")
+    listing = live.bindings.ended(live.jobs, since, 0.0)
+    assert listing is not None, (live.told, (live.folder / "bindings.json").read_text())
+    assert answers(listing) == ends()
+    assert {(one.exit_code, one.exit_signal) for one in ends().values()} >= {(0, 0), (1, 0), (7, 0), (0, 9)}
+    assert live.told == []
+
+
+def test_same_hosts(live: Live) -> None:
+    """What each host has for jobs, its features and its partitions."""
+    if not fits(live):
+        pytest.skip("pyslurm is of another release")
+    live.control("scontrol", "update", "nodename=a1", "features=fast,new")
+    text = live.bindings.hosts(0.0)
+    assert text is not None
+    assert read_nodes(text) == read_nodes(live.control(*SCONTROL_NODES))
+    assert read_nodes(text)["a1"].features == ("fast", "new")
     assert live.told == []

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyslurms
 import pytest
 from msgspec.structs import replace
-from nexapod_backends.slurm.bindings.child import lines
 from nexapod_backends.slurm.bindings.client import PyslurmClient
+from nexapod_backends.slurm.bindings.rows import queued
 from nexapod_backends.slurm.cli.commands import Slurm
 from nexapod_backends.slurm.cli.parse import SEPARATOR, read_squeue
 from nexapod_backends.slurm.queue.monitor import QueueMonitor
@@ -40,12 +41,17 @@ class Machine(LocalTransport):
     answer: str = ""
     version: str = ""  # of Slurm's commands; none: the answer holds for them too
     asked: list[str] = field(default_factory=list)
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:
-        """Run the child, answer for the rest."""
-        self.asked.append(os.path.basename(argv[0]) if argv[0] != sys.executable else "child")
-        if argv[0] == sys.executable:
-            return super().run(argv, extra, text=text, timeout_s=timeout_s)
+    def start(self, argv: Sequence[str], extra: Mapping[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the child."""
+        self.asked.append("child")
+        self.children.append(super().start(argv, extra, stderr))
+        return self.children[-1]
+
+    def run(self, argv: Sequence[str], extra: Mapping[str, str], *, text: str, timeout_s: float) -> Done:  # noqa: ARG002
+        """Answer."""
+        self.asked.append(os.path.basename(argv[0]))
         return Done(0, f"slurm {self.version}\n" if self.version and argv[1:] == ["--version"] else self.answer, "")
 
 
@@ -82,7 +88,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def test_it_answers_without_being_loaded(place: Place) -> None:
     """The rows come from the child; our own process never sees pyslurm."""
-    found = place.bindings().ask(["7"], T0)
+    found = place.bindings().queue(["7"], T0)
     assert found is not None
     (row,) = found.rows
     assert (row.job, row.indexes, row.state, row.hosts, row.name) == (7, None, "RUNNING", "n1", NAME)
@@ -105,14 +111,14 @@ FAULTS = {
 def test_broken(place: Place, fault: str, why: str) -> None:
     """However it breaks, the answer is None, told once, and it is left alone for a day by every process."""
     place.knows(RUNNING, fault=fault)
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     (told,) = place.told
     assert told.startswith("site here: pyslurm is not used")
     assert why in told
     assert told.isprintable()
-    assert place.bindings().ask(["7"], T0 + DAY - 1) is None
+    assert place.bindings().queue(["7"], T0 + DAY - 1) is None
     assert place.machine.asked == ["child"]
-    assert place.bindings().ask(["7"], T0 + DAY) is None
+    assert place.bindings().queue(["7"], T0 + DAY) is None
     assert place.machine.asked == ["child", "child"]
     assert place.told == [told]
     finding = place.bindings().finding(T0 + DAY)
@@ -122,7 +128,7 @@ def test_broken(place: Place, fault: str, why: str) -> None:
 def test_garbage(place: Place) -> None:
     """An answer that cannot be read in full is none."""
     place.knows({**RUNNING, "job_state": ""})
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     (told,) = place.told
     assert "it answered what cannot be read: 7~|~N/A~|~~|~" in told
 
@@ -130,7 +136,7 @@ def test_garbage(place: Place) -> None:
 def test_chatter_of_a_library(place: Place) -> None:
     """What is printed beside the rows, through Python or past it, does not touch them."""
     place.knows(RUNNING, fault="print('7~|~N/A~|~RUNN', end=''); os.write(1, b'hello')")
-    found = place.bindings().ask(["7"], T0)
+    found = place.bindings().queue(["7"], T0)
     assert found is not None
     assert [row.state for row in found.rows] == ["RUNNING"]
 
@@ -138,7 +144,7 @@ def test_chatter_of_a_library(place: Place) -> None:
 def test_hanging(place: Place) -> None:
     """A child that hangs is killed after the site's time for commands."""
     place.knows(RUNNING, fault="import time; time.sleep(600)")
-    assert place.bindings(cmd_timeout_s=1).ask(["7"], T0) is None
+    assert place.bindings(cmd_timeout_s=1).queue(["7"], T0) is None
     assert place.told == ["site here: pyslurm is not used, Slurm's commands are: it did not answer in 1 s"]
 
 
@@ -146,7 +152,7 @@ def test_hanging(place: Place) -> None:
 def test_of_another_version(place: Place, cluster: str) -> None:
     """It must be made for the very release of the cluster that answers; what is no version fits nothing."""
     place.knows(RUNNING, cluster=cluster)
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     (told,) = place.told
     assert cluster in told
 
@@ -164,7 +170,7 @@ def test_installed_for_another_release(place: Place, metadata: str, version: str
     (place.known.parent / metadata).mkdir()
     place.machine.version = slurm
     for at in (T0, T0 + 60, T0 + DAY - 1):
-        assert place.bindings().ask(["7"], at) is None
+        assert place.bindings().queue(["7"], at) is None
     assert place.machine.asked == ["sinfo"]
     (told,) = place.told
     assert f"pyslurm {version} is not made for Slurm {slurm}" in told
@@ -184,7 +190,7 @@ def test_installed_for_this_release_or_not_told(place: Place, metadata: str, slu
     (place.known.parent / metadata).mkdir()
     place.machine.version = slurm
     for _ in range(3):
-        assert place.bindings().ask(["7"], T0) is not None
+        assert place.bindings().queue(["7"], T0) is not None
     assert place.machine.asked.count("child") == 3
     assert place.machine.asked.count("sinfo") == metadata.startswith("pyslurm-")
     assert place.told == []
@@ -193,25 +199,25 @@ def test_installed_for_this_release_or_not_told(place: Place, metadata: str, slu
 def test_of_the_same_version(place: Place) -> None:
     """The binding writes 22.5.3 for 22.05, and the last number is its own."""
     place.knows(RUNNING, version="22.5.3", cluster="22.05.8")
-    assert place.bindings().ask(["7"], T0) is not None
+    assert place.bindings().queue(["7"], T0) is not None
 
 
 def test_controller_is_silent(place: Place) -> None:
     """That is not pyslurm's fault: nobody is told, and it is soon tried again."""
     place.knows(silent=True)
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     assert place.told == []
     assert "connect failure" in place.bindings().finding(T0).text
-    assert place.bindings().ask(["7"], T0 + 60) is None
+    assert place.bindings().queue(["7"], T0 + 60) is None
     assert place.machine.asked.count("child") == 1
     place.knows(RUNNING)
-    assert place.bindings().ask(["7"], T0 + HOUR) is not None
+    assert place.bindings().queue(["7"], T0 + HOUR) is not None
 
 
 def test_a_job_that_it_does_not_know(place: Place) -> None:
     """It may look at another cluster than the commands: then they are asked, now and every time."""
     for _ in range(2):
-        assert place.bindings().ask(["7", "8"], T0) is None
+        assert place.bindings().queue(["7", "8"], T0) is None
     assert place.machine.asked == ["child", "child"]
     assert place.told == []
 
@@ -223,20 +229,20 @@ def test_a_job_that_it_does_not_know(place: Place) -> None:
 )
 def test_where_it_is_never_asked(place: Place, scheduler: dict[str, str]) -> None:
     """Over SSH, for another cluster than the configured one, where the commands may know another one, without any."""
-    assert place.bindings(**scheduler).ask(["7"], T0) is None
+    assert place.bindings(**scheduler).queue(["7"], T0) is None
     assert place.machine.asked == []
     assert place.bindings(**scheduler).finding(T0).mark is Mark.SKIP
 
 
 def test_commands_of_a_folder_with_a_configuration(place: Place) -> None:
     """With both named it is clear which cluster is meant."""
-    assert place.bindings(bin="/opt/slurm/bin", conf=str(place.known)).ask(["7"], T0) is not None
+    assert place.bindings(bin="/opt/slurm/bin", conf=str(place.known)).queue(["7"], T0) is not None
 
 
 def test_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is started, nothing is told."""
     monkeypatch.setattr(sys, "path", [])
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     assert (place.machine.asked, place.told) == ([], [])
     assert "not installed" in place.bindings().finding(T0).text
 
@@ -245,7 +251,7 @@ def test_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_memory_that_is_broken(place: Place, content: bytes) -> None:
     """It is only a memory: pyslurm is asked."""
     (place.folder / "bindings.json").write_bytes(content)
-    assert place.bindings().ask(["7"], T0) is not None
+    assert place.bindings().queue(["7"], T0) is not None
 
 
 def test_a_memory_that_cannot_be_kept(place: Place) -> None:
@@ -253,24 +259,24 @@ def test_a_memory_that_cannot_be_kept(place: Place) -> None:
     (place.folder / "bindings.json").mkdir()
     place.knows(fault="sys.exit(9)")
     for _ in range(2):
-        assert place.bindings().ask(["7"], T0) is None
+        assert place.bindings().queue(["7"], T0) is None
     assert place.machine.asked == ["child", "child"]
 
 
 def test_another_configuration_is_another_try(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed without a configuration is tried at once with one."""
     place.knows(RUNNING, fault="os._exit(1) if 'SLURM_CONF' not in os.environ else None")
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     monkeypatch.setenv("SLURM_CONF", str(place.known))
-    assert place.bindings().ask(["7"], T0 + 1) is not None
+    assert place.bindings().queue(["7"], T0 + 1) is not None
 
 
 def test_a_clock_that_was_set_back(place: Place) -> None:
     """A failure of the future counts no more."""
     place.knows(RUNNING, fault="sys.exit(9)")
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     place.knows(RUNNING)
-    assert place.bindings().ask(["7"], T0 - HOUR) is not None
+    assert place.bindings().queue(["7"], T0 - HOUR) is not None
 
 
 def test_the_environment_of_slurm_stays_outside(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +285,7 @@ def test_the_environment_of_slurm_stays_outside(place: Place, monkeypatch: pytes
     monkeypatch.setenv("SLURM_CLUSTERS", "other")
     fault = "os._exit(9) if 'SLURM_CLUSTERS' in os.environ or os.environ['SLURM_BITSTR_LEN'] != '0' else None"
     place.knows(RUNNING, fault=fault)
-    assert place.bindings().ask(["7"], T0) is not None
+    assert place.bindings().queue(["7"], T0) is not None
 
 
 def test_a_file_of_that_name_in_the_current_folder(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +293,7 @@ def test_a_file_of_that_name_in_the_current_folder(place: Place, tmp_path: Path,
     (tmp_path / "parse.py").write_text("raise SystemExit(9)\n")
     (tmp_path / "json.py").write_text("raise SystemExit(9)\n")
     monkeypatch.chdir(tmp_path)
-    assert place.bindings().ask(["7"], T0) is not None
+    assert place.bindings().queue(["7"], T0) is not None
 
 
 # ---- the watch
@@ -370,14 +376,14 @@ class Stranger:
 
 def test_other_peoples_jobs_are_not_looked_at() -> None:
     """A name that is no text, in whatever job, must not cost us ours."""
-    (line,) = lines([Stranger(), Record()], frozenset({7}))
+    (line,) = queued([Stranger(), Record()], frozenset({7}))
     assert line == SEPARATOR.join(["7", "N/A", "PENDING", "N/A", "N/A", "", "Priority", NAME])
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a~|~b", "\x00", "\udcff", "é", ""])
 def test_a_strange_word_is_one_line(word: str) -> None:
     """Whatever a reason or a name holds, it is one row for the reader."""
-    (line,) = lines([Record(name=word)], frozenset({7}))
+    (line,) = queued([Record(name=word)], frozenset({7}))
     found = read_squeue(line)
     assert (len(found.rows), found.unreadable) == (1, 0)
 
@@ -385,7 +391,7 @@ def test_a_strange_word_is_one_line(word: str) -> None:
 def test_nothing_is_set() -> None:
     """A record without anything is a row, or counted; never an error."""
     bare = Record(state=None, state_reason=None, name=None, partition=None)
-    (line,) = lines([bare], frozenset({7}))
+    (line,) = queued([bare], frozenset({7}))
     assert read_squeue(line).unreadable == 1
 
 
@@ -393,9 +399,9 @@ def test_a_release_that_cannot_even_talk_is_told_once(place: Place) -> None:
     """Every answer is "Zero Bytes": by the release of Slurm's own commands it is known that it never will be another."""
     place.machine.answer = "slurm-wlm 22.05.8\n"
     place.knows(RUNNING, silent=True)
-    assert place.bindings().ask(["7"], T0) is None
+    assert place.bindings().queue(["7"], T0) is None
     assert place.told == ["site here: pyslurm is not used, Slurm's commands are: pyslurm 25.11.2 is not made for Slurm 22.05.8"]
-    assert place.bindings().ask(["7"], T0 + HOUR) is None
+    assert place.bindings().queue(["7"], T0 + HOUR) is None
     assert place.machine.asked.count("child") == 1
 
 
@@ -413,8 +419,8 @@ def test_a_configuration_that_changed_is_another_try(place: Place, tmp_path: Pat
     conf = tmp_path / "slurm.conf"
     conf.write_text("a")
     place.knows(RUNNING, fault="sys.exit(9)")
-    assert place.bindings(conf=str(conf)).ask(["7"], T0) is None
+    assert place.bindings(conf=str(conf)).queue(["7"], T0) is None
     place.knows(RUNNING)
-    assert place.bindings(conf=str(conf)).ask(["7"], T0 + 1) is None
+    assert place.bindings(conf=str(conf)).queue(["7"], T0 + 1) is None
     os.utime(conf, ns=(1, 1))
-    assert place.bindings(conf=str(conf)).ask(["7"], T0 + 2) is not None
+    assert place.bindings(conf=str(conf)).queue(["7"], T0 + 2) is not None

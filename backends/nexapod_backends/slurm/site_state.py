@@ -59,9 +59,9 @@ class SiteState:
         self.prepared: set[str] = set()  # digests of the settings that were found or written
         self.groups = SubmissionRecords(folder / "groups")
         self.pack_limits = PackLimits(folder / "pack.json")
-        self.largest_hosts = LargestHosts(self.slurm, folder / "largest.json")
         self.looked: dict[str, float] = {}  # group -> when Slurm was last asked whether it has it
         bindings = PyslurmClient(site, self.slurm, folder / "bindings.json", _tell)
+        self.largest_hosts = LargestHosts(self.slurm, folder / "largest.json", bindings.hosts)
         self.queue = QueueMonitor(site, self.slurm, folder / "queue.json", bindings, _tell)
         self._name, self._folder, self._poll_s = site.name, folder, site.limits.poll_interval_s
         self._last_submit = 0.0

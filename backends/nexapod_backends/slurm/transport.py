@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -121,6 +121,13 @@ class LocalTransport:
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(str(error)) from error
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, argv: Sequence[str], extra: Mapping[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a program in the same surroundings, with pipes as its stdin and stdout; OSError when it cannot be."""
+        return subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+            env={**environment(os.environ), **extra}, cwd=interpreter.FOLDER,
+        )  # fmt: skip
 
     def make(self, folders: Iterable[str]) -> None:
         """Make folders."""

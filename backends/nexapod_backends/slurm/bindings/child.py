@@ -1,139 +1,83 @@
 """The program that asks pyslurm in our place, and that may end for it.
 
-`python -I -m nexapod_backends.slurm.bindings.child ID,ID,... FOLDER` loads it from the folder where whoever asks has
-found it, after those that any interpreter has, and prints what the queue knows of these jobs exactly as the
-command `parse.SQUEUE` prints it, one row for all elements of an array that are still pending included. libslurm ends
-the process that loads it where it finds no configuration, and crashes where pyslurm was built for another Slurm: so
-nothing but this program ever imports pyslurm. Names are those of pyslurm 22.5 to 25.11.
+`python -I -m nexapod_backends.slurm.bindings.child FOLDER` loads it from the folder where whoever asks has found it,
+after those that any interpreter has, and answers lines of JSON with lines of JSON until its stdin ends. An answer's
+`text` is exactly what a command prints: of the queue as `parse.SQUEUE` has it, of ended jobs as `parse.SACCT`, of hosts
+as `capacity.SCONTROL_NODES`, with the columns that are read. Where the controller or the accounting did not answer,
+`silent` says why. libslurm ends the process that loads it where it finds no configuration, and crashes where pyslurm
+was built for another Slurm: so nothing but this program ever imports pyslurm. Names are those of pyslurm 22.5 to 25.11.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
-import re
+import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from nexapod_backends.slurm.cli.parse import SEPARATOR
+from nexapod_backends.slurm.bindings import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["NO_ANSWER", "UNFIT", "lines", "main", "release"]
+__all__ = ["NO_ANSWER", "UNFIT", "main"]
 
-#: Exit codes beside 0 (every row was printed); any other one means that pyslurm broke.
+#: Exit codes beside 0 (nobody asked any more); any other one means that pyslurm broke.
 UNFIT = 3  # made for another Slurm than the cluster's: what is on stderr says so
-NO_ANSWER = 4  # the controller did not answer
+NO_ANSWER = 4  # the controller did not even tell its version
+#: Bytes that it may take: a library that leaks, or an answer without an end, ends this process and no other.
+_MEMORY = 8 << 30
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the rows of the jobs that the first argument names; return the exit code."""
-    wanted = frozenset(map(int, argv[0].split(",")))
-    sys.path += argv[1:]
+    """Answer the questions on stdin; return the exit code."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    sys.path += argv
     out = os.dup(1)
-    os.dup2(2, 1)  # what a library prints must not get between the rows
+    os.dup2(2, 1)  # what a library prints must not get between the answers
     pyslurm: Any = importlib.import_module("pyslurm")  # may end the process
     try:
         cluster = _cluster_version(pyslurm)
-        if release(cluster) is None or release(cluster) != release(pyslurm.__version__):
-            sys.stderr.write(f"pyslurm {pyslurm.__version__} is not made for Slurm {cluster}\n")
-            return UNFIT
-        jobs = pyslurm.Jobs.load()
     except pyslurm.PyslurmError as error:
-        sys.stderr.write(f"pyslurm {pyslurm.__version__}: {str(error) or type(error).__name__}\n")
+        sys.stderr.write(f"pyslurm {pyslurm.__version__}: {_said(error)}\n")
         return NO_ANSWER
-    text = "".join(f"{line}\n" for line in lines(jobs.values(), wanted))
+    if rows.release(cluster) is None or rows.release(cluster) != rows.release(pyslurm.__version__):
+        sys.stderr.write(f"pyslurm {pyslurm.__version__} is not made for Slurm {cluster}\n")
+        return UNFIT
     with open(out, "wb") as stream:
-        stream.write(text.encode("utf-8", "replace"))
+        for line in sys.stdin.buffer:
+            answer = _answer(pyslurm, json.loads(line))
+            stream.write(json.dumps(answer).encode() + b"\n")
+            stream.flush()
     return 0
 
 
-def lines(jobs: Iterable[Any], wanted: frozenset[int]) -> Iterator[str]:
-    """Yield a row for each of the wanted jobs, of pyslurm's objects; other people's are not even looked at.
-
-    As squeue does it, elements that are pending on their own stand in the row of the others of their array.
-    """
-    rows = [_row(job) for job in jobs if job.id in wanted or job.array_id in wanted]
-    for row in _gathered(rows):
-        yield SEPARATOR.join(" ".join(cell.split("\n")) for cell in row.cells())
-
-
-def _gathered(rows: Sequence[_Row]) -> list[_Row]:
-    """Return the rows with pending elements put into the row of the others of their array, where there is one."""
-    found = list(rows)
-    shared = {row.alike: position for position, row in enumerate(rows) if row.pending and row.several}
-    for row in rows:
-        if row.alone and row.alike in shared:
-            position = shared[row.alike]
-            found[position] = found[position].with_element(row)
-    return [row for row in found if not (row.alone and row.alike in shared)]
+def _answer(pyslurm: Any, question: Mapping[str, Any]) -> dict[str, str]:  # noqa: ANN401 - a module without types
+    """Return the answer to one question."""
+    try:
+        text = "".join(f"{line}\n" for line in _lines(pyslurm, question))
+    except pyslurm.PyslurmError as error:
+        return {"silent": f"pyslurm {pyslurm.__version__}: {_said(error)}"}
+    return {"text": text.encode("utf-8", "replace").decode()}
 
 
-class _Row(Struct, frozen=True, kw_only=True):
-    """What one record of the controller says, in squeue's words."""
-
-    job: str  # the array's id, or the job's
-    indexes: str
-    several: bool  # it stands for all elements that have no record of their own yet
-    state: str
-    submit: str
-    start: str
-    hosts: str
-    reason: str
-    name: str
-    partition: str
-
-    @property
-    def pending(self) -> bool:
-        """Say whether it has not started."""
-        return self.state == "PENDING"
-
-    @property
-    def alone(self) -> bool:
-        """Say whether it is one element, or one job, that has not started."""
-        return self.pending and not self.several
-
-    @property
-    def alike(self) -> tuple[str, str, str]:
-        """Return what elements have in common that squeue puts into one row."""
-        return self.job, self.name, self.partition
-
-    def with_element(self, other: _Row) -> _Row:
-        """Return this row with one more element; a reason that is new is added."""
-        reason = self.reason if other.reason in self.reason else f"{self.reason},{other.reason}"
-        return replace(self, indexes=f"{self.indexes},{other.indexes}", reason=reason)
-
-    def cells(self) -> tuple[str, ...]:
-        """Return the columns of `parse.SQUEUE`."""
-        return (
-            self.job, self.indexes, self.state, self.submit, self.start, self.hosts, self.reason, self.name,
-        )  # fmt: skip
+def _lines(pyslurm: Any, question: Mapping[str, Any]) -> Iterable[str]:  # noqa: ANN401 - a module without types
+    match question["ask"]:
+        case "queue":
+            return rows.queued(pyslurm.Jobs.load().values(), frozenset(question["jobs"]))
+        case "ended":
+            wanted = pyslurm.db.JobFilter(ids=question["jobs"], start_time=question["start"])
+            return rows.ended(pyslurm.db.Jobs.load(wanted).values())
+        case "hosts":
+            return rows.hosts(pyslurm.Nodes.load().values())
+        case other:
+            raise ValueError(other)
 
 
-def _row(job: Any) -> _Row:  # noqa: ANN401 - pyslurm has no types
-    waiting, array = job.array_tasks_waiting, job.array_id
-    # pyslurm takes the 0 of the first element for a number that is not set
-    index = "N/A" if array is None else waiting or str(job.array_task_id or 0)
-    return _Row(
-        job=str(job.id if array is None else array),
-        indexes=index,
-        several=bool(waiting),
-        state=job.state or "",
-        submit=_time(job.submit_time),
-        start=_time(job.start_time),
-        hosts=job.allocated_nodes or "",
-        reason=job.state_reason or "None",
-        name=job.name or "",
-        partition=job.partition or "",
-    )
-
-
-def _time(seconds: int | None) -> str:
-    return "N/A" if seconds is None else str(seconds)
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _cluster_version(pyslurm: Any) -> str:  # noqa: ANN401 - a module without types
@@ -142,12 +86,6 @@ def _cluster_version(pyslurm: Any) -> str:  # noqa: ANN401 - a module without ty
     if hasattr(config, "version"):
         return str(config.version)
     return str(pyslurm.config().get()["version"])  # before pyslurm 25.5
-
-
-def release(version: str) -> tuple[int, int] | None:
-    """Return (25, 11) of "25.11.2"; pyslurm writes 22.5 where Slurm writes 22.05. None for what is no version."""
-    found = re.fullmatch(r"(\d{1,3})\.(\d{1,3})(?:[.-].*)?", version, re.ASCII)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 if __name__ == "__main__":

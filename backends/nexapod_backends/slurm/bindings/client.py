@@ -1,10 +1,11 @@
-"""pyslurm, where it is of use: the queue's answer without a command, and silence whenever there is any doubt.
+"""pyslurm, where it is of use: answers without a command, and silence whenever there is any doubt.
 
-`PyslurmClient` asks through a child process, since loading pyslurm may end or break the process that does it. It
-answers with what `read_squeue` returns, or with None: then the command is to be asked, and nothing is ever raised.
-Where pyslurm does not know a job, it is None as well, so that no job is called gone on its word. Before it is used for
-the first time its version, as it was installed, is compared with Slurm's. A pyslurm that fails is left alone for a day,
-or until it or the configuration changes, which is kept in a file; each reason is told once.
+`PyslurmClient` asks through a child process, since loading pyslurm may end or break the process that does it; the child
+is kept for as long as this process asks. It answers with what the commands print, or what is read from that, or with
+None: then the command is to be asked, and nothing is ever raised. Where pyslurm does not know a job of the queue, it is
+None as well, so that no job is called gone on its word. Before it is used for the first time its version, as it was
+installed, is compared with Slurm's. A pyslurm that fails is left alone for a day, or until it or the configuration
+changes, which is kept in a file; each reason is told once.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from nexapod_backends.slurm.bindings.child import NO_ANSWER, UNFIT, release
-from nexapod_backends.slurm.cli.commands import TimedOutError
-from nexapod_backends.slurm.cli.parse import read_squeue
+from nexapod_backends.slurm.bindings.child import NO_ANSWER, UNFIT
+from nexapod_backends.slurm.bindings.kept_child import ChildEndedError, ChildHangsError, KeptChild
+from nexapod_backends.slurm.bindings.rows import release
+from nexapod_backends.slurm.cli.parse import read_sacct, read_squeue
 from nexapod_batch import interpreter
 from nexapod_batch.errors import SchedulerError
 from nexapod_batch.files import atomic, careful
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from nexapod_backends.slurm.cli.commands import Slurm
     from nexapod_backends.slurm.cli.parse import JobRow, Listing
-    from nexapod_backends.slurm.transport import Done
     from nexapod_batch.model.site import Site
 
 __all__ = ["PyslurmClient"]
@@ -90,57 +91,82 @@ class PyslurmClient:
     def __init__(self, site: Site, slurm: Slurm, file: Path, tell: Callable[[str], None]) -> None:
         """Remember how the child is called, where a failure is kept, and who is told of it."""
         self._site, self._slurm, self._file, self._tell = site, slurm, file, tell
+        self._child: tuple[list[str | int], KeptChild] | None = None  # and which pyslurm it has loaded
 
-    def ask(self, ids: Sequence[str], now: float) -> Listing[JobRow] | None:
-        """Return the rows of these jobs; None when the command is to be asked."""
+    def queue(self, ids: Sequence[str], now: float) -> Listing[JobRow] | None:
+        """Return what the queue holds of these jobs; None when squeue is to be asked."""
+        text = self._answer({"ask": "queue", "jobs": [int(one) for one in ids]}, now)
+        listing = None if text is None else read_squeue(text)
+        if listing is None or self._unreadable(listing, now):
+            return None
+        return listing if {str(row.job) for row in listing.rows}.issuperset(ids) else None
+
+    def ended(self, ids: Sequence[str], since_s: int, now: float) -> Listing[JobRow] | None:
+        """Return what the accounting holds of these jobs since a time (seconds since 1970); None to ask sacct."""
+        text = self._answer({"ask": "ended", "jobs": [int(one) for one in ids], "start": since_s}, now)
+        listing = None if text is None else read_sacct(text)
+        return None if listing is None or self._unreadable(listing, now) else listing
+
+    def hosts(self, now: float) -> str | None:
+        """Return what `SCONTROL_NODES` prints, with the values that are read; None when scontrol is to be asked."""
+        return self._answer({"ask": "hosts"}, now)
+
+    def _answer(self, question: dict[str, object], now: float) -> str | None:
+        """Return the text that answers a question; None when there is none, and why is kept."""
         which = self._which()
         if isinstance(which, str) or self._left(which, now):
             return None
         used = self._document().get("used") == which
         try:
-            listing = self._use(which, ids, first=not used)
+            text = self._use(which, question, first=not used)
         except _FailedError as error:
-            self._leave(which, str(error), now, error.pause_s)
+            if question["ask"] == "queue" or error.pause_s == _BROKEN_S:  # else only the accounting is silent
+                self._leave(which, str(error), now, error.pause_s)
             return None
         if not used:
             self._write({"used": which})
-        return listing if {str(row.job) for row in listing.rows}.issuperset(ids) else None
+        return text
 
-    def _use(self, which: list[str | int], ids: Sequence[str], *, first: bool) -> Listing[JobRow]:
-        """Return what it says of the jobs; where it is used first, versions are compared before it is even loaded."""
+    def _unreadable(self, listing: Listing[JobRow], now: float) -> bool:
+        """Say whether an answer cannot be read in full: then pyslurm is left alone."""
+        which = self._which()
+        if listing.unreadable and not isinstance(which, str):
+            self._leave(which, f"it answered what cannot be read: {listing.samples[0]}", now, _BROKEN_S)
+        return bool(listing.unreadable)
+
+    def _use(self, which: list[str | int], question: dict[str, object], *, first: bool) -> str:
+        """Return what it says; where it is used first, versions are compared before it is even loaded."""
         folder = os.path.dirname(os.path.dirname(str(which[0])))
         if first and (unfit := self._unfit(_installed(folder))):
             raise _FailedError(unfit)
-        return self._read(ids, folder)
-
-    def _read(self, ids: Sequence[str], folder: str) -> Listing[JobRow]:
-        """Return what the child printed, which finds pyslurm in the folder; _FailedError says why it is left alone."""
-        done = self._child(ids, folder)
-        if done.returncode:
-            raise self._failed(done)
-        listing = read_squeue(done.stdout)
-        if listing.unreadable:
-            raise _FailedError(f"it answered what cannot be read: {listing.samples[0]}")
-        return listing
-
-    def _child(self, ids: Sequence[str], folder: str) -> Done:
-        """Run the child to its end."""
+        if self._child is None or self._child[0] != which:
+            self.end()
+            self._child = which, KeptChild(_CHILD, [folder], self._slurm.start)
         try:
-            return self._slurm.call(interpreter.module(_CHILD, ",".join(ids), folder), check=False)
-        except TimedOutError as error:
+            answer = self._child[1].ask(question, self._site.scheduler.cmd_timeout_s)
+        except ChildHangsError as error:
             raise _FailedError(f"it did not answer in {self._site.scheduler.cmd_timeout_s} s") from error
-        except SchedulerError as error:
+        except ChildEndedError as error:
+            raise self._failed(error) from error
+        except (OSError, SchedulerError) as error:
             raise _FailedError(str(error)) from error
+        return _text_of(answer)
 
-    def _failed(self, done: Done) -> _FailedError:
-        """Return why the child gave no rows, by its exit code and its last words."""
-        last = done.stderr.strip().rpartition("\n")[2].strip()[-_SAID:]
-        said = "".join(char if char.isprintable() else "?" for char in last) or f"exit code {done.returncode}"
-        if done.returncode == NO_ANSWER:  # which is also what a pyslurm of another release makes of every answer
+    def end(self) -> None:
+        """End the child that is kept, if there is one; the next question starts another one."""
+        if self._child is not None:
+            self._child[1].end()
+            self._child = None
+
+    def _failed(self, ended: ChildEndedError) -> _FailedError:
+        """Return why the child ended, by its exit code and its last words."""
+        last = ended.last_words[-_SAID:] or f"exit code {ended.returncode}"
+        said = "".join(char if char.isprintable() else "?" for char in last)
+        if ended.returncode == NO_ANSWER:  # which is also what a pyslurm of another release makes of every answer
             found = re.match(r"pyslurm (\S+):", said)
             unfit = self._unfit(found[1] if found else "")
             return _FailedError(unfit or said, _BROKEN_S if unfit else _SILENT_S)
-        return _FailedError(said if done.returncode == UNFIT else f"it broke: {said}")
+        return _FailedError(said if ended.returncode == UNFIT else f"it broke: {said}")
 
     def _unfit(self, version: str) -> str:
         """Return that a pyslurm of this version is not of the release of Slurm's commands; "" where nobody knows."""
@@ -160,11 +186,11 @@ class PyslurmClient:
         failure = self._left(which, now)
         if failure is None:
             try:
-                self._use(which, ["0"], first=True)
+                self._use(which, {"ask": "queue", "jobs": [0]}, first=True)
             except _FailedError as error:
                 failure = _Failure(str(error), now, error.pause_s)
             else:
-                return Finding(mark=Mark.OK, probe="pyslurm", text="it answers, and is used for the queue")
+                return Finding(mark=Mark.OK, probe="pyslurm", text="it answers, and is used for queue, ends and hosts")
         hint = "build pyslurm for the Slurm of this cluster, or remove it" if failure.pause_s == _BROKEN_S else ""
         text = f"Slurm's commands are used: {failure.why}"
         return Finding(mark=Mark.WARN, probe="pyslurm", text=text, hint=hint)
@@ -215,6 +241,17 @@ class PyslurmClient:
         with suppress(OSError):
             own_folder(self._file.parent, below=self._file.parents[1])
             atomic.write(self._file, json.dumps(document).encode(), mode=0o600, durable=False)
+
+
+def _text_of(answer: object) -> str:
+    """Return the text of an answer; _FailedError where Slurm was silent, or it is no answer."""
+    match answer:
+        case {"text": str(text)}:
+            return text
+        case {"silent": str(why)}:
+            raise _FailedError(why, _SILENT_S)
+        case _:
+            raise _FailedError("it answered what was not asked")
 
 
 def _installed(folder: str) -> str:

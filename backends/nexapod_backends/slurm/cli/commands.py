@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from nexapod_backends.slurm.cli.parse import ENVIRONMENT
 from nexapod_backends.slurm.cli.refusals import Kind, read_refusal
+from nexapod_backends.slurm.transport import LocalTransport
 from nexapod_batch.errors import NexapodError, SchedulerError
 from nexapod_batch.files import own
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
     from nexapod_backends.slurm.cli.refusals import Refusal
@@ -121,6 +123,23 @@ class Slurm:
             raise self._failed(argv[0], done)
         return "" if done.returncode else done.stdout
 
+    def start(self, argv: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a program of ours on this machine, with pipes and the environment that the commands have.
+
+        Raises:
+            SchedulerError: The cluster is on another machine.
+            OSError: It cannot be started.
+
+        """
+        if not isinstance(self._transport, LocalTransport):
+            raise SchedulerError(f"site {self._site.name}: nothing can be started beside its commands")
+        return self._transport.start(argv, self._extra(), stderr)
+
+    def _extra(self) -> dict[str, str]:
+        """Return what the commands have in their environment beside ours."""
+        conf = self._site.scheduler.conf
+        return {**ENVIRONMENT, "SLURM_CONF": conf} if conf else dict(ENVIRONMENT)
+
     def call(self, argv: Sequence[str], *, text: str = "", check: bool = True) -> Done:
         """Run a command to its end; SchedulerError when it cannot be, fails (with `check`) or takes too long.
 
@@ -130,10 +149,9 @@ class Slurm:
         """
         scheduler = self._site.scheduler
         command = self._command(argv)
-        extra = {**ENVIRONMENT, "SLURM_CONF": scheduler.conf} if scheduler.conf else ENVIRONMENT
         try:
             self._trust(command[0])
-            done = self._transport.run(command, extra, text=text, timeout_s=scheduler.cmd_timeout_s)
+            done = self._transport.run(command, self._extra(), text=text, timeout_s=scheduler.cmd_timeout_s)
         except FileNotFoundError as error:
             raise self._missing(argv[0]) from error
         except TimeoutError as error:

@@ -20,7 +20,7 @@ from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import own_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_backends.slurm.cli.commands import Slurm
@@ -45,9 +45,9 @@ class HostSize(Struct, frozen=True):
 class LargestHosts:
     """The largest hosts of one cluster."""
 
-    def __init__(self, slurm: Slurm, file: Path) -> None:
-        """Remember whom to ask and where it is kept."""
-        self._slurm, self._file = slurm, file
+    def __init__(self, slurm: Slurm, file: Path, ask: Callable[[float], str | None] = lambda _: None) -> None:
+        """Remember whom to ask and where it is kept; `ask` may know what scontrol would print at a time."""
+        self._slurm, self._file, self._ask = slurm, file, ask
 
     def look(self, now: float) -> None:
         """Ask Slurm when it is time to; what fails is left for a while."""
@@ -56,7 +56,8 @@ class LargestHosts:
             return
         found: Mapping[str, tuple[HostSize, ...]] = {}
         with suppress(NexapodError):
-            found = host_sizes(read_nodes(self._slurm.call(SCONTROL_NODES).stdout))
+            text = self._ask(now)
+            found = host_sizes(read_nodes(self._slurm.call(SCONTROL_NODES).stdout if text is None else text))
         until = now + (_KNOWN_S if found else _SILENT_S)
         sizes = {name: [astuple(one) for one in alike] for name, alike in found.items()}
         with suppress(OSError):  # then it is asked at the next occasion

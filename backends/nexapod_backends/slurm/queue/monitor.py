@@ -162,7 +162,7 @@ class QueueMonitor:
 
     def _queue(self, ids: Sequence[str], now: float) -> Listing[JobRow]:
         """Return what is in the queue, of pyslurm where it is of use."""
-        listing = self._pyslurm.ask(ids, now) if self._pyslurm else None
+        listing = self._pyslurm.queue(ids, now) if self._pyslurm else None
         if listing is not None:
             return listing
         done = self._slurm.call([*SQUEUE, f"--jobs={','.join(ids)}"], check=False)
@@ -183,13 +183,21 @@ class QueueMonitor:
         if self._site.scheduler.accounting == "squeue":
             return []
         groups = [*missing, *unclear]
-        start = _day_before(min(one.tried or now for one in groups))
-        ids = ",".join(one.native for one in groups)
-        done = self._slurm.call([*SACCT, f"--jobs={ids}", f"--starttime={start}"], check=False)
-        if missing and done.returncode and "disabled" not in done.stderr.lower():
+        since_s = int(min(one.tried or now for one in groups)) - _DAY_S
+        ids = [one.native for one in groups]
+        listing = self._pyslurm.ended(ids, since_s, now) if self._pyslurm else None
+        if listing is None:
+            listing = self._ask_sacct(ids, since_s, needed=bool(missing))
+        return [row for row in listing.rows if read_state(row.state).ended]
+
+    def _ask_sacct(self, ids: Sequence[str], since_s: int, *, needed: bool) -> Listing[JobRow]:
+        """Return what sacct tells of jobs; SchedulerError where it fails and its answer is `needed`."""
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since_s))
+        done = self._slurm.call([*SACCT, f"--jobs={','.join(ids)}", f"--starttime={start}"], check=False)
+        if needed and done.returncode and "disabled" not in done.stderr.lower():
             # What it would have said of them nobody knows: they are missed from the next answer on.
             raise self._failed("sacct", done)
-        return [row for row in read_sacct(done.stdout).rows if read_state(row.state).ended]
+        return read_sacct(done.stdout)
 
     def _untold(self, group: Group, now: float) -> bool:
         """Say whether something of a group goes on, for all we know, that this look did not find."""
@@ -234,8 +242,3 @@ class QueueMonitor:
                 f"site {self._site.name}: Slurm says {word.native} of job {row.job}, a state that nexapod-batch does "
                 "not know: it is taken as still running until squeue or sacct says more"
             )
-
-
-def _day_before(seconds: float) -> str:
-    """Return a time, in seconds since 1970, a day earlier and as sacct reads it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(int(seconds) - _DAY_S))
