@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import traceback
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,9 @@ def changes(deed: Callable[[], object]) -> int:
             deed()
             os.write(theirs, b"%d" % counted())
             os._exit(0)
+        except Exception:  # noqa: BLE001 - said aloud, and the exit code below says it as well
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(1)
     os.close(theirs)

@@ -152,8 +152,8 @@ COMMANDS: dict[str, Entry] = {
     "site": Entry(
         "commands.sites",
         "site",
-        "Look at sites, start new site files, and check that sites work.",
-        ("ls", "show", "init", "check"),
+        "Look at sites, start site files, check, rename and remove sites.",
+        ("ls", "show", "init", "check", "remove", "rename"),
     ),
     "image": Entry(
         "commands.images",

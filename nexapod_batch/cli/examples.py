@@ -58,6 +58,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "site ls": ("nexapod-batch site ls",),
     "site show": ("nexapod-batch site show alpha --origin",),
     "site init": ("nexapod-batch site init --from-slurm", "nexapod-batch site init --list"),
+    "site remove": ("nexapod-batch site remove alpha --dry-run", "nexapod-batch site remove alpha"),
+    "site rename": ("nexapod-batch site rename alpha beta --dry-run", "nexapod-batch site rename alpha beta"),
     "site check": ("nexapod-batch site check alpha --no-job", "nexapod-batch site check alpha"),
     "image ls": ("nexapod-batch image ls",),
     "image pull": ("nexapod-batch image pull docker://python:3.13-slim",),

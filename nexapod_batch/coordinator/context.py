@@ -325,6 +325,10 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     if not anew:
         paths.has_database()
     signer = _first_key(paths) if missing else keyfile.load(key)
+    if os.path.exists(paths.home / "renaming.json"):
+        from nexapod_batch.coordinator import renaming  # noqa: PLC0415 - where a process was killed over it
+
+        renaming.finish(paths)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
         if write:

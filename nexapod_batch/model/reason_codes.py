@@ -82,6 +82,7 @@ class Code:
     NO_REPORT = "launch.no_report"
     NOT_HANDED = "launch.not_handed"
     RESTORED = "launch.restored"
+    SITE_REMOVED = "launch.site_removed"
 
     CANCELLED = "task.cancelled"
     RETRIED = "task.retried"

@@ -31,7 +31,10 @@ UNREACHABLE = 69
 
 @click.group()
 def site() -> None:
-    """Look at sites, start new site files, and check that sites work."""
+    """Look at sites, start site files, check, rename and remove sites."""
+    from nexapod_batch.coordinator import renaming
+
+    renaming.finish(paths())
 
 
 @site.command()
@@ -180,6 +183,64 @@ def check(
     if not as_json:
         note(f"site {name}: " + ", ".join(f"{count} {mark}" for mark, count in counts.items() if count))
     return _verdict(rows)
+
+
+@site.command()
+@click.argument("name", shell_complete=complete.sites)
+@click.option("--dry-run", is_flag=True, help="Say what would become of everything, and change nothing.")
+@click.option("--abandon", is_flag=True, help="Give up what is out there; it is placed elsewhere.")
+@json_option
+def remove(name: str, dry_run: bool, abandon: bool, as_json: bool) -> None:
+    """Take a site out.
+
+    Its reports must be in, and its results published. Nodes that ran something stay in the registry, drained: their
+    keys are part of the record. Its file is kept beside, as NAME.toml.removed.
+    """
+    from nexapod_batch.cli.context import looking, writing
+    from nexapod_batch.coordinator.commands import site_changes
+
+    with looking() if dry_run else writing() as c:
+        done = site_changes.remove(c, name, abandon=abandon, dry_run=dry_run)
+    output(as_json).document(done, _removed)
+
+
+def _removed(done: Document) -> Iterator[str]:
+    would = "would be " if done["dry_run"] else ""
+    if done["file"]:
+        yield f"{would}renamed: {done['file']} to {done['kept_file']}"
+    yield from (f"{would}drained: node {name}, whose key stays on record" for name in done["drained"])
+    yield from (f"{would}deleted: node {name} and its key; it never ran anything" for name in done["deleted"])
+    yield from (f"{would}removed: {folder}" for folder in done["folders"])
+    yield from (f"left alone, on another machine: {folder}" for folder in done["elsewhere"])
+    if done["waiting_jobs"]:
+        yield f"open jobs that name it wait for ever: {', '.join(map(str, done['waiting_jobs']))}; nexapod-batch cancel"
+
+
+@site.command()
+@click.argument("name", shell_complete=complete.sites)
+@click.argument("new")
+@click.option("--dry-run", is_flag=True, help="Say what would get another name, and change nothing.")
+@json_option
+def rename(name: str, new: str, dry_run: bool, as_json: bool) -> None:
+    """Give a site another name.
+
+    Its nodes, keys, spools and work folders get theirs with it. Nothing may be out there. What was signed keeps its
+    meaning: keys stay the same.
+    """
+    from nexapod_batch.cli.context import looking, writing
+    from nexapod_batch.coordinator.commands import site_changes
+
+    with looking() if dry_run else writing() as c:
+        done = site_changes.rename(c, name, new, dry_run=dry_run)
+    output(as_json).document(done, _renamed)
+
+
+def _renamed(done: Document) -> Iterator[str]:
+    would = "would be " if done["dry_run"] else ""
+    yield f"{would}renamed: site {done['site']} to {done['new']}, {done['file']}"
+    yield from (f"{would}renamed: node {old} to {new}" for old, new in done["nodes"])
+    yield from (f"{would}moved: {old} to {new}" for old, new in done["moves"])
+    yield from (f"left under its old name, on another machine: {folder}" for folder in done["elsewhere"])
 
 
 def _above_zero(timeout: str) -> float:

@@ -111,12 +111,20 @@ def _nodes(c: Coordinator) -> Iterator[_Found]:
     if not nodes:
         yield "nodes", "warn", "none registered: nexapod-batch node init makes one for this machine"
     for node in nodes:
+        if _is_gone(c, node):
+            yield f"node {node.name}", "ok", f"drained, and site {node.site} is gone: its key stays on record"
+            continue
         yield _node_key(c, node)
         yield from _refused_bundles(c, node)
         yield from _packages(c, node)
     for row in c.store.nodes.all():
         if row.blame:
             yield f"node {row.name}", "warn", f"signed {row.blame} statements that no honest node signs"
+
+
+def _is_gone(c: Coordinator, node: Node) -> bool:
+    """Say whether a node was drained and the file of its site taken away: then there is nothing to look at."""
+    return not (node.active or node.site in {LOCAL, *c.sites()} or node.id in c.store.nodes.at_work())
 
 
 def _node_key(c: Coordinator, node: Node) -> _Found:

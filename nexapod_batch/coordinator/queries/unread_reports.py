@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nexapod_batch.store import Store
 
-__all__ = ["nodes_with_unread_reports"]
+__all__ = ["START_NOTES", "nodes_with_unread_reports"]
 
 #: How the names of segments begin that hold notes of starts alone.
-_START_NOTES = "z"
+START_NOTES = "z"
 
 
 def nodes_with_unread_reports(store: Store, home: str) -> list[str]:
@@ -27,7 +27,7 @@ def _grew(folder: str, positions: dict[str, int]) -> bool:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(_START_NOTES) or not entry.name.endswith(".jsonl"):
+                if entry.name.startswith(START_NOTES) or not entry.name.endswith(".jsonl"):
                     continue
                 if entry.stat(follow_symlinks=False).st_size > positions.get(entry.name, 0):
                     return True

@@ -105,6 +105,10 @@ class Nodes:
         """Drain or resume a node; False when there is none of this name."""
         return self._sql.run("node_activate", name=name, active=int(active)) > 0
 
+    def rename(self, old: str, *, name: str, site: str, owner: str) -> None:
+        """Give a node another name, site and owner."""
+        self._sql.run("node_rename", old=old, name=name, site=site, owner=owner)
+
     def delete(self, name: str) -> None:
         """Take a node that never ran anything out of the registry."""
         self._sql.run("node_delete", name=name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nexapod_batch.store.database import Database
 
@@ -155,6 +156,11 @@ class Tasks:
     def unpublished(self, limit: int) -> list[tuple[int, int]]:
         """Return (job, task) of accepted tasks whose results are still to be published."""
         return [(job, task) for job, task in self._sql.tuples("tasks_unpublished", limit=limit)]
+
+    def unpublished_on(self, nodes: Sequence[int]) -> list[tuple[int, int]]:
+        """Return (job, task) of accepted tasks whose files may have to come from these nodes."""
+        named = json.dumps(list(nodes))
+        return [(job, task) for job, task in self._sql.tuples("tasks_unpublished_on", nodes=named)]
 
     def newest_published(self, limit: int) -> list[tuple[int, int]]:
         """Return (job, task) of published tasks, those of the newest jobs first."""

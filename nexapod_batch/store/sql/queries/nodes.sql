@@ -25,6 +25,9 @@ FROM node n ORDER BY n.id;
 -- name: node_activate
 UPDATE node SET active = :active WHERE name = :name;
 
+-- name: node_rename
+UPDATE node SET name = :name, site = :site, owner = :owner WHERE name = :old;
+
 -- name: node_delete
 DELETE FROM node WHERE name = :name;
 

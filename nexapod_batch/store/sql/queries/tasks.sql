@@ -40,6 +40,12 @@ UPDATE task SET news = 0 WHERE job_id = ? AND idx = ?;
 -- name: tasks_unpublished
 SELECT job_id, idx FROM task WHERE state = 'accepted' AND published = 0 ORDER BY job_id, idx LIMIT :limit;
 
+-- name: tasks_unpublished_on
+SELECT t.job_id, t.idx FROM task t WHERE t.state = 'accepted' AND t.published = 0 AND EXISTS (
+  SELECT 1 FROM replica r WHERE r.job_id = t.job_id AND r.task = t.idx AND r.validation = 'valid'
+  AND r.node_id IN (SELECT value FROM json_each(:nodes))
+) ORDER BY t.job_id, t.idx;
+
 -- name: tasks_newest_published
 SELECT job_id, idx FROM task WHERE published = 1 ORDER BY job_id DESC, idx DESC LIMIT :limit;
 
