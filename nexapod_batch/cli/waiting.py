@@ -134,8 +134,8 @@ def _waits(c: Coordinator, jobs: list[int]) -> Callable[[], list[str]]:
 
 
 def _described(c: Coordinator, job: int) -> Document:
-    """Return a job with its first tasks and the folder of its results."""
-    found = views.tasks(c.store, job, limit=TASKS_SHOWN, replicas=False)
+    """Return a job with some of its tasks, those without a result first, and the folder of its results."""
+    found = views.outcome(c.store, job, TASKS_SHOWN)
     return {
         **found["job"],
         "results": str(c.paths.results / str(job)),

@@ -50,9 +50,20 @@ def on_two_hosts(home: SlurmHome) -> dict[str, Any]:
 def test_hosts_of_one_cluster_agree(home: SlurmHome, alpha: Cluster) -> None:
     """Two replicas, each kept to hosts of its own; the statements and Slurm's list say so, and not a poll interval later."""
     home.site(alpha, limits={"poll_interval": "10m"})
-    task = on_two_hosts(home)
+    done = home.submit('[job]\ncommand = ["echo", "1"]\n[quorum]\nmax_replicas = 2\ndistinct = "host"\n', "--wait")
+    assert done.code == 0, done.err
+    (task,) = home.json("show", "last")["tasks"]
     assert (task["state"], task["reason"]) == ("accepted", f"2 of 2 agree, from 2 machines of one site and owner; {ONE}")
     assert sorted(one["host"] for one in task["replicas"]) == ["a1", "a2"]
+
+
+def test_an_error_on_two_hosts_is_an_error(home: SlurmHome, alpha: Cluster) -> None:
+    """It waits for Slurm's word on hosts as an answer does; before that it is no verdict, and no lack of hosts."""
+    home.site(alpha, limits={"poll_interval": "10m"})
+    done = home.submit('[job]\ncommand = ["sh", "-c", "echo no input >&2; exit 7"]\n[quorum]\nmax_replicas = 2\ndistinct = "host"\n', "--wait")
+    assert done.code == 1
+    assert "1_0  failed: " in done.out
+    assert "exit code 7; last line of stderr: no input" in done.out
 
 
 def test_a_host_that_slurm_does_not_confirm_has_no_vote(home: SlurmHome, alpha: Cluster) -> None:

@@ -318,13 +318,20 @@ def _state(job: Document) -> str:
 def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
     yield f"{replica['id']:<10}"
     yield f"{replica['node']:<14}"
-    yield f"{replica['execution']:<9} {replica['validation']:<9}"
+    yield f"{replica['execution']:<9} {vote(replica):<9}"
     if replica["wall_ms"] is not None:
         yield duration(replica["wall_ms"] / 1000)
     if replica["max_rss_kib"]:
         yield size(replica["max_rss_kib"])
     yield from map(gpu_use, replica["gpus"])
     yield from _peculiarities(replica, contained=contained)
+
+
+def vote(replica: Document) -> str:
+    """Return what became of the vote of a replica: one that ended without a report has none."""
+    if replica["execution"] == "errored" and replica["validation"] == "inconclusive":
+        return "no vote"
+    return str(replica["validation"])
 
 
 def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:
@@ -336,7 +343,7 @@ def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:
         yield "isolation: none, it ran bare"
     if reported and replica.get("output_bytes") == 0:
         yield "it wrote nothing: all outputs are empty"
-    if replica["exit_code"]:
+    if replica["exit_code"] and not replica["reason"].startswith("exit code"):
         yield f"exit {replica['exit_code']}"
     if replica["voided"]:
         yield "voided: two different signed statements"

@@ -187,7 +187,9 @@ def _replica_lines(replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node]) ->
 
 def _replica_line(replica: ReplicaRow, node: Node) -> str:
     line = f"  replica {replica.number} on {node.name} (site {node.site}, owner {node.owner}): {replica.execution}"
-    if replica.validation != Validation.PENDING:
+    if replica.execution == Execution.ERRORED and replica.validation == Validation.INCONCLUSIVE:
+        line += ", no vote"
+    elif replica.validation != Validation.PENDING:
         line += f", {replica.validation}"
     if replica.reason:
         line += f" ({sentence(Reason.parse(replica.reason))})"

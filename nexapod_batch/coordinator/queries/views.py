@@ -94,6 +94,17 @@ def tasks(
     return {"schema": 1, "job": found_job, "tasks": found, "more": more}
 
 
+def outcome(store: Store, job_id: int, limit: int) -> Document:
+    """Return what `tasks` does of a whole job, without replicas; where not all of it fits, what has no result first."""
+    found = tasks(store, job_id, limit=limit, replicas=False)
+    if found["more"]:
+        first = [_task(row) for row in store.views.tasks_without_result(job_id, limit)]
+        if first:
+            _add_parameters(store, job_id, first)
+            found["tasks"] = first
+    return found
+
+
 def _add_parameters(store: Store, job_id: int, tasks: list[Document]) -> None:
     """Put the parameters of the job's array into its tasks."""
     text = store.views.array(job_id)

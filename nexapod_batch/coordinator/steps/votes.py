@@ -117,7 +117,8 @@ def _on_host(c: Coordinator, place: Place, r: VotingReplica, vote: Vote) -> Vote
     if confirmed(vote.where, launch.hosts):
         return replace(vote, domain={**vote.domain, Domain.HOST: f"{place.node.name}/{vote.where}"})
     vote = replace(vote, domain={**vote.domain, Domain.HOST: set_name(place.node, launch.host_set)})
-    if vote.execution is Execution.REPORTED and not launch.hosts:
+    signed = vote.execution is Execution.REPORTED or (vote.execution is Execution.ERRORED and vote.failure)
+    if signed and not launch.hosts:
         return replace(vote, execution=Execution.RUNNING)
     return replace(vote, no_vote=vote.no_vote or Reason(code=Code.HOST_UNCONFIRMED))
 

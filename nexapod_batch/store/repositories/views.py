@@ -153,6 +153,10 @@ class Views:
         """Return at most `limit` tasks from `first` to `last`, in order."""
         return self._documents("view_tasks", id=job, first=first, last=last, limit=limit)
 
+    def tasks_without_result(self, job: int, limit: int) -> list[TaskView]:
+        """Return at most `limit` tasks, in order, that were not accepted, or whose results are in doubt or missing."""
+        return self._documents("view_tasks_without_result", id=job, limit=limit)
+
     def replicas(self, job: int, first: int, last: int) -> list[ReplicaView]:
         """Return the replicas of the tasks from `first` to `last`, in order."""
         return self._documents("view_replicas", id=job, first=first, last=last)

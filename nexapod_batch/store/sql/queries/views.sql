@@ -34,6 +34,10 @@ SELECT on_job, condition FROM dependency WHERE job_id = :id ORDER BY on_job;
 SELECT idx, state, reason, agree, class AS numeric_class, published, published_from, unpublished, doubt
 FROM task WHERE job_id = :id AND idx BETWEEN :first AND :last ORDER BY idx LIMIT :limit;
 
+-- name: view_tasks_without_result
+SELECT idx, state, reason, agree, class AS numeric_class, published, published_from, unpublished, doubt
+FROM task WHERE job_id = :id AND (state <> 'accepted' OR unpublished <> '' OR doubt <> '') ORDER BY idx LIMIT :limit;
+
 -- name: view_replicas
 SELECT r.task, r.number, n.name AS node, n.key_id AS node_key, n.site, n.owner, n.backend, r.host, r.class AS numeric_class, r.isolation,
        r.execution, r.validation, r.voided, r.exit_code, r.wall_ms, r.cpu_ms, r.max_rss_kib, r.output_bytes, r.gpus, r.cleaned,
@@ -70,9 +74,10 @@ SELECT id FROM job WHERE n_waiting + n_active > 0 ORDER BY id;
 -- that find no place.
 SELECT DISTINCT l.job_id AS job, l.reason FROM launch AS l
 WHERE l.job_id IN (SELECT value FROM json_each(:jobs)) AND l.state IN ('intent', 'handed') AND l.reason <> ''
-  AND (EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution IN ('submitted', 'queued'))
+  AND NOT EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution = 'running')
+  AND (NOT EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution NOT IN ('submitted', 'queued'))
     OR l.host_set >= 0 AND l.hosts = ''
-      AND NOT EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution = 'running'))
+      AND NOT EXISTS (SELECT 1 FROM replica AS r WHERE r.launch_id = l.id AND r.execution IN ('submitted', 'queued')))
 UNION SELECT t.job_id, t.reason FROM task AS t
 WHERE t.job_id IN (SELECT value FROM json_each(:jobs)) AND t.want > 0 AND t.reason <> '' AND t.not_before <= :now
 ORDER BY 1, 2 LIMIT :limit;
