@@ -150,8 +150,13 @@ def test_go_reads_every_entry_of_a_published_ledger(home: Home, tmp_path: Path) 
 
 # Somebody changes the database --------------------------------------------------------------------------------------
 
-CHANGES = {
-    "a statement is gone": ("DELETE FROM report WHERE id = 3", "replica 1_"),
+CHANGES: dict[str, tuple[str, str | tuple[str, ...]]] = {
+    "a statement is gone": ("DELETE FROM report WHERE id = 3", "statements"),
+    "a statement came from nowhere": (
+        "INSERT INTO report SELECT 99, replica_id, zeroblob(32), received_at, packed, signature FROM report WHERE id = 3",
+        ("replica 1_", "statements"),
+    ),
+    "a node has another key": ("UPDATE node_key SET key_id = 'SHA256:another'", "node n"),
     "a statement is another": ("UPDATE report SET payload_sha256 = zeroblob(32) WHERE id = 3", "replica 1_"),
     "a verdict is another": ("UPDATE task SET state = 'failed', published = 0 WHERE idx = 1", "task 1_1"),
     "a verdict has no entry": ("UPDATE task SET decided = NULL WHERE idx = 1", "task 1_1"),
@@ -187,6 +192,18 @@ def test_the_exit_code_and_the_words_say_what_was_found(home: Home, tmp_path: Pa
     assert "it is evidence" in done.err
     document = other.json("ledger", "verify", code=1)
     assert {"place": "entry 3", "fault": "it is not what was appended: it was changed"} in document["faults"]
+
+
+def test_another_past_is_not_signed(home: Home, tmp_path: Path) -> None:
+    """What a pass found to do is done and appended; the head that would cover it up is refused."""
+    other = copy_of(home, tmp_path)
+    tamper(database(other), ("UPDATE ledger_node SET hash = zeroblob(32) WHERE level = 4 AND idx = 0",))
+    before = other.json("ledger", "verify", code=1)
+    assert other.call("node", "drain", "n").code == 0
+    done = other.call("reconcile")
+    assert (done.code, "does not continue its last signed head" in done.err) == (78, True)
+    after = other.json("ledger", "verify", code=1)
+    assert (after["size"], after["faults"]) == (before["size"] + 1, before["faults"])
 
 
 # Heads that others kept ---------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import VerificationError
@@ -10,13 +10,13 @@ from nexapod_batch.ledger.audit import MAX_FAULTS, Fault
 from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from nexapod_batch.coordinator.context import Coordinator
 
 __all__ = ["Facts", "compared_facts"]
 
-_REPORT = b'"report"'
+_REPORT, _KEY = b'"report"', b'"key":'
 
 
 class Facts(NamedTuple):
@@ -67,39 +67,65 @@ def compared_facts(c: Coordinator) -> Facts:
     for verdict in ledger.verdicts_with_entries():
         name = f"{verdict.job_id}_{verdict.idx}"
         compared.look(f"task {name}", verdict.entry, Kind.VERDICT, {"id": name, "state": verdict.state})
-    for report in ledger.reports_with_entries():
-        name = f"{report.job_id}_{report.task}.{report.number}"
-        compared.look(f"replica {name}", report.entry, Kind.REPORT, {"id": name})
-    _statements(c, compared)
+    _reports(c, compared)
     return Facts(compared.number, tuple(compared.faults))
 
 
-def _statements(c: Coordinator, compared: _Compared) -> None:
-    """Find reports in the ledger whose statements are gone or changed, and statements that it does not know."""
-    said = set()
-    for number, entry in _reports(c.store.ledger.marked_entries()):
-        event = parse_event(entry)
-        key = (str(event["id"]), str(event["sha256"]))
-        if key in said:
-            compared.faults.append(Fault(f"entry {number}", f"the same report of {key[0]} a second time"))
-        said.add(key)
-    stored = set()
-    for one in c.store.ledger.known_reports():
-        key = (f"{one.job_id}_{one.task}.{one.number}", encoded_digest(one.payload_sha256))
-        stored.add(key)
-        if key not in said:
-            compared.faults.append(Fault(f"replica {key[0]}", "its statement is not the one that the ledger says"))
-    for name, digest in sorted(said - stored):
-        compared.faults.append(Fault(f"replica {name}", f"the statement with SHA-256 {digest} is gone"))
+class _Said:
+    """What a scan of all entries finds: how many reports there are, and which keys each node ever had."""
+
+    def __init__(self, entries: Iterable[tuple[int, bytes, int]]) -> None:
+        self.reports = 0
+        self.statements: Counter[tuple[str, str]] = Counter()  # of replicas that reported more than once
+        self.keys: dict[str, set[str]] = defaultdict(set)
+        self._entries = entries
+
+    def scan(self, twice: Collection[str]) -> None:
+        """Look at every entry; `twice` are the replicas with more than one statement."""
+        for _, entry, _ in self._entries:
+            if _REPORT in entry:
+                said = _read(entry)
+                if Kind.REPORT.value in {said.get("kind"), said.get("fact")}:
+                    self.reports += 1
+                    if said.get("id") in twice:
+                        self.statements[str(said["id"]), str(said.get("sha256"))] += 1
+            elif _KEY in entry:
+                said = _read(entry)
+                self.keys[str(said.get("node"))].add(str(said.get("key")))
 
 
-def _reports(entries: Iterable[tuple[int, bytes, int]]) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of the entries that say that somebody reported."""
-    for number, entry, _ in entries:
-        if _REPORT in entry:
-            try:
-                said = json.loads(entry)
-            except ValueError:
-                continue  # the audit names it
-            if Kind.REPORT.value in {said["kind"], said.get("fact")}:
-                yield number, entry
+def _read(entry: bytes) -> Mapping[str, str | int]:
+    """Return the fields of an entry; none for what is no entry, which the audit names."""
+    try:
+        return parse_event(entry)
+    except VerificationError:
+        return {}
+
+
+def _reports(c: Coordinator, compared: _Compared) -> None:
+    """Compare statements and keys of nodes with the entries that say them, and count what entries there are."""
+    stored, last = 0, ""
+    twice: dict[str, list[str]] = defaultdict(list)
+    for report in c.store.ledger.reports_with_entries():
+        stored += 1
+        name, digest = f"{report.job_id}_{report.task}.{report.number}", encoded_digest(report.payload_sha256)
+        if name == last:
+            twice[name].append(digest)
+            continue
+        compared.look(f"replica {name}", report.entry, Kind.REPORT, {"id": name, "sha256": digest})
+        last = name
+    said = _Said(c.store.ledger.marked_entries())
+    said.scan(twice)
+    for name, digests in twice.items():
+        for digest in digests:
+            if not said.statements[name, digest]:
+                compared.faults.append(Fault(f"replica {name}", "its second statement is not in the ledger"))
+    if said.reports != stored:
+        what = f"the ledger has {said.reports} reports, the database {stored} statements"
+        compared.faults.append(Fault("statements", what))
+    for row in c.store.nodes.all():
+        for key in c.store.nodes.keys(row.id):
+            compared.number += 1
+            if key.key_id not in said.keys[row.name]:
+                what = f"the ledger never gave it the key {key.key_id}"
+                compared.faults.append(Fault(f"node {row.name}", what))

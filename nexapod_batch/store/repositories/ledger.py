@@ -94,11 +94,12 @@ class VerdictEntry(Row, frozen=True):
 
 
 class ReportEntry(Row, frozen=True):
-    """A replica that reported, and the entry that is to say so."""
+    """A statement of a replica, and the entry that is to say that the replica reported first."""
 
     job_id: int
     task: int
     number: int
+    payload_sha256: bytes
     entry: bytes | None
 
 
@@ -213,9 +214,10 @@ class Ledger:
 
     # Heads -----------------------------------------------------------------------------------------------------
 
-    def signed_size(self) -> int:
-        """Return of how many entries the newest head was signed; 0 for none."""
-        return self._sql.value(int, "checkpoint_newest") or 0
+    def newest_checkpoint(self) -> tuple[int, str] | None:
+        """Return size and text of the newest signed head; None for none."""
+        rows = self._sql.tuples("checkpoint_newest")
+        return (rows[0][0], rows[0][1]) if rows else None
 
     def keep_checkpoint(self, size: int, note: str) -> None:
         """Keep a signed head."""
@@ -283,7 +285,7 @@ class Ledger:
         yield from self._sql.each(VerdictEntry, "verdicts_with_entries")
 
     def reports_with_entries(self) -> Iterator[ReportEntry]:
-        """Yield every replica that reported with its entry."""
+        """Yield every statement, those of one replica together and in order, with the entry of the first."""
         yield from self._sql.each(ReportEntry, "reports_with_entries")
 
     # What a database knew before it had a ledger ---------------------------------------------------------------

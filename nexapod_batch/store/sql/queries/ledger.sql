@@ -31,7 +31,7 @@ INSERT OR IGNORE INTO checkpoint (size, note) VALUES (:size, :note);
 SELECT size, note FROM checkpoint ORDER BY size;
 
 -- name: checkpoint_newest
-SELECT max(size) AS size FROM checkpoint;
+SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1;
 
 -- name: witnessed
 SELECT key, note FROM witnessed WHERE origin = :origin;
@@ -93,5 +93,6 @@ SELECT t.job_id, t.idx, t.state, e.body AS entry FROM task t LEFT JOIN ledger_en
 WHERE t.state IN ('accepted', 'failed', 'inconclusive');
 
 -- name: reports_with_entries
-SELECT r.job_id, r.task, r.number, e.body AS entry FROM replica r LEFT JOIN ledger_entry e ON e.idx = r.committed
-WHERE EXISTS (SELECT 1 FROM report p WHERE p.replica_id = r.id);
+-- The first statement of a replica comes first; its entry is that of the replica.
+SELECT r.job_id, r.task, r.number, p.payload_sha256, e.body AS entry
+FROM replica r JOIN report p ON p.replica_id = r.id LEFT JOIN ledger_entry e ON e.idx = r.committed ORDER BY r.id, p.id;
