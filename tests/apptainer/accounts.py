@@ -17,7 +17,7 @@ from homes import Done, Home
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["USER", "AccountHome", "Accounts", "become", "do_as", "two_accounts"]
+__all__ = ["USER", "AccountHome", "Accounts", "become", "do_as", "opened", "two_accounts"]
 
 #: Made by `install.sh`.
 USER = "nexapod-test"
@@ -33,10 +33,14 @@ mount --move $hidden {base} && rmdir $hidden
 def become(name: str) -> tuple[str, ...]:
     """Return the words that run what follows as another user, with the interpreter of the tests in reach."""
     group = pwd.getpwnam(name).pw_gid
-    drop = ["setpriv", f"--reuid={name}", f"--regid={group}", "--clear-groups", "--"]
+    return opened("setpriv", f"--reuid={name}", f"--regid={group}", "--clear-groups", "--")
+
+
+def opened(*then: str) -> tuple[str, ...]:
+    """Return the words that run what follows, after other words, with the interpreter of the tests in everybody's reach."""
     closed = next((one for one in _way_to(Path(sys.base_prefix)) if not one.stat().st_mode & 0o001), None)
     text = "" if closed is None else _OPEN.format(base=shlex.quote(sys.base_prefix), closed=shlex.quote(str(closed)))
-    script = f'set -e\n{text}exec {shlex.join(drop)} "$@"'
+    script = f'set -e\n{text}exec {shlex.join(then)} "$@"'
     return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
 
 

@@ -30,6 +30,7 @@ class Shape:
     kept: str = ""  # what Slurm keeps for itself of each node: "CoreSpecCount=2 MemSpecLimit=1000"
     constrains: bool = False  # memory, by cgroups
     gpu_node: str = ""  # node with made-up gpus, in partition `gpu`
+    before: tuple[str, ...] = ()  # words that start the slurmd of each node
     extra: Mapping[str, str] | None = None  # more lines of slurm.conf; they win over ours
 
 

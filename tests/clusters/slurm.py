@@ -300,7 +300,7 @@ class Clusters:
             controller=Daemon(home, "slurmctld", ["slurmctld", "-D"], env=own),
             slurmds={
                 node: Daemon(
-                    home, node, [*own_machine(home, node), program("slurmd"), "-D", "-N", node],
+                    home, node, [*shape.before, *own_machine(home, node), program("slurmd"), "-D", "-N", node],
                     env={**own, "SLURMD_NODENAME": node},
                 )
                 for node in shape.nodes

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 import pytest
-from apptainer.accounts import AccountHome, Accounts, do_as, two_accounts
+from apptainer.accounts import AccountHome, Accounts, do_as, opened, two_accounts
 from clusters.confs import Shape
 from clusters.slurm import Cluster, Clusters
 from homes import open_folder
@@ -38,7 +38,7 @@ HIDDEN = "accounts,events,jobs,nodes,partitions,reservations,usage,users"
 @pytest.fixture(scope="module")
 def private() -> Iterator[Cluster]:
     """Yield a cluster that hides all it can."""
-    shape = Shape(name="zeta", nodes=("z1", "z2"), extra={"PrivateData": HIDDEN})
+    shape = Shape(name="zeta", nodes=("z1", "z2"), extra={"PrivateData": HIDDEN}, before=opened())
     with Clusters.start(shapes=(shape,)) as clusters:
         yield clusters.each["zeta"]
 
@@ -87,14 +87,51 @@ def test_partitions_and_hosts_are_hidden_without_an_error(private: Cluster, acco
     assert {row.name for row in read_partitions(private.run(*SCONTROL_PARTITIONS).stdout).rows} >= {"short", "long"}
 
 
-def test_a_check_says_what_is_hidden(private: Cluster, accounts: Accounts, folder: Path) -> None:
-    """No sentence says that the partition is missing, or that the file promises too much; a job would be taken."""
-    home = AccountHome(folder, accounts.alice)
+def home_of(who: str, cluster: Cluster, folder: Path) -> AccountHome:
+    """Return a home of an account that knows the cluster."""
+    home = AccountHome(folder, who)
     sites = home.path / "sites.d"
     sites.mkdir(mode=0o700, parents=True)
-    (sites / "zeta.toml").write_text(site_text(private))
+    (sites / "zeta.toml").write_text(site_text(cluster))
     for path in (home.path, sites, sites / "zeta.toml"):
-        os.chown(path, pwd.getpwnam(accounts.alice).pw_uid, -1)
+        os.chown(path, pwd.getpwnam(who).pw_uid, -1)
+    return home
+
+
+JOB = """schema = 1
+[job]
+name = "private"
+command = ["sh", "-c", "id -un > who.txt"]
+[resources]
+time = "60s"
+[array]
+ids = "0-3"
+[quorum]
+agree = 2
+distinct = "run"
+[[outputs]]
+path = "who.txt"
+"""
+
+
+def test_a_job_of_an_ordinary_account_is_accepted(private: Cluster, accounts: Accounts, folder: Path) -> None:
+    """It runs as that account; what is hidden from it is in nobody's way."""
+    home = home_of(accounts.alice, private, folder)
+    descriptor = folder / "job.toml"
+    descriptor.write_text(JOB)
+    descriptor.chmod(0o644)
+    done = home.call("submit", descriptor, "--wait=60s")
+    assert done.code == 0, done.out + done.err
+    results = [path.read_text().strip() for path in sorted(home.path.glob("results/1/*/who.txt"))]
+    assert results == [accounts.alice] * 4
+    owners = say(private, accounts.alice, folder, "sacct", "--noheader", "--parsable2", "--allocations", "--format=User,JobName")
+    assert any(line.startswith(f"{accounts.alice}|nexapod-") for line in owners.splitlines())
+    home.end()
+
+
+def test_a_check_says_what_is_hidden(private: Cluster, accounts: Accounts, folder: Path) -> None:
+    """No sentence says that the partition is missing, or that the file promises too much; a job would be taken."""
+    home = home_of(accounts.alice, private, folder)
     made = home.call("site", "init", "--from-slurm", "--bin", private.bin, "--conf", private.conf, "--name", "draft")
     assert (made.code, "Slurm hides partitions from who may not use them" in made.err) == (69, True)
     done = home.call("site", "check", "zeta", "--no-job")

@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 from nexapod_backends.slurm.jobs.pack_limits import UNBOUNDED
-from nexapod_backends.slurm.launch.status import end_status
+from nexapod_backends.slurm.launch.status import end_status, waiting_status
 from nexapod_backends.slurm.queue.monitor import GRACE_S
 from nexapod_backends.slurm.queue.observations import Memory, MemoryFile, Observation
 from nexapod_backends.slurm.queue.submission_records import Group
 from nexapod_backends.slurm.site_state import SiteState
 
+from nexapod_batch.model.job import Tier
+from nexapod_batch.model.node import Node
 from nexapod_batch.model.site import Scheduler, Site
-from nexapod_batch.plugins import BackendState
+from nexapod_batch.plugins import BackendState, NodeContext
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 T0 = 1_000_000.0
+NODE = Node(
+    id=1, name="n", key_id="k", public_key=b"", site="here", owner="o", host="h", tier=Tier.HPC, backend="slurm", cpus=1, mem_mib=1,
+)
 
 #: Slurm's word -> the end as it is told, and whether a pack is halved.
 ENDS = {
@@ -63,3 +68,29 @@ def test_what_slurm_forgot_is_waited_for_no_longer(tmp_path: Path, key: str) -> 
     """An end that nobody can tell any more speaks against nothing."""
     state = seen(tmp_path, "", silent=(T0, T0 + GRACE_S + 1))
     assert end_status(state, key, T0 + GRACE_S + 2).state is BackendState.COMPLETED
+
+
+#: Slurm's word, whether a runner had begun -> how many replicas the next Slurm jobs hold, and whether all are placed anew.
+DEATHS = {
+    ("FAILED", True): (2, False), ("FAILED", False): (UNBOUNDED, False), ("TIMEOUT", True): (2, False),
+    ("OUT_OF_MEMORY", True): (2, True), ("OUT_OF_MEMORY", False): (2, True), ("NODE_FAIL", True): (UNBOUNDED, False),
+    ("PREEMPTED", True): (UNBOUNDED, False), ("CANCELLED by 0", True): (UNBOUNDED, False), ("BOOT_FAIL", False): (UNBOUNDED, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "claimed"), DEATHS)
+def test_a_pack_that_died_is_halved_where_one_of_it_may_be_to_blame(tmp_path: Path, word: str, claimed: bool) -> None:
+    """Not where nothing of it ever began, and not for what hosts, administrators or people did."""
+    state = seen(tmp_path, word, replicas=4)
+    status = waiting_status(context_of(tmp_path), state, "key", T0, claimed=claimed)
+    most, anew = DEATHS[word, claimed]
+    assert (status.state, status.task_fault, status.anew) == (BackendState.FAILED, False, anew)
+    assert state.pack_limits.max_replicas("s", T0) == most
+
+
+def context_of(folder: Path) -> NodeContext:
+    """Return a node whose spool is there."""
+    site = Site(name="here", scheduler=Scheduler(type="slurm"))
+    return NodeContext(
+        node=NODE, spool=folder, work=folder, state=folder, remote_spool=folder, remote_work=folder, site=site
+    )

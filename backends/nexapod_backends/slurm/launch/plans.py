@@ -48,6 +48,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     job: Job
     at_site: Job  # the job as the site sees it
     partition: Partition  # with no more for packing than its largest hosts have
+    constraints: tuple[str, ...]  # that its hosts must satisfy, all of them
     charged: str  # to whom Slurm charges it: what it counts together
     max_replicas: int  # that one Slurm job may hold
     exclude: tuple[str, ...] = ()  # hosts where it must not run
@@ -107,11 +108,11 @@ def plan(context: NodeContext, state: SiteState, job: Job, now: float) -> Plan:
             wanted=f"one of: {', '.join(one.name for one in node_partitions) or 'none is declared'}",
             hint=f"nexapod-batch site show {site.name}",
         )
-    admitted = constraints(site, words.get("constraint", ""))
-    partition = state.largest_hosts.fitted(partition, at_site.resources, admitted)
+    wanted_features = tuple(constraints(site, words.get("constraint", "")))
+    partition = state.largest_hosts.fitted(partition, at_site.resources, wanted_features)
     charged = "/".join([words.get("account", ""), words.get("qos", ""), partition.name])
     return Plan(
-        context=context, job=job, at_site=at_site, partition=partition, charged=charged,
+        context=context, job=job, at_site=at_site, partition=partition, constraints=wanted_features, charged=charged,
         max_replicas=state.pack_limits.max_replicas(shape_of(charged, at_site.resources), now),
     )  # fmt: skip
 
@@ -150,11 +151,9 @@ def write_groups(planned: Plan, state: SiteState, launches: Sequence[Launch], ho
 def _on_host_set(planned: Plan, state: SiteState, host_set: tuple[int, int]) -> Plan:
     """Return the plan for one of several disjoint sets of hosts."""
     index, count = host_set
-    site = planned.context.its_site
-    admitted = constraints(site, words_at(planned.job, site.name).get("constraint", ""))
-    hosts = state.hosts(planned.partition.name, admitted)
+    hosts = state.hosts(planned.partition.name, planned.constraints)
     if index >= len(hosts):
-        with_it = f" that satisfy {' and '.join(admitted)}" if admitted else ""
+        with_it = f" that satisfy {' and '.join(planned.constraints)}" if planned.constraints else ""
         raise SchedulerError(
             f"partition {planned.partition.name} has fewer hosts{with_it} than are to compute apart",
             got=len(hosts),

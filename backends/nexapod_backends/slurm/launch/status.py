@@ -134,7 +134,8 @@ def _pack_ended(
 
     So whoever kills its runner, or takes more memory than there is, is alone in the end, and the others are done.
     """
-    if word.state is BackendState.FAILED and word.blame not in (Blame.INFRASTRUCTURE, Blame.PERSON):
+    at_fault = word.state is BackendState.FAILED and word.blame not in (Blame.INFRASTRUCTURE, Blame.PERSON)
+    if at_fault and (word.out_of_memory or not status.never_began):  # where nothing began, none of them is to blame
         state.pack_less(group, fewer(group.replicas[index]), status.reason, now)
     return replace(status, anew=word.out_of_memory)
 
