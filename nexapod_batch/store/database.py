@@ -53,15 +53,9 @@ class Database:
 
     @classmethod
     def open(
-        cls,
-        path: Path | str,
-        *,
-        write: bool = True,
-        create: bool = False,
-        filesystem: Filesystem | None = None,
-        migrations: Sequence[Migration] | None = None,
-        busy_s: float = BUSY_S,
-    ) -> Self:
+        cls, path: Path | str, *, write: bool = True, create: bool = False, filesystem: Filesystem | None = None,
+        migrations: Sequence[Migration] | None = None, busy_s: float = BUSY_S,
+    ) -> Self:  # fmt: skip
         """Open `path`, bringing an older database up to date; `create` makes it and its folder where there is none.
 
         `filesystem` tells what the path lies on; `busy_s` is how long another connection's transaction is waited for.

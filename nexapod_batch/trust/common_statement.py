@@ -96,50 +96,52 @@ def _marks() -> Statement:
     )  # fmt: skip
 
 
+_DIGEST, _COUNT, _POSITIVE = "([0-9a-f]{64})", "(0|[1-9][0-9]{0,14})", "([1-9][0-9]{0,14})"
+_TEXT = f"({_PLAIN}{{0,1000}})"
+_WORD = "[a-z0-9][a-z0-9_-]{0,63}"
+_MOMENT = r"((?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})Z"
+_PATH = r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}){0,20}"
+_INPUT = rf'\{{"digest":\{{"sha256":"[0-9a-f]{{64}}"\}},"name":"{_PATH}"\}}'
+
+
 def _groups() -> dict[str, str]:
     """Return for each mark what may stand in its place: no more than `check_fields` and `check_subjects` allow."""
-    digest, count, positive = "([0-9a-f]{64})", "(0|[1-9][0-9]{0,14})", "([1-9][0-9]{0,14})"
-    text = f"({_PLAIN}{{0,1000}})"
-    word = "[a-z0-9][a-z0-9_-]{0,63}"
-    moment = r"((?:19[7-9][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})Z"
-    path = r"[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.+=@,-]{0,99}){0,20}"
-    one_input = rf'\{{"digest":\{{"sha256":"[0-9a-f]{{64}}"\}},"name":"{path}"\}}'
     return {
         '"job-uuid"': '"([0-9A-Za-z-]{1,64})"',
-        "1" * 64: digest,
+        "1" * 64: _DIGEST,
         '"1111_2222.3333"': '"(?P=job)_(?P=task)\\.(?P=number)"',
         "1111": "(?P<job>[1-9][0-9]{0,14})",
         "2222": "(?P<task>0|[1-9][0-9]{0,14})",
         "3333": "(?P<number>[1-9][0-9]{0,14})",
         "ab" * 16: "([0-9a-f]{32})",
-        "4444": positive,
-        '["distinct-mark"]': rf'\[("{word}"(?:,"{word}"){{0,9}})\]',
-        '"backend-mark"': f'"({word})"',
-        '"native-mark"': f'"{text}"',
-        '"host-mark"': f'"{text}"',
-        '"detail-mark"': f'"{text}"',
+        "4444": _POSITIVE,
+        '["distinct-mark"]': rf'\[("{_WORD}"(?:,"{_WORD}"){{0,9}})\]',
+        '"backend-mark"': f'"({_WORD})"',
+        '"native-mark"': f'"{_TEXT}"',
+        '"host-mark"': f'"{_TEXT}"',
+        '"detail-mark"': f'"{_TEXT}"',
         '"none"': '"(none|files|container)"',
         '{"class-mark":""}': r'(\{(?:"[a-z0-9_-]{1,64}":"[ !#-\[\]-~]{0,200}",?){0,9}\})',
         '"ok"': f'"({"|".join(_OUTCOMES)})"',
         f'"machine":{{"boot":"{"8" * 32}","bootedOn":"1970-01-01T00:00:00.002Z","id":"{"9" * 32}"}},':
-            rf'(?:"machine":\{{"boot":"([0-9a-f]{{32}})","bootedOn":"{moment}","id":"((?:[0-9a-f]{{32}})?)"\}},)?',
+            rf'(?:"machine":\{{"boot":"([0-9a-f]{{32}})","bootedOn":"{_MOMENT}","id":"((?:[0-9a-f]{{32}})?)"\}},)?',
         f'"program":{{"file":"program-mark","path":"path-mark","sha256":"{"a" * 64}"}},':
             rf'(?:"program":\{{"file":"({_PLAIN}{{1,1000}})","path":"({_PLAIN}{{0,4000}})",'
             rf'"sha256":"((?:[0-9a-f]{{64}})?)"\}},)?',
         "5555": "(null|0|-?[1-9][0-9]{0,14})",
-        "6666": count,
+        "6666": _COUNT,
         "7777": "(null|0|[1-9][0-9]{0,14})",
         "8888": "(null|0|[1-9][0-9]{0,14})",
-        "9999": count,
-        "1970-01-01T00:00:00.000Z": moment,
-        "1970-01-01T00:00:00.001Z": moment,
+        "9999": _COUNT,
+        "1970-01-01T00:00:00.000Z": _MOMENT,
+        "1970-01-01T00:00:00.001Z": _MOMENT,
         "SHA256:" + "3" * 43: "(SHA256:[A-Za-z0-9+/]{43})",
-        '[{"digest":{"sha256":"' + "5" * 64 + '"},"name":"input-mark"}]': rf"(\[(?:{one_input},?){{0,100}}\])",
-        "6" * 64: digest,
-        "7" * 64: digest,
+        '[{"digest":{"sha256":"' + "5" * 64 + '"},"name":"input-mark"}]': rf"(\[(?:{_INPUT},?){{0,100}}\])",
+        "6" * 64: _DIGEST,
+        "7" * 64: _DIGEST,
         '[{"digest":{"sha256":"' + "4" * 64 + '"},"name":"name-mark"}]':
-            rf'\[\{{(?:"annotations":\{{"{SIZE}":{count}\}},)?'
-            rf'"digest":\{{(?:"{NORMALIZED}":"{digest}",)?"sha256":"{digest}"\}},"name":"({path})"\}}\]',
+            rf'\[\{{(?:"annotations":\{{"{SIZE}":{_COUNT}\}},)?'
+            rf'"digest":\{{(?:"{NORMALIZED}":"{_DIGEST}",)?"sha256":"{_DIGEST}"\}},"name":"({_PATH})"\}}\]',
     }  # fmt: skip
 
 

@@ -177,21 +177,24 @@ def tasks_of_others(names: Sequence[str]) -> str:
     return f"{len(names)} task{'s' * (len(names) != 1)} of others ({shown}{', ...' * (len(kinds) > 3)})"
 
 
+def _in_set(worker: Worker, record: Record, rules: Rules) -> bool:
+    """Say whether a worker is on one of the hosts that a launch is left with."""
+    if record.host_set is None:
+        return True
+    index, count = record.host_set
+    return worker.place in rules.hosts and list(rules.hosts).index(worker.place) % count == index
+
+
+def _has(worker: Worker, wanted: Mapping[str, float]) -> bool:
+    """Say whether a worker has as much as is wanted of each of Dask's abstract resources."""
+    return all(worker.resources.get(name, 0) >= count for name, count in wanted.items())
+
+
 def _filters(
     record: Record, rules: Rules, known: Sequence[Worker]
 ) -> list[tuple[Callable[[Worker], bool], Callable[[Sequence[Worker]], str]]]:
     """Return the conditions in the order of how lasting they are, each with its words when nobody meets it."""
     wanted = resources_of(record, rules)
-
-    def in_set(worker: Worker) -> bool:
-        if record.host_set is None:
-            return True
-        index, count = record.host_set
-        return worker.place in rules.hosts and list(rules.hosts).index(worker.place) % count == index
-
-    def rich(worker: Worker) -> bool:
-        return all(worker.resources.get(name, 0) >= count for name, count in wanted.items())
-
     listed = ", ".join(f"{name} = {count:g}" for name, count in wanted.items())
     return [
         (
@@ -207,8 +210,11 @@ def _filters(
             lambda some: f"no worker has {record.mem_mib} MiB of memory, the largest has"
             f" {max(one.mem_mib or 0 for one in some)} MiB",
         ),
-        (rich, lambda some: f"none of {len(some)} workers has the resource {listed}"),
-        (in_set, lambda _: "no worker is on the hosts that are left for this replica" + _together(known)),
+        (lambda one: _has(one, wanted), lambda some: f"none of {len(some)} workers has the resource {listed}"),
+        (
+            lambda one: _in_set(one, record, rules),
+            lambda _: "no worker is on the hosts that are left for this replica" + _together(known),
+        ),
         (
             lambda one: one.id not in rules.used or not one.id,
             lambda some: f"replicas run on different workers, and {_all(some)} had one of this task",

@@ -69,7 +69,9 @@ def _dry_run_words() -> list[str]:
 
 
 @click.command(cls=_OptionalValues)
-@click.argument("words", metavar="[DESCRIPTOR | SCRIPT | - | -- COMMAND...]", nargs=-1, shell_complete=complete.files)
+@click.argument(
+    "arguments", metavar="[DESCRIPTOR | SCRIPT | - | -- COMMAND...]", nargs=-1, shell_complete=complete.files
+)
 @click.option(
     "--wait", metavar="[=TIME]", shell_complete=complete.files,
     help="Wait for the verdict, at most TIME (10 is minutes, 90s, 1h30m).",
@@ -100,7 +102,7 @@ def _dry_run_words() -> list[str]:
 @click.option("--allow-outside", is_flag=True, help="Let the job have files outside its descriptor's folder.")
 @click.option("--parsable", is_flag=True, help="Print the job id alone.")
 @json_option
-def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
+def submit(arguments: tuple[str, ...], as_json: bool, **options: Value) -> int:
     """Submit a TOML descriptor, a script, or a command.
 
     A script may have #SBATCH lines: what becomes of each is shown. A command stands after --; files that it names and
@@ -112,7 +114,7 @@ def submit(words: tuple[str, ...], as_json: bool, **options: Value) -> int:
     wait = options["wait"]
     timeout = parse_wait(None if wait == FOREVER else wait)
     chosen = overrides(options, options["labels"])
-    source = read_source(words, options["command"], _additions(options), options["site"])
+    source = read_source(arguments, options["command"], _additions(options), options["site"])
     if options["show_only"]:
         return _print(source, output(as_json))
     _tell(source)

@@ -38,26 +38,26 @@ class Source(Struct, frozen=True, kw_only=True):
     draft: Draft | None = None  # how it was made, where nobody wrote it
 
 
-def read_source(words: Sequence[str], command: Sequence[str] | None, more: Additions, site: str | None) -> Source:
-    """Return what to submit; `words` stand before `--`, `command` after it.
+def read_source(arguments: Sequence[str], command: Sequence[str] | None, more: Additions, site: str | None) -> Source:
+    """Return what to submit; `arguments` stand before `--`, `command` after it.
 
     UsageError for too much, too little, or options that a descriptor says itself; DescriptorError for what cannot be
     read, or is no descriptor.
     """
     if command is not None:
-        if words:
-            raise UsageError("a descriptor or a command, not both", got=f"{words[0]} and, after --, {command[0]}")
+        if arguments:
+            raise UsageError("a descriptor or a command, not both", got=f"{arguments[0]} and, after --, {command[0]}")
         draft = from_command(command, Path.cwd(), more)
         return _drafted(draft, "the command", os.geteuid())
-    if not words:
+    if not arguments:
         wanted = "a descriptor, a script, or a command after --"
         raise UsageError("nothing to submit", wanted=wanted, hint="nexapod-batch submit -- python3 run.py, say")
-    if len(words) > 1:
-        interpreter = _INTERPRETERS.get(Path(words[0]).suffix)
-        shown = shlex.join([interpreter, *words] if interpreter else words)
+    if len(arguments) > 1:
+        interpreter = _INTERPRETERS.get(Path(arguments[0]).suffix)
+        shown = shlex.join([interpreter, *arguments] if interpreter else arguments)
         hint = f"a command goes after --: nexapod-batch submit -- {shown}"
-        raise UsageError("one descriptor or script at a time", got=shlex.join(words), hint=hint)
-    return _read(words[0], more, site)
+        raise UsageError("one descriptor or script at a time", got=shlex.join(arguments), hint=hint)
+    return _read(arguments[0], more, site)
 
 
 def _read(word: str, more: Additions, site: str | None) -> Source:

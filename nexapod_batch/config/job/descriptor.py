@@ -24,7 +24,7 @@ from nexapod_batch.model.job import Container, Dependency, Job, Resources, Sched
 from nexapod_batch.schema.kinds import BAD, Report, Schema, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from nexapod_batch.model.job import Array, Input, Output, QuorumPolicy
 
@@ -69,6 +69,20 @@ def load(
     return replace(parsed, owner=owner)
 
 
+def _lines_of(text: str, changed: Collection[str]) -> Callable[[str], int | None]:
+    """Return what says in which line of a text a key stands; None for one that was `changed` from elsewhere."""
+    lines: dict[str, int] = {}
+
+    def line_of(path: str) -> int | None:
+        if any(path == key or path.startswith((f"{key}.", f"{key}[")) for key in changed):
+            return None  # came from the command line or from settings
+        if not lines:
+            lines.update(key_lines(text))
+        return rules.nearest_line(lines, path)
+
+    return line_of
+
+
 def parse(
     text: str,
     folder: Path,
@@ -91,17 +105,8 @@ def parse(
 
     """
     document = decode(text, name)
-    lines: dict[str, int] = {}
     changed: set[str] = set()
-
-    def line_of(path: str) -> int | None:
-        if any(path == one or path.startswith((f"{one}.", f"{one}[")) for one in changed):
-            return None  # came from the command line or from settings
-        if not lines:
-            lines.update(key_lines(text))
-        return rules.nearest_line(lines, path)
-
-    report = Report(line_of)
+    report = Report(_lines_of(text, changed))
     changed |= merge_defaults(document, defaults or {})
     changed |= apply_sets(document, sets, report)
     for path, value in (overrides or {}).items():

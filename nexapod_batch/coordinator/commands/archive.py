@@ -75,7 +75,8 @@ def write(target: Path, files: Iterable[tuple[str, Path | bytes]], *, compress: 
 def _line(name: str, digest: str) -> str:
     """Return the line of a file as `sha256sum` writes it."""
     escaped = _escaped(name)
-    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"
+    mark = "" if escaped == name else "\\"
+    return f"{mark}{digest}  {escaped}\n"
 
 
 def _escaped(name: str) -> str:

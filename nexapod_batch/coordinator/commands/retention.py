@@ -46,15 +46,15 @@ _BATCH, _ALL = 1_000, 1_000_000
 _SILENT_S = 8 * 86_400
 
 
-def forget_ended(c: Coordinator, nodes: list[Node], faults: Faults, told: Collection[int]) -> int:
+def forget_ended(c: Coordinator, nodes: list[Node], faults: Faults, fully_told: Collection[int]) -> int:
     """Let the backends drop ended launches; return how many.
 
-    Of backends that tell ends only those go of which all was `told`, by row id.
+    Of backends that tell ends only those go of which all was told, by row id.
     """
     rows = c.store.launches.ended(LAUNCHES_MAX)
     forgotten = 0
     for node in nodes:
-        mine = forgettable(c, node, [row for row in rows if row.node_id == node.id], told)
+        mine = forgettable(c, node, [row for row in rows if row.node_id == node.id], fully_told)
         if not mine:
             continue
         try:

@@ -55,11 +55,17 @@ class Submitted(Struct, frozen=True, kw_only=True):
     reach: str  # what independence the nodes in reach can give
 
 
+def _check_dependencies(c: Coordinator, job: Job) -> None:
+    for dependency in job.schedule.depends_on:
+        if c.store.jobs.find(dependency.job) is None:
+            raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
+
+
 def submit(
     c: Coordinator,
     job: Job,
     folder: Path,
-    words: Mapping[str, str],
+    scheduler_options: Mapping[str, str],
     *,
     foreign: bool = False,
     warnings: Sequence[str] = (),
@@ -67,20 +73,14 @@ def submit(
 ) -> Submitted:
     """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
 
-    `words` are what the scheduler of the job's only site is told: `partition`, `account`. A `foreign` job is
+    `scheduler_options` are for the scheduler of the job's only site: `partition`, `account`. A `foreign` job is
     somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
-
-    Raises:
-        NotFoundError: A job that it depends on is not there.
-
     """
     ensure_nodes(c)
     nodes = [node for node in c.nodes() if node.active]
-    job = with_program(with_words(c, job, words, nodes), os.environ.get("PATH", os.defpath))
+    job = with_program(with_words(c, job, scheduler_options, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
-    for dependency in job.schedule.depends_on:
-        if c.store.jobs.find(dependency.job) is None:
-            raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
+    _check_dependencies(c, job)
     kept_inputs.keep(c, job.inputs, folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
@@ -118,8 +118,9 @@ def _note_on_names(c: Coordinator, nodes: Sequence[Node]) -> list[str]:
 
 
 def dry_run(
-    c: Coordinator, job: Job, words: Mapping[str, str], *, foreign: bool = False, every: bool = False, ask: str = ""
-) -> list[str]:
+    c: Coordinator, job: Job, scheduler_options: Mapping[str, str], *, foreign: bool = False, every: bool = False,
+    ask: str = "",
+) -> list[str]:  # fmt: skip
     """Return what a submission would launch, for people; nothing is stored or launched.
 
     The first launch on each node is described; with `every`, each task that finds a free slot now is listed with its
@@ -131,7 +132,7 @@ def dry_run(
     c.suppose(new)
     nodes = [node for node in c.nodes() if node.active]
     _refuse_unknown_backend(ask, nodes)
-    job = images.looked_at(c, with_words(c, job, words, nodes))
+    job = images.looked_at(c, with_words(c, job, scheduler_options, nodes))
     nodes, reach, warnings = _check(c, job, nodes, foreign=foreign)
     lines = [f"{size_and_cost}; {reach}"]
     if foreign:

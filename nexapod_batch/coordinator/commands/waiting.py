@@ -19,7 +19,7 @@ from nexapod_batch.store import writer
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.reason import Reason
@@ -41,13 +41,19 @@ class _Seen(Struct, frozen=True):
     stamps: dict[int, str | None]  # of nodes at work whose files lie elsewhere
 
 
+def _tell(faults: Sequence[Reason], on_fault: Callable[[Reason], None], heard: set[str]) -> None:
+    """Tell faults that were not heard yet: who waits now may not have been told of those that stood before."""
+    for fault in faults:
+        stored = fault.stored()
+        if stored not in heard:
+            on_fault(fault)
+        heard.add(stored)
+
+
 def wait(
-    c: Coordinator,
-    jobs: list[int],
-    timeout: float | None,
-    on_progress: Callable[[dict[str, int]], None],
+    c: Coordinator, jobs: list[int], timeout: float | None, on_progress: Callable[[dict[str, int]], None],
     on_fault: Callable[[Reason], None] = lambda _: None,
-) -> bool:
+) -> bool:  # fmt: skip
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
 
     Faults are told to `on_fault`, each once, also those that stood before. Nodes that rest are tried once more.
@@ -67,11 +73,7 @@ def wait(
         results = pace.publishes(began)
         with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results=results)
-            for fault in (*done.faults, *done.standing):
-                stored = fault.stored()
-                if stored not in heard:  # who waits now may not have been told before
-                    on_fault(fault)
-                heard.add(stored)
+            _tell((*done.faults, *done.standing), on_fault, heard)
             pace.note(done, began, results=results)
         on_progress(c.store.jobs.progress(jobs))
         pace.ended = not c.store.jobs.still_open(jobs)

@@ -160,20 +160,20 @@ def _lines(stream: BinaryIO, block: Block, keys: Mapping[str, bytes]) -> Iterato
             position += len(line)
 
 
-def read_all(found: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:
+def read_all(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:
     """Yield the lines of each block, verified with the keys beside it, in order; the error where one cannot be read.
 
     With much to read every core helps. Threads would not: a signature is checked in 40 us, between which each thread
     waits for the interpreter. Forked, the helpers have everything imported; they touch neither the database nor
     anything that others see, and what one that died did not send is read here.
     """
-    size = sum(block.end - block.start for block, _ in found)
+    size = sum(block.end - block.start for block, _ in blocks_with_keys)
     helpers = min(len(os.sched_getaffinity(0)), size // _MANY, 8)
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:  # as with SSH: a fork may copy a lock that is held
         helpers = 0
-    with _forked(found, helpers if helpers > 1 else 0) as streams:
-        for number, (block, keys) in enumerate(found):
+    with _forked(blocks_with_keys, helpers if helpers > 1 else 0) as streams:
+        for number, (block, keys) in enumerate(blocks_with_keys):
             try:
                 yield _received(streams[number % helpers]) if streams else read_block(block, keys)
             except (EOFError, DecodeError):
@@ -198,7 +198,7 @@ def _decoder() -> Decoder[list[Line]]:
 
 
 @contextmanager
-def _forked(found: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) -> Iterator[list[BinaryIO]]:
+def _forked(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) -> Iterator[list[BinaryIO]]:
     """Start helpers, each for every so-manieth block; yield the streams through which they send."""
     streams: list[BinaryIO] = []
     opened, pids = [], []
@@ -211,7 +211,7 @@ def _forked(found: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) ->
             if pid == 0:
                 with suppress(BaseException):  # whatever it is, the other side reads what is missing
                     os.nice(5)  # who writes to the database goes first: the others wait for it at the end
-                    _send(found[first::helpers], theirs)
+                    _send(blocks_with_keys[first::helpers], theirs)
                 os._exit(0)
             os.close(theirs)
             opened.append(open(ours, "rb", buffering=1 << 20))  # noqa: SIM115 - closed below
@@ -225,10 +225,10 @@ def _forked(found: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) ->
             os.waitpid(pid, 0)
 
 
-def _send(found: Sequence[tuple[Block, Mapping[str, bytes]]], fd: int) -> None:
+def _send(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]], fd: int) -> None:
     encoder = Encoder()
     with open(fd, "wb") as sink:
-        for block, keys in found:
+        for block, keys in blocks_with_keys:
             lines = encoder.encode(read_block(block, keys))
             sink.write(len(lines).to_bytes(_SIZE_BYTES))
             sink.write(lines)
@@ -304,11 +304,11 @@ def _offered(text: object) -> dict[str, bytes]:
     return {"the key beside it": public}
 
 
-def machine_of(said: Statement) -> str:
+def machine_of(statement: Statement) -> str:
     """Return on which machine a replica ran, as it is stored; "" where nobody could tell."""
-    if said.machine is None:
+    if statement.machine is None:
         return ""
-    return str(Boot(said.machine.boot, said.machine.id, said.machine.booted_ms, said.finished_ms))
+    return str(Boot(statement.machine.boot, statement.machine.id, statement.machine.booted_ms, statement.finished_ms))
 
 
 def _gpus(said: Statement) -> str | None:

@@ -57,6 +57,13 @@ IDLE_EXIT_S = 10
 _KEEP_MIB = 512
 
 
+def _check_size(cpus: int, mem_mib: int) -> None:
+    """Raise UsageError for more than this machine has."""
+    for what, got, limit in (("cpus", cpus, usable_cpus()), ("memory (MiB)", mem_mib, memory_mib())):
+        if not 1 <= got <= limit:
+            raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {limit}")
+
+
 def init(
     c: Coordinator,
     name: str | None = None,
@@ -66,11 +73,8 @@ def init(
     tier: Tier | None = None,
     idle_exit_s: float = IDLE_EXIT_S,
     *,
-    gpus: str | None = None,
-    gpu_slots: int = 1,
-    benchmark: bool = False,
-    confine: str = "foreign",
-) -> Node:
+    gpus: str | None = None, gpu_slots: int = 1, benchmark: bool = False, confine: str = "foreign",
+) -> Node:  # fmt: skip
     """Make a key and a signed profile for this machine and register it as a local node.
 
     `gpus` are those that it offers (`local_nodes.gpu_status.offered`), each for so many replicas at once. `confine`
@@ -82,11 +86,8 @@ def init(
     """
     name = name or _own_name()
     _check_new_name(c, name)
-    have_cpus, have_mem = usable_cpus(), memory_mib()
-    cpus, mem_mib = cpus or have_cpus, mem_mib or _offered_mib()
-    for what, got, most in (("cpus", cpus, have_cpus), ("memory (MiB)", mem_mib, have_mem)):
-        if not 1 <= got <= most:
-            raise UsageError(f"this machine has not that many {what}", got=got, wanted=f"1 to {most}")
+    cpus, mem_mib = cpus or usable_cpus(), mem_mib or _offered_mib()
+    _check_size(cpus, mem_mib)
     profile, faults = profiles.take(c.paths, benchmark=benchmark)
     devices = gpus_of.offered(gpus, profile.devices, faults)
     offer = Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
@@ -95,8 +96,7 @@ def init(
         node, key_id=signer.key_id, public_key=signer.public, owner=owner or node.owner, tier=tier or node.tier,
         cpus=cpus, mem_mib=mem_mib, gpus=len(devices) * gpu_slots,
     )  # fmt: skip
-    kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots}
-    kept |= {"confine": confine}
+    kept = {"idle_exit_s": idle_exit_s, "gpus": list(offer.gpus), "gpu_slots": gpu_slots, "confine": confine}
     c.backend(node).prepare(c.context(node), {**settings_of(c, node), **kept})
     owner_settings.reserve(c.context(node).spool)
     record(c, node, seal_offer(signer, offer))

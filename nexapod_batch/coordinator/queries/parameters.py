@@ -24,9 +24,9 @@ def parameters(array: dict[str, Any] | None, index: int) -> dict[str, str]:
     return {name: found[name] for name, _ in matrix}
 
 
-def matches(found: dict[str, str], wanted: tuple[tuple[str, str], ...]) -> bool:
+def matches(values: dict[str, str], wanted: tuple[tuple[str, str], ...]) -> bool:
     """Say whether a task has all wanted values; numbers are equal however they are written (300, 300.0, 3e2)."""
-    return all(name in found and _same(found[name], value) for name, value in wanted)
+    return all(name in values and _same(values[name], value) for name, value in wanted)
 
 
 def _same(left: str, right: str) -> bool:

@@ -36,13 +36,13 @@ def programs_of(c: Coordinator, job: Job, replicas: Sequence[ReplicaRow]) -> dic
     return found
 
 
-def differences(found: dict[str, Program]) -> list[str]:
+def differences(programs: dict[str, Program]) -> list[str]:
     """Return, for people, in which file, content or PATH programs differ; nothing where all are the same. Pure."""
     lines = []
-    files = {who: _shown(program) for who, program in found.items()}
+    files = {who: _shown(program) for who, program in programs.items()}
     if len(set(files.values())) > 1:
         lines.append(f"the program is not the same everywhere: {_grouped(files)}")
-    paths = {who: program.path or "that of the image" for who, program in found.items()}
+    paths = {who: program.path or "that of the image" for who, program in programs.items()}
     if len(set(paths.values())) > 1:
         lines.append(f"PATH is not the same everywhere: {_grouped(paths)}")
     return lines

@@ -134,16 +134,16 @@ def _decide(
     batch.write(c)
 
 
+def _in_ledger(c: Coordinator, name: str, state: TaskState, decision: Decision, basis: str) -> int:
+    """Append a verdict to the ledger; return its place."""
+    verdict = event(Kind.VERDICT, c.now(), id=name, state=state.value, agree=decision.agree, basis=basis)
+    return c.store.ledger.append([verdict])
+
+
 def _decide_open(
-    c: Coordinator,
-    places: Places,
-    task: UndecidedTask,
-    replicas: Sequence[VotingReplica],
-    votes: Sequence[Vote],
-    batch: _Batch,
-    *,
-    placeable: bool,
-) -> None:
+    c: Coordinator, places: Places, task: UndecidedTask, replicas: Sequence[VotingReplica], votes: Sequence[Vote],
+    batch: _Batch, *, placeable: bool,
+) -> None:  # fmt: skip
     """Decide a task that has not ended."""
     measuring = None
     if tolerant(places.job):
@@ -153,12 +153,11 @@ def _decide_open(
     if state is None:
         state = TaskState.ACTIVE if replicas else TaskState(task.state)
     basis = measured = decided = None
+    name = f"{batch.job_id}_{task.idx}"
     if state in TASK_ENDED:
         basis = basis_of([replica.number for replica in replicas], votes)
         measured = _record(votes, measuring, decision)
-        name = f"{batch.job_id}_{task.idx}"
-        verdict = event(Kind.VERDICT, c.now(), id=name, state=state.value, agree=decision.agree, basis=basis)
-        decided = c.store.ledger.append([verdict])
+        decided = _in_ledger(c, name, state, decision, basis)
     batch.decisions.append(
         TaskDecision(
             state=state.value,
@@ -173,10 +172,7 @@ def _decide_open(
             idx=task.idx,
         )
     )
-    log.debug(
-        __name__, "decided", task=f"{batch.job_id}_{task.idx}", state=state.value,
-        agree=decision.agree, want=decision.want,
-    )  # fmt: skip
+    log.debug(__name__, "decided", task=name, state=state.value, agree=decision.agree, want=decision.want)
     batch.judged += _judged(replicas, decision.validations)
     if state in TASK_ENDED:
         # What runs already is let run: its report comes late, is compared and may name a liar.

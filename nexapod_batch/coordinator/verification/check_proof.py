@@ -152,10 +152,10 @@ def owner(delegation: Path, keys: dict[str, bytes]) -> tuple[str, bytes]:
     return named, keys[named]
 
 
-def files_of(folder: Path, said: dict[str, Any], task: int, job_id: int) -> list[str]:
+def files_of(folder: Path, statement: dict[str, Any], task: int, job_id: int) -> list[str]:
     """Return which published files are not those of a statement."""
-    outputs = {one["name"]: one["digest"]["sha256"] for one in said["subject"]}
-    if said["subject"][0].get("mediaType") == "text/vnd.nexapod.manifest":
+    outputs = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    if statement["subject"][0].get("mediaType") == "text/vnd.nexapod.manifest":
         text = (HERE / f"{job_id}_{task}.manifest").read_bytes()
         if hashlib.sha256(text).hexdigest() != outputs["manifest"]:
             return ["the manifest is another one"]
@@ -246,9 +246,9 @@ def agreed(task: Any, job_id: int, job: Any, groups: Any, results: Path | None) 
     return not bad
 
 
-def isolation(said: dict[str, Any]) -> str:
+def isolation(statement: dict[str, Any]) -> str:
     """Return how the command was kept apart."""
-    return str(said["predicate"]["buildDefinition"]["internalParameters"]["isolation"])
+    return str(statement["predicate"]["buildDefinition"]["internalParameters"]["isolation"])
 
 
 if __name__ == "__main__":

@@ -81,17 +81,9 @@ class Web:
             yield response
 
     def download(
-        self,
-        url: str,
-        target: Path,
-        *,
-        what: str,
-        progress: Progress,
-        sha256: str = "",
-        size: int | None = None,
-        login: str = "",
-        room: Callable[[int], None] = lambda _: None,
-    ) -> None:
+        self, url: str, target: Path, *, what: str, progress: Progress, sha256: str = "", size: int | None = None,
+        login: str = "", room: Callable[[int], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         """Bring a file. What is there of it already counts where `sha256` can tell that it belongs to it.
 
         `room` is called with the bytes that are still to come, before they do. ImageError for a file other than

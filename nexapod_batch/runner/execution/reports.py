@@ -77,18 +77,16 @@ class Reports:
         files += logs.release()
         self._segment.add(line + b"}", files)
 
-    def _statement(
-        self, replica: Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]
-    ) -> Statement:
+    def _statement(self, replica: Replica, produced: Produced, out: tuple[str, int], err: tuple[str, int]) -> Statement:
         """Return what is signed; `out` and `err` are digest and size of the logs."""
-        one = replica.launch.bundle.replicas[replica.index]
+        assignment = replica.launch.bundle.replicas[replica.index]
         job, result, wrapped = replica.launch.job, replica.result, replica.wrapped
         cpu_ms, max_rss_kib = _used(replica)
         return Statement(
             job_uuid=replica.launch.bundle.job_uuid,
             job_digest=replica.launch.job_digest,
             replica=replica.name,
-            nonce=one.nonce,
+            nonce=assignment.nonce,
             agree=job.quorum.agree,
             distinct=tuple([field.value for field in job.quorum.distinct]),
             backend=self._node.backend,

@@ -39,7 +39,7 @@ class Salvaged(Struct):
     jobs_lost: list[int] = field(default_factory=list)  # jobs of which too little is left
 
 
-def rebuild(found: Readable, target: Path, names: Mapping[str, str], is_intact: IsIntact) -> Salvaged:
+def rebuild(readable: Readable, target: Path, names: Mapping[str, str], is_intact: IsIntact) -> Salvaged:
     """Make a database of what was found at `target`, which is empty or not there.
 
     `names` are those of nodes by the ids of their keys, for nodes whose rows are lost; `is_intact` says whether a
@@ -49,11 +49,11 @@ def rebuild(found: Readable, target: Path, names: Mapping[str, str], is_intact: 
     connection = sqlite3.connect(target, isolation_level=None)
     try:
         connection.execute("PRAGMA foreign_keys = OFF")
-        version = found.version if 0 < found.version <= len(MIGRATIONS) else len(MIGRATIONS)
+        version = readable.version if 0 < readable.version <= len(MIGRATIONS) else len(MIGRATIONS)
         bring_up(connection, target, MIGRATIONS[:version])
         triggers = _take_triggers(connection)
         connection.execute("BEGIN")
-        _fill(connection, found, done)
+        _fill(connection, readable, done)
         connection.execute("COMMIT")
         _put_triggers(connection, triggers)
         bring_up(connection, target, MIGRATIONS)

@@ -185,15 +185,15 @@ _DECIDED = re.compile(r"batch job submission failed:|^sbatch: (?:error|fatal):",
 _UNKNOWN = "correct what Slurm, or a plug-in of the site, says there, and submit it again; or ask who runs the cluster"
 
 
-def read_refusal(said: str, code: int) -> Refusal:
+def read_refusal(stderr: str, code: int) -> Refusal:
     """Return what an sbatch that failed means by what it printed on stderr and by its exit code."""
-    words = " ".join(said[-_READ:].split())
+    words = " ".join(stderr[-_READ:].split())
     got = "".join(char if char.isprintable() else "?" for char in words[-_SAID:]) or f"exit code {code}"
     for pattern, kind, step in _ROWS:
         if found := pattern.search(words):
             if kind is Kind.FULL:
                 got = found[0]
             return Refusal(kind=kind, got=got, step=f"{step}; {HOPELESS}" if step else "")
-    if _DECIDED.search(said):
+    if _DECIDED.search(stderr):
         return Refusal(kind=Kind.SIZE, got=got, step=f"{_UNKNOWN}; {HOPELESS}")
     return Refusal(kind=Kind.PASSING, got=got)

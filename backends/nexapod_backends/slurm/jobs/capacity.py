@@ -82,50 +82,64 @@ def usable(rows: Iterable[HostRow], nodes: Mapping[str, Capacity]) -> tuple[Host
     return tuple(found)
 
 
+class _Constraint:
+    """The words of a constraint, read from the left; IndexError where they make no sense."""
+
+    def __init__(self, words: Sequence[str], features: Sequence[str]) -> None:
+        """Begin with the first word, for a host with these features."""
+        self._words, self._features = words, features
+        self._position = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether all words were read."""
+        return self._position == len(self._words)
+
+    def either(self) -> bool:
+        """Read what `|` joins; say whether the host has one of them."""
+        value = self._both()
+        while not self.is_over and self._words[self._position] == "|":
+            self._position += 1
+            value = self._both() or value
+        return value
+
+    def _both(self) -> bool:
+        """Read what `&` or a comma joins; say whether the host has all of them."""
+        value = self._term()
+        while not self.is_over and self._words[self._position] in "&,":
+            self._position += 1
+            value = self._term() and value
+        return value
+
+    def _term(self) -> bool:
+        """Read a feature, or what stands in parentheses or brackets."""
+        word = self._words[self._position]
+        self._position += 1
+        if word in ("|", "&", ",", ")", "]"):
+            raise IndexError
+        if word not in ("(", "["):
+            return word in self._features
+        value = self.either()
+        self._position += 1  # what closes it
+        return value
+
+
 def admits(constraint: str, features: Sequence[str]) -> bool:
     """Say whether a host with these features may be one of those that a constraint asks for.
 
     Understood are `a&b`, `a|b`, `a,b` (as `&`), parentheses, brackets (one of them for all hosts) and counts (`a*2`).
     What cannot be read admits every host: Slurm decides.
     """
-    words = re.findall(r"[A-Za-z0-9_.:-]+|[&|,()\[\]]", re.sub(r"\*\d{1,9}", "", constraint))
-    if "".join(words) != re.sub(r"\*\d{1,9}", "", constraint) or len(words) > 200:
+    text = re.sub(r"\*\d{1,9}", "", constraint)
+    words = re.findall(r"[A-Za-z0-9_.:-]+|[&|,()\[\]]", text)
+    if "".join(words) != text or len(words) > 200:
         return True
-    position = 0
-
-    def either() -> bool:
-        nonlocal position
-        value = both()
-        while position < len(words) and words[position] == "|":
-            position += 1
-            value = both() or value
-        return value
-
-    def both() -> bool:
-        nonlocal position
-        value = one()
-        while position < len(words) and words[position] in "&,":
-            position += 1
-            value = one() and value
-        return value
-
-    def one() -> bool:
-        nonlocal position
-        word = words[position]
-        position += 1
-        if word in ("|", "&", ",", ")", "]"):
-            raise IndexError
-        if word not in ("(", "["):
-            return word in features
-        value = either()
-        position += 1  # what closes it
-        return value
-
+    parsed = _Constraint(words, features)
     try:
-        value = either()
+        value = parsed.either()
     except (IndexError, RecursionError):
         return True
-    return value if position == len(words) else True
+    return value or not parsed.is_over
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -119,11 +119,11 @@ def sweep(files: Transport, corner: str) -> list[str]:
     return _run(files, "sh", "-c", _SWEEP, "sh", corner, os.path.basename(place(corner))).stdout.split()
 
 
-def check_platform(site: str, said: str) -> None:
+def check_platform(site: str, answer: str) -> None:
     """Compare what `uname -sm` and `getconf GNU_LIBC_VERSION` say there with this machine; ConfigError."""
     here = os.uname()
     system, libc = f"{here.sysname} {here.machine}", os.confstr("CS_GNU_LIBC_VERSION") or "another C library"
-    lines = [*said.strip().split("\n"), "", ""]
+    lines = [*answer.strip().split("\n"), "", ""]
     there, their_libc = lines[0].strip(), lines[1].strip() or "another C library"
     if there == system and their_libc.split()[0] == libc.split()[0] and _version(their_libc) >= _version(libc):
         return
