@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -70,8 +71,10 @@ class Pass(Struct, kw_only=True):
     open_jobs: int = 0
 
 
-def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results: bool = True) -> Pass:
-    """Run one pass, publishing `results` or not; BusyError when another process is running one."""
+def reconcile(
+    c: Coordinator, max_seconds: float | None = None, *, dry_run: bool = False, results_s: float = inf
+) -> Pass:
+    """Run one pass, which publishes results for about `results_s` seconds; BusyError when another process runs one."""
     if dry_run:
         return _look(c)
     done = Pass()
@@ -79,7 +82,7 @@ def reconcile(c: Coordinator, max_seconds: float | None = None, *, dry_run: bool
     end = None if max_seconds is None else c.clock() + max_seconds
     c.follow_sites()
     with writer(c.store):
-        _pass(c, done, faults, end, results=results)
+        _pass(c, done, faults, end, results_s)
         done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = keep_faults(c.store, faults, c.now())
         done.open_jobs = c.store.jobs.count_open()
@@ -103,7 +106,7 @@ def _log(done: Pass) -> None:
     )  # fmt: skip
 
 
-def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, *, results: bool) -> None:
+def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results_s: float) -> None:
     end_what_was_restored(c)
     nodes = usable(c, faults)
     unusable = prepare(c, nodes, faults)
@@ -123,9 +126,8 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, *, resu
     done.launched, exhausted = dispatch(c, faults, unusable, end)  # 5. more replicas
     for job, task in exhausted:
         decide_task(c, job, task, placeable=False)
-    if results:
-        left = None if end is None else max(0.0, end - c.clock())
-        done.published = publish(c, faults, seconds=left)  # 6. results
+    left = inf if end is None else max(0.0, end - c.clock())
+    done.published = publish(c, faults, seconds=min(left, results_s))  # 6. results
     if _over(c, end):
         return
     if done.published or done.lost:

@@ -288,7 +288,7 @@ def _clear(c: Coordinator, tell: Callable[[str], None]) -> None:
         end = time.monotonic() + _PATIENCE_S
         while c.store.launches.all_open() and time.monotonic() < end:
             with suppress(TryAgainError):
-                reconcile.reconcile(c, results=False)
+                reconcile.reconcile(c, results_s=0)
             time.sleep(0.1)
     try:
         c.backend(mine[0]).clear([c.context(node) for node in mine])

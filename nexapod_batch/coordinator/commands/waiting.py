@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -30,8 +31,8 @@ _SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
 #: Seconds between two looks at another machine, and between two passes where those looks found nothing.
 _FAR, _FAR_LONG = 1.0, 5.0
 _MANY = 20  # reports in one pass from which on the workers count as busy
-#: Seconds for which results may wait while reports keep coming.
-PUBLISH_S = 2.0
+#: Seconds for which results may wait while reports keep coming, and for how long they are published then.
+PUBLISH_S, _SLICE_S = 0.5, 0.15
 
 
 class _Seen(Struct, frozen=True):
@@ -70,11 +71,11 @@ def wait(
     while True:
         began = time.monotonic()
         seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
-        results = pace.publishes(began)
+        results_s = pace.results_s(began)
         with suppress(BusyError):  # another process is at work on the same jobs
-            done = reconcile(c, max_seconds=5, results=results)
+            done = reconcile(c, max_seconds=5, results_s=results_s)
             _tell((*done.faults, *done.standing), on_fault, heard)
-            pace.note(done, began, results=results)
+            pace.note(done, began, results_s, _left(c, jobs) if done.ingested else 0)
         on_progress(c.store.jobs.progress(jobs))
         pace.ended = not c.store.jobs.still_open(jobs)
         if pace.ended and not c.store.jobs.has_unpublished(jobs):
@@ -83,7 +84,7 @@ def wait(
         now = time.monotonic()
         if timeout is not None and now - start >= timeout:
             return False
-        if pace.ended and not results:  # nothing but the results is missing
+        if pace.ended and results_s < inf:  # nothing but the results is missing
             continue
         latest = now + pace.longest(seen)
         if timeout is not None:
@@ -105,33 +106,50 @@ def _stop_where_nothing_begins(c: Coordinator, jobs: list[int]) -> None:
     )  # fmt: skip
 
 
+def _left(c: Coordinator, jobs: list[int]) -> float:
+    """Return how many reports are still to come of jobs of which all tasks were placed; infinite for others."""
+    if c.store.jobs.progress(jobs)["waiting"]:
+        return inf
+    return sum(c.store.jobs.replicas_out(job) for job in jobs)
+
+
 class _Pace(Struct):
     """How often passes follow one another while somebody waits.
 
-    A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones. Where nothing
-    happens for long, file systems are looked at less often: in the end 0.2 s and 5 s apart.
+    A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones, until the rest
+    of them will come in another one or two. Where nothing happens for long, file systems are looked at less often: in
+    the end 0.2 s and 5 s apart.
     """
 
     published: float  # when results were published last, by the monotonic clock
-    busy: bool = False  # reports pour in
+    coming: bool = False  # the last pass took in reports
+    busy: bool = False  # and many: they pour in
+    closing: bool = False  # and soon all of them are here
     ended: bool = False  # all jobs have
     idle: int = 0  # passes in a row that found nothing new
 
-    def publishes(self, now: float) -> bool:
-        """Say whether the next pass publishes results.
+    def results_s(self, now: float) -> float:
+        """Return for how many seconds the next pass publishes results.
 
-        Making files is slow while workers sync theirs: results wait for a pause in the reports, but not for long.
+        Making files is slow while workers sync theirs, and keeps verdicts waiting: results wait for a pause in the
+        reports, but not for long.
         """
-        return self.ended or not self.busy or now - self.published > PUBLISH_S
+        if self.ended or not self.coming:
+            return inf
+        if self.closing or (self.busy and now - self.published <= PUBLISH_S):
+            return 0.0
+        return _SLICE_S
 
-    def note(self, done: Pass, began: float, *, results: bool) -> None:
-        """Take in what a pass did."""
+    def note(self, done: Pass, began: float, results_s: float, left: float) -> None:
+        """Take in what a pass did, after which `left` reports are still to come."""
+        self.coming = done.ingested > 0
         self.busy = done.ingested > _MANY
+        self.closing = self.coming and (self.closing or left <= 2 * done.ingested)
         if done.ingested or done.launched or done.published:
             self.idle = 0
         else:
             self.idle = min(self.idle + 1, 10)
-        if results:
+        if results_s:
             self.published = began
 
     @property
@@ -142,7 +160,7 @@ class _Pace(Struct):
     @property
     def shortest(self) -> float:
         """Return for how many seconds there is no pass, whatever happens."""
-        return _BUSY if self.busy else _SHORT
+        return _BUSY if self.busy and not self.closing else _SHORT
 
     def longest(self, seen: _Seen) -> float:
         """Return after how many seconds there is a pass, even if nothing happens."""

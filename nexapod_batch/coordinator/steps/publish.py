@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,20 +43,26 @@ if TYPE_CHECKING:
 __all__ = ["clean", "compare", "publish", "remove_work", "unclean"]
 
 _BATCH = 500
+#: Tasks that are published in a second, or more.
+_A_SECOND = 500
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: Later than every time that is stored.
 _EVER = 2**63 - 1
 
 
-def publish(c: Coordinator, faults: Faults, *, seconds: float | None = None) -> int:
-    """Publish accepted tasks; return how many. What lies on a machine that cannot be reached now waits."""
+def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
+    """Publish accepted tasks; return how many. What lies on a machine that cannot be reached now waits.
+
+    After so many seconds nothing more is begun; the fewer they are, the less is begun at once.
+    """
     nodes = c.nodes_by_id()
-    published, end = 0, None if seconds is None else c.clock() + seconds
+    published, end = 0, c.clock() + seconds
+    together = max(1, int(min(_BATCH, seconds * _A_SECOND)))
     tried: set[tuple[int, int]] = set()
-    while end is None or c.clock() < end:
-        waiting = c.store.tasks.unpublished(_BATCH + len(tried))
-        batch = [one for one in waiting if one not in tried][:_BATCH]
+    while c.clock() < end:
+        waiting = c.store.tasks.unpublished(together + len(tried))
+        batch = [one for one in waiting if one not in tried][:together]
         if not batch:
             break
         tried.update(batch)

@@ -1,0 +1,45 @@
+"""How often passes follow one another while somebody waits, and when they publish results."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from nexapod_batch.coordinator.commands.reconcile import Pass
+from nexapod_batch.coordinator.commands.waiting import _BUSY, _SHORT, _SLICE_S, PUBLISH_S, _Pace
+
+
+@pytest.mark.parametrize(
+    ("ingested", "left", "shortest", "soon", "later"),
+    [
+        pytest.param(0, 500, _SHORT, inf, inf, id="nothing comes"),
+        pytest.param(1, inf, _SHORT, _SLICE_S, _SLICE_S, id="a few come, and not all were placed"),
+        pytest.param(5, 500, _SHORT, _SLICE_S, _SLICE_S, id="a few come"),
+        pytest.param(100, inf, _BUSY, 0.0, _SLICE_S, id="they pour in, and not all were placed"),
+        pytest.param(100, 500, _BUSY, 0.0, _SLICE_S, id="they pour in"),
+        pytest.param(100, 200, _SHORT, 0.0, 0.0, id="the rest comes in two more passes"),
+        pytest.param(1, 0, _SHORT, 0.0, 0.0, id="the last one came, and another is to be placed"),
+    ],
+)
+def test_a_pass_follows_what_the_last_one_took_in(
+    ingested: int, left: float, shortest: float, soon: float, later: float
+) -> None:
+    """While reports pour in passes are few and publish little; just before the end nothing keeps verdicts waiting."""
+    pace = _Pace(published=0.0)
+    pace.note(Pass(ingested=ingested), 100.0, 1.0, left)
+    assert pace.shortest == shortest
+    assert (pace.results_s(100.0 + PUBLISH_S / 2), pace.results_s(100.0 + PUBLISH_S * 2)) == (soon, later)
+
+
+def test_the_end_is_near_until_nothing_comes_any_more() -> None:
+    """A last straggler that takes its time keeps no results waiting; all of them are published when the jobs ended."""
+    pace = _Pace(published=0.0)
+    pace.note(Pass(ingested=100), 1.0, 0.0, 150)
+    pace.note(Pass(ingested=3), 2.0, 0.0, 100)
+    assert pace.results_s(3.0) == 0.0
+    pace.note(Pass(), 3.0, 0.0, 100)
+    assert pace.results_s(4.0) == inf
+    pace.note(Pass(ingested=100), 4.0, 0.0, 0)
+    pace.ended = True
+    assert pace.results_s(5.0) == inf
