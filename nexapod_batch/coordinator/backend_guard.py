@@ -23,7 +23,7 @@ from nexapod_batch.requirements import install_command
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from nexapod_batch.plugins import Backend
+    from nexapod_batch.plugins import Backend, NodeContext
 
 __all__ = ["check_packages", "guarded", "load_guarded"]
 
@@ -32,6 +32,7 @@ _PASSES = (NexapodError, OSError)
 _REPORT = "please report it to the authors of that plug-in"
 #: Seconds in which a plug-in is to be imported and made; also from a slow network file system.
 _LOAD_S = 120.0
+_MAX_ID = 500  # characters of what names a cluster
 
 
 def load_guarded(name: str, known: Mapping[str, str] | None = None) -> Backend:
@@ -85,6 +86,14 @@ class _Guarded:
         if method is None:
             return []
         return list(self._guard("missing", (site,), lambda: [str(one) for one in method(site) or ()]))
+
+    def cluster_id(self, context: NodeContext) -> str:
+        """Return what names the cluster behind a site; "" where the backend does not say."""
+        method = getattr(self._backend, "cluster_id", None)
+        if method is None:
+            return ""
+        found: str = self._guard("cluster_id", (context,), lambda: _one_word(method(context)))
+        return f"{self._name}:{found}" if found else ""
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         """Return a method behind glass, made once."""
@@ -141,6 +150,13 @@ class _Guarded:
             hint="this site waits, others go on; it is tried again. That is a fault of the plug-in or of a library "
             f"below it: please report it to the authors of {origin('backend', self._name)}",
         )  # fmt: skip
+
+
+def _one_word(answer: object) -> str:
+    """Return the name of a cluster; WrongAnswerError for what cannot be one."""
+    if not isinstance(answer, str) or len(answer) > _MAX_ID or not answer.isprintable():
+        raise WrongAnswerError(f"{answer!r:.200}, wanted a printable text of at most {_MAX_ID} characters")
+    return answer
 
 
 def _next(rest: Iterator[object]) -> object:

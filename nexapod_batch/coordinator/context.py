@@ -25,11 +25,11 @@ from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, No
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
-from nexapod_batch.model.job import Tier
-from nexapod_batch.model.node import LOCAL, Node
+from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason, plain
 from nexapod_batch.plugins import NodeContext
 from nexapod_batch.store import Store
+from nexapod_batch.store.repositories.nodes import node_of
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.profile import open_offer
@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from nexapod_batch.config.site.sites import SiteFault
     from nexapod_batch.model.hardware import Offer
     from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
     from nexapod_batch.model.site import Site
     from nexapod_batch.plugins import Backend
-    from nexapod_batch.store.repositories.nodes import NodeRow
     from nexapod_batch.store.repositories.tasks import TaskRow
 
-__all__ = ["LAUNCHER", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look"]
+__all__ = [
+    "LAUNCHER", "PATIENCE_S", "Coordinator", "account", "node_of", "open_coordinator", "open_to_look",
+]  # fmt: skip
 
 #: What starts the ranks of a replica on this machine.
 LAUNCHER = ("mpiexec", "-n", "{ntasks}")
@@ -100,7 +102,23 @@ class Coordinator(Struct, kw_only=True):
         """
         signed = self.store.nodes.profiles()
         registered = [self._with_offer(node_of(row), signed.get(row.id)) for row in self.store.nodes.all()]
-        return [*registered, *self._supposed]
+        return self._counted([*registered, *self._supposed])
+
+    def _counted(self, nodes: list[Node]) -> list[Node]:
+        """Return nodes with the domains by which they count: one cluster counts once, however many files name it."""
+        clusters = [node.cluster for node in nodes if node.cluster]
+        if len(set(clusters)) == len(clusters):  # nearly always: each is its own
+            return nodes
+        from nexapod_batch.model.twins import with_twins  # noqa: PLC0415 - see above
+
+        return with_twins(nodes, self._partitions)
+
+    def _partitions(self, node: Node) -> frozenset[str] | None:
+        """Return the names of the partitions that a node is made of; None where its site file cannot be used."""
+        try:
+            return frozenset(one.name for one in self.site(node.site).groups().get(node.name, ()))
+        except ConfigError:
+            return None
 
     def suppose(self, nodes: Sequence[Node]) -> None:
         """Go on as if these were registered as well: to say what would be, and to change nothing."""
@@ -255,30 +273,6 @@ def account() -> str:
 def _corner(key_id: str) -> str:
     """Return a folder name that belongs to one coordinator."""
     return "nexapod-" + hashlib.sha256(key_id.encode()).hexdigest()[:12]
-
-
-def node_of(row: NodeRow) -> Node:
-    """Return the node of a registry row."""
-    return Node(
-        id=row.id,
-        name=row.name,
-        key_id=row.key_id,
-        public_key=row.public_key,
-        site=row.site,
-        owner=row.owner,
-        host=row.host,
-        tier=Tier(row.tier),
-        backend=row.backend,
-        cpus=row.cpus,
-        mem_mib=row.mem_mib,
-        gpus=row.gpus,
-        gpu_type=row.gpu_type,
-        hosts=row.hosts,
-        classes=json.loads(row.classes),
-        max_queued=row.max_queued,
-        active=row.active,
-        first_key=row.first_key,
-    )
 
 
 def _make_home(paths: Paths) -> None:

@@ -40,12 +40,18 @@ class Node(Struct, frozen=True, kw_only=True):
     max_queued: int = 5_000  # replicas that may be out on this node at once
     active: bool = True
     first_key: str = ""  # id of the key that it was registered with, which names it for good; "" for the one it has
+    cluster: str = ""  # which cluster it is, as its scheduler says it; "" where nobody has said so
+    cluster_at: int = 0  # when that was, ms
+    made_by: str = ""  # account that made its key
+    counts_as: Mapping[Domain, str] = field(default_factory=dict)  # domains in place of its own: it is another's twin
     limited: tuple[str, ...] = ()  # cpus, mem: of which its owner gives less than it has, as it stands here
 
     def domain(self, field_name: Domain, run: str) -> str:
         """Return which failure domain this node stands in; `run` identifies the single execution."""
         if field_name is Domain.RUN:
             return run
+        if field_name in self.counts_as:
+            return self.counts_as[field_name]
         return str(getattr(self, field_name.value if field_name is not Domain.NODE else "key_id"))
 
     def numeric_class(self, wanted: NumericClass) -> str:

@@ -284,6 +284,13 @@ class Files(Protocol):
 class Administration(Protocol):
     """Answers people who look at a site, set it up, or take it away."""
 
+    def cluster_id(self, context: NodeContext) -> str:
+        """Return what names the cluster behind a site, however it is reached; "" for nothing. May be left out.
+
+        Two sites of one answer are one site for quorums. It is the scheduler's own word, not the site file's.
+        """
+        ...
+
     def describe(self, context: NodeContext, job: Job, replicas: int, *, ask: bool = False) -> str:
         """Return, for people, exactly what a launch would do: script, argv or call.
 
@@ -344,7 +351,7 @@ class Backend(Launching, Ending, Files, Administration, Protocol):
 
 
 def methods() -> list[str]:
-    """Return the names of all methods that a backend must have, sorted; properties, `missing`, `ends` may be absent."""
+    """Return the names of all methods that a backend must have, sorted; others may be absent."""
     ports = (Launching, Files, Administration)
     found = {name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value)}
-    return sorted(found - {"missing"})
+    return sorted(found - {"missing", "cluster_id"})

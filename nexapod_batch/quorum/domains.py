@@ -168,20 +168,26 @@ def _search(rows: Sequence[Row]) -> int:
 
 
 def independence(votes: Sequence[Vote]) -> Reason:
-    """Return what the votes did not share: several sites, owners or machines, or that they ran on one machine."""
+    """Return what the votes did not share: several sites, owners or machines, or that they ran on one machine.
+
+    Sites and owners are names that an admin gave; `run_by_one` says that one account made all their keys all the same.
+    """
     hosts, sites, owners = (
         {vote.domain.get(name, "") for vote in votes} for name in (Domain.HOST, Domain.SITE, Domain.OWNER)
     )
     machines = count([seat(vote, [Domain.HOST]) for vote in votes], [Domain.HOST])
     if machines == 1 < len(votes):
         return _on_one_machine(votes, hosts)
-    if len(sites) > 1:
-        return Reason(code=Code.FROM_SITES, parameters={"sites": len(sites), "owners": len(owners)})
     if len(votes) == 1:
         return Reason(code=Code.UNREPEATED)
+    run_by_one = len({vote.run_by for vote in votes}) == 1
+    if len(sites) > 1:
+        shown = {"sites": len(sites), "owners": len(owners), "run_by_one": run_by_one}
+        return Reason(code=Code.FROM_SITES, parameters=shown)
     if len(owners) > 1:
-        return Reason(code=Code.FROM_OWNERS, parameters={"owners": len(owners), "machines": machines})
-    return Reason(code=Code.FROM_MACHINES, parameters={"machines": machines})
+        shown = {"owners": len(owners), "machines": machines, "run_by_one": run_by_one}
+        return Reason(code=Code.FROM_OWNERS, parameters=shown)
+    return Reason(code=Code.FROM_MACHINES, parameters={"machines": machines, "run_by_one": run_by_one})
 
 
 def _on_one_machine(votes: Sequence[Vote], hosts: set[str]) -> Reason:

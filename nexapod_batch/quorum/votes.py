@@ -40,6 +40,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     machine: Boot | None = None  # where `host` counts, two on one machine count as one; None: nobody signed it
     account: str = ""  # that its command ran by where nothing kept it from what else this account has; "" elsewhere
     beside: bool = False  # somebody else's command ran like this by the same account: all these count as one
+    run_by: str = ""  # account that made its node's key; "" where nobody noted it
     where: str = ""  # host that its statement names, for people: nobody counts it
 
 

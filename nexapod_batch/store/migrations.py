@@ -62,6 +62,12 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="a ledger of what happened", sql=_file("ledger.sql")),
     Migration(name="launches that never began, by node", sql=_file("start_failures.sql")),
     Migration(name="what is out has no end", sql=_file("out.sql")),
+    Migration(
+        name="which cluster a node is, and who made its key",
+        sql="ALTER TABLE node ADD COLUMN made_by TEXT NOT NULL DEFAULT '';\n"
+        "ALTER TABLE node ADD COLUMN cluster TEXT NOT NULL DEFAULT '';\n"
+        "ALTER TABLE node ADD COLUMN cluster_at INTEGER NOT NULL DEFAULT 0;\n",
+    ),
 )
 
 

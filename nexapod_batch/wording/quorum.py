@@ -87,8 +87,26 @@ def _doubted(p: Parameters) -> str:
 
 
 def _from_sites(p: Parameters) -> str:
-    owners = f" of {p['owners']} owners" if p["owners"] > 1 else ""
-    return f"from {p['sites']} sites{owners}"
+    owners = f" of {_owners(p)}" if p["owners"] > 1 else ""
+    return f"from {p['sites']} sites{owners}{_run_by_one(p)}"
+
+
+def _from_owners(p: Parameters) -> str:
+    return f"from {_owners(p)} on {p['machines']} machines of one site{_run_by_one(p)}"
+
+
+def _from_machines(p: Parameters) -> str:
+    return f"from {p['machines']} machines of one site and owner{_run_by_one(p)}"
+
+
+def _owners(p: Parameters) -> str:
+    """Return how many owners there are, by what their files or `--owner` call them where one account has all keys."""
+    by_label = " by label" if p.get("run_by_one") else ""
+    return f"{p['owners']} owners{by_label}"
+
+
+def _run_by_one(p: Parameters) -> str:
+    return ", all run by one account" if p.get("run_by_one") else ""
 
 
 def _from_one_machine(p: Parameters) -> str:
@@ -113,8 +131,8 @@ TEMPLATES: Mapping[str, Template] = {
     Code.TOO_FEW_AGREE: _too_few_agree,
     Code.DOUBTED: _doubted,
     Code.FROM_SITES: _from_sites,
-    Code.FROM_OWNERS: "from {owners} owners on {machines} machines of one site",
-    Code.FROM_MACHINES: "from {machines} machines of one site and owner",
+    Code.FROM_OWNERS: _from_owners,
+    Code.FROM_MACHINES: _from_machines,
     Code.FROM_ONE_MACHINE: _from_one_machine,
     Code.UNREPEATED: "nobody repeated it: not independent",
     Code.OTHER_CLASS: "another {class} than the task's",

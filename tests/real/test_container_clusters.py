@@ -44,7 +44,7 @@ def test_the_first_example_in_containers_of_two_clusters(
     done = home.submit(job(python_image), "--wait=90s")
     assert done.code == 0, done.out + done.err + home.describe()
     (task,) = home.json("show", "last")["tasks"]
-    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites of 2 owners")
+    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites, all run by one account")
     assert [one["isolation"] for one in task["replicas"]] == ["container", "container"]
     shown = home.submit(job(python_image), "--dry-run").out
     assert shown.count("in a container, there as it would be here: /usr/bin/apptainer ") == 2
@@ -69,4 +69,4 @@ def test_a_cluster_without_containers_agrees_with_one_that_has(
     assert done.code == 0, done.out + done.err + home.describe()
     (task,) = home.json("show", "last")["tasks"]
     assert {one["site"]: one["isolation"] for one in task["replicas"]} == {"alpha": "container", "beta": "none"}
-    assert task["reason"] == "2 of 2 agree, from 2 sites of 2 owners"
+    assert task["reason"] == "2 of 2 agree, from 2 sites, all run by one account"

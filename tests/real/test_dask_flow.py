@@ -70,7 +70,7 @@ def test_hosts_are_enforced_and_signed(home: DaskHome, cluster: DaskCluster) -> 
     done = home.submit(JOB + '[quorum]\nagree = 3\ndistinct = "host"\n', "--wait")
     assert done.code == 0, done.err + home.describe()
     (task,) = home.json("show", "last")["tasks"]
-    assert task["reason"] == "3 of 3 agree, from 3 machines of one site and owner; isolation none: the word of one account"
+    assert task["reason"] == "3 of 3 agree, from 3 machines of one site and owner, all run by one account; isolation none: the word of one account"
     assert {one["host"] for one in home.statements(1)} == HOSTS
 
 

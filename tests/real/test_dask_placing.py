@@ -76,7 +76,7 @@ def test_two_addresses_of_one_machine_are_one_host(home: DaskHome, cluster: Dask
     cluster.start_worker("w3")
     home.ended(job)
     (task,) = home.json("show", "last")["tasks"]
-    words = "2 of 2 agree, from 2 machines of one site and owner; isolation none: the word of one account"
+    words = "2 of 2 agree, from 2 machines of one site and owner, all run by one account; isolation none: the word of one account"
     assert task["reason"] == words
 
 

@@ -33,7 +33,7 @@ def test_the_first_example_agrees_over_two_clusters(home: SlurmHome, alpha: Clus
     done = home.call("submit", tmp_path / "job.toml", "--wait")
     assert done.code == 0, done.err
     (task,) = home.json("show", "last")["tasks"]
-    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites of 2 owners")
+    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites, all run by one account")
     assert sorted(one["site"] for one in task["replicas"]) == ["alpha", "beta"]
     assert {one["host"] for one in task["replicas"]} <= {"a1", "a2", "b1", "b2"}
     assert home.call("verify", "last").code == 0
@@ -53,7 +53,7 @@ def test_hosts_of_one_cluster_agree(home: SlurmHome, alpha: Cluster) -> None:
     done = home.submit('[job]\ncommand = ["echo", "1"]\n[quorum]\nmax_replicas = 2\ndistinct = "host"\n', "--wait")
     assert done.code == 0, done.err
     (task,) = home.json("show", "last")["tasks"]
-    assert (task["state"], task["reason"]) == ("accepted", f"2 of 2 agree, from 2 machines of one site and owner; {ONE}")
+    assert (task["state"], task["reason"]) == ("accepted", f"2 of 2 agree, from 2 machines of one site and owner, all run by one account; {ONE}")
     assert sorted(one["host"] for one in task["replicas"]) == ["a1", "a2"]
 
 

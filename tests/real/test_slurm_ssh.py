@@ -70,7 +70,7 @@ def test_the_first_example_over_ssh_and_beside_it(home: FarHome, alpha: Cluster,
     done = home.call("submit", tmp_path / "job.toml", "--wait")
     assert done.code == 0, done.err
     (task,) = home.json("show", "last")["tasks"]
-    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites of 2 owners")
+    assert (task["state"], task["reason"]) == ("accepted", "2 of 2 agree, from 2 sites, all run by one account")
     assert home.call("verify", "last").code == 0
     assert queue(alpha) == []
 

@@ -64,7 +64,7 @@ def test_two_that_agree_are_accepted() -> None:
     """The plain case, with the words that a person reads."""
     decision = decide(policy(), [vote(1, site="x"), vote(2, site="y")])
     assert decision.state is TaskState.ACCEPTED
-    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners"
+    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners by label, all run by one account"
     assert decision.winners == {1, 2}
     assert decision.validations == {1: Validation.VALID, 2: Validation.VALID}
 

@@ -38,14 +38,14 @@ def test_without_a_stranger_the_fields_alone_count() -> None:
     """One account is no less than it was: that is said, not counted."""
     decision = decide(QuorumPolicy(), [vote(1, account="me"), vote(2, account="me")])
     assert decision.state is TaskState.ACCEPTED
-    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners; isolation none: the word of one account"
+    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners by label, all run by one account; isolation none: the word of one account"
 
 
 @pytest.mark.parametrize("accounts", [("me", "other"), ("me", ""), ("", "")])
 def test_the_word_of_one_account_is_not_said_of_more(accounts: tuple[str, str]) -> None:
     """Two accounts, or isolation that held: then nothing is added."""
     decision = decide(QuorumPolicy(), [vote(number, account=one) for number, one in enumerate(accounts, 1)])
-    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners"
+    assert sentence(decision.reason) == "2 of 2 agree, from 2 sites of 2 owners by label, all run by one account"
 
 
 def test_a_wrong_answer_of_one_account_is_outvoted() -> None:

@@ -25,14 +25,42 @@ from nexapod_batch.wording import sentence
     ],
 )
 def test_independence(places: list[tuple[str, str, str]], words: str) -> None:
-    """One machine is called one machine, whoever owns the nodes on it."""
+    """One machine is called one machine, whoever owns the nodes on it; each node's key has a maker of its own."""
     votes = [
         Vote(
             number=number,
             domain=dict(zip((Domain.HOST, Domain.SITE, Domain.OWNER), place, strict=True)),
             execution=Execution.REPORTED,
+            run_by=f"account{number}",
         )
         for number, place in enumerate(places, 1)
+    ]
+    assert sentence(independence(votes)) == words
+
+
+@pytest.mark.parametrize(
+    ("places", "makers", "words"),
+    [
+        ([("h1", "s1", "o"), ("h2", "s2", "o")], "aa", "from 2 sites, all run by one account"),
+        ([("h1", "s1", "o1"), ("h2", "s2", "o2")], "aa", "from 2 sites of 2 owners by label, all run by one account"),
+        ([("h1", "s1", "o1"), ("h2", "s2", "o2")], "ab", "from 2 sites of 2 owners"),
+        ([("h1", "s", "o1"), ("h2", "s", "o2")], "aa", "from 2 owners by label on 2 machines of one site, all run by one account"),
+        ([("h1", "s", "o"), ("h2", "s", "o")], "aa", "from 2 machines of one site and owner, all run by one account"),
+        ([("h1", "s1", "o"), ("h2", "s2", "o"), ("h3", "s3", "o")], "aab", "from 3 sites"),
+        ([("h", "s", "o1"), ("h", "s", "o2")], "aa", "both on h: reproducible there, not independent"),
+        ([("h", "s", "o")], "a", "nobody repeated it: not independent"),
+    ],
+)
+def test_one_account_is_named_whatever_the_labels(places: list[tuple[str, str, str]], makers: str, words: str) -> None:
+    """Sites and owners are names; that one account made all keys is known."""
+    votes = [
+        Vote(
+            number=number,
+            domain=dict(zip((Domain.HOST, Domain.SITE, Domain.OWNER), place, strict=True)),
+            execution=Execution.REPORTED,
+            run_by=maker,
+        )
+        for number, (place, maker) in enumerate(zip(places, makers, strict=True), 1)
     ]
     assert sentence(independence(votes)) == words
 

@@ -17,7 +17,7 @@ def test_a_forgotten_seed_is_overwritten(tmp_path: Path) -> None:
     with Store.open(path, create=True) as store, store.atomic():
         store.nodes.put(
             name="n", key_id="k", public_key=bytes(32), site="local", owner="o", host="h", tier="cpu",
-            backend="local", cpus=1, mem_mib=1, gpus=0, gpu_type=None, hosts=1, classes="{}", max_queued=1, now=0,
+            backend="local", cpus=1, mem_mib=1, gpus=0, gpu_type=None, hosts=1, classes="{}", made_by="me", max_queued=1, now=0,
         )  # fmt: skip
         store.jobs.insert(
             uuid="u", name="j", user="me", foreign=False, digest="0" * 64, folder="/", priority=0, held=False,

@@ -91,6 +91,11 @@ class DaskBackend:
             threads = partition.hosts * partition.max_cpus
         return max(1, -(-replicas // (max(1, threads // asked.cpus) * _SHARES)))
 
+    def cluster_id(self, context: NodeContext) -> str:
+        """Return the id of the scheduler; "" for a cluster that is started for us, and ends again."""
+        node = self._node(context)
+        return "" if node.cluster.dask.cluster else node.cluster.scheduler_id()
+
     def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
         """Return where runners find inputs: as they lie, copied into `work_dir`, or sent with the first launch."""
         return self._node(context).far.stage(inputs, copy=bool(context.its_site.filesystem.work_dir))

@@ -60,6 +60,11 @@ class Cluster:
             self._identity = (time.monotonic(), found)
         return found
 
+    def scheduler_id(self) -> str:
+        """Return the id that the scheduler gave itself; "" where it says none."""
+        self.wire.workers()
+        return self.wire.scheduler_id
+
     def dashboard(self) -> str:
         """Say where the scheduler shows itself to browsers, as far as that can be seen from here."""
         port = self.wire.services.get("dashboard")

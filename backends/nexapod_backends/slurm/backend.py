@@ -279,6 +279,10 @@ class SlurmBackend:
         for context in contexts:
             site_files.clear(self._state(context).transport, context)
 
+    def cluster_id(self, context: NodeContext) -> str:
+        """Return name and controller of the cluster, as Slurm says them."""
+        return read_config(self._state(context).slurm.call(SCONTROL_CONFIG).stdout).identity
+
     def discover(self, site: Site) -> str:
         """Return a commented site file of the cluster that the draft reaches."""
         from nexapod_backends.slurm.site_check.site_draft import site_file  # noqa: PLC0415 - only `site init` needs it

@@ -59,7 +59,7 @@ _ABOUT = Table(
         "owner": Key(
             Text("letters, digits, `_ . @ + -`", pattern=r"[A-Za-z0-9_.@+-]{1,128}"),
             'Who answers for its machines; counted by `distinct = "owner"`.',
-            shown="`name`",
+            shown="the account that registers it",
         ),
     },
     "What it is.",

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
+from nexapod_batch.coordinator.nodes import clusters
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
 from nexapod_batch.coordinator.pass_faults import Faults, keep_faults
@@ -109,6 +110,7 @@ def _log(done: Pass) -> None:
 def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results_s: float) -> None:
     end_what_was_restored(c)
     nodes = usable(c, faults)
+    clusters.keep(c, clusters.ask(c, nodes))
     unusable = prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults, end)  # 1. what the backends say
     ends = {} if _over(c, end) else ask_ends(c, nodes, faults)

@@ -14,6 +14,7 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.commands import kept_inputs
 from nexapod_batch.coordinator.commands.submitted_program import with_program
 from nexapod_batch.coordinator.context import PATIENCE_S, account
+from nexapod_batch.coordinator.nodes import clusters
 from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
 from nexapod_batch.coordinator.placement import container_support, images
 from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
@@ -77,6 +78,7 @@ def submit(
     somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
     """
     ensure_nodes(c)
+    _learn_clusters(c)
     nodes = [node for node in c.nodes() if node.active]
     job = with_program(with_words(c, job, scheduler_options, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
@@ -101,6 +103,14 @@ def submit(
         results=c.paths.results / str(job_id),
         reach=reach,
     )
+
+
+def _learn_clusters(c: Coordinator) -> None:
+    """Ask the schedulers that can be asked from here which clusters they are: what is in reach depends on it."""
+    found = clusters.ask(c, [node for node in c.nodes() if node.active], near=True)
+    if found:
+        with writer(c.store, wait_s=PATIENCE_S):
+            clusters.keep(c, found)
 
 
 def _size_and_cost(job: Job) -> str:
@@ -251,14 +261,15 @@ def _check(
 ) -> tuple[list[Node], str, list[str]]:
     """Return the nodes that take the job, the reach in words, and warnings; DescriptorError when they cannot do it."""
     nodes, warnings = check_sites(c, job, nodes, foreign=foreign)
+    warnings += _one_cluster(nodes)
     reach = capacity(job, split(job, loads_of(c, job, nodes, foreign=foreign)))
     if reach.reason is not None:
         raise QuorumImpossibleError("\n  ".join([sentence(reach.reason), *warnings]))
     if reach.warning is not None:
         warnings.append(sentence(reach.warning))
-    hosts = sum({node.host: node.hosts for node in nodes}.values())
-    sites = {node.site for node in nodes}
-    counts = ((len(nodes), "node"), (hosts, "host"), (len(sites), "site"))
+    seen = {field: {node.domain(field, "") for node in nodes} for field in (Domain.NODE, Domain.SITE)}
+    hosts = sum({node.domain(Domain.HOST, ""): node.hosts for node in nodes}.values())
+    counts = ((len(seen[Domain.NODE]), "node"), (hosts, "host"), (len(seen[Domain.SITE]), "site"))
     if hosts == 1 and job.quorum.agree > 1 and job.quorum.distinct != (Domain.RUN,):
         warnings.append(
             "all nodes in reach are this one machine: their agreement will not be independent of it; distinct = "
@@ -268,6 +279,16 @@ def _check(
     if reach.domains == job.quorum.agree > 1:
         words += ", none to spare: where they disagree, there is no result"
     return nodes, words, warnings
+
+
+def _one_cluster(nodes: Sequence[Node]) -> list[str]:
+    """Return which sites are one cluster, by what their schedulers say, each once."""
+    twins = dict.fromkeys((node.site, node.domain(Domain.SITE, ""), node.cluster) for node in nodes)
+    return [
+        f"site {name} is the cluster of site {first} ({cluster}): both count as one"
+        for name, first, cluster in twins
+        if name != first
+    ]
 
 
 def _core_hours(job: Job) -> float | None:

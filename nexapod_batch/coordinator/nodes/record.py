@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.files.accounts import own_account
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.store import writer
 from nexapod_batch.trust.profile import signed_bytes
@@ -25,6 +26,7 @@ def record(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
         "owner": node.owner, "host": node.host, "tier": node.tier.value, "backend": node.backend, "cpus": node.cpus,
         "mem_mib": node.mem_mib, "gpus": node.gpus, "gpu_type": node.gpu_type, "hosts": node.hosts,
         "max_queued": node.max_queued, "classes": json.dumps(dict(node.classes), sort_keys=True),
+        "made_by": own_account(),
     }  # fmt: skip
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         is_known = any(row.name == node.name for row in c.store.nodes.all())

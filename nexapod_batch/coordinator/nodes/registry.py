@@ -239,7 +239,11 @@ def register_sites(c: Coordinator) -> None:
     for found in _declared(c, known):
         old, signer = known.get(found.name), _node_key(c, found.name)
         node = replace(found, key_id=signer.key_id, public_key=signer.public)
-        node = node if old is None else replace(node, id=old.id, active=old.active, first_key=old.first_key)
+        if old is not None:
+            node = replace(
+                node, id=old.id, active=old.active, first_key=old.first_key, made_by=old.made_by,
+                cluster=old.cluster, cluster_at=old.cluster_at, counts_as=old.counts_as,
+            )  # fmt: skip
         if node != old:
             record(c, node)
 
@@ -278,7 +282,7 @@ def _of_group(site: Site, name: str, partitions: Sequence[Partition]) -> Node:
         key_id="",
         public_key=b"",
         site=site.name,
-        owner=site.owner or site.name,
+        owner=site.owner or account(),
         host=socket.gethostname() if site.scheduler.type == LOCAL else name,
         tier=partitions[0].tier,
         backend=site.scheduler.type,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
 
-__all__ = ["NEVER_TOLD", "confirmed", "host_sets", "node_and_set", "set_name", "split"]
+__all__ = ["NEVER_TOLD", "as_set", "confirmed", "host_sets", "node_and_set", "set_name", "split"]
 
 #: In `launch.hosts`: the scheduler forgot the launch without ever saying where it ran.
 NEVER_TOLD = "?"
@@ -46,18 +46,23 @@ def split(job: Job, loads: Sequence[NodeLoad]) -> list[NodeLoad]:
             continue
         for index in range(count):
             node = replace(
-                load.node,
+                as_set(load.node, index),
                 id=-(load.node.id * _MOST + index),
-                host=set_name(load.node, index),
                 max_queued=max(1, load.node.max_queued // count),
             )
             found.append(replace(load, node=node, out=load.out // count))
     return found
 
 
+def as_set(node: Node, index: int) -> Node:
+    """Return a node whose host is one set of its hosts."""
+    rest = {field: value for field, value in node.counts_as.items() if field is not Domain.HOST}
+    return replace(node, host=set_name(node, index), counts_as=rest)
+
+
 def set_name(node: Node, index: int) -> str:
-    """Return what a set of hosts is called where a host is expected."""
-    return f"{node.name}#{index}"
+    """Return what a set of hosts is called where a host is expected; those of one cluster are called alike."""
+    return f"{node.domain(Domain.HOST, '')}#{index}"
 
 
 def node_and_set(number: int) -> tuple[int, int]:

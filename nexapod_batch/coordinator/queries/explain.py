@@ -21,6 +21,7 @@ from nexapod_batch.coordinator.steps.votes import Places, votes_of
 from nexapod_batch.errors import NexapodError, UnsafeOutputError
 from nexapod_batch.lifecycle import OUT, TASK_ENDED, Execution, TaskState, Validation
 from nexapod_batch.local_nodes.owner_policy import paused
+from nexapod_batch.model.job import Domain
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import why_not
@@ -186,7 +187,10 @@ def _replica_lines(replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node]) ->
 
 
 def _replica_line(replica: ReplicaRow, node: Node) -> str:
-    line = f"  replica {replica.number} on {node.name} (site {node.site}, owner {node.owner}): {replica.execution}"
+    twin = node.domain(Domain.SITE, "")
+    same = f", which is the cluster of site {twin}" if twin != node.site else ""
+    where = f"site {node.site}{same}, owner {node.owner}"
+    line = f"  replica {replica.number} on {node.name} ({where}): {replica.execution}"
     if replica.execution == Execution.ERRORED and replica.validation == Validation.INCONCLUSIVE:
         line += ", no vote"
     elif replica.validation != Validation.PENDING:

@@ -17,7 +17,7 @@ from nexapod_batch.coordinator.nodes.keys import delegate, signer_of
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
-from nexapod_batch.coordinator.placement.host_sets import host_sets, node_and_set, set_name, split
+from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.coordinator.steps import restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
@@ -125,7 +125,7 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> lis
         node = nodes[row.node_id]
         if host_sets(job, node):
             index = c.store.launches.hosts(row.launch_id).host_set
-            node = replace(node, host=set_name(node, index))
+            node = as_set(node, index)
         taken[row.task].append(domains_of(node, f"{row.id}"))
     return [Need(task=t.idx, want=t.want, taken=tuple(taken[t.idx]), numeric_class=t.numeric_class) for t in tasks]
 

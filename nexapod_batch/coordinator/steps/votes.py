@@ -107,6 +107,7 @@ def _vote(
         account=place.account if loose else "",
         beside=loose and known != [] and beside(known, r, place.account),
         where=r.host or "",
+        run_by=place.node.made_by,
     )
     return _on_host(c, place, r, vote) if place.many_hosts else vote
 
@@ -115,7 +116,7 @@ def _on_host(c: Coordinator, place: Place, r: VotingReplica, vote: Vote) -> Vote
     """Return a vote with the host of a cluster on which it counts; it is out until the scheduler says where it ran."""
     launch = c.store.launches.hosts(r.launch_id)
     if confirmed(vote.where, launch.hosts):
-        return replace(vote, domain={**vote.domain, Domain.HOST: f"{place.node.name}/{vote.where}"})
+        return replace(vote, domain={**vote.domain, Domain.HOST: f"{place.domain[Domain.HOST]}/{vote.where}"})
     vote = replace(vote, domain={**vote.domain, Domain.HOST: set_name(place.node, launch.host_set)})
     signed = vote.execution is Execution.REPORTED or (vote.execution is Execution.ERRORED and vote.failure)
     if signed and not launch.hosts:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from nexapod_batch.coordinator.evidence.basis import REPORTED, SET_ASIDE
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.statement import Statement
 
 __all__ = ["results_faults", "verdict_faults"]
+
+_FROM_MANY = frozenset({Code.FROM_SITES, Code.FROM_OWNERS, Code.FROM_MACHINES})
 
 
 def verdict_faults(
@@ -109,7 +113,21 @@ def _other_reason(what: str, stored: str, found: Reason | None) -> list[str]:
     imported = kept is not None and found is not None and kept.code == Code.IMPORTED
     if imported or same(kept, found):
         return []
+    if _lacks_makers(kept) and same(_without_independence(kept), _without_independence(found)):
+        return []
     return [f"{what} is {sentence(kept)!r}, and its replicas make it {sentence(found)!r}"]
+
+
+def _lacks_makers(reason: Reason | None) -> bool:
+    """Say whether a reason is from before it was noted who made the keys: it told owners otherwise."""
+    independence = None if reason is None else reason.parameters.get("independence")
+    if not isinstance(independence, dict):
+        return False
+    return independence.get("code") in _FROM_MANY and "run_by_one" not in independence.get("parameters", {})
+
+
+def _without_independence(reason: Reason | None) -> Reason | None:
+    return None if reason is None else replace(reason, parameters={**reason.parameters, "independence": None})
 
 
 def _without_record(job: Job, task: TaskRow, rows: Sequence[ReplicaRow], every: Sequence[Vote]) -> list[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from json import loads
 from typing import TYPE_CHECKING, TypedDict
 
+from nexapod_batch.files.accounts import own_account
+from nexapod_batch.model.job import Tier
+from nexapod_batch.model.node import Node
 from nexapod_batch.store.row import Row
 from nexapod_batch.store.statements import Statements
 
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store.database import Database
 
-__all__ = ["NodeFields", "NodeKeyRow", "NodeRow", "Nodes", "ProfileRow"]
+__all__ = ["NodeFields", "NodeKeyRow", "NodeRow", "Nodes", "ProfileRow", "node_of"]
 
 
 class NodeRow(Row, frozen=True):
@@ -38,6 +42,36 @@ class NodeRow(Row, frozen=True):
     blame: int  # statements validly signed by it that no honest node signs
     created_at: int
     first_key: str  # id of the first key that it had
+    made_by: str  # account that made its first key; "" where nobody noted it
+    cluster: str  # which cluster it is, as its scheduler says it; "" where nobody has said so
+    cluster_at: int  # when that was
+
+
+def node_of(row: NodeRow) -> Node:
+    """Return the node of a registry row."""
+    return Node(
+        id=row.id,
+        name=row.name,
+        key_id=row.key_id,
+        public_key=row.public_key,
+        site=row.site,
+        owner=row.owner,
+        host=row.host,
+        tier=Tier(row.tier),
+        backend=row.backend,
+        cpus=row.cpus,
+        mem_mib=row.mem_mib,
+        gpus=row.gpus,
+        gpu_type=row.gpu_type,
+        hosts=row.hosts,
+        classes=loads(row.classes),
+        max_queued=row.max_queued,
+        active=row.active,
+        first_key=row.first_key,
+        cluster=row.cluster,
+        cluster_at=row.cluster_at,
+        made_by=row.made_by or own_account(),
+    )
 
 
 class NodeFields(TypedDict):
@@ -58,6 +92,7 @@ class NodeFields(TypedDict):
     hosts: int
     classes: str
     max_queued: int
+    made_by: str  # stays as it was of a node that is there
 
 
 class NodeKeyRow(Row, frozen=True):
@@ -100,6 +135,10 @@ class Nodes:
     def put(self, *, now: int, **fields: Unpack[NodeFields]) -> None:
         """Register a node, or change what may change of one: not its key, nor its site."""
         self._sql.run("node_put", now=now, **fields)
+
+    def put_cluster(self, node: int, cluster: str, now: int) -> None:
+        """Keep which cluster a node is, as its scheduler says it."""
+        self._sql.run("node_cluster", node=node, cluster=cluster, now=now)
 
     def activate(self, name: str, *, active: bool) -> bool:
         """Drain or resume a node; False when there is none of this name."""

@@ -117,6 +117,7 @@ class Wire:
         self._serve = program("serve")
         self._names: Mapping[str, str] = {}  # of TLS
         self.address = ""
+        self.scheduler_id = ""  # as it said last
         self.services: dict[str, Any] = {}  # of the scheduler: name -> port
 
     def call(self, op: str, **more: Any) -> Any:  # noqa: ANN401 - whatever the scheduler says
@@ -136,6 +137,7 @@ class Wire:
             kind = printable(found.get("type") if isinstance(found, dict) else type(found).__name__, 100)
             hint = "name the address of the scheduler in the site file"
             raise SchedulerError(f"what answers at {self.address} is no scheduler", got=f"a {kind}", hint=hint)
+        self.scheduler_id = printable(found.get("id") or "", 200)
         services = found.get("services")
         self.services = services if isinstance(services, dict) else {}
         return {address: one for address, one in known.items() if isinstance(address, str)}

@@ -135,6 +135,21 @@ class ClusterConfig(Struct, frozen=True, kw_only=True):
     values: Mapping[str, str] = field(default_factory=dict)  # everything, as it was printed
 
     @property
+    def identity(self) -> str:
+        """Return what names the cluster: its name and where its controller listens; "" where that is not said.
+
+        A controller that calls itself a loopback is told from others of that kind by when it started.
+        """
+        hosts = (self.values.get(name, "") for name in ("SlurmctldHost[0]", "SlurmctldHost", "ControlMachine"))
+        host = next(filter(None, hosts), "")
+        if not self.cluster or not host:
+            return ""
+        named = f"{self.cluster}@{host}:{self.values.get('SlurmctldPort', '')}"
+        if host.startswith(_LOOPBACKS):
+            named += f" since {self.values.get('BOOT_TIME', '')}"
+        return named
+
+    @property
     def hidden(self) -> frozenset[str]:
         """Return what is not shown to everybody (PrivateData): partitions, nodes, jobs ..."""
         return frozenset(one.strip().lower() for one in self.values.get("PrivateData", "").split(",")) - {"", "none"}
@@ -286,7 +301,8 @@ def read_partitions(text: str) -> Listing[PartitionRow]:
     return _listing(text, row)
 
 
-_SETTING = re.compile(r"([A-Za-z][A-Za-z0-9_/() -]{0,63}?)\s*= ?(.*)", re.ASCII)
+_LOOPBACKS = ("localhost", "127.", "ip6-localhost", "::1")
+_SETTING = re.compile(r"([A-Za-z][A-Za-z0-9_/()\[\] -]{0,63}?)\s*= ?(.*)", re.ASCII)
 
 
 def read_config(text: str) -> ClusterConfig:

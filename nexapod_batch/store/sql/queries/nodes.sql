@@ -1,8 +1,8 @@
 -- Nodes, their keys, and what they signed of their machines. Times are milliseconds since 1970.
 
 -- name: node_put
-INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued, created_at)
-VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :hosts, :classes, :max_queued, :now)
+INSERT INTO node (name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued, made_by, created_at)
+VALUES (:name, :key_id, :public_key, :site, :owner, :host, :tier, :backend, :cpus, :mem_mib, :gpus, :gpu_type, :hosts, :classes, :max_queued, :made_by, :now)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, tier = excluded.tier, backend = excluded.backend, cpus = excluded.cpus,
   mem_mib = excluded.mem_mib, gpus = excluded.gpus, gpu_type = excluded.gpu_type, hosts = excluded.hosts, classes = excluded.classes, max_queued = excluded.max_queued
 WHERE key_id = excluded.key_id AND site = excluded.site;
@@ -19,8 +19,12 @@ SELECT n.key_id, n.public_key, p.envelope FROM node n JOIN profile p ON p.node_i
 
 -- name: nodes
 SELECT id, name, key_id, public_key, site, owner, host, tier, backend, cpus, mem_mib, gpus, gpu_type, hosts, classes, max_queued,
-  active, blame, created_at, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key
+  active, blame, created_at, (SELECT k.key_id FROM node_key k WHERE k.node_id = n.id ORDER BY k.id LIMIT 1) AS first_key,
+  made_by, cluster, cluster_at
 FROM node n ORDER BY n.id;
+
+-- name: node_cluster
+UPDATE node SET cluster = :cluster, cluster_at = :now WHERE id = :node;
 
 -- name: node_activate
 UPDATE node SET active = :active WHERE name = :name;
