@@ -50,7 +50,7 @@ def add_node(store: Store, name: str = "n", **fields: object) -> int:
     known: dict[str, object] = {
         "name": name, "key_id": f"key of {name}", "public_key": name.encode().ljust(32), "site": "local", "owner": "me",
         "host": "h", "tier": "cpu", "backend": "local", "cpus": 4, "mem_mib": 1024, "gpus": 0, "gpu_type": None,
-        "hosts": 1, "classes": "{}", "max_queued": 9,
+        "hosts": 1, "classes": "{}", "max_queued": 9, "made_by": "me",
     }  # fmt: skip
     store.nodes.put(now=1, **{**known, **fields})  # type: ignore[arg-type] # what a test changes has the right type
     (row,) = [row for row in store.nodes.all() if row.name == name]
@@ -128,6 +128,17 @@ def test_a_node_keeps_its_key_and_site(store: Store) -> None:
     (row,) = store.nodes.all()
     assert (row.cpus, row.owner, row.site, row.key_id, row.first_key) == (8, "you", "local", "key of n", "key of n")
     assert (row.active, row.blame, row.created_at) == (True, 0, 1)
+
+
+def test_a_node_keeps_its_cluster_and_who_made_its_key(store: Store) -> None:
+    """What its scheduler said stays when the site file changes; who made the key is written once."""
+    node = add_node(store, made_by="ann")
+    (row,) = store.nodes.all()
+    assert (row.made_by, row.cluster, row.cluster_at) == ("ann", "", 0)
+    store.nodes.put_cluster(node, "slurm:a@b", 7)
+    add_node(store, made_by="bob", owner="other")
+    (row,) = store.nodes.all()
+    assert (row.made_by, row.owner, row.cluster, row.cluster_at) == ("ann", "other", "slurm:a@b", 7)
 
 
 def test_a_node_is_drained_blamed_and_deleted(store: Store) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from nexapod_batch.coordinator.verification.verdicts import _other_reason
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Domain
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import Vote
 from nexapod_batch.quorum.domains import independence
 from nexapod_batch.wording import sentence
@@ -82,3 +84,29 @@ def test_hosts_of_a_cluster_are_named(hosts: list[str], words: str) -> None:
         for number, where in enumerate(hosts, 1)
     ]
     assert sentence(independence(votes)) == words
+
+
+BEFORE = {"sites": 2, "owners": 2}
+NOW = {"sites": 2, "owners": 1, "run_by_one": True}
+
+
+@pytest.mark.parametrize(
+    ("stored", "found", "agree", "faulty"),
+    [
+        (BEFORE, NOW, 2, False),
+        (BEFORE, NOW, 3, True),
+        (NOW, NOW, 2, False),
+        (NOW, {**NOW, "sites": 3}, 2, True),
+        (NOW, {**NOW, "run_by_one": False}, 2, True),
+    ],
+)
+def test_verdicts_from_before_makers_were_noted_hold(
+    stored: dict[str, int], found: dict[str, int], agree: int, *, faulty: bool
+) -> None:
+    """Their owners were told otherwise; the rest of the sentence is compared, and all of it since."""
+
+    def accepted(independent: dict[str, int], winners: int) -> Reason:
+        inner = Reason(code=Code.FROM_SITES, parameters=independent)
+        return Reason(code=Code.ACCEPTED, parameters={"winners": winners, "votes": 2, "independence": inner})
+
+    assert bool(_other_reason("reason", accepted(stored, 2).stored(), accepted(found, agree))) is faulty
