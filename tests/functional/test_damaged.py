@@ -174,7 +174,20 @@ def test_db_check_says_what_can_be_read_and_salvage_keeps_it(home: Home) -> None
     assert home.call("db", "check").out == "ok\n"
     assert home.call("wait", "1", "--timeout", "50s").code == 0
     assert home.call("verify", "1").code == 0
+    assert "statements: the ledger has" in home.call("ledger", "verify").out  # and names how many are lost
     assert results_of(home) == before
+
+
+def test_a_job_that_is_made_again_stands_in_the_ledger_as_before(small: Home) -> None:
+    """Its row is lost and follows from its document and its statements: nobody can tell but for who submitted it."""
+    (page,) = pages_of(small.path / "state.db", "job")
+    with (small.path / "state.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    done = small.json("db", "salvage")
+    assert (done["rows"]["job"], done["reopened"], done["lost"]) == (1, [], {})
+    assert small.call("verify", "1").code == 0
+    assert small.call("ledger", "verify").code == 0
 
 
 def test_salvage_refuses_what_it_would_make_worse(home: Home, tmp_path: Path) -> None:

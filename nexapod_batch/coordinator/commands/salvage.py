@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.evidence.intact import is_intact
 from nexapod_batch.errors import CorruptStoreError, NexapodError, UsageError
 from nexapod_batch.files import keyfile, replacement
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.store import check_file
+from nexapod_batch.ledger.events import Kind, event
+from nexapod_batch.store import Store, check_file
 from nexapod_batch.store.faults import disk_faults
 from nexapod_batch.store.lock import exclusive
 from nexapod_batch.store.salvage.readable import load, read
@@ -51,6 +53,7 @@ def salvage(paths: Paths, source: Path | None = None) -> dict[str, Any]:
                 f"no job can be read of {damaged}: nothing was changed",
                 hint="put a backup back: nexapod-batch db restore BACKUP",
             )
+        _note_in_ledger(new / "state.db", done)
         if problems := check_file(new / "state.db"):
             raise CorruptStoreError("what was salvaged does not hold together: nothing was changed", got=problems[0])
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -59,6 +62,14 @@ def salvage(paths: Paths, source: Path | None = None) -> dict[str, Any]:
             _write_lost(new / lost_file, done)
         kept = replacement.commit(paths.home, "state.db", WAL_FILES, f"replaced-{stamp}")
     return _document(paths, done, kept, paths.home / lost_file if done.lost else None)
+
+
+def _note_in_ledger(database: Path, done: Salvaged) -> None:
+    """Let the ledger say which verdicts are open again; one that lacks what it needs to go on says so by itself."""
+    now = time.time_ns() // 1_000_000
+    entries = [event(Kind.RETRIED, now, id=f"{job}_{task}", tasks=1) for job, task in done.reopened]
+    with Store.open(database) as store, suppress(NexapodError), store.atomic():
+        store.ledger.append(entries)
 
 
 def _names(paths: Paths) -> dict[str, str]:
@@ -104,8 +115,6 @@ def _document(paths: Paths, done: Salvaged, kept: Path, lost_file: Path | None) 
 
 def _results_without_job(paths: Paths) -> list[int]:
     """Return the jobs of which there are results, and nothing else."""
-    from nexapod_batch.store import Store  # noqa: PLC0415
-
     if not paths.results.is_dir():
         return []
     numbers = {int(one.name) for one in paths.results.iterdir() if one.name.isdigit() and len(one.name) < 10}

@@ -192,7 +192,7 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
 def _refuse(name: str, done: str, against: Sequence[str], *, abandon: bool) -> None:
     if not against:
         return
-    hint = "nexapod-batch node drain NODE, nexapod-batch wait all, then the same command again"
+    hint = "nexapod-batch node drain NODE, wait all, and reconcile; then the same command again"
     if abandon:
         hint += "; or --abandon gives up what is out there"
     error = TryAgainError(f"site {name} cannot be {done} now: {'; '.join(against)}", hint=hint)
@@ -202,8 +202,10 @@ def _refuse(name: str, done: str, against: Sequence[str], *, abandon: bool) -> N
 def _open_work(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
     out, at_work = c.store.nodes.out(), c.store.nodes.at_work()
     for node in nodes:
-        if out.get(node.id) or node.id in at_work:
-            yield f"node {node.name} has {out.get(node.id, 0)} replicas out, or launches that have not ended"
+        if out.get(node.id):
+            yield f"node {node.name} has {out[node.id]} replicas out"
+        elif node.id in at_work:
+            yield f"node {node.name} has launches of which it is not known yet that they ended"
         with suppress(NexapodError):
             if live_incarnation(c.context(node).spool) is not None:
                 yield f"the worker of node {node.name} is still there: an idle one ends after some seconds"

@@ -51,8 +51,8 @@ def results_checks(c: Coordinator) -> Iterator[tuple[str, str, str]]:
     if bad > _NAMED:
         yield "results", "fail", f"and {bad - _NAMED} more tasks"
     if not bad:
-        text = f"the newest {number_read} of {len(published)} are as they were signed"
-        yield "results", "ok", text if number_read < len(published) else f"all {number_read} are as they were signed"
+        newest = "" if number_read == len(published) else f"the newest {number_read} of "
+        yield "results", "ok", f"{newest}{len(published)} published tasks read, as they were signed"
 
 
 def _faults(c: Coordinator, job: int, index: int, read: Callable[[int], None]) -> list[str]:

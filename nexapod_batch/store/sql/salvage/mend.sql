@@ -37,3 +37,15 @@ UPDATE job SET (n_tasks, n_waiting, n_active, n_accepted, n_failed, n_inconclusi
   FROM task WHERE task.job_id = job.id
 );
 UPDATE job SET finished_at = NULL WHERE n_waiting + n_active > 0;
+
+-- Where in the ledger the facts stand that were made again; of entries that are lost, nowhere.
+CREATE TEMP TABLE entry AS SELECT idx, CAST(json_extract(CAST(body AS TEXT), '$.id') AS TEXT) AS id,
+  coalesce(json_extract(CAST(body AS TEXT), '$.fact'), json_extract(CAST(body AS TEXT), '$.kind')) AS fact
+FROM ledger_entry WHERE json_valid(CAST(body AS TEXT));
+CREATE INDEX temp.entry_of ON entry (id, fact);
+UPDATE job SET submitted = (SELECT max(e.idx) FROM entry e WHERE e.id = CAST(job.id AS TEXT) AND e.fact = 'submitted')
+WHERE submitted IS NULL;
+UPDATE replica SET committed = (
+  SELECT min(e.idx) FROM entry e WHERE e.id = job_id || '_' || task || '.' || number AND e.fact = 'report'
+) WHERE committed IS NULL AND EXISTS (SELECT 1 FROM report WHERE replica_id = replica.id);
+DROP TABLE entry;
