@@ -87,7 +87,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.job_commands",
         "retry",
         "Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.",
-        (*_SELECTION, "--fresh", "--json"),
+        (*_SELECTION, "--fresh", "--wait", "--json"),
     ),
     "results": Entry(
         "commands.results",

@@ -76,7 +76,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "release": {"released": [str]},
     "retry": {
         "reopened": [str], "at_least_more": {str: int},
-        "submitted?": [{"job": int, "of": [str], "changed": [str]}],
+        "submitted?": [{"job": int, "of": [str], "changed": [str]}], "jobs?": [_ENDED],
     },
     "results": {
         "job?": int, "folder?": str, "results": [{"task": str, "path": str, "parameters": {str: str}}],

@@ -86,6 +86,9 @@ def program(what: dict[str, Value], report: Report) -> None:
     if isinstance(script, str) and not script.startswith("#!"):
         first = script.partition("\n")[0]
         report.add("job.script", "no interpreter", got=first, wanted='first line "#!/bin/sh" or another interpreter')
+    elif isinstance(script, str) and script.partition("\n")[0].endswith("\r"):
+        got = "lines that end as on Windows (CR LF), which no interpreter's name does"
+        report.add("job.script", "line ends", got=got, wanted="LF alone: dos2unix converts them")
 
 
 def surroundings(what: dict[str, Value], inputs: tuple[Input, ...], report: Report, *, contained: bool) -> None:

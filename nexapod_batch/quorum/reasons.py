@@ -107,8 +107,8 @@ def _errors(tally: Tally) -> dict[str, Any]:
 
 
 def _detail_of_all(errors: Sequence[Vote]) -> Reason | None:
-    """Return what the first of several errors says, if all are of its kind; else None."""
-    if len(errors) < 2:
+    """Return what the first error says, if all are of its kind; else None."""
+    if not errors:
         return None
     first = min(errors, key=lambda replica: replica.number)
     kinds = {replica.failure or _stored(replica.detail) for replica in errors}

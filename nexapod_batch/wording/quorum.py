@@ -77,7 +77,10 @@ def _failed(p: Parameters) -> str:
 
 
 def _alike(p: Parameters) -> str:
-    return f", all alike: {sentence(p['alike'])}" if p.get("alike") else ""
+    if not p.get("alike"):
+        return ""
+    alike = ", all alike" if p["failed"] > 1 else ""
+    return f"{alike}: {sentence(p['alike'])}"
 
 
 def _doubted(p: Parameters) -> str:

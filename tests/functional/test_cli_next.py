@@ -107,3 +107,45 @@ def test_json_of_a_submit_without_wait_is_unchanged(home: Home) -> None:
     done = home.submit(TRUE, "--json")
     assert json.loads(done.out)["state"] in {"active", "accepted"}
     assert os.linesep not in done.out.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "cause", "step"),
+    [
+        ("exit 3", "", "exit code 3", "--fresh runs the files of now"),
+        ("no-such-program", "", "exit code 127", "name a program that the nodes have"),
+        ("sleep 9", '[resources]\ntime = "1s"\n', "over its time limit of 1 s", "resources.time"),
+        ("true", '[[outputs]]\npath = "out.txt"\n', "output 'out.txt' is not there", "correct [[outputs]]"),
+    ],
+)
+def test_a_failure_ends_with_its_cause_and_the_next_step(home: Home, command: str, more: str, cause: str, step: str) -> None:
+    """After the wait, in the explanation, and where results are asked for."""
+    text = f'[job]\ncommand = ["sh", "-c", "{command}"]\n[quorum]\ndistinct = "run"\nmax_errors = 0\n{more}'
+    done = home.submit(text, "--wait")
+    assert done.code == 1
+    assert cause in done.out
+    assert "why:     nexapod-batch explain 1" in done.out
+    assert step in home.call("explain", "1").out
+    assert home.call("results", "1").err.endswith("  -> nexapod-batch explain 1\n")
+
+
+def test_a_retry_waits_where_it_is_told_to(home: Home) -> None:
+    """With the verdict and its exit code, for the files of the submit and for those of now."""
+    (home.folder / "run.sh").write_text("exit 1\n")
+    text = '[job]\ncommand = ["sh", "run.sh"]\n[quorum]\ndistinct = "run"\n[[inputs]]\nsource = "run.sh"\n'
+    assert home.submit(text, "--wait").code == 1
+    (home.folder / "run.sh").write_text("echo mended\n")
+    assert home.call("retry", "1", "--wait").code == 1
+    done = home.call("retry", "1", "--fresh", "--wait")
+    assert done.code == 0
+    assert "job 2 'job': accepted" in done.out
+
+
+def test_a_script_with_the_line_ends_of_windows_is_refused(home: Home) -> None:
+    """Before there is a job: no interpreter is called so."""
+    script = home.folder / "run.sh"
+    script.write_bytes(b"#!/bin/sh\r\necho 1\r\n")
+    done = home.call("submit", script)
+    assert done.code == 65
+    assert "lines that end as on Windows (CR LF)" in done.err
+    assert "dos2unix" in done.err

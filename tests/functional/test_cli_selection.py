@@ -241,7 +241,7 @@ def test_a_sweep_is_collected(real: Home) -> None:
     assert real.submit(SWEEP_JOB, "--wait").code == 1
     done = real.call("results", "last", "--out", "a")
     assert done.code == 1
-    assert "missing: 1_2 failed" in done.err
+    assert "missing: 1_2 failed\n  why: nexapod-batch explain 1_2\n" in done.err
     assert (real.folder / "a/1_1/out.json").read_text() == '{"square": 4}\n'
     assert real.call("results", "1", "--state", "accepted", "--out", "f", "--flat").code == 0
     assert (real.folder / "f/1_0.out.json").is_file()

@@ -13,6 +13,7 @@ from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.cli.selection import Selection, selection
 
 if TYPE_CHECKING:
+    from nexapod_batch.cli.rendering.render import Document, Output
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.commands.resubmit import Fresh
 
@@ -83,8 +84,9 @@ def release(selected: Selection, as_json: bool) -> None:
 @click.command()
 @selection
 @click.option("--fresh", is_flag=True, help="As a new job, with the input files as they are now.")
+@click.option("--wait", is_flag=True, help="Wait for the verdicts, as `wait` does.")
 @json_option
-def retry(selected: Selection, fresh: bool, as_json: bool) -> None:
+def retry(selected: Selection, fresh: bool, wait: bool, as_json: bool) -> int:
     """Reopen tasks that failed, found no quorum, were cancelled, or are in doubt.
 
     They run with the inputs of the submit, whatever became of the files since; a note says which have changed.
@@ -103,8 +105,24 @@ def retry(selected: Selection, fresh: bool, as_json: bool) -> None:
                 note(f"job {job} runs with its inputs of the submit; changed since: {', '.join(changed)}")
                 again = f"nexapod-batch cancel {job} && nexapod-batch retry {job} --fresh"
                 note(f"  to run it with the files of now: {again}")
-    document: dict[str, object] = {"reopened": list(room), "at_least_more": room}
-    output(as_json).document({**document, "submitted": made} if fresh else document, renderers.reopened)
+        document: dict[str, object] = {"reopened": list(room), "at_least_more": room}
+        if fresh:
+            document["submitted"] = made
+        if not wait:
+            output(as_json).document(document, renderers.reopened)
+            return 0
+        names = [name.partition("_")[0] for name in room] + [str(job["job"]) for job in made]
+        return _waited(c, list(dict.fromkeys(map(int, names))), document, output(as_json))
+
+
+def _waited(c: Coordinator, jobs: list[int], document: Document, out: Output) -> int:
+    """Say what goes on, wait for it, and print how it ended; return the exit code."""
+    from nexapod_batch.cli.waiting import wait_for
+
+    out.part(document, renderers.reopened)
+    code, found = wait_for(c, jobs, None)
+    out.document({**document, "jobs": found}, lambda _: renderers.jobs_ended({"jobs": found}))
+    return code
 
 
 def _as_json(one: Fresh) -> dict[str, object]:

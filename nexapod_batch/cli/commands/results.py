@@ -109,7 +109,10 @@ def _missing_code(missing: list[Document]) -> int:
         return 0
     named = ", ".join(f"{row['task']} {row['state']}" for row in missing[:_NAMED])
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    note(f"missing: {named}{more}")
+    ended = [row["task"] for row in missing if row["state"] not in _STILL]
+    jobs = " ".join(dict.fromkeys(row["task"].partition("_")[0] for row in missing))
+    how = f"why: nexapod-batch explain {ended[0]}" if ended else f"to go on: nexapod-batch wait {jobs}"
+    note(f"missing: {named}{more}\n  {how}")
     return _NOT_YET if all(row["state"] in _STILL for row in missing) else 1
 
 

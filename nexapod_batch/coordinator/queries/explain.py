@@ -27,7 +27,7 @@ from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import why_not
 from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
-from nexapod_batch.wording import one_line, pattern, sentence
+from nexapod_batch.wording import advice, one_line, pattern, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -207,7 +207,9 @@ def _what_to_do(job_id: int, task: TaskRow, replicas: list[ReplicaRow]) -> list[
         lines.append(f"  all of stderr: nexapod-batch logs {name} --stderr")
     if task.state in {TaskState.FAILED, TaskState.INCONCLUSIVE}:
         lines.append(f"  what its replicas wrote: nexapod-batch results {name} --replica")
-    if task.state != TaskState.ACCEPTED:
+    if task.state == TaskState.FAILED and (failures := [replica.failure for replica in replicas if replica.failure]):
+        lines.append(f"  {advice(failures[-1], name)}")
+    elif task.state != TaskState.ACCEPTED:
         hopeless = any(HOPELESS in replica.reason for replica in replicas)
         before = "when that is mended, " if hopeless else ""
         lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {name}")
