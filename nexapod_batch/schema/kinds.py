@@ -271,6 +271,19 @@ class Scalar:
         return "text, a number, or true or false"
 
 
+#: Words of a text that are shown as a list.
+_WORDS = 8
+
+
+def _as_list(text: str) -> str:
+    """Return the words of a text as a list in TOML, the first few of many: what was meant by it, most likely."""
+    words = text.split()
+    listed = [show(word) for word in words[:_WORDS]]
+    if len(words) > _WORDS:
+        listed.append("...")
+    return f"[{', '.join(listed)}]"
+
+
 class ListOf:
     """A list of one kind; with `alone`, a single value stands for a list of one."""
 
@@ -284,7 +297,10 @@ class ListOf:
             found = self.kind.check(value, path, report)
             return BAD if found is BAD else [found]
         if not isinstance(value, list):
-            return report.add(path, "wrong type", got=value, wanted=self.describe())
+            wanted = self.describe()
+            if isinstance(value, str) and isinstance(self.kind, Text):
+                wanted = f"a list, as in {_as_list(value)}"
+            return report.add(path, "wrong type", got=value, wanted=wanted)
         if not self.low <= len(value) <= self.high:
             wanted = f"{self.low} to {self.high} of: {self.kind.describe()}"
             return report.add(path, "wrong number of values", got=value, wanted=wanted)

@@ -12,12 +12,15 @@ _MORE = {
 }
 
 
+#: Exit codes of commands that a signal ended: over the size of a file, or, mostly, out of memory.
+_BY_SIGNAL = {"failed:153": "disk", "failed:137": "memory"}
 _AGAIN = "then submit it again"
 
 
 def advice(failure: str, task: str) -> str:
     """Return the next step for a task (`42_7`) that failed so: an outcome, with an exit code where it has one."""
     outcome = failure.partition(":")[0].partition(" ")[0]
+    outcome = _BY_SIGNAL.get(failure, outcome)
     if outcome in _MORE:
         return f"ask for {_MORE[outcome]}, and submit it again; what was used: nexapod-batch report {task}"
     if failure == "failed:127":  # what a shell, and the runner, say of a program that is not there

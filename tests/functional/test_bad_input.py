@@ -60,6 +60,7 @@ def refused(done: Done, code: int, *words: str) -> None:
         pytest.param("[job\nname=", ("not valid TOML", "line 2"), id="broken TOML"),
         pytest.param(JOB + "colour = 1\n[resource]\n", ("colour", "did you mean 'resources'", "2 problems"), id="unknown keys"),
         pytest.param('[job]\nname = 5\ncommand = "true"\n', ("job.name: wrong type", "job.command: wrong type"), id="types"),
+        pytest.param('[job]\ncommand = "echo hi  there"\n', ("wanted a list, as in ['echo', 'hi', 'there']",), id="a shell's line"),
         pytest.param(JOB + '[resources]\nmem = "4X"\ntime = "soon"\n', ("not a size", "not a duration"), id="units"),
         pytest.param(
             JOB + "[resources]\ncpus_per_task = -1\nntasks = 0\nmem = -5\ntime = 0\ngpus = -1\n", ("5 problems",), id="negative"

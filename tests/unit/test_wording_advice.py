@@ -18,6 +18,8 @@ from nexapod_batch.wording import advice
         ("failed:1", "retry 4_2 --fresh runs the files of now"),
         ("failed:126", "retry 4_2 --fresh runs the files of now"),
         ("failed:127", "name a program that the nodes have"),
+        ("failed:137", "resources.mem"),
+        ("failed:153", "resources.disk"),
         ("input", "retry 4_2 --fresh"),
         ("", "retry 4_2"),
         ("of a later version:9", "retry 4_2"),

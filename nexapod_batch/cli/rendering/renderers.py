@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.cli.rendering.values import because, cell, colour, count, duration, energy, size, table
+from nexapod_batch.cli.rendering.values import because, cell, colour, count, duration, energy, size, table, vote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -318,20 +318,13 @@ def _state(job: Document) -> str:
 def _replica(replica: Document, *, contained: bool) -> Iterator[str]:
     yield f"{replica['id']:<10}"
     yield f"{replica['node']:<14}"
-    yield f"{replica['execution']:<9} {vote(replica):<9}"
+    yield f"{replica['execution']:<9} {vote(replica['execution'], replica['validation']):<9}"
     if replica["wall_ms"] is not None:
         yield duration(replica["wall_ms"] / 1000)
     if replica["max_rss_kib"]:
         yield size(replica["max_rss_kib"])
     yield from map(gpu_use, replica["gpus"])
     yield from _peculiarities(replica, contained=contained)
-
-
-def vote(replica: Document) -> str:
-    """Return what became of the vote of a replica: one that ended without a report has none."""
-    if replica["execution"] == "errored" and replica["validation"] == "inconclusive":
-        return "no vote"
-    return str(replica["validation"])
 
 
 def _peculiarities(replica: Document, *, contained: bool) -> Iterator[str]:

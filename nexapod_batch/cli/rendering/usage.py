@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.cli.rendering.values import count, duration, energy, size
+from nexapod_batch.cli.rendering.values import count, duration, energy, size, vote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Document = dict[str, Any]
 def usage(document: Document) -> Iterator[str]:
     """Describe the resource use of a job against what it asked for, then which keys to change."""
     yield f"job {document['job']}: {count(document['executions'], 'execution')} measured"
-    states = (f"{n} {name.replace('/pending', '').replace('/', ', ')}" for name, n in document["replicas"].items())
+    states = (f"{n} {_state(name)}" for name, n in document["replicas"].items())
     rows = {"replicas": "; ".join(states) or "none"}
     if document["executions"]:
         rows["wall time"] = f"{duration(document['wall_s'])} in all, the longest {duration(document['longest_s'])}"
@@ -46,3 +46,11 @@ def _known(value: float | None, how: Callable[[Any], str]) -> str:
 
 def _share(part: float | None, of_what: str) -> str:
     return "" if part is None else f", {part:.0%} {of_what}"
+
+
+def _state(name: str) -> str:
+    """Return execution and validation of replicas, `errored/inconclusive`, as `show` has them."""
+    execution, _, validation = name.partition("/")
+    if validation in {"", "pending"}:
+        return execution
+    return f"{execution}, {vote(execution, validation)}"

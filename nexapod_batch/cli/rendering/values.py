@@ -10,7 +10,7 @@ from nexapod_batch.cli.rendering.terminal import clean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["because", "cell", "colour", "count", "duration", "energy", "moment", "size", "table"]
+__all__ = ["because", "cell", "colour", "count", "duration", "energy", "moment", "size", "table", "vote"]
 
 Document = dict[str, Any]
 
@@ -145,3 +145,8 @@ def count(number: int, noun: str) -> str:
 def because(reason: str) -> str:
     """Return a reason behind a colon, or nothing where there is none."""
     return f": {reason}" if reason else ""
+
+
+def vote(execution: str, validation: str) -> str:
+    """Return what became of the vote of a replica, for people: one that ended without an answer has none."""
+    return "no vote" if (execution, validation) == ("errored", "inconclusive") else validation
