@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import transcripts
 
 from nexapod_batch.cli.command_table import COMMANDS
 from nexapod_batch.cli.reference import reference
@@ -91,13 +90,46 @@ def test_the_index_lists_every_page() -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_works_as_printed(tmp_path: Path) -> None:
-    """Every block, in one shell, as a newcomer would paste them; verdicts and OpenSSL say what the page says."""
-    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
-    script = "set -e\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
-    path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
-    env = {"HOME": str(tmp_path), "PATH": path, "LANG": "C.UTF-8"}
-    done = subprocess.run(["bash"], input=script, env=env, capture_output=True, text=True, check=False, timeout=300)
-    assert (done.returncode, "Signature Verified Successfully" in done.stdout) == (0, True), done.stdout + done.stderr
-    assert "1_0.3 on node mallory" in done.stdout
+@pytest.mark.parametrize("page", transcripts.PAGES)
+def test_what_pages_print_is_what_comes_out(page: str, tmp_path: Path) -> None:
+    """Every block, in one shell, as a newcomer would paste them; made again with `python tests/transcripts.py`."""
+    blocks = transcripts.runnable(page, transcripts.blocks_of((ROOT / page).read_text(encoding="utf-8")))
+    assert blocks
+    found = zip(blocks, transcripts.outputs_of(blocks, tmp_path), strict=True)
+    stale = {
+        block.commands: lines
+        for block, output in found
+        if block.printed is not None and (lines := transcripts.differences(block.printed, output))
+    }
+    assert stale == {}
     assert not (tmp_path / "nexapod-tutorial").exists()
+
+
+@pytest.mark.parametrize(
+    ("printed", "found", "stale"),
+    [
+        ("a\nb\n", "a\nb\n", False),
+        ("a\nb\n", "a\nc\n", True),
+        ("a\nb\n", "b\na\n", True),
+        ("a\n...\nb\n", "a\nx\ny\nb\n", False),
+        ("a\n...\nb\n", "a\nx\ny\nc\n", True),
+        ("took 115 ms  19 MiB\n", "took 50 ms 20.5 MiB\n", False),
+        ("took 115 ms\n", "ended 115 ms\n", True),
+        (f"key SHA256:{'a' * 43}\n", f"key SHA256:{'b' * 43}\n", False),
+        ("at 2026-11-23 11:54:23 +0000\n", "at 2027-01-01 00:00:00 +0100\n", False),
+        ("2 of 2 agree\n", "2 of 3 agree\n", True),
+    ],
+)
+def test_stale_output_is_found(printed: str, found: str, *, stale: bool) -> None:
+    """Measured values, keys and times may differ; words, counts and their order may not."""
+    assert bool(transcripts.differences(printed, found)) is stale
+
+
+def test_blocks_are_read_in_order() -> None:
+    """Commands with the output behind them, commands without one, and dialogues."""
+    text = "```sh\none\n```\n```text\n1\n```\n```sh\ntwo\n```\n```sh\nthree\n```\n```text\n3\n```\n```text\n$ four\n4\n\n$ five\n5\n```\n"
+    found = transcripts.blocks_of(text)
+    assert [(one.commands.strip(), one.printed and one.printed.strip()) for one in found] == [
+        ("one", "1"), ("two", None), ("three", "3"), ("four", "4"), ("five", "5"),
+    ]  # fmt: skip
+    assert [text[slice(*one.place)] for one in found if one.printed] == [one.printed for one in found if one.printed]
