@@ -54,15 +54,17 @@ def blocks_of(text: str) -> list[Block]:
     before: re.Match[str] | None = None  # commands whose output may come next
     for fence in _FENCE.finditer(text):
         kind, body = fence.groups()
+        dialogue = kind == "text" and body.startswith(_PROMPT)
+        if before is not None and (kind == "sh" or dialogue):
+            found.append(Block(before[2], None, (0, 0)))
+            before = None
         if kind == "sh":
-            if before is not None:
-                found.append(Block(before[2], None, (0, 0)))
             before = fence
+        elif dialogue:
+            found += _dialogue(body, fence.start(2))
         elif before is not None:
             found.append(Block(before[2], body, fence.span(2)))
             before = None
-        elif body.startswith(_PROMPT):
-            found += _dialogue(body, fence.start(2))
     if before is not None:
         found.append(Block(before[2], None, (0, 0)))
     return found
@@ -110,7 +112,7 @@ def plain(text: str) -> list[str]:
     """Return the lines of an output without what differs from run to run."""
     for pattern, shown in _VARIES:
         text = re.sub(pattern, shown, text)
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
+    return [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith(_MAY_BE)]
 
 
 def differences(printed: str, found: str) -> list[str]:

@@ -127,9 +127,9 @@ def test_stale_output_is_found(printed: str, found: str, *, stale: bool) -> None
 
 def test_blocks_are_read_in_order() -> None:
     """Commands with the output behind them, commands without one, and dialogues."""
-    text = "```sh\none\n```\n```text\n1\n```\n```sh\ntwo\n```\n```sh\nthree\n```\n```text\n3\n```\n```text\n$ four\n4\n\n$ five\n5\n```\n"
+    text = "```sh\none\n```\n```text\n1\n```\n```sh\ntwo\n```\n```sh\nthree\n```\n```text\n3\n```\n```sh\nsix\n```\n```text\n$ four\n4\n\n$ five\n5\n```\n"
     found = transcripts.blocks_of(text)
     assert [(one.commands.strip(), one.printed and one.printed.strip()) for one in found] == [
-        ("one", "1"), ("two", None), ("three", "3"), ("four", "4"), ("five", "5"),
+        ("one", "1"), ("two", None), ("three", "3"), ("six", None), ("four", "4"), ("five", "5"),
     ]  # fmt: skip
     assert [text[slice(*one.place)] for one in found if one.printed] == [one.printed for one in found if one.printed]
