@@ -68,6 +68,19 @@ class Owned(Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any]  # node.json
 
 
+def is_here(paths: Paths, name: str) -> bool:
+    """Say whether a node of this name has its files here."""
+    return "/" not in name and (paths.spool(name) / layout.NODE_CONFIG).exists()
+
+
+def only(paths: Paths) -> str:
+    """Return the name of the only node that has its files here; UsageError where there are several, or none."""
+    names = sorted(file.parent.name for file in paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}"))
+    if len(names) != 1:
+        raise UsageError("which node?", got="no name", wanted=f"one of: {', '.join(names) or 'none is here'}")
+    return names[0]
+
+
 def find(paths: Paths, name: str) -> Owned:
     """Return a node of this machine; NotFoundError when there is none, UsageError when it is elsewhere.
 

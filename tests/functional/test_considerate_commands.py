@@ -103,6 +103,21 @@ def test_limits_are_set_shown_and_taken_away(home: Home) -> None:
     assert home.json("node", "set", "mine", *(f"{key}=" for key in wanted))["limits"] == {}
 
 
+def test_the_only_node_needs_no_name(home: Home) -> None:
+    """A time, `off` or a setting is none; of several nodes one must be named."""
+    assert home.call("node", "init", "--name", "mine").code == 0
+    assert home.json("node", "snooze", "2h")["node"] == "mine"
+    assert home.call("node", "snooze", "off").out == "node mine may work\n"
+    assert home.json("node", "snooze")["paused"].startswith("is snoozed")
+    assert home.json("node", "set", "max_cpus=1")["node"] == "mine"
+    assert home.call("node", "init", "--name", "other").code == 0
+    several = home.call("node", "snooze", "2h")
+    assert several.code == 2
+    assert "mine, other" in several.err
+    assert home.call("node", "init", "--name", "2h").code == 0
+    assert home.json("node", "snooze", "2h")["node"] == "2h"
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -19,17 +19,22 @@ __all__ = ["change", "snooze"]
 
 
 @click.command()
-@click.argument("name", shell_complete=complete.nodes)
-@click.argument("time_", metavar="TIME|off", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete.nodes)
+@click.argument("time_", metavar="[TIME|off]", required=False)
 @click.option("--until", metavar="HH:MM", help="Until this time of the day, in place of TIME.")
 @click.option("--gpu", metavar="GPU", help="Only this GPU: its number, or its UUID.")
 @json_option
-def snooze(name: str, time_: str | None, until: str | None, gpu: str | None, as_json: bool) -> None:
+def snooze(name: str | None, time_: str | None, until: str | None, gpu: str | None, as_json: bool) -> None:
     """Let a node of this machine be quiet for a while.
 
     TIME is as in 2h or 90m; without one it is until you say off. Nothing starts meanwhile, and what runs is suspended.
+    NAME may be left out where there is one node.
     """
     from nexapod_batch.local_nodes import owner_policy
+
+    if time_ is None and _is_time(name) and not owner_policy.is_here(paths(), name or ""):
+        name, time_ = None, name
+    name = name or owner_policy.only(paths())
 
     if time_ is not None and until is not None:
         raise UsageError("how long?", wanted="one of: a duration as in 2h, --until 18:00, off, or nothing: until off")
@@ -47,20 +52,38 @@ def snooze(name: str, time_: str | None, until: str | None, gpu: str | None, as_
 
 
 @click.command("set")
-@click.argument("name", shell_complete=complete.nodes)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete.nodes)
 @click.argument("pairs", metavar="KEY=VALUE...", nargs=-1)
 @json_option
-def change(name: str, pairs: tuple[str, ...], as_json: bool) -> None:
+def change(name: str | None, pairs: tuple[str, ...], as_json: bool) -> None:
     """Set what a node of this machine may use.
+
+    NAME may be left out where there is one node.
 
     Keys are max_cpus, max_mem, hours, gpu_busy, grace, nice and io; without any the limits are shown.
     """
     from nexapod_batch.local_nodes import owner_policy
     from nexapod_batch.spool import owner_settings
 
+    if name is not None and "=" in name:
+        pairs, name = (name, *pairs), None
+    name = name or owner_policy.only(paths())
     owned = owner_policy.find(paths(), name)
     found = owner_policy.change(owned, pairs) if pairs else owner_settings.load(owned.spool)
     output(as_json).document({"node": name, "limits": owner_policy.limits_of(found)}, _limits)
+
+
+def _is_time(text: str | None) -> bool:
+    """Say whether a word says how long: what else it is, is the name of a node."""
+    from nexapod_batch.schema.units import duration
+
+    if text is None or text == "off":
+        return text is not None
+    try:
+        duration(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _seconds(text: str) -> float:
