@@ -16,6 +16,7 @@ from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator.commands.restore import restore
 from nexapod_batch.coordinator.commands.salvage import salvage
 from nexapod_batch.coordinator.evidence.intact import is_intact
+from nexapod_batch.coordinator.steps.report_batch import columns_of
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.store import Store, check_file, writer
 from nexapod_batch.store.salvage.readable import load, read
@@ -86,7 +87,7 @@ def test_what_is_left_is_made_into_a_sound_database(past: Home, tmp_path: Path, 
     damage(file, kind)
     assert check_file(file) != []
     new = tmp_path / "new.db"
-    done = rebuild(read(load(file)), new, {}, is_intact)
+    done = rebuild(read(load(file)), new, {}, is_intact, columns_of)
     assert check_file(new) == []
     whole = kind in {"header overwritten", "first page missing"}
     assert done.rows["job"] <= 1
@@ -96,7 +97,7 @@ def test_what_is_left_is_made_into_a_sound_database(past: Home, tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("table", "reports", "reopened"),
-    [("task", 120, 0), ("job", 120, 0), ("node_key", 120, 0), ("node", 120, 0), ("lease", 120, 0), ("dictionary", 0, 60)],
+    [("task", 120, 0), ("job", 120, 0), ("node_key", 120, 0), ("node", 120, 0), ("lease", 120, 0), ("dictionary", 0, 60), ("launch", 120, 0), ("replica", 120, 60)],
 )
 def test_rows_that_follow_from_others_are_made_again(
     past: Home, tmp_path: Path, table: str, reports: int, reopened: int
@@ -107,7 +108,7 @@ def test_rows_that_follow_from_others_are_made_again(
     for page in pages_of(past.path / "state.db", table):
         data[(page - 1) * 4096 : page * 4096] = bytes(4096)
     file.write_bytes(data)
-    with_job = rebuild(read(load(file)), new, {}, is_intact)
+    with_job = rebuild(read(load(file)), new, {}, is_intact, columns_of)
     assert check_file(new) == []
     assert (with_job.rows["report"], len(with_job.reopened)) == (reports, reopened)
     assert with_job.rows["task"] == 60
@@ -124,7 +125,7 @@ def test_rows_below_a_lost_page_are_found(past: Home, tmp_path: Path) -> None:
     for page in pages.values():
         data[(page - 1) * 4096 : page * 4096] = bytes(4096)
     file.write_bytes(data)
-    done = rebuild(read(load(file)), new, {}, is_intact)
+    done = rebuild(read(load(file)), new, {}, is_intact, columns_of)
     assert (done.rows["replica"], done.rows["report"], done.reopened, done.lost) == (120, 120, [], [])
 
 
@@ -151,7 +152,7 @@ def test_a_statement_that_was_altered_is_not_kept(past: Home, tmp_path: Path) ->
         connection.execute("UPDATE report SET signature = randomblob(64) WHERE id = 5")
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    done = rebuild(read(load(file)), new, {}, is_intact)
+    done = rebuild(read(load(file)), new, {}, is_intact, columns_of)
     assert (done.rows["report"], len(done.reopened), [table for table, _ in done.lost]) == (119, 1, ["report"])
 
 
@@ -175,6 +176,22 @@ def test_db_check_says_what_can_be_read_and_salvage_keeps_it(home: Home) -> None
     assert home.call("wait", "1", "--timeout", "50s").code == 0
     assert home.call("verify", "1").code == 0
     assert "statements: the ledger has" in home.call("ledger", "verify").out  # and names how many are lost
+    assert results_of(home) == before
+
+
+@pytest.mark.parametrize("table", ["replica", "launch", "task", "node"])
+def test_what_is_made_again_verifies_without_running_anything(home: Home, table: str) -> None:
+    """Rows that nobody can read any more follow from what was signed; the same verdicts come of them."""
+    before, statements = results_of(home), home.json("usage")["usage"][0]["executions"]
+    for page in pages_of(home.path / "state.db", table):
+        with (home.path / "state.db").open("r+b") as file:
+            file.seek((page - 1) * 4096)
+            file.write(bytes(4096))
+    assert home.json("db", "salvage")["lost"] == {}
+    assert home.call("wait", "1", "--timeout", "50s").code == 0
+    assert home.call("verify", "1").code == 0
+    assert home.call("ledger", "verify").code == 0
+    assert home.json("usage")["usage"][0]["executions"] == statements
     assert results_of(home) == before
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.evidence.intact import is_intact
+from nexapod_batch.coordinator.steps.report_batch import columns_of
 from nexapod_batch.errors import CorruptStoreError, NexapodError, UsageError
 from nexapod_batch.files import keyfile, replacement
 from nexapod_batch.files.own import own_folder
@@ -46,7 +47,7 @@ def salvage(paths: Paths, source: Path | None = None) -> dict[str, Any]:
     own_folder(paths.home, "keys", "sites", "spool", "work")
     with disk_faults(paths.home), exclusive(paths.state_db, wait_s=PATIENCE_S):
         new = replacement.begin(paths.home)
-        done = rebuild(read(load(damaged)), new / "state.db", _names(paths), is_intact)
+        done = rebuild(read(load(damaged)), new / "state.db", _names(paths), is_intact, columns_of)
         (new / "state.db").chmod(0o600)
         if not done.rows.get("job"):
             raise CorruptStoreError(

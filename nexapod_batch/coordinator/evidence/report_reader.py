@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Opened
 
 __all__ = [
-    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "machine_of", "read_all",
-    "read_block",
+    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "gpus_of", "machine_of",
+    "read_all", "read_block",
 ]  # fmt: skip
 
 #: The last line of a runner that ended by itself.
@@ -289,7 +289,7 @@ def _report(verified: _Verified) -> Report:
         _check_carried(carried, said)
         files = orjson.dumps(carried)
     return Report(
-        verified.position, said, _gpus(said), machine_of(said), opened.payload, opened.signature, verified.key, files,
+        verified.position, said, gpus_of(said), machine_of(said), opened.payload, opened.signature, verified.key, files,
     )  # fmt: skip
 
 
@@ -311,7 +311,8 @@ def machine_of(statement: Statement) -> str:
     return str(Boot(statement.machine.boot, statement.machine.id, statement.machine.booted_ms, statement.finished_ms))
 
 
-def _gpus(said: Statement) -> str | None:
+def gpus_of(said: Statement) -> str | None:
+    """Return the GPUs of a replica as they are stored; None for none."""
     return orjson.dumps([one._asdict() for one in said.gpus]).decode() if said.gpus else None
 
 

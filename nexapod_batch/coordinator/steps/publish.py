@@ -177,6 +177,9 @@ def _publish(
             continue
         manifest = pack_manifest(outputs.files) if outputs.statement.manifest else None
         return _Copied(replica.number, files, manifest)
+    there = c.paths.results / str(job_id) / str(task)
+    if there.is_dir() and (number := _holder(c, job_id, task, there)):  # published before, as after a salvage
+        return _Copied(number, [])
     if not tried:
         return Reason(code=Code.UNPUBLISHED_NO_FILES)
     return Reason(code=Code.UNPUBLISHED_FILES, parameters={"replicas": tried})
@@ -252,7 +255,7 @@ def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
         os.rename(partial, final)
     except OSError:  # it is not empty: a crash came between, or it is another job's
         number = _holder(c, job_id, task, Path(final))
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)
         if not number:
             why = Reason(code=Code.UNPUBLISHED_FOLDER_TAKEN, parameters={"folder": plain(final)})
             with c.store.atomic():

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from nexapod_batch.coordinator.evidence.report_reader import gpus_of, machine_of
 from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack
+from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.store.repositories.replicas import ReplicaReport
 from nexapod_batch.store.repositories.reports import NewReport
 from nexapod_batch.trust.statement import Outcome
+from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.report_reader import Report
 
-__all__ = ["EXECUTION_OF", "ReportBatch", "signed_reason"]
+__all__ = ["EXECUTION_OF", "ReportBatch", "columns_of", "signed_reason"]
 
 #: What a signed outcome makes of the replica.
 EXECUTION_OF: dict[str, Execution] = {
@@ -91,3 +96,26 @@ class ReportBatch(Struct):
         c.store.tasks.note_news(sorted(self.news))
         for rows in (self.started, self.reports, self.carried, self.replicas, self.news):
             rows.clear()
+
+
+def columns_of(payload: bytes, document: bytes) -> dict[str, str | int | bytes | None] | None:
+    """Return the columns that a statement makes of its replica, for one whose row is lost; None for another job's."""
+    try:
+        said = decode(payload)
+    except VerificationError:
+        return None
+    if said.job_digest != digest(document):
+        return None
+    execution = EXECUTION_OF[said.outcome]
+    reason = signed_reason(said.detail)
+    numeric_class = from_document(json.loads(document)).quorum.numeric_class.value
+    return {
+        "job_id": said.replica.job, "task": said.replica.task, "number": said.replica.number, "nonce": said.nonce,
+        "host": said.host, "class": said.classes.get(numeric_class, ""), "isolation": said.isolation,
+        "execution": execution.value, "reason": "" if reason is None else reason.stored(),
+        "vote": bytes.fromhex(said.vote) if execution is Execution.REPORTED else None,
+        "failure": failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else "",
+        "exit_code": said.exit_code, "wall_ms": said.wall_ms, "cpu_ms": said.cpu_ms, "max_rss_kib": said.max_rss_kib,
+        "output_bytes": said.output_bytes, "gpus": gpus_of(said), "machine": machine_of(said),
+        "created_at": said.started_ms,
+    }  # fmt: skip

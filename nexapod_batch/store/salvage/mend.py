@@ -14,11 +14,14 @@ from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.store.migrations import statements
 from nexapod_batch.store.queries import parse
+from nexapod_batch.store.salvage.replicas import make_again
 from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from nexapod_batch.store.salvage.replicas import ColumnsOf
 
     IsIntact: TypeAlias = "Callable[[SignedReport], bool]"
 
@@ -29,14 +32,15 @@ _Sql = dict[str, str]
 
 
 def mend(
-    connection: sqlite3.Connection, names: Mapping[str, str], is_intact: IsIntact
+    connection: sqlite3.Connection, names: Mapping[str, str], is_intact: IsIntact, columns_of: ColumnsOf
 ) -> tuple[list[tuple[int, int]], list[int], _Lost]:
     """Return the tasks that are to be decided anew, the jobs that are lost, and the rows that hang in the air."""
     sql = parse(_text("steps.sql"), "steps.sql")
     _nodes_from_keys(connection, sql, names)
-    lost: _Lost = _drop_damaged_reports(connection, sql, is_intact)
     _jobs_from_bundles(connection, sql)
     _jobs_from_statements(connection, sql)
+    make_again(connection, sql, columns_of)
+    lost: _Lost = _drop_damaged_reports(connection, sql, is_intact)
     jobs_lost = _jobs_without_document(connection, sql)
     _tasks_from_documents(connection, sql)
     lost += _drop_orphans(connection)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.salvage.file_format import Record, Value
     from nexapod_batch.store.salvage.mend import IsIntact
     from nexapod_batch.store.salvage.readable import Readable
+    from nexapod_batch.store.salvage.replicas import ColumnsOf
     from nexapod_batch.store.salvage.shapes import Shape
 
     LostRow: TypeAlias = tuple[str, dict[str, Value]]
@@ -39,11 +40,14 @@ class Salvaged(Struct):
     jobs_lost: list[int] = field(default_factory=list)  # jobs of which too little is left
 
 
-def rebuild(readable: Readable, target: Path, names: Mapping[str, str], is_intact: IsIntact) -> Salvaged:
+def rebuild(
+    readable: Readable, target: Path, names: Mapping[str, str], is_intact: IsIntact, columns_of: ColumnsOf
+) -> Salvaged:
     """Make a database of what was found at `target`, which is empty or not there.
 
     `names` are those of nodes by the ids of their keys, for nodes whose rows are lost; `is_intact` says whether a
-    statement is the one that was stored. sqlite3.Error where it cannot be written.
+    statement is the one that was stored, and `columns_of` what it makes of its replica. sqlite3.Error where it cannot
+    be written.
     """
     done = Salvaged()
     connection = sqlite3.connect(target, isolation_level=None)
@@ -59,7 +63,7 @@ def rebuild(readable: Readable, target: Path, names: Mapping[str, str], is_intac
         bring_up(connection, target, MIGRATIONS)
         triggers = _take_triggers(connection)
         connection.execute("BEGIN")
-        done.reopened, done.jobs_lost, orphans = mend(connection, names, is_intact)
+        done.reopened, done.jobs_lost, orphans = mend(connection, names, is_intact, columns_of)
         done.lost += orphans
         connection.execute("COMMIT")
         _put_triggers(connection, triggers)

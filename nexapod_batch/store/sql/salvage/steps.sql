@@ -60,3 +60,26 @@ WHERE j.n_tasks <> (SELECT count(*) FROM task WHERE job_id = j.id);
 
 -- name: task_insert
 INSERT OR IGNORE INTO task (job_id, idx, state, news, reason) VALUES (?, ?, 'active', 1, '{"code":"task.salvaged"}');
+
+-- name: reports_without_replica
+SELECT replica_id, packed, payload_sha256, received_at FROM report WHERE replica_id NOT IN (SELECT id FROM replica);
+
+-- name: dictionaries
+SELECT s.job_id, s.payload, d.body FROM dictionary s JOIN document d ON d.job_id = s.job_id
+WHERE s.job_id IN (SELECT id FROM job);
+
+-- name: delegations
+SELECT g.launch_id, g.payload, k.node_id FROM delegation g JOIN node_key k ON k.id = g.key_id;
+
+-- name: made_again
+CREATE TEMP TABLE made_again (job_id INTEGER, task INTEGER, PRIMARY KEY (job_id, task));
+
+-- name: made_again_insert
+INSERT OR IGNORE INTO made_again (job_id, task) VALUES (?, ?);
+
+-- name: replicas_without_launch
+SELECT launch_id, node_id, job_id, min(created_at) AS created_at FROM replica
+WHERE launch_id IS NOT NULL AND launch_id NOT IN (SELECT id FROM launch) GROUP BY launch_id;
+
+-- name: launch_insert
+INSERT OR IGNORE INTO launch (id, key, node_id, job_id, state, created_at) VALUES (?, ?, ?, ?, 'ended', ?);
