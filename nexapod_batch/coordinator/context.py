@@ -290,6 +290,14 @@ def _make_home(paths: Paths) -> None:
         ) from error
 
 
+def _finish_renaming(paths: Paths) -> None:
+    """Finish to give a site another name where a process was killed over that."""
+    if os.path.exists(paths.home / "renaming.json"):
+        from nexapod_batch.coordinator import renaming  # noqa: PLC0415 - seldom needed
+
+        renaming.finish(paths)
+
+
 @contextmanager
 def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) -> Iterator[Coordinator]:
     """Open the coordinator of a home; with `write` make its folders, key and database when they are missing.
@@ -319,10 +327,7 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     if not anew:
         paths.has_database()
     signer = _first_key(paths) if missing else keyfile.load(key)
-    if os.path.exists(paths.home / "renaming.json"):
-        from nexapod_batch.coordinator import renaming  # noqa: PLC0415 - where a process was killed over it
-
-        renaming.finish(paths)
+    _finish_renaming(paths)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
         if write:

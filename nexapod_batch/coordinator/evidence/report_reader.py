@@ -311,9 +311,9 @@ def machine_of(statement: Statement) -> str:
     return str(Boot(statement.machine.boot, statement.machine.id, statement.machine.booted_ms, statement.finished_ms))
 
 
-def gpus_of(said: Statement) -> str | None:
+def gpus_of(statement: Statement) -> str | None:
     """Return the GPUs of a replica as they are stored; None for none."""
-    return orjson.dumps([one._asdict() for one in said.gpus]).decode() if said.gpus else None
+    return orjson.dumps([one._asdict() for one in statement.gpus]).decode() if statement.gpus else None
 
 
 def _check_carried(carried: object, statement: Statement) -> None:
