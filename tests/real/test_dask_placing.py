@@ -62,6 +62,18 @@ def tasks_of_others(cluster: DaskCluster, gate: Path, worker: str, count: int) -
             one.terminate()
 
 
+def test_two_files_of_one_scheduler_are_one_site(home: DaskHome, cluster: DaskCluster) -> None:
+    """Also by another spelling of its address; the scheduler says itself who it is."""
+    cluster.start_worker("w1")
+    home.pool(cluster.address)
+    home.pool(cluster.address.replace("127.0.0.1", "localhost"), name="mirror")
+    for field in ("site", "owner", "node"):
+        refused = home.submit(TWO + f'distinct = "{field}"\n')
+        assert refused.code == 65, refused.out
+    assert "site pool is the cluster of site mirror" in refused.err or "site mirror is the cluster of site pool" in refused.err
+    assert "dask:Scheduler-" in refused.err
+
+
 def test_two_addresses_of_one_machine_are_one_host(home: DaskHome, cluster: DaskCluster) -> None:
     """The check warns; nothing is accepted from "two machines"; with a worker on another machine it is."""
     cluster.start_worker("w1", machine="m")

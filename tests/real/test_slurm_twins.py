@@ -32,3 +32,16 @@ def test_a_copied_site_file_makes_no_second_site(home: SlurmHome, alpha: Cluster
     assert "all run by one account" in task["reason"]
     assert len({one["site"] for one in task["replicas"]} & {"beta"}) == 1
     assert home.call("verify", "last").code == 0
+
+
+def test_a_node_here_and_a_cluster_have_one_owner(home: SlurmHome, beta: Cluster) -> None:
+    """The account that registers both, unless the site's file names another one."""
+    assert home.call("node", "init", "--name", "here").code == 0
+    home.site(beta)
+    refused = home.submit(JOB.format(field="owner"))
+    assert refused.code == 65, refused.out
+    assert "differ in owner: got 1 in reach" in refused.err
+    owners = {one["name"]: one["owner"] for one in home.json("node", "ls")["nodes"]}
+    assert owners["here"] == owners["beta"]
+    home.site(beta, site={"owner": "institute"})
+    assert home.submit(JOB.format(field="owner")).code == 0
