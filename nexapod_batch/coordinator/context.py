@@ -332,15 +332,13 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     try:
         if write:
             _is_its_key(store, signer, key)
-            if not store.ledger.size():
-                begin(store, signer, int(time.time() * 1000))
         yield Coordinator(paths=paths, store=store, signer=signer)
     finally:
         store.close()
 
 
 def _is_its_key(store: Store, signer: Signer, path: Path) -> None:
-    """Keep whose database this is at first use; KeyFileError when the key is another one later."""
+    """Keep whose database this is at first use, and begin its ledger; KeyFileError when the key is another one later."""
     known = store.operations.coordinator_key()
     if known is None:
         store.operations.keep_coordinator_key(signer.key_id)
@@ -352,6 +350,8 @@ def _is_its_key(store: Store, signer: Signer, path: Path) -> None:
             wanted=known,
             hint="put that key back from a backup: nodes trust only it; or move the home away to start afresh",
         )
+    if not store.ledger.size():
+        begin(store, signer, int(time.time() * 1000))
 
 
 @contextmanager

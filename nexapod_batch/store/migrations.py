@@ -68,6 +68,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE node ADD COLUMN cluster TEXT NOT NULL DEFAULT '';\n"
         "ALTER TABLE node ADD COLUMN cluster_at INTEGER NOT NULL DEFAULT 0;\n",
     ),
+    Migration(name="verdicts as they were signed", sql=_file("verdicts.sql")),
 )
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.reports import Reports
     from nexapod_batch.store.repositories.tasks import Tasks
     from nexapod_batch.store.repositories.usage import Usage
+    from nexapod_batch.store.repositories.verdicts import Verdicts
     from nexapod_batch.store.repositories.views import Views
 
 __all__ = ["Store", "check_file"]
@@ -157,6 +158,13 @@ class Store:
         from nexapod_batch.store.repositories.operations import Operations  # noqa: PLC0415
 
         return Operations(self._database)
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """Verdicts as they were signed."""
+        from nexapod_batch.store.repositories.verdicts import Verdicts  # noqa: PLC0415
+
+        return Verdicts(self._database)
 
     @cached_property
     def views(self) -> Views:

@@ -25,7 +25,7 @@ _TEMPLATES: dict[str, str] = {
     Kind.PLACED: "job {id}: bundle {sha256} placed on {node}; replicas: {replicas}",
     Kind.REPORT: "replica {id} reported: statement {sha256}",
     Kind.QUARANTINED: "a line of node {node} refused: byte {position} of {segment}",
-    Kind.VERDICT: "task {id}: {state}; agree: {agree}; replicas: {basis}",
+    Kind.VERDICT: "task {id}: {state}; verdict {sha256}",
     Kind.LATE: "replica {id} judged {validation} after the verdict",
     Kind.DOUBT: "task {id}: its quorum is in doubt (1) or holds (0): {raised}",
     Kind.PUBLISHED: "task {id}: files of replica {replica} published",

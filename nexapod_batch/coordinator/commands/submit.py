@@ -95,14 +95,9 @@ def submit(
         job_id = _store(c, job, document, uuid, folder, foreign=foreign)
     log.info(__name__, "submitted", job=job_id, name=job.name, tasks=job.n_tasks, replicas=job.quorum.replicas)
     return Submitted(
-        job=job_id,
-        uuid=uuid,
-        tasks=job.n_tasks,
-        warnings=(*warnings, *more),
-        core_hours=_core_hours(job),
-        results=c.paths.results / str(job_id),
-        reach=reach,
-    )
+        job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more), core_hours=_core_hours(job),
+        results=c.paths.results / str(job_id), reach=reach,
+    )  # fmt: skip
 
 
 def _learn_clusters(c: Coordinator) -> None:

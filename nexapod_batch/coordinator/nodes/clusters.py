@@ -38,12 +38,12 @@ def ask(c: Coordinator, nodes: Sequence[Node], *, near: bool = False) -> dict[in
     return found
 
 
-def keep(c: Coordinator, found: Mapping[int, str]) -> None:
+def keep(c: Coordinator, answers: Mapping[int, str]) -> None:
     """Keep answers; the caller holds the writer's lock."""
-    if not found:
+    if not answers:
         return
     with c.store.atomic():
-        for node, cluster in found.items():
+        for node, cluster in answers.items():
             c.store.nodes.put_cluster(node, cluster, c.now())
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, statement_of
+from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults, site_key
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
@@ -27,6 +28,7 @@ from nexapod_batch.model.reason import Reason
 from nexapod_batch.planner import why_not
 from nexapod_batch.plugins import HOPELESS, BackendState
 from nexapod_batch.quorum import independence
+from nexapod_batch.trust.verdict import decode_verdict
 from nexapod_batch.wording import advice, one_line, pattern, sentence
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
     lines = explanation.lines
     if task is not None:
         _explain_task(c, job_id, c.task(job_id, task), explanation)
+        lines += _signed(c, job_id, task)
         return explanation
     counts = ", ".join(f"{number} {state.value}" for state, number in row.counts.items() if number)
     lines.append(f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}")
@@ -78,6 +81,18 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
             lines.append(f"... more: nexapod-batch show {job_id}; one task: nexapod-batch explain {job_id}_{index}")
             break
     return explanation
+
+
+def _signed(c: Coordinator, job_id: int, task: int) -> list[str]:
+    """Return how the latest verdict on a task was signed; nothing where there is none."""
+    signed = stored_verdicts(c, job_id, task)
+    if not signed:
+        return []
+    verdict = decode_verdict(signed[-1].payload)
+    levels = f" ({', '.join(verdict.levels)})" if verdict.levels else ""
+    count = len(verdict.statements)
+    what = f"verdict {verdict.state}{levels}, reached from {count} statement{'s' * (count != 1)}"
+    return [f"signed: {what}; nexapod-batch ledger prove {job_id}_{task} proves entry {signed[-1].entry}"]
 
 
 def difference_report(c: Coordinator, job_id: int, task: int) -> list[str]:

@@ -15,6 +15,7 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.basis import basis_of
 from nexapod_batch.coordinator.evidence.closeness import Measuring, tolerant
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
+from nexapod_batch.coordinator.evidence.signed_verdicts import Signing
 from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
 from nexapod_batch.coordinator.steps.shared_accounts import strangers
 from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote, votes_of
@@ -85,6 +86,7 @@ class _Batch(Struct):
     """What the decisions on some tasks of one job write."""
 
     job_id: int
+    signing: Signing
     decisions: list[TaskDecision] = field(default_factory=list)
     quiet: list[int] = field(default_factory=list)  # tasks that are as they were
     doubts: list[tuple[int, str]] = field(default_factory=list)  # by task
@@ -94,6 +96,7 @@ class _Batch(Struct):
     def write(self, c: Coordinator) -> None:
         """Write everything, inside the caller's transaction."""
         tasks, replicas = c.store.tasks, c.store.replicas
+        self.signing.write()
         tasks.decide(self.decisions)
         tasks.quiet(self.job_id, self.quiet)
         tasks.doubt(self.job_id, self.doubts)
@@ -118,7 +121,7 @@ def _decide(
         of_task[replica.task].append(replica)
     known = strangers(c, every, nodes)
     places = Places(c.job(job_id), nodes)
-    batch = _Batch(job_id)
+    batch = _Batch(job_id, Signing(c, job_id, [task.idx for task in tasks]))
     for task in tasks:
         replicas = of_task[task.idx]
         if TaskState(task.state) in TASK_ENDED:
@@ -132,12 +135,6 @@ def _decide(
         except (SchedulerError, ConfigError, TryAgainError) as error:
             waits[task.idx] = error
     batch.write(c)
-
-
-def _in_ledger(c: Coordinator, name: str, state: TaskState, decision: Decision, basis: str) -> int:
-    """Append a verdict to the ledger; return its place."""
-    verdict = event(Kind.VERDICT, c.now(), id=name, state=state.value, agree=decision.agree, basis=basis)
-    return c.store.ledger.append([verdict])
 
 
 def _decide_open(
@@ -157,7 +154,7 @@ def _decide_open(
     if state in TASK_ENDED:
         basis = basis_of([replica.number for replica in replicas], votes)
         measured = _record(votes, measuring, decision)
-        decided = _in_ledger(c, name, state, decision, basis)
+        decided = batch.signing.sign(task.idx, decision, votes, basis)
     batch.decisions.append(
         TaskDecision(
             state=state.value,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.published_results import unpack_manifest
+from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
@@ -37,6 +38,8 @@ __all__ = ["attestations"]
 
 #: What changes from one export of a job to the next.
 _NEW_EACH_TIME = frozenset({"verdict.json", "README.md", "check.py"})
+_SIGNED = ".vsa.json"  # a retry makes another verdict
+_COORDINATOR = "coordinator.spki"
 #: A file that is there already is compared with what would be written, and no more than this is read of it.
 _MOST = 64 << 20
 
@@ -48,6 +51,8 @@ README = """# Proof of job {job}
 | `J_T.N.dsse.json` | what replica N of task T signed: a DSSE envelope with an in-toto statement |
 | `J_T.N.delegation.json` | by which the key of its node lets the key of one launch sign it |
 | `J_T.manifest` | the outputs of a task that has more than a statement lists, as `sha256sum` writes them |
+| `J_T.vsa.json` | the verdict on task T, signed: SLSA's verification summary, which names every statement |
+| `coordinator.spki` | the coordinator's key, as PEM: ask the coordinator's owner for it |
 | `*.pem`, `*.pub` | keys of nodes, as this coordinator has them: ask the owner of each node for its own |
 | `verdict.json` | the coordinator's word, which nobody signed: its verdicts, and every replica that it placed |
 | `check.py` | checks all of it with Python's own library and `openssl` |
@@ -73,7 +78,8 @@ Get the key of each node from its owner, and the UUID of the job ({uuid}) from w
 6. **What is missing.** Replicas are numbered 1, 2, 3, ... without gaps: a number without a statement must be one of
    which `verdict.json` says why it has none, and there are as many statements as it says. A coordinator that hides
    the last replicas and says so in `verdict.json` is noticed only by asking the nodes' owners what their nodes were
-   given.
+   given. `J_T.vsa.json` names, under `inputAttestations`, the SHA-256 of the payload of every statement that the
+   verdict was reached from: one that is named and not here was left out.
 """
 
 
@@ -93,7 +99,7 @@ class _Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file; UsageError when one is there that says something else."""
         path = self.path / name
-        if name not in _NEW_EACH_TIME and (path.exists() or path.is_symlink()):
+        if name not in _NEW_EACH_TIME and not name.endswith(_SIGNED) and (path.exists() or path.is_symlink()):
             if self._read(path) != data:
                 raise UsageError(f"{path} is there already, and is not of this export", hint="give another --out")
         else:
@@ -145,6 +151,8 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     folder.write("job.json", c.store.jobs.document(job_id) or b"")
     for one in sorted({row.task for row in rows}):
         _manifest(c, job_id, one, rows, folder)
+    for one in sorted({row.task for row in rows}):
+        _signed_verdict(c, job_id, one, folder)
     folder.write("verdict.json", _verdict(c, job, rows, counts, nodes))
     folder.write("README.md", README.format(job=job_id, uuid=job.uuid).encode())
     folder.write("check.py", Path(check_proof.__file__).read_bytes())
@@ -179,6 +187,14 @@ def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[ReplicaRow]
         files = unpack_manifest(kept, decode(reports[0].payload))
         if files is not None:
             folder.write(f"{job_id}_{task}.manifest", output_files.manifest(files.items()))
+
+
+def _signed_verdict(c: Coordinator, job_id: int, task: int, folder: _Folder) -> None:
+    """Write the latest verdict on a task as the coordinator signed it, and the key that it is checked with."""
+    signed = stored_verdicts(c, job_id, task)
+    if signed:
+        folder.write(f"{job_id}_{task}{_SIGNED}", signed[-1].envelope(c.signer.key_id) + b"\n")
+        folder.write(_COORDINATOR, spki_pem(c.signer.public).encode())
 
 
 def _task(task: TaskRow) -> dict[str, Any]:

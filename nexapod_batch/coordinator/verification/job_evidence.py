@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.verification.signed_verdict import signed_verdict_faults
 from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
 from nexapod_batch.coordinator.verification.verdicts import results_faults, verdict_faults
 from nexapod_batch.errors import CorruptStoreError, NexapodError, NotFoundError, VerificationError
@@ -154,6 +155,8 @@ def _task(
         good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, signed, evidence) and good
     if TaskState(task.state) in TASK_ENDED:
         problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
+        if not problems and task.state != TaskState.CANCELLED:
+            problems = signed_verdict_faults(c, job_row, job, task, rows)
         evidence.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
     elif task.doubt:
         evidence.add("verdict", name, ["it is in doubt, and has no verdict"])

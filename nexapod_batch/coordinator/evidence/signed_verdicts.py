@@ -1,0 +1,134 @@
+"""Verdicts that the coordinator signs: made of decisions, stored beside their entries in the ledger, read again."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
+from nexapod_batch.coordinator.ledger_start import origin_of
+from nexapod_batch.errors import CorruptStoreError
+from nexapod_batch.ledger.events import Kind, encoded_digest, event
+from nexapod_batch.model.document import canonical, to_document
+from nexapod_batch.model.job import Domain
+from nexapod_batch.store.repositories.verdicts import NewVerdict
+from nexapod_batch.trust.dsse import envelope, pae
+from nexapod_batch.trust.verdict import VERDICT_TYPE, SignedVerdict, StatementRef, encode_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.quorum import Decision, Vote
+
+__all__ = ["REACHED", "Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
+
+#: What is counted of those who agreed.
+REACHED = (Domain.HOST, Domain.NODE, Domain.OWNER, Domain.SITE)
+_LIMIT = 1 << 20  # bytes of a payload
+
+
+class StoredVerdict(NamedTuple):
+    """A verdict as it was signed."""
+
+    entry: int  # of the ledger
+    payload: bytes
+    signature: bytes
+
+    def envelope(self, key_id: str) -> bytes:
+        """Return the DSSE envelope, by the coordinator's key."""
+        return envelope(VERDICT_TYPE, self.payload, key_id, self.signature)
+
+
+def policy_sha256(job: Job) -> str:
+    """Return the digest of a job's policy: of the canonical JSON of its quorum, as its document has it."""
+    return hashlib.sha256(canonical(to_document(job)["quorum"])).hexdigest()
+
+
+class Signing:
+    """The verdicts on some tasks of one job that are reached together."""
+
+    def __init__(self, c: Coordinator, job_id: int, tasks: Sequence[int]) -> None:
+        """Take the tasks that may end."""
+        self._c, self._job_id, self._tasks = c, job_id, tasks
+        self._row, self._policy = c.store.jobs.get(job_id), policy_sha256(c.job(job_id))
+        self._verifier = origin_of(c.signer.key_id)
+        self._statements: dict[int, list[tuple[int, bytes]]] | None = None
+        self._dictionary: bytes | None = None
+        self._new: list[NewVerdict] = []
+
+    def sign(self, task: int, decision: Decision, votes: Sequence[Vote], basis: str) -> int:
+        """Sign the verdict on a task and append it to the ledger; return the number of its entry."""
+        c, name = self._c, f"{self._job_id}_{task}"
+        won = [vote for vote in votes if vote.number in decision.winners]
+        answers = {vote.answer for vote in won if vote.answer is not None}
+        state = "" if decision.state is None else decision.state.value
+        verdict = SignedVerdict(
+            verifier=self._verifier, time_ms=c.now(), job_uuid=self._row.uuid, job_sha256=self._row.digest,
+            policy_sha256=self._policy, task=task, state=state, agree=decision.agree, basis=basis,
+            answer=_answer(decision, votes, answers),
+            reached=tuple([(one.value, len({vote.domain.get(one, "") for vote in won})) for one in REACHED]),
+            statements=tuple(self._refs(task, name, basis)),
+        )  # fmt: skip
+        payload = encode_verdict(verdict)
+        digest = encoded_digest(hashlib.sha256(payload).digest())
+        entry = event(Kind.VERDICT, verdict.time_ms, id=name, state=state, sha256=digest)
+        number = c.store.ledger.append([entry])
+        signature = c.signer.sign(pae(VERDICT_TYPE, payload))
+        self._new.append(NewVerdict(number, self._job_id, task, self._packed(payload), signature))
+        return number
+
+    def write(self) -> None:
+        """Store what was signed, in the transaction of the decisions."""
+        if self._new:
+            self._c.store.verdicts.insert(self._new)
+
+    def _refs(self, task: int, name: str, basis: str) -> list[StatementRef]:
+        """Return the statements of a task; of replicas that a retry set aside none."""
+        if self._statements is None:
+            self._statements = defaultdict(list)
+            for of, number, digest in self._c.store.verdicts.statements(self._job_id, self._tasks):
+                self._statements[of].append((number, digest))
+        return [
+            StatementRef(f"{name}.{number}", digest.hex())
+            for number, digest in self._statements[task]
+            if basis[number - 1 : number] != SET_ASIDE
+        ]
+
+    def _packed(self, payload: bytes) -> bytes:
+        if self._dictionary is None:
+            first = self._c.store.verdicts.first(self._job_id)
+            if first is None:
+                self._dictionary = payload
+                return zlib.compress(payload)
+            self._dictionary = zlib.decompressobj().decompress(first[1], _LIMIT)
+        packer = zlib.compressobj(1, zdict=self._dictionary)
+        return packer.compress(payload) + packer.flush()
+
+
+def _answer(decision: Decision, votes: Sequence[Vote], answers: set[bytes]) -> str:
+    """Return what was accepted, in hex: within tolerances the centre's answer; "" where nothing was."""
+    if decision.centre is not None:
+        answers = {vote.answer for vote in votes if vote.number == decision.centre and vote.answer is not None}
+    accepted = decision.state is not None and decision.state.value == "accepted" and len(answers) == 1
+    return next(iter(answers)).hex() if accepted else ""
+
+
+def stored_verdicts(c: Coordinator, job_id: int, task: int) -> list[StoredVerdict]:
+    """Return the signed verdicts on a task, the latest last; CorruptStoreError for what cannot be read."""
+    rows = c.store.verdicts.of_task(job_id, task)
+    first = c.store.verdicts.first(job_id)
+    if not rows or first is None:
+        return []
+    try:
+        dictionary = zlib.decompressobj().decompress(first[1], _LIMIT)
+        found = []
+        for row in rows:
+            opener = zlib.decompressobj() if row.entry == first[0] else zlib.decompressobj(zdict=dictionary)
+            found.append(StoredVerdict(row.entry, opener.decompress(row.packed, _LIMIT), row.signature))
+    except zlib.error as error:
+        raise CorruptStoreError(f"the signed verdict on task {job_id}_{task} is damaged") from error
+    return found

@@ -1,0 +1,119 @@
+"""A verdict as it was signed, compared with what is stored, and with the statements that it must name."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
+from nexapod_batch.coordinator.evidence.signed_verdicts import policy_sha256, stored_verdicts
+from nexapod_batch.coordinator.ledger_start import origin_of
+from nexapod_batch.errors import CorruptStoreError, VerificationError
+from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event
+from nexapod_batch.lifecycle import TaskState, Validation
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.verdict import VERDICT_TYPE, decode_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.signed_verdicts import StoredVerdict
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.store.repositories.jobs import JobRow
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
+    from nexapod_batch.store.repositories.tasks import TaskRow
+    from nexapod_batch.trust.verdict import SignedVerdict
+
+__all__ = ["signed_verdict_faults"]
+
+
+def signed_verdict_faults(
+    c: Coordinator, job_row: JobRow, job: Job, task: TaskRow, rows: Sequence[ReplicaRow]
+) -> list[str]:
+    """Return what is wrong with the signed verdict on a task that has ended by one; nothing for one of a time without.
+
+    Whether the stored decision is the one that its statements make is checked elsewhere.
+    """
+    entry = c.store.ledger.of_task(task.job_id, task.idx)
+    event = _event(c, entry)
+    if "sha256" not in event:
+        return []  # reached before verdicts were signed
+    try:
+        signed = next((one for one in stored_verdicts(c, task.job_id, task.idx) if one.entry == entry), None)
+        if signed is None:
+            return ["the ledger says that it was signed, and the signed verdict is missing"]
+        verdict = _opened(c, signed, str(event["sha256"]))
+    except (CorruptStoreError, VerificationError) as error:
+        return [" ".join(str(error).split())]
+    faults = list(_differences(c, job_row, job, task, verdict))
+    return faults + list(_statement_faults(c, task, rows, verdict, entry or 0)) + _answer_faults(task, rows, verdict)
+
+
+def _event(c: Coordinator, entry: int | None) -> dict[str, str | int]:
+    """Return the entry of a verdict; nothing where there is none."""
+    found = [] if entry is None else c.store.ledger.entries(entry, entry + 1)
+    try:
+        event = dict(parse_event(found[0])) if found else {}
+    except VerificationError:
+        return {}
+    return event if event.get("kind") == Kind.VERDICT else {}
+
+
+def _opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict:
+    """Return what the coordinator's key signed, if it is what the ledger says; VerificationError."""
+    key = c.signer.key_id
+    payload = open_envelope(signed.envelope(key), VERDICT_TYPE, {key: c.signer.public}).payload
+    if encoded_digest(hashlib.sha256(payload).digest()) != digest:
+        raise VerificationError("the signed verdict is not the one that the ledger has", wanted=f"SHA-256 {digest}")
+    return decode_verdict(payload)
+
+
+def _differences(
+    c: Coordinator, job_row: JobRow, job: Job, task: TaskRow, verdict: SignedVerdict
+) -> Iterator[str]:
+    """Yield where a signed verdict says something else than what is stored."""
+    pairs = {
+        "its verifier": (verdict.verifier, origin_of(c.signer.key_id)),
+        "its job": (verdict.job_uuid, job_row.uuid),
+        "its job's document": (verdict.job_sha256, job_row.digest),
+        "its policy": (verdict.policy_sha256, policy_sha256(job)),
+        "its task": (verdict.task, task.idx),
+        "its state": (verdict.state, task.state),
+        "how many agree": (verdict.agree, task.agree),
+        "how its replicas stood": (verdict.basis, task.basis),
+    }
+    for what, (signed, stored) in pairs.items():
+        if signed != stored:
+            yield f"{what} is signed as {signed!r}, and stored as {stored!r}"
+
+
+def _statement_faults(
+    c: Coordinator, task: TaskRow, rows: Sequence[ReplicaRow], verdict: SignedVerdict, entry: int
+) -> Iterator[str]:
+    """Yield statements that are named and gone, and those that were there in time and are not named."""
+    name = f"{task.job_id}_{task.idx}"
+    stored = {
+        (f"{name}.{number}", digest.hex()): number
+        for _, number, digest in c.store.verdicts.statements(task.job_id, [task.idx])
+    }
+    named = set(verdict.statements)
+    for replica, digest in sorted(named - stored.keys()):
+        yield f"it was reached from a statement of {replica} that is gone: SHA-256 {digest}"
+    letters = dict(zip([row.number for row in rows], verdict.basis, strict=False))
+    first = set[int]()
+    for (replica, _), number in stored.items():
+        known = any(one.replica == replica for one in named)
+        _, committed = c.store.ledger.of_replica(task.job_id, task.idx, number)
+        in_time = committed is not None and committed < entry and letters.get(number, SET_ASIDE) != SET_ASIDE
+        if in_time and not known and number not in first:
+            yield f"a statement of {replica} was there, and it was left out"
+        first.add(number)
+
+
+def _answer_faults(task: TaskRow, rows: Sequence[ReplicaRow], verdict: SignedVerdict) -> list[str]:
+    """Return that what was signed as accepted is no valid replica's answer."""
+    if task.state != TaskState.ACCEPTED or task.doubt:
+        return []
+    answers = {row.vote.hex() for row in rows if row.validation == Validation.VALID and row.vote is not None}
+    return [] if verdict.answer in answers else ["what was signed as accepted is the answer of no valid replica"]

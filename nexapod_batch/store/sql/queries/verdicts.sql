@@ -1,0 +1,14 @@
+-- Verdicts as they were signed, and the statements that they are reached from.
+
+-- name: verdict_insert
+INSERT INTO verdict (entry, job_id, task, packed, signature) VALUES (?, ?, ?, ?, ?);
+
+-- name: verdict_first
+SELECT entry, packed FROM verdict WHERE job_id = :job ORDER BY entry LIMIT 1;
+
+-- name: verdicts_of
+SELECT entry, packed, signature FROM verdict WHERE job_id = :job AND task = :task ORDER BY entry;
+
+-- name: statements_of_tasks
+SELECT r.task, r.number, p.payload_sha256 FROM replica r JOIN report p ON p.replica_id = r.id
+WHERE r.job_id = :job AND r.task IN (SELECT value FROM json_each(:tasks)) ORDER BY r.task, r.number, p.id;
