@@ -338,7 +338,7 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
 
 
 def _is_its_key(store: Store, signer: Signer, path: Path) -> None:
-    """Keep whose database this is at first use, and begin its ledger; KeyFileError when the key is another one later."""
+    """Keep whose database this is, and begin its ledger, at first use; KeyFileError for another key later."""
     known = store.operations.coordinator_key()
     if known is None:
         store.operations.keep_coordinator_key(signer.key_id)

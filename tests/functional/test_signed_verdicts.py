@@ -104,6 +104,8 @@ CHANGES = {
         "UPDATE verdict SET signature = (SELECT signature FROM verdict WHERE task = 0), task = 1 WHERE task = 1", "no signature verifies",
     ),
     "it cannot be read": ("UPDATE verdict SET packed = substr(packed, 5) WHERE task = 1", "is damaged"),
+    "its entry is forgotten": ("UPDATE task SET decided = NULL WHERE idx = 1", "the ledger has no verdict on it"),
+    "its entry is another": ("UPDATE task SET decided = 0 WHERE idx = 1", "the ledger has no verdict on it"),
     "who agreed is another number": ("UPDATE task SET agree = 1 WHERE idx = 0", "agree"),
     "a statement is another": ("UPDATE report SET payload_sha256 = zeroblob(32) WHERE id = 1", "damaged"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from homes import Home
+from ledgers import tamper
 from msgspec.structs import replace
 
 from nexapod_batch.config.settings import Paths
@@ -237,8 +238,9 @@ def test_missing_folders_do_not_pass(home: Home, what: str) -> None:
 
 def test_verdicts_from_before_their_record_was_kept(home: Home) -> None:
     """They are held to what can still be known: what won is a quorum, and what was published is a winner's."""
-    change(home, "UPDATE task SET basis = '', published_from = NULL")
-    change(home, "DELETE FROM manifest")
+    tables = ("ledger_entry", "ledger_node", "checkpoint", "verdict", "manifest")
+    tamper(home.path / "state.db", *[(f"DELETE FROM {table}",) for table in tables])  # noqa: S608 - names of ours
+    change(home, "UPDATE task SET basis = '', published_from = NULL, decided = NULL")
     assert home.call("verify", "1").code == 0
     flip(outputs(home)[0])
     assert "not" in refused(home)

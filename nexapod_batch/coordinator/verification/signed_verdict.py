@@ -37,6 +37,8 @@ def signed_verdict_faults(
     """
     entry = c.store.ledger.of_task(task.job_id, task.idx)
     event = _event(c, entry)
+    if Kind.VERDICT not in {event.get("kind"), event.get("fact")} and c.store.ledger.size():
+        return ["the ledger has no verdict on it where the database says that it stands"]
     if "sha256" not in event:
         return []  # reached before verdicts were signed
     try:
@@ -51,13 +53,12 @@ def signed_verdict_faults(
 
 
 def _event(c: Coordinator, entry: int | None) -> dict[str, str | int]:
-    """Return the entry of a verdict; nothing where there is none."""
+    """Return what an entry says; nothing where there is none."""
     found = [] if entry is None else c.store.ledger.entries(entry, entry + 1)
     try:
-        event = dict(parse_event(found[0])) if found else {}
+        return dict(parse_event(found[0])) if found else {}
     except VerificationError:
         return {}
-    return event if event.get("kind") == Kind.VERDICT else {}
 
 
 def _opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict:
