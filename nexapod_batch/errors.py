@@ -53,7 +53,9 @@ class NexapodError(Exception):
         parts = [f"{word} {part}" for word, part in (("got", self.got), ("wanted", self.wanted)) if part is not None]
         if parts:
             text += ": " + ", ".join(parts)
-        return f"{text}\n  -> {self.hint}" if self.hint else text
+        if self.hint:
+            return f"{text}\n  -> {self.hint}"
+        return text
 
     @property
     def one_line(self) -> str:

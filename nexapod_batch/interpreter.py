@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "FOLDER", "code", "environment", "file", "module", "own", "set_back_foreign_folders", "start_words", "then_module",
+    "FOLDER", "code", "environment", "file", "module", "module_by_hand", "own", "set_back_foreign_folders",
+    "start_words", "then_module",
 ]  # fmt: skip
 
 #: Where a process of ours works.
@@ -42,7 +43,9 @@ def start_words(python: str = "") -> tuple[str, ...]:
     """Return the words that start an interpreter, ours or the one at a path, without what it runs."""
     if python and python != own():  # nobody knows where its packages lie
         return (python, "-E", "-P")
-    return (own(), "-E", "-P") if _has_user_site() else (own(), "-I")
+    if _has_user_site():
+        return (own(), "-E", "-P")
+    return (own(), "-I")
 
 
 def module(name: str, *arguments: str, python: str = "") -> list[str]:
@@ -53,6 +56,11 @@ def module(name: str, *arguments: str, python: str = "") -> list[str]:
 def then_module(start: Sequence[str], name: str, *arguments: str) -> list[str]:
     """Return the command line that runs a module with an interpreter that starts with words such as `start_words`."""
     return [*start, "-m", name, *arguments]
+
+
+def module_by_hand(name: str, *arguments: str) -> list[str]:
+    """Return the command line of a module as people type it, to be shown: it is their folder and their environment."""
+    return then_module((own() or "python3",), name, *arguments)
 
 
 def code(text: str, *arguments: str, python: str = "") -> list[str]:

@@ -109,7 +109,9 @@ def job_state(counts: Mapping[TaskState, int]) -> TaskState:
         return _T.ACTIVE
     if counts.get(_T.WAITING, 0):
         ended = sum(counts.get(state, 0) for state in TASK_ENDED)
-        return _T.ACTIVE if ended else _T.WAITING
+        if ended:
+            return _T.ACTIVE
+        return _T.WAITING
     for state in (_T.FAILED, _T.INCONCLUSIVE, _T.CANCELLED):
         if counts.get(state, 0):
             return state

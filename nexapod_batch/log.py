@@ -46,4 +46,6 @@ def _quoted(value: object) -> str:
         return f"{value:.3f}"
     text = str(value)
     plain = text.isascii() and text.isprintable() and not set(" \"'=") & set(text)
-    return text if text and plain else ascii(text)
+    if text and plain:
+        return text
+    return ascii(text)

@@ -7,8 +7,9 @@ itself came from: a checkout, a wheel, an index of a site's own.
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING
+
+from nexapod_batch import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ def install_command(modules: Sequence[str]) -> str:
 
     wanted = _requirements()
     packages = [wanted.get(_plain(_PACKAGES.get(one, one)), _plain(_PACKAGES.get(one, one))) for one in modules]
-    return shlex.join([sys.executable or "python3", "-m", "pip", "install", *dict.fromkeys(packages)])
+    return shlex.join(interpreter.module_by_hand("pip", "install", *dict.fromkeys(packages)))
 
 
 def _requirements() -> dict[str, str]:

@@ -203,7 +203,9 @@ def _find(path: str) -> str | None:
     from shutil import which  # noqa: PLC0415 - 5 ms that runners which do not confine save
 
     found = which(_PROGRAM, path=path)
-    return None if found is None else os.path.abspath(found)
+    if found is None:
+        return None
+    return os.path.abspath(found)
 
 
 def _run(argv: list[str]) -> tuple[int, str]:
@@ -223,7 +225,9 @@ def _version(program: str) -> tuple[int, ...]:
     import re  # noqa: PLC0415 - most runners confine nothing
 
     code, answer = _run([program, "--version"])
-    return tuple(map(int, re.findall(r"\d+", answer)[:2])) if code == 0 else ()
+    if code == 0:
+        return tuple(map(int, re.findall(r"\d+", answer)[:2]))
+    return ()
 
 
 @cache
@@ -231,4 +235,6 @@ def _tried(program: str) -> str | None:
     """Return why nothing can be confined here, None when something can."""
     argv = [program, "--unshare-user", "--unshare-pid", "--unshare-net", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
     code, said = _run([*argv, "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"])  # noqa: S108
-    return None if code == 0 else " ".join(said.split())[-200:] or f"bwrap ended with {code}"
+    if code == 0:
+        return None
+    return " ".join(said.split())[-200:] or f"bwrap ended with {code}"

@@ -229,7 +229,9 @@ def _ended(pid: int) -> int | None:
         found, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return 0
-    return os.waitstatus_to_exitcode(status) if found else None
+    if found:
+        return os.waitstatus_to_exitcode(status)
+    return None
 
 
 def _trouble(context: NodeContext, code: int) -> str:

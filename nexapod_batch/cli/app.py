@@ -134,7 +134,9 @@ def _nearest(word: str) -> str:
 
         near = get_close_matches(word, command_table.COMMANDS, 1)
         meant = near[0] if near else None
-    return f" Did you mean {meant!r}?" if meant else " nexapod-batch --help lists them."
+    if meant:
+        return f" Did you mean {meant!r}?"
+    return " nexapod-batch --help lists them."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

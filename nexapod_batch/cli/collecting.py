@@ -100,7 +100,9 @@ def _lines(row: Document) -> Iterator[dict[str, str]]:
 
 def _free(name: str, head: Document) -> str:
     """Return the name of an output's column that no parameter has."""
-    return f"output.{name}" if name in head else name
+    if name in head:
+        return f"output.{name}"
+    return name
 
 
 def _values(folder: Path) -> Iterator[list[dict[str, str]]]:
@@ -118,7 +120,9 @@ def _values(folder: Path) -> Iterator[list[dict[str, str]]]:
 def _line_records(file: Path) -> list[dict[str, str]]:
     """Return what was printed, where that is one line."""
     text = file.read_text("utf-8").strip()
-    return [{"stdout": text}] if text and "\n" not in text and len(text) <= _MAX_LINE else []
+    if text and "\n" not in text and len(text) <= _MAX_LINE:
+        return [{"stdout": text}]
+    return []
 
 
 def _json_records(file: Path) -> list[dict[str, str]]:
@@ -126,7 +130,9 @@ def _json_records(file: Path) -> list[dict[str, str]]:
     if not isinstance(document, dict):
         return []
     plain = {name: value for name, value in document.items() if isinstance(value, str | int | float)}
-    return [{name: str(value) for name, value in plain.items()}] if plain else []
+    if plain:
+        return [{name: str(value) for name, value in plain.items()}]
+    return []
 
 
 def _csv_records(file: Path) -> list[dict[str, str]]:

@@ -149,4 +149,6 @@ def exit_code(states: list[str], *, ended: bool) -> int:
     for state, code in EXIT.items():
         if ended and state in states:
             return code
-    return 0 if ended else TIMED_OUT
+    if ended:
+        return 0
+    return TIMED_OUT

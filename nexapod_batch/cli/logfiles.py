@@ -37,11 +37,15 @@ class Log(NamedTuple):
     @property
     def size(self) -> int:
         """Return its bytes."""
-        return len(self.data) if self.path is None else self.path.stat().st_size
+        if self.path is None:
+            return len(self.data)
+        return self.path.stat().st_size
 
     def open(self) -> BinaryIO:
         """Open it for reading."""
-        return io.BytesIO(self.data) if self.path is None else self.path.open("rb")
+        if self.path is None:
+            return io.BytesIO(self.data)
+        return self.path.open("rb")
 
 
 def logs_of(

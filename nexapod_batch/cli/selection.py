@@ -110,7 +110,9 @@ def _pairs(option: str, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 def _since(text: str) -> str:
     """Return the moment as RFC 3339 in UTC, "" for none."""
-    return moment(text).strftime("%Y-%m-%dT%H:%M:%SZ") if text else ""
+    if text:
+        return moment(text).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ""
 
 
 def moment(text: str) -> datetime:

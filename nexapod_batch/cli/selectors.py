@@ -35,7 +35,9 @@ class Target(NamedTuple):
 
     def __str__(self) -> str:
         """Return `42` or `42_7`."""
-        return str(self.job) if self.task is None else f"{self.job}_{self.task}"
+        if self.task is None:
+            return str(self.job)
+        return f"{self.job}_{self.task}"
 
 
 class Part(NamedTuple):
@@ -75,7 +77,9 @@ def _part(piece: str, text: str) -> Part:
 
 
 def _job(text: str) -> int:
-    return 0 if text == "last" else int(text)
+    if text == "last":
+        return 0
+    return int(text)
 
 
 def parse_range(text: str) -> tuple[int, int]:

@@ -41,7 +41,9 @@ def value_of(token: Token) -> float | int | None:
     if not isinstance(token, bytes):
         return token
     if _WHOLE.fullmatch(token):
-        return int(token) if len(token) <= _MAX_CHARS else None
+        if len(token) <= _MAX_CHARS:
+            return int(token)
+        return None
     if _REAL.fullmatch(token) is None:
         return None
     return _real(token)

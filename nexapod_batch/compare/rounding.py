@@ -118,14 +118,18 @@ def _zero_in_front(token: bytes) -> bool:
 def _normal(token: Token, finite: Callable[[float], bytes], whole: Callable[[int], bytes]) -> bytes:
     value = value_of(token)
     if value is None:
-        return token if isinstance(token, bytes) else b"%r" % token
+        if isinstance(token, bytes):
+            return token
+        return b"%r" % token
     if isinstance(value, int):
         return whole(value)
     if math.isfinite(value):
         return finite(value)
     if math.isnan(value):
         return b"nan"
-    return b"inf" if value > 0 else b"-inf"
+    if value > 0:
+        return b"inf"
+    return b"-inf"
 
 
 def _finite(style: bytes) -> Callable[[float], bytes]:
@@ -133,6 +137,8 @@ def _finite(style: bytes) -> Callable[[float], bytes]:
 
     def finite(value: float) -> bytes:
         text = style % value
-        return zero if text[0] == _MINUS and text[1:] == zero else text
+        if text[0] == _MINUS and text[1:] == zero:
+            return zero
+        return text
 
     return finite

@@ -15,4 +15,6 @@ def printable(data: bytes) -> str:
         return "(end of line)"
     text = data[:SHOWN].decode("utf-8", "backslashreplace")
     text = "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in text])
-    return f"{text}..." if len(data) > SHOWN else text
+    if len(data) > SHOWN:
+        return f"{text}..."
+    return text

@@ -105,7 +105,9 @@ def _section(name: str, kind: Kind, text: str) -> Iterator[str]:
 def _table(kind: Kind) -> Table | None:
     if isinstance(kind, ListOf | MapOf):
         kind = kind.kind
-    return kind if isinstance(kind, Table) else None
+    if isinstance(kind, Table):
+        return kind
+    return None
 
 
 def _rows(keys: dict[str, Key]) -> str:
@@ -122,7 +124,9 @@ def _default(key: Key) -> str:
     if key.shown or key.default is None:
         return key.shown or "-"
     value = str(key.default).lower() if isinstance(key.default, bool) else str(key.default)
-    return f"`{value}`" if value else "none"
+    if value:
+        return f"`{value}`"
+    return "none"
 
 
 if __name__ == "__main__":

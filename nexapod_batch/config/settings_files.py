@@ -139,7 +139,9 @@ def _foreign(file: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     said = trouble(str(file), Seen(status.st_uid, status.st_mode), os.geteuid())
-    return "" if said is None else " ".join(str(said).split())
+    if said is None:
+        return ""
+    return " ".join(str(said).split())
 
 
 def _read(file: Path) -> dict[str, Value]:

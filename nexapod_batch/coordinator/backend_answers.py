@@ -84,7 +84,9 @@ def _status_of(value: object, wanted: str) -> LaunchStatus:
         native_state=_text(value.native_state, _NATIVE),
         native_reason=_text(value.native_reason, _REASON),
     )
-    return value if clean == value else clean
+    if clean == value:
+        return value
+    return clean
 
 
 def _staged(answer: object, given: tuple[Any, ...]) -> dict[str, str]:

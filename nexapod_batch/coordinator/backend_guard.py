@@ -107,7 +107,9 @@ class _Guarded:
                 return checked(method, given, getattr(self._backend, method)(*given, **named))
 
             found = self._guard(method, given, answer)
-            return self._each(given, found) if method == "probe" else found
+            if method == "probe":
+                return self._each(given, found)
+            return found
 
         return call
 

@@ -127,7 +127,9 @@ class Coordinator(Struct, kw_only=True):
     def offer(self, node: Node) -> Offer | None:
         """Return what a node signed of its machine; None where it signed nothing. VerificationError."""
         row = self.store.nodes.profile(node.name)
-        return None if row is None else open_offer(row.envelope, node.key_id, node.public_key)
+        if row is None:
+            return None
+        return open_offer(row.envelope, node.key_id, node.public_key)
 
     def _with_offer(self, node: Node, envelope: bytes | None) -> Node:
         if envelope is None:
@@ -314,11 +316,8 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     try:
         missing = write and not key.exists()
     except OSError as error:
-        raise ConfigError(
-            "the home folder cannot be used",
-            got=f"{error.strerror}: {error.filename}",
-            hint="set NEXAPOD_HOME to a folder of your own",
-        ) from error
+        got, hint = f"{error.strerror}: {error.filename}", "set NEXAPOD_HOME to a folder of your own"
+        raise ConfigError("the home folder cannot be used", got=got, hint=hint) from error
     if missing and paths.state_db.exists():
         raise KeyFileError(
             f"the coordinator's key {key} is gone, but there is a database",

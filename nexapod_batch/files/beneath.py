@@ -69,7 +69,9 @@ def _inside(folder: Path, name: str) -> str:
     whole = str(folder.absolute()).rstrip("/")
     if name == whole:
         return "."
-    return name.removeprefix(f"{whole}/").lstrip("/") if name.startswith(f"{whole}/") else name
+    if name.startswith(f"{whole}/"):
+        return name.removeprefix(f"{whole}/").lstrip("/")
+    return name
 
 
 def _look(base: int, name: str, *, outside: bool) -> int:

@@ -106,7 +106,9 @@ def base_of(path: P) -> P:
     """Return the folder below which a spool or work folder is ours: that of a coordinator's corner, or the home."""
     levels = (path, *path.parents)
     corner = next((level for level in levels if len(level.name) == 20 and level.name.startswith("nexapod-")), None)
-    return path.parents[1] if corner is None else corner.parent
+    if corner is None:
+        return path.parents[1]
+    return corner.parent
 
 
 def check_file(path: Path) -> None:

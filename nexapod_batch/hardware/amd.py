@@ -114,7 +114,9 @@ class Amd:
 
 def _target(version: int) -> str:
     """Return `gfx1100` for 110000, `gfx90a` for 90010."""
-    return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}" if version else ""
+    if version:
+        return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+    return ""
 
 
 def _pairs(file: Path) -> Mapping[str, int]:
@@ -132,7 +134,9 @@ def _number_of(file: Path, name: str) -> int:
 
 def _number(file: Path) -> int | None:
     text = _text(file)
-    return int(text) if text.isdigit() else None
+    if text.isdigit():
+        return int(text)
+    return None
 
 
 def _text(file: Path) -> str:

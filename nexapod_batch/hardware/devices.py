@@ -91,7 +91,9 @@ def _open(vendor: str, *, wanted: bool) -> _Driver | None:
     if vendor == "amd":
         from nexapod_batch.hardware import amd  # noqa: PLC0415 - only where such a GPU may be
 
-        return amd.Amd() if wanted or amd.installed() else None
+        if wanted or amd.installed():
+            return amd.Amd()
+        return None
     from nexapod_batch.hardware import nvml  # noqa: PLC0415
 
     if nvml.installed():

@@ -153,7 +153,9 @@ def _first(file: str, pattern: str) -> str:
         found = re.search(pattern, Path(file).read_text(errors="replace"), re.MULTILINE)
     except OSError:
         return ""
-    return found[1].strip() if found else ""
+    if found:
+        return found[1].strip()
+    return ""
 
 
 def _plain(text: str) -> str:

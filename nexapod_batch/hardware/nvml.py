@@ -179,7 +179,9 @@ class Nvml:
 
     def _memory_mib(self, handle: Any) -> int | None:  # noqa: ANN401 - the binding's
         memory = self._optional(self._nvml.nvmlDeviceGetMemoryInfo, handle)
-        return None if memory is None else int(memory.total) // _MIB
+        if memory is None:
+            return None
+        return int(memory.total) // _MIB
 
     def _processes(self, uuid: str, handle: Any) -> tuple[Process, ...] | None:  # noqa: ANN401 - the binding's
         """Return who has memory on a GPU, with its share of the time since the last call where the driver tells.
@@ -239,4 +241,6 @@ def _words(error: Exception) -> str:
 
 
 def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return str(value)

@@ -172,4 +172,6 @@ def _last(output: str) -> str:
     """Return the line in which the program says what stopped it."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("FATAL", "ERROR"))] or lines[-1:]
-    return re.sub(r"^(FATAL|ERROR):\s*", "", fatal[-1])[:500] if fatal else ""
+    if fatal:
+        return re.sub(r"^(FATAL|ERROR):\s*", "", fatal[-1])[:500]
+    return ""

@@ -44,11 +44,15 @@ class Reference(Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """What the same image is always called, once its digest is known."""
-        return f"{self.scheme}://{self.host}/{self.name}@{self.digest}" if self.host else f"{self.scheme}:{self.digest}"
+        if self.host:
+            return f"{self.scheme}://{self.host}/{self.name}@{self.digest}"
+        return f"{self.scheme}:{self.digest}"
 
     def pinned(self) -> str:
         """Return the reference with its digest, to be kept in a job."""
-        return f"{self.text}@{self.digest}" if self.digest and self.scheme in {"docker", "oras"} else self.text
+        if self.digest and self.scheme in {"docker", "oras"}:
+            return f"{self.text}@{self.digest}"
+        return self.text
 
 
 def parse(text: str) -> Reference:
@@ -94,7 +98,9 @@ def _library(text: str, written: str, path: str, tag: str, digest: str) -> Refer
 def _split_tag(rest: str) -> tuple[str, str]:
     """Return what stands before and after the colon of a tag; the colon of a port comes before a slash."""
     path, colon, tag = rest.rpartition(":")
-    return (path, tag) if colon and "/" not in tag else (rest, "")
+    if colon and "/" not in tag:
+        return (path, tag)
+    return (rest, "")
 
 
 def _split_host(path: str, scheme: str, text: str) -> tuple[str, str]:

@@ -105,7 +105,9 @@ def _descriptors(table: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 def _architecture(code: bytes) -> str:
     number = int(code[:2]) if code[:2].isdigit() else 0
-    return ARCHITECTURES[_CODES[number - 1]] if 0 < number <= len(_CODES) else ""
+    if 0 < number <= len(_CODES):
+        return ARCHITECTURES[_CODES[number - 1]]
+    return ""
 
 
 def _labels(stream: BinaryIO, parts: list[tuple[int, int, int, bytes]]) -> dict[str, str]:

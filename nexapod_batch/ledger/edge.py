@@ -47,4 +47,6 @@ class Edge:
         for level in range(self.size.bit_length()):
             if self.size >> level & 1:
                 found = self._hashes[level] if found is None else node_hash(self._hashes[level], found)
-        return EMPTY_ROOT if found is None else found
+        if found is None:
+            return EMPTY_ROOT
+        return found

@@ -96,4 +96,6 @@ def _path(number: int, width: int) -> str:
         number //= 1000
         parts.append(f"x{number % 1000:03d}")
     path = "/".join(reversed(parts))
-    return path if width == WIDTH else f"{path}.p/{width}"
+    if width == WIDTH:
+        return path
+    return f"{path}.p/{width}"

@@ -54,7 +54,9 @@ def root_of_whole(leaves: list[bytes]) -> bytes:
 
 def root(size: int, fetch: Fetch) -> bytes:
     """Return the root of the tree of the first `size` entries."""
-    return _range_hash(0, size, fetch) if size else EMPTY_ROOT
+    if size:
+        return _range_hash(0, size, fetch)
+    return EMPTY_ROOT
 
 
 def inclusion_proof(index: int, size: int, fetch: Fetch) -> list[bytes]:

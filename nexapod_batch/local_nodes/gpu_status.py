@@ -54,7 +54,9 @@ def kinds(gpus: Sequence[Gpu]) -> str | None:
 def faults_of(spool: Path) -> list[str]:
     """Return in words what of a node's GPUs was found out of order last."""
     health = gpu_health.read(spool)
-    return [] if health is None else list(health.faults)
+    if health is None:
+        return []
+    return list(health.faults)
 
 
 def paused(spool: Path, asked: Resources) -> str:
@@ -81,4 +83,6 @@ def closed(spool: Path, asked: Resources) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     left = sum(uuid not in found for uuid in offers)
-    return "" if asked.gpus <= left else f"is not to use all of its GPUs: {'; '.join(sorted(set(found.values())))}"
+    if asked.gpus <= left:
+        return ""
+    return f"is not to use all of its GPUs: {'; '.join(sorted(set(found.values())))}"

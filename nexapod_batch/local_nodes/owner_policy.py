@@ -219,7 +219,9 @@ def paused(spool: Path, device: str = "", called: str = "") -> tuple[str, float 
         found = rules.gpu_pause(told, device, called, now) if device else rules.pause(told, now)
     except ConfigError as error:
         return _unread(error), None
-    return (found.why, found.until) if found else ("", None)
+    if found:
+        return (found.why, found.until)
+    return ("", None)
 
 
 def given(owned: Owned) -> tuple[int, int]:

@@ -115,7 +115,9 @@ def _schedule_document(schedule: Schedule) -> Document:
 
 def _unless(default: str, key: str, value: str) -> dict[str, str]:
     """Return a key where it says something: left out, a job keeps the digest that it had before there was the key."""
-    return {} if value == default else {key: value}
+    if value == default:
+        return {}
+    return {key: value}
 
 
 def _input(job_input: Input) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def job_at(job: Job, site: str) -> Job:
     changed = replace(job.resources, **numbers)
     if "gpu_type" in words:
         changed = replace(changed, gpu_type=words["gpu_type"])
-    return replace(job, resources=changed) if changed != job.resources else job
+    if changed != job.resources:
+        return replace(job, resources=changed)
+    return job
 
 
 def partition_for(partitions: Sequence[Partition], job: Job, wanted: str | None = None) -> Partition | None:

@@ -135,14 +135,18 @@ class Offer(Struct, frozen=True, kw_only=True):
     def speed(self) -> float:
         """What one of its CPUs did in the benchmark while all were busy, in Mflop/s; 0 where it was not measured."""
         mark = self.profile.benchmark
-        return mark.scalar_all_mflops / max(1, self.profile.cpu.usable) if mark else 0.0
+        if mark:
+            return mark.scalar_all_mflops / max(1, self.profile.cpu.usable)
+        return 0.0
 
 
 def tier_of(gpus: Sequence[Gpu], *, cluster: bool = False) -> Tier:
     """Return the tier to suggest: `hpc` for a machine of a cluster, which a site file registers, else by its GPUs."""
     if cluster:
         return Tier.HPC
-    return Tier.CONSUMER_GPU if gpus else Tier.CPU
+    if gpus:
+        return Tier.CONSUMER_GPU
+    return Tier.CPU
 
 
 def classes_of(profile: Profile, gpus: Sequence[Gpu]) -> dict[str, str]:
@@ -181,7 +185,9 @@ def is_gpu_type(wanted: str, model: str) -> bool:
 
 def _words(model: str) -> list[str]:
     words = re.findall(r"[a-z0-9]+", model.lower())
-    return words[1:] if words[:1] in (["nvidia"], ["amd"]) else words
+    if words[:1] in (["nvidia"], ["amd"]):
+        return words[1:]
+    return words
 
 
 def changes(old: Profile, new: Profile) -> list[str]:

@@ -57,7 +57,9 @@ def _noun(kind: type[_Noun], document: object) -> _Noun:
 
 def _value(where: str, annotation: str, value: object) -> Any:  # noqa: ANN401 - of the type that the annotation says
     if annotation.endswith(" | None"):
-        return None if value is None else _value(where, annotation.removesuffix(" | None"), value)
+        if value is None:
+            return None
+        return _value(where, annotation.removesuffix(" | None"), value)
     if annotation.startswith("tuple["):
         if type(value) not in {list, tuple} or len(value) > _MAX_ITEMS:  # type: ignore[arg-type] # len() of a list
             raise TypeError(f"{where} is no list, or too long a one")

@@ -306,12 +306,18 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def n_tasks(self) -> int:
         """Number of tasks."""
-        return len(self.array) if self.array else 1
+        if self.array:
+            return len(self.array)
+        return 1
 
     def task_indexes(self) -> Iterator[int]:
         """Yield the task indexes in ascending order; a job without an array has the one task 0."""
-        return self.array.indexes() if self.array else iter((0,))
+        if self.array:
+            return self.array.indexes()
+        return iter((0,))
 
     def parameters(self, index: int) -> Mapping[str, str]:
         """Return the named array values of a task."""
-        return self.array.parameters(index) if self.array else {}
+        if self.array:
+            return self.array.parameters(index)
+        return {}

@@ -56,4 +56,6 @@ class Node(Struct, frozen=True, kw_only=True):
 
     def numeric_class(self, wanted: NumericClass) -> str:
         """Return the value of a numeric class, `""` for `any`, and `unknown` where the profile does not say."""
-        return "" if wanted is NumericClass.ANY else self.classes.get(wanted.value, "unknown")
+        if wanted is NumericClass.ANY:
+            return ""
+        return self.classes.get(wanted.value, "unknown")

@@ -58,9 +58,13 @@ def expand(text: str, values: Mapping[str, str]) -> str:
         if not token[1]:
             return token[0][0]
         value = values[token[1]]
-        return value.zfill(int(token[2])) if token[2] else value
+        if token[2]:
+            return value.zfill(int(token[2]))
+        return value
 
-    return _TOKEN.sub(replace, text) if "{" in text or "}" in text else text
+    if "{" in text or "}" in text:
+        return _TOKEN.sub(replace, text)
+    return text
 
 
 def task_values(job: Job, index: int, parameters: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,9 @@ _MANY = 16  # nodes among which the load is balanced without that
 
 def _median(speeds: list[float]) -> float:
     """Return the one in the middle, or 0; `statistics` takes longer to load than most plans to make."""
-    return sorted(speeds)[len(speeds) // 2] if speeds else 0.0
+    if speeds:
+        return sorted(speeds)[len(speeds) // 2]
+    return 0.0
 
 
 def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:

@@ -66,4 +66,6 @@ def domains_in_reach(job: Job, slots: Sequence[Slot]) -> int:
     """Return how many replicas of one task the nodes can take; for `run` as many as the policy allows."""
     if not slots:
         return 0
-    return max_distinct(slot.row for slot in slots) if slots[0].row else max(job.quorum.max_replicas, job.quorum.agree)
+    if slots[0].row:
+        return max_distinct(slot.row for slot in slots)
+    return max(job.quorum.max_replicas, job.quorum.agree)

@@ -206,7 +206,9 @@ class SharedFolders:
 
     def command_of(self, job: Job) -> str:
         """Return what a job runs, for people."""
-        return shlex.join(job.command) if job.command else "the script of the descriptor"
+        if job.command:
+            return shlex.join(job.command)
+        return "the script of the descriptor"
 
     def probe(self, contexts: Sequence[NodeContext], how: Probing) -> Iterator[Finding]:
         """Look whether the folders can be written."""

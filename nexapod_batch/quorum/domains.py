@@ -53,7 +53,9 @@ def count(seats: Sequence[Seat], distinct: Sequence[Domain]) -> int:
     exposed = [(i, vote.account) for i, (_, vote) in enumerate(seats) if vote.beside]
     if len(exposed) > 1:
         pairs |= _of_one_account(exposed)
-    return _most_apart(rows, pairs) if pairs else max_distinct(rows)
+    if pairs:
+        return _most_apart(rows, pairs)
+    return max_distinct(rows)
 
 
 def _of_one_account(exposed: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
@@ -117,7 +119,9 @@ def max_distinct(rows: Iterable[Row]) -> int:
     if len(columns) == 1:
         return len({row[columns[0]] for row in unique})
     narrowed = sorted({tuple(row[column] for column in columns) for row in unique})
-    return _match(narrowed) if len(columns) == 2 else _search(narrowed)
+    if len(columns) == 2:
+        return _match(narrowed)
+    return _search(narrowed)
 
 
 def _needed_columns(rows: Sequence[Row]) -> list[int]:

@@ -89,10 +89,14 @@ class Expected:
         if (used is not None) != (statement.isolation == "container"):
             return Reason(code=Code.ISOLATION_WITHOUT_CONTAINER)
         if wanted is None:
-            return None if used is None else Reason(code=Code.CONTAINER_UNASKED)
+            if used is None:
+                return None
+            return Reason(code=Code.CONTAINER_UNASKED)
         if used is None:
             may_do_without = wanted.isolation == "any" or statement.outcome is not Outcome.OK
-            return None if may_do_without else Reason(code=Code.CONTAINER_UNUSED)
+            if may_do_without:
+                return None
+            return Reason(code=Code.CONTAINER_UNUSED)
         if (used.image, used.sha256) != (wanted.image, wanted.sha256):
             return Reason(code=Code.OTHER_IMAGE)
         if used.network != wanted.network:
@@ -113,7 +117,9 @@ class Expected:
         if program is None or not program.sha256 or program.file.startswith("/"):
             return None
         wanted = self._brought.get(program.file, program.sha256)
-        return None if wanted == program.sha256 else Reason(code=Code.OTHER_PROGRAM)
+        if wanted == program.sha256:
+            return None
+        return Reason(code=Code.OTHER_PROGRAM)
 
     def _subjects(self, statement: Statement) -> Reason | None:
         """Compare names, digests and sizes of the outputs with what the job declares."""
@@ -122,7 +128,9 @@ class Expected:
         outputs = self._of_task(statement.replica.task)
         if statement.manifest:
             few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
-            return Reason(code=Code.OUTPUTS_UNLISTED) if few else None
+            if few:
+                return Reason(code=Code.OUTPUTS_UNLISTED)
+            return None
         return _listed(statement, outputs)
 
     def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
@@ -163,7 +171,9 @@ def _place(statement: Statement, place: Place) -> Reason | None:
         return None
     if statement.host != place.host:
         return Reason(code=Code.OTHER_HOST)
-    return Reason(code=Code.VARIABLES_OF_NO_SITE) if statement.passed else None
+    if statement.passed:
+        return Reason(code=Code.VARIABLES_OF_NO_SITE)
+    return None
 
 
 def _only_stdout(statement: Statement) -> Reason | None:

@@ -112,8 +112,12 @@ def _detail_of_all(errors: Sequence[Vote]) -> Reason | None:
         return None
     first = min(errors, key=lambda replica: replica.number)
     kinds = {replica.failure or _stored(replica.detail) for replica in errors}
-    return first.detail if len(kinds) == 1 else None
+    if len(kinds) == 1:
+        return first.detail
+    return None
 
 
 def _stored(reason: Reason | None) -> str:
-    return "" if reason is None else reason.stored()
+    if reason is None:
+        return ""
+    return reason.stored()

@@ -147,7 +147,9 @@ def doubt(policy: QuorumPolicy, replicas: Sequence[Vote], validations: Mapping[i
         return None
     support = [vote for vote in replicas if validations.get(vote.number) is Validation.VALID and not vote.withdrawn]
     left = count([seat(vote, policy.distinct) for vote in support], policy.distinct)
-    return None if left >= policy.agree else reasons.doubted(policy, withdrawn, left)
+    if left >= policy.agree:
+        return None
+    return reasons.doubted(policy, withdrawn, left)
 
 
 def assess_late(

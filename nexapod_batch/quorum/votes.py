@@ -64,4 +64,6 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 def failure_kind(outcome: str, exit_code: int | None) -> str:
     """Return the kind of a failure of the task's own: `failed:7`, `time`, `memory`. Equal kinds agree."""
-    return f"{outcome}:{exit_code}" if outcome == _BY_EXIT_CODE else outcome
+    if outcome == _BY_EXIT_CODE:
+        return f"{outcome}:{exit_code}"
+    return outcome

@@ -183,7 +183,9 @@ class Flag:
 
     def check(self, value: Value, path: str, report: Report) -> Value:
         """Return the boolean."""
-        return value if isinstance(value, bool) else report.add(path, "wrong type", got=value, wanted="true or false")
+        if isinstance(value, bool):
+            return value
+        return report.add(path, "wrong type", got=value, wanted="true or false")
 
     def schema(self) -> Schema:
         """Return a boolean schema."""
@@ -295,7 +297,9 @@ class ListOf:
         """Return the list, or BAD when any of it is."""
         if self.alone and not isinstance(value, list):
             found = self.kind.check(value, path, report)
-            return BAD if found is BAD else [found]
+            if found is BAD:
+                return BAD
+            return [found]
         if not isinstance(value, list):
             wanted = self.describe()
             if isinstance(value, str) and isinstance(self.kind, Text):

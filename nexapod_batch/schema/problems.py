@@ -52,19 +52,25 @@ def show(value: object) -> str:
     if isinstance(value, Literal):
         return value.text[:60]
     if isinstance(value, int):
-        return str(value) if value.bit_length() < 200 else f"a number of {value.bit_length()} bits"
+        if value.bit_length() < 200:
+            return str(value)
+        return f"a number of {value.bit_length()} bits"
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return f"{type(value).__name__} {value}" if type(value).__module__ == "datetime" else str(value)
+    if type(value).__module__ == "datetime":
+        return f"{type(value).__name__} {value}"
+    return str(value)
 
 
 def show_name(name: str) -> str:
     """Return a key as TOML writes it, shortened."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name, re.ASCII) else show(name)
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name, re.ASCII):
+        return name
+    return show(name)
 
 
 def nearest(value: object, known: Iterable[str]) -> str:
@@ -74,4 +80,6 @@ def nearest(value: object, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only when something is wrong
 
     found = get_close_matches(value.lower(), list(known), 1)
-    return f"did you mean {found[0]!r}?" if found else ""
+    if found:
+        return f"did you mean {found[0]!r}?"
+    return ""

@@ -72,7 +72,9 @@ def show_duration(seconds: int) -> str:
     """Return seconds as Slurm prints them: `[D-]HH:MM:SS`."""
     days, rest = divmod(seconds, 86_400)
     text = f"{rest // 3_600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
-    return f"{days}-{text}" if days else text
+    if days:
+        return f"{days}-{text}"
+    return text
 
 
 def show_size(mib: int) -> str:

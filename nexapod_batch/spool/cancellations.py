@@ -36,4 +36,6 @@ def read(content: bytes, launches: Collection[str] | None = None) -> dict[str, l
         found = {str(key): None if names is None else [str(name) for name in names] for key, names in document.items()}
     except (ValueError, TypeError, AttributeError):
         return {}
-    return found if launches is None else {key: names for key, names in found.items() if key in launches}
+    if launches is None:
+        return found
+    return {key: names for key, names in found.items() if key in launches}

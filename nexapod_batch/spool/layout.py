@@ -131,7 +131,9 @@ def is_list(name: str) -> bool:
 
 def segment(name: str) -> str:
     """Return where a segment of this name lies; without its suffix: `<incarnation>-<number>`."""
-    return f"{REPORTS}/{name}" if name.endswith(_SEGMENT) else f"{REPORTS}/{name}{_SEGMENT}"
+    if name.endswith(_SEGMENT):
+        return f"{REPORTS}/{name}"
+    return f"{REPORTS}/{name}{_SEGMENT}"
 
 
 def is_segment(name: str) -> bool:

@@ -133,7 +133,9 @@ def _container(document: Mapping[str, Any], spool: Path) -> RuntimeSettings:
 
 
 def _uuids(document: Mapping[str, Any]) -> tuple[str, ...] | None:
-    return tuple(map(str, document["gpus"])) if "gpus" in document else None
+    if "gpus" in document:
+        return tuple(map(str, document["gpus"]))
+    return None
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

@@ -96,7 +96,9 @@ def _behind_hole(fd: int, position: int, size: int) -> int:
         data = os.lseek(fd, position, os.SEEK_DATA)
     except OSError as error:
         data = size if error.errno == errno.ENXIO else position  # nothing but a hole; or the file system knows none
-    return data if data - position > MAX_LINE else position
+    if data - position > MAX_LINE:
+        return data
+    return position
 
 
 def beginning(path: Path, position: int) -> bytes:

@@ -54,7 +54,9 @@ class Segment:
     @property
     def due_in(self) -> float | None:
         """Return the seconds until `due` becomes true by age; None when nothing waits."""
-        return max(0.0, self._oldest + MAX_AGE_S - time.monotonic()) if self._lines else None
+        if self._lines:
+            return max(0.0, self._oldest + MAX_AGE_S - time.monotonic())
+        return None
 
     def flush(self) -> None:
         """Make the files durable, then append the lines in one write and make them durable too.

@@ -92,7 +92,9 @@ class StatusWriter:
 def read(spool: Path, holder: str | None) -> WorkerStatus | None:
     """Return what the worker with incarnation `holder` is doing; None for no worker, or before it wrote anything."""
     status = _load(spool) if holder else None
-    return status if status is not None and status.incarnation == holder else None
+    if status is not None and status.incarnation == holder:
+        return status
+    return None
 
 
 def take_sole_task(spool: Path) -> str:

@@ -41,7 +41,9 @@ class Statements:
     def find(self, kind: type[R], name: str, /, **params: Value) -> R | None:
         """Return the first row of a query, or None."""
         rows = self.all(kind, name, **params)
-        return rows[0] if rows else None
+        if rows:
+            return rows[0]
+        return None
 
     def all(self, kind: type[R], name: str, /, **params: Value) -> list[R]:
         """Return all rows of a query."""
@@ -67,7 +69,9 @@ class Statements:
     def value(self, kind: type[T], name: str, /, **params: Value) -> T | None:
         """Return the first column of the first row, which is a `kind`; None where there is no row, or NULL."""
         found: list[T] = self.values(kind, name, **params)
-        return found[0] if found else None
+        if found:
+            return found[0]
+        return None
 
     def values(self, kind: type[T], name: str, /, **params: Value) -> list[T]:  # noqa: ARG002 - for the reader
         """Return the first column of every row, each a `kind`."""

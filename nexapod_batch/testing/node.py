@@ -175,7 +175,9 @@ class House:
     def log(self) -> str:
         """Return what the workers said."""
         path = self.spool / layout.WORKER_LOG
-        return path.read_text() if path.exists() else ""
+        if path.exists():
+            return path.read_text()
+        return ""
 
     def end(self) -> None:
         """Kill the workers that still run."""

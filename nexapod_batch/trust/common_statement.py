@@ -70,7 +70,9 @@ def read_common(payload: bytes) -> Statement | None:
 
 
 def _number(text: str) -> int | None:
-    return None if text == "null" else int(text)
+    if text == "null":
+        return None
+    return int(text)
 
 
 @cache

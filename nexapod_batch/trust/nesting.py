@@ -58,4 +58,6 @@ def quoted(value: object, max_length: int = 80) -> str:
         shown = str(value) if value.bit_length() < 256 else f"a number of {value.bit_length()} bits"
     else:
         shown = f"a value of type {type(value).__name__}"[:max_length]
-    return shown if len(shown) <= max_length else f"{shown[: max_length - 3]}..."
+    if len(shown) <= max_length:
+        return shown
+    return f"{shown[: max_length - 3]}..."

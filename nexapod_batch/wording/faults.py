@@ -27,7 +27,9 @@ def _as_error(p: Parameters) -> DescriptorError:
 
 
 def _system_error(p: Parameters) -> str:
-    return f"{p['message']}: {p['path']}" if "path" in p else str(p["message"])
+    if "path" in p:
+        return f"{p['message']}: {p['path']}"
+    return str(p["message"])
 
 
 def _site_file(p: Parameters) -> str:

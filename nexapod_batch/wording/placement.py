@@ -120,7 +120,9 @@ def _few_domains(p: Parameters) -> str:
 
 
 def _with_class(p: Parameters) -> str:
-    return f"{p['node']}: {p['class']}" if p.get("class") else str(p["node"])
+    if p.get("class"):
+        return f"{p['node']}: {p['class']}"
+    return str(p["node"])
 
 
 def _of_node(p: Parameters) -> str:
@@ -135,8 +137,12 @@ def _listed(names: list[str], p: Parameters) -> str:
 def _amount(name: str, value: int) -> str:
     if name == "mem":
         whole = value and value % 1024 == 0
-        return f"{value // 1024} GiB of memory" if whole else f"{value} MiB of memory"
-    return f"{value} {_UNITS[name]}" if value == 1 else f"{value} {_UNITS[name]}s"
+        if whole:
+            return f"{value // 1024} GiB of memory"
+        return f"{value} MiB of memory"
+    if value == 1:
+        return f"{value} {_UNITS[name]}"
+    return f"{value} {_UNITS[name]}s"
 
 
 TEMPLATES: Mapping[str, Template] = {

@@ -73,7 +73,9 @@ def _too_few_agree(p: Parameters) -> str:
 
 def _failed(p: Parameters) -> str:
     """Return how many failed beside, and why, as the end of a sentence."""
-    return f"; {p['failed']} of {p['placed']} replicas failed{_alike(p)}" if p.get("failed") else ""
+    if p.get("failed"):
+        return f"; {p['failed']} of {p['placed']} replicas failed{_alike(p)}"
+    return ""
 
 
 def _alike(p: Parameters) -> str:
@@ -109,7 +111,9 @@ def _owners(p: Parameters) -> str:
 
 
 def _run_by_one(p: Parameters) -> str:
-    return ", all run by one account" if p.get("run_by_one") else ""
+    if p.get("run_by_one"):
+        return ", all run by one account"
+    return ""
 
 
 def _from_one_machine(p: Parameters) -> str:

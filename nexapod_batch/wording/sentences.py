@@ -58,7 +58,9 @@ def sentence(reason: Reason | Parameters | None) -> str:
         return _worded(code, parameters)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):  # a newer version wrote it, or it is damaged
         shown = ", ".join(f"{name} = {value}" for name, value in parameters.items())
-        return f"{code} ({shown})" if shown else code
+        if shown:
+            return f"{code} ({shown})"
+        return code
 
 
 def parts(reason: Reason | Parameters) -> tuple[str, Parameters]:

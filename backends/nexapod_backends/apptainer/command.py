@@ -140,7 +140,9 @@ _GPU_FOLDERS = ("/sys/devices", "/sys/class", "/sys/bus", "/sys/module")
 
 def inside(path: str, root: str) -> str:
     """Return the container's path of one in the work folder; others as they are."""
-    return WORK + path[len(root) :] if path == root or path.startswith(f"{root}/") else path
+    if path == root or path.startswith(f"{root}/"):
+        return WORK + path[len(root) :]
+    return path
 
 
 def _home(execution: Execution) -> str:

@@ -199,7 +199,9 @@ class Binding:
             return ""
         said = coming(own)
         if self._workers:
-            return f"; more are coming: {said}" if said else ""
+            if said:
+                return f"; more are coming: {said}"
+            return ""
         where = f"they are Slurm jobs of site {dask.on}" if dask.on else "they are starting"
         return f" yet: {where}" + (f": {said}" if said and said != where else "")
 

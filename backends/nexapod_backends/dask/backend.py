@@ -102,7 +102,9 @@ class DaskBackend:
 
     def unstage(self, context: NodeContext, needed: Collection[str]) -> int:
         """Remove copies in `work_dir` that no job needs; workers without shared storage keep theirs until they end."""
-        return self._node(context).far.unstage(needed) if context.its_site.filesystem.work_dir else 0
+        if context.its_site.filesystem.work_dir:
+            return self._node(context).far.unstage(needed)
+        return 0
 
     def collect(self, context: NodeContext) -> None:
         """Bring new reports here, unless they are written here, or were just brought.

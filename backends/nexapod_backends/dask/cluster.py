@@ -82,7 +82,9 @@ class Cluster:
             return f"{shown} (not reachable from here)"
         finally:
             connection.close()
-        return shown if code < 400 else "none (the scheduler runs without one, or without bokeh)"
+        if code < 400:
+            return shown
+        return "none (the scheduler runs without one, or without bokeh)"
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the versions of Python, dask and distributed: "" ours, the scheduler's, each worker's by address."""
@@ -96,7 +98,9 @@ class Cluster:
 
     def states(self, keys: Sequence[str]) -> dict[str, str | None]:
         """Return Dask's word for the state of tasks."""
-        return self.wire.states(keys) if keys else {}
+        if keys:
+            return self.wire.states(keys)
+        return {}
 
     def others(self, mine: Container[str]) -> dict[str, list[str]]:
         """Return the tasks that are not `mine`, by the address of their worker; none where nobody says it."""

@@ -256,11 +256,15 @@ def _span(seconds: float) -> str:
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+    if whole < 7200:
+        return f"{whole // 60} min"
+    return f"{whole / 3600:.1f} h"
 
 
 def _all(some: Sequence[Worker]) -> str:
-    return f"worker {some[0].name}" if len(some) == 1 else f"all {len(some)} workers that could take it"
+    if len(some) == 1:
+        return f"worker {some[0].name}"
+    return f"all {len(some)} workers that could take it"
 
 
 def _not_running(some: Sequence[Worker]) -> str:

@@ -106,7 +106,9 @@ class DaskTable(SiteTable):
 
     def needs(self, settings: object) -> str:
         """Return the Slurm site whose jobs its workers are."""
-        return settings.on if isinstance(settings, Dask) else ""
+        if isinstance(settings, Dask):
+            return settings.on
+        return ""
 
     def beside(self, site: Site, needed: Site) -> Site:
         """Return a site whose workers are Slurm jobs of another: no replica may take longer than they live."""

@@ -92,7 +92,9 @@ def db_check(as_json: bool) -> int:
     found = check_file(where.state_db)
     readable = _survey(where.state_db) if found else []
     output(as_json).document({"problems": found, "readable": readable}, _checked)
-    return 78 if found else 0
+    if found:
+        return 78
+    return 0
 
 
 def _survey(file: Path) -> list[Document]:

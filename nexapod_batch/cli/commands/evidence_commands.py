@@ -141,7 +141,9 @@ def verify(selector: str, as_json: bool) -> int:
             found = job_evidence.verify(c, job, advance)
         document = proof.described(c, job, found)
     output(as_json).document(document, verified)
-    return 0 if found.ok else 1
+    if found.ok:
+        return 0
+    return 1
 
 
 @click.command()

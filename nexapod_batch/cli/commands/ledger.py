@@ -80,7 +80,9 @@ def verify(files: tuple[Path, ...], witnesses: tuple[str, ...], as_json: bool) -
     output(as_json).document(document, _verified)
     if not found.ok:
         note("keep this database as it is: it is evidence. nexapod-batch db backup FILE copies it; go on with a backup")
-    return 0 if found.ok else 1
+    if found.ok:
+        return 0
+    return 1
 
 
 def _verified(document: Document) -> Iterator[str]:

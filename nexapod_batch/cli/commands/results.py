@@ -113,7 +113,9 @@ def _missing_code(missing: list[Document]) -> int:
     jobs = " ".join(dict.fromkeys(row["task"].partition("_")[0] for row in missing))
     how = f"why: nexapod-batch explain {ended[0]}" if ended else f"to go on: nexapod-batch wait {jobs}"
     note(f"missing: {named}{more}\n  {how}")
-    return _NOT_YET if all(row["state"] in _STILL for row in missing) else 1
+    if all(row["state"] in _STILL for row in missing):
+        return _NOT_YET
+    return 1
 
 
 def _of_replicas(texts: tuple[str, ...], out: str | None, as_json: bool) -> int:

@@ -54,7 +54,9 @@ def ls(as_json: bool) -> int:
             note(str(fault.error))
         if not found and not faults:
             note("no sites\n  -> start from a ready file: nexapod-batch site init --list")
-    return BAD_CONFIGURATION if faults and not found else 0
+    if faults and not found:
+        return BAD_CONFIGURATION
+    return 0
 
 
 @site.command()
@@ -255,7 +257,9 @@ def _verdict(rows: list[Document]) -> int:
     """Return the exit code of a check that found this."""
     if any(row["unreachable"] for row in rows):
         return UNREACHABLE
-    return BAD_CONFIGURATION if any(row["mark"] == "fail" for row in rows) else 0
+    if any(row["mark"] == "fail" for row in rows):
+        return BAD_CONFIGURATION
+    return 0
 
 
 def _discover(

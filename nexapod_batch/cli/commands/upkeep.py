@@ -148,4 +148,6 @@ def doctor(as_json: bool) -> int:
         found = use_case.first_checks(paths())
     checks = [{"check": check.name, "verdict": check.verdict, "text": check.text, "why": check.why} for check in found]
     output(as_json).rows("checks", checks, ["verdict", "check", "text"])
-    return 1 if any(check["verdict"] == "fail" for check in checks) else 0
+    if any(check["verdict"] == "fail" for check in checks):
+        return 1
+    return 0

@@ -102,7 +102,9 @@ def _literal(text: str, more: Additions) -> str:
         names = set(names_in(text))
     except ValueError:
         return literal(text)
-    return text if more.parameters or names <= set(BUILT_IN) else literal(text)
+    if more.parameters or names <= set(BUILT_IN):
+        return text
+    return literal(text)
 
 
 def _job_name(command: Sequence[str]) -> str:

@@ -55,12 +55,16 @@ def _pair(key: str, value: Value) -> str:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(_BARE_KEY, key, re.ASCII) else _quoted(key)
+    if re.fullmatch(_BARE_KEY, key, re.ASCII):
+        return key
+    return _quoted(key)
 
 
 def _value(value: Value) -> str:
     if isinstance(value, bool):
-        return "true" if value else "false"
+        if value:
+            return "true"
+        return "false"
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, list):

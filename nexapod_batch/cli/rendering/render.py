@@ -116,7 +116,9 @@ class SilentOutput(JsonOutput):
 
 def output(as_json: bool) -> Output:
     """Return the renderer that `--json` asks for."""
-    return JsonOutput() if as_json else TextOutput()
+    if as_json:
+        return JsonOutput()
+    return TextOutput()
 
 
 def be_as_usual() -> None:

@@ -41,11 +41,15 @@ def _gpu_time(document: Document) -> str:
 
 
 def _known(value: float | None, how: Callable[[Any], str]) -> str:
-    return "nobody could tell" if value is None else how(value)
+    if value is None:
+        return "nobody could tell"
+    return how(value)
 
 
 def _share(part: float | None, of_what: str) -> str:
-    return "" if part is None else f", {part:.0%} {of_what}"
+    if part is None:
+        return ""
+    return f", {part:.0%} {of_what}"
 
 
 def _state(name: str) -> str:

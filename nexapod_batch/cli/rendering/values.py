@@ -81,7 +81,9 @@ def cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        if value:
+            return "yes"
+        return "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | dict):
@@ -116,7 +118,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}"
 
 
 def size(kib: int) -> str:
@@ -139,14 +143,20 @@ def energy(joules: float) -> str:
 
 def count(number: int, noun: str) -> str:
     """Return `1 task` or `3 tasks`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun}s"
 
 
 def because(reason: str) -> str:
     """Return a reason behind a colon, or nothing where there is none."""
-    return f": {reason}" if reason else ""
+    if reason:
+        return f": {reason}"
+    return ""
 
 
 def vote(execution: str, validation: str) -> str:
     """Return what became of the vote of a replica, for people: one that ended without an answer has none."""
-    return "no vote" if (execution, validation) == ("errored", "inconclusive") else validation
+    if (execution, validation) == ("errored", "inconclusive"):
+        return "no vote"
+    return validation

@@ -133,7 +133,9 @@ def _until_closed(source: Source, lines: Iterator[bytes], number: int) -> bytes:
 
 def _cell(cell: bytes) -> Token:
     token = cell.strip(b" ")
-    return token if value_of(token) is not None else _as_text(cell)
+    if value_of(token) is not None:
+        return token
+    return _as_text(cell)
 
 
 def _as_text(cell: bytes) -> Token:

@@ -247,7 +247,9 @@ def _string(token: bytes, source: Source, line: int) -> bytes:
 def _number(token: bytes) -> bytes:
     """Return a number so that `1E5`, which elsewhere may be a name, is one: with the sign of its exponent."""
     mantissa, mark, exponent = token.lower().partition(b"e")
-    return mantissa + b"e+" + exponent if mark and exponent.isdigit() else token
+    if mark and exponent.isdigit():
+        return mantissa + b"e+" + exponent
+    return token
 
 
 def _split(pieces: list[bytes]) -> Iterator[list[Token]]:

@@ -49,7 +49,9 @@ class Place:
 
     def __str__(self) -> str:
         """Return `shape`, or the position of the element."""
-        return "shape" if self._count < 0 else f"element {self._count}"
+        if self._count < 0:
+            return "shape"
+        return f"element {self._count}"
 
 
 def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token]]]:  # noqa: ARG001
@@ -92,7 +94,9 @@ def _decoder(source: Source, order: str, kind: str, width: int) -> Callable[[byt
 def _codec(order: str, kind: str) -> str:
     if kind == "S":
         return "latin-1"
-    return "utf-32-be" if order == ">" else "utf-32-le"
+    if order == ">":
+        return "utf-32-be"
+    return "utf-32-le"
 
 
 def _strings(source: Source, codec: str, width: int) -> Callable[[bytes, int], list[Token]]:

@@ -78,7 +78,9 @@ def _cut(text: bytes, longest: int) -> int:
 def _column_behind(text: bytes, column: int) -> int:
     """Return the column behind a text that starts in a column."""
     end = max(text.rfind(b"\n"), text.rfind(b"\r"))
-    return column + len(text) if end < 0 else len(text) - end - 1
+    if end < 0:
+        return column + len(text)
+    return len(text) - end - 1
 
 
 def _tokens(text: bytes, column: int) -> list[Token]:

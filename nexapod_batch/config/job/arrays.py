@@ -52,7 +52,9 @@ def read_array(section: dict[str, Value], folder: Path, report: Report, *, outsi
     if section["matrix"] is not None:
         return _by_matrix(section["matrix"], max_running, report)
     rows = _rows(folder, folder / section["values"], report, outside=outside)
-    return Array(values=rows, max_running=max_running) if rows else None
+    if rows:
+        return Array(values=rows, max_running=max_running)
+    return None
 
 
 def _by_ids(text: str, max_running: int | None, report: Report) -> Array | None:
@@ -193,7 +195,9 @@ def _usable(rows: list[Row], file: Path, report: Report) -> tuple[Row, ...]:
     if not rows:
         report.add("array.values", f"{file.name} has no rows", wanted="a header and at least one row, or JSON objects")
         return ()
-    return tuple(rows) if _names([name for name, _ in rows[0]], "array.values", report) else ()
+    if _names([name for name, _ in rows[0]], "array.values", report):
+        return tuple(rows)
+    return ()
 
 
 def _csv(text: str) -> Iterator[Row]:

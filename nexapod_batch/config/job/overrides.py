@@ -113,4 +113,6 @@ def _value(text: str, kind: Kind | None) -> Value:
         document = tomli.loads(f"value = {text}", parse_float=Literal)
     except (ValueError, RecursionError):
         return text
-    return document["value"] if document.keys() == {"value"} else text
+    if document.keys() == {"value"}:
+        return document["value"]
+    return text

@@ -24,7 +24,9 @@ class Source(NamedTuple):
 
 def _behind_file(url: str) -> str | None:
     path = url[len("file://") :]
-    return path if path.startswith("/") else None
+    if path.startswith("/"):
+        return path
+    return None
 
 
 #: Scheme, in lower case -> what finds the file.

@@ -127,7 +127,9 @@ def _words(lack: Excess) -> str:
 def _most(key: str, limit: int | str) -> str:
     if key == "gpu_type":
         return f"one of: {limit}"
-    return str(limit) if key == "tier" else f"at most {_plain(key, limit)}"
+    if key == "tier":
+        return str(limit)
+    return f"at most {_plain(key, limit)}"
 
 
 def _amount(key: str, amount: int | str) -> str:

@@ -88,7 +88,9 @@ class SiteFault(Struct, frozen=True, kw_only=True):
         at = "" if first.line is None else f":{first.line}"
         key = f"{first.path}: " if first.path else ""
         said = f"{_text(self.file)}{at}: {key}{first.message}"
-        return f"{said} (and {len(more)} more: nexapod-batch site check {self.file.stem})" if more else said
+        if more:
+            return f"{said} (and {len(more)} more: nexapod-batch site check {self.file.stem})"
+        return said
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -239,13 +241,17 @@ def _check_name(about: Value, file: Path, report: Report) -> None:
 def _table(document: Mapping[str, Value], tables: SiteTables) -> BackendTable | None:
     """Return the table that the backend of a document brings; PluginError where that cannot be used."""
     backend = _backend(document)
-    return tables.of(backend) if isinstance(backend, str) else None
+    if isinstance(backend, str):
+        return tables.of(backend)
+    return None
 
 
 def _backend(document: Mapping[str, Value]) -> Value:
     """Return what a document says of its backend; None where it says nothing."""
     scheduler = document.get("scheduler")
-    return scheduler.get("type") if isinstance(scheduler, dict) else None
+    if isinstance(scheduler, dict):
+        return scheduler.get("type")
+    return None
 
 
 def _strange_tables(document: dict[str, Value], schema: Table, tables: SiteTables, report: Report) -> None:
@@ -352,7 +358,9 @@ def _words(kind: Kind, value: Value) -> str:
         return show_duration(value)
     if isinstance(kind, Size):
         return show_size(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _text(path: Path) -> str:

@@ -137,4 +137,6 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _name(job: int, task: int | None) -> str:
-    return str(job) if task is None else f"{job}_{task}"
+    if task is None:
+        return str(job)
+    return f"{job}_{task}"

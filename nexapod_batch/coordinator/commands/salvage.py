@@ -95,7 +95,9 @@ def _write_lost(file: Path, done: Salvaged) -> None:
 
 
 def _plain(value: object) -> object:
-    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return value
 
 
 def _document(paths: Paths, done: Salvaged, kept: Path, lost_file: Path | None) -> dict[str, Any]:

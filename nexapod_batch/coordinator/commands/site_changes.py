@@ -169,7 +169,9 @@ def _check_new(c: Coordinator, name: str, new: str) -> None:
 
 
 def _nodes(c: Coordinator, name: str) -> list[Node]:
-    return [node for node in c.nodes() if node.site == name] if name != LOCAL else []
+    if name != LOCAL:
+        return [node for node in c.nodes() if node.site == name]
+    return []
 
 
 def _file(c: Coordinator, name: str) -> Path | None:
@@ -181,7 +183,9 @@ def _file(c: Coordinator, name: str) -> Path | None:
             f"site {name} is one of the whole machine", got=str(others[0]), wanted=f"a file in {own.parent}",
             hint="its admin removes that file; for your jobs alone: nexapod-batch node drain NODE",
         )  # fmt: skip
-    return own if own.exists() else None
+    if own.exists():
+        return own
+    return None
 
 
 def _unknown(c: Coordinator, name: str) -> NotFoundError:
@@ -259,7 +263,9 @@ def _jobs_naming(c: Coordinator, name: str) -> list[int]:
 
 def _listed(names: Sequence[object]) -> str:
     few = ", ".join(map(str, names[:5]))
-    return f"{few} and {len(names) - 5} more" if len(names) > 5 else few
+    if len(names) > 5:
+        return f"{few} and {len(names) - 5} more"
+    return few
 
 
 def _folders(c: Coordinator, node: Node) -> list[str]:

@@ -160,7 +160,9 @@ class _Pace(Struct):
     @property
     def shortest(self) -> float:
         """Return for how many seconds there is no pass, whatever happens."""
-        return _BUSY if self.busy and not self.closing else _SHORT
+        if self.busy and not self.closing:
+            return _BUSY
+        return _SHORT
 
     def longest(self, seen: _Seen) -> float:
         """Return after how many seconds there is a pass, even if nothing happens."""

@@ -51,7 +51,9 @@ def listed(statement: Statement, manifest: bytes | None) -> dict[str, str] | Non
     """Return (name, digest) of the outputs that a statement stands for; None where only their manifest is known."""
     if not statement.manifest:
         return {subject.name: subject.sha256 for subject in statement.subjects}
-    return None if manifest is None else unpack_manifest(manifest, statement)
+    if manifest is None:
+        return None
+    return unpack_manifest(manifest, statement)
 
 
 def faults_of(

@@ -313,7 +313,9 @@ def machine_of(statement: Statement) -> str:
 
 def gpus_of(statement: Statement) -> str | None:
     """Return the GPUs of a replica as they are stored; None for none."""
-    return orjson.dumps([one._asdict() for one in statement.gpus]).decode() if statement.gpus else None
+    if statement.gpus:
+        return orjson.dumps([one._asdict() for one in statement.gpus]).decode()
+    return None
 
 
 def _check_carried(carried: object, statement: Statement) -> None:

@@ -377,4 +377,6 @@ def _unknown(c: Coordinator, name: str) -> NotFoundError:
 
 def _node_key(c: Coordinator, name: str) -> Signer:
     key = keys.key_file(c, name)
-    return keyfile.load(key) if key.exists() else keyfile.create(key, f"nexapod-batch node {name}")
+    if key.exists():
+        return keyfile.load(key)
+    return keyfile.create(key, f"nexapod-batch node {name}")

@@ -45,7 +45,9 @@ def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
     if c.containers is None:
         failed = next((one for one in facts(c.paths.home) if one.mark == "fail"), None)
         c.containers = "" if failed is None else "; ".join(filter(None, (failed.text, failed.hint)))
-    return Problem("container", f"node {node.name} cannot run containers: {c.containers}") if c.containers else None
+    if c.containers:
+        return Problem("container", f"node {node.name} cannot run containers: {c.containers}")
+    return None
 
 
 def _unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
@@ -74,7 +76,9 @@ def too_open(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Problem 
     """
     if job.container is None and job.quorum.min_isolation is not Isolation.NONE:
         return _too_open(c, job, node)
-    return _unconfined(c, job, node) if foreign else None
+    if foreign:
+        return _unconfined(c, job, node)
+    return None
 
 
 def _too_open(c: Coordinator, job: Job, node: Node) -> Problem | None:
@@ -107,7 +111,9 @@ def _confine(c: Coordinator, node: Node) -> str:
         said = careful.load(c.context(node).spool / layout.NODE_CONFIG).get("confine")
     except (OSError, ValueError, AttributeError):
         return "foreign"  # the next submit makes the node
-    return said if isinstance(said, str) else "foreign"
+    if isinstance(said, str):
+        return said
+    return "foreign"
 
 
 def command_line(c: Coordinator, job: Job, node: Node, image: str) -> list[str]:

@@ -53,7 +53,9 @@ def refusal_of(c: Coordinator, job: Job, node: Node, *, foreign: bool = False) -
         return _of_node(Problem("container.image", wrong))
     if cannot := _cannot(c, job, node, foreign=foreign):
         return _of_node(cannot)
-    return None if node.site == LOCAL else _refusal_of_site(c, job, node)
+    if node.site == LOCAL:
+        return None
+    return _refusal_of_site(c, job, node)
 
 
 def _refusal_of_site(c: Coordinator, job: Job, node: Node) -> Refusal | None:
@@ -102,7 +104,9 @@ def _no_ranks(c: Coordinator, job: Job, node: Node) -> Problem | None:
     hint = "take ntasks = 1, or a site with a launcher"
     if node.site != LOCAL:
         reason = f"site {node.site} starts no ranks: its workers run one process; {hint}"
-        return None if c.backend(node).starts_ranks else Problem("resources.ntasks", reason)
+        if c.backend(node).starts_ranks:
+            return None
+        return Problem("resources.ntasks", reason)
     if job.container is not None:
         return Problem("resources.ntasks", f"node {node.name} starts no ranks in containers; {hint}")
     from shutil import which  # noqa: PLC0415 - for jobs of several ranks

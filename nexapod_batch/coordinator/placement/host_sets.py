@@ -67,7 +67,9 @@ def set_name(node: Node, index: int) -> str:
 
 def node_and_set(number: int) -> tuple[int, int]:
     """Return the row id of the node and the set that a number of `split` stands for; -1 for no set."""
-    return divmod(-number, _MOST) if number < 0 else (number, -1)
+    if number < 0:
+        return divmod(-number, _MOST)
+    return (number, -1)
 
 
 def confirmed(host: str, scheduler_hosts: str) -> bool:

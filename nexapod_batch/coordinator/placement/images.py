@@ -128,7 +128,9 @@ def path_for(c: Coordinator, job: Job, node: Node) -> str:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     context, digest = c.context(node), digest or "SHA256"
     copied = context.site is not None and context.site.filesystem.work_dir
-    return f"{context.remote_spool}/inputs/{digest}" if copied else str(cache.folder / f"{digest}.sif")
+    if copied:
+        return f"{context.remote_spool}/inputs/{digest}"
+    return str(cache.folder / f"{digest}.sif")
 
 
 def hold(c: Coordinator, *, more: str = "") -> None:
@@ -174,7 +176,9 @@ def wrong_architecture(c: Coordinator, job: Job, node: Node) -> str:
         found = cache_of(c.paths).image(sha256)
         c.architectures[sha256] = found.architecture if found else ""
     made_for = f"linux-{c.architectures[sha256]}"
-    return "" if made_for in {have, "linux-"} else f"the image is for {made_for}, node {node.name} is {have}"
+    if made_for in {have, "linux-"}:
+        return ""
+    return f"the image is for {made_for}, node {node.name} is {have}"
 
 
 def files_of(c: Coordinator, job: Job) -> Mapping[str, Path]:

@@ -86,15 +86,21 @@ def _notes_on_processors(job: Job, used: UsageRow, unseen: str) -> list[str]:
 
 
 def _mib(kib: int | None) -> float | None:
-    return None if kib is None else kib / 1024
+    if kib is None:
+        return None
+    return kib / 1024
 
 
 def _thousandth(value: float | None) -> float | None:
-    return None if value is None else value / 1000
+    if value is None:
+        return None
+    return value / 1000
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+    if value is None:
+        return None
+    return round(value, digits)
 
 
 def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
@@ -116,7 +122,9 @@ def _unseen(c: Coordinator, job_id: int, job: Job) -> str:
 
 
 def _share(used: float, of: float, cpus: int) -> float | None:
-    return used / (of * cpus) if of else None
+    if of:
+        return used / (of * cpus)
+    return None
 
 
 def notes_on(job: Job, cpu: float | None, peak_mib: float | None, longest_s: float) -> list[str]:

@@ -155,7 +155,9 @@ def _task_line(task: TaskRow, parameters: Mapping[str, Any], reason: str) -> str
     values = ", ".join(f"{name}={value}" for name, value in parameters.items())
     shown = f" ({values})" if values else ""
     line = f"task {task.job_id}_{task.idx}{shown}: {task.state}"
-    return f"{line} - {reason}" if reason else line
+    if reason:
+        return f"{line} - {reason}"
+    return line
 
 
 def _task(
@@ -341,7 +343,9 @@ def _ahead(c: Coordinator, r: ReplicaRow) -> str:
     if r.execution == Execution.RUNNING:
         return ""
     n = c.store.replicas.ahead_of(r)
-    return f"; waits its turn there, behind {n} other{'s' * (n != 1)}" if n else ""
+    if n:
+        return f"; waits its turn there, behind {n} other{'s' * (n != 1)}"
+    return ""
 
 
 def _independence(c: Coordinator, job_id: int, replicas: list[ReplicaRow]) -> list[str]:

@@ -13,7 +13,9 @@ def parameters(array: dict[str, Any] | None, index: int) -> dict[str, str]:
     if not array:
         return {}
     if array["values"]:
-        return dict(array["values"][index]) if index < len(array["values"]) else {}
+        if index < len(array["values"]):
+            return dict(array["values"][index])
+        return {}
     matrix = array["matrix"]
     if index >= prod(len(values) for _, values in matrix):
         return {}

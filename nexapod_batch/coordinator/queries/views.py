@@ -263,7 +263,9 @@ def _with_unpublished(reason: str, unpublished: str) -> str:
     """Return the sentence of a task, and why its files are not in the results."""
     if not unpublished:
         return reason
-    return f"{reason}; unpublished: {unpublished}" if reason else f"unpublished: {unpublished}"
+    if reason:
+        return f"{reason}; unpublished: {unpublished}"
+    return f"unpublished: {unpublished}"
 
 
 def _replica(job_id: int, row: ReplicaView) -> Document:
@@ -304,7 +306,9 @@ def _gpus(text: str | None) -> list[Document]:
 
 def _time(milliseconds: int | None) -> str | None:
     """Return a time as RFC 3339 in UTC, to the second."""
-    return None if milliseconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
+    if milliseconds is None:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
 
 
 def waits(store: Store, job_ids: list[int], now: int, limit: int) -> list[tuple[int, str]]:

@@ -184,7 +184,9 @@ def _record(votes: Sequence[Vote], measuring: Measuring | None, decision: Decisi
     intruded = [vote.number for vote in votes if vote.beside]
     if intruded:
         record["beside"] = intruded
-    return json.dumps(record) if record else None
+    if record:
+        return json.dumps(record)
+    return None
 
 
 def _judged(

@@ -68,7 +68,9 @@ def forgettable(
     c: Coordinator, node: Node, rows: Sequence[LaunchKey], known: Collection[int]
 ) -> Sequence[LaunchKey]:
     """Return which ended launches of a node its backend may forget: it has nothing more to say of them."""
-    return [row for row in rows if row.id in known] if c.backend(node).tells_ends else rows
+    if c.backend(node).tells_ends:
+        return [row for row in rows if row.id in known]
+    return rows
 
 
 def _withdraw(c: Coordinator, row: LaunchKey, status: LaunchStatus) -> None:

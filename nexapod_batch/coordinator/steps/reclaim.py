@@ -39,7 +39,9 @@ def take_back(c: Coordinator, nodes: Sequence[Node]) -> int:
         return 0
     quiet = _quiet(c, local)
     rows = [row for row in c.store.launches.all_open() if row.node_id in quiet and row.state == "handed"]
-    return _move(c, rows, quiet) if rows else 0
+    if rows:
+        return _move(c, rows, quiet)
+    return 0
 
 
 def _move(c: Coordinator, rows: Sequence[OpenLaunch], quiet: Mapping[int, str]) -> int:

@@ -44,7 +44,9 @@ EXECUTION_OF: dict[str, Execution] = {
 
 def signed_reason(detail: str) -> Reason | None:
     """Return the reason that a statement makes of its replica: what it says beside the outcome, if anything."""
-    return Reason(code=Code.SIGNED, parameters={"text": detail}) if detail else None
+    if detail:
+        return Reason(code=Code.SIGNED, parameters={"text": detail})
+    return None
 
 
 class ReportBatch(Struct):

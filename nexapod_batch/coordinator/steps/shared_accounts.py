@@ -32,7 +32,9 @@ class Stranger(NamedTuple):
 
 def account_of(node: Node) -> str:
     """Return the account by which a node's commands run: one for all nodes of this machine, and one for each site."""
-    return LOCAL if node.site == LOCAL else f"{node.site}/{node.backend}"
+    if node.site == LOCAL:
+        return LOCAL
+    return f"{node.site}/{node.backend}"
 
 
 def strangers(c: Coordinator, replicas: Sequence[VotingReplica], nodes: Mapping[int, Node]) -> list[Stranger]:

@@ -109,7 +109,9 @@ def _vote(
         where=r.host or "",
         run_by=place.node.made_by,
     )
-    return _on_host(c, place, r, vote) if place.many_hosts else vote
+    if place.many_hosts:
+        return _on_host(c, place, r, vote)
+    return vote
 
 
 def _on_host(c: Coordinator, place: Place, r: VotingReplica, vote: Vote) -> Vote:

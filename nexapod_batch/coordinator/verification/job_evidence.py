@@ -121,7 +121,9 @@ def _task_faults(c: Coordinator, row: JobRow, job: Job) -> Iterator[str]:
 def _keys(c: Coordinator, node: Node) -> dict[str, bytes]:
     """Return the keys that a node has and had; none where the one that it is registered with is not among them."""
     keys = keys_of(c, node)
-    return keys if keys.get(node.key_id) == node.public_key else {}
+    if keys.get(node.key_id) == node.public_key:
+        return keys
+    return {}
 
 
 def _batches(c: Coordinator, job_id: int) -> Iterator[tuple[list[TaskRow], dict[int, list[ReplicaRow]]]]:

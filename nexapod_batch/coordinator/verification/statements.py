@@ -146,4 +146,6 @@ def _columns(job: Job, statement: Statement) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else repr(value)[:80]
+    if isinstance(value, bytes):
+        return value.hex()
+    return repr(value)[:80]

@@ -38,7 +38,9 @@ def verdict_faults(
     """Return what is wrong with the verdict on a task, given that the rows are what the statements say."""
     state = TaskState(task.state)
     if state not in TASK_ENDED or state is TaskState.CANCELLED:
-        return ["it is in doubt, and was not accepted"] if task.doubt else []
+        if task.doubt:
+            return ["it is in doubt, and was not accepted"]
+        return []
     if task.basis is None or (task.basis == "" and task.published_from is not None):
         return ["the record of what the verdict was reached from is missing"]
     every = every_vote(c, Places(job, nodes), task.numeric_class, rows)
@@ -138,7 +140,9 @@ def _without_record(job: Job, task: TaskRow, rows: Sequence[ReplicaRow], every: 
     if len({vote.answer for vote in won}) > 1:
         return ["replicas that count as valid said different things"]
     decision = decide(job.quorum, won)
-    return [] if decision.state is TaskState.ACCEPTED else [f"no quorum: {sentence(decision.reason)}"]
+    if decision.state is TaskState.ACCEPTED:
+        return []
+    return [f"no quorum: {sentence(decision.reason)}"]
 
 
 def _unpublished_faults(folder: Path, number: int | None) -> list[str]:

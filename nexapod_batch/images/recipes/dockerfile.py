@@ -116,7 +116,9 @@ def instructions(text: str) -> Iterator[Instruction]:
 def _end_of_heredoc(instruction: Instruction) -> str:
     """Return the line that ends the here-document of an instruction; "" when it has none."""
     here = _HEREDOC.search(instruction.rest) if instruction.word in _WITH_HEREDOC else None
-    return "" if here is None else here[1]
+    if here is None:
+        return ""
+    return here[1]
 
 
 def _instruction(text: str, line: int) -> Instruction:
@@ -274,13 +276,17 @@ def _list(rest: str) -> list[str] | None:
         words = json.loads(rest)
     except (ValueError, RecursionError):
         return None
-    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        return words
+    return None
 
 
 def _command(rest: str) -> str:
     """Return a command as a shell takes it, whichever form it was written in."""
     words = _list(rest)
-    return rest if words is None else shlex.join(words)
+    if words is None:
+        return rest
+    return shlex.join(words)
 
 
 def _flags(recipe: Plain, instruction: Instruction) -> tuple[list[str], list[str]]:

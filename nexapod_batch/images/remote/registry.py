@@ -97,7 +97,9 @@ class Registry:
                 return str(answer.headers.get("Docker-Content-Digest", ""))
 
         found = self._call(f"{self._host}/{name}:{tag}", name, ask)
-        return found if _DIGEST.fullmatch(found) else self.manifest(name, tag).digest
+        if _DIGEST.fullmatch(found):
+            return found
+        return self.manifest(name, tag).digest
 
     def manifest(self, name: str, reference: str) -> Manifest:
         """Return the manifest of a digest or tag; ImageError when it does not hash to the digest."""

@@ -156,13 +156,17 @@ class Web:
 
 
 def _size(target: Path) -> int:
-    return target.stat().st_size if target.exists() else 0
+    if target.exists():
+        return target.stat().st_size
+    return 0
 
 
 def _total(answer: http.client.HTTPResponse, have: int) -> int | None:
     """Return the bytes that there will be, as the server says; None where it does not."""
     length = answer.headers.get("Content-Length", "")
-    return have + int(length) if length.isascii() and length.isdigit() else None
+    if length.isascii() and length.isdigit():
+        return have + int(length)
+    return None
 
 
 def _copy(

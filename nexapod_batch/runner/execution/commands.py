@@ -98,13 +98,17 @@ class Commands:
     @property
     def gpu_failure(self) -> tuple[Outcome, str] | None:
         """What a replica is whose GPU failed while it runs; None as long as none did."""
-        return _gpu_failed(self._meter.faults) if self._meter is not None and self._meter.faults else None
+        if self._meter is not None and self._meter.faults:
+            return _gpu_failed(self._meter.faults)
+        return None
 
     def last_line(self) -> str:
         """Return the last line that the current command wrote to stderr, as much of it as a reason holds."""
         lines = self._logs.tail().decode("utf-8", "replace").splitlines()
         line = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return line if len(line) <= _MAX_LAST_LINE else line[: _MAX_LAST_LINE - 3] + "..."
+        if len(line) <= _MAX_LAST_LINE:
+            return line
+        return line[: _MAX_LAST_LINE - 3] + "..."
 
     def _execution(self, replica: Replica, folder: str, devices: tuple[Device, ...], *, ranks: bool) -> Execution:
         """Return what is to run, as a runtime must know it."""
@@ -144,7 +148,9 @@ class Commands:
             result = self._run(replica, wrapped._replace(argv=argv, env=around), "/", granted, execution.devices)
         if result.stopped is None:
             result = result._replace(stopped=ranks.said_by_launcher(result.status, self._logs.tail()))
-        return _by_accounting(replica, result, path, around) if replica.launched else result
+        if replica.launched:
+            return _by_accounting(replica, result, path, around)
+        return result
 
     def _run(
         self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, devices: tuple[Device, ...]

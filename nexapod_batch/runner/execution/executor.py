@@ -142,7 +142,9 @@ class Executor:
         due = self._segment.due_in
         if self._running is None:
             return due
-        return NOTE_S - elapsed if due is None else min(NOTE_S - elapsed, due)
+        if due is None:
+            return NOTE_S - elapsed
+        return min(NOTE_S - elapsed, due)
 
     def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
         """Take note of a cancellation (USR1) or of the end of the worker (TERM)."""
@@ -195,7 +197,9 @@ class Executor:
 
     def _receive(self, *, wait: bool) -> tuple[bytes, list[int]]:
         """Return the next message, and the descriptors that came with it."""
-        return receive(self._channel, MAX_MESSAGE, wait=wait) if self._channel else (b"", [])
+        if self._channel:
+            return receive(self._channel, MAX_MESSAGE, wait=wait)
+        return (b"", [])
 
     def _catch_up(self) -> None:
         """Take every message that is there; what waits behind a suspended replica goes to other executors."""

@@ -130,7 +130,9 @@ class Replica:
 
     def _runtime_kib(self) -> int:
         """Return the memory that the container program itself may have had at its peak."""
-        return _CONTAINER_KIB if self.wrapped is not None and self.wrapped.isolation != "none" else 0
+        if self.wrapped is not None and self.wrapped.isolation != "none":
+            return _CONTAINER_KIB
+        return 0
 
     def _fits_disk(self, logs: int) -> bool:
         """Look at the disk once more, unless the folders are as empty as they were made."""
@@ -150,7 +152,9 @@ class Replica:
 def without_own_paths(text: str, root: str, script: str) -> str:
     """Return the text without the paths that belong to one replica: its work folder and, if any, its script."""
     text = text.replace(f"{root}/", "").replace(root, "the work folder")
-    return text.replace(script, "script") if script else text
+    if script:
+        return text.replace(script, "script")
+    return text
 
 
 def _own_peak_kib() -> int:

@@ -150,4 +150,6 @@ def _base64(data: bytes) -> str:
 def _printable(text: str) -> str:
     """Return the text as a statement may hold it: one line, printable, not too long."""
     clean = "".join([char if char.isprintable() else " " for char in text])
-    return clean if len(clean) <= _MAX_DETAIL else clean[: _MAX_DETAIL - 3] + "..."
+    if len(clean) <= _MAX_DETAIL:
+        return clean
+    return clean[: _MAX_DETAIL - 3] + "..."

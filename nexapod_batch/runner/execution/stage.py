@@ -178,7 +178,9 @@ def script_of(launch: OpenedLaunch, values: Mapping[str, str], folder: str) -> s
     if launch.script is not None:
         return str(launch.script)
     name = task_argv(launch, values)[0]
-    return os.path.join(folder, name) if "/" in name and not name.startswith("/") else ""
+    if "/" in name and not name.startswith("/"):
+        return os.path.join(folder, name)
+    return ""
 
 
 def ends_as_on_windows(script: str) -> bool:
@@ -261,4 +263,6 @@ def _stage(job_input: Input, source: str, target: Path) -> int:
 def _why_not_staged(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"is missing: {error.filename}"
-    return "is no file" if isinstance(error, careful.NotPlainError) else f"cannot be read: {error}"
+    if isinstance(error, careful.NotPlainError):
+        return "is no file"
+    return f"cannot be read: {error}"

@@ -61,7 +61,9 @@ def of_allocation(path: str, environment: Mapping[str, str]) -> Steps | None:
         text = _answer(argv, {**env, "LC_ALL": "C"})
         found = None if text is None else read_steps(text)
         if found is None or (found.number and found.ended) or time.monotonic() > end:
-            return found if found is None or found.ended else None
+            if found is None or found.ended:
+                return found
+            return None
         time.sleep(_PAUSE_S)  # the end of a step is on its way to the accounting
 
 
@@ -75,7 +77,9 @@ def _answer(argv: list[str], env: Mapping[str, str]) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return None if done.returncode else done.stdout.decode("utf-8", "replace")
+    if done.returncode:
+        return None
+    return done.stdout.decode("utf-8", "replace")
 
 
 def read_steps(text: str) -> Steps | None:
@@ -121,4 +125,6 @@ def _ms(text: str) -> int | None:
 def _kib(usage: str) -> float | None:
     """Return the memory of `cpu=..,mem=..K,..` in KiB."""
     found = _MEMORY.search(usage)
-    return float(found[1]) * _KIB[found[2]] if found else None
+    if found:
+        return float(found[1]) * _KIB[found[2]]
+    return None

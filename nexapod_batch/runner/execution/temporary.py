@@ -164,7 +164,9 @@ def describe(wanted: str = "") -> str:
             one.bind(f"{path}/{'s' * (_ADDED - 1)}")
     finally:
         remove_tree(path)
-    return f"{where}, in memory: files lie in the work folder" if elsewhere else where
+    if elsewhere:
+        return f"{where}, in memory: files lie in the work folder"
+    return where
 
 
 def _new_name() -> str:

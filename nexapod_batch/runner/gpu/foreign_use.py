@@ -45,7 +45,9 @@ def foreign(usage: Usage, ours: Callable[[int], bool]) -> float:
     told = [other.busy for other in others if other.busy is not None]
     if told:
         return min(100.0, sum(told))
-    return usage.busy or 0.0 if others and len(others) == len(usage.processes) else 0.0
+    if others and len(others) == len(usage.processes):
+        return usage.busy or 0.0
+    return 0.0
 
 
 class Watch:
@@ -72,7 +74,9 @@ class Watch:
             *lines, self._rest = (self._rest + data).split(b"\n")
             if lines:
                 self._loads, self._told = orjson.loads(lines[-1]), now
-        return self._loads if now - self._told < STALE_S else {}
+        if now - self._told < STALE_S:
+            return self._loads
+        return {}
 
     def waiting(self, now: float) -> bool:
         """Say whether the child was started a moment ago and has told nothing yet."""

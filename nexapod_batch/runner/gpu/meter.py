@@ -141,7 +141,9 @@ def _our_busy(usage: Usage, mine: Sequence[Process], *, alone: bool) -> float | 
     if alone and usage.busy is not None:
         return usage.busy
     shares = [one.busy for one in mine if one.busy is not None]
-    return sum(shares) if shares else None
+    if shares:
+        return sum(shares)
+    return None
 
 
 def _our_memory(usage: Usage, mine: Sequence[Process], before_mib: int | None, *, alone: bool) -> int | None:

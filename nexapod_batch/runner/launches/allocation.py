@@ -102,4 +102,6 @@ def _check(file: Path, index: int, keys: tuple[Any, ...], cpus: object, mem_mib:
 def _seconds(environ: Mapping[str, str], name: str) -> int:
     """Return a time in seconds since 1970, by the scheduler's clock; 0 where it does not say."""
     said = environ.get(name, "")
-    return int(said) if said.isdecimal() and len(said) < 15 else 0
+    if said.isdecimal() and len(said) < 15:
+        return int(said)
+    return 0

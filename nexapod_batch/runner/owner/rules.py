@@ -227,4 +227,6 @@ def _beyond(task: Running, cpus: int, mem_mib: int, left_mem: int) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun}s"

@@ -185,7 +185,9 @@ def _group(pid: int) -> int | None:
         group = os.getpgid(pid)
     except OSError:
         return None
-    return group if group > 1 and group != os.getpgrp() else None
+    if group > 1 and group != os.getpgrp():
+        return group
+    return None
 
 
 def _is_head(pid: int) -> bool:

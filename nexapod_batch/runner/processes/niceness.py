@@ -66,7 +66,9 @@ def keep_back(pids: list[int], wanted: Niceness) -> bool:
 def _io_priority(numbers: Mapping[str, int], *arguments: int) -> int:
     """Ask the kernel for an I/O priority, or to change it; -1 where that cannot be."""
     number = numbers.get(os.uname().machine)
-    return -1 if number is None else int(ctypes.CDLL(None).syscall(number, _WHO_PROCESS, *arguments))
+    if number is None:
+        return -1
+    return int(ctypes.CDLL(None).syscall(number, _WHO_PROCESS, *arguments))
 
 
 def _lower_session(pid: int, nice: int) -> bool:

@@ -73,7 +73,9 @@ class Kills:
         with suppress(OSError, ValueError):
             name = "memory.max" if self._v2 else "memory.limit_in_bytes"
             limit = int(_text(f"{self._folder}/{name}"))
-            return limit >> 20 if limit < _ENDLESS else None
+            if limit < _ENDLESS:
+                return limit >> 20
+            return None
         return None
 
     def strangers(self, worker: int) -> bool:
@@ -119,7 +121,9 @@ def _below(path: str, root: str) -> str | None:
         return None
     if root == "/":
         return path.rstrip("/")
-    return path[len(root) :] if path == root or path.startswith(f"{root}/") else None
+    if path == root or path.startswith(f"{root}/"):
+        return path[len(root) :]
+    return None
 
 
 def _of_job(path: str) -> str:

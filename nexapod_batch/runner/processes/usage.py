@@ -89,7 +89,9 @@ class Usage:
     def too_many(self) -> int | None:
         """Return how many processes there are when they are too many, else None."""
         count = len(descendants.find(os.getpid(), max_count=MAX_PROCESSES))
-        return count if count > MAX_PROCESSES else None
+        if count > MAX_PROCESSES:
+            return count
+        return None
 
     def _first(self) -> int | None:
         if self._head is None:

@@ -73,4 +73,6 @@ def _understood(arguments: list[str]) -> tuple[Path | None, str, int]:
     parent = given.get("--parent", "0")
     if not spool.is_absolute() or len(options) != 2 * len(given) or given.keys() - {"--group", "--parent"}:
         return None, "", 0
-    return (spool, given.get("--group", ""), int(parent)) if parent.isdecimal() else (None, "", 0)
+    if parent.isdecimal():
+        return (spool, given.get("--group", ""), int(parent))
+    return (None, "", 0)

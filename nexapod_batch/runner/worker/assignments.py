@@ -280,7 +280,9 @@ class Assignments:
         """Return whose command ran when an executor died; None when none did."""
         seat = self._slate.look_at(executor.number)
         at = seat.count - executor.settled - 1
-        return list(executor.held)[at] if seat.running and 0 <= at < len(executor.held) else None
+        if seat.running and 0 <= at < len(executor.held):
+            return list(executor.held)[at]
+        return None
 
     def _accuse(self, executor: ExecutorHandle, key: str, index: int) -> tuple[Outcome, str] | None:
         """Return what a replica must be called that ran when its executor was killed; None when it may be bad luck."""

@@ -217,7 +217,9 @@ class Ledger:
     def newest_checkpoint(self) -> tuple[int, str] | None:
         """Return size and text of the newest signed head; None for none."""
         rows = self._sql.tuples("checkpoint_newest")
-        return (rows[0][0], rows[0][1]) if rows else None
+        if rows:
+            return (rows[0][0], rows[0][1])
+        return None
 
     def keep_checkpoint(self, size: int, note: str) -> None:
         """Keep a signed head."""
@@ -230,7 +232,9 @@ class Ledger:
     def witnessed(self, origin: str) -> tuple[str, str] | None:
         """Return key and newest head of another ledger that was cosigned here; None for one that never was."""
         rows = self._sql.tuples("witnessed", origin=origin)
-        return (rows[0][0], rows[0][1]) if rows else None
+        if rows:
+            return (rows[0][0], rows[0][1])
+        return None
 
     def keep_witnessed(self, origin: str, key: str, note: str) -> None:
         """Keep the newest head of another ledger that was cosigned here; its key stays what it was at first."""
@@ -265,7 +269,9 @@ class Ledger:
     def of_replica(self, job: int, task: int, number: int) -> tuple[int | None, int | None]:
         """Return which entries say that a replica was placed, and that it reported."""
         rows = self._sql.tuples("positions_of_replica", job=job, task=task, number=number)
-        return (rows[0][0], rows[0][1]) if rows else (None, None)
+        if rows:
+            return (rows[0][0], rows[0][1])
+        return (None, None)
 
     def statements_of(self, job: int, tasks: Sequence[int]) -> dict[tuple[int, int], bytes]:
         """Return the SHA-256 of the first statement of each replica of some tasks, by (task, number)."""

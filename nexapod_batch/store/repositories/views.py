@@ -139,7 +139,9 @@ class Views:
     def job(self, job: int) -> JobDetails | None:
         """Return a job; None where there is none of this id."""
         rows: list[JobDetails] = self._documents("view_job", id=job)
-        return rows[0] if rows else None
+        if rows:
+            return rows[0]
+        return None
 
     def array(self, job: int) -> str | None:
         """Return the array of a job, as JSON; None where it has one task."""

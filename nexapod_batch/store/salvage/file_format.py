@@ -54,12 +54,16 @@ def page_size_of(data: bytes) -> int:
     size = int.from_bytes(data[16:18], "big")
     size = 65_536 if size == 1 else size
     usable = data[:16] == FILE_MAGIC and 512 <= size <= 65_536 and size & (size - 1) == 0
-    return size if usable else DEFAULT_PAGE_SIZE
+    if usable:
+        return size
+    return DEFAULT_PAGE_SIZE
 
 
 def user_version_of(data: bytes) -> int:
     """Return the version of the schema; 0 where the header is lost."""
-    return int.from_bytes(data[60:64], "big") if data[:16] == FILE_MAGIC else 0
+    if data[:16] == FILE_MAGIC:
+        return int.from_bytes(data[60:64], "big")
+    return 0
 
 
 def free_pages(data: bytes, size: int) -> set[int]:
@@ -215,4 +219,6 @@ def _value(kind: int, raw: bytes) -> Value:
         return number
     if kind in {8, 9}:
         return kind - 8
-    return raw.decode("utf-8") if kind % 2 else raw
+    if kind % 2:
+        return raw.decode("utf-8")
+    return raw

@@ -146,7 +146,9 @@ def _place(connection: sqlite3.Connection, shapes: Mapping[str, Shape], page: Se
 def _named(shape: Shape, record: Record) -> dict[str, Value]:
     names = [*shape.columns, *(f"column {index}" for index in range(len(shape.columns), len(record.values)))]
     row = dict(zip(names, record.values, strict=False))
-    return row if record.rowid is None else {"rowid": record.rowid, **row}
+    if record.rowid is None:
+        return row
+    return {"rowid": record.rowid, **row}
 
 
 def _set_sequences(connection: sqlite3.Connection, found: Readable) -> None:

@@ -29,4 +29,6 @@ def survey(path: Path) -> list[TableState]:
     found = read(load(path))
     states = [TableState(name, len(one.records), len(one.lost), one.bad) for name, one in found.tables.items()]
     loose = sum(len(page) for page in found.loose)
-    return [*states, TableState("(loose)", loose, 0, 0)] if loose else states
+    if loose:
+        return [*states, TableState("(loose)", loose, 0, 0)]
+    return states

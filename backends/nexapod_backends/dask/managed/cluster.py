@@ -149,7 +149,9 @@ def _said(folder: Path) -> dict[str, Any]:
     """Return what the owner says of workers; nothing while none lives."""
     with suppress(OSError, ValueError):
         said = careful.load(folder / "workers.json")
-        return said if isinstance(said, dict) else {}
+        if isinstance(said, dict):
+            return said
+        return {}
     return {}
 
 

@@ -100,7 +100,9 @@ class Crew(Struct, kw_only=True):
         if self.given_up:  # long enough ago
             self.failures = GIVE_UP - 1
         lacking = max(0, wanted - len(self.workers))
-        return min(lacking, 1) if self.failures else lacking
+        if self.failures:
+            return min(lacking, 1)
+        return lacking
 
     def surplus(self, now: float, wanted: int) -> list[Worker]:
         """Return those on their way, the last ones first, for which there has been no work for a while; they go."""

@@ -194,7 +194,9 @@ class SlurmJobs:
             await self._call(["scancel", *self._at(), *some])
 
     def _at(self) -> list[str]:
-        return [f"--clusters={self._slurm['cluster']}"] if self._slurm.get("cluster") else []
+        if self._slurm.get("cluster"):
+            return [f"--clusters={self._slurm['cluster']}"]
+        return []
 
     async def _call(self, argv: Sequence[str], text: str = "") -> tuple[int, str, str]:
         """Run a command of Slurm; a code that is not 0 where it cannot be run or hangs."""
@@ -223,4 +225,6 @@ def last_words(path: Path, lines: int = 3) -> str:
     except OSError:
         return ""
     kept = [printable(line, 200) for line in text.strip().splitlines() if line.strip()][-lines:]
-    return f"; it said: {' | '.join(kept)}" if kept else ""
+    if kept:
+        return f"; it said: {' | '.join(kept)}"
+    return ""

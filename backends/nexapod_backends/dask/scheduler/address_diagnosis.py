@@ -84,7 +84,9 @@ def what(scheme: str, answer: bytes, *, tls: bool, asked: bytes) -> tuple[str, s
         return None
     if tls:
         hint = "write tls:// with tls_ca, tls_cert and tls_key in the site file"
-        return ("something that wants TLS, which tcp:// does not use", hint) if scheme == "tcp" else None
+        if scheme == "tcp":
+            return ("something that wants TLS, which tcp:// does not use", hint)
+        return None
     if answer:
         return "something that does not speak Dask's protocol", other
     if not asked:

@@ -374,7 +374,9 @@ def _said(spool: str) -> str:
     with open(os.open(f"{spool}/worker.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - 2000))
         lines = stream.read().decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].strip() if lines else "it said nothing"
+    if lines:
+        return lines[-1].strip()
+    return "it said nothing"
 
 
 def _refuse(spool: str, key: str, reason: str) -> None:

@@ -135,7 +135,9 @@ def _digest(path: str) -> str:
 
 
 def _listed(path: str) -> list[str]:
-    return os.listdir(path) if os.path.isdir(path) else []
+    if os.path.isdir(path):
+        return os.listdir(path)
+    return []
 
 
 def _unlink(path: str) -> None:

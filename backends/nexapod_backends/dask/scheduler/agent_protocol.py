@@ -106,7 +106,9 @@ def ended_by(address: str, events: object, killed: object) -> str:
     noted = _events(events)
     if any("lifetime" in str(event.get("reason")) for event in noted):
         return "its lifetime was over"
-    return "it was retired" if any(event.get("action") == "retired" for event in noted) else ""
+    if any(event.get("action") == "retired" for event in noted):
+        return "it was retired"
+    return ""
 
 
 def _events(answer: object) -> list[Mapping[str, object]]:

@@ -120,7 +120,9 @@ def _read(file: str) -> bytes:
 
 
 def _where(names: Mapping[str, str], name: str) -> str:
-    return f"dask.{_WORDS[name]} ({names[name]})" if "\n" not in names[name] else f"dask.{_WORDS[name]}"
+    if "\n" not in names[name]:
+        return f"dask.{_WORDS[name]} ({names[name]})"
+    return f"dask.{_WORDS[name]}"
 
 
 def _certificates(

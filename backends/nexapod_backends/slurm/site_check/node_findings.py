@@ -40,7 +40,7 @@ def python_there(site: Site, name: str, answers: Mapping[str, str]) -> Finding:
     """Return what is to be said of the interpreter on the compute node, and of the runner that it finds."""
     brought = site.scheduler.transport != "local" and not site.runner.python
     python = "the interpreter that is brought along" if brought else site.runner.python or interpreter.own()
-    version, installed, runner = (answers.get(key, "") for key in ("python", "version", "runner"))
+    installed, version, runner = (answers.get(key, "") for key in ("version", "python", "runner"))
     if not re.fullmatch(r"\d+\.\d+\.\d+\S*", version):
         text = f"{python} cannot be run there: {version or 'it said nothing'}"
         hint = "set python in [runner] to one that is there"
