@@ -11,7 +11,8 @@ from nexapod_batch.config.toml import decode, key_lines, read_text
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.files.own import Seen, trouble
 from nexapod_batch.model.words import SITE_NAME
-from nexapod_batch.schema.kinds import Duration, Key, Kind, ListOf, Report, Size, Table, Text, Value, Whole
+from nexapod_batch.schema.kinds import Key, Kind, ListOf, Report, Table, Text, Value, Whole
+from nexapod_batch.schema.quantities import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -288,6 +288,13 @@ class Administration(Protocol):
         """Return what names the cluster behind a site, however it is reached; "" for nothing. May be left out.
 
         Two sites of one answer are one site for quorums. It is the scheduler's own word, not the site file's.
+
+        Args:
+            context: Any node of the site.
+
+        Raises:
+            SchedulerError: It does not answer now.
+
         """
         ...
 

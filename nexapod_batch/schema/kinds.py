@@ -13,18 +13,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nexapod_batch.schema import units
 from nexapod_batch.schema.literal import Literal
 from nexapod_batch.schema.problems import BAD, REQUIRED, Report, Value, nearest, show, show_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "BAD",
     "REQUIRED",
     "Choice",
-    "Duration",
     "Flag",
     "FlagBefore",
     "Key",
@@ -35,7 +33,6 @@ __all__ = [
     "Report",
     "Scalar",
     "Schema",
-    "Size",
     "Table",
     "Text",
     "Value",
@@ -183,9 +180,7 @@ class Flag:
 
     def check(self, value: Value, path: str, report: Report) -> Value:
         """Return the boolean."""
-        if isinstance(value, bool):
-            return value
-        return report.add(path, "wrong type", got=value, wanted="true or false")
+        return value if isinstance(value, bool) else report.add(path, "wrong type", got=value, wanted="true or false")
 
     def schema(self) -> Schema:
         """Return a boolean schema."""
@@ -194,59 +189,6 @@ class Flag:
     def describe(self) -> str:
         """Return the words."""
         return "true or false"
-
-
-class _Unit:
-    """A number or text with a unit, between two bounds in the settled unit."""
-
-    words: str
-    pattern: str
-    read: Callable[[int | str], int]
-    print: Callable[[int], str]
-
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.high = low, high
-
-    def check(self, value: Value, path: str, report: Report) -> Value:
-        """Return the settled whole number."""
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            hint = "put it in quotes" if type(value).__module__ == "datetime" else ""
-            return report.add(path, "wrong type", got=value, wanted=self.words, hint=hint)
-        if isinstance(value, int) and not 0 <= value <= 10**12:
-            return report.add(path, "out of range", got=value, wanted=self.describe())
-        try:
-            settled = type(self).read(value)
-        except ValueError as cause:
-            return report.add(path, str(cause), got=value, wanted=self.words)
-        if not self.low <= settled <= self.high:
-            return report.add(path, "out of range", got=value, wanted=self.describe())
-        return settled
-
-    def schema(self) -> Schema:
-        """Return a schema for the number or the text."""
-        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{self.pattern})$"}]}
-
-    def describe(self) -> str:
-        """Return words and bounds."""
-        return f"{self.words}; from {type(self).print(self.low)} to {type(self).print(self.high)}"
-
-
-class Duration(_Unit):
-    """A duration, settled as whole seconds."""
-
-    words = 'minutes, or "D-HH:MM:SS", "1h30m"'
-    pattern = units.DURATION
-    read = staticmethod(units.duration)
-    print = staticmethod(units.show_duration)
-
-
-class Size(_Unit):
-    """A size, settled as whole MiB."""
-
-    words = 'MiB, or "4G", "512MiB"'
-    pattern = units.SIZE
-    read = staticmethod(units.size)
-    print = staticmethod(units.show_size)
 
 
 class Scalar:
@@ -297,9 +239,7 @@ class ListOf:
         """Return the list, or BAD when any of it is."""
         if self.alone and not isinstance(value, list):
             found = self.kind.check(value, path, report)
-            if found is BAD:
-                return BAD
-            return [found]
+            return BAD if found is BAD else [found]
         if not isinstance(value, list):
             wanted = self.describe()
             if isinstance(value, str) and isinstance(self.kind, Text):

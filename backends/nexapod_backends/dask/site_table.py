@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from nexapod_batch.model.words import SITE_NAME
 from nexapod_batch.plugins.site_table import SiteTable, given
-from nexapod_batch.schema.kinds import Choice, Duration, Key, Table, Text, Whole
+from nexapod_batch.schema.kinds import Choice, Key, Table, Text, Whole
 from nexapod_batch.schema.paths import PATH, USER_PATH
+from nexapod_batch.schema.quantities import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, PolicyName, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
-from nexapod_batch.schema.kinds import (
-    REQUIRED,
-    Choice,
-    Duration,
-    Flag,
-    Key,
-    ListOf,
-    MapOf,
-    Number,
-    Scalar,
-    Size,
-    Table,
-    Text,
-    Whole,
-)
+from nexapod_batch.schema.kinds import REQUIRED, Choice, Flag, Key, ListOf, MapOf, Number, Scalar, Table, Text, Whole
 from nexapod_batch.schema.paths import BIND
+from nexapod_batch.schema.quantities import Duration, Size
 
 __all__ = ["ALLOCATION", "JOB", "PARAMETER", "QUORUM", "RESOURCES"]
 

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING
 import tomli
 
 from nexapod_batch.config.job.job_schema import JOB
-from nexapod_batch.schema.kinds import (
-    Choice,
-    Duration,
-    Kind,
-    ListOf,
-    MapOf,
-    Report,
-    Size,
-    Table,
-    Text,
-    Value,
-)
+from nexapod_batch.schema.kinds import Choice, Kind, ListOf, MapOf, Report, Table, Text, Value
 from nexapod_batch.schema.literal import Literal
+from nexapod_batch.schema.quantities import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,21 +9,9 @@ from __future__ import annotations
 from nexapod_batch.config.site.site_kinds import OWN_DIRECTIVES, Directive, Dispensable, HostName, Line, Rate
 from nexapod_batch.model.job import NumericClass, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
-from nexapod_batch.schema.kinds import (
-    REQUIRED,
-    Choice,
-    Duration,
-    Flag,
-    FlagBefore,
-    Key,
-    ListOf,
-    MapOf,
-    Size,
-    Table,
-    Text,
-    Whole,
-)
+from nexapod_batch.schema.kinds import REQUIRED, Choice, Flag, FlagBefore, Key, ListOf, MapOf, Table, Text, Whole
 from nexapod_batch.schema.paths import BIND, PART, PATH, USER_PATH
+from nexapod_batch.schema.quantities import Duration, Size
 
 __all__ = ["OWN_DIRECTIVES", "SITE", "with_table"]
 

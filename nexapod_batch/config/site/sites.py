@@ -41,7 +41,8 @@ from nexapod_batch.model.site import (
     Ssh,
 )
 from nexapod_batch.plugins.site_table import given
-from nexapod_batch.schema.kinds import Duration, ListOf, MapOf, Report, Size, Table, nearest, show
+from nexapod_batch.schema.kinds import ListOf, MapOf, Report, Table, nearest, show
+from nexapod_batch.schema.quantities import Duration, Size
 from nexapod_batch.schema.units import show_duration, show_size
 
 if TYPE_CHECKING:

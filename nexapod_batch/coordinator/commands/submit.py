@@ -63,15 +63,9 @@ def _check_dependencies(c: Coordinator, job: Job) -> None:
 
 
 def submit(
-    c: Coordinator,
-    job: Job,
-    folder: Path,
-    scheduler_options: Mapping[str, str],
-    *,
-    foreign: bool = False,
-    warnings: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> Submitted:
+    c: Coordinator, job: Job, folder: Path, scheduler_options: Mapping[str, str], *, foreign: bool = False,
+    warnings: Sequence[str] = (), progress: Progress | None = None,
+) -> Submitted:  # fmt: skip
     """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
 
     `scheduler_options` are for the scheduler of the job's only site: `partition`, `account`. A `foreign` job is
