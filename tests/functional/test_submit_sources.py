@@ -88,6 +88,8 @@ def test_stdin(home: Home, text: str) -> None:
         (["x.py", "1"], SQUARE, "submit -- python3 x.py 1"),
         (["x.sh"], "echo 1\n", "submit -- bash x.sh"),
         (["x"], "#SBATCH -n1\necho 1\n", "submit -- bash x"),
+        (["x.sh"], "#!/bin/sh\n#SBATCH --partiton=short\ntrue\n", "did you mean 'partition'?"),
+        (["x.sh"], "#!/bin/sh\n#SBATCH --cpu-per-task=2\ntrue\n", "did you mean 'cpus-per-task'?"),
         (["Snakefile"], "rule a:\n", "nexapod-batch init"),
         (["x.yaml"], "a: 1\n", "nexapod-batch init"),
         ([], "", "submit -- python3 run.py"),

@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from nexapod_batch.model.placeholders import literal
+from nexapod_batch.schema.problems import nearest
 
 __all__ = ["LEFT_OUT", "LONG_NAMES", "REFUSED", "SCHEDULER", "WITHOUT_VALUE", "Sums", "translated"]
 
@@ -139,6 +140,11 @@ class Sums:
         return ""
 
 
+def _known() -> set[str]:
+    """Return every option of which something is known."""
+    return {*LONG_NAMES.values(), *WITHOUT_VALUE, *LEFT_OUT, *REFUSED, *SCHEDULER, *_NUMBERS, *_PER, *_OTHERS}
+
+
 def translated(sums: Sums, name: str, value: str) -> tuple[str, str]:
     """Put one directive into `sums`; return what it became, and a problem where it cannot be translated."""
     if name in _NUMBERS:
@@ -149,7 +155,8 @@ def translated(sums: Sums, name: str, value: str) -> tuple[str, str]:
         return _gpus(sums, value)
     handler = _OTHERS.get(name)
     if handler is None:
-        return "", "sbatch has no such option, or nexapod-batch does not know it"
+        unknown, meant = "sbatch has no such option, or nexapod-batch does not know it", nearest(name, _known())
+        return "", f"{unknown} ({meant})" if meant else unknown
     return handler(sums, value)
 
 
