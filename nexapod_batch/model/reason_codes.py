@@ -52,6 +52,7 @@ class Code:
     NODE_FULL = "node.full"
     NODE_PAUSED = "node.paused"
     NODE_RESTS = "node.rests"
+    NODE_AWAY = "node.away"
     NODE_CANNOT = "node.cannot"
 
     NOT_ASKED_FOR = "site.not_asked_for"

@@ -48,6 +48,7 @@ MEANINGS: Mapping[str, str] = {
     Code.NODE_FULL: "as many replicas as max_queued allows are out on the node",
     Code.NODE_PAUSED: "the owner of the node lets nothing start there now",
     Code.NODE_RESTS: "launches of the node ended before anything began, all alike: it gets nothing for a while",
+    Code.NODE_AWAY: "the node cannot be used now, because its site is out of reach or out of order",
     Code.NODE_CANNOT: "the node cannot do what a key of the job asks for: its container, walls around it, ranks",
     Code.NOT_ASKED_FOR: "the job names other sites than that of the node",
     Code.SITE_REFUSES: "keys of the job go against the policy or the limits of the site",

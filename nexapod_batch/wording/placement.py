@@ -162,6 +162,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.NODE_FULL: "is full: {out} replicas out, max_queued = {max_queued}",
     Code.NODE_PAUSED: "{text}",
     Code.NODE_RESTS: "gets nothing for 10 minutes: {alike} launches in a row ended before anything began: {text}",
+    Code.NODE_AWAY: "cannot be used now (why: nexapod-batch site check {site})",
     Code.NODE_CANNOT: "{message}",
     Code.NOT_ASKED_FOR: _not_asked_for,
     Code.SITE_REFUSES: _site_refuses,

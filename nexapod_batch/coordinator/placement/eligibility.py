@@ -23,7 +23,7 @@ from nexapod_batch.planner import NodeLoad
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
@@ -118,11 +118,12 @@ def _no_ranks(c: Coordinator, job: Job, node: Node) -> Problem | None:
 
 
 def loads_of(
-    c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None, *, foreign: bool = False
-) -> list[NodeLoad]:
+    c: Coordinator, job: Job, nodes: Sequence[Node], out: Mapping[int, int] | None = None, *, foreign: bool = False,
+    away: Collection[int] = (),
+) -> list[NodeLoad]:  # fmt: skip
     """Return nodes as the planner sees them, `out` replicas on each, with what their sites and owners say.
 
-    A `foreign` job is somebody else's.
+    A `foreign` job is somebody else's. Nodes that are `away`, by their ids, cannot be used now.
     """
     loads = []
     rests = resting(c)
@@ -143,11 +144,20 @@ def loads_of(
                 node=node,
                 out=(out or {}).get(node.id, 0),
                 refused=None if refusal is None else refusal.reason,
-                paused=_reason(Code.NODE_PAUSED, text=paused) if paused else rests.get(node.id),
+                paused=_paused(node, paused, rests, away),
                 sized=sized,
             )
         )
     return loads
+
+
+def _paused(node: Node, by_owner: str, rests: Mapping[int, Reason], away: Collection[int]) -> Reason | None:
+    """Return why a node starts nothing now: it is out of reach, its owner wants so, or nothing begins there."""
+    if node.id in away:
+        return _reason(Code.NODE_AWAY, site=node.site)
+    if by_owner:
+        return _reason(Code.NODE_PAUSED, text=by_owner)
+    return rests.get(node.id)
 
 
 def is_foreign(c: Coordinator, job_id: int) -> bool:

@@ -69,7 +69,7 @@ def dispatch(
     The caller holds the writer's lock. `faults` collects what went wrong, by node. Nodes `without` whose ids we do
     are there, but cannot be used now. At the time `end` no other job is begun with.
     """
-    nodes = [node for node in usable(c, faults) if node.active and node.id not in without]
+    nodes = [node for node in usable(c, faults) if node.active]
     all_there = len(nodes) == sum(node.active for node in c.nodes())
     if not nodes:
         return 0, []
@@ -77,12 +77,12 @@ def dispatch(
     for node in nodes:
         if node.id in rests:
             faults.add(Code.REST_FAULT, node.name, node=node.name, reason=rests[node.id])
-    launched, stuck = _place_jobs(c, nodes, faults, end)
+    launched, stuck = _place_jobs(c, nodes, without, faults, end)
     return launched, stuck if all_there else []  # else a site whose file is faulty now may still have room for them
 
 
 def _place_jobs(
-    c: Coordinator, nodes: Sequence[Node], faults: Faults, end: float | None
+    c: Coordinator, nodes: Sequence[Node], without: Collection[int], faults: Faults, end: float | None
 ) -> tuple[int, list[tuple[int, int]]]:
     """Place job after job until the nodes are full or the time is over; return replicas, and tasks without domain."""
     out = Counter(c.store.nodes.out())
@@ -96,7 +96,7 @@ def _place_jobs(
         if limit <= 0:
             continue
         job = c.job(row.id)
-        loads = split(job, loads_of(c, job, nodes, out, foreign=row.foreign))
+        loads = split(job, loads_of(c, job, nodes, out, foreign=row.foreign, away=without))
         placed, stuck = _place(c, row, job, loads, limit, faults)
         exhausted += [(row.id, task) for task in stuck]
         launched += placed.total()
