@@ -252,19 +252,18 @@ def test_a_site_that_is_gone_for_good(home: Home) -> None:
     (home.path / "sites.d/small.toml").unlink()
     assert "site small has no file any more" in home.call("reconcile").err
     assert home.call("reconcile", "--dry-run").code == 0
-    assert verdict(home, "node small", code=1) == "fail"
+    assert verdict(home, "node small", code=1) == ("fail", "site small has no file any more")
     home.call("node", "drain", "small")
     done = home.call("reconcile")
     assert (done.code, "small" in done.out + done.err) == (0, False)
-    assert verdict(home, "node small") == "warn"
+    assert verdict(home, "node small") == ("ok", "drained, and site small is gone")
 
 
-def verdict(home: Home, check: str, code: int = 0) -> str:
-    """Return what `doctor` thinks of something last, having looked at everything."""
+def verdict(home: Home, check: str, code: int = 0) -> tuple[str, str]:
+    """Return what `doctor` thinks of something last, having looked at everything, and the beginning of why."""
     found = {one["check"]: one for one in home.json("doctor", code=code)["checks"]}
     assert "quarantine" in found
-    assert "site small has no file any more" in found[check]["text"]
-    return str(found[check]["verdict"])
+    return str(found[check]["verdict"]), str(found[check]["text"]).partition(":")[0]
 
 
 def test_a_site_that_changed_its_mind(home: Home) -> None:
