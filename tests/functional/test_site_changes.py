@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from damage import changes, copy_home, killed_at, settle
 from homes import Home, ended
+from spools import until
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator.commands import site_changes
@@ -41,12 +42,20 @@ def site(home: Home, name: str, text: str = SITE) -> Path:
     return file
 
 
+def at_rest(home: Home) -> bool:
+    """Run a pass, and say whether nothing stands against another name any more."""
+    assert home.call("reconcile").code == 0
+    return home.call("site", "rename", "alpha", "beta", "--dry-run").code == 0
+
+
 @pytest.fixture
 def alpha(tmp_path: Path) -> Iterator[Home]:
     """Yield a home with a site alpha, on which a job was accepted, at rest."""
     with ended(Home(tmp_path)) as home:
         site(home, "alpha")
         assert home.submit(JOB, "--wait=30s").code == 0
+        home.end()
+        until(lambda: at_rest(home), "the launch to be over for the coordinator as well")
         settle(home)
         yield home
 
