@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from living_folders import below
+from living_folders import below, contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,8 +62,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     yield one
     if (one.home / "state.db").exists():
         one.run("cancel", "all")
-    for claim in one.home.glob("spool/*/claims/*"):
-        pid = json.loads(claim.read_text() or "{}").get("pid", 0)
+    for claim in contents(one.home.glob("spool/*/claims/*")).values():
+        pid = json.loads(claim or "{}").get("pid", 0)
         command = Path(f"/proc/{pid}/cmdline")
         if pid and command.exists() and str(one.home).encode() in command.read_bytes():
             os.kill(pid, signal.SIGTERM)
