@@ -184,9 +184,19 @@ def _settle(
     c: Coordinator, nodes: list[Node], launches: list[tuple[OpenLaunch, LaunchStatus | None]], faults: Faults
 ) -> int:
     """End launches that are over, hand over again what never arrived; return how many replicas are lost."""
-    lost = 0
     again: dict[int, list[int]] = defaultdict(list)
-    queued = []
+    with c.store.atomic():  # one for all of them: each commit waits for the disk
+        lost = _note_states(c, launches, again)
+    for node in nodes:
+        hand_over(c, node, again[node.id], faults)
+    return lost
+
+
+def _note_states(
+    c: Coordinator, launches: list[tuple[OpenLaunch, LaunchStatus | None]], again: dict[int, list[int]]
+) -> int:
+    """Store what backends say of launches, put those that never arrived in `again`, by node; return replicas lost."""
+    lost, queued = 0, []
     for row, status in launches:
         if status is None or _host_unknown(c, row, status):
             continue
@@ -198,13 +208,8 @@ def _settle(
             again[row.node_id].append(row.id)
         elif status.state is BackendState.QUEUED and not intended and GRACE_MS < age < GRACE_MS + 60_000:
             queued.append(row.id)
-    claimed = [row.id for row, status in launches if row.keyed and _is_active(status)]
-    if queued or claimed:
-        with c.store.atomic():
-            c.store.launches.claimed(claimed)
-            c.store.launches.seen(queued)
-    for node in nodes:
-        hand_over(c, node, again[node.id], faults)
+    c.store.launches.claimed([row.id for row, status in launches if row.keyed and _is_active(status)])
+    c.store.launches.seen(queued)
     return lost
 
 
