@@ -21,7 +21,14 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
 from nexapod_batch.coordinator.ledger_start import begin
 from nexapod_batch.coordinator.plugin_cache import installed
-from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
+from nexapod_batch.errors import (
+    ConfigError,
+    ForeignPathError,
+    KeyFileError,
+    NexapodError,
+    NotFoundError,
+    VerificationError,
+)
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
@@ -292,12 +299,16 @@ def _make_home(paths: Paths) -> None:
         ) from error
 
 
-def _finish_renaming(paths: Paths) -> None:
-    """Finish to give a site another name where a process was killed over that."""
+def _finish_renaming(paths: Paths, *, write: bool) -> None:
+    """Finish to give a site another name where a process was killed over that; who only looks goes on without."""
     if os.path.exists(paths.home / "renaming.json"):
         from nexapod_batch.coordinator import renaming  # noqa: PLC0415 - seldom needed
 
-        renaming.finish(paths)
+        try:
+            renaming.finish(paths)
+        except NexapodError:
+            if write:
+                raise
 
 
 @contextmanager
@@ -326,7 +337,7 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     if not anew:
         paths.has_database()
     signer = _first_key(paths) if missing else keyfile.load(key)
-    _finish_renaming(paths)
+    _finish_renaming(paths, write=write)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
         if write:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from damage import changes, copy_home, killed_at, settle
 from homes import Home, ended
@@ -144,6 +147,25 @@ def test_jobs_and_sites_that_name_it_stand_against_a_new_name(alpha: Home) -> No
     done = alpha.call("site", "rename", "alpha", "beta")
     assert (done.code, "open jobs name it: 2" in done.err) == (75, True)
     assert alpha.json("site", "remove", "alpha", "--dry-run")["waiting_jobs"] == [2]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_renaming_that_cannot_be_finished_now_keeps_nobody_from_looking(alpha: Home) -> None:
+    """Where nothing can be written lookers go on, and the first command that can finishes it."""
+    with open_coordinator(Paths.of(alpha.path)) as c:
+        file, nodes = alpha.path / "sites.d/alpha.toml", [node for node in c.nodes() if node.site == "alpha"]
+        plan = site_changes._plan(c, "alpha", "beta", file, nodes)
+    (alpha.path / "renaming.json").write_bytes(msgspec.json.encode(plan))
+    subprocess.run(["mount", "--bind", alpha.path, alpha.path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", alpha.path], check=True)
+        for command in (("ls",), ("show", "1"), ("explain", "1"), ("site", "ls"), ("db", "check"), ("verify", "1")):
+            assert alpha.call(*command).code == 0, command
+        assert alpha.call("reconcile").code != 0
+    finally:
+        subprocess.run(["umount", alpha.path], check=True)
+    assert [one["name"] for one in alpha.json("site", "ls")["sites"]] == ["beta"]
+    assert alpha.call("verify", "1").code == 0
 
 
 def names_in(home: Path) -> set[str]:

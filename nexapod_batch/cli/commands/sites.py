@@ -32,9 +32,13 @@ UNREACHABLE = 69
 @click.group()
 def site() -> None:
     """Look at sites, start site files, check, rename and remove sites."""
-    from nexapod_batch.coordinator import renaming
+    from contextlib import suppress
 
-    renaming.finish(paths())
+    from nexapod_batch.coordinator import renaming
+    from nexapod_batch.errors import NexapodError
+
+    with suppress(NexapodError):  # who only looks goes on; who changes something hears of it
+        renaming.finish(paths())
 
 
 @site.command()
