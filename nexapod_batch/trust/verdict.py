@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -67,7 +68,6 @@ def encode_verdict(verdict: SignedVerdict) -> bytes:
     subject = [{"digest": {"sha256": verdict.job_sha256}, "name": "job.json"}]
     if verdict.answer:
         subject.append({"digest": {"sha256": verdict.answer}, "name": _OUTPUTS})
-    at = datetime.fromtimestamp(verdict.time_ms // 1000, UTC).replace(microsecond=verdict.time_ms % 1000 * 1000)
     document = {
         "_type": _STATEMENT,
         "predicate": {
@@ -78,7 +78,7 @@ def encode_verdict(verdict: SignedVerdict) -> bytes:
             },
             "policy": {"digest": {"sha256": verdict.policy_sha256}, "uri": _POLICY},
             "resourceUri": f"urn:uuid:{verdict.job_uuid}#{verdict.task}",
-            "timeVerified": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{verdict.time_ms % 1000:03d}Z",
+            "timeVerified": f"{_second(verdict.time_ms // 1000)}.{verdict.time_ms % 1000:03d}Z",
             "verificationResult": "PASSED" if verdict.state == "accepted" else "FAILED",
             "verifiedLevels": verdict.levels,
             "verifier": {"id": verdict.verifier},
@@ -87,6 +87,12 @@ def encode_verdict(verdict: SignedVerdict) -> bytes:
         "subject": subject,
     }  # fmt: skip
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+@lru_cache(maxsize=4)
+def _second(time_s: int) -> str:
+    """Return the beginning of a time; many verdicts are reached in one second."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def decode_verdict(payload: bytes) -> SignedVerdict:

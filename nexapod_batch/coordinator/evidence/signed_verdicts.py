@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
+from nexapod_batch.coordinator.evidence.stored_statements import pack
 from nexapod_batch.coordinator.ledger_start import origin_of
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Decision, Vote
 
-__all__ = ["REACHED", "Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
+__all__ = ["Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
 
-#: What is counted of those who agreed.
-REACHED = (Domain.HOST, Domain.NODE, Domain.OWNER, Domain.SITE)
+#: What is counted of those who agreed, by name.
+_FIELDS = tuple([(field.value, field) for field in (Domain.HOST, Domain.NODE, Domain.OWNER, Domain.SITE)])
 _LIMIT = 1 << 20  # bytes of a payload
 
 
@@ -70,7 +71,7 @@ class Signing:
             verifier=self._verifier, time_ms=c.now(), job_uuid=self._row.uuid, job_sha256=self._row.digest,
             policy_sha256=self._policy, task=task, state=state, agree=decision.agree, basis=basis,
             answer=_answer(decision, votes, answers),
-            reached=tuple([(one.value, len({vote.domain.get(one, "") for vote in won})) for one in REACHED]),
+            reached=_reached(won),
             statements=tuple(self._refs(task, name, basis)),
         )  # fmt: skip
         payload = encode_verdict(verdict)
@@ -105,8 +106,13 @@ class Signing:
                 self._dictionary = payload
                 return zlib.compress(payload)
             self._dictionary = zlib.decompressobj().decompress(first[1], _LIMIT)
-        packer = zlib.compressobj(1, zdict=self._dictionary)
-        return packer.compress(payload) + packer.flush()
+        return pack(payload, self._dictionary)
+
+
+def _reached(won: Sequence[Vote]) -> tuple[tuple[str, int], ...]:
+    """Return how many different hosts, nodes, owners and sites agreed, by name."""
+    domains = [vote.domain for vote in won]
+    return tuple([(name, len({domain.get(field, "") for domain in domains})) for name, field in _FIELDS])
 
 
 def _answer(decision: Decision, votes: Sequence[Vote], answers: set[bytes]) -> str:
@@ -127,7 +133,7 @@ def stored_verdicts(c: Coordinator, job_id: int, task: int) -> list[StoredVerdic
         dictionary = zlib.decompressobj().decompress(first[1], _LIMIT)
         found = []
         for row in rows:
-            opener = zlib.decompressobj() if row.entry == first[0] else zlib.decompressobj(zdict=dictionary)
+            opener = zlib.decompressobj() if row.entry == first[0] else zlib.decompressobj(-15, dictionary)
             found.append(StoredVerdict(row.entry, opener.decompress(row.packed, _LIMIT), row.signature))
     except zlib.error as error:
         raise CorruptStoreError(f"the signed verdict on task {job_id}_{task} is damaged") from error
