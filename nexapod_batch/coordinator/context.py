@@ -21,14 +21,7 @@ from msgspec.structs import replace
 from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
 from nexapod_batch.coordinator.ledger_start import begin
 from nexapod_batch.coordinator.plugin_cache import installed
-from nexapod_batch.errors import (
-    ConfigError,
-    ForeignPathError,
-    KeyFileError,
-    NexapodError,
-    NotFoundError,
-    VerificationError,
-)
+from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
 from nexapod_batch.files import keyfile
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
@@ -304,11 +297,7 @@ def _finish_renaming(paths: Paths, *, write: bool) -> None:
     if os.path.exists(paths.home / "renaming.json"):
         from nexapod_batch.coordinator import renaming  # noqa: PLC0415 - seldom needed
 
-        try:
-            renaming.finish(paths)
-        except NexapodError:
-            if write:
-                raise
+        renaming.finish(paths, needed=write)
 
 
 @contextmanager

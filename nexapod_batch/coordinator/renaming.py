@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic
 from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.store import Store, writer
@@ -48,11 +49,22 @@ def begin(paths: Paths, plan: Renaming) -> None:
     finish(paths)
 
 
-def finish(paths: Paths) -> bool:
-    """Finish a renaming that is under way; say whether there was one. BusyError while somebody else is at work."""
-    file = paths.home / _FILE
-    if not os.path.exists(file):
+def finish(paths: Paths, *, needed: bool = True) -> bool:
+    """Finish a renaming that is under way; say whether there was one.
+
+    BusyError while somebody else is at work, and errors of a disk that cannot be written, unless it is not `needed`.
+    """
+    if not os.path.exists(paths.home / _FILE):
         return False
+    try:
+        return _finish(paths, paths.home / _FILE)
+    except NexapodError:
+        if needed:
+            raise
+        return False
+
+
+def _finish(paths: Paths, file: Path) -> bool:
     with Store.open(paths.state_db) as store, writer(store, wait_s=PATIENCE_S), disk_faults(paths.home):
         try:
             plan = msgspec.json.decode(file.read_bytes(), type=Renaming)

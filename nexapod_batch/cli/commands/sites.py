@@ -32,13 +32,10 @@ UNREACHABLE = 69
 @click.group()
 def site() -> None:
     """Look at sites, start site files, check, rename and remove sites."""
-    from contextlib import suppress
+    if (paths().home / "renaming.json").exists():
+        from nexapod_batch.coordinator import renaming
 
-    from nexapod_batch.coordinator import renaming
-    from nexapod_batch.errors import NexapodError
-
-    with suppress(NexapodError):  # who only looks goes on; who changes something hears of it
-        renaming.finish(paths())
+        renaming.finish(paths(), needed=False)  # who changes something hears of it
 
 
 @site.command()
