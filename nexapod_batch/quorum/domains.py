@@ -176,12 +176,11 @@ def independence(votes: Sequence[Vote]) -> Reason:
 
     Sites and owners are names that an admin gave; `run_by_one` says that one account made all their keys all the same.
     """
-    hosts, sites, owners = (
-        {vote.domain.get(name, "") for vote in votes} for name in (Domain.HOST, Domain.SITE, Domain.OWNER)
-    )
     machines = count([seat(vote, [Domain.HOST]) for vote in votes], [Domain.HOST])
     if machines == 1 < len(votes):
-        return _on_one_machine(votes, hosts)
+        return _on_one_machine(votes)
+    sites = {vote.domain.get(Domain.SITE, "") for vote in votes}
+    owners = {vote.domain.get(Domain.OWNER, "") for vote in votes}
     if len(votes) == 1:
         return Reason(code=Code.UNREPEATED)
     run_by_one = len({vote.run_by for vote in votes}) == 1
@@ -194,8 +193,9 @@ def independence(votes: Sequence[Vote]) -> Reason:
     return Reason(code=Code.FROM_MACHINES, parameters={"machines": machines, "run_by_one": run_by_one})
 
 
-def _on_one_machine(votes: Sequence[Vote], hosts: set[str]) -> Reason:
+def _on_one_machine(votes: Sequence[Vote]) -> Reason:
     """Return that several votes came from one machine, which may have several addresses."""
+    hosts = {vote.domain.get(Domain.HOST, "") for vote in votes}
     host = min(hosts) if len(hosts) == 1 else ""
     named = sorted({vote.where for vote in votes} - {"", host})  # of a cluster, which counts as one
     return Reason(code=Code.FROM_ONE_MACHINE, parameters={"replicas": len(votes), "machine": host, "addresses": named})

@@ -33,7 +33,7 @@ class Boot(NamedTuple):
 
     def __str__(self) -> str:
         """Return it as one text, for keeping."""
-        return ",".join(map(str, self))
+        return f"{self.boot},{self.machine},{self.since_ms},{self.until_ms}"
 
 
 def same_machine(boot: Boot | None, other: Boot | None) -> bool:
