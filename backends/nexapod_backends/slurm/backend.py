@@ -116,26 +116,26 @@ class SlurmBackend:
         with site_folders.usable(context):
             self._write(context, state, launches)
         self._submission.run(context, state)
-        return {one.key: self._handed(context, state, one.key) for one in launches}
+        return {launch.key: self._handed(context, state, launch.key) for launch in launches}
 
     def _write(self, context: NodeContext, state: SiteState, launches: Sequence[Launch]) -> None:
         """Put what was not claimed into the inbox, and write groups for what is in none."""
         files, spool = state.transport, context.remote_spool
         claims = files.sizes(f"{spool}/{layout.CLAIMS}") if launches else {}
-        unclaimed = [one for one in launches if one.key not in claims]
-        new = [one for one in unclaimed if state.groups.find(one.key) is None]
+        unclaimed = [launch for launch in launches if launch.key not in claims]
+        new = [launch for launch in unclaimed if state.groups.find(launch.key) is None]
         if new and runner_command.brings(context):
             state.bring_runner(context)
         # Also of those that Slurm has: a bundle may vanish while its job is in the queue.
-        keys = {f"{spool}/{layout.key(one.key)}": launch_keys.as_text(one.seed) for one in unclaimed}
-        files.write_all({**keys, **{f"{spool}/{layout.bundle(one.key)}": one.envelope for one in unclaimed}})
+        keys = {f"{spool}/{layout.key(launch.key)}": launch_keys.as_text(launch.seed) for launch in unclaimed}
+        files.write_all({**keys, **{f"{spool}/{layout.bundle(launch.key)}": launch.envelope for launch in unclaimed}})
         self._write_groups(context, state, new)
 
     def _write_groups(self, context: NodeContext, state: SiteState, new: Sequence[Launch]) -> None:
         """Write the groups of launches: those of one job with one set of hosts are planned together."""
         alike: dict[tuple[int, tuple[int, int] | None], list[Launch]] = {}
-        for one in new:
-            alike.setdefault((id(one.job), one.host_set), []).append(one)
+        for launch in new:
+            alike.setdefault((id(launch.job), launch.host_set), []).append(launch)
         planned: dict[int, plans.Plan] = {}
         for (job, host_set), together in alike.items():
             if job not in planned:
@@ -165,11 +165,11 @@ class SlurmBackend:
             state.queue.look(state.groups.by_id.values(), self._clock(), reported)
         self._loosen(context, state)
         now = self._clock()
-        found: dict[str, LaunchStatus] = {}
+        statuses: dict[str, LaunchStatus] = {}
         for key in keys:
             status_of = waiting_status if key in waiting else gone_status
-            found[key] = with_hosts(state, key, status_of(context, state, key, now, claimed=key in claims), now)
-        return found
+            statuses[key] = with_hosts(state, key, status_of(context, state, key, now, claimed=key in claims), now)
+        return statuses
 
     def ends(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return how Slurm says that elements ended whose launches are over for us."""

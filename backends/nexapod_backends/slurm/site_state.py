@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_backends.slurm.cli.parse import HostRow
+    from nexapod_backends.slurm.queue.observations import Observation
     from nexapod_backends.slurm.queue.submission_records import Group
     from nexapod_backends.slurm.transport import Transport
     from nexapod_batch.model.site import Site
@@ -114,17 +115,25 @@ class SiteState:
 
     def queued(self, charged: str | None = None) -> int:
         """Return how many elements of ours, or of those charged to somebody, may be in the queue for all we know."""
-        mine = [one for one in self.groups.by_id.values() if one.native and charged in (None, one.charged)]
-        told = [self.queue.last_seen(one, index) for one in mine for index in range(len(one.elements))]
-        return sum(one is None or not read_state(one.state).ended for one in told)
+        return sum(seen is None or not read_state(seen.state).ended for seen in self._observations(charged))
+
+    def _observations(self, charged: str | None) -> Iterator[Observation | None]:
+        """Yield what Slurm last told of each element of ours that it has, or of those charged to somebody."""
+        for group in self.groups.by_id.values():
+            if group.native and charged in (None, group.charged):
+                for index in range(len(group.elements)):
+                    yield self.queue.last_seen(group, index)
 
     def hopeless(self, group: Group, now: float) -> str:
         """Return the limit that keeps a group in the queue only because of how it is packed; "" for none."""
         if not group.size:
             return ""
-        seen = [self.queue.last_seen(group, index) for index in range(len(group.elements))]
-        queued = [one for one in seen if one and read_state(one.state).state is BackendState.QUEUED]
-        for reason in {one.reason for one in queued}:
+        reasons: set[str] = set()
+        for index in range(len(group.elements)):
+            seen = self.queue.last_seen(group, index)
+            if seen is not None and read_state(seen.state).state is BackendState.QUEUED:
+                reasons.add(seen.reason)
+        for reason in sorted(reasons):
             if self._keeps_back(limited(reason), group, now):
                 return reason
         return ""
@@ -142,16 +151,15 @@ class SiteState:
 
     def _runs(self, charged: str) -> bool:
         """Say whether something of ours runs that is charged to somebody."""
-        mine = [one for one in self.groups.by_id.values() if one.native and one.charged == charged]
-        told = [self.queue.last_seen(one, index) for one in mine for index in range(len(one.elements))]
-        return any(one is not None and read_state(one.state).state is BackendState.ACTIVE for one in told)
+        active = BackendState.ACTIVE
+        return any(seen is not None and read_state(seen.state).state is active for seen in self._observations(charged))
 
     def lacks_hosts_alone(self, group: Group, left: Collection[str]) -> bool:
         """Say whether all of a group was reported, nothing of it is `left`, and Slurm did not say yet where it ran."""
         if not group.native or any(key in left for element in group.elements for key in element):
             return False
-        told = [self.queue.last_seen(group, index) for index in range(len(group.elements))]
-        return any(one is None or not one.hosts for one in told)
+        observations = [self.queue.last_seen(group, index) for index in range(len(group.elements))]
+        return any(seen is None or not seen.hosts for seen in observations)
 
     def too_large(self, group: Group, why: str, now: float) -> bool:
         """Note that Slurm does not take, or start, a group that is as large as it is; False when it cannot be smaller.
@@ -179,8 +187,8 @@ class SiteState:
     def full(self, charged: str, now: float) -> str:
         """Return why no more is submitted at the moment that is charged to somebody; "" when it may be tried."""
         pause = max(RETRY_S, self._poll_s)
-        mine = (one for one in self.groups.by_id.values() if one.open and one.charged == charged)
-        return next((one.trouble for one in mine if one.full and 0 <= now - one.full < pause), "")
+        mine = (group for group in self.groups.by_id.values() if group.open and group.charged == charged)
+        return next((group.trouble for group in mine if group.full and 0 <= now - group.full < pause), "")
 
     def wait_turn(self, rate: float) -> None:
         """Wait until the next submission keeps the rate, in submissions a second."""

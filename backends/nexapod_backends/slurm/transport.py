@@ -58,7 +58,7 @@ class Transport(Protocol):
         """Return size and time of change of files and folders, in one round trip; zeros for what is not there."""
         ...
 
-    def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
+    def read(self, path: str, start: int = 0, max_bytes: int = 1 << 30) -> bytes:
         """Return bytes of a file, from its end for a negative start."""
         ...
 
@@ -155,12 +155,12 @@ class LocalTransport:
                 found.append((0, 0))
         return found
 
-    def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
+    def read(self, path: str, start: int = 0, max_bytes: int = 1 << 30) -> bytes:
         """Return bytes of a file."""
         with careful.stream(path) as stream:
             size = stream.seek(0, os.SEEK_END)
             first = stream.seek(max(0, size + start) if start < 0 else start)
-            return stream.read(min(most, max(0, size - first)))  # memory is taken for all that is asked for
+            return stream.read(min(max_bytes, max(0, size - first)))  # memory is taken for all that is asked for
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in place."""

@@ -79,9 +79,9 @@ def _changed(file: str) -> int:
 def _identity(conf: str) -> list[str | int]:
     """Return what tells the pyslurm that is installed, with a configuration, from any other; nothing without one."""
     with suppress(OSError, ValueError):
-        found = find_spec("pyslurm")  # looks for it, and does not load it
-        if interpreter.own() and found is not None and found.origin:
-            return [found.origin, os.stat(found.origin).st_mtime_ns, conf, _changed(conf or _CONF)]
+        spec = find_spec("pyslurm")  # looks for it, and does not load it
+        if interpreter.own() and spec is not None and spec.origin:
+            return [spec.origin, os.stat(spec.origin).st_mtime_ns, conf, _changed(conf or _CONF)]
     return []
 
 
@@ -103,7 +103,7 @@ class PyslurmClient:
 
     def ended(self, ids: Sequence[str], since_s: int, now: float) -> Listing[JobRow] | None:
         """Return what the accounting holds of these jobs since a time (seconds since 1970); None to ask sacct."""
-        text = self._answer({"ask": "ended", "jobs": [int(one) for one in ids], "start": since_s}, now)
+        text = self._answer({"ask": "ended", "jobs": [int(job) for job in ids], "start": since_s}, now)
         listing = None if text is None else read_sacct(text)
         return None if listing is None or self._unreadable(listing, now) else listing
 
@@ -163,8 +163,8 @@ class PyslurmClient:
         last = ended.last_words[-_SAID:] or f"exit code {ended.returncode}"
         said = "".join(char if char.isprintable() else "?" for char in last)
         if ended.returncode == NO_ANSWER:  # which is also what a pyslurm of another release makes of every answer
-            found = re.match(r"pyslurm (\S+):", said)
-            unfit = self._unfit(found[1] if found else "")
+            match = re.match(r"pyslurm (\S+):", said)
+            unfit = self._unfit(match[1] if match else "")
             return _FailedError(unfit or said, _BROKEN_S if unfit else _SILENT_S)
         return _FailedError(said if ended.returncode == UNFIT else f"it broke: {said}")
 

@@ -75,15 +75,15 @@ class Slurm:
         """
         argv = ["sbatch", "--parsable", *(["--test-only"] if test_only else [])]
         done = self.call(argv, text=script, check=False)
-        said = done.stderr.strip()
+        stderr = done.stderr.strip()
         if done.returncode == 0:
             if test_only:
-                return said
+                return stderr
             job, _, cluster = done.stdout.strip().partition(";")
             if not (job.isascii() and job.isdigit()) or len(cluster.split()) > 1:
                 raise NoIdError(f"site {self._site.name}: sbatch answered without a job id", got=done.stdout[:200])
             return job
-        raise self._refused(read_refusal(said, done.returncode))
+        raise self._refused(read_refusal(stderr, done.returncode))
 
     def _refused(self, why: Refusal) -> NexapodError:
         """Return the error of an sbatch that failed."""

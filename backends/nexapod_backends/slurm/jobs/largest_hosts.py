@@ -59,7 +59,7 @@ class LargestHosts:
             text = self._ask(now)
             found = host_sizes(read_nodes(self._slurm.call(SCONTROL_NODES).stdout if text is None else text))
         until = now + (_KNOWN_S if found else _SILENT_S)
-        sizes = {name: [astuple(one) for one in alike] for name, alike in found.items()}
+        sizes = {name: [astuple(size) for size in alike] for name, alike in found.items()}
         with suppress(OSError):  # then it is asked at the next occasion
             own_folder(self._file.parent, below=self._file.parents[1])
             document = json.dumps({"until": until, "sizes": sizes}).encode()
@@ -70,13 +70,13 @@ class LargestHosts:
 
         One replica keeps its place: what it asks for is for Slurm to refuse.
         """
-        hosts = self._kept()[1].get(partition.name, ())
+        sizes = self._kept()[1].get(partition.name, ())
         for constraint in constraints:
-            hosts = tuple(one for one in hosts if admits(constraint, one.features))
-        if not hosts:
+            sizes = tuple(size for size in sizes if admits(constraint, size.features))
+        if not sizes:
             return partition
-        max_cpus = max(resources.cpus, *(one.cpus for one in hosts))
-        max_mem_mib = max(resources.mem_mib or 0, *(one.mem_mib for one in hosts))
+        max_cpus = max(resources.cpus, *(size.cpus for size in sizes))
+        max_mem_mib = max(resources.mem_mib or 0, *(size.mem_mib for size in sizes))
         return replace(
             partition, max_cpus=min(partition.max_cpus, max_cpus), max_mem_mib=min(partition.max_mem_mib, max_mem_mib)
         )

@@ -76,8 +76,8 @@ def room_for(resources: Resources, partition: Partition, limits: Limits, max_rep
     width = min(_width(resources, partition, limits), tasks)
     rounds = max(1, pack.time_s // time_s)
     if partition.max_time_s is not None:
-        most = (partition.max_time_s - MARGIN_S) * MARGIN_SHARE // (MARGIN_SHARE + 1) // time_s
-        rounds = max(1, min(rounds, most))
+        rounds_there = (partition.max_time_s - MARGIN_S) * MARGIN_SHARE // (MARGIN_SHARE + 1) // time_s
+        rounds = max(1, min(rounds, rounds_there))
     return Room(width=width, rounds=rounds, tasks=min(width * rounds, tasks), together=tasks > 1)
 
 
@@ -119,11 +119,11 @@ def pack(
     spare = max_replicas > BARE
     elements = list(_elements(launches, room, partition.hosts))
     by_width: dict[int, list[Element]] = {}
-    for one in elements:
-        by_width.setdefault(max(1, min(room.width, one.replicas)), []).append(one)
+    for element in elements:
+        by_width.setdefault(max(1, min(room.width, element.replicas)), []).append(element)
     groups: list[PackedArray] = []
     for width, alike in by_width.items():
-        rounds = max(-(-one.replicas // width) for one in alike)
+        rounds = max(-(-element.replicas // width) for element in alike)
         geometry = _geometry(resources, partition, width=width, rounds=rounds, slots=limits.gpu_slots, spare=spare)
         groups += (
             PackedArray(geometry=geometry, elements=tuple(alike[start : start + limits.max_array]))

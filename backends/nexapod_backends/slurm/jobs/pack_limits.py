@@ -31,8 +31,8 @@ _SHAPES_MAX = 1_000  # that are remembered
 def shape_of(charged: str, resources: Resources) -> str:
     """Return what of a job Slurm's limits see: to whom it is charged, and the size of one replica."""
     sizes = (resources.nodes, resources.ntasks, resources.cpus_per_task, resources.mem_mib, resources.gpus)
-    told = ["" if one is None else str(one) for one in (*sizes, resources.time_s)]
-    return f"{charged} {'/'.join(told)}"
+    texts = ["" if size is None else str(size) for size in (*sizes, resources.time_s)]
+    return f"{charged} {'/'.join(texts)}"
 
 
 def fewer(size: int) -> int:
@@ -66,5 +66,5 @@ class PackLimits:
     def _known(self) -> dict[str, tuple[int, float]]:
         with suppress(OSError, ValueError, TypeError, AttributeError):
             known = json.loads(self._file.read_bytes())
-            return {str(shape): (int(most), float(at)) for shape, (most, at) in known.items()}
+            return {str(shape): (int(max_replicas), float(at)) for shape, (max_replicas, at) in known.items()}
         return {}

@@ -76,10 +76,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     def script(self, group: str, geometry: Geometry, elements: int) -> str:
         """Return the script of one call; ConfigError names the value, or the line of the template, that is wrong."""
         site = self.context.its_site
-        words = words_at(self.job, site.name)
+        site_options = words_at(self.job, site.name)
         options = SchedulerOptions(
-            partition=self.partition.name, account=words.get("account", ""), qos=words.get("qos", ""),
-            constraint=words.get("constraint", ""), reservation=words.get("reservation", ""), exclude=self.exclude,
+            partition=self.partition.name, account=site_options.get("account", ""), qos=site_options.get("qos", ""),
+            constraint=site_options.get("constraint", ""), reservation=site_options.get("reservation", ""),
+            exclude=self.exclude,
         )  # fmt: skip
         request = SbatchRequest(
             group=group,
@@ -98,8 +99,8 @@ def plan(context: NodeContext, state: SiteState, job: Job, now: float) -> Plan:
     site = context.its_site
     at_site = job_at(job, site.name)
     node_partitions = site.groups().get(context.node.name, ())
-    words = words_at(job, site.name)
-    wanted = words.get("partition")
+    options = words_at(job, site.name)
+    wanted = options.get("partition")
     partition = partition_for(node_partitions, at_site, wanted)
     if partition is None:
         raise ConfigError(
@@ -108,9 +109,9 @@ def plan(context: NodeContext, state: SiteState, job: Job, now: float) -> Plan:
             wanted=f"one of: {', '.join(one.name for one in node_partitions) or 'none is declared'}",
             hint=f"nexapod-batch site show {site.name}",
         )
-    wanted_features = tuple(constraints(site, words.get("constraint", "")))
+    wanted_features = constraints(site, options.get("constraint", ""))
     partition = state.largest_hosts.fitted(partition, at_site.resources, wanted_features)
-    charged = "/".join([words.get("account", ""), words.get("qos", ""), partition.name])
+    charged = "/".join([options.get("account", ""), options.get("qos", ""), partition.name])
     return Plan(
         context=context, job=job, at_site=at_site, partition=partition, constraints=wanted_features, charged=charged,
         max_replicas=state.pack_limits.max_replicas(shape_of(charged, at_site.resources), now),
@@ -125,7 +126,7 @@ def write_groups(planned: Plan, state: SiteState, launches: Sequence[Launch], ho
     if host_set is not None:
         planned = _on_host_set(planned, state, host_set)
     resources = planned.at_site.resources
-    for array in planned.pack([(one.key, one.replicas) for one in launches]):
+    for array in planned.pack([(launch.key, launch.replicas) for launch in launches]):
         elements = tuple(element.keys for element in array.elements)
         group = Group(
             id=group_id(elements), node=planned.context.node.name, partition=planned.partition.name,

@@ -228,7 +228,7 @@ def _where(native: str, seen: Observation | None) -> str:
 def _last_line(files: Transport, log: str) -> str:
     """Return the last message that a batch script left, for people, in one line."""
     try:
-        said = last_message(files.read(log, -2000).decode("utf-8", "replace"))
+        last = last_message(files.read(log, -2000).decode("utf-8", "replace"))
     except OSError:
         return ""
-    return re.sub(r"[^ -~]", "?", said)[:300]
+    return re.sub(r"[^ -~]", "?", last)[:300]

@@ -47,7 +47,7 @@ class Submission:
         The first that is not taken ends it: the SchedulerError says why.
         """
         self._finish_halves(context, state)
-        waiting = deque(one for one in state.groups.of_node(context.node.name) if one.open)
+        waiting = deque(candidate for candidate in state.groups.of_node(context.node.name) if candidate.open)
         if not waiting:
             return
         limits, now, queued = context.its_site.limits, self._clock(), state.queued()
@@ -76,7 +76,7 @@ class Submission:
 
     def _finish_halves(self, context: NodeContext, state: SiteState) -> None:
         """Put two groups in the place of each one where a crash came between."""
-        for group in [one for one in state.groups.of_node(context.node.name) if one.split]:
+        for group in [candidate for candidate in state.groups.of_node(context.node.name) if candidate.split]:
             self._halve(context, state, group)
 
     def _fewer(self, context: NodeContext, state: SiteState, group: Group, error: FullError) -> tuple[Group, ...]:
@@ -96,19 +96,19 @@ class Submission:
     def _halve(self, context: NodeContext, state: SiteState, group: Group) -> tuple[Group, ...]:
         """Put two groups in the place of one; also to the end of what a crash cut short."""
         files, spool = state.transport, context.remote_spool
-        told = json.loads(files.read(f"{spool}/{layout.group(group.id)}"))
+        record = json.loads(files.read(f"{spool}/{layout.group(group.id)}"))
         group.split = True
         state.groups.save(group)
-        parts = tuple(state.groups.by_id.get(one.id, one) for one in halves(group))
+        parts = tuple(state.groups.by_id.get(half.id, half) for half in halves(group))
         for part in parts:
             if part.id not in state.groups.by_id:
-                script = narrowed(told["script"], group.id, len(group.elements), part.id, len(part.elements))
-                content = json.dumps({**told, "elements": part.elements, "script": script}).encode()
+                script = narrowed(record["script"], group.id, len(group.elements), part.id, len(part.elements))
+                content = json.dumps({**record, "elements": part.elements, "script": script}).encode()
                 files.write(f"{spool}/{layout.group(part.id)}", content)
                 state.groups.save(part)
         state.groups.remove(group)
         files.remove(f"{spool}/{layout.group(group.id)}")
-        return tuple(one for one in parts if one.open)
+        return tuple(half for half in parts if half.open)
 
     def _submit_one(self, context: NodeContext, state: SiteState, group: Group) -> None:
         # What was refused for want of room Slurm does not have.
@@ -168,10 +168,10 @@ class Submission:
 def _find(slurm: Slurm, group: Group, *, accounting: bool) -> str:
     """Return the id of a group's job that Slurm took although we were not told; "" when it did not."""
     name = f"nexapod-{group.id}"
-    found = read_squeue(slurm.call([*SQUEUE, f"--name={name}"]).stdout)
-    if not found.rows and found.unreadable:
-        raise SchedulerError("squeue answered what cannot be read", got=found.samples[0])
-    rows = found.rows
+    listing = read_squeue(slurm.call([*SQUEUE, f"--name={name}"]).stdout)
+    if not listing.rows and listing.unreadable:
+        raise SchedulerError("squeue answered what cannot be read", got=listing.samples[0])
+    rows = listing.rows
     if not rows and accounting:
         start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(group.tried - 86_400))
         done = slurm.call([*SACCT, f"--name={name}", f"--starttime={start}"], check=False)

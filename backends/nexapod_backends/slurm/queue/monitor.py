@@ -73,12 +73,12 @@ class QueueMonitor:
         early = self._early(reported, now)
         if 0 <= now - memory.at < self._pause() and not early:  # a clock that was set back makes it time
             return
-        kept = {one.id: one for one in groups}
+        kept = {group.id: group for group in groups}
         for key in early:
             memory.early[key] = memory.early.get(key, 0) + 1
         for key in memory.early.keys() - kept.keys():
             del memory.early[key]
-        wanted = {key: one for key, one in kept.items() if one.native and self._going_on(one)}
+        wanted = {key: group for key, group in kept.items() if group.native and self._going_on(group)}
         memory.at = now
         for key in memory.seen.keys() - kept.keys():
             del memory.seen[key]
@@ -119,46 +119,46 @@ class QueueMonitor:
         seen, (first, last) = self.last_seen(group, element), self._memory.silent[group.id]
         others = self._memory.seen.get(group.id, {})
         # What Slurm cancels while it is pending vanishes from an array of which the rest is still there.
-        grace = GRACE_BESIDE_S if any(one.at == last for one in others.values()) else GRACE_S
+        grace = GRACE_BESIDE_S if any(other.at == last for other in others.values()) else GRACE_S
         if group.narrow:  # we cancelled it ourselves: two looks are enough
             grace = 0.0
         return min(last, now) - max(first, seen.at if seen else 0.0) > grace
 
     def _going_on(self, group: Group) -> set[int]:
         """Return the elements of which no end was told."""
-        told = self._memory.seen.get(group.id, {})
+        observed = self._memory.seen.get(group.id, {})
         return {
             index for index in range(len(group.elements))
-            if str(index) not in told or not read_state(told[str(index)].state).ended
+            if str(index) not in observed or not read_state(observed[str(index)].state).ended
         }  # fmt: skip
 
     def _ask(self, wanted: Mapping[str, Group], now: float) -> None:
         """Look into the queue, then into the accounting for what is in it no more."""
         oldest_first = sorted(wanted.values(), key=self._last_told)
         groups = oldest_first[: self._site.limits.status_batch]  # the others at the next look
-        by_name = {f"nexapod-{one.id}": one for one in groups}
-        queued = self._queue([one.native for one in groups], now)
+        by_name = {f"nexapod-{group.id}": group for group in groups}
+        queued = self._queue([group.native for group in groups], now)
         self._take(queued.rows, by_name, now)
-        missing = [one for one in groups if self._untold(one, now)]
+        missing = [group for group in groups if self._untold(group, now)]
         self._take(self._ended(groups, missing, now), by_name, now)
-        still = [one for one in missing if self._untold(one, now)]
+        still = [group for group in missing if self._untold(group, now)]
         if queued.unreadable and still:
             raise SchedulerError(f"site {self._site.name}: squeue answered what cannot be read", got=queued.samples[0])
         self._note_silence(groups, still, now)
 
     def _ended(self, groups: Sequence[Group], missing: Sequence[Group], now: float) -> list[JobRow]:
         """Return the ends of what the queue does not show, and of what it shows to have ended badly."""
-        unclear = [one for one in groups if one not in missing and self._unclear(one, now)]
+        unclear = [group for group in groups if group not in missing and self._unclear(group, now)]
         return self._accounting(missing, unclear, now) if missing or unclear else []
 
     def _note_silence(self, groups: Sequence[Group], still: Sequence[Group], now: float) -> None:
         """Remember since when Slurm tells nothing of something of a group, and that it was asked now."""
         silent = self._memory.silent
-        for one in groups:
-            if one in still:
-                silent[one.id] = (silent.get(one.id, (now, now))[0], now)
+        for group in groups:
+            if group in still:
+                silent[group.id] = (silent.get(group.id, (now, now))[0], now)
             else:
-                silent.pop(one.id, None)
+                silent.pop(group.id, None)
 
     def _queue(self, ids: Sequence[str], now: float) -> Listing[JobRow]:
         """Return what is in the queue, of pyslurm where it is of use."""
@@ -183,8 +183,8 @@ class QueueMonitor:
         if self._site.scheduler.accounting == "squeue":
             return []
         groups = [*missing, *unclear]
-        since_s = int(min(one.tried or now for one in groups)) - _DAY_S
-        ids = [one.native for one in groups]
+        since_s = int(min(group.tried or now for group in groups)) - _DAY_S
+        ids = [group.native for group in groups]
         listing = self._pyslurm.ended(ids, since_s, now) if self._pyslurm else None
         if listing is None:
             listing = self._ask_sacct(ids, since_s, needed=bool(missing))
@@ -201,18 +201,18 @@ class QueueMonitor:
 
     def _untold(self, group: Group, now: float) -> bool:
         """Say whether something of a group goes on, for all we know, that this look did not find."""
-        told = self._memory.seen.get(group.id, {})
-        return any(str(index) not in told or told[str(index)].at != now for index in self._going_on(group))
+        observed = self._memory.seen.get(group.id, {})
+        return any(str(index) not in observed or observed[str(index)].at != now for index in self._going_on(group))
 
     def _unclear(self, group: Group, now: float) -> bool:
         """Say whether this look found an element that ended badly, and not how."""
-        told = self._memory.seen.get(group.id, {}).values()
-        return any(one.at == now and one.exit_code is None and read_state(one.state).at_fault for one in told)
+        observed = self._memory.seen.get(group.id, {}).values()
+        return any(seen.at == now and seen.exit_code is None and read_state(seen.state).at_fault for seen in observed)
 
     def _last_told(self, group: Group) -> float:
         """Return when Slurm last told anything of a group, or of the element of it that is silent for longest."""
-        told = self._memory.seen.get(group.id, {})
-        return min((one.at for one in told.values() if not read_state(one.state).ended), default=0.0)
+        observed = self._memory.seen.get(group.id, {})
+        return min((seen.at for seen in observed.values() if not read_state(seen.state).ended), default=0.0)
 
     def _take(self, rows: Iterable[JobRow], by_name: Mapping[str, Group], now: float) -> None:
         """Keep what rows say of our own jobs: an id may have been given to somebody else's since."""

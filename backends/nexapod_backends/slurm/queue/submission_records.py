@@ -100,15 +100,15 @@ class SubmissionRecords:
         """Read what another process wrote meanwhile."""
         try:
             with os.scandir(self._folder) as entries:
-                found = {e.name: e.stat().st_mtime_ns for e in entries if e.name.endswith(".json")}
+                files = {e.name: e.stat().st_mtime_ns for e in entries if e.name.endswith(".json")}
         except FileNotFoundError:
-            found = {}
-        for name in self._seen.keys() - found.keys():
+            files = {}
+        for name in self._seen.keys() - files.keys():
             self._drop(name.removesuffix(".json"))
-        for name, changed in found.items():
+        for name, changed in files.items():
             if self._seen.get(name) != changed:
                 self._read(name)
-        self._seen = found
+        self._seen = files
 
     def find(self, key: str) -> tuple[Group, int] | None:
         """Return the group of a launch, and its element in it."""
@@ -116,7 +116,7 @@ class SubmissionRecords:
 
     def of_node(self, node: str) -> Iterator[Group]:
         """Yield the groups of a node, oldest first."""
-        yield from (one for one in list(self.by_id.values()) if one.node == node)
+        yield from (group for group in list(self.by_id.values()) if group.node == node)
 
     def save(self, group: Group) -> None:
         """Write a group durably."""

@@ -63,13 +63,13 @@ def _not_there(name: str, known: Collection[str], hidden: Collection[str]) -> Fi
 
 
 def _compared(
-    one: Partition, real: PartitionRow, rows: Sequence[HostRow], account: str | None, hidden: Collection[str]
+    partition: Partition, real: PartitionRow, rows: Sequence[HostRow], account: str | None, hidden: Collection[str]
 ) -> Finding:
     """Return what is to be said of a partition of the file beside Slurm's."""
-    name = f"partition {one.name}"
+    name = f"partition {partition.name}"
     count = len(_hosts(rows)) or real.total_nodes
     closed = [*_closed(real, account)]
-    wrong = [*closed, *_promised(one, real, rows)]
+    wrong = [*closed, *_promised(partition, real, rows)]
     if wrong:
         mark = Mark.FAIL if closed else Mark.WARN
         hint = "correct the file, or ask who runs the cluster"
@@ -90,30 +90,30 @@ def _closed(real: PartitionRow, account: str | None) -> Iterator[str]:
         yield f"only for accounts {', '.join(real.accounts[:10])}, not {account}"
 
 
-def _promised(one: Partition, real: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
+def _promised(partition: Partition, real: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
     """Yield what the file says of a partition and Slurm does not."""
     there = _hosts(rows)
     if down := all_down(rows):
         yield f"all {down} hosts are down or drained now: jobs wait until some are back"
     promised: list[tuple[str, int, int | None]] = [
-        ("hosts", one.hosts, len(there) or None),
-        ("max_nodes", one.max_nodes or 0, real.max_nodes),
-        ("max_cpus", one.max_cpus, _least([row.cpus for row in rows], real.max_cpus_per_node)),
-        ("max_mem (MiB)", one.max_mem_mib, _least([row.mem_mib for row in rows], real.max_mem_mib_per_node)),
-        ("gpus", one.gpus, _least([sum(read_gpus(row.gres).values()) for row in rows], None)),
+        ("hosts", partition.hosts, len(there) or None),
+        ("max_nodes", partition.max_nodes or 0, real.max_nodes),
+        ("max_cpus", partition.max_cpus, _least([row.cpus for row in rows], real.max_cpus_per_node)),
+        ("max_mem (MiB)", partition.max_mem_mib, _least([row.mem_mib for row in rows], real.max_mem_mib_per_node)),
+        ("gpus", partition.gpus, _least([sum(read_gpus(row.gres).values()) for row in rows], None)),
     ]
     for key, says, has in promised:
         if has is not None and says > has:
             yield f"{key} = {says}, but Slurm has {has}"
-    yield from _promised_time(one, real)
+    yield from _promised_time(partition, real)
 
 
-def _promised_time(one: Partition, real: PartitionRow) -> Iterator[str]:
+def _promised_time(partition: Partition, real: PartitionRow) -> Iterator[str]:
     """Yield that the file lets jobs run for longer than Slurm does."""
     if real.max_time_s is None:
         return
-    if one.max_time_s is None or one.max_time_s > real.max_time_s:
-        told = "no max_time" if one.max_time_s is None else f"max_time = {clock_words(one.max_time_s)}"
+    if partition.max_time_s is None or partition.max_time_s > real.max_time_s:
+        told = "no max_time" if partition.max_time_s is None else f"max_time = {clock_words(partition.max_time_s)}"
         yield f"{told}, but Slurm allows {clock_words(real.max_time_s)}"
 
 

@@ -131,13 +131,13 @@ def _largest(
         yield Finding(mark=Mark.OK, probe=name, text=f"the largest packed job would be taken: {text}")
 
 
-def _would(said: str) -> str:
-    found = _SAID.search(said)
-    return f"would start on {found[3]}" if found else (said.splitlines() or ["accepted"])[-1][:VALUE]
+def _would(answer: str) -> str:
+    found = _SAID.search(answer)
+    return f"would start on {found[3]}" if found else (answer.splitlines() or ["accepted"])[-1][:VALUE]
 
 
-def _refused_hint(said: str) -> str:
-    text = said.lower()
+def _refused_hint(answer: str) -> str:
+    text = answer.lower()
     if "account" in text:
         return "use an account that you may charge: --account, or account in [scheduler]; sacctmgr show associations"
     if "partition" in text:

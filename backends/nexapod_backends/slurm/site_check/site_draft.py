@@ -124,43 +124,43 @@ def _accounting(config: ClusterConfig) -> str:
     return f'accounting = "squeue"  # no accounting: ended jobs are known for {known_s} s only'
 
 
-def _why_not(one: PartitionRow) -> str:
+def _why_not(partition: PartitionRow) -> str:
     """Say why a partition cannot stand in the file; "" when it can."""
-    if not _WORD.fullmatch(one.name):
+    if not _WORD.fullmatch(partition.name):
         return "its name has characters that scripts may not hold"
-    if one.root_only:
+    if partition.root_only:
         return "only root may use it"
-    if one.hidden:
+    if partition.hidden:
         return "it is hidden"
-    return "" if one.state == "UP" else f"it is {_comment(one.state)}"
+    return "" if partition.state == "UP" else f"it is {_comment(partition.state)}"
 
 
-def _gather(one: PartitionRow, hosts: Sequence[HostRow]) -> _Found:
-    rows = tuple(row for row in hosts if row.partition == one.name)
-    names = frozenset(name for row in rows for name in row.hosts) or frozenset(expand_hosts(one.hosts) or ())
-    return _Found(partition=one, rows=rows, hosts=names)
+def _gather(partition: PartitionRow, hosts: Sequence[HostRow]) -> _Found:
+    rows = tuple(row for row in hosts if row.partition == partition.name)
+    names = frozenset(name for row in rows for name in row.hosts) or frozenset(expand_hosts(partition.hosts) or ())
+    return _Found(partition=partition, rows=rows, hosts=names)
 
 
-def _grouped(found: Sequence[_Found]) -> Iterator[tuple[_Found, str]]:
+def _grouped(partitions: Sequence[_Found]) -> Iterator[tuple[_Found, str]]:
     """Yield the partitions with the word of their group; "" for all where there is one group only."""
-    groups = _sharing_hosts(found)
+    groups = _sharing_hosts(partitions)
     word_of: dict[int, str] = {}  # by position
     for positions in groups:
-        stem = _trimmed(found[positions[0]].partition.name, r"[^A-Za-z0-9_-]", 28) or "group"
+        stem = _trimmed(partitions[positions[0]].partition.name, r"[^A-Za-z0-9_-]", 28) or "group"
         word, number = stem, 2
         while word in word_of.values():
             word, number = f"{stem}-{number}", number + 1
         word_of.update(dict.fromkeys(positions, word))
-    for position, one in enumerate(found):
-        yield one, word_of[position] if len(groups) > 1 else ""
+    for position, found in enumerate(partitions):
+        yield found, word_of[position] if len(groups) > 1 else ""
 
 
-def _sharing_hosts(found: Sequence[_Found]) -> list[list[int]]:
+def _sharing_hosts(partitions: Sequence[_Found]) -> list[list[int]]:
     """Return the positions of partitions that share hosts, directly or through others, as groups in order."""
     groups: list[tuple[set[str], list[int]]] = []
-    for position, one in enumerate(found):
-        hosts, positions = set(one.hosts), [position]
-        for group in [group for group in groups if group[0] & one.hosts]:
+    for position, found in enumerate(partitions):
+        hosts, positions = set(found.hosts), [position]
+        for group in [group for group in groups if group[0] & found.hosts]:
             hosts |= group[0]
             positions += group[1]
             groups.remove(group)
@@ -169,30 +169,31 @@ def _sharing_hosts(found: Sequence[_Found]) -> list[list[int]]:
 
 
 def _partition(found: _Found, word: str) -> Iterator[str]:
-    one, rows = found.partition, found.rows
-    yield from ("", "[[partitions]]", f'name = "{one.name}"' + ("  # the default" if one.default else ""))
+    partition, rows = found.partition, found.rows
+    yield from ("", "[[partitions]]", f'name = "{partition.name}"' + ("  # the default" if partition.default else ""))
     if word:
         yield f'node = "{word}"  # partitions that share hosts carry the same word'
-    yield from _admission(one)
+    yield from _admission(partition)
     yield 'tier = "hpc"  # or consumer-gpu, cpu'
-    hosts = max(1, min(_HOSTS_MAX, len(found.hosts) or one.total_nodes))
+    hosts = max(1, min(_HOSTS_MAX, len(found.hosts) or partition.total_nodes))
     down = sum(len(row.hosts) for row in rows if re.match(r"down|drain|fail|unk|inval", row.state, re.IGNORECASE))
     yield f"hosts = {hosts}" + (f"  # down or drained now: {down}" if down else "")
-    if one.max_time_s is None:
+    if partition.max_time_s is None:
         yield "# no max_time: Slurm has no limit here"
     else:
-        yield f'max_time = "{_clock(max(1, min(_YEAR_S, one.max_time_s)))}"'
-    if one.max_nodes:
-        yield f"max_nodes = {min(one.max_nodes, hosts)}"
-    yield from _sizes(one, rows)
+        yield f'max_time = "{_clock(max(1, min(_YEAR_S, partition.max_time_s)))}"'
+    if partition.max_nodes:
+        yield f"max_nodes = {min(partition.max_nodes, hosts)}"
+    yield from _sizes(partition, rows)
     yield from _features(rows)
 
 
-def _admission(one: PartitionRow) -> Iterator[str]:
+def _admission(partition: PartitionRow) -> Iterator[str]:
     """Yield comments on whose jobs a partition takes, and whether they share hosts."""
-    if one.accounts or one.groups:
-        yield f"# only for accounts {_some(one.accounts) or 'of all'}, groups {_some(one.groups) or 'of all'}"
-    if one.exclusive:
+    if partition.accounts or partition.groups:
+        accounts, groups = _some(partition.accounts) or "of all", _some(partition.groups) or "of all"
+        yield f"# only for accounts {accounts}, groups {groups}"
+    if partition.exclusive:
         yield "# every job gets whole hosts"
 
 
@@ -206,25 +207,25 @@ def _features(rows: Sequence[HostRow]) -> Iterator[str]:
     for row in rows:
         kinds[row.features] = kinds.get(row.features, 0) + len(row.hosts)
     if len(kinds) > 1:
-        told = "; ".join(f"{count} with {_some(kind) or 'none'}" for kind, count in list(kinds.items())[:10])
-        yield f"# hosts differ in features: {told}"
+        counts = "; ".join(f"{count} with {_some(kind) or 'none'}" for kind, count in list(kinds.items())[:10])
+        yield f"# hosts differ in features: {counts}"
 
 
-def _sizes(one: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
+def _sizes(partition: PartitionRow, rows: Sequence[HostRow]) -> Iterator[str]:
     """Yield CPUs, memory and GPUs of one host: the smallest where hosts differ."""
     if not rows:
         yield "# sinfo shows no hosts (PrivateData=nodes?): CPUs and memory of one host must be filled in"
         return
     cpus, mems = {row.cpus for row in rows}, {row.mem_mib for row in rows}
-    limit = min(cpus) if one.max_cpus_per_node is None else min(*cpus, one.max_cpus_per_node)
+    limit = min(cpus) if partition.max_cpus_per_node is None else min(*cpus, partition.max_cpus_per_node)
     yield f"max_cpus = {max(1, min(_CPUS_MAX, limit))}" + _differ(cpus, "CPUs")
-    memory = min(mems) if one.max_mem_mib_per_node is None else min(*mems, one.max_mem_mib_per_node)
+    memory = min(mems) if partition.max_mem_mib_per_node is None else min(*mems, partition.max_mem_mib_per_node)
     if memory > 1:
         yield f'max_mem = "{_size(min(_MIB_MAX, memory))}"' + _differ(mems, "MiB")
     else:
         yield '# max_mem = "..."  # Slurm does not know how much memory the hosts have'
-    if one.max_mem_mib_per_cpu:
-        yield f"# at most {one.max_mem_mib_per_cpu} MiB for each CPU"
+    if partition.max_mem_mib_per_cpu:
+        yield f"# at most {partition.max_mem_mib_per_cpu} MiB for each CPU"
     yield from _gpus(rows)
 
 
@@ -241,14 +242,14 @@ def _differ(values: set[int], unit: str) -> str:
     return f"  # hosts differ: {min(values)} to {max(values)} {unit}; the smallest counts" if len(values) > 1 else ""
 
 
-def _names(words: Iterable[str]) -> str:
+def _names(names: Iterable[str]) -> str:
     """Return a TOML list of the words that a site file may hold, each once, sorted."""
-    kept = sorted({word for word in words if _WORD.fullmatch(word)})[:_LIST_MAX]
+    kept = sorted({word for word in names if _WORD.fullmatch(word)})[:_LIST_MAX]
     return "[" + ", ".join(f'"{word}"' for word in kept) + "]" if kept else "[]"
 
 
-def _some(words: Sequence[str]) -> str:
-    return _comment(", ".join(words[:10])) + (" ..." if len(words) > 10 else "")
+def _some(names: Sequence[str]) -> str:
+    return _comment(", ".join(names[:10])) + (" ..." if len(names) > 10 else "")
 
 
 def _comment(text: str) -> str:

@@ -55,10 +55,10 @@ class NotBegunError(Exception):
         self.why, self.seen = why, seen
 
 
-def command_line(words: Sequence[str], mark: str, timeout_s: float, size: int, *, clean: bool) -> str:
+def command_line(argv: Sequence[str], mark: str, timeout_s: float, size: int, *, clean: bool) -> str:
     """Return the line that is sent for a command: words reach it unchanged through any login shell."""
     script = _BEGIN + (_INPUT if size else "exec </dev/null; ") + (_CLEAN if clean else "") + _GO
-    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size), *words])
+    return "exec /bin/sh -c " + shlex.join([script, "sh", mark, f"{timeout_s:g}", str(size), *argv])
 
 
 class _Stream:

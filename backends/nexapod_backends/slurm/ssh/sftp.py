@@ -72,13 +72,13 @@ class Files:
         found = [one or Attributes() for one in self._look(paths)]
         return [(one.size, one.changed_s) for one in found]
 
-    def read(self, path: str, start: int, most: int) -> bytes:
+    def read(self, path: str, start: int, max_bytes: int) -> bytes:
         """Return bytes of a file, from its end for a negative start."""
         handle = self._requests.handle(self._requests.open_to_read(path), path)
         try:
             size = self._size(handle, path)
             first = max(0, size + start) if start < 0 else start
-            return b"".join(self._blocks(handle, path, first, min(size, first + most)))
+            return b"".join(self._blocks(handle, path, first, min(size, first + max_bytes)))
         finally:
             self._close(handle)
 

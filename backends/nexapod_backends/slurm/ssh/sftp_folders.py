@@ -73,14 +73,14 @@ class _Way:
         self._server, self._me, self._known = server, me, known
 
     def go(self, folder: str) -> None:
-        """Make one folder and what is missing above it."""
+        """Make one folder and what is missing above it; ForeignPathError where the way is not ours alone."""
         base = f"{str(base_of(PurePosixPath(folder))).rstrip('/')}/"
         parts = list(reversed(PurePosixPath(folder).parts[1:]))
         place, links = "/", 0
         while parts:
             above = self._level(place)
-            if said := trouble(place, Seen(above.uid, above.mode), self._me, elsewhere=True):
-                raise said
+            if foreign := trouble(place, Seen(above.uid, above.mode), self._me, elsewhere=True):
+                raise foreign
             inner = posixpath.normpath(posixpath.join(place, parts.pop()))
             status = self._ours(inner) if links == 0 and inner.startswith(base) else self._level(inner)
             if not stat.S_ISLNK(status.mode):

@@ -98,9 +98,9 @@ class SshTransport:
         """Return size and time of change of files and folders, in one round trip; zeros for what is not there."""
         return self._through(lambda files: files.stamps(paths))
 
-    def read(self, path: str, start: int = 0, most: int = 1 << 30) -> bytes:
+    def read(self, path: str, start: int = 0, max_bytes: int = 1 << 30) -> bytes:
         """Return bytes of a file, from its end for a negative start."""
-        return self._through(lambda files: files.read(path, start, most))
+        return self._through(lambda files: files.read(path, start, max_bytes))
 
     def write(self, path: str, data: bytes) -> None:
         """Put a whole file in place."""
@@ -255,10 +255,10 @@ class SshTransport:
 
     # ---- commands
 
-    def _command(self, words: Sequence[str], data: bytes, timeout_s: float, what: str, *, clean: bool) -> Done:
+    def _command(self, argv: Sequence[str], data: bytes, timeout_s: float, what: str, *, clean: bool) -> Done:
         """Run a command; SchedulerError before it was sent, TimedOutError when its end was not seen."""
         end = time.monotonic() + timeout_s
-        line = command_line(words, self._mark, timeout_s, len(data), clean=clean)
+        line = command_line(argv, self._mark, timeout_s, len(data), clean=clean)
         channel = self._channel()
         begun = False
         try:
