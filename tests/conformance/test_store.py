@@ -363,7 +363,7 @@ def test_a_launch_is_handed_over_ends_and_is_forgotten(store: Store) -> None:
         Reason.parse(store.replicas.of_job(job)[1].reason),
         Reason(code=KILLED.code, parameters={**KILLED.parameters, **also}),
     )
-    assert (store.launches.all_open(), [one.id for one in store.launches.ended(9)]) == ([], [launch])
+    assert (store.launches.all_open(), [(one.id, one.reported) for one in store.launches.ended(9)]) == ([], [(launch, True)])
     store.launches.forget([launch])
     assert store.launches.ended(9) == []
 

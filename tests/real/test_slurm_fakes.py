@@ -156,6 +156,9 @@ def test_a_queue_that_cannot_be_read_ends_nothing(home: SlurmHome, alpha: Cluste
         home.reconcile()
     assert set(home.replicas(job)) <= {"submitted", "queued", "running"}
     gate.touch()
+    home.drive(lambda: home.job(job)["finished_at"], "the job to end")
+    for command in ("squeue", "sacct"):
+        fake.mend(command)
     home.ended(job)
     assert len(fake.calls("sbatch")) == 1
     one_slurm_job(home, alpha, before)
@@ -190,6 +193,9 @@ def test_an_id_of_somebody_else_is_not_believed(home: SlurmHome, alpha: Cluster,
     home.drive(lambda: len(fake.calls("squeue")) > asked + 2, "the queue to be looked at")
     assert set(home.replicas(job)) <= {"submitted", "queued", "running"}
     gate.touch()
+    home.drive(lambda: home.job(job)["finished_at"], "the job to end")
+    for command in ("squeue", "sacct"):
+        fake.mend(command)
     home.ended(job)
 
 

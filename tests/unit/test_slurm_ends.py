@@ -70,6 +70,14 @@ def test_what_slurm_forgot_is_waited_for_no_longer(tmp_path: Path, key: str) -> 
     assert end_status(state, key, T0 + GRACE_S + 2).state is BackendState.COMPLETED
 
 
+@pytest.mark.parametrize("word", ["", "RUNNING"])
+def test_an_end_is_not_waited_for_for_ever(tmp_path: Path, word: str) -> None:
+    """A queue that can never be read again keeps nothing for ever."""
+    state = seen(tmp_path, word)
+    ends = {days: end_status(state, "key", T0 + days * 86_400).state for days in (9, 11)}
+    assert ends == {9: BackendState.ACTIVE, 11: BackendState.COMPLETED}
+
+
 #: Slurm's word, whether a runner had begun -> how many replicas the next Slurm jobs hold, and whether all are placed anew.
 DEATHS = {
     ("FAILED", True): (2, False), ("FAILED", False): (UNBOUNDED, False), ("TIMEOUT", True): (2, False),

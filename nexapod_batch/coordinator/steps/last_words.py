@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.node import Node
     from nexapod_batch.plugins import LaunchStatus
-    from nexapod_batch.store.repositories.launches import LaunchKey
+    from nexapod_batch.store.repositories.launches import EndedLaunch
 
 __all__ = ["LAUNCHES_MAX", "ask_ends", "forgettable", "overrule"]
 
@@ -35,7 +35,7 @@ def ask_ends(c: Coordinator, nodes: Sequence[Node], faults: Faults) -> dict[int,
     rows = c.store.launches.ended(LAUNCHES_MAX)
     told: dict[int, LaunchStatus] = {}
     for node in nodes:
-        mine = [row for row in rows if row.node_id == node.id]
+        mine = [row for row in rows if row.node_id == node.id and row.reported]
         if not mine or not c.backend(node).tells_ends:
             continue
         try:
@@ -65,15 +65,15 @@ def overrule(c: Coordinator, ends: Mapping[int, LaunchStatus], behind: Collectio
 
 
 def forgettable(
-    c: Coordinator, node: Node, rows: Sequence[LaunchKey], known: Collection[int]
-) -> Sequence[LaunchKey]:
-    """Return which ended launches of a node its backend may forget: it has nothing more to say of them."""
-    if c.backend(node).tells_ends:
-        return [row for row in rows if row.id in known]
-    return rows
+    c: Coordinator, node: Node, rows: Sequence[EndedLaunch], known: Collection[int]
+) -> Sequence[EndedLaunch]:
+    """Return which ended launches of a node its backend may forget: nothing that it could say of them would count."""
+    if not c.backend(node).tells_ends:
+        return rows
+    return [row for row in rows if row.id in known or not row.reported]
 
 
-def _withdraw(c: Coordinator, row: LaunchKey, status: LaunchStatus) -> None:
+def _withdraw(c: Coordinator, row: EndedLaunch, status: LaunchStatus) -> None:
     """Make errors of what a launch reported as well; of a pack nobody's: it is placed anew."""
     if c.store.launches.memory_explained(row.id):
         return

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from nexapod_batch.store.database import Database
 
 __all__ = [
-    "DelegationRow", "LaunchEnvelope", "LaunchHosts", "LaunchKey", "LaunchReason", "LaunchReplica", "Launches",
-    "OpenLaunch",
+    "DelegationRow", "EndedLaunch", "LaunchEnvelope", "LaunchHosts", "LaunchKey", "LaunchReason", "LaunchReplica",
+    "Launches", "OpenLaunch",
 ]  # fmt: skip
 
 
@@ -60,6 +60,12 @@ class LaunchKey(Row, frozen=True):
     id: int
     key: str
     node_id: int
+
+
+class EndedLaunch(LaunchKey, frozen=True):
+    """A launch that is over, and of which its backend still keeps something."""
+
+    reported: bool  # some of its replicas reported as well
 
 
 class LaunchReason(NamedTuple):
@@ -191,9 +197,9 @@ class Launches:
         """Note that a launch is over, and why."""
         self._sql.many("launch_ended", [ended])
 
-    def ended(self, limit: int) -> list[LaunchKey]:
+    def ended(self, limit: int) -> list[EndedLaunch]:
         """Return launches that are over and of which their backends still keep something, by node."""
-        return self._sql.all(LaunchKey, "launches_ended", limit=limit)
+        return self._sql.all(EndedLaunch, "launches_ended", limit=limit)
 
     def forget(self, launches: Iterable[int]) -> None:
         """Note that the backends keep nothing more of launches that are over."""

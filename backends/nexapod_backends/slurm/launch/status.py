@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["end_status", "gone_status", "native_of", "waiting_status", "with_hosts"]
 
+#: Seconds after its submission for which the end of an element is waited for that has reported: a queue that can never
+#: be read again keeps nothing for ever.
+_PATIENCE_S = 10 * 86_400.0
 _UNKNOWN = LaunchStatus(state=BackendState.UNKNOWN)
 
 
@@ -153,8 +156,8 @@ def end_status(state: SiteState, key: str, now: float) -> LaunchStatus:
     seen = state.queue.last_seen(group, index)
     word = read_state(seen.state) if seen else None
     if seen is None or word is None or not word.ended:
-        gone = state.queue.gone(group, index, now)
-        return LaunchStatus(state=BackendState.COMPLETED if gone else BackendState.ACTIVE, native=native)
+        over = state.queue.gone(group, index, now) or now - group.submitted > _PATIENCE_S
+        return LaunchStatus(state=BackendState.COMPLETED if over else BackendState.ACTIVE, native=native)
     if not word.out_of_memory:
         return LaunchStatus(state=BackendState.COMPLETED, native=native)
     reason = f"Slurm job {native}: {end_in_words(seen.state, seen.exit_code, seen.exit_signal)}"

@@ -46,7 +46,8 @@ UPDATE launch SET state = 'ended', reason = ?, native_state = ?, native_reason =
 UPDATE launch SET reason = ?, native_state = ?, native_reason = ? WHERE id = ? AND state IN ('intent', 'handed');
 
 -- name: launches_ended
-SELECT id, key, node_id FROM launch WHERE state = 'ended' ORDER BY node_id, id LIMIT :limit;
+SELECT id, key, node_id, EXISTS (SELECT 1 FROM replica r WHERE r.launch_id = launch.id AND r.execution = 'reported') AS reported
+FROM launch WHERE state = 'ended' ORDER BY node_id, id LIMIT :limit;
 
 -- name: launch_forgotten
 UPDATE launch SET state = 'forgotten' WHERE id = ? AND state = 'ended';
