@@ -35,6 +35,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "usage": ("nexapod-batch usage", "nexapod-batch usage --by account --since 30d --json"),
     "verify": ("nexapod-batch verify 42",),
     "attestations": ("nexapod-batch attestations 42 --out proof",),
+    "ledger head": ("nexapod-batch ledger head > head.txt",),
+    "ledger verify": ("nexapod-batch ledger verify", "nexapod-batch ledger verify --since head.txt"),
+    "ledger prove": ("nexapod-batch ledger prove 42_7 > proof.txt",),
+    "ledger export": ("nexapod-batch ledger export --tiles public/ledger",),
+    "ledger witness": ("nexapod-batch ledger witness head.txt --tiles public/ledger",),
+    "ledger log": ("nexapod-batch ledger log 42_7", "nexapod-batch ledger log --last 10"),
     "reconcile": (
         "nexapod-batch reconcile",
         "nexapod-batch reconcile --dry-run",
