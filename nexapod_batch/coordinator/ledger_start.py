@@ -63,29 +63,32 @@ def _jobs(store: Store, entries: Appending, now: int) -> None:
 
 def _launches(store: Store, entries: Appending, now: int) -> None:
     placed = []
-    for one in store.ledger.known_launches():
+    for launch in store.ledger.known_launches():
         fact = imported(
-            Kind.PLACED, now, one.created_at, id=f"{one.job_id}", launch=one.key, node=one.node, replicas=one.replicas
-        )
-        placed.append((entries.add(fact), one.id))
+            Kind.PLACED, now, launch.created_at, id=f"{launch.job_id}", launch=launch.key, node=launch.node,
+            replicas=launch.replicas,
+        )  # fmt: skip
+        placed.append((entries.add(fact), launch.id))
     store.ledger.note_placed(placed)
 
 
 def _reports(store: Store, entries: Appending, now: int) -> None:
     committed = []
-    for one in store.ledger.known_reports():
-        name = f"{one.job_id}_{one.task}.{one.number}"
-        fact = imported(Kind.REPORT, now, one.received_at, id=name, sha256=encoded_digest(one.payload_sha256))
-        committed.append((entries.add(fact), one.replica_id))
+    for report in store.ledger.known_reports():
+        name = f"{report.job_id}_{report.task}.{report.number}"
+        fact = imported(Kind.REPORT, now, report.received_at, id=name, sha256=encoded_digest(report.payload_sha256))
+        committed.append((entries.add(fact), report.replica_id))
     store.ledger.note_committed(committed)
 
 
 def _verdicts(store: Store, entries: Appending, now: int) -> None:
     verdicts = []
-    for one in store.ledger.known_verdicts():
-        name = f"{one.job_id}_{one.idx}"
-        fact = imported(Kind.VERDICT, now, one.since, id=name, state=one.state, agree=one.agree, basis=one.basis)
-        verdicts.append((entries.add(fact), one.job_id, one.idx))
-        if one.published_from is not None:
-            entries.add(imported(Kind.PUBLISHED, now, one.since, id=name, replica=one.published_from))
+    for verdict in store.ledger.known_verdicts():
+        name = f"{verdict.job_id}_{verdict.idx}"
+        fact = imported(
+            Kind.VERDICT, now, verdict.since, id=name, state=verdict.state, agree=verdict.agree, basis=verdict.basis,
+        )  # fmt: skip
+        verdicts.append((entries.add(fact), verdict.job_id, verdict.idx))
+        if verdict.published_from is not None:
+            entries.add(imported(Kind.PUBLISHED, now, verdict.since, id=name, replica=verdict.published_from))
     store.ledger.note_verdicts(verdicts)

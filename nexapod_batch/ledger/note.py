@@ -81,7 +81,7 @@ class Note(NamedTuple):
 
     def __str__(self) -> str:
         """Return the note as it is published."""
-        return self.text + "\n" + "".join([f"{one}\n" for one in self.signatures])
+        return self.text + "\n" + "".join([f"{signature}\n" for signature in self.signatures])
 
 
 def decoded(text: str) -> bytes:
@@ -128,7 +128,7 @@ def cosigned(note: Note, name: str, signer: Signer, at_s: int) -> Note:
         raise ValueError(f"{name!r} cannot be the name of a key: no blank, no plus, not empty")
     key = NoteKey(name, signer.public, Kind.WITNESS)
     value = at_s.to_bytes(_TIME_BYTES, "big") + signer.sign(_witnessed(note.text, at_s))
-    others = [one for one in note.signatures if (one.name, one.key_id) != (name, key.key_id)]
+    others = [signature for signature in note.signatures if (signature.name, signature.key_id) != (name, key.key_id)]
     return Note(note.text, (*others, Signature(name, key.key_id, value)))
 
 
@@ -158,7 +158,7 @@ def opened(note: Note, keys: list[NoteKey]) -> dict[NoteKey, int | None]:
         if key is not None:
             found[key] = _verified(note.text, key, signature.value)
     if not found:
-        by = ", ".join(sorted({quoted(one.name, 60) for one in note.signatures})) or "nobody"
+        by = ", ".join(sorted({quoted(signature.name, 60) for signature in note.signatures})) or "nobody"
         wanted = " or ".join(sorted({key.name for key in keys})) or "a known key"
         raise VerificationError("nobody that is trusted signed this note", got=f"signed by {by}", wanted=wanted)
     return found

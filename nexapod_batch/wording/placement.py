@@ -30,7 +30,7 @@ def _paused(p: Parameters) -> str:
 
 
 def _no_node_left(p: Parameters) -> str:
-    each = "; ".join(f"{one['node']}: {sentence(one['reason'])}" for one in p["nodes"])
+    each = "; ".join(f"{node['node']}: {sentence(node['reason'])}" for node in p["nodes"])
     more = f"; and {p['more']} more" if p.get("more") else ""
     return f"no node is left for it: {each}{more}"
 
@@ -57,7 +57,7 @@ def _not_asked_for(p: Parameters) -> str:
 
 
 def _site_refuses(p: Parameters) -> str:
-    return "; ".join(f"{one['key']}: {one['message']}" for one in p["problems"])
+    return "; ".join(f"{problem['key']}: {problem['message']}" for problem in p["problems"])
 
 
 def _no_partition(p: Parameters) -> str:
@@ -70,12 +70,12 @@ def _no_node_of_tier(p: Parameters) -> str:
 
 
 def _no_node_large_enough(p: Parameters) -> str:
-    lacks = "; ".join(sentence(one) for one in p["lacks"])
+    lacks = "; ".join(sentence(lack) for lack in p["lacks"])
     return f"{lacks}\n  -> ask for less, or register a larger node: {_INIT}"
 
 
 def _no_node_has_all(p: Parameters) -> str:
-    each = "; ".join(_of_node(one) for one in p["nodes"])
+    each = "; ".join(_of_node(node) for node in p["nodes"])
     return f"no single node has all that a replica wants: {each}\n  -> ask for less, or register another node: {_INIT}"
 
 
@@ -100,7 +100,7 @@ def _too_few_domains(p: Parameters) -> str:
     agree, domains = p["agree"], p["domains"]
     missing = agree - domains
     within = f" of one {p['class']}" if p.get("class") else ""
-    names = _listed([_with_class(one) for one in p["nodes"]], p)
+    names = _listed([_with_class(node) for node in p["nodes"]], p)
     lower = f", or lower quorum.agree to {domains} (weaker)" if domains else ""
     return (
         f"agree = {agree} needs {agree} replicas that differ in {' and '.join(p['fields'])}{within}:"

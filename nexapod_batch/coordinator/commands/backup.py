@@ -132,7 +132,7 @@ def _results(paths: Paths) -> Iterator[tuple[str, Path]]:
     """Yield the published results: all plain files below `JOB/TASK`."""
     for folder, folders, files in os.walk(paths.results):
         if os.path.relpath(folder, paths.results).count("/") == 0:  # partial ones of a publication under way
-            folders[:] = [one for one in folders if not one.startswith(".")]
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
         folders.sort()
         for one in sorted(files):
             file = paths.results / os.path.relpath(os.path.join(folder, one), paths.results)

@@ -32,23 +32,25 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
     if not inputs:
         return
     own_folder(c.paths.inputs, below=c.paths.home)
-    for one in inputs:
-        kept = c.paths.inputs / one.sha256
+    for job_input in inputs:
+        kept = c.paths.inputs / job_input.sha256
         if kept.exists():
             continue
-        partial = kept.with_name(f".{one.sha256}.{os.getpid()}")
+        partial = kept.with_name(f".{job_input.sha256}.{os.getpid()}")
         try:
-            found = _copy(folder, one.source, partial)
+            found = _copy(folder, job_input.source, partial)
         except OSError as error:
             partial.unlink(missing_ok=True)
             if error.errno in FULL:
                 raise TryAgainError(
                     "no space to keep the job's inputs", got=str(error), hint="free some space there, then submit again"
                 ) from error
-            raise DescriptorError(f"input {one.source} cannot be read", got=error.strerror, wanted="a file") from error
-        if found != one.sha256:
+            what = f"input {job_input.source} cannot be read"
+            raise DescriptorError(what, got=error.strerror, wanted="a file") from error
+        if found != job_input.sha256:
             partial.unlink()
-            raise DescriptorError(f"input {one.source} changed while it was read", got=found, wanted=one.sha256)
+            what = f"input {job_input.source} changed while it was read"
+            raise DescriptorError(what, got=found, wanted=job_input.sha256)
         sync_files([partial])
         partial.replace(kept)
 
@@ -71,7 +73,7 @@ def keep_again(c: Coordinator, job_id: int) -> None:
 
     NotFoundError when a file that is needed is not what it was, with how to take today's.
     """
-    missing = [one for one in c.job(job_id).inputs if not (c.paths.inputs / one.sha256).exists()]
+    missing = [job_input for job_input in c.job(job_id).inputs if not (c.paths.inputs / job_input.sha256).exists()]
     try:
         keep(c, missing, folder_of(c, job_id))
     except DescriptorError as error:
@@ -91,17 +93,17 @@ def folder_of(c: Coordinator, job_id: int) -> Path:
 def changed(c: Coordinator, job_id: int) -> list[str]:
     """Return, by their targets, the inputs of a job whose files have another content now, or are gone."""
     folder = folder_of(c, job_id)
-    return [one.target for one in c.job(job_id).inputs if _today(one, folder)[0] != one.sha256]
+    return [job_input.target for job_input in c.job(job_id).inputs if _today(job_input, folder)[0] != job_input.sha256]
 
 
 def todays(job: Job, folder: Path) -> tuple[Input, ...]:
     """Return the inputs of a job as their files are now; DescriptorError for one that is gone."""
     found = []
-    for one in job.inputs:
-        digest, executable = _today(one, folder)
+    for job_input in job.inputs:
+        digest, executable = _today(job_input, folder)
         if not digest:
-            raise DescriptorError(f"input {one.source} cannot be read", wanted="a file", hint="put it back")
-        found.append(one._replace(sha256=digest, executable=executable))
+            raise DescriptorError(f"input {job_input.source} cannot be read", wanted="a file", hint="put it back")
+        found.append(job_input._replace(sha256=digest, executable=executable))
     return tuple(found)
 
 

@@ -207,5 +207,5 @@ def _open_to_readers(folder: Path) -> None:
     mode = umask.folder_mode()
     for where, _, files in os.walk(folder):
         os.chmod(where, mode)
-        for one in files:
-            os.chmod(os.path.join(where, one), mode & 0o666)
+        for file in files:
+            os.chmod(os.path.join(where, file), mode & 0o666)

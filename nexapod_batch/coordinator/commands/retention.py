@@ -130,7 +130,7 @@ def _unstage(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
     needed: set[str] = set()
     for row in c.store.jobs.running_documents():
         document = json.loads(row.body)
-        needed.update(one["sha256"] for one in document["inputs"])
+        needed.update(job_input["sha256"] for job_input in document["inputs"])
         if document["container"]:
             needed.add(document["container"]["sha256"])
     removed = 0
@@ -197,7 +197,7 @@ def stale_inputs(c: Coordinator) -> list[str]:
 
     needed: set[str] = set()
     for row in c.store.jobs.documents_since(c.now() - settings(c.paths).keep_inputs_s * 1000):
-        needed.update(one["sha256"] for one in json.loads(row.body)["inputs"])
+        needed.update(job_input["sha256"] for job_input in json.loads(row.body)["inputs"])
     if not c.paths.inputs.is_dir():
         return []
     with os.scandir(c.paths.inputs) as entries:

@@ -120,6 +120,6 @@ def _results_without_job(paths: Paths) -> list[int]:
     """Return the jobs of which there are results, and nothing else."""
     if not paths.results.is_dir():
         return []
-    numbers = {int(one.name) for one in paths.results.iterdir() if one.name.isdigit() and len(one.name) < 10}
+    numbers = {int(path.name) for path in paths.results.iterdir() if path.name.isdigit() and len(path.name) < 10}
     with Store.open(paths.state_db, write=False) as store:
         return sorted(number for number in numbers if store.jobs.document(number) is None)

@@ -126,7 +126,7 @@ def _probed(c: Coordinator, site: Site, wanted: Wanted) -> Iterator[Finding]:
     """Yield what the backend finds out, then what becomes of a job."""
     mine = c.nodes()
     job = with_words(c, _sample(site), wanted.words, mine)
-    nowhere = tuple(one for one in limit_problems(site, job) if one.path.endswith(".partition"))
+    nowhere = tuple(problem for problem in limit_problems(site, job) if problem.path.endswith(".partition"))
     if nowhere:
         raise DescriptorError("--partition cannot be used", problems=nowhere)
     contexts = [c.context(node) for node in mine]
@@ -214,13 +214,13 @@ def _run(c: Coordinator, job: Job, mine: Sequence[Node], wanted: Wanted) -> Iter
             return
         took = time.monotonic() - begun
         checked = job_evidence.verify(c, done.job)
-        bad = [f"{one['of']}: {one['problem']}" for one in checked.checks if not one["ok"]]
+        bad = [f"{check['of']}: {check['problem']}" for check in checked.checks if not check["ok"]]
         (task,) = views.tasks(c.store, done.job)["tasks"]
     except (NexapodError, OSError) as error:
         lost = isinstance(error, SchedulerError)
         yield Finding(mark=Mark.FAIL, probe="test job", text=_one_line(error), unreachable=lost)
         return
-    hosts = ", ".join(dict.fromkeys(one["host"] for one in task["replicas"]))
+    hosts = ", ".join(dict.fromkeys(replica["host"] for replica in task["replicas"]))
     if bad:
         yield Finding(mark=Mark.FAIL, probe="test job", text=f"reports that do not verify: {'; '.join(bad)}")
         return
@@ -311,7 +311,7 @@ def _remove(home: Path, tell: Callable[[str], None]) -> None:
 def _remove_stale(home: Path) -> None:
     """Remove what checks that were killed left behind."""
     with suppress(OSError), os.scandir(home) as entries:
-        mine = [one for one in entries if one.name.startswith(_PREFIX)]
+        mine = [entry for entry in entries if entry.name.startswith(_PREFIX)]
         for path in [one.path for one in mine if time.time() - one.stat().st_mtime > _STALE_S]:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -42,7 +42,8 @@ def _program(job: Job, path: str, *, contained: bool) -> tuple[str, str]:
         return "script", hashlib.sha256(job.script.encode()).hexdigest()
     if "/" in name and not name.startswith("/"):
         inside = os.path.normpath(os.path.join(job.workdir, name))
-        return inside, next((one.sha256 for one in job.inputs if os.path.normpath(one.target) == inside), "")
+        digests = {os.path.normpath(job_input.target): job_input.sha256 for job_input in job.inputs}
+        return inside, digests.get(inside, "")
     if contained:
         return name, ""
     file = name if name.startswith("/") else first_in(path, name) or name

@@ -138,7 +138,7 @@ def _has_digest(digests: Mapping[str, str], logs: Sequence[str], digest: str) ->
     An output may be called as a log is, and then stands in its place.
     """
     for left_out in chain.from_iterable(combinations(logs, n) for n in range(len(logs), -1, -1)):
-        entries = [(name, one) for name, one in digests.items() if name not in left_out]
+        entries = [(name, digest) for name, digest in digests.items() if name not in left_out]
         if hashlib.sha256(output_files.manifest(entries)).hexdigest() == digest:
             return True
     return False

@@ -314,7 +314,7 @@ def machine_of(statement: Statement) -> str:
 def gpus_of(statement: Statement) -> str | None:
     """Return the GPUs of a replica as they are stored; None for none."""
     if statement.gpus:
-        return orjson.dumps([one._asdict() for one in statement.gpus]).decode()
+        return orjson.dumps([gpu._asdict() for gpu in statement.gpus]).decode()
     return None
 
 

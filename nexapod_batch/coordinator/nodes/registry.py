@@ -215,7 +215,8 @@ def _refuse_while_working(c: Coordinator, node: Node, new: Node, *, other_gpus: 
 
 def _not_offered(name: str, offer: Offer) -> list[str]:
     others = [gpu for gpu in offer.profile.devices if gpu.uuid not in offer.gpus]
-    return [f"GPU {one.index} ({one.model}) is not offered: node init {name} --refresh --gpus all" for one in others]
+    again = f"node init {name} --refresh --gpus all"
+    return [f"GPU {other.index} ({other.model}) is not offered: {again}" for other in others]
 
 
 def _out(c: Coordinator, node: Node) -> int:
@@ -286,11 +287,11 @@ def _of_group(site: Site, name: str, partitions: Sequence[Partition]) -> Node:
         host=socket.gethostname() if site.scheduler.type == LOCAL else name,
         tier=partitions[0].tier,
         backend=site.scheduler.type,
-        cpus=max(one.max_cpus for one in partitions),
-        mem_mib=max(one.max_mem_mib for one in partitions),
+        cpus=max(partition.max_cpus for partition in partitions),
+        mem_mib=max(partition.max_mem_mib for partition in partitions),
         gpus=gpus.gpus,
         gpu_type=",".join(gpus.gpu_types) or None,
-        hosts=max(one.hosts for one in partitions),
+        hosts=max(partition.hosts for partition in partitions),
         classes=classes,
         max_queued=site.limits.max_queued,
     )

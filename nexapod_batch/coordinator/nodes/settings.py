@@ -67,6 +67,7 @@ def _of_site(c: Coordinator, node: Node) -> dict[str, object]:
 
 def _private(c: Coordinator) -> list[PurePath]:
     """Return every folder of ours, which no confined command sees: home, results, settings, corners on sites."""
-    mine = [c.paths.home, c.paths.results, *(one for one in c.paths.config_dirs if one != SYSTEM_DIR)]
+    own_config = [folder for folder in c.paths.config_dirs if folder != SYSTEM_DIR]
+    mine = [c.paths.home, c.paths.results, *own_config]
     corners = [corner for site in c.sites().values() if site.filesystem.work_dir for corner in c.corners(site)]
     return list(dict.fromkeys([*mine, *corners]))

@@ -43,7 +43,7 @@ def problem(c: Coordinator, job: Job, node: Node) -> Problem | None:
     if job.container.isolation == "any":
         return None
     if c.containers is None:
-        failed = next((one for one in facts(c.paths.home) if one.mark == "fail"), None)
+        failed = next((fact for fact in facts(c.paths.home) if fact.mark == "fail"), None)
         c.containers = "" if failed is None else "; ".join(filter(None, (failed.text, failed.hint)))
     if c.containers:
         return Problem("container", f"node {node.name} cannot run containers: {c.containers}")
@@ -63,7 +63,7 @@ def _unconfined(c: Coordinator, job: Job, node: Node) -> Problem | None:
         return Problem("resources.ntasks", reason)
     if node.site != LOCAL:
         return None
-    failed = next((one for one in facts(c.paths.home, "bare") if one.mark != "ok"), None)
+    failed = next((fact for fact in facts(c.paths.home, "bare") if fact.mark != "ok"), None)
     if failed is None:
         return None
     return Problem("job", f"node {node.name} does not run somebody else's job: {failed.text}; {failed.hint}, or {hint}")
@@ -89,7 +89,7 @@ def _too_open(c: Coordinator, job: Job, node: Node) -> Problem | None:
         return Problem(key, f"node {name} cannot confine several ranks; put the job into a [container]")
     if node.site != LOCAL:
         return None
-    failed = next((one for one in facts(c.paths.home, "bare") if one.mark != "ok"), None)
+    failed = next((fact for fact in facts(c.paths.home, "bare") if fact.mark != "ok"), None)
     if failed is None:
         return None
     return Problem(key, f"node {name} cannot confine commands: {failed.text}; {failed.hint}")

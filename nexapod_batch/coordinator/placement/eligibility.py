@@ -66,7 +66,7 @@ def _refusal_of_site(c: Coordinator, job: Job, node: Node) -> Refusal | None:
     site = c.site(node.site)
     problems = (*policy_problems(site, job), *limit_problems(site, job))
     if problems:
-        listed = [{"key": one.path, "message": one.message} for one in problems]
+        listed = [{"key": problem.path, "message": problem.message} for problem in problems]
         return Refusal(reason=_reason(Code.SITE_REFUSES, problems=listed), problems=problems)
     group = site.groups().get(node.name)
     if not site.partitions:
@@ -194,7 +194,7 @@ def check_sites(
 def _not_among(known: Sequence[Problem], problems: Sequence[Problem]) -> list[Problem]:
     """Return the problems that another site has not told already."""
     told = {str(one) for one in known}
-    return [one for one in problems if str(one) not in told]
+    return [problem for problem in problems if str(problem) not in told]
 
 
 def _answer_of(c: Coordinator, job: Job, node: Node, *, foreign: bool) -> Refusal | None:

@@ -229,10 +229,10 @@ def _containers(paths: Paths) -> Iterator[_Found]:
     from nexapod_batch.coordinator.placement.container_support import facts  # noqa: PLC0415 - runs the program
 
     for name, runtime in (("containers", "apptainer"), ("confinement", "bare")):
-        for one in facts(paths.home, runtime):
+        for fact in facts(paths.home, runtime):
             # a machine without containers is a good one all the same
-            text = f"{one.text} -> {one.hint}" if one.hint and one.mark != "ok" else one.text
-            yield name, "warn" if one.mark == "fail" else one.mark, text
+            text = f"{fact.text} -> {fact.hint}" if fact.hint and fact.mark != "ok" else fact.text
+            yield name, "warn" if fact.mark == "fail" else fact.mark, text
 
 
 def _images(paths: Paths) -> Iterator[_Found]:

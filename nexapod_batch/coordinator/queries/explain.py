@@ -267,7 +267,7 @@ def _since(c: Coordinator, job_id: int, task: TaskRow, replicas: list[ReplicaRow
     row = next((r for r in replicas if r.number == number), None)
     if row is not None and not row.voided:
         with suppress(NexapodError):  # a damaged statement is for `verify` to tell
-            empty = [one.name for one in statement_of(c, row.id).subjects if one.size == 0]
+            empty = [subject.name for subject in statement_of(c, row.id).subjects if subject.size == 0]
             lines += [f"  empty outputs: {', '.join(empty)}"] if empty else []
     if task.doubt:
         lines.append(f"  the quorum is no longer met: {sentence(Reason.parse(task.doubt))}; the result stays")
@@ -291,7 +291,7 @@ def _on_gpus(text: str | None) -> str:
         return ""
     from json import loads  # noqa: PLC0415 - for who had one
 
-    return ", on " + " and ".join(f"{one['model'] or 'a GPU'} ({one['uuid']})" for one in loads(text))
+    return ", on " + " and ".join(f"{load['model'] or 'a GPU'} ({load['uuid']})" for load in loads(text))
 
 
 def _backend_words(c: Coordinator, replicas: list[ReplicaRow], document: dict[str, Any]) -> list[str]:

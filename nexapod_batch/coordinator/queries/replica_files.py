@@ -140,7 +140,8 @@ def _signed(c: Coordinator, row: ReplicaRow) -> dict[str, str]:
     statement = decode(reports[0].payload)
     digests = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     if row.execution == Execution.REPORTED and not statement.manifest:
-        digests.update({f"work/{one.name}": one.sha256 for one in statement.subjects if one.name != "stdout"})
+        outputs = [subject for subject in statement.subjects if subject.name != "stdout"]
+        digests.update({f"work/{output.name}": output.sha256 for output in outputs})
     return digests
 
 

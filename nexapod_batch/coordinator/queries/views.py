@@ -64,7 +64,7 @@ def job(store: Store, job_id: int) -> Document:
         "max_running": row["max_running"],
         "quorum": loads(row["quorum"] or "{}"),
         "container": loads(row["container"] or "null"),
-        "depends_on": [{"job": one["on_job"], "when": one["condition"]} for one in depends],
+        "depends_on": [{"job": row["on_job"], "when": row["condition"]} for row in depends],
     }
 
 

@@ -286,7 +286,7 @@ def _all_ready(
 
 def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: Faults) -> _Ready | None:
     """Let a backend make ready for replicas of a job; None when it cannot now."""
-    inputs = {one.sha256: c.paths.inputs / one.sha256 for one in job.inputs}
+    inputs = {job_input.sha256: c.paths.inputs / job_input.sha256 for job_input in job.inputs}
     try:
         _all_kept(job, inputs)
         signer_of(c, node)  # without its key nothing can be given to it
@@ -300,7 +300,7 @@ def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: Faults) 
 
 def _all_kept(job: Job, inputs: Mapping[str, Path]) -> None:
     """Raise TryAgainError where a copy of an input is not there, which every runner would find missing."""
-    missing = [one.target for one in job.inputs if not inputs[one.sha256].exists()]
+    missing = [job_input.target for job_input in job.inputs if not inputs[job_input.sha256].exists()]
     if missing:
         raise TryAgainError(
             f"job {job.name!r} waits for kept inputs that are gone", got=", ".join(missing),

@@ -257,7 +257,7 @@ def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: Rep
     row = _check(c, node, report, known)
     if row.id in batch.seen or row.execution not in OUT:  # perhaps there is a report of it already
         batch.write(c)
-        before = [one.payload for one in stored_reports(c, row.id)]
+        before = [stored_report.payload for stored_report in stored_reports(c, row.id)]
         if report.payload in before:
             if report.carried is not None:  # a copy of the line without them may have come first
                 c.store.reports.supply_carried(row.id, report.carried)

@@ -75,8 +75,8 @@ def _quiet(c: Coordinator, nodes: Sequence[Node]) -> dict[int, str]:
 def _fits_elsewhere(c: Coordinator, row: OpenLaunch, node: Node, others: Sequence[Node], out: dict[int, int]) -> bool:
     """Say whether other nodes can take every replica of a launch now; what they take is added to `out`."""
     replicas = c.store.launches.replicas_out(row.id)
-    tasks = [c.store.tasks.get(row.job_id, one.task) for one in replicas]
-    mine = {one.task: domains_of(node, f"{one.id}") for one in replicas}
+    tasks = [c.store.tasks.get(row.job_id, replica.task) for replica in replicas]
+    mine = {replica.task: domains_of(node, f"{replica.id}") for replica in replicas}
     needs = [_without(need, mine[need.task]) for need in needs_of(c, row.job_id, tasks)]
     job = c.job(row.job_id)
     loads: list[NodeLoad] = []

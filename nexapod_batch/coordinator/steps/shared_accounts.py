@@ -41,7 +41,7 @@ def strangers(c: Coordinator, replicas: Sequence[VotingReplica], nodes: Mapping[
     """Return the strangers that were out while any of these replicas was."""
     if not replicas or not c.store.jobs.any_foreign():
         return []
-    since, until = min(one.created_at for one in replicas), c.now()
+    since, until = min(replica.created_at for replica in replicas), c.now()
     found = []
     for row in c.store.replicas.foreign(since=since, until=until):
         node = nodes[row.node_id]

@@ -107,7 +107,7 @@ def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[
     build, run = said["predicate"]["buildDefinition"], said["predicate"]["runDetails"]
     outer, inner = build["externalParameters"], build["internalParameters"]
     quorum = {"agree": job["quorum"]["agree"], "distinct": job["quorum"]["distinct"]}
-    image = [one["digest"]["sha256"] for one in build["resolvedDependencies"] if "uri" in one]
+    image = [dependency["digest"]["sha256"] for dependency in build["resolvedDependencies"] if "uri" in dependency]
     wanted = {
         "job (UUID)": (outer["job"], uuid),
         "job (digest)": (outer["jobDigest"]["sha256"], job["digest"]),

@@ -99,7 +99,7 @@ def _job_faults(c: Coordinator, row: JobRow) -> Iterator[str]:
     if job.name != row.name:
         yield f"it is called {row.name!r}, and its document {job.name!r}"
     wanted = sorted((one.job, one.when) for one in job.schedule.depends_on)
-    if wanted != sorted((one.on_job, one.condition) for one in c.store.jobs.dependencies(row.id)):
+    if wanted != sorted((dependency.on_job, dependency.condition) for dependency in c.store.jobs.dependencies(row.id)):
         yield "it does not depend on the jobs that its document names"
     yield from _task_faults(c, row, job)
 

@@ -62,8 +62,9 @@ def compared_facts(c: Coordinator) -> Facts:
     for job in ledger.jobs_with_entries():
         digest = encoded_digest(bytes.fromhex(job.digest))
         compared.look(f"job {job.id}", job.entry, Kind.SUBMITTED, {"id": f"{job.id}", "sha256": digest})
-    for one in ledger.launches_with_entries():
-        compared.look(f"launch {one.key}", one.entry, Kind.PLACED, {"launch": one.key, "id": f"{one.job_id}"})
+    for launch in ledger.launches_with_entries():
+        wanted = {"launch": launch.key, "id": f"{launch.job_id}"}
+        compared.look(f"launch {launch.key}", launch.entry, Kind.PLACED, wanted)
     for verdict in ledger.verdicts_with_entries():
         name = f"{verdict.job_id}_{verdict.idx}"
         compared.look(f"task {name}", verdict.entry, Kind.VERDICT, {"id": name, "state": verdict.state})

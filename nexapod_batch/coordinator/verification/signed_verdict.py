@@ -42,7 +42,8 @@ def signed_verdict_faults(
     if "sha256" not in event:
         return []  # reached before verdicts were signed
     try:
-        signed = next((one for one in stored_verdicts(c, task.job_id, task.idx) if one.entry == entry), None)
+        verdicts = stored_verdicts(c, task.job_id, task.idx)
+        signed = next((verdict for verdict in verdicts if verdict.entry == entry), None)
         if signed is None:
             return ["the ledger says that it was signed, and the signed verdict is missing"]
         verdict = _opened(c, signed, str(event["sha256"]))

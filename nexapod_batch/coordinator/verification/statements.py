@@ -141,7 +141,7 @@ def _columns(job: Job, statement: Statement) -> dict[str, Any]:
         "cpu_ms": statement.cpu_ms,
         "max_rss_kib": statement.max_rss_kib,
         "output_bytes": statement.output_bytes,
-        "gpus": orjson.dumps([one._asdict() for one in statement.gpus]).decode() if statement.gpus else None,
+        "gpus": orjson.dumps([gpu._asdict() for gpu in statement.gpus]).decode() if statement.gpus else None,
     }
 
 

@@ -47,7 +47,7 @@ class Readable(Struct):
     @property
     def whole(self) -> bool:
         """Say whether no page is lost or out of order."""
-        return bool(self.tables) and not any(one.lost or one.bad for one in self.tables.values())
+        return bool(self.tables) and not any(table.lost or table.bad for table in self.tables.values())
 
 
 def load(path: Path) -> bytes:

@@ -59,7 +59,7 @@ def shapes_of(connection: sqlite3.Connection) -> dict[str, Shape]:
         rowid_at = None
         if without_rowid:
             names = [*keys, *(name for name in names if name not in keys)]
-        elif len(keys) == 1 and next(one[2] for one in columns if one[1] == keys[0]) == "INTEGER":
+        elif len(keys) == 1 and next(column[2] for column in columns if column[1] == keys[0]) == "INTEGER":
             rowid_at = names.index(keys[0])
         found[table] = Shape(
             columns=names, rowid_at=rowid_at, is_index=without_rowid, least=least.get(table, len(names))

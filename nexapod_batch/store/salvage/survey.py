@@ -27,7 +27,7 @@ def survey(path: Path) -> list[TableState]:
     The list of tables is one of them. Rows whose way is lost are counted under "(loose)".
     """
     found = read(load(path))
-    states = [TableState(name, len(one.records), len(one.lost), one.bad) for name, one in found.tables.items()]
+    states = [TableState(name, len(table.records), len(table.lost), table.bad) for name, table in found.tables.items()]
     loose = sum(len(page) for page in found.loose)
     if loose:
         return [*states, TableState("(loose)", loose, 0, 0)]
