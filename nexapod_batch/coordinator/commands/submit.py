@@ -72,7 +72,7 @@ def submit(
     somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
     """
     ensure_nodes(c)
-    _learn_clusters(c)
+    _learn_clusters(c, job)
     nodes = [node for node in c.nodes() if node.active]
     job = with_program(with_words(c, job, scheduler_options, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
@@ -94,9 +94,14 @@ def submit(
     )  # fmt: skip
 
 
-def _learn_clusters(c: Coordinator) -> None:
-    """Ask the schedulers that can be asked from here which clusters they are: what is in reach depends on it."""
-    found = clusters.ask(c, [node for node in c.nodes() if node.active], near=True)
+def _learn_clusters(c: Coordinator, job: Job) -> None:
+    """Ask the schedulers that can be asked from here which clusters they are: what is in reach depends on it.
+
+    A job that names its sites waits for no other.
+    """
+    wanted = set(job.schedule.sites)
+    nodes = [node for node in c.nodes() if node.active and (not wanted or node.site in wanted)]
+    found = clusters.ask(c, nodes, near=True)
     if found:
         with writer(c.store, wait_s=PATIENCE_S):
             clusters.keep(c, found)

@@ -14,10 +14,21 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["ask", "keep"]
+__all__ = ["ask", "keep", "wanted"]
 
 #: For so long an answer holds; then all schedulers are asked at once, for some ids change when they start anew.
 _HOLDS_MS = 3_600_000
+
+
+def wanted(c: Coordinator, nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes that something may be placed on: a scheduler that nobody needs keeps no pass waiting."""
+    sites: set[str] = set()
+    for row in c.store.jobs.wanting():
+        named = c.job(row.id).schedule.sites
+        if not named:
+            return list(nodes)
+        sites.update(named)
+    return [node for node in nodes if node.site in sites]
 
 
 def ask(c: Coordinator, nodes: Sequence[Node], *, near: bool = False) -> dict[int, str]:
