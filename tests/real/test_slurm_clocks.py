@@ -112,7 +112,9 @@ def test_a_deadline_shorter_than_the_difference(home: SlurmHome, alpha: Cluster,
     job = home.start(home.tasks(1, quorum=quorum))
     home.ended(job, "accepted" if sign == "-" else "failed")
     if sign == "+":
-        (reason,) = set(home.reasons(job))
-        assert "the bundle has expired: got " in reason
-        assert "check the clocks of both machines" in reason
+        reasons = home.reasons(job)  # each with the time at which it was refused
+        assert len(reasons) > 0
+        for reason in reasons:
+            assert "the bundle has expired: got " in reason
+            assert "check the clocks of both machines" in reason
         assert home.executed() == {}
