@@ -108,7 +108,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.evidence_commands",
         "verify",
         "Work verdicts out again from the signed statements; compare results.",
-        ("--json",),
+        ("--folder", "--key", "--uuid", "--results", "--json"),
     ),
     "attestations": Entry(
         "commands.evidence_commands",

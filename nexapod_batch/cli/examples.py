@@ -33,7 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "report": ("nexapod-batch report last",),
     "usage": ("nexapod-batch usage", "nexapod-batch usage --by account --since 30d --json"),
-    "verify": ("nexapod-batch verify 42",),
+    "verify": ("nexapod-batch verify 42", "nexapod-batch verify --folder proof --key alice.pem --key bob.pem"),
     "attestations": ("nexapod-batch attestations 42 --out proof",),
     "ledger head": ("nexapod-batch ledger head > head.txt",),
     "ledger verify": ("nexapod-batch ledger verify", "nexapod-batch ledger verify --since head.txt"),

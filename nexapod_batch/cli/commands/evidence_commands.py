@@ -14,7 +14,7 @@ from nexapod_batch.cli.context import json_option, looking, paths, reading, tell
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.cli.rendering.terminal import LogPrinter, clean
-from nexapod_batch.errors import NotFoundError
+from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from nexapod_batch.cli.logfiles import Log
@@ -127,23 +127,65 @@ def report(selector: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("selector", metavar="ID", shell_complete=complete.jobs)
+@click.argument("selector", metavar="ID", required=False, shell_complete=complete.jobs)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False),
+    help="Check a folder that `attestations` wrote instead: without a database, here or anywhere.",
+)
+@click.option(
+    "--key", "keys", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="With --folder, a public key (PEM) that you got from its owner.",
+)
+@click.option("--uuid", help="With --folder, the UUID of the job, from whoever published it.")
+@click.option(
+    "--results", type=click.Path(path_type=Path, file_okay=False),
+    help="With --folder, the published files of the job: results/ID.",
+)
 @json_option
-def verify(selector: str, as_json: bool) -> int:
-    """Work verdicts out again from the signed statements; compare results."""
-    from nexapod_batch.cli.rendering.progress import counted
+def verify(
+    selector: str | None,
+    folder: Path | None,
+    keys: tuple[Path, ...],
+    uuid: str | None,
+    results: Path | None,
+    as_json: bool,
+) -> int:
+    """Work verdicts out again from the signed statements; compare results.
+
+    Exit code 0: everything holds. 1: something does not, and it is named. 66: there is nothing to check.
+    """
     from nexapod_batch.cli.rendering.proofs import verified
+
+    if folder is not None:
+        if selector is not None:
+            raise UsageError("a job of yours or a folder, not both", hint="nexapod-batch verify --folder DIR")
+        document = _verified_folder(folder, keys, uuid, results)
+    elif selector is None or keys or uuid is not None or results is not None:
+        raise UsageError("which job?", wanted="an ID, or --folder DIR", hint="nexapod-batch verify --help")
+    else:
+        document = _verified_job(selector)
+    output(as_json).document(document, verified)
+    if document["ok"]:
+        return 0
+    return 1
+
+
+def _verified_folder(folder: Path, keys: tuple[Path, ...], uuid: str | None, results: Path | None) -> Document:
+    from nexapod_batch.coordinator.verification.export_check import verify_folder
+    from nexapod_batch.coordinator.verification.export_files import given_keys
+
+    return verify_folder(folder, given_keys(keys), results, uuid)
+
+
+def _verified_job(selector: str) -> Document:
+    from nexapod_batch.cli.rendering.progress import counted
     from nexapod_batch.coordinator.verification import job_evidence, proof
 
     with looking() as c:
         (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
         with counted("tasks verified", c.store.jobs.get(job).n_tasks) as advance:
             found = job_evidence.verify(c, job, advance)
-        document = proof.described(c, job, found)
-    output(as_json).document(document, verified)
-    if found.ok:
-        return 0
-    return 1
+        return proof.described(c, job, found)
 
 
 @click.command()

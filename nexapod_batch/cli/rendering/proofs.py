@@ -15,13 +15,17 @@ _SHOWN = 40
 
 def verified(document: dict[str, Any]) -> Iterator[str]:
     """Describe a verification: what it rests on, then every check, or what failed where there are many."""
-    yield f"job {document['job']}, digest {document['digest']}"
+    if document["job"] is not None:
+        yield f"job {document['job']}, digest {document['digest']}"
+    if document.get("folder") and document["uuid"] is not None:
+        yield f"  uuid: {document['uuid']}; compare it with what was published, or give it with --uuid"
     policy = document["policy"]
     if policy is not None:
         where = " and ".join(policy["distinct"])
         yield f"  policy: {policy['agree']} must agree, distinct by {where}, at most {policy['max_replicas']} replicas"
     for key in document["keys"]:
-        yield f"  key of {key['node']} (site {key['site']}, owner {key['owner']}): {key['key']}, {key['from']}"
+        place = f" (site {key['site']}, owner {key['owner']})" if key["site"] else ""
+        yield f"  key of {key['node']}{place}: {key['key']}, {key['from']}"
     checks = document["checks"]
     every = len(checks) <= _SHOWN
     for check in checks:

@@ -6,7 +6,7 @@ reached from.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -17,7 +17,28 @@ if TYPE_CHECKING:
 
     from nexapod_batch.quorum import Vote
 
-__all__ = ["REPORTED", "SET_ASIDE", "basis_of", "votes_then"]
+__all__ = ["REPORTED", "SET_ASIDE", "JudgedReplica", "basis_of", "votes_then"]
+
+
+class JudgedReplica(Protocol):
+    """A replica, and what it is worth."""
+
+    @property
+    def number(self) -> int:
+        """Return its number."""
+
+    @property
+    def execution(self) -> str:
+        """Return how it ended."""
+
+    @property
+    def validation(self) -> str:
+        """Return what it is worth."""
+
+    @property
+    def vote(self) -> bytes | None:
+        """Return what it said."""
+
 
 SET_ASIDE, VOIDED, REPORTED = "-", "v", "r"
 _LETTERS = {

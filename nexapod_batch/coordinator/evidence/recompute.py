@@ -8,7 +8,7 @@ beside which replicas strangers had the run of their account.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -23,12 +23,27 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Closeness, Vote
-    from nexapod_batch.store.repositories.tasks import UndecidedTask
 
-__all__ = ["decision_then", "late_validations"]
+__all__ = ["Record", "decision_then", "late_validations"]
 
 
-def decision_then(job: Job, votes: Sequence[Vote], task: UndecidedTask) -> Decision:
+class Record(Protocol):
+    """What is kept of how a verdict was reached."""
+
+    @property
+    def basis(self) -> str | None:
+        """Return a letter for each replica, as they stood."""
+
+    @property
+    def measured(self) -> str | None:
+        """Return what was compared within tolerances, as a JSON object."""
+
+    @property
+    def extra(self) -> int:
+        """Return how many replicas beyond `max_replicas` retries allowed."""
+
+
+def decision_then(job: Job, votes: Sequence[Vote], task: Record) -> Decision:
     """Return the decision on a task that has ended, with one vote for each of its replicas, in order of numbers.
 
     ValueError where the record of the verdict does not fit the replicas.

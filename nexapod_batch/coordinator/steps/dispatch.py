@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.basis import JudgedReplica
     from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
@@ -142,7 +143,7 @@ def domains_of(node: Node, run: str) -> dict[Domain, str]:
     return {field: node.domain(field, run) for field in Domain}
 
 
-def set_aside(replica: VotingReplica) -> bool:
+def set_aside(replica: JudgedReplica) -> bool:
     """Say whether a retry took this replica, which brought no vote, out of the count."""
     return replica.validation == "unneeded" and replica.execution in {"errored", "lost", "cancelled"}
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.basis import JudgedReplica
     from nexapod_batch.coordinator.steps.shared_accounts import Stranger
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
@@ -67,7 +68,7 @@ def votes_of(
     return counted(every_vote(c, places, numeric_class, replicas, known), replicas)
 
 
-def counted(every: Sequence[Vote], replicas: Sequence[VotingReplica]) -> list[Vote]:
+def counted(every: Sequence[Vote], replicas: Sequence[JudgedReplica]) -> list[Vote]:
     """Return the votes, given one for each row, that no retry set aside."""
     return [vote for vote, r in zip(every, replicas, strict=True) if not set_aside(r)]
 

@@ -1,45 +1,43 @@
 """The signed statements, written out for foreign tools with all that is needed to check them.
 
 One folder proves one job: the job document, a statement and a delegation for each report, the keys as the registry has
-them, the manifests of outputs that are too many for a statement, what the coordinator says of each replica (so that
-what is missing shows), and how to check all that without any of our code. A file that is there already and says
-something else is refused: nobody can tell which of the two was exported.
+them, the signed verdicts, the manifests of outputs that are too many for a statement, what the coordinator says of each
+replica (so that what is missing shows), and how to check all that without any of our code. A signed manifest names all
+of it. A file that is there already and says something else is refused: nobody can tell which of the two was exported.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.evidence.export_format import COORDINATOR, JOB, MANIFEST, SIGNATURE, VERDICT, key_stem
 from nexapod_batch.coordinator.evidence.published_results import unpack_manifest
 from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
+from nexapod_batch.coordinator.verification.export_word import coordinators_word
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.files import atomic, output_files
-from nexapod_batch.model.reason import Reason
 from nexapod_batch.trust.keys import openssh_public, spki_pem
 from nexapod_batch.trust.statement_decoder import decode
-from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
-    from nexapod_batch.store.repositories.jobs import JobRow
     from nexapod_batch.store.repositories.replicas import ReplicaRow
-    from nexapod_batch.store.repositories.tasks import TaskRow
+    from nexapod_batch.trust.dsse import Signer
 
 __all__ = ["attestations"]
 
 #: What changes from one export of a job to the next.
-_NEW_EACH_TIME = frozenset({"verdict.json", "README.md", "check.py"})
+_NEW_EACH_TIME = frozenset({VERDICT, "README.md", "check.py", MANIFEST, SIGNATURE})
 _SIGNED = ".vsa.json"  # a retry makes another verdict
-_COORDINATOR = "coordinator.spki"
 #: A file that is there already is compared with what would be written, and no more than this is read of it.
 _MOST = 64 << 20
 
@@ -54,15 +52,23 @@ README = """# Proof of job {job}
 | `J_T.vsa.json` | the verdict on task T, signed: SLSA's verification summary, which names every statement |
 | `coordinator.spki` | the coordinator's key, as PEM: ask the coordinator's owner for it |
 | `*.pem`, `*.pub` | keys of nodes, as this coordinator has them: ask the owner of each node for its own |
-| `verdict.json` | the coordinator's word, which nobody signed: its verdicts, and every replica that it placed |
+| `verdict.json` | the coordinator's word: its verdicts, every replica that it placed, and where each counts |
+| `manifest-sha256.txt` | the SHA-256 of every other file here: `sha256sum --check manifest-sha256.txt` |
+| `manifest-sha256.sig` | the coordinator's signature of that file, 64 bytes |
 | `check.py` | checks all of it with Python's own library and `openssl` |
 
 Get the key of each node from its owner, and the UUID of the job ({uuid}) from whoever published it; then
 
     python3 check.py --uuid UUID --key alice.pem --key bob.pem --results results/{job}
 
+Whoever has nexapod-batch checks more: the folder itself, and each verdict. No account and no database is needed:
+
+    nexapod-batch verify --folder . --uuid UUID --key alice.pem --key bob.pem --results results/{job}
+
 ## By hand
 
+0. **The folder.** `sha256sum --check manifest-sha256.txt`, and that the coordinator says so: `openssl pkeyutl -verify
+   -pubin -inkey coordinator.spki -rawin -in manifest-sha256.txt -sigfile manifest-sha256.sig`.
 1. **The key.** `openssl pkeyutl -verify -pubin -inkey alice.pem -rawin -in signed -sigfile signature` for the
    delegation, where `signed` is `DSSEv1 LENGTH TYPE LENGTH PAYLOAD` of the decoded payload; then the same for the
    statement, with the delegation's `subkey` between the lines of a PEM file.
@@ -94,7 +100,7 @@ class _Folder:
             raise UsageError(
                 f"{path} is no folder that can be made", got=error.strerror, hint="give another --out"
             ) from error
-        self.path, self.written = path, dict[Path, None]()
+        self.path, self.written = path, dict[Path, str]()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file; UsageError when one is there that says something else."""
@@ -104,7 +110,7 @@ class _Folder:
                 raise UsageError(f"{path} is there already, and is not of this export", hint="give another --out")
         else:
             atomic.write(path, data, durable=False)
-        self.written[path] = None
+        self.written[path] = hashlib.sha256(data).hexdigest()
 
     def refuse_others(self) -> None:
         """UsageError when there is another statement, delegation or key than those that were written."""
@@ -112,6 +118,13 @@ class _Folder:
             evidence = path.name.endswith((".dsse.json", ".delegation.json", ".pem", ".pub", ".manifest"))
             if evidence and path not in self.written:
                 raise UsageError(f"{path} is not of this export", hint="give another --out")
+
+    def write_manifest(self, signer: Signer) -> None:
+        """Write the digests of all files that were written, and the coordinator's signature of that."""
+        digests = [(path.name, digest) for path, digest in self.written.items()]
+        manifest = output_files.manifest(digests)
+        self.write(MANIFEST, manifest)
+        self.write(SIGNATURE, signer.sign(manifest))
 
     @staticmethod
     def _read(path: Path) -> bytes | None:
@@ -148,15 +161,17 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
         if counts[row.id]:
             _keys(c, nodes[row.node_id], folder)
     job = c.store.jobs.get(job_id)
-    folder.write("job.json", c.store.jobs.document(job_id) or b"")
+    folder.write(JOB, c.store.jobs.document(job_id) or b"")
     for one in sorted({row.task for row in rows}):
         _manifest(c, job_id, one, rows, folder)
     for one in sorted({row.task for row in rows}):
         _signed_verdict(c, job_id, one, folder)
-    folder.write("verdict.json", _verdict(c, job, rows, counts, nodes))
+    folder.write(COORDINATOR, spki_pem(c.signer.public).encode())
+    folder.write(VERDICT, coordinators_word(c, job, rows, counts, nodes))
     folder.write("README.md", README.format(job=job_id, uuid=job.uuid).encode())
     folder.write("check.py", Path(check_proof.__file__).read_bytes())
     folder.refuse_others()
+    folder.write_manifest(c.signer)
     log.info(__name__, "proof written", job=job_id, files=len(folder.written), folder=out)
     return list(folder.written)
 
@@ -172,8 +187,8 @@ def _statements(c: Coordinator, row: ReplicaRow, folder: _Folder) -> None:
 
 def _keys(c: Coordinator, node: Node, folder: _Folder) -> None:
     """Write the keys that the node has and had: an earlier one may have signed what is exported."""
-    for key, public in keys_of(c, node).items():
-        stem = key.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
+    for public in keys_of(c, node).values():
+        stem = key_stem(public)
         folder.write(f"{stem}.pub", openssh_public(public, node.name).encode())
         folder.write(f"{stem}.pem", spki_pem(public).encode())
 
@@ -190,50 +205,7 @@ def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[ReplicaRow]
 
 
 def _signed_verdict(c: Coordinator, job_id: int, task: int, folder: _Folder) -> None:
-    """Write the latest verdict on a task as the coordinator signed it, and the key that it is checked with."""
+    """Write the latest verdict on a task as the coordinator signed it."""
     signed = stored_verdicts(c, job_id, task)
     if signed:
         folder.write(f"{job_id}_{task}{_SIGNED}", signed[-1].envelope(c.signer.key_id) + b"\n")
-        folder.write(_COORDINATOR, spki_pem(c.signer.public).encode())
-
-
-def _task(task: TaskRow) -> dict[str, Any]:
-    """Return what is exported of a task; its replicas are added."""
-    reason = Reason.parse(task.reason)
-    return {
-        "task": task.idx,
-        "state": task.state,
-        "reason": sentence(reason),
-        "why": None if reason is None else reason.document(),
-        "agree": task.agree,
-        "published_from": task.published_from,
-        "doubt": sentence(Reason.parse(task.doubt)),
-        "replicas": [],
-    }
-
-
-def _verdict(
-    c: Coordinator, job: JobRow, rows: Sequence[ReplicaRow], counts: dict[int, int], nodes: dict[int, Node]
-) -> bytes:
-    tasks: dict[int, dict[str, Any]] = {}
-    for row in rows:
-        if row.task not in tasks:
-            tasks[row.task] = _task(c.store.tasks.get(job.id, row.task))
-        node, reason = nodes[row.node_id], Reason.parse(row.reason)
-        tasks[row.task]["replicas"].append(
-            {
-                "number": row.number,
-                "node": node.name,
-                "site": node.site,
-                "owner": node.owner,
-                "key": node.key_id,
-                "execution": row.execution,
-                "validation": row.validation,
-                "reason": sentence(reason),
-                "why": None if reason is None else reason.document(),
-                "statements": counts[row.id],
-            }
-        )
-    known = {"job": job.id, "uuid": job.uuid, "digest": job.digest}
-    document = {"schema": 1, **known, "tasks": list(tasks.values())}
-    return json.dumps(document, indent=1).encode() + b"\n"

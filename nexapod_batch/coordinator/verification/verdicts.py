@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.evidence.basis import REPORTED, SET_ASIDE
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
-from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
+from nexapod_batch.coordinator.evidence.recompute import Record, decision_then, late_validations
 from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState, Validation
 from nexapod_batch.model.reason import Code, Reason, same
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.evidence.basis import JudgedReplica
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.quorum import Decision, Vote
@@ -27,7 +28,36 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["results_faults", "verdict_faults"]
+__all__ = ["VerdictRecord", "reached_faults", "results_faults", "verdict_faults"]
+
+
+class VerdictRecord(Record, Protocol):
+    """What is kept of a verdict."""
+
+    @property
+    def job_id(self) -> int:
+        """Return the number of the job."""
+
+    @property
+    def idx(self) -> int:
+        """Return the index of the task."""
+
+    @property
+    def state(self) -> str:
+        """Return how the task ended."""
+
+    @property
+    def agree(self) -> int:
+        """Return the size of the leading group."""
+
+    @property
+    def reason(self) -> str:
+        """Return why it ended so, as it is stored."""
+
+    @property
+    def doubt(self) -> str:
+        """Return why its quorum is no longer met, as it is stored."""
+
 
 _FROM_MANY = frozenset({Code.FROM_SITES, Code.FROM_OWNERS, Code.FROM_MACHINES})
 
@@ -46,11 +76,11 @@ def verdict_faults(
     every = every_vote(c, Places(job, nodes), task.numeric_class, rows)
     if task.basis == "":
         return _without_record(job, task, rows, every)
-    return _with_record(job, task, task.basis, rows, every)
+    return reached_faults(job, task, task.basis, rows, every)
 
 
-def _with_record(
-    job: Job, task: TaskRow, basis: str, rows: Sequence[ReplicaRow], every: Sequence[Vote]
+def reached_faults(
+    job: Job, task: VerdictRecord, basis: str, rows: Sequence[JudgedReplica], every: Sequence[Vote]
 ) -> list[str]:
     """Reach the verdict once more from what it was reached from, and compare."""
     if len(basis) != len(rows):
@@ -68,7 +98,7 @@ def _with_record(
     return faults or _judged(job, task, rows, every, decision)
 
 
-def _other_decision(task: TaskRow, decision: Decision) -> list[str]:
+def _other_decision(task: VerdictRecord, decision: Decision) -> list[str]:
     """Return where the stored decision is not the one that the replicas make."""
     faults = []
     for what, stored, found in (("state", task.state, decision.state), ("agree", task.agree, decision.agree)):
@@ -78,7 +108,7 @@ def _other_decision(task: TaskRow, decision: Decision) -> list[str]:
 
 
 def _judged(
-    job: Job, task: TaskRow, rows: Sequence[ReplicaRow], every: Sequence[Vote], decision: Decision
+    job: Job, task: VerdictRecord, rows: Sequence[JudgedReplica], every: Sequence[Vote], decision: Decision
 ) -> list[str]:
     """Return which replicas are worth something else than is stored, and whether the quorum still holds."""
     wanted = dict(decision.validations)
@@ -96,7 +126,7 @@ def _judged(
     return faults + _doubt_faults(task, why)
 
 
-def _doubt_faults(task: TaskRow, why: Reason | None) -> list[str]:
+def _doubt_faults(task: VerdictRecord, why: Reason | None) -> list[str]:
     """Return where the stored doubt is another than `why`; the doubt itself is a fault as well."""
     other = _other_reason("its doubt", task.doubt, why)
     if other or why is None:

@@ -1,0 +1,77 @@
+"""What lies in a folder that `attestations` wrote, and in which form: for those who write one and those who check one.
+
+Every file is in the folder's manifest, which the coordinator signs, and in no form but the one that is named here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from nexapod_batch.trust.keys import key_id
+
+__all__ = [
+    "COORDINATOR", "JOB", "MANIFEST", "MAX_FILE", "SIGNATURE", "VERDICT", "ExportedReplica", "ExportedTask",
+    "ExportedVerdict", "key_stem",
+]  # fmt: skip
+
+JOB, VERDICT, COORDINATOR = "job.json", "verdict.json", "coordinator.spki"
+#: The manifest of the folder, as `sha256sum` writes it, and the 64 bytes of the coordinator's signature of it.
+MANIFEST, SIGNATURE = "manifest-sha256.txt", "manifest-sha256.sig"
+#: No file of an export is larger, in bytes.
+MAX_FILE = 1 << 28
+
+
+def key_stem(public: bytes) -> str:
+    """Return what a key's files are called: its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`."""
+    return key_id(public).removeprefix("SHA256:").replace("/", "_").replace("+", "-")
+
+
+class ExportedReplica(Struct, kw_only=True):
+    """The coordinator's word on a replica."""
+
+    number: int
+    node: str
+    site: str
+    owner: str
+    key: str  # that its node has now
+    keys: list[str]  # that its node has and had
+    execution: str
+    validation: str
+    reason: str  # for people
+    why: dict[str, Any] | None  # the same as data
+    statements: int  # that have come in
+    domain: dict[str, str]  # where it counts, by field
+    account: str  # see `Vote`
+    beside: bool
+    run_by: str  # a digest that only this job has; "" where nobody noted it
+    no_vote: dict[str, Any] | None  # why it does not count, whatever it says
+
+
+class ExportedTask(Struct, kw_only=True):
+    """The coordinator's word on a task."""
+
+    task: int
+    state: str
+    reason: str
+    why: dict[str, Any] | None
+    agree: int
+    published_from: int | None
+    doubt: str
+    doubt_why: dict[str, Any] | None
+    extra: int  # replicas beyond `max_replicas` that retries allowed
+    basis: str | None  # how the replicas stood when it ended, a letter for each
+    measured: dict[str, Any] | None  # what was compared within tolerances
+    numeric_class: str | None
+    replicas: list[ExportedReplica] = field(default_factory=list)
+
+
+class ExportedVerdict(Struct, kw_only=True):
+    """`verdict.json`."""
+
+    schema: int = 1
+    job: int
+    uuid: str
+    digest: str  # SHA-256 of job.json
+    tasks: list[ExportedTask]

@@ -1,0 +1,92 @@
+"""The signed verdict on one exported task, compared with the coordinator's word, the job, and the statements here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.evidence.basis import REPORTED
+from nexapod_batch.coordinator.evidence.signed_verdicts import policy_sha256
+from nexapod_batch.coordinator.ledger_start import origin_of
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.keys import key_id
+from nexapod_batch.trust.verdict import VERDICT_TYPE, decode_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from nexapod_batch.coordinator.evidence.export_format import ExportedTask, ExportedVerdict
+    from nexapod_batch.coordinator.verification.export_files import ExportedFiles
+    from nexapod_batch.coordinator.verification.export_statements import FoundStatement
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.trust.verdict import SignedVerdict
+
+__all__ = ["signed_faults"]
+
+
+def signed_faults(
+    files: ExportedFiles,
+    word: ExportedVerdict,
+    job: Job,
+    task: ExportedTask,
+    statements: Mapping[int, Sequence[FoundStatement]],
+) -> list[str]:
+    """Return what is wrong with the signed verdict on a task; nothing for one of a time when none was signed.
+
+    Whether the decision is the one that the statements make is checked elsewhere.
+    """
+    name = f"{word.job}_{task.task}"
+    if f"{name}.vsa.json" not in files.names:
+        return []
+    keys = {key_id(files.coordinator): files.coordinator}
+    try:
+        opened = open_envelope(files.read(f"{name}.vsa.json").rstrip(b"\n"), VERDICT_TYPE, keys)
+        verdict = decode_verdict(opened.payload)
+    except VerificationError as error:
+        return [" ".join(str(error).split())]
+    faults = list(_differences(files, word, job, task, verdict))
+    return faults + list(_statement_faults(name, task, verdict, statements)) + _answer_faults(task, verdict, statements)
+
+
+def _differences(
+    files: ExportedFiles, word: ExportedVerdict, job: Job, task: ExportedTask, verdict: SignedVerdict
+) -> Iterator[str]:
+    """Yield where a signed verdict says something else than what is here."""
+    pairs = {
+        "its verifier": (verdict.verifier, origin_of(key_id(files.coordinator))),
+        "its job": (verdict.job_uuid, word.uuid),
+        "its job's document": (verdict.job_sha256, word.digest),
+        "its policy": (verdict.policy_sha256, policy_sha256(job)),
+        "its task": (verdict.task, task.task),
+        "its state": (verdict.state, task.state),
+        "how many agree": (verdict.agree, task.agree),
+        "how its replicas stood": (verdict.basis, task.basis),
+    }
+    for what, (signed, exported) in pairs.items():
+        if signed != exported:
+            yield f"{what} is signed as {signed!r}, and exported as {exported!r}"
+
+
+def _statement_faults(
+    name: str, task: ExportedTask, verdict: SignedVerdict, statements: Mapping[int, Sequence[FoundStatement]]
+) -> Iterator[str]:
+    """Yield statements that the verdict names and that are not here, and votes of which it names no statement."""
+    here = {(f"{name}.{number}", one.sha256) for number, ones in statements.items() for one in ones}
+    for missing, digest in sorted(set(verdict.statements) - here):
+        yield f"it was reached from a statement of {missing} that is not here: SHA-256 {digest}"
+    named = {one.replica for one in verdict.statements}
+    for replica, letter in zip(task.replicas, verdict.basis, strict=False):
+        if letter == REPORTED and f"{name}.{replica.number}" not in named:
+            yield f"replica {replica.number} counted, and the verdict names no statement of it"
+
+
+def _answer_faults(
+    task: ExportedTask, verdict: SignedVerdict, statements: Mapping[int, Sequence[FoundStatement]]
+) -> list[str]:
+    """Return that what was signed as accepted is no valid replica's answer."""
+    if task.state != TaskState.ACCEPTED or task.doubt:
+        return []
+    valid = [replica.number for replica in task.replicas if replica.validation == "valid"]
+    answers = {one.said.vote for number in valid for one in statements.get(number, ())}
+    return [] if verdict.answer in answers else ["what was signed as accepted is the answer of no valid replica"]
