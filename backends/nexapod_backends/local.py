@@ -24,7 +24,7 @@ from nexapod_batch.files.code_version import code_version
 from nexapod_batch.model.job import Tier
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
 from nexapod_batch.plugins.shared_folders import SharedFolders
-from nexapod_batch.spool import layout, status_file
+from nexapod_batch.spool import layout, owner_settings, status_file
 from nexapod_batch.spool.lock import live_incarnation
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ class LocalBackend(SharedFolders):
         """
         if live_incarnation(context.spool) is not None:
             return ""
+        if owner_settings.is_stopped(context.spool):
+            return "is stopped by its owner"
         if context.node.host != socket.gethostname():
             raise SchedulerError(
                 f"node {context.node.name} belongs to another machine, its worker is not started here",

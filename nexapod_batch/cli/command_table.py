@@ -147,7 +147,10 @@ COMMANDS: dict[str, Entry] = {
         "node.nodes",
         "node",
         "Set up and look at nodes.",
-        ("ls", "show", "init", "drain", "rekey", "resume", "remove", "profile", "set", "snooze", "status", "unit"),
+        (
+            *("ls", "show", "init", "drain", "rekey", "resume", "profile", "set", "snooze", "stop", "start", "remove"),
+            *("status", "history", "unit"),
+        ),
     ),
     "site": Entry(
         "commands.sites",

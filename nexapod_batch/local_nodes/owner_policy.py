@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,11 @@ from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
 from nexapod_batch.files import careful
 from nexapod_batch.model import hours
 from nexapod_batch.model.node import LOCAL
-from nexapod_batch.runner.owner import rules
+from nexapod_batch.runner.owner import machine_state, rules
 from nexapod_batch.schema.units import duration, show_size, size
-from nexapod_batch.spool import layout, owner_settings
+from nexapod_batch.spool import layout, owner_settings, status_file
 from nexapod_batch.spool.claims import Claim, claim
+from nexapod_batch.spool.lock import live_incarnation
 from nexapod_batch.spool.owner_settings import FOREVER, KEYS, MAX_SNOOZE_S, OwnerSettings, Snooze
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.model.hardware import Gpu
     from nexapod_batch.model.node import Node
+    from nexapod_batch.spool.owner_settings import Stop
 
 __all__ = [
     "Owned",
@@ -45,6 +49,8 @@ __all__ = [
     "paused",
     "seconds_until",
     "snooze",
+    "stop",
+    "wait_for_end",
     "wake",
     "withdraw",
 ]
@@ -57,7 +63,21 @@ _WANTED: Mapping[str, str] = {
     "grace": "a duration, as in 30s",
     "nice": "a whole number from 0 to 19",
     "io": "idle or normal",
+    "cpu": "idle or normal",
+    "free_cpus": "a number of CPUs, as in 1",
+    "free_mem": "a size, as in 4G",
+    "free_disk": "a size, as in 20G",
+    "on_battery": "pause or run",
+    "pause_while": "names of programs with commas, as in blender,steam",
+    "idle_for": "a duration, as in 5m",
 }
+
+
+_SIZES, _DURATIONS = frozenset({"max_mem", "free_mem", "free_disk"}), frozenset({"grace", "idle_for"})
+_WORDS = frozenset({"hours", "io", "cpu", "on_battery", "pause_while"})
+
+
+_LOOK_S = 0.2  # between two looks at a worker that is to end
 
 
 class Owned(Struct, frozen=True, kw_only=True):
@@ -165,7 +185,8 @@ def seconds_until(text: str, now: float) -> float:
 
 def limits_of(settings: OwnerSettings) -> dict[str, str]:
     """Return the limits that are set, as `change` reads them."""
-    how: dict[str, Callable[[Any], str]] = {"hours": hours.show, "max_mem": show_size, "grace": lambda s: f"{s}s"}
+    how: dict[str, Callable[[Any], str]] = {"hours": hours.show, "pause_while": ",".join}
+    how |= dict.fromkeys(_SIZES, show_size) | dict.fromkeys(_DURATIONS, lambda seconds: f"{seconds}s")
     set_ = {key: getattr(settings, key) for key in KEYS if getattr(settings, key) != getattr(OwnerSettings(), key)}
     return {key: how.get(key, str)(value) for key, value in set_.items()}
 
@@ -216,7 +237,7 @@ def paused(spool: Path, device: str = "", called: str = "") -> tuple[str, float 
     """Return why a node, or one GPU, starts nothing now and until when; "" when it may, or nobody can read the file."""
     try:
         told, now = owner_settings.load(spool), owner_settings.clock()
-        found = rules.gpu_pause(told, device, called, now) if device else rules.pause(told, now)
+        found = rules.gpu_pause(told, device, called, now) if device else _pause(spool, told)
     except ConfigError as error:
         return _unread(error), None
     if found:
@@ -231,7 +252,7 @@ def given(owned: Owned) -> tuple[int, int]:
         found = owner_settings.load(owned.spool)
     except ConfigError:
         return cpus, mem_mib
-    return min(cpus, found.max_cpus or cpus), min(mem_mib, found.max_mem or mem_mib)
+    return rules.given(found, cpus, mem_mib)
 
 
 def effective(node: Node, spool: Path) -> tuple[Node, str]:
@@ -242,10 +263,48 @@ def effective(node: Node, spool: Path) -> tuple[Node, str]:
         return node, _unread(error)
     if found == OwnerSettings():
         return node, ""
-    cpus, mem = min(node.cpus, found.max_cpus or node.cpus), min(node.mem_mib, found.max_mem or node.mem_mib)
-    pause = rules.pause(found, owner_settings.clock())
+    cpus, mem = rules.given(found, node.cpus, node.mem_mib)
+    pause = _pause(spool, found)
     limited = (*(["cpus"] if cpus < node.cpus else []), *(["mem"] if mem < node.mem_mib else []))
     return replace(node, cpus=cpus, mem_mib=mem, limited=limited), pause.why if pause else ""
+
+
+def _pause(spool: Path, wishes: OwnerSettings) -> rules.Pause | None:
+    """Return why a node may start nothing now; of the machine only what a wish depends on is looked at."""
+    work, host = str(spool), socket.gethostname()
+    if machine_state.matters(wishes):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            settings: Any = careful.load(spool / layout.NODE_CONFIG)
+            work, host = str(settings["work"]), settings["host"]
+    seen = machine_state.look(wishes, work) if host == socket.gethostname() else rules.Machine()
+    return rules.pause(wishes, owner_settings.clock(), seen) or rules.no_start(wishes, seen)
+
+
+def stop(owned: Owned, how: Stop | None) -> Stop | None:
+    """Let a node stop until it is started again, or with None start it: its worker obeys, and so does the next one.
+
+    Returns how it was stopped before.
+    """
+    before = _readable(owned).stop
+    _update(owned, lambda old: replace(old, stop=how))
+    return before
+
+
+def wait_for_end(owned: Owned, seconds: float) -> bool:
+    """Wait until the worker of a node has nothing more to do with it, for so long at most; False when it still has.
+
+    The worker that systemd keeps lives on, without executors and without a notice.
+    """
+    end = time.monotonic() + seconds
+    while (holder := live_incarnation(owned.spool)) is not None:
+        if holder and status_file.read(owned.spool, holder) is None:
+            time.sleep(_LOOK_S)  # one that just came has no notice either
+            if live_incarnation(owned.spool) == holder and status_file.read(owned.spool, holder) is None:
+                return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_LOOK_S)
+    return True
 
 
 def withdraw(spool: Path, key: str) -> bool:
@@ -266,13 +325,15 @@ def _value(owned: Owned, key: str, text: str) -> Any:  # noqa: ANN401 - one of t
     """Return what a limit's text means for a node; ValueError for nonsense."""
     if text in {"", "none", "off"}:
         return getattr(OwnerSettings(), key)
-    if key == "max_mem":
+    if key in _SIZES:
         text = str(size(text))
-    elif key == "grace":
+    elif key in _DURATIONS:
         text = str(duration(text))
-    if key in {"hours", "io"}:
+    if key in _WORDS:
         return KEYS[key](text)
     value = KEYS[key](int(text))
+    if key == "free_cpus" and value >= owned.settings["cpus"]:
+        raise ValueError(f"the node has {owned.settings['cpus']} only, and must keep one")
     has = {"max_cpus": "cpus", "max_mem": "mem_mib"}.get(key)
     if has and value > owned.settings[has]:
         unit = " MiB" if key == "max_mem" else ""

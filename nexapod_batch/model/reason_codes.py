@@ -84,6 +84,7 @@ class Code:
     NOT_HANDED = "launch.not_handed"
     RESTORED = "launch.restored"
     SITE_REMOVED = "launch.site_removed"
+    NODE_REMOVED = "launch.node_removed"
 
     CANCELLED = "task.cancelled"
     RETRIED = "task.retried"

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -34,7 +35,9 @@ __all__ = [
     "Clock",
     "OwnerSettings",
     "Snooze",
+    "Stop",
     "clock",
+    "is_stopped",
     "load",
     "reserve",
     "save",
@@ -48,7 +51,15 @@ NO_LIMIT = 100
 
 #: Room on the disk for the next wishes, kept so that an owner can say `node snooze` when it is full.
 _SPARE, _SPARE_BYTES = ".manners.spare", 16 * 1024
+_MOST_PROGRAMS = 100
 _HINT = "nexapod-batch node set NAME key=value writes it anew"
+
+
+class Stop(StrEnum):
+    """How the owner wants a node to stop until they start it again."""
+
+    NOW = "now"  # what runs is given up
+    FINISH = "finish"  # when nothing runs any more; nothing new starts
 
 
 class Clock(Struct, frozen=True, kw_only=True):
@@ -93,7 +104,15 @@ class OwnerSettings(Struct, frozen=True, kw_only=True):
     grace: int = 30  # seconds for which what cannot be suspended may stay when it must go
     nice: int | None = None  # of commands, 0 to 19; None: as the node was made
     io: str | None = None  # of commands, `idle` or `normal`; None: as the node was made
+    cpu: str | None = None  # of commands, `idle`: CPUs that nobody else wants, or `normal`
+    free_cpus: int = 0  # CPUs of the node that are left to the owner
+    free_mem: int = 0  # MiB of memory that must be free for something to start
+    free_disk: int = 0  # MiB on the disk of the work folders, likewise
+    on_battery: str | None = None  # `pause`: nothing runs on battery; `run`
+    pause_while: tuple[str, ...] = ()  # names of programs while which nothing runs
+    idle_for: int = 0  # seconds for which nobody must have typed for something to run
     snoozes: tuple[Snooze, ...] = ()
+    stop: Stop | None = None
 
 
 def _whole(minimum: int, maximum: int) -> Callable[[Any], int]:
@@ -105,10 +124,22 @@ def _whole(minimum: int, maximum: int) -> Callable[[Any], int]:
     return check
 
 
-def _io(value: Any) -> str:  # noqa: ANN401
-    if value not in {"idle", "normal"}:
-        raise ValueError("must be idle or normal")
-    return str(value)
+def _choice(*known: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:  # noqa: ANN401
+        if value not in known:
+            raise ValueError(f"must be {' or '.join(known)}")
+        return str(value)
+
+    return check
+
+
+def _programs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Return names of programs, from text with commas, or a list of them; as in TOML, if somebody writes it so."""
+    words = value.strip("[] ").split(",") if isinstance(value, str) else value
+    names = tuple(dict.fromkeys(str(word).strip(" \"'") for word in words))
+    if not names or len(names) > _MOST_PROGRAMS or any(not name or "/" in name or "\0" in name for name in names):
+        raise ValueError(f"must be 1 to {_MOST_PROGRAMS} names of programs, without folders, with commas")
+    return names
 
 
 #: The limits: key -> what makes of its JSON value what `OwnerSettings` holds, or raises ValueError.
@@ -119,7 +150,14 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "gpu_busy": _whole(0, NO_LIMIT),
     "grace": _whole(0, 3600),
     "nice": _whole(0, 19),
-    "io": _io,
+    "io": _choice("idle", "normal"),
+    "cpu": _choice("idle", "normal"),
+    "free_cpus": _whole(0, 1_000_000),
+    "free_mem": _whole(0, 1_000_000_000),
+    "free_disk": _whole(0, 1_000_000_000_000),
+    "on_battery": _choice("pause", "run"),
+    "pause_while": _programs,
+    "idle_for": _whole(0, 86_400),
 }
 
 
@@ -139,10 +177,18 @@ def load(spool: Path) -> OwnerSettings:
         if unknown:
             raise ConfigError(f"{file} says what is not known", got=", ".join(sorted(unknown)), wanted=", ".join(KEYS))
         limits = {key: KEYS[key](value) for key, value in document["limits"].items()}
-        return OwnerSettings(**limits, snoozes=tuple(map(_snooze, document["snoozes"])))
+        stop = Stop(document["stop"]) if document.get("stop") else None
+        return OwnerSettings(**limits, snoozes=tuple(map(_snooze, document["snoozes"])), stop=stop)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{file} is of the wrong shape", got=problem, hint=_HINT) from error
+
+
+def is_stopped(spool: Path) -> bool:
+    """Say whether the owner wants no worker at all; a file that nobody understands stops none."""
+    with suppress(ConfigError):
+        return load(spool).stop is not None
+    return False
 
 
 def save(spool: Path, wishes: OwnerSettings) -> None:
@@ -157,7 +203,7 @@ def save(spool: Path, wishes: OwnerSettings) -> None:
         }
         for s in wishes.snoozes
     ]  # fmt: skip
-    document = {"schema": 1, "limits": limits, "snoozes": snoozes}
+    document = {"schema": 1, "limits": limits, "snoozes": snoozes, "stop": wishes.stop}
     data = json.dumps(document, indent=2).encode() + b"\n"
     try:
         atomic.write(spool / layout.OWNER_SETTINGS, data, mode=0o600)

@@ -75,6 +75,7 @@ MEANINGS: Mapping[str, str] = {
     Code.NOT_HANDED: "the backend could not take it yet",
     Code.RESTORED: "the database was put back from a backup, and may have forgotten what it handed over",
     Code.SITE_REMOVED: "its site was taken out, and what was out there given up",
+    Code.NODE_REMOVED: "its node was taken out, and what was out there given up",
     Code.CANCELLED: "its submitter cancelled it",
     Code.RETRIED: "its submitter asked for another try",
     Code.TASK_SALVAGED: "the database was damaged, and what its verdict rests on was lost: it is decided anew",

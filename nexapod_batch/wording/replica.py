@@ -35,6 +35,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.NOT_HANDED: "{text}",
     Code.RESTORED: "the database was put back from a backup",
     Code.SITE_REMOVED: "its site was removed",
+    Code.NODE_REMOVED: "its node was removed",
     Code.TASK_SALVAGED: "decided anew: the database was damaged",
     Code.REPLICA_SALVAGED: "its report was lost with a part of the database",
 }

@@ -15,7 +15,18 @@ from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.model import hours
-from nexapod_batch.runner.owner.rules import CALM_S, MOST_CALM_S, Ruling, Running, Seen, Standing, judge, moment, pause
+from nexapod_batch.runner.owner.rules import (
+    CALM_S,
+    MOST_CALM_S,
+    Machine,
+    Ruling,
+    Running,
+    Seen,
+    Standing,
+    judge,
+    moment,
+    pause,
+)
 from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.owner_settings import Clock, OwnerSettings, Snooze
 
@@ -347,6 +358,6 @@ def test_a_file_that_is_not_understood_is_refused_whole(tmp_path: Path, text: st
 
 def test_the_longest_snooze_counts() -> None:
     """Several snoozes of one thing are as long as the longest."""
-    found = pause(OwnerSettings(snoozes=(snooze(60), snooze(600), snooze(9000, GPU))), clock(), UTC)
+    found = pause(OwnerSettings(snoozes=(snooze(60), snooze(600), snooze(9000, GPU))), clock(), Machine(), UTC)
     assert found is not None
     assert found.until == NOW + 600

@@ -9,7 +9,8 @@ import click
 from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import json_option, paths, reading, writing
 from nexapod_batch.cli.node import owner as owners
-from nexapod_batch.cli.node import profile
+from nexapod_batch.cli.node import profile, stopping
+from nexapod_batch.cli.node.given import history
 from nexapod_batch.cli.node.node_status import status
 from nexapod_batch.cli.node.systemd_unit import unit
 from nexapod_batch.cli.rendering import renderers
@@ -40,6 +41,7 @@ def ls(as_json: bool) -> None:
             found = views.nodes(store)
     for one in found:
         one["gpu_faults"] = _gpu_faults(one["name"]) if one["gpus"] else []
+        one["paused"] = _paused(one)
     columns = ["name", "site", "owner", "tier", "backend", "cpu", "cpus", "mem_mib", "gpus", "out", "state", "key"]
     output(as_json).rows("nodes", found, columns, _row)
 
@@ -58,6 +60,7 @@ def show(name: str, as_json: bool) -> None:
         offer, fault = profiles.signed(store, name)
     for one in found:
         if one["name"] == name:
+            one["paused"] = _paused(one)
             document: Document = {"node": one, "profile": None, "fault": fault}
             if offer is not None:
                 document |= {"profile": profile_document(offer.profile), "offered": list(offer.gpus)}
@@ -113,6 +116,8 @@ def init(
         too_much = crowded(c)
     if too_much:
         note(f"warning: {too_much}")
+    if tier == "consumer-gpu" and not made.gpus:
+        note("warning: tier consumer-gpu, and it offers no GPU; nexapod-batch node profile tells which there are")
     document: Document = {
         "name": made.name,
         "key": made.key_id,
@@ -193,19 +198,10 @@ def resume(name: str, as_json: bool) -> None:
     output(as_json).document({"resumed": [name]}, renderers.changed)
 
 
-@node.command()
-@click.argument("name", shell_complete=complete.nodes)
-@json_option
-def remove(name: str, as_json: bool) -> None:
-    """Take a node that never ran anything out of the registry."""
-    from nexapod_batch.coordinator.nodes import registry
-
-    with writing() as c:
-        registry.remove(c, name)
-    output(as_json).document({"removed": [name]}, renderers.changed)
-
-
-for _command in (profile.profile, owners.change, owners.snooze, status, unit):
+for _command in (
+    *(profile.profile, owners.change, owners.snooze, stopping.stop, stopping.start, stopping.remove),
+    *(status, history, unit),
+):  # fmt: skip
     node.add_command(_command)
 
 
@@ -224,7 +220,8 @@ def _row(node: Document) -> Document:
     blame = f", blamed {node['blame']}x" if node["blame"] else ""
     faults = "".join(f", {fault}" for fault in node["gpu_faults"])
     cpu = node["classes"].get("cpu-microarch")
-    return {**node, "cpu": cpu, "state": ("active" if node["active"] else "drained") + blame + faults}
+    paused = f", {node['paused']}" if node["paused"] else ""
+    return {**node, "cpu": cpu, "state": ("active" if node["active"] else "drained") + paused + blame + faults}
 
 
 def _shown(document: Document) -> Iterator[str]:
@@ -251,3 +248,12 @@ def _gpu_faults(name: str) -> list[str]:
     from nexapod_batch.local_nodes import gpu_status
 
     return gpu_status.faults_of(spool)
+
+
+def _paused(one: Document) -> str | None:
+    """Return why the owner of a node of this machine lets nothing start there now; None when they do."""
+    if not (paths().spool(one["name"]) / layout.OWNER_SETTINGS).exists():
+        return None  # nearly always, and then nothing need be imported
+    from nexapod_batch.local_nodes import owner_policy
+
+    return owner_policy.paused(paths().spool(one["name"]))[0] or None

@@ -60,7 +60,8 @@ def change(name: str | None, pairs: tuple[str, ...], as_json: bool) -> None:
 
     NAME may be left out where there is one node.
 
-    Keys are max_cpus, max_mem, hours, gpu_busy, grace, nice and io; without any the limits are shown.
+    Keys are max_cpus, max_mem, free_cpus, free_mem, free_disk, hours, pause_while, idle_for, on_battery, gpu_busy,
+    grace, nice, io and cpu; without any the limits are shown.
     """
     from nexapod_batch.local_nodes import owner_policy
     from nexapod_batch.spool import owner_settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,7 @@ from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["text_of", "unit"]
 
@@ -29,7 +29,8 @@ _STOP_S = 30
 @json_option
 def unit(name: str | None, write: bool, as_json: bool) -> None:
     """Print a systemd user unit that keeps a node working."""
-    from nexapod_batch.local_nodes import node_status, owner_policy
+    from nexapod_batch.local_nodes import node_status, owner_policy, unit_file
+    from nexapod_batch.spool import owner_settings
 
     home = paths()
     known = [one["name"] for one in node_status.status(home)] if name is None else [name]
@@ -38,8 +39,10 @@ def unit(name: str | None, write: bool, as_json: bool) -> None:
     if len(known) > 1:
         raise UsageError("of which node?", wanted=f"one of: {', '.join(known)}")
     owned = owner_policy.find(home, known[0])
-    file = f"nexapod-node-{owned.name}.service"
-    document: Document = {"unit": file, "text": text_of(owned.name, owned.spool, os.environ), "written": None}
+    file = unit_file.name_of(owned.name)
+    wishes = owner_settings.load(owned.spool)
+    text = text_of(owned.name, owned.spool, os.environ, on_mains=wishes.on_battery == "pause")
+    document: Document = {"unit": file, "text": text, "written": None}
     document["next"] = ["systemctl --user daemon-reload", f"systemctl --user enable --now {file}"]
     if write:
         document["written"] = str(_written(file, document["text"]))
@@ -48,14 +51,20 @@ def unit(name: str | None, write: bool, as_json: bool) -> None:
         note("to let it work while you are not logged in: loginctl enable-linger")
 
 
-def text_of(name: str, spool: Path, environ: Mapping[str, str]) -> str:
-    """Return the unit of a node; the worker finds programs where this environment's PATH leads."""
+def text_of(name: str, spool: Path, environ: Mapping[str, str], *, on_mains: bool = False) -> str:
+    """Return the unit of a node; the worker finds programs where this environment's PATH leads.
+
+    With `on_mains` it is not started on battery; a worker that runs then pauses by itself.
+    """
+    from nexapod_batch.local_nodes.unit_file import MARK
+
     command = interpreter.module("nexapod_batch.runner", str(spool), "--stay")
     path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
     lines = [
-        f"# Made by nexapod-batch node unit {name} --write. Changes of your own: systemctl --user edit",
+        f"{MARK}{name} --write. Changes of your own: systemctl --user edit",
         "[Unit]",
         f"Description=nexapod-batch node {name}",
+        *(["ConditionACPower=true"] if on_mains else []),
         "",
         "[Service]",
         "Type=exec",
@@ -87,9 +96,9 @@ def _quoted(word: str) -> str:
 def _written(name: str, content: str) -> Path:
     from nexapod_batch.files import atomic
     from nexapod_batch.files.own import own_folder
+    from nexapod_batch.local_nodes import unit_file
 
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    target = Path(config, "systemd/user", name)
+    target = unit_file.folder() / name
     own_folder(target.parent)
     atomic.write(target, content.encode())
     return target

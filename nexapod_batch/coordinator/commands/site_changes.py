@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["remove", "rename"]
+__all__ = ["give_up", "remove", "rename", "unpublished_results", "unread_reports"]
 
 
 def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = False) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = 
     nodes, file = _nodes(c, name), _file(c, name)
     if not nodes and file is None:
         raise _unknown(c, name)
-    against = [] if abandon else [*_open_work(c, nodes), *_unpublished(c, nodes)]
-    _refuse(name, "removed", [*against, *_unread(c, nodes), *_needed_by(c, name)], abandon=not abandon)
+    against = [] if abandon else [*_open_work(c, nodes), *unpublished_results(c, nodes)]
+    _refuse(name, "removed", [*against, *unread_reports(c, nodes), *_needed_by(c, name)], abandon=not abandon)
     used = [node for node in nodes if c.store.nodes.has_run(node.id)]
     unused = [node for node in nodes if node not in used]
     folders = [folder for node in nodes for folder in _folders(c, node)]
@@ -75,7 +75,7 @@ def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = 
 def _do_remove(
     c: Coordinator, nodes: Sequence[Node], unused: Sequence[Node], file: Path | None, folders: Sequence[str]
 ) -> None:
-    _give_up(c, nodes)
+    give_up(c, nodes, Reason(code=Code.SITE_REMOVED))
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for node in nodes:
             if node in unused:
@@ -93,7 +93,7 @@ def _do_remove(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _give_up(c: Coordinator, nodes: Sequence[Node]) -> None:
+def give_up(c: Coordinator, nodes: Sequence[Node], reason: Reason) -> None:
     """End what is out on nodes: it is placed elsewhere; the scheduler hears of it as far as it can be reached."""
     by_id = {node.id: node for node in nodes}
     rows = [row for row in c.store.launches.all_open() if row.node_id in by_id]
@@ -102,7 +102,6 @@ def _give_up(c: Coordinator, nodes: Sequence[Node]) -> None:
         if mine:
             with suppress(NexapodError, OSError):
                 c.backend(node).cancel(c.context(node), mine)
-    reason = Reason(code=Code.SITE_REMOVED)
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         for row in rows:
             gone = c.store.launches.lose(row.id, execution=Execution.LOST.value, reason=reason.stored(), now=c.now())
@@ -121,7 +120,7 @@ def rename(c: Coordinator, name: str, new: str, *, dry_run: bool = False) -> dic
         raise _unknown(c, name)
     _check_new(c, name, new)
     plan = _plan(c, name, new, file, nodes)
-    against = [*_open_work(c, nodes), *_unread(c, nodes), *_unpublished(c, nodes), *_needed_by(c, name)]
+    against = [*_open_work(c, nodes), *unread_reports(c, nodes), *unpublished_results(c, nodes), *_needed_by(c, name)]
     if jobs := _jobs_naming(c, name):
         against.append(f"open jobs name it: {_listed(jobs)}")
     _refuse(name, "renamed", against, abandon=False)
@@ -215,7 +214,8 @@ def _open_work(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
                 yield f"the worker of node {node.name} is still there: an idle one ends after some seconds"
 
 
-def _unread(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
+def unread_reports(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
+    """Yield in words which nodes have reports that nobody took in."""
     for node in nodes:
         try:
             context = c.context(node)
@@ -237,7 +237,8 @@ def _says_more(segment: Path, position: int) -> bool:
         return stream.read(2 * len(END)).strip() not in {b"", END}
 
 
-def _unpublished(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
+def unpublished_results(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
+    """Yield in words what was accepted of nodes and is not published."""
     if tasks := c.store.tasks.unpublished_on([node.id for node in nodes]):
         names = [f"{job}_{task}" for job, task in tasks]
         yield f"results wait to be published from it: {_listed(names)}"

@@ -15,6 +15,7 @@ from nexapod_batch.coordinator.nodes.record import profile_event
 from nexapod_batch.errors import KeyFileError, NexapodError, VerificationError
 from nexapod_batch.files import keyfile
 from nexapod_batch.ledger.events import Kind, event
+from nexapod_batch.model.node import LOCAL
 from nexapod_batch.store import writer
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, Delegation, encode_delegation
 from nexapod_batch.trust.dsse import Signer, pae
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["delegate", "key_file", "keys_of", "rekey", "signer_of"]
+__all__ = ["delegate", "is_removed", "key_file", "keys_of", "rekey", "signer_of"]
 
 
 def key_file(c: Coordinator, name: str) -> Path:
     """Return where the private key of a node lies."""
     return c.paths.keys / f"node-{name}"
+
+
+def is_removed(c: Coordinator, node: Node) -> bool:
+    """Say whether a node of a machine was taken out after it had run something: its row and public key stayed."""
+    return node.site == LOCAL and not node.active and not key_file(c, node.name).exists()
 
 
 def signer_of(c: Coordinator, node: Node) -> Signer:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = [
-    "drain", "ensure_nodes", "init", "refresh", "register_sites", "rekey", "remove", "resume", "unregistered", "usable",
+    "drain", "ensure_nodes", "init", "refresh", "register_sites", "rekey", "resume", "unregistered", "usable",
 ]  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -304,6 +304,8 @@ def usable(c: Coordinator, faults: Faults) -> list[Node]:
     """
     found: list[Node] = []
     for node in c.nodes():
+        if keys.is_removed(c, node):
+            continue
         try:
             c.context(node)
             if node.site != LOCAL:
@@ -330,30 +332,12 @@ def drain(c: Coordinator, name: str) -> None:
 
 
 def resume(c: Coordinator, name: str) -> None:
-    """Give a drained node replicas again."""
+    """Give a drained node replicas again; UsageError for one that was removed."""
+    if keys.is_removed(c, _named(c, name)):
+        raise UsageError(
+            f"node {name} was removed: its key is gone", hint="nexapod-batch node init --name NAME makes another one"
+        )
     _activate(c, name, active=True)
-
-
-def remove(c: Coordinator, name: str) -> None:
-    """Take a node that never ran anything out of the registry; one that did keeps its row, and can only be drained.
-
-    Raises:
-        UsageError: It ran something.
-
-    """
-    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        for node in c.nodes():
-            if node.name == name:
-                if c.store.nodes.has_run(node.id):
-                    raise UsageError(
-                        f"node {name} has run replicas: its key is part of their record",
-                        hint=f"nexapod-batch node drain {name}",
-                    )
-                c.store.nodes.delete(name)
-                c.store.ledger.append([event(Kind.REMOVED, c.now(), node=name, key=node.key_id)])
-                log.info(__name__, "node removed", node=name)
-                return
-    raise _unknown(c, name)
 
 
 def _activate(c: Coordinator, name: str, *, active: bool) -> None:

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nexapod_batch.coordinator.nodes import profiles
+from nexapod_batch.coordinator.nodes import keys, profiles
 from nexapod_batch.coordinator.nodes.overcommitment import crowded
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.files import careful, keyfile
@@ -114,6 +114,9 @@ def _nodes(c: Coordinator) -> Iterator[_Found]:
         if _is_gone(c, node):
             yield f"node {node.name}", "ok", f"drained, and site {node.site} is gone: its key stays on record"
             continue
+        if keys.is_removed(c, node):
+            yield f"node {node.name}", "ok", "removed: its public key stays on record"
+            continue
         yield _node_key(c, node)
         yield from _refused_bundles(c, node)
         yield from _packages(c, node)
@@ -171,6 +174,7 @@ def _words(reason: Path) -> str:
 def _hardware(c: Coordinator) -> Iterator[_Found]:
     """Compare what the nodes of this machine signed with what it is now."""
     mine = [node for node in c.nodes() if node.site == LOCAL and node.host == socket.gethostname()]
+    mine = [node for node in mine if not keys.is_removed(c, node)]
     if not mine:
         return
     if too_much := crowded(c):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.hardware.usage import Usage
 
-__all__ = ["Watch", "foreign"]
+__all__ = ["Watch", "foreign", "is_ours"]
 
 EVERY_S = 1.0  # between two looks at the GPUs
 STALE_S = 10.0  # what is older is not known any more
@@ -110,7 +110,7 @@ def _tell(writer: int, worker: int) -> None:
         loads = {}
         for gpu in gpus:
             try:
-                loads[gpu.uuid] = foreign(devices.usage(gpu.uuid, gpu.vendor), partial(_is_ours, mine))
+                loads[gpu.uuid] = foreign(devices.usage(gpu.uuid, gpu.vendor), partial(is_ours, mine))
             except DeviceError:  # out of order: that is told elsewhere
                 continue
         if not loads:
@@ -119,7 +119,8 @@ def _tell(writer: int, worker: int) -> None:
         time.sleep(EVERY_S)
 
 
-def _is_ours(mine: frozenset[int], pid: int) -> bool:
+def is_ours(mine: frozenset[int], pid: int) -> bool:
+    """Say whether a process is one of `mine`, or a replica's; one that has ended is nobody's else."""
     if pid in mine:
         return True
     try:

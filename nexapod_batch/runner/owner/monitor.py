@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.runner.gpu.foreign_use import Watch
-from nexapod_batch.runner.owner.rules import Pause, Ruling, Running, Seen, Standing, judge
+from nexapod_batch.runner.owner import machine_state
+from nexapod_batch.runner.owner.rules import Machine, Pause, Ruling, Running, Seen, Standing, judge
 from nexapod_batch.runner.processes import niceness
 from nexapod_batch.spool import layout, owner_settings
-from nexapod_batch.spool.owner_settings import NO_LIMIT, OwnerSettings
+from nexapod_batch.spool.owner_settings import NO_LIMIT, OwnerSettings, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["OwnerMonitor"]
 
 LOOK_S = 1.0  # between two looks at the clock, where a wish depends on it
+MACHINE_S = 2.0  # and at the machine
 _NEVER = float("inf")
 
 
@@ -46,6 +48,7 @@ class OwnerMonitor:
         self._watch: Watch | None = None
         self._turns: list[int] = []  # that were ruled on last
         self._next = _NEVER
+        self._machine, self._next_machine = Machine(), 0.0
         self.ruling = Ruling(cpus=node.cpus, mem_mib=node.mem_mib)
         if owned:
             owner_settings.reserve(node.spool)
@@ -68,7 +71,7 @@ class OwnerMonitor:
     def _rule(self, now: float, running: Sequence[Running]) -> None:
         """Rule on what runs, and say when that is due again."""
         names = self._allocator.names if self._allocator else {}
-        seen = Seen(clock=owner_settings.clock(), loads=self._loads(now), names=names)
+        seen = Seen(clock=owner_settings.clock(), loads=self._loads(now), names=names, machine=self._seen(now))
         self.ruling, self._standing = judge(
             self._wishes, seen, self._node.cpus, self._node.mem_mib, running, self._standing
         )
@@ -79,6 +82,19 @@ class OwnerMonitor:
             unknown = {uuid: Pause(why=f"who uses {name} is not known yet") for uuid, name in names.items()}
             self.ruling = replace(self.ruling, closed={**unknown, **self.ruling.closed})
             self._next = now
+
+    def stops(self, *, busy: bool) -> bool:
+        """Say whether the owner wants the worker to end now; `busy`: something runs."""
+        return self._wishes.stop is Stop.NOW or (self._wishes.stop is Stop.FINISH and not busy)
+
+    def _seen(self, now: float) -> Machine:
+        """Return what was seen of the machine a moment ago, if a wish depends on it."""
+        if not machine_state.matters(self._wishes):
+            self._machine, self._next_machine = Machine(), 0.0
+        elif now >= self._next_machine:
+            self._machine = machine_state.look(self._wishes, str(self._node.work))
+            self._next_machine = now + MACHINE_S
+        return self._machine
 
     def mind_gpus(self, allocator: GpuAllocator) -> None:
         """Rule on these GPUs as well, by what the owner's programs use of them."""
@@ -103,7 +119,8 @@ class OwnerMonitor:
     def courtesy(self) -> niceness.Niceness:
         """How far what is started from now on stands back behind the owner's programs."""
         nice = self._node.nice if self._wishes.nice is None else self._wishes.nice
-        return niceness.Niceness(nice=nice, idle_io=(self._wishes.io or self._node.io) == "idle")
+        idle_io = (self._wishes.io or self._node.io) == "idle"
+        return niceness.Niceness(nice=nice, idle_io=idle_io, idle_cpu=self._wishes.cpu == "idle")
 
     def never(self, cpus: int, mem_mib: int) -> str:
         """Return why a replica of this size cannot run here while the wishes are as they are; "" when it can."""
@@ -121,7 +138,7 @@ class OwnerMonitor:
             version = None
         if version == self._version:
             return False
-        self._version = version
+        self._version, self._next_machine = version, 0.0
         try:
             self._wishes, self._unreadable = owner_settings.load(self._node.spool), None
         except ConfigError as error:

@@ -2,7 +2,9 @@
 
 Rules:
 
-1. While the node is snoozed, or its hours are over, nothing starts, and everything that runs is suspended.
+1. While the node is snoozed, its hours are over, or the machine is as its owner wants it for itself (on battery, with
+   a named program running, with somebody typing), nothing starts, and everything that runs is suspended. While memory
+   or disk is short, or the node is to stop, nothing starts; what runs goes on, or ends with the worker.
 2. A GPU is closed while it is snoozed, while its owner's programs use more of it than they are granted, and for
    `CALM_S` after that. Nothing starts on a closed GPU, and what runs there is suspended. When that happens again the
    time doubles, up to `MOST_CALM_S`: a game that uses the GPU in bursts would cost one start after the other. It is
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from nexapod_batch.model import hours
+from nexapod_batch.schema.units import show_size
 from nexapod_batch.spool.owner_settings import FOREVER, NO_LIMIT
 
 if TYPE_CHECKING:
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     from nexapod_batch.spool.owner_settings import Clock, OwnerSettings, Snooze
 
 __all__ = [
-    "CALM_S", "MOST_CALM_S", "Pause", "Ruling", "Running", "Seen", "Standing", "gpu_pause", "judge", "moment", "pause",
+    "CALM_S", "MOST_CALM_S", "Machine", "Pause", "Ruling", "Running", "Seen", "Standing", "given", "gpu_pause", "judge",
+    "moment", "no_start", "pause",
 ]  # fmt: skip
 
 CALM_S = 20.0  # for which the owner's programs must leave a GPU alone before it is used again, at first
@@ -49,6 +53,16 @@ class Running(Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()  # UUIDs of its GPUs
 
 
+class Machine(Struct, frozen=True, kw_only=True):
+    """What was seen of the machine, as far as a wish depends on it; None is not known, and keeps nothing back."""
+
+    on_battery: bool = False
+    programs: tuple[str, ...] = ()  # those of `pause_while` that run
+    idle_s: float | None = None  # since somebody typed, or moved the mouse
+    free_mem_mib: int | None = None
+    free_disk_mib: int | None = None
+
+
 class Seen(Struct, frozen=True, kw_only=True):
     """What was seen of the machine at one moment."""
 
@@ -56,6 +70,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     zone: tzinfo | None = None  # of the owner; None: as this machine is set
     loads: Mapping[str, float] = field(default_factory=dict)  # UUID -> percent that the owner's programs use
     names: Mapping[str, str] = field(default_factory=dict)  # UUID -> what people call it, as in `GPU 0`
+    machine: Machine = Machine()
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -71,6 +86,9 @@ class Pause(Struct, frozen=True, kw_only=True):
 
     why: str  # of a node: what is to be said of it, as in `is snoozed`
     until: float | None = None  # seconds since 1970; None: nobody knows
+
+
+_STOPPED = Pause(why="is stopped by its owner, until: nexapod-batch node start")
 
 
 class Ruling(Struct, frozen=True, kw_only=True):
@@ -91,13 +109,14 @@ def judge(
     now = seen.clock.uptime
     evicted = _evicted(wishes, seen, running, before)
     used = _used(wishes, seen, before, evicted)
-    cpus, mem_mib = min(cpus, wishes.max_cpus or cpus), min(mem_mib, wishes.max_mem or mem_mib)
-    paused = pause(wishes, seen.clock, seen.zone)
+    cpus, mem_mib = given(wishes, cpus, mem_mib)
+    paused = pause(wishes, seen.clock, seen.machine, seen.zone)
     known = {*seen.names, *used, *(snooz.device for snooz in wishes.snoozes if snooz.device)}
     closed = {uuid: found for uuid in sorted(known) if (found := _closed(wishes, seen, used, uuid)) is not None}
     suspend, hopeless = _to_suspend(running, cpus, mem_mib, paused, closed)
     since = {turn: before.since.get(turn, now) for turn in suspend}
     give_up = {turn: suspend[turn] for turn in suspend if turn in hopeless and now - since[turn] >= wishes.grace}
+    paused = paused or no_start(wishes, seen.machine)
     ruling = Ruling(cpus=cpus, mem_mib=mem_mib, paused=paused, closed=closed, suspend=suspend, give_up=give_up)
     return ruling, Standing(used=used, since=since, evicted=evicted)
 
@@ -125,12 +144,48 @@ def _to_suspend(
     return suspend, hopeless
 
 
-def pause(wishes: OwnerSettings, clock: Clock, zone: tzinfo | None = None) -> Pause | None:
-    """Return why a node starts nothing now, whatever the use of its GPUs; None when it may."""
+def given(wishes: OwnerSettings, cpus: int, mem_mib: int) -> tuple[int, int]:
+    """Return what the owner gives of a node's CPUs and MiB of memory: one CPU at least."""
+    most = min(cpus, wishes.max_cpus or cpus, max(1, cpus - wishes.free_cpus))
+    return most, min(mem_mib, wishes.max_mem or mem_mib)
+
+
+def pause(wishes: OwnerSettings, clock: Clock, machine: Machine, zone: tzinfo | None = None) -> Pause | None:
+    """Return why nothing runs on a node now, whatever the use of its GPUs; None when something may."""
     snoozed = _snoozed(wishes.snoozes, "", clock, zone)
-    local = datetime.fromtimestamp(clock.now, zone)
-    if snoozed is not None or hours.is_open(wishes.hours, local):
+    if snoozed is not None:
         return snoozed
+    return _closed_hours(wishes, clock, zone) or _wanted_by_owner(wishes, machine)
+
+
+def no_start(wishes: OwnerSettings, machine: Machine) -> Pause | None:
+    """Return why nothing starts on a node while what runs goes on; None when something may."""
+    if wishes.stop is not None:
+        return _STOPPED
+    for what, wanted, free in (
+        ("memory", wishes.free_mem, machine.free_mem_mib),
+        ("disk space", wishes.free_disk, machine.free_disk_mib),
+    ):
+        if free is not None and free < wanted:
+            return Pause(why=f"starts nothing while less than {show_size(wanted)} of {what} is free, says its owner")
+    return None
+
+
+def _wanted_by_owner(wishes: OwnerSettings, machine: Machine) -> Pause | None:
+    """Return why the owner wants the machine for themselves now."""
+    if wishes.on_battery == "pause" and machine.on_battery:
+        return Pause(why="is paused while the machine runs on battery, says its owner")
+    if machine.programs:
+        return Pause(why=f"is paused while {' and '.join(machine.programs)} runs, says its owner")
+    if machine.idle_s is not None and machine.idle_s < wishes.idle_for:
+        return Pause(why=f"is paused until nobody typed for {wishes.idle_for} s, says its owner")
+    return None
+
+
+def _closed_hours(wishes: OwnerSettings, clock: Clock, zone: tzinfo | None) -> Pause | None:
+    local = datetime.fromtimestamp(clock.now, zone)
+    if hours.is_open(wishes.hours, local):
+        return None
     opens = hours.next_change(wishes.hours, local)
     until = opens.timestamp() if opens else None
     return Pause(why=f"may work {hours.show(wishes.hours)} only, says its owner", until=until)

@@ -23,6 +23,7 @@ __all__ = ["Niceness", "keep_back", "own", "stand_back"]
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
 _IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31, "ppc64le": 274, "s390x": 283}
 _WHO_PROCESS, _CLASS_IDLE = 1, 3 << 13
+_RESET_ON_FORK = os.SCHED_RESET_ON_FORK
 
 
 class Niceness(NamedTuple):
@@ -30,6 +31,12 @@ class Niceness(NamedTuple):
 
     nice: int  # 0 to 19
     idle_io: bool  # read and write only when nobody else does
+    idle_cpu: bool = False  # compute only on CPUs that nobody else wants: SCHED_IDLE
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to see to."""
+        return self.nice > 0 or self.idle_io or self.idle_cpu
 
 
 def stand_back(wanted: Niceness) -> None:
@@ -38,13 +45,17 @@ def stand_back(wanted: Niceness) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, wanted.nice)
     if wanted.idle_io:
         _io_priority(_IOPRIO_SET, 0, _CLASS_IDLE)  # what cannot be is left: nothing depends on it
+    if wanted.idle_cpu:
+        with suppress(OSError):
+            _schedule_idle(0)
 
 
 def own() -> Niceness:
     """Return how far this process stands back."""
     found = _io_priority(_IOPRIO_GET, 0)
     idle = found >= 0 and found & _CLASS_IDLE == _CLASS_IDLE
-    return Niceness(nice=os.getpriority(os.PRIO_PROCESS, 0), idle_io=idle)
+    idle_cpu = os.sched_getscheduler(0) & ~_RESET_ON_FORK == os.SCHED_IDLE
+    return Niceness(nice=os.getpriority(os.PRIO_PROCESS, 0), idle_io=idle, idle_cpu=idle_cpu)
 
 
 def keep_back(pids: list[int], wanted: Niceness) -> bool:
@@ -56,11 +67,18 @@ def keep_back(pids: list[int], wanted: Niceness) -> bool:
                 os.setpriority(os.PRIO_PROCESS, pid, wanted.nice)
             if wanted.idle_io:
                 _io_priority(_IOPRIO_SET, pid, _CLASS_IDLE)
+            if wanted.idle_cpu:
+                _schedule_idle(pid)
             session = os.getsid(pid)
             if session not in sessions:
                 sessions.add(session)
                 done &= _lower_session(pid, wanted.nice)
     return done
+
+
+def _schedule_idle(pid: int) -> None:
+    if os.sched_getscheduler(pid) != os.SCHED_IDLE:  # as well one that forks into another class
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _io_priority(numbers: Mapping[str, int], *arguments: int) -> int:

@@ -182,8 +182,7 @@ class _Tree:
         self._courtesy = courtesy
         self._courtesy_s = COURTESY_S[0]
         self._tell_end()
-        stands_back = self._courtesy.nice > 0 or self._courtesy.idle_io
-        self._next_courtesy = started + self._courtesy_s if stands_back else float("inf")
+        self._next_courtesy = started + self._courtesy_s if self._courtesy.any else float("inf")
 
     def wait(self) -> None:
         """Return when no descendant lives."""

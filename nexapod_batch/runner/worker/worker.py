@@ -108,14 +108,15 @@ class Worker:
 
     def _goes_on(self, lock: Lock) -> bool:
         """Say whether to work on: whoever put a launch there just before the unlock saw the lock taken."""
-        if self._stopping or self._stay or not self._spool.waiting():
+        if self._stopping or self._stay or self._is_stopped() or not self._spool.waiting():
             return False
         return lock.take(self._incarnation)
 
     def _rest(self) -> bool:
         """Wait for work; False when the worker is to end: it was told so, or its node is another one by now."""
         while not self._stopping and self._settings == settings_version(self._node.spool):
-            if self._spool.waiting():
+            self._owner.look(list)
+            if not self._is_stopped() and (self._spool.waiting() or self._intake.open):
                 return True
             self._assignments.executors.wait(REST_S)
         return False
@@ -166,7 +167,7 @@ class Worker:
         """Work until nothing was there for `idle_exit_s`, then end the executors."""
         idle_since = time.monotonic()
         pause = POLL_S[0]
-        while not self._stopping:
+        while not self._stopping and not self._is_stopped():
             if self._parent and os.getppid() != self._parent:
                 self._stopping = True
             if self._look():
@@ -184,6 +185,10 @@ class Worker:
             pause = POLL_S[0] if came else min(pause * 1.2, longest)
         self._end()
 
+    def _is_stopped(self) -> bool:
+        """Say whether the owner has stopped the node: nothing starts, and the executors end, as at a signal."""
+        return self._owner.stops(busy=self._assignments.executors.is_busy())
+
     def _is_done(self, idle_since: float) -> bool:
         """Say whether a worker that has nothing to do is to end."""
         if self._alone or self._intake.outdated:
@@ -197,7 +202,7 @@ class Worker:
             for executor in executors.all():
                 executor.send({"over": executor.first})
         self._owner.end()
-        executors.end(stop=self._stopping)
+        executors.end(stop=self._stopping or self._is_stopped())
         if self._status is not None:
             self._status.clear()
 

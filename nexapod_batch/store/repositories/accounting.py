@@ -10,7 +10,7 @@ from nexapod_batch.store.statements import Statements
 if TYPE_CHECKING:
     from nexapod_batch.store.database import Database
 
-__all__ = ["Accounting", "JobUse", "Submitted"]
+__all__ = ["Accounting", "Given", "JobUse", "Submitted"]
 
 
 class Submitted(Row, frozen=True):
@@ -40,6 +40,23 @@ class JobUse(Row, frozen=True):
     energy_mj: float
 
 
+class Given(Row, frozen=True):
+    """What one node gave in one period, of what was measured; times in milliseconds."""
+
+    node: str
+    period: str  # as in `2026-11`; "" for all of it
+    tasks: int
+    replicas: int
+    valid: float  # replicas whose answer was accepted
+    core_ms: float  # wall time, once for each CPU that a replica occupied
+    n_cpu: int  # of how many the CPU time is known
+    cpu_ms: float
+    gpu_ms: float  # wall time, once for each GPU that a replica had
+    n_gpus: int
+    n_energy: int  # of how many of those the energy is known
+    energy_mj: float
+
+
 class Accounting:
     """Sums over all jobs of a period."""
 
@@ -54,3 +71,7 @@ class Accounting:
     def used(self, since_ms: int) -> list[JobUse]:
         """Return what those jobs used until now, a row for each job and site."""
         return self._sql.all(JobUse, "accounting_use", since=since_ms)
+
+    def given(self, form: str, since_ms: int, node: str = "") -> list[Given]:
+        """Return what nodes, or one of them, gave since; `form` makes a period of a time, as strftime reads it."""
+        return self._sql.all(Given, "accounting_given", form=form, since=since_ms, node=node)
