@@ -75,6 +75,13 @@ class Home:
         path.write_text("schema = 1\n" + text)
         return path
 
+    def proof_code(self, job: object) -> int:
+        """Return how `verify --folder` ends on a fresh export of a job."""
+        with tempfile.TemporaryDirectory() as folder:
+            done = self.call("attestations", job, "--out", folder)
+            assert done.code == 0, done.err
+            return self.call("verify", "--folder", folder).code
+
     def submit(self, text: str, *options: str) -> Done:
         """Submit a descriptor given as text."""
         return self.call("submit", self.descriptor(text), *options)

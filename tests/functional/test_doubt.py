@@ -58,6 +58,7 @@ def test_everybody_is_told(home: Home) -> None:
     verify = home.call("verify", "1")
     assert verify.code == 1
     assert f"the quorum is no longer met: {WHY}; nexapod-batch retry 1_0" in verify.out
+    assert home.proof_code(1) == 1
     assert (home.path / "results/1/0/a.txt").read_text() == "1\n"
 
 

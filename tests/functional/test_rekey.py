@@ -51,6 +51,7 @@ def test_what_the_old_key_vouched_for_stays_good(home: Home, tmp_path: Path) -> 
     assert home.submit(TRUE, "--wait=90s").code == 0
     old = home.json("node", "rekey", "n")["old_key"]
     assert home.call("verify", "1").code == 0
+    assert home.proof_code(1) == 0
     assert home.call("attestations", "1", "--out", tmp_path / "proof").code == 0
     stem = old.removeprefix("SHA256:").replace("/", "_").replace("+", "-")
     assert (tmp_path / f"proof/{stem}.pem").exists()

@@ -91,6 +91,7 @@ def test_a_retry_makes_another_verdict(home: Home, tmp_path: Path) -> None:
     assert other.call("wait", "1", "--timeout", "40s").code == 1
     other.end()
     assert other.call("verify", "1").code == 0
+    assert other.proof_code(1) == 0
     after = exported(other, tmp_path / "proof")
     assert after[0] == before[0]
     assert decode_verdict(base64.b64decode(after[1]["payload"])).basis != decode_verdict(base64.b64decode(before[1]["payload"])).basis

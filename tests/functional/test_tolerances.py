@@ -57,6 +57,7 @@ def test_the_centre_that_was_voted_for_is_published(home: Home) -> None:
     assert [one["validation"] for one in replicas] == ["valid"] * 3
     assert (home.path / "results/1/0/a.csv").read_text() == "1.1\n"
     assert home.call("verify", "1").code == 0
+    assert home.proof_code(1) == 0
     with closing(sqlite3.connect(home.path / "state.db")) as connection:
         connection.execute("UPDATE task SET measured = json_set(measured, '$.close', json('[]'))")
         connection.commit()

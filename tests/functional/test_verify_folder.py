@@ -77,6 +77,9 @@ def test_a_folder_is_verified_without_a_home(home: Home, proof: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert "all holds: 4 statements, 2 verdicts and 372 bytes of results are what was signed" in done.out
     assert done.out.count("given by you") == 2
+    bare = home.call("verify", "--folder", proof, env={"NEXAPOD_HOME": str(home_of_nobody)})
+    assert "2 verdicts are what was signed; no results were looked at: give them with --results" in bare.out
+    assert bare.out.count("unattributed: it came with the folder") == 3
     assert "key of the coordinator: SHA256:" in done.out
     assert "unattributed: it came with the folder" in done.out
     assert not home_of_nobody.exists()

@@ -37,6 +37,7 @@ def test_the_first_example_agrees_over_two_clusters(home: SlurmHome, alpha: Clus
     assert sorted(one["site"] for one in task["replicas"]) == ["alpha", "beta"]
     assert {one["host"] for one in task["replicas"]} <= {"a1", "a2", "b1", "b2"}
     assert home.call("verify", "last").code == 0
+    assert home.proof_code("last") == 0
     assert (home.path / "results" / "1").is_dir()
 
 
@@ -62,6 +63,7 @@ def test_an_error_on_two_hosts_is_an_error(home: SlurmHome, alpha: Cluster) -> N
     home.site(alpha, limits={"poll_interval": "10m"})
     done = home.submit('[job]\ncommand = ["sh", "-c", "echo no input >&2; exit 7"]\n[quorum]\nmax_replicas = 2\ndistinct = "host"\n', "--wait")
     assert done.code == 1
+    assert home.proof_code("last") == 0  # with hosts that the scheduler confirmed
     assert "1_0  failed: " in done.out
     assert "exit code 7; last line of stderr: no input" in done.out
 

@@ -18,7 +18,8 @@ def verified(document: dict[str, Any]) -> Iterator[str]:
     if document["job"] is not None:
         yield f"job {document['job']}, digest {document['digest']}"
     if document.get("folder") and document["uuid"] is not None:
-        yield f"  uuid: {document['uuid']}; compare it with what was published, or give it with --uuid"
+        origin = "given by you" if document["uuid_given"] else "unattributed: give what was published with --uuid"
+        yield f"  uuid: {document['uuid']}, {origin}"
     policy = document["policy"]
     if policy is not None:
         where = " and ".join(policy["distinct"])
@@ -35,6 +36,8 @@ def verified(document: dict[str, Any]) -> Iterator[str]:
     what = f"{_count(document['statements'], 'statement')}, {_count(document['verdicts'], 'verdict')}"
     if failed:
         yield f"{failed} of {len(checks)} checks fail: {what} and {document['bytes']} bytes of results were looked at"
+    elif document.get("results", True) is None:
+        yield f"all holds: {what} are what was signed; no results were looked at: give them with --results"
     else:
         yield f"all holds: {what} and {document['bytes']} bytes of results are what was signed"
 

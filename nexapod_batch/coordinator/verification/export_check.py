@@ -89,16 +89,27 @@ def verify_folder(
     `given` are keys that the reader got elsewhere, by id; `results` is the published folder of the job, and `uuid` that
     of the job as whoever published it says, if any. NotFoundError where there is no such folder.
     """
-    files, evidence = ExportedFiles(path), Evidence()
+    evidence = Evidence()
+    export = _checked(path, given, results, uuid, evidence)
+    looked_at = None if results is None else str(results)
+    document = {"folder": str(path), "uuid_given": uuid is not None, "results": looked_at}
+    return document | _document(evidence, export, given)
+
+
+def _checked(
+    path: Path, given: Mapping[str, bytes], results: Path | None, uuid: str | None, evidence: Evidence
+) -> _Export | None:
+    """Check everything; return what the folder holds, None where it cannot be read or is not as it was signed."""
+    files = ExportedFiles(path)
     problems = files.faults()
     evidence.add("files", f"{path}", problems)
     if problems:
-        return _document(path, evidence, None, {})
+        return None
     try:
         export = _opened(files, results)
     except _UNREADABLE as error:
         evidence.add("job", f"{path}", [f"{JOB}, {VERDICT} or a key cannot be read: {_shown(error)}"])
-        return _document(path, evidence, None, {})
+        return None
     problems = _job_faults(export)
     if uuid is not None and uuid != export.word.uuid:
         problems.append(f"it is another job: got uuid {export.word.uuid}, wanted {uuid}")
@@ -107,7 +118,7 @@ def verify_folder(
     if evidence.ok:
         for task in export.word.tasks:
             _check_task(export, task, evidence)
-    return _document(path, evidence, export, given)
+    return export
 
 
 def _opened(files: ExportedFiles, results: Path | None) -> _Export:
@@ -255,12 +266,10 @@ def _results(
     evidence.add("results", name, problems, text=f"from replica {task.published_from}")
 
 
-def _document(
-    path: Path, evidence: Evidence, export: _Export | None, given: Mapping[str, bytes]
-) -> dict[str, Any]:
+def _document(evidence: Evidence, export: _Export | None, given: Mapping[str, bytes]) -> dict[str, Any]:
     """Return what was found, in the form of every verification."""
     document: dict[str, Any] = {
-        "folder": str(path), "job": None, "uuid": None, "digest": None, "ok": evidence.ok, "policy": None, "keys": [],
+        "job": None, "uuid": None, "digest": None, "ok": evidence.ok, "policy": None, "keys": [],
         "statements": evidence.statements,
         "verdicts": sum(check["check"] == "verdict" for check in evidence.checks),
         "bytes": evidence.files,
