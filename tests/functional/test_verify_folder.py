@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from homes import Home
+from homes import TRUE, Home
 
 from nexapod_batch.coordinator.verification.export_check import verify_folder
 from nexapod_batch.files import keyfile, output_files
@@ -40,6 +40,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         assert one.call("node", "init", "--name", name, "--owner", name).code == 0
     assert one.submit(JOB, "--wait").code == 1  # its second task fails
     assert one.call("attestations", 1, "--out", one.folder / "proof").code == 0
+    runs = TRUE.replace('"run"', '"run"\nagree = 3')
+    assert one.submit(runs, "--wait").code == 0
+    assert one.call("attestations", 2, "--out", one.folder / "runs").code == 0
     for name in ("alice", "bob"):
         (one.folder / f"{name}.pem").write_text(one.call("key", "export", name, "--format", "pem").out)
     yield one
@@ -78,7 +81,7 @@ def test_a_folder_is_verified_without_a_home(home: Home, proof: Path) -> None:
     assert "all holds: 4 statements, 2 verdicts and 372 bytes of results are what was signed" in done.out
     assert done.out.count("given by you") == 2
     bare = home.call("verify", "--folder", proof, env={"NEXAPOD_HOME": str(home_of_nobody)})
-    assert "2 verdicts are what was signed; no results were looked at: give them with --results" in bare.out
+    assert "4 statements and 2 verdicts are what was signed; no results were looked at: give them with --results" in bare.out
     assert bare.out.count("unattributed: it came with the folder") == 3
     assert "key of the coordinator: SHA256:" in done.out
     assert "unattributed: it came with the folder" in done.out
@@ -196,6 +199,32 @@ def test_a_coordinator_that_lies_contradicts_what_was_signed(home: Home, proof: 
     change(proof)
     sign_again(proof, keyfile.load(home.path / "keys/coordinator"))
     assert problem in problems(proof)
+
+
+def test_one_key_is_one_node(home: Home, tmp_path: Path) -> None:
+    """Of three executions on two nodes two are of one key: a coordinator cannot call these two nodes or owners."""
+    folder, signer = tmp_path / "proof", keyfile.load(home.path / "keys/coordinator")
+    for field in ("node", "owner"):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(home.folder / "runs", folder)
+        assert problems(folder) == ""
+
+        def call_apart(word: dict[str, Any], field: str = field) -> None:
+            for replica in word["tasks"][0]["replicas"]:
+                replica["domain"][field] = f"n{replica['number']}"
+
+        change_word(folder, call_apart)
+        sign_again(folder, signer)
+        assert "are of one key, and are said to be of two nodes" in problems(folder)
+
+
+def test_words_are_made_from_what_was_checked(home: Home, proof: Path) -> None:
+    """A sentence in the coordinator's word that says more than the reason beside it is not shown."""
+    said("reason", "5 of 5 agree, from 5 sites")(proof)
+    sign_again(proof, keyfile.load(home.path / "keys/coordinator"))
+    done = home.call("verify", "--folder", proof)
+    assert "5 sites" not in done.out
+    assert "1_0  verdict accepted: 2 of 2 agree" in done.out
 
 
 def test_a_folder_by_another_coordinator_is_noticed(home: Home, proof: Path) -> None:

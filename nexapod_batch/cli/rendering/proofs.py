@@ -37,7 +37,8 @@ def verified(document: dict[str, Any]) -> Iterator[str]:
     if failed:
         yield f"{failed} of {len(checks)} checks fail: {what} and {document['bytes']} bytes of results were looked at"
     elif document.get("results", True) is None:
-        yield f"all holds: {what} are what was signed; no results were looked at: give them with --results"
+        counted = f"{_count(document['statements'], 'statement')} and {_count(document['verdicts'], 'verdict')}"
+        yield f"all holds: {counted} are what was signed; no results were looked at: give them with --results"
     else:
         yield f"all holds: {what} and {document['bytes']} bytes of results are what was signed"
 

@@ -20,6 +20,7 @@ from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, Expor
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles
 from nexapod_batch.coordinator.verification.export_statements import (
+    domain_faults,
     open_statements,
     reason_of,
     vote_faults,
@@ -33,6 +34,7 @@ from nexapod_batch.lifecycle import TASK_ENDED, TaskState
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.nesting import depth_within, loads
+from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,12 +187,14 @@ def _check_task(export: _Export, task: ExportedTask, evidence: Evidence) -> None
         if replica.statements or problems:
             evidence.add("statement", f"{name}.{replica.number}", problems, node=replica.node, key=replica.key)
         good = good and not problems
+    why = ""
     try:
+        why = sentence(reason_of(task.why))  # the words beside it could say anything
         problems = _verdict_faults(export, task, found) if good else ["its statements do not hold"]
     except _UNREADABLE as error:
         problems = [f"it cannot be worked out again: {_shown(error)}"]
     signed = "" if f"{name}.vsa.json" in export.files.names else " (of no signed verdict)"
-    evidence.add("verdict", name, problems, text=f"{task.state}: {task.reason}{signed}")
+    evidence.add("verdict", name, problems, text=f"{task.state}: {why}{signed}")
     if good and task.published_from is not None:
         try:
             _results(export, task, found, evidence)
@@ -214,7 +218,7 @@ def _verdict_faults(export: _Export, task: ExportedTask, found: Mapping[int, Seq
         return [f"it has not ended: it is {task.state}"]
     if task.state == TaskState.CANCELLED:
         return []
-    faults = signed_faults(export.files, export.word, export.job, task, found)
+    faults = domain_faults(task.replicas, found) + signed_faults(export.files, export.word, export.job, task, found)
     if not task.basis:
         return [*faults, "what it was reached from was not kept: it is of an early version"]
     votes = [vote_of_replica(export.job, replica, found[replica.number]) for replica in task.replicas]

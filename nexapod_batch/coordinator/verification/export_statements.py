@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["FoundStatement", "open_statements", "reason_of", "vote_faults", "vote_of_replica"]
+__all__ = ["FoundStatement", "domain_faults", "open_statements", "reason_of", "vote_faults", "vote_of_replica"]
 
 
 class FoundStatement(NamedTuple):
@@ -93,6 +93,21 @@ def vote_faults(replica: ExportedReplica, statements: Sequence[FoundStatement]) 
     if replica.execution == wanted:
         return []
     return [f"it is said to have {replica.execution}, and its node signed that it {wanted}"]
+
+
+def domain_faults(
+    replicas: Sequence[ExportedReplica], statements: Mapping[int, Sequence[FoundStatement]]
+) -> list[str]:
+    """Return which replicas are said to count at different nodes, sites or owners, and were signed for by one key."""
+    known: dict[str, tuple[int, dict[str, str]]] = {}
+    faults = []
+    for replica in replicas:
+        where = {name: replica.domain.get(name, "") for name in ("node", "site", "owner")}
+        for one in statements[replica.number]:
+            number, other = known.setdefault(one.said.builder, (replica.number, where))
+            if where != other:
+                faults.append(f"replicas {number} and {replica.number} are of one key, and are said to be of two nodes")
+    return faults
 
 
 def vote_of_replica(job: Job, replica: ExportedReplica, statements: Sequence[FoundStatement]) -> Vote:
