@@ -99,7 +99,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.evidence_commands", "report", "Compare what a job asked for with what it used.", ("--json",)
     ),
     "usage": Entry(
-        "commands.accounting",
+        "commands.operating.accounting",
         "usage",
         "Say who submitted what, and what it used.",
         ("--by", "--since", "--json"),
@@ -117,13 +117,13 @@ COMMANDS: dict[str, Entry] = {
         ("--out", "--json"),
     ),
     "ledger": Entry(
-        "commands.ledger",
+        "commands.operating.ledger",
         "ledger",
         "Prove what happened: signed heads, proofs, published copies.",
         ("head", "verify", "prove", "export", "witness", "log"),
     ),
     "reconcile": Entry(
-        "commands.upkeep",
+        "commands.operating.upkeep",
         "reconcile",
         "Take in reports, decide, dispatch and publish, once.",
         (
@@ -132,13 +132,13 @@ COMMANDS: dict[str, Entry] = {
         ),
     ),
     "gc": Entry(
-        "commands.upkeep",
+        "commands.operating.upkeep",
         "gc",
         "Remove work folders, spool files and losers that nothing needs.",
         ("--dry-run", "--json"),
     ),
     "doctor": Entry(
-        "commands.upkeep",
+        "commands.operating.upkeep",
         "doctor",
         "Check this installation: database, keys, nodes, quarantine, results.",
         ("--json",),
@@ -167,13 +167,13 @@ COMMANDS: dict[str, Entry] = {
     "key": Entry("commands.setup", "key", "List and export public keys.", ("ls", "export")),
     "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
     "backup": Entry(
-        "commands.database",
+        "commands.operating.database",
         "backup",
         "Write everything needed to go on elsewhere into one checked file.",
         ("--results", "--json"),
     ),
     "db": Entry(
-        "commands.database",
+        "commands.operating.database",
         "db",
         "Check, copy, restore, salvage and begin the database.",
         ("backup", "init", "check", "restore", "salvage"),

@@ -13,8 +13,8 @@ from damage import DAMAGES, SWEEP, changes, copy_home, damage, killed_at, pages_
 from homes import TRUE, Home
 
 from nexapod_batch.config.settings import Paths
-from nexapod_batch.coordinator.commands.restore import restore
-from nexapod_batch.coordinator.commands.salvage import salvage
+from nexapod_batch.coordinator.commands.upkeep.restore import restore
+from nexapod_batch.coordinator.commands.upkeep.salvage import salvage
 from nexapod_batch.coordinator.evidence.intact import is_intact
 from nexapod_batch.coordinator.steps.report_batch import columns_of
 from nexapod_batch.errors import TryAgainError

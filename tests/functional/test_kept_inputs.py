@@ -10,8 +10,8 @@ import pytest
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
-from nexapod_batch.coordinator.commands import retention
 from nexapod_batch.coordinator.commands.resubmit import only
+from nexapod_batch.coordinator.commands.upkeep import retention
 from nexapod_batch.model.job import Array, Job
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
-from nexapod_batch.coordinator.commands import retention
+from nexapod_batch.coordinator.commands.upkeep import retention
 
 if TYPE_CHECKING:
 

@@ -16,7 +16,7 @@ from homes import TRUE, Home
 from spools import House, alive, until
 
 from nexapod_batch.model.job import Job, Output, Resources
-from nexapod_batch.runner.execution.temporary import Temporary, base, describe, sweep
+from nexapod_batch.runner.execution.folders.temporary import Temporary, base, describe, sweep
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nexapod_batch.runner.execution.ranks import said_by_launcher
+from nexapod_batch.runner.execution.launcher.ranks import said_by_launcher
 from nexapod_batch.trust.statement import Outcome
 
 #: As Slurm 22.05 and 23.11 say it, and as 20.02 did.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nexapod_batch.runner.execution.steps import Steps, of_allocation, read_steps
+from nexapod_batch.runner.execution.launcher.steps import Steps, of_allocation, read_steps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from nexapod_backends.slurm.jobs.capacity import read_nodes, usable
 from nexapod_backends.slurm.jobs.largest_hosts import HostSize, host_sizes
 from nexapod_backends.slurm.site_check.job_probe import _would
 
-from nexapod_batch.runner.execution.steps import read_steps
+from nexapod_batch.runner.execution.launcher.steps import read_steps
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "slurm"
 

@@ -14,7 +14,7 @@ from nexapod_backends.apptainer.machine import Program
 from nexapod_backends.bare import BareRuntime
 
 from nexapod_batch.model.job import Container, Domain, Job, QuorumPolicy, Resources
-from nexapod_batch.runner.execution import ranks
+from nexapod_batch.runner.execution.launcher import ranks
 from nexapod_batch.runner.execution.stage import CommandError
 from nexapod_batch.runtimes import Execution, Wrapped
 

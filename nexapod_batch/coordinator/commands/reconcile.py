@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from nexapod_batch import log
 from nexapod_batch.coordinator.commands.job_control import stop_owed
-from nexapod_batch.coordinator.commands.retention import drop_segments, forget_ended
+from nexapod_batch.coordinator.commands.upkeep.retention import drop_segments, forget_ended
 from nexapod_batch.coordinator.nodes import clusters
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare

@@ -33,9 +33,9 @@ from nexapod_batch.trust.statement import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nexapod_batch.runner.execution.folders.temporary import Temporary
     from nexapod_batch.runner.execution.logs import Logs
     from nexapod_batch.runner.execution.replica import Replica
-    from nexapod_batch.runner.execution.temporary import Temporary
     from nexapod_batch.runner.execution.witness import Witness
     from nexapod_batch.runner.gpu.grant import Granted
     from nexapod_batch.runner.gpu.meter import Meter
@@ -139,7 +139,7 @@ class Commands:
         self, replica: Replica, wrapped: Wrapped, folder: str, granted: Granted, execution: Execution
     ) -> Result:
         """Let the node's launcher start the ranks of a replica."""
-        from nexapod_batch.runner.execution import ranks  # noqa: PLC0415 - most replicas are one process
+        from nexapod_batch.runner.execution.launcher import ranks  # noqa: PLC0415 - most replicas are one process
 
         job, path = replica.launch.job, execution.path
         with ranks.started_by_file(f"{replica.root}.start", wrapped, folder) as rank:
@@ -223,7 +223,7 @@ def _made_folder(replica: Replica) -> str:
 
 def _by_accounting(replica: Replica, result: Result, path: str, environment: Mapping[str, str]) -> Result:
     """Note what the ranks of a replica used by the scheduler's accounting; return the result as it knows it."""
-    from nexapod_batch.runner.execution import steps  # noqa: PLC0415 - most replicas are one process
+    from nexapod_batch.runner.execution.launcher import steps  # noqa: PLC0415 - most replicas are one process
 
     found = steps.of_allocation(path, environment)
     if found is None:

@@ -21,13 +21,13 @@ import orjson
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.runner.execution.commands import Commands
+from nexapod_batch.runner.execution.folders.temporary import Temporary
+from nexapod_batch.runner.execution.folders.work_dirs import Folders
 from nexapod_batch.runner.execution.logs import Logs
 from nexapod_batch.runner.execution.orders import Orders
 from nexapod_batch.runner.execution.replica import Replica
 from nexapod_batch.runner.execution.reports import Reports
-from nexapod_batch.runner.execution.temporary import Temporary
 from nexapod_batch.runner.execution.witness import Witness
-from nexapod_batch.runner.execution.work_dirs import Folders
 from nexapod_batch.runner.gpu.grant import Granted, receive
 from nexapod_batch.runner.launches.launch import OpenedLaunch, open_launch
 from nexapod_batch.runner.processes import descendants

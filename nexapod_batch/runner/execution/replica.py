@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from nexapod_batch.errors import PluginError, UnsafeOutputError
 from nexapod_batch.model.placeholders import task_values
+from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, digest_outputs, stdout_only
 from nexapod_batch.runner.execution.stage import CommandError, InputError, KeptCopyError, stage_inputs
-from nexapod_batch.runner.execution.work_dirs import is_empty
 from nexapod_batch.runner.processes.process_tree import disk_detail
 from nexapod_batch.runner.processes.usage import tree_bytes
 from nexapod_batch.trust.statement import Outcome

@@ -15,16 +15,16 @@ import orjson
 
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.machine_id import identity
+from nexapod_batch.runner.execution.folders.work_dirs import is_empty
 from nexapod_batch.runner.execution.outputs import Produced, stdout_only
-from nexapod_batch.runner.execution.work_dirs import is_empty
 from nexapod_batch.trust.dsse import seal
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Outcome, Statement
 from nexapod_batch.trust.statement_encoder import encode
 
 if TYPE_CHECKING:
+    from nexapod_batch.runner.execution.folders.work_dirs import Folders
     from nexapod_batch.runner.execution.logs import Logs
     from nexapod_batch.runner.execution.replica import Replica
-    from nexapod_batch.runner.execution.work_dirs import Folders
     from nexapod_batch.spool.node_config import NodeConfig
     from nexapod_batch.spool.segment_writer import Segment
 

@@ -6,14 +6,14 @@ The environment is made from nothing, so that two nodes differ only where they m
 |---|---|
 | `PATH` | `path` of node.json, else on the machine of the submit as it was there, else the runner's own |
 | `HOME`, `PWD` | the replica's work folder (`PWD`: `workdir` in it; `HOME`: the account's, if the job says so) |
-| `TMPDIR` | an empty folder of its own with a short path (`temporary.py`) |
+| `TMPDIR` | an empty folder of its own with a short path (`folders/temporary.py`) |
 | `LANG`, `SHELL` | `C.UTF-8`, `/bin/sh` |
 | `USER`, `LOGNAME` | name of the account |
 | what the site passes on | as the runner got it, after modules and setup lines (`[environment] pass`) |
 | `NEXAPOD_NODE`, `NEXAPOD_JOB` | name of the node, number of the job |
 | `NEXAPOD_TASK`, `NEXAPOD_NAME`, ... | every placeholder of the descriptor, array values included |
 | `OMP_NUM_THREADS` and its kind (`_THREADS`) | `cpus_per_task`, where the descriptor says it |
-| `SLURM_*`, `PMI_*` and the like | what a launcher tells each rank, where one starts them (`ranks.py`) |
+| `SLURM_*`, `PMI_*` and the like | what a launcher tells each rank, where one starts them (`launcher/ranks.py`) |
 | `CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, `HIP_VISIBLE_DEVICES` | its GPUs, by UUID; empty without any |
 | `[job] env` | as the descriptor says; it may replace all but the `NEXAPOD_` ones and those of GPUs |
 """

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexapod_batch.runner.execution.disk_space import room
+from nexapod_batch.runner.execution.folders.disk_space import room
 from nexapod_batch.runner.processes.oom_kills import Kills, Rise, judge
 from nexapod_batch.trust.statement import Outcome
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.runner.execution.disk_space import room
+from nexapod_batch.runner.execution.folders.disk_space import room
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.runner.processes.usage import Alarm
 from nexapod_batch.runner.worker.watcher import OVERDUE_S, WATCH_S

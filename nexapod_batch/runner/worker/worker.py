@@ -23,8 +23,8 @@ import time
 from typing import TYPE_CHECKING
 
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.runner.execution.folders.work_dirs import remove_strays
 from nexapod_batch.runner.execution.slate import Slate
-from nexapod_batch.runner.execution.work_dirs import remove_strays
 from nexapod_batch.runner.launches.allocation import TIME_OVER, is_over
 from nexapod_batch.runner.owner.monitor import OwnerMonitor
 from nexapod_batch.runner.processes import descendants

@@ -43,11 +43,11 @@ def reconcile(
 ) -> int:
     """Take in reports, decide, dispatch and publish, once."""
     if how is not None:
-        from nexapod_batch.cli.commands.schedules import entry
+        from nexapod_batch.cli.commands.operating.schedules import entry
 
         output(as_json).lines(how, entry(how))
         return 0
-    from nexapod_batch.cli.commands.monitoring import status_written
+    from nexapod_batch.cli.commands.operating.monitoring import status_written
 
     document: Document = {**dict.fromkeys(FIELDS, 0), **_reasons([], [])}
     try:
@@ -95,7 +95,7 @@ def _one_pass(max_seconds: float | None, *, dry_run: bool, steal: bool) -> Pass:
 @json_option
 def gc(dry_run: bool, as_json: bool) -> None:
     """Remove work folders, spool files and losers that nothing needs."""
-    from nexapod_batch.coordinator.commands import retention
+    from nexapod_batch.coordinator.commands.upkeep import retention
 
     found = dict.fromkeys(retention.KINDS, 0)
     if paths().has_database():  # before the first submit there is nothing to remove, and nothing is made
@@ -105,7 +105,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
 
 
 def _looked_over() -> dict[str, int]:
-    from nexapod_batch.coordinator.commands import retention
+    from nexapod_batch.coordinator.commands.upkeep import retention
 
     with looking() as c:
         return retention.gc(c, dry_run=True)
@@ -113,7 +113,7 @@ def _looked_over() -> dict[str, int]:
 
 def _collected() -> dict[str, int]:
     """Remove what is over; where the disk is too full to note anything down, remove first and note it then."""
-    from nexapod_batch.coordinator.commands import retention, room
+    from nexapod_batch.coordinator.commands.upkeep import retention, room
 
     try:
         with writing() as c:

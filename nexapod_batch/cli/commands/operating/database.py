@@ -32,7 +32,7 @@ def backup(file: Path, results: bool, as_json: bool) -> None:
     work goes on. A tar archive, compressed when its name ends in .gz or .tgz; keep it private. nexapod-batch db restore
     puts it back.
     """
-    from nexapod_batch.coordinator.commands import backup as use_case
+    from nexapod_batch.coordinator.commands.upkeep import backup as use_case
 
     with looking() as c:
         done = use_case.backup(c, file.absolute(), results=results)
@@ -130,7 +130,7 @@ def db_restore(backup: Path, as_json: bool) -> None:
     One of nexapod-batch backup, or of the database alone. It is checked before anything is touched; what it replaces is
     kept beside. Results and settings that are here stay as they are.
     """
-    from nexapod_batch.coordinator.commands import restore
+    from nexapod_batch.coordinator.commands.upkeep import restore
 
     output(as_json).document(restore.restore(paths(), backup.absolute()), _restored)
 
@@ -156,7 +156,7 @@ def db_salvage(source: Path | None, as_json: bool) -> None:
     Each statement is verified; verdicts that have lost what they rest on are made anew, from reports that are still in
     spools and by asking for more replicas. Results are left alone. The damaged database is kept beside.
     """
-    from nexapod_batch.coordinator.commands import salvage
+    from nexapod_batch.coordinator.commands.upkeep import salvage
 
     done = salvage.salvage(paths(), None if source is None else source.absolute())
     output(as_json).document(done, _salvaged)

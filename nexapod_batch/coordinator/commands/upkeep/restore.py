@@ -13,8 +13,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from nexapod_batch.coordinator.commands import archive
-from nexapod_batch.coordinator.commands.salvage import PATIENCE_S, WAL_FILES
+from nexapod_batch.coordinator.commands.upkeep import archive
+from nexapod_batch.coordinator.commands.upkeep.salvage import PATIENCE_S, WAL_FILES
 from nexapod_batch.errors import ConfigError, CorruptStoreError, KeyFileError, NexapodError, NotFoundError
 from nexapod_batch.files import keyfile, replacement, umask
 from nexapod_batch.files.own import own_folder

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch import log
-from nexapod_batch.coordinator.commands.retention import dead_segments, stale_inputs
+from nexapod_batch.coordinator.commands.upkeep.retention import dead_segments, stale_inputs
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults

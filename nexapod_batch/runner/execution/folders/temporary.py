@@ -20,7 +20,7 @@ from stat import S_IMODE, S_ISDIR, S_ISVTX
 from typing import TYPE_CHECKING
 
 from nexapod_batch import birth
-from nexapod_batch.runner.execution.work_dirs import empty, is_empty, remove_tree
+from nexapod_batch.runner.execution.folders.work_dirs import empty, is_empty, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch import __version__
-from nexapod_batch.coordinator.commands import archive
+from nexapod_batch.coordinator.commands.upkeep import archive
 from nexapod_batch.errors import KeyFileError, NexapodError, UsageError
 from nexapod_batch.files import keyfile
 from nexapod_batch.spool import layout
