@@ -13,6 +13,7 @@ import pytest
 from nexapod_batch.errors import ConfigError
 from nexapod_batch.runner.owner import machine_state
 from nexapod_batch.runner.owner.rules import Machine, Running, Seen, Standing, given, judge
+from nexapod_batch.runner.owner.sessions import least_idle_s
 from nexapod_batch.runner.processes import niceness
 from nexapod_batch.spool import layout, owner_settings
 from nexapod_batch.spool.owner_settings import Clock, OwnerSettings, Stop
@@ -153,6 +154,48 @@ def test_somebody_who_types_is_seen(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "True\n"
+
+
+SESSION = "CLASS={0}\nTYPE={1}\nACTIVE={2}\n"
+
+
+@pytest.mark.parametrize(
+    ("session", "told", "idle"),
+    [
+        (SESSION.format("user", "wayland", 1), "IdleHint=no\\nIdleSinceHint=0\\nLockedHint=no\\n", "0.0"),
+        (SESSION.format("user", "x11", 1), "IdleHint=yes\\nIdleSinceHint=99000000\\nLockedHint=no\\n", "ages"),
+        (SESSION.format("user", "x11", 1), "IdleHint=no\\nIdleSinceHint=0\\nLockedHint=yes\\n", "None"),
+        (SESSION.format("user", "x11", 0), "IdleHint=no\\n", "None"),
+        (SESSION.format("greeter", "x11", 1), "IdleHint=no\\n", "None"),
+        (SESSION.format("user", "tty", 1), "IdleHint=no\\n", "None"),
+        (SESSION.format("user", "x11", 1), "", "None"),
+    ],
+)
+def test_a_desktop_that_is_used_is_seen(tmp_path: Path, session: str, told: str, idle: str) -> None:
+    """As logind tells it of the session on the screen: greeters, locked screens and silence are no use."""
+    sessions, program = tmp_path / "run/sessions", tmp_path / "loginctl"
+    sessions.mkdir(parents=True)
+    (sessions / "c1").write_text(session)
+    program.write_text(f'#!/bin/sh\n[ "$1 $2" = "show-session c1" ] && printf "{told}"\n')
+    program.chmod(0o755)
+    code = (
+        "from nexapod_batch.runner.owner.sessions import desktop_idle_s\nidle = desktop_idle_s()\n"
+        "print('ages' if idle is not None and idle > 1e9 else idle)"
+    )
+    script = 'mount -t tmpfs none /run && mkdir /run/systemd && cp -r "$1" /run/systemd/ && exec "$2" -c "$3"'
+    argv = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    done = subprocess.run(
+        [*argv, "sh", "-c", script, "sh", sessions, sys.executable, code],
+        capture_output=True, text=True, check=True, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.stdout == f"{idle}\n"
+
+
+def test_the_session_that_was_used_last_counts() -> None:
+    """Of several desktops; nonsense is not known."""
+    two = "IdleHint=yes\nIdleSinceHint=90000000\n\nIdleHint=yes\nIdleSinceHint=95000000\n"
+    assert least_idle_s(two, 100.0) == 5.0
+    assert least_idle_s("IdleHint=yes\nIdleSinceHint=never\n\nwhat\n", 100.0) is None
 
 
 def test_every_wish_is_kept_in_the_file(tmp_path: Path) -> None:

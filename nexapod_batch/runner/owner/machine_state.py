@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nexapod_batch.runner.gpu.foreign_use import is_ours
 from nexapod_batch.runner.owner.rules import Machine
+from nexapod_batch.runner.owner.sessions import desktop_idle_s
 from nexapod_batch.runner.processes import descendants
 
 if TYPE_CHECKING:
@@ -100,15 +101,16 @@ def _below_worker(pid: int) -> bool:
 
 
 def idle_s() -> float | None:
-    """Return the seconds since somebody typed at a terminal of this machine; None where there is none.
+    """Return the seconds since somebody typed at a terminal or used a desktop; None where there is none of both.
 
-    The kernel notes it for text consoles, SSH and terminal windows, eight seconds exactly. It does not for
-    what a desktop reads itself: for that the input devices are looked at, if this account may.
+    The kernel notes what terminals read, to within eight seconds; desktops tell logind.
     """
-    typed = [when for folder in _TERMINALS for when in _reads(folder)]
-    if not typed:
-        return None
-    return max(0.0, time.time() - max(typed))
+    ages = [time.time() - when for folder in _TERMINALS for when in _reads(folder)]
+    if (idle := desktop_idle_s()) is not None:
+        ages.append(idle)
+    if ages:
+        return max(0.0, min(ages))
+    return None
 
 
 def _reads(folder: str) -> list[float]:
