@@ -176,9 +176,10 @@ def _wanted_by_owner(wishes: OwnerSettings, machine: Machine) -> Pause | None:
     if wishes.on_battery == "pause" and machine.on_battery:
         return Pause(why="is paused while the machine runs on battery, says its owner")
     if machine.programs:
-        return Pause(why=f"is paused while {' and '.join(machine.programs)} runs, says its owner")
+        verb = "runs" if len(machine.programs) == 1 else "run"
+        return Pause(why=f"is paused while {' and '.join(machine.programs)} {verb}, says its owner")
     if machine.idle_s is not None and machine.idle_s < wishes.idle_for:
-        return Pause(why=f"is paused until nobody typed for {wishes.idle_for} s, says its owner")
+        return Pause(why=f"is paused until nobody has used the machine for {wishes.idle_for} s, says its owner")
     return None
 
 
