@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -22,6 +23,7 @@ from nexapod_batch.files import careful
 from nexapod_batch.model import hours
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.runner.owner import machine_state, rules
+from nexapod_batch.runner.processes import descendants
 from nexapod_batch.schema.units import duration, show_size, size
 from nexapod_batch.spool import layout, owner_settings, status_file
 from nexapod_batch.spool.claims import Claim, claim
@@ -43,6 +45,7 @@ __all__ = [
     "closed_gpus",
     "device",
     "effective",
+    "end_left_over",
     "find",
     "given",
     "limits_of",
@@ -305,6 +308,15 @@ def wait_for_end(owned: Owned, seconds: float) -> bool:
             return False
         time.sleep(_LOOK_S)
     return True
+
+
+def end_left_over(owned: Owned) -> int:
+    """Kill what a worker left running that was killed itself, if none lives; return how many processes."""
+    if live_incarnation(owned.spool) is not None:
+        return 0
+    found = descendants.find_strays(str(owned.settings["work"]))
+    descendants.signal_all(found, signal.SIGKILL)
+    return len(found)
 
 
 def withdraw(spool: Path, key: str) -> bool:

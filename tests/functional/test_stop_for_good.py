@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,22 @@ def test_a_stopped_node_runs_nothing_until_it_is_started(home: Home, tmp_path: P
     assert (row["tasks"], row["replicas"], row["valid"], row["gpu_energy_kwh"]) == (1, 2, 1, None)
     assert row["core_hours"] > 0
     assert home.call("node", "history", "other").code == 66
+
+
+def test_a_stop_ends_what_a_dead_worker_left(home: Home, tmp_path: Path) -> None:
+    """No worker will come to do it: commands of one that was killed with its executor do not go on."""
+    home.call("node", "init", "mine", "--cpus", 2)
+    pid = running(home, tmp_path)
+    node = until(lambda: (one := home.json("node", "status", "mine")["node"])["replicas"] and one, "the notice")
+    notice = json.loads((home.path / "spool/mine/running.json").read_bytes())
+    for process in (notice["replicas"][0]["pid"], node["worker"]["pid"]):
+        os.kill(process, signal.SIGSTOP)
+    for process in (node["worker"]["pid"], notice["replicas"][0]["pid"]):
+        os.kill(process, signal.SIGKILL)
+    until(lambda: live_incarnation(home.path / "spool/mine") is None, "the lock to be free")
+    assert alive(pid)
+    assert home.json("node", "stop")["ended"] is True
+    until(lambda: not alive(pid), "the command to end")
 
 
 def test_a_node_stops_after_what_runs(home: Home, tmp_path: Path) -> None:

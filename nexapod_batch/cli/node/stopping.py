@@ -34,6 +34,8 @@ def stop(name: str | None, finish: bool, as_json: bool) -> None:
     owned = owner_policy.find(paths(), name or owner_policy.only(paths()))
     owner_policy.stop(owned, Stop.FINISH if finish else Stop.NOW)
     ended = owner_policy.wait_for_end(owned, 0.0 if finish else _STOP_S)
+    if ended and not finish:
+        owner_policy.end_left_over(owned)
     unit = unit_file.find(owned.name)
     document: Document = {"node": owned.name, "stop": "finish" if finish else "now", "ended": ended, "next": []}
     if unit is not None:

@@ -85,6 +85,7 @@ def _end(c: Coordinator, node: Node, *, local: bool, force: bool) -> None:
     try:
         if not owner_policy.wait_for_end(owned, _STOP_S):
             _refuse(node, ["its worker has not ended yet"], "the same command again")
+        owner_policy.end_left_over(owned)
         _settle(c, node, force=force)
     except NexapodError:
         owner_policy.stop(owned, before)
