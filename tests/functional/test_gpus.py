@@ -105,6 +105,9 @@ echo 42
     assert "GPU time:" in report
     assert "GPU memory: 300 MiB at most" in report
     assert "GPU energy: 16 J" in report
+    given = home.json("node", "history", "--by", "year")["history"]
+    assert [(row["node"], row["gpu_energy_kwh"]) for row in given] == [(node, round(8 / 3.6e6, 6)) for node in "ab"]
+    assert all(row["gpu_hours"] > 0 for row in given)
     assert f"on NVIDIA GeForce RTX 4090 ({FIRST})" in home.call("explain", 1).out
 
 
