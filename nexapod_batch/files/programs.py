@@ -44,7 +44,6 @@ class Digests:
 
 
 def _read(file: str) -> str:
-    digest, left = hashlib.sha256(), _MOST
     try:
         fd = os.open(file, _OPEN)
     except OSError:
@@ -52,15 +51,25 @@ def _read(file: str) -> str:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return ""
-        while block := os.read(fd, _BLOCK):
-            digest.update(block)
-            left -= len(block)
-            if left < 0:  # it grows
-                return ""
+        return _digest(fd)
     except OSError:
         return ""
     finally:
         os.close(fd)
+
+
+def _digest(fd: int) -> str:
+    """Return the hex digest of an open file; "" for one that grows beyond what is read."""
+    first = os.read(fd, _BLOCK)
+    if len(first) < _BLOCK and not os.read(fd, 1):
+        return hashlib.sha256(first).hexdigest()  # whole: a runner that just started need not load OpenSSL for it
+    os.lseek(fd, len(first), os.SEEK_SET)
+    digest, left = hashlib.sha256(first), _MOST - len(first)
+    while block := os.read(fd, _BLOCK):
+        digest.update(block)
+        left -= len(block)
+        if left < 0:
+            return ""
     return digest.hexdigest()
 
 

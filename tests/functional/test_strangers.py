@@ -85,7 +85,7 @@ def test_what_a_thief_forges_on_two_nodes_of_one_account_is_one_word(home: Home,
 
     def forged() -> bool:
         home.json("reconcile")
-        return [one["execution"] for one in home.json("show", 2)["tasks"][0]["replicas"]] == ["reported", "reported"]
+        return [one["execution"] for one in home.json("show", 2)["tasks"][0]["replicas"]].count("reported") >= 2
 
     until(forged, "both forgeries to be taken in")
     task = home.json("show", 2)["tasks"][0]
