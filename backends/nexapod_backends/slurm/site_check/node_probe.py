@@ -75,7 +75,8 @@ ranks() {
   tell version "$(printf '%s\n' "$loaded" | sed -n 's/^nexapod-batch //p' | head -n 1)"
   tell runner "$(printf '%s\n' "$loaded" | tail -n 1)"
   try='import os, sys; from nexapod_batch import birth; birth.given.update(os.environ)'
-  try="$try; from nexapod_batch.runner.execution.folders import temporary; print('ok', temporary.describe(*sys.argv[1:]))"
+  try="$try; from nexapod_batch.runner.execution.folders import temporary"
+  try="$try; print('ok', temporary.describe(*sys.argv[1:]))"
   tell temporary "$(cd / && "$@" -c "$try" $(cat "$here/scratch") 2>&1 | tail -n 1)"
   [ -s "$here/launcher" ] && tell ranks "$(ranks)"
   tell container "$( (apptainer --version || singularity --version) 2>/dev/null)"
