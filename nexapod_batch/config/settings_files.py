@@ -74,6 +74,8 @@ SETTINGS = Table(
 )
 
 _JOB_SECTIONS = ("resources", "quorum")
+#: Keys that stand in no section.
+_TOP = Table({n: key for n, key in SETTINGS.keys.items() if n != "schema" and not isinstance(key.kind, Table)})
 
 
 def _exists(file: Path) -> bool:
@@ -104,12 +106,13 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         given[path], origin[path] = value, variable
         if _is_of_jobs(path):
             overrides[path] = value
-    retention, images = _section("retention", _RETENTION, given), _section("images", _IMAGES, given)
+    top = _section("", _TOP, given)
+    retention, images = _section("retention.", _RETENTION, given), _section("images.", _IMAGES, given)
     for path, _, _ in _variables():
         origin.setdefault(path, "default")
     return {
-        "owner": given.get("owner"),
-        "site": given.get("site"),
+        "owner": top["owner"],
+        "site": top["site"],
         "keep_work_s": retention["work"],
         "keep_failed_s": retention["failed"],
         "keep_inputs_s": retention["inputs"],
@@ -186,7 +189,7 @@ def _from_text(text: str, kind: Kind, variable: str) -> Value:
     return value
 
 
-def _section(name: str, table: Table, given: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the values of a section in their settled form, with defaults for what was not given."""
-    written = {key: given[f"{name}.{key}"] for key in table.keys if f"{name}.{key}" in given}
-    return dict(table.check(written, name, Report()))
+def _section(prefix: str, table: Table, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values whose paths begin alike in their settled form, with defaults for what was not given."""
+    written = {key: given[prefix + key] for key in table.keys if prefix + key in given}
+    return dict(table.check(written, prefix.rstrip("."), Report()))
