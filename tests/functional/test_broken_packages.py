@@ -7,20 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from homes import Home
-from plugin_packages import NULL, install
+from plugin_packages import NULL, SITE, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SITE = """schema = 1
-[site]
-name = "far"
-[scheduler]
-type = "odd"
-[[partitions]]
-name = "p"
-"""
 FAR = '[job]\nname = "far"\ncommand = ["true"]\n[quorum]\nagree = 1\ndistinct = "run"\n[schedule]\nsites = ["far"]\n'
 NEAR = '[job]\nname = "near"\ncommand = ["true"]\n[quorum]\nagree = 1\ndistinct = "run"\n[schedule]\nsites = ["local"]\n'
 ANY = NEAR.replace('"near"', '"any"').replace('[schedule]\nsites = ["local"]\n', "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """Yield a home at rest, with a sweep that was accepted; nobody changes it."""
-    home = Home(tmp_path_factory.mktemp("past"))
+@contextmanager
+def at_rest(folder: Path, text: str, patience: str) -> Iterator[Home]:
+    """Give a home at rest with one job that was accepted; nobody changes it."""
+    made = Home(folder)
     try:
-        assert home.submit(SWEEP, "--wait=60s").code == 0
-        settle(home)
-        yield home
+        assert made.submit(text, f"--wait={patience}").code == 0
+        settle(made)
+        yield made
     finally:
-        home.end()
+        made.end()
 
 
-@pytest.fixture
-def home(past: Home, tmp_path: Path) -> Iterator[Home]:
-    """Yield a copy of that home."""
-    copy = Home(tmp_path)
+@contextmanager
+def copied(past: Home, copy: Home) -> Iterator[Home]:
+    """Give a copy of a home at rest."""
     copy_home(past.path, copy.path)
     for file in copy.path.glob("spool/*/node.json"):
         file.write_text(file.read_text().replace(str(past.path), str(copy.path)))
@@ -51,26 +50,31 @@ def home(past: Home, tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Yield a home at rest, with a sweep that was accepted; nobody changes it."""
+    with at_rest(tmp_path_factory.mktemp("past"), SWEEP, "60s") as home:
+        yield home
+
+
+@pytest.fixture
+def home(past: Home, tmp_path: Path) -> Iterator[Home]:
+    """Yield a copy of that home."""
+    with copied(past, Home(tmp_path)) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="module")
 def short_past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Yield a home at rest with one job; nobody changes it."""
-    made = Home(tmp_path_factory.mktemp("short"))
-    try:
-        assert made.submit(TRUE, "--wait=30s").code == 0
-        settle(made)
-        yield made
-    finally:
-        made.end()
+    with at_rest(tmp_path_factory.mktemp("short"), TRUE, "30s") as home:
+        yield home
 
 
 @pytest.fixture
 def small(short_past: Home, tmp_path: Path) -> Iterator[Home]:
     """Yield a copy of that home."""
-    copy = Home(tmp_path, "small")
-    copy_home(short_past.path, copy.path)
-    for file in copy.path.glob("spool/*/node.json"):
-        file.write_text(file.read_text().replace(str(short_past.path), str(copy.path)))
-    yield copy
-    copy.end()
+    with copied(short_past, Home(tmp_path, "small")) as copy:
+        yield copy
 
 
 def results_of(home: Home) -> dict[str, bytes]:

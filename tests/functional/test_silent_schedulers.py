@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from homes import Home
-from plugin_packages import NULL, install
+from plugin_packages import NULL, SITE, install
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SITE = """schema = 1
-[site]
-name = "far"
-[scheduler]
-type = "odd"
-[[partitions]]
-name = "p"
-"""
 JOB = '[job]\nname = "far"\ncommand = ["true"]\n[quorum]\nagree = 1\ndistinct = "run"\n[schedule]\nsites = ["far"]\n'
 
 #: Notes each question in a file; every task of this backend waits for ever.

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NULL", "install"]
+__all__ = ["NULL", "SITE", "install"]
 
 #: A backend with a table of its own, as an outsider writes one.
 NULL = Path(__file__).with_name("null_backend.py").read_text(encoding="utf-8")
+#: A site whose backend comes from elsewhere.
+SITE = """schema = 1
+[site]
+name = "far"
+[scheduler]
+type = "odd"
+[[partitions]]
+name = "p"
+"""
 
 
 def install(folder: Path, name: str, code: str, points: Mapping[str, str], version: str = "1.0") -> Path:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch import log
 from nexapod_batch.coordinator.commands.reconcile import reconcile
-from nexapod_batch.coordinator.commands.site_changes import give_up, unpublished_results, unread_reports
+from nexapod_batch.coordinator.commands.site_changes import (
+    folders_of,
+    give_up,
+    unpublished_results,
+    unread_reports,
+)
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.nodes import keys
 from nexapod_batch.errors import NexapodError, NotFoundError, TryAgainError, UsageError
@@ -53,7 +57,7 @@ def remove(c: Coordinator, name: str, *, force: bool = False, dry_run: bool = Fa
     node = _named(c, name)
     ran = c.store.nodes.has_run(node.id)
     local = _is_here(node, ran=ran)
-    folders = [folder for folder in _folders(c, node) if os.path.isdir(folder)] if local else []
+    folders = [folder for folder in folders_of(c, node) if os.path.isdir(folder)] if local else []
     unit = unit_file.find(name) if local else None
     files = [file for file in _key_files(c, node) if file.exists()]
     document = {
@@ -154,11 +158,3 @@ def _open_work(c: Coordinator, node: Node) -> list[str]:
 def _key_files(c: Coordinator, node: Node) -> tuple[Path, Path]:
     private = keys.key_file(c, node.name)
     return private, private.with_name(f"{private.name}.pub")
-
-
-def _folders(c: Coordinator, node: Node) -> list[str]:
-    found = [c.paths.spool(node.name), c.paths.work(node.name)]
-    with suppress(NexapodError):
-        context = c.context(node)
-        found += [context.spool, context.work]
-    return list(dict.fromkeys(map(str, found)))

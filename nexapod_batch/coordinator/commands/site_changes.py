@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["give_up", "remove", "rename", "unpublished_results", "unread_reports"]
+__all__ = ["folders_of", "give_up", "remove", "rename", "unpublished_results", "unread_reports"]
 
 
 def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = False) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = 
     _refuse(name, "removed", [*against, *unread_reports(c, nodes), *_needed_by(c, name)], abandon=not abandon)
     used = [node for node in nodes if c.store.nodes.has_run(node.id)]
     unused = [node for node in nodes if node not in used]
-    folders = [folder for node in nodes for folder in _folders(c, node)]
+    folders = [folder for node in nodes for folder in folders_of(c, node)]
     every = [*dict.fromkeys(folders), str(c.paths.home / "sites" / name)]
     there = [one for one in every if os.path.isdir(one)]
     document = {
@@ -147,7 +147,7 @@ def _plan(c: Coordinator, name: str, new: str, file: Path, nodes: Sequence[Node]
         moves += [(key, renamed_key), (key.with_name(f"{key.name}.pub"), key.with_name(f"{renamed_key.name}.pub"))]
     for node, (_, renamed) in zip(nodes, names, strict=True):
         node_as_it_will_be = replace(node, name=renamed)
-        pairs = zip(_folders(c, node), _folders(c, node_as_it_will_be), strict=True)
+        pairs = zip(folders_of(c, node), folders_of(c, node_as_it_will_be), strict=True)
         moves += [(Path(old), Path(to)) for old, to in pairs]
     there = [(str(old), str(to)) for old, to in dict.fromkeys(moves) if os.path.lexists(old)]
     return Renaming(
@@ -269,7 +269,7 @@ def _listed(names: Sequence[object]) -> str:
     return few
 
 
-def _folders(c: Coordinator, node: Node) -> list[str]:
+def folders_of(c: Coordinator, node: Node) -> list[str]:
     """Return the folders of a node on this machine."""
     found = [c.paths.spool(node.name), c.paths.work(node.name)]
     with suppress(NexapodError):

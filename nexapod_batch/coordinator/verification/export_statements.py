@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
 from nexapod_batch.coordinator.steps.report_batch import EXECUTION_OF
+from nexapod_batch.coordinator.verification.statements import check_about
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Domain, Isolation
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import Vote, failure_kind
-from nexapod_batch.quorum.expected import Expected, Place, isolation_at_least
+from nexapod_batch.quorum.expected import Place, isolation_at_least
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.trust.delegation import open_statement
-from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,27 +57,23 @@ def open_statements(
         if file not in files.names:
             raise VerificationError(f"{file} is missing, and {replica.statements} statements had come in")
         opened, said = open_statement(files.read(file).rstrip(b"\n"), delegation, known)
-        _check_about(said, word, name, job)
+        _check(said, word, name, job)
         found.append(FoundStatement(said, hashlib.sha256(opened.payload).hexdigest()))
     if len({one.sha256 for one in found}) < len(found):
         raise VerificationError("two of its statements are the same one")
     return found
 
 
-def _check_about(said: Statement, word: ExportedVerdict, name: str, job: Job) -> None:
+def _check(said: Statement, word: ExportedVerdict, name: str, job: Job) -> None:
     """Raise VerificationError unless a statement is about this replica, and what an honest runner can have signed."""
     wanted = {
         "replica": (str(said.replica), name),
         "job": (said.job_uuid, word.uuid),
         "job digest": (said.job_digest, word.digest),
     }
-    for what, (got, expected) in wanted.items():
-        if got != expected:
-            raise VerificationError(f"the statement is about another {what}", got=got, wanted=expected)
     # when it was given and when it reported is not exported
     place = Place(backend=said.backend, host=None, given_ms=said.started_ms, received_ms=said.finished_ms)
-    if why := Expected(job).contradiction(said, place):
-        raise VerificationError(f"the statement contradicts the job: {sentence(why)}")
+    check_about(said, wanted, job, place)
 
 
 def vote_faults(replica: ExportedReplica, statements: Sequence[FoundStatement]) -> list[str]:

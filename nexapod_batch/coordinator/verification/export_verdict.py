@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.evidence.basis import REPORTED
 from nexapod_batch.coordinator.evidence.signed_verdicts import policy_sha256
 from nexapod_batch.coordinator.ledger_start import origin_of
+from nexapod_batch.coordinator.verification.signed_verdict import differences
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.trust.dsse import open_envelope
@@ -45,27 +46,13 @@ def signed_faults(
         verdict = decode_verdict(opened.payload)
     except VerificationError as error:
         return [" ".join(str(error).split())]
-    faults = list(_differences(files, word, job, task, verdict))
+    exported = {
+        "verifier": origin_of(key_id(files.coordinator)), "job_uuid": word.uuid, "job_sha256": word.digest,
+        "policy_sha256": policy_sha256(job), "task": task.task, "state": task.state, "agree": task.agree,
+        "basis": task.basis,
+    }  # fmt: skip
+    faults = list(differences(verdict, exported, "exported"))
     return faults + list(_statement_faults(name, task, verdict, statements)) + _answer_faults(task, verdict, statements)
-
-
-def _differences(
-    files: ExportedFiles, word: ExportedVerdict, job: Job, task: ExportedTask, verdict: SignedVerdict
-) -> Iterator[str]:
-    """Yield where a signed verdict says something else than what is here."""
-    pairs = {
-        "its verifier": (verdict.verifier, origin_of(key_id(files.coordinator))),
-        "its job": (verdict.job_uuid, word.uuid),
-        "its job's document": (verdict.job_sha256, word.digest),
-        "its policy": (verdict.policy_sha256, policy_sha256(job)),
-        "its task": (verdict.task, task.task),
-        "its state": (verdict.state, task.state),
-        "how many agree": (verdict.agree, task.agree),
-        "how its replicas stood": (verdict.basis, task.basis),
-    }
-    for what, (signed, exported) in pairs.items():
-        if signed != exported:
-            yield f"{what} is signed as {signed!r}, and exported as {exported!r}"
 
 
 def _statement_faults(

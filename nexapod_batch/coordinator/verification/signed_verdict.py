@@ -15,7 +15,7 @@ from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.verdict import VERDICT_TYPE, decode_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.signed_verdicts import StoredVerdict
@@ -25,7 +25,19 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.verdict import SignedVerdict
 
-__all__ = ["signed_verdict_faults"]
+__all__ = ["differences", "signed_verdict_faults"]
+
+#: Fields of a signed verdict that are kept beside it as well, and what people call them.
+_KEPT = {
+    "verifier": "its verifier",
+    "job_uuid": "its job",
+    "job_sha256": "its job's document",
+    "policy_sha256": "its policy",
+    "task": "its task",
+    "state": "its state",
+    "agree": "how many agree",
+    "basis": "how its replicas stood",
+}
 
 
 def signed_verdict_faults(
@@ -49,8 +61,21 @@ def signed_verdict_faults(
         verdict = _opened(c, signed, str(event["sha256"]))
     except (CorruptStoreError, VerificationError) as error:
         return [" ".join(str(error).split())]
-    faults = list(_differences(c, job_row, job, task, verdict))
+    stored = {
+        "verifier": origin_of(c.signer.key_id), "job_uuid": job_row.uuid, "job_sha256": job_row.digest,
+        "policy_sha256": policy_sha256(job), "task": task.idx, "state": task.state, "agree": task.agree,
+        "basis": task.basis,
+    }  # fmt: skip
+    faults = list(differences(verdict, stored, "stored"))
     return faults + list(_statement_faults(c, task, rows, verdict, entry or 0)) + _answer_faults(task, rows, verdict)
+
+
+def differences(verdict: SignedVerdict, kept: Mapping[str, object], how: str) -> Iterator[str]:
+    """Yield where a signed verdict says something else than what is kept, stored or exported, by its fields."""
+    for name, what in _KEPT.items():
+        signed = getattr(verdict, name)
+        if signed != kept[name]:
+            yield f"{what} is signed as {signed!r}, and {how} as {kept[name]!r}"
 
 
 def _event(c: Coordinator, entry: int | None) -> dict[str, str | int]:
@@ -69,25 +94,6 @@ def _opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict
     if encoded_digest(hashlib.sha256(payload).digest()) != digest:
         raise VerificationError("the signed verdict is not the one that the ledger has", wanted=f"SHA-256 {digest}")
     return decode_verdict(payload)
-
-
-def _differences(
-    c: Coordinator, job_row: JobRow, job: Job, task: TaskRow, verdict: SignedVerdict
-) -> Iterator[str]:
-    """Yield where a signed verdict says something else than what is stored."""
-    pairs = {
-        "its verifier": (verdict.verifier, origin_of(c.signer.key_id)),
-        "its job": (verdict.job_uuid, job_row.uuid),
-        "its job's document": (verdict.job_sha256, job_row.digest),
-        "its policy": (verdict.policy_sha256, policy_sha256(job)),
-        "its task": (verdict.task, task.idx),
-        "its state": (verdict.state, task.state),
-        "how many agree": (verdict.agree, task.agree),
-        "how its replicas stood": (verdict.basis, task.basis),
-    }
-    for what, (signed, stored) in pairs.items():
-        if signed != stored:
-            yield f"{what} is signed as {signed!r}, and stored as {stored!r}"
 
 
 def _statement_faults(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["check_statement", "row_faults"]
+__all__ = ["check_about", "check_statement", "row_faults"]
 
 #: Codes of reasons that come from statements alone.
 _OF_STATEMENTS = frozenset({Code.SIGNED, Code.TWO_STATEMENTS})
@@ -53,13 +53,21 @@ def check_statement(
         "job": (said.job_uuid, job_row.uuid),
         "job digest": (said.job_digest, job_row.digest),
     }
+    place = Place(backend=said.backend, host=None, given_ms=row.created_at, received_ms=report.received_ms)
+    check_about(said, wanted, job, place)
+    return said
+
+
+def check_about(statement: Statement, wanted: Mapping[str, tuple[str, str]], job: Job, place: Place) -> None:
+    """Raise VerificationError unless a statement is about this, and what an honest runner can have signed.
+
+    `wanted` says by what it is told from others, what it says of that, and what it should say.
+    """
     for what, (got, expected) in wanted.items():
         if got != expected:
             raise VerificationError(f"the statement is about another {what}", got=got, wanted=expected)
-    place = Place(backend=said.backend, host=None, given_ms=row.created_at, received_ms=report.received_ms)
-    if why := Expected(job).contradiction(said, place):
+    if why := Expected(job).contradiction(statement, place):
         raise VerificationError(f"the statement contradicts the job: {sentence(why)}")
-    return said
 
 
 def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> list[str]:
