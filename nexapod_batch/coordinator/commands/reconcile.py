@@ -110,7 +110,8 @@ def _log(done: Pass) -> None:
 def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results_s: float) -> None:
     end_what_was_restored(c)
     nodes = usable(c, faults)
-    clusters.keep(c, clusters.ask(c, clusters.wanted(c, nodes)))
+    if clusters.due(c, nodes):  # most passes need not look at what open jobs want
+        clusters.keep(c, clusters.ask(c, clusters.wanted(c, nodes)))
     unusable = prepare(c, nodes, faults)
     launches = _ask(c, nodes, faults, end)  # 1. what the backends say
     ends = {} if _over(c, end) else ask_ends(c, nodes, faults)

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["ask", "keep", "wanted"]
+__all__ = ["ask", "due", "keep", "wanted"]
 
 #: For so long an answer holds; then all schedulers are asked at once, for some ids change when they start anew.
 _HOLDS_MS = 3_600_000
 #: For so long a scheduler that said nothing is let alone: no pass waits for it again and again.
 _RETRY_MS = 60_000
+
+
+def due(c: Coordinator, nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes that have a scheduler, where one of them is to be asked by now; none where none is."""
+    since = c.now() - _HOLDS_MS
+    far = [node for node in nodes if node.site != LOCAL]
+    if all(node.cluster_at > since for node in far):
+        return []
+    return far
 
 
 def wanted(c: Coordinator, nodes: Sequence[Node]) -> list[Node]:
@@ -45,10 +54,7 @@ def ask(c: Coordinator, nodes: Sequence[Node], *, near: bool = False) -> dict[in
 
     Only those that need no connection to another machine are asked where it must be `near`.
     """
-    now = c.now()
-    far = [node for node in nodes if node.site != LOCAL]
-    if all(node.cluster_at > now - _HOLDS_MS for node in far):
-        return {}
+    now, far = c.now(), due(c, nodes)
     clusters: dict[str, str | None] = {}
     answers = {}
     for node in far:

@@ -52,7 +52,9 @@ def overrule(c: Coordinator, ends: Mapping[int, LaunchStatus], behind: Collectio
 
     All reports of these launches were read, but of those on nodes that are `behind`: they are asked for again.
     """
-    known = set()
+    known: set[int] = set()
+    if not ends:
+        return known
     for row in c.store.launches.ended(LAUNCHES_MAX):
         status = ends.get(row.id)
         if status is None or row.node_id in behind:
