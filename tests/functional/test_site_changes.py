@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from damage import changes, copy_home, killed_at, settle
 from homes import Home, ended
+from living_folders import below, contents
 from spools import until
 
 from nexapod_batch.config.settings import Paths
@@ -120,8 +121,10 @@ def test_what_is_out_stands_against_it(alpha: Home, tmp_path: Path) -> None:
         assert "node drain" in done.err
     assert (alpha.path / "sites.d/alpha.toml").exists()
     site(alpha, "other")
-    gate.touch()
+    reports = alpha.spool("alpha") / "reports"
+    until(lambda: b"".join(contents(below(reports)).values()).count(b'{"start":') >= 2, "both to have begun")
     assert alpha.json("site", "remove", "alpha", "--abandon")["drained"] == ["alpha"]
+    gate.touch()
     assert alpha.call("node", "ls").code == 0
     assert alpha.submit(JOB, "--wait=30s").code == 0  # registers the other site
     assert alpha.call("wait", "2", "--timeout", "30s").code == 0

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["folders_of", "give_up", "remove", "rename", "unpublished_results", "unread_reports"]
 
+#: Bytes behind the last report of a segment that are looked at; more than so many notes of starts stand for reports.
+_TAIL = 1 << 16
+_START = b'{"start":'
+
 
 def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = False) -> dict[str, Any]:
     """Take a site out; return what becomes of it, and with `dry_run` change nothing.
@@ -229,12 +233,14 @@ def unread_reports(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _says_more(segment: Path, position: int) -> bool:
-    """Say whether more follows in a segment than its writer's last word; notes of starts are no reports."""
+    """Say whether more follows in a segment than its writer's last word and notes of starts, which are no reports."""
     if segment.name.startswith(START_NOTES):
         return False
     with careful.stream(segment) as stream:
         stream.seek(position)
-        return stream.read(2 * len(END)).strip() not in {b"", END}
+        tail = stream.read(_TAIL)
+    lines = [line for line in tail.split(b"\n") if line.strip() not in {b"", END}]
+    return len(tail) == _TAIL or not all(line.startswith(_START) for line in lines)
 
 
 def unpublished_results(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:
