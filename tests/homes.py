@@ -35,6 +35,12 @@ class Done(NamedTuple):
     out: str
     err: str
 
+    @property
+    def complaints(self) -> str:
+        """What stands on stderr, without the line that a wait of more than a few seconds has, on whatever machine."""
+        lines = self.err.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("still to come: "))
+
 
 class Home:
     """A fresh home below a folder, and the program run in it."""

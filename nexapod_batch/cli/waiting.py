@@ -188,9 +188,10 @@ class _Lines:
 
     def __call__(self, counts: Document, lines: Sequence[str]) -> None:
         """Say what is new."""
-        if not (lines or self._counted) and time.monotonic() - self._begun > SILENT_S:
+        to_come = _to_come(counts)
+        if to_come and not (lines or self._counted) and time.monotonic() - self._begun > SILENT_S:
             self._counted = True
-            note(f"still to come: {_words(counts)}; nexapod-batch explain says why")
+            note(f"still to come: {to_come}; nexapod-batch explain says why")
         for line in lines:
             plain = pattern(line)
             if plain not in self._said and len(self._said) < LINES_SAID:
@@ -198,9 +199,9 @@ class _Lines:
                 note(line)
 
 
-def _words(counts: Document) -> str:
-    states = {key: value for key, value in counts.items() if isinstance(value, int) and value and key != "tasks"}
-    return ", ".join(f"{value} {key}" for key, value in states.items())
+def _to_come(counts: Document) -> str:
+    """Return how many tasks have not ended, by state; nothing where all have, and only results are being published."""
+    return ", ".join(f"{counts[state]} {state}" for state in ("waiting", "active") if counts[state])
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_release_acts(home: Home) -> None:
 
 
 def test_a_wait_in_a_pipe_says_what_for(home: Home) -> None:
-    """What is still to come is said once, also where no bar can be drawn."""
+    """What is still to come is said once, also where no bar can be drawn; what has ended is not to come."""
     assert home.submit(TRUE, "--wait").code == 0
     (node,) = home.json("node", "ls")["nodes"]
     assert home.submit(TRUE + "[schedule]\nhold = true\n").code == 0
@@ -63,7 +63,7 @@ def test_a_wait_in_a_pipe_says_what_for(home: Home) -> None:
     with sqlite3.connect(home.path / "state.db") as db:
         db.execute("UPDATE job SET held = 0")
     db.close()
-    done = home.call("wait", "2", "--timeout", "4s")
+    done = home.call("wait", "1", "2", "--timeout", "4s")
     assert done.code == 4
     assert done.err.count("still to come: 1 waiting; nexapod-batch explain says why") == 1
 

@@ -42,7 +42,7 @@ def test_a_job_is_accepted_all_the_same(home: SlurmHome, alpha: Cluster, sign: s
     began = time.time()
     done = home.submit(home.tasks(1, "sleep 2", time_s=30), "--wait")
     took = time.time() - began
-    assert (done.code, done.err) == (0, ""), done.err
+    assert (done.code, done.complaints) == (0, ""), done.err
     there, lasted = span(home)
     skew = HOURS * 3600 if sign == "+" else -HOURS * 3600
     assert abs(there - began - skew) < took + 5
