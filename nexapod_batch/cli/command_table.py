@@ -108,13 +108,13 @@ COMMANDS: dict[str, Entry] = {
         "commands.evidence_commands",
         "verify",
         "Work verdicts out again from the signed statements; compare results.",
-        ("--folder", "--key", "--uuid", "--results", "--json"),
+        ("--folder", "--key", "--uuid", "--results", "--witness", "--json"),
     ),
     "attestations": Entry(
         "commands.evidence_commands",
         "attestations",
         "Write the signed statements and the signers' public keys.",
-        ("--out", "--json"),
+        ("--out", "--checkpoint", "--json"),
     ),
     "ledger": Entry(
         "commands.operating.ledger",

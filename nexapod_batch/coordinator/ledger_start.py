@@ -82,7 +82,7 @@ def _reports(store: Store, entries: Appending, now: int) -> None:
 
 
 def _verdicts(store: Store, entries: Appending, now: int) -> None:
-    verdicts = []
+    verdicts, shown = [], []
     for verdict in store.ledger.known_verdicts():
         name = f"{verdict.job_id}_{verdict.idx}"
         fact = imported(
@@ -90,5 +90,7 @@ def _verdicts(store: Store, entries: Appending, now: int) -> None:
         )  # fmt: skip
         verdicts.append((entries.add(fact), verdict.job_id, verdict.idx))
         if verdict.published_from is not None:
-            entries.add(imported(Kind.PUBLISHED, now, verdict.since, id=name, replica=verdict.published_from))
+            fact = imported(Kind.PUBLISHED, now, verdict.since, id=name, replica=verdict.published_from)
+            shown.append((entries.add(fact), verdict.job_id, verdict.idx))
     store.ledger.note_verdicts(verdicts)
+    store.ledger.note_shown(shown)

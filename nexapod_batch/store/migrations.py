@@ -69,6 +69,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE node ADD COLUMN cluster_at INTEGER NOT NULL DEFAULT 0;\n",
     ),
     Migration(name="verdicts as they were signed", sql=_file("verdicts.sql")),
+    Migration(name="where publications stand in the ledger", sql=_file("publications.sql")),
 )
 
 

@@ -276,7 +276,7 @@ def test_what_was_published_says_from_where(store: Store) -> None:
     assert store.jobs.has_unpublished([job])
     store.tasks.cannot_publish(job, 0, '{"code":"error"}')
     assert not store.jobs.has_unpublished([job])
-    store.tasks.published([(job, 0, 2), (job, 1, 1)])
+    store.tasks.published([(job, 0, 2), (job, 1, 1)], 7)
     row = store.tasks.get(job, 0)
     assert (row.published, row.published_from, row.unpublished) == (True, 2, "")
     assert not store.tasks.get(job, 1).published
@@ -496,7 +496,7 @@ def test_work_folders_are_cleaned_by_age(store: Store) -> None:
     add_launch(store, job, node, [0, 1, 2])
     store.replicas.report([report(replica, at=20) for replica in store.replicas.of_job(job)])
     store.tasks.decide([decision(job, 0, TaskState.ACCEPTED), decision(job, 1, TaskState.FAILED)])
-    store.tasks.published([(job, 0, 1)])
+    store.tasks.published([(job, 0, 1)], 7)
     assert [r.task for r in store.replicas.unclean(accepted_before=21, others_before=20, limit=9)] == [0]
     assert [r.task for r in store.replicas.unclean(accepted_before=20, others_before=21, limit=9)] == [1]
     rows = store.replicas.unclean(accepted_before=99, others_before=99, limit=9)

@@ -161,6 +161,11 @@ CHANGES: dict[str, tuple[str, str | tuple[str, ...]]] = {
     "a verdict is another": ("UPDATE task SET state = 'failed', published = 0 WHERE idx = 1", "task 1_1"),
     "a verdict has no entry": ("UPDATE task SET decided = NULL WHERE idx = 1", "task 1_1"),
     "a verdict has another's entry": ("UPDATE task SET decided = (SELECT decided FROM task WHERE idx = 0) WHERE idx = 1", "task 1_1"),
+    "a publication is another's": ("UPDATE task SET published_from = 2 WHERE idx = 0", "publication of 1_0"),
+    "a publication has no entry": ("UPDATE task SET shown = NULL WHERE idx = 0", "publication of 1_0"),
+    "a publication has another's entry": (
+        "UPDATE task SET shown = (SELECT shown FROM task WHERE idx = 1) WHERE idx = 0", "publication of 1_0",
+    ),
     "a job is another": ("UPDATE job SET digest = replace(digest, 'a', 'b')", "job 1"),
     "a job has no entry": ("UPDATE job SET submitted = 999", "job 1"),
     "a replica was placed by nobody": ("UPDATE replica SET placed = 0 WHERE id = 1", "launch "),

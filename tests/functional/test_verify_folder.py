@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,38 @@ def other_policy(folder: Path) -> None:
     change_word(folder, lambda word: word.update(digest=digest))
 
 
+def without(*names: str) -> Callable[[Path], None]:
+    """Return what leaves out some files."""
+
+    def leave_out_files(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return leave_out_files
+
+
+def without_publication(folder: Path) -> None:
+    """Say that nothing was published."""
+    change_word(folder, lambda word: word["tasks"][0].update(published_from=None))
+
+
+def copied(source: str, target: str) -> Callable[[Path], None]:
+    """Return what puts one file in the place of another."""
+
+    def copy(folder: Path) -> None:
+        shutil.copy(folder / source, folder / target)
+
+    return copy
+
+
+def other_path(folder: Path) -> None:
+    """Change one hash of a proof."""
+    path = folder / "1_0.1.tlog-proof"
+    lines = path.read_text().split("\n")
+    lines[3] = lines[4]
+    path.write_text("\n".join(lines))
+
+
 def said(field: str, value: object) -> Callable[[Path], None]:
     """Return what makes the coordinator say something else of the first task."""
     return lambda folder: change_word(folder, lambda word: word["tasks"][0].update({field: value}))
@@ -188,6 +221,23 @@ LIES = {
     "it does not count": (of_replica("no_vote", {"code": "text", "parameters": {"text": "x"}}), "its replicas make it"),
     "a reason that is none": (of_replica("no_vote", {}), "it cannot be worked out again"),
     "it has no key": (of_replica("keys", []), "no key to verify with"),
+    "a signed verdict is left out": (without("1_0.vsa.json"), "the ledger has a signed verdict on it, and 1_0.vsa.json is missing"),
+    "its proof is as well": (without("1_0.vsa.json", "1_0.verdict.tlog-proof"), "1_0.verdict.tlog-proof is missing"),
+    "the proof of a statement is left out": (without("1_1.2.tlog-proof"), "1_1.2.tlog-proof is missing"),
+    "the proof of the job is left out": (without("job.tlog-proof"), "job.tlog-proof is missing"),
+    "there is no head": (without("checkpoint"), "checkpoint is missing"),
+    "there is no key of the ledger": (without("ledger.vkey"), "ledger.vkey is missing"),
+    "no proof at all": (without("checkpoint", "ledger.vkey"), "exported by an early version, or left out"),
+    "a publication is left out": (without_publication, "1_0.published.tlog-proof is here, and nothing of it is said"),
+    "a proof of another verdict": (copied("1_1.verdict.tlog-proof", "1_0.verdict.tlog-proof"), "the ledger says id 1_1, and here it is 1_0"),
+    "a proof of another kind": (copied("1_0.1.tlog-proof", "1_0.verdict.tlog-proof"), "its entry is not a verdict"),
+    "a proof of another statement": (copied("1_0.1.tlog-proof", "1_0.2.tlog-proof"), "the ledger says id 1_0.1, and here it is 1_0.2"),
+    "a publication of another task": (copied("1_0.verdict.tlog-proof", "1_0.published.tlog-proof"), "its entry is not a published"),
+    "a proof of nothing": (copied("1_0.1.tlog-proof", "1_0.9.tlog-proof"), "1_0.9.tlog-proof proves nothing that is here"),
+    "another hash": (other_path, "1_0.1.tlog-proof: "),
+    "a head that is none": (copied("README.md", "checkpoint"), "checkpoint: "),
+    "another key of the ledger": (copied("checkpoint", "ledger.vkey"), "ledger.vkey is not the coordinator's"),
+    "a proof that is none": (copied("job.json", "1_0.1.tlog-proof"), "1_0.1.tlog-proof: not a proof of a ledger"),
     "nested deeply": (lambda folder: (folder / "verdict.json").write_text("[" * 5000), "cannot be read"),
 }
 
@@ -289,3 +339,52 @@ def test_what_cannot_be_checked_is_told(
     assert done.code == code
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_witness_must_have_signed_the_head(home: Home, tmp_path: Path) -> None:
+    """An export against a cosigned head brings the cosignature along; who trusts the witness asks for it."""
+    witness = Home(tmp_path, "witness")
+    assert witness.call("node", "init", "--name", "w").code == 0
+    key = home.json("ledger", "head")["key"]
+    public = tmp_path / "public"
+    assert home.call("ledger", "export", "--tiles", public).code == 0
+    cosigned = tmp_path / "cosigned"
+    cosigned.write_text(witness.call("ledger", "witness", public / "checkpoint", "--key", key).out)
+    name = witness.json("ledger", "witness", public / "checkpoint")["key"]
+    witness.end()
+    folder = tmp_path / "proof"
+    assert home.call("attestations", 1, "--out", folder, "--checkpoint", cosigned).code == 0
+    assert (folder / "checkpoint").read_text() == cosigned.read_text()
+    done = home.call("verify", "--folder", folder, "--witness", name)
+    assert done.code == 0
+    assert "cosigned by nexapod-batch/" in done.out
+    done = home.call("verify", "--folder", home.folder / "proof", "--witness", name)
+    assert done.code == 1
+    assert "did not cosign it" in done.out
+    assert home.call("verify", 1, "--witness", name).code == 2
+
+
+def test_a_head_that_cannot_be_proved_against_is_refused(home: Home, tmp_path: Path) -> None:
+    """One of another ledger, one that is older than the job, and what is no head: nothing is written."""
+    other = Home(tmp_path, "other")
+    assert other.call("node", "init", "--name", "w").code == 0
+    foreign, early, none = (tmp_path / name for name in ("foreign", "early", "none"))
+    foreign.write_text(other.call("ledger", "head").out)
+    other.end()
+    with sqlite3.connect(home.path / "state.db") as connection:
+        early.write_text(connection.execute("SELECT note FROM checkpoint ORDER BY size LIMIT 1").fetchone()[0])
+    connection.close()
+    none.write_text("nothing\n")
+    for head, problem in ((foreign, "signed"), (early, "older than what is to be proved"), (none, "not a signed note")):
+        done = home.call("attestations", 1, "--out", tmp_path / "proof", "--checkpoint", head)
+        assert done.code != 0
+        assert problem in done.err
+    assert not list((tmp_path / "proof").glob("manifest-*"))
+
+
+def test_results_of_what_was_not_published_are_named(home: Home, tmp_path: Path) -> None:
+    """The second task failed: files in its folder are nobody's."""
+    results = Path(shutil.copytree(home.path / "results/1", tmp_path / "results"))
+    (results / "1").mkdir()
+    (results / "1/x.txt").write_text("x")
+    assert "files lie in its folder, and nothing of it is said to have been published" in problems(home.folder / "proof", results=results)

@@ -141,6 +141,10 @@ def report(selector: str, as_json: bool) -> None:
     "--results", type=click.Path(path_type=Path, file_okay=False),
     help="With --folder, the published files of the job: results/ID.",
 )
+@click.option(
+    "--witness", "witnesses", multiple=True, metavar="VKEY",
+    help="With --folder, a witness that must have cosigned the head of the ledger.",
+)
 @json_option
 def verify(
     selector: str | None,
@@ -148,6 +152,7 @@ def verify(
     keys: tuple[Path, ...],
     uuid: str | None,
     results: Path | None,
+    witnesses: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Work verdicts out again from the signed statements; compare results.
@@ -159,8 +164,8 @@ def verify(
     if folder is not None:
         if selector is not None:
             raise UsageError("a job of yours or a folder, not both", hint="nexapod-batch verify --folder DIR")
-        document = _verified_folder(folder, keys, uuid, results)
-    elif selector is None or keys or uuid is not None or results is not None:
+        document = _verified_folder(folder, keys, uuid, results, witnesses)
+    elif selector is None or keys or witnesses or uuid is not None or results is not None:
         raise UsageError("which job?", wanted="an ID, or --folder DIR", hint="nexapod-batch verify --help")
     else:
         document = _verified_job(selector)
@@ -170,11 +175,14 @@ def verify(
     return 1
 
 
-def _verified_folder(folder: Path, keys: tuple[Path, ...], uuid: str | None, results: Path | None) -> Document:
+def _verified_folder(
+    folder: Path, keys: tuple[Path, ...], uuid: str | None, results: Path | None, witnesses: tuple[str, ...]
+) -> Document:
     from nexapod_batch.coordinator.verification.export_check import verify_folder
     from nexapod_batch.coordinator.verification.export_files import given_keys
+    from nexapod_batch.ledger.note import parse_key
 
-    return verify_folder(folder, given_keys(keys), results, uuid)
+    return verify_folder(folder, given_keys(keys), results, uuid, [parse_key(text) for text in witnesses])
 
 
 def _verified_job(selector: str) -> Document:
@@ -191,8 +199,12 @@ def _verified_job(selector: str) -> Document:
 @click.command()
 @click.argument("selector", metavar="ID", shell_complete=complete.jobs)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path, dir_okay=False),
+    help="Prove against this head of the ledger, with its cosignatures, instead of the newest.",
+)
 @json_option
-def attestations(selector: str, out: Path, as_json: bool) -> None:
+def attestations(selector: str, out: Path, checkpoint: Path | None, as_json: bool) -> None:
     """Write the signed statements and the signers' public keys."""
     from nexapod_batch.coordinator.verification import attestations as written
     from nexapod_batch.files import umask
@@ -200,7 +212,7 @@ def attestations(selector: str, out: Path, as_json: bool) -> None:
     with looking() as c:
         job, task = selectors.resolve_one(c.store, selector)
         with umask.as_given():
-            files = written.attestations(c, job, task, out)
+            files = written.attestations(c, job, task, out, checkpoint)
     output(as_json).lines("files", [str(file) for file in files])
 
 

@@ -12,13 +12,18 @@ from msgspec import Struct, field
 from nexapod_batch.trust.keys import key_id
 
 __all__ = [
-    "COORDINATOR", "JOB", "MANIFEST", "MAX_FILE", "SIGNATURE", "VERDICT", "ExportedReplica", "ExportedTask",
-    "ExportedVerdict", "key_stem",
+    "CHECKPOINT", "COORDINATOR", "JOB", "LEDGER_KEY", "MANIFEST", "MAX_FILE", "PROOF", "SIGNATURE", "VERDICT",
+    "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "key_stem", "publication_proof",
+    "statement_proof", "verdict_proof",
 ]  # fmt: skip
 
 JOB, VERDICT, COORDINATOR = "job.json", "verdict.json", "coordinator.spki"
 #: The manifest of the folder, as `sha256sum` writes it, and the 64 bytes of the coordinator's signature of it.
 MANIFEST, SIGNATURE = "manifest-sha256.txt", "manifest-sha256.sig"
+#: The head of the ledger that every proof is against, and the key that signed it, as NAME+ID+KEY.
+CHECKPOINT, LEDGER_KEY = "checkpoint", "ledger.vkey"
+#: How the names of proofs end: C2SP tlog-proof.
+PROOF = ".tlog-proof"
 #: No file of an export is larger, in bytes.
 MAX_FILE = 1 << 28
 
@@ -26,6 +31,27 @@ MAX_FILE = 1 << 28
 def key_stem(public: bytes) -> str:
     """Return what a key's files are called: its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`."""
     return key_id(public).removeprefix("SHA256:").replace("/", "_").replace("+", "-")
+
+
+def job_proof() -> str:
+    """Return the name of the proof that the job was submitted."""
+    return f"job{PROOF}"
+
+
+def statement_proof(job: int, task: int, replica: int, statement: int = 1) -> str:
+    """Return the name of the proof that a replica reported; of a second statement of it, where it made two."""
+    extra = f".{statement}" if statement > 1 else ""
+    return f"{job}_{task}.{replica}{extra}{PROOF}"
+
+
+def verdict_proof(job: int, task: int) -> str:
+    """Return the name of the proof of the latest verdict on a task."""
+    return f"{job}_{task}.verdict{PROOF}"
+
+
+def publication_proof(job: int, task: int) -> str:
+    """Return the name of the proof that the files of a task were published."""
+    return f"{job}_{task}.published{PROOF}"
 
 
 class ExportedReplica(Struct, kw_only=True):

@@ -73,8 +73,8 @@ def publish(c: Coordinator, faults: Faults, *, seconds: float = inf) -> int:
             if number:
                 shown.append((job, task, number))
         with c.store.atomic():
-            c.store.tasks.published(shown)
-            c.store.ledger.append(_events(c, shown))
+            first = c.store.ledger.append(_events(c, shown))
+            c.store.tasks.published(shown, first)
             c.store.reports.drop_carried_of_tasks([(job, task) for job, task, _ in shown])
         published += len(shown)
     return published

@@ -9,19 +9,31 @@ of it. A file that is there already and says something else is refused: nobody c
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
-from nexapod_batch.coordinator.evidence.export_format import COORDINATOR, JOB, MANIFEST, SIGNATURE, VERDICT, key_stem
+from nexapod_batch.coordinator.evidence.export_format import (
+    CHECKPOINT,
+    COORDINATOR,
+    JOB,
+    MANIFEST,
+    PROOF,
+    SIGNATURE,
+    VERDICT,
+    key_stem,
+)
 from nexapod_batch.coordinator.evidence.published_results import unpack_manifest
 from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
+from nexapod_batch.coordinator.verification.export_ledger import head_for, ledger_files
 from nexapod_batch.coordinator.verification.export_word import coordinators_word
 from nexapod_batch.errors import NotFoundError, UsageError
-from nexapod_batch.files import atomic, output_files
+from nexapod_batch.files import atomic, careful, output_files
+from nexapod_batch.ledger.note import MAX_NOTE
 from nexapod_batch.trust.keys import openssh_public, spki_pem
 from nexapod_batch.trust.statement_decoder import decode
 
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.ledger.note import Note
     from nexapod_batch.model.node import Node
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.trust.dsse import Signer
@@ -36,8 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["attestations"]
 
 #: What changes from one export of a job to the next.
-_NEW_EACH_TIME = frozenset({VERDICT, "README.md", "check.py", MANIFEST, SIGNATURE})
-_SIGNED = ".vsa.json"  # a retry makes another verdict
+_NEW_EACH_TIME = frozenset({VERDICT, "README.md", "check.py", MANIFEST, SIGNATURE, CHECKPOINT})
+_NEW_ENDINGS = (".vsa.json", PROOF)  # a retry makes another verdict, and the ledger grows
 #: A file that is there already is compared with what would be written, and no more than this is read of it.
 _MOST = 64 << 20
 
@@ -50,6 +63,8 @@ README = """# Proof of job {job}
 | `J_T.N.delegation.json` | by which the key of its node lets the key of one launch sign it |
 | `J_T.manifest` | the outputs of a task that has more than a statement lists, as `sha256sum` writes them |
 | `J_T.vsa.json` | the verdict on task T, signed: SLSA's verification summary, which names every statement |
+| `*.tlog-proof` | that it stands in the ledger: the `job`, each statement, each `verdict`, what was `published` |
+| `checkpoint`, `ledger.vkey` | the signed head of the ledger that the proofs are against, and the key that signed it |
 | `coordinator.spki` | the coordinator's key, as PEM: ask the coordinator's owner for it |
 | `*.pem`, `*.pub` | keys of nodes, as this coordinator has them: ask the owner of each node for its own |
 | `verdict.json` | the coordinator's word: its verdicts, every replica that it placed, and where each counts |
@@ -85,7 +100,9 @@ Whoever has nexapod-batch checks more: the folder itself, and each verdict. No a
    which `verdict.json` says why it has none, and there are as many statements as it says. A coordinator that hides
    the last replicas and says so in `verdict.json` is noticed only by asking the nodes' owners what their nodes were
    given. `J_T.vsa.json` names, under `inputAttestations`, the SHA-256 of the payload of every statement that the
-   verdict was reached from: one that is named and not here was left out.
+   verdict was reached from: one that is named and not here was left out. `J_T.verdict.tlog-proof` shows that there is
+   a verdict, and its SHA-256, also where `J_T.vsa.json` itself was left out. Compare `checkpoint` with a head that
+   somebody else kept, or have a witness's key: what the ledger has cannot be taken back without changing it.
 """
 
 
@@ -105,7 +122,7 @@ class _Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file; UsageError when one is there that says something else."""
         path = self.path / name
-        if name not in _NEW_EACH_TIME and not name.endswith(_SIGNED) and (path.exists() or path.is_symlink()):
+        if name not in _NEW_EACH_TIME and not name.endswith(_NEW_ENDINGS) and (path.exists() or path.is_symlink()):
             if self._read(path) != data:
                 raise UsageError(f"{path} is there already, and is not of this export", hint="give another --out")
         else:
@@ -115,7 +132,7 @@ class _Folder:
     def refuse_others(self) -> None:
         """UsageError when there is another statement, delegation or key than those that were written."""
         for path in sorted(self.path.iterdir()):
-            evidence = path.name.endswith((".dsse.json", ".delegation.json", ".pem", ".pub", ".manifest"))
+            evidence = path.name.endswith((".dsse.json", ".delegation.json", ".pem", ".pub", ".manifest", PROOF))
             if evidence and path not in self.written:
                 raise UsageError(f"{path} is not of this export", hint="give another --out")
 
@@ -139,11 +156,14 @@ def _replicas(c: Coordinator, job_id: int, task: int | None) -> list[ReplicaRow]
     return [row for row in rows if task is None or row.task == task]
 
 
-def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> list[Path]:
+def attestations(
+    c: Coordinator, job_id: int, task: int | None, out: Path, checkpoint: Path | None = None
+) -> list[Path]:
     """Write the proof of a job, or of one of its tasks; return the paths.
 
-    A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`. UsageError for a folder that
-    holds other evidence.
+    A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`. `checkpoint` is a file with the
+    head that the ledger's proofs are made against, with its cosignatures; else it is the newest. UsageError for a
+    folder that holds other evidence.
 
     Raises:
         NotFoundError: There is nothing to prove yet.
@@ -155,17 +175,19 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     counts = {row.id: len(stored_reports(c, row.id)) for row in rows}
     if not any(counts.values()):
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
+    tasks, head = sorted({row.task for row in rows}), _head(c, checkpoint)
     folder = _Folder(out)
+    job = c.store.jobs.get(job_id)
     for row in rows:
         _statements(c, row, folder)
         if counts[row.id]:
             _keys(c, nodes[row.node_id], folder)
-    job = c.store.jobs.get(job_id)
     folder.write(JOB, c.store.jobs.document(job_id) or b"")
-    for one in sorted({row.task for row in rows}):
-        _manifest(c, job_id, one, rows, folder)
-    for one in sorted({row.task for row in rows}):
-        _signed_verdict(c, job_id, one, folder)
+    for index in tasks:
+        _manifest(c, job_id, index, rows, folder)
+        _signed_verdict(c, job_id, index, folder)
+    for name, content in ledger_files(c, job_id, tasks, head):
+        folder.write(name, content)
     folder.write(COORDINATOR, spki_pem(c.signer.public).encode())
     folder.write(VERDICT, coordinators_word(c, job, rows, counts, nodes))
     folder.write("README.md", README.format(job=job_id, uuid=job.uuid).encode())
@@ -174,6 +196,17 @@ def attestations(c: Coordinator, job_id: int, task: int | None, out: Path) -> li
     folder.write_manifest(c.signer)
     log.info(__name__, "proof written", job=job_id, files=len(folder.written), folder=out)
     return list(folder.written)
+
+
+def _head(c: Coordinator, checkpoint: Path | None) -> Note:
+    """Return the head that proofs are made against; UsageError for a file that cannot be read."""
+    if checkpoint is None:
+        return head_for(c)
+    try:
+        kept = careful.read(os.path.realpath(checkpoint), MAX_NOTE).decode("utf-8", "replace")
+    except OSError as error:
+        raise UsageError(f"{checkpoint} cannot be read", got=error.strerror) from error
+    return head_for(c, kept, str(checkpoint))
 
 
 def _statements(c: Coordinator, row: ReplicaRow, folder: _Folder) -> None:
@@ -208,4 +241,4 @@ def _signed_verdict(c: Coordinator, job_id: int, task: int, folder: _Folder) -> 
     """Write the latest verdict on a task as the coordinator signed it."""
     signed = stored_verdicts(c, job_id, task)
     if signed:
-        folder.write(f"{job_id}_{task}{_SIGNED}", signed[-1].envelope(c.signer.key_id) + b"\n")
+        folder.write(f"{job_id}_{task}.vsa.json", signed[-1].envelope(c.signer.key_id) + b"\n")

@@ -2,7 +2,8 @@
 
 In this order, each step on what the one before it found: the files, against the manifest that the coordinator signed;
 the job; every statement, from its node's key down; the signed verdict on every task, which names every statement; the
-same decision once more, from the statements; and published results, where they are given.
+same decision once more, from the statements; the proofs that the ledger has all that, and nothing else of it; and
+published results, where they are given.
 
 Whose a key is, no folder can prove. Keys that the reader got elsewhere are given; of the others it is said that they
 came with the folder.
@@ -11,6 +12,7 @@ came with the folder.
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +21,7 @@ import msgspec
 from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, ExportedVerdict
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles
+from nexapod_batch.coordinator.verification.export_ledger_check import LedgerProofs
 from nexapod_batch.coordinator.verification.export_statements import (
     domain_faults,
     open_statements,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.evidence.export_format import ExportedReplica, ExportedTask
     from nexapod_batch.coordinator.verification.export_statements import FoundStatement
+    from nexapod_batch.ledger.note import NoteKey
     from nexapod_batch.model.job import Job
 
 __all__ = ["verify_folder"]
@@ -84,22 +88,32 @@ class _Export(NamedTuple):
 
 
 def verify_folder(
-    path: Path, given: Mapping[str, bytes], results: Path | None = None, uuid: str | None = None
+    path: Path,
+    given: Mapping[str, bytes],
+    results: Path | None = None,
+    uuid: str | None = None,
+    witnesses: Sequence[NoteKey] = (),
 ) -> dict[str, Any]:
     """Return what was found in a folder, as a document; `ok` says whether everything holds.
 
     `given` are keys that the reader got elsewhere, by id; `results` is the published folder of the job, and `uuid` that
-    of the job as whoever published it says, if any. NotFoundError where there is no such folder.
+    of the job as whoever published it says, if any. `witnesses` must have cosigned the head of the ledger.
+    NotFoundError where there is no such folder.
     """
     evidence = Evidence()
-    export = _checked(path, given, results, uuid, evidence)
+    export = _checked(path, given, results, uuid, witnesses, evidence)
     looked_at = None if results is None else str(results)
     document = {"folder": str(path), "uuid_given": uuid is not None, "results": looked_at}
     return document | _document(evidence, export, given)
 
 
 def _checked(
-    path: Path, given: Mapping[str, bytes], results: Path | None, uuid: str | None, evidence: Evidence
+    path: Path,
+    given: Mapping[str, bytes],
+    results: Path | None,
+    uuid: str | None,
+    witnesses: Sequence[NoteKey],
+    evidence: Evidence,
 ) -> _Export | None:
     """Check everything; return what the folder holds, None where it cannot be read or is not as it was signed."""
     files = ExportedFiles(path)
@@ -118,8 +132,11 @@ def _checked(
     evidence.add("job", f"{export.word.job}", problems)
     evidence.add("keys", f"{export.word.job}", _key_faults(export, given))
     if evidence.ok:
+        ledger = LedgerProofs(files, export.word, witnesses)
+        problems = ledger.head_faults()
+        evidence.add("ledger", f"{export.word.job}", problems, text=ledger.described())
         for task in export.word.tasks:
-            _check_task(export, task, evidence)
+            _check_task(export, ledger, task, evidence)
     return export
 
 
@@ -174,8 +191,8 @@ def _key_faults(export: _Export, given: Mapping[str, bytes]) -> list[str]:
     return faults
 
 
-def _check_task(export: _Export, task: ExportedTask, evidence: Evidence) -> None:
-    """Check the statements of one task, then its verdict, then its files."""
+def _check_task(export: _Export, ledger: LedgerProofs, task: ExportedTask, evidence: Evidence) -> None:
+    """Check the statements of one task, then its verdict, then what the ledger has of it, then its files."""
     name = f"{export.word.job}_{task.task}"
     found: dict[int, list[FoundStatement]] = {}
     good = [replica.number for replica in task.replicas] == list(range(1, len(task.replicas) + 1))
@@ -195,7 +212,9 @@ def _check_task(export: _Export, task: ExportedTask, evidence: Evidence) -> None
         problems = [f"it cannot be worked out again: {_shown(error)}"]
     signed = "" if f"{name}.vsa.json" in export.files.names else " (of no signed verdict)"
     evidence.add("verdict", name, problems, text=f"{task.state}: {why}{signed}")
-    if good and task.published_from is not None:
+    if good and ledger.head is not None:
+        evidence.add("ledger", name, ledger.task_faults(task, found))
+    if good:
         try:
             _results(export, task, found, evidence)
         except (OSError, *_UNREADABLE) as error:
@@ -249,6 +268,10 @@ def _results(
 ) -> None:
     """Check the manifest of a task's outputs, and the published files where they are given."""
     name, source = f"{export.word.job}_{task.task}", found.get(task.published_from or 0)
+    if task.published_from is None:
+        if export.results is not None and os.path.lexists(export.results / str(task.task)):
+            evidence.add("results", name, ["files lie in its folder, and nothing of it is said to have been published"])
+        return
     if not source:
         evidence.add("results", name, [f"it was published from replica {task.published_from}, which signed nothing"])
         return

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.verification.publication import publication_faults
 from nexapod_batch.coordinator.verification.signed_verdict import signed_verdict_faults
 from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
 from nexapod_batch.coordinator.verification.verdicts import results_faults, verdict_faults
@@ -177,7 +178,7 @@ def _results(
     def read(size: int) -> None:
         evidence.files += size
 
-    problems = results_faults(c, task, rows, statements, read)
+    problems = results_faults(c, task, rows, statements, read) + publication_faults(c, task)
     if task.published or problems:
         text = f"from replica {task.published_from}" if task.published_from else ""
         evidence.add("results", f"{task.job_id}_{task.idx}", problems, text=text)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
 
-__all__ = ["Facts", "compared_facts"]
+__all__ = ["Facts", "compared_facts", "publication_of"]
 
 _REPORT, _KEY = b'"report"', b'"key":'
 
@@ -68,8 +68,18 @@ def compared_facts(c: Coordinator) -> Facts:
     for verdict in ledger.verdicts_with_entries():
         name = f"{verdict.job_id}_{verdict.idx}"
         compared.look(f"task {name}", verdict.entry, Kind.VERDICT, {"id": name, "state": verdict.state})
+    for published in ledger.publications_with_entries():
+        name = f"{published.job_id}_{published.idx}"
+        said = publication_of(name, published.number, published.payload_sha256)
+        compared.look(f"publication of {name}", published.entry, Kind.PUBLISHED, said)
     _reports(c, compared)
     return Facts(compared.number, tuple(compared.faults))
+
+
+def publication_of(task: str, replica: int, payload_sha256: bytes | None) -> dict[str, str | int]:
+    """Return what an entry says of a task's publication: whose files they are, and by which statement."""
+    digest = "none" if payload_sha256 is None else encoded_digest(payload_sha256)
+    return {"id": task, "replica": replica, "sha256": digest}
 
 
 class _Said:

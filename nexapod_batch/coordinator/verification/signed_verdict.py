@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.verdict import SignedVerdict
 
-__all__ = ["differences", "signed_verdict_faults"]
+__all__ = ["differences", "event_at", "signed_verdict_faults"]
 
 #: Fields of a signed verdict that are kept beside it as well, and what people call them.
 _KEPT = {
@@ -48,7 +48,7 @@ def signed_verdict_faults(
     Whether the stored decision is the one that its statements make is checked elsewhere.
     """
     entry = c.store.ledger.of_task(task.job_id, task.idx)
-    event = _event(c, entry)
+    event = event_at(c, entry)
     if Kind.VERDICT not in {event.get("kind"), event.get("fact")} and c.store.ledger.size():
         return ["the ledger has no verdict on it where the database says that it stands"]
     if "sha256" not in event:
@@ -78,7 +78,7 @@ def differences(verdict: SignedVerdict, kept: Mapping[str, object], how: str) ->
             yield f"{what} is signed as {signed!r}, and {how} as {kept[name]!r}"
 
 
-def _event(c: Coordinator, entry: int | None) -> dict[str, str | int]:
+def event_at(c: Coordinator, entry: int | None) -> dict[str, str | int]:
     """Return what an entry says; nothing where there is none."""
     found = [] if entry is None else c.store.ledger.entries(entry, entry + 1)
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Appending", "JobEntry", "KnownJob", "KnownLaunch", "KnownReport", "KnownVerdict", "LaunchEntry", "Ledger",
-    "ReportEntry", "VerdictEntry",
+    "PublicationEntry", "ReportEntry", "VerdictEntry",
 ]  # fmt: skip
 
 
@@ -90,6 +90,16 @@ class VerdictEntry(Row, frozen=True):
     job_id: int
     idx: int
     state: str
+    entry: bytes | None
+
+
+class PublicationEntry(Row, frozen=True):
+    """What was published of a task, and the entry that is to say so."""
+
+    job_id: int
+    idx: int
+    number: int  # of the replica whose files they are
+    payload_sha256: bytes | None  # of that replica's first statement
     entry: bytes | None
 
 
@@ -250,6 +260,10 @@ class Ledger:
         """Keep for each (entry, job, task) which entry is the task's latest verdict."""
         self._sql.many("task_decided_at", verdicts)
 
+    def note_shown(self, shown: Iterable[tuple[int, int, int]]) -> None:
+        """Keep for each (entry, job, task) which entry says what was published of the task last."""
+        self._sql.many("task_shown", shown)
+
     def note_placed(self, placed: Iterable[tuple[int, int]]) -> None:
         """Keep for each (entry, launch) which entry says that its replicas were placed."""
         self._sql.many("replica_placed", placed)
@@ -265,6 +279,22 @@ class Ledger:
     def of_task(self, job: int, task: int) -> int | None:
         """Return which entry is the latest verdict on a task; None where there is none."""
         return self._sql.value(int, "position_of_task", job=job, task=task)
+
+    def of_publication(self, job: int, task: int) -> int | None:
+        """Return which entry says what was published of a task; None where there is none."""
+        return self._sql.value(int, "position_of_publication", job=job, task=task)
+
+    def of_tasks(self, job: int) -> dict[int, tuple[int | None, int | None]]:
+        """Return for each task of a job which entries are its latest verdict, and what was published of it last."""
+        return {task: (decided, shown) for task, decided, shown in self._sql.tuples("positions_of_tasks", job=job)}
+
+    def of_reports(self, job: int) -> dict[tuple[int, int], int]:
+        """Return which entry says that each replica of a job reported first, by task and number."""
+        return {(task, number): entry for task, number, entry in self._sql.tuples("positions_of_reports", job=job)}
+
+    def entry_after(self, after: int, digest: str) -> int | None:
+        """Return the first entry after another one that names a digest, as entries spell it."""
+        return self._sql.value(int, "entry_after", after=after, digest=digest.encode())
 
     def of_replica(self, job: int, task: int, number: int) -> tuple[int | None, int | None]:
         """Return which entries say that a replica was placed, and that it reported."""
@@ -293,6 +323,10 @@ class Ledger:
     def reports_with_entries(self) -> Iterator[ReportEntry]:
         """Yield every statement, those of one replica together and in order, with the entry of the first."""
         yield from self._sql.each(ReportEntry, "reports_with_entries")
+
+    def publications_with_entries(self) -> Iterator[PublicationEntry]:
+        """Yield what was published of every task with its entry."""
+        yield from self._sql.each(PublicationEntry, "publications_with_entries")
 
     # What a database knew before it had a ledger ---------------------------------------------------------------
 

@@ -166,9 +166,13 @@ class Tasks:
         """Return (job, task) of published tasks, those of the newest jobs first."""
         return [(job, task) for job, task in self._sql.tuples("tasks_newest_published", limit=limit)]
 
-    def published(self, tasks: Iterable[tuple[int, int, int]]) -> None:
-        """Note for each (job, task, number) that the files of the replica of this number lie in the results."""
-        self._sql.many("task_published", ((number, job, task) for job, task, number in tasks))
+    def published(self, tasks: Iterable[tuple[int, int, int]], entry: int) -> None:
+        """Note for each (job, task, number) that the files of the replica of this number lie in the results.
+
+        `entry` of the ledger says so of the first of them, the next one of the second.
+        """
+        rows = [(number, at, job, task) for at, (job, task, number) in enumerate(tasks, entry)]
+        self._sql.many("task_published", rows)
 
     def cannot_publish(self, job: int, task: int, why: str) -> None:
         """Keep why a task could not be published."""

@@ -46,6 +46,9 @@ UPDATE job SET submitted = ? WHERE id = ?;
 -- name: task_decided_at
 UPDATE task SET decided = ? WHERE job_id = ? AND idx = ?;
 
+-- name: task_shown
+UPDATE task SET shown = ? WHERE job_id = ? AND idx = ?;
+
 -- name: replica_placed
 UPDATE replica SET placed = ? WHERE launch_id = ?;
 
@@ -57,6 +60,19 @@ SELECT submitted FROM job WHERE id = :job;
 
 -- name: position_of_task
 SELECT decided FROM task WHERE job_id = :job AND idx = :task;
+
+-- name: positions_of_tasks
+SELECT idx, decided, shown FROM task WHERE job_id = :job ORDER BY idx;
+
+-- name: positions_of_reports
+SELECT task, number, committed FROM replica WHERE job_id = :job AND committed IS NOT NULL ORDER BY task, number;
+
+-- name: entry_after
+-- Of a statement that was not its replica's first: seldom.
+SELECT idx FROM ledger_entry WHERE idx > :after AND instr(body, :digest) > 0 ORDER BY idx LIMIT 1;
+
+-- name: position_of_publication
+SELECT shown FROM task WHERE job_id = :job AND idx = :task;
 
 -- name: positions_of_replica
 SELECT placed, committed FROM replica WHERE job_id = :job AND task = :task AND number = :number;
@@ -96,3 +112,10 @@ WHERE t.state IN ('accepted', 'failed', 'inconclusive');
 -- The first statement of a replica comes first; its entry is that of the replica.
 SELECT r.job_id, r.task, r.number, p.payload_sha256, e.body AS entry
 FROM replica r JOIN report p ON p.replica_id = r.id LEFT JOIN ledger_entry e ON e.idx = r.committed ORDER BY r.id, p.id;
+
+-- name: publications_with_entries
+SELECT t.job_id, t.idx, t.published_from AS number, (
+  SELECT p.payload_sha256 FROM replica r JOIN report p ON p.replica_id = r.id
+  WHERE r.job_id = t.job_id AND r.task = t.idx AND r.number = t.published_from ORDER BY p.id LIMIT 1
+) AS payload_sha256, e.body AS entry
+FROM task t LEFT JOIN ledger_entry e ON e.idx = t.shown WHERE t.published = 1 AND t.published_from IS NOT NULL;

@@ -50,7 +50,7 @@ SELECT t.job_id, t.idx FROM task t WHERE t.state = 'accepted' AND t.published = 
 SELECT job_id, idx FROM task WHERE published = 1 ORDER BY job_id DESC, idx DESC LIMIT :limit;
 
 -- name: task_published
-UPDATE task SET published = 1, published_from = ?, unpublished = '' WHERE job_id = ? AND idx = ? AND state = 'accepted';
+UPDATE task SET published = 1, published_from = ?, shown = ?, unpublished = '' WHERE job_id = ? AND idx = ? AND state = 'accepted';
 
 -- name: task_unpublished
 UPDATE task SET unpublished = :why WHERE job_id = :job AND idx = :task;

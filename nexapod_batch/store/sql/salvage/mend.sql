@@ -66,6 +66,8 @@ WHERE submitted IS NULL;
 UPDATE replica SET committed = (
   SELECT min(e.idx) FROM entry e WHERE e.id = job_id || '_' || task || '.' || number AND e.fact = 'report'
 ) WHERE committed IS NULL AND EXISTS (SELECT 1 FROM report WHERE replica_id = replica.id);
+UPDATE task SET shown = (SELECT max(e.idx) FROM entry e WHERE e.id = job_id || '_' || task.idx AND e.fact = 'published')
+WHERE shown IS NULL AND published_from IS NOT NULL;
 CREATE TEMP TABLE placing AS SELECT l.id AS launch_id, p.idx FROM (
   SELECT id, job_id, row_number() OVER (PARTITION BY job_id ORDER BY id) AS n, count(*) OVER (PARTITION BY job_id) AS of FROM launch
 ) AS l JOIN (

@@ -1,0 +1,102 @@
+"""Proofs that what an export holds stands in the ledger, all against one signed head.
+
+With them a folder cannot leave out what the ledger has: each task that has ended needs the proof of its latest verdict,
+whose entry names the SHA-256 of what was signed, and each statement and publication that of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.coordinator.evidence.export_format import (
+    CHECKPOINT,
+    LEDGER_KEY,
+    job_proof,
+    publication_proof,
+    statement_proof,
+    verdict_proof,
+)
+from nexapod_batch.coordinator.steps.heads import ledger_key, signed_head
+from nexapod_batch.coordinator.verification.ledger import since
+from nexapod_batch.errors import NotFoundError, VerificationError
+from nexapod_batch.ledger.checkpoint import Proof, head_of
+from nexapod_batch.ledger.events import encoded_digest
+from nexapod_batch.ledger.note import parse
+from nexapod_batch.ledger.tree import inclusion_proof
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.ledger.note import Note
+
+__all__ = ["head_for", "ledger_files"]
+
+
+def head_for(c: Coordinator, kept: str | None = None, source: str = "") -> Note:
+    """Return the head that proofs are made against: one that was kept, with its cosignatures, or the newest.
+
+    Raises:
+        NotFoundError: The ledger is empty.
+        VerificationError: What was kept is no head of this ledger, or one that it does not continue.
+
+    """
+    size = c.store.ledger.size()
+    if not size:
+        raise NotFoundError("the ledger is empty", hint="it begins with the next nexapod-batch reconcile or submit")
+    if kept is None:
+        return signed_head(c, size)
+    head = since(c, kept, source).head
+    if head.size > size or c.store.ledger.root(head.size) != head.root:
+        raise VerificationError(
+            "the ledger does not continue that head", got=f"a head of {head.size} entries",
+            hint=f"nexapod-batch ledger verify --since {source} says more",
+        )  # fmt: skip
+    return parse(kept)
+
+
+def ledger_files(c: Coordinator, job_id: int, tasks: Collection[int], head: Note) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content: the head, the key that signed it, and the proof of each fact of some tasks of a job.
+
+    VerificationError where the head is older than one of these facts.
+    """
+    yield CHECKPOINT, str(head).encode()
+    yield LEDGER_KEY, f"{ledger_key(c)}\n".encode()
+    for name, entry in _entries(c, job_id, tasks):
+        yield name, str(_proof(c, entry, head)).encode()
+
+
+def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tuple[str, int]]:
+    """Yield the name of each proof, and the entry that it proves; nothing for what the ledger does not have."""
+    ledger = c.store.ledger
+    submitted = ledger.of_job(job_id)
+    if submitted is not None:
+        yield job_proof(), submitted
+    for task, (decided, shown) in ledger.of_tasks(job_id).items():
+        if task in tasks and decided is not None:
+            yield verdict_proof(job_id, task), decided
+        if task in tasks and shown is not None:
+            yield publication_proof(job_id, task), shown
+    first = ledger.of_reports(job_id)
+    counts = dict.fromkeys(first, 0)
+    for task, number, digest in c.store.verdicts.statements(job_id, sorted(tasks)):
+        committed = first.get((task, number))
+        if committed is None:
+            continue
+        counts[task, number] += 1
+        entry: int | None = committed
+        if counts[task, number] > 1:
+            entry = ledger.entry_after(committed, encoded_digest(digest))
+        if entry is not None:
+            yield statement_proof(job_id, task, number, counts[task, number]), entry
+
+
+def _proof(c: Coordinator, entry: int, head: Note) -> Proof:
+    size, ledger = head_of(head).size, c.store.ledger
+    if entry >= size:
+        raise VerificationError(
+            "that head is older than what is to be proved", got=f"a head of {size} entries",
+            wanted=f"one of more than {entry}", hint="have a newer one cosigned: nexapod-batch ledger head",
+        )  # fmt: skip
+    (content,) = ledger.entries(entry, entry + 1)
+    return Proof(entry, tuple(inclusion_proof(entry, size, ledger.node)), head, content)
