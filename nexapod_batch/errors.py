@@ -176,6 +176,10 @@ class PluginError(ConfigError):
     """A backend or runtime cannot be loaded."""
 
 
+class ReaderMissingError(ConfigError):
+    """What reads a format of files is not installed here."""
+
+
 class SiteBrokenError(ConfigError):
     """A site ends everything before it begins."""
 
@@ -197,3 +201,5 @@ class UnsafeOutputError(NexapodError):
 
 class CompareError(NexapodError):
     """A file cannot be read in the format that its comparator needs."""
+
+

@@ -18,7 +18,7 @@ __all__ = ["absent", "install_command"]
 
 _DISTRIBUTION = "nexapod-batch"
 #: Packages that are called otherwise than the module that they bring.
-_PACKAGES = {"nacl": "pynacl", "pynvml": "nvidia-ml-py"}
+_PACKAGES = {"nacl": "pynacl", "pynvml": "nvidia-ml-py", "re2": "google-re2", "PIL": "pillow"}
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 

@@ -1,17 +1,19 @@
 r"""Comparators by name, and what is done with an output whatever its comparator is.
 
-The normalised digest is the SHA-256 of `nexapod-normalized:<version> <comparator> <digits> ` followed by the normal
-form of the file. The version is that of the rules:
+The normalised digest is the SHA-256 of `nexapod-normalized:<version> <comparator> <digits> `, what is ignored if
+anything is, and the normal form of the file. The version is that of the rules:
 
 1. the first.
 2. Others for what is a number; whole numbers are exact; an empty cell counts.
 3. What is seen as well: carriage returns and form feeds, columns in lines of any length, exponents behind a decimal
    comma, the delimiter of CSV.
+4. Arrays of .npy without their order in memory; more formats.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, assert_never, cast
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES_VERSION", "comparison", "digest_of_bytes", "first_difference", "normalized_digest"]
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 
 
 def digest_of_bytes(sha256: str, rule: CompareRule) -> str:
@@ -32,8 +34,15 @@ def digest_of_bytes(sha256: str, rule: CompareRule) -> str:
 
     `sha256` is that of the file. The normal form is a line `bytes`, which no format is called, and its digits.
     """
-    head = f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} bytes\n"
-    return hashlib.sha256(f"{head}{sha256}".encode()).hexdigest()
+    return hashlib.sha256(f"{_head(rule)}bytes\n{sha256}".encode()).hexdigest()
+
+
+def _head(rule: CompareRule) -> str:
+    """Return what stands before the normal form: rules that are not the same have no digest in common."""
+    text = f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} "
+    if rule.ignore:
+        text += f"ignore {json.dumps(rule.ignore)} "
+    return f"{text}unordered " if rule.unordered else text
 
 
 @cache
@@ -56,12 +65,12 @@ def normalized_digest(stream: BinaryIO, name: str, rule: CompareRule) -> str | N
 
     Raises CompareError for a file that is not of the format that its name promises, and OSError.
     """
-    match rule.comparator.agreement:
-        case Agreement.BYTES | Agreement.TOLERANCE:
+    match rule.agreement:
+        case Agreement.BYTES | Agreement.TOLERANCE | Agreement.NOTHING:
             return None
         case Agreement.NORMAL_FORM:
             normalization = cast("Normalization", comparison(rule.comparator))
-            digest = hashlib.sha256(f"nexapod-normalized:{RULES_VERSION} {rule.comparator} {rule.digits} ".encode())
+            digest = hashlib.sha256(_head(rule).encode())
             for piece in normalization.normal_form(stream, name, rule):
                 digest.update(piece)
             return digest.hexdigest()

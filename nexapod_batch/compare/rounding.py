@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.numbers import value_of
 from nexapod_batch.compare.ports import Difference, Normalization
+from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.tables import first_unequal
 from nexapod_batch.errors import CompareError
 
@@ -48,8 +49,13 @@ class Rounding(Normalization):
 
         The format is a line, in which `approximate` stands where whole numbers are.
         """
+        yield from self.normal(Source(stream, name, rule))
+
+    def normal(self, source: Source) -> Iterator[bytes]:
+        """Yield the normal form of a file of which nothing was taken yet."""
+        rule = source.rule
         normal = self.token(rule)
-        reading = Reading(stream, name)
+        reading = Reading(source)
         head = reading.format if rule.integers == "exact" else f"{reading.format} {rule.integers}"
         yield f"{head}\n".encode()
         for batch in reading.batches:
@@ -58,7 +64,11 @@ class Rounding(Normalization):
 
     def first_difference(self, left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
         """Return the first token whose normal forms differ."""
-        normal = self.token(rule)
+        return self.differs(Source(left, name, rule), Source(right, name, rule), name)
+
+    def differs(self, left: Source, right: Source, name: str) -> Difference | None:
+        """Return the first difference of two files of which nothing was taken yet."""
+        normal = self.token(left.rule)
         return first_unequal(left, right, name, lambda a, b: normal(a) == normal(b))
 
     def token(self, rule: CompareRule) -> Callable[[Token], bytes]:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from nexapod_batch.errors import CompareError
+from nexapod_batch.model.job import CompareRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["CHUNK", "Source"]
 
 #: Bytes that are read at once.
 CHUNK = 1 << 18
-_LOOK = 6
+_LOOK = 16
 _BINARY = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
+#: A longer line is never left out, and read in pieces.
+_LONGEST_LINE = 1 << 20
 
 
 class Source:
     """A binary stream that need not be seekable and may return less than it was asked for."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, rule: CompareRule | None = None) -> None:
         """Read the first bytes, so that `head` can be looked at before anything is taken."""
         self.name = name
+        self.rule = rule or CompareRule()
         self._stream = stream
         self._line = 1
+        self._left_out: Callable[[bytes], bool] | None = None
         self.head = self._pending = b""
         self.head = self._pending = self.read(_LOOK)
+
+    def leave_out(self, left_out: Callable[[bytes], bool] | None) -> None:
+        """Leave out lines from now on, as if they were not there."""
+        self._left_out = left_out
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes; fewer only at the end."""
@@ -37,9 +48,56 @@ class Source:
             missing -= len(part)
         return b"".join(parts)
 
+    def put_back(self, data: bytes) -> None:
+        """Let bytes be read again."""
+        self._pending = data + self._pending
+
+    def file(self) -> BinaryIO:
+        """Return everything, from its start, as a file that can seek; whoever asked closes it.
+
+        A plain file of which nothing was taken is opened again, anything else is copied to a temporary one.
+        """
+        import tempfile  # noqa: PLC0415 - only for formats that seek
+
+        if self._pending == self.head and (again := _opened_again(self._stream, len(self.head))):
+            return again
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
+        try:
+            while chunk := self.read(CHUNK):
+                copy.write(chunk)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the rest in chunks, without the lines that are left out."""
+        if self._left_out is None:
+            while chunk := self.read(CHUNK):
+                yield chunk
+        else:
+            yield from self._other_lines(self._left_out)
+
+    def _other_lines(self, left_out: Callable[[bytes], bool]) -> Iterator[bytes]:
+        rest, inside = b"", False  # inside: of a line that is too long, and of which a part was yielded
+        while chunk := self.read(CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if inside and lines:
+                inside = False
+                yield lines.pop(0) + b"\n"
+            if kept := [line + b"\n" for line in lines if not left_out(line.removesuffix(b"\r"))]:
+                yield b"".join(kept)
+            if inside or len(rest) > _LONGEST_LINE:
+                inside = True
+                yield rest
+                rest = b""
+        if rest and (inside or not left_out(rest)):
+            yield rest
+
     def text_chunks(self) -> Iterator[bytes]:
         """Yield the rest in chunks; CompareError at the first byte that no text contains."""
-        while chunk := self.read(CHUNK):
+        for chunk in self.chunks():
             if len(chunk.translate(None, _BINARY)) != len(chunk):
                 at = next(i for i, byte in enumerate(chunk) if byte in _BINARY)
                 self.refuse(f"byte 0x{chunk[at]:02x}", "text", line=self._line + chunk.count(b"\n", 0, at))
@@ -65,5 +123,15 @@ class Source:
             f"not a table: {self.name}{where}",
             got=got,
             wanted=wanted,
-            hint='compare it with compare = "exact", or write text, CSV, JSON or .npy',
+            hint='compare it with compare = "exact", or write a format that is known: nexapod-batch compare FILE FILE',
         )
+
+
+def _opened_again(stream: BinaryIO, taken: int) -> BinaryIO | None:
+    """Return a plain file opened once more, from its start; None where a stream is something else."""
+    try:
+        fd = stream.fileno()
+        plain = stat.S_ISREG(os.fstat(fd).st_mode) and stream.tell() == taken
+        return open(f"/proc/self/fd/{fd}", "rb") if plain else None
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from nexapod_batch.compare.formats.lines import is_position
 from nexapod_batch.compare.formats.reading import Reading
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.stream import Source
 
 __all__ = ["first_unequal"]
 
 
 def first_unequal(
-    left: BinaryIO, right: BinaryIO, name: str, same: Callable[[Token, Token], bool]
+    left: Source, right: Source, name: str, same: Callable[[Token, Token], bool]
 ) -> Difference | None:
     """Return the first place at which two tables have tokens that are not the `same`; None when there is none.
 
     Raises CompareError for a file that is no table.
     """
-    reading, other = Reading(left, name), Reading(right, name)
+    reading, other = Reading(left), Reading(right)
     for a, b in _aligned(reading.batches, other.batches):
         if a == b:
             reading.passed(a)

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nexapod_batch.model.job import (
+    Agreement,
     Comparator,
     CompareRule,
     Container,
@@ -188,8 +189,18 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
             report.add(f"{where}.path", "stands there twice", got=one["path"], wanted="each output once")
         seen.add(one["path"])
         if rule := _rule(one, where, report):
-            found.append(Output(path=one["path"], rule=rule))
+            found.append(Output(path=one["path"], rule=rule, optional=one["optional"]))
+    if found and not any(_must_vote(output) for output in found) and not report.problems:
+        report.add(
+            "outputs", "none of them has to agree: nothing would be compared",
+            wanted="one at least that has another compare than none, and is not optional",
+        )  # fmt: skip
     return tuple(found)
+
+
+def _must_vote(output: Output) -> bool:
+    """Say whether an output is there in every answer, and counts."""
+    return not output.optional and output.rule.agreement is not Agreement.NOTHING
 
 
 #: Parameters of comparators -> what is wanted where one is missing.
@@ -205,12 +216,30 @@ def _rule(output: dict[str, Value], where: str, report: Report) -> CompareRule |
         report.add(f"{where}.{first}", "missing", wanted=_EXAMPLES[first].format(comparator))
     for name, value in given.items():
         _check_parameter(comparator, name, value, where, report)
-    if output["integers"] != "exact" and not comparator.parameters:
+    if output["integers"] != "exact" and not comparator.parameters:  # round, significant, allclose
         report.add(f"{where}.integers", f"not used by {comparator}", wanted="another compare, or no integers")
+    _check_ignored(comparator, output, where, report)
     if len(report.problems) > before:
         return None
     missing = dict.fromkeys({"rtol", "atol"} & set(comparator.parameters), 0.0)
-    return CompareRule(comparator=comparator, integers=output["integers"], **(missing | given))
+    ignore = tuple(output["ignore"])
+    return CompareRule(comparator=comparator, integers=output["integers"], ignore=ignore, **(missing | given))
+
+
+def _check_ignored(comparator: Comparator, output: dict[str, Value], where: str, report: Report) -> None:
+    """Report what cannot be ignored: no entry of `ignore` may turn out to be wrong on a node."""
+    if not output["ignore"]:
+        return
+    if comparator.agreement is Agreement.NOTHING:
+        report.add(f"{where}.ignore", "not used by none", wanted="another compare, or no ignore")
+    from nexapod_batch.compare.formats.reading import suffix_of  # noqa: PLC0415 - seldom
+    from nexapod_batch.compare.ignoring import fault_of  # noqa: PLC0415
+
+    for number, entry in enumerate(output["ignore"]):
+        fault = None if entry is BAD else fault_of(entry, suffix_of(output["path"]))
+        if fault is not None:
+            wanted = "a /regular expression/ of RE2, a .path in JSON, or a name"
+            report.add(f"{where}.ignore[{number}]", fault, got=entry, wanted=wanted)
 
 
 def _check_parameter(comparator: Comparator, name: str, value: Value, where: str, report: Report) -> None:

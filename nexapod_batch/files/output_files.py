@@ -56,20 +56,21 @@ def has_glob(pattern: str) -> bool:
     return _GLOB.search(pattern) is not None
 
 
-def find(root: Path, patterns: Sequence[str]) -> list[FoundFile]:
+def find(root: Path, patterns: Sequence[str], *, optional: bool = False) -> list[FoundFile]:
     """Return the files that the patterns take, sorted by name.
 
-    UnsafeOutputError when a pattern takes nothing, or something that is not a plain file with a plain name.
+    UnsafeOutputError when a pattern takes nothing and is not `optional`, or something that is not a plain file with a
+    plain name.
     """
     found: dict[str, FoundFile] = {}
     for pattern in patterns:
         _check_name(pattern)
         if has_glob(pattern):
             names = _walk(root, pattern)
-            if not names:
+            if not names and not optional:
                 raise UnsafeOutputError(f"no output matches {pattern!a}", got="nothing", wanted="at least one file")
         else:
-            names = [pattern]
+            names = [] if optional and not _is_there(root, pattern) else [pattern]
         found.update({name: _check(root, name) for name in names if name not in found})
     return [found[name] for name in sorted(found)]
 
@@ -228,6 +229,17 @@ def _check(root: Path, name: str) -> FoundFile:
             f"output {shown} is not a plain file", got=kind, wanted="a plain file", hint=_instead(name, kind)
         )
     return FoundFile(name=name, size=status.st_size)
+
+
+def _is_there(root: Path, name: str) -> bool:
+    """Say whether anything has a name, a link that leads nowhere as well."""
+    try:
+        os.stat(root / name, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # why it cannot be looked at is told where it is taken
+    return True
 
 
 def _no_folder(shown: str, error: OSError) -> UnsafeOutputError:

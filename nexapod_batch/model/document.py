@@ -62,7 +62,7 @@ def to_document(job: Job) -> Document:
         "array": None if job.array is None else _array_document(job.array),
         "quorum": _quorum_document(job.quorum),
         "inputs": [_input(job_input) for job_input in job.inputs],
-        "outputs": [{"path": output.path, **_rule_document(output.rule)} for output in job.outputs],
+        "outputs": [_output(output) for output in job.outputs],
         "schedule": _schedule_document(job.schedule),
         "sites": [[name, _lists(settings)] for name, settings in job.sites],
         **_unless("", "path", job.path),
@@ -171,7 +171,10 @@ def from_document(document: Document) -> Job:
             policy=PolicyName(quorum.get("policy", "strict")),
         ),
         inputs=tuple(Input(**job_input) for job_input in document["inputs"]),
-        outputs=tuple(Output(path=output["path"], rule=_rule(output)) for output in document["outputs"]),
+        outputs=tuple(
+            Output(path=output["path"], rule=_rule(output), optional=output.get("optional", False))
+            for output in document["outputs"]
+        ),
         schedule=Schedule(
             priority=schedule["priority"],
             hold=schedule["hold"],
@@ -197,8 +200,15 @@ def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in rows)
 
 
+def _output(output: Output) -> Document:
+    document = {"path": output.path, **_rule_document(output.rule)}
+    if output.optional:
+        document["optional"] = True
+    return document
+
+
 def _rule_document(rule: CompareRule) -> Document:
-    document = {
+    document: Document = {
         "compare": rule.comparator.value,
         "digits": rule.digits,
         "rtol": None if rule.rtol is None else repr(rule.rtol),
@@ -206,6 +216,10 @@ def _rule_document(rule: CompareRule) -> Document:
     }
     if rule.integers != "exact":  # left out where it says nothing: documents of before keep their digests
         document["integers"] = rule.integers
+    if rule.ignore:
+        document["ignore"] = list(rule.ignore)
+    if rule.unordered:
+        document["unordered"] = True
     return document
 
 
@@ -216,6 +230,8 @@ def _rule(document: Document) -> CompareRule:
         rtol=None if document["rtol"] is None else float(document["rtol"]),
         atol=None if document["atol"] is None else float(document["atol"]),
         integers=document.get("integers", "exact"),
+        ignore=tuple(document.get("ignore", ())),
+        unordered=document.get("unordered", False),
     )
 
 

@@ -88,6 +88,7 @@ class Agreement(StrEnum):
     BYTES = "bytes"  # their digests are equal
     NORMAL_FORM = "normal-form"  # the digests of their normal forms are equal, which nodes sign
     TOLERANCE = "tolerance"  # whoever has both compares them: closeness is no equivalence, and no digest tells it
+    NOTHING = "nothing"  # they need not: the output has no vote
 
 
 class Comparator(StrEnum):
@@ -111,9 +112,11 @@ class Comparator(StrEnum):
         return member
 
     EXACT = "exact", Agreement.BYTES
+    CONTENT = "content", Agreement.NORMAL_FORM
     ROUND = "round", Agreement.NORMAL_FORM, ("digits",)
     SIGNIFICANT = "significant", Agreement.NORMAL_FORM, ("digits",), 1
     ALLCLOSE = "allclose", Agreement.TOLERANCE, ("rtol", "atol")
+    NONE = "none", Agreement.NOTHING
 
 
 class CompareRule(NamedTuple):
@@ -124,6 +127,15 @@ class CompareRule(NamedTuple):
     rtol: float | None = None  # for allclose
     atol: float | None = None
     integers: str = "exact"  # exact | approximate: whether whole numbers are rounded, or may be close, as others are
+    ignore: tuple[str, ...] = ()  # what of a file does not count: see `compare.ignoring`
+    unordered: bool = False  # whether the lines of JSON Lines, or the rows of a table, may stand in any order
+
+    @property
+    def agreement(self) -> Agreement:
+        """What it takes for two versions to agree: bytes of which a part does not count have a normal form."""
+        if self.comparator is Comparator.EXACT and self.ignore:
+            return Agreement.NORMAL_FORM
+        return self.comparator.agreement
 
 
 class Resources(Struct, frozen=True, kw_only=True):
@@ -251,6 +263,7 @@ class Output(NamedTuple):
 
     path: str  # relative to the work folder; may be a glob
     rule: CompareRule = CompareRule()
+    optional: bool = False  # whether it may be missing; that it is there has a vote all the same, if it has one
 
 
 class Dependency(NamedTuple):

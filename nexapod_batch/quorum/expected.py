@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.files.output_files import has_glob, matches
-from nexapod_batch.model.job import Agreement, Comparator, CompareRule, Isolation
+from nexapod_batch.model.job import Agreement, CompareRule, Isolation
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.model.reason import Code, Reason, plain
-from nexapod_batch.trust.statement import NO_DIGEST, Outcome
+from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Outcome
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ _MAX_CPUS = 1 << 16
 _MAX_KIB = 1 << 44
 _SLACK_MS = 60_000
 _RANKS: dict[str, int] = {isolation.value: rank for rank, isolation in enumerate(Isolation)}
+
+
+#: Path or glob of an output of one task, its rule, and whether it may be missing.
+_Declared = tuple[str, CompareRule, bool]
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -59,7 +63,7 @@ class Expected:
         self._brought = {normpath(job_input.target): job_input.sha256 for job_input in job.inputs}
         self._distinct = tuple([field.value for field in job.quorum.distinct])
         self._max_bytes = job.resources.disk_mib * 2**20
-        self._outputs: tuple[int, list[tuple[str, CompareRule]]] | None = None  # of the last task
+        self._outputs: tuple[int, list[_Declared]] | None = None  # of the last task
 
     def contradiction(self, statement: Statement, place: Place) -> Reason | None:
         """Return what of a statement contradicts the job or the world; None when nothing does."""
@@ -127,16 +131,18 @@ class Expected:
             return _only_stdout(statement)
         outputs = self._of_task(statement.replica.task)
         if statement.manifest:
-            few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _ in outputs)
+            few = len(outputs) <= MAX_SUBJECTS and not any(has_glob(pattern) for pattern, _, _ in outputs)
             if few:
                 return Reason(code=Code.OUTPUTS_UNLISTED)
             return None
         return _listed(statement, outputs)
 
-    def _of_task(self, task: int) -> list[tuple[str, CompareRule]]:
+    def _of_task(self, task: int) -> list[_Declared]:
         if self._outputs is None or self._outputs[0] != task:
             values: Mapping[str, str] = task_values(self._job, task, self._job.parameters(task))
-            self._outputs = task, [(expand(output.path, values), output.rule) for output in self._job.outputs]
+            self._outputs = task, [
+                (expand(output.path, values), output.rule, output.optional) for output in self._job.outputs
+            ]
         return self._outputs[1]
 
     def _figures(self, statement: Statement) -> Reason | None:
@@ -186,15 +192,15 @@ def _only_stdout(statement: Statement) -> Reason | None:
     return None
 
 
-def _listed(statement: Statement, outputs: Sequence[tuple[str, CompareRule]]) -> Reason | None:
+def _listed(statement: Statement, outputs: Sequence[_Declared]) -> Reason | None:
     """Compare outputs that are listed one by one with the patterns that the job declares."""
-    missing = {pattern for pattern, _ in outputs}
+    missing = {pattern for pattern, _, optional in outputs if not optional}
     for output in statement.subjects:
-        matching = [(pattern, rule) for pattern, rule in outputs if matches(output.name, pattern)]
+        matching = [(pattern, rule) for pattern, rule, _ in outputs if matches(output.name, pattern)]
         if not matching:
             return Reason(code=Code.OUTPUT_UNDECLARED, parameters={"output": plain(output.name)})
         _, first_rule = matching[0]
-        if _misses_digest(first_rule.comparator, output.normalized):
+        if _misses_digest(first_rule, output.normalized):
             return Reason(code=Code.OUTPUT_DIGESTS, parameters={"output": plain(output.name)})
         missing.difference_update(pattern for pattern, _ in matching)
     if missing:
@@ -202,14 +208,16 @@ def _listed(statement: Statement, outputs: Sequence[tuple[str, CompareRule]]) ->
     return None
 
 
-def _misses_digest(comparator: Comparator, normalized: str | None) -> bool:
-    match comparator.agreement:
+def _misses_digest(rule: CompareRule, normalized: str | None) -> bool:
+    match rule.agreement:
         case Agreement.BYTES:
             return normalized is not None
         case Agreement.TOLERANCE:
             return normalized != NO_DIGEST
         case Agreement.NORMAL_FORM:
-            return normalized is None or normalized == NO_DIGEST
+            return normalized in {None, NO_DIGEST, NO_VOTE}
+        case Agreement.NOTHING:
+            return normalized != NO_VOTE
 
 
 def _times(statement: Statement, place: Place) -> Reason | None:

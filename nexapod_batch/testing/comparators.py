@@ -71,7 +71,7 @@ class ComparatorConformance:
     def agree(self, name: str, left: bytes, right: bytes) -> bool:
         """Say whether two contents agree; what is signed and what is shown must say the same."""
         found = self.difference(name, left, right)
-        if self.rule.comparator.agreement is Agreement.NORMAL_FORM:
+        if self.rule.agreement is Agreement.NORMAL_FORM:
             assert (self.digest(name, left) == self.digest(name, right)) is (found is None), (name, left, right)
         return found is None
 
@@ -114,7 +114,7 @@ class ComparatorConformance:
         """64 hex digits, or None: the statement of a node has one exactly where agreement is by normal forms."""
         for name, content in self.contents():
             found = self.digest(name, content)
-            if self.rule.comparator.agreement is Agreement.NORMAL_FORM:
+            if self.rule.agreement is Agreement.NORMAL_FORM:
                 assert found is not None
                 assert len(found) == 64
                 assert not found.strip("0123456789abcdef")

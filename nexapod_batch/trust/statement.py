@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILD_TYPE",
     "NO_DIGEST",
+    "NO_VOTE",
     "PAYLOAD_TYPE",
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
@@ -37,6 +38,9 @@ BUILD_TYPE = "urn:nexapod-batch:replica:1"
 
 #: Normalised digest of an output that is compared by value (allclose): present, but no part of the equality.
 NO_DIGEST = "0" * 64
+
+#: Normalised digest of an output that has no vote: neither what is in it counts, nor that it is there.
+NO_VOTE = "f" * 64
 
 MANIFEST_MEDIA = "text/vnd.nexapod.manifest"  # tells it from an output that happens to be called `manifest`
 NORMALIZED = "nexapod-normalized"
@@ -64,7 +68,7 @@ class Subject(NamedTuple):
 
     name: str  # relative path, or `manifest`
     sha256: str  # of the raw bytes, lower-case hex
-    normalized: str | None = None  # digest after its comparator's rounding; NO_DIGEST for allclose
+    normalized: str | None = None  # digest after its comparator's rounding; NO_DIGEST for allclose, NO_VOTE for none
     size: int | None = None  # bytes
 
 
@@ -144,15 +148,16 @@ def vote_of(entries: Iterable[tuple[str, str]]) -> str:
     """Return the hex SHA-256 of `<hex>  <name>` lines in bytewise order of the names.
 
     `entries` are (name, digest): the normalised digest where there is one, else the raw one, NO_DIGEST for allclose.
-    With raw digests only it equals the digest of the manifest.
+    Those with NO_VOTE are left out. With raw digests only it equals the digest of the manifest.
     """
-    lines = [b"%b  %b\n" % (digest.encode(), name) for name, digest in sorted((n.encode(), d) for n, d in entries)]
+    voting = sorted((name.encode(), digest) for name, digest in entries if digest != NO_VOTE)
+    lines = [b"%b  %b\n" % (digest.encode(), name) for name, digest in voting]
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
 def vote_of_subjects(subjects: Sequence[Subject]) -> str:
     """Return the vote that a list of outputs (not a manifest) stands for."""
-    if len(subjects) == 1:  # most statements: nothing to sort
+    if len(subjects) == 1 and subjects[0].normalized != NO_VOTE:  # most statements: nothing to sort
         (one,) = subjects
         return hashlib.sha256(f"{one.normalized or one.sha256}  {one.name}\n".encode()).hexdigest()
     return vote_of((subject.name, subject.normalized or subject.sha256) for subject in subjects)

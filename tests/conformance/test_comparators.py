@@ -67,6 +67,45 @@ class TestSignificant(_Tables):
     rule = CompareRule(comparator=Comparator.SIGNIFICANT, digits=8)
 
 
+class TestContent(ComparatorConformance):
+    """The values, to the last digit, and not how they are written."""
+
+    rule = CompareRule(comparator=Comparator.CONTENT)
+    agreeing = (
+        ("a.txt", b"1.50 2\n", b"1.5 2.0"),
+        ("a.csv", b"x\n1.0\n", b"x\r\n1e+0\r\n"),
+        ("a.json", b'{"a": 1.0, "b": 2}', b'{"b": 2, "a": 1}'),
+        ("a.npy", npy([1.0, 2.0]), npy([1, 2])),
+    )
+    differing = (
+        ("a.txt", b"1.0000000000000002\n", b"1.0\n"),
+        ("a.txt", b"0.12345678901234567891\n", b"0.12345678901234567892\n"),
+        ("a.json", b"[1]", b'["1"]'),
+        ("a.npy", npy([1.0]), npy([1.0000000000000002])),
+    )
+    refused = _Tables.refused
+
+
+class TestExactButForLines(ComparatorConformance):
+    """Bytes, without the lines that are ignored."""
+
+    rule = CompareRule(ignore=("^# date", "/host/"))
+    agreeing = (
+        ("a.txt", b"# date: 1\nx 1\non host a\n", b"# date: 2\r\nx 1\n"),
+        ("a", b"\0\n# date 1", b"\0\n# date"),
+        ("a.csv", b"on host a\nx\n1\n", b"x\n1\n"),
+    )
+    differing = (("a.txt", b"# date: 1\nx 1\n", b"# date: 1\nx  1\n"), ("a.bin", b"a\n", b"ab\n"))
+
+
+class TestNone(ComparatorConformance):
+    """Nothing counts."""
+
+    rule = CompareRule(comparator=Comparator.NONE)
+    agreeing = (("a.txt", b"1", b"2"), ("a.json", b"{", b"\0"))
+    differing = ()
+
+
 class TestAllClose(_Tables):
     """Tolerances."""
 

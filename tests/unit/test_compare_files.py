@@ -119,7 +119,7 @@ def test_documented_digest() -> None:
     """The digest can be made again by others from what the module says."""
     import hashlib
 
-    text = b"nexapod-normalized:3 round 2 text\nx = 1.50 \n "
+    text = b"nexapod-normalized:4 round 2 text\nx = 1.50 \n "
     assert hashlib.sha256(text).hexdigest() == digest("x=1.5", "log", ROUND)
 
 
@@ -233,10 +233,11 @@ def test_csv_is_read_as_by_python(rows: list[list[str]]) -> None:
     import csv
 
     from nexapod_batch.compare.formats.reading import Reading
+    from nexapod_batch.compare.stream import Source
 
     stream = io.StringIO()
     csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([["x,"], *rows])
-    batches = Reading(io.BytesIO(stream.getvalue().encode()), "a.csv").batches
+    batches = Reading(Source(io.BytesIO(stream.getvalue().encode()), "a.csv")).batches
     tokens = [token for batch in batches for token in batch]
     wanted = [json.dumps(cell).encode() if cell is not None else b"\n" for row in [["x,"], *rows] for cell in [*row, None]]
     assert [b'","', *wanted] == tokens
@@ -294,11 +295,12 @@ def test_tokens_across_chunks() -> None:
 def test_npy_says_the_same_as_numpy(values: list[float], dtype: str) -> None:
     """The reader sees the elements that NumPy wrote."""
     from nexapod_batch.compare.formats.reading import Reading
+    from nexapod_batch.compare.stream import Source
 
     with np.errstate(all="ignore"):
         array = np.nan_to_num(np.array(values), posinf=9.0, neginf=-9.0).clip(-1e9, 1e9).astype(dtype)
     flat = array.view("f8").tolist() if dtype == "c16" else array.tolist()
-    batches = list(Reading(io.BytesIO(npy(array)), "a.npy").batches)
+    batches = list(Reading(Source(io.BytesIO(npy(array)), "a.npy")).batches)
     assert flat == [token for batch in batches[1:] for token in batch]
 
 

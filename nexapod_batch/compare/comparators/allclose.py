@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from nexapod_batch.compare.numbers import closeness
 from nexapod_batch.compare.ports import Comparison
+from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.tables import first_unequal
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class AllClose(Comparison):
     def first_difference(self, left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
         """Return the first number that is not close, or the first text or shape that differs."""
         close = closeness(rule.rtol or 0.0, rule.atol or 0.0, exact_integers=rule.integers == "exact")
-        return first_unequal(left, right, name, close)
+        return first_unequal(Source(left, name, rule), Source(right, name, rule), name, close)
 
 
 COMPARISON = AllClose()

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare.formats.lines import Lines
+from nexapod_batch.compare.ignoring import names
 from nexapod_batch.compare.numbers import value_of
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ def _csv(source: Source, delimiter: bytes) -> Iterator[list[Token]]:
     first = next(lines, b"")
     delimiter = delimiter or _delimiter(first)
     batch: list[Token] = [_as_text(delimiter)]  # cells that were cut elsewhere are other cells
+    ignored = names(source.rule.ignore)
+    left_out: frozenset[int] | None = None if ignored else frozenset()
     for row in _rows(source, chain((first,), lines), delimiter):
-        batch += row
+        if left_out is None:  # the first row is the header
+            left_out = frozenset(at for at, cell in enumerate(row) if _text_of(cell).strip() in ignored)
+        batch += [cell for at, cell in enumerate(row) if at not in left_out] if left_out else row
         batch.append(b"\n")
         if len(batch) > _BATCH:
             yield batch
@@ -136,6 +141,14 @@ def _cell(cell: bytes) -> Token:
     if value_of(token) is not None:
         return token
     return _as_text(cell)
+
+
+def _text_of(token: Token) -> str:
+    """Return what stands in a cell."""
+    text = token if isinstance(token, bytes) else b""
+    if text[:1] == b'"':
+        return str(json.loads(text)).encode("latin-1").decode("utf-8", "replace").removeprefix("\ufeff")
+    return text.decode("latin-1")
 
 
 def _as_text(cell: bytes) -> Token:

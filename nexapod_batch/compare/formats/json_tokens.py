@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from nexapod_batch.compare.ignoring import ELEMENT, json_paths
 from nexapod_batch.compare.stream import CHUNK
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class _Builder:
         self._objects: list[_Object] = []
         self._want = "a value"
         self._seen = False
+        self._ignored = json_paths(source.rule.ignore)
 
     def drain(self) -> list[bytes]:
         """Return what is ready and forget it."""
@@ -210,19 +212,27 @@ class _Builder:
         top = self._stack[-1]
         if token == b",":
             if top is not None:
-                top.close_member()
+                self._close_member(top)
             self._want = "a value" if top is None else "a key"
         else:
             self._need(token == (b"]" if top is None else b"}"), token, line)
             if top is not None:
-                top.close_member()
+                self._close_member(top)
             self._close(token)
+
+    def _close_member(self, top: _Object) -> None:
+        """End a member of the innermost object; nothing of one that is ignored is kept, but for its key."""
+        top.close_member()
+        if self._ignored:
+            path = [ELEMENT if level is None else str(json.loads(level.key)) for level in self._stack]
+            if any(one.takes(path) for one in self._ignored):
+                top.members[top.key] = b""
 
     def _close(self, token: bytes) -> None:
         top = self._stack.pop()
         if top is not None:
             self._objects.pop()
-            members = (piece for key in sorted(top.members) for piece in (key, top.members[key]))
+            members = (piece for key in sorted(top.members) if top.members[key] for piece in (key, top.members[key]))
             token = b"\n".join((b"{", *members, b"}"))
         self._put(token)
         self._ended()

@@ -1,23 +1,26 @@
 """Which format a file has, and how it is read: as batches of tokens.
 
-A .npy file is known by its first bytes, JSON and CSV by the name; everything else is a text table. Every format yields
+What is packed (gzip, bzip2, xz, zstd) is read as what is in it. Binary formats are known by their first bytes, JSON and
+CSV by the name; everything else is a text table. Every format yields
 tokens for structure (line ends, brackets, shape) among those for values, so that two files have the same shape exactly
 when these are equal. In CSV, JSON and .npy, text is quoted as a JSON string, so that it is never taken for a number.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.compare.formats import csv_rows, json_tokens, npy, text
-from nexapod_batch.compare.stream import Source
+from nexapod_batch.compare.ignoring import patterns
+from nexapod_batch.compare.unpacking import inner_name, is_packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.stream import Source
 
-__all__ = ["FORMATS", "Format", "Place", "Reading"]
+__all__ = ["FORMATS", "Format", "Place", "Reading", "as_plain_text", "suffix_of"]
 
 
 class Place(Protocol):
@@ -50,12 +53,18 @@ FORMATS = (
 class Reading:
     """One file as batches of tokens, and what a place in it is called."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        """Choose the format. CompareError, also later from `batches`, when the content is not of that format."""
-        source = Source(stream, name)
-        suffix = name.rpartition(".")[2].lower() if "." in name else ""
+    def __init__(self, packed: Source) -> None:
+        """Choose the format of what nothing was taken of yet.
+
+        CompareError, also later from `batches`, when the content is not of that format; ReaderMissingError where what
+        reads it is not installed.
+        """
+        source = unpacked(packed)
+        suffix = suffix_of(source.name)
         chosen = _format(source.head, suffix)
         self.format = chosen.name
+        if source.rule.ignore:
+            source.leave_out(patterns(source.rule.ignore, bare=chosen is _TEXT))
         self._place, self.batches = chosen.read(source, suffix)
 
     def passed(self, batch: list[Token]) -> None:
@@ -65,6 +74,20 @@ class Reading:
     def where(self) -> str:
         """Return the name of the place of the next token, as `line 3, word 2`."""
         return str(self._place)
+
+
+def as_plain_text(source: Source) -> bool:
+    """Say whether a file is of no format that is known, nor packed; then lines are left out of it from now on."""
+    if is_packed(source.head) or _format(source.head, suffix_of(source.name)) is not _TEXT:
+        return False
+    source.leave_out(patterns(source.rule.ignore, bare=True))
+    return True
+
+
+def suffix_of(name: str) -> str:
+    """Return what stands behind the last point of a name, in lower case; `csv` of `a.csv.gz` as well."""
+    _, point, suffix = inner_name(name).rpartition(".")
+    return suffix.lower() if point else ""
 
 
 def _format(head: bytes, suffix: str) -> Format:

@@ -192,6 +192,14 @@ _OUTPUT = Table(
             "Whole numbers: they must be the same, or are rounded or close as other numbers are.",
             "exact",
         ),
+        "ignore": Key(
+            ListOf(Text("a /regular expression/ for lines, a .path in JSON, or a name", max_length=1_000), 0, 100),
+            "What does not count: lines in which `/a regular expression/` is found, `.paths` in JSON, names of CSV "
+            "columns, header fields, attributes and variables. In plain text the slashes can be left out.",
+            [],
+            shown="nothing",
+        ),
+        "optional": Key(Flag(), "It may be missing.", default=False),
     },
     "A file that the command leaves. Without any, stdout is the output, compared exactly.",
 )

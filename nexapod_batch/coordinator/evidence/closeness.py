@@ -40,7 +40,7 @@ _CHUNK = 1 << 20
 
 def tolerant(job: Job) -> bool:
     """Say whether outputs of a job are compared within tolerances, which no digest can do."""
-    return any(output.rule.comparator.agreement is Agreement.TOLERANCE for output in job.outputs)
+    return any(output.rule.agreement is Agreement.TOLERANCE for output in job.outputs)
 
 
 class _CannotCompareError(Exception):
@@ -124,14 +124,15 @@ class Measuring:
         if self._raw(left) == self._raw(right):
             return True
         a, b = self._of(left), self._of(right)
-        if a.files.keys() != b.files.keys():
-            return False
         task = self._rows[left].task
-        rules = {name: rule_for(self._job, task, name) for name in a.files if a.files[name] != b.files[name]}
+        rules = {name: rule_for(self._job, task, name) for name in {**a.files, **b.files}}
+        compared = {name: rule for name, rule in rules.items() if rule.agreement is Agreement.TOLERANCE}
+        if any((name in a.files) != (name in b.files) for name in compared):
+            return False  # what is there in others is in the vote
         return all(
             self._close_files(name, rule, left, right)
-            for name, rule in rules.items()
-            if rule.comparator.agreement is Agreement.TOLERANCE
+            for name, rule in compared.items()
+            if a.files[name] != b.files[name]
         )
 
     def _close_files(self, name: str, rule: CompareRule, left: int, right: int) -> bool:

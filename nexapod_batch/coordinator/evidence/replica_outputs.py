@@ -135,8 +135,11 @@ def rule_for(job: Job, task: int, name: str) -> CompareRule:
 def _from_manifest(job: Job, statement: Statement, folder: Path) -> dict[str, str]:
     """Digest the outputs again where only their manifest was signed, and compare with it."""
     values = task_values(job, statement.replica.task, job.parameters(statement.replica.task))
-    found = output_files.find(folder, [expand(output.path, values) for output in job.outputs])
-    entries = output_files.digest_tree(folder, [one.name for one in found])
+    names: set[str] = set()
+    for output in job.outputs:
+        found = output_files.find(folder, [expand(output.path, values)], optional=output.optional)
+        names.update(one.name for one in found)
+    entries = output_files.digest_tree(folder, sorted(names))
     manifest = output_files.manifest([(name, digest) for name, digest, _ in entries])
     if hashlib.sha256(manifest).hexdigest() != statement.subjects[0].sha256:
         raise UnsafeOutputError("the outputs are not those of the signed manifest", got=str(folder))

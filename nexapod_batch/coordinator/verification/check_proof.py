@@ -25,6 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 STATEMENT, DELEGATION = "application/vnd.in-toto+json", "application/vnd.nexapod.delegation+json"
 ISOLATION = ["none", "files", "container"]  # from the least to the most
+NO_VOTE = "f" * 64  # of an output that is published and signed, and need not agree
 NAME = re.compile(r"([0-9]+)_([0-9]+)\.([0-9]+)(?:\.[0-9]+)?\.dsse\.json")
 SPKI = bytes.fromhex("302a300506032b6570032100")  # what stands before the 32 bytes of an Ed25519 key in a .pem file
 
@@ -126,7 +127,8 @@ def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[
             raise Bad(f"it is about another {what}: {got!r}, wanted {expected!r}")
     check_run(inner, job)
     digests = [one["digest"].get("nexapod-normalized", one["digest"]["sha256"]) for one in said["subject"]]
-    votes = sorted(zip([one["name"] for one in said["subject"]], digests, strict=True))
+    names = [one["name"] for one in said["subject"]]
+    votes = sorted((name, digest) for name, digest in zip(names, digests, strict=True) if digest != NO_VOTE)
     return node, repr(votes).encode(), said
 
 

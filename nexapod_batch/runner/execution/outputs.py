@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.errors import CompareError, UnsafeOutputError
+from nexapod_batch.errors import CompareError, ReaderMissingError, UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.model.job import Agreement, CompareRule
 from nexapod_batch.model.placeholders import expand
-from nexapod_batch.trust.statement import NO_DIGEST, Subject, vote_of_subjects
+from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Subject, vote_of_subjects
 from nexapod_batch.trust.statement_rules import MAX_SUBJECTS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
     rules: dict[str, CompareRule] = {}
     length, most = 0, job.resources.disk_mib * 2**20
     for output in job.outputs:
-        for file in output_files.find(folder, [expand(output.path, values)]):
+        for file in output_files.find(folder, [expand(output.path, values)], optional=output.optional):
             length += 0 if file.name in rules else file.size
             rules.setdefault(file.name, output.rule)
     if length > most:  # holes take no room, but are read and copied all the same
@@ -91,11 +91,13 @@ def digest_outputs(job: Job, values: Mapping[str, str], root: str) -> Produced:
 
 def _normalized(folder: Path, name: str, sha256: str, rule: CompareRule) -> str | None:
     """Return what is signed beside the raw digest; what rounding cannot read agrees by its bytes."""
-    match rule.comparator.agreement:
+    match rule.agreement:
         case Agreement.BYTES:
             return None
         case Agreement.TOLERANCE:
             return NO_DIGEST
+        case Agreement.NOTHING:
+            return NO_VOTE
         case Agreement.NORMAL_FORM:
             from nexapod_batch.compare.registry import digest_of_bytes, normalized_digest  # noqa: PLC0415 - seldom
 
@@ -104,3 +106,5 @@ def _normalized(folder: Path, name: str, sha256: str, rule: CompareRule) -> str 
                     return normalized_digest(stream, name, rule)
             except CompareError:
                 return digest_of_bytes(sha256, rule)
+            except ReaderMissingError as error:  # running it once more changes nothing
+                raise UnsafeOutputError(error.what, got=error.got, hint=error.hint) from error

@@ -40,7 +40,7 @@ _OURS = {
     "nexapod_batch": {"cli", "config", "coordinator", "local_nodes", "quorum", "site_configs", "store", "templates"},
     "nexapod_backends": {"slurm"},
 }
-_OTHERS = ("msgspec", "nacl", "_cffi_backend", "orjson", "pynvml")
+_OTHERS = ("msgspec", "nacl", "_cffi_backend", "orjson", "pynvml", "re2")
 #: Parts of the standard library that are large and of no use to a runner.
 _NOT_STANDARD = frozenset({
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"),
@@ -54,7 +54,7 @@ _MARK = "BROUGHT"
 _TRIAL = (
     "import nexapod_batch.runner.startup.program, sys; from nexapod_batch.plugins import load; "
     "from nexapod_batch.compare.registry import comparison; from nexapod_batch.model.job import Comparator; "
-    "list(map(comparison, Comparator)); load('runtime', 'bare'); "
+    "list(map(comparison, Comparator)); import re2; load('runtime', 'bare'); "
 )
 _UNPACK = 'umask 077; mkdir "$1" && tar -xzf "$2" -C "$1"; code=$?; rm -f "$2"; exit $code'
 _NAME = 'mv -T "$1" "$2" 2>/dev/null || { [ -d "$2" ] && rm -rf "$1"; }'

@@ -1,0 +1,84 @@
+"""Outputs of which a part, or nothing, has to agree: from the descriptor to the verified result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import Home, ended
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Every run writes another date, another log, and one of two files that may be missing.
+JOB = """[job]
+name = "dated"
+command = ["sh", "-c", '''
+n=$(mkdir {flag}/1 2>/dev/null && echo 1 || echo 2)
+echo "# made in run $n"; echo "E 1.5"
+echo '{{{{"made": '$n', "E": [1, 2]}}}}' > a.json
+echo "run $n" > run.log
+[ $n = 1 ] || echo late > late.log
+''']
+[quorum]
+distinct = "run"
+max_replicas = 2
+"""
+OUTPUTS = """[[outputs]]
+path = "a.json"
+ignore = [".made"]
+[[outputs]]
+path = "*.log"
+compare = "none"
+[[outputs]]
+path = "extra/*.csv"
+optional = true
+"""
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_what_does_not_count_is_published_and_signed(tmp_path: Path, tolerant: bool) -> None:
+    """Two runs that differ in a date, in a log and in which files there are: accepted, verified, and proved elsewhere."""
+    (tmp_path / "flag").mkdir()
+    rule = 'compare = "allclose"\nrtol = 1e-9\n' if tolerant else ""
+    outputs = OUTPUTS.replace('ignore = [".made"]\n', rule + 'ignore = [".made"]\n')
+    with ended(Home(tmp_path), "mine") as home:
+        done = home.submit(JOB.format(flag=tmp_path / "flag") + outputs, "--wait=90s")
+        assert done.code == 0, done.out + done.err
+        results = home.path / "results/1/0"
+        assert json.loads((results / "a.json").read_text())["E"] == [1, 2]
+        assert (results / "run.log").read_text().startswith("run ")
+        assert home.call("verify", "1").code == 0
+        assert home.proof_code(1) == 0
+        if not tolerant:
+            assert _checked_by_hand(home) == 0
+
+
+def _checked_by_hand(home: Home) -> int:
+    """Return how the program ends that comes with an export, and that knows nothing of ours."""
+    folder = home.folder / "export"
+    assert home.call("attestations", 1, "--out", folder).code == 0
+    keys = [word for key in sorted(folder.glob("**/*.pem")) for word in ("--key", str(key))]
+    return subprocess.run([sys.executable, "-I", folder / "check.py", *keys], check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize(
+    ("outputs", "fault"),
+    [
+        ('[[outputs]]\npath = "a"\ncompare = "none"\n', "none of them has to agree"),
+        ('[[outputs]]\npath = "a"\noptional = true\n', "none of them has to agree"),
+        ('[[outputs]]\npath = "a.txt"\nignore = ["("]\n', "missing )"),
+        ('[[outputs]]\npath = "a.txt"\nignore = ["(a)\\\\1"]\n', "invalid escape"),
+        ('[[outputs]]\npath = "a.json"\nignore = ["date"]\n', "no path in JSON"),
+        ('[[outputs]]\npath = "b"\n[[outputs]]\npath = "a"\ncompare = "none"\nignore = ["x"]\n', "not used by none"),
+    ],
+)
+def test_what_cannot_be_is_told_at_submit(tmp_path: Path, outputs: str, fault: str) -> None:
+    """Exit code 65, and the reason."""
+    with ended(Home(tmp_path), "mine") as home:
+        done = home.submit('[job]\ncommand = ["true"]\n' + outputs)
+        assert done.code == 65
+        assert fault in done.err
