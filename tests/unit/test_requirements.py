@@ -15,7 +15,7 @@ from nexapod_batch.requirements import absent, install_command
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: Packages whose module is called otherwise.
-MODULES = {"pynacl": "nacl", "nvidia-ml-py": "pynvml"}
+MODULES = {"google-re2": "re2", "pynacl": "nacl", "nvidia-ml-py": "pynvml"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_one_plain_installation_serves_this_machine_slurm_and_ssh() -> None:
     ]
     wanted = {module for file in files if "testing" not in file.parts for module in imported(file)}
     ours = {"nexapod_batch", "nexapod_backends"}
-    optional = {"pyslurm", "spython", "numpy", "_sha2"}  # each is looked for, and done without
+    optional = {"pyslurm", "spython", "numpy", "_sha2", "zstandard", "h5py", "pyarrow", "PIL"}  # each is looked for, and done without
     assert wanted - set(sys.stdlib_module_names) - ours - optional <= brought
 
 
