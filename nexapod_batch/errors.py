@@ -1,8 +1,8 @@
 """Every error that the library raises on purpose, under one root.
 
-The class says how a program should treat the fault (`exit_code` for the command line); the message says what is wrong,
-what was got, what was wanted and what to do next. Foreign errors are wrapped once, where they enter, `from` their
-cause.
+The class says how a program should treat the fault (`exit_code` for the command line, `http_status` for the server);
+the message says what is wrong, what was got, what was wanted and what to do next. Foreign errors are wrapped once,
+where they enter, `from` their cause.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class NexapodError(Exception):
     """Something went wrong that nexapod-batch can name."""
 
     exit_code = 1
+    http_status = 500
 
     def __init__(
         self, what: str = "", *, got: object = None, wanted: object = None, hint: str | None = None
@@ -76,6 +77,7 @@ class UsageError(NexapodError):
     """The command was not understood."""
 
     exit_code = 2
+    http_status = 400
 
 
 class Problem:
@@ -97,6 +99,7 @@ class DescriptorError(NexapodError):
     """The job descriptor cannot be used; `problems` lists every fault found."""
 
     exit_code = 65
+    http_status = 422
 
     def __init__(
         self,
@@ -123,17 +126,21 @@ class ImageError(DescriptorError):
 class QuorumImpossibleError(DescriptorError):
     """The nodes in reach cannot form the quorum that the job asks for."""
 
+    http_status = 409
+
 
 class NotFoundError(NexapodError):
     """No such job, task or node."""
 
     exit_code = 66
+    http_status = 404
 
 
 class SchedulerError(NexapodError):
     """The scheduler cannot be reached or refused the launch."""
 
     exit_code = 69
+    http_status = 502
 
 
 class UnreachableError(SchedulerError):
@@ -148,6 +155,7 @@ class TryAgainError(NexapodError):
     """Something else holds what is needed; the same command may succeed later."""
 
     exit_code = 75
+    http_status = 503
 
 
 class BusyError(TryAgainError):
@@ -158,6 +166,7 @@ class ConfigError(DescriptorError):
     """A configuration file or directory cannot be used."""
 
     exit_code = 78
+    http_status = 500
 
 
 class KeyFileError(ConfigError):
@@ -187,6 +196,7 @@ class SiteBrokenError(ConfigError):
 class VerificationError(NexapodError):
     """A signed statement does not prove what it is offered for."""
 
+    http_status = 422
 
 
 class DeviceError(NexapodError):

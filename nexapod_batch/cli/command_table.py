@@ -152,6 +152,15 @@ COMMANDS: dict[str, Entry] = {
             *("status", "history", "unit"),
         ),
     ),
+    "serve": Entry(
+        "commands.serve",
+        "serve",
+        "Serve this coordinator to people and nodes elsewhere.",
+        (
+            *("--init", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy", "--public"),
+            "--json",
+        ),
+    ),
     "site": Entry(
         "commands.sites",
         "site",
@@ -218,5 +227,5 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Evidence": ("verify", "attestations", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
-    "Setup": ("node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
+    "Setup": ("serve", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.ledger import Ledger
     from nexapod_batch.store.repositories.nodes import Nodes
     from nexapod_batch.store.repositories.operations import Operations
+    from nexapod_batch.store.repositories.people import People
     from nexapod_batch.store.repositories.replicas import Replicas
     from nexapod_batch.store.repositories.reports import Reports
     from nexapod_batch.store.repositories.tasks import Tasks
@@ -158,6 +159,13 @@ class Store:
         from nexapod_batch.store.repositories.operations import Operations  # noqa: PLC0415
 
         return Operations(self._database)
+
+    @cached_property
+    def people(self) -> People:
+        """People who use the coordinator from elsewhere."""
+        from nexapod_batch.store.repositories.people import People  # noqa: PLC0415
+
+        return People(self._database)
 
     @cached_property
     def verdicts(self) -> Verdicts:

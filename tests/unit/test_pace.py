@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from nexapod_batch.coordinator.commands.reconcile import Pass
-from nexapod_batch.coordinator.commands.waiting import _BUSY, _SHORT, _SLICE_S, PUBLISH_S, _Pace
+from nexapod_batch.coordinator.commands.waiting import _BUSY, _SHORT, _SLICE_S, PUBLISH_S, Pace
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_pass_follows_what_the_last_one_took_in(
     ingested: int, left: float, shortest: float, soon: float, later: float
 ) -> None:
     """While reports pour in passes are few and publish little; just before the end nothing keeps verdicts waiting."""
-    pace = _Pace(published=0.0)
+    pace = Pace(published=0.0)
     pace.note(Pass(ingested=ingested), 100.0, 1.0, left)
     assert pace.shortest == shortest
     assert (pace.results_s(100.0 + PUBLISH_S / 2), pace.results_s(100.0 + PUBLISH_S * 2)) == (soon, later)
@@ -34,7 +34,7 @@ def test_a_pass_follows_what_the_last_one_took_in(
 
 def test_the_end_is_near_until_nothing_comes_any_more() -> None:
     """A last straggler that takes its time keeps no results waiting; all of them are published when the jobs ended."""
-    pace = _Pace(published=0.0)
+    pace = Pace(published=0.0)
     pace.note(Pass(ingested=100), 1.0, 0.0, 150)
     pace.note(Pass(ingested=3), 2.0, 0.0, 100)
     assert pace.results_s(3.0) == 0.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.reason import Reason
 
-__all__ = ["wait"]
+__all__ = ["Pace", "stamps_of", "wait"]
 
 _SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
 #: Seconds between two looks at another machine, and between two passes where those looks found nothing.
@@ -66,11 +66,11 @@ def wait(
     start = time.monotonic()
     with suppress(BusyError), writer(c.store):
         c.store.nodes.forget_start_failures()
-    pace = _Pace(published=start)
+    pace = Pace(published=start)
     heard: set[str] = set()
     while True:
         began = time.monotonic()
-        seen = _Seen(_sizes(c), _stamps(c))  # before the pass: what grows while it works is news for the next one
+        seen = _Seen(_sizes(c), stamps_of(c))  # before the pass: what grows while it works is news for the next one
         results_s = pace.results_s(began)
         with suppress(BusyError):  # another process is at work on the same jobs
             done = reconcile(c, max_seconds=5, results_s=results_s)
@@ -113,7 +113,7 @@ def _left(c: Coordinator, jobs: list[int]) -> float:
     return sum(c.store.jobs.replicas_out(job) for job in jobs)
 
 
-class _Pace(Struct):
+class Pace(Struct):
     """How often passes follow one another while somebody waits.
 
     A pass costs the workers some of their time: while reports pour in, there are fewer and larger ones, until the rest
@@ -164,6 +164,11 @@ class _Pace(Struct):
             return _BUSY
         return _SHORT
 
+    @property
+    def slowest(self) -> float:
+        """Return after how many seconds there is a pass, where everything that can happen is seen."""
+        return _LONG * self.slower
+
     def longest(self, seen: _Seen) -> float:
         """Return after how many seconds there is a pass, even if nothing happens."""
         away = bool(seen.stamps) and None not in seen.stamps.values()  # nothing to be seen without a connection
@@ -178,13 +183,13 @@ def _sleep_until_news(c: Coordinator, seen: _Seen, earliest: float, latest: floa
     time.sleep(max(0.0, earliest - time.monotonic()))
     while _sizes(c) == seen.sizes and (now := time.monotonic()) < latest:
         if far and now >= due:
-            if _stamps(c) != seen.stamps:
+            if stamps_of(c) != seen.stamps:
                 return
             due = time.monotonic() + _FAR
         time.sleep(pause)
 
 
-def _stamps(c: Coordinator) -> dict[int, str | None]:
+def stamps_of(c: Coordinator) -> dict[int, str | None]:
     """Return what can be told at a glance of each node at work; None of those whose files lie here."""
     ids = c.store.nodes.at_work()
     found: dict[int, str | None] = {}

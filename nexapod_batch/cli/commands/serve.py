@@ -1,0 +1,63 @@
+"""`serve`: the coordinator over HTTPS, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nexapod_batch.cli import complete
+from nexapod_batch.cli.context import json_option, paths
+from nexapod_batch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nexapod_batch.cli.rendering.render import Document
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.option("--init", is_flag=True, help="Make what is missing (keys, certificate, tokens), and show the tokens.")
+@click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - nodes come
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port; 0 for a free one.")
+@click.option("--name", "names", multiple=True, help="A name by which others reach this server; the first is shown.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), shell_complete=complete.files, help="Certificate (PEM).")
+@click.option("--tls-key", type=click.Path(path_type=Path), shell_complete=complete.files, help="Its private key.")
+@click.option("--behind-proxy", is_flag=True, help="A proxy on this machine speaks TLS: believe its X-Forwarded-For.")
+@click.option("--public", is_flag=True, help="Let anybody see status and nodes; jobs stay private.")
+@json_option
+def serve(
+    init: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None,
+    behind_proxy: bool, public: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Serve this coordinator to people and nodes elsewhere.
+
+    Prints its URL, the line with which a node joins, and with --init the administrator's token, which is shown this
+    once; then it serves until it is stopped (Ctrl-C, SIGTERM).
+    """
+    from nexapod_batch.cli.rendering.render import output
+    from nexapod_batch.requirements import absent, install_command
+
+    missing = absent(["httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"])
+    if missing:
+        got, hint = f"no {', '.join(missing)}", install_command(missing)
+        raise ConfigError("the packages of a server are not installed", got=got, hint=hint)
+    from nexapod_batch.server import serving
+    from nexapod_batch.server.service import Options
+
+    wish = serving.Serving(
+        paths=paths(), host=host, port=port, names=names, certificate=tls_cert, key=tls_key, init=init,
+        options=Options(public=public, behind_proxy=behind_proxy),
+    )  # fmt: skip
+
+    def say(there: serving.Announcement) -> None:
+        document = {"url": there.url, "fingerprint": there.fingerprint, "join": there.join, "token": there.token}
+        output(as_json).document(document, _lines)
+
+    serving.serve(wish, say)
+
+
+def _lines(document: Document) -> list[str]:
+    token = document["token"]
+    return [document["url"], document["join"], *([token] if token else [])]

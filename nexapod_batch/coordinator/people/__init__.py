@@ -1,0 +1,1 @@
+"""People who use the coordinator from elsewhere: their tokens."""

@@ -1,0 +1,89 @@
+"""The database behind the server: questions in a few threads, changes in one, each with a connection of its own.
+
+Use cases are plain functions of a Coordinator and may wait (for the lock, for a disk): the event loop does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TypeVar
+
+from nexapod_batch.coordinator.context import open_coordinator
+from nexapod_batch.errors import TryAgainError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["DatabaseThreads"]
+
+T = TypeVar("T")
+#: Threads that ask; questions take well under a millisecond.
+_READERS = 2
+#: Changes that may wait for their turn; who comes then is told to come again.
+_WAITING = 256
+
+
+class _Room(threading.local):
+    """What one thread has open."""
+
+    coordinator: Coordinator | None = None
+    stack: ExitStack | None = None
+
+
+class DatabaseThreads:
+    """Runs functions of a Coordinator outside the event loop."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Open nothing yet: each thread opens its own at the first question."""
+        self._paths, self._room = paths, _Room()
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._writer = ThreadPoolExecutor(1, "writer")
+        self._writes = 0
+
+    async def read(self, ask: Callable[[Coordinator], T]) -> T:
+        """Return what a function of a coordinator that cannot write returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._ask, ask)
+
+    async def write(self, change: Callable[[Coordinator], T]) -> T:
+        """Return what a function of a coordinator that may write returns; TryAgainError where too many wait for it."""
+        if self._writes >= _WAITING:
+            raise TryAgainError("too many changes wait for their turn", hint="send the same again in a moment")
+        self._writes += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, self._change, change)
+        finally:
+            self._writes -= 1
+
+    def close(self) -> None:
+        """Let what is under way end, and close every connection."""
+        for pool in (self._readers, self._writer):
+            for _ in range(_READERS if pool is self._readers else 1):
+                pool.submit(self._shut)
+            pool.shutdown()
+
+    def _ask(self, ask: Callable[[Coordinator], T]) -> T:
+        return self._run(ask, write=False)
+
+    def _change(self, change: Callable[[Coordinator], T]) -> T:
+        return self._run(change, write=True)
+
+    def _run(self, act: Callable[[Coordinator], T], *, write: bool) -> T:
+        room = self._room
+        if room.coordinator is not None and room.coordinator.store.is_replaced:  # by `db restore`
+            self._shut()
+        if room.coordinator is None:
+            room.stack = ExitStack()
+            room.coordinator = room.stack.enter_context(open_coordinator(self._paths, write=write))
+        return act(room.coordinator)
+
+    def _shut(self) -> None:
+        room = self._room
+        if room.stack is not None:
+            room.stack.close()
+        room.stack = room.coordinator = None

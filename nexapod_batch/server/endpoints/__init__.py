@@ -1,0 +1,1 @@
+"""The endpoints, by subject: a handler for each, and the routes that lead there."""

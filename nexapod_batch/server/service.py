@@ -1,0 +1,67 @@
+"""What every handler can reach: the database behind its threads, the passes, the limits, the operator's options."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+
+from nexapod_batch.server.database_threads import DatabaseThreads
+from nexapod_batch.server.limits import Buckets
+from nexapod_batch.server.passes import Passes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Scope
+
+    from nexapod_batch.config.settings import Paths
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.server.names import Names
+
+__all__ = ["Options", "Service"]
+
+T = TypeVar("T")
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What the operator said."""
+
+    public: bool = False  # status and nodes may be seen by anybody
+    behind_proxy: bool = False
+    address_rate: float = 50.0  # requests of one address each second, and at once
+    address_burst: int = 400
+    token_rate: float = 50.0
+    token_burst: int = 400
+
+
+class Service:
+    """One server."""
+
+    def __init__(self, paths: Paths, names: Names, options: Options) -> None:
+        """Start nothing yet."""
+        self.paths, self.names, self.options = paths, names, options
+        self.threads = DatabaseThreads(paths)
+        self.passes = Passes(paths)
+        self.by_address = Buckets(options.address_rate, options.address_burst)
+        self.by_token = Buckets(options.token_rate, options.token_burst)
+        self.started_at = time.time()
+        self.describe: Callable[[], dict[str, Any]] = dict  # the OpenAPI document
+        self.answers: dict[tuple[str, int], int] = {}  # by method and status
+
+    async def read(self, ask: Callable[[Coordinator], T]) -> T:
+        """Return what a function of a coordinator that cannot write returns; it runs in a thread."""
+        return await self.threads.read(ask)
+
+    async def write(self, change: Callable[[Coordinator], T]) -> T:
+        """Return what a function of a coordinator that may write returns; one at a time, in a thread."""
+        return await self.threads.write(change)
+
+    def counted(self, scope: Scope, status: int) -> None:
+        """Count an answer."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.answers[method, status] = self.answers.get((method, status), 0) + 1
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

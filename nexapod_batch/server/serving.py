@@ -1,0 +1,161 @@
+"""A server from its first start to its end: keys and tokens, the lines that are printed, and serving until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from nexapod_batch.coordinator.context import account, open_coordinator
+from nexapod_batch.coordinator.people import tokens
+from nexapod_batch.errors import NotFoundError, UsageError
+from nexapod_batch.files import atomic, own
+from nexapod_batch.server import tls
+from nexapod_batch.server.names import Names, is_loopback, names_of, shown_host
+from nexapod_batch.server.service import Options, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nexapod_batch.config.settings import Paths
+
+__all__ = ["Announcement", "Serving", "folder_of", "pin_in_use", "prepare", "serve"]
+
+#: The names of the tokens that `serve --init` shows, and of the one that this account's own programs use.
+_SHOWN, _NODES, _OWN = "serve --init", "nodes, serve --init", "this account"
+_DAYS = 365.0
+_JOIN_DAYS = 30.0
+
+
+class Serving(Struct, frozen=True, kw_only=True):
+    """How a server is to be, before it is there."""
+
+    paths: Paths
+    host: str
+    port: int
+    names: tuple[str, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+    init: bool = False
+    options: Options = Options()
+
+
+class Announcement(Struct, frozen=True, kw_only=True):
+    """What is told once requests are answered."""
+
+    url: str
+    fingerprint: str  # of the key for TLS
+    join: str  # the command line with which a node joins
+    token: str  # the administrator's; "" where none was made
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """What a server begins with."""
+
+    certificate: Path
+    key: Path
+    pin: str  # of the TLS key, in base64url
+    admin: str = ""  # tokens that are shown once
+    join: str = ""
+
+
+def folder_of(paths: Paths) -> Path:
+    """Return where a home keeps what belongs to its server."""
+    return paths.home / "server"
+
+
+def pin_in_use(paths: Paths) -> str:
+    """Return the pin that new tokens carry; "" where no server was made yet, or a proxy speaks TLS for it."""
+    try:
+        found = json.loads(own.read(folder_of(paths) / "address.json", 1 << 16))
+        return str(found["pin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def prepare(serving: Serving) -> Prepared:
+    """Make what a server needs, where it is missing; with `init` a home and tokens, too.
+
+    Raises:
+        NotFoundError: There is no coordinator here, and none is to be made.
+        UsageError: A certificate came without its key, or a key without its certificate.
+
+    """
+    paths, folder = serving.paths, folder_of(serving.paths)
+    if not serving.init and not paths.has_database():
+        raise NotFoundError("there is no coordinator here yet", hint="nexapod-batch serve --init makes one")
+    if (serving.certificate is None) != (serving.key is None):
+        raise UsageError("--tls-cert and --tls-key belong together", hint="give both, or neither for one of its own")
+    with open_coordinator(paths) as c:
+        own.own_folder(folder)
+        if serving.certificate is not None and serving.key is not None:
+            certificate, key = serving.certificate, serving.key
+        else:
+            certificate, key = tls.make(folder, names_of(serving.host, serving.names))
+        pin = tls.pin_of(certificate)
+        carried = "" if serving.options.behind_proxy else pin
+        admin = join = ""
+        if serving.init:
+            scope, who = tokens.Scope.ADMIN, _person()
+            admin = tokens.new(c, who, scope, days=_DAYS, name=_SHOWN, pin=carried, replace=True)
+            join = tokens.new(c, who, tokens.Scope.JOIN, days=_JOIN_DAYS, name=_NODES, pin=carried, replace=True)
+        mine = tokens.new(c, _person(), tokens.Scope.ADMIN, days=_DAYS, name=_OWN, pin=carried, replace=True)
+        atomic.write(folder / "token", mine.encode(), 0o600)
+    return Prepared(certificate=certificate, key=key, pin=pin, admin=admin, join=join)
+
+
+def _person() -> str:
+    """Return this account's name, as far as it can be one of a person."""
+    return "".join(letter for letter in account() if letter.isalnum() or letter in "_.@+-").lstrip("_.@+-") or "admin"
+
+
+def _announced(prepared: Prepared, url: str) -> Announcement:
+    fingerprint = tls.fingerprint(prepared.pin)
+    join = f"nexapod-batch node join {url} --fingerprint {fingerprint}"
+    if prepared.join:
+        join += f" --token {prepared.join}"
+    return Announcement(url=url, fingerprint=fingerprint, join=join, token=prepared.admin)
+
+
+def serve(serving: Serving, say: Callable[[Announcement], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `say` hears how others get here, once requests are answered."""
+    import uvloop  # noqa: PLC0415 - an extra
+
+    prepared = prepare(serving)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is no news
+    uvloop.run(_serve(serving, prepared, say))
+
+
+async def _serve(serving: Serving, prepared: Prepared, say: Callable[[Announcement], None]) -> None:
+    from nexapod_batch.server.application import Application  # noqa: PLC0415
+    from nexapod_batch.server.listener import WebServer, bind  # noqa: PLC0415
+    from nexapod_batch.server.routes import ROUTES  # noqa: PLC0415
+
+    listening = bind(serving.host, serving.port)
+    port = listening.getsockname()[1]
+    url = f"https://{shown_host(serving.host, serving.names)}:{port}"
+    service = Service(serving.paths, Names(names_of(serving.host, serving.names)), serving.options)
+    web = WebServer(
+        Application(service, ROUTES), listening, tls.context(prepared.certificate, prepared.key),
+        behind_proxy=serving.options.behind_proxy,
+    )  # fmt: skip
+    _leave_word(serving, prepared, url, port)
+    service.passes.start()
+    web.when_started = lambda: say(_announced(prepared, url))
+    try:
+        await web.serve()
+    finally:
+        await service.passes.stop()
+        await asyncio.to_thread(service.threads.close)
+
+
+def _leave_word(serving: Serving, prepared: Prepared, url: str, port: int) -> None:
+    """Leave where this server is, for programs of this account on this machine (the token lies beside it)."""
+    pin = "" if serving.options.behind_proxy else prepared.pin
+    word = {"url": url, "port": port, "pin": pin, "pid": os.getpid(), "local": is_loopback(serving.host)}
+    atomic.write(folder_of(serving.paths) / "address.json", json.dumps(word).encode(), 0o600)

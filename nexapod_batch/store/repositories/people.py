@@ -1,0 +1,70 @@
+"""People who use the coordinator from elsewhere: hashes of their tokens, and what they sent already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.store.row import Row
+from nexapod_batch.store.statements import Statements
+
+if TYPE_CHECKING:
+    from nexapod_batch.store.database import Database
+
+__all__ = ["People", "SentRow", "TokenRow"]
+
+
+class TokenRow(Row, frozen=True):
+    """A token, without its secret."""
+
+    id: int
+    person: str
+    name: str
+    scope: str
+    created_at: int  # milliseconds since 1970
+    expires_at: int | None
+    revoked_at: int | None
+
+
+class SentRow(Row, frozen=True):
+    """A submission that was taken under a key of the sender's choice."""
+
+    digest: bytes  # SHA-256 of the body
+    job_id: int
+
+
+class People:
+    """Tokens and submissions of people."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database that is open."""
+        self._sql = Statements(database, "people")
+
+    def insert_token(
+        self, *, hash: bytes, person: str, name: str, scope: str, now: int, expires: int | None  # noqa: A002
+    ) -> None:
+        """Keep a new token by its SHA-256."""
+        self._sql.run("token_insert", hash=hash, person=person, name=name, scope=scope, now=now, expires=expires)
+
+    def token(self, hash: bytes, now: int) -> TokenRow | None:  # noqa: A002
+        """Return the token of a hash, if it is good at a time (ms)."""
+        return self._sql.find(TokenRow, "token_find", hash=hash, now=now)
+
+    def tokens(self) -> list[TokenRow]:
+        """Return all tokens, the newest first."""
+        return self._sql.all(TokenRow, "token_all")
+
+    def revoke(self, number: int, now: int) -> bool:
+        """Make a token good for nothing; say whether it was good for something."""
+        return self._sql.run("token_revoke", id=number, now=now) > 0
+
+    def revoke_named(self, *, person: str, name: str, now: int) -> int:
+        """Make the tokens of a name good for nothing; return how many there were."""
+        return self._sql.run("token_revoke_named", person=person, name=name, now=now)
+
+    def sent(self, person: str, key: str) -> SentRow | None:
+        """Return what a person sent under a key."""
+        return self._sql.find(SentRow, "sent_find", person=person, key=key)
+
+    def insert_sent(self, *, person: str, key: str, digest: bytes, job: int, now: int) -> None:
+        """Keep which job a submission became."""
+        self._sql.run("sent_insert", person=person, key=key, digest=digest, job=job, now=now)

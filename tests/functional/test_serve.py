@@ -1,0 +1,110 @@
+"""The server as an operator meets it: what it prints, what it answers to whom, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import PROGRAM
+from servers import Running, environment, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Serve one home for all tests of this file."""
+    with running(tmp_path_factory.mktemp("serve") / "home") as started:
+        yield started
+
+
+def test_what_is_printed(server: Running) -> None:
+    """The URL, the line with which a node joins, and the administrator's token."""
+    assert re.fullmatch(r"https://127\.0\.0\.1:\d+", server.url)
+    assert re.fullmatch(
+        rf"nexapod-batch node join {re.escape(server.url)} --fingerprint SHA256:[A-Za-z0-9+/]{{43}} --token nxp_\S+", server.join
+    )
+    assert re.fullmatch(r"nxp_[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}", server.token)
+
+
+def test_the_fingerprint_is_that_of_the_key_for_tls(server: Running) -> None:
+    """As openssl works it out, and as curl pins it."""
+    pem = ssl.get_server_certificate(("127.0.0.1", server.port))
+    key = subprocess.run(["openssl", "x509", "-noout", "-pubkey"], input=pem.encode(), capture_output=True, check=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key, capture_output=True, check=True).stdout
+    digest = subprocess.run(["openssl", "dgst", "-sha256", "-binary"], input=der, capture_output=True, check=True).stdout
+    encoded = subprocess.run(["openssl", "base64"], input=digest, capture_output=True, check=True).stdout.decode()
+    shown = re.search(r"SHA256:(\S+)", server.join)
+    assert shown is not None
+    assert shown[1] == encoded.strip().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status"),
+    [
+        ("/v1/health", "", 200),
+        ("/v1/openapi.json", "", 200),
+        ("/v1/problems/sign-in", "", 200),
+        ("/v1/problems/none", "", 404),
+        ("/v1/status", "", 401),
+        ("/status", "", 401),
+        ("/v1/status", None, 200),
+        ("/status", None, 200),
+        ("/v1/status", "nxp_" + "A" * 43, 401),
+        ("/v1/status", "anything", 401),
+        ("/v1/health", "nxp_" + "A" * 43, 401),
+        ("/", "", 404),
+    ],
+)
+def test_who_may_see_what(server: Running, path: str, token: str | None, status: int) -> None:
+    """Without a token only what says nothing of anybody."""
+    assert server.ask("GET", path, token=token).status == status
+
+
+def test_health_is_a_real_read(server: Running) -> None:
+    """How long it took, and how old the last pass and the last write are."""
+    found = server.ask("GET", "/v1/health").json
+    assert found["ok"] is True
+    assert found["read_ms"] > 0
+    assert found["last_write_s"] >= 0
+
+
+def test_a_problem_says_what_the_command_line_would(server: Running) -> None:
+    """With an address that leads to what the kind means."""
+    found = server.ask("DELETE", "/v1/health")
+    assert found.status == 405
+    assert found.headers["allow"] == "GET, HEAD"
+    assert found.headers["content-type"] == "application/problem+json"
+    assert found.json["wanted"] == "GET, HEAD"
+    assert server.ask("GET", found.json["type"]).json["status"] == 405
+
+
+def test_the_join_token_is_good_for_nothing_else(server: Running) -> None:
+    """It stands in a line that people hand on."""
+    token = server.join.rpartition(" ")[2]
+    assert server.ask("GET", "/v1/status", token=token).status == 403
+
+
+def test_serving_again_needs_no_init_and_shows_no_token(tmp_path: Path) -> None:
+    """The same key, so the same fingerprint; the token that was shown is still good."""
+    home = tmp_path / "home"
+    with running(home) as first:
+        pass
+    with running(home, init=False) as second:
+        assert second.join.partition("SHA256:")[2] == first.join.partition("SHA256:")[2].partition(" ")[0]
+        assert second.ask("GET", "/v1/status", token=first.token).status == 200
+    assert second.process.returncode == 0
+
+
+def test_without_a_coordinator_init_is_asked_for(tmp_path: Path) -> None:
+    """Nothing is made by accident."""
+    argv = [PROGRAM, "serve", "--port", "0"]
+    done = subprocess.run(argv, env=environment(tmp_path / "none"), capture_output=True, text=True, check=False)
+    assert done.returncode == 66
+    assert "serve --init" in done.stderr
+    assert not (tmp_path / "none").exists()
