@@ -116,6 +116,12 @@ COMMANDS: dict[str, Entry] = {
         "Write the signed statements and the signers' public keys.",
         ("--out", "--checkpoint", "--json"),
     ),
+    "archive": Entry(
+        "commands.archives",
+        "archive",
+        "Write one folder or tar that proves a job to anybody: archive ID.",
+        ("create", "show"),
+    ),
     "ledger": Entry(
         "commands.operating.ledger",
         "ledger",
@@ -225,7 +231,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
         "report",
     ),
-    "Evidence": ("verify", "attestations", "ledger"),
+    "Evidence": ("verify", "attestations", "archive", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
     "Setup": ("serve", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

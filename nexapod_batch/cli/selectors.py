@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.store import Store
 
-__all__ = ["Target", "jobs_of", "parse", "parse_range", "replica_of", "resolve", "resolve_one"]
+__all__ = ["Target", "is_path", "jobs_of", "parse", "parse_range", "replica_of", "resolve", "resolve_one"]
 
 # Compiled by the first use: most commands use none of them.
 _NUMBER = r"0|[1-9][0-9]{0,17}"
@@ -50,6 +51,17 @@ class Part(NamedTuple):
 
 #: What `all` means.
 ALL = Part(1, views.LARGEST)
+
+
+def is_path(text: str) -> bool:
+    """Say whether a word names a file or folder and no job: it has a slash, or no job is called so and it is there."""
+    if "/" in text:
+        return True
+    try:
+        parse(text)
+    except UsageError:
+        return text in {".", ".."} or text.endswith(".tar") or os.path.lexists(text)
+    return False
 
 
 def parse(text: str) -> list[Part]:

@@ -165,6 +165,10 @@ def verify(
         if selector is not None:
             raise UsageError("a job of yours or a folder, not both", hint="nexapod-batch verify --folder DIR")
         document = _verified_folder(folder, keys, uuid, results, witnesses)
+    elif selector is not None and selectors.is_path(selector):
+        if results is not None:
+            raise UsageError("an archive holds its own results", got=f"--results {results}", hint="leave it out")
+        document = _verified_archive(Path(selector), keys, uuid, witnesses)
     elif selector is None or keys or witnesses or uuid is not None or results is not None:
         raise UsageError("which job?", wanted="an ID, or --folder DIR", hint="nexapod-batch verify --help")
     else:
@@ -183,6 +187,14 @@ def _verified_folder(
     from nexapod_batch.ledger.note import parse_key
 
     return verify_folder(folder, given_keys(keys), results, uuid, [parse_key(text) for text in witnesses])
+
+
+def _verified_archive(path: Path, keys: tuple[Path, ...], uuid: str | None, witnesses: tuple[str, ...]) -> Document:
+    from nexapod_batch.coordinator.archives.check import verify_archive
+    from nexapod_batch.coordinator.verification.export_files import given_keys
+    from nexapod_batch.ledger.note import parse_key
+
+    return verify_archive(path, given_keys(keys), uuid, [parse_key(text) for text in witnesses])
 
 
 def _verified_job(selector: str) -> Document:

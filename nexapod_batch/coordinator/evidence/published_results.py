@@ -7,9 +7,10 @@ is read.
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from itertools import chain, combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nexapod_batch.errors import UnsafeOutputError
 from nexapod_batch.files import output_files
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["faults_of", "listed", "pack_manifest", "unpack_manifest"]
+__all__ = [
+    "DigestedResults", "PublishedFiles", "ResultsFolder", "faults_of", "listed", "pack_manifest", "unpack_manifest",
+]  # fmt: skip
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 #: Files that are read between two words on how far it is.
@@ -81,6 +84,61 @@ def faults_of(
     return faults
 
 
+class PublishedFiles(Protocol):
+    """The published files of a job, wherever they are."""
+
+    def has(self, task: int) -> bool:
+        """Say whether there is anything of a task."""
+
+    def faults(
+        self, task: int, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
+    ) -> list[str]:
+        """Return what of a task is not as it was signed; as `faults_of`."""
+
+
+class ResultsFolder(NamedTuple):
+    """A folder with one of its own for each task."""
+
+    path: Path
+
+    def has(self, task: int) -> bool:
+        """Say whether there is anything of a task."""
+        return os.path.lexists(self.path / str(task))
+
+    def faults(
+        self, task: int, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
+    ) -> list[str]:
+        """Return what of a task is not as it was signed; as `faults_of`."""
+        return faults_of(self.path / str(task), statement, files, advance)
+
+
+class DigestedResults(NamedTuple):
+    """Files that were digested already, by task."""
+
+    digests: Mapping[int, Mapping[str, str]]  # hex SHA-256 by name
+    sizes: Mapping[int, int]  # bytes of all of them
+
+    def has(self, task: int) -> bool:
+        """Say whether there is anything of a task."""
+        return task in self.digests
+
+    def faults(
+        self, task: int, statement: Statement, files: Mapping[str, str] | None, advance: Callable[[int], None]
+    ) -> list[str]:
+        """Return what of a task is not as it was signed; as `faults_of`."""
+        found = self.digests.get(task, {})
+        wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
+        wanted = {name: digest for name, digest in wanted.items() if digest != _EMPTY} | dict(files or {})
+        faults = _other_names(wanted, found)
+        for name in sorted(wanted.keys() & found.keys()):
+            if found[name] != wanted[name]:
+                faults.append(f"{name} is not what was signed: got sha256 {found[name]}, wanted {wanted[name]}")
+        advance(self.sizes.get(task, 0))
+        if len(faults) > _NAMED:
+            return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
+        return faults
+
+
 def _unusable(folder: Path, error: Exception) -> str:
     """Return why nothing in a folder can be looked at."""
     if not folder.is_dir():
@@ -110,7 +168,7 @@ def _changed(
             yield f"{name} is not what was signed: got sha256 {digest or 'none'}, wanted {wanted[name]}"
 
 
-def _other_names(wanted: Mapping[str, str], sizes: Mapping[str, int]) -> list[str]:
+def _other_names(wanted: Mapping[str, str], sizes: Mapping[str, object]) -> list[str]:
     """Return which files are gone, and which are there that nobody signed."""
     gone = [f"{name} is gone" for name in sorted(wanted.keys() - sizes.keys())]
     return gone + [f"{name!a} was not signed" for name in sorted(sizes.keys() - wanted.keys())]

@@ -29,7 +29,7 @@ from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
-from nexapod_batch.coordinator.verification.export_ledger import head_for, ledger_files
+from nexapod_batch.coordinator.verification.export_ledger import first_head, head_for, ledger_files
 from nexapod_batch.coordinator.verification.export_word import coordinators_word
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.files import atomic, careful, output_files
@@ -151,31 +151,31 @@ class _Folder:
 
 
 def _replicas(c: Coordinator, job_id: int, task: int | None) -> list[ReplicaRow]:
-    """Return the replicas of a job, or of one of its tasks."""
+    """Return the replicas of a job, or of one of its tasks; NotFoundError where there is no such job."""
+    c.job(job_id)
     rows = c.store.replicas.of_job(job_id)
     return [row for row in rows if task is None or row.task == task]
 
 
 def attestations(
-    c: Coordinator, job_id: int, task: int | None, out: Path, checkpoint: Path | None = None
+    c: Coordinator, job_id: int, task: int | None, out: Path, checkpoint: Path | None = None, *, settled: bool = False
 ) -> list[Path]:
     """Write the proof of a job, or of one of its tasks; return the paths.
 
     A key's file name is its fingerprint without `SHA256:`, `/` as `_` and `+` as `-`. `checkpoint` is a file with the
-    head that the ledger's proofs are made against, with its cosignatures; else it is the newest. UsageError for a
-    folder that holds other evidence.
+    head that the ledger's proofs are made against, with its cosignatures; else it is the newest, or, `settled`, the
+    first that has all of it. UsageError for a folder that holds other evidence.
 
     Raises:
         NotFoundError: There is nothing to prove yet.
 
     """
-    c.job(job_id)  # NotFoundError when there is none
-    rows = _replicas(c, job_id, task)
-    nodes = c.nodes_by_id()
+    rows, nodes = _replicas(c, job_id, task), c.nodes_by_id()
     counts = {row.id: len(stored_reports(c, row.id)) for row in rows}
     if not any(counts.values()):
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
-    tasks, head = sorted({row.task for row in rows}), _head(c, checkpoint)
+    tasks = sorted({row.task for row in rows})
+    head = first_head(c, job_id, tasks) if settled else _head(c, checkpoint)
     folder = _Folder(out)
     job = c.store.jobs.get(job_id)
     for row in rows:

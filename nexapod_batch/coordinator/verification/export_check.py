@@ -12,14 +12,13 @@ came with the folder.
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, ExportedVerdict
-from nexapod_batch.coordinator.evidence.published_results import faults_of, listed
+from nexapod_batch.coordinator.evidence.published_results import ResultsFolder, listed
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles
 from nexapod_batch.coordinator.verification.export_ledger_check import LedgerProofs
 from nexapod_batch.coordinator.verification.export_statements import (
@@ -44,11 +43,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.coordinator.evidence.export_format import ExportedReplica, ExportedTask
+    from nexapod_batch.coordinator.evidence.published_results import PublishedFiles
     from nexapod_batch.coordinator.verification.export_statements import FoundStatement
     from nexapod_batch.ledger.note import NoteKey
     from nexapod_batch.model.job import Job
 
-__all__ = ["verify_folder"]
+__all__ = ["Export", "checked_export", "described", "verify_folder"]
 
 #: What hostile JSON, or a word that is none of ours, raises on its way.
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, LookupError, OverflowError, DescriptorError)
@@ -77,14 +77,14 @@ class _Judged(NamedTuple):
     vote: bytes | None
 
 
-class _Export(NamedTuple):
+class Export(NamedTuple):
     """An exported folder whose files are as they were signed."""
 
     files: ExportedFiles
     word: ExportedVerdict
     job: Job
     keys: dict[str, bytes]  # of nodes, by id
-    results: Path | None
+    results: PublishedFiles | None
 
 
 def verify_folder(
@@ -101,22 +101,23 @@ def verify_folder(
     NotFoundError where there is no such folder.
     """
     evidence = Evidence()
-    export = _checked(path, given, results, uuid, witnesses, evidence)
+    published = None if results is None else ResultsFolder(results)
+    export = checked_export(ExportedFiles(path), given, published, uuid, witnesses, evidence)
     looked_at = None if results is None else str(results)
     document = {"folder": str(path), "uuid_given": uuid is not None, "results": looked_at}
-    return document | _document(evidence, export, given)
+    return document | described(evidence, export, given)
 
 
-def _checked(
-    path: Path,
+def checked_export(
+    files: ExportedFiles,
     given: Mapping[str, bytes],
-    results: Path | None,
+    results: PublishedFiles | None,
     uuid: str | None,
     witnesses: Sequence[NoteKey],
     evidence: Evidence,
-) -> _Export | None:
+) -> Export | None:
     """Check everything; return what the folder holds, None where it cannot be read or is not as it was signed."""
-    files = ExportedFiles(path)
+    path = files.path
     problems = files.faults()
     evidence.add("files", f"{path}", problems)
     if problems:
@@ -140,11 +141,11 @@ def _checked(
     return export
 
 
-def _opened(files: ExportedFiles, results: Path | None) -> _Export:
+def _opened(files: ExportedFiles, results: PublishedFiles | None) -> Export:
     word = files.read(VERDICT)
     if not depth_within(word):
         raise ValueError("nested too deeply")
-    return _Export(
+    return Export(
         files=files,
         word=msgspec.json.decode(word, type=ExportedVerdict),
         job=from_document(loads(files.read(JOB))),
@@ -153,7 +154,7 @@ def _opened(files: ExportedFiles, results: Path | None) -> _Export:
     )
 
 
-def _job_faults(export: _Export) -> list[str]:
+def _job_faults(export: Export) -> list[str]:
     """Return where the coordinator's word is not about the job that is here."""
     word, faults = export.word, []
     if word.schema != 1:
@@ -181,7 +182,7 @@ def _names_of(word: ExportedVerdict) -> set[str]:
     return names
 
 
-def _key_faults(export: _Export, given: Mapping[str, bytes]) -> list[str]:
+def _key_faults(export: Export, given: Mapping[str, bytes]) -> list[str]:
     """Return which keys do not agree with those that the reader got elsewhere."""
     coordinator = key_id(export.files.coordinator)
     used = {*export.keys, coordinator}
@@ -191,8 +192,7 @@ def _key_faults(export: _Export, given: Mapping[str, bytes]) -> list[str]:
     return faults
 
 
-def _check_task(export: _Export, ledger: LedgerProofs, task: ExportedTask, evidence: Evidence) -> None:
-    """Check the statements of one task, then its verdict, then what the ledger has of it, then its files."""
+def _check_task(export: Export, ledger: LedgerProofs, task: ExportedTask, evidence: Evidence) -> None:
     name = f"{export.word.job}_{task.task}"
     found: dict[int, list[FoundStatement]] = {}
     good = [replica.number for replica in task.replicas] == list(range(1, len(task.replicas) + 1))
@@ -221,7 +221,7 @@ def _check_task(export: _Export, ledger: LedgerProofs, task: ExportedTask, evide
             evidence.add("results", name, [_shown(error)])
 
 
-def _replica(export: _Export, task: ExportedTask, replica: ExportedReplica) -> tuple[list[FoundStatement], list[str]]:
+def _replica(export: Export, task: ExportedTask, replica: ExportedReplica) -> tuple[list[FoundStatement], list[str]]:
     try:
         found = open_statements(export.files, export.word, export.job, task.task, replica, export.keys)
     except NexapodError as error:
@@ -231,7 +231,7 @@ def _replica(export: _Export, task: ExportedTask, replica: ExportedReplica) -> t
     return found, vote_faults(replica, found)
 
 
-def _verdict_faults(export: _Export, task: ExportedTask, found: Mapping[int, Sequence[FoundStatement]]) -> list[str]:
+def _verdict_faults(export: Export, task: ExportedTask, found: Mapping[int, Sequence[FoundStatement]]) -> list[str]:
     """Return what is wrong with the verdict on a task whose statements hold."""
     if TaskState(task.state) not in TASK_ENDED:
         return [f"it has not ended: it is {task.state}"]
@@ -264,12 +264,12 @@ def _record(job: int, task: ExportedTask) -> _Record:
 
 
 def _results(
-    export: _Export, task: ExportedTask, found: Mapping[int, Sequence[FoundStatement]], evidence: Evidence
+    export: Export, task: ExportedTask, found: Mapping[int, Sequence[FoundStatement]], evidence: Evidence
 ) -> None:
     """Check the manifest of a task's outputs, and the published files where they are given."""
     name, source = f"{export.word.job}_{task.task}", found.get(task.published_from or 0)
     if task.published_from is None:
-        if export.results is not None and os.path.lexists(export.results / str(task.task)):
+        if export.results is not None and export.results.has(task.task):
             evidence.add("results", name, ["files lie in its folder, and nothing of it is said to have been published"])
         return
     if not source:
@@ -289,11 +289,11 @@ def _results(
     def read(size: int) -> None:
         evidence.files += size
 
-    problems = faults_of(export.results / str(task.task), said, listed(said, packed), read)
+    problems = export.results.faults(task.task, said, listed(said, packed), read)
     evidence.add("results", name, problems, text=f"from replica {task.published_from}")
 
 
-def _document(evidence: Evidence, export: _Export | None, given: Mapping[str, bytes]) -> dict[str, Any]:
+def described(evidence: Evidence, export: Export | None, given: Mapping[str, bytes]) -> dict[str, Any]:
     """Return what was found, in the form of every verification."""
     document: dict[str, Any] = {
         "job": None, "uuid": None, "digest": None, "ok": evidence.ok, "policy": None, "keys": [],
@@ -316,7 +316,7 @@ def _document(evidence: Evidence, export: _Export | None, given: Mapping[str, by
     return document
 
 
-def _keys(export: _Export, given: Mapping[str, bytes]) -> list[dict[str, Any]]:
+def _keys(export: Export, given: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """Return whose the keys are said to be, and who says so."""
     coordinator = key_id(export.files.coordinator)
     vouched = coordinator in given

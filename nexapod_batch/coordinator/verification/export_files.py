@@ -83,6 +83,10 @@ class ExportedFiles:
         """Return what is in a file; OSError for what is no plain file, or is too large."""
         return careful.read(self.path / name, MAX_FILE)
 
+    def digest(self, name: str) -> str:
+        """Return the hex SHA-256 of a file; OSError as of `read`."""
+        return hashlib.sha256(self.read(name)).hexdigest()
+
     def faults(self) -> list[str]:
         """Return which files are missing, changed, or not of the export; where there are any, nothing else is read."""
         missing = sorted({MANIFEST, SIGNATURE, COORDINATOR} - self.names)
@@ -127,7 +131,7 @@ class ExportedFiles:
 
     def _changed(self, name: str, wanted: str) -> Iterator[str]:
         try:
-            got = hashlib.sha256(self.read(name)).hexdigest()
+            got = self.digest(name)
         except OSError as error:
             yield _plainly(error)
             return

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.note import Note
 
-__all__ = ["head_for", "ledger_files"]
+__all__ = ["first_head", "head_for", "ledger_files"]
 
 
 def head_for(c: Coordinator, kept: str | None = None, source: str = "") -> Note:
@@ -53,6 +53,19 @@ def head_for(c: Coordinator, kept: str | None = None, source: str = "") -> Note:
             hint=f"nexapod-batch ledger verify --since {source} says more",
         )  # fmt: skip
     return parse(kept)
+
+
+def first_head(c: Coordinator, job_id: int, tasks: Collection[int]) -> Note:
+    """Return the head of the first entries that hold every fact of some tasks: the same whenever it is asked for.
+
+    Raises:
+        NotFoundError: The ledger has none of them.
+
+    """
+    entries = [entry for _, entry in _entries(c, job_id, tasks)]
+    if not entries:
+        raise NotFoundError(f"the ledger has nothing of job {job_id}", hint="nexapod-batch reconcile begins it")
+    return signed_head(c, max(entries) + 1)
 
 
 def ledger_files(c: Coordinator, job_id: int, tasks: Collection[int], head: Note) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,133 @@
+"""What goes into an archive beside the proof: published files, inputs, where losers differed. Nothing is copied here.
+
+Each file is expected to have the digest that was signed, or pinned: one that has another is never archived.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from nexapod_batch.coordinator.archives.bag_format import DIFFERENCES, INPUTS, RESULTS
+from nexapod_batch.coordinator.evidence.published_results import listed
+from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
+from nexapod_batch.coordinator.queries.explain import difference_report
+from nexapod_batch.errors import NotFoundError, VerificationError
+from nexapod_batch.trust.statement_decoder import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Input, Job
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
+    from nexapod_batch.store.repositories.tasks import TaskRow
+    from nexapod_batch.trust.statement import Statement
+
+__all__ = ["EMPTY", "Item", "Run", "TaskRuns", "difference_items", "input_items", "result_items", "runs"]
+
+#: Logs with nothing in them are not published.
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class Item(NamedTuple):
+    """A file that goes into an archive."""
+
+    name: str  # in the archive
+    source: Path | bytes  # a file, or what is in it
+    size: int  # bytes
+    sha256: str = ""  # that it must have, in hex; "" where nobody said
+
+
+class Run(NamedTuple):
+    """A replica, and what it signed."""
+
+    row: ReplicaRow
+    said: tuple[Statement, ...]
+
+
+class TaskRuns(NamedTuple):
+    """A task, and its replicas."""
+
+    row: TaskRow
+    replicas: tuple[Run, ...]
+    outputs: dict[str, str] | None  # hex SHA-256 of the published files by name; None where nothing is published
+
+
+def runs(c: Coordinator, job_id: int) -> Iterator[TaskRuns]:
+    """Yield the tasks of a job that have replicas, with what was signed of them."""
+    by_task: dict[int, list[ReplicaRow]] = defaultdict(list)
+    for row in c.store.replicas.of_job(job_id):
+        by_task[row.task].append(row)
+    for index in sorted(by_task):
+        task = c.store.tasks.get(job_id, index)
+        replicas = [
+            Run(row, tuple([decode(report.payload) for report in stored_reports(c, row.id)])) for row in by_task[index]
+        ]
+        yield TaskRuns(task, tuple(replicas), _outputs(c, task, replicas))
+
+
+def _outputs(c: Coordinator, task: TaskRow, replicas: Sequence[Run]) -> dict[str, str] | None:
+    """Return what the replica signed whose files are published."""
+    source = [run for run in replicas if run.row.number == task.published_from and run.said]
+    if not task.published or not source:
+        return None
+    said = source[0].said[0]
+    outputs = listed(said, c.store.tasks.manifest(task.job_id, task.idx))
+    if outputs is None:
+        raise VerificationError(
+            f"the manifest of the outputs of {task.job_id}_{task.idx} is missing, or is not the signed one",
+            hint=f"nexapod-batch verify {task.job_id} says more",
+        )  # fmt: skip
+    logs = {"stdout": said.stdout_sha256, "stderr": said.stderr_sha256}
+    return {name: digest for name, digest in logs.items() if digest != EMPTY} | outputs
+
+
+def result_items(c: Coordinator, task: TaskRuns) -> list[Item]:
+    """Return the published files of a task; VerificationError where one is gone."""
+    name = f"{task.row.job_id}/{task.row.idx}"
+    folder, found = c.paths.results / name, []
+    for file, digest in (task.outputs or {}).items():
+        size = _size(folder / file)
+        if size is None:
+            hint = f"nexapod-batch verify {task.row.job_id} says what else is not as it was signed"
+            raise VerificationError(f"a published file of {name} is gone", got=f"no {file!a}", hint=hint)
+        found.append(Item(f"{RESULTS}{task.row.idx}/{file}", folder / file, size, digest))
+    return found
+
+
+def input_items(c: Coordinator, job: Job) -> list[Item]:
+    """Return the inputs of a job, each once; NotFoundError where one is not kept any more."""
+    wanted: dict[str, Input] = {one.sha256: one for one in job.inputs if one.sha256}
+    found = []
+    for digest, job_input in sorted(wanted.items()):
+        size = _size(c.paths.inputs / digest)
+        if size is None:
+            raise NotFoundError(
+                "an input of the job is not kept any more", got=f"no {job_input.target!a}",
+                hint="--without-inputs names inputs by digest and source instead",
+            )  # fmt: skip
+        found.append(Item(f"{INPUTS}{digest}", c.paths.inputs / digest, size, digest))
+    return found
+
+
+def difference_items(c: Coordinator, task: TaskRuns) -> list[Item]:
+    """Return where those who lost differ from what was accepted, as it was found then."""
+    kept = c.store.tasks.difference(task.row.job_id, task.row.idx)
+    lines = [] if kept is None else difference_report(c, task.row.job_id, task.row.idx)
+    if not lines:
+        return []
+    text = "".join([f"{line}\n" for line in lines]).encode()
+    return [Item(f"{DIFFERENCES}{task.row.idx}.txt", text, len(text))]
+
+
+def _size(path: Path) -> int | None:
+    """Return the size of a plain file; None where there is none."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
