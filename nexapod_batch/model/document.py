@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.model.job import (
     Array,
@@ -29,6 +29,9 @@ from nexapod_batch.model.job import (
     Schedule,
     Tier,
 )
+
+if TYPE_CHECKING:
+    from nexapod_batch.model.publication import Publication
 
 __all__ = ["canonical", "digest", "from_document", "to_document"]
 
@@ -67,6 +70,7 @@ def to_document(job: Job) -> Document:
         "sites": [[name, _lists(settings)] for name, settings in job.sites],
         **_unless("", "path", job.path),
         **({} if job.program is None else {"program": job.program._asdict()}),
+        **_publication_document(job),
     }
 
 
@@ -111,6 +115,22 @@ def _schedule_document(schedule: Schedule) -> Document:
     if schedule.sites:  # only where it is said: a job that goes anywhere keeps the digest that it always had
         document["sites"] = list(schedule.sites)
     return document
+
+
+def _publication_document(job: Job) -> Document:
+    if job.publication is None:
+        return {}
+    from nexapod_batch.model.publication import publication_document  # noqa: PLC0415 - no runner needs it
+
+    return {"publication": publication_document(job.publication)}
+
+
+def _publication(document: Document) -> Publication | None:
+    if "publication" not in document:
+        return None
+    from nexapod_batch.model.publication import publication_of  # noqa: PLC0415 - no runner needs it
+
+    return publication_of(document["publication"])
 
 
 def _unless(default: str, key: str, value: str) -> dict[str, str]:
@@ -184,6 +204,7 @@ def from_document(document: Document) -> Job:
         sites=tuple((name, _pairs(settings)) for name, settings in document["sites"]),
         path=document.get("path", ""),
         program=Program(**document["program"]) if "program" in document else None,
+        publication=_publication(document),
     )
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Self
 
+    from nexapod_batch.model.publication import Publication
+
 __all__ = [
     "MAX_TASKS",
     "Agreement",
@@ -315,6 +317,7 @@ class Job(Struct, frozen=True, kw_only=True):
     sites: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()  # [site.X.resources] as (X, ((key, value), ...))
     path: str = ""  # PATH of who submitted it, absolute folders only; "" where nobody noted it
     program: Program | None = None  # as it was where the job was submitted; None: nobody looked
+    publication: Publication | None = None  # what catalogues are told; decides nothing
 
     @property
     def n_tasks(self) -> int:

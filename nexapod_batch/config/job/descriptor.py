@@ -18,6 +18,7 @@ from nexapod_batch.config.job import paths
 from nexapod_batch.config.job.arrays import read_array
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
+from nexapod_batch.config.job.publication import read_publication
 from nexapod_batch.config.toml import decode, key_lines, read_owned
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.job import Container, Dependency, Job, Resources, Schedule, Tier
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from nexapod_batch.model.job import Array, Input, Output, QuorumPolicy
+    from nexapod_batch.model.publication import Publication
 
 __all__ = ["Parsed", "json_schema", "load", "parse"]
 
@@ -50,6 +52,7 @@ class _Sections(Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     sites: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    publication: Publication | None
 
 
 def load(
@@ -161,6 +164,7 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, 
         outputs=sections.outputs,
         schedule=schedule,
         sites=sections.sites,
+        publication=sections.publication,
     )
 
 
@@ -184,6 +188,7 @@ def _sections(checked: dict[str, Value], folder: Path, report: Report, *, outsid
         inputs=inputs,
         outputs=outputs,
         sites=rules.sites(checked["site"]),
+        publication=_publication(checked["publication"], report),
     )
 
 
@@ -239,6 +244,12 @@ def _container(
         isolation=section["isolation"],
         bind=tuple(section["bind"]),
     )
+
+
+def _publication(section: Value, report: Report) -> Publication | None:
+    if section is None:
+        return None
+    return read_publication(section, report)
 
 
 def _schedule(section: Value, report: Report) -> Schedule | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexapod_batch.config.job.publication import PUBLICATION
 from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, PolicyName, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
 from nexapod_batch.schema.kinds import REQUIRED, Choice, Flag, Key, ListOf, MapOf, Number, Scalar, Table, Text, Whole
@@ -245,6 +246,7 @@ JOB = Table(
         "inputs": Key(ListOf(_INPUT), _INPUT.text, []),
         "outputs": Key(ListOf(_OUTPUT, 0, 1_000), _OUTPUT.text, []),
         "schedule": Key(_SCHEDULE, _SCHEDULE.text, {}),
+        "publication": Key(PUBLICATION, PUBLICATION.text),
         "site": Key(MapOf("a site name", SITE_NAME, _SITE, 100), "Words for one site.", {}),
     },
     "A job: one descriptor, strict. Unknown keys are refused.",
