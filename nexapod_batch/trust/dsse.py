@@ -27,7 +27,7 @@ from nexapod_batch.trust.nesting import loads, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["MAX_ENVELOPE", "Opened", "Signer", "open_envelope", "pae", "seal"]
+__all__ = ["MAX_ENVELOPE", "Opened", "Signer", "open_envelope", "open_single", "pae", "seal"]
 
 #: The largest envelope that is looked at unless the caller says otherwise, in bytes.
 MAX_ENVELOPE = 1 << 20
@@ -117,13 +117,29 @@ def open_envelope(
     for signature in signatures:
         hint, raw = _signature(signature)
         for name, public in _candidates(hint, raw, keys):
-            try:
-                crypto_sign_open(raw + message, public)
-            except BadSignatureError:
-                continue
-            return Opened(payload_type=payload_type, payload=payload, key_id=name, signature=raw)
+            if _verifies(raw, message, public):
+                return Opened(payload_type=payload_type, payload=payload, key_id=name, signature=raw)
     hints = ", ".join(quoted(signature.get("keyid", "none"), 60) for signature in signatures)
     raise VerificationError("no signature verifies", got=f"key hint {hints}", wanted=f"one by {_few(keys)}")
+
+
+def open_single(payload_type: str, payload: bytes, signature: str, name: str, public: bytes) -> Opened | None:
+    """Return what was signed when one signature, in base64, verifies by the key called `name`; None when it does not.
+
+    VerificationError for a signature that is not base64.
+    """
+    raw = _decode64(signature, "signature")
+    if not payload or len(raw) != _SIGNATURE_BYTES or not _verifies(raw, pae(payload_type, payload), public):
+        return None
+    return Opened(payload_type, payload, name, raw)
+
+
+def _verifies(raw: bytes, message: bytes, public: bytes) -> bool:
+    try:
+        crypto_sign_open(raw + message, public)
+    except BadSignatureError:
+        return False
+    return True
 
 
 def _parts(document: Mapping[str, Any], payload_type: str, limit: int) -> tuple[str, list[Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexapod_batch.coordinator.evidence import report_reader
+from nexapod_batch.coordinator import side_by_side
 from nexapod_batch.coordinator.evidence.report_reader import (
     END,
     Ended,
@@ -132,16 +132,16 @@ def test_several_processes_read_what_one_reads(segment: Path) -> None:
 @pytest.mark.parametrize("share", [0, 0.00001, 0.2, 0.5, 0.99])
 def test_what_a_dead_helper_did_not_send_is_read(segment: Path, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """A helper that dies before, between or within its blocks costs time only."""
-    sends = report_reader._send
+    sends = side_by_side._send
 
-    def dies(found: Any, fd: int) -> None:
+    def dies(work: Any, found: Any, fd: int) -> None:
         all_of_it = segment.with_name(f"sent-{os.getpid()}")
-        sends(found, os.open(all_of_it, os.O_WRONLY | os.O_CREAT))
+        sends(work, found, os.open(all_of_it, os.O_WRONLY | os.O_CREAT))
         data = all_of_it.read_bytes()
         with open(fd, "wb") as sink:
             sink.write(data[: math.ceil(len(data) * share)])
 
-    monkeypatch.setattr(report_reader, "_send", dies)
+    monkeypatch.setattr(side_by_side, "_send", dies)
     found = list(blocks(segment, 0))
     assert everything(list(read_all([(block, KEYS) for block in found]))) == everything([read_block(b, KEYS) for b in found])
 

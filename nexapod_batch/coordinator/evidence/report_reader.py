@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
-import os
-import sys
-from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, TypeVar
 
 import orjson
-from msgspec import DecodeError, Struct
-from msgspec.msgpack import Decoder, Encoder
+from msgspec import Struct
 
+from nexapod_batch.coordinator.evidence.common_line import read_common_line
+from nexapod_batch.coordinator.side_by_side import helpers_for, side_by_side
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import careful
 from nexapod_batch.model.reason import Code, Reason
@@ -27,7 +23,7 @@ from nexapod_batch.model.replica import ReplicaName
 from nexapod_batch.quorum.machines import Boot
 from nexapod_batch.spool.segment_reader import KEEP, MAX_LINE, Block, beginning, blocks
 from nexapod_batch.trust import nesting
-from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.dsse import open_envelope, open_single
 from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
 from nexapod_batch.trust.statement_decoder import decode
@@ -35,6 +31,7 @@ from nexapod_batch.trust.statement_decoder import decode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from nexapod_batch.coordinator.evidence.common_line import CommonLine
     from nexapod_batch.trust.dsse import Opened
 
 __all__ = [
@@ -48,12 +45,10 @@ END = b'{"end":true}'
 _BLOCK = 256 * 1024
 #: Bad lines of a block after which the rest of it waits for the next pass: what is all junk takes no time of others.
 _JUNK = 1_000
-#: Unread bytes from which on other processes help: below, starting them takes longer than what they save.
+#: Unread bytes that are worth another process: of fewer, starting it takes longer than what it saves.
 _MANY = 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _TOO_LONG = Reason(code=Code.REPORT_TOO_LONG, parameters={"max_bytes": MAX_LINE})
-#: Bytes that say how many follow, in what helpers send.
-_SIZE_BYTES = 4
 #: Lines that are read together: step by step for all of them, so that each step finds its code in the nearest cache.
 _TOGETHER = 32
 
@@ -96,7 +91,9 @@ class Left(Struct, frozen=True, array_like=True, tag=True):
 
 
 Line: TypeAlias = Report | Started | Refused | Ended | Left
-_Step = TypeVar("_Step", "_Raw", "_Sealed", "_Verified")
+#: What the key is called that a line offers.
+_BESIDE = "the key beside it"
+_Step = TypeVar("_Step", "_Raw", "_Sealed | _Plain", "_Verified")
 _Next = TypeVar("_Next")
 
 
@@ -115,6 +112,15 @@ class _Sealed(NamedTuple):
     line: bytes
     document: dict[str, Any]
     keys: Mapping[str, bytes]
+
+
+class _Plain(NamedTuple):
+    """A line that holds a report in the common spelling; nothing of it was verified."""
+
+    position: int
+    line: bytes
+    common: CommonLine
+    key: bytes  # that it offers
 
 
 class _Verified(NamedTuple):
@@ -163,82 +169,17 @@ def _lines(stream: BinaryIO, block: Block, keys: Mapping[str, bytes]) -> Iterato
 def read_all(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:
     """Yield the lines of each block, verified with the keys beside it, in order; the error where one cannot be read.
 
-    With much to read every core helps. Threads would not: a signature is checked in 40 us, between which each thread
-    waits for the interpreter. Forked, the helpers have everything imported; they touch neither the database nor
-    anything that others see, and what one that died did not send is read here.
+    With much to read every core helps.
     """
     size = sum(block.end - block.start for block, _ in blocks_with_keys)
-    helpers = min(len(os.sched_getaffinity(0)), size // _MANY, 8)
-    threading = sys.modules.get("threading")
-    if threading is not None and threading.active_count() > 1:  # as with SSH: a fork may copy a lock that is held
-        helpers = 0
-    with _forked(blocks_with_keys, helpers if helpers > 1 else 0) as streams:
-        for number, (block, keys) in enumerate(blocks_with_keys):
-            try:
-                yield _received(streams[number % helpers]) if streams else read_block(block, keys)
-            except (EOFError, DecodeError):
-                streams.clear()
-                yield read_block(block, keys)
-            except OSError as error:
-                yield error
-
-
-def _received(stream: BinaryIO) -> list[Line]:
-    """Return what a helper sent of its next block; EOFError or DecodeError where it died before."""
-    size = int.from_bytes(stream.read(_SIZE_BYTES))
-    sent = stream.read(size)
-    if not size or len(sent) < size:
-        raise EOFError
-    return _decoder().decode(sent)
-
-
-@cache
-def _decoder() -> Decoder[list[Line]]:
-    return Decoder(list[Line])
-
-
-@contextmanager
-def _forked(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]], helpers: int) -> Iterator[list[BinaryIO]]:
-    """Start helpers, each for every so-manieth block; yield the streams through which they send."""
-    streams: list[BinaryIO] = []
-    opened, pids = [], []
-    try:
-        for first in range(helpers):
-            ours, theirs = os.pipe()
-            with suppress(OSError):  # room for the next blocks, so that nobody waits for the other
-                fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 1 << 20)
-            pid = os.fork()
-            if pid == 0:
-                with suppress(BaseException):  # whatever it is, the other side reads what is missing
-                    os.nice(5)  # who writes to the database goes first: the others wait for it at the end
-                    _send(blocks_with_keys[first::helpers], theirs)
-                os._exit(0)
-            os.close(theirs)
-            opened.append(open(ours, "rb", buffering=1 << 20))  # noqa: SIM115 - closed below
-            pids.append(pid)
-        streams += opened
-        yield streams
-    finally:
-        for stream in opened:
-            stream.close()  # a helper that still sends ends by it
-        for pid in pids:
-            os.waitpid(pid, 0)
-
-
-def _send(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]], fd: int) -> None:
-    encoder = Encoder()
-    with open(fd, "wb") as sink:
-        for block, keys in blocks_with_keys:
-            lines = encoder.encode(read_block(block, keys))
-            sink.write(len(lines).to_bytes(_SIZE_BYTES))
-            sink.write(lines)
-            sink.flush()
+    helpers = helpers_for(size, _MANY)
+    return side_by_side(lambda each: read_block(*each), blocks_with_keys, list[Line], helpers)
 
 
 def _read(several: Sequence[_Raw]) -> list[Line]:
     """Return what each of several lines says: all are parsed, then all are verified, then what was signed is parsed."""
     parsed = [_attempt(_parse, line) for line in several]
-    verified = [_attempt(_verify, line) if isinstance(line, _Sealed) else line for line in parsed]
+    verified = [_attempt(_verify, line) if isinstance(line, _Sealed | _Plain) else line for line in parsed]
     return [_attempt(_report, line) if isinstance(line, _Verified) else line for line in verified]
 
 
@@ -253,8 +194,16 @@ def _attempt(step: Callable[[_Step], _Next], line: _Step) -> _Next | Refused:
     return Refused(line.position, reason.stored(), line.line[:KEEP])
 
 
-def _parse(raw: _Raw) -> Started | Ended | _Sealed:
+def _parse(raw: _Raw) -> Started | Ended | _Sealed | _Plain:
     """Return the start note of a line, or the report that is still to be verified."""
+    common = read_common_line(raw.line)
+    if common is None or common.payloadType != PAYLOAD_TYPE:
+        return _parse_any(raw)
+    return _Plain(raw.position, raw.line, common, _offered(common.key))
+
+
+def _parse_any(raw: _Raw) -> Started | Ended | _Sealed:
+    """Do so for any spelling."""
     position, line, keys = raw
     if len(line) > MAX_LINE:
         raise VerificationError("line too long", got=f"more than {MAX_LINE} bytes", wanted="one report")
@@ -270,11 +219,17 @@ def _parse(raw: _Raw) -> Started | Ended | _Sealed:
     if not isinstance(document, dict):
         raise VerificationError("not a report line", got=type(document).__name__, wanted="an object")
     offered = document.get("key")
-    return _Sealed(position, line, document, keys if offered is None else _offered(offered))
+    return _Sealed(position, line, document, keys if offered is None else {_BESIDE: _offered(offered)})
 
 
-def _verify(sealed: _Sealed) -> _Verified:
+def _verify(sealed: _Sealed | _Plain) -> _Verified:
     """Return the line when a key verifies what was signed."""
+    if isinstance(sealed, _Plain):
+        position, line, common, key = sealed
+        single = open_single(PAYLOAD_TYPE, common.payload, common.signatures[0].sig, _BESIDE, key)
+        if single is not None:
+            return _Verified(position, line, single, key, common.carried)
+        sealed = _Sealed(position, line, nesting.loads(line), {_BESIDE: key})  # what is wrong is said below
     opened = open_envelope(sealed.document, PAYLOAD_TYPE, sealed.keys)
     key = sealed.keys[opened.key_id]
     return _Verified(sealed.position, sealed.line, opened, key, sealed.document.get("carried"))
@@ -293,7 +248,7 @@ def _report(verified: _Verified) -> Report:
     )  # fmt: skip
 
 
-def _offered(text: object) -> dict[str, bytes]:
+def _offered(text: object) -> bytes:
     """Return the key that a line offers; whether it may speak for the replica the coordinator looks up."""
     try:
         public = binascii.a2b_base64(str(text), strict_mode=True)
@@ -301,7 +256,7 @@ def _offered(text: object) -> dict[str, bytes]:
         public = b""
     if len(public) != KEY_BYTES:
         raise VerificationError("the key of a report is none", wanted=f"{KEY_BYTES} bytes in base64")
-    return {"the key beside it": public}
+    return public
 
 
 def machine_of(statement: Statement) -> str:

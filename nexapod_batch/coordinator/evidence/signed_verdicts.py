@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
-from nexapod_batch.coordinator.evidence.stored_statements import pack
+from nexapod_batch.coordinator.evidence.stored_statements import Packer
 from nexapod_batch.coordinator.ledger_start import origin_of
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Decision, Vote
 
-__all__ = ["Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
+__all__ = ["MadeVerdict", "Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
 
 #: What is counted of those who agreed, by name.
 _FIELDS = tuple([(field.value, field) for field in (Domain.HOST, Domain.NODE, Domain.OWNER, Domain.SITE)])
@@ -49,8 +49,19 @@ def policy_sha256(job: Job) -> str:
     return hashlib.sha256(canonical(to_document(job)["quorum"])).hexdigest()
 
 
+class MadeVerdict(NamedTuple):
+    """A verdict that is signed, and not stored yet."""
+
+    entry: bytes  # of the ledger
+    packed: bytes  # the payload, deflated
+    signature: bytes
+
+
 class Signing:
-    """The verdicts on some tasks of one job that are reached together."""
+    """The verdicts on some tasks of one job that are reached together.
+
+    After `prepare`, `make` needs no database, so that helpers that have none can call it.
+    """
 
     def __init__(self, c: Coordinator, job_id: int, tasks: Sequence[int]) -> None:
         """Take the tasks that may end."""
@@ -58,11 +69,25 @@ class Signing:
         self._row, self._policy = c.store.jobs.get(job_id), policy_sha256(c.job(job_id))
         self._verifier = origin_of(c.signer.key_id)
         self._statements: dict[int, list[tuple[int, bytes]]] | None = None
-        self._dictionary: bytes | None = None
+        self._packer: Packer | None = None
         self._new: list[NewVerdict] = []
 
-    def sign(self, task: int, decision: Decision, votes: Sequence[Vote], basis: str) -> int:
-        """Sign the verdict on a task and append it to the ledger; return the number of its entry."""
+    def prepare(self) -> bool:
+        """Read what `make` needs of the database; say whether there is the job's first verdict to deflate with."""
+        if self._statements is None:
+            self._statements = defaultdict(list)
+            for task, number, digest in self._c.store.verdicts.statements(self._job_id, self._tasks):
+                self._statements[task].append((number, digest))
+        if self._packer is None:
+            first = self._c.store.verdicts.first(self._job_id)
+            if first is not None:
+                self._packer = Packer(zlib.decompressobj().decompress(first[1], _LIMIT))
+        return self._packer is not None
+
+    def make(self, task: int, decision: Decision, votes: Sequence[Vote], basis: str) -> MadeVerdict:
+        """Sign the verdict on a task; the job's first one becomes the dictionary of the others."""
+        if self._packer is None or self._statements is None:
+            self.prepare()
         c, name = self._c, f"{self._job_id}_{task}"
         won = [vote for vote in votes if vote.number in decision.winners]
         answers = {vote.answer for vote in won if vote.answer is not None}
@@ -77,36 +102,32 @@ class Signing:
         payload = encode_verdict(verdict)
         digest = encoded_digest(hashlib.sha256(payload).digest())
         entry = event(Kind.VERDICT, verdict.time_ms, id=name, state=state, sha256=digest)
-        number = c.store.ledger.append([entry])
-        signature = c.signer.sign(pae(VERDICT_TYPE, payload))
-        self._new.append(NewVerdict(number, self._job_id, task, self._packed(payload), signature))
+        return MadeVerdict(entry, self._packed(payload), c.signer.sign(pae(VERDICT_TYPE, payload)))
+
+    def append(self, task: int, made: MadeVerdict) -> int:
+        """Append the verdict on a task to the ledger; return the number of its entry."""
+        number = self._c.store.ledger.append([made.entry])
+        self._new.append(NewVerdict(number, self._job_id, task, made.packed, made.signature))
         return number
 
     def write(self) -> None:
-        """Store what was signed, in the transaction of the decisions."""
-        if self._new:
-            self._c.store.verdicts.insert(self._new)
+        """Store what was appended, in the transaction of the decisions."""
+        self._c.store.verdicts.insert(self._new)
+        self._new.clear()
 
     def _refs(self, task: int, name: str, basis: str) -> list[StatementRef]:
         """Return the statements of a task; of replicas that a retry set aside none."""
-        if self._statements is None:
-            self._statements = defaultdict(list)
-            for of, number, digest in self._c.store.verdicts.statements(self._job_id, self._tasks):
-                self._statements[of].append((number, digest))
         return [
             StatementRef(f"{name}.{number}", digest.hex())
-            for number, digest in self._statements[task]
+            for number, digest in (self._statements or {}).get(task, ())
             if basis[number - 1 : number] != SET_ASIDE
         ]
 
     def _packed(self, payload: bytes) -> bytes:
-        if self._dictionary is None:
-            first = self._c.store.verdicts.first(self._job_id)
-            if first is None:
-                self._dictionary = payload
-                return zlib.compress(payload)
-            self._dictionary = zlib.decompressobj().decompress(first[1], _LIMIT)
-        return pack(payload, self._dictionary)
+        if self._packer is None:
+            self._packer = Packer(payload)
+            return zlib.compress(payload)
+        return self._packer.pack(payload)
 
 
 def _reached(won: Sequence[Vote]) -> tuple[tuple[str, int], ...]:

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest", "unread"]
 
-#: Bytes of segments that are taken in together: a commit costs as much as 50 reports.
-_TOGETHER = 2 * 1024 * 1024
+#: Bytes of segments that are taken in together, at most and at least: a commit costs as much as 50 reports.
+_TOGETHER, _AT_LEAST = 2 * 1024 * 1024, 256 * 1024
 #: Bytes of one node's segments that one pass looks at, and of one segment at least: the rest is for the next pass.
 _PER_NODE, _LEAST = 64 << 20, 4 << 20
 #: Bad lines of one node after which the rest of it waits for the next pass.
@@ -76,10 +76,11 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
     broken: set[Path] = set()
     junk: dict[int, int] = defaultdict(int)  # bad lines by node
     waiting: list[tuple[Node, Block, list[Line]]] = []
-    size = 0
+    size, left = 0, sum(block.end - block.start for _, block in found)
     oldest = {node.id: oldest_key(c, node) for node in {node.id: node for node, _ in found}.values()}
     read = read_all([(block, oldest[node.id]) for node, block in found])
     for (node, block), lines in zip(found, read, strict=True):
+        left -= block.end - block.start
         if isinstance(lines, OSError):
             faults.of_node(Code.REPORTS_FAULT, node, lines)
             broken.add(block.path)
@@ -94,7 +95,8 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
             if isinstance(lines[-1] if lines else None, Left):
                 broken.add(block.path)
                 intake.behind.add(node.id)
-        if size >= _TOGETHER:
+        # Less and less towards the end: what is taken in when all is read keeps nobody busy but this process.
+        if size >= min(_TOGETHER, max(_AT_LEAST, left)):
             _take_in(c, waiting, intake, known)
             waiting, size = [], 0
             if end is not None and c.clock() >= end:

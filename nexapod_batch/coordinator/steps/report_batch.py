@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from nexapod_batch.coordinator.evidence.report_reader import gpus_of, machine_of
-from nexapod_batch.coordinator.evidence.stored_statements import dictionary_for, pack
+from nexapod_batch.coordinator.evidence.stored_statements import Packer, dictionary_for
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.lifecycle import Execution
@@ -58,16 +58,16 @@ class ReportBatch(Struct):
     replicas: list[ReplicaReport] = field(default_factory=list)
     news: set[tuple[int, int]] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
-    dictionaries: dict[int, bytes] = field(default_factory=dict)  # by job
+    packers: dict[int, Packer] = field(default_factory=dict)  # by job
 
     def add(self, c: Coordinator, replica: int, report: Report) -> None:
         """Add what a verified report makes of the replica of a row."""
         said, now = report.statement, c.now()
         job = said.replica.job
         sha256 = hashlib.sha256(report.payload).digest()
-        if job not in self.dictionaries:
-            self.dictionaries[job] = dictionary_for(c, job, report.payload)
-        packed = pack(report.payload, self.dictionaries[job])
+        if job not in self.packers:
+            self.packers[job] = Packer(dictionary_for(c, job, report.payload))
+        packed = self.packers[job].pack(report.payload)
         self.seen.add(replica)
         self.reports.append(NewReport(replica, sha256, packed, report.signature, now))
         if report.carried is not None:
