@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import math
 import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from nexapod_batch.coordinator import side_by_side
+from nexapod_batch.coordinator.evidence import report_reader
+from nexapod_batch.coordinator.evidence.common_line import read_common_line
 from nexapod_batch.coordinator.evidence.report_reader import (
     END,
     Ended,
@@ -153,3 +158,59 @@ def test_a_segment_that_vanishes_is_an_error_in_its_place(segment: Path) -> None
     first, second = read_all([gone, *found])
     assert isinstance(first, FileNotFoundError)
     assert not isinstance(second, OSError)
+
+
+COMMON = json.loads(line(7)) | {"key": base64.b64encode(NODE.public).decode(), "carried": {"stdout": "", "stderr": ""}}
+SIGNATURE = COMMON["signatures"][0]
+SPELLINGS: dict[str, bytes] = {
+    "as runners spell it": orjson.dumps(COMMON),
+    "without files": orjson.dumps({name: COMMON[name] for name in COMMON if name != "carried"}),
+    "with files that are null": orjson.dumps(COMMON | {"carried": None}),
+    "in another order": orjson.dumps(dict(reversed(COMMON.items()))),
+    "with blanks": json.dumps(COMMON).encode(),
+    "with an escape in the payload": orjson.dumps(COMMON).replace(b'"payload":"e', b'"payload":"\\u0065'),
+    "with a payload twice": orjson.dumps(COMMON)[:-1] + b',"payload":"' + COMMON["payload"].encode() + b'"}',
+    "with another payload before": b'{"payload":"e30=",' + orjson.dumps(COMMON)[1:],
+    "with another payload behind": orjson.dumps(COMMON)[:-1] + b',"payload":"e30="}',
+    "with a field more": orjson.dumps(COMMON | {"more": [1]}),
+    "with two signatures": orjson.dumps(COMMON | {"signatures": [{"keyid": "", "sig": "AA=="}, SIGNATURE]}),
+    "with a signature more": orjson.dumps(COMMON | {"signatures": [SIGNATURE, SIGNATURE]}),
+    "with no signature": orjson.dumps(COMMON | {"signatures": []}),
+    "with a short signature": orjson.dumps(COMMON | {"signatures": [{"keyid": "", "sig": "AA=="}]}),
+    "with a signature that has another end": orjson.dumps(COMMON).replace(b'=="}', b'==="}'),
+    "with a signature of something else": orjson.dumps(COMMON | {"payload": base64.b64encode(b"{}").decode()}),
+    "with an empty payload": orjson.dumps(COMMON | {"payload": ""}),
+    "with base64 for URLs": orjson.dumps(COMMON | {"signatures": [SIGNATURE | {"sig": SIGNATURE["sig"].replace("+", "-").replace("/", "_")}]}),
+    "with a key that is none": orjson.dumps(COMMON | {"key": "AAAA"}),
+    "with somebody else's key": orjson.dumps(COMMON | {"key": base64.b64encode(b"x" * 32).decode()}),
+    "with a key that is a number": orjson.dumps(COMMON | {"key": 7}),
+    "of another type": orjson.dumps(COMMON | {"payloadType": "text/plain"}),
+    "with other files": orjson.dumps(COMMON | {"carried": {"stdout": "QQ==", "stderr": ""}}),
+    "with a file that is a number": orjson.dumps(COMMON | {"carried": {"stdout": 1, "stderr": ""}}),
+    "with too few files": orjson.dumps(COMMON | {"carried": {"stdout": ""}}),
+    "with text that is none": orjson.dumps(COMMON).replace(b"SHA256:", b"\xff\xfe"),
+    "cut off": orjson.dumps(COMMON)[:-1],
+    "that goes on": orjson.dumps(COMMON) + b"{}",
+}  # fmt: skip
+
+
+#: Spellings of a line that is good.
+GOOD = {
+    "as runners spell it", "without files", "with files that are null", "in another order", "with blanks",
+    "with an escape in the payload", "with a payload twice", "with another payload before", "with a field more",
+    "with two signatures", "with a signature more", "with base64 for URLs",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_the_fast_way_says_what_the_general_way_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    """Of good lines and of bad ones, to the word."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(SPELLINGS[spelling] + b"\n")
+    fast = everything([read_block(block, {}) for block in blocks(path, 0)])
+    assert (read_common_line(SPELLINGS[spelling]) is not None) or spelling != "as runners spell it"
+    monkeypatch.setattr(report_reader, "read_common_line", lambda _line: None)
+    assert everything([read_block(block, {}) for block in blocks(path, 0)]) == fast
+    assert isinstance(fast[0], Report) == (spelling in GOOD)
