@@ -53,6 +53,7 @@ class Execution(NamedTuple):
     devices: tuple[Device, ...] = ()  # GPUs that this replica has to itself
     tmp: str = ""  # the folder of its temporary files, which `env` names as TMPDIR unless the job has another
     foreign: bool = False  # the job is somebody else's than the account's that runs it
+    inputs: tuple[str, ...] = ()  # where in the work folder the inputs of this replica lie
 
 
 #: The first descriptor of what a wrapper is fed; above all that a launcher gives to its ranks.

@@ -26,7 +26,7 @@ COMMANDS: dict[str, Entry] = {
     "submit": Entry(
         "commands.submit",
         "submit",
-        "Submit a TOML descriptor, a script, or a command.",
+        "Submit TOML descriptors, a script, or a command.",
         (
             *("--wait", "--follow", "--dry-run", "--print", "--set", "--name", "--time", "--mem", "--cpus-per-task"),
             *("--ntasks", "--nodes", "--gpus", "--gpu-type", "--tier", "--image", "--array", "--replicas", "--agree"),

@@ -13,7 +13,7 @@ from nexapod_batch.cli.rendering.terminal import LogPrinter
 from nexapod_batch.coordinator.commands import reconcile, waiting
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import TryAgainError, UsageError
-from nexapod_batch.wording import one_line, pattern
+from nexapod_batch.wording import one_line, pattern, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +61,18 @@ def wait_for(
     found = [_described(c, job) for job in jobs]
     if not ended:
         note(f"not ended yet: nexapod-batch wait {' '.join(str(job['id']) for job in found if not _ended(job))}")
-    return exit_code([job["state"] for job in found], ended=ended), found
+    return _code(c, jobs, [job["state"] for job in found], ended=ended), found
+
+
+def _code(c: Coordinator, jobs: list[int], states: list[str], *, ended: bool) -> int:
+    """Return the exit code; of jobs that can never begin it is said why, and they count as failed."""
+    code = exit_code(states, ended=ended)
+    never = waiting.never_begins(c, jobs) if ended else {}
+    for job, reason in never.items():
+        note(f"job {job} does not begin: {sentence(reason)}")
+        if reason.parameters.get("ended"):
+            note(f"  -> nexapod-batch retry {reason.parameters['job']}, or nexapod-batch cancel {job}")
+    return code or (exit_code(["failed"], ended=True) if never else 0)
 
 
 def _driven(

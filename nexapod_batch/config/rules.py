@@ -326,7 +326,11 @@ def _templates(
     for name, text in what["env"].items() if isinstance(what["env"], dict) else ():
         yield f"job.env.{name}", text, False
     for number, job_input in enumerate(inputs):
-        yield f"inputs[{number}].target", job_input.target, True
+        if job_input.sha256:
+            yield f"inputs[{number}].target", job_input.target, True
+        else:  # files of its tasks, whose names are looked at one by one
+            yield f"inputs[{number}].source", job_input.source, False
+            yield f"inputs[{number}].target", job_input.target, False
     for number, out in enumerate(outs):
         yield f"outputs[{number}].path", out.path, True
 

@@ -256,6 +256,10 @@ class Coordinator(Struct, kw_only=True):
             self._jobs[job_id] = from_document(json.loads(document))
         return self._jobs[job_id]
 
+    def forget_job(self, job_id: int) -> None:
+        """Read a job anew when it is wanted next: it was pinned anew."""
+        self._jobs.pop(job_id, None)
+
     def task(self, job_id: int, task: int) -> TaskRow:
         """Return the row of a task; NotFoundError when the job has no such task."""
         row = self.store.tasks.find(job_id, task)

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     REMOVED = "removed"  # `node` is registered no longer
     PROFILE = "profile"  # `node` signed what its machine is: `sha256` of the payload
     SUBMITTED = "submitted"  # job `id`: `sha256` of its document, `uuid`, `policy`, `replicas`, `agree`, `tasks`
+    RESOLVED = "resolved"  # outputs before job `id` were accepted: `sha256` of its document with these as `inputs`
     PLACED = "placed"  # `replicas` of job `id` on `node`: `sha256` of the signed bundle, which names them
     REPORT = "report"  # replica `id` reported: `sha256` of the statement that was signed
     QUARANTINED = "quarantined"  # a line of `node` was refused: `segment`, `position`; `sha256` of what is kept of it

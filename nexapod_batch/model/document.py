@@ -141,10 +141,14 @@ def _unless(default: str, key: str, value: str) -> dict[str, str]:
 
 
 def _input(job_input: Input) -> dict[str, Any]:
-    """Return an input; that it can be run is said only of those that can, as it was not always told."""
+    """Return an input; what is said of few inputs stands only there, as it was not always told."""
     document: dict[str, Any] = {"source": job_input.source, "target": job_input.target, "sha256": job_input.sha256}
     if job_input.executable:
         document["executable"] = True
+    if job_input.only is not None:
+        document["only"] = job_input.only
+    if job_input.verdict:
+        document["verdict"] = job_input.verdict
     return document
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "QuorumPolicy",
     "Resources",
     "Schedule",
+    "TaskInputs",
     "Tier",
     "default_max_replicas",
 ]
@@ -254,10 +255,12 @@ class QuorumPolicy(NamedTuple):
 class Input(NamedTuple):
     """A file that is staged into the work folder before the command starts."""
 
-    source: str  # absolute path, or URL
+    source: str  # absolute path, or `job:41_7/path` for an output of another job
     target: str  # relative to the work folder
-    sha256: str  # lower-case hex; pinned at submit for local files
+    sha256: str  # lower-case hex; pinned at submit for local files; "" until the job is accepted that it comes from
     executable: bool = False  # its owner could run it at submit
+    only: int | None = None  # the one task that gets it; None: all do
+    verdict: str = ""  # SHA-256, in hex, of the signed verdict that accepted it as an output of another job
 
 
 class Output(NamedTuple):
@@ -337,3 +340,33 @@ class Job(Struct, frozen=True, kw_only=True):
         if self.array:
             return self.array.parameters(index)
         return {}
+
+    @property
+    def has_open_inputs(self) -> bool:
+        """Say whether it waits for outputs of other jobs."""
+        return any(not job_input.sha256 for job_input in self.inputs)
+
+
+class TaskInputs:
+    """The inputs of a job, by who gets them: first what is there for all tasks, then what is one task's own."""
+
+    def __init__(self, inputs: tuple[Input, ...]) -> None:
+        """Sort them once."""
+        self._own: dict[int, list[Input]] = {}
+        self._shared = inputs
+        if any(job_input.only is not None for job_input in inputs):
+            self._shared = tuple(job_input for job_input in inputs if job_input.only is None)
+            for job_input in inputs:
+                if job_input.only is not None:
+                    self._own.setdefault(job_input.only, []).append(job_input)
+
+    @property
+    def alike(self) -> bool:
+        """Say whether all tasks get the same."""
+        return not self._own
+
+    def of(self, task: int) -> tuple[Input, ...]:
+        """Return the inputs of a task."""
+        if not self._own:
+            return self._shared
+        return (*self._shared, *self._own.get(task, ()))

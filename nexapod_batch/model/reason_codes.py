@@ -70,6 +70,12 @@ class Code:
     FEW_DOMAINS = "reach.few_domains"
 
     WAITS_FOR_JOB = "job.waits_for"
+    OUTPUTS_UNPUBLISHED = "job.outputs_unpublished"
+    OUTPUTS_UNREADABLE = "job.outputs_unreadable"
+    OUTPUTS_UNKNOWN = "job.outputs_unknown"
+    NO_SUCH_OUTPUT = "job.no_such_output"
+    NO_SUCH_TASK = "job.no_such_task"
+    TOO_MANY_INPUTS = "job.too_many_inputs"
 
     SIGNED = "replica.signed"
     TWO_STATEMENTS = "replica.two_statements"

@@ -66,6 +66,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     seed: bytes  # of the key of this launch: lies beside the bundle until the runner takes it; b"" when it was taken
     job: Job
     replicas: int
+    inputs: frozenset[str] = frozenset()  # SHA-256 of the inputs of these replicas
     host_set: tuple[int, int] | None = None  # (i, n): only on the i-th of n disjoint sets of the node's hosts
 
 

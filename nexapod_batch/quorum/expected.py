@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch.files.output_files import has_glob, matches
-from nexapod_batch.model.job import Agreement, CompareRule, Isolation
+from nexapod_batch.model.job import Agreement, CompareRule, Isolation, TaskInputs
 from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.model.reason import Code, Reason, plain
 from nexapod_batch.trust.statement import NO_DIGEST, NO_VOTE, Outcome
@@ -53,14 +53,27 @@ def isolation_at_least(isolation: str, wanted: Isolation) -> bool:
     return _RANKS[isolation] >= _RANKS[wanted]
 
 
+class _Inputs:
+    """The inputs of each task, as statements name them."""
+
+    def __init__(self, job: Job) -> None:
+        self._by_task = TaskInputs(job.inputs)
+        self._shared = self._named(0) if self._by_task.alike else None
+
+    def of(self, task: int) -> tuple[tuple[str, str], ...]:
+        return self._named(task) if self._shared is None else self._shared
+
+    def _named(self, task: int) -> tuple[tuple[str, str], ...]:
+        return tuple([(job_input.target, job_input.sha256) for job_input in self._by_task.of(task)])
+
+
 class Expected:
     """What the statements of one job may say; what does not depend on the task is worked out once."""
 
     def __init__(self, job: Job) -> None:
         """Take the pinned job."""
         self._job = job
-        self._inputs = tuple([(job_input.target, job_input.sha256) for job_input in job.inputs])
-        self._brought = {normpath(job_input.target): job_input.sha256 for job_input in job.inputs}
+        self._inputs = _Inputs(job)
         self._distinct = tuple([field.value for field in job.quorum.distinct])
         self._max_bytes = job.resources.disk_mib * 2**20
         self._outputs: tuple[int, list[_Declared]] | None = None  # of the last task
@@ -83,7 +96,7 @@ class Expected:
         """Compare the quorum policy and the inputs that it was given."""
         if statement.agree != self._job.quorum.agree or statement.distinct != self._distinct:
             return Reason(code=Code.OTHER_POLICY)
-        if statement.inputs != self._inputs:
+        if statement.inputs != self._inputs.of(statement.replica.task):
             return Reason(code=Code.OTHER_INPUTS)
         return None
 
@@ -120,7 +133,8 @@ class Expected:
         program = said.program
         if program is None or not program.sha256 or program.file.startswith("/"):
             return None
-        wanted = self._brought.get(program.file, program.sha256)
+        brought = {normpath(target): sha256 for target, sha256 in self._inputs.of(said.replica.task)}
+        wanted = brought.get(program.file, program.sha256)
         if wanted == program.sha256:
             return None
         return Reason(code=Code.OTHER_PROGRAM)

@@ -22,6 +22,7 @@ _TEMPLATES: dict[str, str] = {
     Kind.REMOVED: "node {node} removed",
     Kind.PROFILE: "node {node} signed its profile {sha256}",
     Kind.SUBMITTED: "job {id} submitted: document {sha256}; tasks: {tasks}",
+    Kind.RESOLVED: "job {id} has its inputs: document {sha256}; inputs: {inputs}",
     Kind.PLACED: "job {id}: bundle {sha256} placed on {node}; replicas: {replicas}",
     Kind.REPORT: "replica {id} reported: statement {sha256}",
     Kind.QUARANTINED: "a line of node {node} refused: byte {position} of {segment}",

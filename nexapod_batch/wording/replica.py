@@ -21,6 +21,12 @@ def _waits_for(p: Parameters) -> str:
 
 TEMPLATES: Mapping[str, Template] = {
     Code.WAITS_FOR_JOB: _waits_for,
+    Code.OUTPUTS_UNPUBLISHED: "waits for the outputs of {task} to be published",
+    Code.OUTPUTS_UNREADABLE: "outputs of the job before cannot be used: {error}",
+    Code.OUTPUTS_UNKNOWN: "which outputs {task} has is not known any more: nexapod-batch verify {task} says why",
+    Code.NO_SUCH_OUTPUT: "{task} has no output {path}: cancel this job, and correct [[inputs]]",
+    Code.NO_SUCH_TASK: "there is no task {task}: cancel this job, and correct [[inputs]]",
+    Code.TOO_MANY_INPUTS: "what it needs are more than {limit} files: cancel it, and let the job before pack them",
     Code.CANCELLED: "cancelled by its submitter",
     Code.RETRIED: "retry",
     Code.SIGNED: "{text}",

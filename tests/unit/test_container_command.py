@@ -14,7 +14,7 @@ from nexapod_backends.apptainer import command
 from nexapod_backends.apptainer.machine import Program, Way
 
 from nexapod_batch.errors import PluginError
-from nexapod_batch.model.job import Container, Domain, Input, Job, QuorumPolicy, Resources
+from nexapod_batch.model.job import Container, Domain, Job, QuorumPolicy, Resources
 from nexapod_batch.runtimes import Device, Execution, bind_allowed
 
 PROGRAM = Program(path="/usr/bin/apptainer", name="apptainer", version="1.4.5", setuid=False, helpers="/usr/libexec")
@@ -25,7 +25,7 @@ ROOT = Way(mode="root", options=("--userns", "--no-privs"), unsquash=False)
 
 def execution(*, container: Container | None = None, env: dict[str, str] | None = None, **more: Any) -> Execution:
     """Return an execution in /w/1_0.1; `more` are fields of it, or of the job."""
-    fields = {name: more.pop(name) for name in ("inputs", "resources") if name in more}
+    fields = {name: more.pop(name) for name in ("resources",) if name in more}
     job = Job(
         name="j",
         command=("true",),
@@ -66,7 +66,7 @@ def test_the_filter_is_used_where_the_program_has_one() -> None:
 def test_inputs_and_script_are_read_only() -> None:
     """Each is mounted over the work folder; the script goes by the name that it has in there."""
     one = execution(
-        inputs=(Input(source="/a", target="data/a b,c.txt", sha256="1" * 64),), script="/w/x.script",
+        inputs=("data/a b,c.txt",), script="/w/x.script",
         command=["/bin/sh", "/w/x.script"], folder="/w/1_0.1/data",
     )  # fmt: skip
     argv = command.arguments(one, PROGRAM, USER, ())

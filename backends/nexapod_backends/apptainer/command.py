@@ -156,7 +156,7 @@ def _mounts(execution: Execution, way: Way, there: set[str]) -> list[tuple[str, 
     """Return (source, target, writable) of everything that is bound, in the order in which it must be."""
     root = execution.root
     found = [(root, WORK, True)]
-    found += [(f"{root}/{job_input.target}", f"{WORK}/{job_input.target}", False) for job_input in execution.job.inputs]
+    found += [(f"{root}/{target}", f"{WORK}/{target}", False) for target in execution.inputs]
     if execution.tmp:
         found.append((execution.tmp, TMP, True))
     found += [(source, target, False) for source, target in _ENVIRONMENT]

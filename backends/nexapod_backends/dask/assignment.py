@@ -245,7 +245,7 @@ class Binding:
             partition=partition.name,
             host_set=None if launch.host_set is None else list(launch.host_set),
             apart=launch.job.quorum.agree > 1,
-            inputs=sorted({job_input.sha256 for job_input in launch.job.inputs} if not self._far.shared else ()),
+            inputs=sorted(launch.inputs if not self._far.shared else ()),
             envelope=b64encode(launch.envelope).decode(),
             seed=launch.seed.hex(),
         )

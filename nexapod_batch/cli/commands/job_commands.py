@@ -91,7 +91,8 @@ def retry(selected: Selection, fresh: bool, wait: bool, as_json: bool) -> int:
 
     They run with the inputs of the submit, whatever became of the files since; a note says which have changed.
     """
-    from nexapod_batch.coordinator.commands import job_control, kept_inputs, resubmit
+    from nexapod_batch.coordinator.commands import job_control, resubmit
+    from nexapod_batch.coordinator.placement import kept_inputs
 
     with writing() as c:
         targets = selected.targets(c.store, of_tasks=True)

@@ -18,7 +18,7 @@ from nexapod_batch.cli.rendering.render import SilentOutput, note, output
 from nexapod_batch.errors import DescriptorError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.cli.drafts.draft import Additions, Draft
     from nexapod_batch.cli.drafts.source import Source
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["submit"]
 
+#: Names of options that differ from those of their values here.
+_OPTION = {"show_only": "print"}
 #: What `--wait` without a time means.
 FOREVER = "forever"
 
@@ -70,7 +72,7 @@ def _dry_run_words() -> list[str]:
 
 @click.command(cls=_OptionalValues)
 @click.argument(
-    "arguments", metavar="[DESCRIPTOR | SCRIPT | - | -- COMMAND...]", nargs=-1, shell_complete=complete.files
+    "arguments", metavar="[DESCRIPTOR... | SCRIPT | - | -- COMMAND...]", nargs=-1, shell_complete=complete.files
 )
 @click.option(
     "--wait", metavar="[=TIME]", shell_complete=complete.files,
@@ -103,14 +105,18 @@ def _dry_run_words() -> list[str]:
 @click.option("--parsable", is_flag=True, help="Print the job id alone.")
 @json_option
 def submit(arguments: tuple[str, ...], as_json: bool, **options: Value) -> int:
-    """Submit a TOML descriptor, a script, or a command.
+    """Submit TOML descriptors, a script, or a command.
 
-    A script may have #SBATCH lines: what becomes of each is shown. A command stands after --; files that it names and
-    that lie here become its inputs. Options that name keys of a descriptor win over it.
+    Descriptors that are submitted together may name each other's jobs. A script may have #SBATCH lines: what becomes of
+    each is shown. A command stands after --; files that it names and that lie here become its inputs. Options that name
+    keys of a descriptor win over it.
     """
+    from nexapod_batch.cli.drafts.several import are_descriptors
     from nexapod_batch.cli.drafts.source import read_source
     from nexapod_batch.cli.waiting import parse_wait, place_now, wait_for
 
+    if options["command"] is None and are_descriptors(arguments):
+        return _submit_several(arguments, options, as_json=as_json)
     wait = options["wait"]
     timeout = parse_wait(None if wait == FOREVER else wait)
     chosen = overrides(options, options["labels"])
@@ -138,6 +144,91 @@ def submit(arguments: tuple[str, ...], as_json: bool, **options: Value) -> int:
         else:
             code, found = wait_for(c, [done.job], timeout, follow=follow, already_told=done.warnings)
         return _ended(c, done, code, {**fields, "jobs": found}, out)
+
+
+def _submit_several(arguments: Sequence[str], options: dict[str, Value], *, as_json: bool) -> int:
+    """Submit descriptors whose jobs may follow each other: all of them, or none."""
+    from nexapod_batch.cli.drafts.several import in_order, provisional_numbers
+    from nexapod_batch.cli.drafts.source import read_source
+    from nexapod_batch.cli.waiting import parse_wait
+
+    for option in ("follow", "show_only"):
+        if options[option]:
+            raise UsageError("one descriptor at a time", got=f"{len(arguments)} with --{_OPTION.get(option, option)}")
+    timeout = parse_wait(None if options["wait"] == FOREVER else options["wait"])
+    chosen = overrides(options, options["labels"])
+    sources = [read_source([word], None, _additions(options), options["site"]) for word in arguments]
+    numbers = provisional_numbers(sources)
+    read: dict[str, tuple[Source, Parsed]] = {}
+    for name, source in zip(numbers, sources, strict=True):
+        others = {other: number for other, number in numbers.items() if other != name}
+        parsed = _load(source, options["sets"], chosen, outside=options["allow_outside"], jobs=others)
+        read[name] = source, parsed
+    order = in_order({name: parsed for name, (_, parsed) in read.items()}, numbers)
+    if options["dry_run"] is not None:
+        for name in order:
+            source, parsed = read[name]
+            click.echo(f"# {name} ({source.name})", err=as_json)
+            foreign = options["foreign"] or _is_foreign(source)
+            _dry_run(parsed, _scheduler_words(options), options["dry_run"], output(as_json), foreign=foreign)
+        return 0
+    out: Output = SilentOutput() if options["parsable"] else output(as_json)
+    with writing() as c:
+        done = _stored_together(c, [(numbers[name], *read[name]) for name in order], options)
+        fields = [_announce(one, out) for one in done]
+        if options["parsable"]:
+            click.echo("\n".join(str(one.job) for one in done))
+        return _waited(c, done, fields, timeout, out, wait=options["wait"] is not None)
+
+
+def _stored_together(
+    c: Coordinator, jobs: Sequence[tuple[int, Source, Parsed]], options: dict[str, Value]
+) -> list[Submitted]:
+    """Store jobs in the order in which they follow each other; where one is refused, those before it are cancelled."""
+    from msgspec.structs import replace
+
+    from nexapod_batch.coordinator.commands.job_control import cancel
+    from nexapod_batch.errors import NexapodError
+    from nexapod_batch.model.job_source import with_numbers
+
+    done: list[Submitted] = []
+    given: dict[int, int] = {}
+    for number, source, parsed in jobs:
+        bound = replace(parsed, job=with_numbers(parsed.job, given))
+        foreign = options["foreign"] or _is_foreign(source)
+        warnings = (*parsed.warnings, *_owned(source))
+        try:
+            stored = _stored(c, bound, source, _scheduler_words(options), foreign=foreign, warnings=warnings)
+        except NexapodError:
+            if done:
+                cancel(c, [(one.job, None) for one in done])
+                names = ", ".join(str(one.job) for one in done)
+                note(f"nothing runs: job {names}, submitted with it, is cancelled")
+            raise
+        given[number] = stored.job
+        done.append(stored)
+    return done
+
+
+def _waited(
+    c: Coordinator, done: Sequence[Submitted], fields: Sequence[Document], timeout: float | None, out: Output,
+    *, wait: bool,
+) -> int:  # fmt: skip
+    """Place jobs that were submitted together, or wait for all of them; print how they stand."""
+    from nexapod_batch.cli.waiting import place_now, wait_for
+    from nexapod_batch.coordinator.queries import views
+
+    numbers = [one.job for one in done]
+    told = [warning for one in done for warning in one.warnings]
+    if wait:
+        code, found = wait_for(c, numbers, timeout, already_told=told)
+        out.document({"submitted": list(fields), "jobs": found}, renderers.jobs_ended)
+        return code
+    place_now(c, numbers, told)
+    states = [views.job(c.store, number)["state"] for number in numbers]
+    submitted = [{**one, "state": state} for one, state in zip(fields, states, strict=True)]
+    out.document({"submitted": submitted}, renderers.what_next_of_several)
+    return exit_code(["failed"], ended=True) if "failed" in states else 0
 
 
 def _additions(options: dict[str, Value]) -> Additions:
@@ -231,7 +322,9 @@ def _tell(source: Source) -> None:
         )
 
 
-def _load(source: Source, sets: Sequence[str], given: Document, *, outside: bool) -> Parsed:
+def _load(
+    source: Source, sets: Sequence[str], given: Document, *, outside: bool, jobs: Mapping[str, int] | None = None
+) -> Parsed:
     """Parse the descriptor: options win over `--set`, that over `NEXAPOD_*`, the job, the project, the user."""
     from nexapod_batch.config.job.descriptor import parse
     from nexapod_batch.config.settings import settings
@@ -245,7 +338,7 @@ def _load(source: Source, sets: Sequence[str], given: Document, *, outside: bool
     variables = {key: value for key, value in variables.items() if not _set_too(key, sets)}
     return parse(
         source.text, source.folder, name=source.name, sets=sets, overrides={**variables, **given}, defaults=defaults,
-        outside=outside,
+        outside=outside, jobs=jobs,
     )  # fmt: skip
 
 

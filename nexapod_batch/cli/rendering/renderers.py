@@ -36,6 +36,7 @@ __all__ = [
     "table",
     "tree",
     "what_next",
+    "what_next_of_several",
 ]
 
 Document = dict[str, Any]
@@ -65,6 +66,13 @@ def what_next(document: Document) -> Iterator[str]:
     """Say how a job goes on that nobody waits for."""
     if document["state"] in {"waiting", "active"}:
         yield f"  next:    {how_to_go_on([str(document['job'])])}"
+
+
+def what_next_of_several(document: Document) -> Iterator[str]:
+    """Say how jobs that were submitted together go on, where nobody waits for them."""
+    still_open = [str(job["job"]) for job in document["submitted"] if job["state"] in {"waiting", "active"}]
+    if still_open:
+        yield f"  next:    {how_to_go_on(still_open)}"
 
 
 def how_to_go_on(jobs: Sequence[str]) -> str:

@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch.config import rules
-from nexapod_batch.config.job import paths
+from nexapod_batch.config.job import inputs as input_files
+from nexapod_batch.config.job import job_sources, paths
 from nexapod_batch.config.job.arrays import read_array
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
@@ -95,13 +96,14 @@ def parse(
     overrides: Mapping[str, Value] | None = None,
     defaults: Mapping[str, Value] | None = None,
     outside: bool = False,
+    jobs: Mapping[str, int] | None = None,
 ) -> Parsed:
     """Return the job of a descriptor text.
 
     `sets` are the `key=value` of `--set`; `overrides` maps key paths (`quorum.agree`) to values of other options and
     wins over them; `defaults` maps key paths to values for keys that the descriptor leaves out. `name` is the file
     name for messages and, without its ending, the default name of the job. With `outside` files that it names may lie
-    outside the folder, and warnings say which do.
+    outside the folder, and warnings say which do. `jobs` are the numbers of jobs that it may call by their names.
 
     Raises:
         DescriptorError: With every fault that was found.
@@ -116,7 +118,7 @@ def parse(
         put(document, path, value, report)
         changed.add(path)
     checked = JOB.check(document, "", report)
-    job = _job(checked, Path(folder).absolute(), name, report, outside=outside)
+    job = _job(checked, Path(folder).absolute(), name, report, outside=outside, jobs=jobs or {})
     if report.problems or job is None:
         count = len(report.problems)
         shown = name.encode("utf-8", "backslashreplace").decode()
@@ -136,9 +138,11 @@ def json_schema() -> Schema:
     return head | JOB.schema()
 
 
-def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, outside: bool) -> Job | None:
+def _job(
+    checked: dict[str, Value], folder: Path, name: str, report: Report, *, outside: bool, jobs: Mapping[str, int]
+) -> Job | None:
     """Return the job of a checked document, after the rules that concern several keys."""
-    sections = _sections(checked, folder, report, outside=outside)
+    sections = _sections(checked, folder, report, outside=outside, jobs=jobs)
     what = checked["job"]
     if not isinstance(what, dict):
         return None
@@ -146,7 +150,7 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, 
     quorum, resources, schedule = sections.quorum, sections.resources, sections.schedule
     if report.problems or quorum is None or resources is None or schedule is None:
         return None
-    return Job(
+    job = Job(
         name=what["name"] or rules.default_name(name),
         command=tuple(what["command"] or ()),
         script=what["script"] or "",
@@ -166,9 +170,12 @@ def _job(checked: dict[str, Value], folder: Path, name: str, report: Report, *, 
         sites=sections.sites,
         publication=sections.publication,
     )
+    return input_files.with_task_inputs(job, folder, report, outside=outside)
 
 
-def _sections(checked: dict[str, Value], folder: Path, report: Report, *, outside: bool) -> _Sections:
+def _sections(
+    checked: dict[str, Value], folder: Path, report: Report, *, outside: bool, jobs: Mapping[str, int]
+) -> _Sections:
     """Return what each section says by itself; [quorum] is read before [container], which asks for it."""
     array = quorum = None
     if isinstance(checked["array"], dict):
@@ -176,7 +183,7 @@ def _sections(checked: dict[str, Value], folder: Path, report: Report, *, outsid
     if isinstance(checked["quorum"], dict):
         quorum = rules.quorum(checked["quorum"], report)
     container = _container(checked["container"], quorum, folder, report, outside=outside)
-    inputs = paths.inputs(checked["inputs"], folder, report, outside=outside)
+    inputs = input_files.inputs(checked["inputs"], folder, report, outside=outside, jobs=jobs)
     outputs = rules.outputs(checked["outputs"], report)
     paths.outputs(outputs, report)
     return _Sections(
@@ -184,7 +191,7 @@ def _sections(checked: dict[str, Value], folder: Path, report: Report, *, outsid
         quorum=quorum,
         container=container,
         resources=_resources(checked["resources"]),
-        schedule=_schedule(checked["schedule"], report),
+        schedule=_schedule(checked["schedule"], inputs, jobs, report),
         inputs=inputs,
         outputs=outputs,
         sites=rules.sites(checked["site"]),
@@ -252,21 +259,26 @@ def _publication(section: Value, report: Report) -> Publication | None:
     return read_publication(section, report)
 
 
-def _schedule(section: Value, report: Report) -> Schedule | None:
+def _schedule(
+    section: Value, inputs: Sequence[Input], jobs: Mapping[str, int], report: Report
+) -> Schedule | None:
     if not isinstance(section, dict) or any(value is BAD for value in section.values()):
         return None
-    seen: set[int] = set()
-    before = []
+    before: dict[int, Dependency] = {}
     for number, one in enumerate(section["depends_on"]):
         if one["job"] is BAD or one["when"] is BAD:
             continue
-        if one["job"] in seen:
-            report.add(f"schedule.depends_on[{number}]", f"job {one['job']} stands there twice", wanted="each job once")
-        seen.add(one["job"])
-        before.append(Dependency(job=one["job"], when=one["when"]))
+        where = f"schedule.depends_on[{number}]"
+        job = job_sources.number_of(one["job"], jobs)
+        if job is None:
+            job_sources.report_unknown(where, one["job"], jobs, report)
+            continue
+        if job in before:
+            report.add(where, f"job {one['job']} stands there twice", wanted="each job once")
+        before[job] = Dependency(job=job, when=one["when"])
     return Schedule(
         priority=section["priority"],
         hold=section["hold"],
-        depends_on=tuple(before),
+        depends_on=job_sources.with_sources(tuple(before.values()), inputs, report),
         sites=tuple(dict.fromkeys(section["sites"])),
     )

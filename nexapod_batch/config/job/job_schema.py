@@ -8,6 +8,7 @@ from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
 from nexapod_batch.schema.kinds import REQUIRED, Choice, Flag, Key, ListOf, MapOf, Number, Scalar, Table, Text, Whole
 from nexapod_batch.schema.paths import BIND
 from nexapod_batch.schema.quantities import Duration, Size
+from nexapod_batch.schema.shorthand import JobName, OrShort
 
 __all__ = ["ALLOCATION", "JOB", "PARAMETER", "QUORUM", "RESOURCES"]
 
@@ -172,7 +173,12 @@ _ARRAY = Table(
 
 _INPUT = Table(
     {
-        "source": Key(Text("a path or URL", max_length=4_096), "File beside the descriptor (or absolute).", REQUIRED),
+        "source": Key(
+            Text("a path or URL", max_length=4_096),
+            "File beside the descriptor (or absolute); a glob such as `data/**`; `fq/{sample}.fq` for one file per "
+            "task; `job:41/path`, `job:name/path` or `job:41_{task}/path` for an output of another job.",
+            REQUIRED,
+        ),
         "target": Key(_PATH, "Where it is put in the work folder; `{placeholders}` are expanded.", shown="as `source`"),
         "sha256": Key(
             Text("64 hex digits", pattern="[0-9A-Fa-f]{64}"), "What it must hash to.", shown="pinned at submit"
@@ -207,7 +213,7 @@ _OUTPUT = Table(
 
 _DEPENDENCY = Table(
     {
-        "job": Key(Whole(1, _ID), "Job id.", REQUIRED),
+        "job": Key(JobName(_ID), "Job id, or the name of a job that is submitted together with it.", REQUIRED),
         "when": Key(Choice(["accepted", "ended", "failed"]), "State it must have reached.", "accepted"),
     }
 )
@@ -217,8 +223,8 @@ _SCHEDULE = Table(
         "priority": Key(Whole(-1_000_000, 1_000_000), "Higher goes first.", 0),
         "hold": Key(Flag(), "Submit without dispatching.", default=False),
         "depends_on": Key(
-            ListOf(_DEPENDENCY, 0, 1_000),
-            'Jobs that go before, as `{ job = 41, when = "accepted" }`.',
+            ListOf(OrShort(_DEPENDENCY, "job"), 0, 1_000),
+            'Jobs that go before, as `41`, `"name"` or `{ job = 41, when = "accepted" }`.',
             [],
             shown="none",
         ),

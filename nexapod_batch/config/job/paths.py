@@ -1,28 +1,25 @@
-"""Paths of a descriptor: what lies beside it (inputs, images) and where things are in the work folder.
+"""Paths of a descriptor: what lies beside it (images, programs) and where things are in the work folder.
 
 Every function reports to a `Report`; none raises.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from nexapod_batch.config.job.sources import SCHEME, local_path
+from nexapod_batch.config.job.sources import SCHEME
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.careful import NotPlainError
-from nexapod_batch.model.job import Input
-from nexapod_batch.model.placeholders import literal, names_in
-from nexapod_batch.schema.kinds import BAD, Report, Value
+from nexapod_batch.model.placeholders import names_in
 
 if TYPE_CHECKING:
-    from nexapod_batch.model.job import Output
+    from nexapod_batch.model.job import Input, Output
+    from nexapod_batch.schema.kinds import Report, Value
 
-__all__ = ["image", "inputs", "open_beside", "outputs", "program_files", "workdir"]
+__all__ = ["check_inside", "image", "open_beside", "outputs", "program_files", "workdir"]
 
 _IMAGE_SCHEMES = ("docker", "oras", "library", "https")
 
@@ -60,58 +57,6 @@ def outputs(parsed: tuple[Output, ...], report: Report) -> None:
             report.add(where, "is the work folder", got=output.path, wanted="a file, or a glob such as out/*")
 
 
-def inputs(section: Value, folder: Path, report: Report, *, outside: bool = False) -> tuple[Input, ...]:
-    """Return the inputs with absolute source and pinned digest; report those that cannot be used.
-
-    With `outside` they may lie outside the folder; a warning lists those that do.
-    """
-    found = []
-    targets: set[PurePosixPath] = set()
-    for number, one in enumerate(section if isinstance(section, list) else ()):
-        where = f"inputs[{number}]"
-        if any(value is BAD for value in one.values()):
-            continue
-        if (source := _source(one["source"], folder, where, report)) is None:
-            continue
-        target = one["target"] or _default_target(one["source"], source)
-        if not _check_target(target, targets, f"{where}.target", report):
-            continue
-        targets.add(PurePosixPath(target))
-        if pinned := _pin(source, one["sha256"], folder, where, report, outside=outside):
-            digest, executable = pinned
-            found.append(Input(source=str(source), target=target, sha256=digest, executable=executable))
-    return tuple(found)
-
-
-def _check_target(target: str, taken: set[PurePosixPath], where: str, report: Report) -> bool:
-    """Report a target that is no file of its own; say whether it is inside the work folder at all."""
-    if not check_inside(target, where, report):
-        return False
-    place = PurePosixPath(target)
-    if place in taken or place == PurePosixPath("."):
-        report.add(where, "is taken", got=target, wanted="a file of its own for each input")
-    return True
-
-
-def _source(text: str, folder: Path, where: str, report: Report) -> Path | None:
-    path = local_path(text, f"{where}.source", report)
-    if path is None:
-        return None
-    source = folder / path
-    try:
-        str(source).encode()
-    except UnicodeEncodeError:
-        report.add(f"{where}.source", "the path is not UTF-8", got=text, wanted="a folder whose name is UTF-8")
-        return None
-    return source
-
-
-def _default_target(text: str, source: Path) -> str:
-    """Return the path as it was written where that stays below the work folder, else the file name alone."""
-    plain = not text.startswith(("/", "~")) and "://" not in text and not {"..", ""} & set(text.split("/"))
-    return literal(text if plain else source.name)
-
-
 def open_beside(folder: Path, source: Path, where: str, report: Report, *, outside: bool) -> int | None:
     """Return a descriptor of a file that a descriptor names; report why it is not opened, and that it lies outside."""
     try:
@@ -137,31 +82,6 @@ def open_beside(folder: Path, source: Path, where: str, report: Report, *, outsi
         return None
     report.warnings.append(f"{where}: {os.path.realpath(source)} lies outside the folder of the descriptor")
     return found
-
-
-def _pin(
-    source: Path, given: str | None, folder: Path, where: str, report: Report, *, outside: bool
-) -> tuple[str, bool] | None:
-    """Return the digest of an input, and whether its owner may run it; None when it cannot be used."""
-    fd = open_beside(folder, source, f"{where}.source", report, outside=outside)
-    if fd is None:
-        return None
-    try:
-        with os.fdopen(fd, "rb") as stream:
-            executable = bool(os.fstat(fd).st_mode & stat.S_IXUSR)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as cause:
-        report.add(f"{where}.source", f"{source}: {(cause.strerror or str(cause)).lower()}", wanted="a file to read")
-        return None
-    if given is not None and given.lower() != digest:
-        report.add(
-            f"{where}.sha256",
-            f"{source.name} is not the file that was meant: got {digest}",
-            wanted=given.lower(),
-            hint="restore the file, or correct sha256",
-        )
-        return None
-    return digest, executable
 
 
 def image(
@@ -246,7 +166,7 @@ def _not_staged(command: list[str], base: PurePosixPath, staged: tuple[Input, ..
 
 def _targets_are_known(staged: tuple[Input, ...], report: Report) -> bool:
     """Say whether all that inputs put into the work folder can be told here, and not on the node only."""
-    if any(_is_template(one.target) for one in staged):
+    if any(_is_template(one.target) or not one.sha256 for one in staged):
         return False
     return not any(problem.path.startswith("inputs") for problem in report.problems)
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
-from nexapod_batch.coordinator.commands.kept_inputs import keep_again
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.pass_faults import Faults
+from nexapod_batch.coordinator.placement.kept_inputs import keep_again
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.ledger.events import Kind, event
 from nexapod_batch.model.reason import Code

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from nexapod_batch.coordinator.commands import kept_inputs
 from nexapod_batch.coordinator.commands.submit import submit
+from nexapod_batch.coordinator.placement import kept_inputs
 from nexapod_batch.errors import UsageError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.job import Array
@@ -56,7 +56,7 @@ def _again(c: Coordinator, job_id: int, indexes: Sequence[int]) -> Fresh:
     inputs = kept_inputs.todays(job, folder)
     changed = [new.target for old, new in zip(job.inputs, inputs, strict=True) if old.sha256 != new.sha256]
     schedule = job.schedule._replace(hold=False)
-    new = replace(only(job, indexes), inputs=inputs, schedule=schedule)
+    new = replace(only(replace(job, inputs=inputs), indexes), schedule=schedule)
     done = submit(c, new, folder, {}, foreign=c.store.jobs.get(job_id).foreign)
     return Fresh(done, tuple(f"{job_id}_{index}" for index in indexes), tuple(changed))
 
@@ -71,6 +71,10 @@ def only(job: Job, indexes: Sequence[int]) -> Job:
     if array is None:
         return job
     if array.ranges:
-        return replace(job, array=replace(array, ranges=tuple((index, index, 1) for index in indexes)))
+        kept = tuple(one for one in job.inputs if one.only is None or one.only in set(indexes))
+        return replace(job, inputs=kept, array=replace(array, ranges=tuple((index, index, 1) for index in indexes)))
     rows = tuple(tuple(array.parameters(index).items()) for index in indexes)
-    return replace(job, array=Array(values=rows, max_running=array.max_running))
+    numbers: dict[int | None, int | None] = {index: number for number, index in enumerate(indexes)}
+    numbers[None] = None
+    inputs = tuple(one._replace(only=numbers[one.only]) for one in job.inputs if one.only in numbers)
+    return replace(job, inputs=inputs, array=Array(values=rows, max_running=array.max_running))

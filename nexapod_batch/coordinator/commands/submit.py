@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from nexapod_batch import log
-from nexapod_batch.coordinator.commands import kept_inputs
+from nexapod_batch.coordinator.commands.jobs_before import check_before
 from nexapod_batch.coordinator.commands.submitted_program import with_program
 from nexapod_batch.coordinator.context import PATIENCE_S, account
 from nexapod_batch.coordinator.nodes import clusters
 from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
-from nexapod_batch.coordinator.placement import container_support, images
+from nexapod_batch.coordinator.placement import container_support, images, kept_inputs
 from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
 from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
-from nexapod_batch.errors import NotFoundError, QuorumImpossibleError, UsageError
+from nexapod_batch.errors import QuorumImpossibleError, UsageError
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.document import canonical, digest, to_document
 from nexapod_batch.model.job import Domain
@@ -56,12 +56,6 @@ class Submitted(Struct, frozen=True, kw_only=True):
     reach: str  # what independence the nodes in reach can give
 
 
-def _check_dependencies(c: Coordinator, job: Job) -> None:
-    for dependency in job.schedule.depends_on:
-        if c.store.jobs.find(dependency.job) is None:
-            raise NotFoundError(f"schedule.depends_on names job {dependency.job}, which does not exist")
-
-
 def submit(
     c: Coordinator, job: Job, folder: Path, scheduler_options: Mapping[str, str], *, foreign: bool = False,
     warnings: Sequence[str] = (), progress: Progress | None = None,
@@ -76,7 +70,7 @@ def submit(
     nodes = [node for node in c.nodes() if node.active]
     job = with_program(with_words(c, job, scheduler_options, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
-    _check_dependencies(c, job)
+    check_before(c, job)
     kept_inputs.keep(c, job.inputs, folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())

@@ -15,6 +15,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.errors import BusyError, NexapodError, SiteBrokenError
+from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.spool import layout
 from nexapod_batch.store import writer
 from nexapod_batch.wording import sentence
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.model.reason import Reason
 
-__all__ = ["Pace", "stamps_of", "wait"]
+__all__ = ["Pace", "never_begins", "stamps_of", "wait"]
 
 _SHORT, _BUSY, _LONG = 0.02, 0.2, 0.5
 #: Seconds between two looks at another machine, and between two passes where those looks found nothing.
@@ -33,6 +33,9 @@ _FAR, _FAR_LONG = 1.0, 5.0
 _MANY = 20  # reports in one pass from which on the workers count as busy
 #: Seconds for which results may wait while reports keep coming, and for how long they are published then.
 PUBLISH_S, _SLICE_S = 0.5, 0.15
+#: Jobs that follow one another, as far as is looked for one that keeps all of them back.
+MAX_CHAIN = 100
+_FOR_GOOD = {Code.NO_SUCH_OUTPUT, Code.NO_SUCH_TASK, Code.TOO_MANY_INPUTS}
 
 
 class _Seen(Struct, frozen=True):
@@ -57,15 +60,15 @@ def wait(
 ) -> bool:  # fmt: skip
     """Repeat passes until the jobs ended and their results are published; False when `timeout` seconds ran out.
 
-    Faults are told to `on_fault`, each once, also those that stood before. Nodes that rest are tried once more.
+    Those that can never begin are not waited for. Faults are told to `on_fault`, each once, also those that stood
+    before. Nodes that rest are tried once more.
 
     Raises:
         SiteBrokenError: nothing of the jobs is under way, and what could run them ends every launch before it begins.
 
     """
     start = time.monotonic()
-    with suppress(BusyError), writer(c.store):
-        c.store.nodes.forget_start_failures()
+    _forget_start_failures(c)
     pace = Pace(published=start)
     heard: set[str] = set()
     while True:
@@ -78,7 +81,7 @@ def wait(
             pace.note(done, began, results_s, _left(c, jobs) if done.ingested else 0)
         on_progress(c.store.jobs.progress(jobs))
         pace.ended = not c.store.jobs.still_open(jobs)
-        if pace.ended and not c.store.jobs.has_unpublished(jobs):
+        if never_begins(c, jobs) or (pace.ended and not c.store.jobs.has_unpublished(jobs)):
             return True
         _stop_where_nothing_begins(c, jobs)
         now = time.monotonic()
@@ -86,10 +89,16 @@ def wait(
             return False
         if pace.ended and results_s < inf:  # nothing but the results is missing
             continue
-        latest = now + pace.longest(seen)
-        if timeout is not None:
-            latest = min(latest, start + timeout)
+        follows = pace.published_now and c.store.jobs.any_blocked(jobs)  # these results: it can begin
+        longest = pace.shortest if follows else pace.longest(seen)
+        latest = now + longest if timeout is None else min(now + longest, start + timeout)
         _sleep_until_news(c, seen, now + pace.shortest, latest, _SHORT * pace.slower)
+
+
+def _forget_start_failures(c: Coordinator) -> None:
+    """Let nodes that rest be tried once more, unless another process is at work."""
+    with suppress(BusyError), writer(c.store):
+        c.store.nodes.forget_start_failures()
 
 
 def _stop_where_nothing_begins(c: Coordinator, jobs: list[int]) -> None:
@@ -104,6 +113,31 @@ def _stop_where_nothing_begins(c: Coordinator, jobs: list[int]) -> None:
         f"job {names} stays open, and nothing of it runs", got=said,
         hint=f"mend that, then: nexapod-batch wait {names}",
     )  # fmt: skip
+
+
+def never_begins(c: Coordinator, jobs: list[int]) -> dict[int, Reason]:
+    """Return why jobs can never begin as things stand, where that is so of all that have not ended; else nothing."""
+    found: dict[int, Reason] = {}
+    for job in c.store.jobs.still_open(jobs):
+        reason = _never(c, job, MAX_CHAIN)
+        if reason is None:
+            return {}
+        found[job] = reason
+    return found
+
+
+def _never(c: Coordinator, job: int, depth: int) -> Reason | None:
+    """Return why nothing of a job can ever be placed, however long anybody waits."""
+    reason = Reason.parse(c.store.jobs.get(job).blocked)
+    if reason is None or not depth:
+        return None
+    if reason.code in _FOR_GOOD:
+        return reason
+    if reason.code != Code.WAITS_FOR_JOB:
+        return None
+    if reason.parameters["ended"]:
+        return reason
+    return None if _never(c, int(reason.parameters["job"]), depth - 1) is None else reason
 
 
 def _left(c: Coordinator, jobs: list[int]) -> float:
@@ -124,6 +158,7 @@ class Pace(Struct):
     published: float  # when results were published last, by the monotonic clock
     coming: bool = False  # the last pass took in reports
     busy: bool = False  # and many: they pour in
+    published_now: bool = False  # the last pass published results, and reports do not pour in
     closing: bool = False  # and soon all of them are here
     ended: bool = False  # all jobs have
     idle: int = 0  # passes in a row that found nothing new
@@ -144,6 +179,7 @@ class Pace(Struct):
         """Take in what a pass did, after which `left` reports are still to come."""
         self.coming = done.ingested > 0
         self.busy = done.ingested > _MANY
+        self.published_now = done.published > 0 and not self.busy
         self.closing = self.coming and (self.closing or left <= 2 * done.ingested)
         if done.ingested or done.launched or done.published:
             self.idle = 0

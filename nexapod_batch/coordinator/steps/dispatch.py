@@ -19,9 +19,10 @@ from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
 from nexapod_batch.coordinator.placement.start_failures import resting
-from nexapod_batch.coordinator.steps import restored_database
+from nexapod_batch.coordinator.placement.task_files import digests_of, kept_files, paths_of
+from nexapod_batch.coordinator.steps import following_jobs, restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
-from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.job import Domain
@@ -37,7 +38,6 @@ from nexapod_batch.trust.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.basis import JudgedReplica
@@ -88,11 +88,14 @@ def _place_jobs(
     """Place job after job until the nodes are full or the time is over; return replicas, and tasks without domain."""
     out = Counter(c.store.nodes.out())
     launched, exhausted = 0, []
-    for row in c.store.jobs.wanting():
+    for wanting in c.store.jobs.wanting():
         free = sum(max(0, node.max_queued - out[node.id]) for node in nodes)
         over = end is not None and c.clock() >= end
         if free == 0 or (launched and over):
             break
+        row = following_jobs.ready(c, wanting)
+        if row is None:
+            continue
         limit = _most_replicas(c, row, free)
         if limit <= 0:
             continue
@@ -106,9 +109,7 @@ def _place_jobs(
 
 
 def _most_replicas(c: Coordinator, row: JobRow, free: int) -> int:
-    """Return how many replicas of a job may be placed at once; 0 when it must wait."""
-    if _blocked(c, row):
-        return 0
+    """Return how many replicas of a job may be placed at once."""
     limit = min(free, PLAN_MAX)
     if row.max_running is None:
         return limit
@@ -161,7 +162,7 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: Fault
     if not ids:
         return
     rows = [c.store.launches.envelope(launch_id) for launch_id in ids]
-    wanted = [_launch(c, node, row) for row in rows]
+    wanted = [_launch(c, node, launch_id, row) for launch_id, row in zip(ids, rows, strict=True)]
     try:
         answers = c.backend(node).launch(c.context(node), wanted)
     except (NexapodError, OSError) as error:
@@ -186,32 +187,17 @@ def hand_over(c: Coordinator, node: Node, launches: Iterable[int], faults: Fault
         c.store.launches.hand_over(handed)
 
 
-def _launch(c: Coordinator, node: Node, row: LaunchEnvelope) -> Launch:
+def _launch(c: Coordinator, node: Node, launch_id: int, row: LaunchEnvelope) -> Launch:
     """Return a launch as its backend takes it."""
     job = c.job(row.job_id)
     host_set = None
     if row.host_set >= 0:
         host_set = (row.host_set, host_sets(job, node))
+    inputs = digests_of(job, (task for _, task in c.store.launches.tasks(launch_id)) if job.inputs else ())
     return Launch(
-        key=row.key, envelope=row.envelope, seed=row.seed or b"", job=job, replicas=row.replicas, host_set=host_set
-    )
-
-
-def _blocked(c: Coordinator, row: JobRow) -> bool:
-    """Say whether a dependency keeps a job back, and keep the reason."""
-    reason: Reason | None = None
-    for on in c.store.jobs.dependencies(row.id):
-        ended = on.n_waiting + on.n_active == 0
-        accepted = ended and on.n_accepted == on.n_tasks
-        met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on.condition]
-        if not met:
-            parameters = {"job": on.on_job, "condition": on.condition, "ended": ended}
-            reason = Reason(code=Code.WAITS_FOR_JOB, parameters=parameters)
-    stored = "" if reason is None else reason.stored()
-    if stored != row.blocked:
-        with c.store.atomic():
-            c.store.jobs.block(row.id, stored)
-    return reason is not None
+        key=row.key, envelope=row.envelope, seed=row.seed or b"", job=job, replicas=row.replicas, inputs=inputs,
+        host_set=host_set,
+    )  # fmt: skip
 
 
 def _place(
@@ -279,34 +265,23 @@ def _all_ready(
     """Let the backends make ready for the tasks of each node; return those that are."""
     ready = {}
     for number, members in by_node.items():
-        found = _ready(c, nodes[number], job, len(members), faults)
+        found = _ready(c, nodes[number], job, members, faults)
         if found is not None:  # else its tasks still want their replicas
             ready[number] = found
     return ready
 
 
-def _ready(c: Coordinator, node: Node, job: Job, replicas: int, faults: Faults) -> _Ready | None:
-    """Let a backend make ready for replicas of a job; None when it cannot now."""
-    inputs = {job_input.sha256: c.paths.inputs / job_input.sha256 for job_input in job.inputs}
+def _ready(c: Coordinator, node: Node, job: Job, tasks: Sequence[int], faults: Faults) -> _Ready | None:
+    """Let a backend make ready for replicas of these tasks of a job; None when it cannot now."""
     try:
-        _all_kept(job, inputs)
+        inputs = kept_files(c, job, tasks)
         signer_of(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
-        return _Ready(backend.stage(context, inputs), backend.launch_size(context, job, replicas))
+        return _Ready(backend.stage(context, inputs), backend.launch_size(context, job, len(tasks)))
     except (NexapodError, OSError) as error:
         faults.of_node(Code.STAGE_FAULT, node, error)
         return None
-
-
-def _all_kept(job: Job, inputs: Mapping[str, Path]) -> None:
-    """Raise TryAgainError where a copy of an input is not there, which every runner would find missing."""
-    missing = [job_input.target for job_input in job.inputs if not inputs[job_input.sha256].exists()]
-    if missing:
-        raise TryAgainError(
-            f"job {job.name!r} waits for kept inputs that are gone", got=", ".join(missing),
-            hint="nexapod-batch retry copies them again where they are unchanged; or submit the job anew",
-        )
 
 
 def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:
@@ -367,14 +342,14 @@ def _intent(
     ready: _Ready, host_set: int,
 ) -> int:  # fmt: skip
     """Write the rows of one launch, with its sealed bundle and what its key may say; return the launch's row id."""
-    now = c.now()
+    now, tasks = c.now(), [assignment.task for assignment in assignments]
     deadline = now + job.quorum.deadline_s * 1000
     key, seed = c.random(16).hex(), c.random(KEY_BYTES)
     subkey = Signer.from_seed(seed)
     bundle = Bundle(
         launch=key, audience=node.key_id, not_after=deadline // 1000, job_id=row.id, job_uuid=row.uuid,
-        document=document, input_paths=ready.inputs, replicas=tuple(assignments), subkey=subkey.key_id,
-        foreign=row.foreign,
+        document=document, input_paths=paths_of(job, tasks, ready.inputs), replicas=tuple(assignments),
+        subkey=subkey.key_id, foreign=row.foreign,
     )  # fmt: skip
     payload = encode_bundle(bundle)
     envelope = seal(c.signer, BUNDLE_TYPE, payload)

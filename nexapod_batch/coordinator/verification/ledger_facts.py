@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "compared_facts", "publication_of"]
 
+#: Kinds of entries that say a fact, where it is not the one kind of its name.
+_SAID_BY = {Kind.SUBMITTED: {Kind.SUBMITTED.value, Kind.RESOLVED.value}}
 _REPORT, _KEY = b'"report"', b'"key":'
 
 
@@ -46,7 +48,7 @@ class _Compared:
         except VerificationError as error:
             self.faults.append(Fault(place, str(error)))
             return
-        if kind.value not in {said["kind"], said.get("fact")}:
+        if {said["kind"], said.get("fact")}.isdisjoint(_SAID_BY.get(kind, {kind.value})):
             self.faults.append(Fault(place, f"its entry in the ledger is not a {kind.value}"))
             return
         for name, value in wanted.items():

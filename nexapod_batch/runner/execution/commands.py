@@ -133,6 +133,7 @@ class Commands:
             devices=devices,
             foreign=launch.bundle.foreign,
             tmp=tmp,
+            inputs=tuple([expand(item.target, replica.values) for item in replica.inputs]),
         )
 
     def _run_ranks(

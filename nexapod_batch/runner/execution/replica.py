@@ -54,6 +54,7 @@ class Replica:
         self.launch, self.index, self.name, self.root, self.started = launch, index, name, root, started
         one = launch.bundle.replicas[index]
         self.values = task_values(launch.job, one.task, one.parameters)  # of the placeholders of its task
+        self.inputs = launch.inputs(index)
         self.outcome, self.detail = Outcome.OK, ""
         self.exit_code: int | None = None
         self.result: Result | None = None
@@ -78,7 +79,7 @@ class Replica:
             self.fail(Outcome.PREEMPTED, f"not started: its launch had expired {late:.0f} s before")
         else:
             try:
-                stage_inputs(self.launch.job.inputs, self.values, self.launch.bundle.input_paths, self.root)
+                stage_inputs(self.inputs, self.values, self.launch.bundle.input_paths, self.root)
                 self.result = self._executor.execute(self)
             except KeptCopyError as error:
                 self.fail(Outcome.NODE, str(error))

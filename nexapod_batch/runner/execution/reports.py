@@ -106,7 +106,7 @@ class Reports:
             builder=replica.launch.bundle.audience,
             subjects=produced.subjects,
             manifest=produced.manifest is not None,
-            inputs=tuple([(item.target, item.sha256) for item in job.inputs]),
+            inputs=tuple([(item.target, item.sha256) for item in replica.inputs]),
             stdout_sha256=out[0],
             stderr_sha256=err[0],
             vote=produced.vote,

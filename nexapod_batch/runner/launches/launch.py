@@ -11,6 +11,7 @@ import orjson
 from nexapod_batch.entry_points import load as load_plugin
 from nexapod_batch.errors import NexapodError, PluginError, VerificationError
 from nexapod_batch.model.document import digest, from_document
+from nexapod_batch.model.job import TaskInputs
 from nexapod_batch.model.replica import Assignment, Bundle, ReplicaName
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
 from nexapod_batch.trust.dsse import Signer, open_envelope
@@ -18,10 +19,9 @@ from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.job import Input, Job
     from nexapod_batch.runtimes import Execution, Runtime, RuntimeSettings, Wrapped
     from nexapod_batch.spool.node_config import NodeConfig
 
@@ -37,6 +37,7 @@ class OpenedLaunch(NamedTuple):
     signer: Signer  # of the statements of this launch, and of no other
     runtimes: tuple[Runtime, ...]  # the first that works here wraps the command
     script: Path | None  # where the script of a job is written; None for a command
+    task_inputs: TaskInputs
 
     def name(self, index: int) -> ReplicaName:
         """Return the name of the replica at a position of the bundle."""
@@ -46,6 +47,10 @@ class OpenedLaunch(NamedTuple):
     def task(self, index: int) -> str:
         """Return what identifies the task of a replica, on every coordinator."""
         return f"{self.bundle.job_uuid}/{self.bundle.replicas[index].task}"
+
+    def inputs(self, index: int) -> tuple[Input, ...]:
+        """Return the inputs of the replica at a position of the bundle."""
+        return self.task_inputs.of(self.bundle.replicas[index].task)
 
     def wrap(self, execution: Execution) -> tuple[Runtime, Wrapped]:
         """Return the first runtime that works here, and what it starts; PluginError of the last when none does."""
@@ -75,7 +80,9 @@ def open_launch(key: str, envelope: bytes, seed: bytes, node: NodeConfig, now: f
         raise VerificationError("the bundle has expired", got=late, hint="check the clocks of both machines")
     signer = _signer(seed, bundle)
     job = _job(bundle.document)
-    _check_fits(job, bundle.input_paths, node)
+    task_inputs = TaskInputs(job.inputs)
+    _check_fits(job, node)
+    _check_paths(job, bundle, task_inputs)
     names = [] if job.container is None else ["apptainer"]
     if job.container is None or job.container.isolation == "any":
         names.append("bare")
@@ -83,8 +90,9 @@ def open_launch(key: str, envelope: bytes, seed: bytes, node: NodeConfig, now: f
     runtimes = tuple(_runtime(name, known, node.container) for name in names)
     script = node.work / f"{key}.script" if job.script else None
     return OpenedLaunch(
-        bundle=bundle, job=job, job_digest=digest(bundle.document), signer=signer, runtimes=runtimes, script=script
-    )
+        bundle=bundle, job=job, job_digest=digest(bundle.document), signer=signer, runtimes=runtimes, script=script,
+        task_inputs=task_inputs,
+    )  # fmt: skip
 
 
 def _signer(seed: bytes, bundle: Bundle) -> Signer:
@@ -119,18 +127,17 @@ def _job(document: bytes) -> Job:
         ) from error
 
 
-def _check_fits(job: Job, input_paths: Mapping[str, str], node: NodeConfig) -> None:
-    """Refuse what this node can never run, and paths that no coordinator of ours writes."""
+def _check_fits(job: Job, node: NodeConfig) -> None:
+    """Refuse what this node can never run."""
     need = job.resources
     if need.cpus > node.cpus:
         raise NexapodError("the job needs more CPUs than this node has", got=need.cpus, wanted=f"at most {node.cpus}")
     if (need.mem_mib or 0) > node.mem_mib:
         got, most = f"{need.mem_mib} MiB", f"at most {node.mem_mib} MiB"
         raise NexapodError("the job needs more memory than this node has", got=got, wanted=most)
-    _check_paths(job, input_paths)
 
 
-def _check_paths(job: Job, input_paths: Mapping[str, str]) -> None:
+def _check_paths(job: Job, bundle: Bundle, task_inputs: TaskInputs) -> None:
     """Refuse what leaves the work folder, and files of which the bundle does not say where they are."""
     if bool(job.command) == bool(job.script):
         raise VerificationError("a job has either a command or a script")
@@ -138,10 +145,13 @@ def _check_paths(job: Job, input_paths: Mapping[str, str]) -> None:
         raise VerificationError("workdir leaves the work folder", got=repr(job.workdir))
     if job.stdin and not safe_name(job.stdin.replace("{", "").replace("}", "")):
         raise VerificationError("stdin leaves the work folder", got=repr(job.stdin))
-    if job.container is not None and job.container.sha256 not in input_paths:
+    if job.container is not None and job.container.sha256 not in bundle.input_paths:
         raise VerificationError("the bundle does not say where the container image lies", got=job.container.image)
-    for job_input in job.inputs:
-        if not safe_name(job_input.target):
-            raise VerificationError("an input's target leaves the work folder", got=repr(job_input.target))
-        if job_input.sha256 not in input_paths:
-            raise VerificationError("the bundle does not say where an input lies", got=job_input.target)
+    for task in {replica.task for replica in bundle.replicas}:
+        for job_input in task_inputs.of(task):
+            if not safe_name(job_input.target):
+                raise VerificationError("an input's target leaves the work folder", got=repr(job_input.target))
+            if job_input.sha256 not in bundle.input_paths:
+                raise VerificationError("the bundle does not say where an input lies", got=job_input.target)
+        if task_inputs.alike:
+            return

@@ -116,6 +116,11 @@ class Jobs:
         """Keep the pinned document of a job."""
         self._sql.run("document_insert", job=job, body=body)
 
+    def pin(self, job: int, *, digest: str, body: bytes) -> None:
+        """Keep another document of a job of which nothing was placed."""
+        self._sql.run("job_pin", job=job, digest=digest)
+        self._sql.run("document_pin", job=job, body=body)
+
     def open_documents(self) -> list[DocumentRow]:
         """Return the documents of the jobs that have not ended."""
         return self._sql.all(DocumentRow, "jobs_open_documents")
@@ -143,6 +148,10 @@ class Jobs:
     def block(self, job: int, reason: str) -> None:
         """Keep why nothing of a job is dispatched; "" when it may be."""
         self._sql.run("job_block", job=job, reason=reason)
+
+    def any_blocked(self, jobs: Sequence[int]) -> bool:
+        """Say whether something keeps one of these jobs back."""
+        return bool(self._sql.values(int, "jobs_blocked", jobs=json.dumps(jobs)))
 
     def replicas_out(self, job: int) -> int:
         """Return how many replicas of a job are out."""

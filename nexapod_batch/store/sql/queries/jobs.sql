@@ -36,6 +36,15 @@ FROM dependency d JOIN job j ON j.id = d.on_job WHERE d.job_id = :job;
 -- name: job_block
 UPDATE job SET blocked = :reason WHERE id = :job AND blocked <> :reason;
 
+-- name: job_pin
+UPDATE job SET digest = :digest WHERE id = :job;
+
+-- name: document_pin
+UPDATE document SET body = :body WHERE job_id = :job;
+
+-- name: jobs_blocked
+SELECT 1 AS n FROM job WHERE blocked <> '' AND n_waiting + n_active > 0 AND id IN (SELECT value FROM json_each(:jobs)) LIMIT 1;
+
 -- name: job_out
 SELECT count(*) AS n FROM replica WHERE job_id = :job AND ended_at IS NULL;
 

@@ -12,6 +12,7 @@ from nexapod_batch.errors import DescriptorError, NotFoundError, TryAgainError
 from nexapod_batch.files.atomic import FULL, sync_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.own import own_folder
+from nexapod_batch.model.job_source import is_job_source, parse_job_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
 
     TryAgainError where there is no space for them.
     """
+    inputs = [job_input for job_input in inputs if job_input.sha256]  # others come from jobs that have not ended
     if not inputs:
         return
     own_folder(c.paths.inputs, below=c.paths.home)
@@ -38,7 +40,7 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
             continue
         partial = kept.with_name(f".{job_input.sha256}.{os.getpid()}")
         try:
-            found = _copy(folder, job_input.source, partial)
+            found = _copy(*_origin(c, folder, job_input), partial)
         except OSError as error:
             partial.unlink(missing_ok=True)
             if error.errno in FULL:
@@ -53,6 +55,14 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
             raise DescriptorError(what, got=found, wanted=job_input.sha256)
         sync_files([partial])
         partial.replace(kept)
+
+
+def _origin(c: Coordinator, folder: Path, job_input: Input) -> tuple[Path, str]:
+    """Return the folder and the name in it of what an input is a copy of."""
+    if not is_job_source(job_input.source):
+        return folder, job_input.source
+    source = parse_job_source(job_input.source)
+    return c.paths.results / str(source.job) / source.task, source.path
 
 
 def _copy(folder: Path, source: str, target: Path) -> str:
@@ -93,13 +103,17 @@ def folder_of(c: Coordinator, job_id: int) -> Path:
 def changed(c: Coordinator, job_id: int) -> list[str]:
     """Return, by their targets, the inputs of a job whose files have another content now, or are gone."""
     folder = folder_of(c, job_id)
-    return [job_input.target for job_input in c.job(job_id).inputs if _today(job_input, folder)[0] != job_input.sha256]
+    files = [job_input for job_input in c.job(job_id).inputs if not is_job_source(job_input.source)]
+    return [job_input.target for job_input in files if _today(job_input, folder)[0] != job_input.sha256]
 
 
 def todays(job: Job, folder: Path) -> tuple[Input, ...]:
     """Return the inputs of a job as their files are now; DescriptorError for one that is gone."""
     found = []
     for job_input in job.inputs:
+        if is_job_source(job_input.source):  # what was accepted stays what it was
+            found.append(job_input)
+            continue
         digest, executable = _today(job_input, folder)
         if not digest:
             raise DescriptorError(f"input {job_input.source} cannot be read", wanted="a file", hint="put it back")

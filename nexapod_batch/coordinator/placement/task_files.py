@@ -1,0 +1,51 @@
+"""Which files the replicas of some tasks need: those that all tasks get, and those of these tasks alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import TryAgainError
+from nexapod_batch.model.job import TaskInputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
+
+__all__ = ["digests_of", "kept_files", "paths_of"]
+
+
+def digests_of(job: Job, tasks: Iterable[int]) -> frozenset[str]:
+    """Return the SHA-256 of every input that one of these tasks gets."""
+    by_task = TaskInputs(job.inputs)
+    if by_task.alike:
+        return frozenset(job_input.sha256 for job_input in job.inputs)
+    return frozenset(job_input.sha256 for task in set(tasks) for job_input in by_task.of(task))
+
+
+def kept_files(c: Coordinator, job: Job, tasks: Iterable[int]) -> dict[str, Path]:
+    """Return where the inputs of these tasks are kept here, by digest.
+
+    TryAgainError where one is not there, which every runner would find missing.
+    """
+    files = {digest: c.paths.inputs / digest for digest in digests_of(job, tasks)}
+    absent = {digest for digest, path in files.items() if not path.exists()}
+    if absent:
+        missing = [job_input.target for job_input in job.inputs if job_input.sha256 in absent]
+        raise TryAgainError(
+            f"job {job.name!r} waits for kept inputs that are gone", got=", ".join(missing[:3]),
+            hint="nexapod-batch retry copies them again where they are unchanged; or submit the job anew",
+        )
+    return files
+
+
+def paths_of(job: Job, tasks: Iterable[int], staged: Mapping[str, str]) -> Mapping[str, str]:
+    """Return, of what is `staged` for many tasks, what these get: their inputs, and an image."""
+    if TaskInputs(job.inputs).alike:
+        return staged
+    wanted = set(digests_of(job, tasks))
+    if job.container is not None:
+        wanted.add(job.container.sha256)
+    return {digest: path for digest, path in staged.items() if digest in wanted}

@@ -1,0 +1,190 @@
+"""Jobs that follow others: what keeps them back, and their inputs once the outputs before them are accepted.
+
+Until then an input has no digest, and nothing of the job is placed. The digests are those of the signed statement
+whose files were published, each with the verdict that accepted it; the job's document with them in it is what is
+signed for from then on, and an entry of the ledger says that it took the place of the one that was submitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from nexapod_batch.coordinator.evidence.published_results import listed
+from nexapod_batch.coordinator.evidence.replica_outputs import statement_of
+from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
+from nexapod_batch.coordinator.placement import kept_inputs
+from nexapod_batch.errors import NexapodError
+from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
+from nexapod_batch.files.output_files import has_glob, matches
+from nexapod_batch.ledger.events import Kind, digest_of, event
+from nexapod_batch.model.document import canonical, digest, to_document
+from nexapod_batch.model.job_source import JobSource, is_job_source, parse_job_source
+from nexapod_batch.model.placeholders import expand, literal, names_in, task_values
+from nexapod_batch.model.reason import Code, Reason, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Input, Job
+    from nexapod_batch.store.repositories.jobs import JobRow
+
+__all__ = ["ready"]
+
+
+class _MissingError(Exception):
+    """Outputs that a job needs are not to be had; the reason is its argument."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _unreadable(error: Exception) -> _MissingError:
+    return _MissingError(Reason(code=Code.OUTPUTS_UNREADABLE, parameters={"error": Reason.of_error(error)}))
+
+
+class _Published(NamedTuple):
+    """What is known of the published outputs of one task."""
+
+    files: Mapping[str, str]  # name -> hex SHA-256
+    verdict: str  # hex SHA-256 of the signed verdict
+
+
+def ready(c: Coordinator, row: JobRow) -> JobRow | None:
+    """Return the row of a job of which tasks may be placed now; None while something keeps it back, which is kept."""
+    reason = _waits_for(c, row)
+    job = c.job(row.id)
+    if reason is None and job.has_open_inputs:
+        try:
+            row = _settle(c, row, job)
+        except _MissingError as missing:
+            reason = missing.reason
+    stored = "" if reason is None else reason.stored()
+    if stored != row.blocked:
+        with c.store.atomic():
+            c.store.jobs.block(row.id, stored)
+    return row if reason is None else None
+
+
+def _waits_for(c: Coordinator, row: JobRow) -> Reason | None:
+    """Return which job keeps this one back."""
+    reason: Reason | None = None
+    for on in c.store.jobs.dependencies(row.id):
+        ended = on.n_waiting + on.n_active == 0
+        accepted = ended and on.n_accepted == on.n_tasks
+        met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on.condition]
+        if not met:
+            parameters = {"job": on.on_job, "condition": on.condition, "ended": ended}
+            reason = Reason(code=Code.WAITS_FOR_JOB, parameters=parameters)
+    return reason
+
+
+def _settle(c: Coordinator, row: JobRow, job: Job) -> JobRow:
+    """Give every input its digest, keep the files, and pin the job anew."""
+    inputs = [job_input for job_input in job.inputs if job_input.sha256]
+    known: dict[tuple[int, int], _Published] = {}
+    for job_input in job.inputs:
+        if not job_input.sha256:
+            inputs += _found(c, job, job_input, known)
+        if len(inputs) > MAX_FILES:
+            raise _MissingError(Reason(code=Code.TOO_MANY_INPUTS, parameters={"limit": MAX_FILES}))
+    try:
+        kept_inputs.keep(c, [one for one in inputs if is_job_source(one.source)], c.paths.results)
+    except NexapodError as error:
+        raise _unreadable(error) from error
+    document = canonical(to_document(replace(job, inputs=tuple(inputs))))
+    entry = event(Kind.RESOLVED, c.now(), id=f"{row.id}", sha256=digest_of(document), inputs=len(inputs))
+    with c.store.atomic():
+        c.store.jobs.pin(row.id, digest=digest(document), body=document)
+        c.store.ledger.note_submitted(row.id, c.store.ledger.append([entry]))
+    c.forget_job(row.id)
+    return c.store.jobs.get(row.id)
+
+
+def _found(
+    c: Coordinator, job: Job, job_input: Input, known: dict[tuple[int, int], _Published]
+) -> Iterator[Input]:
+    """Yield the files that an input stands for; with placeholders, those of each task."""
+    source = parse_job_source(job_input.source)
+    if not names_in(source.task + source.path):
+        yield from _files(c, job_input, source, known)
+        return
+    for index in job.task_indexes():
+        values = task_values(job, index, job.parameters(index))
+        own = JobSource(source.job, expand(source.task, values), expand(source.path, values))
+        for file in _files(c, job_input, own, known):
+            yield file._replace(only=index, target=literal(expand(file.target, values)))
+
+
+def _files(
+    c: Coordinator, job_input: Input, source: JobSource, known: dict[tuple[int, int], _Published]
+) -> Iterator[Input]:
+    """Yield the outputs that a source takes, of one task or of all.
+
+    Those of all tasks of an array lie in a folder for each, as among the results.
+    """
+    before = c.job(source.job)
+    gathers = not source.task and before.array is not None
+    target = None if job_input.target == parse_job_source(job_input.source).path else job_input.target
+    for task in before.task_indexes() if not source.task else [_index(before, source)]:
+        if (source.job, task) not in known:
+            known[source.job, task] = _published(c, source.job, task)
+        published = known[source.job, task]
+        names = [name for name in published.files if matches(name, source.path)]
+        if source.path in published.files:
+            names = [source.path]
+        if not names:
+            parameters = {"task": f"{source.job}_{task}", "path": plain(source.path)}
+            raise _MissingError(Reason(code=Code.NO_SUCH_OUTPUT, parameters=parameters))
+        folder = f"{task}/" if gathers else ""
+        for name in names:
+            yield job_input._replace(
+                source=f"job:{source.job}_{task}/{name}", target=_put(name, source.path, target, folder),
+                sha256=published.files[name], verdict=published.verdict,
+            )  # fmt: skip
+
+
+def _put(name: str, pattern: str, target: str | None, folder: str) -> str:
+    """Return where an output is put: as the job before calls it, or where `target` says; `folder` is its task's."""
+    name = literal(name)
+    if target is None:
+        return f"{folder}{name}"
+    if folder:
+        return f"{target.rstrip('/')}/{folder}{name}"
+    if has_glob(pattern):
+        return name_in_folder(name, pattern, target)
+    return target
+
+
+def _index(before: Job, source: JobSource) -> int:
+    """Return which task of the job before is meant."""
+    try:
+        index = int(source.task)
+        if index in before.task_indexes():
+            return index
+    except ValueError:
+        pass
+    raise _MissingError(Reason(code=Code.NO_SUCH_TASK, parameters={"task": plain(f"{source.job}_{source.task}")}))
+
+
+def _published(c: Coordinator, job_id: int, task: int) -> _Published:
+    """Return what a task that was accepted published, as its statement says it."""
+    row = c.store.tasks.get(job_id, task)
+    name = f"{job_id}_{task}"
+    if not row.published or row.published_from is None:
+        raise _MissingError(Reason(code=Code.OUTPUTS_UNPUBLISHED, parameters={"task": name}))
+    (replica,) = [one for one in c.store.replicas.of_task(job_id, task) if one.number == row.published_from]
+    try:
+        statement = statement_of(c, replica.id)
+        files = listed(statement, c.store.tasks.manifest(job_id, task))
+        verdicts = stored_verdicts(c, job_id, task)
+    except NexapodError as error:
+        raise _unreadable(error) from error
+    if files is None:
+        raise _MissingError(Reason(code=Code.OUTPUTS_UNKNOWN, parameters={"task": name}))
+    verdict = hashlib.sha256(verdicts[-1].payload).hexdigest() if verdicts else ""
+    return _Published(files, verdict)
