@@ -20,7 +20,7 @@ from nexapod_batch.trust.nesting import loads, quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_EVENT", "Kind", "digest_of", "encoded_digest", "event", "imported", "parse_event"]
+__all__ = ["MAX_EVENT", "Kind", "digest_of", "encoded_digest", "event", "imported", "parse_event", "says"]
 
 #: Bytes of an entry, at most.
 MAX_EVENT = 4096
@@ -42,7 +42,7 @@ class Kind(StrEnum):
     REMOVED = "removed"  # `node` is registered no longer
     PROFILE = "profile"  # `node` signed what its machine is: `sha256` of the payload
     SUBMITTED = "submitted"  # job `id`: `sha256` of its document, `uuid`, `policy`, `replicas`, `agree`, `tasks`
-    RESOLVED = "resolved"  # outputs before job `id` were accepted: `sha256` of its document with these as `inputs`
+    RESOLVED = "resolved"  # outputs before job `id`, `uuid` were accepted: `sha256` of its document with these `inputs`
     PLACED = "placed"  # `replicas` of job `id` on `node`: `sha256` of the signed bundle, which names them
     REPORT = "report"  # replica `id` reported: `sha256` of the statement that was signed
     QUARANTINED = "quarantined"  # a line of `node` was refused: `segment`, `position`; `sha256` of what is kept of it
@@ -52,6 +52,15 @@ class Kind(StrEnum):
     PUBLISHED = "published"  # the files of `replica` of task `id`: `sha256` of the statement that lists them
     RETRIED = "retried"  # somebody opened `tasks` of job or task `id` again
     CANCELLED = "cancelled"  # somebody cancelled `tasks` of job or task `id`
+
+
+#: Kinds that say a fact in the place of the one that is named for it: a job that was pinned anew was submitted.
+_SAID_BY = {Kind.SUBMITTED: frozenset({Kind.SUBMITTED.value, Kind.RESOLVED.value})}
+
+
+def says(entry: Mapping[str, str | int], kind: Kind) -> bool:
+    """Say whether an entry says this kind of thing, be it that it was known before there was a ledger."""
+    return not {entry.get("kind"), entry.get("fact")}.isdisjoint(_SAID_BY.get(kind, {kind.value}))
 
 
 def event(kind: Kind, time_ms: int, **fields: str | int) -> bytes:

@@ -97,7 +97,9 @@ def _settle(c: Coordinator, row: JobRow, job: Job) -> JobRow:
     except NexapodError as error:
         raise _unreadable(error) from error
     document = canonical(to_document(replace(job, inputs=tuple(inputs))))
-    entry = event(Kind.RESOLVED, c.now(), id=f"{row.id}", sha256=digest_of(document), inputs=len(inputs))
+    entry = event(
+        Kind.RESOLVED, c.now(), id=f"{row.id}", uuid=row.uuid, sha256=digest_of(document), inputs=len(inputs)
+    )
     with c.store.atomic():
         c.store.jobs.pin(row.id, digest=digest(document), body=document)
         c.store.ledger.note_submitted(row.id, c.store.ledger.append([entry]))

@@ -25,7 +25,7 @@ from nexapod_batch.coordinator.verification.publication import publication_diffe
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger import note as notes
 from nexapod_batch.ledger.checkpoint import open_checkpoint, parse_proof
-from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event
+from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event, says
 from nexapod_batch.ledger.note import NoteKey
 from nexapod_batch.ledger.tree import leaf_hash, verify_inclusion
 from nexapod_batch.lifecycle import TaskState
@@ -53,7 +53,7 @@ class _Entry(NamedTuple):
 
     def says(self, kind: Kind) -> bool:
         """Say whether this is what it says, be it that it was known before there was a ledger."""
-        return kind.value in {self.event["kind"], self.event.get("fact")}
+        return says(self.event, kind)
 
     @property
     def in_order(self) -> bool:

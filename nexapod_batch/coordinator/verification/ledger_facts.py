@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.audit import MAX_FAULTS, Fault
-from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event
+from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event, says
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "compared_facts", "publication_of"]
 
-#: Kinds of entries that say a fact, where it is not the one kind of its name.
-_SAID_BY = {Kind.SUBMITTED: {Kind.SUBMITTED.value, Kind.RESOLVED.value}}
 _REPORT, _KEY = b'"report"', b'"key":'
 
 
@@ -48,7 +46,7 @@ class _Compared:
         except VerificationError as error:
             self.faults.append(Fault(place, str(error)))
             return
-        if {said["kind"], said.get("fact")}.isdisjoint(_SAID_BY.get(kind, {kind.value})):
+        if not says(said, kind):
             self.faults.append(Fault(place, f"its entry in the ledger is not a {kind.value}"))
             return
         for name, value in wanted.items():
