@@ -179,7 +179,12 @@ COMMANDS: dict[str, Entry] = {
         "Fetch, list, build and remove container images.",
         ("ls", "pull", "prune", "inspect", "build"),
     ),
-    "key": Entry("commands.setup", "key", "List and export public keys.", ("ls", "export")),
+    "key": Entry(
+        "commands.operating.keys",
+        "key",
+        "List, rotate, revoke and export keys.",
+        ("ls", "show", "rotate", "export"),
+    ),
     "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
     "backup": Entry(
         "commands.operating.database",

@@ -76,6 +76,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "image inspect": ("nexapod-batch image inspect docker://python:3.13-slim",),
     "image build": ("nexapod-batch image build Dockerfile --print", "nexapod-batch image build recipe.def --to a.sif"),
     "key ls": ("nexapod-batch key ls",),
+    "key show": ("nexapod-batch key show workstation",),
+    "key rotate": ("nexapod-batch key rotate workstation", "nexapod-batch key rotate coordinator"),
     "key export": ("nexapod-batch key export coordinator --format pem",),
     "config show": ("nexapod-batch config show --origin",),
     "backup": ("nexapod-batch backup nexapod.tar.gz", "nexapod-batch backup whole.tar --results"),

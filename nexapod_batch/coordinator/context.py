@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.backend_guard import check_packages, load_guarded
-from nexapod_batch.coordinator.ledger_start import begin
+from nexapod_batch.coordinator.ledger_start import begin, origin_of
 from nexapod_batch.coordinator.plugin_cache import installed
-from nexapod_batch.errors import ConfigError, ForeignPathError, KeyFileError, NotFoundError, VerificationError
-from nexapod_batch.files import keyfile
+from nexapod_batch.errors import ConfigError, ForeignPathError, NotFoundError, VerificationError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
 from nexapod_batch.model.node import LOCAL
@@ -82,6 +82,25 @@ class Coordinator(Struct, kw_only=True):
     def now(self) -> int:
         """Return the time in milliseconds since 1970."""
         return int(self.clock() * 1000)
+
+    @property
+    def identity(self) -> str:
+        """Return the id of its first key, by which folders and its ledger are called, whatever key it has now."""
+        return self.store.operations.first_coordinator_key() or self.signer.key_id
+
+    @property
+    def origin(self) -> str:
+        """Return the name of its ledger."""
+        return origin_of(self.identity)
+
+    def follow_key(self) -> None:
+        """Sign by the key that is in force by now: another process may have put one in the place of the old one.
+
+        Raises:
+            KeyFileError: The key of the database is not there.
+
+        """
+        self.signer = own_key.checked(self.store, self.signer, own_key.path_of(self.paths), write=True)
 
     def retention(self) -> tuple[int, int]:
         """Return for how many milliseconds the work folders of accepted tasks stay, and those of others.
@@ -190,7 +209,7 @@ class Coordinator(Struct, kw_only=True):
         """
         user = (site.ssh.user if site.ssh else "") or account()
         above = (site.filesystem.work_dir, site.filesystem.scratch)
-        return [PurePath(one.replace("{user}", user), _corner(self.signer.key_id)) for one in above if one]
+        return [PurePath(one.replace("{user}", user), _corner(self.identity)) for one in above if one]
 
     def site(self, name: str) -> Site:
         """Return a site by name; ConfigError when its file is gone or faulty."""
@@ -311,50 +330,27 @@ def open_coordinator(paths: Paths, *, write: bool = True, anew: bool = False) ->
     ConfigError where a database must have been lost, unless a person wants to begin `anew`.
 
     Raises:
-        KeyFileError: There is a database, and its key is gone.
+        KeyFileError: There is a database, and its key is gone, or is another one.
 
     """
-    key = paths.keys / "coordinator"
     if write:
         _make_home(paths)
-    try:
-        missing = write and not key.exists()
-    except OSError as error:
-        got, hint = f"{error.strerror}: {error.filename}", "set NEXAPOD_HOME to a folder of your own"
-        raise ConfigError("the home folder cannot be used", got=got, hint=hint) from error
-    if missing and paths.state_db.exists():
-        raise KeyFileError(
-            f"the coordinator's key {key} is gone, but there is a database",
-            hint="put the key back from a backup: nodes trust only that one; or move the home away to start afresh",
-        )
+    signer = own_key.found(paths, write=write)
     if not anew:
         paths.has_database()
-    signer = _first_key(paths) if missing else keyfile.load(key)
+    if signer is None:
+        signer = own_key.make(paths)
     _finish_renaming(paths, write=write)
     store = Store.open(paths.state_db, write=write, create=write)
     try:
+        signer = own_key.checked(store, signer, own_key.path_of(paths), write=write)
         if write:
-            _is_its_key(store, signer, key)
+            own_key.keep(store, signer)
+            if not store.ledger.size():
+                begin(store, signer, int(time.time() * 1000))
         yield Coordinator(paths=paths, store=store, signer=signer)
     finally:
         store.close()
-
-
-def _is_its_key(store: Store, signer: Signer, path: Path) -> None:
-    """Keep whose database this is, and begin its ledger, at first use; KeyFileError for another key later."""
-    known = store.operations.coordinator_key()
-    if known is None:
-        store.operations.keep_coordinator_key(signer.key_id)
-    elif known != signer.key_id:
-        whose = next((node.name for node in store.nodes.all() if node.key_id == signer.key_id), "")
-        raise KeyFileError(
-            f"{path} is not the key that this database was made with",
-            got=signer.key_id + (f", which is the key of node {whose}" if whose else ""),
-            wanted=known,
-            hint="put that key back from a backup: nodes trust only it; or move the home away to start afresh",
-        )
-    if not store.ledger.size():
-        begin(store, signer, int(time.time() * 1000))
 
 
 @contextmanager
@@ -369,20 +365,6 @@ def open_to_look(paths: Paths) -> Iterator[Coordinator]:
         return
     with Store.in_memory() as store:
         yield Coordinator(paths=paths, store=store, signer=Signer.from_seed(bytes(KEY_BYTES)), kept=False)
-
-
-def _first_key(paths: Paths) -> Signer:
-    key = paths.keys / "coordinator"
-    try:
-        return keyfile.create(key, "nexapod-batch coordinator")
-    except FileExistsError:  # another first run was faster
-        return keyfile.load(key)
-    except OSError as error:
-        raise ConfigError(
-            "the coordinator's key cannot be written",
-            got=f"{error.strerror}: {key}",
-            hint="set NEXAPOD_HOME to a folder that you can write",
-        ) from error
 
 
 def _stamps(folders: Iterable[Path]) -> tuple[object, ...]:

@@ -36,7 +36,9 @@ class Kind(StrEnum):
     RESTORED = "restored"  # the database was put back from a backup: `launches` that were open by it are lost
     REGISTERED = "registered"  # `node` with `key`, `owner`, `site`; `sha256` of its row in the registry
     CHANGED = "changed"  # the same of a node that is there
-    ROTATED = "rotated"  # `node` has another `key` than it `was`
+    ROTATED = "rotated"  # `node` has another `key` than it `was`; `sha256` of what both of them signed, where both did
+    COORDINATOR_ROTATED = "coordinator-rotated"  # the same of the coordinator
+    REVOKED = "revoked"  # what `key` of `node` ("": the coordinator) signed counts not from entry number `entry` on
     DRAINED = "drained"  # `node` gets no more replicas
     RESUMED = "resumed"  # `node` gets replicas again
     REMOVED = "removed"  # `node` is registered no longer

@@ -71,6 +71,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="verdicts as they were signed", sql=_file("verdicts.sql")),
     Migration(name="where publications stand in the ledger", sql=_file("publications.sql")),
     Migration(name="people who use the coordinator from elsewhere", sql=_file("people.sql")),
+    Migration(name="ranges of keys", sql=_file("keys.sql")),
 )
 
 

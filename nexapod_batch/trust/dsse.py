@@ -25,9 +25,9 @@ from nexapod_batch.trust.keys import KEY_BYTES, key_id
 from nexapod_batch.trust.nesting import loads, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["MAX_ENVELOPE", "Opened", "Signer", "open_envelope", "open_single", "pae", "seal"]
+__all__ = ["MAX_ENVELOPE", "Opened", "Signer", "open_envelope", "open_single", "pae", "seal", "seal_by"]
 
 #: The largest envelope that is looked at unless the caller says otherwise, in bytes.
 MAX_ENVELOPE = 1 << 20
@@ -80,16 +80,29 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 def seal(signer: Signer, payload_type: str, payload: bytes) -> bytes:
     """Return a signed envelope as one line of compact JSON, without a newline."""
-    return envelope(payload_type, payload, signer.key_id, signer.sign(pae(payload_type, payload)))
+    return seal_by([signer], payload_type, payload)
+
+
+def seal_by(signers: Sequence[Signer], payload_type: str, payload: bytes) -> bytes:
+    """Return an envelope that several keys signed, in this order."""
+    message = pae(payload_type, payload)
+    return _envelope(payload_type, payload, [(signer.key_id, signer.sign(message)) for signer in signers])
 
 
 def envelope(payload_type: str, payload: bytes, name: str, signature: bytes) -> bytes:
     """Return the envelope of a payload that the key called `name` signed."""
+    return _envelope(payload_type, payload, [(name, signature)])
+
+
+def _envelope(payload_type: str, payload: bytes, signatures: Sequence[tuple[str, bytes]]) -> bytes:
     return orjson.dumps(
         {
             "payload": binascii.b2a_base64(payload, newline=False).decode(),
             "payloadType": payload_type,
-            "signatures": [{"keyid": name, "sig": binascii.b2a_base64(signature, newline=False).decode()}],
+            "signatures": [
+                {"keyid": name, "sig": binascii.b2a_base64(signature, newline=False).decode()}
+                for name, signature in signatures
+            ],
         }
     )
 

@@ -17,6 +17,8 @@ _TEMPLATES: dict[str, str] = {
     Kind.REGISTERED: "node {node} of {owner} at {site} registered with key {key}",
     Kind.CHANGED: "node {node} of {owner} at {site} registered anew, with key {key}",
     Kind.ROTATED: "node {node} has the key {key}, no longer {was}",
+    Kind.COORDINATOR_ROTATED: "the coordinator has the key {key}, no longer {was}",
+    Kind.REVOKED: "key {key} revoked: what it signed for entries from {entry} on does not count",
     Kind.DRAINED: "node {node} drained",
     Kind.RESUMED: "node {node} resumed",
     Kind.REMOVED: "node {node} removed",

@@ -156,8 +156,10 @@ def test_a_node_is_drained_blamed_and_deleted(store: Store) -> None:
 def test_a_key_that_was_replaced_is_remembered(store: Store) -> None:
     """The first key comes first, with the time until which it was the node's."""
     node = add_node(store)
-    store.nodes.replace_key(node, "new", b"2" * 32, now=7)
+    store.nodes.given("key of n", 2)
+    store.nodes.replace_key(node, "new", b"2" * 32, now=7, entry=5, rotation=b"signed")
     assert [(key.key_id, key.since, key.until) for key in store.nodes.keys(node)] == [("key of n", 1, 7), ("new", 7, None)]
+    assert [(key.entry, key.over, key.rotation) for key in store.nodes.keys(node)] == [(2, 5, None), (5, None, b"signed")]
     (row,) = store.nodes.all()
     assert (row.key_id, row.public_key, row.first_key) == ("new", b"2" * 32, "key of n")
 
@@ -608,9 +610,31 @@ def test_faults_keep_what_was_told_first(store: Store) -> None:
 def test_a_database_belongs_to_the_first_key(store: Store) -> None:
     """Whoever opened it first stays its coordinator."""
     assert store.operations.coordinator_key() is None
-    store.operations.keep_coordinator_key("first")
-    store.operations.keep_coordinator_key("second")
+    store.operations.keep_coordinator_key("first", b"1" * 32)
+    store.operations.keep_coordinator_key("second", b"2" * 32)
     assert store.operations.coordinator_key() == "first"
+
+
+def test_a_coordinator_that_has_another_key_stays_who_it_was(store: Store) -> None:
+    """Its first key is remembered, and until which entry each signs; a key that was not kept is filled in."""
+    store.operations.keep_coordinator_key("first", b"1" * 32)
+    store.operations.replace_coordinator_key("second", b"2" * 32, entry=9, now=70, rotation=b"signed")
+    assert store.operations.first_coordinator_key() == "first"
+    assert store.operations.coordinator_key() == "second"
+    first, second = store.operations.coordinator_keys()
+    assert (first.public_key, first.since, first.until, first.until_ms, first.rotation) == (b"1" * 32, 0, 9, 70, None)
+    assert (second.public_key, second.since, second.until, second.rotation) == (b"2" * 32, 9, None, b"signed")
+
+
+def test_a_key_is_revoked_since_the_earliest_entry_that_was_named(store: Store) -> None:
+    """Revoked once more since a later one it stays as it was; of the coordinator and of nodes."""
+    node = add_node(store)
+    store.operations.keep_coordinator_key("first", b"1" * 32)
+    for since in (9, 7, 8):
+        store.operations.revoke_coordinator_key("first", since)
+        store.nodes.revoke_key("key of n", since)
+    assert [key.revoked for key in store.operations.coordinator_keys()] == [7]
+    assert [key.revoked for key in store.nodes.keys(node)] == [7]
 
 
 def test_a_lease_is_released_by_its_holder_alone(store: Store) -> None:

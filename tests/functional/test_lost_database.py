@@ -112,7 +112,7 @@ def test_a_swapped_key_of_the_coordinator_is_named(home: Home) -> None:
     (keys / "coordinator").write_bytes(node.read_bytes())
     done = home.submit(NOISE)
     assert done.code == 78
-    assert "is not the key that this database was made with" in done.err
+    assert "is not the key of this database" in done.err
     assert f"the key of node {node.name.removeprefix('node-')}" in done.err
     (keys / "coordinator").write_bytes(mine)
     assert home.submit(NOISE, "--wait").code == 0

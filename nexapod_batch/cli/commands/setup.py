@@ -1,4 +1,4 @@
-"""Commands about the installation itself: `key`, `config`, `schema`."""
+"""Commands about the installation itself: `config`, `schema`."""
 
 from __future__ import annotations
 
@@ -7,68 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli import complete, output_shapes
-from nexapod_batch.cli.context import json_option, paths, reading
+from nexapod_batch.cli import output_shapes
+from nexapod_batch.cli.context import json_option, paths
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
-from nexapod_batch.errors import NotFoundError
 
 if TYPE_CHECKING:
     from nexapod_batch.cli.rendering.render import Document
 
-__all__ = ["config", "key", "schema"]
-
-
-@click.group()
-def key() -> None:
-    """List and export public keys."""
-
-
-@key.command("ls")
-@json_option
-def key_ls(as_json: bool) -> None:
-    """List the keys of the coordinator and of every node."""
-    output(as_json).rows("keys", _keys(), ["of", "name", "key"])
-
-
-@key.command("export")
-@click.argument("name", shell_complete=complete.nodes)
-@click.option("--format", "form", type=click.Choice(["openssh", "pem"]), default="openssh", show_default=True)
-@json_option
-def key_export(name: str, form: str, as_json: bool) -> None:
-    """Print a public key.
-
-    By node name, fingerprint, or `coordinator`.
-    """
-    from nexapod_batch.trust import keys
-
-    for one in _keys():
-        if name in {one["name"], one["key"]}:
-            public = bytes.fromhex(one["public_key"])
-            shown = keys.spki_pem(public) if form == "pem" else keys.openssh_public(public, one["name"])
-            output(as_json).document({**one, form: shown}, lambda document: document[form].splitlines())
-            return
-    known = ", ".join(key["name"] for key in _keys()) or "none"
-    raise NotFoundError("there is no such key", got=repr(name), wanted=f"one of: {known}")
-
-
-def _keys() -> list[Document]:
-    """Return the coordinator's key, if it was made yet, and the registered nodes' keys."""
-    from nexapod_batch.coordinator.queries import views
-    from nexapod_batch.files import keyfile
-
-    found: list[Document] = []
-    own = paths().keys / "coordinator"
-    if own.exists():
-        signer = keyfile.load(own)
-        found.append(
-            {"of": "coordinator", "name": "coordinator", "key": signer.key_id, "public_key": signer.public.hex()}
-        )
-    if paths().has_database():
-        with reading() as store:
-            nodes = views.nodes(store)
-        found += [{"of": "node", **{name: node[name] for name in ("name", "key", "public_key")}} for node in nodes]
-    return found
+__all__ = ["config", "schema"]
 
 
 @click.group()

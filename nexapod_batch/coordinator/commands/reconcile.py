@@ -83,6 +83,7 @@ def reconcile(
     end = None if max_seconds is None else c.clock() + max_seconds
     c.follow_sites()
     with writer(c.store):
+        c.follow_key()
         _pass(c, done, faults, end, results_s)
         done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = keep_faults(c.store, faults, c.now())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.ledger_start import origin_of
-from nexapod_batch.coordinator.steps.heads import ledger_key
+from nexapod_batch.coordinator.steps.heads import key_of_head
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import careful
 from nexapod_batch.ledger import note as notes
@@ -36,7 +35,7 @@ def witness(c: Coordinator, text: str, key: NoteKey | None, published: Path) -> 
     note = notes.parse(text)
     origin = head_of(note).origin
     with c.store.atomic():
-        if origin == origin_of(c.signer.key_id):
+        if origin == c.origin:
             _own(c, note)
         else:
             key, old = _known(c, origin, key)
@@ -44,16 +43,17 @@ def witness(c: Coordinator, text: str, key: NoteKey | None, published: Path) -> 
             if old is not None:
                 _continues(old, head, published)
             c.store.ledger.keep_witnessed(origin, str(key), str(note))
-    return notes.cosigned(note, origin_of(c.signer.key_id), c.signer, c.now() // 1000)
+    return notes.cosigned(note, c.origin, c.signer, c.now() // 1000)
 
 
 def _own(c: Coordinator, note: Note) -> None:
     """Compare a head of this coordinator's own name with its ledger."""
-    head, _ = open_checkpoint(note, ledger_key(c))
+    head, _ = open_checkpoint(note, key_of_head(c, note))
     if head.size > c.store.ledger.size() or c.store.ledger.root(head.size) != head.root:
         raise VerificationError(
             "this head has our name and our signature, and is not of our ledger", got=f"a head of {head.size} entries",
-            hint="either two coordinators use one key, or this ledger was put back or rewritten since",
+            hint="either two coordinators use one key (then on one of them: nexapod-batch key rotate coordinator), "
+            "or this ledger was put back or rewritten since",
         )  # fmt: skip
 
 

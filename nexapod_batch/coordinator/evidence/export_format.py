@@ -12,12 +12,14 @@ from msgspec import Struct, field
 from nexapod_batch.trust.keys import key_id
 
 __all__ = [
-    "CHECKPOINT", "COORDINATOR", "JOB", "LEDGER_KEY", "MANIFEST", "MAX_FILE", "PROOF", "SIGNATURE", "VERDICT",
-    "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "key_stem", "publication_proof",
+    "CHECKPOINT", "COORDINATOR", "JOB", "LEDGER_KEY", "MANIFEST", "MAX_FILE", "PROOF", "ROTATION", "SIGNATURE",
+    "VERDICT", "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "key_stem", "publication_proof",
     "statement_proof", "verdict_proof",
 ]  # fmt: skip
 
 JOB, VERDICT, COORDINATOR = "job.json", "verdict.json", "coordinator.spki"
+#: What the names of the coordinator's rotations begin and end with; between them is a number, from 1.
+ROTATION = ("coordinator.", ".rotation.json")
 #: The manifest of the folder, as `sha256sum` writes it, and the 64 bytes of the coordinator's signature of it.
 MANIFEST, SIGNATURE = "manifest-sha256.txt", "manifest-sha256.sig"
 #: The head of the ledger that every proof is against, and the key that signed it, as NAME+ID+KEY.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
 from nexapod_batch.coordinator.evidence.stored_statements import Packer
-from nexapod_batch.coordinator.ledger_start import origin_of
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.model.document import canonical, to_document
@@ -67,7 +66,7 @@ class Signing:
         """Take the tasks that may end."""
         self._c, self._job_id, self._tasks = c, job_id, tasks
         self._row, self._policy = c.store.jobs.get(job_id), policy_sha256(c.job(job_id))
-        self._verifier = origin_of(c.signer.key_id)
+        self._verifier = c.origin
         self._statements: dict[int, list[tuple[int, bytes]]] | None = None
         self._packer: Packer | None = None
         self._new: list[NewVerdict] = []

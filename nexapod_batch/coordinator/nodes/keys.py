@@ -5,21 +5,21 @@ A node's key signs the node's profile and, for each launch, a delegation to a ke
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.nodes.record import profile_event
-from nexapod_batch.errors import KeyFileError, NexapodError, VerificationError
-from nexapod_batch.files import keyfile
-from nexapod_batch.ledger.events import Kind, event
+from nexapod_batch.errors import KeyFileError, NexapodError, TryAgainError, VerificationError
+from nexapod_batch.files import key_replacement
+from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.store import writer
 from nexapod_batch.trust.delegation import DELEGATION_TYPE, Delegation, encode_delegation
 from nexapod_batch.trust.dsse import Signer, pae
 from nexapod_batch.trust.profile import seal_offer
+from nexapod_batch.trust.rotation import Rotation, encode_rotation, seal_rotation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["delegate", "is_removed", "key_file", "keys_of", "rekey", "signer_of"]
+__all__ = ["delegate", "is_removed", "key_file", "keys_of", "rotate", "signer_of"]
 
 
 def key_file(c: Coordinator, name: str) -> Path:
@@ -44,7 +44,7 @@ def signer_of(c: Coordinator, node: Node) -> Signer:
     """Return the key of a node, read once; KeyFileError where the file holds none, or another one."""
     if node.key_id not in c.node_signers:
         path = key_file(c, node.name)
-        found = _load(path, node)
+        found = key_replacement.in_force(path, node.key_id)
         if found.key_id != node.key_id:
             raise KeyFileError(
                 f"the key in {path} is not that of node {node.name}", got=found.key_id, wanted=node.key_id,
@@ -54,44 +54,58 @@ def signer_of(c: Coordinator, node: Node) -> Signer:
     return c.node_signers[node.key_id]
 
 
-def _load(path: Path, node: Node) -> Signer:
-    """Load a key; where a new one was registered and the process then died, put it in its place first."""
-    new = _new(path)
-    if new.exists() and (made := keyfile.load(new)).key_id == node.key_id:
-        new.replace(path)
-        new.with_name(new.name + ".pub").replace(path.with_name(path.name + ".pub"))
-        return made
-    return keyfile.load(path)
+def rotate(c: Coordinator, node: Node, *, by_both: bool = True) -> Node:
+    """Give a node a new key that the old one signs for as well; return the node as it is then.
 
+    What the old key signed stays good, and launches that are open finish under the delegations that they have; the old
+    private key goes. The new key signs the node's profile anew. Without `by_both` a key that is lost is replaced on
+    the word of the coordinator alone.
 
-def _new(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
+    Raises:
+        KeyFileError: The old key is not there, so that it cannot sign.
 
-
-def rekey(c: Coordinator, node: Node) -> Signer:
-    """Give a node a new key, which signs its profile anew; what its old key signed stays good, the key itself goes.
-
-    Launches that are open finish under the delegations that they have: whoever stole the old key cannot use them.
     """
-    path = key_file(c, node.name)
-    with suppress(NexapodError):  # the old key may be lost, or damaged
-        _load(path, node)
-    for stale in (_new(path), _new(path).with_name(f"{path.name}.new.pub")):  # of an attempt that was not registered
-        stale.unlink(missing_ok=True)
-    new = keyfile.create(_new(path), f"nexapod-batch node {node.name}")
+    with writer(c.store, wait_s=PATIENCE_S):
+        _is_still_its_key(c, node)
+        old = None
+        try:
+            old = signer_of(c, node)
+        except NexapodError as error:
+            if by_both:
+                error.hint = f"{error.hint or 'put it back'}; if it is lost: nexapod-batch node rekey {node.name}"
+                raise
+        new = key_replacement.begin(key_file(c, node.name), f"nexapod-batch node {node.name}")
+        anew = replace(node, key_id=new.key_id, public_key=new.public)
+        with c.store.atomic():
+            _register(c, node, anew, old, new)
+        signer_of(c, anew)
+    return anew
+
+
+def _is_still_its_key(c: Coordinator, node: Node) -> None:
+    """Raise TryAgainError where another process gave the node another key meanwhile."""
+    for row in c.store.nodes.all():
+        if row.name == node.name and row.key_id != node.key_id:
+            raise TryAgainError(f"node {node.name} was given another key meanwhile", got=row.key_id)
+
+
+def _register(c: Coordinator, node: Node, anew: Node, old: Signer | None, new: Signer) -> None:
+    """Write the new key of a node, and what it signs, inside the caller's transaction."""
+    rotation, digest = None, {}
+    if old is not None:
+        said = Rotation(ledger=c.origin, holder=f"node/{node.name}", old=old.public, new=new.public, time_ms=c.now())
+        rotation, digest = seal_rotation(said, old, new), {"sha256": digest_of(encode_rotation(said))}
+    rotated = event(Kind.ROTATED, c.now(), node=node.name, key=new.key_id, was=node.key_id, **digest)
+    entry = c.store.ledger.append([rotated])
+    c.store.nodes.replace_key(node.id, new.key_id, new.public, now=c.now(), entry=entry, rotation=rotation)
     try:
         offer = c.offer(node)
     except VerificationError:  # it counts for nothing: it does not become good by being signed
         offer = None
-    anew = replace(node, key_id=new.key_id, public_key=new.public)
-    with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
-        c.store.nodes.replace_key(node.id, new.key_id, new.public, c.now())
-        c.store.ledger.append([event(Kind.ROTATED, c.now(), node=node.name, key=new.key_id, was=node.key_id)])
-        if offer is not None:
-            envelope = seal_offer(new, offer)
-            c.store.nodes.put_profile(node.name, envelope)
-            c.store.ledger.append([profile_event(c, anew, envelope)])
-    return signer_of(c, anew)
+    if offer is not None:
+        envelope = seal_offer(new, offer)
+        c.store.nodes.put_profile(node.name, envelope)
+        c.store.ledger.append([profile_event(c, anew, envelope)])
 
 
 def keys_of(c: Coordinator, node: Node) -> dict[str, bytes]:

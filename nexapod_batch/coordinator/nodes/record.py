@@ -41,7 +41,8 @@ def record(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
         if envelope is not None:
             c.store.nodes.put_profile(node.name, envelope)
             events.append(profile_event(c, node, envelope))
-        c.store.ledger.append(events)
+        entry = c.store.ledger.append(events)
+        c.store.nodes.given(node.key_id, entry)
 
 
 def profile_event(c: Coordinator, node: Node, envelope: bytes) -> bytes:

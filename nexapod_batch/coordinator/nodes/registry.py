@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Signer
 
 __all__ = [
-    "drain", "ensure_nodes", "init", "refresh", "register_sites", "rekey", "resume", "unregistered", "usable",
+    "drain", "ensure_nodes", "init", "named", "refresh", "register_sites", "rekey", "resume", "unregistered", "usable",
 ]  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -101,7 +101,7 @@ def init(
     owner_settings.reserve(c.context(node).spool)
     record(c, node, seal_offer(signer, offer))
     log.info(__name__, "node registered", node=name, tier=node.tier, cpus=cpus, mem_mib=mem_mib, gpus=node.gpus)
-    return _named(c, name)
+    return named(c, name)
 
 
 def _here(name: str, offer: Offer) -> Node:
@@ -164,7 +164,7 @@ def refresh(
         UsageError: The node is not one of this machine.
 
     """
-    node = _named(c, name)
+    node = named(c, name)
     if node.backend != LOCAL or node.host != socket.gethostname():
         raise UsageError(f"node {name} is not this machine", got=socket.gethostname(), wanted=node.host)
     profile, faults = profiles.take(c.paths, benchmark=benchmark)
@@ -183,7 +183,7 @@ def refresh(
     c.backend(node).prepare(c.context(new), {**settings_of(c, new), **kept})
     record(c, new, seal_offer(keys.signer_of(c, node), offer))
     changed = ["it had no profile that verifies"] if old is None else changes(old.profile, profile)
-    return _named(c, name), [*changed, *_not_offered(name, offer)]
+    return named(c, name), [*changed, *_not_offered(name, offer)]
 
 
 def _refreshed(node: Node, before: Sequence[Gpu], offer: Offer, devices: Sequence[Gpu], slots: int) -> Node:
@@ -319,11 +319,11 @@ def usable(c: Coordinator, faults: Faults) -> list[Node]:
 
 
 def rekey(c: Coordinator, name: str) -> tuple[Node, Node]:
-    """Give a node a new key; return the node as it was, and as it is."""
-    node = _named(c, name)
-    keys.rekey(c, node)
+    """Give a node a new key, whether or not it has the old one; return the node as it was, and as it is."""
+    node = named(c, name)
+    keys.rotate(c, node, by_both=False)
     log.info(__name__, "node has a new key", node=name)
-    return node, _named(c, name)
+    return node, named(c, name)
 
 
 def drain(c: Coordinator, name: str) -> None:
@@ -333,7 +333,7 @@ def drain(c: Coordinator, name: str) -> None:
 
 def resume(c: Coordinator, name: str) -> None:
     """Give a drained node replicas again; UsageError for one that was removed."""
-    if keys.is_removed(c, _named(c, name)):
+    if keys.is_removed(c, named(c, name)):
         raise UsageError(
             f"node {name} was removed: its key is gone", hint="nexapod-batch node init --name NAME makes another one"
         )
@@ -348,7 +348,8 @@ def _activate(c: Coordinator, name: str, *, active: bool) -> None:
     log.info(__name__, "node resumed" if active else "node drained", node=name)
 
 
-def _named(c: Coordinator, name: str) -> Node:
+def named(c: Coordinator, name: str) -> Node:
+    """Return a node by name; NotFoundError, with those that there are."""
     for node in c.nodes():
         if node.name == name:
             return node

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.config.settings import SYSTEM_DIR
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.context import LAUNCHER
 from nexapod_batch.errors import ConfigError, NexapodError, PluginFaultError
 from nexapod_batch.model.node import LOCAL
@@ -39,12 +40,13 @@ def prepare(c: Coordinator, nodes: Sequence[Node], faults: Faults) -> set[int]:
 
 def settings_of(c: Coordinator, node: Node) -> dict[str, object]:
     """Return what the node's runners are told: what they may use, and which coordinator they trust."""
+    trusted = own_key.trusted(c.store, c.signer)
     return {
         "schema": 1,
         "name": node.name,
         "keys": [key.key_id for key in c.store.nodes.keys(node.id)] or [node.key_id],
-        "coordinators": [c.signer.key_id],
-        "coordinator_keys": {c.signer.key_id: c.signer.public.hex()},
+        "coordinators": list(trusted),
+        "coordinator_keys": {key: public.hex() for key, public in trusted.items()},
         "host": node.host,
         "cpus": node.cpus,
         "mem_mib": node.mem_mib,

@@ -139,7 +139,7 @@ def hold(c: Coordinator, *, more: str = "") -> None:
     The caller holds the writer's lock, so that nobody else changes what is open.
     """
     wanted = {*jobs_using(c), more} - {""}
-    cache_of(c.paths).hold(hashlib.sha256(c.signer.key_id.encode()).hexdigest()[:12], wanted)
+    cache_of(c.paths).hold(hashlib.sha256(c.identity.encode()).hexdigest()[:12], wanted)
 
 
 def jobs_using(c: Coordinator) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.coordinator.ledger_start import origin_of
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.ledger.checkpoint import Head, checkpoint, head_of
 from nexapod_batch.ledger.note import NoteKey, parse
@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.note import Note
 
-__all__ = ["ledger_key", "sign_news", "signed_head"]
+__all__ = ["key_of_head", "ledger_key", "sign_news", "signed_head"]
 
 
 def ledger_key(c: Coordinator) -> NoteKey:
     """Return the key by which this coordinator signs heads of its ledger, with the ledger's name."""
-    return NoteKey(origin_of(c.signer.key_id), c.signer.public)
+    return NoteKey(c.origin, c.signer.public)
+
+
+def key_of_head(c: Coordinator, note: Note) -> NoteKey:
+    """Return the key by which this coordinator signed, or would have signed, a head of its ledger of this size."""
+    size = min(head_of(note).size, c.store.ledger.size() + 1)
+    return NoteKey(c.origin, own_key.public_at(c.store, c.signer, size - 1))
 
 
 def signed_head(c: Coordinator, size: int) -> Note:
     """Return the signed head of the first `size` entries."""
-    return checkpoint(Head(origin_of(c.signer.key_id), size, c.store.ledger.root(size)), c.signer)
+    return checkpoint(Head(c.origin, size, c.store.ledger.root(size)), c.signer)
 
 
 def sign_news(c: Coordinator) -> None:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexapod_batch import log
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.evidence.export_format import (
     CHECKPOINT,
     COORDINATOR,
     JOB,
+    LEDGER_KEY,
     MANIFEST,
     PROOF,
+    ROTATION,
     SIGNATURE,
     VERDICT,
     key_stem,
@@ -34,7 +37,7 @@ from nexapod_batch.coordinator.verification.export_word import coordinators_word
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.files import atomic, careful, output_files
 from nexapod_batch.ledger.note import MAX_NOTE
-from nexapod_batch.trust.keys import openssh_public, spki_pem
+from nexapod_batch.trust.keys import key_id, openssh_public, spki_pem
 from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
@@ -49,7 +52,9 @@ if TYPE_CHECKING:
 __all__ = ["attestations"]
 
 #: What changes from one export of a job to the next.
-_NEW_EACH_TIME = frozenset({VERDICT, "README.md", "check.py", MANIFEST, SIGNATURE, CHECKPOINT})
+_NEW_EACH_TIME = frozenset(
+    {VERDICT, COORDINATOR, "README.md", "check.py", MANIFEST, SIGNATURE, CHECKPOINT, LEDGER_KEY}
+)
 _NEW_ENDINGS = (".vsa.json", PROOF)  # a retry makes another verdict, and the ledger grows
 #: A file that is there already is compared with what would be written, and no more than this is read of it.
 _MOST = 64 << 20
@@ -66,6 +71,7 @@ README = """# Proof of job {job}
 | `*.tlog-proof` | that it stands in the ledger: the `job`, each statement, each `verdict`, what was `published` |
 | `checkpoint`, `ledger.vkey` | the signed head of the ledger that the proofs are against, and the key that signed it |
 | `coordinator.spki` | the coordinator's key, as PEM: ask the coordinator's owner for it |
+| `coordinator.N.rotation.json` | by which it took the place of the one before, signed by both |
 | `*.pem`, `*.pub` | keys of nodes, as this coordinator has them: ask the owner of each node for its own |
 | `verdict.json` | the coordinator's word: its verdicts, every replica that it placed, and where each counts |
 | `manifest-sha256.txt` | the SHA-256 of every other file here: `sha256sum --check manifest-sha256.txt` |
@@ -188,6 +194,8 @@ def attestations(
         _signed_verdict(c, job_id, index, folder)
     for name, content in ledger_files(c, job_id, tasks, head):
         folder.write(name, content)
+    for number, rotation in enumerate([row.rotation for row in c.store.operations.coordinator_keys() if row.rotation]):
+        folder.write(f"{number + 1}".join(ROTATION), rotation + b"\n")
     folder.write(COORDINATOR, spki_pem(c.signer.public).encode())
     folder.write(VERDICT, coordinators_word(c, job, rows, counts, nodes))
     folder.write("README.md", README.format(job=job_id, uuid=job.uuid).encode())
@@ -241,4 +249,5 @@ def _signed_verdict(c: Coordinator, job_id: int, task: int, folder: _Folder) -> 
     """Write the latest verdict on a task as the coordinator signed it."""
     signed = stored_verdicts(c, job_id, task)
     if signed:
-        folder.write(f"{job_id}_{task}.vsa.json", signed[-1].envelope(c.signer.key_id) + b"\n")
+        key = key_id(own_key.public_at(c.store, c.signer, signed[-1].entry))
+        folder.write(f"{job_id}_{task}.vsa.json", signed[-1].envelope(key) + b"\n")

@@ -31,7 +31,7 @@ from nexapod_batch.coordinator.verification.export_statements import (
 from nexapod_batch.coordinator.verification.export_verdict import signed_faults
 from nexapod_batch.coordinator.verification.job_evidence import Evidence
 from nexapod_batch.coordinator.verification.verdicts import reached_faults
-from nexapod_batch.errors import DescriptorError, NexapodError
+from nexapod_batch.errors import DescriptorError, NexapodError, VerificationError
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState
 from nexapod_batch.model.document import digest, from_document
 from nexapod_batch.trust.keys import key_id
@@ -124,7 +124,7 @@ def checked_export(
         return None
     try:
         export = _opened(files, results)
-    except _UNREADABLE as error:
+    except (VerificationError, OSError, *_UNREADABLE) as error:
         evidence.add("job", f"{path}", [f"{JOB}, {VERDICT} or a key cannot be read: {_shown(error)}"])
         return None
     problems = _job_faults(export)
@@ -145,6 +145,7 @@ def _opened(files: ExportedFiles, results: PublishedFiles | None) -> Export:
     word = files.read(VERDICT)
     if not depth_within(word):
         raise ValueError("nested too deeply")
+    files.open_rotations()
     return Export(
         files=files,
         word=msgspec.json.decode(word, type=ExportedVerdict),
@@ -184,10 +185,10 @@ def _names_of(word: ExportedVerdict) -> set[str]:
 
 def _key_faults(export: Export, given: Mapping[str, bytes]) -> list[str]:
     """Return which keys do not agree with those that the reader got elsewhere."""
-    coordinator = key_id(export.files.coordinator)
-    used = {*export.keys, coordinator}
+    coordinators = {key_id(public) for public in export.files.coordinators}
+    used = {*export.keys, *coordinators}
     faults = [f"the key {key} that was given is none of this folder" for key in sorted(given.keys() - used)]
-    if given and coordinator not in given:  # then nobody vouches for what the coordinator says of nodes
+    if given and not coordinators & given.keys():  # then nobody vouches for what the coordinator says of nodes
         faults += [f"the key {key} of a node was not given" for key in sorted(export.keys.keys() - given.keys())]
     return faults
 
@@ -318,9 +319,9 @@ def described(evidence: Evidence, export: Export | None, given: Mapping[str, byt
 
 def _keys(export: Export, given: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """Return whose the keys are said to be, and who says so."""
-    coordinator = key_id(export.files.coordinator)
-    vouched = coordinator in given
-    rows = [_key(coordinator, "the coordinator", "", "", given, vouched=False)]
+    coordinators = [key_id(public) for public in reversed(export.files.coordinators)]
+    vouched = any(key in given for key in coordinators)
+    rows = [_key(key, "the coordinator", "", "", given, vouched=vouched) for key in coordinators]
     for replica in {replica.node: replica for task in export.word.tasks for replica in task.replicas}.values():
         known = [key for key in replica.keys if key in export.keys]
         rows += [_key(key, replica.node, replica.site, replica.owner, given, vouched=vouched) for key in known]

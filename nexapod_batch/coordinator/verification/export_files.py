@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.evidence.export_format import (
     JOB,
     MANIFEST,
     MAX_FILE,
+    ROTATION,
     SIGNATURE,
     VERDICT,
     key_stem,
@@ -26,6 +27,7 @@ from nexapod_batch.coordinator.evidence.export_format import (
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.files import careful
 from nexapod_batch.trust.keys import key_id, openssh_public, parse_spki, spki_pem
+from nexapod_batch.trust.rotation import open_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,6 +80,7 @@ class ExportedFiles:
             hint = "nexapod-batch attestations ID --out DIR writes one"
             raise NotFoundError(f"{path} is no folder that can be read", got=error.strerror, hint=hint) from error
         self.coordinator = b""  # raw public key, once `faults` found nothing
+        self.coordinators: list[bytes] = []  # it and those before it, the first one first, after `open_rotations`
 
     def read(self, name: str) -> bytes:
         """Return what is in a file; OSError for what is no plain file, or is too large."""
@@ -137,6 +140,18 @@ class ExportedFiles:
             return
         if got != wanted:
             yield f"{name} was changed: got sha256 {got}, wanted {wanted}"
+
+    def open_rotations(self) -> None:
+        """Find the keys that the coordinator had before, which its newest one vouches for.
+
+        Raises:
+            VerificationError: A rotation is not signed by both keys, or does not lead to the next one.
+
+        """
+        before, after = ROTATION
+        count = sum(name.startswith(before) and name.endswith(after) for name in self.names)
+        sealed = [self.read(f"{before}{number + 1}{after}").rstrip(b"\n") for number in range(count)]
+        self.coordinators = open_chain(sealed, self.coordinator)
 
     def keys(self) -> dict[str, bytes]:
         """Return the keys of nodes by id; ValueError where a file's name is not what is in it."""

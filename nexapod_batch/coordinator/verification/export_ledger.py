@@ -16,7 +16,7 @@ from nexapod_batch.coordinator.evidence.export_format import (
     statement_proof,
     verdict_proof,
 )
-from nexapod_batch.coordinator.steps.heads import ledger_key, signed_head
+from nexapod_batch.coordinator.steps.heads import key_of_head, signed_head
 from nexapod_batch.coordinator.verification.ledger import since
 from nexapod_batch.errors import NotFoundError, VerificationError
 from nexapod_batch.ledger.checkpoint import Proof, head_of
@@ -74,7 +74,7 @@ def ledger_files(c: Coordinator, job_id: int, tasks: Collection[int], head: Note
     VerificationError where the head is older than one of these facts.
     """
     yield CHECKPOINT, str(head).encode()
-    yield LEDGER_KEY, f"{ledger_key(c)}\n".encode()
+    yield LEDGER_KEY, f"{key_of_head(c, head)}\n".encode()
     for name, entry in _entries(c, job_id, tasks):
         yield name, str(_proof(c, entry, head)).encode()
 

@@ -78,7 +78,8 @@ class LedgerProofs:
     def __init__(self, files: ExportedFiles, word: ExportedVerdict, witnesses: Sequence[NoteKey] = ()) -> None:
         """Take a folder whose files are as they were signed; nothing is read yet."""
         self._files, self._word, self._witnesses = files, word, witnesses
-        self._key = NoteKey(origin_of(key_id(files.coordinator)), files.coordinator)
+        origin = origin_of(key_id(files.coordinators[0]))
+        self._keys = [NoteKey(origin, public) for public in files.coordinators]
         self._text = ""
         self.head: Head | None = None  # once it was checked, and is good
 
@@ -87,11 +88,13 @@ class LedgerProofs:
         missing = sorted({CHECKPOINT, LEDGER_KEY} - self._files.names)
         if missing:
             return [f"{name} is missing: exported by an early version, or left out" for name in missing]
-        if self._files.read(LEDGER_KEY) != f"{self._key}\n".encode():
+        signer = self._files.read(LEDGER_KEY)
+        by = [key for key in self._keys if f"{key}\n".encode() == signer]
+        if not by:
             return [f"{LEDGER_KEY} is not the coordinator's"]
         try:
             self._text = self._files.read(CHECKPOINT).decode()
-            head, seen = open_checkpoint(notes.parse(self._text), self._key, self._witnesses)
+            head, seen = open_checkpoint(notes.parse(self._text), by[0], self._witnesses)
         except (VerificationError, ValueError) as error:
             return [f"{CHECKPOINT}: {_shown(error)}"]
         self.head = head

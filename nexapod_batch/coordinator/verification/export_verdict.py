@@ -40,14 +40,14 @@ def signed_faults(
     name = f"{word.job}_{task.task}"
     if f"{name}.vsa.json" not in files.names:
         return []
-    keys = {key_id(files.coordinator): files.coordinator}
+    keys = {key_id(public): public for public in files.coordinators}
     try:
         opened = open_envelope(files.read(f"{name}.vsa.json").rstrip(b"\n"), VERDICT_TYPE, keys)
         verdict = decode_verdict(opened.payload)
     except VerificationError as error:
         return [" ".join(str(error).split())]
     exported = {
-        "verifier": origin_of(key_id(files.coordinator)), "job_uuid": word.uuid, "job_sha256": word.digest,
+        "verifier": origin_of(key_id(files.coordinators[0])), "job_uuid": word.uuid, "job_sha256": word.digest,
         "policy_sha256": policy_sha256(job), "task": task.task, "state": task.state, "agree": task.agree,
         "basis": task.basis,
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.coordinator.steps.heads import ledger_key, signed_head
+from nexapod_batch.coordinator.steps.heads import key_of_head, ledger_key, signed_head
 from nexapod_batch.coordinator.verification.ledger_facts import compared_facts
 from nexapod_batch.errors import NotFoundError, VerificationError
 from nexapod_batch.files import atomic
@@ -54,7 +54,8 @@ def newest_head(c: Coordinator) -> Note:
 def since(c: Coordinator, text: str, source: str, witnesses: Sequence[NoteKey] = ()) -> SignedHead:
     """Return a head of this ledger that somebody kept; VerificationError unless our key and the witnesses signed it."""
     try:
-        head, seen = open_checkpoint(notes.parse(text), ledger_key(c), witnesses)
+        note = notes.parse(text)
+        head, seen = open_checkpoint(note, key_of_head(c, note), witnesses)
     except VerificationError as error:
         error.hint = error.hint or f"the heads of this ledger are signed by {ledger_key(c)}"
         raise
@@ -84,10 +85,10 @@ def _size(signed: SignedHead) -> int:
 
 def _kept_heads(c: Coordinator, faults: list[Fault]) -> Iterator[SignedHead]:
     """Yield the heads that are kept beside the ledger; what is wrong with one by itself is a fault."""
-    key = ledger_key(c)
     for size, text in c.store.ledger.checkpoints():
         try:
-            head, _ = open_checkpoint(notes.parse(text), key)
+            note = notes.parse(text)
+            head, _ = open_checkpoint(note, key_of_head(c, note))
         except VerificationError as error:
             faults.append(Fault(f"head of {size} entries", " ".join(str(error).split())))
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.coordinator.verification.key_facts import KeyEvents, key_faults, keys_of_database
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.audit import MAX_FAULTS, Fault
 from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event, says
@@ -83,12 +84,12 @@ def publication_of(task: str, replica: int, payload_sha256: bytes | None) -> dic
 
 
 class _Said:
-    """What a scan of all entries finds: how many reports there are, and which keys each node ever had."""
+    """What a scan of all entries finds: how many reports there are, and what is said of keys."""
 
     def __init__(self, entries: Iterable[tuple[int, bytes, int]]) -> None:
         self.reports = 0
         self.statements: Counter[tuple[str, str]] = Counter()  # of replicas that reported more than once
-        self.keys: dict[str, set[str]] = defaultdict(set)
+        self.keys = KeyEvents()
         self._entries = entries
 
     def scan(self, twice: Collection[str]) -> None:
@@ -101,8 +102,7 @@ class _Said:
                     if said.get("id") in twice:
                         self.statements[str(said["id"]), str(said.get("sha256"))] += 1
             elif _KEY in entry:
-                said = _read(entry)
-                self.keys[str(said.get("node"))].add(str(said.get("key")))
+                self.keys.add(_read(entry))
 
 
 def _read(entry: bytes) -> Mapping[str, str | int]:
@@ -134,11 +134,6 @@ def _reports(c: Coordinator, compared: _Compared) -> None:
     if said.reports != stored:
         what = f"the ledger has {said.reports} reports, the database {stored} statements"
         compared.faults.append(Fault("statements", what))
-    ever = set[str]().union(*said.keys.values())
-    for row in c.store.nodes.all():
-        for key in c.store.nodes.keys(row.id):
-            compared.number += 1
-            is_current = key.key_id == row.key_id
-            if key.key_id not in (said.keys[row.name] if is_current else ever):  # it may have had another name then
-                what = f"the ledger never gave it the key {key.key_id}"
-                compared.faults.append(Fault(f"node {row.name}", what))
+    keys = keys_of_database(c)
+    compared.number += sum(map(len, keys))
+    compared.faults += key_faults(keys, said.keys)

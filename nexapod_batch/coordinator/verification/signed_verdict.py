@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
 from nexapod_batch.coordinator.evidence.signed_verdicts import policy_sha256, stored_verdicts
-from nexapod_batch.coordinator.ledger_start import origin_of
 from nexapod_batch.errors import CorruptStoreError, VerificationError
 from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event
 from nexapod_batch.lifecycle import TaskState, Validation
 from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.verdict import VERDICT_TYPE, decode_verdict
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def signed_verdict_faults(
     except (CorruptStoreError, VerificationError) as error:
         return [" ".join(str(error).split())]
     stored = {
-        "verifier": origin_of(c.signer.key_id), "job_uuid": job_row.uuid, "job_sha256": job_row.digest,
+        "verifier": c.origin, "job_uuid": job_row.uuid, "job_sha256": job_row.digest,
         "policy_sha256": policy_sha256(job), "task": task.idx, "state": task.state, "agree": task.agree,
         "basis": task.basis,
     }  # fmt: skip
@@ -89,8 +90,9 @@ def event_at(c: Coordinator, entry: int | None) -> dict[str, str | int]:
 
 def _opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict:
     """Return what the coordinator's key signed, if it is what the ledger says; VerificationError."""
-    key = c.signer.key_id
-    payload = open_envelope(signed.envelope(key), VERDICT_TYPE, {key: c.signer.public}).payload
+    public = own_key.public_at(c.store, c.signer, signed.entry)
+    key = key_id(public)
+    payload = open_envelope(signed.envelope(key), VERDICT_TYPE, {key: public}).payload
     if encoded_digest(hashlib.sha256(payload).digest()) != digest:
         raise VerificationError("the signed verdict is not the one that the ledger has", wanted=f"SHA-256 {digest}")
     return decode_verdict(payload)

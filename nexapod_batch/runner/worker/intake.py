@@ -33,6 +33,8 @@ __all__ = ["MAX_CHUNK", "SHORT_S", "Intake", "OpenLaunch", "settings_version"]
 
 MAX_CHUNK = 64  # replicas that an executor is given at once
 SHORT_S = 0.025  # replicas shorter than this are handed out ahead of time
+#: Settings that a worker follows while it runs: keys are given the places of others.
+_FOLLOWED = ("keys", "coordinators", "successor")
 MAX_REASON = 4_000  # characters of why a bundle is refused
 
 
@@ -176,8 +178,9 @@ class Intake:
             return
         new = node_config.load(self.node.spool)
         self.outdated = self.outdated or new.code != self.node.code
-        if new.keys != self.node.keys or new.successor != self.node.successor:
-            self.node = node_config.changed(self.node, keys=new.keys, successor=new.successor)
+        followed = {name: getattr(new, name) for name in _FOLLOWED}
+        if followed != {name: getattr(self.node, name) for name in _FOLLOWED}:
+            self.node = node_config.changed(self.node, **followed)
         self._settings = version
 
     def _refuse(self, key: str, reason: str) -> None:

@@ -209,9 +209,9 @@ class Worker:
     def _look(self) -> bool:
         """Take in news of the spool; True when there was something."""
         intake, executors = self._intake, self._assignments.executors
-        keys = intake.node.keys
+        keys = intake.node.keys, intake.node.coordinators
         came, cancelled = intake.look(paused=bool(self._owner.ruling.paused))
-        if intake.node.keys != keys:
+        if (intake.node.keys, intake.node.coordinators) != keys:
             executors.renew()  # executors that are there know the old ones
         if came and self._assignments.allocator is None:
             self._look_for_gpus()

@@ -102,6 +102,10 @@ class NodeKeyRow(Row, frozen=True):
     public_key: bytes
     since: int
     until: int | None  # when another one took its place; None: it is the node's key
+    entry: int | None  # of the ledger, that gave it to the node; None: it is not kept which
+    over: int | None  # of the ledger, that gave the node another one
+    revoked: int | None  # the first entry for which what it signed counts no longer
+    rotation: bytes | None  # envelope by which it took the place of the one before; None: nobody but us says so
 
 
 class ProfileRow(Row, frozen=True):
@@ -200,8 +204,20 @@ class Nodes:
         """Return the keys that a node has and had, the first one first."""
         return self._sql.all(NodeKeyRow, "node_keys", node=node)
 
-    def replace_key(self, node: int, key_id: str, public_key: bytes, now: int) -> None:
+    def replace_key(
+        self, node: int, key_id: str, public_key: bytes, *, now: int, entry: int, rotation: bytes | None
+    ) -> None:
         """Give a node another key; the one that it had is kept as one that it had until now."""
-        self._sql.run("node_key_over", node=node, now=now)
-        self._sql.run("node_key_insert", node=node, key=key_id, public_key=public_key, now=now)
+        self._sql.run("node_key_over", node=node, now=now, entry=entry)
+        self._sql.run(
+            "node_key_insert", node=node, key=key_id, public_key=public_key, now=now, entry=entry, rotation=rotation
+        )
         self._sql.run("node_rekeyed", node=node, key=key_id, public_key=public_key)
+
+    def given(self, key_id: str, entry: int) -> None:
+        """Keep which entry of the ledger gave a node its first key."""
+        self._sql.run("node_key_given", key=key_id, entry=entry)
+
+    def revoke_key(self, key_id: str, since: int) -> None:
+        """Let nothing count that a key signed for an entry of the ledger from this one on."""
+        self._sql.run("node_key_revoked", key=key_id, since=since)

@@ -10,7 +10,19 @@ from nexapod_batch.store.statements import Statements
 if TYPE_CHECKING:
     from nexapod_batch.store.database import Database
 
-__all__ = ["LeaseRow", "Operations"]
+__all__ = ["CoordinatorKeyRow", "LeaseRow", "Operations"]
+
+
+class CoordinatorKeyRow(Row, frozen=True):
+    """A key that the coordinator has, or had. Numbers are those of entries of the ledger."""
+
+    key_id: str
+    public_key: bytes | None  # None: of a time before it was kept
+    since: int  # the first entry that it signs for
+    until: int | None  # the first that it signs for no longer; None: it is the coordinator's key
+    until_ms: int | None  # when that was, since 1970
+    revoked: int | None  # the first entry for which what it signed counts no longer
+    rotation: bytes | None  # envelope by which it took the place of the one before; None for the first
 
 
 class LeaseRow(Row, frozen=True):
@@ -30,13 +42,37 @@ class Operations:
         """Use a database that is open."""
         self._sql = Statements(database, "operations")
 
-    def coordinator_key(self) -> str | None:
+    def first_coordinator_key(self) -> str | None:
         """Return the id of the key that the database was made with; None where that was not kept."""
         return self._sql.value(str, "coordinator")
 
-    def keep_coordinator_key(self, key_id: str) -> None:
-        """Keep the id of the key that the database was made with."""
+    def coordinator_key(self) -> str | None:
+        """Return the id of the key that the coordinator has now; None where none was kept."""
+        keys = self.coordinator_keys()
+        if keys:
+            return keys[-1].key_id
+        return self.first_coordinator_key()
+
+    def coordinator_keys(self) -> list[CoordinatorKeyRow]:
+        """Return the keys that the coordinator has and had, the first one first."""
+        return self._sql.all(CoordinatorKeyRow, "coordinator_keys")
+
+    def keep_coordinator_key(self, key_id: str, public_key: bytes) -> None:
+        """Keep the key that the database was made with; one that is kept stays."""
         self._sql.run("coordinator_put", key=key_id)
+        self._sql.run("coordinator_key_first", key=key_id, public_key=public_key)
+        self._sql.run("coordinator_key_known", key=key_id, public_key=public_key)
+
+    def replace_coordinator_key(
+        self, key_id: str, public_key: bytes, *, entry: int, now: int, rotation: bytes
+    ) -> None:
+        """Give the coordinator another key, from an entry of the ledger on."""
+        self._sql.run("coordinator_key_over", entry=entry, now=now)
+        self._sql.run("coordinator_key_insert", key=key_id, public_key=public_key, entry=entry, rotation=rotation)
+
+    def revoke_coordinator_key(self, key_id: str, since: int) -> None:
+        """Let nothing count that a key signed for an entry of the ledger from this one on."""
+        self._sql.run("coordinator_key_revoked", key=key_id, since=since)
 
     def faults(self) -> dict[str, str]:
         """Return what was broken at the last pass: a stored reason, by what it is about."""

@@ -45,16 +45,22 @@ UPDATE node SET blame = blame + 1 WHERE id = :id;
 SELECT node_id, count(*) AS n FROM replica WHERE ended_at IS NULL GROUP BY node_id;
 
 -- name: node_key_over
-UPDATE node_key SET until = :now WHERE node_id = :node AND until IS NULL;
+UPDATE node_key SET until = :now, over = :entry WHERE node_id = :node AND until IS NULL;
 
 -- name: node_key_insert
-INSERT INTO node_key (node_id, key_id, public_key, since) VALUES (:node, :key, :public_key, :now);
+INSERT INTO node_key (node_id, key_id, public_key, since, entry, rotation) VALUES (:node, :key, :public_key, :now, :entry, :rotation);
+
+-- name: node_key_given
+UPDATE node_key SET entry = :entry WHERE key_id = :key AND entry IS NULL;
+
+-- name: node_key_revoked
+UPDATE node_key SET revoked = min(coalesce(revoked, :since), :since) WHERE key_id = :key;
 
 -- name: node_rekeyed
 UPDATE node SET key_id = :key, public_key = :public_key WHERE id = :node;
 
 -- name: node_keys
-SELECT key_id, public_key, since, until FROM node_key WHERE node_id = :node ORDER BY id;
+SELECT key_id, public_key, since, until, entry, over, revoked, rotation FROM node_key WHERE node_id = :node ORDER BY id;
 
 -- name: nodes_at_work
 SELECT DISTINCT node_id FROM launch WHERE state IN ('intent', 'handed');

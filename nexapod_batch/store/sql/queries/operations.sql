@@ -6,6 +6,24 @@ SELECT key_id FROM coordinator WHERE id = 1;
 -- name: coordinator_put
 INSERT OR IGNORE INTO coordinator (id, key_id) VALUES (1, :key);
 
+-- name: coordinator_key_first
+INSERT INTO coordinator_key (key_id, public_key, since) SELECT :key, :public_key, 0 WHERE NOT EXISTS (SELECT 1 FROM coordinator_key);
+
+-- name: coordinator_key_known
+UPDATE coordinator_key SET public_key = :public_key WHERE key_id = :key AND public_key IS NULL;
+
+-- name: coordinator_keys
+SELECT key_id, public_key, since, until, until_ms, revoked, rotation FROM coordinator_key ORDER BY id;
+
+-- name: coordinator_key_over
+UPDATE coordinator_key SET until = :entry, until_ms = :now WHERE until IS NULL;
+
+-- name: coordinator_key_insert
+INSERT INTO coordinator_key (key_id, public_key, since, rotation) VALUES (:key, :public_key, :entry, :rotation);
+
+-- name: coordinator_key_revoked
+UPDATE coordinator_key SET revoked = min(coalesce(revoked, :since), :since) WHERE key_id = :key;
+
 -- name: faults
 SELECT key, reason FROM fault;
 
