@@ -194,9 +194,7 @@ def attestations(
         _signed_verdict(c, job_id, index, folder)
     for name, content in ledger_files(c, job_id, tasks, head):
         folder.write(name, content)
-    for number, rotation in enumerate([row.rotation for row in c.store.operations.coordinator_keys() if row.rotation]):
-        folder.write(f"{number + 1}".join(ROTATION), rotation + b"\n")
-    folder.write(COORDINATOR, spki_pem(c.signer.public).encode())
+    _coordinator(c, folder)
     folder.write(VERDICT, coordinators_word(c, job, rows, counts, nodes))
     folder.write("README.md", README.format(job=job_id, uuid=job.uuid).encode())
     folder.write("check.py", Path(check_proof.__file__).read_bytes())
@@ -232,6 +230,14 @@ def _keys(c: Coordinator, node: Node, folder: _Folder) -> None:
         stem = key_stem(public)
         folder.write(f"{stem}.pub", openssh_public(public, node.name).encode())
         folder.write(f"{stem}.pem", spki_pem(public).encode())
+
+
+def _coordinator(c: Coordinator, folder: _Folder) -> None:
+    """Write the coordinator's key, and by which rotations it came to have it."""
+    rotations = [row.rotation for row in c.store.operations.coordinator_keys() if row.rotation]
+    for number, rotation in enumerate(rotations, 1):
+        folder.write(f"{number}".join(ROTATION), rotation + b"\n")
+    folder.write(COORDINATOR, spki_pem(c.signer.public).encode())
 
 
 def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[ReplicaRow], folder: _Folder) -> None:

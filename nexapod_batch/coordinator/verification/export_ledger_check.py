@@ -182,7 +182,7 @@ class LedgerProofs:
             yield from _order_faults(name, entry.number, decode_verdict(payload), reports)
 
     def _verdict(self, file: str) -> bytes:
-        keys = {key_id(self._files.coordinator): self._files.coordinator}
+        keys = {key_id(public): public for public in self._files.coordinators}
         return open_envelope(self._files.read(file).rstrip(b"\n"), VERDICT_TYPE, keys).payload
 
     def _publication_faults(
