@@ -28,9 +28,9 @@ def key() -> None:
 @key.command("ls")
 @json_option
 def key_ls(as_json: bool) -> None:
-    """List the keys that the coordinator and the nodes have and had.
+    """List the keys of the coordinator and of every node.
 
-    `since` and `until` are entries of the ledger: what a key signed for entries from the one to before the other is
+    Those that they had are among them. `since` and `until` are entries of the ledger: what a key signed for entries from the one to before the other is
     good, unless it was revoked since an entry before.
     """
     columns = ["of", "name", "key", "since", "until", "state"]
@@ -41,7 +41,10 @@ def key_ls(as_json: bool) -> None:
 @click.argument("name", shell_complete=complete.nodes)
 @json_option
 def key_show(name: str, as_json: bool) -> None:
-    """Show the keys of a node or of the `coordinator`, or one key by its fingerprint."""
+    """Show the keys of a node, or of the `coordinator`.
+
+    Or one key, by its fingerprint.
+    """
     from nexapod_batch.coordinator.queries.keys import keys_named
 
     rows = [_row(one) for one in keys_named(_held(), name)]
