@@ -30,8 +30,8 @@ def key() -> None:
 def key_ls(as_json: bool) -> None:
     """List the keys of the coordinator and of every node.
 
-    Those that they had are among them. `since` and `until` are entries of the ledger: what a key signed for entries from the one to before the other is
-    good, unless it was revoked since an entry before.
+    Those that they had are among them. `since` and `until` are entries of the ledger: what a key signed for entries
+    from the one to before the other is good, unless it was revoked.
     """
     columns = ["of", "name", "key", "since", "until", "state"]
     output(as_json).rows("keys", [_row(one) for one in _held()], columns)
