@@ -122,6 +122,15 @@ COMMANDS: dict[str, Entry] = {
         "Write one folder or tar that proves a job to anybody: archive ID.",
         ("create", "show"),
     ),
+    "publish": Entry(
+        "commands.publishing",
+        "publish",
+        "Publish an archive: a page, a badge, and what catalogues read.",
+        (
+            *("--to", "--invenio", "--publish", "--token-file", "--metadata", "--key", "--uuid", "--witness"),
+            *("--unverified", "--dry-run", "--json"),
+        ),
+    ),
     "ledger": Entry(
         "commands.operating.ledger",
         "ledger",
@@ -236,7 +245,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
         "report",
     ),
-    "Evidence": ("verify", "attestations", "archive", "ledger"),
+    "Evidence": ("verify", "attestations", "archive", "publish", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
     "Setup": ("serve", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

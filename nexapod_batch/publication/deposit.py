@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.publication.catalogue import Entry
 
-__all__ = ["BADGE", "PAGE", "SUMS", "contents", "digest_of", "listed", "new_folder", "write"]
+__all__ = ["BADGE", "DATACITE", "PAGE", "SUMS", "contents", "digest_of", "listed", "new_folder", "write"]
 
 PAGE, BADGE, FIGURE, SUMS = "report.html", "badge.svg", "agreement.svg", "SHA256SUMS"
-_DATACITE, _CITATION, _ZENODO, _DIFFERENCES = "datacite.json", "CITATION.cff", ".zenodo.json", "differences.txt"
+DATACITE, _CITATION, _ZENODO, _DIFFERENCES = "datacite.json", "CITATION.cff", ".zenodo.json", "differences.txt"
 _MAX_SUMS = 1 << 20
 
 
@@ -37,7 +37,7 @@ def contents(entry: Entry) -> dict[str, bytes]:
         PAGE: page(facts, entry.publication),
         BADGE: badge(facts),
         FIGURE: figure(facts, standalone=True),
-        _DATACITE: _json(catalogue.datacite(entry)),
+        DATACITE: _json(catalogue.datacite(entry)),
         _CITATION: catalogue.citation(entry),
         _ZENODO: _json(catalogue.zenodo(entry)),
     }

@@ -74,6 +74,7 @@ def page(facts: Facts, publication: Publication) -> str:
             "all_machines": len(machines),
             "repeated": all(task.agreed > 1 for task in tasks if task.accepted),
             "disputed": [task for task in tasks if task.differences][:_MAX_ROWS],
+            "unattributed": sum(key.origin.startswith("unattributed") for key in facts.keys),
             "wall_ms": sum(machine.wall_ms for machine in machines),
             "cpu_ms": _total([machine.cpu_ms for machine in machines]),
             "gpu_energy_mj": _total([machine.gpu_energy_mj for machine in machines]),

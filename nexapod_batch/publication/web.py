@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["RefusedError", "Web", "field_errors"]
+__all__ = ["RefusedError", "Web", "address", "field_errors"]
 
 #: Seconds without a byte after which a connection is given up; bytes that an answer may have; tries of one request.
 TIMEOUT_S, _MAX_ANSWER, _TRIES = 120.0, 8 << 20, 6
@@ -52,7 +52,7 @@ class Web:
 
     def __init__(self, url: str, token: str, pause: Callable[[float], None] = time.sleep) -> None:
         """Keep the address and the token; UsageError for an address that a token must not be sent to."""
-        self.url = _checked(url)
+        self.url = address(url)
         self._token, self._pause = token, pause
         self._opener = urllib.request.build_opener(_NoRedirects())
 
@@ -139,8 +139,13 @@ class Web:
         raise RefusedError(problem, error.code, answer, got=said)
 
 
-def _checked(url: str) -> str:
-    """Return an address without what is behind its path."""
+def address(url: str) -> str:
+    """Return the address of a repository, without a slash or the path of its interface at the end.
+
+    Raises:
+        UsageError: It is none, or a token would be sent to it unprotected.
+
+    """
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ""

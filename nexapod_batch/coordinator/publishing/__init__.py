@@ -1,0 +1,1 @@
+"""Publishing an archive: what it holds, as facts for a page; and the deposit that is made of them."""
