@@ -120,7 +120,13 @@ COMMANDS: dict[str, Entry] = {
         "commands.archives",
         "archive",
         "Write one folder or tar that proves a job to anybody: archive ID.",
-        ("create", "show"),
+        ("create", "show", "add"),
+    ),
+    "reproduce": Entry(
+        "commands.archives",
+        "reproduce",
+        "Run an archived job on your own nodes, compare, and sign what came out.",
+        ("--site", "--job", "--out", "--trust", "--json"),
     ),
     "publish": Entry(
         "commands.publishing",
@@ -245,7 +251,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
         "report",
     ),
-    "Evidence": ("verify", "attestations", "archive", "publish", "ledger"),
+    "Evidence": ("verify", "attestations", "archive", "reproduce", "publish", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
     "Setup": ("serve", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from nacl.exceptions import BadSignatureError
 
 from nexapod_batch.coordinator.archives import bag_format as bag
 from nexapod_batch.coordinator.archives.members import open_members
+from nexapod_batch.coordinator.archives.reproductions import check_reproductions, keys_of_reproductions
 from nexapod_batch.coordinator.evidence.published_results import DigestedResults
 from nexapod_batch.coordinator.verification.export_check import checked_export, described
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles, public_key
@@ -49,6 +50,7 @@ class Checked(NamedTuple):
     export: Export | None  # the proof in it; None where something is wrong with it
     evidence: Evidence
     sha256: str  # of the tag manifest, in hex
+    reproductions: list[dict[str, Any]]  # what those who ran it again signed
 
 
 class _Proof(ExportedFiles):
@@ -82,7 +84,9 @@ def verify_archive(
     if checked.members is not None:
         checked.members.close()
     document = {"folder": str(path), "uuid_given": uuid is not None, "results": str(path)}
-    return document | described(checked.evidence, checked.export, given) | {"archive": checked.sha256}
+    return document | described(checked.evidence, checked.export, given) | {
+        "archive": checked.sha256, "reproductions": checked.reproductions,
+    }  # fmt: skip
 
 
 def check_archive(
@@ -94,7 +98,7 @@ def check_archive(
         members = open_members(path)
     except VerificationError as error:
         evidence.add("archive", f"{path}", [" ".join(str(error).split())])
-        return Checked(None, {}, None, evidence, "")
+        return Checked(None, {}, None, evidence, "", [])
     digests: dict[str, str] = {}
     tags = ""
     try:
@@ -103,14 +107,19 @@ def check_archive(
         problems = [_shown(error)]
     evidence.add("archive", f"{path}", _few(problems))
     if problems:
-        return Checked(members, {}, None, evidence, tags)
+        return Checked(members, {}, None, evidence, tags, [])
     results = _results(members, digests)
-    export = checked_export(_Proof(members, digests), given, results, uuid, witnesses, evidence)
+    reproductions: list[dict[str, Any]] = []
+    others = keys_of_reproductions(members)  # they signed nothing of the proof
+    known = {key: public for key, public in given.items() if key not in others}
+    export = checked_export(_Proof(members, digests), known, results, uuid, witnesses, evidence)
     if export is not None:
         evidence.add("inputs", str(export.word.job), _input_faults(members, digests, export))
         evidence.add("files", str(export.word.job), _other_faults(members, export))
         evidence.add("metadata", bag.CRATE, _crate_faults(members, export))
-    return Checked(members, digests, export, evidence, tags)
+        job = (export.word.uuid, export.word.digest)
+        reproductions = check_reproductions(members, tags, job, given, evidence)
+    return Checked(members, digests, export, evidence, tags, reproductions)
 
 
 def _shown(error: Exception) -> str:
@@ -209,7 +218,7 @@ def _results(members: Members, digests: Mapping[str, str]) -> DigestedResults:
 
 def _input_faults(members: Members, digests: Mapping[str, str], export: Export) -> list[str]:
     """Return which inputs are missing that should be here, and which are not those of the job."""
-    wanted = {f"{bag.INPUTS}{one.sha256}": one.sha256 for one in export.job.inputs}
+    wanted = {f"{bag.INPUTS}{one.sha256}": one.sha256 for one in export.job.inputs if one.sha256}
     here = {name: digests[name] for name in members.sizes if name.startswith(bag.INPUTS)}
     faults = [f"{name!a} is no input of the job" for name in sorted(here) if here[name] != wanted.get(name)]
     info = bag.parse_bag_info(members.read(bag.BAG_INFO, _SHORT))

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from nexapod_batch.coordinator.archives.bag_format import INPUTS, PAYLOAD, PROOF, RESULTS
+from nexapod_batch.model.publication import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.archives.contents import Run, TaskRuns
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
+    from nexapod_batch.model.publication import Creator
     from nexapod_batch.store.repositories.jobs import JobRow
 
 __all__ = ["Crate", "iso_time"]
@@ -37,6 +39,15 @@ Entity = dict[str, Any]
 def iso_time(time_ms: int) -> str:
     """Return a time as ISO 8601, in UTC."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _creator(creator: Creator) -> Entity:
+    """Return a person or an organisation."""
+    entity: Entity = {"@id": f"#creator-{quote(creator.shown, safe='')}", "name": creator.shown}
+    entity["@type"] = "Organization" if creator.name else "Person"
+    if creator.orcid:
+        entity["@id"] = f"https://orcid.org/{creator.orcid}"
+    return entity
 
 
 class Crate:
@@ -70,15 +81,25 @@ class Crate:
             "@id": "ro-crate-metadata.json", "@type": "CreativeWork", "about": {"@id": "./"},
             "conformsTo": {"@id": _CRATE},
         }  # fmt: skip
-        yield {
-            "@id": "./", "@type": "Dataset", "identifier": f"urn:uuid:{row.uuid}", "name": job.name,
-            "description": f"Results of job {row.id}, each run on several nodes and accepted where they agreed.",
+        said = job.publication or Publication()
+        description = f"Results of job {row.id}, each run on several nodes and accepted where they agreed."
+        licence = f"https://spdx.org/licenses/{said.license}" if said.license else "#licence"
+        creators = [_creator(creator) for creator in said.creators]
+        root: Entity = {
+            "@id": "./", "@type": "Dataset", "identifier": f"urn:uuid:{row.uuid}", "name": said.title or job.name,
+            "description": said.description or description, "license": {"@id": licence},
             "datePublished": iso_time(row.finished_at or row.created_at),
-            "license": {"@id": "#licence"}, "conformsTo": {"@id": _PROFILE}, "mentions": self._actions,
+            "conformsTo": {"@id": _PROFILE}, "mentions": self._actions,
             "hasPart": [*self._parts, {"@id": "proof/"}],
         }  # fmt: skip
-        licence = dict(job.labels).get("license") or dict(job.labels).get("licence") or _NO_LICENCE
-        yield {"@id": "#licence", "@type": "CreativeWork", "name": licence, "description": licence}
+        if creators:
+            root["author"] = [{"@id": creator["@id"]} for creator in creators]
+        if said.keywords:
+            root["keywords"] = list(said.keywords)
+        yield root
+        yield from creators
+        name = said.license or _NO_LICENCE
+        yield {"@id": licence, "@type": "CreativeWork", "name": name, "description": name}
         yield {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
         yield {
             "@id": "proof/", "@type": "Dataset", "name": "signed statements and verdicts, and the keys",

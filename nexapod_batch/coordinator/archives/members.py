@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from nexapod_batch.coordinator.archives.bag_format import BAGIT, MAX_BYTES, MAX_MEMBERS
 from nexapod_batch.coordinator.archives.tar_form import scan
@@ -22,6 +23,8 @@ from nexapod_batch.trust.statement_rules import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from typing_extensions import Buffer
 
 __all__ = ["FolderMembers", "Members", "TarMembers", "open_members"]
 
@@ -43,6 +46,10 @@ class Members:
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return what is in a file; OSError where that is not possible, or it is larger."""
+        raise NotImplementedError
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a stream of a file that can be read from any place of it; OSError where there is none."""
         raise NotImplementedError
 
     def digests(self, names: Sequence[str]) -> dict[str, str]:
@@ -116,16 +123,23 @@ class FolderMembers(Members):
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return what is in a file; OSError where that is not possible, or it is larger."""
-        folder, _, last = name.rpartition("/")
-        fd = _open_folder(self.path, folder)
-        try:
-            file = careful.open_plain(last, dir_fd=fd)
-        finally:
-            os.close(fd)
+        file = self._open(name)
         try:
             return careful.read_descriptor(file, max_bytes, name)
         finally:
             os.close(file)
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a stream of a file that can be read from any place of it; OSError where there is none."""
+        return os.fdopen(self._open(name), "rb")
+
+    def _open(self, name: str) -> int:
+        folder, _, last = name.rpartition("/")
+        fd = _open_folder(self.path, folder)
+        try:
+            return careful.open_plain(last, dir_fd=fd)
+        finally:
+            os.close(fd)
 
     def _digest(self, files: Sequence[Sized]) -> list[str]:
         found = []
@@ -137,6 +151,37 @@ class FolderMembers(Members):
         return found
 
 
+class _Slice(io.RawIOBase):
+    """A part of a file that stays open elsewhere."""
+
+    def __init__(self, fd: int, start: int, size: int) -> None:
+        """Begin at the start of the part."""
+        super().__init__()
+        self._fd, self._start, self._size, self._place = fd, start, size, 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that any place can be gone to."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read the next bytes into a buffer; return how many."""
+        view = memoryview(buffer)
+        left = max(0, min(len(view), self._size - self._place))
+        count = os.preadv(self._fd, [view[:left]], self._start + self._place) if left else 0
+        self._place += count
+        return count
+
+
 class TarMembers(Members):
     """A tar file without compression, with one folder at its top."""
 
@@ -144,7 +189,9 @@ class TarMembers(Members):
         """List what is in a file that is open; VerificationError for what is no tar of plain files."""
         super().__init__(path)
         self._fd, self._starts, folders, top = fd, dict[str, int](), set[str](), ""
+        self.end = 0  # of the last member
         for entry in scan(fd, MAX_MEMBERS):
+            self.end = entry.end
             name = entry.name.removeprefix("./").rstrip("/")
             first, _, rest = name.partition("/")
             if not safe_name(name) or (not rest and not entry.folder):
@@ -159,6 +206,7 @@ class TarMembers(Members):
                 self._starts[rest] = entry.start
             if len(folders) > MAX_MEMBERS:
                 raise VerificationError("too many folders", got=f"more than {MAX_MEMBERS}")
+        self.top = top  # the folder at its top
         self.empty = sorted(folders - _parents(self.sizes))
 
     def read(self, name: str, max_bytes: int) -> bytes:
@@ -175,6 +223,17 @@ class TarMembers(Members):
         if size > max_bytes:
             raise careful.NotPlainError(errno.EFBIG, f"Larger than {max_bytes} bytes", name)
         return os.pread(self._fd, size, self._starts[name])
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a stream of a file that can be read from any place of it.
+
+        Raises:
+            FileNotFoundError: There is no such member.
+
+        """
+        if name not in self.sizes:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return cast("BinaryIO", io.BufferedReader(_Slice(self._fd, self._starts[name], self.sizes[name])))
 
     def close(self) -> None:
         """Close the file."""

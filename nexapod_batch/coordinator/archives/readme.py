@@ -24,6 +24,7 @@ independent nodes computed and signed, the verdict on it, and the published file
 | `data/ro-crate-metadata.json` | the same for programs: an RO-Crate, one CreateAction a replica |
 | `bagit.txt`, `bag-info.txt`, `manifest-sha256.txt`, `tagmanifest-sha256.txt` | a BagIt bag: the SHA-256 of every file |
 | `tagmanifest-sha256.sig` | the coordinator's signature of `tagmanifest-sha256.txt`, 64 bytes |
+| `reproductions/` | what readers who ran it again signed, each by itself |
 
 ## Check it
 
@@ -76,6 +77,13 @@ owners, and give each with `--key FILE`; `--uuid` is the job's as whoever publis
 checked without any of our code, too:
 
     python3 data/proof/check.py --uuid UUID --key alice.pem --key bob.pem --results data/results
+
+## Run it again
+
+    nexapod-batch reproduce .
+
+runs the job on your own nodes, compares by the job's own rules, and signs what came out. `nexapod-batch archive add FILE .`
+puts such a statement into `reproductions/`, for the next reader.
 """  # noqa: E501 - commands are copied line by line
 
 

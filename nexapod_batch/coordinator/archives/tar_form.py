@@ -36,6 +36,11 @@ class TarEntry(NamedTuple):
     size: int  # bytes
     folder: bool
 
+    @property
+    def end(self) -> int:
+        """Return where what follows it begins."""
+        return self.start + self.size + -self.size % _BLOCK
+
 
 def headers(name: str, size: int) -> bytes:
     """Return what stands before the content of a file."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.archives.contents import Item
 
-__all__ = ["TarWriter", "copied", "made_whole", "refuse_existing", "tar_file"]
+__all__ = ["TarWriter", "appended", "copied", "made_whole", "refuse_existing", "tar_file"]
 
 _BLOCK = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -128,6 +128,27 @@ class TarWriter:
     def end(self) -> None:
         """Write what closes a tar."""
         self._sink.write(end_of(self._sink.size))
+
+
+def appended(path: Path, end: int, item: Item) -> None:
+    """Put a file behind the last member of a tar, which ends at `end`, in one step; OSError where that cannot be."""
+    stage = path.with_name(f".{path.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with path.open("rb") as old, os.fdopen(os.open(stage, _NEW, 0o666), "wb") as new:
+            left = end
+            while left:
+                data = old.read(min(_BLOCK, left))
+                new.write(data)
+                left -= len(data)
+            new.write(headers(item.name, item.size))
+            _pour(item, new.write)
+            new.write(padding(item.size))
+            new.write(end_of(new.tell()))
+            new.flush()
+            os.fsync(new.fileno())
+        stage.replace(path)
+    finally:
+        stage.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import orjson
 from msgspec import Struct
@@ -22,6 +22,7 @@ from nexapod_batch.model.placeholders import expand, task_values
 from nexapod_batch.trust.statement_decoder import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
@@ -30,11 +31,22 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["Outputs", "outputs_of", "rule_for", "statement_of"]
+__all__ = ["OpenFiles", "Outputs", "outputs_of", "rule_for", "statement_of"]
 
 _CHUNK = 1024 * 1024
 #: What logs may have beyond the size of the outputs before they are looked at twice.
 _LOGS = 1 << 30
+
+
+class OpenFiles(Protocol):
+    """The outputs of one run, wherever they are."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Return the hex SHA-256 of each by name, as it was signed."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Return an open stream of one; UnsafeOutputError when it is not what it was."""
 
 
 class Outputs(Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
+    from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles, Outputs
     from nexapod_batch.coordinator.pass_faults import Faults
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
@@ -296,7 +296,7 @@ def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Repl
 
 
 def compare(
-    job: Job, task: int, left: Outputs, right: Outputs, labels: tuple[str, str] = ("accepted", "rejected")
+    job: Job, task: int, left: OpenFiles, right: OpenFiles, labels: tuple[str, str] = ("accepted", "rejected")
 ) -> list[str]:
     """Return one line for each file that differs: where, and what either side (named by `labels`) says there."""
     from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - seldom, and knows many formats

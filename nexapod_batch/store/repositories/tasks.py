@@ -110,6 +110,10 @@ class Tasks:
         """Note for each (task, replicas, numeric class) that so many replicas were placed."""
         self._sql.many("task_placed", ((n, numeric, job, task, n) for task, n, numeric in counts))
 
+    def fix_classes(self, job: int, classes: Iterable[tuple[int, str]]) -> None:
+        """Fix for each (task, numeric class) of a job of which nothing was placed yet where it may run."""
+        self._sql.many("task_class", ((numeric, job, task) for task, numeric in classes))
+
     def blocked(self, job: int, reasons: Iterable[tuple[int, str]]) -> None:
         """Keep for each (task, reason) why it cannot be placed."""
         self._sql.many("task_blocked", ((why, job, task, why) for task, why in reasons))

@@ -17,6 +17,9 @@ WHERE job_id = :job AND want > 0 AND (not_before <= :now OR not_before > :now + 
 UPDATE task SET want = want - ?, state = 'active', class = coalesce(class, ?), reason = ''
 WHERE job_id = ? AND idx = ? AND want >= ? AND state IN ('waiting', 'active');
 
+-- name: task_class
+UPDATE task SET class = ? WHERE job_id = ? AND idx = ? AND state = 'waiting';
+
 -- name: task_blocked
 UPDATE task SET reason = ? WHERE job_id = ? AND idx = ? AND reason <> ?;
 
