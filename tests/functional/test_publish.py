@@ -97,6 +97,15 @@ def test_what_does_not_hold_is_refused_and_nothing_is_left(home: Home, tmp_path:
     assert os.listdir(tmp_path) == ["broken"]
 
 
+@pytest.mark.parametrize("source", ["folder", "file.tar"])
+def test_a_disk_without_room_leaves_nothing(home: Home, tmp_path: Path, source: str) -> None:
+    """Neither half a deposit nor what was to become one; what went wrong is said."""
+    done = home.call("publish", home.folder / source, "--to", tmp_path / "d", before=("prlimit", "--fsize=20000"))
+    assert (done.code, done.out) == (2, "")
+    assert "d cannot be written: got File too large" in done.err
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_wrong_uuid_is_published_only_with_a_warning(home: Home, tmp_path: Path) -> None:
     """The archive is whole, and of another job than the publisher means."""
     argv = ("publish", home.folder / "file.tar", "--to", tmp_path / "d", "--uuid", "01a22b15-bc72-76cf-8453-faa750cb078e")

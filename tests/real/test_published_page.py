@@ -57,6 +57,8 @@ def test_everybody_can_read_it(browser: Browser, written: Path, width: int, sche
     found = Axe().run(tab)
     assert found.violations_count == 0, found.generate_report()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    narrowest = tab.evaluate("Math.min(...[...document.querySelectorAll('th')].map(cell => cell.offsetWidth / cell.innerText.length))")
+    assert narrowest > 5, "no word of a heading is broken into letters"
     tab.close()
 
 

@@ -16,13 +16,16 @@ from nexapod_batch.coordinator.archives.check import check_archive
 from nexapod_batch.coordinator.archives.contents import Item
 from nexapod_batch.coordinator.archives.members import TarMembers, open_members
 from nexapod_batch.coordinator.archives.writing import tar_file
+from nexapod_batch.coordinator.evidence.export_format import JOB
 from nexapod_batch.coordinator.publishing.facts_of_archive import facts_of
-from nexapod_batch.errors import UsageError, VerificationError
+from nexapod_batch.errors import NexapodError, UsageError, VerificationError
 from nexapod_batch.files import careful
+from nexapod_batch.model.document import from_document
 from nexapod_batch.model.publication import Publication
 from nexapod_batch.publication import deposit
 from nexapod_batch.publication.catalogue import Entry, check_complete
 from nexapod_batch.publication.deposit import digest_of
+from nexapod_batch.trust.nesting import loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,6 +79,7 @@ def deposited(wanted: Wanted, folder: Path) -> Deposit:
     that catalogues want to know is missing, or the folder is another one.
     """
     name = _archive_name(wanted.archive)
+    check_complete(_merged(_own(wanted.archive), wanted.publication))  # before anything large is copied and read
     if (folder / deposit.SUMS).is_file():
         return _again(wanted, folder, name)
     with deposit.new_folder(folder) as stage:
@@ -125,6 +129,15 @@ def _archive_name(path: Path) -> str:
         hint = f"nexapod-batch verify {path}"
         raise VerificationError(f"{path} does not say which job it is of", got=uuid[:80], hint=hint)
     return f"{bag.bag_name(uuid)}.tar"
+
+
+def _own(path: Path) -> Publication | None:
+    """Return what the job of an archive says of itself, before it is checked; None where it cannot be read."""
+    with open_members(path) as members:
+        try:
+            return from_document(loads(members.read(f"{bag.PROOF}{JOB}", bag.MAX_TEXT))).publication
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, NexapodError):
+            return None  # the check says what is wrong
 
 
 def _tags(path: Path) -> bytes:
