@@ -77,6 +77,7 @@ def entry(publication: Publication = PUBLICATION, **changes: Any) -> Entry:
     return Entry(facts(**changes), publication, "2026-11-30", (("pi.tar", 10_240),))
 
 
-def reproduction(*, agreed: bool = True) -> ReproductionFacts:
+def reproduction(key: str = "SHA256:carol", *, agreed: bool = True, known: bool = True) -> ReproductionFacts:
     """Return what somebody found who ran it again."""
-    return ReproductionFacts("carol", "her own cluster", 1_796_990_000_000, agreed, "" if agreed else "pi.txt: line 1")
+    how = "" if agreed else "pi.txt: line 1"
+    return ReproductionFacts("carol", "her own cluster", 1_796_990_000_000, agreed, how, key, known)

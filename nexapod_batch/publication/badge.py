@@ -25,11 +25,13 @@ def summary(facts: Facts) -> str:
     if not facts.accepted:
         return "no agreement"
     parts = [_agreement(facts), _independence(facts)]
-    if facts.reproduced:
-        parts.append(f"reproduced {_times(facts.reproduced)}")
-    against = len(facts.reproductions) - facts.reproduced
-    if against:
-        parts.append(f"differed {_times(against)}")
+    known, unknown = facts.reproduced(known=True), facts.reproduced(known=False)
+    if known:
+        parts.append(f"reproduced {_times(known)}")
+    elif unknown:
+        parts.append(f"reproduced {_times(unknown)} by unknown keys")
+    if facts.differed:
+        parts.append(f"differed {_times(facts.differed)}")
     return ", ".join(part for part in parts if part)
 
 
@@ -60,7 +62,7 @@ def _times(count: int) -> str:
 def _colour(facts: Facts) -> str:
     if not facts.verified or not facts.accepted:
         return _RED
-    if facts.accepted < len(facts.tasks) or facts.reproduced < len(facts.reproductions):
+    if facts.accepted < len(facts.tasks) or facts.differed:
         return _AMBER
     if all(task.independent for task in facts.tasks):
         return _GREEN

@@ -76,11 +76,13 @@ class KeyFacts(NamedTuple):
 class ReproductionFacts(NamedTuple):
     """What somebody who ran it again later says."""
 
-    who: str
-    where: str
+    who: str  # as they call themselves
+    where: str  # sites and nodes, as they call them
     when_ms: int
     agreed: bool
     how: str  # what differed; "" where nothing did
+    key: str  # that signed it
+    known: bool  # whose key that is, whoever publishes it knows
 
 
 class Facts(NamedTuple):
@@ -114,10 +116,18 @@ class Facts(NamedTuple):
         """How many tasks have an accepted result."""
         return sum(task.accepted for task in self.tasks)
 
+    def reproduced(self, *, known: bool) -> int:
+        """Return by how many keys it was found to agree, and by none of them to differ.
+
+        Either of keys that are known or of others: those are free to make.
+        """
+        keys = {one.key for one in self.reproductions if one.agreed and one.known is known}
+        return len(keys - {one.key for one in self.reproductions if not one.agreed})
+
     @property
-    def reproduced(self) -> int:
-        """How often it was run again elsewhere, and agreed."""
-        return sum(one.agreed for one in self.reproductions)
+    def differed(self) -> int:
+        """By how many keys it was found to differ."""
+        return len({one.key for one in self.reproductions if not one.agreed})
 
     @property
     def period_ms(self) -> tuple[int, int] | None:

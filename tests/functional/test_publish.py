@@ -87,6 +87,25 @@ def test_keys_that_were_given_are_named_as_such(home: Home, tmp_path: Path) -> N
     assert "could not be checked" not in page
 
 
+def test_who_ran_it_again_is_on_the_page_and_the_badge(home: Home, tmp_path: Path) -> None:
+    """In a home of another reader, whose statement came into the archive; as an unknown key unless the publisher knows it."""
+    archive = shutil.copytree(home.folder / "folder", tmp_path / "archive")
+    reader = Home(tmp_path, "reader")
+    assert reader.call("node", "init", "--name", "zed").code == 0
+    assert reader.call("reproduce", archive, "--trust", "--out", tmp_path / "said.dsse.json").code == 0
+    (tmp_path / "zed.pem").write_text(reader.call("key", "export", "coordinator", "--format", "pem").out)
+    reader.end()
+    assert home.call("archive", "add", tmp_path / "said.dsse.json", archive).code == 0
+    document = home.json("publish", archive, "--to", tmp_path / "unknown")
+    assert document["summary"] == "2 of 3 agree, one machine, reproduced once by unknown keys"
+    document = home.json("publish", archive, "--to", tmp_path / "known", "--key", tmp_path / "zed.pem")
+    assert document["summary"] == "2 of 3 agree, one machine, reproduced once"
+    page = (tmp_path / "known/report.html").read_text()
+    assert "zed (site local)" in page
+    assert "nobody vouches for that" not in page
+    assert home.call("verify", next((tmp_path / "known").glob("*.tar"))).code == 0
+
+
 def test_what_does_not_hold_is_refused_and_nothing_is_left(home: Home, tmp_path: Path) -> None:
     """One byte of a result: refused with its name; insisted on, the page begins with it."""
     broken = shutil.copytree(home.folder / "folder", tmp_path / "broken")

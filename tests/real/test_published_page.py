@@ -41,7 +41,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     open_one = task(2, accepted=False, state="inconclusive", independence="", replicas=(replica(1, standing=Standing.UNDECIDED),))
     one = task(replicas=(replica(1), replica(2), differs, lost), differences=(HOSTILE, "x" * 500))
     made_of = facts(
-        name=HOSTILE, tasks=(one, open_one), problems=(HOSTILE,), reproductions=(reproduction(), reproduction(agreed=False)),
+        name=HOSTILE, tasks=(one, open_one), problems=(HOSTILE,), reproductions=(reproduction(known=False), reproduction("b", agreed=False)),
         inputs=(("ic.npy", "data/ic.npy", "ab" * 32),), image="docker://python:3.12", checkpoint="nexapod-batch/x\n12\nAAAA\n",
     )  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "report.html"

@@ -93,7 +93,7 @@ def _described(reproduction: Reproduction, given: Mapping[str, bytes]) -> dict[s
     text = f"{agreed} of {len(reproduction.tasks)} tasks agree, signed by {key} ({reproduction.who}), {origin}"
     return {
         "key": key, "who": reproduction.who, "from": origin, "agreed": reproduction.agreed, "text": text,
-        "tasks": [task._asdict() for task in reproduction.tasks],
+        "time_ms": reproduction.time_ms, "tasks": [task._asdict() for task in reproduction.tasks],
     }  # fmt: skip
 
 

@@ -14,7 +14,15 @@ from nexapod_batch.lifecycle import Execution, TaskState, Validation
 from nexapod_batch.model.document import to_document
 from nexapod_batch.model.job import NumericClass
 from nexapod_batch.model.reason_codes import Code
-from nexapod_batch.publication.facts import Facts, KeyFacts, OutputFacts, ReplicaFacts, Standing, TaskFacts
+from nexapod_batch.publication.facts import (
+    Facts,
+    KeyFacts,
+    OutputFacts,
+    ReplicaFacts,
+    ReproductionFacts,
+    Standing,
+    TaskFacts,
+)
 from nexapod_batch.trust.statement import Outcome
 from nexapod_batch.wording import sentence
 from nexapod_batch.wording.independence import in_few_words, is_independent
@@ -33,6 +41,8 @@ __all__ = ["facts_of"]
 
 #: Bytes of a difference report that are shown; files of a task that are listed.
 _MAX_REPORT, _MAX_OUTPUTS = 1 << 16, 1_000
+#: Nodes and differences of a reproduction that are named.
+_FEW = 5
 #: Digits by which an answer is told from others.
 _ANSWER = 8
 #: What is said of the kind of a machine.
@@ -66,6 +76,7 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], name: str, sha256: st
         policy=_policy(job),
         tasks=tuple(_task(checked, export, task) for task in word.tasks),
         keys=tuple(_key(key) for key in document["keys"]),
+        reproductions=tuple(_reproduction(one, given) for one in checked.reproductions),
         checkpoint=_checkpoint(export),
         problems=tuple(problems),
         statements=document["statements"],
@@ -76,6 +87,16 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], name: str, sha256: st
 
 def _key(key: Mapping[str, str]) -> KeyFacts:
     return KeyFacts(key["key"], key["node"], key["site"], key["owner"], key["from"])
+
+
+def _reproduction(found: Mapping[str, Any], given: Mapping[str, bytes]) -> ReproductionFacts:
+    """Return what one of those who ran it again signed."""
+    where = dict.fromkeys(f"{task['node']} (site {task['site']})" for task in found["tasks"])
+    differences = [f"{task['task']}: {line}" for task in found["tasks"] for line in task["differences"]]
+    return ReproductionFacts(
+        who=found["who"], where=", ".join(list(where)[:_FEW]), when_ms=found["time_ms"], agreed=found["agreed"],
+        how="; ".join(differences[:_FEW]), key=found["key"], known=found["key"] in given,
+    )  # fmt: skip
 
 
 def _image(job: Job) -> str:
