@@ -161,7 +161,7 @@ def _ended(job: Document) -> bool:
 
 def _follower(c: Coordinator, job: int) -> Callable[[], None]:
     """Return a function that prints what the first task of a job wrote since the last call."""
-    from nexapod_batch.cli.logfiles import live_log
+    from nexapod_batch.coordinator.queries.log_files import live_log
 
     target = views.tasks(c.store, job, limit=1, replicas=False)["tasks"][0]["index"]
     position = 0

@@ -20,6 +20,8 @@ from nexapod_batch.server.problems import RequestError
 from nexapod_batch.trust import nesting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
 __all__ = ["has_body", "json_value", "read", "struct_of"]
@@ -74,13 +76,20 @@ def _check_announced(request: Request, max_bytes: int) -> None:
         )
 
 
-def json_value(data: bytes) -> Any:  # noqa: ANN401 - whatever JSON spells
-    """Return the value of a JSON body; RequestError for what is refused above."""
+def json_value(data: bytes, number: Callable[[str], float] = float) -> Any:  # noqa: ANN401 - whatever JSON spells
+    """Return the value of a JSON body; RequestError for what is refused above. `number` makes those with a fraction."""
+
+    def finite(text: str) -> float:
+        made = number(text)
+        if not math.isfinite(made):
+            raise ValueError("a number is too large")
+        return made
+
     if not nesting.depth_within(data):
         raise RequestError(problems.BAD_REQUEST, "the JSON is nested too deeply", wanted=f"{nesting.MAX_DEPTH} levels")
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite
+            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=finite
         )
         if b"\\u" in data:
             orjson.dumps(value)  # refuses half a surrogate pair, which is no text
@@ -102,13 +111,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
 
 
 def struct_of(value: object, kind: type[Any]) -> Any:  # noqa: ANN401 - a `kind`

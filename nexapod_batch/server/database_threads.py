@@ -25,6 +25,8 @@ __all__ = ["DatabaseThreads"]
 T = TypeVar("T")
 #: Threads that ask; questions take well under a millisecond.
 _READERS = 2
+#: Threads that store submissions, which may wait for a registry of images.
+_SUBMITTERS = 2
 #: Changes that may wait for their turn; who comes then is told to come again.
 _WAITING = 256
 
@@ -44,7 +46,8 @@ class DatabaseThreads:
         self._paths, self._room = paths, _Room()
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
-        self._writes = 0
+        self._submitters = ThreadPoolExecutor(_SUBMITTERS, "submitter")
+        self._waiting = 0
 
     async def read(self, ask: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that cannot write returns."""
@@ -52,19 +55,24 @@ class DatabaseThreads:
 
     async def write(self, change: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that may write returns; TryAgainError where too many wait for it."""
-        if self._writes >= _WAITING:
+        return await self._in_turn(self._writer, change)
+
+    async def submit(self, change: Callable[[Coordinator], T]) -> T:
+        """Do as `write` for what may take long before it writes; TryAgainError as well."""
+        return await self._in_turn(self._submitters, change)
+
+    async def _in_turn(self, pool: ThreadPoolExecutor, change: Callable[[Coordinator], T]) -> T:
+        if self._waiting >= _WAITING:
             raise TryAgainError("too many changes wait for their turn", hint="send the same again in a moment")
-        self._writes += 1
+        self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._writer, self._change, change)
+            return await asyncio.get_running_loop().run_in_executor(pool, self._change, change)
         finally:
-            self._writes -= 1
+            self._waiting -= 1
 
     def close(self) -> None:
         """Let what is under way end, and close every connection."""
-        for pool in (self._readers, self._writer):
-            for _ in range(_READERS if pool is self._readers else 1):
-                pool.submit(self._shut)
+        for pool in (self._readers, self._writer, self._submitters):
             pool.shutdown()
 
     def _ask(self, ask: Callable[[Coordinator], T]) -> T:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.server.endpoints import system
+from nexapod_batch.server.endpoints import files, jobs, nodes, people, system
 
 if TYPE_CHECKING:
     from nexapod_batch.server.calls import Route
 
 __all__ = ["ROUTES"]
 
-ROUTES: tuple[Route, ...] = (*system.ROUTES,)
+ROUTES: tuple[Route, ...] = (
+    *system.ROUTES, *jobs.ROUTES, *files.ROUTES, *nodes.ROUTES, *people.ROUTES,
+)  # fmt: skip

@@ -47,6 +47,7 @@ class Service:
         self.by_address = Buckets(options.address_rate, options.address_burst)
         self.by_token = Buckets(options.token_rate, options.token_burst)
         self.started_at = time.time()
+        self.busy: set[str] = set()  # submissions that are being taken
         self.describe: Callable[[], dict[str, Any]] = dict  # the OpenAPI document
         self.answers: dict[tuple[str, int], int] = {}  # by method and status
 
@@ -57,6 +58,10 @@ class Service:
     async def write(self, change: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that may write returns; one at a time, in a thread."""
         return await self.threads.write(change)
+
+    async def submit(self, change: Callable[[Coordinator], T]) -> T:
+        """Do as `write` for what may take long before it writes."""
+        return await self.threads.submit(change)
 
     def counted(self, scope: Scope, status: int) -> None:
         """Count an answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -13,9 +12,9 @@ from msgspec import Struct
 from nexapod_batch.coordinator.context import account, open_coordinator
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import NotFoundError, UsageError
-from nexapod_batch.files import atomic, own
-from nexapod_batch.server import tls
-from nexapod_batch.server.names import Names, is_loopback, names_of, shown_host
+from nexapod_batch.files import own
+from nexapod_batch.server import local_word, tls
+from nexapod_batch.server.names import Names, names_of, shown_host
 from nexapod_batch.server.service import Options, Service
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.config.settings import Paths
 
-__all__ = ["Announcement", "Serving", "folder_of", "pin_in_use", "prepare", "serve"]
+__all__ = ["Announcement", "Serving", "prepare", "serve"]
 
 #: The names of the tokens that `serve --init` shows, and of the one that this account's own programs use.
 _SHOWN, _NODES, _OWN = "serve --init", "nodes, serve --init", "this account"
@@ -62,20 +61,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     pin: str  # of the TLS key, in base64url
     admin: str = ""  # tokens that are shown once
     join: str = ""
-
-
-def folder_of(paths: Paths) -> Path:
-    """Return where a home keeps what belongs to its server."""
-    return paths.home / "server"
-
-
-def pin_in_use(paths: Paths) -> str:
-    """Return the pin that new tokens carry; "" where no server was made yet, or a proxy speaks TLS for it."""
-    try:
-        found = json.loads(own.read(folder_of(paths) / "address.json", 1 << 16))
-        return str(found["pin"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    own: str = ""  # the one that programs of this account on this machine use
 
 
 def prepare(serving: Serving) -> Prepared:
@@ -86,7 +72,7 @@ def prepare(serving: Serving) -> Prepared:
         UsageError: A certificate came without its key, or a key without its certificate.
 
     """
-    paths, folder = serving.paths, folder_of(serving.paths)
+    paths, folder = serving.paths, local_word.folder_of(serving.paths)
     if not serving.init and not paths.has_database():
         raise NotFoundError("there is no coordinator here yet", hint="nexapod-batch serve --init makes one")
     if (serving.certificate is None) != (serving.key is None):
@@ -105,8 +91,7 @@ def prepare(serving: Serving) -> Prepared:
             admin = tokens.new(c, who, scope, days=_DAYS, name=_SHOWN, pin=carried, replace=True)
             join = tokens.new(c, who, tokens.Scope.JOIN, days=_JOIN_DAYS, name=_NODES, pin=carried, replace=True)
         mine = tokens.new(c, _person(), tokens.Scope.ADMIN, days=_DAYS, name=_OWN, pin=carried, replace=True)
-        atomic.write(folder / "token", mine.encode(), 0o600)
-    return Prepared(certificate=certificate, key=key, pin=pin, admin=admin, join=join)
+    return Prepared(certificate=certificate, key=key, pin=pin, admin=admin, join=join, own=mine)
 
 
 def _person() -> str:
@@ -155,7 +140,6 @@ async def _serve(serving: Serving, prepared: Prepared, say: Callable[[Announceme
 
 
 def _leave_word(serving: Serving, prepared: Prepared, url: str, port: int) -> None:
-    """Leave where this server is, for programs of this account on this machine (the token lies beside it)."""
     pin = "" if serving.options.behind_proxy else prepared.pin
-    word = {"url": url, "port": port, "pin": pin, "pid": os.getpid(), "local": is_loopback(serving.host)}
-    atomic.write(folder_of(serving.paths) / "address.json", json.dumps(word).encode(), 0o600)
+    word = {"url": url, "port": port, "pin": pin, "token": prepared.own, "pid": os.getpid()}
+    local_word.leave(serving.paths, word)

@@ -17,9 +17,9 @@ from nexapod_batch.cli.rendering.terminal import LogPrinter, clean
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from nexapod_batch.cli.logfiles import Log
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
+    from nexapod_batch.coordinator.queries.log_files import Log
     from nexapod_batch.store import Store
 
 __all__ = ["attestations", "explain", "logs", "report", "verify"]
@@ -82,7 +82,7 @@ def logs(
 
 def _found_logs(store: Store, job: int, task: int, stream: str | None, *, every: bool) -> tuple[str, list[Log]]:
     """Return which stream is shown and its copies; stderr where a task failed without a word on stdout."""
-    from nexapod_batch.cli.logfiles import logs_of
+    from nexapod_batch.coordinator.queries.log_files import logs_of
 
     limit = None if every else 1
     name = stream or "stdout"
@@ -241,9 +241,9 @@ def _follow(c: Coordinator, job: int, task: int, stream: str, printer: LogPrinte
     """
     from contextlib import suppress
 
-    from nexapod_batch.cli.logfiles import live_log
     from nexapod_batch.coordinator.commands import reconcile
     from nexapod_batch.coordinator.queries import views
+    from nexapod_batch.coordinator.queries.log_files import live_log
     from nexapod_batch.errors import BusyError
 
     position = 0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Array, Input, Output, QuorumPolicy
     from nexapod_batch.model.publication import Publication
 
-__all__ = ["Parsed", "json_schema", "load", "parse"]
+__all__ = ["Parsed", "json_schema", "load", "parse", "parse_document"]
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
@@ -109,9 +109,38 @@ def parse(
         DescriptorError: With every fault that was found.
 
     """
-    document = decode(text, name)
-    changed: set[str] = set()
+    document, changed = decode(text, name), set[str]()
     report = Report(_lines_of(text, changed))
+    return _parsed(
+        document, changed, report, folder, name=name, sets=sets, overrides=overrides, defaults=defaults,
+        outside=outside,
+    )  # fmt: skip
+
+
+def parse_document(
+    document: dict[str, Value], folder: Path, *, name: str = "job", defaults: Mapping[str, Value] | None = None
+) -> Parsed:
+    """Return the job of a descriptor that came as data (JSON) and not as TOML text; see `parse`.
+
+    Raises:
+        DescriptorError: With every fault that was found.
+
+    """
+    return _parsed(document, set(), Report(lambda _: None), folder, name=name, defaults=defaults)
+
+
+def _parsed(
+    document: dict[str, Value],
+    changed: set[str],
+    report: Report,
+    folder: Path,
+    *,
+    name: str,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, Value] | None = None,
+    defaults: Mapping[str, Value] | None = None,
+    outside: bool = False,
+) -> Parsed:
     changed |= merge_defaults(document, defaults or {})
     changed |= apply_sets(document, sets, report)
     for path, value in (overrides or {}).items():

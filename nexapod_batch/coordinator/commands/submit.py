@@ -30,7 +30,7 @@ from nexapod_batch.store import writer
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
@@ -58,12 +58,14 @@ class Submitted(Struct, frozen=True, kw_only=True):
 
 def submit(
     c: Coordinator, job: Job, folder: Path, scheduler_options: Mapping[str, str], *, foreign: bool = False,
-    warnings: Sequence[str] = (), progress: Progress | None = None,
+    warnings: Sequence[str] = (), progress: Progress | None = None, user: str = "",
+    also: Callable[[int], None] | None = None,
 ) -> Submitted:  # fmt: skip
     """Store a job, for the next pass to place; DescriptorError when it cannot be met, and then nothing is stored.
 
     `scheduler_options` are for the scheduler of the job's only site: `partition`, `account`. A `foreign` job is
-    somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile.
+    somebody else's. `progress` hears how far the pull of an image is; nothing is locked meanwhile. `user` is whose job
+    it is, this account's where nothing is said; `also` is done in the transaction that stores the job.
     """
     ensure_nodes(c)
     _learn_clusters(c, job)
@@ -80,7 +82,9 @@ def submit(
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         if job.container is not None:
             images.hold(c, more=job.container.sha256)
-        job_id = _store(c, job, document, uuid, folder, foreign=foreign)
+        job_id = _store(c, job, document, uuid, folder, user=user or account(), foreign=foreign)
+        if also is not None:
+            also(job_id)
     log.info(__name__, "submitted", job=job_id, name=job.name, tasks=job.n_tasks, replicas=job.quorum.replicas)
     return Submitted(
         job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more), core_hours=_core_hours(job),
@@ -200,11 +204,11 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, foreign: bool) -> int:
+def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *, user: str, foreign: bool) -> int:
     number = c.store.jobs.insert(
         uuid=uuid,
         name=job.name,
-        user=account(),
+        user=user,
         foreign=foreign,
         digest=digest(document),
         folder=str(folder),

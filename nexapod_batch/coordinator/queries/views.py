@@ -48,6 +48,11 @@ def jobs(store: Store, limit: int = 50, *, only_open: bool = False, before: int 
     return [_job(row) for row in rows]
 
 
+def jobs_of(store: Store, user: str, limit: int = 50, *, before: int = LARGEST) -> list[Document]:
+    """Return the newest `limit` jobs of a user, newest first; `before` an id to page backwards."""
+    return [_job(row) for row in store.views.jobs_of(user, limit=limit, before=before)]
+
+
 def job(store: Store, job_id: int) -> Document:
     """Return one job with its policy and its dependencies; NotFoundError when there is none of this id."""
     row = store.views.job(job_id) if job_id <= LARGEST else None

@@ -132,6 +132,14 @@ class Views:
         """Return jobs with ids below `before`, the newest first."""
         return self._documents("view_jobs", before=before, limit=limit)
 
+    def jobs_of(self, user: str, *, before: int, limit: int) -> list[JobView]:
+        """Return a user's jobs with ids below `before`, the newest first."""
+        return self._documents("view_jobs_of", user=user, before=before, limit=limit)
+
+    def job_of_uuid(self, uuid: str) -> int | None:
+        """Return the id of the job of a UUID."""
+        return self._sql.value(int, "view_job_of_uuid", uuid=uuid)
+
     def open_jobs(self, *, before: int, limit: int) -> list[JobView]:
         """Return jobs with ids below `before` that have not ended, the newest first."""
         return self._documents("view_open_jobs", before=before, limit=limit)
@@ -204,5 +212,5 @@ class Views:
 
         return list(self._sql.tuples("view_waits_lost", jobs=dumps(jobs), now=now, limit=limit))
 
-    def _documents(self, name: str, **params: int) -> list[Any]:
+    def _documents(self, name: str, **params: int | str) -> list[Any]:
         return self._sql.documents(name, **params)

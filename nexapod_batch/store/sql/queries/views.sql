@@ -15,6 +15,16 @@ SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n
        (SELECT json_extract(CAST(body AS TEXT), '$.labels') FROM document WHERE job_id = job.id) AS labels
 FROM job WHERE n_waiting + n_active > 0 AND id < :before ORDER BY id DESC LIMIT :limit;
 
+-- name: view_jobs_of
+SELECT id, uuid, name, user, held, blocked, priority, created_at, finished_at, n_tasks,
+       n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,
+       (SELECT count(*) FROM task INDEXED BY task_doubt WHERE job_id = job.id AND doubt <> '') AS n_doubted,
+       (SELECT json_extract(CAST(body AS TEXT), '$.labels') FROM document WHERE job_id = job.id) AS labels
+FROM job WHERE user = :user AND id < :before ORDER BY id DESC LIMIT :limit;
+
+-- name: view_job_of_uuid
+SELECT id FROM job WHERE uuid = :uuid;
+
 -- name: view_job
 SELECT id, uuid, name, user, "foreign", digest, folder, held, blocked, priority, max_running, created_at, finished_at, n_tasks,
        n_waiting, n_active, n_accepted, n_failed, n_inconclusive, n_cancelled,

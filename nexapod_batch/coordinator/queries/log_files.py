@@ -70,7 +70,7 @@ def logs_of(
         if replica["site"] != "local":
             try:
                 if c is None:
-                    from nexapod_batch.coordinator import open_coordinator
+                    from nexapod_batch.coordinator import open_coordinator  # noqa: PLC0415 - for sites alone
 
                     with open_coordinator(paths, write=False) as mine:
                         folder = _folder_at_site(mine, replica["node"], replica["id"])
@@ -105,7 +105,7 @@ def live_log(c: Coordinator, job: int, task: int, position: int, stream: str = "
 
 def _carried(store: Store, job: int, task: int, stream: str) -> dict[str, bytes]:
     """Return the log of each replica whose files came with its report, and are kept still."""
-    from orjson import loads
+    from orjson import loads  # noqa: PLC0415 - who only looks at published files does without
 
     carried = store.views.carried(job, task)
     return {
