@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, Response
 from nexapod_batch.coordinator.queries import log_files, views
 from nexapod_batch.coordinator.queries.published_files import PublishedFile, files_of, folder_of
 from nexapod_batch.coordinator.verification.attestations import attestations
-from nexapod_batch.errors import NotFoundError, TryAgainError
+from nexapod_batch.errors import NotFoundError
 from nexapod_batch.files.beneath import OutsideError, open_beneath
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.server import problems
@@ -118,7 +118,7 @@ async def logs(call: Call) -> Response:
             raise NotFoundError(f"job {job} has no task {task}", hint=f"GET /v1/jobs/{job}/tasks")
         if state[0]["state"] in _OPEN and len({node.owner for node in c.nodes() if node.active}) > 1:
             why = "the task is undecided, and its nodes belong to different owners"
-            raise TryAgainError("the log is not shown yet", got=why, hint="wait for the verdict")
+            raise RequestError(problems.CONFLICT, "the log is not shown yet", got=why, hint="wait for the verdict")
         data, after = log_files.live_log(c, job, task, offset, stream)
         return data, after, state[0]["state"]
 
@@ -135,7 +135,8 @@ async def evidence(call: Call) -> Response:
 
     def export(c: Coordinator) -> int:
         if views.job(c.store, job)["state"] in _OPEN:
-            raise TryAgainError(f"job {job} is not decided yet", hint=f"GET /v1/jobs/{job}?wait=50")
+            hint = f"GET /v1/jobs/{job}?wait=50 answers at its end"
+            raise RequestError(problems.CONFLICT, f"job {job} is not decided yet", hint=hint)
         own_folder(folder)
         attestations(c, job, None, folder / f"job-{job}")
         with tarfile.open(folder / "proof.tar", "w", format=tarfile.PAX_FORMAT) as tar:

@@ -1,0 +1,124 @@
+"""Files that travel: inputs with a submission, results back, each compared with its digest."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from nexapod_client.errors import NexaPodError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nexapod_client.nouns import ResultFile
+    from nexapod_client.transport import Transport
+
+__all__ = ["carried", "read", "save"]
+
+#: Bytes that are asked for at once, and that may travel with a submission.
+_BLOCK, _MOST = 8 << 20, 16 << 20
+
+
+def carried(document: Mapping[str, Any], given: Mapping[str, bytes | str | Path]) -> dict[str, str]:
+    """Return the files that go with a descriptor, in base64 by name.
+
+    Raises:
+        NexaPodError: They are too large to travel in one request.
+
+    """
+    found: dict[str, bytes] = {}
+    for name, content in given.items():
+        found[name] = content if isinstance(content, bytes) else Path(content).read_bytes()
+    there = document.get("files", {})
+    for name in _named(document):
+        if name not in found and name not in there and _is_inside(name) and Path(name).is_file():
+            found[name] = Path(name).read_bytes()
+    size = sum(map(len, found.values()))
+    if size > _MOST:
+        problem = {"got": f"{size} bytes", "wanted": f"at most {_MOST}", "hint": "have the job fetch what is larger"}
+        raise NexaPodError("the inputs are too large to travel with the job", problem=problem)
+    return {name: base64.b64encode(content).decode() for name, content in found.items()}
+
+
+def _named(document: Mapping[str, Any]) -> Iterable[str]:
+    """Yield which files a descriptor names."""
+    inputs = document.get("inputs")
+    for one in inputs if isinstance(inputs, list | tuple) else ():
+        source = one.get("source") if isinstance(one, dict) else None
+        if isinstance(source, str):
+            yield source
+    array = document.get("array")
+    if isinstance(array, dict) and isinstance(array.get("values"), str):
+        yield array["values"]
+
+
+def _is_inside(name: str) -> bool:
+    """Say whether a name leads to below the current folder."""
+    return "://" not in name and not os.path.isabs(name) and ".." not in name.split("/")
+
+
+def _path(file: ResultFile) -> str:
+    return f"/v1/jobs/{file.job}/results/{file.task}/{quote(file.path, safe='/')}"
+
+
+def read(transport: Transport, file: ResultFile) -> bytes:
+    """Return the content of a result; NexaPodError where it is not as it was signed."""
+    content = transport.request("GET", _path(file)).body
+    _check(file, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def save(transport: Transport, files: Sequence[ResultFile], to: str | Path) -> list[ResultFile]:
+    """Save results as TO/TASK/PATH, a block at a time, and return them with where they are.
+
+    Raises:
+        NexaPodError: A file is not as it was signed, or has a name that leads elsewhere.
+
+    """
+    saved = []
+    for file in files:
+        parts = file.path.split("/")
+        if os.path.isabs(file.path) or any(part in {"", ".", ".."} for part in parts):
+            raise NexaPodError("the server names a result that leads elsewhere", problem={"got": ascii(file.path)})
+        target = Path(to) / str(file.task) / file.path
+        if not (target.is_file() and target.stat().st_size == file.size and _digest(target) == file.sha256):
+            _fetch(transport, file, target)
+        saved.append(file.saved(target))
+    return saved
+
+
+def _fetch(transport: Transport, file: ResultFile, target: Path) -> None:
+    """Fetch a result block by block into a file beside the target, and rename it when it is what was signed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name[:200]}.part")
+    digest = hashlib.sha256()
+    with partial.open("wb") as stream:
+        while stream.tell() < file.size:
+            start = stream.tell()
+            wanted = f"bytes={start}-{min(start + _BLOCK, file.size) - 1}"
+            block = transport.request("GET", _path(file), headers={"Range": wanted}).body
+            if not block or len(block) > _BLOCK:
+                raise NexaPodError(f"the server sent {len(block)} bytes of {file.path} where it was asked for {wanted}")
+            digest.update(block)
+            stream.write(block)
+    try:
+        _check(file, digest.hexdigest())
+    except NexaPodError:
+        partial.unlink()
+        raise
+    partial.replace(target)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(file: ResultFile, digest: str) -> None:
+    if file.sha256 is not None and digest != file.sha256:
+        problem = {"got": f"sha256 {digest}", "wanted": file.sha256, "hint": "fetch it again; then ask the operator"}
+        raise NexaPodError(f"{file.path} of task {file.task} is not what was signed", problem=problem)

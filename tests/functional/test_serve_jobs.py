@@ -1,0 +1,175 @@
+"""Jobs over HTTP: under both names, private, once; and tokens."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers import Running, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RUN: dict[str, Any] = {"quorum": {"distinct": ["run"]}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Serve one home for all tests of this file."""
+    with running(tmp_path_factory.mktemp("serve") / "home") as started:
+        yield started
+
+
+def token_of(server: Running, person: str, scope: str = "submit") -> str:
+    """Make a token."""
+    made = server.ask("POST", "/v1/tokens", body={"person": person, "scope": scope})
+    assert made.status == 201
+    return made.json["token"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/jobs", "/submit-job"])
+def test_a_job_is_taken_under_every_name(server: Running, path: str) -> None:
+    """With the fields of the NexaPod documents and ours."""
+    taken = server.ask("POST", path, body={**RUN, "command": ["true"]})
+    assert taken.status == 202
+    assert taken.json["status"] == "job submitted"
+    assert taken.json["job_id"] == str(taken.json["id"])
+    for under in ("/v1/jobs", "/jobs"):
+        shown = server.ask("GET", f"{under}/{taken.json['id']}").json
+        assert shown["uuid"] == taken.json["uuid"]
+        assert shown["status"] == shown["state"]
+
+
+def test_a_job_may_be_toml(server: Running) -> None:
+    """As a file of the command line."""
+    text = b'schema = 1\n[job]\ncommand = ["true"]\n[quorum]\ndistinct = ["run"]\n'
+    taken = server.ask("POST", "/v1/jobs", body=text, Content_Type="application/toml")
+    assert taken.status == 202
+
+
+def test_jobs_are_private(server: Running) -> None:
+    """Another person is told that there is none; who operates the coordinator sees all."""
+    alice, bob, operator = token_of(server, "alice"), token_of(server, "bob"), token_of(server, "olga", "operate")
+    job = server.ask("POST", "/v1/jobs", token=operator, body={**RUN, "command": ["true"]}).json["id"]
+    assert server.ask("GET", f"/v1/jobs/{job}", token=operator).status == 200
+    for path in ("", "/tasks", "/results", "/results/0/stdout", "/tasks/0/stdout", "/attestations"):
+        answer = server.ask("GET", f"/v1/jobs/{job}{path}", token=alice)
+        assert (answer.status, answer.json["detail"]) == (404, "there is no such job")
+        assert server.ask("GET", f"/v1/jobs/{job + 1000}{path}", token=alice).json["detail"] == "there is no such job"
+    assert server.ask("POST", f"/v1/jobs/{job}/cancel", token=bob).status == 404
+    assert server.ask("GET", "/v1/jobs", token=bob).json == {"items": [], "next": None}
+    assert job in [item["id"] for item in server.ask("GET", "/v1/jobs").json["items"]]
+
+
+@pytest.mark.parametrize("scope", ["submit", "operate"])
+def test_tokens_are_for_administrators(server: Running, scope: str) -> None:
+    """Nobody else makes, sees or revokes any."""
+    token = token_of(server, "carol", scope)
+    for method, path, body in (("GET", "", None), ("POST", "", {"person": "x"}), ("DELETE", "/1", None)):
+        assert server.ask(method, f"/v1/tokens{path}", token=token, body=body).status == 403
+
+
+def test_a_revoked_token_is_good_for_nothing(server: Running) -> None:
+    """At once; and no listing has its secret."""
+    token = token_of(server, "dave")
+    assert server.ask("GET", "/v1/me", token=token).json == {"person": "dave", "scope": "submit"}
+    listed = server.ask("GET", "/v1/tokens")
+    assert token.partition(".")[0].encode() not in listed.body
+    number = next(item["id"] for item in listed.json["items"] if item["person"] == "dave")
+    assert server.ask("DELETE", f"/v1/tokens/{number}").status == 200
+    assert server.ask("GET", "/v1/me", token=token).status == 401
+    assert server.ask("DELETE", f"/v1/tokens/{number}").status == 404
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"person": "eve", "scope": "root"},
+        {"person": "eve", "days": 0},
+        {"person": "eve", "days": -1},
+        {"person": "eve", "days": 1e9},
+        {"person": ""},
+        {"person": "a/b"},
+        {"person": "a" * 64},
+        {"person": 7},
+        {"persons": "eve"},
+        {},
+        [],
+        "eve",
+    ],
+)
+def test_bad_wishes_for_a_token(server: Running, wish: object) -> None:
+    """None is made."""
+    assert server.ask("POST", "/v1/tokens", body=wish).status == 400
+
+
+def test_a_key_makes_a_submission_one(server: Running) -> None:
+    """The same again is the same job, something else a conflict; another person's key is another."""
+    wish = {**RUN, "command": ["true"]}
+    first = server.ask("POST", "/v1/jobs", body=wish, Idempotency_Key="k1").json
+    again = server.ask("POST", "/v1/jobs", body=wish, Idempotency_Key="k1").json
+    assert again["id"] == first["id"]
+    other = server.ask("POST", "/v1/jobs", body={**RUN, "command": ["false"]}, Idempotency_Key="k1")
+    assert (other.status, other.json["type"]) == (409, "/v1/problems/conflict")
+    theirs = server.ask("POST", "/v1/jobs", token=token_of(server, "frank", "admin"), body=wish, Idempotency_Key="k1")
+    assert theirs.json["id"] != first["id"]
+
+
+def test_pages_end(server: Running) -> None:
+    """Each job is on one page, and the last page says so."""
+    for _ in range(3):
+        server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"]})
+    seen: list[int] = []
+    after = None
+    while True:
+        page = server.ask("GET", "/v1/jobs?limit=2" + (f"&after={after}" if after else "")).json
+        seen += [item["id"] for item in page["items"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == sorted(set(seen), reverse=True)
+    assert len(seen) >= 3
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"../x": "QQ=="},
+        {"/x": "QQ=="},
+        {"a//b": "QQ=="},
+        {"": "QQ=="},
+        {"a\u0000b": "QQ=="},
+        {"x" * 300: "QQ=="},
+        {"x": "no base64!"},
+        {"x": 7},
+        {"x": None},
+        ["x"],
+        "x",
+    ],
+)
+def test_files_with_bad_names_or_content(server: Running, files: object) -> None:
+    """They are refused before any is written."""
+    answer = server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"], "files": files})
+    assert answer.status == 400
+    incoming = server.home / "server" / "incoming"
+    assert not incoming.exists() or list(incoming.iterdir()) == []
+
+
+def test_a_result_is_known_by_its_digest(server: Running) -> None:
+    """In whole, in part, and not again where it is known; what is elsewhere is not reached."""
+    data = base64.b64encode(b"0123456789").decode()
+    wish = {**RUN, "command": ["cat", "in"], "inputs": [{"source": "in"}], "files": {"in": data}}
+    job = server.ask("POST", "/v1/jobs", body=wish).json["id"]
+    while not server.ask("GET", f"/v1/jobs/{job}?wait=30").json["ended"]:
+        pass
+    (item,) = server.ask("GET", f"/v1/jobs/{job}/results").json["items"]
+    path = f"/v1/jobs/{job}/results/0/stdout"
+    whole = server.ask("GET", path)
+    assert (whole.body, whole.headers["etag"]) == (b"0123456789", f'"{item["sha256"]}"')
+    part = server.ask("GET", path, Range="bytes=2-4")
+    assert (part.status, part.body) == (206, b"234")
+    known = server.ask("GET", path, If_None_Match=whole.headers["etag"])
+    assert (known.status, known.body) == (304, b"")
+    for other in ("../../../state.db", "%2e%2e/%2e%2e/%2e%2e/state.db", "nothing", "/etc/passwd", "stdout/x"):
+        assert server.ask("GET", f"/v1/jobs/{job}/results/0/{other}").status == 404
