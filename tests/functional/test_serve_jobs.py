@@ -62,6 +62,21 @@ def test_jobs_are_private(server: Running) -> None:
     assert job in [item["id"] for item in server.ask("GET", "/v1/jobs").json["items"]]
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"schedule": {"depends_on": [{"job": 1}]}},
+        {"inputs": [{"source": "job:1/stdout", "target": "in"}]},
+    ],
+)
+def test_nobody_builds_on_jobs_of_others(server: Running, wish: dict[str, Any]) -> None:
+    """What they wrote is as private as they are; a job that is not there is told in the same words."""
+    alice = token_of(server, "alice")
+    server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"]})
+    refused = server.ask("POST", "/v1/jobs", token=alice, body={**RUN, "command": ["true"], **wish})
+    assert (refused.status, refused.json["detail"]) == (404, "there is no such job")
+
+
 @pytest.mark.parametrize("scope", ["submit", "operate"])
 def test_tokens_are_for_administrators(server: Running, scope: str) -> None:
     """Nobody else makes, sees or revokes any."""

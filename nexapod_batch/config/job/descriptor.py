@@ -113,7 +113,7 @@ def parse(
     report = Report(_lines_of(text, changed))
     return _parsed(
         document, changed, report, folder, name=name, sets=sets, overrides=overrides, defaults=defaults,
-        outside=outside,
+        outside=outside, jobs=jobs,
     )  # fmt: skip
 
 
@@ -140,6 +140,7 @@ def _parsed(
     overrides: Mapping[str, Value] | None = None,
     defaults: Mapping[str, Value] | None = None,
     outside: bool = False,
+    jobs: Mapping[str, int] | None = None,
 ) -> Parsed:
     changed |= merge_defaults(document, defaults or {})
     changed |= apply_sets(document, sets, report)

@@ -9,8 +9,10 @@ from msgspec import Struct
 from nexapod_batch.config.job.descriptor import parse, parse_document
 from nexapod_batch.config.settings import settings
 from nexapod_batch.coordinator.commands.submit import submit
+from nexapod_batch.coordinator.people.jobs import find
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import UsageError
+from nexapod_batch.model.job_source import is_job_source, parse_job_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.config.job.descriptor import Parsed
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Job
     from nexapod_batch.store.repositories.people import SentRow
 
 __all__ = ["Sent", "already", "submit_for"]
@@ -31,6 +34,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     folder: Path  # the files that came with it
     keys: tuple[str, ...]  # under which it is remembered
     digest: bytes  # SHA-256 of the request
+    sees_all: bool = False  # may build on jobs of others
     trusted: bool = False  # the account's own: its commands run as those that it submits itself
     warnings: tuple[str, ...] = ()
 
@@ -73,6 +77,7 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
         views.require_job(c.store, known)
         return known, ()
     parsed = _parsed(c, sent)
+    _check_others(c, sent, parsed.job)
 
     def remember(job: int) -> None:
         for key in sent.keys:
@@ -83,6 +88,14 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
         user=sent.person, also=remember,
     )  # fmt: skip
     return done.job, done.warnings
+
+
+def _check_others(c: Coordinator, sent: Sent, job: Job) -> None:
+    """Refuse to follow a job of somebody else, or to take its outputs: it is told as one that is not there."""
+    named = {one.job for one in job.schedule.depends_on}
+    named |= {parse_job_source(one.source).job for one in job.inputs if is_job_source(one.source)}
+    for number in sorted(named):
+        find(c, str(number), sent.person, sees_all=sent.sees_all)
 
 
 def _parsed(c: Coordinator, sent: Sent) -> Parsed:

@@ -107,7 +107,7 @@ async def result(call: Call) -> Response:
 
 
 async def logs(call: Call) -> Response:
-    """Return what a task wrote to stdout or stderr, from an offset, at most a mebibyte."""
+    """Return what a task wrote to stdout or stderr, from an offset; RequestError where it is not shown yet."""
     job, task, stream, offset = await find(call), _index(call), call.path["stream"], _offset(call)
     if stream not in {"stdout", "stderr"}:
         raise RequestError(problems.NOT_FOUND, "no such log", got=quoted(stream), wanted="stdout or stderr")

@@ -132,6 +132,7 @@ def _sent(call: Call) -> tuple[remote_submit.Sent, str]:
     sent = remote_submit.Sent(
         person=call.caller.name, descriptor=descriptor, folder=folder, keys=tuple(keys or [f"once:{folder.name}"]),
         digest=hashlib.sha256(call.body).digest(), trusted=call.caller.scope == "admin", warnings=tuple(notes),
+        sees_all=sees_all(call),
     )  # fmt: skip
     return sent, own_id
 
