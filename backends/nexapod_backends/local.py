@@ -51,7 +51,7 @@ class LocalBackend(SharedFolders):
     """Hands launches to the worker of a node on this machine, and starts it when it is not there."""
 
     #: What `node init` was told, and nobody else knows.
-    kept_settings = ("idle_exit_s", "container", "gpus", "gpu_slots", "confine")
+    kept_settings = ("idle_exit_s", "trail_s", "container", "gpus", "gpu_slots", "confine")
 
     def __init__(self) -> None:
         """Know of no worker yet."""

@@ -62,7 +62,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.evidence_commands",
         "logs",
         "Print what a task wrote (the first task of a job).",
-        ("--stderr", "--all", "--path", "--follow", "--raw", "--json"),
+        ("--stderr", "--all", "--path", "--follow", "--raw", "--verify", "--json"),
     ),
     "wait": Entry(
         "commands.job_commands",

@@ -133,6 +133,8 @@ class Code:
     REPORT_BY_OTHER_KEY = "report.other_key"
     REPORT_FROM_ELSEWHERE = "report.elsewhere"
     REPORT_CONTRADICTS = "report.contradicts"
+    NOTE_FORGED = "report.note_forged"
+    NOTE_OUT_OF_CHAIN = "report.note_out_of_chain"
 
     DELEGATED_BY_OTHER_NODE = "delegation.other_node"
     DELEGATED_FOR_OTHER_JOB = "delegation.other_job"

@@ -73,6 +73,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="people who use the coordinator from elsewhere", sql=_file("people.sql")),
     Migration(name="ranges of keys", sql=_file("keys.sql")),
     Migration(name="jobs by their user", sql="CREATE INDEX job_of ON job (user, id);\n"),
+    Migration(name="trails of logs", sql=_file("trails.sql")),
 )
 
 

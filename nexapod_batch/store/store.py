@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import Replicas
     from nexapod_batch.store.repositories.reports import Reports
     from nexapod_batch.store.repositories.tasks import Tasks
+    from nexapod_batch.store.repositories.trails import Trails
     from nexapod_batch.store.repositories.usage import Usage
     from nexapod_batch.store.repositories.verdicts import Verdicts
     from nexapod_batch.store.repositories.views import Views
@@ -138,6 +139,13 @@ class Store:
         from nexapod_batch.store.repositories.ledger import Ledger  # noqa: PLC0415
 
         return Ledger(self._database)
+
+    @cached_property
+    def trails(self) -> Trails:
+        """The notes of what replicas wrote to their logs while they ran."""
+        from nexapod_batch.store.repositories.trails import Trails  # noqa: PLC0415
+
+        return Trails(self._database)
 
     @cached_property
     def usage(self) -> Usage:

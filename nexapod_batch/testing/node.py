@@ -49,6 +49,7 @@ class House:
     cpus: int = 2
     mem_mib: int = 4096
     idle_exit_s: float = 0.2
+    trail_s: float = 30
     before: tuple[str, ...] = ()  # words before the command line of a worker
     program: str = "nexapod_batch.runner"  # the module that a worker is
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -74,6 +75,7 @@ class House:
             "backend": "local",
             "classes": {"os-arch": "linux-test"},
             "idle_exit_s": self.idle_exit_s,
+            "trail_s": self.trail_s,
         }
         (self.spool / layout.NODE_CONFIG).write_text(json.dumps(document))
 

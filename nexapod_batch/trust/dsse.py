@@ -58,6 +58,12 @@ class Signer:
         """Return the 64-byte signature of a message."""
         return bytes(crypto_sign(message, self._secret)[:_SIGNATURE_BYTES])
 
+    def trail_secret(self) -> bytes:
+        """Return the secret of the log trails of the launch whose key this is; it does not tell the key."""
+        from nexapod_batch.trust.trail import launch_secret  # noqa: PLC0415 - only what runs long has a trail
+
+        return launch_secret(self._secret[:KEY_BYTES])
+
     def __repr__(self) -> str:
         """Return the key id; the secret is never shown."""
         return f"<Signer {self.key_id}>"

@@ -104,6 +104,13 @@ class Machine(NamedTuple):
     id: str  # of /etc/machine-id, which outlasts boots, and which copies of one system image share; "" for none
 
 
+class LogTrail(NamedTuple):
+    """What was noted of the logs while it ran (`trust.trail`): how many notes, and where their chain ends."""
+
+    notes: int
+    head: str  # HMAC of the last note, in hex: says something to the coordinator alone
+
+
 class Statement(NamedTuple):
     """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970.
 
@@ -142,6 +149,7 @@ class Statement(NamedTuple):
     machine: Machine | None = None  # None: nobody could tell
     passed: tuple[tuple[str, str], ...] = ()  # variables that it had of its site's: name and SHA-256, sorted
     program: Program | None = None  # what was started; None: nothing was, or a runner of before did not say
+    trail: LogTrail | None = None  # None: it was too short for one
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:

@@ -21,6 +21,7 @@ from nexapod_batch.trust.statement import (
     EPOCH,
     ContainerUse,
     GpuUse,
+    LogTrail,
     Machine,
     Statement,
     Subject,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Dependency,
         Document,
         Gpu,
+        LogTrailObject,
         MachineObject,
         Output,
         ProgramObject,
@@ -121,6 +123,7 @@ def _statement(document: Document) -> Statement:
         machine=_machine(internal.machine),
         passed=_passed(internal.environment),
         program=_program(internal.program),
+        trail=_trail(internal.log_trail),
     )  # fmt: skip
 
 
@@ -179,6 +182,12 @@ def _program(program: ProgramObject | UnsetType) -> Program | None:
     if isinstance(program, UnsetType):
         return None
     return Program(program.file, program.path, program.sha256)
+
+
+def _trail(trail: LogTrailObject | UnsetType) -> LogTrail | None:
+    if isinstance(trail, UnsetType):
+        return None
+    return LogTrail(trail.notes, trail.head)
 
 
 def _passed(variables: dict[str, str] | UnsetType) -> tuple[tuple[str, str], ...]:

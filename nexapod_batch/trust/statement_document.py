@@ -22,7 +22,8 @@ from nexapod_batch.trust.statement import (
 )
 
 __all__ = [
-    "Dependency", "Document", "Gpu", "MachineObject", "Output", "ProgramObject", "RuntimeObject", "read", "write",
+    "Dependency", "Document", "Gpu", "LogTrailObject", "MachineObject", "Output", "ProgramObject", "RuntimeObject",
+    "read", "write",
 ]  # fmt: skip
 
 
@@ -111,6 +112,13 @@ class ProgramObject(_Object):
     sha256: str
 
 
+class LogTrailObject(_Object):
+    """What was noted of its logs while it ran."""
+
+    head: str
+    notes: int
+
+
 class Resources(_Object):
     """What it used."""
 
@@ -140,6 +148,7 @@ class InternalParameters(_Object, kw_only=True):
     gpus: list[Gpu] | UnsetType = UNSET
     host: str
     isolation: str
+    log_trail: LogTrailObject | UnsetType = UNSET
     machine: MachineObject | UnsetType = UNSET
     native_id: str
     outcome: Outcome

@@ -117,6 +117,8 @@ def _internal(s: Statement) -> dict[str, Any]:
     if s.machine is not None:
         booted = rfc3339(s.machine.booted_ms)
         found["machine"] = {"boot": s.machine.boot, "bootedOn": booted, "id": s.machine.id}
+    if s.trail is not None:
+        found["logTrail"] = {"head": s.trail.head, "notes": s.trail.notes}
     if s.passed:
         found["environment"] = dict(s.passed)
     if s.program is not None:

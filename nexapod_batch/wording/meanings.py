@@ -118,6 +118,8 @@ MEANINGS: Mapping[str, str] = {
     Code.REPORT_OF_OTHER_NODE: "a report names a replica of another node",
     Code.REPORT_BY_OTHER_KEY: "a report is not signed by the key of its launch",
     Code.REPORT_FROM_ELSEWHERE: "a replica ran outside the job of the scheduler that it belongs to",
+    Code.NOTE_FORGED: "a note of a log is not by the runner of its replica",
+    Code.NOTE_OUT_OF_CHAIN: "a note of a log came without the ones before it, or instead of another one",
     Code.REPORT_CONTRADICTS: "a node signed what no honest runner signs, and which part that is",
     Code.DELEGATED_BY_OTHER_NODE: "the key of the launch speaks for another node",
     Code.DELEGATED_FOR_OTHER_JOB: "the key of the launch speaks for another job",

@@ -34,6 +34,8 @@ TEMPLATES: Mapping[str, Template] = {
     Code.REPORT_BY_OTHER_KEY: "replica {replica}: not signed by the key of its launch: got a report of {node}",
     Code.REPORT_FROM_ELSEWHERE: _elsewhere,
     Code.REPORT_CONTRADICTS: _contradicts,
+    Code.NOTE_FORGED: "note {number} of the logs of {replica} is not by its runner",
+    Code.NOTE_OUT_OF_CHAIN: "the logs of {replica}: note {number} does not follow the ones before: some were left out",
     Code.OTHER_NONCE: "the nonce is not its own",
     Code.OTHER_JOB: "the job is not its own",
     Code.OTHER_POLICY: "it was told another quorum policy",

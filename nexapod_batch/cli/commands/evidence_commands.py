@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.coordinator.queries.log_files import Log
     from nexapod_batch.store import Store
+    from nexapod_batch.store.repositories.replicas import ReplicaRow
 
 __all__ = ["attestations", "explain", "logs", "report", "verify"]
 
@@ -50,17 +51,32 @@ def explain(selector: str, as_json: bool) -> None:
 @click.option("--path", "only_path", is_flag=True, help="Print where the file is instead of what is in it.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended, and drive it meanwhile.")
 @click.option("--raw", is_flag=True, help="On a terminal, too, print every byte as it is.")
+@click.option("--verify", "compares", is_flag=True, help="Compare with what was noted while it grew, and signed.")
 @json_option
 def logs(
-    selector: str, stream: str | None, every: bool, only_path: bool, follow: bool, raw: bool, as_json: bool
-) -> None:
+    selector: str,
+    stream: str | None,
+    every: bool,
+    only_path: bool,
+    follow: bool,
+    raw: bool,
+    compares: bool,
+    as_json: bool,
+) -> int:
     """Print what a task wrote (the first task of a job).
 
     Of a task that failed and wrote nothing to stdout, stderr is printed. On a terminal, characters that would move its
     cursor, or that cannot be seen, are spelt out. Files and pipes get every byte as it is.
+
+    With --verify nothing is printed of it: every log of the job or task is compared, of what runs and of what ended.
+    Exit code 0: it is as it was. 1: it was changed or cut, and where.
     """
     from nexapod_batch.coordinator.queries import views
 
+    if compares:
+        if stream is not None or every or only_path or follow or raw:
+            raise UsageError("--verify goes with no other option but --json", wanted=f"logs {selector} --verify")
+        return _compared_logs(selector, as_json=as_json)
     with reading() as store:
         job, task = selectors.resolve_one(store, selector)
         if task is None:
@@ -70,7 +86,7 @@ def logs(
     if follow:
         with writing() as c:
             _follow(c, job, task, stream or "stdout", LogPrinter(raw=raw))
-        return
+        return 0
     if not any(log.size for log in found):
         _tell_of_nothing(job, task, name, there=bool(found))
     if only_path or as_json:
@@ -78,6 +94,32 @@ def logs(
         output(as_json).document({"logs": rows}, renderers.log_paths)
     else:
         _print_logs(found, raw=raw, headed=every)
+    return 0
+
+
+def _compared_logs(selector: str, *, as_json: bool) -> int:
+    """Compare the logs of a job or task with their notes and statements; NotFoundError where there is none yet."""
+    from nexapod_batch.cli.logfiles import logs_by_replica
+    from nexapod_batch.cli.rendering.proofs import compared_logs
+    from nexapod_batch.coordinator.verification.log_trails import STREAMS, verified_logs
+
+    with looking() as c:
+        job, task = selectors.resolve_one(c.store, selector)
+        rows = [row for row in c.store.replicas.of_job(job) if task is None or row.task == task]
+        found = []
+        for index in sorted({row.task for row in rows}):
+            files = logs_by_replica(c, job, index, STREAMS)
+
+            def opened(row: ReplicaRow, stream: str, files: dict[tuple[str, str], Log] = files) -> BinaryIO | None:
+                log = files.get((f"{row.job_id}_{row.task}.{row.number}", stream))
+                return None if log is None else log.open()
+
+            found += verified_logs(c, [row for row in rows if row.task == index], opened)
+    if not found:
+        raise NotFoundError(f"no log of {selector} is here yet", hint=f"nexapod-batch explain {job}")
+    good = all(one["ok"] for one in found)
+    output(as_json).document({"ok": good, "replicas": found}, compared_logs)
+    return 0 if good else 1
 
 
 def _found_logs(store: Store, job: int, task: int, stream: str | None, *, every: bool) -> tuple[str, list[Log]]:

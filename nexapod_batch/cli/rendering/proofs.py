@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["verified"]
+__all__ = ["compared_logs", "verified"]
 
 #: Checks that held and are listed one by one; of more only their number is said.
 _SHOWN = 40
@@ -41,6 +41,30 @@ def verified(document: dict[str, Any]) -> Iterator[str]:
         yield f"all holds: {counted} are what was signed; no results were looked at: give them with --results"
     else:
         yield f"all holds: {what} and {document['bytes']} bytes of results are what was signed"
+
+
+def compared_logs(document: dict[str, Any]) -> Iterator[str]:
+    """Describe how logs compare with their notes, and with what was signed."""
+    for replica in document["replicas"]:
+        mark = "ok  " if replica["ok"] else "FAIL"
+        parts = [_compared_log(log, signed=replica["signed"]) for log in replica["logs"]]
+        if replica["notes"]:
+            parts.insert(0, _count(replica["notes"], "note"))
+        if not replica["logs"]:
+            parts.append("its logs are not here any more")
+        what = "; ".join(replica["problems"] or parts)
+        yield f"{mark}  {replica['of']}  {what}"
+    failed = sum(not replica["ok"] for replica in document["replicas"])
+    number = _count(len(document["replicas"]), "replica")
+    yield f"the logs of {failed} of {number} are not as they were" if failed else f"all holds: the logs of {number}"
+
+
+def _compared_log(log: dict[str, Any], *, signed: bool) -> str:
+    if signed:
+        return f"{log['stream']} is what was signed ({_count(log['bytes'], 'byte')})"
+    if log["bytes"] > log["noted"]:
+        return f"{log['stream']} is as it was noted up to byte {log['noted']} of {log['bytes']} so far"
+    return f"{log['stream']} is as it was noted ({_count(log['bytes'], 'byte')})"
 
 
 def _check(check: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ __all__ = ["folders_of", "give_up", "remove", "rename", "unpublished_results", "
 
 #: Bytes behind the last report of a segment that are looked at; more than so many notes of starts stand for reports.
 _TAIL = 1 << 16
-_START = b'{"start":'
+_NOTES = (b'{"start":', b'{"trail":')
 
 
 def remove(c: Coordinator, name: str, *, abandon: bool = False, dry_run: bool = False) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _says_more(segment: Path, position: int) -> bool:
         stream.seek(position)
         tail = stream.read(_TAIL)
     lines = [line for line in tail.split(b"\n") if line.strip() not in {b"", END}]
-    return len(tail) == _TAIL or not all(line.startswith(_START) for line in lines)
+    return len(tail) == _TAIL or not all(line.startswith(_NOTES) for line in lines)
 
 
 def unpublished_results(c: Coordinator, nodes: Sequence[Node]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from nexapod_batch.trust.dsse import open_envelope, open_single
 from nexapod_batch.trust.keys import KEY_BYTES
 from nexapod_batch.trust.statement import PAYLOAD_TYPE, Statement
 from nexapod_batch.trust.statement_decoder import decode
+from nexapod_batch.trust.trail import decode_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from nexapod_batch.trust.dsse import Opened
 
 __all__ = [
-    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "beginning", "blocks", "gpus_of", "machine_of",
-    "read_all", "read_block",
+    "END", "Block", "Left", "Line", "Refused", "Report", "Started", "Trailed", "beginning", "blocks", "gpus_of",
+    "machine_of", "read_all", "read_block",
 ]  # fmt: skip
 
 #: The last line of a runner that ended by itself.
@@ -72,6 +73,14 @@ class Started(Struct, frozen=True, array_like=True, tag=True):
     replica: tuple[int, int, int]  # job, task, number
 
 
+class Trailed(Struct, frozen=True, array_like=True, tag=True):
+    """A note of the logs of a replica that runs; its HMAC was not checked."""
+
+    position: int
+    replica: tuple[int, int, int]  # job, task, number
+    note: bytes  # the line
+
+
 class Refused(Struct, frozen=True, array_like=True, tag=True):
     """A line that is no good."""
 
@@ -90,7 +99,7 @@ class Left(Struct, frozen=True, array_like=True, tag=True):
     position: int
 
 
-Line: TypeAlias = Report | Started | Refused | Ended | Left
+Line: TypeAlias = Report | Started | Trailed | Refused | Ended | Left
 #: What the key is called that a line offers.
 _BESIDE = "the key beside it"
 _Step = TypeVar("_Step", "_Raw", "_Sealed | _Plain", "_Verified")
@@ -194,15 +203,15 @@ def _attempt(step: Callable[[_Step], _Next], line: _Step) -> _Next | Refused:
     return Refused(line.position, reason.stored(), line.line[:KEEP])
 
 
-def _parse(raw: _Raw) -> Started | Ended | _Sealed | _Plain:
-    """Return the start note of a line, or the report that is still to be verified."""
+def _parse(raw: _Raw) -> Started | Trailed | Ended | _Sealed | _Plain:
+    """Return the note of a line, or the report that is still to be verified."""
     common = read_common_line(raw.line)
     if common is None or common.payloadType != PAYLOAD_TYPE:
         return _parse_any(raw)
     return _Plain(raw.position, raw.line, common, _offered(common.key))
 
 
-def _parse_any(raw: _Raw) -> Started | Ended | _Sealed:
+def _parse_any(raw: _Raw) -> Started | Trailed | Ended | _Sealed:
     """Do so for any spelling."""
     position, line, keys = raw
     if len(line) > MAX_LINE:
@@ -212,6 +221,9 @@ def _parse_any(raw: _Raw) -> Started | Ended | _Sealed:
         if "start" in document:
             name = ReplicaName.parse(document["start"])
             return Started((name.job, name.task, name.number))
+        if "trail" in document:
+            name = ReplicaName.parse(decode_note(document).replica)
+            return Trailed(position, (name.job, name.task, name.number), line)
         if line == END:
             return Ended()
     except (ValueError, TypeError, KeyError) as error:

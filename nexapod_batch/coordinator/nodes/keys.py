@@ -20,6 +20,7 @@ from nexapod_batch.trust.delegation import DELEGATION_TYPE, Delegation, encode_d
 from nexapod_batch.trust.dsse import Signer, pae
 from nexapod_batch.trust.profile import seal_offer
 from nexapod_batch.trust.rotation import Rotation, encode_rotation, seal_rotation
+from nexapod_batch.trust.trail import launch_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,4 +124,5 @@ def delegate(c: Coordinator, node: Node, launch: int, given: Delegation, seed: b
         not_after=given.not_after,
         payload=payload,
         signature=signer_of(c, node).sign(pae(DELEGATION_TYPE, payload)),
+        trail=launch_secret(seed),
     )

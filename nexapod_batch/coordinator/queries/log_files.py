@@ -14,14 +14,14 @@ from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NexapodError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nexapod_batch.config.settings import Paths
     from nexapod_batch.coordinator import Coordinator
     from nexapod_batch.store import Store
 
-__all__ = ["Log", "live_log", "logs_of"]
+__all__ = ["Log", "live_log", "logs_by_replica", "logs_of"]
 
 #: Bytes that one look at a growing file shows.
 CHUNK = 1 << 20
@@ -84,6 +84,20 @@ def logs_of(
             yield Log(replica["id"], file)
     if trouble is not None and not found:
         raise trouble
+
+
+def logs_by_replica(c: Coordinator, job: int, task: int, streams: Sequence[str]) -> dict[tuple[str, str], Log]:
+    """Return the copy of each stream of each replica of a task that is here, by replica and stream.
+
+    What was published counts as the log of the replica from which it was.
+    """
+    source = c.store.tasks.get(job, task).published_from
+    found: dict[tuple[str, str], Log] = {}
+    for stream in streams:
+        for log in logs_of(c.store, c.paths, job, task, stream, c):
+            replica = f"{job}_{task}.{source}" if log.of == f"{job}_{task}" else log.of
+            found.setdefault((replica, stream), log)
+    return found
 
 
 def live_log(c: Coordinator, job: int, task: int, position: int, stream: str = "stdout") -> tuple[bytes, int]:

@@ -18,12 +18,14 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     Refused,
     Report,
     Started,
+    Trailed,
     beginning,
     blocks,
     read_all,
 )
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.steps.log_notes import take_note
 from nexapod_batch.coordinator.steps.quarantine import quarantine
 from nexapod_batch.coordinator.steps.report_batch import ReportBatch
 from nexapod_batch.errors import NexapodError, VerificationError
@@ -179,6 +181,7 @@ def _lines(
 ) -> None:
     """Apply the lines of one block."""
     refused = [line for line in lines if isinstance(line, Refused)]
+    refused += [bad for line in lines if isinstance(line, Trailed) and (bad := take_note(c, node, line)) is not None]
     batch.started += [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
     for report in lines:
         if not isinstance(report, Report):

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.verification.log_trails import trail_faults
 from nexapod_batch.coordinator.verification.publication import publication_faults
 from nexapod_batch.coordinator.verification.signed_verdict import signed_verdict_faults
 from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
@@ -213,7 +214,8 @@ def _replica(
             said.append(check_statement(job_row, job, row, keys, report))
         except VerificationError as error:
             problems.append(" ".join(str(error).split()))
-    return said, problems or row_faults(job, row, said), len(reports)
+    problems = problems or row_faults(job, row, said) + trail_faults(c, row, said[0] if said else None)
+    return said, problems, len(reports)
 
 
 def _strays(c: Coordinator, job_id: int, job: Job) -> Iterator[str]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nexapod_batch.model.replica import ReplicaName
+    from nexapod_batch.runner.execution.log_trail import TrailOfLogs
     from nexapod_batch.runner.execution.slate import Seat
     from nexapod_batch.spool.node_config import NodeConfig
     from nexapod_batch.spool.runner_spool import Spool
@@ -94,6 +95,9 @@ class Executor:
         self._busy = 0.0  # seconds spent on what is in _done
         self._running: tuple[str, ReplicaName, float] | None = None  # launch, name, start; until it was announced
         self._current, self._since = ("", ""), 0.0  # launch and replica that run now, and since when
+        self._replica: Replica | None = None  # that runs now
+        self._trail: TrailOfLogs | None = None  # of what runs, once it has taken its time
+        self._note_at = node.trail_s  # when the next note of its logs is due, by the time of its command
 
     def serve(self) -> None:
         """Run what the worker sends until it closes the channel or TERM comes."""
@@ -137,14 +141,15 @@ class Executor:
         """Flush what is due; after NOTE_S announce the replica and hand back what waits behind it."""
         if self._running is not None and elapsed >= NOTE_S:
             self._announce()
+        elif elapsed >= self._note_at:
+            self._note_logs(elapsed)
         elif self._segment.due:
             self._flush()
         due = self._segment.due_in
-        if self._running is None:
-            return due
+        other = (self._note_at if self._running is None else NOTE_S) - elapsed
         if due is None:
-            return NOTE_S - elapsed
-        return min(NOTE_S - elapsed, due)
+            return other
+        return min(other, due)
 
     def interrupted(self, sign: int) -> tuple[Outcome, str] | None:
         """Take note of a cancellation (USR1) or of the end of the worker (TERM)."""
@@ -252,6 +257,24 @@ class Executor:
         self._flush()
         self._hand_back()
 
+    def _note_logs(self, elapsed: float) -> None:
+        """Write a note of what is new in the logs of what runs; where they cannot be read now, the next one has it."""
+        from nexapod_batch.runner.execution.log_trail import TrailOfLogs  # noqa: PLC0415 - most replicas are short
+
+        if self._replica is None:
+            return
+        begins_s = self._node.trail_s
+        if self._trail is None:
+            self._trail = TrailOfLogs(self._replica.launch, self._replica.index, self._logs, begins_s)
+        try:
+            line, self._note_at = self._trail.note(elapsed)
+        except OSError:
+            self._note_at = elapsed + begins_s
+            return
+        if line is not None:
+            self._segment.add(line, [])
+            self._flush()
+
     # ---- one replica
 
     def _launch(self, key: str) -> OpenedLaunch:
@@ -288,7 +311,7 @@ class Executor:
         except FileExistsError:
             print(f"replica {name}: its work folder is there already: not run again", file=sys.stderr, flush=True)  # noqa: T201
             return
-        replica = Replica(self, launch, index, name, root, started)
+        replica = self._replica = Replica(self, launch, index, name, root, started)
         try:
             replica.run()
         except OSError as error:
@@ -297,6 +320,10 @@ class Executor:
 
     def _finish(self, replica: Replica) -> None:
         """Report a replica, and forget what was said of it."""
+        if self._trail is not None:
+            replica.trail = self._trail.head
+            self._trail = None
+        self._replica, self._note_at = None, self._node.trail_s
         self._reports.add(replica)
         self._temporary.clear(known_empty=replica.left_nothing)
         self._running = None

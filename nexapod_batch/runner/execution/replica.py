@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.launches.launch import OpenedLaunch
     from nexapod_batch.runner.processes.process_tree import Result
-    from nexapod_batch.trust.statement import GpuUse
+    from nexapod_batch.trust.statement import GpuUse, LogTrail
 
 __all__ = ["Replica", "Runs", "without_own_paths"]
 
@@ -64,6 +64,7 @@ class Replica:
         self.gpus: tuple[GpuUse, ...] = ()  # that it had, and what it used them for
         self.passed: tuple[tuple[str, str], ...] = ()  # what it got of its site's variables: name, SHA-256 of the value
         self.program: Program | None = None  # that its command starts
+        self.trail: LogTrail | None = None  # of its logs, where it took its time
         self.temporary = ""  # the folder of its temporary files, when it has one
         self.left_nothing = False  # both folders are known to be empty, and nothing lives that could change that
         self._script = str(launch.script or "")  # its name holds the launch's

@@ -114,6 +114,7 @@ class Reports:
             gpus=replica.gpus,
             passed=replica.passed,
             program=replica.program,
+            trail=replica.trail,
             machine=identity(replica.launch.bundle.job_uuid),
         )
 

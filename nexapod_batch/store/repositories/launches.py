@@ -108,12 +108,16 @@ class Launches:
         return launch
 
     def insert_delegation(
-        self, launch: int, *, seed: bytes, key_id: str, not_after: int, payload: bytes, signature: bytes
-    ) -> None:
-        """Store what a node's key signed for the key of a launch; `not_after` in seconds since 1970."""
+        self, launch: int, *, seed: bytes, key_id: str, not_after: int, payload: bytes, signature: bytes,
+        trail: bytes | None = None,
+    ) -> None:  # fmt: skip
+        """Store what a node's key signed for the key of a launch; `not_after` in seconds since 1970.
+
+        `trail` is the secret of the launch's log trails, which stays when the seed is forgotten.
+        """
         self._sql.run(
             "delegation_insert", launch=launch, seed=seed, key=key_id, not_after=not_after, payload=payload,
-            signature=signature,
+            signature=signature, trail=trail,
         )  # fmt: skip
 
     def delegation(self, launch: int) -> DelegationRow | None:

@@ -13,8 +13,8 @@ SELECT DISTINCT job_id, task FROM replica WHERE launch_id = :id;
 INSERT INTO launch (key, node_id, job_id, host_set, envelope, created_at) VALUES (:key, :node, :job, :host_set, :envelope, :now) RETURNING id;
 
 -- name: delegation_insert
-INSERT INTO delegation (launch_id, seed, key_id, not_after, payload, signature)
-VALUES (:launch, :seed, (SELECT id FROM node_key WHERE key_id = :key), :not_after, :payload, :signature);
+INSERT INTO delegation (launch_id, seed, key_id, not_after, payload, signature, trail)
+VALUES (:launch, :seed, (SELECT id FROM node_key WHERE key_id = :key), :not_after, :payload, :signature, :trail);
 
 -- name: delegation_claimed
 -- Who claimed the launch has its key: here nobody needs it any more.
