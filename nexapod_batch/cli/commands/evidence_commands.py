@@ -75,12 +75,11 @@ def logs(
 
     if compares:
         if stream is not None or every or only_path or follow or raw:
-            raise UsageError("--verify goes with no other option but --json", wanted=f"logs {selector} --verify")
+            raise UsageError("--verify goes with no other option but --json")
         return _compared_logs(selector, as_json=as_json)
     with reading() as store:
-        job, task = selectors.resolve_one(store, selector)
-        if task is None:
-            task = views.tasks(store, job, limit=1, replicas=False)["tasks"][0]["index"]
+        job, named = selectors.resolve_one(store, selector)
+        task = views.tasks(store, job, limit=1, replicas=False)["tasks"][0]["index"] if named is None else named
         tell_of_unread_reports(store)
         name, found = ("stdout", []) if follow else _found_logs(store, job, task, stream, every=every)
     if follow:
@@ -90,8 +89,7 @@ def logs(
     if not any(log.size for log in found):
         _tell_of_nothing(job, task, name, there=bool(found))
     if only_path or as_json:
-        rows = [{"of": log.of, "path": log.path and str(log.path), "bytes": log.size} for log in found]
-        output(as_json).document({"logs": rows}, renderers.log_paths)
+        output(as_json).document({"logs": [_row(log) for log in found]}, renderers.log_paths)
     else:
         _print_logs(found, raw=raw, headed=every)
     return 0
@@ -120,6 +118,10 @@ def _compared_logs(selector: str, *, as_json: bool) -> int:
     good = all(one["ok"] for one in found)
     output(as_json).document({"ok": good, "replicas": found}, compared_logs)
     return 0 if good else 1
+
+
+def _row(log: Log) -> Document:
+    return {"of": log.of, "path": log.path and str(log.path), "bytes": log.size}
 
 
 def _found_logs(store: Store, job: int, task: int, stream: str | None, *, every: bool) -> tuple[str, list[Log]]:

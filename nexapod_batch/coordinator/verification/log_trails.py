@@ -71,11 +71,11 @@ def _verified(
     c: Coordinator, row: ReplicaRow, node: Node, opened: Callable[[ReplicaRow, str], BinaryIO | None]
 ) -> dict[str, Any]:
     name = f"{row.job_id}_{row.task}.{row.number}"
-    said, problems = _statement(c, row, node)
+    statement, problems = _statement(c, row, node)
     lines = c.store.trails.of(row.id)
-    if said is None:
+    if statement is None:
         lines += _unread_notes(c, node, name, known=set(lines))
-    notes, faults = _checked(c, row, lines, said)
+    notes, faults = _checked(c, row, lines, statement)
     problems += faults
     logs = []
     for stream in STREAMS:
@@ -83,24 +83,24 @@ def _verified(
         if source is None:
             continue
         with source:
-            logs.append(_log(notes, stream, source, _signed(said, stream)))
+            logs.append(_log(notes, stream, source, _signed(statement, stream)))
     problems += [f"{log['stream']}: {problem}" for log in logs for problem in log.pop("problems")]
     return {
-        "of": name, "notes": len(notes), "signed": said is not None, "ok": not problems, "problems": problems,
+        "of": name, "notes": len(notes), "signed": statement is not None, "ok": not problems, "problems": problems,
         "logs": logs,
     }  # fmt: skip
 
 
-def trail_faults(c: Coordinator, row: ReplicaRow, said: Statement | None) -> list[str]:
+def trail_faults(c: Coordinator, row: ReplicaRow, statement: Statement | None) -> list[str]:
     """Return where the stored notes of a replica's logs are no whole chain, or not the one that its statement names."""
-    return _checked(c, row, c.store.trails.of(row.id), said)[1]
+    return _checked(c, row, c.store.trails.of(row.id), statement)[1]
 
 
 def _checked(
-    c: Coordinator, row: ReplicaRow, lines: Sequence[bytes], said: Statement | None
+    c: Coordinator, row: ReplicaRow, lines: Sequence[bytes], statement: Statement | None
 ) -> tuple[list[Note], list[str]]:
     """Return the notes of a replica, and what is wrong with their chain."""
-    named = None if said is None else said.trail
+    named = None if statement is None else statement.trail
     if not lines:
         return [], [f"its statement names {named.notes} notes of its logs, and none is here"] if named else []
     checks = c.store.trails.replica(row.job_id, row.task, row.number)
@@ -131,10 +131,10 @@ def _statement(c: Coordinator, row: ReplicaRow, node: Node) -> tuple[Statement |
         return None, [f"its statement does not verify: {error.what}"]
 
 
-def _signed(said: Statement | None, stream: str) -> str:
-    if said is None:
+def _signed(statement: Statement | None, stream: str) -> str:
+    if statement is None:
         return ""
-    return said.stdout_sha256 if stream == "stdout" else said.stderr_sha256
+    return statement.stdout_sha256 if stream == "stdout" else statement.stderr_sha256
 
 
 def _unread_notes(c: Coordinator, node: Node, name: str, known: set[bytes]) -> list[bytes]:
