@@ -97,8 +97,8 @@ def logs(
 
 def _compared_logs(selector: str, *, as_json: bool) -> int:
     """Compare the logs of a job or task with their notes and statements; NotFoundError where there is none yet."""
-    from nexapod_batch.cli.logfiles import logs_by_replica
     from nexapod_batch.cli.rendering.proofs import compared_logs
+    from nexapod_batch.coordinator.queries.log_files import logs_by_replica
     from nexapod_batch.coordinator.verification.log_trails import STREAMS, verified_logs
 
     with looking() as c:
