@@ -198,7 +198,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.operating.keys",
         "key",
         "List, rotate, revoke and export keys.",
-        ("ls", "show", "rotate", "export"),
+        ("ls", "show", "rotate", "revoke", "export"),
     ),
     "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
     "backup": Entry(

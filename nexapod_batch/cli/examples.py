@@ -77,6 +77,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "image build": ("nexapod-batch image build Dockerfile --print", "nexapod-batch image build recipe.def --to a.sif"),
     "key ls": ("nexapod-batch key ls",),
     "key show": ("nexapod-batch key show workstation",),
+    "key revoke": ("nexapod-batch key revoke workstation --since 1042",),
     "key rotate": ("nexapod-batch key rotate workstation", "nexapod-batch key rotate coordinator"),
     "key export": ("nexapod-batch key export coordinator --format pem",),
     "config show": ("nexapod-batch config show --origin",),

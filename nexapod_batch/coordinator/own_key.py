@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.operations import CoordinatorKeyRow
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["checked", "found", "holders", "keep", "make", "path_of", "public_at", "trusted"]
+__all__ = ["checked", "found", "holders", "keep", "make", "path_of", "public_at", "revoked_at", "trusted"]
 
 
 def path_of(paths: Paths) -> Path:
@@ -134,3 +134,12 @@ def public_at(store: Store, signer: Signer, entry: int) -> bytes:
         if row.public_key is not None and row.since <= entry and (row.until is None or entry < row.until):
             return row.public_key
     return signer.public
+
+
+def revoked_at(store: Store, signer: Signer, entry: int) -> int | None:
+    """Return since which entry the key that signs for an entry is revoked, if it is so for this one; else None."""
+    public = public_at(store, signer, entry)
+    for row in holders(store, signer):
+        if row.public_key == public and row.revoked is not None and row.revoked <= entry:
+            return row.revoked
+    return None

@@ -72,7 +72,9 @@ def doubted(policy: QuorumPolicy, withdrawn: Sequence[Vote], left: int) -> Reaso
     """Return which answers were withdrawn since, and how many still agree."""
     numbers = sorted(vote.number for vote in withdrawn)
     parameters: dict[str, Any] = {"replicas": numbers, "agree": left, "needed": policy.agree}
-    if not any(vote.voided for vote in withdrawn):
+    if any(vote.detail is not None and vote.detail.code == Code.KEY_REVOKED for vote in withdrawn):
+        parameters["revoked"] = True
+    elif not any(vote.voided for vote in withdrawn):
         parameters["overruled"] = True
     return Reason(code=Code.DOUBTED, parameters=parameters)
 

@@ -74,6 +74,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="ranges of keys", sql=_file("keys.sql")),
     Migration(name="jobs by their user", sql="CREATE INDEX job_of ON job (user, id);\n"),
     Migration(name="trails of logs", sql=_file("trails.sql")),
+    Migration(
+        name="verdicts that were signed anew",  # the entry that revoked the key by which they were signed before
+        sql="ALTER TABLE verdict ADD COLUMN confirmed INTEGER;\n",
+    ),
 )
 
 

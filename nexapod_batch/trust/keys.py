@@ -11,7 +11,7 @@ import hashlib
 from nexapod_batch.errors import VerificationError
 
 __all__ = [
-    "KEY_BYTES", "key_id", "openssh_public", "parse_openssh_public", "parse_spki", "spki", "spki_pem",
+    "KEY_BYTES", "key_id", "openssh_public", "parse_openssh_public", "parse_spki", "spki", "spki_pem", "wire",
 ]  # fmt: skip
 
 #: Length of a raw Ed25519 public key, and of the seed of a private one.
@@ -24,7 +24,7 @@ _MAX_LINE = 4096
 
 def key_id(public: bytes) -> str:
     """Return the fingerprint that `ssh-keygen -l` prints: `SHA256:` and 43 characters of unpadded base64."""
-    digest = hashlib.sha256(_wire(public)).digest()
+    digest = hashlib.sha256(wire(public)).digest()
     return "SHA256:" + binascii.b2a_base64(digest, newline=False).rstrip(b"=").decode()
 
 
@@ -37,7 +37,7 @@ def openssh_public(public: bytes, comment: str = "") -> str:
     """
     if not comment.isprintable():
         raise ValueError("the comment of a key is one line of printable characters")
-    encoded = binascii.b2a_base64(_wire(public), newline=False).decode()
+    encoded = binascii.b2a_base64(wire(public), newline=False).decode()
     return f"ssh-ed25519 {encoded} {comment.strip()}".rstrip() + "\n"
 
 
@@ -63,7 +63,7 @@ def spki_pem(public: bytes) -> str:
 
 def spki(public: bytes) -> str:
     """Return the one line between the first and the last of its PEM file: 60 characters of base64."""
-    _wire(public)
+    wire(public)
     return binascii.b2a_base64(_SPKI_PREFIX + public, newline=False).decode()
 
 
@@ -75,7 +75,8 @@ def parse_spki(text: str) -> bytes:
     return data[len(_SPKI_PREFIX) :]
 
 
-def _wire(public: bytes) -> bytes:
+def wire(public: bytes) -> bytes:
+    """Return the key as SSH sends it; ValueError for another length than 32 bytes."""
     if len(public) != KEY_BYTES:
         raise ValueError(f"an Ed25519 public key has {KEY_BYTES} bytes, not {len(public)}")
     return _SSH_PREFIX + public

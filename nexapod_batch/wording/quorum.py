@@ -87,7 +87,11 @@ def _alike(p: Parameters) -> str:
 
 def _doubted(p: Parameters) -> str:
     which = " and ".join(f"replica {number}" for number in p["replicas"])
-    what = "did not end well by its scheduler's word" if p.get("overruled") else "signed two different statements"
+    what = "signed two different statements"
+    if p.get("overruled"):
+        what = "did not end well by its scheduler's word"
+    elif p.get("revoked"):
+        what = "rests on a key that was revoked"
     return f"{which} {what}, and {p['agree']} of {p['needed']} needed still agree"
 
 

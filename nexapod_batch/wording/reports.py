@@ -31,6 +31,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.REPORT_NOT_TAKEN_IN: "it cannot be taken in: {kind}",
     Code.REPORT_OF_NO_REPLICA: "no replica {replica} was ever made: got a report of {node}",
     Code.REPORT_OF_OTHER_NODE: "replica {replica} was given to another node: got a report of {node}",
+    Code.REPORT_BY_REVOKED_KEY: "replica {replica}: it rests on a key of node {node} that is revoked",
     Code.REPORT_BY_OTHER_KEY: "replica {replica}: not signed by the key of its launch: got a report of {node}",
     Code.REPORT_FROM_ELSEWHERE: _elsewhere,
     Code.REPORT_CONTRADICTS: _contradicts,

@@ -37,6 +37,7 @@ class StoredVerdict(NamedTuple):
     entry: int  # of the ledger
     payload: bytes
     signature: bytes
+    signed_at: int  # entry whose time's key signed it: its own, unless that key was revoked since
 
     def envelope(self, key_id: str) -> bytes:
         """Return the DSSE envelope, by the coordinator's key."""
@@ -153,8 +154,9 @@ def stored_verdicts(c: Coordinator, job_id: int, task: int) -> list[StoredVerdic
         dictionary = zlib.decompressobj().decompress(first[1], _LIMIT)
         found = []
         for row in rows:
+            signed_at = row.entry if row.confirmed is None else row.confirmed
             opener = zlib.decompressobj() if row.entry == first[0] else zlib.decompressobj(-15, dictionary)
-            found.append(StoredVerdict(row.entry, opener.decompress(row.packed, _LIMIT), row.signature))
+            found.append(StoredVerdict(row.entry, opener.decompress(row.packed, _LIMIT), row.signature, signed_at))
     except zlib.error as error:
         raise CorruptStoreError(f"the signed verdict on task {job_id}_{task} is damaged") from error
     return found

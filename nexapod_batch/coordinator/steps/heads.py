@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.note import Note
 
-__all__ = ["key_of_head", "ledger_key", "sign_news", "signed_head"]
+__all__ = ["is_revoked", "key_of_head", "ledger_key", "sign_news", "signed_head"]
 
 
 def ledger_key(c: Coordinator) -> NoteKey:
@@ -25,6 +25,11 @@ def key_of_head(c: Coordinator, note: Note) -> NoteKey:
     """Return the key by which this coordinator signed, or would have signed, a head of its ledger of this size."""
     size = min(head_of(note).size, c.store.ledger.size() + 1)
     return NoteKey(c.origin, own_key.public_at(c.store, c.signer, size - 1))
+
+
+def is_revoked(c: Coordinator, note: Note) -> bool:
+    """Say whether the key that signs heads of this size is revoked for them."""
+    return own_key.revoked_at(c.store, c.signer, head_of(note).size - 1) is not None
 
 
 def signed_head(c: Coordinator, size: int) -> Note:

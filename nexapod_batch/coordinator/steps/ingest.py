@@ -227,6 +227,7 @@ class _Known(Struct):
 
     rows: dict[tuple[int, int, int], ReportedReplica] = field(default_factory=dict)  # of the reports at hand
     given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
+    revoked: set[int] = field(default_factory=set)  # launches that rest on a key that is revoked
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
     def delegation(self, c: Coordinator, launch: int) -> Delegation | None:
@@ -237,6 +238,8 @@ class _Known(Struct):
             if row is not None:
                 sealed = envelope(DELEGATION_TYPE, row.payload, row.key_id, row.signature)
                 self.given[launch] = open_delegation(sealed, {row.key_id: row.public_key})
+                if row.revoked is not None:
+                    self.revoked.add(launch)
         return self.given[launch]
 
 
@@ -288,6 +291,8 @@ def _check(c: Coordinator, node: Node, report: Report, known: _Known) -> Reporte
     given = known.delegation(c, row.launch_id)
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
         raise _RefusedReport(Code.REPORT_BY_OTHER_KEY, replica=str(replica), node=node.name)
+    if row.launch_id in known.revoked:
+        raise _RefusedReport(Code.REPORT_BY_REVOKED_KEY, replica=str(replica), node=node.name)
     if row.native_id and said.native_id != row.native_id and c.backend(node).signs_native:
         # Nobody's lie: a scheduler may have taken one launch twice, or a shell started the runner where it should not.
         raise _RefusedReport(

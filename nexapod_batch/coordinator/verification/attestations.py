@@ -255,5 +255,5 @@ def _signed_verdict(c: Coordinator, job_id: int, task: int, folder: _Folder) -> 
     """Write the latest verdict on a task as the coordinator signed it."""
     signed = stored_verdicts(c, job_id, task)
     if signed:
-        key = key_id(own_key.public_at(c.store, c.signer, signed[-1].entry))
+        key = key_id(own_key.public_at(c.store, c.signer, signed[-1].signed_at))
         folder.write(f"{job_id}_{task}.vsa.json", signed[-1].envelope(key) + b"\n")

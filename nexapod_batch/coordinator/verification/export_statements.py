@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.evidence.report_reader import machine_of
 from nexapod_batch.coordinator.steps.report_batch import EXECUTION_OF
-from nexapod_batch.coordinator.verification.statements import check_about
+from nexapod_batch.coordinator.verification.statements import OVERRULING, check_about
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
 from nexapod_batch.model.job import Domain, Isolation
@@ -83,7 +83,7 @@ def vote_faults(replica: ExportedReplica, statements: Sequence[FoundStatement]) 
             return ["it is said to have reported, and there is no statement"]
         return []
     wanted = EXECUTION_OF[statements[0].said.outcome]
-    overruled = replica.why is not None and replica.why.get("code") == Code.OVERRULED
+    overruled = replica.why is not None and replica.why.get("code") in OVERRULING
     if len(statements) > 1 or (overruled and wanted is Execution.REPORTED):
         wanted = Execution.ERRORED
     if replica.execution == wanted:

@@ -19,6 +19,7 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification.log_trails import trail_faults
 from nexapod_batch.coordinator.verification.publication import publication_faults
+from nexapod_batch.coordinator.verification.revocations import revocation_faults, revoked_nodes
 from nexapod_batch.coordinator.verification.signed_verdict import signed_verdict_faults
 from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
 from nexapod_batch.coordinator.verification.verdicts import results_faults, verdict_faults
@@ -52,6 +53,8 @@ class Evidence(Struct, kw_only=True):
     keys: dict[int, Node] = field(default_factory=dict)  # by row id: whose keys signed
     known: dict[int, dict[str, bytes]] = field(default_factory=dict)  # all keys that each node has and had
     statements: int = 0
+    revoked: frozenset[int] = frozenset()  # row ids of nodes that have had a key that is revoked
+    with_files: bool = True  # published files are checked as well
     files: int = 0  # bytes of published files that were read
 
     @property
@@ -64,9 +67,16 @@ class Evidence(Struct, kw_only=True):
         self.checks.append({"check": check, "of": of, "ok": not problems, "problem": "; ".join(problems), **more})
 
 
-def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda _: None) -> Evidence:
-    """Check everything of a job again; `advance` hears of tasks. NotFoundError when no statement has come in yet."""
-    found = Evidence()
+def verify(
+    c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda _: None, *, files: bool = True
+) -> Evidence:
+    """Check everything of a job again, published files too if wanted; `advance` hears of tasks.
+
+    Raises:
+        NotFoundError: No statement has come in yet.
+
+    """
+    found = Evidence(with_files=files)
     row = c.store.jobs.find(job_id)
     if row is None:
         raise NotFoundError(f"there is no job {job_id}", hint="nexapod-batch ls lists the jobs")
@@ -76,11 +86,13 @@ def verify(c: Coordinator, job_id: int, advance: Callable[[int], None] = lambda 
         if not problems:
             job, nodes = c.job(job_id), c.nodes_by_id()
             found.known = {node_id: _keys(c, node) for node_id, node in nodes.items()}
+            found.revoked = revoked_nodes(c)
             for tasks, replicas in _batches(c, job_id):
                 for task in tasks:
                     _task(c, job, row, task, replicas[task.idx], nodes, found)
                 advance(len(tasks))
-            found.add("results", f"{job_id}", list(_strays(c, job_id, job)))
+            if files:
+                found.add("results", f"{job_id}", list(_strays(c, job_id, job)))
     if not found.statements and found.ok:
         raise NotFoundError(f"no statement of job {job_id} has come in yet", hint=f"nexapod-batch wait {job_id}")
     log.info(__name__, "verified", job=job_id, ok=found.ok, checks=len(found.checks), statements=found.statements)
@@ -164,7 +176,8 @@ def _task(
         evidence.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
     elif task.doubt:
         evidence.add("verdict", name, ["it is in doubt, and has no verdict"])
-    _results(c, task, rows, statements, evidence)
+    if evidence.with_files:
+        _results(c, task, rows, statements, evidence)
 
 
 def _results(
@@ -214,6 +227,7 @@ def _replica(
             said.append(check_statement(job_row, job, row, keys, report))
         except VerificationError as error:
             problems.append(" ".join(str(error).split()))
+    problems += revocation_faults(c, row, looked_for=row.node_id in evidence.revoked)
     problems = problems or row_faults(job, row, said) + trail_faults(c, row, said[0] if said else None)
     return said, problems, len(reports)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.coordinator.steps.heads import key_of_head, ledger_key, signed_head
+from nexapod_batch.coordinator.steps.heads import is_revoked, key_of_head, ledger_key, signed_head
 from nexapod_batch.coordinator.verification.ledger_facts import compared_facts
 from nexapod_batch.errors import NotFoundError, VerificationError
 from nexapod_batch.files import atomic
@@ -55,6 +55,8 @@ def since(c: Coordinator, text: str, source: str, witnesses: Sequence[NoteKey] =
     """Return a head of this ledger that somebody kept; VerificationError unless our key and the witnesses signed it."""
     try:
         note = notes.parse(text)
+        if is_revoked(c, note):
+            raise VerificationError("this head is signed with a key of the coordinator that is revoked")
         head, seen = open_checkpoint(note, key_of_head(c, note), witnesses)
     except VerificationError as error:
         error.hint = error.hint or f"the heads of this ledger are signed by {ledger_key(c)}"

@@ -90,8 +90,11 @@ def event_at(c: Coordinator, entry: int | None) -> dict[str, str | int]:
 
 def _opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict:
     """Return what the coordinator's key signed, if it is what the ledger says; VerificationError."""
-    public = own_key.public_at(c.store, c.signer, signed.entry)
+    public = own_key.public_at(c.store, c.signer, signed.signed_at)
     key = key_id(public)
+    revoked = own_key.revoked_at(c.store, c.signer, signed.signed_at)
+    if revoked is not None:
+        raise VerificationError("it was signed with a key that is revoked", got=key, wanted=f"entries before {revoked}")
     payload = open_envelope(signed.envelope(key), VERDICT_TYPE, {key: public}).payload
     if encoded_digest(hashlib.sha256(payload).digest()) != digest:
         raise VerificationError("the signed verdict is not the one that the ledger has", wanted=f"SHA-256 {digest}")

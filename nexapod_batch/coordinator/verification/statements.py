@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import ReplicaRow
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["check_about", "check_statement", "row_faults"]
+__all__ = ["OVERRULING", "check_about", "check_statement", "row_faults"]
 
+#: Codes of reasons why a replica that has reported has no vote, though nothing is wrong with its statement.
+OVERRULING = frozenset({Code.OVERRULED, Code.KEY_REVOKED})
 #: Codes of reasons that come from statements alone.
 _OF_STATEMENTS = frozenset({Code.SIGNED, Code.TWO_STATEMENTS})
 
@@ -82,7 +84,7 @@ def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> li
     elif row.voided:
         return ["it is void, and the second of its statements is missing"]
     overruled = _is_overruled(row)
-    if overruled and wanted["execution"] == Execution.REPORTED:  # the scheduler's word, which nobody signs
+    if overruled and wanted["execution"] == Execution.REPORTED:  # which no node signs
         wanted["execution"] = Execution.ERRORED.value
     faults = [
         f"{column} is {_shown(getattr(row, column))}, and the statement says {_shown(value)}"
@@ -99,9 +101,9 @@ def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> li
 
 
 def _is_overruled(row: ReplicaRow) -> bool:
-    """Say whether the scheduler's word took the vote from a replica that has reported."""
+    """Say whether the scheduler's word, or a revocation, took the vote from a replica that has reported."""
     kept = Reason.parse(row.reason)
-    return not row.voided and kept is not None and kept.code == Code.OVERRULED
+    return not row.voided and kept is not None and kept.code in OVERRULING
 
 
 def _unsigned_faults(row: ReplicaRow) -> list[str]:

@@ -91,6 +91,7 @@ class DelegationRow(Row, frozen=True):
     signature: bytes
     key_id: str
     public_key: bytes
+    revoked: int | None  # the first entry of the ledger for which what that key signed counts no longer
 
 
 class Launches:
@@ -192,6 +193,22 @@ class Launches:
         `aside`: nobody's error where the task has not ended; it is placed anew.
         """
         return self._pairs("launch_overruled", launch=launch, reason=reason, aside=aside)
+
+    def of_key(self, key_id: str) -> list[int]:
+        """Return the open launches that a key of a node vouches for."""
+        return self._sql.values(int, "launches_of_key", key=key_id)
+
+    def placed_between(self, since: int, until: int) -> list[int]:
+        """Return the open launches that were placed by entries of the ledger from one to before another."""
+        return self._sql.values(int, "launches_placed", since=since, until=until)
+
+    def revoke_reports(self, node: int, key_id: str, *, since: int, reason: str) -> list[tuple[int, int]]:
+        """Let no report count that rests on a key of a node, with an entry from `since` on; return (job, task) of each.
+
+        In tasks that have not ended they are set aside: they are placed anew.
+        """
+        failures = self._pairs("failures_revoked", node=node, key=key_id, since=since)
+        return failures + self._pairs("reports_revoked", node=node, key=key_id, since=since, reason=reason)
 
     def explain_lost(self, launch: int, reason: str, text: str) -> None:
         """Add what the backend knows to the reasons of the launch's lost replicas, unless they have its `text`."""

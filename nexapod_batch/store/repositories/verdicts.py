@@ -22,6 +22,7 @@ class VerdictRow(Row, frozen=True):
     entry: int  # of the ledger
     packed: bytes  # the payload, deflated; with the job's first one as dictionary, unless it is that
     signature: bytes
+    confirmed: int | None  # entry by which a later key of the coordinator signs it; None: by its own
 
 
 class NewVerdict(NamedTuple):
@@ -53,6 +54,14 @@ class Verdicts:
     def of_task(self, job: int, task: int) -> list[VerdictRow]:
         """Return the verdicts on a task, the latest last: a retry makes another one."""
         return self._sql.all(VerdictRow, "verdicts_of", job=job, task=task)
+
+    def between(self, since: int, until: int) -> list[tuple[int, int, int]]:
+        """Return entry, job and task of every verdict with an entry from one to before another."""
+        return self._sql.tuples("verdicts_between", since=since, until=until)
+
+    def confirm(self, entry: int, by: int, signature: bytes) -> None:
+        """Give a verdict the signature of a later key of the coordinator: that of the time of entry `by`."""
+        self._sql.run("verdict_confirmed", entry=entry, by=by, signature=signature)
 
     def statements(self, job: int, tasks: Sequence[int]) -> list[tuple[int, int, bytes]]:
         """Return task, number and SHA-256 of every statement of some tasks, by task and number."""

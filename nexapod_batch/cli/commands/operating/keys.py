@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.queries.keys import HeldKey
 
 __all__ = ["key"]
+
+#: The forms that keys are exported in.
+FORMATS = ("openssh", "pem", "vkey", "rotation", "allowed-signers", "krl")
 
 
 @click.group()
@@ -70,21 +75,64 @@ def key_rotate(names: tuple[str, ...], as_json: bool) -> None:
     output(as_json).document({"rotated": rotated}, _rotated)
 
 
-@key.command("export")
-@click.argument("name", shell_complete=complete.nodes)
-@click.option("--format", "form", type=click.Choice(["openssh", "pem"]), default="openssh", show_default=True)
+@key.command("revoke")
+@click.argument("name", metavar="KEY", shell_complete=complete.nodes)
+@click.option(
+    "--since", "entry", metavar="INDEX", type=click.IntRange(0), required=True,
+    help="The first entry of the ledger for which what it signed does not count; 0: it never did.",
+)
 @json_option
-def key_export(name: str, form: str, as_json: bool) -> None:
-    """Print a public key.
+def key_revoke(name: str, entry: int, as_json: bool) -> None:
+    """Let nothing count that a key signed since an entry of the ledger.
 
-    By node name, fingerprint, or `coordinator`.
+    KEY is a fingerprint, or whose key it was where only one was replaced; rotate a key that is in use first. Reports
+    with later entries lose their votes: accepted tasks that rest on them are in doubt, and what is open runs again.
+    Verdicts that the coordinator signed since then are worked out again, and signed anew where they hold.
     """
-    from nexapod_batch.coordinator.queries.keys import keys_named
-    from nexapod_batch.trust import keys
+    from nexapod_batch.coordinator.commands.key_revocation import revoke
 
-    one = keys_named(_held(), name)[-1]
-    shown = keys.spki_pem(one.public) if form == "pem" else keys.openssh_public(one.public, one.name)
-    output(as_json).document({**_row(one), form: shown}, lambda document: document[form].splitlines())
+    with writing() as c:
+        done = revoke(c, name, entry)
+    document = {
+        "name": done.holder, "key": done.key_id, "since": done.since, "withdrawn": list(done.withdrawn),
+        "stopped": done.stopped, "doubted": list(done.doubted), "signed_anew": done.signed_anew,
+        "unsigned": list(done.unsigned),
+    }  # fmt: skip
+    output(as_json).document(document, _revoked)
+
+
+@key.command("export")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete.nodes)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="openssh", show_default=True, help="Its form.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write it there.")
+@json_option
+def key_export(names: tuple[str, ...], form: str, out: Path | None, as_json: bool) -> None:
+    """Print public keys in a form that other programs read.
+
+    Of nodes by name, of the `coordinator`, or by fingerprint; of all where none is named. allowed-signers has every key
+    with the times of its use (ssh-keygen -Y verify), krl those that are revoked (ssh-keygen -Q), vkey a key as
+    verifiers of ledgers take it, rotation what old and new key signed.
+    """
+    from nexapod_batch.coordinator.queries.key_export import exported
+
+    with looking() as c:
+        data = exported(c, names, form)
+    if out is not None:
+        from nexapod_batch.files import atomic
+
+        atomic.write(out, data)
+        output(as_json).document({"file": str(out), "format": form}, lambda shown: [shown["file"]])
+        return
+    if form == "krl" and not as_json:
+        click.echo(data, nl=False)
+        return
+    text = base64.b64encode(data).decode() if form == "krl" else data.decode()
+    from nexapod_batch.coordinator.queries.keys import keys_named
+
+    document: Document = {"format": form, form: text}
+    if len(names) == 1:
+        document |= _row(keys_named(_held(), names[0])[-1])
+    output(as_json).document(document, _exported)
 
 
 def _held() -> list[HeldKey]:
@@ -115,6 +163,27 @@ def _row(one: HeldKey) -> Document:
 def _shown(document: Document) -> Iterator[str]:
     for one in document["keys"]:
         yield from renderers.tree({name: one[name] for name in ("name", "key", "state", "since", "until")})
+
+
+def _revoked(document: Document) -> Iterator[str]:
+    yield f"{document['key']} of {document['name']} is revoked since entry {document['since']} of the ledger"
+    counted = (
+        ("withdrawn", "tasks with reports that count no longer"), ("doubted", "accepted tasks that are in doubt"),
+        ("unsigned", "tasks whose verdicts do not hold, and were not signed anew"),
+    )  # fmt: skip
+    for name, what in counted:
+        if document[name]:
+            yield f"  {len(document[name])} {what}: {' '.join(document[name][:20])}"
+    if document["stopped"]:
+        yield f"  replicas that were under way, and are placed anew: {document['stopped']}"
+    if document["signed_anew"]:
+        yield f"  verdicts that hold, and are signed anew: {document['signed_anew']}"
+    if document["doubted"]:
+        yield f"  -> nexapod-batch retry {' '.join(document['doubted'][:20])}"
+
+
+def _exported(document: Document) -> Iterator[str]:
+    yield from document[document["format"]].splitlines()
 
 
 def _rotated(document: Document) -> Iterator[str]:

@@ -21,7 +21,7 @@ VALUES (:launch, :seed, (SELECT id FROM node_key WHERE key_id = :key), :not_afte
 UPDATE delegation SET seed = NULL WHERE launch_id = ? AND seed IS NOT NULL;
 
 -- name: delegation_of
-SELECT d.payload, d.signature, k.key_id, k.public_key FROM delegation d JOIN node_key k ON k.id = d.key_id WHERE d.launch_id = :launch;
+SELECT d.payload, d.signature, k.key_id, k.public_key, k.revoked FROM delegation d JOIN node_key k ON k.id = d.key_id WHERE d.launch_id = :launch;
 
 -- name: launch_newest
 SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'launch';
@@ -75,6 +75,35 @@ UPDATE replica SET execution = 'errored', reason = :reason,
   validation = CASE WHEN :aside AND (SELECT t.state FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task)
     IN ('waiting', 'active') THEN 'unneeded' ELSE validation END
 WHERE launch_id = :launch AND execution = 'reported' RETURNING job_id, task;
+
+-- name: launches_of_key
+-- Open ones, of a key of a node.
+SELECT l.id FROM delegation d JOIN launch l ON l.id = d.launch_id
+WHERE d.key_id = (SELECT id FROM node_key WHERE key_id = :key) AND l.state IN ('intent', 'handed') ORDER BY l.id;
+
+-- name: launches_placed
+-- Open ones, placed by entries of the ledger from one to before another.
+SELECT DISTINCT l.id FROM launch l JOIN replica r ON r.launch_id = l.id
+WHERE l.state IN ('intent', 'handed') AND r.placed >= :since AND r.placed < :until ORDER BY l.id;
+
+-- name: reports_revoked
+-- Reports whose entries are from one on, by a key of a node. Set aside where the task may still be placed anew.
+UPDATE replica SET execution = 'errored', reason = :reason,
+  validation = CASE WHEN (SELECT t.state FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task)
+    IN ('waiting', 'active') THEN 'unneeded' ELSE validation END
+WHERE node_id = :node AND committed >= :since AND execution = 'reported' AND voided = 0
+  AND coalesce((SELECT d.key_id FROM delegation d WHERE d.launch_id = replica.launch_id),
+    (SELECT min(k.id) FROM node_key k WHERE k.node_id = replica.node_id)) = (SELECT id FROM node_key WHERE key_id = :key)
+RETURNING job_id, task;
+
+-- name: failures_revoked
+-- The same of errors of tasks that have not ended.
+UPDATE replica SET validation = 'unneeded'
+WHERE node_id = :node AND committed >= :since AND execution = 'errored' AND voided = 0 AND validation <> 'unneeded'
+  AND (SELECT t.state FROM task t WHERE t.job_id = replica.job_id AND t.idx = replica.task) IN ('waiting', 'active')
+  AND coalesce((SELECT d.key_id FROM delegation d WHERE d.launch_id = replica.launch_id),
+    (SELECT min(k.id) FROM node_key k WHERE k.node_id = replica.node_id)) = (SELECT id FROM node_key WHERE key_id = :key)
+RETURNING job_id, task;
 
 -- name: launch_lost_why
 -- Where the runner could only say that it was stopped, the backend may know by whom.

@@ -7,7 +7,13 @@ INSERT INTO verdict (entry, job_id, task, packed, signature) VALUES (?, ?, ?, ?,
 SELECT entry, packed FROM verdict WHERE job_id = :job ORDER BY entry LIMIT 1;
 
 -- name: verdicts_of
-SELECT entry, packed, signature FROM verdict WHERE job_id = :job AND task = :task ORDER BY entry;
+SELECT entry, packed, signature, confirmed FROM verdict WHERE job_id = :job AND task = :task ORDER BY entry;
+
+-- name: verdicts_between
+SELECT entry, job_id, task FROM verdict WHERE entry >= :since AND entry < :until ORDER BY entry;
+
+-- name: verdict_confirmed
+UPDATE verdict SET confirmed = :by, signature = :signature WHERE entry = :entry;
 
 -- name: statements_of_tasks
 SELECT r.task, r.number, p.payload_sha256 FROM replica r JOIN report p ON p.replica_id = r.id
