@@ -106,7 +106,7 @@ def begin(c: Coordinator, checked: Checked, site: str | None, *, trusted: bool =
     _take_inputs(c, members, export.job)
     job = _job(export.job, sorted(tasks), site)
     classed = [(index, task) for index, task in tasks.items() if task.numeric_class]
-    ours = key_id(export.files.coordinator) == c.signer.key_id
+    ours = key_id(export.files.coordinators[0]) == c.identity
     done = submit(c, job, Path.cwd(), {}, foreign=not ours and not trusted)
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         c.store.tasks.fix_classes(done.job, [(index, task.numeric_class or "") for index, task in classed])
