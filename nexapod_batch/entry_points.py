@@ -25,6 +25,7 @@ GROUPS = {
     "runtime": "nexapod_batch.runtimes",
     "site_table": "nexapod_batch.site_tables",
     "login_node": "nexapod_batch.login_nodes",
+    "source": "nexapod_batch.sources",
 }
 #: What a plug-in of each kind must be able to do: the methods of `plugins.Backend`, of `runtimes.Runtime`, ...
 METHODS = {
@@ -35,10 +36,11 @@ METHODS = {
     ),
     "runtime": ("settle", "wrap", "examine", "judge"),
     "site_table": ("check", "read", "needs", "beside"),
+    "source": ("refusal", "open"),
     "login_node": (),  # a function: it returns why this machine looks like a login node, or nothing
 }  # fmt: skip
 #: Where the ports are written: a method that a plug-in only inherits from there does nothing.
-_PORTS = ("nexapod_batch.plugins.backend", "nexapod_batch.runtimes")
+_PORTS = ("nexapod_batch.plugins.backend", "nexapod_batch.runtimes", "nexapod_batch.sources")
 _TEXT = 300  # characters of a foreign message that are kept
 
 

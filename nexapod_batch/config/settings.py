@@ -16,7 +16,7 @@ from nexapod_batch.config import home
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SYSTEM_DIR", "ImageSettings", "Paths", "Settings", "settings"]
+__all__ = ["SYSTEM_DIR", "ImageSettings", "Paths", "Settings", "SourceLimits", "settings"]
 
 #: Settings and sites of the whole machine.
 SYSTEM_DIR = Path("/etc/nexapod")
@@ -83,6 +83,13 @@ class ImageSettings(NamedTuple):
     library: str  # where library:// leads
 
 
+class SourceLimits(NamedTuple):
+    """What may be fetched for inputs."""
+
+    max_mib: int  # of one input
+    private_hosts: tuple[str, ...]  # whose addresses may be those of private networks
+
+
 class Settings(NamedTuple):
     """What user, project and machine prefer, and where each value came from."""
 
@@ -92,6 +99,7 @@ class Settings(NamedTuple):
     keep_failed_s: int  # how long work folders of other tasks stay
     keep_inputs_s: int  # how long inputs of a job stay that has ended
     images: ImageSettings
+    sources: SourceLimits
     job_defaults: Mapping[str, Any]  # key path of the descriptor -> value, where the job says nothing
     job_overrides: Mapping[str, Any]  # the same, from NEXAPOD_* variables: they win over the job
     origin: Mapping[str, str]  # key path -> file, variable, or "default"
@@ -112,4 +120,6 @@ def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str,
         plain_http=tuple(images["plain_http"]),
         library=images["library"].rstrip("/"),
     )
-    return Settings(**found, images=kept)
+    sources = found.pop("sources")
+    limits = SourceLimits(max_mib=sources["max_size"], private_hosts=tuple(sources["private_hosts"]))
+    return Settings(**found, images=kept, sources=limits)

@@ -57,6 +57,18 @@ _IMAGES = Table(
     }
 )
 
+_SOURCES = Table(
+    {
+        "max_size": Key(Size(0, 1 << 40), "How large one remote input may be.", 1 << 20, shown="1TiB"),
+        "private_hosts": Key(
+            ListOf(Text("a host", pattern=r"[A-Za-z0-9.\[\]:-]{1,255}"), 0, 100, alone=True),
+            "Hosts of https:// inputs whose addresses may be those of private networks.",
+            [],
+            shown="none",
+        ),
+    }
+)
+
 #: A settings file: a few keys of its own, and defaults for every job.
 SETTINGS = Table(
     {
@@ -67,6 +79,7 @@ SETTINGS = Table(
         "site": Key(Text("a site name", pattern=SITE_NAME), "Site that jobs go to."),
         "retention": Key(_RETENTION, "When folders are removed.", {}),
         "images": Key(_IMAGES, "How container images are kept and fetched.", {}),
+        "sources": Key(_SOURCES, "What may be fetched for inputs.", {}),
         "resources": Key(RESOURCES, "Defaults of jobs."),
         "quorum": Key(QUORUM, "Defaults of jobs."),
     },
@@ -108,6 +121,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
             overrides[path] = value
     top = _section("", _TOP, given)
     retention, images = _section("retention.", _RETENTION, given), _section("images.", _IMAGES, given)
+    sources = _section("sources.", _SOURCES, given)
     for path, _, _ in _variables():
         origin.setdefault(path, "default")
     return {
@@ -117,6 +131,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "keep_failed_s": retention["failed"],
         "keep_inputs_s": retention["inputs"],
         "images": images,
+        "sources": sources,
         "job_defaults": {path: value for path, value in given.items() if _is_of_jobs(path)},
         "job_overrides": overrides,
         "origin": origin,
@@ -153,7 +168,8 @@ def _read(file: Path) -> dict[str, Value]:
     document = decode(text, str(file), ConfigError)
     report = Report(lambda path: nearest_line(key_lines(text), path))
     SETTINGS.check(document, "", report)
-    for name in ("retention", "images") if file.name == PROJECT else ():  # folders are the account's, not a project's
+    # Folders and what may be fetched are the account's, not a project's.
+    for name in ("retention", "images", "sources") if file.name == PROJECT else ():
         if name in document:
             report.add(name, "not accepted here", wanted=f"config.toml or NEXAPOD_{name.upper()}_*")
     if report.problems:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.model.job import Job
 
-__all__ = ["SCHEME", "JobSource", "is_job_source", "parse_job_source", "with_numbers"]
+__all__ = ["SCHEME", "JobSource", "is_job_source", "is_remote", "parse_job_source", "scheme_of", "with_numbers"]
 
 #: How such a source begins.
 SCHEME = "job:"
@@ -33,6 +33,17 @@ class JobSource(NamedTuple):
 def is_job_source(source: str) -> bool:
     """Say whether a source names another job."""
     return source.startswith(SCHEME)
+
+
+def scheme_of(source: str) -> str:
+    """Return the scheme of a URL, in lower case; "" for a path, and for an output of a job."""
+    scheme, found, _ = source.partition("://")
+    return scheme.lower() if found and "/" not in scheme and not is_job_source(source) else ""
+
+
+def is_remote(source: str) -> bool:
+    """Say whether the source of a pinned input is a URL: files of this machine stand there by their path."""
+    return bool(scheme_of(source))
 
 
 def parse_job_source(source: str) -> JobSource:

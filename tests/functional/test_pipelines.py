@@ -9,6 +9,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from clusters.certificates import Authority
+from web_server import web_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,3 +171,20 @@ def test_retry_of_some_tasks_with_the_files_of_today(home: Home) -> None:
     (home.folder / "b").write_text("new")
     home.call("retry", "1_1", "--fresh", "--wait")
     assert (home.path / "results/2/0/out").read_text() == "new"
+
+
+def test_a_file_of_a_web_server(home: Home, tmp_path: Path) -> None:
+    """It is fetched at submit, pinned, and kept: a retry asks nobody."""
+    authority = Authority(tmp_path / "ca")
+    with web_server(*authority.issue("server", "localhost")) as web:
+        web.files["data.csv"] = b"1,2\n"
+        env = {"SSL_CERT_FILE": str(authority.certificate), "NEXAPOD_SOURCES_PRIVATE_HOSTS": "localhost"}
+        text = source(f"{web.url}/data.csv?x=1")
+        done = home.call("submit", descriptor(home, "first", "cp data.csv out", text), "--wait", env=env)
+        assert done.code == 0, done.err
+        refused = home.call("submit", descriptor(home, "other", "cp data.csv out", text))
+        assert (refused.code, "is a private address" in refused.err or "certificate" in refused.err) in {(65, True), (69, True)}
+    digest = hashlib.sha256(web.files["data.csv"]).hexdigest()
+    assert f'to pin it: sha256 = "{digest}"' in done.err
+    assert (home.path / "results/1/0/out").read_text() == "1,2\n"
+    assert len(web.asked) == 1

@@ -157,7 +157,7 @@ BAD = {
     "input is a folder": (minimal('[[inputs]]\nsource = "."'), "is a folder"),
     "other digest": (minimal(f'[[inputs]]\nsource = "run.py"\nsha256 = "{"0" * 64}"'), "not the file that was meant"),
     "no digest": (minimal('[[inputs]]\nsource = "run.py"\nsha256 = "abc"'), "inputs[0].sha256: not accepted"),
-    "remote input": (minimal('[[inputs]]\nsource = "https://x.org/a"'), "no plug-in can fetch https://"),
+    "remote input": (minimal('[[inputs]]\nsource = "ftp://x.org/a"'), "no plug-in can fetch ftp://"),
     "target leaves": (minimal('[[inputs]]\nsource = "run.py"\ntarget = "../a"'), "leaves the work folder"),
     "absolute target": (minimal('[[inputs]]\nsource = "run.py"\ntarget = "/a"'), "not a relative path"),
     "target twice": (

@@ -42,6 +42,8 @@ def config_show(origin: bool, as_json: bool) -> None:
         "images.max_size": found.images.max_mib,
         "images.plain_http": list(found.images.plain_http) or None,
         "images.library": found.images.library,
+        "sources.max_size": found.sources.max_mib,
+        "sources.private_hosts": list(found.sources.private_hosts) or None,
         **found.job_defaults,
         **found.job_overrides,
     }

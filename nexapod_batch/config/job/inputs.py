@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from nexapod_batch.config.job import job_sources
+from nexapod_batch.config.job import job_sources, remote_sources
 from nexapod_batch.config.job.paths import check_inside, open_beside
 from nexapod_batch.config.job.sources import SCHEME, local_path
 from nexapod_batch.errors import NexapodError
 from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
 from nexapod_batch.files.output_files import find, has_glob
 from nexapod_batch.model.job import Input
+from nexapod_batch.model.job_source import is_remote
 from nexapod_batch.model.placeholders import expand, literal, names_in, task_values
 from nexapod_batch.schema.kinds import BAD, Report, Value
 
@@ -69,7 +70,10 @@ def _read(one: dict[str, Value], place: _Place, where: str, jobs: Mapping[str, i
     text, given = one["source"], one["sha256"]
     if job_sources.is_job_source(text):
         return job_sources.read(text, one["target"], given, where, jobs, report)
-    if SCHEME.match(text) or _is_here(place.folder, text):
+    scheme = SCHEME.match(text)
+    if scheme is not None and scheme[1].lower() != "file":
+        return remote_sources.read(text, one["target"], given, where, report)
+    if scheme is not None or _is_here(place.folder, text):
         return _one_file(text, one["target"], given, place, where, report)
     if has_names(text):
         if given is not None:
@@ -197,13 +201,13 @@ def _pin(
 
 def with_task_inputs(job: Job, folder: Path, report: Report, *, outside: bool) -> Job:
     """Return a job in which each source with placeholders has become the files of each task."""
-    if all(job_input.sha256 for job_input in job.inputs):
+    if all(job_input.sha256 or not has_names(job_input.source) for job_input in job.inputs):
         return job
     place = _Place(folder, outside)
     pins: dict[str, Sequence[Input]] = {}
     found: list[Input] = []
     for number, job_input in enumerate(job.inputs):
-        if job_input.sha256 or job_sources.is_job_source(job_input.source):
+        if job_input.sha256 or job_sources.is_job_source(job_input.source) or is_remote(job_input.source):
             found.append(job_input)
             continue
         for rows in _of_tasks(job, job_input, place, f"inputs[{number}]", pins, report):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.errors import DescriptorError, NotFoundError, Problem
 from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.lifecycle import TaskState
-from nexapod_batch.model.job_source import JobSource, parse_job_source
+from nexapod_batch.model.job_source import JobSource, is_job_source, parse_job_source
 from nexapod_batch.model.placeholders import expand, names_in, task_values
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check_before(c: Coordinator, job: Job) -> None:
     problems = [
         Problem(f"inputs[{number}].source", text)
         for number, job_input in enumerate(job.inputs)
-        if not job_input.sha256
+        if is_job_source(job_input.source) and not job_input.sha256
         for text in _faults(c, job, parse_job_source(job_input.source))
     ]
     if problems:

@@ -19,6 +19,8 @@ from nexapod_batch.coordinator.nodes.registry import ensure_nodes, unregistered
 from nexapod_batch.coordinator.placement import container_support, images, kept_inputs
 from nexapod_batch.coordinator.placement.eligibility import check_sites, loads_of, with_words
 from nexapod_batch.coordinator.placement.host_sets import node_and_set, split
+from nexapod_batch.coordinator.placement.remote_inputs import outlook as remote_outlook
+from nexapod_batch.coordinator.placement.remote_inputs import with_remote_inputs
 from nexapod_batch.coordinator.steps.dispatch import PLAN_MAX
 from nexapod_batch.errors import QuorumImpossibleError, UsageError
 from nexapod_batch.ledger.events import Kind, digest_of, event
@@ -73,6 +75,7 @@ def submit(
     job = with_program(with_words(c, job, scheduler_options, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
     check_before(c, job)
+    job, pins = with_remote_inputs(c, job, progress or images.Silent())
     kept_inputs.keep(c, job.inputs, folder)
     if job.container is not None:
         job = images.pinned(c, job, taking, progress or images.Silent())
@@ -87,7 +90,7 @@ def submit(
             also(job_id)
     log.info(__name__, "submitted", job=job_id, name=job.name, tasks=job.n_tasks, replicas=job.quorum.replicas)
     return Submitted(
-        job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more), core_hours=_core_hours(job),
+        job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more, *pins), core_hours=_core_hours(job),
         results=c.paths.results / str(job_id), reach=reach,
     )  # fmt: skip
 
@@ -141,6 +144,7 @@ def dry_run(
         lines.append("the job is somebody else's: its commands are confined")
     lines += [f"warning: {warning}" for warning in warnings]
     lines += images.outlook(c, job)
+    lines += remote_outlook(c, job)
     placements, names = _placed(c, job, nodes, foreign=foreign)
     lines += _note_on_names(c, nodes)
     counts = Counter(node_and_set(number)[0] for _, number in placements)

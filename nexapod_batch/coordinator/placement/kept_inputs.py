@@ -8,11 +8,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.placement.images import Silent
+from nexapod_batch.coordinator.placement.remote_inputs import fetch_input
 from nexapod_batch.errors import DescriptorError, NotFoundError, TryAgainError
 from nexapod_batch.files.atomic import FULL, sync_files
 from nexapod_batch.files.beneath import open_beneath
 from nexapod_batch.files.own import own_folder
-from nexapod_batch.model.job_source import is_job_source, parse_job_source
+from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,9 @@ def keep(c: Coordinator, inputs: Sequence[Input], folder: Path) -> None:
     for job_input in inputs:
         kept = c.paths.inputs / job_input.sha256
         if kept.exists():
+            continue
+        if is_remote(job_input.source):
+            fetch_input(c, job_input, Silent())
             continue
         partial = kept.with_name(f".{job_input.sha256}.{os.getpid()}")
         try:
@@ -103,7 +108,7 @@ def folder_of(c: Coordinator, job_id: int) -> Path:
 def changed(c: Coordinator, job_id: int) -> list[str]:
     """Return, by their targets, the inputs of a job whose files have another content now, or are gone."""
     folder = folder_of(c, job_id)
-    files = [job_input for job_input in c.job(job_id).inputs if not is_job_source(job_input.source)]
+    files = [job_input for job_input in c.job(job_id).inputs if job_input.source.startswith("/")]
     return [job_input.target for job_input in files if _today(job_input, folder)[0] != job_input.sha256]
 
 
@@ -111,7 +116,7 @@ def todays(job: Job, folder: Path) -> tuple[Input, ...]:
     """Return the inputs of a job as their files are now; DescriptorError for one that is gone."""
     found = []
     for job_input in job.inputs:
-        if is_job_source(job_input.source):  # what was accepted stays what it was
+        if not job_input.source.startswith("/"):  # what was accepted, or fetched, stays what it was
             found.append(job_input)
             continue
         digest, executable = _today(job_input, folder)

@@ -1,0 +1,61 @@
+"""Inputs that lie elsewhere: fetched once, where the job is submitted, and kept by digest as files here are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from nexapod_batch.files.own import own_folder
+from nexapod_batch.model.job_source import is_remote, scheme_of
+
+if TYPE_CHECKING:
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.job import Input, Job
+    from nexapod_batch.sources.fetching import Hears
+
+__all__ = ["fetch_input", "outlook", "with_remote_inputs"]
+
+
+def with_remote_inputs(c: Coordinator, job: Job, hears: Hears) -> tuple[Job, list[str]]:
+    """Return a job with the digest of every input, and what its author can write to pin those that had none.
+
+    What is here already under its digest is not fetched again.
+    """
+    inputs, notes = [], []
+    for number, job_input in enumerate(job.inputs):
+        if not is_remote(job_input.source):
+            inputs.append(job_input)
+            continue
+        digest = fetch_input(c, job_input, hears)
+        if not job_input.sha256:
+            notes.append(f'inputs[{number}] is what it is today; to pin it: sha256 = "{digest}"')
+        inputs.append(job_input._replace(sha256=digest))
+    return replace(job, inputs=tuple(inputs)), notes
+
+
+def fetch_input(c: Coordinator, job_input: Input, hears: Hears) -> str:
+    """Bring one remote input among those that are kept; return its digest."""
+    from nexapod_batch.config.settings import settings  # noqa: PLC0415 - few jobs have remote inputs
+    from nexapod_batch.entry_points import load  # noqa: PLC0415
+    from nexapod_batch.sources import SourceSettings  # noqa: PLC0415
+    from nexapod_batch.sources.fetching import fetch  # noqa: PLC0415
+
+    own_folder(c.paths.inputs, below=c.paths.home)
+    chosen = settings(c.paths).sources
+    limits = SourceSettings(
+        max_bytes=chosen.max_mib << 20, private_hosts=chosen.private_hosts, environ=dict(os.environ)
+    )
+    source = load("source", scheme_of(job_input.source))
+    return fetch(source, job_input.source, c.paths.inputs, limits, hears, sha256=job_input.sha256)
+
+
+def outlook(c: Coordinator, job: Job) -> list[str]:
+    """Return what a submit would fetch, for people."""
+    remote = [job_input for job_input in job.inputs if is_remote(job_input.source)]
+    return [
+        f"# {job_input.source} is fetched at submit"
+        for job_input in remote
+        if not (job_input.sha256 and (c.paths.inputs / job_input.sha256).exists())
+    ]

@@ -1,0 +1,73 @@
+"""Where inputs come from that are neither files here nor outputs of jobs: the port of sources, one for each scheme.
+
+A source says what is wrong with a URL, and opens what it names as a stream of bytes. What all of them need is done
+once, in `fetching`: resuming, limits of size and of tries, the digest, the disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from nexapod_batch.errors import DescriptorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+__all__ = ["EXTRAS", "Opened", "Source", "SourceError", "SourceSettings"]
+
+#: Extras of this package that bring what a scheme needs.
+EXTRAS: Mapping[str, str] = {"s3": "s3"}
+
+
+class SourceError(DescriptorError):
+    """What an input names cannot be had as it is named: another try would not help."""
+
+
+class SourceSettings(NamedTuple):
+    """What the account lets sources do, and by which ways they go."""
+
+    max_bytes: int = 1 << 40  # of one input
+    private_hosts: tuple[str, ...] = ()  # hosts whose addresses may be private ones
+    environ: Mapping[str, str] = {}
+
+
+class Opened(NamedTuple):
+    """A stream that was opened."""
+
+    start: int  # the byte that it begins with: the one asked for, or 0
+    size: int | None  # bytes of the whole; None where nobody says
+    version: str  # what names these very bytes there; "" where nothing does, and a part is worth nothing
+    blocks: Iterator[bytes]
+
+
+class Source(Protocol):
+    """One scheme of URLs."""
+
+    def refusal(self, url: str) -> str:
+        """Return why a URL cannot be used, in a few words; "" where it can. Nobody is asked.
+
+        Args:
+            url: As the descriptor has it.
+
+        """
+        ...
+
+    def open(
+        self, url: str, start: int, version: str, settings: SourceSettings
+    ) -> AbstractContextManager[Opened]:
+        """Open what a URL names.
+
+        Args:
+            url: One that is not refused.
+            start: The first byte that is wanted; what has another version by now is opened from its beginning.
+            version: That of the bytes before `start`.
+            settings: What is allowed.
+
+        Raises:
+            SourceError: It is not there, or not to be had by us.
+            UnreachableError: Nobody answers, or not now.
+            OSError: The connection broke; so may the blocks raise it.
+
+        """
+        ...

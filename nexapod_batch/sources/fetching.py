@@ -1,0 +1,225 @@
+"""Bringing what a URL names into a folder, under its digest: resumed where it broke off, bounded, by one process.
+
+A file gets its name when all of it is there, is what was meant, and is on the disk. What came before a break stays
+beside it, with what names its version there, so that a later run goes on; bytes of another version are never joined.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from nexapod_batch.errors import TryAgainError, UnreachableError
+from nexapod_batch.files import atomic
+from nexapod_batch.sources import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from io import FileIO
+    from pathlib import Path
+
+    from nexapod_batch.sources import Opened, Source, SourceSettings
+
+__all__ = ["Hears", "fetch"]
+
+#: How often one fetch is taken up again before it is left to the next run.
+RESUMES = 6
+#: Bytes of a disk that are never taken.
+_SPARE = 256 << 20
+_BROKEN = (OSError, http.client.HTTPException)
+
+
+class Hears(Protocol):
+    """Hears how far a fetch is."""
+
+    def start(self, what: str, total: int | None) -> None:
+        """Something begins, of so many bytes where that is known."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """So many more bytes are there."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Something else that a person should know."""
+        ...
+
+
+class _Part(NamedTuple):
+    """What an earlier try left."""
+
+    size: int
+    version: str
+
+
+def fetch(
+    source: Source, url: str, folder: Path, settings: SourceSettings, hears: Hears, *, sha256: str = "",
+    pause: Callable[[float], None] = time.sleep,
+) -> str:  # fmt: skip
+    """Bring what a URL names into a folder, as a file named by its SHA-256; return that.
+
+    Where the file is there already nobody is asked.
+
+    Args:
+        source: What knows the scheme.
+        url: What is wanted.
+        folder: Where files lie under their digests.
+        settings: Limits.
+        hears: Progress.
+        sha256: What it must hash to, in lower-case hex; "" for whatever comes.
+        pause: How it waits before another try.
+
+    Raises:
+        SourceError: It is not there, is something else, or is too large.
+        UnreachableError: It broke off again and again, or nobody answers.
+        TryAgainError: The disk has no room for it.
+
+    """
+    if sha256 and (folder / sha256).exists():
+        return sha256
+    partial = folder / f".fetch-{hashlib.sha256(url.encode()).hexdigest()[:32]}"
+    with _alone(partial, hears, url):
+        if sha256 and (folder / sha256).exists():  # somebody else brought it meanwhile
+            return sha256
+        digest = _whole(source, url, partial, settings, hears, pause)
+        if sha256 not in {"", digest}:
+            _drop(partial)
+            raise SourceError(
+                f"{url} is not what was meant", got=f"sha256 {digest}", wanted=sha256,
+                hint="correct sha256, or find out who changed it",
+            )
+        atomic.sync_files([partial])
+        partial.replace(folder / digest)
+        _drop(partial)
+    return digest
+
+
+def _whole(
+    source: Source, url: str, partial: Path, settings: SourceSettings, hears: Hears, pause: Callable[[float], None]
+) -> str:
+    """Fetch until all is there; return its digest."""
+    for left in range(RESUMES, -1, -1):
+        part = _part(partial)
+        try:
+            with source.open(url, part.size, part.version, settings) as opened:
+                return _take(opened, url, partial, settings, hears)
+        except _BROKEN as error:
+            if isinstance(error, OSError) and error.errno in atomic.FULL:
+                raise _no_room(error, partial) from error
+            if not left:
+                hint = "run the same command again: it goes on from what is there"
+                raise UnreachableError(f"{url} broke off {RESUMES + 1} times", got=_reason(error), hint=hint) from error
+            hears.say(f"{url}: {_reason(error)}; going on")
+            pause(min(8.0, 0.25 * 2 ** (RESUMES - left)))
+    raise AssertionError(url)  # the last try returned or raised
+
+
+def _take(opened: Opened, url: str, partial: Path, settings: SourceSettings, hears: Hears) -> str:
+    """Write the blocks behind those that are there already; return the digest of the whole."""
+    _note_version(partial, opened.version)
+    if opened.size is not None:
+        _check_size(opened.size, url, settings)
+        _check_room(partial, opened.size - opened.start)
+    digest, got = hashlib.sha256(), opened.start
+    hears.start(url, opened.size)
+    with partial.open("r+b" if opened.start else "wb", buffering=0) as sink:
+        if opened.start:
+            _digest_start(sink, opened.start, digest)
+        hears.advance(got)
+        for block in opened.blocks:
+            got += len(block)
+            _check_size(got, url, settings)
+            if opened.size is not None and got > opened.size:
+                raise SourceError(f"{url} is larger than announced", got=f"{got} bytes", wanted=f"{opened.size}")
+            digest.update(block)
+            rest = memoryview(block)
+            while rest:
+                rest = rest[sink.write(rest) :]
+            hears.advance(len(block))
+        sink.truncate(got)
+    if opened.size is not None and got < opened.size:
+        raise ConnectionError(f"it ended after {got} of {opened.size} bytes")
+    return digest.hexdigest()
+
+
+def _digest_start(sink: FileIO, size: int, digest: hashlib._Hash) -> None:
+    """Digest the bytes that are there, and stand behind them."""
+    left = size
+    while left and (block := sink.read(min(left, 1 << 20))):
+        digest.update(block)
+        left -= len(block)
+    if left:
+        raise ConnectionError("what was there of it is gone")
+
+
+def _part(partial: Path) -> _Part:
+    """Return what an earlier try left that can be gone on from."""
+    try:
+        version = json.loads(_version_file(partial).read_bytes())["version"]
+        size = partial.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError):
+        return _Part(0, "")
+    if not isinstance(version, str) or not version:
+        return _Part(0, "")
+    return _Part(size, version)
+
+
+def _note_version(partial: Path, version: str) -> None:
+    atomic.write(_version_file(partial), json.dumps({"version": version}).encode(), mode=0o600, durable=False)
+
+
+def _version_file(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.json")
+
+
+def _drop(partial: Path) -> None:
+    partial.unlink(missing_ok=True)
+    _version_file(partial).unlink(missing_ok=True)
+
+
+def _check_size(size: int, url: str, settings: SourceSettings) -> None:
+    if size > settings.max_bytes:
+        raise SourceError(
+            f"{url} is too large", got=f"{size} bytes", wanted=f"at most {settings.max_bytes}",
+            hint="raise [sources] max_size of config.toml if you mean it",
+        )  # fmt: skip
+
+
+def _check_room(partial: Path, more: int) -> None:
+    status = os.statvfs(partial.parent)
+    free = status.f_bavail * status.f_frsize
+    if more > free - _SPARE:
+        raise _no_room(f"{more} bytes wanted, {max(0, free - _SPARE)} to spare", partial)
+
+
+def _no_room(got: object, partial: Path) -> TryAgainError:
+    return TryAgainError(f"no space for an input in {partial.parent}", got=str(got), hint="free some space there")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason in one line."""
+    while isinstance(inner := getattr(error, "reason", None), BaseException):
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextmanager
+def _alone(partial: Path, hears: Hears, url: str) -> Iterator[None]:
+    """Hold the lock of one URL; it is free at once when a process is killed."""
+    lock = partial.with_name(f"{partial.name}.lock")
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hears.say(f"{url}: another process fetches it; waiting")
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,183 @@
+"""`https://`: files of web servers, with the standard library's client.
+
+Proxies come from the environment and logins from `~/.netrc`, never from the descriptor; a login goes to no other host.
+A redirect never leads out of HTTPS. Addresses of private networks are refused unless the account allows the host: who
+submits a stranger's descriptor asks servers for the stranger.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ipaddress
+import netrc
+import os
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from nexapod_batch import __version__
+from nexapod_batch.errors import NexapodError, TryAgainError, UnreachableError
+from nexapod_batch.sources import Opened, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nexapod_batch.sources import SourceSettings
+
+__all__ = ["HttpsSource"]
+
+#: Seconds without a byte after which a connection is given up.
+TIMEOUT_S = 60.0
+_BLOCK = 1 << 18
+
+
+class HttpsSource:
+    """Files by HTTPS."""
+
+    def refusal(self, url: str) -> str:
+        """Return why a URL cannot be used."""
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return "it names no host"
+        if "@" in parts.netloc:
+            return "logins are no part of a descriptor: ~/.netrc has them"
+        if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
+            return "it has characters that no URL has"
+        return ""
+
+    @contextmanager
+    def open(self, url: str, start: int, version: str, settings: SourceSettings) -> Iterator[Opened]:
+        """Ask for a file, or for the rest of it where it is the same still."""
+        request = urllib.request.Request(url, headers={"User-Agent": f"nexapod-batch/{__version__}"})  # noqa: S310 - HTTPS only
+        request.add_header("Accept-Encoding", "identity")
+        if start:
+            request.add_header("Range", f"bytes={start}-")
+            request.add_header("If-Range", version)
+        login = _login(urlsplit(url).hostname or "", settings.environ)
+        if login:
+            request.add_unredirected_header("Authorization", login)
+        try:
+            with _opener(settings).open(request, timeout=TIMEOUT_S) as answer:
+                yield _opened(answer, start)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
+                raise _refused(error, url) from error
+            with self.open(url, 0, "", settings) as opened:  # it is another file by now, and shorter
+                yield opened
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, NexapodError):
+                raise error.reason from error
+            raise
+
+
+def _opened(answer: http.client.HTTPResponse, start: int) -> Opened:
+    """Return what came: the rest, or the whole where it is another file by now."""
+    begins = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+    at = start if answer.status == http.client.PARTIAL_CONTENT and begins else 0
+    length = answer.headers.get("Content-Length", "")
+    size = at + int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
+    version = answer.headers.get("ETag", "")
+    if version.startswith("W/"):  # says that it means the same, not that it is the same
+        version = ""
+    return Opened(at, size, version[:500], _blocks(answer))
+
+
+def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    while block := answer.read1(_BLOCK):
+        yield block
+
+
+def _login(host: str, environ: Mapping[str, str]) -> str:
+    """Return the Authorization that `~/.netrc` has for a host; "" for none."""
+    file = environ.get("NETRC") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".netrc")
+    try:
+        known = netrc.netrc(file).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        return ""
+    if known is None:
+        return ""
+    return "Basic " + base64.b64encode(f"{known[0]}:{known[2]}".encode()).decode()
+
+
+def _opener(settings: SourceSettings) -> urllib.request.OpenerDirector:
+    """Return a client that knows HTTPS and nothing else."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Https(settings.private_hosts),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, and none out of HTTPS."""
+
+    max_redirections = 5
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401 - urllib's
+        """Return the next request; SourceError for one that leads out of HTTPS."""
+        if not newurl.lower().startswith("https:"):
+            fp.close()
+            raise SourceError(f"{req.full_url} leads elsewhere", got=newurl[:200], wanted="https://")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """Opens connections, to private addresses only where that is allowed."""
+
+    def __init__(self, private_hosts: tuple[str, ...]) -> None:
+        super().__init__()
+        self._private_hosts = private_hosts
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Send a request, having looked at where the connection leads."""
+        host = urlsplit(req.full_url).hostname or ""
+        proxied = bool(getattr(req, "_tunnel_host", None))  # a proxy is the account's own word
+        allowed = host in self._private_hosts or proxied
+
+        def connection(*args: Any, **more: Any) -> http.client.HTTPSConnection:  # noqa: ANN401 - as http.client has them
+            made = _Connection(*args, **more)
+            made.any_address = allowed
+            return made
+
+        return self.do_open(connection, req)
+
+
+class _Connection(http.client.HTTPSConnection):
+    """A connection that sends nothing to a private address, unless any will do."""
+
+    any_address = False
+
+    def connect(self) -> None:
+        """Connect, and look at who it is."""
+        super().connect()
+        address = str(self.sock.getpeername()[0])
+        if not self.any_address and not ipaddress.ip_address(address.partition("%")[0]).is_global:
+            self.close()
+            raise SourceError(
+                f"{self.host} is a private address", got=address, wanted="one of the Internet",
+                hint=f'if you mean it: [sources] private_hosts = ["{self.host}"] in config.toml',
+            )
+
+
+def _refused(error: urllib.error.HTTPError, url: str) -> NexapodError:
+    """Return what a server said, in our words."""
+    said = f"{error.code} {error.reason}"
+    if error.code == 429 or error.code >= 500:
+        after = error.headers.get("Retry-After", "")
+        when = f"after {after} seconds" if after.isascii() and after.isdigit() else "later"
+        kind = TryAgainError if error.code == 429 else UnreachableError
+        return kind(f"{url}: the server cannot answer now", got=said, hint=f"try again {when}")
+    if error.code in {401, 403, 407}:
+        return SourceError(f"{url} asks for a login", got=said, hint="~/.netrc is looked into, by its host")
+    if error.code in {404, 410}:
+        return SourceError(f"{url} does not exist", got=said)
+    return SourceError(f"{url} was refused", got=said)

@@ -1,0 +1,113 @@
+"""Inputs from S3, with a real server that speaks it: pinned, fetched once, of a version, and refused where they are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+import pytest
+from homes import Home, ended
+from obstore.store import S3Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = b"0123456789" * 500_000
+DIGEST = hashlib.sha256(DATA).hexdigest()
+JOB = '[job]\ncommand = ["sh", "-c", "sha256sum < in > out"]\n[quorum]\ndistinct = "run"\n[[outputs]]\npath = "out"\n'
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[dict[str, str]]:
+    """Yield the environment by which a server of a bucket is reached; it ends with the module."""
+    program = Path(sys.executable).with_name("moto_server")
+    server = subprocess.Popen([program, "-H", "127.0.0.1", "-p", "0"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert server.stderr is not None
+    url = next(found[1] for line in server.stderr if (found := re.search(r"Running on (http://\S+)", line)))
+    drain = threading.Thread(target=server.stderr.read, daemon=True)  # it writes a line for each request
+    drain.start()
+    try:
+        yield {
+            "AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret",
+        }  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait()
+        drain.join()
+        server.stderr.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home of its own."""
+    with ended(Home(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+def bucket(endpoint: dict[str, str]) -> S3Store:
+    """Return a bucket with one object."""
+    where = urlsplit(endpoint["AWS_ENDPOINT_URL"])
+    connection = http.client.HTTPConnection(where.hostname or "", where.port)
+    connection.request("PUT", "/data")
+    connection.getresponse().read()
+    connection.close()
+    store = S3Store(
+        "data", endpoint=endpoint["AWS_ENDPOINT_URL"], region="us-east-1", access_key_id="me",
+        secret_access_key=endpoint["AWS_SECRET_ACCESS_KEY"],        client_options={"allow_http": True},
+    )  # fmt: skip
+    obstore.put(store, "deep/state.bin", DATA)
+    return store
+
+
+def job(home: Home, source: str, more: str = "") -> Path:
+    """Write a descriptor with one input."""
+    return home.descriptor(f'{JOB}[[inputs]]\nsource = "{source}"\ntarget = "in"\n{more}')
+
+
+def test_an_object_is_an_input(home: Home, endpoint: dict[str, str], bucket: S3Store) -> None:
+    """It is fetched at submit, what would pin it is told, and the statements name its digest."""
+    looked = home.call("submit", job(home, "s3://data/deep/state.bin"), "--dry-run", env=endpoint)
+    assert "# s3://data/deep/state.bin is fetched at submit" in looked.out
+    done = home.call("submit", job(home, "s3://data/deep/state.bin"), "--wait", env=endpoint)
+    assert done.code == 0, done.err
+    assert f'to pin it: sha256 = "{DIGEST}"' in done.err
+    assert (home.path / "results/1/0/out").read_text().split()[0] == DIGEST
+    assert home.call("verify", 1).code == 0
+    obstore.delete(bucket, "deep/state.bin")
+    again = home.call("submit", job(home, "s3://data/deep/state.bin", f'sha256 = "{DIGEST}"\n'), "--wait", env=endpoint)
+    assert again.code == 0, again.err  # nothing travels
+
+
+@pytest.mark.parametrize(("source", "more", "wanted"), [
+    ("s3://data/nothing", "", "s3://data/nothing does not exist"),
+    ("s3://nowhere/deep/state.bin", "", "s3://nowhere/deep/state.bin does not exist"),
+    ("s3://data/deep/state.bin", f'sha256 = "{"0" * 64}"\n', "is not what was meant"),
+    ("s3://data/deep/../x", "", "its key names no object"),
+    ("s3://data", "", "its key names no object"),
+    ("s3://me:secret@data/x", "", "without a login"),
+    ("s3://data/x?signature=1", "", "?versionId=ID and nothing else"),
+])  # fmt: skip
+def test_what_is_refused(home: Home, endpoint: dict[str, str], bucket: S3Store, source: str, more: str, wanted: str) -> None:
+    """At submit, with the reason; nothing is stored."""
+    assert bucket is not None
+    done = home.call("submit", job(home, source, more), env=endpoint)
+    assert done.code == 65
+    assert wanted in done.err
+    assert home.jobs() == []
+
+
+def test_nobody_answers(home: Home) -> None:
+    """It is told where to look, after a while."""
+    env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "x", "AWS_SKIP_SIGNATURE": "true"}
+    done = home.call("submit", job(home, "s3://data/x"), env=env)
+    assert done.code == 69
+    assert "look at AWS_ENDPOINT_URL" in done.err
