@@ -52,7 +52,14 @@ class S3Source:
 
     @contextmanager
     def open(self, url: str, start: int, version: str, settings: SourceSettings) -> Iterator[Opened]:
-        """Ask for an object, or for the rest of it where it is the same still."""
+        """Ask for an object, or for the rest of it where it is the same still.
+
+        Raises:
+            SourceError: It is not there, or not for us.
+            UnreachableError: Nobody answers, or not now.
+            ConnectionError: It was changed, or the connection broke.
+
+        """
         parts = urlsplit(url)
         key, wanted = unquote(parts.path.lstrip("/")), dict(parse_qsl(parts.query)).get("versionId")
         options: GetOptions = {"version": wanted} if wanted else {}
