@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.errors import UsageError
@@ -20,10 +18,13 @@ from nexapod_batch.publication.page import page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from nexapod_batch.publication.catalogue import Entry
 
-__all__ = ["BADGE", "DATACITE", "PAGE", "SUMS", "contents", "digest_of", "listed", "new_folder", "write"]
+__all__ = [
+    "BADGE", "DATACITE", "PAGE", "SUMS", "contents", "digest_of", "listed", "new_folder", "refuse_existing", "write",
+]  # fmt: skip
 
 PAGE, BADGE, FIGURE, SUMS = "report.html", "badge.svg", "agreement.svg", "SHA256SUMS"
 DATACITE, _CITATION, _ZENODO, _DIFFERENCES = "datacite.json", "CITATION.cff", ".zenodo.json", "differences.txt"
@@ -59,22 +60,26 @@ def new_folder(target: Path) -> Iterator[Path]:
         UsageError: There is something at `target`, or it cannot be made or filled.
 
     """
-    if target.is_symlink() or (target.exists() and not _is_empty(target)):
-        raise UsageError(f"{target} is there already", wanted="a new folder", hint="give another --to")
+    refuse_existing(target)
+    folder = target.absolute().with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}.", dir=target.parent))
+        folder.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"{target} cannot be made", got=error.strerror, hint="give another --to") from error
     try:
         yield folder
-        folder.chmod(0o755)
         atomic.sync_files([path for path in folder.iterdir() if path.is_file()])
         folder.rename(target)
     except OSError as error:
         raise UsageError(f"{target} cannot be written", got=error.strerror, hint="is the disk full?") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_existing(target: Path) -> None:
+    """UsageError where there is something that is no empty folder."""
+    if target.is_symlink() or (target.exists() and not _is_empty(target)):
+        raise UsageError(f"{target} is there already", wanted="a new folder", hint="give another --to")
 
 
 def _is_empty(path: Path) -> bool:

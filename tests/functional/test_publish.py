@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,15 @@ def test_a_deposit_holds_all_that_people_and_catalogues_want(home: Home, tmp_pat
         assert "rejected 3.15" in (deposit / "differences.txt").read_text()
         assert json.loads((deposit / "datacite.json").read_text())["titles"] == [{"title": "Pi <to> six digits"}]
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_deposit_is_as_open_as_its_owner_is_used_to(home: Home, tmp_path: Path) -> None:
+    """The umask says who may read it; nobody else may write to it."""
+    for umask, folder, file in (("022", 0o755, 0o644), ("077", 0o700, 0o600), ("000", 0o755, 0o644)):
+        before = ("sh", "-c", f'umask {umask} && exec "$0" "$@"')
+        assert home.call("publish", home.folder / "file.tar", "--to", tmp_path / umask, before=before).code == 0
+        assert stat.S_IMODE((tmp_path / umask).stat().st_mode) == folder
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / umask).iterdir()} == {file}
 
 
 def test_keys_that_were_given_are_named_as_such(home: Home, tmp_path: Path) -> None:
@@ -163,6 +173,7 @@ def test_particulars_are_named_where_they_are_missing(home: Home, tmp_path: Path
         (["folder", "--to", "d", "--publish"], 2, "--publish is for a draft in a repository"),
         (["nothing", "--to", "d"], 66, "no archive that can be read"),
         (["file.tar", "--to", "folder"], 2, "is there already"),
+        (["file.tar", "--to", "folder", "--dry-run"], 2, "is there already"),
         (["file.tar", "--to", "d", "--metadata", "nothing.toml"], 65, "nothing.toml cannot be read"),
         (["file.tar", "--to", "d", "--metadata", "file.tar"], 65, "file.tar"),
         (["file.tar", "--to", "d", "--key", "file.tar"], 2, "file.tar"),

@@ -79,7 +79,7 @@ def publish(
     wanted = _wanted(path, metadata, keys, uuid, witnesses, unverified=unverified)
     web = None if invenio is None or dry_run else _web(invenio, token_file)
     if dry_run:
-        done = planned(wanted)
+        done = planned(wanted, to)
     else:
         with umask.as_given():
             done = deposited(wanted, to or _beside(path))

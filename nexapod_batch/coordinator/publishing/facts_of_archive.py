@@ -28,7 +28,7 @@ from nexapod_batch.wording import sentence
 from nexapod_batch.wording.independence import in_few_words, is_independent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.archives.check import Checked
     from nexapod_batch.coordinator.evidence.export_format import ExportedReplica, ExportedTask
@@ -63,7 +63,7 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], name: str, sha256: st
     problems = [f"{check['of']}, {check['check']}: {check['problem']}" for check in failed]
     if export is None:
         raise VerificationError("the archive holds nothing that can be shown", got="; ".join(problems)[:1_000])
-    word, job = export.word, export.job
+    word, job, outputs = export.word, export.job, _outputs(checked)
     return Facts(
         job=word.job,
         name=job.name,
@@ -74,7 +74,7 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], name: str, sha256: st
         inputs=tuple((one.target, one.source, one.sha256) for one in job.inputs),
         compared=_compared(job),
         policy=_policy(job),
-        tasks=tuple(_task(checked, export, task) for task in word.tasks),
+        tasks=tuple(_task(checked, export, task, outputs.get(task.task, ())) for task in word.tasks),
         keys=tuple(_key(key) for key in document["keys"]),
         reproductions=tuple(_reproduction(one, given) for one in checked.reproductions),
         checkpoint=_checkpoint(export),
@@ -133,7 +133,7 @@ def _checkpoint(export: Export) -> str:
     return export.files.read(CHECKPOINT).decode("utf-8", "replace")
 
 
-def _task(checked: Checked, export: Export, task: ExportedTask) -> TaskFacts:
+def _task(checked: Checked, export: Export, task: ExportedTask, outputs: Sequence[OutputFacts]) -> TaskFacts:
     accepted = task.state == TaskState.ACCEPTED and not task.doubt
     why = _reason(task.why)
     counted: dict[str, Any] = {"agreed": 0, "votes": 0, "independence": "", "independent": False}
@@ -152,7 +152,7 @@ def _task(checked: Checked, export: Export, task: ExportedTask) -> TaskFacts:
         verdict=_sentence(_reason(task.doubt_why) or why),
         parameters=tuple(export.job.parameters(task.task).items()),
         replicas=tuple(_replica(export, task, replica, accepted=accepted) for replica in task.replicas),
-        outputs=_outputs(checked, task.task),
+        outputs=tuple(outputs[:_MAX_OUTPUTS]),
         differences=_differences(checked, task.task),
         **counted,
     )
@@ -173,16 +173,15 @@ def _sentence(reason: Reason | None) -> str:
         return ""
 
 
-def _outputs(checked: Checked, task: int) -> tuple[OutputFacts, ...]:
-    """Return the published files of a task, as they are in the archive."""
-    if checked.members is None:
-        return ()
-    folder = f"{bag.RESULTS}{task}/"
-    names = sorted(name for name in checked.digests if name.startswith(folder))
-    sizes = checked.members.sizes
-    return tuple(
-        OutputFacts(name.removeprefix(folder), checked.digests[name], sizes[name]) for name in names[:_MAX_OUTPUTS]
-    )
+def _outputs(checked: Checked) -> dict[int, list[OutputFacts]]:
+    """Return the published files by task, as they are in the archive, sorted by name."""
+    found: dict[int, list[OutputFacts]] = {}
+    sizes = {} if checked.members is None else checked.members.sizes
+    for name in sorted(checked.digests):
+        task, slash, file = name.removeprefix(bag.RESULTS).partition("/")
+        if name.startswith(bag.RESULTS) and slash and task.isascii() and task.isdecimal():
+            found.setdefault(int(task), []).append(OutputFacts(file, checked.digests[name], sizes.get(name)))
+    return found
 
 
 def _differences(checked: Checked, task: int) -> tuple[str, ...]:

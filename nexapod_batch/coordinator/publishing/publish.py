@@ -62,9 +62,11 @@ class Deposit(NamedTuple):
     folder: Path | None  # None: it was only planned
 
 
-def planned(wanted: Wanted) -> Deposit:
-    """Return what would be deposited; nothing is written. Errors as of `deposited`."""
+def planned(wanted: Wanted, folder: Path | None = None) -> Deposit:
+    """Return what would be deposited, in `folder` if that is known; nothing is written. Errors as of `deposited`."""
     name = _archive_name(wanted.archive)
+    if folder is not None and not (folder / deposit.SUMS).is_file():
+        deposit.refuse_existing(folder)
     with open_members(wanted.archive) as members:
         size = sum(members.sizes.values())
     entry = _entry(wanted, wanted.archive, name, size=size)
