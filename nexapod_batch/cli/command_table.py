@@ -178,9 +178,12 @@ COMMANDS: dict[str, Entry] = {
         "serve",
         "Serve this coordinator to people and nodes elsewhere.",
         (
-            *("--init", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy", "--public"),
-            "--json",
+            *("--init", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy"),
+            *("--rate", "--public", "--json"),
         ),
+    ),
+    "token": Entry(
+        "commands.tokens", "token", "Make, list and revoke tokens of people elsewhere.", ("new", "ls", "revoke")
     ),
     "site": Entry(
         "commands.sites",
@@ -253,5 +256,5 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Evidence": ("verify", "attestations", "archive", "reproduce", "publish", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),
-    "Setup": ("serve", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
+    "Setup": ("serve", "token", "node", "site", "image", "key", "config", "db", "schema", "man", "completion"),
 }  # fmt: skip

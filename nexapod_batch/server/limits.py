@@ -26,16 +26,28 @@ class Buckets:
         self.rate, self.burst, self._clock = rate, burst, clock
         self._left: dict[str, tuple[float, float]] = {}  # name -> tokens, and when that was
 
-    def wait_s(self, name: str, cost: float = 1.0) -> float:
-        """Take `cost` from a bucket and return 0; or take nothing, and return in how many seconds it is there."""
-        now = self._clock()
-        left, since = self._left.pop(name, (float(self.burst), now))
-        left = min(float(self.burst), left + (now - since) * self.rate)
-        enough = left >= cost
-        self._left[name] = (left - cost if enough else left, now)
+    def wait_s(self, name: str) -> float:
+        """Take one from a bucket and return 0; or take nothing, and return in how many seconds there is one."""
+        left = self._now_left(name)
+        if left >= 1:
+            self._keep(name, left - 1)
+            return 0.0
+        self._keep(name, left)
+        return (1 - left) / self.rate
+
+    def fine(self, name: str, number: float) -> None:
+        """Take more from a bucket than a request costs, down to as much below nothing as it can hold."""
+        self._keep(name, max(-float(self.burst), self._now_left(name) - number))
+
+    def _now_left(self, name: str) -> float:
+        left, since = self._left.get(name, (float(self.burst), 0.0))
+        return min(float(self.burst), left + (self._clock() - since) * self.rate)
+
+    def _keep(self, name: str, left: float) -> None:
+        self._left.pop(name, None)  # so that it is the last to be forgotten
+        self._left[name] = (left, self._clock())
         while len(self._left) > _REMEMBERED:
             self._left.pop(next(iter(self._left)))
-        return 0.0 if enough else (cost - left) / self.rate
 
     def __len__(self) -> int:
         return len(self._left)

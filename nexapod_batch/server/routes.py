@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.server.endpoints import files, jobs, nodes, people, system
+from nexapod_batch.server.endpoints import files, jobs, metrics, nodes, people, system
 
 if TYPE_CHECKING:
     from nexapod_batch.server.calls import Route
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 ROUTES: tuple[Route, ...] = (
-    *system.ROUTES, *jobs.ROUTES, *files.ROUTES, *nodes.ROUTES, *people.ROUTES,
+    *system.ROUTES, *jobs.ROUTES, *files.ROUTES, *nodes.ROUTES, *people.ROUTES, *metrics.ROUTES,
 )  # fmt: skip

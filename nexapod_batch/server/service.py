@@ -30,10 +30,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     public: bool = False  # status and nodes may be seen by anybody
     behind_proxy: bool = False
-    address_rate: float = 50.0  # requests of one address each second, and at once
-    address_burst: int = 400
-    token_rate: float = 50.0
-    token_burst: int = 400
+    rate: float = 50.0  # requests of one address, and of one token, each second; eight times as many at once
 
 
 class Service:
@@ -44,8 +41,8 @@ class Service:
         self.paths, self.names, self.options = paths, names, options
         self.threads = DatabaseThreads(paths)
         self.passes = Passes(paths)
-        self.by_address = Buckets(options.address_rate, options.address_burst)
-        self.by_token = Buckets(options.token_rate, options.token_burst)
+        burst = max(1, round(8 * options.rate))
+        self.by_address, self.by_token = Buckets(options.rate, burst), Buckets(options.rate, burst)
         self.started_at = time.time()
         self.busy: set[str] = set()  # submissions that are being taken
         self.describe: Callable[[], dict[str, Any]] = dict  # the OpenAPI document

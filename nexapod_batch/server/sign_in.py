@@ -52,11 +52,11 @@ async def _person(header: str, service: Service, address: str) -> Caller:
     kind, _, text = header.partition(" ")
     secret = text.strip()
     if kind.lower() != "bearer" or not tokens.is_token(secret):
-        service.by_address.wait_s(address, _WRONG)
+        service.by_address.fine(address, _WRONG)
         raise RequestError(problems.SIGN_IN, "this is no token", wanted="Authorization: Bearer nxp_...")
     row = await service.read(lambda c: tokens.find(c, secret))
     if row is None:
-        service.by_address.wait_s(address, _WRONG)
+        service.by_address.fine(address, _WRONG)
         hint = "an administrator makes another: nexapod-batch token new"
         raise RequestError(problems.SIGN_IN, "the token is unknown, expired or revoked", hint=hint)
     return Caller(kind="person", name=row.person, scope=row.scope, token=row.id)

@@ -25,11 +25,15 @@ __all__ = ["serve"]
 @click.option("--tls-cert", type=click.Path(path_type=Path), shell_complete=complete.files, help="Certificate (PEM).")
 @click.option("--tls-key", type=click.Path(path_type=Path), shell_complete=complete.files, help="Its private key.")
 @click.option("--behind-proxy", is_flag=True, help="A proxy on this machine speaks TLS: believe its X-Forwarded-For.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0.1), default=50.0, show_default=True,
+    help="Requests of one address, and of one token, each second; eight times as many at once.",
+)  # fmt: skip
 @click.option("--public", is_flag=True, help="Let anybody see status and nodes; jobs stay private.")
 @json_option
 def serve(
     init: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None,
-    behind_proxy: bool, public: bool, as_json: bool,
+    behind_proxy: bool, rate: float, public: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Serve this coordinator to people and nodes elsewhere.
 
@@ -48,7 +52,7 @@ def serve(
 
     wish = serving.Serving(
         paths=paths(), host=host, port=port, names=names, certificate=tls_cert, key=tls_key, init=init,
-        options=Options(public=public, behind_proxy=behind_proxy),
+        options=Options(public=public, behind_proxy=behind_proxy, rate=rate),
     )  # fmt: skip
 
     def say(there: serving.Announcement) -> None:
