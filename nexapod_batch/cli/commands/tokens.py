@@ -34,7 +34,10 @@ def token() -> None:
 @click.option("--name", default="", help="What it is for.")
 @json_option
 def token_new(person: str, scope: str, days: float, forever: bool, name: str, as_json: bool) -> None:
-    """Make a token for PERSON and print it: it is shown this once."""
+    """Make a token for PERSON.
+
+    It is printed, and shown this once.
+    """
     from nexapod_batch.coordinator.people import tokens
     from nexapod_batch.server.local_word import pin_in_use
 
@@ -49,7 +52,7 @@ def token_new(person: str, scope: str, days: float, forever: bool, name: str, as
 @token.command("ls")
 @json_option
 def token_ls(as_json: bool) -> None:
-    """List the tokens that were made; nobody can see their secrets."""
+    """List tokens, without their secrets."""
     from nexapod_batch.coordinator.people import tokens
 
     with looking() as c:
