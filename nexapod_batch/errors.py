@@ -19,6 +19,7 @@ __all__ = [
     "KeyFileError",
     "NexapodError",
     "NotFoundError",
+    "OnTheWayError",
     "PluginError",
     "PluginFaultError",
     "Problem",
@@ -145,6 +146,10 @@ class SchedulerError(NexapodError):
 
 class UnreachableError(SchedulerError):
     """A registry, a server or a login node cannot be reached."""
+
+
+class OnTheWayError(SchedulerError):
+    """Files were asked for and have not come yet: that is no fault."""
 
 
 class PluginFaultError(SchedulerError):

@@ -25,6 +25,7 @@ from nexapod_batch.coordinator.plugin_cache import installed
 from nexapod_batch.errors import ConfigError, ForeignPathError, NotFoundError, VerificationError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.model.document import from_document
+from nexapod_batch.model.joined import is_joined_site, joined_site
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason, plain
 from nexapod_batch.plugins import NodeContext
@@ -213,6 +214,8 @@ class Coordinator(Struct, kw_only=True):
 
     def site(self, name: str) -> Site:
         """Return a site by name; ConfigError when its file is gone or faulty."""
+        if is_joined_site(name):
+            return joined_site(name)
         sites, faults = self._loaded()
         if found := sites.get(name) or self._needed.get(name):
             return found

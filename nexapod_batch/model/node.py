@@ -11,10 +11,12 @@ from nexapod_batch.model.job import Domain, NumericClass, Tier
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LOCAL", "Node"]
+__all__ = ["JOINED", "LOCAL", "Node"]
 
 #: The site of this machine's own nodes, and the transport that needs no other machine.
 LOCAL = "local"
+#: The backend of nodes that joined from elsewhere: they hold their own keys, and call for work.
+JOINED = "agent"
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -46,10 +48,20 @@ class Node(Struct, frozen=True, kw_only=True):
     counts_as: Mapping[Domain, str] = field(default_factory=dict)  # domains in place of its own: it is another's twin
     limited: tuple[str, ...] = ()  # cpus, mem: of which its owner gives less than it has, as it stands here
 
+    @property
+    def joined(self) -> bool:
+        """Say whether the node joined from elsewhere, with a key that is not here."""
+        return self.backend == JOINED
+
     def domain(self, field_name: Domain, run: str) -> str:
-        """Return which failure domain this node stands in; `run` identifies the single execution."""
+        """Return which failure domain this node stands in; `run` identifies the single execution.
+
+        One that joined counts by its owner alone, whatever must differ: two of one owner are never two.
+        """
         if field_name is Domain.RUN:
             return run
+        if self.joined:
+            return f"owner {self.owner}"
         if field_name in self.counts_as:
             return self.counts_as[field_name]
         return str(getattr(self, field_name.value if field_name is not Domain.NODE else "key_id"))

@@ -28,6 +28,7 @@ class Access(StrEnum):
     SUBMIT = "submit"  # a person
     OPERATE = "operate"  # a person who looks after jobs and nodes of all
     ADMIN = "admin"  # a person who makes tokens
+    NODE = "node"  # a node that joined, by its signature
 
 
 class Query(Struct, frozen=True):

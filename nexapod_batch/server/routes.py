@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexapod_batch.server.endpoints import files, jobs, metrics, nodes, people, system
+from nexapod_batch.server.endpoints import blobs, files, jobs, metrics, nodes, nodes_channel, people, system
 
 if TYPE_CHECKING:
     from nexapod_batch.server.calls import Route
@@ -12,5 +12,6 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 ROUTES: tuple[Route, ...] = (
-    *system.ROUTES, *jobs.ROUTES, *files.ROUTES, *nodes.ROUTES, *people.ROUTES, *metrics.ROUTES,
+    *system.ROUTES, *jobs.ROUTES, *files.ROUTES, *nodes.ROUTES, *people.ROUTES, *metrics.ROUTES, *nodes_channel.ROUTES,
+    *blobs.ROUTES,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nexapod_batch.server.database_threads import DatabaseThreads
 from nexapod_batch.server.limits import Buckets
+from nexapod_batch.server.node_channel import NodeChannel
 from nexapod_batch.server.passes import Passes
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Service:
         self.passes = Passes(paths)
         burst = max(1, round(8 * options.rate))
         self.by_address, self.by_token = Buckets(options.rate, burst), Buckets(options.rate, burst)
+        self.channel = NodeChannel(paths.home, self.read)
         self.started_at = time.time()
         self.busy: set[str] = set()  # submissions that are being taken
         self.describe: Callable[[], dict[str, Any]] = dict  # the OpenAPI document

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.server import problems
 from nexapod_batch.server.calls import Access, Caller
+from nexapod_batch.server.node_sign_in import node_caller
 from nexapod_batch.server.problems import RequestError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ NOBODY = Caller(kind="nobody")
 _WRONG = 20.0
 
 #: Who signs in otherwise than people do: what is called for routes of an access.
-BY_ACCESS: Mapping[Access, Callable[[Request, Route, Service, str], Awaitable[Caller]]] = {}
+BY_ACCESS: Mapping[Access, Callable[[Request, Route, Service, str], Awaitable[Caller]]] = {
+    Access.NODE: node_caller
+}
 
 
 async def caller_of(request: Request, route: Route, service: Service, address: str) -> Caller:

@@ -8,8 +8,8 @@ import click
 
 from nexapod_batch.cli import complete
 from nexapod_batch.cli.context import json_option, paths, reading, writing
+from nexapod_batch.cli.node import joining, profile, stopping
 from nexapod_batch.cli.node import owner as owners
-from nexapod_batch.cli.node import profile, stopping
 from nexapod_batch.cli.node.given import history
 from nexapod_batch.cli.node.node_status import status
 from nexapod_batch.cli.node.systemd_unit import unit
@@ -200,6 +200,7 @@ def resume(name: str, as_json: bool) -> None:
 
 for _command in (
     *(profile.profile, owners.change, owners.snooze, stopping.stop, stopping.start, stopping.remove),
+    *(joining.join, joining.run, joining.leave, joining.approve),
     *(status, history, unit),
 ):  # fmt: skip
     node.add_command(_command)

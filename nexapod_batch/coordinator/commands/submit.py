@@ -279,7 +279,7 @@ def _check(
 
 def _one_cluster(nodes: Sequence[Node]) -> list[str]:
     """Return which sites are one cluster, by what their schedulers say, each once."""
-    twins = dict.fromkeys((node.site, node.domain(Domain.SITE, ""), node.cluster) for node in nodes)
+    twins = dict.fromkeys((node.site, node.domain(Domain.SITE, ""), node.cluster) for node in nodes if node.cluster)
     return [
         f"site {name} is the cluster of site {first} ({cluster}): both count as one"
         for name, first, cluster in twins

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.nodes.joined_keys import UNSIGNED
 from nexapod_batch.coordinator.nodes.record import profile_event
-from nexapod_batch.errors import KeyFileError, NexapodError, TryAgainError, VerificationError
+from nexapod_batch.errors import KeyFileError, NexapodError, TryAgainError, UsageError, VerificationError
 from nexapod_batch.files import key_replacement
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.node import LOCAL
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["delegate", "is_removed", "key_file", "keys_of", "rotate", "signer_of"]
+__all__ = ["check_key", "delegate", "is_removed", "key_file", "keys_of", "rotate", "signer_of"]
 
 
 def key_file(c: Coordinator, name: str) -> Path:
@@ -55,6 +56,12 @@ def signer_of(c: Coordinator, node: Node) -> Signer:
     return c.node_signers[node.key_id]
 
 
+def check_key(c: Coordinator, node: Node) -> None:
+    """Raise KeyFileError where the key of a node that is kept here cannot be used; one that joined has its own."""
+    if not node.joined:
+        signer_of(c, node)
+
+
 def rotate(c: Coordinator, node: Node, *, by_both: bool = True) -> Node:
     """Give a node a new key that the old one signs for as well; return the node as it is then.
 
@@ -64,8 +71,11 @@ def rotate(c: Coordinator, node: Node, *, by_both: bool = True) -> Node:
 
     Raises:
         KeyFileError: The old key is not there, so that it cannot sign.
+        UsageError: The node joined: its key is its own.
 
     """
+    if node.joined:
+        raise UsageError(f"node {node.name} holds its key itself", hint="there: node leave, then node join again")
     with writer(c.store, wait_s=PATIENCE_S):
         _is_still_its_key(c, node)
         old = None
@@ -115,14 +125,18 @@ def keys_of(c: Coordinator, node: Node) -> dict[str, bytes]:
 
 
 def delegate(c: Coordinator, node: Node, launch: int, given: Delegation, seed: bytes) -> None:
-    """Sign and store what the key of a launch may say; its seed is kept until the launch is claimed or has ended."""
+    """Sign and store what the key of a launch may say; its seed is kept until the launch is claimed or has ended.
+
+    A node that joined signs itself when it takes the launch: until then nothing that its key says counts.
+    """
     payload = encode_delegation(given)
+    signature = UNSIGNED if node.joined else signer_of(c, node).sign(pae(DELEGATION_TYPE, payload))
     c.store.launches.insert_delegation(
         launch,
         seed=seed,
         key_id=node.key_id,
         not_after=given.not_after,
         payload=payload,
-        signature=signer_of(c, node).sign(pae(DELEGATION_TYPE, payload)),
+        signature=signature,
         trail=launch_secret(seed),
     )

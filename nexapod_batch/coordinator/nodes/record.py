@@ -26,7 +26,7 @@ def record(c: Coordinator, node: Node, envelope: bytes | None = None) -> None:
         "owner": node.owner, "host": node.host, "tier": node.tier.value, "backend": node.backend, "cpus": node.cpus,
         "mem_mib": node.mem_mib, "gpus": node.gpus, "gpu_type": node.gpu_type, "hosts": node.hosts,
         "max_queued": node.max_queued, "classes": json.dumps(dict(node.classes), sort_keys=True),
-        "made_by": own_account(),
+        "made_by": node.made_by if node.joined else own_account(),
     }  # fmt: skip
     with writer(c.store, wait_s=PATIENCE_S), c.store.atomic():
         is_known = any(row.name == node.name for row in c.store.nodes.all())

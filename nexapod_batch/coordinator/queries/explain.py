@@ -205,7 +205,7 @@ def _replica_lines(replicas: Sequence[ReplicaRow], nodes: Mapping[int, Node]) ->
 
 def _replica_line(replica: ReplicaRow, node: Node) -> str:
     twin = node.domain(Domain.SITE, "")
-    same = f", which is the cluster of site {twin}" if twin != node.site else ""
+    same = f", which is the cluster of site {twin}" if node.cluster and twin != node.site else ""
     where = f"site {node.site}{same}, owner {node.owner}"
     line = f"  replica {replica.number} on {node.name} ({where}): {replica.execution}"
     if replica.execution == Execution.ERRORED and replica.validation == Validation.INCONCLUSIVE:

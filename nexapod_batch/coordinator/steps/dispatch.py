@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch import log
-from nexapod_batch.coordinator.nodes.keys import delegate, signer_of
+from nexapod_batch.coordinator.nodes.keys import check_key, delegate
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
@@ -275,7 +275,7 @@ def _ready(c: Coordinator, node: Node, job: Job, tasks: Sequence[int], faults: F
     """Let a backend make ready for replicas of these tasks of a job; None when it cannot now."""
     try:
         inputs = kept_files(c, job, tasks)
-        signer_of(c, node)  # without its key nothing can be given to it
+        check_key(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
         return _Ready(backend.stage(context, inputs), backend.launch_size(context, job, len(tasks)))
@@ -349,7 +349,7 @@ def _intent(
     bundle = Bundle(
         launch=key, audience=node.key_id, not_after=deadline // 1000, job_id=row.id, job_uuid=row.uuid,
         document=document, input_paths=paths_of(job, tasks, ready.inputs), replicas=tuple(assignments),
-        subkey=subkey.key_id, foreign=row.foreign,
+        subkey=subkey.key_id, foreign=row.foreign or node.joined,
     )  # fmt: skip
     payload = encode_bundle(bundle)
     envelope = seal(c.signer, BUNDLE_TYPE, payload)

@@ -24,6 +24,7 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     read_all,
 )
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
+from nexapod_batch.coordinator.nodes.joined_keys import signature_of
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.steps.log_notes import take_note
 from nexapod_batch.coordinator.steps.quarantine import quarantine
@@ -230,10 +231,12 @@ class _Known(Struct):
     revoked: set[int] = field(default_factory=set)  # launches that rest on a key that is revoked
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
 
-    def delegation(self, c: Coordinator, launch: int) -> Delegation | None:
+    def delegation(self, c: Coordinator, node: Node, launch: int) -> Delegation | None:
         """Return the delegation of a launch, verified once; None for a launch of a time without."""
         if launch not in self.given:
             row = c.store.launches.delegation(launch)
+            if row is not None and node.joined:
+                row = signature_of(c, node, launch, row)
             self.given[launch] = None
             if row is not None:
                 sealed = envelope(DELEGATION_TYPE, row.payload, row.key_id, row.signature)
@@ -288,7 +291,7 @@ def _check(c: Coordinator, node: Node, report: Report, known: _Known) -> Reporte
         raise _RefusedReport(Code.REPORT_OF_NO_REPLICA, replica=str(replica), node=node.name)
     if row.node_id != node.id:
         raise _RefusedReport(Code.REPORT_OF_OTHER_NODE, replica=str(replica), node=node.name)
-    given = known.delegation(c, row.launch_id)
+    given = known.delegation(c, node, row.launch_id)
     if report.key != (given.subkey if given else next(iter(oldest_key(c, node).values()))):
         raise _RefusedReport(Code.REPORT_BY_OTHER_KEY, replica=str(replica), node=node.name)
     if row.launch_id in known.revoked:

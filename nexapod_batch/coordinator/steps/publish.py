@@ -22,7 +22,14 @@ import orjson
 
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
-from nexapod_batch.errors import CompareError, ConfigError, NexapodError, SchedulerError, UnsafeOutputError
+from nexapod_batch.errors import (
+    CompareError,
+    ConfigError,
+    NexapodError,
+    OnTheWayError,
+    SchedulerError,
+    UnsafeOutputError,
+)
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
@@ -109,7 +116,7 @@ def _copy_batch(
         try:
             result = _publish(c, nodes, job, task, carried.get((job, task)))
         except (SchedulerError, ConfigError) as error:
-            if not faults.knows(error):
+            if not faults.knows(error) and not isinstance(error, OnTheWayError):
                 faults.add(Code.PUBLISH_FAULT, task=f"{job}_{task}", error=Reason.of_error(error))
             continue
         if isinstance(result, Reason):

@@ -121,6 +121,10 @@ class Launches:
             signature=signature, trail=trail,
         )  # fmt: skip
 
+    def sign_delegation(self, launch: int, signature: bytes) -> None:
+        """Keep the signature that a node sent for the key of a launch."""
+        self._sql.run("delegation_signed", launch=launch, signature=signature)
+
     def delegation(self, launch: int) -> DelegationRow | None:
         """Return what was signed for the key of a launch; None for a launch of a time without."""
         return self._sql.find(DelegationRow, "delegation_of", launch=launch)

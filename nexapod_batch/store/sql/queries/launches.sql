@@ -16,6 +16,10 @@ INSERT INTO launch (key, node_id, job_id, host_set, envelope, created_at) VALUES
 INSERT INTO delegation (launch_id, seed, key_id, not_after, payload, signature, trail)
 VALUES (:launch, :seed, (SELECT id FROM node_key WHERE key_id = :key), :not_after, :payload, :signature, :trail);
 
+-- name: delegation_signed
+-- Until a node that joined takes a launch, there are 64 zero bytes in place of its signature.
+UPDATE delegation SET signature = :signature WHERE launch_id = :launch AND signature = zeroblob(64);
+
 -- name: delegation_claimed
 -- Who claimed the launch has its key: here nobody needs it any more.
 UPDATE delegation SET seed = NULL WHERE launch_id = ? AND seed IS NOT NULL;

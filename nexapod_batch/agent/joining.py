@@ -1,0 +1,121 @@
+"""`node join`: a key and a signed profile of this machine, offered to a coordinator whose server key is pinned."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from typing import TYPE_CHECKING
+
+from msgspec import DecodeError
+from msgspec import json as msgjson
+
+from nexapod_batch.agent.client import Client, check_url
+from nexapod_batch.agent.home import AgentHome, AgentSettings
+from nexapod_batch.errors import UnreachableError, UsageError, VerificationError
+from nexapod_batch.hardware import machine
+from nexapod_batch.local_nodes import gpu_status
+from nexapod_batch.mesh.messages import Joined, Registration
+from nexapod_batch.model.hardware import Offer, tier_of
+from nexapod_batch.trust.keys import KEY_BYTES
+from nexapod_batch.trust.profile import seal_offer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["Wish", "join", "offer_of"]
+
+_PIN = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+#: Memory that is left to the system where nobody says how much the node may use.
+_KEEP_MIB = 512
+
+
+class Wish:
+    """What a person said when joining; None and "" where nothing was said."""
+
+    def __init__(
+        self, *, name: str | None = None, owner: str = "", cpus: int | None = None, mem_mib: int | None = None,
+        gpus: str | None = None, gpu_slots: int = 1, tier: str | None = None, token: str = "",
+    ) -> None:  # fmt: skip
+        """Keep it."""
+        self.name, self.owner, self.cpus, self.mem_mib = name, owner, cpus, mem_mib
+        self.gpus, self.gpu_slots, self.tier, self.token = gpus, gpu_slots, tier, token
+
+
+def join(folder: Path, url: str, pin: str, wish: Wish) -> tuple[AgentHome, Joined]:
+    """Offer this machine to a coordinator; return where the node is kept, and what the coordinator answered.
+
+    `folder` holds a folder for each node that joined from here. The same key joins again under the same name.
+
+    Raises:
+        UsageError: URL, fingerprint, name, or what is offered of this machine, cannot be.
+
+    """
+    check_url(url)
+    if pin and not _PIN.fullmatch(pin):
+        raise UsageError("not a fingerprint", got=repr(pin), wanted="SHA256: and 43 characters, as serve prints it")
+    home = _home(folder, wish.name)
+    home.make()
+    signer = home.signer()
+    offer = offer_of(home, wish.gpus)
+    tier = wish.tier or tier_of(offer.devices).value
+    cpus = wish.cpus or machine.usable_cpus()
+    mem_mib = wish.mem_mib or max(256, machine.memory_mib() - _KEEP_MIB)
+    profile = seal_offer(signer, offer)
+    asked = Registration(
+        public_key=signer.public.hex(), name=home.folder.name, profile=profile.decode(), tier=tier, cpus=cpus,
+        mem_mib=mem_mib, gpus=len(offer.gpus) * wish.gpu_slots, owner=wish.owner,
+        folder=str(home.inputs), token=wish.token.partition(".")[0],
+    )  # fmt: skip
+    joined = _ask(url, pin, signer, asked)
+    settings = AgentSettings(
+        name=joined.name, url=url, pin=pin, coordinator_key=joined.coordinator_key, owner=joined.owner, tier=tier,
+        cpus=cpus, mem_mib=mem_mib, gpus=offer.gpus, gpu_slots=wish.gpu_slots, code=joined.code,
+    )  # fmt: skip
+    home.keep(settings)
+    return home, joined
+
+
+def offer_of(home: AgentHome, gpus: str | None) -> Offer:
+    """Return what this machine offers; UsageError for GPUs that it does not have."""
+    profile, faults = machine.take(home.work)
+    devices = gpu_status.offered(gpus, profile.devices, faults)
+    return Offer(profile=profile, gpus=tuple(gpu.uuid for gpu in devices))
+
+
+def _home(folder: Path, name: str | None) -> AgentHome:
+    """Return where a node is kept: by its name, or by one that no other machine has."""
+    if name is None:
+        short = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:48].strip("-_") or "node"
+        known = sorted(_known(folder, short))
+        name = known[0] if known else f"{short}-{os.urandom(3).hex()}"
+    if not _NAME.fullmatch(name):
+        raise UsageError("not a node name", got=repr(name), wanted="letters, digits, _ and -, at most 63")
+    return AgentHome(folder / name)
+
+
+def _known(folder: Path, short: str) -> list[str]:
+    """Return the nodes of this machine that were named by it."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [name for name in names if re.fullmatch(re.escape(short) + r"-[0-9a-f]{6}", name)]
+
+
+def _ask(url: str, pin: str, signer: Signer, asked: Registration) -> Joined:
+    client = Client(url, pin, signer)
+    try:
+        data = client.post("/v1/nodes", msgjson.encode(asked))
+    finally:
+        client.close()
+    try:
+        joined = msgjson.decode(data, type=Joined)
+    except DecodeError as error:
+        raise UnreachableError("the answer is not a coordinator's", got=str(error)[:200]) from error
+    if len(bytes.fromhex(joined.coordinator_key)) != KEY_BYTES or joined.name != asked.name:
+        raise VerificationError("the coordinator's answer makes no sense", got=joined.name)
+    return joined

@@ -1,0 +1,64 @@
+"""`node leave`: the coordinator is told, the worker is stopped, and what is here goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from msgspec import json as msgjson
+
+from nexapod_batch.agent.client import Client
+from nexapod_batch.agent.outgoing import Outgoing
+from nexapod_batch.agent.worker import AgentWorker
+from nexapod_batch.errors import NexapodError, TryAgainError
+from nexapod_batch.mesh.messages import Answer, WorkCall
+from nexapod_batch.spool.lock import live_incarnation
+
+if TYPE_CHECKING:
+    from nexapod_batch.agent.home import AgentHome
+
+__all__ = ["leave"]
+
+
+def leave(home: AgentHome, *, force: bool = False) -> bool:
+    """Leave the coordinator; say whether it was told. The caller's process must be the only one of the node.
+
+    Raises:
+        TryAgainError: The worker runs, or reports have not reached the coordinator; not with `force`.
+
+    """
+    home.lock()
+    settings, signer = home.settings(), home.signer()
+    if live_incarnation(home.spool) is not None and not force:
+        raise TryAgainError(
+            "the worker of the node runs", hint="wait until it has ended, a minute after its last command; or --force"
+        )
+    client = Client(settings.url, settings.pin, signer)
+    told = True
+    try:
+        if home.spool.exists() and not settings.code:
+            _say_the_rest(client, Outgoing(AgentWorker(home, settings, signer, None)))
+        if not settings.code:
+            _call(client, WorkCall(poll=os.urandom(16).hex(), folder=str(home.inputs), leaves=True))
+    except NexapodError:
+        if not force:
+            raise
+        told = False
+    finally:
+        client.close()
+    shutil.rmtree(home.folder)
+    return told
+
+
+def _say_the_rest(client: Client, outgoing: Outgoing) -> None:
+    """Send every report line that the coordinator does not have."""
+    complete = False
+    while not complete:
+        pieces, complete = outgoing.pieces()
+        outgoing.confirm(_call(client, WorkCall(poll=os.urandom(16).hex(), lines=pieces)).kept, {})
+        complete = complete and not outgoing.unsent()
+
+
+def _call(client: Client, call: WorkCall) -> Answer:
+    return msgjson.decode(client.post("/v1/work", msgjson.encode(call)), type=Answer)

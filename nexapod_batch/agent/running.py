@@ -1,0 +1,218 @@
+"""`node run`: calls the coordinator for work, hands it to the worker, and says what became of it, until it is stopped.
+
+Three threads, each with a connection of its own: one waits for messages (the long poll), one sends files that were
+asked for, and this one says what is new. A message is acknowledged with the next poll, when it is durable here.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+from msgspec import json as msgjson
+
+from nexapod_batch.agent import transfer
+from nexapod_batch.agent.client import Client, RefusedError
+from nexapod_batch.agent.outgoing import News, Outgoing
+from nexapod_batch.errors import NexapodError, UnreachableError, VerificationError
+from nexapod_batch.mesh.messages import Answer, WorkCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nexapod_batch.agent.home import AgentHome, AgentSettings
+    from nexapod_batch.agent.worker import AgentWorker
+    from nexapod_batch.mesh.messages import Message, Wanted
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["Agent", "State"]
+
+#: Seconds for which a poll waits at the coordinator, and at most between two calls of any kind.
+POLL_S, QUIET_S = 25.0, 60.0
+_TICK_S = 0.05
+_LEAST_S, _MOST_S = 1.0, 60.0
+_WORK = "/v1/work"
+
+
+class State(Struct):
+    """What a node is at, for who watches it."""
+
+    connected: bool = False
+    trouble: str = ""  # why it is not connected
+    why: str = ""  # why there is no work
+    running: int = 0  # launches that it has and that are not over
+    taken: int = 0  # launches since it was started
+    refused: int = 0  # bundles that were not from its coordinator
+    unsent: int = 0  # bytes of reports
+
+
+class Agent:
+    """One node at work."""
+
+    def __init__(self, home: AgentHome, settings: AgentSettings, signer: Signer, worker: AgentWorker) -> None:
+        """Start nothing yet."""
+        self._home, self._settings, self._signer, self._worker = home, settings, signer, worker
+        self._stop = threading.Event()
+        self._wanted: queue.Queue[Wanted] = queue.Queue(1000)
+        self._outgoing = Outgoing(worker)
+        self.state = State()
+
+    def stop(self) -> None:
+        """Let everything end; what runs goes on, and is reported by the next `node run`."""
+        self._stop.set()
+
+    def run(self, tell: Callable[[State], None], *, until_idle: bool = False) -> None:
+        """Work until `stop`; `until_idle` ends it when everything was said and nothing is there to do."""
+        threads = [threading.Thread(target=one, daemon=True) for one in (self._poll, self._upload)]
+        for thread in threads:
+            thread.start()
+        client, news = self._client(), News(self._home.spool)
+        last = wait_s = failed_s = 0.0
+        while not self._stop.wait(max(_TICK_S, wait_s)):
+            due = time.monotonic() - last > QUIET_S
+            wait_s = 0.0
+            if news.there() or due or failed_s:
+                try:
+                    if self._say(client, anyhow=due):
+                        last = time.monotonic()
+                    failed_s = 0.0
+                except (NexapodError, OSError) as error:
+                    wait_s = failed_s = self._failed(error, failed_s)
+            tell(self.state)
+            if until_idle and not self.state.running and not self.state.unsent and self.state.taken:
+                self._stop.set()
+        client.close()
+
+    # ---- what is new
+
+    def _say(self, client: Client, *, anyhow: bool) -> bool:
+        """Send what is new; say whether anything was."""
+        left = self._worker.forget_due()
+        words = self._outgoing.words()
+        sent = False
+        while not self._stop.is_set():
+            pieces, complete = self._outgoing.pieces()
+            said = words if complete else {}
+            if not (pieces or said or (anyhow and not sent)):
+                break
+            answer = self._call(client, WorkCall(poll=os.urandom(16).hex(), lines=pieces, launches=said))
+            self._outgoing.confirm(answer.kept, said)
+            sent = True
+            if complete:
+                break
+        self.state.unsent = self._outgoing.unsent()
+        self.state.running = self._outgoing.open_launches() - len(left)
+        return sent
+
+    # ---- what there is to do
+
+    def _poll(self) -> None:
+        client = self._client()
+        acknowledged: tuple[str, ...] = ()
+        signed: Mapping[str, str] = {}
+        poll, wait_s, failed_s = os.urandom(16).hex(), 0.0, 0.0
+        while not self._stop.is_set():
+            call = WorkCall(
+                poll=poll, folder=str(self._home.inputs), acknowledged=acknowledged, delegations=signed, wait_s=POLL_S
+            )
+            try:
+                answer = self._call(client, call, patience_s=POLL_S)
+                acknowledged, signed = self._take(client, answer)
+            except (NexapodError, OSError) as error:  # the same poll again: what was answered is answered again
+                failed_s = wait_s = self._failed(error, failed_s)
+            else:
+                failed_s = 0.0
+                self._connected(answer)
+                poll = os.urandom(16).hex()
+                wait_s = answer.again_s
+                if answer.messages and not acknowledged:  # nothing of it could be used now
+                    wait_s = _LEAST_S
+            self._stop.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        client.close()
+
+    def _take(self, client: Client, answer: Answer) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Act on messages; return those that are durable here, and what was signed for launches."""
+        acknowledged, signed = [], {}
+        for message in answer.messages:
+            try:
+                signature = self._act(client, message)
+            except (NexapodError, OSError) as error:
+                self.state.trouble = _text(error)
+                if isinstance(error, VerificationError):
+                    self.state.refused += 1
+                continue
+            if message.bundle is not None:
+                signed[message.bundle.launch] = signature
+                self.state.taken += 1
+            acknowledged.append(message.name)
+        return tuple(acknowledged), signed
+
+    def _act(self, client: Client, message: Message) -> str:
+        """Do what a message asks for; return the node's signature where it is a launch."""
+        worker = self._worker
+        if message.bundle is not None:
+            opened, signature = worker.check(message.bundle)
+            for digest in opened.input_paths:
+                transfer.download(client, self._home.inputs, digest)
+            worker.put(message.bundle)
+            return signature
+        if message.cancel:
+            worker.cancel(message.cancel)
+        worker.forget_later(message.forget)
+        worker.expire(message.expire)
+        worker.remove(message.remove)
+        worker.discard(message.discard)
+        if message.wanted is not None:
+            self._wanted.put_nowait(message.wanted)
+        return ""
+
+    # ---- files that were asked for
+
+    def _upload(self) -> None:
+        client = self._client()
+        while not self._stop.is_set():
+            try:
+                wanted = self._wanted.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            try:
+                files = transfer.bring(client, self._home.work, wanted)
+                name = f"{wanted.replica}.logs" if wanted.logs else wanted.replica
+                self._call(client, WorkCall(poll=os.urandom(16).hex(), brought={name: files}))
+            except (NexapodError, OSError) as error:  # it is asked for again
+                self.state.trouble = _text(error)
+        client.close()
+
+    # ---- calls
+
+    def _client(self) -> Client:
+        return Client(self._settings.url, self._settings.pin, self._signer)
+
+    def _call(self, client: Client, call: WorkCall, *, patience_s: float = 0.0) -> Answer:
+        data = client.post(_WORK, msgjson.encode(call), patience_s=patience_s)
+        try:
+            return msgjson.decode(data, type=Answer)
+        except msgspec.DecodeError as error:
+            raise UnreachableError("the coordinator's answer makes no sense", got=str(error)[:200]) from error
+
+    def _connected(self, answer: Answer) -> None:
+        self.state.connected, self.state.trouble, self.state.why = True, "", answer.why
+        if self._settings.code:
+            self._settings = msgspec.structs.replace(self._settings, code="")
+            self._home.keep(self._settings)
+
+    def _failed(self, error: Exception, before_s: float) -> float:
+        """Note why a call failed; return for how long to wait: longer each time, or as the coordinator says."""
+        self.state.connected, self.state.trouble = False, _text(error)
+        asked = error.retry_after if isinstance(error, RefusedError) else 0.0
+        return max(asked, min(_MOST_S, max(_LEAST_S, 2 * before_s)))
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,154 @@
+"""Bytes between a node and its coordinator, in parts, by their SHA-256: what was cut off goes on where it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from nexapod_batch.agent.client import RefusedError
+from nexapod_batch.errors import TryAgainError, UnreachableError, UnsafeOutputError
+from nexapod_batch.files import output_files
+from nexapod_batch.files.beneath import open_beneath
+from nexapod_batch.mesh.blobs import PART, Upload, check_room
+from nexapod_batch.spool import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from nexapod_batch.agent.client import Client
+    from nexapod_batch.mesh.messages import Wanted
+
+__all__ = ["bring", "download", "files_of", "send"]
+
+_TRIES, _PAUSE_S = 8, 0.5
+
+
+def download(client: Client, folder: Path, digest: str) -> Path:
+    """Bring one blob into a folder, where it is not there yet; TryAgainError where that cannot be done now.
+
+    Raises:
+        RefusedError: The coordinator does not offer it.
+        TryAgainError: It ended too early.
+
+    """
+    target = folder / digest
+    if target.exists():
+        return target
+    upload = Upload(folder, digest)
+    tries = 0
+    while True:
+        size = upload.size()
+        try:
+            reply = client.ask("GET", f"/v1/blobs/{digest}?from={size}")
+        except UnreachableError:
+            tries += 1
+            if tries >= _TRIES:
+                raise
+            time.sleep(_PAUSE_S * tries)
+            continue
+        if reply.status >= 300:
+            raise RefusedError(reply)
+        total = int(reply.headers.get("upload-length", "0"))
+        check_room(folder, total - size)
+        upload.append(size, reply.body)
+        if size + len(reply.body) >= total:
+            upload.finish()
+            return target
+        if not reply.body:
+            raise TryAgainError("an input ended too early", got=f"{size} bytes", wanted=total)
+
+
+def send(client: Client, path: Path, name: str) -> str:
+    """Send one file of a work folder, unless the coordinator has it; return its SHA-256.
+
+    Raises:
+        RefusedError: The coordinator takes it no more.
+
+    """
+    fd = open_beneath(path, name)
+    try:
+        digest = _digest(fd)
+        total = os.fstat(fd).st_size
+        tries = 0
+        at = _offset(client, digest)
+        while at >= 0:
+            data = os.pread(fd, PART, at)
+            more = {"upload-offset": str(at), "upload-length": str(total)}
+            try:
+                reply = client.ask("PATCH", f"/v1/blobs/{digest}", data, media="application/octet-stream", more=more)
+            except UnreachableError:
+                tries += 1
+                if tries >= _TRIES:
+                    raise
+                time.sleep(_PAUSE_S * tries)
+                at = _offset(client, digest)
+                continue
+            if reply.status == 409:
+                at = int(reply.headers.get("upload-offset", "0"))
+                tries += 1
+                if tries >= _TRIES:
+                    raise RefusedError(reply)
+                continue
+            if reply.status >= 300:
+                raise RefusedError(reply)
+            at += len(data)
+            if at >= total:
+                return digest
+        return digest
+    finally:
+        os.close(fd)
+
+
+def _offset(client: Client, digest: str) -> int:
+    """Return from which byte on a blob is to be sent; -1 where the coordinator has it."""
+    reply = client.ask("HEAD", f"/v1/blobs/{digest}")
+    if reply.status == 404:
+        return 0
+    if reply.status >= 300:
+        raise RefusedError(reply)
+    if reply.headers.get("upload-complete") == "?1":
+        return -1
+    return int(reply.headers.get("upload-offset", "0"))
+
+
+def _digest(fd: int) -> str:
+    digest, at = hashlib.sha256(), 0
+    while data := os.pread(fd, PART, at):
+        digest.update(data)
+        at += len(data)
+    return digest.hexdigest()
+
+
+def files_of(work: Path, wanted: Wanted) -> dict[str, tuple[Path, str]]:
+    """Return the files that are asked for: the name of each for the coordinator, and folder and name here.
+
+    UnsafeOutputError where they are more than was asked for.
+
+    Raises:
+        UnsafeOutputError: There is more than the coordinator takes.
+
+    """
+    found: dict[str, tuple[Path, str]] = {}
+    for name, suffix in zip(("stdout", "stderr"), layout.LOG_SUFFIXES, strict=True):
+        if (work / f"{wanted.replica}{suffix}").exists():
+            found[name] = (work, f"{wanted.replica}{suffix}")
+    folder = work / wanted.replica
+    if not wanted.logs and folder.is_dir():
+        names: Iterable[str] = wanted.names if wanted.names is not None else []
+        if wanted.names is None:
+            names = [one.name for one in output_files.find(folder, ["**"])]
+        for name in names:
+            if name not in found and (folder / name).exists():
+                found[name] = (folder, name)
+    size = sum((where / name).stat(follow_symlinks=False).st_size for where, name in found.values())
+    if wanted.max_bytes and size > wanted.max_bytes:
+        raise UnsafeOutputError("more than was asked for", got=f"{size} bytes", wanted=f"at most {wanted.max_bytes}")
+    return found
+
+
+def bring(client: Client, work: Path, wanted: Wanted) -> dict[str, str]:
+    """Send the files that are asked for; return name -> SHA-256."""
+    return {name: send(client, where, there) for name, (where, there) in files_of(work, wanted).items()}

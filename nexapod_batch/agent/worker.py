@@ -1,0 +1,184 @@
+"""The ordinary worker of a node that joined: what comes from the coordinator is put before it, what it says is read.
+
+The backend `local` starts it, watches it and keeps its files, as for any node of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, cast
+
+from msgspec import DecodeError
+from msgspec import json as msgjson
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.mesh.delegating import delegation_message, opened_bundle
+from nexapod_batch.mesh.messages import Said
+from nexapod_batch.model.job import Job, Tier
+from nexapod_batch.model.node import JOINED, LOCAL, Node
+from nexapod_batch.plugins import BackendState, Launch, NodeContext, load
+from nexapod_batch.spool import cancellations, layout, owner_settings
+from nexapod_batch.trust.keys import key_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nexapod_batch.agent.home import AgentHome, AgentSettings
+    from nexapod_batch.mesh.messages import Bundle
+    from nexapod_batch.model import replica
+    from nexapod_batch.model.hardware import Offer
+    from nexapod_batch.plugins import Backend
+    from nexapod_batch.trust.dsse import Signer
+
+__all__ = ["AgentWorker", "node_of"]
+
+_GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
+_NO_JOB = cast("Job", None)  # the backend `local` looks at none
+
+
+def node_of(settings: AgentSettings, signer: Signer, offer: Offer | None = None) -> Node:
+    """Return the node as this machine knows it."""
+    return Node(
+        id=0, name=settings.name, key_id=signer.key_id, public_key=signer.public, site=LOCAL, owner=settings.owner,
+        host=socket.gethostname(), tier=Tier(settings.tier), backend=LOCAL, cpus=settings.cpus,
+        mem_mib=settings.mem_mib, gpus=len(settings.gpus) * settings.gpu_slots,
+        classes={} if offer is None else offer.classes,
+    )  # fmt: skip
+
+
+class AgentWorker:
+    """Bundles for the worker of one node, and its reports."""
+
+    def __init__(self, home: AgentHome, settings: AgentSettings, signer: Signer, offer: Offer | None) -> None:
+        """Make the spool, and write what the worker is told."""
+        self.home, self.settings, self._signer = home, settings, signer
+        node = node_of(settings, signer, offer)
+        self._context = NodeContext(
+            node=node, spool=home.spool, work=home.work, state=home.folder, remote_spool=home.spool,
+            remote_work=home.work,
+        )  # fmt: skip
+        self._backend: Backend = load("backend", LOCAL)
+        public = bytes.fromhex(settings.coordinator_key)
+        self._coordinators = {key_id(public): public}
+        self._later_file = home.folder / "later.json"
+        self._backend.prepare(self._context, self._told())
+        owner_settings.reserve(home.spool)
+
+    def _told(self) -> dict[str, object]:
+        """Return what the worker is told: its node, and whose bundles it takes."""
+        settings, node = self.settings, self._context.node
+        return {
+            "schema": 1,
+            "name": node.name,
+            "keys": [node.key_id],
+            "coordinators": list(self._coordinators),
+            "coordinator_keys": {name: public.hex() for name, public in self._coordinators.items()},
+            "host": node.host,
+            "cpus": node.cpus,
+            "mem_mib": node.mem_mib,
+            "backend": JOINED,
+            "classes": dict(node.classes),
+            "private": [str(self.home.folder)],
+            "idle_exit_s": 60,
+            "gpus": list(settings.gpus),
+            "gpu_slots": settings.gpu_slots,
+            "confine": settings.confine,
+        }
+
+    def check(self, bundle: Bundle) -> tuple[replica.Bundle, str]:
+        """Return a bundle that came, and the node's signature for its key, in hex.
+
+        VerificationError where it is not from the coordinator that this node joined, or not for this node.
+
+        Raises:
+            VerificationError: It is not to be run here.
+
+        """
+        opened = opened_bundle(bundle.envelope.encode(), self._coordinators, self._signer.key_id)
+        if opened.launch != bundle.launch:
+            raise VerificationError("the bundle is of another launch", got=opened.launch, wanted=bundle.launch)
+        for digest, path in opened.input_paths.items():
+            if path != str(self.home.inputs / digest):
+                raise VerificationError("the bundle names an input outside this node's folder", got=path)
+        try:
+            seed = bytes.fromhex(bundle.seed)
+        except ValueError:
+            seed = b""
+        return opened, self._signer.sign(delegation_message(opened, seed)).hex()
+
+    def put(self, bundle: Bundle) -> None:
+        """Give a launch to the worker, unless it had it before; SchedulerError where that cannot be done now."""
+        if (self.home.spool / layout.spent(bundle.launch)).exists():
+            return
+        seed = bytes.fromhex(bundle.seed)
+        launch = Launch(key=bundle.launch, envelope=bundle.envelope.encode(), seed=seed, job=_NO_JOB, replicas=1)
+        self._backend.launch(self._context, [launch])
+
+    def states(self, launches: Iterable[str]) -> dict[str, Said]:
+        """Return what became of launches; a worker that should run and does not is started."""
+        found = self._backend.status(self._context, list(launches))
+        return {key: Said(state=it.state.value, reason=it.reason, code=it.code) for key, it in found.items()}
+
+    def known(self) -> set[str]:
+        """Return the launches that this node has and that were not forgotten."""
+        waiting = layout.launches_in(os.listdir(self.home.spool / layout.INBOX))
+        claimed = {name for name in os.listdir(self.home.spool / layout.CLAIMS) if layout.is_launch_key(name)}
+        names = os.listdir(self.home.spool / layout.REFUSED)
+        return waiting | claimed | {launch for name in names if (launch := layout.launch_of_reason(name))}
+
+    def cancel(self, text: str) -> None:
+        """Stop what a list of cancellations names."""
+        listed = cancellations.read(text.encode(), self.known())
+        if listed:
+            self._backend.cancel(self._context, listed)
+
+    def forget_later(self, keys: Iterable[str]) -> None:
+        """Stop launches that go on, and remember to forget all of them when they are over."""
+        mine = [key for key in keys if layout.is_launch_key(key)]
+        known = self.known()
+        self._backend.cancel(self._context, {key: None for key in mine if key in known})
+        later = sorted({*self.later(), *mine})
+        atomic.write(self._later_file, msgjson.encode(later), mode=0o600)
+
+    def later(self) -> list[str]:
+        """Return the launches that are to be forgotten."""
+        try:
+            return msgjson.decode(careful.read(self._later_file, 64 << 20), type=list[str])
+        except (OSError, DecodeError):
+            return []
+
+    def forget_due(self) -> set[str]:
+        """Forget what is to be forgotten and is over; return what is still to be."""
+        keys = self.later()
+        if not keys:
+            return set()
+        states = self._backend.status(self._context, keys)
+        over = [key for key in keys if states[key].state not in _GOING_ON]
+        self._backend.forget(self._context, over)
+        left = [key for key in keys if states[key].state in _GOING_ON]
+        if left != keys:
+            atomic.write(self._later_file, msgjson.encode(left), mode=0o600)
+        return set(left)
+
+    def expire(self, keys: Iterable[str]) -> None:
+        """Drop what keeps launches from being run again."""
+        self._backend.expire(self._context, [key for key in keys if layout.is_launch_key(key)])
+
+    def remove(self, replicas: Iterable[str]) -> None:
+        """Remove work folders."""
+        self._backend.remove(self._context, [name for name in replicas if _is_replica(name)])
+
+    def discard(self, segments: Iterable[str]) -> None:
+        """Remove report segments that the coordinator took in."""
+        self._backend.discard(self._context, [name for name in segments if layout.is_segment(name)])
+
+
+def _is_replica(name: str) -> bool:
+    from nexapod_batch.model.replica import ReplicaName  # noqa: PLC0415 - with the first removal
+
+    try:
+        return str(ReplicaName.parse(name)) == name
+    except ValueError:
+        return False

@@ -1,0 +1,257 @@
+"""The coordinator's side of a node that joined: what is to go there, what it said, all of it files in the node's spool.
+
+| path | written by | what |
+|---|---|---|
+| `outbox/<message>` | backend | a message, until the node acknowledges it |
+| `given/<launch>` | server | the node has this launch: its lease has begun |
+| `delegations/<launch>` | server | the node's signature for the key of the launch, verified |
+| `said/<launch>` | server | what the node said of it last |
+| `reports/<segment>` | server | report lines, byte for byte as the node has them |
+| `brought/<replica>` | server | which blobs are the files of a replica |
+| `wanted/<replica>` | backend | its files were asked for |
+| `offered/<sha256>` | backend | a link to an input that the node may read |
+| `blobs/<sha256>` | server | what the node sent |
+| `seen` | server | its time is that of the node's last call |
+| `node-note.json` | server | what the node said of itself: folder, why it is paused |
+
+Every step may be repeated: a crash between two of them is mended by the node's next call.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec import DecodeError, Struct
+from msgspec import json as msgjson
+from nacl.bindings.crypto_sign import crypto_sign_open
+from nacl.exceptions import BadSignatureError
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.files import atomic, careful
+from nexapod_batch.files.own import base_of, own_folder
+from nexapod_batch.mesh.delegating import delegation_message
+from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
+from nexapod_batch.mesh.segments import keep_lines
+from nexapod_batch.spool import layout
+from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.statement_rules import is_hex, safe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from nexapod_batch.mesh.messages import WorkCall
+
+__all__ = ["BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Mailbox", "Note", "ring"]
+
+OUTBOX, GIVEN, DELEGATIONS, SAID = "outbox", "given", "delegations", "said"
+BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
+FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, BROUGHT, OFFERED, BLOBS, WANTED)
+SEEN, NOTE = "seen", "node-note.json"
+#: Rung in the folder of all spools when there is something new in an outbox.
+BELL = ".bell"
+#: Bytes of messages in one answer; a single one may be larger.
+_ANSWER = 8 << 20
+_MAX_MESSAGE = 2 * MAX_BUNDLE
+_SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
+_STATES = frozenset({"UNKNOWN", "NEW", "QUEUED", "ACTIVE"}) | _SETTLED
+_TEXT = 4000  # characters of a reason that are kept
+_SIGNATURE_BYTES = 64
+
+
+class Note(Struct, frozen=True, kw_only=True):
+    """What a node said of itself."""
+
+    folder: str = ""  # absolute path there, below which it keeps inputs
+    paused: str = ""  # why nothing may start
+    left: bool = False  # it said that it leaves
+
+
+def ring(spools: Path) -> None:
+    """Let a server look into the outboxes below this folder."""
+    bell = spools / BELL
+    try:
+        os.utime(bell)
+    except FileNotFoundError:
+        atomic.write(bell, b"", mode=0o600, durable=False)
+
+
+class Mailbox:
+    """The mailbox of one node."""
+
+    def __init__(self, spool: Path) -> None:
+        """Know where it lies."""
+        self.spool = spool
+
+    def make(self) -> None:
+        """Make the folders where they are missing."""
+        own_folder(self.spool, *FOLDERS, below=base_of(self.spool))
+
+    # ---- the backend's side
+
+    def put(self, message: Message) -> None:
+        """Put a message into the outbox, once; OSError when it cannot be written."""
+        path = self.spool / OUTBOX / message.name
+        if not path.exists():
+            atomic.write(path, msgjson.encode(message), mode=0o600)
+            ring(self.spool.parent)
+
+    def put_bundle(self, message: Message, launch: str) -> None:
+        """Put a launch into the outbox, unless the node has it."""
+        if not (self.spool / GIVEN / launch).exists():
+            self.put(message)
+
+    def withdraw(self, name: str) -> None:
+        """Take back a message that was not acknowledged."""
+        (self.spool / OUTBOX / name).unlink(missing_ok=True)
+
+    def waits(self, launch: str) -> bool:
+        """Say whether a launch is in the outbox."""
+        return (self.spool / OUTBOX / f"launch-{launch}").exists()
+
+    def has(self, launch: str) -> bool:
+        """Say whether the node acknowledged a launch."""
+        return (self.spool / GIVEN / launch).exists()
+
+    def said(self, launch: str) -> Said | None:
+        """Return what the node said of a launch last; None where it said nothing."""
+        try:
+            return msgjson.decode(careful.read(self.spool / SAID / launch, 64 << 10), type=Said)
+        except (OSError, DecodeError):
+            return None
+
+    def silent_s(self, now: float) -> float | None:
+        """Return for how many seconds the node has not called; None where it never did."""
+        try:
+            return max(0.0, now - (self.spool / SEEN).stat().st_mtime)
+        except OSError:
+            return None
+
+    def note(self) -> Note:
+        """Return what the node said of itself."""
+        try:
+            return msgjson.decode(careful.read(self.spool / NOTE, 64 << 10), type=Note)
+        except (OSError, DecodeError):
+            return Note()
+
+    def drop(self, launch: str) -> None:
+        """Forget a launch that is over."""
+        for folder in (OUTBOX, GIVEN, SAID, DELEGATIONS):
+            name = f"launch-{launch}" if folder == OUTBOX else launch
+            (self.spool / folder / name).unlink(missing_ok=True)
+
+    # ---- the server's side
+
+    def version(self) -> int:
+        """Return a value that changes when a message is put into the outbox or taken out."""
+        return os.stat(self.spool / OUTBOX).st_mtime_ns
+
+    def take(self, call: WorkCall, public: bytes, coordinators: dict[str, bytes], now: float) -> dict[str, int]:
+        """Keep what a node says; return how far each segment that it named is kept. Durable when this returns.
+
+        VerificationError for what no agent says, TryAgainError where the disk takes no more.
+        """
+        for name in call.acknowledged:
+            self._acknowledge(name, call, public, coordinators)
+        kept = {}
+        for piece in call.lines:
+            kept[piece.segment] = keep_lines(self.spool, piece)
+        for launch, said in call.launches.items():
+            self._keep_word(launch, said)
+        for replica, files in call.brought.items():
+            self._keep_files(replica, files)
+        self._see(call, now)
+        return kept
+
+    def look(self) -> tuple[Message, ...]:
+        """Return messages for the node: launches first, as many as fit into one answer."""
+        return tuple(self._messages())
+
+    def answer(self, kept: dict[str, int], why: str = "") -> Answer:
+        """Return the answer to a call that was taken in."""
+        messages = self.look()
+        return Answer(messages=messages, kept=kept, why="" if messages else why)
+
+    def _messages(self) -> Iterator[Message]:
+        size = 0
+        names = [name for name in os.listdir(self.spool / OUTBOX) if is_message_name(name)]
+        for name in sorted(names, key=lambda one: (not one.startswith("launch-"), one)):
+            with suppress(FileNotFoundError):  # withdrawn meanwhile
+                data = careful.read(self.spool / OUTBOX / name, _MAX_MESSAGE)
+                if size and size + len(data) > _ANSWER:
+                    return
+                size += len(data)
+                yield msgjson.decode(data, type=Message)
+
+    def _acknowledge(self, name: str, call: WorkCall, public: bytes, coordinators: dict[str, bytes]) -> None:
+        """Take a message out of the outbox; of a launch the node's signature is kept first, then that it has it."""
+        path = self.spool / OUTBOX / name
+        try:
+            message = msgjson.decode(careful.read(path, _MAX_MESSAGE), type=Message)
+        except FileNotFoundError:  # acknowledged before
+            return
+        if message.bundle is not None:
+            launch = message.bundle.launch
+            signed = _signature(call.delegations.get(launch, ""))
+            payload = open_envelope(message.bundle.envelope.encode(), BUNDLE_TYPE, coordinators, limit=MAX_BUNDLE)
+            wanted = delegation_message(decode_bundle(payload.payload), bytes.fromhex(message.bundle.seed))
+            _verify(signed, wanted, public, launch)
+            atomic.write(self.spool / DELEGATIONS / launch, signed, mode=0o600)
+            atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
+        path.unlink(missing_ok=True)
+
+    def _keep_word(self, launch: str, said: Said) -> None:
+        if not layout.is_launch_key(launch) or said.state not in _STATES:
+            raise VerificationError("what is said of a launch makes no sense", got=said.state[:40])
+        if not self.has(launch):  # another's, or forgotten
+            return
+        short = Said(state=said.state, reason=said.reason[:_TEXT], code=said.code[:60])
+        known = self.said(launch)
+        if known != short and (known is None or known.state not in _SETTLED):
+            durable = short.state in _SETTLED
+            atomic.write(self.spool / SAID / launch, msgjson.encode(short), mode=0o600, durable=durable)
+
+    def _keep_files(self, replica: str, files: Mapping[str, str]) -> None:
+        """Keep which blobs are the files of a replica, where they were asked for and are all here."""
+        if "/" in replica or not (self.spool / WANTED / replica).exists():
+            return
+        for name, digest in files.items():
+            if not safe_name(name) or not is_hex(digest, 64):
+                raise VerificationError("a file is sent under a name that leads elsewhere", got=repr(name[:80]))
+        if all((self.spool / BLOBS / digest).exists() for digest in files.values()):
+            atomic.write(self.spool / BROUGHT / replica, msgjson.encode(files), mode=0o600)
+
+    def _see(self, call: WorkCall, now: float) -> None:
+        """Note that the node called, and what it said of itself, where that changed."""
+        seen = self.spool / SEEN
+        try:
+            os.utime(seen, (now, now))
+        except FileNotFoundError:
+            atomic.write(seen, b"", mode=0o600, durable=False)
+        if call.folder:
+            self.keep_note(Note(folder=call.folder, paused=call.paused[:_TEXT], left=call.leaves))
+
+    def keep_note(self, note: Note) -> None:
+        """Keep what a node said of itself, where that is something else than before."""
+        if note != self.note():
+            atomic.write(self.spool / NOTE, msgjson.encode(note), mode=0o600)
+
+
+def _signature(text: str) -> bytes:
+    try:
+        signed = bytes.fromhex(text)
+    except ValueError:
+        signed = b""
+    if len(signed) != _SIGNATURE_BYTES:
+        raise VerificationError("a launch is acknowledged without the node's signature for its key")
+    return signed
+
+
+def _verify(signed: bytes, message: bytes, public: bytes, launch: str) -> None:
+    try:
+        crypto_sign_open(signed + message, public)
+    except BadSignatureError as error:
+        raise VerificationError(f"the node's signature for the key of launch {launch} does not verify") from error

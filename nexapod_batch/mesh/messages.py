@@ -1,0 +1,149 @@
+"""What travels between a node and its coordinator, as msgspec structs: JSON on the wire. Pure.
+
+A node has one channel, `POST /v1/work`: its state goes in, messages come out. A message stays with the coordinator
+until a later call names it as acknowledged; a lost answer is therefore sent again, and every message may come twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
+
+from msgspec import Struct, field
+
+from nexapod_batch.errors import VerificationError
+
+__all__ = [
+    "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Joined", "Lines", "Message", "Registration", "Said",
+    "Wanted", "WorkCall", "check_call", "check_folder", "is_message_name",
+]  # fmt: skip
+
+#: The version of what is said here; an agent of another one is told to be updated.
+PROTOCOL = 1
+#: Bytes of the body of one call, and of the report lines in it.
+MAX_POLL, MAX_LINES = 4 << 20, 2 << 20
+_NAME = re.compile(r"[a-z]{2,8}-[0-9A-Za-z_.-]{1,100}", re.ASCII)
+_MOST = 10_000  # entries of one list
+
+
+class Registration(Struct, frozen=True, kw_only=True):
+    """A machine that wants to become a node. Signed as a request by the very key that it names."""
+
+    public_key: str  # hex, raw Ed25519
+    name: str
+    profile: str  # the signed hardware profile: an envelope
+    tier: str
+    cpus: int
+    mem_mib: int
+    gpus: int = 0
+    folder: str = ""  # absolute path below which it keeps inputs
+    owner: str = ""  # who answers for it, as it says; an admin may say otherwise
+    confine: str = "all"  # commands without a container that it confines: all, or those of foreign jobs
+    token: str = ""  # that lets it join at once
+    protocol: int = PROTOCOL
+
+
+class Joined(Struct, frozen=True, kw_only=True):
+    """What became of a registration."""
+
+    state: str  # active, or pending
+    name: str
+    coordinator_key: str  # hex: the key that signs the bundles of this coordinator
+    code: str = ""  # pending: what an admin approves
+    owner: str = ""
+
+
+class Lines(Struct, frozen=True, kw_only=True):
+    """A piece of a report segment; one without text asks how far it is kept."""
+
+    segment: str
+    at: int  # byte at which it begins
+    text: str = ""
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """What the node says of a launch: a state of `plugins.BackendState`, and why."""
+
+    state: str
+    reason: str = ""
+    code: str = ""
+
+
+class WorkCall(Struct, frozen=True, kw_only=True):
+    """One call of a node: what it has to say, and for how long it would wait for something to do."""
+
+    poll: str  # 32 hex digits: the same ones again get the same answer
+    protocol: int = PROTOCOL
+    folder: str = ""  # absolute path below which the node keeps inputs
+    acknowledged: tuple[str, ...] = ()  # names of messages that are durable there
+    delegations: Mapping[str, str] = field(default_factory=dict)  # launch -> the node's signature, hex
+    lines: tuple[Lines, ...] = ()
+    launches: Mapping[str, Said] = field(default_factory=dict)
+    brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # replica -> name of a file -> SHA-256
+    paused: str = ""  # why nothing may start there
+    wait_s: float = 0.0  # 0: an answer at once, without messages
+    leaves: bool = False  # it wants nothing any more
+
+
+class Bundle(Struct, frozen=True, kw_only=True):
+    """A launch for the node."""
+
+    launch: str
+    envelope: str  # of the signed bundle
+    seed: str  # of the launch's key, hex
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Files of a replica that the coordinator asks for."""
+
+    replica: str
+    names: tuple[str, ...] | None  # None: all that were declared
+    logs: bool
+    max_bytes: int
+
+
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One message to a node; of its parts one is there."""
+
+    name: str
+    bundle: Bundle | None = None
+    cancel: str = ""  # a list of cancellations (`spool.cancellations`)
+    forget: tuple[str, ...] = ()  # launches that are over and taken in
+    expire: tuple[str, ...] = ()  # launches whose bundles have expired
+    remove: tuple[str, ...] = ()  # replicas whose work folders are needed no more
+    discard: tuple[str, ...] = ()  # segments that were taken in
+    wanted: Wanted | None = None
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a call of a node is answered."""
+
+    messages: tuple[Message, ...] = ()
+    kept: Mapping[str, int] = field(default_factory=dict)  # segment -> bytes of it that are durable here
+    why: str = ""  # why there is nothing to do
+    again_s: float = 0.0  # after so many seconds the node may call again
+
+
+def is_message_name(text: str) -> bool:
+    """Say whether a text can be the name of a message, which is the name of a file as well."""
+    return _NAME.fullmatch(text) is not None
+
+
+def check_folder(folder: str) -> None:
+    """Raise VerificationError unless a text is an absolute path, or empty."""
+    if folder and (not folder.startswith("/") or not folder.isprintable() or len(folder) > 1000):
+        raise VerificationError("folder is no absolute path", got=repr(folder[:80]))
+
+
+def check_call(call: WorkCall) -> None:
+    """Raise VerificationError for a call that no agent makes: too much of something, or names that lead elsewhere."""
+    lists = (call.acknowledged, call.delegations, call.lines, call.launches, call.brought)
+    if max(map(len, lists)) > _MOST or sum(map(len, call.brought.values())) > _MOST:
+        raise VerificationError("the call says too much at once", wanted=f"at most {_MOST} of anything")
+    if not re.fullmatch(r"[0-9a-f]{32}", call.poll, re.ASCII):
+        raise VerificationError("poll is not 32 hex digits")
+    if not all(map(is_message_name, call.acknowledged)):
+        raise VerificationError("what is acknowledged is no name of a message")
+    check_folder(call.folder)
+    if sum(len(piece.text) for piece in call.lines) > MAX_LINES:
+        raise VerificationError("too many lines in one call", wanted=f"at most {MAX_LINES} bytes")

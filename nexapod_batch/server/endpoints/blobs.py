@@ -1,0 +1,161 @@
+"""Bytes by their SHA-256: inputs that a node may read, and files of replicas that it was asked for.
+
+Uploads may stop and go on: `HEAD` tells `Upload-Offset`, a `PATCH` appends the part that begins there (names of the
+draft of resumable uploads). The SHA-256 over all is compared at the end; what is something else is removed (422).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+from starlette.responses import Response
+
+from nexapod_batch.errors import TryAgainError, VerificationError
+from nexapod_batch.files import careful
+from nexapod_batch.mesh.blobs import PART, OffsetError, Upload, check_room
+from nexapod_batch.mesh.mailbox import BLOBS, OFFERED, WANTED
+from nexapod_batch.server import node_sign_in, problems
+from nexapod_batch.server.calls import Access, Call, Query, Route
+from nexapod_batch.server.problems import RequestError
+from nexapod_batch.trust.statement_rules import is_hex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["ROUTES"]
+
+T = TypeVar("T")
+#: Bytes of one blob, and of all that one node may have here at once.
+MAX_BLOB, MAX_OF_NODE = 1 << 40, 1 << 40
+_DIGITS = 15
+
+
+class Have(Struct, frozen=True, kw_only=True):
+    """Digests that a node could send."""
+
+    digests: tuple[str, ...]
+
+
+class Missing(Struct, frozen=True, kw_only=True):
+    """Those of them that are not here."""
+
+    missing: tuple[str, ...]
+
+
+async def read_part(call: Call) -> Response:
+    """Return a part of an input that a node may read, from the byte that `from` names."""
+    digest, start = _digest(call), _number(call.query.get("from", "0"), "from")
+    data, total = await _in_thread(lambda: _part(_spool(call) / OFFERED / digest, start))
+    headers = {"upload-length": str(total), "cache-control": "no-store", "etag": f'"{digest}"'}
+    return Response(data, 200, headers, media_type="application/octet-stream")
+
+
+async def look(call: Call) -> Response:
+    """Say how much of a blob that a node sends is here."""
+    upload = Upload(_spool(call) / BLOBS, _digest(call))
+    complete, size = await _in_thread(lambda: (upload.complete(), upload.size()))
+    return Response(status_code=204, headers=_progress(size, complete=complete))
+
+
+async def append(call: Call) -> Response:
+    """Append a part of a file that the node was asked for, comparing its SHA-256 at the end; RequestError."""
+    headers = call.request.headers
+    node_sign_in.check_body(call.request, call.body)
+    start = _number(headers.get("upload-offset", ""), "Upload-Offset")
+    total = _number(headers.get("upload-length", ""), "Upload-Length")
+    if start + len(call.body) > total or total > MAX_BLOB:
+        raise RequestError(problems.TOO_LARGE, "more than was announced, or than is taken", got=total, wanted=MAX_BLOB)
+    spool, upload = _spool(call), Upload(_spool(call) / BLOBS, _digest(call))
+    try:
+        size = await _in_thread(lambda: _append(spool, upload, start, call.body, total))
+    except OffsetError as error:
+        more = {**_progress(error.size, complete=False), "retry-after": "1"}
+        raise RequestError(problems.CONFLICT, error.what, got=start, wanted=error.size, headers=more) from None
+    except VerificationError as error:
+        raise RequestError(problems.DESCRIPTOR, error.what, got=error.got, wanted=error.wanted) from None
+    return Response(status_code=204, headers=_progress(size, complete=size == total))
+
+
+async def missing(call: Call) -> Missing:
+    """Say which blobs are not here."""
+    digests = [digest for digest in call.body.digests[:10_000] if is_hex(digest, 64)]
+    folder = _spool(call) / BLOBS
+    return Missing(missing=tuple(await _in_thread(lambda: [one for one in digests if not (folder / one).exists()])))
+
+
+def _append(spool: Path, upload: Upload, start: int, data: bytes, total: int) -> int:
+    if upload.complete():
+        return upload.size()
+    if not os.listdir(spool / WANTED):
+        raise RequestError(problems.FORBIDDEN, "nothing was asked for", hint="outputs travel when they are asked for")
+    check_room(spool, total - start)
+    size = upload.append(start, data)
+    if size == total:
+        upload.finish()
+    return size
+
+
+def _part(path: Path, start: int) -> tuple[bytes, int]:
+    """Return a part of an input, through the link that offers it, and how long the input is."""
+    try:
+        fd = careful.open_plain(os.readlink(path))
+    except FileNotFoundError:
+        raise RequestError(problems.NOT_FOUND, "this input is not offered to this node") from None
+    except OSError as error:
+        raise TryAgainError("the input cannot be read now", got=error.strerror) from error
+    try:
+        return os.pread(fd, PART, start), os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+def _progress(size: int, *, complete: bool) -> dict[str, str]:
+    return {"upload-offset": str(size), "upload-complete": "?1" if complete else "?0", "cache-control": "no-store"}
+
+
+def _spool(call: Call) -> Path:
+    return call.service.paths.spool(call.caller.name)
+
+
+def _digest(call: Call) -> str:
+    digest = call.path["digest"]
+    if not is_hex(digest, 64):
+        raise RequestError(problems.BAD_REQUEST, "not a SHA-256", wanted="64 hex digits in lower case")
+    return digest
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise RequestError(problems.BAD_REQUEST, f"{name} is no number of bytes", got=repr(text[:40]))
+    return int(text)
+
+
+async def _in_thread(act: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, act)
+
+
+_PATH = "/v1/blobs/{digest}"
+_BINARY = "application/octet-stream"
+ROUTES = (
+    Route(
+        method="GET", path=_PATH, access=Access.NODE, handler=read_part, answers=_BINARY,
+        summary="A part of an input that a node may read.",
+        query=(Query("from", int, "The byte at which the part begins."),),
+    ),
+    Route(
+        method="HEAD", path=_PATH, access=Access.NODE, handler=look, status=204,
+        summary="How much of a file that a node sends is here.",
+    ),
+    Route(
+        method="PATCH", path=_PATH, access=Access.NODE, handler=append, takes=bytes, status=204, max_body=PART,
+        media=(_BINARY,), summary="The next part of a file that the node was asked for.",
+    ),
+    Route(
+        method="POST", path="/v1/blobs/missing", access=Access.NODE, handler=missing, takes=Have, answers=Missing,
+        max_body=1 << 20, summary="Which of some files are not here.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,149 @@
+"""Nodes that join, call for work, and exchange bytes. Work is handed out in the answer; nothing is kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from nexapod_batch.coordinator.nodes import joining, registry
+from nexapod_batch.coordinator.people import tokens
+from nexapod_batch.errors import UsageError
+from nexapod_batch.mesh import messages
+from nexapod_batch.mesh.mailbox import Mailbox
+from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
+from nexapod_batch.server import node_sign_in, problems
+from nexapod_batch.server.calls import Access, Call, Route
+from nexapod_batch.server.limits import address_group
+from nexapod_batch.server.problems import RequestError
+from nexapod_batch.trust import nesting
+from nexapod_batch.trust.keys import KEY_BYTES, key_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["ROUTES"]
+
+T = TypeVar("T")
+#: Seconds that a poll waits at most, whatever it asks for.
+LONGEST_S = 50.0
+#: What a registration costs of what an address may ask.
+_REGISTRATION = 20.0
+_MAX_REGISTRATION = 512 << 10
+
+
+async def register(call: Call) -> Joined:
+    """Take a registration: signed by the key that it names, with a join token or for a person to see; RequestError."""
+    service, request = call.service, call.request
+    address = address_group(request.client.host if request.client else "")
+    seconds = service.by_address.wait_s(address, _REGISTRATION)
+    if seconds > 0:
+        headers = {"retry-after": str(max(1, round(seconds + 0.5)))}
+        raise RequestError(problems.TOO_MANY, "too many registrations from this address", headers=headers)
+    signed = node_sign_in.claims(request, service)
+    node_sign_in.check_body(request, call.body)
+    asked = _struct(call.body, Registration)
+    public = _public(asked)
+    if signed.key_id != key_id(public):
+        raise RequestError(problems.SIGN_IN, "the request is signed by another key", got=signed.key_id)
+    node_sign_in.verify(request, signed, public)
+    trusted = False
+    if asked.token:
+        trusted = await service.read(lambda c: _may_join(c, asked.token))
+        if not trusted:
+            service.by_address.wait_s(address, _REGISTRATION)
+            hint = "leave --token out and let whoever runs the coordinator approve the node"
+            raise RequestError(problems.FORBIDDEN, "the join token is unknown, expired or revoked", hint=hint)
+    joined = await service.write(lambda c: joining.join(c, asked, address, trusted=trusted))
+    service.passes.wake()
+    return joined
+
+
+def _may_join(c: Coordinator, token: str) -> bool:
+    row = tokens.find(c, token) if tokens.is_token(token) else None
+    if row is None:
+        return False
+    return any(tokens.Scope(row.scope).includes(one) for one in (tokens.Scope.JOIN, tokens.Scope.OPERATE))
+
+
+def _public(asked: Registration) -> bytes:
+    try:
+        public = bytes.fromhex(asked.public_key)
+    except ValueError:
+        public = b""
+    if len(public) != KEY_BYTES:
+        raise UsageError("not an Ed25519 key", wanted=f"{KEY_BYTES} bytes in hex")
+    return public
+
+
+async def work(call: Call) -> Answer:
+    """Take in what a node says; hand out what waits for it, or wait for that; UsageError for another protocol."""
+    node_sign_in.check_body(call.request, call.body)
+    said = _struct(call.body, WorkCall)
+    if said.protocol != messages.PROTOCOL:
+        hint = "update the older one of agent and coordinator"
+        raise UsageError("another protocol", got=said.protocol, wanted=messages.PROTOCOL, hint=hint)
+    messages.check_call(said)
+    service, name = call.service, call.caller.name
+    box = Mailbox(service.paths.spool(name))
+    public, coordinators = service.channel.key_of(name), service.channel.coordinator
+    kept = await _in_thread(lambda: box.take(said, public, coordinators, time.time()))
+    if said.leaves:
+        await service.write(lambda c: registry.drain(c, name))
+    if said.lines or said.launches or said.brought:
+        service.passes.wake()
+    if said.wait_s <= 0:
+        return Answer(kept=kept)
+    found = await _messages(call, name, box, min(said.wait_s, LONGEST_S))
+    return Answer(messages=found, kept=kept, why="" if found else _why(call))
+
+
+async def _messages(call: Call, name: str, box: Mailbox, seconds: float) -> tuple[Message, ...]:
+    """Return what waits for a node; wait until something does, or it is late, or the node is gone."""
+    version = box.version()
+    found = await _in_thread(box.look)
+    if found:
+        return found
+    gone = asyncio.ensure_future(call.gone())
+    try:
+        await call.service.channel.wait(name, box, version, gone, seconds)
+    finally:
+        gone.cancel()
+    return await _in_thread(box.look)
+
+
+def _why(call: Call) -> str:
+    """Return why there is no work."""
+    jobs = call.service.passes.last.open_jobs
+    if not jobs:
+        return "no job is open"
+    return f"{jobs} open, and nothing of that is for this node now"
+
+
+def _struct(data: bytes, kind: type[T]) -> T:
+    if not nesting.depth_within(data):
+        raise RequestError(problems.BAD_REQUEST, "the JSON is nested too deeply", wanted=f"{nesting.MAX_DEPTH} levels")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(problems.BAD_REQUEST, "the body is not as it must be", got=str(error)[:300]) from None
+
+
+async def _in_thread(act: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, act)
+
+
+ROUTES = (
+    Route(
+        method="POST", path="/v1/nodes", access=Access.ANYBODY, handler=register, takes=bytes, answers=Joined,
+        max_body=_MAX_REGISTRATION, summary="A machine wants to become a node; signed by its own key (RFC 9421).",
+    ),
+    Route(
+        method="POST", path="/v1/work", access=Access.NODE, handler=work, takes=bytes, answers=Answer,
+        max_body=messages.MAX_POLL, summary="A node's one channel: its state in, messages out (long poll).",
+    ),
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""What the server remembers of nodes while it runs: their keys, the nonces they used, and who waits for messages.
+
+Nothing of it is needed after a restart: keys are read again, a signature from before the restart is refused (the node
+signs anew), and a poll that was cut off is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from nexapod_batch.coordinator.nodes import joining
+from nexapod_batch.mesh.mailbox import BELL, Mailbox
+from nexapod_batch.server.limits import Buckets
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
+
+__all__ = ["CLOCK_S", "NodeChannel"]
+
+#: Seconds by which the time of a signature may differ from ours; for twice as long its nonce is remembered.
+CLOCK_S = 300
+#: Requests of one key each second, and at once.
+_RATE, _BURST = 50.0, 500
+_KEYS_S, _NONCES = 1.0, 1_000_000
+_TICK_S = 0.02
+
+
+class NodeChannel:
+    """Keys, nonces and waiting polls of one server."""
+
+    def __init__(self, home: Path, read: Callable[[Callable[[Coordinator], Any]], Awaitable[Any]]) -> None:
+        """Know nothing yet; `read` asks the coordinator of a home in a thread."""
+        self._path, self._read = home / "spool" / BELL, read
+        self._keys: dict[str, Node] = {}
+        self._coordinator: dict[str, bytes] = {}
+        self._read_at, self._reading = float("-inf"), asyncio.Lock()
+        self._nonces: dict[tuple[str, str], float] = {}  # in the order of their times
+        self._waiting: dict[str, tuple[Mailbox, int, asyncio.Event]] = {}  # by node: its outbox as it was
+        self._bell: asyncio.Task[None] | None = None
+        self.by_key = Buckets(_RATE, _BURST)
+        self.polls = 0  # waiting now
+
+    async def node(self, key_id: str) -> Node | None:
+        """Return the node with a key; None where there is none."""
+        async with self._reading:  # who comes meanwhile wants the new ones as well
+            if time.monotonic() - self._read_at > _KEYS_S:
+                self._keys, self._coordinator = await self._read(_keys)
+                self._read_at = time.monotonic()
+        return self._keys.get(key_id)
+
+    def key_of(self, name: str) -> bytes:
+        """Return the public key of a node that signed in just now."""
+        return next(node.public_key for node in self._keys.values() if node.name == name)
+
+    @property
+    def coordinator(self) -> dict[str, bytes]:
+        """The key that signs bundles, by its id."""
+        return self._coordinator
+
+    async def code_of(self, key_id: str) -> str:
+        """Return the code under which a key waits to be approved, or ""."""
+        code: str = await self._read(lambda c: joining.code_of(c, key_id))
+        return code
+
+    def is_new(self, key_id: str, nonce: str) -> bool:
+        """Say whether a key has not used a nonce before, and remember it."""
+        now = time.monotonic()
+        while self._nonces:
+            oldest, until = next(iter(self._nonces.items()))
+            if until > now and len(self._nonces) < _NONCES:
+                break
+            del self._nonces[oldest]
+        if (key_id, nonce) in self._nonces:
+            return False
+        self._nonces[key_id, nonce] = now + 2 * CLOCK_S
+        return True
+
+    # ---- waiting
+
+    async def wait(self, name: str, box: Mailbox, version: int, gone: asyncio.Task[None], seconds: float) -> bool:
+        """Wait until a node's outbox changes; say whether it may have. An older poll of the same node ends."""
+        event = asyncio.Event()
+        older = self._waiting.get(name)
+        if older is not None:
+            older[2].set()
+        self._waiting[name] = (box, version, event)
+        if self._bell is None or self._bell.done():
+            self._bell = asyncio.get_running_loop().create_task(self._listen())
+        waiter = asyncio.ensure_future(event.wait())
+        self.polls += 1
+        try:
+            await asyncio.wait({waiter, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            return event.is_set()
+        finally:
+            self.polls -= 1
+            waiter.cancel()
+            if self._waiting.get(name, (None, 0, None))[2] is event:
+                del self._waiting[name]
+
+    def release(self) -> None:
+        """Answer every poll that waits: the server ends."""
+        for _, _, event in self._waiting.values():
+            event.set()
+
+    async def _listen(self) -> None:
+        """Look at the bell, and when it was rung at the outboxes of those who wait; end when nobody does."""
+        last = -1
+        while self._waiting:
+            stamp = 0
+            with suppress(OSError):
+                stamp = os.stat(self._path).st_mtime_ns
+            if stamp != last:
+                last = stamp
+                for box, version, event in list(self._waiting.values()):
+                    if _version(box) != version:
+                        event.set()
+            await asyncio.sleep(_TICK_S)
+
+
+def _version(box: Mailbox) -> int:
+    try:
+        return box.version()
+    except OSError:
+        return -1
+
+
+def _keys(c: Coordinator) -> tuple[dict[str, Node], dict[str, bytes]]:
+    return {node.key_id: node for node in c.nodes() if node.joined}, {c.signer.key_id: c.signer.public}

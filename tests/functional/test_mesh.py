@@ -1,0 +1,121 @@
+"""Machines that join a coordinator elsewhere: real agents as processes, a real server over TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from homes import PROGRAM
+from servers import environment, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from servers import Running
+
+JOB = """
+schema = 1
+[job]
+name = "mesh"
+command = ["sh", "-c", "cat in.txt; head -c 300000 /dev/zero > big.bin"]
+[[inputs]]
+source = "in.txt"
+target = "in.txt"
+[[outputs]]
+path = "big.bin"
+"""
+
+
+def joined(server: Running, home: Path, *options: str, token: bool = True) -> dict[str, str]:
+    """Join a server from a home of its own; return what `node join` says."""
+    words = server.join.split()
+    if not token:
+        words = words[: words.index("--token")]
+    argv = [PROGRAM, *words[1:], *options, "--json"]
+    done = subprocess.run(argv, env=environment(home), capture_output=True, text=True, check=True, timeout=120)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@contextmanager
+def working(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Let the node of a home work until the block ends."""
+    with (home.parent / f"{home.name}.run.err").open("ab") as log:
+        process = subprocess.Popen([PROGRAM, "node", "run"], env=environment(home), stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def job_folder(tmp_path: Path) -> Path:
+    """Return a folder with a job that has an input, and an output too large to travel with its report."""
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "in.txt").write_text("in\n")
+    (folder / "job.toml").write_text(JOB)
+    return folder
+
+
+@pytest.mark.slow
+def test_two_machines_join_and_agree(tmp_path: Path) -> None:
+    """Inputs go there, statements and outputs come back, and the verdict verifies."""
+    folder = job_folder(tmp_path)
+    with running(tmp_path / "c") as server, ExitStack() as stack:
+        for name in ("one", "two"):
+            joined(server, tmp_path / name, "--name", name, "--owner", f"owner of {name}")
+            stack.enter_context(working(tmp_path / name))
+        server.command("submit", str(folder / "job.toml"), "--wait")
+        shown = json.loads(server.command("show", "1", "--json").stdout)
+        server.command("verify", "1")
+    big = tmp_path / "c/results/1/0/big.bin"
+    assert json.dumps(shown).count('"valid"') == 2
+    assert (big.stat().st_size, (big.parent / "stdout").read_text()) == (300_000, "in\n")
+    keys = [path.name for path in (tmp_path / "c/keys").iterdir() if path.name.startswith("node-")]
+    assert keys == []
+
+
+@pytest.mark.slow
+def test_nobody_runs_anything_before_a_person_says_so(tmp_path: Path) -> None:
+    """Without a token there is a code; the node works as soon as it is approved, by the owner that the admin names."""
+    with running(tmp_path / "c") as server:
+        said = joined(server, tmp_path / "one", "--name", "one", token=False)
+        with working(tmp_path / "one"):
+            waiting = json.loads(server.command("node", "approve", "--json").stdout)
+            before = json.loads(server.command("node", "ls", "--json").stdout)["nodes"]
+            server.command("node", "approve", said["code"], "--owner", "lab")
+            server.command("submit", "--agree", "1", "--wait", "--", "true")
+        after = json.loads(server.command("node", "ls", "--json").stdout)["nodes"]
+    assert (said["state"], before) == ("pending", [])
+    assert json.dumps(waiting).count(said["code"]) == 1
+    assert [(node["name"], node["owner"]) for node in after] == [("one", "lab")]
+
+
+def test_two_nodes_of_one_owner_are_one(tmp_path: Path) -> None:
+    """Whatever a job asks to differ: a quorum of two is not reached with the machines of one person."""
+    with running(tmp_path / "c") as server:
+        for name in ("one", "two"):
+            joined(server, tmp_path / name, "--name", name, "--owner", "ann")
+        done = server.command("submit", "--agree", "2", "--distinct", "node", "--", "true", check=False)
+    assert (done.returncode, "1 in reach" in done.stderr) == (65, True)
+
+
+def test_another_server_gets_nothing(tmp_path: Path) -> None:
+    """With another fingerprint nothing is sent, and the node is told which key was shown."""
+    with running(tmp_path / "c") as server:
+        argv = [PROGRAM, "node", "join", server.url, "--fingerprint", f"SHA256:{'A' * 43}"]
+        done = subprocess.run(
+            argv, env=environment(tmp_path / "one"), capture_output=True, text=True, check=False, timeout=120
+        )
+        nodes = json.loads(server.command("node", "ls", "--json").stdout)["nodes"]
+        waiting = json.loads(server.command("node", "approve", "--json").stdout)
+    assert (done.returncode, "nothing was sent" in done.stderr) == (1, True)
+    assert (nodes, [one for one in waiting.values() if isinstance(one, list)]) == ([], [[]])
+    assert not os.path.exists(tmp_path / "one/agent.json")
