@@ -365,6 +365,21 @@ def test_results_that_changed_are_not_archived(tmp_path: Path) -> None:
         home.end()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_full_disk_leaves_nothing(home: Home, tmp_path: Path) -> None:
+    """Where an archive has no room, be it a folder or a tar, that is told, and nothing is half done."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
+    try:
+        for out in ("x", "x.tar"):
+            done = home.call("archive", 1, "--out", disk / out)
+            assert (done.code, "No space left" in done.err) == (75, True), done.err
+            assert os.listdir(disk) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [

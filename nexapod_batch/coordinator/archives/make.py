@@ -21,7 +21,7 @@ from nexapod_batch.coordinator.archives.contents import (
 )
 from nexapod_batch.coordinator.archives.crate import Crate, iso_time
 from nexapod_batch.coordinator.archives.readme import readme
-from nexapod_batch.coordinator.archives.writing import copied, made_whole, refuse_existing, tar_file
+from nexapod_batch.coordinator.archives.writing import copied, made_whole, packed, refuse_existing, tar_file
 from nexapod_batch.coordinator.verification.attestations import attestations
 from nexapod_batch.errors import TryAgainError, UsageError
 
@@ -123,14 +123,14 @@ def _write_folder(c: Coordinator, job: JobRow, items: list[Item], stage: Path, *
 
 def _write_tar(c: Coordinator, job: JobRow, items: list[Item], stage: Path, *, inputs: bool) -> str:
     """Write the bag as `tar` in the stage, sorted; return the digest of its tag manifest."""
-    before = _tags(job, items, {}, inputs=inputs)
-    with tar_file(stage / "tar", bag.bag_name(job.uuid)) as writer:
-        for name in (bag.README, bag.BAG_INFO, bag.BAGIT):
-            writer.add(Item(name, before[name], len(before[name])))
-        digests = {item.name: writer.add(item) for item in items}
-        tags = _tags(job, items, digests, inputs=inputs)
-        text = _tag_manifest(tags)
-        rest = ((bag.MANIFEST, tags[bag.MANIFEST]), (bag.SIGNATURE, c.signer.sign(text)), (bag.TAGS, text))
+    before, top = _tags(job, items, {}, inputs=inputs), bag.bag_name(job.uuid)
+    first = [Item(name, before[name], len(before[name])) for name in (bag.README, bag.BAG_INFO, bag.BAGIT)]
+    found, end = packed([*first, *items], stage / "tar", top)
+    digests = dict(zip([item.name for item in items], found[len(first) :], strict=True))
+    tags = _tags(job, items, digests, inputs=inputs)
+    text = _tag_manifest(tags)
+    rest = ((bag.MANIFEST, tags[bag.MANIFEST]), (bag.SIGNATURE, c.signer.sign(text)), (bag.TAGS, text))
+    with tar_file(stage / "tar", top, end) as writer:
         for name, data in rest:
             writer.add(Item(name, data, len(data)))
     return hashlib.sha256(text).hexdigest()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.archives.contents import Item
 
-__all__ = ["TarWriter", "appended", "copied", "made_whole", "refuse_existing", "tar_file"]
+__all__ = ["TarWriter", "appended", "copied", "made_whole", "packed", "refuse_existing", "tar_file"]
 
 _BLOCK = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -102,8 +102,8 @@ def _pour(item: Item, write: Callable[[bytes], object]) -> str:
 class _Counting:
     """A stream that knows how much was written to it."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self.size = stream, 0
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self._stream, self.size = stream, size
 
     def write(self, data: bytes) -> None:
         """Write all of it."""
@@ -114,9 +114,9 @@ class _Counting:
 class TarWriter:
     """A tar file that grows, with one folder at its top."""
 
-    def __init__(self, stream: IO[bytes], top: str) -> None:
-        """Write to a new file."""
-        self._sink, self._top = _Counting(stream), top
+    def __init__(self, stream: IO[bytes], top: str, size: int = 0) -> None:
+        """Write to a file that has so many bytes already."""
+        self._sink, self._top = _Counting(stream, size), top
 
     def add(self, item: Item) -> str:
         """Write a file; return its hex SHA-256. UnsafeOutputError for one that is not what was signed."""
@@ -151,10 +151,48 @@ def appended(path: Path, end: int, item: Item) -> None:
         stage.unlink(missing_ok=True)
 
 
+def packed(items: Sequence[Item], path: Path, top: str) -> tuple[list[str], int]:
+    """Write files into a new tar, several at once; return their hex SHA-256, and where the next one begins.
+
+    UnsafeOutputError for one that is not what was signed. The tar is not closed yet: `tar_file` goes on with it.
+    """
+    starts, place = dict[str, int](), 0
+    by_name = {item.name: item for item in items}
+    for item in items:
+        starts[item.name] = place
+        content = place + len(headers(f"{top}/{item.name}", item.size))
+        place = content + item.size + len(padding(item.size))
+    tar = os.open(path, _NEW, 0o666)
+
+    def work(files: Sequence[Sized]) -> list[str]:
+        return [_pack(tar, by_name[file.name], starts[file.name], top) for file in files]
+
+    try:
+        return shared(work, [Sized(item.name, item.size) for item in items]), place
+    finally:
+        os.close(tar)
+
+
+def _pack(tar: int, item: Item, place: int, top: str) -> str:
+    """Write one file at its place in a tar; what lies between files stays zero."""
+
+    def write(data: bytes) -> None:
+        nonlocal place
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(tar, view, place)
+            place, view = place + count, view[count:]
+
+    write(headers(f"{top}/{item.name}", item.size))
+    return _pour(item, write)
+
+
 @contextmanager
-def tar_file(path: Path, top: str) -> Iterator[TarWriter]:
-    """Yield a tar file that is written, and closed in the end."""
-    with os.fdopen(os.open(path, _NEW, 0o666), "wb", _BLOCK) as stream:
-        writer = TarWriter(stream, top)
+def tar_file(path: Path, top: str, begun: int | None = None) -> Iterator[TarWriter]:
+    """Yield a tar file that is written, and closed in the end: a new one, or one of which so many bytes are there."""
+    flags = _NEW if begun is None else os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o666), "wb", _BLOCK) as stream:
+        stream.seek(begun or 0)
+        writer = TarWriter(stream, top, begun or 0)
         yield writer
         writer.end()
