@@ -236,7 +236,8 @@ def test_guessing_tokens_ends_soon(tmp_path: Path) -> None:
     with running(tmp_path / "home") as server:
         answers = [server.ask("GET", "/v1/me", token=f"nxp_{number:043d}") for number in range(40)]
         assert {answer.status for answer in answers} == {401, 429}
-        assert int(answers[-1].headers["retry-after"]) >= 1
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert int(refused.headers["retry-after"]) >= 1
 
 
 def test_the_document_says_what_the_server_does(server: Running, tmp_path: Path) -> None:

@@ -40,10 +40,7 @@ async def register(call: Call) -> Joined:
     """Take a registration: signed by the key that it names, with a join token or for a person to see; RequestError."""
     service, request = call.service, call.request
     address = address_group(request.client.host if request.client else "")
-    seconds = service.by_address.wait_s(address, _REGISTRATION)
-    if seconds > 0:
-        headers = {"retry-after": str(max(1, round(seconds + 0.5)))}
-        raise RequestError(problems.TOO_MANY, "too many registrations from this address", headers=headers)
+    service.by_address.fine(address, _REGISTRATION)
     signed = node_sign_in.claims(request, service)
     node_sign_in.check_body(request, call.body)
     asked = _struct(call.body, Registration)
@@ -55,7 +52,7 @@ async def register(call: Call) -> Joined:
     if asked.token:
         trusted = await service.read(lambda c: _may_join(c, asked.token))
         if not trusted:
-            service.by_address.wait_s(address, _REGISTRATION)
+            service.by_address.fine(address, _REGISTRATION)
             hint = "leave --token out and let whoever runs the coordinator approve the node"
             raise RequestError(problems.FORBIDDEN, "the join token is unknown, expired or revoked", hint=hint)
     joined = await service.write(lambda c: joining.join(c, asked, address, trusted=trusted))
