@@ -47,7 +47,7 @@ class SharedFolders:
     """All of a backend but `launch`, `status` and `cancel`, and what helps to write these."""
 
     #: Settings of a node that stay as they were written once: nobody else knows them.
-    kept_settings: tuple[str, ...] = ()
+    kept_settings: tuple[str, ...] = ("trail_s",)
 
     # ---- launching: what a subclass is made of
 

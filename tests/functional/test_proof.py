@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -76,6 +77,16 @@ def test_a_good_proof_holds(proof: Proof) -> None:
     assert done.stdout.count("2 agree, 2 needed; the verdict: accepted") == 2
     assert done.stdout.count("published files: as signed") == 2
     assert done.stdout.count(", isolation none\n") == 4
+    assert done.stdout.count(": verdict signed by SHA256:") == 2
+
+
+def test_what_the_scheduler_overruled_has_no_vote(proof: Proof, home: Home) -> None:
+    """Its node signed well; it is shown, and not counted."""
+    overruled(proof, home)
+    done = proof.check()
+    assert ", and has no vote: " in done.stdout
+    assert "_0: 1 agree, 2 needed" in done.stdout
+    assert "_1: 2 agree, 2 needed" in done.stdout
 
 
 def test_keys_that_were_not_given_prove_nothing(proof: Proof) -> None:
@@ -142,8 +153,57 @@ def second_statement(proof: Proof, home: Home) -> None:
     shutil.copy(path, path.with_name(path.name.replace(".dsse", ".2.dsse")))
 
 
+def no_verdict(proof: Proof, home: Home) -> None:
+    """Leave out the signed verdict."""
+    next(proof.folder.glob("*_0.vsa.json")).unlink()
+
+
+def no_verdict_nor_proof(proof: Proof, home: Home) -> None:
+    """Leave out the signed verdict, and that the ledger has one."""
+    no_verdict(proof, home)
+    next(proof.folder.glob("*_0.verdict.tlog-proof")).unlink()
+
+
+def other_verdict(proof: Proof, home: Home) -> None:
+    """Put the verdict on one task, and its proof, in the place of those on another."""
+    for kind in ("vsa.json", "verdict.tlog-proof"):
+        shutil.copy(next(proof.folder.glob(f"*_1.{kind}")), next(proof.folder.glob(f"*_0.{kind}")))
+
+
+def changed_verdict(proof: Proof, home: Home) -> None:
+    """Change what was signed."""
+    path = next(proof.folder.glob("*_0.vsa.json"))
+    envelope = json.loads(path.read_text())
+    payload = base64.b64decode(envelope["payload"]).replace(b'"agree":2', b'"agree":3')
+    path.write_text(json.dumps({**envelope, "payload": base64.b64encode(payload).decode()}))
+
+
+def changed_proof(proof: Proof, home: Home) -> None:
+    """Change the entry that a proof is of."""
+    path = next(proof.folder.glob("*_0.verdict.tlog-proof"))
+    lines = path.read_text().split("\n")
+    entry = base64.b64decode(lines[1].removeprefix("extra "))
+    lines[1] = "extra " + base64.b64encode(entry.replace(b'"time":1', b'"time":2')).decode()
+    path.write_text("\n".join(lines))
+
+
+def other_head(proof: Proof, home: Home) -> None:
+    """Change the root of the head, whose signature stays."""
+    path = proof.folder / "checkpoint"
+    name, size, root, *rest = path.read_text().split("\n")
+    path.write_text("\n".join([name, size, root[::-1], *rest]))
+
+
+def overruled(proof: Proof, home: Home) -> None:
+    """Say that the scheduler took the vote of a replica."""
+    path = proof.folder / "verdict.json"
+    word = json.loads(path.read_text())
+    word["tasks"][0]["replicas"][0]["why"] = {"code": "replica.overruled", "parameters": {"text": "out of memory"}}
+    path.write_text(json.dumps(word))
+
+
 ATTACKS = [
-    other_job, other_task, omitted, omitted_replica, no_delegation, other_policy, changed_file, missing_file, second_statement,
+    no_verdict, no_verdict_nor_proof, other_verdict, changed_verdict, changed_proof, other_head, overruled, other_job, other_task, omitted, omitted_replica, no_delegation, other_policy, changed_file, missing_file, second_statement,
 ]  # fmt: skip
 
 

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SlurmBackend"]
 
+#: Settings of a node that stay as somebody wrote them.
+_KEPT = ("trail_s",)
 
 
 class SlurmBackend:
@@ -98,6 +100,7 @@ class SlurmBackend:
             if "key" in there:  # of a version that copied the node's key to where jobs can read it
                 files.remove(f"{spool}/key")
             written = nesting.loads(files.read(f"{spool}/{layout.NODE_CONFIG}")) if layout.NODE_CONFIG in there else {}
+            wanted.update({name: written[name] for name in _KEPT if name in written})
             if {**written, "runtimes": None} != {**wanted, "runtimes": None}:
                 wanted["runtimes"] = targets("runtime")  # so that no runner has to look through what is installed
                 files.write(f"{spool}/{layout.NODE_CONFIG}", json.dumps(wanted, indent=2).encode() + b"\n")

@@ -97,16 +97,18 @@ def logs(
 
 def _compared_logs(selector: str, *, as_json: bool) -> int:
     """Compare the logs of a job or task with their notes and statements; NotFoundError where there is none yet."""
+    from tempfile import TemporaryDirectory
+
     from nexapod_batch.cli.rendering.proofs import compared_logs
     from nexapod_batch.coordinator.queries.log_files import logs_by_replica
     from nexapod_batch.coordinator.verification.log_trails import STREAMS, verified_logs
 
-    with looking() as c:
+    with looking() as c, TemporaryDirectory(prefix="nexapod-logs-") as brought:
         job, task = selectors.resolve_one(c.store, selector)
         rows = [row for row in c.store.replicas.of_job(job) if task is None or row.task == task]
         found = []
         for index in sorted({row.task for row in rows}):
-            files = logs_by_replica(c, job, index, STREAMS)
+            files = logs_by_replica(c, job, index, STREAMS, Path(brought))
 
             def opened(row: ReplicaRow, stream: str, files: dict[tuple[str, str], Log] = files) -> BinaryIO | None:
                 log = files.get((f"{row.job_id}_{row.task}.{row.number}", stream))

@@ -10,6 +10,8 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from msgspec.structs import replace
+
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NexapodError
 
@@ -25,6 +27,8 @@ __all__ = ["Log", "live_log", "logs_by_replica", "logs_of"]
 
 #: Bytes that one look at a growing file shows.
 CHUNK = 1 << 20
+#: How the logs of a replica end beside its work folder.
+_SUFFIXES = {"stdout": ".out", "stderr": ".err"}
 
 
 class Log(NamedTuple):
@@ -58,7 +62,7 @@ def logs_of(
     published = paths.results / str(job) / str(task) / stream
     if published.is_file():
         yield Log(f"{job}_{task}", published)
-    suffix = {"stdout": ".out", "stderr": ".err"}[stream]
+    suffix = _SUFFIXES[stream]
     found, trouble = published.is_file(), None
     carried = _carried(store, job, task, stream)
     for replica in views.tasks(store, job, task, task)["tasks"][0]["replicas"]:
@@ -86,17 +90,32 @@ def logs_of(
         raise trouble
 
 
-def logs_by_replica(c: Coordinator, job: int, task: int, streams: Sequence[str]) -> dict[tuple[str, str], Log]:
-    """Return the copy of each stream of each replica of a task that is here, by replica and stream.
+def logs_by_replica(
+    c: Coordinator, job: int, task: int, streams: Sequence[str], folder: Path
+) -> dict[tuple[str, str], Log]:
+    """Return the log of each replica of a task that is still there, by replica and stream.
 
-    What was published counts as the log of the replica from which it was.
+    What was published is the log of the replica from which it was. What lies on another machine is brought into
+    `folder`, all of it: a copy that was made before could hide what was changed since. NexapodError or OSError where
+    that machine cannot be reached.
     """
-    source = c.store.tasks.get(job, task).published_from
+    source, nodes = c.store.tasks.get(job, task).published_from, c.nodes_by_id()
+    carried = {stream: _carried(c.store, job, task, stream) for stream in streams}
     found: dict[tuple[str, str], Log] = {}
-    for stream in streams:
-        for log in logs_of(c.store, c.paths, job, task, stream, c):
-            replica = f"{job}_{task}.{source}" if log.of == f"{job}_{task}" else log.of
-            found.setdefault((replica, stream), log)
+    for row in c.store.replicas.of_task(job, task):
+        name, context = f"{job}_{task}.{row.number}", c.context(nodes[row.node_id])
+        if row.number != source and name not in carried[streams[0]] and not row.cleaned and context.site is not None:
+            context = replace(context, work=folder / context.node.name)
+            c.backend(context.node).fetch(context, name, logs=True)
+        for stream in streams:
+            published = c.paths.results / str(job) / str(task) / stream
+            work = context.work / f"{name}{_SUFFIXES[stream]}"
+            if row.number == source and published.is_file():
+                found[name, stream] = Log(name, published)
+            elif name in carried[stream]:
+                found[name, stream] = Log(name, None, carried[stream][name])
+            elif not row.cleaned and work.is_file():
+                found[name, stream] = Log(name, work)
     return found
 
 

@@ -5,6 +5,9 @@
 Keys count only if they are given: get each from the owner of its node, never from the folder that it is to prove. Every
 statement is verified from its node's key down (the key lets a key of one launch speak, and that one signs), bound to
 the job (UUID, digest of job.json, task, replica, policy, image, isolation), and counted by what it says of the outputs.
+The verdict on each task must be in the ledger, signed by the coordinator's key that lies here, and name no statement
+that does not; what the scheduler overruled does not count.
+
 Exit code 0: every task that the verdict calls accepted is agreed on by as many keys as the policy asks for.
 """
 
@@ -19,11 +22,13 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 STATEMENT, DELEGATION = "application/vnd.in-toto+json", "application/vnd.nexapod.delegation+json"
+ROTATION = "application/vnd.nexapod.rotation+json"
 ISOLATION = ["none", "files", "container"]  # from the least to the most
 NO_VOTE = "f" * 64  # of an output that is published and signed, and need not agree
 NAME = re.compile(r"([0-9]+)_([0-9]+)\.([0-9]+)(?:\.[0-9]+)?\.dsse\.json")
@@ -73,22 +78,28 @@ def verified(envelope: Path, kind: str, spki: bytes) -> Any:  # noqa: ANN401 - w
 
     """
     document = json.loads(envelope.read_text(encoding="utf-8"), object_pairs_hook=once)
-    payload, (signature,) = base64.b64decode(document["payload"]), document["signatures"]
+    payload = base64.b64decode(document["payload"])
     if document["payloadType"] != kind:
         raise Bad(f"{envelope.name} is of another type")
+    message = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload)
+    if not any(signed(message, base64.b64decode(one["sig"]), spki) for one in document["signatures"][:2]):
+        raise Bad(f"{envelope.name} is not signed by {fingerprint(spki)}")
+    return json.loads(payload, object_pairs_hook=once)
+
+
+def signed(message: bytes, signature: bytes, spki: bytes) -> bool:
+    """Say whether a key signed a message, by openssl."""
     with tempfile.TemporaryDirectory() as folder:
         parts = {
             "key": b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(spki) + b"\n-----END PUBLIC KEY-----\n",
-            "signed": b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload),
-            "signature": base64.b64decode(signature["sig"]),
+            "signed": message,
+            "signature": signature,
         }
         for name, data in parts.items():
             Path(folder, name).write_bytes(data)
         argv = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key", "-rawin", "-in", "signed"]
         done = subprocess.run([*argv, "-sigfile", "signature"], cwd=folder, capture_output=True, check=False)
-    if done.returncode:
-        raise Bad(f"{envelope.name} is not signed by {fingerprint(spki)}")
-    return json.loads(payload, object_pairs_hook=once)
+    return done.returncode == 0
 
 
 def check_run(inner: Any, job: Any) -> None:  # noqa: ANN401
@@ -170,6 +181,109 @@ def files_of(folder: Path, statement: dict[str, Any], task: int, job_id: int) ->
     return bad
 
 
+@cache
+def coordinators() -> list[bytes]:
+    """Return the coordinator's key, and those before it, which the newer ones vouch for."""
+    known = [read_key((HERE / "coordinator.spki").read_text(encoding="utf-8"))]
+    for number in range(len(list(HERE.glob("coordinator.*.rotation.json"))), 0, -1):
+        rotation = verified(HERE / f"coordinator.{number}.rotation.json", ROTATION, known[-1])
+        known.append(base64.b64decode(rotation["old"]))
+    return known
+
+
+@cache
+def head() -> tuple[str, int, str]:
+    """Return the head of the ledger as it was signed, and of it the size and the root.
+
+    Raises:
+        Bad: The coordinator did not sign it.
+
+    """
+    text = (HERE / "checkpoint").read_text(encoding="utf-8")
+    said, _, lines = text.partition("\n\n")
+    name, size, root = said.split("\n")
+    for line in lines.split("\n")[:-1]:
+        _, signer, value = line.split(" ")
+        signature = base64.b64decode(value)[4:]
+        if signer == name and any(signed(f"{said}\n".encode(), signature, key) for key in coordinators()):
+            return text, int(size), root
+    raise Bad("checkpoint is not signed by the coordinator")
+
+
+def proved(file: str) -> dict[str, Any]:
+    """Return the entry of the ledger that a proof is of.
+
+    Raises:
+        Bad: There is no such proof, or it does not lead to the head.
+
+    """
+    if not (HERE / file).is_file():
+        raise Bad(f"OMITTED: {file} is not here")
+    text, size, root = head()
+    above, _, below = (HERE / file).read_text(encoding="utf-8").partition("\n\n")
+    _, extra, index, *path = above.split("\n")
+    entry, number, last = base64.b64decode(extra.split(" ")[1]), int(index.split(" ")[1]), size - 1
+    found = hashlib.sha256(b"\0" + entry).digest()
+    for line in path:
+        other, right = base64.b64decode(line), number & 1 or number == last
+        found = hashlib.sha256(b"\1" + (other + found if right else found + other)).digest()
+        while right and not number & 1 and number:
+            number, last = number >> 1, last >> 1
+        number, last = number >> 1, last >> 1
+    if below != text or last or base64.b64encode(found).decode() != root:
+        raise Bad(f"{file} does not lead to the head of the ledger")
+    return dict(json.loads(entry, object_pairs_hook=once))
+
+
+def check_verdict(name: str, task: Any, verdict: Any, job: Any) -> str:  # noqa: ANN401
+    """Return whose key signed the verdict on a task; Bad unless the ledger has it, and all that it names is here."""
+    said = proved(f"{name}.verdict.tlog-proof")
+    kinds = {said["kind"], said.get("fact")}
+    if said.get("id") != name or said.get("state") != task["state"] or "verdict" not in kinds:
+        raise Bad(f"the ledger has another verdict on it: {said}")
+    if "sha256" not in said:
+        return "nobody: it was reached before verdicts were signed"
+    file = HERE / f"{name}.vsa.json"
+    if not file.exists():
+        raise Bad(f"OMITTED: the ledger has a signed verdict on it, and {file.name} is not here")
+    payload = base64.b64decode(json.loads(file.read_text(encoding="utf-8"))["payload"])
+    if base64.b64encode(hashlib.sha256(payload).digest()).decode() != said["sha256"]:
+        raise Bad(f"{file.name} is not the verdict that the ledger has")
+    key = next((key for key in coordinators() if signs(file, key)), None)
+    if key is None:
+        raise Bad(f"{file.name} is not signed by the coordinator")
+    summary = json.loads(payload, object_pairs_hook=once)
+    predicate = summary["predicate"]
+    wanted = {
+        "job": (predicate["resourceUri"], f"urn:uuid:{verdict['uuid']}#{task['task']}"),
+        "document": (summary["subject"][0]["digest"]["sha256"], job["digest"]),
+        "state": (predicate["nexapod"]["state"], task["state"]),
+        "number that agree": (predicate["nexapod"]["agree"], task["agree"]),
+    }
+    for what, (got, expected) in wanted.items():
+        if got != expected:
+            raise Bad(f"{file.name} is of another {what}: {got!r}, wanted {expected!r}")
+    here = {(NAME.sub(r"\1_\2.\3", path.name), digest(path)) for path in HERE.glob(f"{name}.*.dsse.json")}
+    for one in predicate["inputAttestations"]:
+        if (one["uri"], one["digest"]["sha256"]) not in here:
+            raise Bad(f"OMITTED: it was reached from a statement of {one['uri']} that is not here")
+    return fingerprint(key)
+
+
+def signs(envelope: Path, key: bytes) -> bool:
+    """Say whether a key signed a verdict."""
+    try:
+        verified(envelope, STATEMENT, key)
+    except Bad:
+        return False
+    return True
+
+
+def digest(envelope: Path) -> str:
+    """Return the SHA-256 of what was signed, in hex."""
+    return hashlib.sha256(base64.b64decode(json.loads(envelope.read_text(encoding="utf-8"))["payload"])).hexdigest()
+
+
 def main() -> int:
     """Check everything; return the exit code."""
     options = argparse.ArgumentParser(description="Check the signed statements of one job.")
@@ -216,12 +330,21 @@ def one_task(task: Any, verdict: Any, job: Any, keys: dict[str, bytes], results:
         for envelope in found:
             try:
                 node, vote, said = check(envelope, job, verdict["uuid"], keys)
+                if overruled(replica):
+                    print(f"{name}: signed by {node}, and has no vote: {replica['reason']}")
+                    continue
                 groups[vote][replica["number"]] = node, said
                 print(f"{name}: signed by {node}, isolation {isolation(said)}")
             except (Bad, ValueError, KeyError, TypeError, IndexError) as error:
                 print(f"{name}: no proof: {error}")
                 good &= replica["validation"] != "valid"
     good &= numbered(f"{job_id}_{index}", task["replicas"])
+    if task["state"] in {"accepted", "failed", "inconclusive"}:
+        try:
+            print(f"{job_id}_{index}: verdict signed by {check_verdict(f'{job_id}_{index}', task, verdict, job)}")
+        except (Bad, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            print(f"{job_id}_{index}: the verdict is not proved: {error}")
+            good = False
     enough = agreed(task, job_id, job, groups, results)
     return good and enough
 
@@ -246,6 +369,11 @@ def agreed(task: Any, job_id: int, job: Any, groups: Any, results: Path | None) 
     bad = ["by none of those who agree"] if source is None else files_of(results, source[1], index, job_id)
     print(f"{job_id}_{index}: published files: {', '.join(bad) or 'as signed'}")
     return not bad
+
+
+def overruled(replica: Any) -> bool:  # noqa: ANN401
+    """Say whether the scheduler's word on how a replica ended took its vote away, whatever its node signed."""
+    return (replica["why"] or {}).get("code") == "replica.overruled"
 
 
 def isolation(statement: dict[str, Any]) -> str:
