@@ -26,14 +26,14 @@ class Buckets:
         self.rate, self.burst, self._clock = rate, burst, clock
         self._left: dict[str, tuple[float, float]] = {}  # name -> tokens, and when that was
 
-    def wait_s(self, name: str) -> float:
-        """Take one from a bucket and return 0; or take nothing, and return in how many seconds there is one."""
+    def wait_s(self, name: str, cost: float = 1.0) -> float:
+        """Take `cost` from a bucket and return 0; or take nothing, and return in how many seconds it is there."""
         left = self._now_left(name)
-        if left >= 1:
-            self._keep(name, left - 1)
+        if left >= cost:
+            self._keep(name, left - cost)
             return 0.0
         self._keep(name, left)
-        return (1 - left) / self.rate
+        return (cost - left) / self.rate
 
     def fine(self, name: str, number: float) -> None:
         """Take more from a bucket than a request costs, down to as much below nothing as it can hold."""

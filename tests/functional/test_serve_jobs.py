@@ -77,6 +77,15 @@ def test_nobody_builds_on_jobs_of_others(server: Running, wish: dict[str, Any]) 
     assert (refused.status, refused.json["detail"]) == (404, "there is no such job")
 
 
+@pytest.mark.parametrize("source", ["https://example.com/x", "s3://bucket/x"])
+def test_nobody_uses_the_logins_of_the_account(server: Running, source: str) -> None:
+    """What the server's account may fetch is not for everybody who may submit."""
+    wish = {**RUN, "command": ["true"], "inputs": [{"source": source, "target": "in", "sha256": "0" * 64}]}
+    refused = server.ask("POST", "/v1/jobs", token=token_of(server, "alice"), body=wish)
+    assert refused.status == 422
+    assert [problem["path"] for problem in refused.json["problems"]] == ["inputs[0].source"]
+
+
 @pytest.mark.parametrize("scope", ["submit", "operate"])
 def test_tokens_are_for_administrators(server: Running, scope: str) -> None:
     """Nobody else makes, sees or revokes any."""

@@ -11,8 +11,8 @@ from nexapod_batch.config.settings import settings
 from nexapod_batch.coordinator.commands.submit import submit
 from nexapod_batch.coordinator.people.jobs import find
 from nexapod_batch.coordinator.queries import views
-from nexapod_batch.errors import UsageError
-from nexapod_batch.model.job_source import is_job_source, parse_job_source
+from nexapod_batch.errors import DescriptorError, Problem, UsageError
+from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,11 +91,16 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
 
 
 def _check_others(c: Coordinator, sent: Sent, job: Job) -> None:
-    """Refuse to follow a job of somebody else, or to take its outputs: it is told as one that is not there."""
+    """Refuse what is not theirs: jobs of others, told as ones that are not there, and what this account may fetch."""
     named = {one.job for one in job.schedule.depends_on}
     named |= {parse_job_source(one.source).job for one in job.inputs if is_job_source(one.source)}
     for number in sorted(named):
         find(c, str(number), sent.person, sees_all=sent.sees_all)
+    fetched = [number for number, one in enumerate(job.inputs) if is_remote(one.source)]
+    if fetched and not sent.trusted:  # this account's logins would open for them what is not theirs
+        why = "is fetched with the logins of the server's account: send the file with the job instead"
+        problems = tuple(Problem(f"inputs[{number}].source", why) for number in fetched)
+        raise DescriptorError("the server fetches nothing for other people", problems=problems)
 
 
 def _parsed(c: Coordinator, sent: Sent) -> Parsed:
