@@ -88,7 +88,7 @@ class ReproductionFacts(NamedTuple):
 class Facts(NamedTuple):
     """Everything that a page says of one job."""
 
-    job: int
+    job: int | None  # None: the archive is not as it was signed, and nothing but that is known
     name: str
     uuid: str
     digest: str  # SHA-256 of the job document

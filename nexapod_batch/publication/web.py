@@ -54,7 +54,10 @@ class Web:
         """Keep the address and the token; UsageError for an address that a token must not be sent to."""
         self.url = address(url)
         self._token, self._pause = token, pause
-        self._opener = urllib.request.build_opener(_NoRedirects())
+        proxies: dict[str, str] | None = None  # those of the environment
+        if not self.url.startswith("https:"):
+            proxies = {}  # one of them would read the token
+        self._opener = urllib.request.build_opener(_NoRedirects(), urllib.request.ProxyHandler(proxies))
 
     def call(self, method: str, path: str, body: Any = None, *, file: Path | None = None) -> Any:  # noqa: ANN401 - JSON
         """Return the JSON that answers a request; None for an answer without any.

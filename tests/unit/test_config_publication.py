@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from nexapod_batch.config.job.publication import load_publication
 from nexapod_batch.errors import DescriptorError
 from nexapod_batch.model.document import canonical, from_document, to_document
 from nexapod_batch.model.publication import Creator, Publication
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ADA = '{family_name = "Lovelace", given_name = "Ada"}'
 
@@ -45,6 +42,16 @@ def publication(path: Path, text: str) -> Publication:
 def test_what_is_said_is_taken(tmp_path: Path, text: str, wanted: Publication) -> None:
     """In SPDX's spelling, with names in parts, and an ORCID without its address."""
     assert publication(tmp_path, text) == wanted
+
+
+def test_the_example_of_the_page_is_one(tmp_path: Path) -> None:
+    """What people copy from the page on publishing is taken as it stands."""
+    page = (Path(__file__).parents[2] / "docs/how-to/publish.md").read_text(encoding="utf-8")
+    file = tmp_path / "about.toml"
+    file.write_text(page.split("```toml\n")[1].split("```")[0])
+    found = load_publication(file)
+    assert all(found._replace(publisher="said"))
+    assert [creator.shown for creator in found.creators] == ["Lovelace, Ada", "Difference Engine Ltd"]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ BADGES = [
     (facts(tasks=(task(0), FAILED)), "1 of 2 tasks, 2 agree on each, 2 sites"),
     (facts(tasks=(FAILED,)), "no agreement"),
     (facts(problems=("a statement is not signed",)), "does not verify"),
+    (facts(job=None, tasks=(), keys=(), problems=("a file was changed",)), "does not verify"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from nexapod_batch.coordinator.archives import bag_format as bag
 from nexapod_batch.coordinator.evidence.export_format import CHECKPOINT
 from nexapod_batch.coordinator.verification.export_check import described
 from nexapod_batch.coordinator.verification.export_statements import open_statements, reason_of
-from nexapod_batch.errors import NexapodError, VerificationError
+from nexapod_batch.errors import NexapodError
 from nexapod_batch.lifecycle import Execution, TaskState, Validation
 from nexapod_batch.model.document import to_document
 from nexapod_batch.model.job import NumericClass
@@ -29,6 +30,7 @@ from nexapod_batch.wording.independence import in_few_words, is_independent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from nexapod_batch.coordinator.archives.check import Checked
     from nexapod_batch.coordinator.evidence.export_format import ExportedReplica, ExportedTask
@@ -51,18 +53,17 @@ _KINDS = (NumericClass.OS_ARCH, NumericClass.CPU_MICROARCH, NumericClass.GPU_MOD
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, LookupError)
 
 
-def facts_of(checked: Checked, given: Mapping[str, bytes], name: str, sha256: str) -> Facts:
-    """Return what an archive holds, which is called `name` and has this digest where it is published.
+def facts_of(checked: Checked, given: Mapping[str, bytes], path: Path, name: str, sha256: str) -> Facts:
+    """Return what the archive at `path` holds, which is called `name` and has this digest where it is published.
 
-    Raises:
-        VerificationError: There is nothing in it that could be shown.
-
+    Of one whose files are not those that were signed only that is told.
     """
     export, document = checked.export, described(checked.evidence, checked.export, given)
     failed = [check for check in checked.evidence.checks if not check["ok"]]
     problems = [f"{check['of']}, {check['check']}: {check['problem']}" for check in failed]
+    problems = [_without_place(problem, path, name) for problem in problems]
     if export is None:
-        raise VerificationError("the archive holds nothing that can be shown", got="; ".join(problems)[:1_000])
+        return _broken(name, sha256, problems)
     word, job, outputs = export.word, export.job, _outputs(checked)
     return Facts(
         job=word.job,
@@ -83,6 +84,22 @@ def facts_of(checked: Checked, given: Mapping[str, bytes], name: str, sha256: st
         archive=name,
         archive_sha256=sha256,
     )
+
+
+def _without_place(problem: str, path: Path, name: str) -> str:
+    """Return a problem with the archive's name for the place where it lies here, which concerns nobody else."""
+    for place in (os.path.realpath(path), os.path.abspath(path), str(path)):
+        problem = problem.replace(place, name)
+    return problem
+
+
+def _broken(name: str, sha256: str, problems: Sequence[str]) -> Facts:
+    """Return that nothing in an archive can be believed."""
+    return Facts(
+        job=None, name="", uuid=name.removesuffix(".tar").removeprefix(bag.bag_name("")), digest="", program="",
+        image="", inputs=(), compared=(), policy="", tasks=(), problems=tuple(problems), archive=name,
+        archive_sha256=sha256,
+    )  # fmt: skip
 
 
 def _key(key: Mapping[str, str]) -> KeyFacts:

@@ -183,15 +183,14 @@ def _entry(wanted: Wanted, archive: Path, name: str, *, size: int) -> Entry:
     """Return the entry of an archive that was checked."""
     checked = check_archive(archive, wanted.keys, wanted.uuid, wanted.witnesses)
     sha256 = digest_of(archive) if archive.is_file() else ""
-    facts = facts_of(checked, wanted.keys, name, sha256)
+    facts = facts_of(checked, wanted.keys, archive, name, sha256)
     if facts.problems and not wanted.unverified:
         raise VerificationError(
             "the archive does not hold, and is not published",
             got="; ".join(facts.problems[:_NAMED]),
             hint=f"nexapod-batch verify {wanted.archive} says all of it; --unverified publishes it with a warning",
         )
-    own = None if checked.export is None else checked.export.job.publication
-    publication = _merged(own, wanted.publication)
+    publication = _merged(_own(archive), wanted.publication)
     check_complete(publication)
     return Entry(facts, publication, wanted.date, ((name, size),))
 
