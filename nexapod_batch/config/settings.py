@@ -88,6 +88,7 @@ class SourceLimits(NamedTuple):
 
     max_mib: int  # of one input
     private_hosts: tuple[str, ...]  # whose addresses may be those of private networks
+    gateways: tuple[str, ...]  # of IPFS, in the order in which they are tried
 
 
 class Settings(NamedTuple):
@@ -121,5 +122,7 @@ def settings(paths: Paths, *, project: Path | None = None, environ: Mapping[str,
         library=images["library"].rstrip("/"),
     )
     sources = found.pop("sources")
-    limits = SourceLimits(max_mib=sources["max_size"], private_hosts=tuple(sources["private_hosts"]))
+    limits = SourceLimits(
+        max_mib=sources["max_size"], private_hosts=tuple(sources["private_hosts"]), gateways=tuple(sources["gateways"])
+    )
     return Settings(**found, images=kept, sources=limits)

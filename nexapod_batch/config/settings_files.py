@@ -66,6 +66,16 @@ _SOURCES = Table(
             [],
             shown="none",
         ),
+        "gateways": Key(
+            ListOf(
+                Text("http:// or https:// and a host", pattern=r"https?://[A-Za-z0-9.\[\]:/_-]{1,255}"),
+                0,
+                20,
+                alone=True,
+            ),
+            "Gateways of IPFS, in the order in which they are tried; they need not be trusted.",
+            ["https://trustless-gateway.link", "https://ipfs.io"],
+        ),
     }
 )
 

@@ -13,6 +13,7 @@ from nexapod_batch.errors import DescriptorError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
 __all__ = ["EXTRAS", "Opened", "Source", "SourceError", "SourceSettings"]
 
@@ -29,7 +30,9 @@ class SourceSettings(NamedTuple):
 
     max_bytes: int = 1 << 40  # of one input
     private_hosts: tuple[str, ...] = ()  # hosts whose addresses may be private ones
+    gateways: tuple[str, ...] = ()  # of IPFS
     environ: Mapping[str, str] = {}
+    scratch: Path | None = None  # a folder for what is put together before it is whole; None: that of the system
 
 
 class Opened(NamedTuple):

@@ -43,6 +43,7 @@ def config_show(origin: bool, as_json: bool) -> None:
         "images.plain_http": list(found.images.plain_http) or None,
         "images.library": found.images.library,
         "sources.max_size": found.sources.max_mib,
+        "sources.gateways": list(found.sources.gateways) or None,
         "sources.private_hosts": list(found.sources.private_hosts) or None,
         **found.job_defaults,
         **found.job_overrides,

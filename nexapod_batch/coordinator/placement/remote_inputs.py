@@ -45,8 +45,9 @@ def fetch_input(c: Coordinator, job_input: Input, hears: Hears) -> str:
     own_folder(c.paths.inputs, below=c.paths.home)
     chosen = settings(c.paths).sources
     limits = SourceSettings(
-        max_bytes=chosen.max_mib << 20, private_hosts=chosen.private_hosts, environ=dict(os.environ)
-    )
+        max_bytes=chosen.max_mib << 20, private_hosts=chosen.private_hosts, gateways=chosen.gateways,
+        environ=dict(os.environ), scratch=c.paths.inputs,
+    )  # fmt: skip
     source = load("source", scheme_of(job_input.source))
     return fetch(source, job_input.source, c.paths.inputs, limits, hears, sha256=job_input.sha256)
 
