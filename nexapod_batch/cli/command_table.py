@@ -58,6 +58,12 @@ COMMANDS: dict[str, Entry] = {
         "Say why a job or task is where it is, and where replicas differ.",
         ("--json",),
     ),
+    "compare": Entry(
+        "commands.comparing",
+        "compare",
+        "Compare two files or folders as outputs are compared, and say by how much they differ.",
+        ("--rule", "--json"),
+    ),
     "logs": Entry(
         "commands.evidence_commands",
         "logs",
@@ -240,7 +246,7 @@ ELSEWHERE: dict[str, str] = {
     "images": "image", "pull": "image", "keys": "key", "settings": "config", "configure": "config",
     "clean": "gc", "cleanup": "gc", "prune": "gc", "check": "doctor", "health": "doctor", "export": "attestations",
     "restore": "db", "recover": "db", "salvage": "db", "database": "db", "dump": "backup",
-    "manual": "man", "commands": "--help", "version": "--version",
+    "diff": "compare", "cmp": "compare", "manual": "man", "commands": "--help", "version": "--version",
 }  # fmt: skip
 
 #: Everything that `ls` can show and sort by.
@@ -252,7 +258,7 @@ JOB_COLUMNS = (
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Jobs": (
         "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
-        "report",
+        "compare", "report",
     ),
     "Evidence": ("verify", "attestations", "archive", "reproduce", "publish", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),

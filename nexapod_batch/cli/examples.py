@@ -20,6 +20,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "show": ("nexapod-batch show last", "nexapod-batch show 42 --tasks 0-9", "nexapod-batch show 42 --where T=300"),
     "explain": ("nexapod-batch explain last", "nexapod-batch explain 42_7"),
+    "compare": (
+        "nexapod-batch compare first/a.csv second/a.csv --rule compare=significant --rule digits=8",
+        "nexapod-batch compare run-1 run-2",
+    ),
     "logs": ("nexapod-batch logs 42_7", "nexapod-batch logs 42_7 --stderr --all", "nexapod-batch logs last --follow"),
     "wait": ("nexapod-batch wait 42", "nexapod-batch wait all --timeout 2h", "nexapod-batch wait --label run=7"),
     "cancel": ("nexapod-batch cancel 42", "nexapod-batch cancel 42_1-5", "nexapod-batch cancel --name 'test-*'"),

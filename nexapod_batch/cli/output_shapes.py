@@ -54,6 +54,16 @@ _ENDED = {
     "tasks": [{"index": int, "state": str, "reason": str, "agree": int, "doubt": str}],
 }  # fmt: skip
 
+_FARTHEST: dict[str, Shape] = {"by": (float, int, None), "where": str, "left": str, "right": str}
+_COMPARISON: dict[str, Shape] = {
+    "name": str, "agree": bool, "rule?": str, "only?": str, "unreadable?": str,
+    "first?": {"where": str, "left": str, "right": str}, "would_agree?": _TEXT_OR_NONE,
+    "figures?": {
+        "format": str, "values": int, "numbers": int, "texts": int, "absolute": (_FARTHEST, None),
+        "relative": (_FARTHEST, None), "decades": {str: int}, "kinds": [str], "first": [str], "shape": str,
+    },
+}  # fmt: skip
+
 #: What each command prints; `error` is printed by every command that fails.
 SHAPES: dict[str, dict[str, Shape]] = {
     "error": {
@@ -69,6 +79,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "ls": {"jobs": [_JOB]},
     "show": _SHOWN,
     "explain": {"explanation": [str], "tasks": [_EXPLAINED]},
+    "compare": {"agree": bool, "files": [_COMPARISON]},
     "logs": {"logs": [{"of": str, "path": _TEXT_OR_NONE, "bytes": int}]},
     "wait": {"jobs": [_ENDED]},
     "cancel": {"cancelled": [str]},

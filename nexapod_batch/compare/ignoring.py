@@ -5,7 +5,7 @@
 - In JSON, `.meta.date` is a value by its path; `[*]` is any element of an array, `..date` a key at any depth.
 - In CSV it is the name of a column; in files with named parts (NetCDF, HDF5, FITS, .npz) that of a header field, an
   attribute or a variable.
-- In every other file an entry without slashes is a regular expression for lines, too.
+- In XML and every other file an entry without slashes is a regular expression for lines, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["JsonPath", "fault_of", "json_paths", "names", "pattern_fault", "patt
 #: Bytes of memory that the automaton of one expression may take.
 _MEMORY = 1 << 20
 _STEP = re.compile(r'\.(?:"((?:[^"\\]|\\.)*)"|([^.\[\]"]+))|\[\*?\]')
+#: Suffixes of files of which an entry can only be a regular expression.
+_PATTERNS_ALONE = frozenset({"dat", "log", "out", "svg", "txt", "xml"})
 #: Stands in a path for any element of an array.
 ELEMENT = "[*]"
 
@@ -73,7 +75,7 @@ def fault_of(entry: str, suffix: str) -> str | None:
         return pattern_fault(_inner(entry))
     if suffix in {"json", "jsonl", "ndjson"} and _path(entry) is None:
         return "no path in JSON"
-    if suffix in {"txt", "dat", "log", "out"}:
+    if suffix in _PATTERNS_ALONE:
         return pattern_fault(entry)
     return None
 

@@ -2,7 +2,8 @@
 
 A number is what C and Fortran print: `1`, `-1.5`, `.5`, `1e-3`, `1.0D+03`, `nan`, `inf`, `-Infinity`. What may be a
 name, or a part of a number, is text and equals only the same spelling: `00501`, and the `05` of `0,05` (a zero in
-front); `1E05` and `1D05` (an exponent with neither a point nor, for E, a sign). Rules that hold for every format:
+front); `1E05` and `1D05` (an exponent with neither a point nor, for E, a sign). An exponent of three digits may have
+lost its letter, as in Fortran's `0.1234-100`. Rules that hold for every format:
 
 - `-0` is `0`. `inf` equals only `inf` of the same sign.
 - Whole numbers are exact: they count and name things. `2` is `2.00000000001` rounded, but 20261129 is never 20261131,
@@ -14,15 +15,19 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Token", "closeness", "value_of"]
+__all__ = ["Batch", "Token", "closeness", "value_of"]
 
 #: A word of a file: text as bytes; a number as it was written, or as the value that a binary file holds.
 Token = bytes | float | int
+
+#: Tokens that a format yields together; numbers of a binary file as they lie in it.
+Batch = list[Token] | array  # type: ignore[type-arg] # of numbers of any kind
 
 _WHOLE = re.compile(rb"[+-]?(?:0|[1-9]\d*)")
 _REAL = re.compile(
@@ -30,6 +35,7 @@ _REAL = re.compile(
     rb"|[+-]?(?:nan|inf|infinity)",
     re.IGNORECASE,
 )
+_NO_LETTER = re.compile(rb"([+-]?\d?\.\d{2,})([+-][123]\d\d)")
 _NOT_ZERO = re.compile(rb"[1-9]")
 _FORTRAN = bytes.maketrans(b"dD", b"ee")
 #: A whole number longer than this is text: no double is as large.
@@ -44,9 +50,12 @@ def value_of(token: Token) -> float | int | None:
         if len(token) <= _MAX_CHARS:
             return int(token)
         return None
-    if _REAL.fullmatch(token) is None:
+    if _REAL.fullmatch(token) is not None:
+        return _real(token)
+    lost = _NO_LETTER.fullmatch(token)
+    if lost is None:
         return None
-    return _real(token)
+    return _real(lost[1] + b"e" + lost[2])
 
 
 def _real(token: bytes) -> float | None:
@@ -62,17 +71,23 @@ def _real(token: bytes) -> float | None:
     return value
 
 
-def closeness(rtol: float, atol: float, *, exact_integers: bool) -> Callable[[Token, Token], bool]:
+def _differ(left: Token, right: Token) -> bool:  # noqa: ARG001
+    return False
+
+
+def closeness(
+    rtol: float, atol: float, *, exact_integers: bool, within: Callable[[Token, Token], bool] = _differ
+) -> Callable[[Token, Token], bool]:
     """Return what says whether two tokens are the same text, or numbers with |a-b| <= atol + rtol max(|a|,|b|).
 
     NaN is close to NaN and an infinity to itself: two replicas that both overflowed at the same place agree. With
-    `exact_integers` two whole numbers must be the same one.
+    `exact_integers` two whole numbers must be the same one. `within` is asked about two texts that are not the same.
     """
 
     def close(left: Token, right: Token) -> bool:
         a, b = value_of(left), value_of(right)
         if a is None or b is None:
-            return a is b and left == right
+            return a is b and (left == right or within(left, right))
         if a == b:
             return True
         if exact_integers and isinstance(a, int) and isinstance(b, int):

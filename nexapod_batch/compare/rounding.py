@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
+from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.numbers import value_of
 from nexapod_batch.compare.ports import Difference, Normalization
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.model.job import CompareRule
 
-__all__ = ["Rounding", "normalizer"]
+__all__ = ["Rounding", "normalizer", "text_form"]
 
 #: Between these a double is no whole number that was too long, no overflow and no underflow.
 _SAFE_LOW, _SAFE_HIGH = 1e-290, 1e15
@@ -128,9 +129,7 @@ def _zero_in_front(token: bytes) -> bool:
 def _normal(token: Token, finite: Callable[[float], bytes], whole: Callable[[int], bytes]) -> bytes:
     value = value_of(token)
     if value is None:
-        if isinstance(token, bytes):
-            return token
-        return b"%r" % token
+        return text_form(token, lambda part: _normal(part, finite, whole))
     if isinstance(value, int):
         return whole(value)
     if math.isfinite(value):
@@ -140,6 +139,16 @@ def _normal(token: Token, finite: Callable[[float], bytes], whole: Callable[[int
     if value > 0:
         return b"inf"
     return b"-inf"
+
+
+def text_form(token: Token, normal: Callable[[Token], bytes]) -> bytes:
+    """Return the normal form of what is no number, and may hold some."""
+    if not isinstance(token, bytes):
+        return b"%r" % token
+    compound = compound_of(token)
+    if compound is None:
+        return token
+    return compound.around.replace(b"\0", b"#") + b"|" + b"|".join(map(normal, compound.values))
 
 
 def _finite(style: bytes) -> Callable[[float], bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import CompareRule
@@ -61,15 +61,16 @@ class Source:
 
         if self._pending == self.head and (again := _opened_again(self._stream, len(self.head))):
             return again
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
+        copy = tempfile.NamedTemporaryFile(prefix="nexapod-")  # noqa: SIM115 - the caller's; HDF5 wants a name
         try:
             while chunk := self.read(CHUNK):
                 copy.write(chunk)
+            copy.flush()
             copy.seek(0)
         except BaseException:
             copy.close()
             raise
-        return copy
+        return cast("BinaryIO", copy)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the rest in chunks, without the lines that are left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare.formats.lines import is_position
+from nexapod_batch.compare.formats.named import shown
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.ports import Difference
 from nexapod_batch.compare.shown import END, printable
@@ -12,10 +13,10 @@ from nexapod_batch.compare.shown import END, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["first_unequal"]
+__all__ = ["aligned", "first_unequal", "shown_token"]
 
 
 def first_unequal(
@@ -26,7 +27,7 @@ def first_unequal(
     Raises CompareError for a file that is no table.
     """
     reading, other = Reading(left), Reading(right)
-    for a, b in _aligned(reading.batches, other.batches):
+    for a, b in aligned(reading.batches, other.batches):
         if a == b:
             reading.passed(a)
             continue
@@ -37,7 +38,7 @@ def first_unequal(
     return None
 
 
-def _first(a: list[Token], b: list[Token], same: Callable[[Token, Token], bool]) -> int:
+def _first(a: Batch, b: Batch, same: Callable[[Token, Token], bool]) -> int:
     """Return the index of the first two tokens that are not the same; where one side ends if there are none."""
     count = min(len(a), len(b))
     for at in range(count):
@@ -46,10 +47,10 @@ def _first(a: list[Token], b: list[Token], same: Callable[[Token, Token], bool])
     return count
 
 
-def _aligned(left: Iterator[list[Token]], right: Iterator[list[Token]]) -> Iterator[tuple[list[Token], list[Token]]]:
+def aligned(left: Iterator[Batch], right: Iterator[Batch]) -> Iterator[tuple[Batch, Batch]]:
     """Yield batches of the same length from both sides; the last pair has one side shorter when its file is."""
-    a: list[Token] = []
-    b: list[Token] = []
+    a: Batch = []
+    b: Batch = []
     while True:
         a, b = a or _next(left), b or _next(right)
         if not a or not b:
@@ -61,16 +62,22 @@ def _aligned(left: Iterator[list[Token]], right: Iterator[list[Token]]) -> Itera
         a, b = a[count:], b[count:]
 
 
-def _next(batches: Iterator[list[Token]]) -> list[Token]:
+def _next(batches: Iterator[Batch]) -> Batch:
     return next((batch for batch in batches if batch), [])
 
 
-def _shown(tokens: list[Token], at: int) -> str:
+def _shown(tokens: Batch, at: int) -> str:
     if at >= len(tokens):
         return END
-    token = tokens[at]
+    return shown_token(tokens[at])
+
+
+def shown_token(token: Token) -> str:
+    """Return a token as people may see it."""
     if not isinstance(token, bytes):
         return repr(token)
+    if (begun := shown(token)) is not None:
+        return printable(begun.encode())
     if is_position(token):
         return f"(column {token[1:].decode()})"
     return printable(token)

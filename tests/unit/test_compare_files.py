@@ -94,8 +94,8 @@ DIFFERENT = [
     ("a.json", '{"runs": [1, {"e": 2}]}', '{"runs": [1, {"e": 3}]}', ".runs[1].e", "2", "3"),
     ("a.json", '{"a": "1.0"}', '{"a": "1.00"}', ".a", '"1.0"', '"1.00"'),
     ("a.json", "[1, 2]", "[1, 2, 3]", "[2]", "]", "3"),
-    ("a.npy", npy([1.0, 2.0]), npy([1.0, 2.5]), "element 1", "2.0", "2.5"),
-    ("a.npy", npy([[1.0, 2.0]]), npy([[1.0], [2.0]]), "shape", '"C [1, 2]"', '"C [2, 1]"'),
+    ("a.npy", npy([1.0, 2.0]), npy([1.0, 2.5]), "element, index (1)", "2.0", "2.5"),
+    ("a.npy", npy([[1.0, 2.0]]), npy([[1.0], [2.0]]), "the beginning", "element, shape [1, 2]", "element, shape [2, 1]"),
 ]
 
 
@@ -152,7 +152,7 @@ def test_allclose_tolerates_what_it_may() -> None:
     assert first_difference(io.BytesIO(b"x 1.0000001\n"), io.BytesIO(b"x 1.0\n"), "a", CLOSE) is None
     found = first_difference(io.BytesIO(npy([1.0, np.nan, 2.0])), io.BytesIO(npy([1.0, np.nan, 2.1])), "a.npy", CLOSE)
     assert found is not None
-    assert found.where == "element 2"
+    assert found.where == "element, index (2)"
 
 
 NO_TABLES = [

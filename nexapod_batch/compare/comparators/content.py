@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from nexapod_batch.compare.numbers import value_of
-from nexapod_batch.compare.rounding import Rounding
+from nexapod_batch.compare.rounding import Rounding, text_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def spelled(token: Token) -> bytes:
     """Return the one spelling of a token: numbers of the same value have the same one."""
     value = value_of(token)
     if value is None:
-        return token if isinstance(token, bytes) else b"%r" % token
+        return text_form(token, spelled)
     if isinstance(value, int):
         return b"%d" % value
     if math.isnan(value):

@@ -16,7 +16,7 @@ from nexapod_batch.compare.stream import CHUNK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.compare.stream import Source
 
 __all__ = ["Place", "read"]
@@ -39,7 +39,7 @@ class Place:
         """Start before the document."""
         self._stack: list[bytes | int | None] = []  # index in an array; key in an object, None where a key comes next
 
-    def passed(self, batch: list[Token]) -> None:
+    def passed(self, batch: Batch) -> None:
         """Move behind these tokens."""
         stack = self._stack
         for token in batch:

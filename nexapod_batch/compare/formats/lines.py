@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.numbers import Batch, Token
 
 __all__ = ["Lines", "is_position"]
 
@@ -18,7 +18,7 @@ class Lines:
         self._names = (row, column)
         self._row, self._column = 1, first
 
-    def passed(self, batch: list[Token]) -> None:
+    def passed(self, batch: Batch) -> None:
         """Move behind these tokens."""
         for token in batch:
             if token == b"\n":

@@ -1,132 +1,143 @@
 """NumPy's .npy files, read without NumPy.
 
 There is one implementation on purpose: a node without NumPy must come to the same digest as one with it. Booleans,
-integers, floating-point numbers, complex numbers (as two) and strings are read; objects are pickles and never loaded.
+integers, floating-point numbers, complex numbers (as two), strings, dates and records of these are read; objects are
+pickles and never loaded. Arrays in Fortran order are those in C order with the same elements.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import math
-import re
+import mmap
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.compare.formats.named import Parts, part
+from nexapod_batch.compare.formats.npy_types import record_of
 from nexapod_batch.compare.stream import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.formats.npy_types import Record
+    from nexapod_batch.compare.numbers import Batch, Token
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["MAGIC", "Place", "read"]
+__all__ = ["MAGIC", "Head", "array_of", "read"]
 
 MAGIC = b"\x93NUMPY"
-_DESCR = re.compile(r"([<>|])([biufcSU])([1-9][0-9]{0,5})")
 _LONGEST_HEADER = 10_000  # NumPy's own limit
 _MAX_COUNT = 1 << 48  # of elements, and of any dimension
-#: kind -> bytes for each of what its width counts, where that is not bytes
-_BYTES = {"U": 4}
-#: kind and bytes of an element -> struct codes of its parts
-_CODES = {
-    "b1": "B", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
-    "f2": "e", "f4": "f", "f8": "d", "c8": "ff", "c16": "dd",
-}  # fmt: skip
 
 
-class Place:
-    """The index of the next element, counted in memory order."""
+class Head(NamedTuple):
+    """What an array is."""
 
-    def __init__(self) -> None:
-        """Start before the shape."""
-        self._count = -1
+    shape: tuple[int, ...]
+    fields: tuple[str, ...]  # names of what an element is made of; empty where it is one value
+    each: int  # values of an element
 
-    def passed(self, batch: list[Token]) -> None:
-        """Move behind these tokens."""
-        self._count += len(batch)
-
-    def __str__(self) -> str:
-        """Return `shape`, or the position of the element."""
-        if self._count < 0:
-            return "shape"
-        return f"element {self._count}"
+    def begun(self, name: str) -> Token:
+        """Return the token with which it begins."""
+        if self.each == 1 and not self.fields:
+            return part(name, self.shape)
+        return part(name, (*self.shape, self.each), fields=list(self.fields))
 
 
-def read(source: Source, suffix: str) -> tuple[Place, Iterator[list[Token]]]:  # noqa: ARG001
+def read(source: Source, suffix: str) -> tuple[Parts, Iterator[Batch]]:  # noqa: ARG001
     """Return the place and the batches of an array."""
-    return Place(), _batches(source)
+    return Parts(), _batches(source)
 
 
-def _batches(source: Source) -> Iterator[list[Token]]:
-    """Yield the shape and memory order as one text token, then the elements."""
-    order, kind, width, fortran, shape = _header(source)
-    memory = "F" if fortran else "C"
-    yield [json.dumps(f"{memory} {list(shape)}").encode()]
+def _batches(source: Source) -> Iterator[Batch]:
+    head, batches = array_of(source)
+    yield [head.begun("element")]
+    yield from batches
+
+
+def array_of(source: Source) -> tuple[Head, Iterator[Batch]]:
+    """Return what an array is, and its elements; CompareError for what is no array that can be read."""
+    record, fortran, shape = _header(source)
     count = math.prod(shape)
-    decode = _decoder(source, order, kind, width)
-    step = max(1, CHUNK // max(width, 1))
+    head = Head(shape=shape, fields=record.names, each=record.each)
+    if fortran and len(shape) > 1 and count:
+        return head, _transposed(source, record, shape)
+    return head, _elements(source, record, count)
+
+
+def _elements(source: Source, record: Record, count: int) -> Iterator[Batch]:
+    step = max(1, CHUNK // max(record.width, 1))
     for start in range(0, count, step):
         wanted = min(step, count - start)
-        data = source.read(wanted * width)
-        if len(data) != wanted * width:
-            source.refuse(f"the end after {start + len(data) // max(width, 1)} of {count} elements", "all of them")
-        yield decode(data, wanted)
+        data = source.read(wanted * record.width)
+        if len(data) != wanted * record.width:
+            read = start + len(data) // max(record.width, 1)
+            source.refuse(f"the end after {read} of {count} elements", "all of them")
+        yield record.decode(source, data, wanted)
     if source.read(1):
         source.refuse("more bytes after the last element", "one array")
 
 
-def _decoder(source: Source, order: str, kind: str, width: int) -> Callable[[bytes, int], list[Token]]:
-    """Return what turns the bytes of so many elements into tokens."""
-    if kind in "SU":
-        return _strings(source, _codec(order, kind), width)
-    code = _CODES[f"{kind}{width}"]
-    mark = "<" if order == "|" else order
+def _transposed(source: Source, record: Record, shape: tuple[int, ...]) -> Iterator[Batch]:
+    """Yield the elements of an array in Fortran order in C order."""
+    import tempfile  # noqa: PLC0415 - seldom
 
-    def numbers(data: bytes, count: int) -> list[Token]:
-        parts = count * len(code)
-        return list(struct.unpack(f"{mark}{parts}{code[0]}", data))
-
-    return numbers
-
-
-def _codec(order: str, kind: str) -> str:
-    if kind == "S":
-        return "latin-1"
-    if order == ">":
-        return "utf-32-be"
-    return "utf-32-le"
+    with tempfile.TemporaryFile() as copy:
+        size = 0
+        while chunk := source.read(CHUNK):
+            copy.write(chunk)
+            size += len(chunk)
+        if size != math.prod(shape) * record.width:
+            source.refuse(f"{size} bytes of elements", f"{math.prod(shape) * record.width}")
+        copy.flush()
+        with mmap.mmap(copy.fileno(), size, access=mmap.ACCESS_READ) as memory:
+            yield from _rows(source, record, shape, memory)
 
 
-def _strings(source: Source, codec: str, width: int) -> Callable[[bytes, int], list[Token]]:
-    def strings(data: bytes, count: int) -> list[Token]:
-        cells = [data[i * width : (i + 1) * width] for i in range(count)]
-        try:
-            texts = [cell.decode(codec, "surrogatepass") for cell in cells]
-        except UnicodeDecodeError as error:
-            source.refuse(f"a character {error.object[error.start : error.end]!r}", "Unicode")
-        return [json.dumps(text.rstrip("\0")).encode() for text in texts]
+def _rows(source: Source, record: Record, shape: tuple[int, ...], memory: mmap.mmap) -> Iterator[Batch]:
+    """Yield batches of whole rows: elements of which only the last index differs."""
+    width, last = record.width, shape[-1]
+    strides = [math.prod(shape[:axis]) * width for axis in range(len(shape))]
+    gathered: list[bytes] = []
+    size = 0
+    for index in _indexes(shape[:-1]):
+        start = sum(at * stride for at, stride in zip(index, strides, strict=False))
+        stop, step = start + last * strides[-1], strides[-1]
+        gathered += [memory[at : at + width] for at in range(start, stop, step)]
+        size += last
+        if size * width >= CHUNK:
+            yield record.decode(source, b"".join(gathered), size)
+            gathered, size = [], 0
+    if size:
+        yield record.decode(source, b"".join(gathered), size)
 
-    return strings
+
+def _indexes(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield every index of a shape in C order."""
+    for flat in range(math.prod(shape)):
+        index, rest = [], flat
+        for size in reversed(shape):
+            rest, at = divmod(rest, size)
+            index.append(at)
+        yield tuple(reversed(index))
 
 
-def _header(source: Source) -> tuple[str, str, int, bool, tuple[int, ...]]:
-    """Return byte order, kind, width, Fortran order and shape; everything is checked, nothing is believed."""
+def _header(source: Source) -> tuple[Record, bool, tuple[int, ...]]:
+    """Return what an element is, whether it is in Fortran order, and the shape; nothing of a header is believed."""
     text = _header_text(source)
     try:
         header = ast.literal_eval(text.decode("utf-8").strip())
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
     except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
         source.refuse(f"header {text[:80]!r}", "descr, fortran_order and shape")
-    match = _DESCR.fullmatch(descr) if isinstance(descr, str) else None
-    if match is None or (match[2] not in "SU" and match[2] + match[3] not in _CODES):
-        source.refuse(f"elements of type {str(descr)[:80]!r}", "numbers, booleans or strings")
+    try:
+        record = record_of(descr)
+    except (ValueError, struct.error, RecursionError) as error:
+        source.refuse(f"elements of type {str(descr)[:80]!r}", f"numbers, booleans, dates, strings or records: {error}")
     if not _is_shape(shape) or not isinstance(fortran, bool):
         source.refuse(f"shape {str(shape)[:80]}", "whole numbers")
-    order, kind, digits = match.groups()
-    width = int(digits) * _BYTES.get(kind, 1)
-    return order, kind, width, fortran, shape
+    return record, fortran, shape
 
 
 def _header_text(source: Source) -> bytes:

@@ -10,23 +10,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nexapod_batch.compare.formats import csv_rows, json_tokens, npy, text
+from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, npy, npz, text
+from nexapod_batch.compare.formats.foreign.reader import read_as
 from nexapod_batch.compare.ignoring import patterns
 from nexapod_batch.compare.unpacking import inner_name, is_packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.compare.numbers import Batch
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["FORMATS", "Format", "Place", "Reading", "as_plain_text", "suffix_of"]
+__all__ = ["BINARY", "FORMATS", "LINES_BY_PATTERN", "Format", "Place", "Reading", "as_plain_text", "suffix_of"]
 
 
 class Place(Protocol):
     """A place in a file; its `str` is what people call it, as `line 3, word 2`."""
 
-    def passed(self, batch: list[Token]) -> None:
+    def passed(self, batch: Batch) -> None:
         """Move behind these tokens."""
         ...
 
@@ -36,18 +37,34 @@ class Format(NamedTuple):
 
     name: str  # stands in normalised digests
     suffixes: frozenset[str]  # of names, lower case, without the dot
-    magic: bytes  # how its content begins, whatever the name; b"" where only the name tells
+    magic: tuple[bytes, ...]  # how its content may begin, whatever the name; none where only the name tells
     #: Takes the content and the suffix. CompareError, at once or from the batches, when it is not of this format.
-    read: Callable[[Source, str], tuple[Place, Iterator[list[Token]]]]
+    read: Callable[[Source, str], tuple[Place, Iterator[Batch]]]
 
 
-_TEXT = Format("text", frozenset(), b"", text.read)
+_TEXT = Format("text", frozenset(), (), text.read)
+_IMAGES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+_hdf5 = read_as("hdf5", "an HDF5 or NetCDF 4 file")
 #: Every format but plain text, which everything else is.
 FORMATS = (
-    Format("npy", frozenset({"npy"}), npy.MAGIC, npy.read),
-    Format("json", frozenset({"json", "jsonl", "ndjson"}), b"", json_tokens.read),
-    Format("csv", frozenset({"csv", "tsv"}), b"", csv_rows.read),
+    Format("npy", frozenset({"npy"}), (npy.MAGIC,), npy.read),
+    Format("npz", frozenset({"npz"}), (npz.MAGIC,), npz.read),
+    Format("fits", frozenset({"fits", "fit", "fts"}), (fits.MAGIC,), fits.read),
+    Format("netcdf", frozenset(), netcdf3.MAGICS, netcdf3.read),
+    Format("hdf5", frozenset({"h5", "hdf5", "he5", "nc", "nc4"}), (b"\x89HDF\r\n\x1a\n",), _hdf5),
+    Format("parquet", frozenset({"parquet"}), (b"PAR1",), read_as("parquet", "a Parquet file")),
+    Format("image", frozenset({"png", "tif", "tiff", "jpg", "jpeg", "gif"}), _IMAGES, read_as("image", "an image")),
+    Format("json", frozenset({"json", "jsonl", "ndjson"}), (), json_tokens.read),
+    Format("xml", frozenset({"xml", "svg", "vtu", "vtp", "vti", "cml", "xmf", "xdmf", "dae"}), (), text.read_marked),
+    Format("free", frozenset({"xyz", "extxyz", "cif", "mcif"}), (), text.read_free),
+    Format("csv", frozenset({"csv", "tsv"}), (), csv_rows.read),
 )
+
+
+#: Formats whose bytes nobody can read.
+BINARY = frozenset({"npy", "npz", "fits", "netcdf", "hdf5", "parquet", "image"})
+#: Formats in which an entry of `ignore` without slashes is a regular expression for lines, too.
+LINES_BY_PATTERN = frozenset({"text", "xml", "free"})
 
 
 class Reading:
@@ -64,10 +81,10 @@ class Reading:
         chosen = _format(source.head, suffix)
         self.format = chosen.name
         if source.rule.ignore:
-            source.leave_out(patterns(source.rule.ignore, bare=chosen is _TEXT))
+            source.leave_out(patterns(source.rule.ignore, bare=chosen.name in LINES_BY_PATTERN))
         self._place, self.batches = chosen.read(source, suffix)
 
-    def passed(self, batch: list[Token]) -> None:
+    def passed(self, batch: Batch) -> None:
         """Move the place behind these tokens."""
         self._place.passed(batch)
 
@@ -92,7 +109,7 @@ def suffix_of(name: str) -> str:
 
 def _format(head: bytes, suffix: str) -> Format:
     for file_format in FORMATS:
-        if file_format.magic and head.startswith(file_format.magic):
+        if head.startswith(file_format.magic):
             return file_format
     for file_format in FORMATS:
         if suffix in file_format.suffixes:

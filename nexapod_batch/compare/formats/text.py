@@ -2,17 +2,19 @@
 
 What carries a value without being a word is a token too:
 
-- Line ends, but for the last; a carriage return that ends no line; tabs, vertical tabs and form feeds. An empty cell
-  stands between two of them.
+- Line ends, but for those at the end of the file; a carriage return that ends no line; tabs, vertical tabs and form
+  feeds. An empty cell stands between two of them.
 - In tables with fixed columns an empty cell is a run of blanks, so that behind two or more blanks it counts where a
   word ends. How many there are does not count otherwise.
 - Digits with an exponent right behind a digit and a comma: `5e+00` in `1,5e+00` is a part of a number, and no number.
+
+In XML words are cut at `< > " ' /` as well. In XYZ and CIF, which have no empty cells, no column counts.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.compare.formats.lines import Lines
 
@@ -22,13 +24,29 @@ if TYPE_CHECKING:
     from nexapod_batch.compare.numbers import Token
     from nexapod_batch.compare.stream import Source
 
-__all__ = ["read"]
+__all__ = ["read", "read_free", "read_marked"]
+
+
+class _Dialect(NamedTuple):
+    """What is a token, and what is one behind a gap."""
+
+    token: re.Pattern[bytes]
+    placed: re.Pattern[bytes] | None  # None where no column counts
+
+
+def _dialect(cut: bytes, *, columns: bool = True) -> _Dialect:
+    """Return how words are found that are cut at these characters."""
+    in_word = rb"[^\s" + cut + rb"]"
+    fraction = rb"(?<=[0-9]),[0-9]+[eEdD][+-]?[0-9]+(?!" + in_word + rb")"
+    token = in_word + rb"+|" + fraction + rb"|\r(?!\n)|[\n\t\v\f]|[" + cut + rb"]"
+    placed = re.compile(rb"[ ]{2,}(" + in_word + rb"+)|" + token) if columns else None
+    return _Dialect(token=re.compile(token), placed=placed)
+
 
 _CUT = rb"=,;:()\[\]{}"
-_IN_WORD = rb"[^\s" + _CUT + rb"]"
-_FRACTION = rb"(?<=[0-9]),[0-9]+[eEdD][+-]?[0-9]+(?!" + _IN_WORD + rb")"
-_TOKEN = re.compile(_IN_WORD + rb"+|" + _FRACTION + rb"|\r(?!\n)|[\n\t\v\f]|[" + _CUT + rb"]")
-_PLACED = re.compile(rb"[ ]{2,}(" + _IN_WORD + rb"+)|" + _TOKEN.pattern)
+_PLAIN = _dialect(_CUT)
+_MARKED = _dialect(_CUT + rb"<>\"'/")
+_FREE = _dialect(_CUT, columns=False)
 _GAP = b"  "
 _BLANKS = (b" ", b"\t", b"\r", b"\v", b"\f")
 _PIECE = re.compile(rb"\s+|\S+")
@@ -40,10 +58,36 @@ _LONGEST_LINE = 1 << 22
 
 def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  # noqa: ARG001
     """Return the place and the batches of a text table."""
-    return Lines("line", "word"), _text(source)
+    return Lines("line", "word"), _without_last_blank_lines(_text(source, _PLAIN))
 
 
-def _text(source: Source) -> Iterator[list[Token]]:
+def read_marked(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  # noqa: ARG001
+    """Return the place and the batches of XML and what is like it."""
+    return Lines("line", "word"), _without_last_blank_lines(_text(source, _MARKED))
+
+
+def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  # noqa: ARG001
+    """Return the place and the batches of a text in which any number of blanks stands between words."""
+    return Lines("line", "word"), _without_last_blank_lines(_text(source, _FREE))
+
+
+def _without_last_blank_lines(batches: Iterator[list[Token]]) -> Iterator[list[Token]]:
+    """Keep back line ends until something follows, and yield one for all at the end."""
+    held = 0
+    for batch in batches:
+        end = len(batch)
+        while end and batch[end - 1] == b"\n":
+            end -= 1
+        if end:
+            between: list[Token] = [b"\n"] * held
+            yield between + batch[:end]
+            held = 0
+        held += len(batch) - end
+    if held:
+        yield [b"\n"]
+
+
+def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token]]:
     rest, line, column = b"", 1, 0
     last: Token = b"\n"
     for chunk in source.text_chunks():
@@ -53,12 +97,12 @@ def _text(source: Source) -> Iterator[list[Token]]:
         if len(rest) > _LONGEST_WORD and max(map(len, _PIECE.findall(rest))) > _LONGEST_WORD:
             source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=line)
         line += text.count(b"\n")
-        tokens = _tokens(text, column)
+        tokens = _tokens(dialect, text, column)
         column = _column_behind(text, column)
         if tokens:
             last = tokens[-1]
             yield tokens
-    tokens = _tokens(rest, column)
+    tokens = _tokens(dialect, rest, column)
     if tokens or last != b"\n":
         yield [*tokens, b"\n"]
 
@@ -83,23 +127,23 @@ def _column_behind(text: bytes, column: int) -> int:
     return len(text) - end - 1
 
 
-def _tokens(text: bytes, column: int) -> list[Token]:
+def _tokens(dialect: _Dialect, text: bytes, column: int) -> list[Token]:
     """Return the tokens of a text whose first line starts in a column."""
-    if _GAP not in text:
-        return list(_TOKEN.findall(text))
+    if dialect.placed is None or _GAP not in text:
+        return list(dialect.token.findall(text))
     tokens: list[Token] = []
     for line in text.splitlines(keepends=True):
         if _GAP in line.rstrip():
-            tokens += _placed(line, column)
+            tokens += _placed(dialect.placed, line, column)
         else:
-            tokens += _TOKEN.findall(line)
+            tokens += dialect.token.findall(line)
         column = 0
     return tokens
 
 
-def _placed(line: bytes, column: int) -> Iterator[Token]:
+def _placed(placed: re.Pattern[bytes], line: bytes, column: int) -> Iterator[Token]:
     """Yield the tokens of one line, each word behind a gap with the column where it ends."""
-    for match in _PLACED.finditer(line):
+    for match in placed.finditer(line):
         word = match[1]
         if word is None:
             yield match[0]

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,18 +23,12 @@ import orjson
 
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
-from nexapod_batch.errors import (
-    CompareError,
-    ConfigError,
-    NexapodError,
-    OnTheWayError,
-    SchedulerError,
-    UnsafeOutputError,
-)
+from nexapod_batch.errors import ConfigError, NexapodError, OnTheWayError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
+from nexapod_batch.model.job import Agreement
 from nexapod_batch.model.reason import Code, Reason, plain
 
 if TYPE_CHECKING:
@@ -305,25 +300,29 @@ def _differences(c: Coordinator, nodes: dict[int, Node], replicas: Sequence[Repl
 def compare(
     job: Job, task: int, left: OpenFiles, right: OpenFiles, labels: tuple[str, str] = ("accepted", "rejected")
 ) -> list[str]:
-    """Return one line for each file that differs: where, and what either side (named by `labels`) says there."""
-    from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - seldom, and knows many formats
+    """Return lines for each file that differs: where, what either side (named by `labels`) says there, by how much."""
+    from nexapod_batch.compare.reporting import told  # noqa: PLC0415 - seldom, and knows many formats
+    from nexapod_batch.wording.figures import figure_lines  # noqa: PLC0415
 
     found = []
     for name in sorted({*left.files, *right.files}):
+        rule = rule_for(job, task, name)
+        if rule.agreement is Agreement.NOTHING:
+            continue
         if name not in right.files or name not in left.files:
             who = labels[0] if name in left.files else "other"
             found.append(f"{name}: only {who} replica has it")
         elif left.files[name] != right.files[name]:
-            rule = rule_for(job, task, name)
             try:
-                with left.open(name) as one, right.open(name) as two:
-                    difference = first_difference(one, two, name, rule)
-            except (CompareError, UnsafeOutputError) as error:
+                comparison = told(partial(left.open, name), partial(right.open, name), name, rule)
+            except (ConfigError, UnsafeOutputError) as error:
                 found.append(f"{name}: {error}")
                 continue
-            if difference is not None:
-                said = f"{labels[0]} {difference.left}, {labels[1]} {difference.right}"
-                found.append(f"{name}, {difference.where}: {said}")
+            if "unreadable" in comparison:
+                found.append(f"{name}: {comparison['unreadable']}")
+            elif first := comparison.get("first"):
+                found.append(f"{name}, {first['where']}: {labels[0]} {first['left']}, {labels[1]} {first['right']}")
+                found += figure_lines(comparison)
     return found
 
 

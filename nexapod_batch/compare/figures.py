@@ -1,0 +1,157 @@
+"""By how much two versions of a file differ: how many values, how far, where, and what kind of differences."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from nexapod_batch.compare.compound import compound_of
+from nexapod_batch.compare.formats.reading import Reading
+from nexapod_batch.compare.numbers import value_of
+from nexapod_batch.compare.tables import aligned, shown_token
+
+if TYPE_CHECKING:
+    from nexapod_batch.compare.numbers import Batch, Token
+    from nexapod_batch.compare.stream import Source
+
+__all__ = ["DATES", "Farthest", "Figures", "measured"]
+
+#: Differences that are named one by one.
+_NAMED = 5
+#: What stands for a date, a time or a path in a text.
+DATES = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}:\d{2}(:\d{2})?|\b(19|20)\d{6}\b|\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b")
+_PATHS = re.compile(r"(?:/[\w.+-]+){2,}")
+
+
+class Farthest(Struct, frozen=True, kw_only=True):
+    """The values that differ most."""
+
+    by: float
+    where: str
+    left: str
+    right: str
+
+
+class Figures(Struct, kw_only=True):
+    """What was found; relative differences are |a-b| / max(|a|,|b|)."""
+
+    format: str  # text, csv, json, npy, hdf5, ...
+    values: int = 0  # numbers on both sides at the same place
+    numbers: int = 0  # of these, how many differ at all
+    texts: int = 0  # words that differ
+    absolute: Farthest | None = None
+    relative: Farthest | None = None
+    decades: dict[int, int] = field(default_factory=dict)  # relative differences: exponent of ten -> how many
+    kinds: list[str] = field(default_factory=list)  # of texts that differ: dates, paths, words
+    first: list[str] = field(default_factory=list)  # texts that differ: where, left and right
+    shape: str = ""  # where one side has something else in its place, so that nothing behind it was measured
+
+
+def measured(left: Source, right: Source) -> Figures:
+    """Return by how much two files of which nothing was taken yet differ, whatever the rule.
+
+    Raises CompareError for a file that is not of the format that its name promises, and OSError.
+    """
+    reading, other = Reading(left), Reading(right)
+    figures = Figures(format=reading.format)
+    measuring = _Measuring(figures, reading)
+    for a, b in aligned(reading.batches, other.batches):
+        if not measuring.batch(a, b):
+            break
+    return figures
+
+
+class _Measuring:
+    """Goes through two files token by token."""
+
+    def __init__(self, figures: Figures, reading: Reading) -> None:
+        self._figures, self._reading = figures, reading
+
+    def batch(self, a: Batch, b: Batch) -> bool:
+        """Take one batch; say whether those behind it can be measured."""
+        if a == b:
+            self._figures.values += sum(value_of(token) is not None for token in a)
+            self._reading.passed(a)
+            return True
+        behind = 0
+        for at in range(min(len(a), len(b))):
+            if a[at] == b[at]:
+                self._figures.values += value_of(a[at]) is not None
+                continue
+            self._reading.passed(a[behind:at])
+            behind = at
+            if not self._token(a[at], b[at]):
+                return False
+        self._reading.passed(a[behind:])
+        if len(a) != len(b):
+            self._figures.shape = self._reading.where()
+        return len(a) == len(b)
+
+    def _token(self, left: Token, right: Token) -> bool:
+        """Take two tokens that differ; say whether what follows stands in the same place."""
+        if _is_structure(left) or _is_structure(right):
+            self._figures.shape = self._reading.where()
+            return False
+        numbers = _pairs(left, right)
+        for one, other in numbers:
+            self._number(one, other)
+        if not numbers:
+            self._text(left, right)
+        return True
+
+    def _number(self, left: float, right: float) -> None:
+        found = self._figures
+        found.values += 1
+        if left == right or (math.isnan(left) and math.isnan(right)):
+            return
+        found.numbers += 1
+        try:
+            absolute = abs(float(left) - float(right))
+        except OverflowError:
+            absolute = math.inf
+        largest = max(abs(left), abs(right))
+        relative = absolute / largest if math.isfinite(absolute) and largest else math.inf
+        decade = math.floor(math.log10(relative)) if 0 < relative < math.inf else 99
+        found.decades[decade] = found.decades.get(decade, 0) + 1
+        if found.absolute is None or absolute > found.absolute.by:
+            found.absolute = self._farthest(absolute, left, right)
+        if found.relative is None or relative > found.relative.by:
+            found.relative = self._farthest(relative, left, right)
+
+    def _farthest(self, by: float, left: float, right: float) -> Farthest:
+        return Farthest(by=by, where=self._reading.where(), left=repr(left), right=repr(right))
+
+    def _text(self, left: Token, right: Token) -> None:
+        found = self._figures
+        found.texts += 1
+        one, other = shown_token(left), shown_token(right)
+        kind = _kind(one, other)
+        if kind not in found.kinds:
+            found.kinds.append(kind)
+        if len(found.first) < _NAMED:
+            found.first.append(f"{self._reading.where()}: {one} | {other}")
+
+
+def _is_structure(token: Token) -> bool:
+    return isinstance(token, bytes) and (token[:1] == b"@" or token in {b"\n", b"{", b"}", b"[", b"]"})
+
+
+def _pairs(left: Token, right: Token) -> list[tuple[float, float]]:
+    """Return the numbers of two tokens side by side; empty where they are texts."""
+    a, b = value_of(left), value_of(right)
+    if a is not None and b is not None:
+        return [(a, b)]
+    one, other = compound_of(left), compound_of(right)
+    if one is None or other is None or one.around != other.around:
+        return []
+    return [(value_of(x) or 0.0, value_of(y) or 0.0) for x, y in zip(one.values, other.values, strict=True)]
+
+
+def _kind(left: str, right: str) -> str:
+    for name, pattern in (("dates", DATES), ("paths", _PATHS)):
+        if pattern.sub("", left) == pattern.sub("", right):
+            return name
+    return "words"

@@ -1,0 +1,147 @@
+"""HDF5, and NetCDF 4 which is HDF5: groups, attributes and datasets by name, in sorted order, by h5py.
+
+Storage order, chunks, compression and times of creation do not count. Links to elsewhere are compared as links and
+never followed; data that lie in other files are refused. Of NetCDF, what names the library that wrote it does not
+count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from nexapod_batch.compare.formats.foreign.arrays import fields_of, numbers, tokens
+from nexapod_batch.compare.formats.named import is_ignored, part, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.compare.numbers import Batch
+
+__all__ = ["batches"]
+
+#: Bytes that are read at once, where chunks do not make them more, and bytes of the largest chunk.
+_BLOCK, _LARGEST = 4 << 20, 256 << 20
+_MOST_OBJECTS = 1_000_000
+#: Attributes by which NetCDF 4 keeps its own books.
+_BOOKKEEPING = frozenset({"_NCProperties", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"})
+
+
+def batches(path: str, ignored: frozenset[str]) -> Iterator[Batch]:
+    """Yield everything that has a name.
+
+    Raises:
+        ValueError: Data lie in other files, or there is too much of something.
+
+    """
+    with h5py.File(path, "r") as file:
+        yield from _attributes("", file, ignored)
+        waiting: list[tuple[str, h5py.Group]] = [("", file)]
+        seen: dict[object, str] = {_address(file): "/"}
+        while waiting:
+            name, group = waiting.pop()
+            for key in sorted(group, reverse=True):
+                inner = f"{name}/{key}"
+                if is_ignored(ignored, key, inner):
+                    continue
+                link = group.get(key, getlink=True)
+                if not isinstance(link, h5py.HardLink):
+                    yield [part(inner), text(f"link {_target(link)}")]
+                    continue
+                found = group[key]
+                known = seen.setdefault(_address(found), inner)
+                if len(seen) > _MOST_OBJECTS:
+                    raise ValueError(f"more than {_MOST_OBJECTS} objects")
+                if known != inner:
+                    yield [part(inner), text(f"the same as {known}")]
+                elif isinstance(found, h5py.Group):
+                    yield from _group(inner, found, ignored)
+                    waiting.append((inner, found))
+                elif isinstance(found, h5py.Dataset):
+                    yield from _attributes(inner, found, ignored)
+                    yield from _dataset(inner, found)
+
+
+def _group(name: str, group: h5py.Group, ignored: frozenset[str]) -> Iterator[Batch]:
+    yield [part(name), text("group")]
+    yield from _attributes(name, group, ignored)
+
+
+def _address(found: h5py.HLObject) -> object:
+    info = h5py.h5o.get_info(found.id)
+    return info.fileno, info.addr
+
+
+def _target(link: h5py.SoftLink | h5py.ExternalLink) -> str:
+    return f"{getattr(link, 'filename', '')}:{link.path}"
+
+
+def _attributes(name: str, owner: h5py.HLObject, ignored: frozenset[str]) -> Iterator[Batch]:
+    for key in sorted(owner.attrs):
+        short = name.rpartition("/")[2]
+        if is_ignored(ignored | _BOOKKEEPING, key, f"{name}:{key}", f"{short}:{key}"):
+            continue
+        value = owner.attrs[key]
+        if isinstance(value, h5py.Empty):
+            yield [part(f"{name}:{key}"), text("empty")]
+            continue
+        values = np.asarray(value)
+        yield [part(f"{name}:{key}", values.shape)]
+        yield from _values(f"{name}:{key}", values)
+
+
+def _values(name: str, values: np.ndarray[Any, Any]) -> Iterator[Batch]:
+    """Yield an array; a record goes field by field."""
+    fields = fields_of(values.dtype)
+    for field in fields:
+        yield [part(f"{name}.{field}", values.shape)]
+        yield from _values(f"{name}.{field}", values[field])
+    if not fields:
+        found = numbers(values)
+        yield tokens(values) if found is None else found
+
+
+def _dataset(name: str, dataset: h5py.Dataset) -> Iterator[Batch]:
+    """Yield a dataset block by block; where they end does not show."""
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} lies in other files")
+    if dataset.shape is None:
+        yield [part(name), text("empty")]
+        return
+    yield [part(name, dataset.shape)]
+    if h5py.check_ref_dtype(dataset.dtype) is not None:
+        return  # addresses in this very file
+    if not fields_of(dataset.dtype):
+        for block in _blocks(dataset):
+            yield from _values(name, np.asarray(dataset[block]))
+        return
+    for field in fields_of(dataset.dtype):
+        yield [part(f"{name}.{field}", dataset.shape)]
+        for block in _blocks(dataset):
+            yield from _values(f"{name}.{field}", np.asarray(dataset[block][field]))
+
+
+def _blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice | int, ...]]:
+    """Yield slices that cover a dataset in C order, each of about a block."""
+    shape = dataset.shape
+    if 0 in shape:
+        return
+    if not shape:
+        yield ()
+        return
+    width = max(1, dataset.dtype.itemsize)
+    chunks = dataset.chunks or (1,) * len(shape)
+    if int(np.prod(chunks, dtype=object)) * width > _LARGEST:
+        raise ValueError(f"chunks of more than {_LARGEST} bytes")
+    axis = 0  # the first along which a slice of one index is no more than a block
+    while axis < len(shape) - 1 and int(np.prod(shape[axis + 1 :], dtype=object)) * width > _BLOCK:
+        axis += 1
+    row = int(np.prod(shape[axis + 1 :], dtype=object)) * width
+    step = max(1, _BLOCK // row)
+    if chunks[axis] * row <= _LARGEST // 4:
+        step = -(-step // chunks[axis]) * chunks[axis]
+    for index in np.ndindex(*shape[:axis]):
+        for start in range(0, shape[axis], step):
+            yield (*map(int, index), slice(start, min(start + step, shape[axis])))

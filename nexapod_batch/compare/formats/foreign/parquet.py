@@ -1,0 +1,55 @@
+"""Parquet: columns by name in their order, values row by row, by pyarrow.
+
+Row groups, compression, encodings and the metadata of whatever wrote it do not count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nexapod_batch.compare.formats.foreign.arrays import numbers
+from nexapod_batch.compare.formats.named import is_ignored, part, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexapod_batch.compare.numbers import Batch, Token
+
+__all__ = ["batches"]
+
+_ROWS = 1 << 15
+_LONGEST_FOOTER = 64 << 20
+
+
+def batches(path: str, ignored: frozenset[str]) -> Iterator[Batch]:
+    """Yield each column."""
+    pa.set_cpu_count(1)
+    file = pq.ParquetFile(
+        path, thrift_string_size_limit=_LONGEST_FOOTER, thrift_container_size_limit=1 << 20, memory_map=False,
+        page_checksum_verification=False,
+    )  # fmt: skip
+    for number, field in enumerate(file.schema_arrow):
+        if is_ignored(ignored, field.name):
+            continue
+        yield [part(field.name, [file.metadata.num_rows], column=number)]
+        for batch in file.iter_batches(batch_size=_ROWS, columns=[field.name], use_threads=False):
+            yield _column(batch.column(0))
+
+
+def _column(values: pa.Array) -> Batch:
+    if values.null_count == 0 and (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        found = numbers(values.to_numpy(zero_copy_only=False))
+        if found is not None:
+            return found
+    return [_token(value) for value in values.to_pylist()]
+
+
+def _token(value: object) -> Token:
+    if value is None:
+        return b"null"
+    if isinstance(value, bool | int | float) and not (isinstance(value, int) and value.bit_length() > 63):
+        return value
+    return text(str(value))

@@ -1,0 +1,61 @@
+"""The program that reads one file of a kind, on its stdin, and sends its tokens to stdout; see `frames`."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from array import array
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nexapod_batch.compare.formats.foreign.frames import send
+from nexapod_batch.compare.ignoring import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from nexapod_batch.compare.numbers import Batch
+
+__all__ = ["FILE", "main"]
+
+#: Where the file lies, for libraries that want a path.
+FILE = "/proc/self/fd/0"
+#: Bytes of address space, most of which a library only reserves; seconds of processor time.
+_SPACE, _SECONDS = 6 << 30, 4 * 3600
+
+
+def main(argv: list[str]) -> int:
+    """Send everything, or why it cannot be read."""
+    kind, *ignored = argv
+    for limit, value in ((resource.RLIMIT_AS, _SPACE), (resource.RLIMIT_CPU, _SECONDS), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(limit, (value, value))
+    out = sys.stdout.buffer
+    try:
+        module = import_module(f"nexapod_batch.compare.formats.foreign.{kind}")
+    except ImportError as error:
+        send(out, "missing", [error.name or kind])
+        out.flush()
+        return 0
+    try:
+        _send_all(out, module.batches(FILE, names(ignored)))
+    except BrokenPipeError:
+        return 0  # whoever compares has seen enough
+    except Exception as error:  # noqa: BLE001 - each library has its own
+        send(out, "refused", f"{type(error).__name__}: {error}")
+    else:
+        send(out, "end", "")
+    out.flush()
+    return 0
+
+
+def _send_all(out: BinaryIO, batches: Iterator[Batch]) -> None:
+    for batch in batches:
+        if isinstance(batch, array):
+            send(out, batch.typecode, batch.tobytes())
+        else:
+            send(out, "tokens", batch)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""Reading a file by the program that knows its library, under limits; whatever becomes of it, this process goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from array import array
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from nexapod_batch import interpreter
+from nexapod_batch.compare.formats.foreign.frames import MOST, NUMBERS
+from nexapod_batch.compare.formats.named import Parts
+from nexapod_batch.compare.unpacking import missing_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.compare.numbers import Batch
+    from nexapod_batch.compare.stream import Source
+
+__all__ = ["read_as"]
+
+
+def read_as(kind: str, wanted: str) -> Callable[[Source, str], tuple[Parts, Iterator[Batch]]]:
+    """Return what reads files of a kind, by the module of that name; `wanted` says what they are, for people."""
+
+    def read(source: Source, suffix: str) -> tuple[Parts, Iterator[Batch]]:  # noqa: ARG001
+        return Parts(), _batches(source, kind, wanted)
+
+    return read
+
+
+def _batches(source: Source, kind: str, wanted: str) -> Iterator[Batch]:
+    argv = interpreter.module("nexapod_batch.compare.formats.foreign.program", kind, *sorted(source.rule.ignore))
+    with source.file() as file:
+        process = subprocess.Popen(
+            argv, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=interpreter.FOLDER,
+            env=interpreter.environment(os.environ) | _QUIET,
+        )  # fmt: skip
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            yield from _received(source, process.stdout, wanted)
+        finally:
+            process.stdout.close()
+            process.kill()
+            process.wait()
+
+
+#: One thread each, no locks, and no plug-ins that somebody else names.
+_QUIET = {
+    "HDF5_USE_FILE_LOCKING": "FALSE", "HDF5_PLUGIN_PRELOAD": "::", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
+
+
+def _received(source: Source, stream: IO[bytes], wanted: str) -> Iterator[Batch]:
+    """Yield what the program sends; CompareError for what it cannot read, or where it breaks off."""
+    while True:
+        size = int.from_bytes(_exactly(source, stream, 4, wanted), "big")
+        if size > MOST:
+            source.refuse("a library that was taken over", wanted)
+        kind, content = _FRAME.decode(_exactly(source, stream, size, wanted))
+        if kind == "end":
+            return
+        if kind == "missing":
+            raise missing_reader(source.name, *[str(name) for name in content if isinstance(name, str)])
+        if kind == "refused":
+            source.refuse(str(content)[:300], wanted)
+        if kind in NUMBERS and isinstance(content, bytes):
+            yield array(kind, content)
+        elif kind == "tokens" and isinstance(content, list):
+            yield [token for token in content if isinstance(token, bytes | int | float)]
+
+
+_FRAME = msgspec.msgpack.Decoder(tuple[str, Any])
+
+
+def _exactly(source: Source, stream: IO[bytes], size: int, wanted: str) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        source.refuse("what its library broke off at, or took more memory or time for than it may", wanted)
+    return data

@@ -1,0 +1,174 @@
+"""The rule under which two files would agree: guessed from where and how far they differ, and tried before."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO
+
+from nexapod_batch.compare.figures import DATES, Figures, measured
+from nexapod_batch.compare.formats.reading import suffix_of
+from nexapod_batch.compare.ignoring import patterns
+from nexapod_batch.compare.registry import first_difference
+from nexapod_batch.compare.stream import Source
+from nexapod_batch.compare.unpacking import unpacked
+from nexapod_batch.errors import CompareError
+from nexapod_batch.model.job import Comparator, CompareRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nexapod_batch.compare.ports import Difference
+
+__all__ = ["as_descriptor", "suggested"]
+
+#: What differs by more is no noise, and no rule is told that would let it pass.
+_NOISE = 1e-3
+#: Entries of `ignore` that are guessed.
+_MOST_IGNORED = 8
+#: What a clock, a machine or an account writes is guessed to be ignorable; nothing else is.
+_IDLE = re.compile(
+    r"date|time|elapsed|wall|seconds|cpu|host|user|creat|generat|histor|modified|version|path|pid|uuid|cwd|command",
+    re.IGNORECASE,
+)
+_LINE, _ROW, _PART = re.compile(r"line (\d+)"), re.compile(r"row \d+, column (\d+)"), re.compile(r"(.*?):?([^:/]+)$")
+_LEAST_DIGITS = 3
+#: Digits less than these two files would bear: the noise of the next run is not the same.
+_MARGIN = 2
+_LONGEST = 1 << 20  # bytes of a line
+
+
+def suggested(
+    left: Callable[[], BinaryIO], right: Callable[[], BinaryIO], name: str, rule: CompareRule
+) -> CompareRule | None:
+    """Return a rule under which two files agree, with some room for noise; None where there is none.
+
+    `left` and `right` open the files, from their starts, as often as they are called. Raises OSError.
+    """
+    try:
+        return _suggested(left, right, name, rule)
+    except CompareError:
+        return None
+
+
+def _suggested(
+    left: Callable[[], BinaryIO], right: Callable[[], BinaryIO], name: str, rule: CompareRule
+) -> CompareRule | None:
+    ignore = list(rule.ignore)
+    while len(ignore) <= _MOST_IGNORED:
+        base = rule._replace(ignore=tuple(ignore))
+        with left() as one, right() as other:
+            figures = measured(Source(one, name, base), Source(other, name, base))
+        for candidate in _candidates(figures, base):
+            difference = _differ(left, right, name, candidate)
+            if difference is None:
+                return candidate
+        loose = base._replace(comparator=Comparator.ALLCLOSE, digits=None, rtol=_NOISE, atol=0.0)
+        difference = _differ(left, right, name, loose)
+        entry = None if difference is None else _entry(left, difference, figures.format, base)
+        if entry is None or entry in ignore:
+            return None
+        ignore.append(entry)
+    return None
+
+
+def _differ(
+    left: Callable[[], BinaryIO], right: Callable[[], BinaryIO], name: str, rule: CompareRule
+) -> Difference | None:
+    with left() as one, right() as other:
+        return first_difference(one, other, name, rule)
+
+
+def _candidates(figures: Figures, base: CompareRule) -> Iterator[CompareRule]:
+    """Yield rules, the strictest first."""
+    plain = base._replace(digits=None, rtol=None, atol=None)
+    if base.ignore:
+        yield plain._replace(comparator=Comparator.EXACT)
+    yield plain._replace(comparator=Comparator.CONTENT)
+    if figures.relative is None or figures.absolute is None:
+        return
+    relative, absolute = figures.relative.by, figures.absolute.by
+    if relative <= _NOISE:
+        most = min(14, math.floor(-math.log10(relative)) - _MARGIN)
+        for digits in range(most, max(_LEAST_DIGITS, most - 3) - 1, -1):
+            yield plain._replace(comparator=Comparator.SIGNIFICANT, digits=digits)
+        yield plain._replace(comparator=Comparator.ALLCLOSE, rtol=_above(relative), atol=0.0)
+    if absolute <= _NOISE:
+        yield plain._replace(comparator=Comparator.ALLCLOSE, rtol=0.0, atol=_above(absolute))
+
+
+def _above(value: float) -> float:
+    """Return a round number of ten times a value or more."""
+    exponent = math.floor(math.log10(10 * value))
+    return float(f"{math.ceil(10 * value / 10.0**exponent)}e{exponent}")
+
+
+def _entry(left: Callable[[], BinaryIO], difference: Difference, kind: str, rule: CompareRule) -> str | None:
+    """Return what `ignore` must have to leave out a difference; None where it is no idle one."""
+    where, texts = difference.where, f"{difference.left} {difference.right}"
+    if kind == "json":
+        path = re.sub(r"\[\d+\]", "[*]", where)
+        return path if _is_idle(path.rpartition(".")[2], texts) else None
+    if kind == "csv" and (row := _ROW.match(where)):
+        return _column(_lines(left, difference.name, rule), int(row[1]), texts)
+    if line := _LINE.match(where):
+        return _pattern(_lines(left, difference.name, rule), int(line[1]), texts)
+    part = _PART.fullmatch(where.removesuffix(", header").partition(", index")[0])
+    if part is not None and ":" in where and _is_idle(part[2], texts):
+        return part[2]
+    return None
+
+
+def _is_idle(name: str, texts: str) -> bool:
+    return bool(_IDLE.search(name) or DATES.search(texts))
+
+
+def _lines(left: Callable[[], BinaryIO], name: str, rule: CompareRule) -> Iterator[str]:
+    """Yield the lines of a file that count."""
+    with left() as stream:
+        source = unpacked(Source(stream, name, rule))
+        source.leave_out(patterns(rule.ignore, bare=suffix_of(name) not in {"csv", "tsv"}))
+        rest = b""
+        for chunk in source.chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in lines)
+            rest = rest[:_LONGEST]
+        yield rest.decode("utf-8", "replace")
+
+
+def _column(lines: Iterator[str], number: int, texts: str) -> str | None:
+    """Return the name of a column of CSV."""
+    first = next(lines, "").strip("\ufeff")
+    mark = next((mark for mark in ("\t", ";", ",") if mark in first), ",")
+    cells = [cell.strip().strip('"') for cell in first.split(mark)]
+    if 0 < number <= len(cells) and _is_idle(cells[number - 1], texts):
+        return cells[number - 1]
+    return None
+
+
+def _pattern(lines: Iterator[str], number: int, texts: str) -> str | None:
+    """Return a regular expression for a line: the words with which it begins."""
+    line = next(islice(lines, number - 1, None), "")
+    words = re.match(r"[^\d=]*", line)
+    begin = (words[0] if words else "").rstrip()
+    if len(begin) < 2 or not _is_idle(line[:200], f"{texts} {line[:200]}"):
+        return None
+    return "^" + re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", begin)
+
+
+def as_descriptor(rule: CompareRule) -> str:
+    """Return a rule as a descriptor has it, in one line."""
+    words = [f'compare = "{rule.comparator}"']
+    for key in ("digits", "rtol", "atol"):
+        value = getattr(rule, key)
+        if value is not None and not (key in {"rtol", "atol"} and value == 0.0):
+            words.append(f"{key} = {value!r}")
+    if rule.comparator is Comparator.ALLCLOSE and not (rule.rtol or rule.atol):
+        words.append("rtol = 0.0")
+    if rule.integers != "exact":
+        words.append(f'integers = "{rule.integers}"')
+    if rule.ignore:
+        words.append(f"ignore = {json.dumps(list(rule.ignore), ensure_ascii=False)}")
+    return ", ".join(words)

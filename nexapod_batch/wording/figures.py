@@ -1,0 +1,63 @@
+"""By how much two files differ, in lines for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["figure_lines", "lines"]
+
+
+def lines(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is known of one file, the first line with its name."""
+    name = comparison["name"]
+    if comparison["agree"]:
+        yield f"{name}: agrees under {comparison['rule']}"
+    elif "only" in comparison:
+        yield f"{name}: only in {comparison['only']}"
+    elif "unreadable" in comparison:
+        yield f"{name}: cannot be compared: {comparison['unreadable']}"
+    else:
+        first = comparison["first"]
+        yield f"{name}: differs under {comparison['rule']}, first at {first['where']}"
+        yield f"  there: {first['left']} | {first['right']}"
+        yield from figure_lines(comparison)
+
+
+def figure_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """Yield figures and the rule that would do, as far as they are known."""
+    figures = comparison.get("figures")
+    if figures is None:
+        return
+    count = figures["numbers"]
+    yield f"  {count} of {figures['values']} numbers differ" + _words(figures)
+    for key, title in (("absolute", "largest difference"), ("relative", "largest relative difference")):
+        if (farthest := figures[key]) is not None:
+            shown = f"{farthest['by']:.3g} at {farthest['where']}: {farthest['left']} | {farthest['right']}"
+            yield f"  {title}: {shown}"
+    if figures["decades"]:
+        yield f"  relative differences: {_histogram(figures['decades'])}"
+    yield from (f"  {line}" for line in figures["first"])
+    if figures["shape"]:
+        yield f"  from {figures['shape']} on one side has something else in its place; behind that nothing was measured"
+    would = comparison.get("would_agree")
+    if would:
+        yield f"  these would agree under: {would}"
+    elif "would_agree" in comparison:
+        yield "  no rule was found under which these agree and that would still tell a wrong result"
+
+
+def _words(figures: Mapping[str, Any]) -> str:
+    if not figures["texts"]:
+        return ""
+    return f", and {figures['texts']} words ({', '.join(figures['kinds'])})"
+
+
+def _histogram(decades: Mapping[Any, int]) -> str:
+    parts = []
+    for decade, count in sorted((int(decade), count) for decade, count in decades.items()):
+        title = "not finite" if decade == 99 else f"1e{decade}"
+        parts.append(f"{title}: {count}")
+    return ", ".join(parts)

@@ -1,0 +1,60 @@
+"""`compare` by hand, and what `explain` says of answers that differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from homes import Home, ended
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JOB = """[job]
+name = "noisy"
+command = ["sh", "-c", "n=$(mkdir {flag}/1 2>/dev/null && echo 1 || echo 2); printf 'made at 12:00:0%s\\nE = 1.50000000%s\\n' $n $n > a.txt"]
+[quorum]
+distinct = "run"
+max_replicas = 2
+[[outputs]]
+path = "a.txt"
+"""
+
+
+def test_two_files(tmp_path: Path) -> None:
+    """Exit code 1 and the rule that would do; 0 under that rule."""
+    home = Home(tmp_path)
+    (tmp_path / "a.txt").write_text("# date 2026-11-01\nE 1.00000000001\n")
+    (tmp_path / "b.txt").write_text("# date 2026-11-02\nE 1.0\n")
+    done = home.call("compare", "a.txt", "b.txt")
+    assert done.code == 1
+    assert 'these would agree under: compare = "significant", digits = 8, ignore = ["^# date"]' in done.out
+    rules = ("--rule", "compare=significant", "--rule", "digits=8", "--rule", 'ignore=["^# date"]')
+    assert home.call("compare", "a.txt", "b.txt", *rules).code == 0
+    assert home.json("compare", "a.txt", "b.txt", code=1)["files"][0]["figures"]["numbers"] == 1
+
+
+def test_two_folders(tmp_path: Path) -> None:
+    """File by file; what only one of them has differs."""
+    home = Home(tmp_path)
+    for folder, more in (("one", "x"), ("other", "y")):
+        (tmp_path / folder / "in").mkdir(parents=True)
+        (tmp_path / folder / "in/a.txt").write_text("1.5\n")
+        (tmp_path / folder / more).write_text("")
+    files = home.json("compare", "one", "other", code=1)["files"]
+    assert [(file["name"], file["agree"]) for file in files] == [("in/a.txt", True), ("x", False), ("y", False)]
+    assert home.call("compare", "one", "one/in/a.txt").code == 2
+    assert home.call("compare", "one", "other", "--rule", "digits").code == 2
+    assert home.call("compare", "one", "other", "--rule", "compare=nearly").code == 65
+
+
+def test_explain_says_how_far_answers_are_and_what_would_do(tmp_path: Path) -> None:
+    """Nobody wins: figures, and a line for the descriptor under which the next job is accepted."""
+    (tmp_path / "flag").mkdir()
+    with ended(Home(tmp_path), "mine") as home:
+        text = JOB.format(flag=tmp_path / "flag")
+        assert home.submit(text, "--wait=90s").code == 3
+        said = home.call("explain", "1").out
+        assert "1 of 2 numbers differ, and 1 words" in said
+        (would,) = [line.partition("under: ")[2] for line in said.splitlines() if "would agree" in line]
+        (tmp_path / "flag/1").rmdir()
+        assert home.submit(text + would.replace(", ", "\n"), "--wait=90s").code == 0

@@ -1,0 +1,272 @@
+"""Each line of the page "My file is ..., use ...", on files that the real library writes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytest
+
+from nexapod_batch.compare.registry import first_difference, normalized_digest
+from nexapod_batch.config.job.descriptor import parse
+from nexapod_batch.model.job import Agreement, Comparator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexapod_batch.model.job import CompareRule
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/my-file.md"
+
+#: What a program computed: it is handed to each writer with the date on which it ran.
+VALUES = np.array([[1.25, -3.5e-7, 4.75e12], [0.375, 2.5, -8.125]])
+
+
+def saved(name: str, write: Callable[[Path], object]) -> bytes:
+    """Return what a library writes to a path."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        write(path)
+        return path.read_bytes()
+
+
+def rows(values: np.ndarray[Any, Any], style: str = "%.15e", between: str = " ") -> str:
+    """Return a table of text."""
+    return "".join(between.join(style % one for one in row) + "\n" for row in values)
+
+
+def npy(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write .npy: in Fortran order on the second day."""
+    stream = io.BytesIO()
+    np.save(stream, np.asfortranarray(values) if date[-1] == "2" else values.astype(">f8"))
+    return stream.getvalue()
+
+
+def records(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write .npy with records of numbers, text and dates."""
+    stream = io.BytesIO()
+    dtype = np.dtype([("t", "M8[ns]"), ("name", "U4"), ("x", "f8", (3,)), ("n", "i4")], align=date[-1] == "2")
+    np.save(stream, np.array([("2026-01-01", "a", values[0], 7), ("NaT", "b", values[1], 8)], dtype=dtype))
+    return stream.getvalue()
+
+
+def npz(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write .npz, packed on the second day, members in another order."""
+    stream = io.BytesIO()
+    if date[-1] == "2":
+        np.savez_compressed(stream, b=values[0], a=values)
+    else:
+        np.savez(stream, a=values, b=values[0])
+    return stream.getvalue()
+
+
+def hdf5(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write HDF5 with another layout each day."""
+    import h5py
+
+    def write(path: Path) -> None:
+        later = date[-1] == "2"
+        with h5py.File(path, "w", track_order=later) as file:
+            group = file.create_group("run", track_order=later)
+            group.attrs["created"] = date
+            group.attrs["title"] = "a run"
+            group.create_dataset("x", data=values, chunks=(1, 2) if later else None, compression="gzip" if later else None)
+            group["labels"] = ["a", "bc"]
+            group["psi"] = values[0] + 1j
+            group["table"] = np.array([(1, values[0, 0])], dtype=[("n", "i4"), ("E", "f8")])
+            file["again"] = group
+
+    return saved("a.h5", write)
+
+
+def netcdf(kind: Literal["NETCDF4", "NETCDF3_CLASSIC"]) -> Callable[[np.ndarray[Any, Any], str], bytes]:
+    """Return what writes NetCDF of a kind."""
+
+    def write_values(values: np.ndarray[Any, Any], date: str) -> bytes:
+        before = dict(os.environ)
+        import netCDF4  # which changes variables of this process
+
+        os.environ.clear()
+        os.environ.update(before)
+
+        def write(path: Path) -> None:
+            with netCDF4.Dataset(path, "w", format=kind) as file:
+                file.history = f"{date}: model"
+                file.createDimension("time", None)
+                file.createDimension("x", 3)
+                for name in ("time", "T") if date[-1] == "2" else ("T", "time"):
+                    variable = file.createVariable(name, "f8", ("time", "x") if name == "T" else ("time",))
+                    variable.units = "K" if name == "T" else "s"
+                file["time"][:] = [0.5, 1.5]
+                file["T"][:] = values
+
+        return saved("a.nc", write)
+
+    return write_values
+
+
+def fits_image(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write a FITS image and a second one of scaled integers."""
+    from astropy.io import fits
+
+    first = fits.PrimaryHDU(values)
+    first.header["DATE"] = date
+    first.header["EXPTIME"] = (12.5, f"seconds, noted {date}")
+    second = fits.ImageHDU(np.array([[1, 2, 40_000]], dtype="u2"))
+    return saved("a.fits", lambda path: fits.HDUList([first, second]).writeto(path, checksum=True))
+
+
+def fits_table(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write a binary table of FITS."""
+    from astropy.io import fits
+
+    columns = [
+        fits.Column(name="id", format="5A", array=np.array(["a", "bc"])), fits.Column(name="x", format="3D", array=values),
+        fits.Column(name="n", format="J", array=np.array([1, 2])), fits.Column(name="ok", format="L", array=np.array([True, False])),
+    ]  # fmt: skip
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header["HISTORY"] = f"made {date}"
+    return saved("a.fits", lambda path: fits.HDUList([fits.PrimaryHDU(), table]).writeto(path))
+
+
+def parquet(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write Parquet in other row groups each day."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"name": ["a", None], "x": values[:, 0], "n": [1, 2]}).replace_schema_metadata({"date": date})
+    stream = io.BytesIO()
+    pq.write_table(table, stream, row_group_size=1 if date[-1] == "2" else 10, compression="gzip" if date[-1] == "2" else "snappy")
+    return stream.getvalue()
+
+
+def png(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write PNG with a date in it."""
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("date", date)
+    stream = io.BytesIO()
+    Image.fromarray((values > 1).astype("u1") * 255).save(stream, "PNG", pnginfo=info, compress_level=int(date[-1]))
+    return stream.getvalue()
+
+
+def atoms(values: np.ndarray[Any, Any], kind: str) -> bytes:
+    """Write atoms as ASE does."""
+    from ase import Atoms
+    from ase.io import write
+
+    found = Atoms("H2", positions=[values[1], [values[0, 0]] * 3], cell=[9.0, 9.0, 9.0], pbc=True)
+    found.info["energy"] = values[0, 0]
+    stream = io.BytesIO()
+    if kind == "cif":
+        write(stream, found, format="cif")
+    else:
+        text = io.StringIO()
+        write(text, found, format="extxyz")
+        return text.getvalue().encode()
+    return stream.getvalue()
+
+
+def as_fortran(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write as Fortran does: D exponents, one without its letter, columns that grew together, repeats."""
+    first = values[0, 0]
+    lines = [
+        "".join(f"{one:15.7E}".replace("E", "D") for one in values[0]),
+        f" {first:.8f}-9.87654321  3*{first:.9f}", f" {first:.6f}-100 {date[:0]}",
+    ]  # fmt: skip
+    return ("\n".join(lines) + "\n" * int(date[-1])).encode()
+
+
+def xml(values: np.ndarray[Any, Any], date: str) -> bytes:
+    """Write XML with numbers in tags and in quotes."""
+    words = " ".join(f"{one:.10g}" for one in values[0])
+    return f'<svg w="{values[1, 1]:.12f}">\n<dc:date>{date}</dc:date>\n<path d="{words}"/>\n<v>{values[1, 0]:.12f}</v></svg>\n'.encode()
+
+
+def text(template: str) -> Callable[[np.ndarray[Any, Any], str], bytes]:
+    """Return what fills date, first value and a table into a text."""
+
+    def write(values: np.ndarray[Any, Any], date: str) -> bytes:
+        return template.format(date=date, x=f"{values[0, 0]:.15g}", table=rows(values)).encode()
+
+    return write
+
+
+#: first cell of the page -> name of the file, who writes it
+KINDS: dict[str, tuple[str, Callable[[np.ndarray[Any, Any], str], bytes]]] = {
+    "text with numbers": ("a.dat", lambda values, _: rows(values).encode()),
+    "a log with dates or times": ("a.log", text("# date {date}\nE = {x}\nwall time: {date} s\n{table}")),
+    "a log that can never agree": ("a.log", text("{date}\n")),
+    "CSV": ("a.csv", lambda values, date: ("x,y,z\n" + rows(values, '"%.15e"' if date == "never" else "%.15e", ",")).encode()),
+    "CSV with a column of times": ("a.csv", text('name,seconds,"x"\na,{date},{x}\n')),
+    "JSON": ("a.json", lambda values, date: json.dumps({"meta": {"date": date, "n": 3}, "x": values.tolist(), "s": [{"elapsed": date}]}).encode()),
+    "JSON Lines": ("a.jsonl", lambda values, date: "".join(json.dumps({"time": date, "x": row}) + "\n" for row in values.tolist()).encode()),
+    "NumPy .npy": ("a.npy", npy),
+    "records of NumPy": ("a.npy", records),
+    "NumPy .npz": ("a.npz", npz),
+    "HDF5": ("a.h5", hdf5),
+    "NetCDF 4": ("a.nc", netcdf("NETCDF4")),
+    "NetCDF 3": ("a.nc", netcdf("NETCDF3_CLASSIC")),
+    "a FITS image": ("a.fits", fits_image),
+    "a FITS table": ("a.fits", fits_table),
+    "Parquet": ("a.parquet", parquet),
+    "an image (PNG, TIFF)": ("a.png", png),
+    "packed text (gzip, bzip2, xz, zstd)": ("a.dat.gz", lambda values, date: gzip.compress(rows(values).encode(), int(date[-1]), mtime=int(date[-1]))),
+    "extxyz": ("a.xyz", lambda values, _: atoms(values, "extxyz")),
+    "CIF": ("a.cif", lambda values, date: f"_audit_creation_date {date}\n".encode() + atoms(values, "cif")),
+    "XML, SVG, VTK": ("a.svg", xml),
+    "Fortran list output": ("fort.7", as_fortran),
+    "complex numbers": ("psi.txt", lambda values, _: (f"{complex(values[0, 0], values[1, 0])!r} [{values[0, 0]:.15f}{values[1, 2]:+.15f}j]\n").encode()),
+    "numbers with units": ("a.txt", lambda values, _: f"took {values[0, 0]:.15f}ms, {values[1, 0]:.15f}% of {values[1, 1]:.15f}eV\n".encode()),
+    "VCF": ("a.vcf", lambda values, date: f"##fileDate={date}\n##source=x{date}\n#CHROM\tPOS\n1\t{values[0, 0]:.3f}\n".encode()),
+    "GROMACS .xvg": ("a.xvg", text('# This file was created {date}\n@ title "Energy"\n{table}')),
+    "a PDF": ("a.pdf", lambda values, date: b"%PDF-1.4\n\xff\n" + f"/CreationDate (D:{date})\n/ID [<{date}>]\n({values[0, 0]:.3f}) Tj\n".encode()),
+}  # fmt: skip
+
+#: Lines of the page: what the file is, and what to write.
+LINES = re.findall(r"^\| (?!my file|-)(.*?) \| (.*?) \| .*? \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def rule_of(cell: str) -> CompareRule:
+    """Return the rule that a cell of the page says, as a descriptor has it."""
+    keys = "\n".join(re.findall(r"`([a-z]+ = [^`]+)`", cell))
+    parsed = parse(f'schema = 1\n[job]\ncommand = ["true"]\n[[outputs]]\npath = "a"\n{keys}\n[[outputs]]\npath = "b"\n', Path("/"))
+    return parsed.job.outputs[0].rule
+
+
+def agree(name: str, left: bytes, right: bytes, rule: CompareRule) -> bool:
+    """Say whether two files agree under a rule; what is signed and what is shown say the same."""
+    found = first_difference(io.BytesIO(left), io.BytesIO(right), name, rule)
+    if rule.agreement is Agreement.NORMAL_FORM:
+        digests = {normalized_digest(io.BytesIO(data), name, rule) for data in (left, right)}
+        assert (len(digests) == 1) is (found is None), found
+    return found is None
+
+
+def test_the_page_and_this_table_have_the_same_lines() -> None:
+    """None is untried, and none is untold."""
+    assert [line for line, _ in LINES] == list(KINDS)
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
+def test_two_honest_runs_agree_and_a_falsified_one_does_not(line: tuple[str, str]) -> None:
+    """Another day and noise of 1e-14 are no difference; a value that changed by a tenth is one."""
+    kind, cell = line
+    name, write = KINDS[kind]
+    rule = rule_of(cell)
+    one, other = write(VALUES, "2026-11-01"), write(VALUES * (1 + 1e-14), "2026-11-02")
+    falsified = write(VALUES * 1.1, "2026-11-01")
+    assert agree(name, one, other, rule)
+    assert agree(name, one, falsified, rule) is (rule.comparator is Comparator.NONE or kind == "an image (PNG, TIFF)")
+    if kind == "an image (PNG, TIFF)":
+        assert not agree(name, one, write(VALUES + 1, "2026-11-01"), rule)
+    if kind not in {"text with numbers", "CSV", "extxyz", "a log that can never agree"}:
+        assert one != other  # else the line shows nothing
