@@ -176,7 +176,10 @@ def independence(votes: Sequence[Vote]) -> Reason:
 
     Sites and owners are names that an admin gave; `run_by_one` says that one account made all their keys all the same.
     """
-    machines = count([seat(vote, [Domain.HOST]) for vote in votes], [Domain.HOST])
+    hosts = {vote.domain.get(Domain.HOST, "") for vote in votes}
+    machines = len(hosts)
+    if machines > 1:  # some of these addresses may be one machine's
+        machines = count([seat(vote, [Domain.HOST]) for vote in votes], [Domain.HOST])
     if machines == 1 < len(votes):
         return _on_one_machine(votes)
     sites = {vote.domain.get(Domain.SITE, "") for vote in votes}

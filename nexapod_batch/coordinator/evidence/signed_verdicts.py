@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Decision, Vote
 
-__all__ = ["MadeVerdict", "Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
+__all__ = ["MadeVerdict", "Reached", "Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
 
 #: What is counted of those who agreed, by name.
 _FIELDS = tuple([(field.value, field) for field in (Domain.HOST, Domain.NODE, Domain.OWNER, Domain.SITE)])
@@ -57,6 +57,15 @@ class MadeVerdict(NamedTuple):
     signature: bytes
 
 
+class Reached(NamedTuple):
+    """A verdict on a task, and what it was reached from."""
+
+    task: int
+    decision: Decision
+    votes: Sequence[Vote]
+    basis: str
+
+
 class Signing:
     """The verdicts on some tasks of one job that are reached together.
 
@@ -84,25 +93,37 @@ class Signing:
                 self._packer = Packer(zlib.decompressobj().decompress(first[1], _LIMIT))
         return self._packer is not None
 
-    def make(self, task: int, decision: Decision, votes: Sequence[Vote], basis: str) -> MadeVerdict:
-        """Sign the verdict on a task; the job's first one becomes the dictionary of the others."""
+    def make(self, reached: Sequence[Reached]) -> list[MadeVerdict]:
+        """Sign verdicts; the job's first one becomes the dictionary of the others.
+
+        Step by step for all of them, so that each step finds its code in the nearest cache.
+        """
         if self._packer is None or self._statements is None:
             self.prepare()
-        c, name = self._c, f"{self._job_id}_{task}"
+        now = self._c.now()
+        payloads = [encode_verdict(self._verdict(one, now)) for one in reached]
+        entries = [self._entry(one, now, payload) for one, payload in zip(reached, payloads, strict=True)]
+        packed = [self._packed(payload) for payload in payloads]
+        signatures = [self._c.signer.sign(pae(VERDICT_TYPE, payload)) for payload in payloads]
+        return list(map(MadeVerdict, entries, packed, signatures))
+
+    def _verdict(self, reached: Reached, now: int) -> SignedVerdict:
+        task, decision, votes, basis = reached
         won = [vote for vote in votes if vote.number in decision.winners]
         answers = {vote.answer for vote in won if vote.answer is not None}
-        state = "" if decision.state is None else decision.state.value
-        verdict = SignedVerdict(
-            verifier=self._verifier, time_ms=c.now(), job_uuid=self._row.uuid, job_sha256=self._row.digest,
-            policy_sha256=self._policy, task=task, state=state, agree=decision.agree, basis=basis,
+        return SignedVerdict(
+            verifier=self._verifier, time_ms=now, job_uuid=self._row.uuid, job_sha256=self._row.digest,
+            policy_sha256=self._policy, task=task, state=_state(decision), agree=decision.agree, basis=basis,
             answer=_answer(decision, votes, answers),
             reached=_reached(won),
-            statements=tuple(self._refs(task, name, basis)),
+            statements=tuple(self._refs(task, basis)),
         )  # fmt: skip
-        payload = encode_verdict(verdict)
+
+    def _entry(self, reached: Reached, now: int, payload: bytes) -> bytes:
+        """Return the entry of the ledger that says that a verdict was reached."""
+        name = f"{self._job_id}_{reached.task}"
         digest = encoded_digest(hashlib.sha256(payload).digest())
-        entry = event(Kind.VERDICT, verdict.time_ms, id=name, state=state, sha256=digest)
-        return MadeVerdict(entry, self._packed(payload), c.signer.sign(pae(VERDICT_TYPE, payload)))
+        return event(Kind.VERDICT, now, id=name, state=_state(reached.decision), sha256=digest)
 
     def append(self, task: int, made: MadeVerdict) -> int:
         """Append the verdict on a task to the ledger; return the number of its entry."""
@@ -115,10 +136,10 @@ class Signing:
         self._c.store.verdicts.insert(self._new)
         self._new.clear()
 
-    def _refs(self, task: int, name: str, basis: str) -> list[StatementRef]:
+    def _refs(self, task: int, basis: str) -> list[StatementRef]:
         """Return the statements of a task; of replicas that a retry set aside none."""
         return [
-            StatementRef(f"{name}.{number}", digest.hex())
+            StatementRef(f"{self._job_id}_{task}.{number}", digest.hex())
             for number, digest in (self._statements or {}).get(task, ())
             if basis[number - 1 : number] != SET_ASIDE
         ]
@@ -128,6 +149,10 @@ class Signing:
             self._packer = Packer(payload)
             return zlib.compress(payload)
         return self._packer.pack(payload)
+
+
+def _state(decision: Decision) -> str:
+    return "" if decision.state is None else decision.state.value
 
 
 def _reached(won: Sequence[Vote]) -> tuple[tuple[str, int], ...]:
@@ -140,7 +165,7 @@ def _answer(decision: Decision, votes: Sequence[Vote], answers: set[bytes]) -> s
     """Return what was accepted, in hex: within tolerances the centre's answer; "" where nothing was."""
     if decision.centre is not None:
         answers = {vote.answer for vote in votes if vote.number == decision.centre and vote.answer is not None}
-    accepted = decision.state is not None and decision.state.value == "accepted" and len(answers) == 1
+    accepted = _state(decision) == "accepted" and len(answers) == 1
     return next(iter(answers)).hex() if accepted else ""
 
 

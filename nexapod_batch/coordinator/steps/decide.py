@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from nexapod_batch import log
+from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
 from nexapod_batch.coordinator.evidence.signed_verdicts import Signing
 from nexapod_batch.coordinator.steps.judging import Judge, worth
@@ -143,7 +144,7 @@ def _decide(
         batch.quiet.append(task.idx)
         if task.state == TaskState.ACCEPTED:
             _decide_late(c, places, task, of_task[task.idx], known, batch)
-    judge = Judge(c, places, of_task, known, signing, placeable)
+    judge = Judge(c, places, of_task, known, signing, placeable, tolerant(places.job))
     for judgements in judge.all(undecided, waits):
         for judgement in judgements:
             batch.add(judgement)

@@ -184,22 +184,19 @@ def _lines(
     refused = [line for line in lines if isinstance(line, Refused)]
     refused += [bad for line in lines if isinstance(line, Trailed) and (bad := take_note(c, node, line)) is not None]
     batch.started += [(*line.replica, node.id) for line in lines if isinstance(line, Started)]
-    for report in lines:
-        if not isinstance(report, Report):
-            continue
+    good = []
+    for report in lines:  # step by step for all of them, so that each step finds its code in the nearest cache
+        if isinstance(report, Report):
+            try:
+                good.append((_check(c, node, report, known), report))
+            except Exception as error:  # noqa: BLE001 - whatever one report does, the others are taken in
+                refused.append(_refusal(report, error, path))
+    for row, report in good:
         try:
-            _apply(c, node, report, known, batch)
+            _apply(c, node, row, report, batch)
             intake.reports += 1
-        except _RefusedReport as refusal:
-            refused.append(_refused(report, refusal.reason, path))
-        except VerificationError as error:
-            why = Reason(code=Code.REPORT_REFUSED, parameters={"error": Reason.of_error(error)})
-            refused.append(_refused(report, why, path))
-        except NexapodError:  # of the database: nothing of this pass is kept
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever one report does, the others are taken in
-            why = Reason(code=Code.REPORT_NOT_TAKEN_IN, parameters={"kind": type(error).__name__})
-            refused.append(_refused(report, why, path))
+        except Exception as error:  # noqa: BLE001 - see above
+            refused.append(_refusal(report, error, path))
     if refused:
         intake.quarantined += len(refused)
         quarantine(c, node, path, refused)
@@ -214,7 +211,16 @@ class _RefusedReport(Exception):  # noqa: N818 - it is caught where it is raised
         self.reason = Reason(code=code, parameters=parameters)
 
 
-def _refused(report: Report, reason: Reason, path: Path) -> Refused:
+def _refusal(report: Report, error: Exception, path: Path) -> Refused:
+    """Return the line of a report that cannot be taken in; what is a fault of the database is raised again."""
+    if isinstance(error, _RefusedReport):
+        reason = error.reason
+    elif isinstance(error, VerificationError):
+        reason = Reason(code=Code.REPORT_REFUSED, parameters={"error": Reason.of_error(error)})
+    elif isinstance(error, NexapodError):  # nothing of this pass is kept
+        raise error
+    else:
+        reason = Reason(code=Code.REPORT_NOT_TAKEN_IN, parameters={"kind": type(error).__name__})
     return Refused(report.position, reason.stored(), beginning(path, report.position))
 
 
@@ -263,9 +269,8 @@ def _rows(
     }
 
 
-def _apply(c: Coordinator, node: Node, report: Report, known: _Known, batch: ReportBatch) -> None:
-    """Store one verified report and move its replica; _RefusedReport when it is about something else."""
-    row = _check(c, node, report, known)
+def _apply(c: Coordinator, node: Node, row: ReportedReplica, report: Report, batch: ReportBatch) -> None:
+    """Store one report that was checked, and move its replica."""
     if row.id in batch.seen or row.execution not in OUT:  # perhaps there is a report of it already
         batch.write(c)
         before = [stored_report.payload for stored_report in stored_reports(c, row.id)]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from nexapod_batch.coordinator.evidence.basis import basis_of
-from nexapod_batch.coordinator.evidence.closeness import Measuring, tolerant
-from nexapod_batch.coordinator.evidence.signed_verdicts import MadeVerdict  # noqa: TC001 - helpers' answers are decoded by it
+from nexapod_batch.coordinator.evidence.closeness import Measuring
+from nexapod_batch.coordinator.evidence.signed_verdicts import MadeVerdict, Reached
 from nexapod_batch.coordinator.side_by_side import helpers_for, side_by_side
 from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.steps.shared_accounts import Stranger
     from nexapod_batch.errors import NexapodError
     from nexapod_batch.lifecycle import Validation
-    from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Decision, Vote
     from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.store.repositories.tasks import UndecidedTask
@@ -58,6 +57,14 @@ class Judgement(NamedTuple):
     unneeded: list[int]  # row ids of replicas
 
 
+class _Asked(NamedTuple):
+    """A task that is to be decided."""
+
+    task: UndecidedTask
+    replicas: Sequence[VotingReplica]
+    votes: Sequence[Vote]
+
+
 class Judge(Struct, frozen=True):
     """Decides on tasks of one job, by what was read of their replicas."""
 
@@ -67,6 +74,7 @@ class Judge(Struct, frozen=True):
     known: Sequence[Stranger]
     signing: Signing
     placeable: bool
+    tolerant: bool  # outputs are compared within tolerances
 
     def all(
         self, tasks: Sequence[UndecidedTask], waits: dict[int, NexapodError]
@@ -88,52 +96,69 @@ class Judge(Struct, frozen=True):
 
     def _without_database(self) -> bool:
         """Say whether these tasks can be judged by what was read already."""
-        if tolerant(self.places.job):
+        if self.tolerant:
             return False
         nodes = {replica.node_id for replicas in self.replicas.values() for replica in replicas}
         return not any(self.places[node].many_hosts for node in nodes)
 
-    def _each(self, tasks: Sequence[UndecidedTask], waits: dict[int, NexapodError]) -> list[Judgement]:
-        judgements = []
-        for task in tasks:
-            try:
-                judgements.append(self.judge(task))
-            except (SchedulerError, ConfigError, TryAgainError) as error:
-                waits[task.idx] = error
+    def _some(self, tasks: Sequence[UndecidedTask]) -> list[Judgement]:
+        waits: dict[int, NexapodError] = {}
+        judgements = self._each(tasks, waits)
+        for error in waits.values():
+            raise error
         return judgements
 
-    def _some(self, tasks: Sequence[UndecidedTask]) -> list[Judgement]:
-        return [self.judge(task) for task in tasks]
+    def _each(self, tasks: Sequence[UndecidedTask], waits: dict[int, NexapodError]) -> list[Judgement]:
+        """Judge tasks step by step for all of them, so that each step finds its code in the nearest cache."""
+        asked = [_Asked(task, self.replicas.get(task.idx, ()), self._votes(task)) for task in tasks]
+        decided = []
+        for one in asked:
+            try:
+                decided.append((one, *self._decision(one)))
+            except (SchedulerError, ConfigError, TryAgainError) as error:
+                waits[one.task.idx] = error
+        judged = [self._judgement(*each) for each in decided]
+        made = iter(self.signing.make([reached for _, reached in judged if reached is not None]))
+        return [
+            judgement if reached is None else judgement._replace(verdict=next(made)) for judgement, reached in judged
+        ]
 
-    def judge(self, task: UndecidedTask) -> Judgement:
-        """Return what the decision on a task comes to.
+    def _votes(self, task: UndecidedTask) -> list[Vote]:
+        return votes_of(self.c, self.places, task.numeric_class, self.replicas.get(task.idx, ()), self.known)
 
-        Raises:
-            SchedulerError, ConfigError, TryAgainError: It cannot be decided now.
+    def _decision(self, asked: _Asked) -> tuple[Decision, Measuring | None]:
+        """Return the decision, with outputs compared within tolerances where the job asks for it."""
+        policy, votes, extra = self.places.job.quorum, asked.votes, asked.task.extra
+        if not self.tolerant:
+            return decide(policy, votes, placeable=self.placeable, extra=extra), None
+        measuring = Measuring(self.c, self.places.job, asked.replicas, self.places.nodes)
+        decision = measuring.decide(
+            votes, lambda heard, close: decide(policy, heard, placeable=self.placeable, close=close, extra=extra)
+        )
+        return decision, measuring
 
-        """
-        job, replicas = self.places.job, self.replicas.get(task.idx, ())
-        votes = votes_of(self.c, self.places, task.numeric_class, replicas, self.known)
-        measuring = None
-        if tolerant(job):
-            measuring = Measuring(self.c, job, replicas, self.places.nodes)
-        decision = _ask(job, votes, measuring, extra=task.extra, placeable=self.placeable)
+    def _judgement(
+        self, asked: _Asked, decision: Decision, measuring: Measuring | None
+    ) -> tuple[Judgement, Reached | None]:
+        """Return what a decision comes to, and the verdict that is still to be signed."""
+        task, replicas, votes = asked
         state = decision.state
         if state is None:
             state = TaskState.ACTIVE if replicas else TaskState(task.state)
-        basis = measured = verdict = None
+        basis = measured = reached = None
         unneeded: list[int] = []
         if state in TASK_ENDED:
             basis = basis_of([replica.number for replica in replicas], votes)
             measured = _record(votes, measuring, decision)
-            verdict = self.signing.make(task.idx, decision, votes, basis)
+            reached = Reached(task.idx, decision, votes, basis)
             # What runs already is let run: its report comes late, is compared and may name a liar.
             unneeded = [replica.id for replica in replicas if replica.execution in _NOT_STARTED]
-        return Judgement(
+        judgement = Judgement(
             task.idx, state.value, decision.want, decision.agree, decision.reason.stored(),
-            _not_before(self.c, decision, replicas), basis, measured, verdict,
+            _not_before(self.c, decision, replicas), basis, measured, None,
             worth(replicas, decision.validations), unneeded,
         )  # fmt: skip
+        return judgement, reached
 
 
 def _record(votes: Sequence[Vote], measuring: Measuring | None, decision: Decision) -> str | None:
@@ -161,19 +186,12 @@ def worth(
     return judged
 
 
-def _ask(job: Job, votes: Sequence[Vote], measuring: Measuring | None, *, extra: int, placeable: bool) -> Decision:
-    """Return the decision, with outputs compared within tolerances where the job asks for it."""
-    if measuring is None:
-        return decide(job.quorum, votes, placeable=placeable, extra=extra)
-    return measuring.decide(
-        votes, lambda heard, close: decide(job.quorum, heard, placeable=placeable, close=close, extra=extra)
-    )
-
-
 def _not_before(c: Coordinator, decision: Decision, replicas: Sequence[VotingReplica]) -> int:
     """Return when a task may be placed again, in ms: at once at first, then after waits that double with each loss."""
+    if not decision.want:
+        return 0
     losses = sum(replica.execution == Execution.LOST and not set_aside(replica) for replica in replicas)
-    if not decision.want or losses <= PATIENT_LOSSES:
+    if losses <= PATIENT_LOSSES:
         return 0
     wait_s = min(MAX_BACKOFF_S, 1 << min(losses - PATIENT_LOSSES - 1, 30))
     return c.now() + wait_s * 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, field
 
@@ -49,55 +49,68 @@ def signed_reason(detail: str) -> Reason | None:
     return None
 
 
+class _New(NamedTuple):
+    """A report that is to be written."""
+
+    replica: int  # row id
+    report: Report
+    columns: tuple[Any, ...]  # of ReplicaReport, up to the number of the ledger's entry
+
+
 class ReportBatch(Struct):
     """Rows to write; `seen` are the replicas that had a report among them, whether it is written or not."""
 
     started: list[tuple[int, int, int, int]] = field(default_factory=list)  # job, task, number, node
-    reports: list[NewReport] = field(default_factory=list)
-    carried: list[tuple[int, bytes]] = field(default_factory=list)
-    replicas: list[ReplicaReport] = field(default_factory=list)
-    news: set[tuple[int, int]] = field(default_factory=set)
+    new: list[_New] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
     packers: dict[int, Packer] = field(default_factory=dict)  # by job
 
     def add(self, c: Coordinator, replica: int, report: Report) -> None:
         """Add what a verified report makes of the replica of a row."""
-        said, now = report.statement, c.now()
-        job = said.replica.job
-        sha256 = hashlib.sha256(report.payload).digest()
-        if job not in self.packers:
-            self.packers[job] = Packer(dictionary_for(c, job, report.payload))
-        packed = self.packers[job].pack(report.payload)
-        self.seen.add(replica)
-        self.reports.append(NewReport(replica, sha256, packed, report.signature, now))
-        if report.carried is not None:
-            self.carried.append((replica, report.carried))
-        self.news.add((job, said.replica.task))
-        entry = event(Kind.REPORT, now, id=str(said.replica), sha256=encoded_digest(sha256))
-        committed = c.store.ledger.append([entry])
+        said = report.statement
         execution = EXECUTION_OF[said.outcome]
         vote = bytes.fromhex(said.vote) if execution is Execution.REPORTED else None
         failure = failure_kind(said.outcome, said.exit_code) if execution is Execution.ERRORED else ""
         reason = signed_reason(said.detail)
-        numeric_class = said.classes.get(c.job(job).quorum.numeric_class.value, "")
-        self.replicas.append(
-            ReplicaReport(
-                execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
-                report.machine, numeric_class, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
-                said.output_bytes, report.gpus, now, int(report.carried is not None), committed, replica,
-            )
+        numeric_class = said.classes.get(c.job(said.replica.job).quorum.numeric_class.value, "")
+        columns = (
+            execution.value, "" if reason is None else reason.stored(), failure, said.exit_code, said.host,
+            report.machine, numeric_class, said.isolation, vote, said.wall_ms, said.cpu_ms, said.max_rss_kib,
+            said.output_bytes, report.gpus, c.now(), int(report.carried is not None),
         )  # fmt: skip
+        self.seen.add(replica)
+        self.new.append(_New(replica, report, columns))
 
     def write(self, c: Coordinator) -> None:
-        """Write the rows, which are gone from here then."""
+        """Write the rows, which are gone from here then.
+
+        Step by step for all of them, so that each step finds its code in the nearest cache.
+        """
+        new, now = self.new, c.now()
+        digests = [hashlib.sha256(one.report.payload).digest() for one in new]
+        packed = [self._packed(c, one.report) for one in new]
+        first = c.store.ledger.append([
+            event(Kind.REPORT, now, id=str(one.report.statement.replica), sha256=encoded_digest(digest))
+            for one, digest in zip(new, digests, strict=True)
+        ])
         reports, replicas = c.store.reports, c.store.replicas
         replicas.start(self.started)
-        reports.insert(self.reports)
-        reports.insert_carried(self.carried)
-        replicas.report(self.replicas)
-        c.store.tasks.note_news(sorted(self.news))
-        for rows in (self.started, self.reports, self.carried, self.replicas, self.news):
-            rows.clear()
+        reports.insert([
+            NewReport(one.replica, digest, body, one.report.signature, now)
+            for one, digest, body in zip(new, digests, packed, strict=True)
+        ])
+        reports.insert_carried([(one.replica, one.report.carried) for one in new if one.report.carried is not None])
+        replicas.report([ReplicaReport._make((*one.columns, entry, one.replica)) for entry, one in enumerate(new, first)])
+        names = {one.report.statement.replica for one in new}
+        c.store.tasks.note_news(sorted({(name.job, name.task) for name in names}))
+        self.started.clear()
+        self.new.clear()
+
+    def _packed(self, c: Coordinator, report: Report) -> bytes:
+        job = report.statement.replica.job
+        if job not in self.packers:
+            self.packers[job] = Packer(dictionary_for(c, job, report.payload))
+        return self.packers[job].pack(report.payload)
 
 
 def columns_of(payload: bytes, document: bytes) -> dict[str, str | int | bytes | None] | None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Places", "counted", "every_vote", "votes_of"]
 
+_EXECUTIONS = {execution.value: execution for execution in Execution}
+
 
 class Places:
     """Where the replicas of one job ran, worked out once for each node."""
@@ -98,7 +100,7 @@ def _vote(
     vote = Vote(
         number=r.number,
         domain=place.domain,
-        execution=Execution(r.execution),
+        execution=_EXECUTIONS[r.execution],
         voided=r.voided,
         answer=r.vote,
         detail=Reason.parse(r.reason),
