@@ -42,8 +42,6 @@ __all__ = [
 
 #: The last line of a runner that ended by itself.
 END = b'{"end":true}'
-#: Bytes passed over at once.
-_BLOCK = 256 * 1024
 #: Bad lines of a block after which the rest of it waits for the next pass: what is all junk takes no time of others.
 _JUNK = 1_000
 #: Unread bytes that are worth another process: of fewer, starting it takes longer than what it saves.
@@ -162,17 +160,14 @@ def read_block(block: Block, keys: Mapping[str, bytes]) -> list[Line]:
 
 
 def _lines(stream: BinaryIO, block: Block, keys: Mapping[str, bytes]) -> Iterator[_Raw]:
-    """Yield the lines of a block; of one that is too long as much as shows it."""
+    """Yield the lines of a block, which is short enough to be read at once."""
     position = block.start
-    while position < block.end:
-        line = stream.readline(min(MAX_LINE + 1, block.end - position))
-        if not line:  # the file is shorter by now
-            return
-        yield _Raw(position, line.removesuffix(b"\n"), keys)
-        position += len(line)
-        while line and not line.endswith(b"\n") and position < block.end:  # too long: the rest is passed over
-            line = stream.readline(min(_BLOCK, block.end - position))
-            position += len(line)
+    lines = stream.read(block.end - block.start).split(b"\n")
+    if not lines[-1]:  # behind the last newline; where there is another text, the file is shorter by now
+        lines.pop()
+    for line in lines:
+        yield _Raw(position, line, keys)
+        position += len(line) + 1
 
 
 def read_all(blocks_with_keys: Sequence[tuple[Block, Mapping[str, bytes]]]) -> Iterator[list[Line] | OSError]:

@@ -100,7 +100,9 @@ class ReportBatch(Struct):
             for one, digest, body in zip(new, digests, packed, strict=True)
         ])
         reports.insert_carried([(one.replica, one.report.carried) for one in new if one.report.carried is not None])
-        replicas.report([ReplicaReport._make((*one.columns, entry, one.replica)) for entry, one in enumerate(new, first)])
+        replicas.report([
+            ReplicaReport._make((*one.columns, entry, one.replica)) for entry, one in enumerate(new, first)
+        ])
         names = {one.report.statement.replica for one in new}
         c.store.tasks.note_news(sorted({(name.job, name.task) for name in names}))
         self.started.clear()
