@@ -285,7 +285,11 @@ def _ready(c: Coordinator, node: Node, job: Job, tasks: Sequence[int], faults: F
 
 
 def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield what each launch holds, after how many others: two replicas of one task never share a launch."""
+    """Yield what each launch holds, after how many others: two replicas of one task never share a launch.
+
+    Launches of the same tasks follow each other, so that a task is decided, and its results are there, long before the
+    job ends, and mostly in the pass in which its first report came.
+    """
     rounds: list[list[int]] = []
     seen: Counter[int] = Counter()
     for task in tasks:
@@ -294,10 +298,12 @@ def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int
         rounds[seen[task]].append(task)
         seen[task] += 1
     before = 0
-    for one in rounds:
-        for start in range(0, len(one), size):
-            yield before + start, one[start : start + size]
-        before += len(one)
+    for start in range(0, len(tasks), size):
+        for one in rounds:
+            share = one[start : start + size]
+            if share:
+                yield before, share
+                before += len(share)
 
 
 def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
