@@ -157,7 +157,8 @@ def _document(done: Deposit, record: Record | None, invenio: str | None) -> dict
 
 
 def _published(document: dict[str, Any]) -> Iterator[str]:
-    yield f"job {document['job']}, {document['title']}: {document['summary']}"
+    of = "" if document["job"] is None else f"job {document['job']}, "
+    yield f"{of}{document['title']}: {document['summary']}"
     if not document["verified"]:
         yield "  it does not verify: the page begins with that"
     where = document["folder"] or "nothing was written; there would be"
