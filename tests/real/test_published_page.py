@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 HOSTILE = "</style></title><script>document.title='run'</script><img src=http://127.0.0.1:9/x onerror=document.title='run'>\u202e"
+
+
+#: Milliseconds after which a browser hangs: it starts in one second, and on a loaded machine in twenty.
+_HANGS_MS = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program is not None, "bin/test installs it"
     with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        one = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=_HANGS_MS)
         yield one
         one.close()
 
@@ -49,40 +54,50 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextmanager
+def opened(browser: Browser, page: Path, **how: Any) -> Iterator[Page]:
+    """Yield a tab with a page."""
+    tab = browser.new_page(**how)
+    tab.set_default_timeout(_HANGS_MS)
+    try:
+        tab.goto(page.as_uri())
+        yield tab
+    finally:
+        tab.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_everybody_can_read_it(browser: Browser, written: Path, width: int, scheme: str) -> None:
     """No rule of axe is violated, on a telephone by day and on a screen by night; nothing is wider than the screen."""
-    tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type] # axe is a script
-    tab.goto(written.as_uri())
-    found = Axe().run(tab)
-    assert found.violations_count == 0, found.generate_report()
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    narrowest = tab.evaluate("Math.min(...[...document.querySelectorAll('th')].map(cell => cell.offsetWidth / cell.innerText.length))")
-    assert narrowest > 5, "no word of a heading is broken into letters"
-    tab.close()
+    look = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "bypass_csp": True}  # axe is a script
+    with opened(browser, written, **look) as tab:
+        found = Axe().run(tab)
+        assert found.violations_count == 0, found.generate_report()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        narrowest = tab.evaluate(
+            "Math.min(...[...document.querySelectorAll('th')].map(cell => cell.offsetWidth / cell.innerText.length))"
+        )
+        assert narrowest > 5, "no word of a heading is broken into letters"
 
 
 def test_nothing_in_it_runs_and_nothing_is_fetched(browser: Browser, written: Path) -> None:
     """The browser asks for the page and for nothing else, finds its style allowed, and no policy violated."""
-    tab = browser.new_page()
     asked: list[str] = []
     said: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on("console", lambda message: said.append(message.text))
-    tab.goto(written.as_uri(), wait_until="networkidle")
-    assert tab.title().startswith("Pi </style></title><script>document.title='run'")
-    assert asked == [written.as_uri()]
-    assert said == []
-    assert tab.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "992px"
-    assert tab.locator("script, img, iframe").count() == 0
-    tab.close()
+    with opened(browser, written) as tab:
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda message: said.append(message.text))
+        tab.reload(wait_until="networkidle")
+        assert tab.title().startswith("Pi </style></title><script>document.title='run'")
+        assert asked == [written.as_uri()]
+        assert said == []
+        assert tab.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "992px"
+        assert tab.locator("script, img, iframe").count() == 0
 
 
 def test_it_can_be_printed(browser: Browser, written: Path) -> None:
     """On paper nothing needs to be scrolled: what was cut off on a small screen is there."""
-    tab = browser.new_page()
-    tab.goto(written.as_uri())
-    tab.emulate_media(media="print")
-    assert tab.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
-    assert tab.pdf(format="A4")[:5] == b"%PDF-"
-    tab.close()
+    with opened(browser, written) as tab:
+        tab.emulate_media(media="print")
+        assert tab.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
+        assert tab.pdf(format="A4")[:5] == b"%PDF-"
