@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nexapod_client.nouns import ResultFile
     from nexapod_client.transport import Transport
 
-__all__ = ["carried", "read", "save"]
+__all__ = ["carried", "is_inside", "named", "read", "save"]
 
 #: Bytes that are asked for at once, and that may travel with a submission.
 _BLOCK, _MOST = 8 << 20, 16 << 20
@@ -34,8 +34,8 @@ def carried(document: Mapping[str, Any], given: Mapping[str, bytes | str | Path]
     for name, content in given.items():
         found[name] = content if isinstance(content, bytes) else Path(content).read_bytes()
     there = document.get("files", {})
-    for name in _named(document):
-        if name not in found and name not in there and _is_inside(name) and Path(name).is_file():
+    for name in named(document):
+        if name not in found and name not in there and is_inside(name) and Path(name).is_file():
             found[name] = Path(name).read_bytes()
     size = sum(map(len, found.values()))
     if size > _MOST:
@@ -44,7 +44,7 @@ def carried(document: Mapping[str, Any], given: Mapping[str, bytes | str | Path]
     return {name: base64.b64encode(content).decode() for name, content in found.items()}
 
 
-def _named(document: Mapping[str, Any]) -> Iterable[str]:
+def named(document: Mapping[str, Any]) -> Iterable[str]:
     """Yield which files a descriptor names."""
     inputs = document.get("inputs")
     for one in inputs if isinstance(inputs, list | tuple) else ():
@@ -56,7 +56,7 @@ def _named(document: Mapping[str, Any]) -> Iterable[str]:
         yield array["values"]
 
 
-def _is_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
     """Say whether a name leads to below the current folder."""
     return "://" not in name and not os.path.isabs(name) and ".." not in name.split("/")
 

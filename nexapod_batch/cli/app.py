@@ -31,6 +31,8 @@ EX_SOFTWARE = 70
 EX_CONFIG = 78
 #: 128 + SIGINT, as shells report it.
 INTERRUPTED = 130
+#: Under which name a context keeps that `--url` was given.
+_URL = "nexapod_batch.url"
 
 
 class LazyGroup(click.Group):
@@ -40,8 +42,8 @@ class LazyGroup(click.Group):
         """Return the names in the order of the table."""
         return list(command_table.COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the module of one command and return the command."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command and return the command; one about a server elsewhere where that is meant."""
         entry = command_table.COMMANDS.get(cmd_name)
         if entry is None:
             return None
@@ -49,7 +51,10 @@ class LazyGroup(click.Group):
 
         from nexapod_batch.cli import global_options
 
-        command: click.Command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
+        module = entry.module
+        if cmd_name in command_table.REMOTE and (ctx.meta.get(_URL) or os.environ.get("NEXAPOD_URL")):
+            module = "remote.commands"
+        command: click.Command = getattr(import_module(f"nexapod_batch.cli.{module}"), entry.attribute)
         global_options.add_global_options(command, cmd_name)
         return command
 
@@ -57,6 +62,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a misspelt one gets the nearest name."""
+        given = args[: args.index("--")] if "--" in args else args
+        if any(arg == "--url" or arg.startswith("--url=") for arg in given):
+            ctx.meta[_URL] = True
         if args and args[0] not in command_table.COMMANDS and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}.{_nearest(args[0])}")
         return super().resolve_command(ctx, args)

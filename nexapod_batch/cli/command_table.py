@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "ELSEWHERE", "JOB_COLUMNS", "SECTIONS", "Entry"]
+__all__ = ["COMMANDS", "ELSEWHERE", "JOB_COLUMNS", "REMOTE", "SECTIONS", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -185,7 +185,7 @@ COMMANDS: dict[str, Entry] = {
         "Serve this coordinator to people and nodes elsewhere.",
         (
             *("--init", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy"),
-            *("--rate", "--public", "--json"),
+            *("--rate", "--public", "--unit", "--json"),
         ),
     ),
     "token": Entry(
@@ -228,6 +228,9 @@ COMMANDS: dict[str, Entry] = {
         "commands.completion", "completion", "Print the completion script of a shell.", ("bash", "zsh", "fish")
     ),
 }
+
+#: Commands that also work on a coordinator elsewhere, where `NEXAPOD_URL` or `--url` names its server.
+REMOTE = frozenset({"submit", "ls", "show", "wait", "results", "logs", "cancel"})
 
 #: What people type who know other systems, and the command that does it here.
 ELSEWHERE: dict[str, str] = {

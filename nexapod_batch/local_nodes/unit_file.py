@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nexapod_batch.errors import UsageError
 
-__all__ = ["MARK", "find", "folder", "name_of", "remove"]
+__all__ = ["MARK", "find", "folder", "name_of", "quoted", "remove"]
 
 #: How the first line of a unit of ours begins.
 MARK = "# Made by nexapod-batch node unit "
@@ -55,3 +55,9 @@ def remove(file: Path) -> str:
     for path in (file, *file.parent.glob(f"*.wants/{file.name}")):
         path.unlink(missing_ok=True)
     return told
+
+
+def quoted(word: str) -> str:
+    """Return one word as systemd reads it; `$` means nothing to it here, by the `:` before the command."""
+    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{word.replace("%", "%%")}"'

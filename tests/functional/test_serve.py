@@ -101,6 +101,16 @@ def test_serving_again_needs_no_init_and_shows_no_token(tmp_path: Path) -> None:
     assert second.process.returncode == 0
 
 
+def test_the_unit_serves_with_the_same_options(tmp_path: Path) -> None:
+    """As systemd reads it; nothing is made."""
+    argv = [PROGRAM, "serve", "--port", "5001", "--name", "lab one", "--public", "--init", "--unit"]
+    done = subprocess.run(argv, env=environment(tmp_path / "none"), capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert f'ExecStart=:/usr/bin/env "{PROGRAM}" "serve" "--port" "5001" "--name" "lab one" "--public"' in lines
+    assert f'Environment="NEXAPOD_HOME={tmp_path}/none"' in lines
+    assert not (tmp_path / "none").exists()
+
+
 def test_without_a_coordinator_init_is_asked_for(tmp_path: Path) -> None:
     """Nothing is made by accident."""
     argv = [PROGRAM, "serve", "--port", "0"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +32,11 @@ __all__ = ["serve"]
     help="Requests of one address, and of one token, each second; eight times as many at once.",
 )  # fmt: skip
 @click.option("--public", is_flag=True, help="Let anybody see status and nodes; jobs stay private.")
+@click.option("--unit", is_flag=True, help="Print a systemd user unit that serves with these options, and end.")
 @json_option
 def serve(
     init: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None,
-    behind_proxy: bool, rate: float, public: bool, as_json: bool,
+    behind_proxy: bool, rate: float, public: bool, unit: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Serve this coordinator to people and nodes elsewhere.
 
@@ -41,6 +44,9 @@ def serve(
     once; then it serves until it is stopped (Ctrl-C, SIGTERM).
     """
     from nexapod_batch.cli.rendering.render import output
+    if unit:
+        output(as_json).lines("unit", _unit(sys.argv[1:]))
+        return
     from nexapod_batch.requirements import absent, install_command
 
     missing = absent(["httptools", "prometheus_client", "starlette", "uvicorn", "uvloop"])
@@ -65,3 +71,31 @@ def serve(
 def _lines(document: Document) -> list[str]:
     token = document["token"]
     return [document["url"], document["join"], *([token] if token else [])]
+
+
+def _unit(arguments: list[str]) -> list[str]:
+    """Return the lines of a unit that serves as these arguments say."""
+    from nexapod_batch.local_nodes.unit_file import quoted
+
+    program = os.path.abspath(sys.argv[0])
+    left_out = {"--unit", "--init", "--json"}
+    command = [program, *(word for word in arguments if word not in left_out)]
+    home = os.environ.get("NEXAPOD_HOME")
+    return [
+        "[Unit]",
+        "Description=nexapod-batch server",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart=:/usr/bin/env {' '.join(map(quoted, command))}",
+        f"Environment={quoted('PATH=' + os.environ.get('PATH', os.defpath))}",
+        *([f"Environment={quoted('NEXAPOD_HOME=' + home)}"] if home else []),
+        "WorkingDirectory=/",
+        "Restart=always",
+        "RestartSec=2",
+        "KillMode=mixed",
+        "TimeoutStopSec=45",
+        "",
+        "[Install]",
+        "WantedBy=default.target",
+    ]

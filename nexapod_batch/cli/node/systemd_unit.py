@@ -56,7 +56,7 @@ def text_of(name: str, spool: Path, environ: Mapping[str, str], *, on_mains: boo
 
     With `on_mains` it is not started on battery; a worker that runs then pauses by itself.
     """
-    from nexapod_batch.local_nodes.unit_file import MARK
+    from nexapod_batch.local_nodes.unit_file import MARK, quoted
 
     command = interpreter.module("nexapod_batch.runner", str(spool), "--stay")
     path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -68,8 +68,8 @@ def text_of(name: str, spool: Path, environ: Mapping[str, str], *, on_mains: boo
         "",
         "[Service]",
         "Type=exec",
-        f"ExecStart=:/usr/bin/env {' '.join(map(_quoted, command))}",
-        f"Environment={_quoted(f'PATH={path}')}",
+        f"ExecStart=:/usr/bin/env {' '.join(map(quoted, command))}",
+        f"Environment={quoted(f'PATH={path}')}",
         f"WorkingDirectory={interpreter.FOLDER}",
         "# it ends when node.json changes, and while another worker of the node is at it",
         "Restart=always",
@@ -85,12 +85,6 @@ def text_of(name: str, spool: Path, environ: Mapping[str, str], *, on_mains: boo
         "WantedBy=default.target",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(word: str) -> str:
-    """Return one word as systemd reads it; `$` means nothing to it here, by the `:` before the command."""
-    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{word.replace("%", "%%")}"'
 
 
 def _written(name: str, content: str) -> Path:

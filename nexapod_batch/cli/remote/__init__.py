@@ -1,0 +1,1 @@
+"""Commands about jobs of a coordinator elsewhere (`NEXAPOD_URL`, `--url`), through its server."""
