@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.coordinator.verification.key_facts import KeyEvents, key_faults, keys_of_database
+from nexapod_batch.coordinator.verification.node_facts import NodeEvents, node_faults
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.audit import MAX_FAULTS, Fault
 from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event, says
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "compared_facts", "publication_of"]
 
-_REPORT, _KEY = b'"report"', b'"key":'
+_REPORT, _KEY, _PROFILE = b'"report"', b'"key":', b'"profile"'
 
 
 class Facts(NamedTuple):
@@ -61,11 +62,15 @@ def compared_facts(c: Coordinator) -> Facts:
     compared = _Compared()
     ledger = c.store.ledger
     for job in ledger.jobs_with_entries():
-        digest = encoded_digest(bytes.fromhex(job.digest))
-        compared.look(f"job {job.id}", job.entry, Kind.SUBMITTED, {"id": f"{job.id}", "sha256": digest})
+        digest = _from_hex(job.digest)
+        submitted: dict[str, str | int] = {"id": f"{job.id}", "uuid": job.uuid, "tasks": job.n_tasks, "sha256": digest}
+        compared.look(f"job {job.id}", job.entry, Kind.SUBMITTED, submitted)
     for launch in ledger.launches_with_entries():
-        wanted = {"launch": launch.key, "id": f"{launch.job_id}"}
-        compared.look(f"launch {launch.key}", launch.entry, Kind.PLACED, wanted)
+        if launch.key is None:
+            compared.faults.append(Fault(f"launch {launch.id}", "it is gone, or of another node than its replicas"))
+            continue
+        placed: dict[str, str | int] = {"launch": launch.key, "id": f"{launch.job_id}"}
+        compared.look(f"launch {launch.key}", launch.entry, Kind.PLACED, placed)
     for verdict in ledger.verdicts_with_entries():
         name = f"{verdict.job_id}_{verdict.idx}"
         compared.look(f"task {name}", verdict.entry, Kind.VERDICT, {"id": name, "state": verdict.state})
@@ -75,6 +80,14 @@ def compared_facts(c: Coordinator) -> Facts:
         compared.look(f"publication of {name}", published.entry, Kind.PUBLISHED, said)
     _reports(c, compared)
     return Facts(compared.number, tuple(compared.faults))
+
+
+def _from_hex(digest: str) -> str:
+    """Return a digest as it stands in entries; "none" for what is no digest."""
+    try:
+        return encoded_digest(bytes.fromhex(digest))
+    except ValueError:
+        return "none"
 
 
 def publication_of(task: str, replica: int, payload_sha256: bytes | None) -> dict[str, str | int]:
@@ -90,6 +103,7 @@ class _Said:
         self.reports = 0
         self.statements: Counter[tuple[str, str]] = Counter()  # of replicas that reported more than once
         self.keys = KeyEvents()
+        self.nodes = NodeEvents()
         self._entries = entries
 
     def scan(self, twice: Collection[str]) -> None:
@@ -102,7 +116,11 @@ class _Said:
                     if said.get("id") in twice:
                         self.statements[str(said["id"]), str(said.get("sha256"))] += 1
             elif _KEY in entry:
-                self.keys.add(_read(entry))
+                said = _read(entry)
+                self.keys.add(said)
+                self.nodes.add(said)
+            elif _PROFILE in entry:
+                self.nodes.add(_read(entry))
 
 
 def _read(entry: bytes) -> Mapping[str, str | int]:
@@ -137,3 +155,4 @@ def _reports(c: Coordinator, compared: _Compared) -> None:
     keys = keys_of_database(c)
     compared.number += sum(map(len, keys))
     compared.faults += key_faults(keys, said.keys)
+    compared.faults += node_faults(c, said.nodes)

@@ -72,9 +72,9 @@ def _verified(
 ) -> dict[str, Any]:
     name = f"{row.job_id}_{row.task}.{row.number}"
     statement, problems = _statement(c, row, node)
-    lines = c.store.trails.of(row.id)
+    lines: list[tuple[int | None, bytes]] = [*c.store.trails.of(row.id)]
     if statement is None:
-        lines += _unread_notes(c, node, name, known=set(lines))
+        lines += _unread_notes(c, node, name, known={line for _, line in lines})
     notes, faults = _checked(c, row, lines, statement)
     problems += faults
     logs = []
@@ -97,7 +97,7 @@ def trail_faults(c: Coordinator, row: ReplicaRow, statement: Statement | None) -
 
 
 def _checked(
-    c: Coordinator, row: ReplicaRow, lines: Sequence[bytes], statement: Statement | None
+    c: Coordinator, row: ReplicaRow, lines: Sequence[tuple[int | None, bytes]], statement: Statement | None
 ) -> tuple[list[Note], list[str]]:
     """Return the notes of a replica, and what is wrong with their chain."""
     named = None if statement is None else statement.trail
@@ -107,10 +107,12 @@ def _checked(
     if checks is None or checks.secret is None:
         return [], ["the secret is gone by which notes of its logs are checked"]
     try:
-        notes = [decode_note(loads(line)) for line in lines]
+        notes = [decode_note(loads(line)) for _, line in lines]
     except (VerificationError, ValueError):
         return [], ["a note of its logs cannot be read any more"]
     faults = list(chain_faults(replica_key(checks.secret, checks.nonce), notes))
+    if any(number not in {None, note.number} for (number, _), note in zip(lines, notes, strict=True)):
+        faults.append("a note of its logs is kept by another number")
     if any(note.replica != f"{row.job_id}_{row.task}.{row.number}" for note in notes):
         faults.append("a note of its logs is another replica's")
     if named is not None and (notes[-1].number, notes[-1].mac) != named:
@@ -137,14 +139,14 @@ def _signed(statement: Statement | None, stream: str) -> str:
     return statement.stdout_sha256 if stream == "stdout" else statement.stderr_sha256
 
 
-def _unread_notes(c: Coordinator, node: Node, name: str, known: set[bytes]) -> list[bytes]:
-    """Return the notes of a replica that lie in its node's segments and were not taken in yet, as far as they go."""
+def _unread_notes(c: Coordinator, node: Node, name: str, known: set[bytes]) -> list[tuple[int | None, bytes]]:
+    """Return None and each note of a replica that lies in its node's segments and was not taken in, as far as seen."""
     begin = f'{{"trail":"{name}",'.encode()
-    found: list[bytes] = []
+    found: list[tuple[int | None, bytes]] = []
     with suppress(NexapodError, OSError):
         for path, position, _ in unread(c, node):
             for block in blocks(path, position, Budget(_UNREAD)):
-                found += [line for line in _lines(block) if line.startswith(begin) and line not in known]
+                found += [(None, line) for line in _lines(block) if line.startswith(begin) and line not in known]
     return found
 
 

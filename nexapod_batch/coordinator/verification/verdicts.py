@@ -92,7 +92,7 @@ def reached_faults(
     ]
     try:
         decision = decision_then(job, every, task)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return [*faults, f"the record of the verdict is damaged: {error}"]
     faults += _other_decision(task, decision)
     return faults or _judged(job, task, rows, every, decision)

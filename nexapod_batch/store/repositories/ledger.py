@@ -72,6 +72,8 @@ class JobEntry(Row, frozen=True):
     """A job, and the entry that is to say that it was submitted."""
 
     id: int
+    uuid: str
+    n_tasks: int
     digest: str  # hex
     entry: bytes | None
 
@@ -79,8 +81,9 @@ class JobEntry(Row, frozen=True):
 class LaunchEntry(Row, frozen=True):
     """A launch, and the entry that is to say that its replicas were placed."""
 
-    key: str
-    job_id: int
+    id: int
+    key: str | None  # None: it is gone, or its replicas are said to be another node's
+    job_id: int | None
     entry: bytes | None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from json import loads
 from typing import TYPE_CHECKING, TypedDict
 
+from nexapod_batch.errors import CorruptStoreError
 from nexapod_batch.files.accounts import own_account
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.node import Node
@@ -48,7 +49,11 @@ class NodeRow(Row, frozen=True):
 
 
 def node_of(row: NodeRow) -> Node:
-    """Return the node of a registry row."""
+    """Return the node of a registry row; CorruptStoreError for a row that nobody has written."""
+    try:
+        tier, classes = Tier(row.tier), loads(row.classes)
+    except ValueError as error:
+        raise CorruptStoreError(f"the row of node {row.name} in the registry is damaged", got=str(error)) from error
     return Node(
         id=row.id,
         name=row.name,
@@ -57,14 +62,14 @@ def node_of(row: NodeRow) -> Node:
         site=row.site,
         owner=row.owner,
         host=row.host,
-        tier=Tier(row.tier),
+        tier=tier,
         backend=row.backend,
         cpus=row.cpus,
         mem_mib=row.mem_mib,
         gpus=row.gpus,
         gpu_type=row.gpu_type,
         hosts=row.hosts,
-        classes=loads(row.classes),
+        classes=classes,
         max_queued=row.max_queued,
         active=row.active,
         first_key=row.first_key,

@@ -33,9 +33,9 @@ class Trails:
         """Return what checks the notes of a replica; None where there is no such replica."""
         return self._sql.find(TrailedReplica, "trailed_replica", job=job, task=task, number=number)
 
-    def of(self, replica: int) -> list[bytes]:
-        """Return the notes of a replica as they came, in order of their numbers."""
-        return self._sql.values(bytes, "trail_of", replica=replica)
+    def of(self, replica: int) -> list[tuple[int, bytes]]:
+        """Return the notes of a replica as they came, in order of the numbers that they are kept by."""
+        return [(number, note) for number, note in self._sql.tuples("trail_of", replica=replica)]
 
     def newest(self, replica: int) -> bytes | None:
         """Return the note of a replica with the largest number; None where there is none."""

@@ -98,11 +98,12 @@ SELECT t.job_id, t.idx, t.state, t.agree, coalesce(t.basis, '') AS basis, t.publ
 FROM task t JOIN job j ON j.id = t.job_id WHERE t.state IN ('accepted', 'failed', 'inconclusive') ORDER BY t.job_id, t.idx;
 
 -- name: jobs_with_entries
-SELECT j.id, j.digest, e.body AS entry FROM job j LEFT JOIN ledger_entry e ON e.idx = j.submitted ORDER BY j.id;
+SELECT j.id, j.uuid, j.n_tasks, j.digest, e.body AS entry FROM job j LEFT JOIN ledger_entry e ON e.idx = j.submitted ORDER BY j.id;
 
 -- name: launches_with_entries
-SELECT DISTINCT l.key, l.job_id, e.body AS entry
-FROM replica r JOIN launch l ON l.id = r.launch_id LEFT JOIN ledger_entry e ON e.idx = r.placed;
+SELECT DISTINCT r.launch_id AS id, l.key, l.job_id, e.body AS entry
+FROM replica r LEFT JOIN launch l ON l.id = r.launch_id AND l.node_id = r.node_id LEFT JOIN ledger_entry e ON e.idx = r.placed
+WHERE r.launch_id IS NOT NULL;
 
 -- name: verdicts_with_entries
 SELECT t.job_id, t.idx, t.state, e.body AS entry FROM task t LEFT JOIN ledger_entry e ON e.idx = t.decided

@@ -1,7 +1,7 @@
 -- Notes of what replicas wrote to their logs while they ran.
 
 -- name: trail_of
-SELECT note FROM trail WHERE replica_id = :replica ORDER BY number;
+SELECT number, note FROM trail WHERE replica_id = :replica ORDER BY number;
 
 -- name: trail_note
 SELECT note FROM trail WHERE replica_id = :replica AND number = :number;

@@ -1,0 +1,73 @@
+"""Nodes as the registry has them, compared with what the ledger says of them: whose they are, and what they signed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from nexapod_batch.errors import VerificationError
+from nexapod_batch.ledger.audit import Fault
+from nexapod_batch.ledger.events import Kind, encoded_digest
+from nexapod_batch.trust.dsse import open_envelope
+from nexapod_batch.trust.keys import key_id
+from nexapod_batch.trust.profile import PROFILE_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nexapod_batch.coordinator.context import Coordinator
+
+__all__ = ["NodeEvents", "node_faults"]
+
+#: Characters of a text that the ledger keeps.
+_KEPT = 256
+
+
+class NodeEvents:
+    """What the entries of a ledger say of nodes; the latest counts."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.places: dict[str, tuple[str, str]] = {}  # owner and site, by name
+        self.profiles: dict[str, str] = {}  # SHA-256 of what was signed, by name
+
+    def add(self, entry: Mapping[str, str | int]) -> None:
+        """Take in what one entry says."""
+        kind, name = entry.get("fact", entry.get("kind")), str(entry.get("node"))
+        if kind in {Kind.REGISTERED, Kind.REMOVED}:  # another node may have had the name before
+            self.profiles.pop(name, None)
+        if kind in {Kind.REGISTERED, Kind.CHANGED} and "owner" in entry:
+            self.places[name] = str(entry["owner"]), str(entry.get("site"))
+        if kind == Kind.PROFILE:
+            self.profiles[name] = str(entry.get("sha256"))
+
+
+def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
+    """Yield nodes that belong to somebody else, or have signed something else, than the ledger says."""
+    for own in c.store.operations.coordinator_keys():
+        if own.public_key is not None and key_id(own.public_key) != own.key_id:
+            yield Fault("the coordinator", f"the key that is kept as {own.key_id} is another one")
+    signed = c.store.nodes.profiles()
+    for row in c.store.nodes.all():
+        place = f"node {row.name}"
+        said = events.places.get(row.name)
+        if said is not None and said != (row.owner[:_KEPT], row.site[:_KEPT]):
+            what = f"the ledger says that it is {said[0]}'s at {said[1]}, the database {row.owner}'s at {row.site}"
+            yield Fault(place, what)
+        wanted = events.profiles.get(row.name)
+        if wanted is None:
+            continue
+        envelope = signed.get(row.id)
+        if envelope is None:
+            yield Fault(place, "the profile that it signed is gone")
+        elif _digest(c, row.id, envelope) != wanted:
+            yield Fault(place, "its profile is not the one that it signed")
+
+
+def _digest(c: Coordinator, node: int, envelope: bytes) -> str:
+    """Return the SHA-256 of what one of a node's keys signed; "" where none did."""
+    keys = {key.key_id: key.public_key for key in c.store.nodes.keys(node)}
+    try:
+        return encoded_digest(hashlib.sha256(open_envelope(envelope, PROFILE_TYPE, keys).payload).digest())
+    except VerificationError:
+        return ""
