@@ -64,6 +64,19 @@ _COMPARISON: dict[str, Shape] = {
     },
 }  # fmt: skip
 
+_VERIFIED: dict[str, Shape] = {
+    "job": _NUMBER_OR_NONE, "uuid": _TEXT_OR_NONE, "digest": _TEXT_OR_NONE, "ok": bool,
+    "policy": ({"agree": int, "distinct": [str], "max_replicas": int, "class": str}, None),
+    "keys": [
+        {"key": str, "node": str, "site": str, "owner": str, "host": str, "from": str, "private_key_here": bool}
+    ],
+    "statements": int, "verdicts": int, "bytes": int,
+    "checks": [{"check": str, "of": str, "ok": bool, "problem": str, "text?": str, "node?": str, "key?": str}],
+    "folder?": str, "uuid_given?": bool, "results?": _TEXT_OR_NONE,
+    "archive?": str, "reproductions?": [{}],
+}  # fmt: skip
+_COMPARED_LOG: dict[str, Shape] = {"stream": str, "bytes": int, "noted": int}
+
 #: What each command prints; `error` is printed by every command that fails.
 SHAPES: dict[str, dict[str, Shape]] = {
     "error": {
@@ -81,6 +94,12 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "explain": {"explanation": [str], "tasks": [_EXPLAINED]},
     "compare": {"agree": bool, "files": [_COMPARISON]},
     "logs": {"logs": [{"of": str, "path": _TEXT_OR_NONE, "bytes": int}]},
+    "logs --verify": {
+        "ok": bool,
+        "replicas": [
+            {"of": str, "notes": int, "signed": bool, "ok": bool, "problems": [str], "logs": [_COMPARED_LOG]}
+        ],
+    },
     "wait": {"jobs": [_ENDED]},
     "cancel": {"cancelled": [str]},
     "hold": {"held": [str]},
@@ -93,6 +112,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
         "job?": int, "folder?": str, "results": [{"task": str, "path": str, "parameters": {str: str}}],
         "missing": [{"task": str, "state": str, "parameters": {str: str}}],
     },
+    "verify": _VERIFIED,
     "reconcile": {
         "ingested": int, "decided": int, "launched": int, "published": int, "quarantined": int, "open_jobs": int,
         "faults": [str], "standing": [str], "why": {"faults": [_REASON], "standing": [_REASON]},
@@ -105,7 +125,7 @@ def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of what a command prints with `--json`; KeyError for a name without a shape."""
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:nexapod-batch:schema:output:{name}:1",
+        "$id": f"urn:nexapod-batch:schema:output:{name.replace(' --', '-')}:1",
         "title": f"nexapod-batch {name} --json",
     }
     return head | _schema({"schema": int, **SHAPES[name]})

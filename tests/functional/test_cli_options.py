@@ -97,10 +97,28 @@ def test_what_programs_read_has_its_shape(home: Home) -> None:
     submitted = home.json("submit", home.descriptor(TRUE), "--wait")
     found = {"submit": submitted, **{name: home.json(name, "last") for name in ("show", "explain", "logs", "wait", "results")}}
     found |= {"ls": home.json("ls"), "reconcile": home.json("reconcile")}
+    found |= {"verify": home.json("verify", "last"), "logs --verify": home.json("logs", "last", "--verify")}
+    for name in ("left", "right"):
+        (home.folder / name).write_text(f"1 {name}\n")
+    found |= {"compare": home.json("compare", home.folder / "left", home.folder / "right", code=1)}
     home.submit(TRUE + "[schedule]\nhold = true\n")
     found |= {name: home.json(name, "2") for name in ("hold", "release", "cancel", "retry")}
     assert {name: fits(document, SHAPES[name]) for name, document in found.items()} == {name: [] for name in found}
     assert set(found) | {"error"} == set(SHAPES)
+
+
+def test_a_verification_has_one_shape(home: Home) -> None:
+    """Of a job, of an exported folder and of one that was changed: with --json it is the same object."""
+    assert home.submit(TRUE, "--wait").code == 0
+    proof = home.folder / "proof"
+    assert home.call("attestations", "last", "--out", proof).code == 0
+    whole = home.json("verify", "--folder", proof)
+    assert fits(whole, SHAPES["verify"]) == []
+    assert {check["check"] for check in whole["checks"]} == {"files", "job", "keys", "statement", "verdict", "ledger"}
+    (proof / "job.json").write_text("{}")
+    changed = home.json("verify", "--folder", proof, code=1)
+    assert fits(changed, SHAPES["verify"]) == []
+    assert (changed["ok"], changed["job"], [check["check"] for check in changed["checks"]]) == (False, None, ["files"])
 
 
 @pytest.mark.parametrize("name", SHAPES)
