@@ -207,7 +207,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.operating.keys",
         "key",
         "List, rotate, revoke and export keys.",
-        ("ls", "show", "rotate", "revoke", "export"),
+        ("ls", "show", "rotate", "revoke", "export", "roster"),
     ),
     "config": Entry("commands.setup", "config", "Show settings and where they come from.", ("show",)),
     "backup": Entry(

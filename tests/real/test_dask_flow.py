@@ -167,13 +167,13 @@ def test_a_dry_run_prints_the_call(home: DaskHome, cluster: DaskCluster) -> None
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared"])
-def test_a_node_gets_a_new_key_while_its_job_runs(home: DaskHome, cluster: DaskCluster, tmp_path: Path, shared: bool) -> None:
-    """What runs finishes under the old key, in the same folders; what comes next is of the new one."""
+def test_node_and_coordinator_get_new_keys_while_a_job_runs(home: DaskHome, cluster: DaskCluster, tmp_path: Path, shared: bool) -> None:
+    """What runs finishes under the old keys, in the same folders; what comes next is of the new ones."""
     home.pool(cluster.address, shared=shared)
     gate = tmp_path / "gate"
     job = home.start(home.tasks(2, f"while [ ! -e '{gate}' ]; do sleep 0.02; done"))
     home.ran(2)
-    assert home.call("node", "rekey", "pool").code == 0
+    assert home.call("key", "rotate", "pool", "coordinator").code == 0
     later = home.start(home.tasks(1))
     gate.touch()
     for one in (job, later):

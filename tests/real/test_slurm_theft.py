@@ -83,12 +83,12 @@ def test_what_a_bare_job_steals_forges_nothing_claimed(home: SlurmHome, alpha: C
     assert home.call("verify", job).code == 0
 
 
-def test_a_node_gets_a_new_key_while_its_jobs_run(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
-    """What runs and what waits in the queue finishes under the old key, what comes next under the new one."""
+def test_node_and_coordinator_get_new_keys_while_jobs_run(home: SlurmHome, alpha: Cluster, gate: Path) -> None:
+    """What runs and what waits in the queue finishes under the old keys, what comes next under the new ones."""
     home.site(alpha, pack={"tasks": 1}, partition={"hosts": 1, "max_cpus": 8}, limits={"max_jobs": 2})
     job = home.start(home.tasks(6, f"while [ ! -e {shlex.quote(str(gate))} ]; do sleep 0.05; done"))
     home.ran(1)
-    told = home.json("node", "rekey", "alpha")
+    told = home.json("key", "rotate", "alpha", "coordinator")["rotated"]
     later = home.start(home.tasks(2))
     gate.touch()
     for one in (job, later):
@@ -96,5 +96,6 @@ def test_a_node_gets_a_new_key_while_its_jobs_run(home: SlurmHome, alpha: Cluste
         assert home.call("verify", one).code == 0
     assert home.replicas(job, "number") == [1] * 6
     assert home.replicas(later, "number") == [1] * 2
-    assert told["key"] in (home.path / "spool/alpha/node.json").read_text()
+    settings = (home.path / "spool/alpha/node.json").read_text()
+    assert all(one["key"] in settings for one in told)
     assert home.rows("SELECT blame FROM node")[0]["blame"] == 0

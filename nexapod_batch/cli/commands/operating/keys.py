@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli import complete
+from nexapod_batch.cli.commands.operating.roster import roster
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
@@ -180,6 +181,9 @@ def _revoked(document: Document) -> Iterator[str]:
         yield f"  verdicts that hold, and are signed anew: {document['signed_anew']}"
     if document["doubted"]:
         yield f"  -> nexapod-batch retry {' '.join(document['doubted'][:20])}"
+
+
+key.add_command(roster)
 
 
 def _exported(document: Document) -> Iterator[str]:
