@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["begin", "in_force"]
 
 
-def begin(path: Path, comment: str) -> Signer:
+def begin(path: Path, comment: str, given: Signer | None = None) -> Signer:
     """Make a new key beside the one at `path`, in place of one that was never put in force.
+
+    `given` is one that lies in ssh-agent, and is taken instead.
 
     Raises:
         KeyFileError: None can be written there.
@@ -32,7 +34,10 @@ def begin(path: Path, comment: str) -> Signer:
     """
     for stale in (_new(path), _public(_new(path))):
         stale.unlink(missing_ok=True)
-    return keyfile.create(_new(path), comment)
+    if given is None:
+        return keyfile.create(_new(path), comment)
+    keyfile.refer(_new(path), given, comment)
+    return given
 
 
 def in_force(path: Path, wanted: str, *, write: bool = True) -> Signer:

@@ -13,17 +13,18 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from nexapod_batch.errors import KeyFileError, TryAgainError
+from nexapod_batch.errors import KeyFileError, TryAgainError, VerificationError
 from nexapod_batch.files import atomic
 from nexapod_batch.trust.dsse import Signer
-from nexapod_batch.trust.keys import openssh_public
+from nexapod_batch.trust.keys import openssh_public, parse_openssh_public
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_private", "create", "load"]
+__all__ = ["check_private", "create", "load", "refer"]
 
 _BEGIN, _END = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"
+_PUBLIC = b"ssh-ed25519 "
 _MAGIC = b"openssh-key-v1\0"
 _MAX = 16 * 1024
 
@@ -69,7 +70,10 @@ def _write_new(path: Path, text: bytes) -> None:
 
 
 def load(path: Path) -> Signer:
-    """Return the key in a file; KeyFileError unless it is a plain Ed25519 key file that only its owner can read."""
+    """Return the key in a file; KeyFileError unless it is a plain Ed25519 key file that only its owner can read.
+
+    A file with the public half alone stands for a key in ssh-agent.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -80,6 +84,8 @@ def load(path: Path) -> Signer:
         text = os.read(fd, _MAX + 1)
     finally:
         os.close(fd)
+    if text.startswith(_PUBLIC):
+        return _of_agent(path, text)
     try:
         return _signer(text)
     except ValueError as error:  # also what binascii and the ASCII codec raise
@@ -89,6 +95,34 @@ def load(path: Path) -> Signer:
             wanted="an OpenSSH Ed25519 private key without passphrase",
             hint="put a copy of the key in its place",
         ) from error
+
+
+def refer(path: Path, signer: Signer, comment: str) -> None:
+    """Write a key file for a key that lies in ssh-agent: its public half.
+
+    Raises:
+        FileExistsError: There is a key of that name already.
+        KeyFileError: None can be written there.
+
+    """
+    line = openssh_public(signer.public, comment).encode()
+    try:
+        _write_new(path, line)
+        atomic.write(path.with_name(path.name + ".pub"), line)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise KeyFileError(f"key {path} cannot be written", got=error.strerror) from error
+
+
+def _of_agent(path: Path, text: bytes) -> Signer:
+    """Return the key in ssh-agent that a file has the public half of."""
+    from nexapod_batch.files.agent_key import AgentSigner  # noqa: PLC0415 - most keys are files
+
+    try:
+        return AgentSigner(parse_openssh_public(text.decode("ascii", "replace")))
+    except VerificationError as error:
+        raise KeyFileError(f"key {path} cannot be read", got=error.got, wanted=error.wanted) from error
 
 
 def check_private(what: str, file: str, mode: int) -> None:

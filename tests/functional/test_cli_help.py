@@ -74,12 +74,18 @@ def test_every_command_is_in_one_section() -> None:
     assert sorted(COMMANDS) == sorted(name for names in SECTIONS.values() for name in names)
 
 
+def parts_of(command: click.Command) -> list[click.Command]:
+    """Return a command, or of a group all that are in it."""
+    if isinstance(command, click.Group):
+        return [part for inner in command.commands.values() for part in parts_of(inner)]
+    return [command]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_json(name: str) -> None:
     """Every command and subcommand has `--json`, but for the one that prints shell scripts."""
     command = command_of(COMMANDS[name])
-    parts = command.commands.values() if isinstance(command, click.Group) else [command]
-    assert name == "completion" or all("--json" in words_of(part) for part in parts)
+    assert name == "completion" or all("--json" in words_of(part) for part in parts_of(command))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

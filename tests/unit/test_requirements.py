@@ -57,7 +57,7 @@ def test_one_plain_installation_serves_this_machine_slurm_and_ssh() -> None:
     plain_files = [file for file in files if extras.isdisjoint(file.relative_to(ROOT).parts)]
     wanted = {module for file in plain_files for module in imported(file)}
     ours = {"nexapod_batch", "nexapod_backends"}
-    optional = {"pyslurm", "spython", "numpy", "_sha2", "zstandard", "h5py", "pyarrow", "PIL"}  # each is looked for, and done without
+    optional = {"pyslurm", "spython", "numpy", "_sha2", "zstandard", "h5py", "pyarrow", "PIL", "tuf", "securesystemslib"}  # each is looked for, and done without
     assert wanted - set(sys.stdlib_module_names) - ours - optional <= brought
 
 

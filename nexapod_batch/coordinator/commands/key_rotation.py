@@ -12,7 +12,7 @@ from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.context import PATIENCE_S
 from nexapod_batch.coordinator.nodes import keys
 from nexapod_batch.coordinator.nodes.registry import named
-from nexapod_batch.coordinator.queries.keys import COORDINATOR
+from nexapod_batch.coordinator.queries.keys import COORDINATOR, held_keys
 from nexapod_batch.coordinator.steps.heads import sign_news
 from nexapod_batch.errors import UsageError
 from nexapod_batch.files import key_replacement
@@ -35,33 +35,42 @@ class Rotated(NamedTuple):
     new: str
 
 
-def rotate(c: Coordinator, holder: str) -> Rotated:
-    """Give the coordinator or a node a new key.
+def rotate(c: Coordinator, holder: str, given: Signer | None = None) -> Rotated:
+    """Give the coordinator or a node a new key, which is made here unless one is `given`.
 
     Raises:
         KeyFileError: The old key is not there, so that it cannot sign.
         NotFoundError: There is no such node.
-        UsageError: The node was removed, and has no key.
+        UsageError: The node was removed, and has no key, or the given key is somebody's already.
 
     """
+    if given is not None:
+        _is_free(c, given)
     if holder == COORDINATOR:
-        done = _rotate_coordinator(c)
+        done = _rotate_coordinator(c, given)
     else:
         node = named(c, holder)
         if keys.is_removed(c, node):
             raise UsageError(f"node {holder} was removed: its key is gone", hint=f"nexapod-batch key show {holder}")
-        done = Rotated(holder, node.key_id, keys.rotate(c, node).key_id)
+        done = Rotated(holder, node.key_id, keys.rotate(c, node, given=given).key_id)
     log.info(__name__, "key rotated", of=holder, old=done.old, new=done.new)
     return done
 
 
-def _rotate_coordinator(c: Coordinator) -> Rotated:
+def _is_free(c: Coordinator, given: Signer) -> None:
+    """Raise UsageError for a key that somebody has or had: what it signs would be two's word."""
+    for key in held_keys(c):
+        if key.public == given.public:
+            raise UsageError("that key is one already", got=f"a key of {key.name}", wanted="one of its own for each")
+
+
+def _rotate_coordinator(c: Coordinator, given: Signer | None) -> Rotated:
     path = own_key.path_of(c.paths)
     with writer(c.store, wait_s=PATIENCE_S):
         c.follow_key()
         sign_news(c)  # all until here has the old key's word
         old = c.signer
-        new = key_replacement.begin(path, "nexapod-batch coordinator")
+        new = key_replacement.begin(path, "nexapod-batch coordinator", given)
         with c.store.atomic():
             _register(c, old, new)
         c.follow_key()

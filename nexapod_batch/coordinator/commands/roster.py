@@ -61,6 +61,7 @@ def accept(c: Coordinator, files: Sequence[Path]) -> Roster:
     """Trust the last of these rosters, each of which must follow the one before; nothing is kept where one does not.
 
     Raises:
+        NotFoundError: There is no such file, or none was given.
         VerificationError: Too few signed one, it has expired, or it does not follow.
 
     """
@@ -72,7 +73,7 @@ def accept(c: Coordinator, files: Sequence[Path]) -> Roster:
         found = rosters.checked(data, previous, now if number == len(files) else datetime.fromtimestamp(0, UTC))
         previous = data
     if found is None or previous is None:
-        raise UsageError("no roster", wanted="FILE...")
+        raise NotFoundError("no roster was given", wanted="FILE...")
     atomic.write(_place(c), previous)
     log.info(__name__, "roster accepted", version=found.version, members=len(found.keys))
     return found

@@ -62,12 +62,12 @@ def check_key(c: Coordinator, node: Node) -> None:
         signer_of(c, node)
 
 
-def rotate(c: Coordinator, node: Node, *, by_both: bool = True) -> Node:
+def rotate(c: Coordinator, node: Node, *, by_both: bool = True, given: Signer | None = None) -> Node:
     """Give a node a new key that the old one signs for as well; return the node as it is then.
 
     What the old key signed stays good, and launches that are open finish under the delegations that they have; the old
-    private key goes. The new key signs the node's profile anew. Without `by_both` a key that is lost is replaced on
-    the word of the coordinator alone.
+    private key goes. The new key signs the node's profile anew; it is made here unless one is `given`. Without
+    `by_both` a key that is lost is replaced on the word of the coordinator alone.
 
     Raises:
         KeyFileError: The old key is not there, so that it cannot sign.
@@ -85,7 +85,7 @@ def rotate(c: Coordinator, node: Node, *, by_both: bool = True) -> Node:
             if by_both:
                 error.hint = f"{error.hint or 'put it back'}; if it is lost: nexapod-batch node rekey {node.name}"
                 raise
-        new = key_replacement.begin(key_file(c, node.name), f"nexapod-batch node {node.name}")
+        new = key_replacement.begin(key_file(c, node.name), f"nexapod-batch node {node.name}", given)
         anew = replace(node, key_id=new.key_id, public_key=new.public)
         with c.store.atomic():
             _register(c, node, anew, old, new)

@@ -13,6 +13,7 @@ from nexapod_batch.cli.commands.operating.roster import roster
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
+from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +60,9 @@ def key_show(name: str, as_json: bool) -> None:
 
 @key.command("rotate")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete.nodes)
+@click.option("--agent", metavar="KEY", help="Take a key of ssh-agent: its fingerprint, comment or .pub line.")
 @json_option
-def key_rotate(names: tuple[str, ...], as_json: bool) -> None:
+def key_rotate(names: tuple[str, ...], agent: str | None, as_json: bool) -> None:
     """Give nodes, or the `coordinator`, new keys.
 
     The old key and the new one both sign for that, and the ledger has it. What the old key signed stays good, what is
@@ -68,10 +70,17 @@ def key_rotate(names: tuple[str, ...], as_json: bool) -> None:
     """
     from nexapod_batch.coordinator.commands.key_rotation import rotate
 
+    given = None
+    if agent is not None:
+        from nexapod_batch.files.agent_key import in_agent
+
+        if len(names) != 1:
+            raise UsageError("a key of ssh-agent is given to one", got=f"{len(names)} names", wanted="one")
+        given = in_agent(agent)
     rotated: list[Document] = []
     with writing() as c:
         for name in dict.fromkeys(names):
-            done = rotate(c, name)
+            done = rotate(c, name, given)
             rotated.append({"name": done.holder, "key": done.new, "old_key": done.old})
     output(as_json).document({"rotated": rotated}, _rotated)
 
@@ -84,7 +93,7 @@ def key_rotate(names: tuple[str, ...], as_json: bool) -> None:
 )
 @json_option
 def key_revoke(name: str, entry: int, as_json: bool) -> None:
-    """Let nothing count that a key signed since an entry of the ledger.
+    """Say since which entry of the ledger a key does not count.
 
     KEY is a fingerprint, or whose key it was where only one was replaced; rotate a key that is in use first. Reports
     with later entries lose their votes: accepted tasks that rest on them are in doubt, and what is open runs again.
