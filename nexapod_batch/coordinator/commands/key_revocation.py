@@ -83,11 +83,8 @@ def _chosen(c: Coordinator, name: str) -> HeldKey:
 
 def _check(c: Coordinator, key: HeldKey, since: int) -> None:
     """Raise UsageError where the key cannot be revoked since this entry."""
-    if key.in_use and not (key.of != COORDINATOR and is_removed(c, named(c, key.name))):
-        raise UsageError(
-            f"{key.key_id} is the key that {key.name} signs with", wanted="one that was replaced",
-            hint=f"first give {key.name} another key: nexapod-batch key rotate {key.name}",
-        )  # fmt: skip
+    if key.in_use:
+        _is_out_of_use(c, key)
     size = c.store.ledger.size()
     if not 0 <= since < size:
         hint = "nexapod-batch ledger log shows what happened when"
@@ -96,6 +93,20 @@ def _check(c: Coordinator, key: HeldKey, since: int) -> None:
         raise UsageError("the key is revoked already", got=f"since {since}", wanted=f"before {key.revoked}")
     if key.of == COORDINATOR and key.until is not None and since >= key.until:
         raise UsageError("the key signed nothing from there on", got=since, wanted=f"less than {key.until}")
+
+
+def _is_out_of_use(c: Coordinator, key: HeldKey) -> None:
+    """Raise UsageError for the key of somebody who still signs with it."""
+    hint = f"first give {key.name} another key: nexapod-batch key rotate {key.name}"
+    if key.of != COORDINATOR:
+        node = named(c, key.name)
+        if is_removed(c, node) or (node.joined and not node.active):
+            return
+        if node.joined:  # its key is not here
+            hint = f"first: nexapod-batch node drain {key.name}"
+    raise UsageError(
+        f"{key.key_id} is the key that {key.name} signs with", wanted="one that was replaced", hint=hint
+    )
 
 
 def _append(c: Coordinator, node: str, key: HeldKey, since: int) -> int:
