@@ -17,8 +17,6 @@ from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.keys import KEY_BYTES, key_id, parse_openssh_public, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from paramiko.agent import Agent, AgentKey  # type: ignore[import-untyped]
 
 __all__ = ["AgentSigner", "in_agent"]
@@ -58,16 +56,23 @@ class AgentSigner(Signer):
                 raise BadSignatureError
             crypto_sign_open(signature + message, self.public)
         except (SSHException, OSError, BadSignatureError) as error:
+            self._key.agent.close()
             self._key = None
             got = str(error) or "another signature"
             raise _refused(f"ssh-agent did not sign with key {self.key_id}", got=got) from error
         return signature
 
+    def __del__(self) -> None:
+        """Close the connection to the agent."""
+        if self._key is not None:
+            self._key.agent.close()
+
     def _found(self) -> AgentKey:
-        wanted = wire(self.public)
-        for key in _keys(_agent()):
+        wanted, agent = wire(self.public), _agent()
+        for key in agent.get_keys():
             if key.asbytes() == wanted:
                 return key
+        agent.close()
         raise _refused(f"ssh-agent does not have key {self.key_id}", got="other keys, or none")
 
 
@@ -78,11 +83,12 @@ def in_agent(name: str) -> AgentSigner:
         KeyFileError: No agent answers, or it has no such Ed25519 key.
 
     """
-    known = {}
-    for key in _keys(_agent()):
+    known, prefix, agent = {}, wire(bytes(KEY_BYTES))[:-KEY_BYTES], _agent()
+    for key in agent.get_keys():
         blob = key.asbytes()
-        if blob[:-KEY_BYTES] == wire(bytes(KEY_BYTES))[:-KEY_BYTES]:
+        if blob.startswith(prefix):
             known[blob[-KEY_BYTES:]] = str(key.comment)
+    agent.close()
     wanted = parse_openssh_public(name) if name.startswith("ssh-ed25519 ") else None
     found = [public for public, comment in known.items() if public == wanted or name in {key_id(public), comment}]
     if len(found) != 1:
@@ -103,10 +109,6 @@ def _agent() -> Agent:
         raise _refused("ssh-agent does not answer", got=f"SSH_AUTH_SOCK={os.environ.get('SSH_AUTH_SOCK', '')}")
     agent._conn.settimeout(_PATIENCE_S)  # noqa: SLF001 - nor a limit of its own
     return agent
-
-
-def _keys(agent: Agent) -> Iterator[AgentKey]:
-    yield from agent.get_keys()
 
 
 def _refused(what: str, got: str) -> KeyFileError:

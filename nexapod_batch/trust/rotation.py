@@ -12,13 +12,15 @@ import orjson
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.trust.dsse import Signer, open_envelope, seal_by
 from nexapod_batch.trust.keys import key_id, parse_spki, spki
+from nexapod_batch.trust.nesting import quoted
 from nexapod_batch.trust.statement_rules import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "ROTATION_TYPE", "Rotation", "decode_rotation", "encode_rotation", "open_chain", "open_rotation", "seal_rotation",
+    "ROTATION_TYPE", "Rotation", "decode_rotation", "encode_rotation", "followed", "open_chain", "open_rotation",
+    "seal_rotation",
 ]  # fmt: skip
 
 ROTATION_TYPE = "application/vnd.nexapod.rotation+json"
@@ -121,6 +123,29 @@ def open_chain(rotations: Sequence[bytes], newest: bytes) -> list[bytes]:
         open_rotation(sealed, rotation.old)
         chain.insert(0, rotation.old)
     return chain
+
+
+def followed(rotations: Sequence[bytes], known: bytes, ledger: str) -> bytes:
+    """Return the coordinator's key that rotations lead to from one that is trusted; earlier ones are passed over.
+
+    Raises:
+        VerificationError: None of them is signed by the trusted key and the next one, and is of this ledger.
+
+    """
+    current, refused = known, VerificationError("there is no rotation")
+    for sealed in rotations:
+        try:
+            rotation = open_rotation(sealed, current)
+        except VerificationError as error:
+            refused = error
+            continue
+        if (rotation.ledger, rotation.holder) != (ledger, "coordinator"):
+            refused = VerificationError("the rotation is of another ledger", got=quoted(rotation.ledger), wanted=ledger)
+            continue
+        current = rotation.new
+    if current == known:
+        raise refused
+    return current
 
 
 def _check(rotation: Rotation) -> None:

@@ -257,3 +257,23 @@ def test_a_copy_with_the_same_key_is_told_when_its_heads_are_seen(home: Home, tm
     assert done.code == 1
     assert "two coordinators use one key" in done.err
     assert "nexapod-batch key rotate coordinator" in done.err
+
+
+def test_a_witness_follows_a_rotation_that_both_keys_signed(home: Home, tmp_path: Path) -> None:
+    """Given the rotation it signs heads of the new key; without, or with one of another ledger, it does not."""
+    other = Home(tmp_path, "witness")
+    assert other.call("node", "init", "--name", "w").code == 0
+    tiles = tmp_path / "tiles"
+    assert home.call("ledger", "export", "--tiles", tiles).code == 0
+    key = (tiles / "ledger.vkey").read_text().strip()
+    assert other.call("ledger", "witness", tiles / "checkpoint", "--key", key).code == 0
+    for one in (home, other):
+        for _ in range(2):
+            assert one.call("key", "rotate", "coordinator").code == 0
+        out = tmp_path / f"of {one.path.name}"
+        assert one.call("key", "export", "coordinator", "--format", "rotation", "--out", out).code == 0
+    assert home.call("ledger", "export", "--tiles", tiles).code == 0
+    for words in ((), ("--rotation", tmp_path / "of witness")):
+        assert other.call("ledger", "witness", tiles / "checkpoint", *words).code == 1
+    assert other.call("ledger", "witness", tiles / "checkpoint", "--rotation", tmp_path / "of home").code == 0
+    assert other.call("ledger", "witness", tiles / "checkpoint").code == 0  # it knows the key by now

@@ -10,27 +10,33 @@ from nexapod_batch.files import careful
 from nexapod_batch.ledger import note as notes
 from nexapod_batch.ledger import tiles
 from nexapod_batch.ledger.checkpoint import head_of, open_checkpoint
+from nexapod_batch.ledger.note import NoteKey
 from nexapod_batch.ledger.tree import consistency_proof, verify_consistency
 from nexapod_batch.trust.nesting import quoted
+from nexapod_batch.trust.rotation import followed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.checkpoint import Head
-    from nexapod_batch.ledger.note import Note, NoteKey
+    from nexapod_batch.ledger.note import Note
 
 __all__ = ["witness"]
 
 _MAX_TILE = 1 << 20
 
 
-def witness(c: Coordinator, text: str, key: NoteKey | None, published: Path) -> Note:
+def witness(
+    c: Coordinator, text: str, key: NoteKey | None, published: Path, rotations: Sequence[bytes] = ()
+) -> Note:
     """Return a head of a ledger with this coordinator's signature as a witness, and keep it as the newest.
 
     `key` is whose heads these are; it must be given for a ledger that was never witnessed here. `published` is a
-    folder of tiles, from which it is worked out that the ledger continues. VerificationError where it does not, where
-    its key did not sign the head, and for a head that is older than one that was signed for.
+    folder of tiles, from which it is worked out that the ledger continues. `rotations` are those by which it came to
+    have another key. VerificationError where it does not continue, where its key did not sign the head, and for a head
+    that is older than one that was signed for.
     """
     note = notes.parse(text)
     origin = head_of(note).origin
@@ -38,7 +44,7 @@ def witness(c: Coordinator, text: str, key: NoteKey | None, published: Path) -> 
         if origin == c.origin:
             _own(c, note)
         else:
-            key, old = _known(c, origin, key)
+            key, old = _known(c, origin, key, rotations)
             head, _ = open_checkpoint(note, key)
             if old is not None:
                 _continues(old, head, published)
@@ -57,7 +63,9 @@ def _own(c: Coordinator, note: Note) -> None:
         )  # fmt: skip
 
 
-def _known(c: Coordinator, origin: str, given: NoteKey | None) -> tuple[NoteKey, Head | None]:
+def _known(
+    c: Coordinator, origin: str, given: NoteKey | None, rotations: Sequence[bytes]
+) -> tuple[NoteKey, Head | None]:
     """Return the key of a ledger, and its newest head that was signed for; None for one that is new here."""
     kept = c.store.ledger.witnessed(origin)
     if kept is None:
@@ -68,6 +76,8 @@ def _known(c: Coordinator, origin: str, given: NoteKey | None) -> tuple[NoteKey,
             )  # fmt: skip
         return given, None
     key = notes.parse_key(kept[0])
+    if rotations:
+        key = NoteKey(origin, followed(rotations, key.public, origin))
     if given is not None and given != key:
         raise VerificationError(f"{quoted(origin)} has another key here", got=str(given), wanted=str(key))
     return key, head_of(notes.parse(kept[1]))

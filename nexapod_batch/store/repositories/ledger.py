@@ -250,7 +250,7 @@ class Ledger:
         return None
 
     def keep_witnessed(self, origin: str, key: str, note: str) -> None:
-        """Keep the newest head of another ledger that was cosigned here; its key stays what it was at first."""
+        """Keep the newest head of another ledger that was cosigned here, and by which key it signs."""
         self._sql.run("witnessed_put", origin=origin, key=key, note=note)
 
     # Where facts stand -----------------------------------------------------------------------------------------

@@ -160,8 +160,11 @@ def export(folder: Path, as_json: bool) -> None:
 @click.argument("checkpoint", type=_FILE)
 @click.option("--key", "text", metavar="VKEY", help="Whose heads these are; needed for a ledger that is new here.")
 @click.option("--tiles", "folder", type=_FOLDER, help="Where that ledger is published.")
+@click.option("--rotation", "rotation", type=_FILE, help="What key export --format rotation wrote there.")
 @json_option
-def witness(checkpoint: Path, text: str | None, folder: Path | None, as_json: bool) -> None:
+def witness(
+    checkpoint: Path, text: str | None, folder: Path | None, rotation: Path | None, as_json: bool
+) -> None:
     """Sign a head of somebody's ledger as a witness.
 
     Only if the ledger continues every head that was signed here before. That is worked out from its published tiles,
@@ -171,7 +174,9 @@ def witness(checkpoint: Path, text: str | None, folder: Path | None, as_json: bo
     from nexapod_batch.ledger.note import Kind, NoteKey, parse_key
 
     with writing() as c:
-        signed = use_case(c, _text(checkpoint), None if text is None else parse_key(text), folder or checkpoint.parent)
+        rotations = [] if rotation is None else [line.encode() for line in _text(rotation).splitlines()]
+        key_given = None if text is None else parse_key(text)
+        signed = use_case(c, _text(checkpoint), key_given, folder or checkpoint.parent, rotations)
         own = signed.signatures[-1].name
         key = str(NoteKey(own, c.signer.public, Kind.WITNESS))
     document = {"witness": own, "key": key, "checkpoint": str(signed)}

@@ -38,7 +38,7 @@ SELECT key, note FROM witnessed WHERE origin = :origin;
 
 -- name: witnessed_put
 INSERT INTO witnessed (origin, key, note) VALUES (:origin, :key, :note)
-ON CONFLICT (origin) DO UPDATE SET note = excluded.note;
+ON CONFLICT (origin) DO UPDATE SET key = excluded.key, note = excluded.note;
 
 -- name: job_submitted
 UPDATE job SET submitted = ? WHERE id = ?;
