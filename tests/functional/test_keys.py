@@ -277,3 +277,18 @@ def test_a_witness_follows_a_rotation_that_both_keys_signed(home: Home, tmp_path
         assert other.call("ledger", "witness", tiles / "checkpoint", *words).code == 1
     assert other.call("ledger", "witness", tiles / "checkpoint", "--rotation", tmp_path / "of home").code == 0
     assert other.call("ledger", "witness", tiles / "checkpoint").code == 0  # it knows the key by now
+
+
+def test_a_backup_of_before_a_rotation_brings_its_key_back(home: Home, tmp_path: Path) -> None:
+    """It is the same coordinator's; that of another one is refused."""
+    assert home.submit(TRUE, "--wait=60s").code == 0
+    old = in_use(home, "coordinator")
+    assert home.call("backup", tmp_path / "backup.tar").code == 0
+    assert home.call("key", "rotate", "coordinator").code == 0
+    assert home.call("db", "restore", tmp_path / "backup.tar").code == 0
+    assert in_use(home, "coordinator") == old
+    assert home.submit(TRUE, "--wait=60s").code == 0
+    other = Home(tmp_path, "other")
+    assert other.call("node", "init", "--name", "w").code == 0
+    refused = other.call("db", "restore", tmp_path / "backup.tar")
+    assert (refused.code, "is the home of another coordinator" in refused.err) == (78, True)

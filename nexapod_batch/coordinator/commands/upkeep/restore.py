@@ -79,6 +79,7 @@ class _Counts:
         self.jobs, self.open_jobs = store.jobs.count(), store.jobs.count_open()
         self.newest_launch = store.launches.newest()
         self.coordinator = store.operations.coordinator_key()
+        self.identity = store.operations.first_coordinator_key()
         self.nodes = {node.name: node.key_id for node in store.nodes.all()}
 
 
@@ -108,7 +109,7 @@ def _check_database(raw: Path, backup: Path) -> _Counts:
 
 def _choose(paths: Paths, raw: Path, new: Path, counts: _Counts) -> None:
     """Move what takes a place here from the unpacked backup to the new files; KeyFileError where a key is missing."""
-    _choose_key(paths, raw, new, "coordinator", counts.coordinator)
+    _choose_key(paths, raw, new, "coordinator", counts.coordinator, counts.identity)
     for name, key_id in counts.nodes.items():
         try:
             _choose_key(paths, raw, new, f"node-{name}", key_id)
@@ -125,8 +126,13 @@ def _choose(paths: Paths, raw: Path, new: Path, counts: _Counts) -> None:
     _move(raw / "state.db", new / "state.db")
 
 
-def _choose_key(paths: Paths, raw: Path, new: Path, name: str, wanted: str | None) -> None:
-    """Take a key from the backup where the one here is missing or another one."""
+def _choose_key(
+    paths: Paths, raw: Path, new: Path, name: str, wanted: str | None, identity: str | None = None
+) -> None:
+    """Take a key from the backup where the one here is missing or another one.
+
+    The coordinator with the first key `identity` may have had another one when the backup was made.
+    """
     here, there = _key_id(paths.keys / name), _key_id(raw / "keys" / name)
     if wanted is None:
         wanted = there or here
@@ -138,7 +144,7 @@ def _choose_key(paths: Paths, raw: Path, new: Path, name: str, wanted: str | Non
             got=here or there or "no key", wanted=wanted,
             hint="put the key file back first, or restore into the home that has it; nothing was changed",
         )  # fmt: skip
-    if name == "coordinator" and here is not None and paths.state_db.exists():
+    if name == "coordinator" and here is not None and paths.state_db.exists() and identity != _identity(paths):
         raise KeyFileError(
             f"{paths.home} is the home of another coordinator", got=here, wanted=wanted,
             hint="set NEXAPOD_HOME to another folder, or move this home away; nothing was changed",
@@ -146,6 +152,15 @@ def _choose_key(paths: Paths, raw: Path, new: Path, name: str, wanted: str | Non
     for ending in ("", ".pub"):
         if (raw / "keys" / f"{name}{ending}").exists():
             _move(raw / "keys" / f"{name}{ending}", new / "keys" / f"{name}{ending}")
+
+
+def _identity(paths: Paths) -> str:
+    """Return the id of the first key of the coordinator whose home this is; "" where its database does not say."""
+    try:
+        with Store.open(paths.state_db, write=False) as store:
+            return store.operations.first_coordinator_key() or ""
+    except NexapodError:
+        return ""
 
 
 def _key_id(file: Path) -> str | None:
