@@ -17,8 +17,10 @@ from ledgers import SIGNER, audited, entry, filled, head_of_first, tamper
 from unit.test_ledger_tree import by_definition
 
 from nexapod_batch.errors import CorruptStoreError
+from nexapod_batch.ledger.events import Kind, event, imported
 from nexapod_batch.ledger.tree import inclusion_proof, leaf_hash, verify_inclusion
 from nexapod_batch.store import Store
+from nexapod_batch.store.migrations import MIGRATIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,3 +153,24 @@ def test_a_ledger_begins_once(tmp_path: Path) -> None:
         begin(other, SIGNER, 5)
         assert store.ledger.size() == 1
         assert head_of_first(store, 1).head.root == leaf_hash(store.ledger.entries(0, 1)[0])
+
+
+def test_an_older_database_finds_where_its_publications_stand(tmp_path: Path) -> None:
+    """Of each task the latest entry, be it imported; nothing for one that was never published."""
+    path = tmp_path / "home" / "state.db"
+    version = next(number for number, one in enumerate(MIGRATIONS) if one.name == "where publications stand in the ledger")
+    with Store.open(path, create=True, migrations=MIGRATIONS[:version]) as store:
+        verdict = event(Kind.VERDICT, 1, id="1_0", state="accepted")
+        published = [event(Kind.PUBLISHED, 2, id=f"1_{task}", replica=1) for task in (0, 2, 0)]
+        store.ledger.append([verdict, *published, imported(Kind.PUBLISHED, 3, 1, id="1_1", replica=2), verdict])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO job (id, uuid, name, user, digest, folder, created_at, n_tasks, n_waiting, n_want)"
+            " VALUES (1, 'u', 'n', 'me', ?, '/', 1, 4, 4, 0)",
+            ("0" * 64,),
+        )
+        rows = [(0, 1), (1, 2), (2, None), (3, None)]
+        connection.executemany("INSERT INTO task (job_id, idx, published_from) VALUES (1, ?, ?)", rows)
+        connection.commit()
+    with Store.open(path) as store:
+        assert store.ledger.of_tasks(1) == {0: (None, 3), 1: (None, 4), 2: (None, None), 3: (None, None)}

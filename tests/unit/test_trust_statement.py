@@ -19,6 +19,7 @@ from nexapod_batch.trust.statement import (
     NO_DIGEST,
     ContainerUse,
     GpuUse,
+    LogTrail,
     Machine,
     Outcome,
     Statement,
@@ -111,6 +112,7 @@ machines = st.builds(
     booted_ms=st.integers(0, 4 * 10**12),
     id=st.just("") | digests.map(lambda text: text[32:]),
 )
+trails = st.builds(LogTrail, notes=st.integers(1, 2**53 - 1), head=digests)
 programs = st.builds(Program, file=texts.filter(bool), path=texts, sha256=st.just("") | digests)
 statements = st.fixed_dictionaries(
     {
@@ -122,6 +124,7 @@ statements = st.fixed_dictionaries(
         "container": st.none() | containers,
         "gpus": st.lists(gpus, max_size=3).map(tuple),
         "machine": st.none() | machines,
+        "trail": st.none() | trails,
         "program": st.none() | programs,
         "passed": st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True), digests, max_size=3).map(
             lambda found: tuple(sorted(found.items()))
@@ -366,6 +369,11 @@ def test_no_payload_gives_another_error(payload: bytes) -> None:
         {"machine": Machine(boot="0a" * 16, booted_ms=0, id="0a" * 32)},
         {"machine": Machine(boot="0a" * 16, booted_ms=-1, id="")},
         {"machine": Machine(boot="0a" * 16, booted_ms=2**53, id="")},
+        {"trail": LogTrail(0, DIGEST)},
+        {"trail": LogTrail(-1, DIGEST)},
+        {"trail": LogTrail(2**53, DIGEST)},
+        {"trail": LogTrail(1, DIGEST.upper())},
+        {"trail": LogTrail(1, "")},
         {"gpus": (GpuUse(uuid="GPU-1", model="a\nb"),)},
         {"gpus": (GpuUse(uuid="GPU-1", model="", time_ms=-1),)},
         {"gpus": (GpuUse(uuid="GPU-1", model="", energy_mj=cast("Any", 1.5)),)},
