@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
+from nexapod_batch.compare.blocks import Block, rounded
 from nexapod_batch.compare.compound import compound_of
 from nexapod_batch.compare.formats.reading import Reading
 from nexapod_batch.compare.numbers import value_of
@@ -38,12 +39,12 @@ _MINUS, _ZERO = b"-0"
 class Rounding(Normalization):
     """Tables whose numbers are equal after rounding."""
 
-    def __init__(self, rounded: Callable[[int, bool], Callable[[Token], bytes]]) -> None:
+    def __init__(self, by_digits: Callable[[int, bool], Callable[[Token], bytes]]) -> None:
         """Take what makes the function that brings a token into its normal form.
 
         It is told how many digits are kept, and whether whole numbers are exact.
         """
-        self._rounded = lru_cache(maxsize=4)(rounded)
+        self._rounded = lru_cache(maxsize=4)(by_digits)
 
     def normal_form(self, stream: BinaryIO, name: str, rule: CompareRule) -> Iterator[bytes]:
         """Yield the format, then the normal form of each token with a blank behind it.
@@ -59,9 +60,14 @@ class Rounding(Normalization):
         reading = Reading(source)
         head = reading.format if rule.integers == "exact" else f"{reading.format} {rule.integers}"
         yield f"{head}\n".encode()
-        for batch in reading.batches:
-            if batch:
-                yield b" ".join(map(normal, batch)) + b" "
+        style = self.style(rule)
+        for batch in reading.blocks:
+            if isinstance(batch, Block) and style:
+                yield rounded(batch, style, style % 0.0)
+                continue
+            tokens = batch.tokens() if isinstance(batch, Block) else batch
+            if tokens:
+                yield b" ".join(map(normal, tokens)) + b" "
 
     def first_difference(self, left: BinaryIO, right: BinaryIO, name: str, rule: CompareRule) -> Difference | None:
         """Return the first token whose normal forms differ."""
@@ -71,6 +77,10 @@ class Rounding(Normalization):
         """Return the first difference of two files of which nothing was taken yet."""
         normal = self.token(left.rule)
         return first_unequal(left, right, name, lambda a, b: normal(a) == normal(b))
+
+    def style(self, rule: CompareRule) -> bytes:  # noqa: ARG002
+        """Return printf's style for numbers with a point; b"" where there is none."""
+        return b""
 
     def token(self, rule: CompareRule) -> Callable[[Token], bytes]:
         """Return the function that brings a token into its normal form: equal are tokens that have the same.

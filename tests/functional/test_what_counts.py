@@ -82,3 +82,45 @@ def test_what_cannot_be_is_told_at_submit(tmp_path: Path, outputs: str, fault: s
         done = home.submit('[job]\ncommand = ["true"]\n' + outputs)
         assert done.code == 65
         assert fault in done.err
+
+
+#: Two runs that write the same values with another layout, another date, and noise in the last digits.
+ARRAYS = """import os, sys, h5py, numpy as np
+run = 1
+try:
+    os.mkdir(sys.argv[1] + "/1")
+except FileExistsError:
+    run = 2
+with h5py.File("a.h5", "w") as file:
+    file.attrs["history"] = f"run {run}"
+    file.create_dataset("T", data=np.linspace(1, 2, 600).reshape(20, 30) * (1 + run * 1e-14), chunks=(run, 30))
+np.savez_compressed("b.npz", x=np.arange(5) + run * 1e-13) if run == 1 else np.savez("b.npz", x=np.arange(5) + run * 1e-13)
+"""
+
+
+@pytest.mark.parametrize("rule", ['compare = "significant"\ndigits = 8', 'compare = "allclose"\nrtol = 1e-9\natol = 1e-9'])
+def test_arrays_of_two_runs_agree_by_their_values(tmp_path: Path, rule: str) -> None:
+    """HDF5 and .npz, read on the node or here, by a process of its own: accepted, verified, proved."""
+    (tmp_path / "flag").mkdir()
+    (tmp_path / "make.py").write_text(ARRAYS)
+    command = [sys.executable, "make.py", str(tmp_path / "flag")]
+    job = f'[job]\nname = "arrays"\ncommand = {json.dumps(command)}\n[quorum]\ndistinct = "run"\nmax_replicas = 2\n'
+    inputs = '[[inputs]]\nsource = "make.py"\n'
+    outputs = f'[[outputs]]\npath = "a.h5"\n{rule}\nignore = ["history"]\n[[outputs]]\npath = "b.npz"\n{rule}\n'
+    if "significant" in rule:
+        outputs = outputs.replace('path = "b.npz"\ncompare = "significant"\ndigits = 8', 'path = "b.npz"\ncompare = "round"\ndigits = 6')
+    with ended(Home(tmp_path), "mine") as home:
+        done = home.submit(job + inputs + outputs, "--wait=120s")
+        assert done.code == 0, done.out + done.err + home.call("explain", 1).out
+        assert home.call("verify", "1").code == 0
+        assert home.proof_code(1) == 0
+
+
+def test_what_cannot_be_read_here_ends_soon(tmp_path: Path) -> None:
+    """A file that is not of the format that its name promises agrees by its bytes, and `explain` says why it cannot be read."""
+    (tmp_path / "flag").mkdir()
+    command = f"n=$(mkdir {tmp_path}/flag/1 2>/dev/null && echo 1 || echo 2); echo no array $n > a.npy"
+    job = f'[job]\nname = "broken"\ncommand = {json.dumps(["sh", "-c", command])}\n[quorum]\ndistinct = "run"\nmax_replicas = 2\n'
+    with ended(Home(tmp_path), "mine") as home:
+        assert home.submit(job + '[[outputs]]\npath = "a.npy"\ncompare = "significant"\ndigits = 8\n', "--wait=90s").code == 3
+        assert "not a table: a.npy" in home.call("explain", 1).out

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.model.job import CompareRule
 
 __all__ = ["COMPARISON", "decimal_places"]
 
@@ -24,4 +25,12 @@ def decimal_places(digits: int, exact_integers: bool) -> Callable[[Token], bytes
     return normalizer(style, (lambda value: b"%d" % value + tail) if exact_integers else None)
 
 
-COMPARISON = Rounding(decimal_places)
+class Round(Rounding):
+    """Tables whose numbers are equal after rounding to decimal places."""
+
+    def style(self, rule: CompareRule) -> bytes:
+        """Return printf's style for numbers with a point."""
+        return b"%%.%df" % (rule.digits or 0)
+
+
+COMPARISON = Round(decimal_places)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexapod_batch.compare.numbers import Token
+    from nexapod_batch.model.job import CompareRule
 
 __all__ = ["COMPARISON", "significant_digits"]
 
@@ -40,4 +41,12 @@ def _whole(digits: int) -> Callable[[int], bytes]:
     return whole
 
 
-COMPARISON = Rounding(significant_digits)
+class Significant(Rounding):
+    """Tables whose numbers are equal after rounding to significant digits."""
+
+    def style(self, rule: CompareRule) -> bytes:
+        """Return printf's style for numbers with a point."""
+        return b"%%.%de" % ((rule.digits or 1) - 1)
+
+
+COMPARISON = Significant(significant_digits)

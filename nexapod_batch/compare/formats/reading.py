@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from nexapod_batch.compare.blocks import Block
 from nexapod_batch.compare.formats import csv_rows, fits, json_tokens, netcdf3, npy, npz, text
 from nexapod_batch.compare.formats.foreign.reader import read_as
 from nexapod_batch.compare.ignoring import patterns
@@ -39,7 +40,7 @@ class Format(NamedTuple):
     suffixes: frozenset[str]  # of names, lower case, without the dot
     magic: tuple[bytes, ...]  # how its content may begin, whatever the name; none where only the name tells
     #: Takes the content and the suffix. CompareError, at once or from the batches, when it is not of this format.
-    read: Callable[[Source, str], tuple[Place, Iterator[Batch]]]
+    read: Callable[[Source, str], tuple[Place, Iterator[Batch | Block]]]
 
 
 _TEXT = Format("text", frozenset(), (), text.read)
@@ -68,7 +69,10 @@ LINES_BY_PATTERN = frozenset({"text", "xml", "free"})
 
 
 class Reading:
-    """One file as batches of tokens, and what a place in it is called."""
+    """One file as batches of tokens, and what a place in it is called.
+
+    `blocks` are the same with lines of numbers left together; one of the two can be gone through, and once.
+    """
 
     def __init__(self, packed: Source) -> None:
         """Choose the format of what nothing was taken of yet.
@@ -82,7 +86,16 @@ class Reading:
         self.format = chosen.name
         if source.rule.ignore:
             source.leave_out(patterns(source.rule.ignore, bare=chosen.name in LINES_BY_PATTERN))
-        self._place, self.batches = chosen.read(source, suffix)
+        self._place, self.blocks = chosen.read(source, suffix)
+
+    @property
+    def batches(self) -> Iterator[Batch]:
+        """Everything as batches of tokens, once."""
+        for batch in self.blocks:
+            if isinstance(batch, Block):
+                yield batch.tokens()
+            else:
+                yield batch
 
     def passed(self, batch: Batch) -> None:
         """Move the place behind these tokens."""

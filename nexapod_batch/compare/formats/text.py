@@ -14,8 +14,10 @@ In XML words are cut at `< > " ' /` as well. In XYZ and CIF, which have no empty
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from nexapod_batch.compare.blocks import Block, block_of
 from nexapod_batch.compare.formats.lines import Lines
 
 if TYPE_CHECKING:
@@ -56,25 +58,30 @@ _LONGEST_WORD = 1 << 20
 _LONGEST_LINE = 1 << 22
 
 
-def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  # noqa: ARG001
+def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
     """Return the place and the batches of a text table."""
     return Lines("line", "word"), _without_last_blank_lines(_text(source, _PLAIN))
 
 
-def read_marked(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  # noqa: ARG001
+def read_marked(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
     """Return the place and the batches of XML and what is like it."""
     return Lines("line", "word"), _without_last_blank_lines(_text(source, _MARKED))
 
 
-def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:  # noqa: ARG001
+def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
     """Return the place and the batches of a text in which any number of blanks stands between words."""
     return Lines("line", "word"), _without_last_blank_lines(_text(source, _FREE))
 
 
-def _without_last_blank_lines(batches: Iterator[list[Token]]) -> Iterator[list[Token]]:
+def _without_last_blank_lines(batches: Iterator[list[Token] | Block]) -> Iterator[list[Token] | Block]:
     """Keep back line ends until something follows, and yield one for all at the end."""
     held = 0
     for batch in batches:
+        if isinstance(batch, Block):
+            yield [b"\n"] * held
+            yield batch
+            held = 1  # its last line's
+            continue
         end = len(batch)
         while end and batch[end - 1] == b"\n":
             end -= 1
@@ -87,7 +94,7 @@ def _without_last_blank_lines(batches: Iterator[list[Token]]) -> Iterator[list[T
         yield [b"\n"]
 
 
-def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token]]:
+def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token] | Block]:
     rest, line, column = b"", 1, 0
     last: Token = b"\n"
     for chunk in source.text_chunks():
@@ -97,6 +104,12 @@ def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token]]:
         if len(rest) > _LONGEST_WORD and max(map(len, _PIECE.findall(rest))) > _LONGEST_WORD:
             source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=line)
         line += text.count(b"\n")
+        if column == 0 and text[-1:] == b"\n":
+            block = block_of(text[:-1], partial(_tokens, dialect))
+            if block is not None:
+                last = b"\n"
+                yield block
+                continue
         tokens = _tokens(dialect, text, column)
         column = _column_behind(text, column)
         if tokens:
@@ -127,7 +140,7 @@ def _column_behind(text: bytes, column: int) -> int:
     return len(text) - end - 1
 
 
-def _tokens(dialect: _Dialect, text: bytes, column: int) -> list[Token]:
+def _tokens(dialect: _Dialect, text: bytes, column: int = 0) -> list[Token]:
     """Return the tokens of a text whose first line starts in a column."""
     if dialect.placed is None or _GAP not in text:
         return list(dialect.token.findall(text))
