@@ -167,3 +167,16 @@ def test_verify_counts_no_report_of_a_revoked_key(home: Home, change: str, why: 
     database.close()
     done: Any = home.json("verify", 1, code=1)
     assert any(why in check["problem"] for check in done["checks"])
+
+
+def test_a_launch_rests_on_the_key_of_its_time(home: Home) -> None:
+    """One that was placed by a key which the node had no longer is found."""
+    assert home.submit(BOTH, "--wait=60s").code == 0
+    replaced(home, "a")
+    assert home.submit(BOTH, "--wait=60s").code == 0
+    with sqlite3.connect(home.path / "state.db") as database:
+        database.execute("UPDATE node_key SET over = 2 WHERE over IS NOT NULL")
+    database.close()
+    done: Any = home.json("verify", 1, code=1)
+    assert any("was its node's no longer when it was placed" in check["problem"] for check in done["checks"])
+    assert home.call("verify", "2").code == 0

@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from homes import TRUE, Home, ended
+from homes import PROGRAM, TRUE, Home, ended
 from spools import until
 
 from nexapod_batch.config.settings import Paths
@@ -69,6 +70,31 @@ def test_work_goes_on_while_keys_are_rotated(home: Home, tmp_path: Path, holders
         assert ranges[0][1] == ranges[1][0] is not None
         assert keyfile.load(file_of(home, name)).key_id == in_use(home, name) != old[name]
     assert home.json("node", "show", "n")["node"]["blame"] == 0
+
+
+def test_a_wait_goes_on_with_the_new_keys(home: Home, tmp_path: Path) -> None:
+    """The process that drives a job while another one rotates signs its next bundles and verdicts by the new key."""
+    gate = tmp_path / "gate"
+    words = [PROGRAM, "submit", str(home.descriptor(gated(gate))), "--wait=120s"]
+    with subprocess.Popen(words, env=home.env, cwd=home.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as driving:
+        until(lambda: home.path.joinpath("spool").is_dir() and list(home.path.glob("spool/*/claims/*")), "the worker to claim it")
+        assert home.call("key", "rotate", "coordinator", "n").code == 0
+        gate.touch()
+        said, _ = driving.communicate()
+    assert driving.returncode == 0, said
+    assert home.call("verify", "1").code == 0
+    assert home.proof_code(1) == 0
+    assert home.call("ledger", "verify").code == 0
+
+
+def test_none_is_rotated_where_one_of_them_cannot_be(home: Home) -> None:
+    """Nothing is half done."""
+    before = in_use(home, "coordinator"), in_use(home, "n")
+    for other in ("x", "n"):
+        (home.path / "keys/node-n").rename(home.folder / "kept")
+        assert home.call("key", "rotate", "coordinator", other).code != 0
+        (home.folder / "kept").rename(home.path / "keys/node-n")
+    assert (in_use(home, "coordinator"), in_use(home, "n")) == before
 
 
 def test_a_coordinator_stays_who_it_was(home: Home, tmp_path: Path) -> None:

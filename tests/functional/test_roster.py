@@ -39,6 +39,8 @@ def test_members_sign_and_everybody_follows(homes: list[Home], tmp_path: Path) -
     assert len(b.json("key", "roster", "sign", "1.json")["signed_by"]) == 2
     for home in homes:
         assert home.json("key", "roster", "accept", "1.json")["version"] == 1
+    assert a.call("ledger", "export", "--tiles", tmp_path / "tiles").code == 0  # whose key the roster names
+    assert c.call("ledger", "witness", tmp_path / "tiles/checkpoint").code == 0
     assert a.json("key", "roster", "new", "2.json", *members("a", "b"), "--expires", "2099-01-01")["version"] == 2
     for home in (a, b, c):  # c was a member, and hands on
         assert home.call("key", "roster", "sign", "2.json").code == 0

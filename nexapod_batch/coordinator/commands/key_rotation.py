@@ -21,10 +21,13 @@ from nexapod_batch.store import writer
 from nexapod_batch.trust.rotation import Rotation, encode_rotation, seal_rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.model.node import Node
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["Rotated", "rotate"]
+__all__ = ["Rotated", "check", "rotate"]
 
 
 class Rotated(NamedTuple):
@@ -49,12 +52,32 @@ def rotate(c: Coordinator, holder: str, given: Signer | None = None) -> Rotated:
     if holder == COORDINATOR:
         done = _rotate_coordinator(c, given)
     else:
-        node = named(c, holder)
-        if keys.is_removed(c, node):
-            raise UsageError(f"node {holder} was removed: its key is gone", hint=f"nexapod-batch key show {holder}")
+        node = _with_key(c, holder)
         done = Rotated(holder, node.key_id, keys.rotate(c, node, given=given).key_id)
     log.info(__name__, "key rotated", of=holder, old=done.old, new=done.new)
     return done
+
+
+def check(c: Coordinator, holders: Sequence[str]) -> None:
+    """Raise what `rotate` would raise of any of these, so that none of them is rotated where one cannot be.
+
+    Raises:
+        KeyFileError: An old key is not there.
+        NotFoundError: There is no such node.
+        UsageError: A node was removed, or joined with a key of its own.
+
+    """
+    for holder in holders:
+        if holder != COORDINATOR:
+            keys.old_signer(c, _with_key(c, holder))
+
+
+def _with_key(c: Coordinator, holder: str) -> Node:
+    """Return a node that has a key; UsageError for one that was removed."""
+    node = named(c, holder)
+    if keys.is_removed(c, node):
+        raise UsageError(f"node {holder} was removed: its key is gone", hint=f"nexapod-batch key show {holder}")
+    return node
 
 
 def _is_free(c: Coordinator, given: Signer) -> None:

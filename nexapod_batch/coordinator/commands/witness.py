@@ -69,6 +69,7 @@ def _known(
     """Return the key of a ledger, and its newest head that was signed for; None for one that is new here."""
     kept = c.store.ledger.witnessed(origin)
     if kept is None:
+        given = given or _rostered(c, origin)
         if given is None:
             raise VerificationError(
                 "this ledger was never witnessed here", got=quoted(origin), wanted="its key",
@@ -81,6 +82,16 @@ def _known(
     if given is not None and given != key:
         raise VerificationError(f"{quoted(origin)} has another key here", got=str(given), wanted=str(key))
     return key, head_of(notes.parse(kept[1]))
+
+
+def _rostered(c: Coordinator, origin: str) -> NoteKey | None:
+    """Return the key of a ledger that the roster which is trusted here names; None where there is none."""
+    if not (c.paths.home / "roster.json").exists():
+        return None
+    from nexapod_batch.coordinator.commands.roster import trusted  # noqa: PLC0415 - it needs the package `tuf`
+
+    keys = [notes.parse_key(text) for text in trusted(c).anchors.coordinators]
+    return next((key for key in keys if key.name == origin), None)
 
 
 def _continues(old: Head, new: Head, published: Path) -> None:

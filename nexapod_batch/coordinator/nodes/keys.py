@@ -5,6 +5,7 @@ A node's key signs the node's profile and, for each launch, a delegation to a ke
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.node import Node
 
-__all__ = ["check_key", "delegate", "is_removed", "key_file", "keys_of", "rotate", "signer_of"]
+__all__ = ["check_key", "delegate", "is_removed", "key_file", "keys_of", "old_signer", "rotate", "signer_of"]
 
 
 def key_file(c: Coordinator, name: str) -> Path:
@@ -74,23 +75,40 @@ def rotate(c: Coordinator, node: Node, *, by_both: bool = True, given: Signer | 
         UsageError: The node joined: its key is its own.
 
     """
-    if node.joined:
-        raise UsageError(f"node {node.name} holds its key itself", hint="there: node leave, then node join again")
+    _holds_none_itself(node)
     with writer(c.store, wait_s=PATIENCE_S):
         _is_still_its_key(c, node)
         old = None
-        try:
-            old = signer_of(c, node)
-        except NexapodError as error:
-            if by_both:
-                error.hint = f"{error.hint or 'put it back'}; if it is lost: nexapod-batch node rekey {node.name}"
-                raise
+        with nullcontext() if by_both else suppress(NexapodError):
+            old = old_signer(c, node)
         new = key_replacement.begin(key_file(c, node.name), f"nexapod-batch node {node.name}", given)
         anew = replace(node, key_id=new.key_id, public_key=new.public)
         with c.store.atomic():
             _register(c, node, anew, old, new)
         signer_of(c, anew)
     return anew
+
+
+def old_signer(c: Coordinator, node: Node) -> Signer:
+    """Return the key of a node, which is to sign for a new one.
+
+    Raises:
+        NexapodError: It is not there, and what to do then.
+        UsageError: The node joined: its key is its own.
+
+    """
+    _holds_none_itself(node)
+    try:
+        return signer_of(c, node)
+    except NexapodError as error:
+        error.hint = f"{error.hint or 'put it back'}; if it is lost: nexapod-batch node rekey {node.name}"
+        raise
+
+
+def _holds_none_itself(node: Node) -> None:
+    """Raise UsageError for a node that joined: its key is its own."""
+    if node.joined:
+        raise UsageError(f"node {node.name} holds its key itself", hint="there: node leave, then node join again")
 
 
 def _is_still_its_key(c: Coordinator, node: Node) -> None:

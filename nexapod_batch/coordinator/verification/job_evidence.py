@@ -19,7 +19,7 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification.log_trails import trail_faults
 from nexapod_batch.coordinator.verification.publication import publication_faults
-from nexapod_batch.coordinator.verification.revocations import revocation_faults, revoked_nodes
+from nexapod_batch.coordinator.verification.revocations import rekeyed_nodes, revocation_faults
 from nexapod_batch.coordinator.verification.signed_verdict import signed_verdict_faults
 from nexapod_batch.coordinator.verification.statements import check_statement, row_faults
 from nexapod_batch.coordinator.verification.verdicts import results_faults, verdict_faults
@@ -53,7 +53,7 @@ class Evidence(Struct, kw_only=True):
     keys: dict[int, Node] = field(default_factory=dict)  # by row id: whose keys signed
     known: dict[int, dict[str, bytes]] = field(default_factory=dict)  # all keys that each node has and had
     statements: int = 0
-    revoked: frozenset[int] = frozenset()  # row ids of nodes that have had a key that is revoked
+    rekeyed: frozenset[int] = frozenset()  # row ids of nodes that have had several keys, or one that is revoked
     with_files: bool = True  # published files are checked as well
     files: int = 0  # bytes of published files that were read
 
@@ -86,7 +86,7 @@ def verify(
         if not problems:
             job, nodes = c.job(job_id), c.nodes_by_id()
             found.known = {node_id: _keys(c, node) for node_id, node in nodes.items()}
-            found.revoked = revoked_nodes(c)
+            found.rekeyed = rekeyed_nodes(c)
             for tasks, replicas in _batches(c, job_id):
                 for task in tasks:
                     _task(c, job, row, task, replicas[task.idx], nodes, found)
@@ -227,7 +227,7 @@ def _replica(
             said.append(check_statement(job_row, job, row, keys, report))
         except VerificationError as error:
             problems.append(" ".join(str(error).split()))
-    problems += revocation_faults(c, row, looked_for=row.node_id in evidence.revoked)
+    problems += revocation_faults(c, row, looked_for=row.node_id in evidence.rekeyed)
     problems = problems or row_faults(job, row, said) + trail_faults(c, row, said[0] if said else None)
     return said, problems, len(reports)
 

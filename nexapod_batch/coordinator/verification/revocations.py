@@ -1,4 +1,4 @@
-"""Replicas whose reports rest on keys of nodes that are revoked: none of them counts, and no other is said to."""
+"""Replicas whose nodes have had several keys: each rests on the key of its time, and on none that is revoked."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.store.repositories.replicas import ReplicaRow
 
-__all__ = ["revocation_faults", "revoked_nodes"]
+__all__ = ["rekeyed_nodes", "revocation_faults"]
 
 
-def revoked_nodes(c: Coordinator) -> frozenset[int]:
-    """Return the row ids of nodes that have had a key that is revoked."""
-    return frozenset(
-        node.id for node in c.store.nodes.all() if any(key.revoked is not None for key in c.store.nodes.keys(node.id))
-    )
+def rekeyed_nodes(c: Coordinator) -> frozenset[int]:
+    """Return the row ids of nodes that have had several keys, or one that is revoked."""
+    found = set()
+    for node in c.store.nodes.all():
+        keys = c.store.nodes.keys(node.id)
+        if len(keys) > 1 or any(key.revoked is not None for key in keys):
+            found.add(node.id)
+    return frozenset(found)
 
 
 def revocation_faults(c: Coordinator, row: ReplicaRow, *, looked_for: bool) -> list[str]:
     """Return where a replica counts that must not, or was withdrawn without cause.
 
-    `looked_for` says that its node has had a key that is revoked. A report counts if its entry in the ledger is before
-    the one since which the key that it rests on is revoked.
+    `looked_for` says that its node has had several keys, or one that is revoked. A report counts if its entry in the
+    ledger is before the one since which the key that it rests on is revoked.
     """
     kept = Reason.parse(row.reason)
     withdrawn = kept is not None and kept.code == Code.KEY_REVOKED
     if not looked_for and not withdrawn:
         return []
-    since = _revoked_since(c, row)
-    _, committed = c.store.ledger.of_replica(row.job_id, row.task, row.number)
+    given = c.store.launches.delegation(row.launch_id)
+    since = c.store.nodes.keys(row.node_id)[0].revoked  # of a time when a node's own key signed
+    placed, committed = c.store.ledger.of_replica(row.job_id, row.task, row.number)
+    if given is not None:
+        since = given.revoked
+        if given.over is not None and placed is not None and placed >= given.over:
+            return ["the key that its launch rests on was its node's no longer when it was placed"]
     good = since is None or (committed is not None and committed < since)
     if not good and row.execution == Execution.REPORTED:
         return [f"it counts, and the key that it rests on is revoked since entry {since} of the ledger"]
     if good and withdrawn:
         return ["it is said to rest on a key that is revoked, and does not"]
     return []
-
-
-def _revoked_since(c: Coordinator, row: ReplicaRow) -> int | None:
-    given = c.store.launches.delegation(row.launch_id)
-    if given is not None:
-        return given.revoked
-    return c.store.nodes.keys(row.node_id)[0].revoked  # of a time when a node's own key signed

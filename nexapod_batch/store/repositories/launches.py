@@ -92,6 +92,7 @@ class DelegationRow(Row, frozen=True):
     key_id: str
     public_key: bytes
     revoked: int | None  # the first entry of the ledger for which what that key signed counts no longer
+    over: int | None  # the entry that gave the node another key
 
 
 class Launches:

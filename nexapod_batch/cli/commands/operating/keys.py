@@ -68,7 +68,7 @@ def key_rotate(names: tuple[str, ...], agent: str | None, as_json: bool) -> None
     The old key and the new one both sign for that, and the ledger has it. What the old key signed stays good, what is
     open finishes, and work goes on meanwhile. The old private key is removed.
     """
-    from nexapod_batch.coordinator.commands.key_rotation import rotate
+    from nexapod_batch.coordinator.commands.key_rotation import check, rotate
 
     given = None
     if agent is not None:
@@ -79,6 +79,7 @@ def key_rotate(names: tuple[str, ...], agent: str | None, as_json: bool) -> None
         given = in_agent(agent)
     rotated: list[Document] = []
     with writing() as c:
+        check(c, names)
         for name in dict.fromkeys(names):
             done = rotate(c, name, given)
             rotated.append({"name": done.holder, "key": done.new, "old_key": done.old})
