@@ -185,7 +185,7 @@ COMMANDS: dict[str, Entry] = {
         "Serve this coordinator to people and nodes elsewhere.",
         (
             *("--init", "--host", "--port", "--name", "--tls-cert", "--tls-key", "--behind-proxy"),
-            *("--rate", "--public", "--unit", "--json"),
+            *("--rate", "--open-jobs", "--open-tasks", "--public", "--unit", "--json"),
         ),
     ),
     "token": Entry(

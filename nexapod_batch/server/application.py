@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Application"]
 
 _TOKEN_NAMES = frozenset({"token", "access_token", "api_key", "apikey", "authorization"})
+#: Refusals that operators may want to see: who is not who they say, and who asks for too much.
+_NOTED = frozenset({401, 403, 413, 421, 429, 431})
 _SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 
 
@@ -112,6 +114,9 @@ class Application:
 
     def _refused(self, request: Request, error: NexapodError) -> Response:
         status, headers, body = problems.answer_of(error)
+        if status in _NOTED:
+            address = request.client.host if request.client else ""
+            self.service.refusals.note(address, request.method, request.scope["path"], problems.problem_of(error))
         if bodies.has_body(request):
             headers["connection"] = "close"
         return Response(body, status, headers)

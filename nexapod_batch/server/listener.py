@@ -71,16 +71,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; a head that is too large or too slow ends the connection."""
-        cycle: Any = self.cycle  # None before the first request
-        idle = cycle is None or (cycle.response_complete and not cycle.more_body)
-        if idle and not self._in_head:
-            self._in_head, self._head_bytes = True, 0
-            self._head_timer = self.loop.call_later(ServerLimits.head_s, self._late)
+        if not self._is_busy():
+            self._head_begins()
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > ServerLimits.head_bytes:
                 self._end(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+    def on_message_begin(self) -> None:
+        """Begin the head of a request, which may follow another one in the same bytes."""
+        self._head_begins()
+        super().on_message_begin()
+
+    def _is_busy(self) -> bool:
+        """Say whether a request is being read or answered."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not (cycle.response_complete and not cycle.more_body)
+
+    def _head_begins(self) -> None:
+        if not self._in_head:
+            self._in_head, self._head_bytes = True, 0
+            self._head_timer = self.loop.call_later(ServerLimits.head_s, self._late)
 
     def on_headers_complete(self) -> None:
         """Begin a request, unless its head is too large."""
@@ -115,6 +127,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _late(self) -> None:
+        if self._is_busy():  # the answer to what came before it comes first
+            self._head_timer = self.loop.call_later(ServerLimits.head_s, self._late)
+            return
         self._end(b"HTTP/1.1 408 Request Timeout\r\n")
 
     def _end(self, status: bytes) -> None:
@@ -232,6 +247,7 @@ class WebServer(uvicorn.Server):
         super().__init__(config)
         self._listening, self._tls = listening, tls
         self.when_started: Callable[[], None] = lambda: None
+        self.when_ending: Callable[[], None] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Begin to accept."""
@@ -250,6 +266,7 @@ class WebServer(uvicorn.Server):
         yield
 
     def _end(self, number: int) -> None:
+        self.when_ending()
         self.handle_exit(number, None)
 
     def _protocol(self, on_lost: Callable[[], None]) -> asyncio.Protocol:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
+from nexapod_batch.coordinator.commands.remote_submit import Quota
 from nexapod_batch.server.database_threads import DatabaseThreads
 from nexapod_batch.server.limits import Buckets
 from nexapod_batch.server.node_channel import NodeChannel
 from nexapod_batch.server.passes import Passes
+from nexapod_batch.server.refusals import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     public: bool = False  # status and nodes may be seen by anybody
     behind_proxy: bool = False
+    quota: Quota = Quota()  # of each person
     rate: float = 50.0  # requests of one address, and of one token, each second; eight times as many at once
 
 
@@ -46,9 +50,17 @@ class Service:
         self.by_address, self.by_token = Buckets(options.rate, burst), Buckets(options.rate, burst)
         self.channel = NodeChannel(paths.home, self.read)
         self.started_at = time.time()
+        self.ending = asyncio.Event()
+        self.waiting = 0  # questions that wait for the end of a job
+        self.refusals = Refusals(paths.home / "server")
         self.busy: set[str] = set()  # submissions that are being taken
         self.describe: Callable[[], dict[str, Any]] = dict  # the OpenAPI document
         self.answers: dict[tuple[str, int], int] = {}  # by method and status
+
+    def end(self) -> None:
+        """Answer everybody who waits: the server ends."""
+        self.ending.set()
+        self.channel.release()
 
     async def read(self, ask: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that cannot write returns; it runs in a thread."""

@@ -132,6 +132,7 @@ async def _serve(serving: Serving, prepared: Prepared, say: Callable[[Announceme
     _leave_word(serving, prepared, url, port)
     service.passes.start()
     web.when_started = lambda: say(_announced(prepared, url))
+    web.when_ending = service.end
     try:
         await web.serve()
     finally:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
+import signal
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +16,7 @@ from servers import Running, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RUN: dict[str, Any] = {"quorum": {"distinct": ["run"]}}
 
@@ -138,6 +145,61 @@ def test_a_key_makes_a_submission_one(server: Running) -> None:
     assert (other.status, other.json["type"]) == (409, "/v1/problems/conflict")
     theirs = server.ask("POST", "/v1/jobs", token=token_of(server, "frank", "admin"), body=wish, Idempotency_Key="k1")
     assert theirs.json["id"] != first["id"]
+
+
+def test_what_one_person_may_have_open(tmp_path: Path) -> None:
+    """Jobs and tasks are counted for each person; what ended no longer counts."""
+    with running(tmp_path / "home", "--open-jobs", "2", "--open-tasks", "5") as server:
+        wish = {**RUN, "command": ["true"], "schedule": {"hold": True}}
+        first = server.ask("POST", "/v1/jobs", body=wish).json["id"]
+        refused = server.ask("POST", "/v1/jobs", body={**wish, "array": {"ids": "1-5"}})
+        assert (refused.status, refused.json["wanted"]) == (409, "at most 5")
+        assert server.ask("POST", "/v1/jobs", body={**wish, "array": {"ids": "1-4"}}).status == 202
+        refused = server.ask("POST", "/v1/jobs", body=wish)
+        assert (refused.status, refused.json["wanted"]) == (409, "at most 2")
+        theirs = server.ask("POST", "/v1/jobs", token=token_of(server, "zoe", "admin"), body=wish)
+        assert theirs.status == 202
+        server.ask("POST", f"/v1/jobs/{first}/cancel")
+        assert server.ask("POST", "/v1/jobs", body=wish).status == 202
+
+
+def test_who_waits_is_answered_when_the_server_ends(tmp_path: Path) -> None:
+    """With the job as it stands; the server ends well."""
+    with running(tmp_path / "home") as server:
+        job = server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"], "schedule": {"hold": True}}).json["id"]
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(server.ask, "GET", f"/v1/jobs/{job}?wait=50")
+            while b"nexapod_people_waiting 1.0" not in server.ask("GET", "/metrics").body:
+                pass
+            server.process.send_signal(signal.SIGTERM)
+            answer = waits.result()
+        assert (answer.status, answer.json["ended"]) == (200, False)
+    assert server.process.returncode == 0
+
+
+def test_who_has_left_does_not_count_as_waiting(server: Running) -> None:
+    """However their connection ended."""
+    job = server.ask("POST", "/v1/jobs", body={**RUN, "command": ["true"], "schedule": {"hold": True}}).json["id"]
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    head = f"GET /v1/jobs/{job}?wait=50 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.token}\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(5):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            stack.enter_context(context.wrap_socket(plain)).sendall(head.encode())
+        while b"nexapod_people_waiting 5.0" not in server.ask("GET", "/metrics").body:
+            pass
+    while b"nexapod_people_waiting 0.0" not in server.ask("GET", "/metrics").body:
+        pass
+
+
+def test_refusals_are_noted_without_tokens(server: Running) -> None:
+    """Who was refused, and why."""
+    assert server.ask("GET", "/v1/me", token="nxp_" + "S" * 43).status == 401
+    text = (server.home / "server" / "refused.jsonl").read_text()
+    last = json.loads(text.splitlines()[-1])
+    assert (last["address"], last["path"], last["status"]) == ("127.0.0.1", "/v1/me", 401)
+    assert "SSSS" not in text
 
 
 def test_pages_end(server: Running) -> None:

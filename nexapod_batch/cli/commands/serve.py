@@ -31,12 +31,18 @@ __all__ = ["serve"]
     "--rate", type=click.FloatRange(min=0.1), default=50.0, show_default=True,
     help="Requests of one address, and of one token, each second; eight times as many at once.",
 )  # fmt: skip
+@click.option(
+    "--open-jobs", type=click.IntRange(1), default=1_000, show_default=True, help="Jobs that a person may have open."
+)
+@click.option(
+    "--open-tasks", type=click.IntRange(1), default=1_000_000, show_default=True, help="Tasks of these in all."
+)
 @click.option("--public", is_flag=True, help="Let anybody see status and nodes; jobs stay private.")
 @click.option("--unit", is_flag=True, help="Print a systemd user unit that serves with these options, and end.")
 @json_option
 def serve(
     init: bool, host: str, port: int, names: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None,
-    behind_proxy: bool, rate: float, public: bool, unit: bool, as_json: bool,
+    behind_proxy: bool, rate: float, open_jobs: int, open_tasks: int, public: bool, unit: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Serve this coordinator to people and nodes elsewhere.
 
@@ -53,12 +59,14 @@ def serve(
     if missing:
         got, hint = f"no {', '.join(missing)}", install_command(missing)
         raise ConfigError("the packages of a server are not installed", got=got, hint=hint)
+    from nexapod_batch.coordinator.commands.remote_submit import Quota
     from nexapod_batch.server import serving
     from nexapod_batch.server.service import Options
 
+    quota = Quota(open_jobs=open_jobs, open_tasks=open_tasks)
     wish = serving.Serving(
         paths=paths(), host=host, port=port, names=names, certificate=tls_cert, key=tls_key, init=init,
-        options=Options(public=public, behind_proxy=behind_proxy, rate=rate),
+        options=Options(public=public, behind_proxy=behind_proxy, rate=rate, quota=quota),
     )  # fmt: skip
 
     def say(there: serving.Announcement) -> None:

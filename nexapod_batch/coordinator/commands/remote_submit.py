@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.store.repositories.people import SentRow
 
-__all__ = ["Sent", "already", "submit_for"]
+__all__ = ["Quota", "Sent", "already", "submit_for"]
+
+
+class Quota(Struct, frozen=True, kw_only=True):
+    """What one person may have open."""
+
+    open_jobs: int = 1_000
+    open_tasks: int = 1_000_000
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -34,6 +41,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     folder: Path  # the files that came with it
     keys: tuple[str, ...]  # under which it is remembered
     digest: bytes  # SHA-256 of the request
+    quota: Quota = Quota()
     sees_all: bool = False  # may build on jobs of others
     trusted: bool = False  # the account's own: its commands run as those that it submits itself
     warnings: tuple[str, ...] = ()
@@ -78,6 +86,7 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
         return known, ()
     parsed = _parsed(c, sent)
     _check_others(c, sent, parsed.job)
+    _check_quota(c, sent, parsed.job)
 
     def remember(job: int) -> None:
         for key in sent.keys:
@@ -101,6 +110,24 @@ def _check_others(c: Coordinator, sent: Sent, job: Job) -> None:
         why = "is fetched with the logins of the server's account: send the file with the job instead"
         problems = tuple(Problem(f"inputs[{number}].source", why) for number in fetched)
         raise DescriptorError("the server fetches nothing for other people", problems=problems)
+
+
+def _check_quota(c: Coordinator, sent: Sent, job: Job) -> None:
+    jobs, tasks = c.store.people.open_of(sent.person)
+    for what, number, more, most in (
+        ("jobs", jobs, 1, sent.quota.open_jobs), ("tasks", tasks, job.n_tasks, sent.quota.open_tasks)
+    ):  # fmt: skip
+        if number + more > most:
+            raise _QuotaError(
+                f"too many {what} of {sent.person} have not ended", got=f"{number} and {more} more",
+                wanted=f"at most {most}", hint="wait for some to end, or ask whoever runs the coordinator",
+            )  # fmt: skip
+
+
+class _QuotaError(UsageError):
+    """A person has as much open as they may have."""
+
+    http_status = 409
 
 
 def _parsed(c: Coordinator, sent: Sent) -> Parsed:

@@ -132,7 +132,7 @@ def _sent(call: Call) -> tuple[remote_submit.Sent, str]:
     sent = remote_submit.Sent(
         person=call.caller.name, descriptor=descriptor, folder=folder, keys=tuple(keys or [f"once:{folder.name}"]),
         digest=hashlib.sha256(call.body).digest(), trusted=call.caller.scope == "admin", warnings=tuple(notes),
-        sees_all=sees_all(call),
+        sees_all=sees_all(call), quota=call.service.options.quota,
     )  # fmt: skip
     return sent, own_id
 
@@ -194,7 +194,7 @@ async def show(call: Call) -> dict[str, Any]:
     job = await find(call)
     seconds = _wait_s(call)
     end = asyncio.get_running_loop().time() + seconds
-    gone = asyncio.ensure_future(call.gone()) if seconds else None
+    gone = asyncio.ensure_future(_gone_or_ending(call)) if seconds else None
     try:
         while True:
             news = call.service.passes.news()
@@ -202,12 +202,31 @@ async def show(call: Call) -> dict[str, Any]:
             left = end - asyncio.get_running_loop().time()
             if found["ended"] or left <= 0 or gone is None or gone.done():
                 return found
-            heard = asyncio.ensure_future(news.wait())
-            await asyncio.wait({heard, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            heard.cancel()
+            await _heard(call, news, gone, left)
     finally:
         if gone is not None:
             gone.cancel()
+
+
+async def _heard(call: Call, news: asyncio.Event, gone: asyncio.Task[None], seconds: float) -> None:
+    """Wait until there is news, nobody to tell it to, or the time is over."""
+    heard = asyncio.ensure_future(news.wait())
+    call.service.waiting += 1
+    try:
+        await asyncio.wait({heard, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        call.service.waiting -= 1
+        heard.cancel()
+
+
+async def _gone_or_ending(call: Call) -> None:
+    """Return when whoever asks has left, or the server ends."""
+    gone, ending = asyncio.ensure_future(call.gone()), asyncio.ensure_future(call.service.ending.wait())
+    try:
+        await asyncio.wait({gone, ending}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        ending.cancel()
 
 
 def _wait_s(call: Call) -> float:

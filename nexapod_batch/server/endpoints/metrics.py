@@ -75,6 +75,8 @@ class _Collected:
         passes = self._service.passes
         yield "nexapod_open_jobs", "Jobs that have not ended.", self._open_jobs
         yield "nexapod_replicas_out", "Replicas that nodes have.", sum(node["out"] for node in self._nodes)
+        yield "nexapod_people_waiting", "Questions that wait for the end of a job.", self._service.waiting
+        yield "nexapod_nodes_waiting", "Nodes that wait for work.", self._service.channel.polls
         yield "nexapod_start_time_seconds", "When this server began, since 1970.", self._service.started_at
         yield "nexapod_last_pass_timestamp_seconds", "When the last pass ended, since 1970; 0: never.", passes.last.at
         yield "nexapod_passes_failing", "1 where the last pass could not be made.", float(bool(passes.last.failed))

@@ -61,6 +61,11 @@ class People:
         """Make the tokens of a name good for nothing; return how many there were."""
         return self._sql.run("token_revoke_named", person=person, name=name, now=now)
 
+    def open_of(self, user: str) -> tuple[int, int]:
+        """Return how many jobs of a user have not ended, and how many of their tasks."""
+        (found,) = self._sql.tuples("open_of", user=user)
+        return found[0], found[1]
+
     def sent(self, person: str, key: str) -> SentRow | None:
         """Return what a person sent under a key."""
         return self._sql.find(SentRow, "sent_find", person=person, key=key)

@@ -17,6 +17,10 @@ UPDATE token SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL;
 -- name: token_revoke_named
 UPDATE token SET revoked_at = :now WHERE person = :person AND name = :name AND revoked_at IS NULL;
 
+-- name: open_of
+SELECT count(*) AS jobs, coalesce(sum(n_waiting + n_active), 0) AS tasks FROM job
+WHERE user = :user AND n_waiting + n_active > 0;
+
 -- name: sent_find
 SELECT digest, job_id FROM sent WHERE person = :person AND key = :key;
 
