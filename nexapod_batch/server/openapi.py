@@ -120,5 +120,5 @@ def _own_problems(route: Route) -> set[int]:
     if route.access is not Access.ANYBODY:
         found |= {401, 403}
     if route.method != "GET":
-        found |= {404, 409, 422, 502}
+        found |= {401, 403, 404, 409, 422, 502}
     return found
