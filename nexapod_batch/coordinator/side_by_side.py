@@ -8,7 +8,6 @@ one that died did not send is done here: whatever becomes of them costs time onl
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import sys
 from contextlib import contextmanager, suppress
@@ -84,7 +83,6 @@ def _forked(work: Callable[[_Item], _Answer], items: Sequence[_Item], helpers: i
             if pid == 0:
                 with suppress(BaseException):  # whatever it is, the other side does what is missing
                     os.nice(5)  # who writes to the database goes first: the others wait for it at the end
-                    gc.disable()  # it ends before cycles matter, and looking for them takes a tenth of the time
                     _send(work, items[first::helpers], theirs)
                 os._exit(0)
             os.close(theirs)

@@ -151,13 +151,14 @@ class Ledger:
     def appending(self) -> Iterator[Appending]:
         """Give entries their numbers before they are written: all at once, when the block ends well.
 
-        Call it inside the transaction in which the facts are written; a block inside another one is part of it.
+        Call it at the beginning of the transaction in which the facts are written, and let an exception that leaves the
+        block leave the transaction too: facts never stay without their entries. A block inside another is part of it.
         CorruptStoreError where the tree lacks what is needed to go on.
         """
         if self._open is not None:
             yield self._open
             return
-        with self._database.atomic():
+        with self._database.joined():
             self._open = Appending(self.size())
             try:
                 yield self._open
