@@ -173,23 +173,23 @@ def report(selector: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("selector", metavar="ID", required=False, shell_complete=complete.jobs)
+@click.argument("selector", metavar="[ID | ARCHIVE]", required=False, shell_complete=complete.jobs)
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False),
     help="Check a folder that `attestations` wrote instead: without a database, here or anywhere.",
 )
 @click.option(
     "--key", "keys", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
-    help="With --folder, a public key (PEM) that you got from its owner.",
+    help="With an archive or --folder, a public key (PEM) that you got from its owner.",
 )
-@click.option("--uuid", help="With --folder, the UUID of the job, from whoever published it.")
+@click.option("--uuid", help="With these, the UUID of the job, from whoever published it.")
 @click.option(
     "--results", type=click.Path(path_type=Path, file_okay=False),
     help="With --folder, the published files of the job: results/ID.",
 )
 @click.option(
     "--witness", "witnesses", multiple=True, metavar="VKEY",
-    help="With --folder, a witness that must have cosigned the head of the ledger.",
+    help="With an archive or --folder, a witness that must have cosigned the head of the ledger.",
 )
 @json_option
 def verify(
@@ -203,6 +203,7 @@ def verify(
 ) -> int:
     """Work verdicts out again from the signed statements; compare results.
 
+    Of a job of yours, or of an ARCHIVE, a folder or a tar, which needs no database and is not unpacked.
     Exit code 0: everything holds. 1: something does not, and it is named. 66: there is nothing to check.
     """
     from nexapod_batch.cli.rendering.proofs import verified
@@ -236,6 +237,11 @@ def _verified_folder(
 
 
 def _verified_archive(path: Path, keys: tuple[Path, ...], uuid: str | None, witnesses: tuple[str, ...]) -> Document:
+    from nexapod_batch.coordinator.archives.bag_format import BAGIT
+    from nexapod_batch.coordinator.evidence.export_format import SIGNATURE
+
+    if (path / SIGNATURE).exists() and not (path / BAGIT).exists():  # a proof alone
+        return _verified_folder(path, keys, uuid, None, witnesses)
     from nexapod_batch.coordinator.archives.check import verify_archive
     from nexapod_batch.coordinator.verification.export_files import given_keys
     from nexapod_batch.ledger.note import parse_key

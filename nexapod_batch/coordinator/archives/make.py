@@ -67,8 +67,10 @@ def archive(
         raise UsageError("archives are not compressed", got=out.name, wanted="a folder, or FILE.tar")
     refuse_existing(out)
     with made_whole(out) as stage:
-        attestations(c, job_id, None, stage / bag.PROOF, checkpoint, settled=checkpoint is None)
-        items = [*_proof(stage), *_payload(c, job, inputs=inputs)]
+        with c.store.view():  # a report that comes in now is in all of it, or in nothing
+            job = c.store.jobs.get(job_id)
+            attestations(c, job_id, None, stage / bag.PROOF, checkpoint, settled=checkpoint is None)
+            items = [*_proof(stage), *_payload(c, job, inputs=inputs)]
         items.sort(key=_by_name)
         if out.name.endswith(".tar"):
             digest = _write_tar(c, job, items, stage, inputs=inputs)

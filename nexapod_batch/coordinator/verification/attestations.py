@@ -118,6 +118,7 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         """Make the folder; UsageError when it cannot be made."""
         try:
+            self._new = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
@@ -127,13 +128,17 @@ class _Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file; UsageError when one is there that says something else."""
-        path = self.path / name
-        if name not in _NEW_EACH_TIME and not name.endswith(_NEW_ENDINGS) and (path.exists() or path.is_symlink()):
+        path, digest = self.path / name, hashlib.sha256(data).hexdigest()
+        if self.written.get(path) == digest:
+            return
+        if self._new and path not in self.written:
+            path.write_bytes(data)
+        elif name not in _NEW_EACH_TIME and not name.endswith(_NEW_ENDINGS) and (path.exists() or path.is_symlink()):
             if self._read(path) != data:
                 raise UsageError(f"{path} is there already, and is not of this export", hint="give another --out")
         else:
             atomic.write(path, data, durable=False)
-        self.written[path] = hashlib.sha256(data).hexdigest()
+        self.written[path] = digest
 
     def refuse_others(self) -> None:
         """UsageError when there is another statement, delegation or key than those that were written."""

@@ -6,8 +6,10 @@ whose entry names the SHA-256 of what was signed, and each statement and publica
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator import own_key
 from nexapod_batch.coordinator.evidence.export_format import (
     CHECKPOINT,
     LEDGER_KEY,
@@ -25,12 +27,15 @@ from nexapod_batch.ledger.note import parse
 from nexapod_batch.ledger.tree import inclusion_proof
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.note import Note
 
 __all__ = ["first_head", "head_for", "ledger_files"]
+
+#: Nodes of the tree that are kept while proofs are made.
+_NODES = 1 << 16
 
 
 def head_for(c: Coordinator, kept: str | None = None, source: str = "") -> Note:
@@ -58,6 +63,8 @@ def head_for(c: Coordinator, kept: str | None = None, source: str = "") -> Note:
 def first_head(c: Coordinator, job_id: int, tasks: Collection[int]) -> Note:
     """Return the head of the first entries that hold every fact of some tasks: the same whenever it is asked for.
 
+    It reaches to where the coordinator's key begins, which signs no head from before.
+
     Raises:
         NotFoundError: The ledger has none of them.
 
@@ -65,7 +72,8 @@ def first_head(c: Coordinator, job_id: int, tasks: Collection[int]) -> Note:
     entries = [entry for _, entry in _entries(c, job_id, tasks)]
     if not entries:
         raise NotFoundError(f"the ledger has nothing of job {job_id}", hint="nexapod-batch reconcile begins it")
-    return signed_head(c, max(entries) + 1)
+    since = own_key.holders(c.store, c.signer)[-1].since
+    return signed_head(c, max(*entries, since) + 1)
 
 
 def ledger_files(c: Coordinator, job_id: int, tasks: Collection[int], head: Note) -> Iterator[tuple[str, bytes]]:
@@ -75,8 +83,9 @@ def ledger_files(c: Coordinator, job_id: int, tasks: Collection[int], head: Note
     """
     yield CHECKPOINT, str(head).encode()
     yield LEDGER_KEY, f"{key_of_head(c, head)}\n".encode()
+    node = lru_cache(maxsize=_NODES)(c.store.ledger.node)  # proofs of neighbours have most of them in common
     for name, entry in _entries(c, job_id, tasks):
-        yield name, str(_proof(c, entry, head)).encode()
+        yield name, str(_proof(c, entry, head, node)).encode()
 
 
 def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tuple[str, int]]:
@@ -104,7 +113,7 @@ def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tu
             yield statement_proof(job_id, task, number, counts[task, number]), entry
 
 
-def _proof(c: Coordinator, entry: int, head: Note) -> Proof:
+def _proof(c: Coordinator, entry: int, head: Note, node: Callable[[int, int], bytes]) -> Proof:
     size, ledger = head_of(head).size, c.store.ledger
     if entry >= size:
         raise VerificationError(
@@ -112,4 +121,4 @@ def _proof(c: Coordinator, entry: int, head: Note) -> Proof:
             wanted=f"one of more than {entry}", hint="have a newer one cosigned: nexapod-batch ledger head",
         )  # fmt: skip
     (content,) = ledger.entries(entry, entry + 1)
-    return Proof(entry, tuple(inclusion_proof(entry, size, ledger.node)), head, content)
+    return Proof(entry, tuple(inclusion_proof(entry, size, node)), head, content)
