@@ -39,7 +39,7 @@ __all__ = ["AgentBackend"]
 LAUNCHES_PER_SLOT = 4
 _MAX_LIST = 16 << 20
 #: Seconds after which files that did not come are asked for again.
-_AGAIN_S = 20.0
+_AGAIN_S = 5.0
 
 
 class AgentBackend(SharedFolders):

@@ -144,15 +144,9 @@ class Client:
     def _once(
         self, method: str, path: str, body: bytes, media: str, patience_s: float, more: dict[str, str]
     ) -> Reply:
-        created = int(time.time() + self.ahead_s)
-        signed = signatures.headers(
-            self._signer, method, self._authority, path, body, created=created, nonce=os.urandom(16).hex()
-        )
-        head = {**signed, **more, "host": self._authority, "user-agent": f"nexapod-batch/{__version__}"}
-        if method in _WITH_BODY:
-            head["content-type"] = media
         for fresh in (False, True):  # a kept connection may have ended meanwhile
             kept = self._connection is not None
+            head = self._head(method, path, body, media) | more
             try:
                 return self._exchange(method, path, body, head, _ANSWER_S + patience_s)
             except (http.client.HTTPException, OSError) as error:
@@ -161,6 +155,15 @@ class Client:
                     continue
                 raise UnreachableError(f"no answer from {self._authority}", got=_text(error)) from error
         raise AssertionError  # the second time there is an answer, or an error
+
+    def _head(self, method: str, path: str, body: bytes, media: str) -> dict[str, str]:
+        """Return the headers of a request: signed anew each time, for a nonce counts once."""
+        created, nonce = int(time.time() + self.ahead_s), os.urandom(16).hex()
+        head = signatures.headers(self._signer, method, self._authority, path, body, created=created, nonce=nonce)
+        head |= {"host": self._authority, "user-agent": f"nexapod-batch/{__version__}"}
+        if method in _WITH_BODY:
+            head["content-type"] = media
+        return head
 
     def _exchange(self, method: str, path: str, body: bytes, head: dict[str, str], wait_s: float) -> Reply:
         connection = self._connection or self._connect()

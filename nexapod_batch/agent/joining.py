@@ -12,6 +12,7 @@ from msgspec import json as msgjson
 
 from nexapod_batch.agent.client import Client, check_url
 from nexapod_batch.agent.home import AgentHome, AgentSettings
+from nexapod_batch.agent.worker import AgentWorker
 from nexapod_batch.errors import UnreachableError, UsageError, VerificationError
 from nexapod_batch.hardware import machine
 from nexapod_batch.local_nodes import gpu_status
@@ -76,6 +77,7 @@ def join(folder: Path, url: str, pin: str, wish: Wish) -> tuple[AgentHome, Joine
         cpus=cpus, mem_mib=mem_mib, gpus=offer.gpus, gpu_slots=wish.gpu_slots, code=joined.code,
     )  # fmt: skip
     home.keep(settings)
+    AgentWorker(home, settings, signer, offer)  # writes what its owner can change from now on
     return home, joined
 
 

@@ -20,7 +20,8 @@ from msgspec import json as msgjson
 from nexapod_batch.agent import transfer
 from nexapod_batch.agent.client import Client, RefusedError
 from nexapod_batch.agent.outgoing import News, Outgoing
-from nexapod_batch.errors import NexapodError, UnreachableError, VerificationError
+from nexapod_batch.errors import NexapodError, UnreachableError, UnsafeOutputError, VerificationError
+from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.mesh.messages import Answer, WorkCall
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ __all__ = ["Agent", "State"]
 #: Seconds for which a poll waits at the coordinator, and at most between two calls of any kind.
 POLL_S, QUIET_S = 25.0, 60.0
 _TICK_S = 0.05
-_LEAST_S, _MOST_S = 1.0, 60.0
+_LEAST_S, _MOST_S = 0.25, 60.0
+#: How often files are sent that were asked for; then they wait to be asked for again.
+_TRIES = 10
 _WORK = "/v1/work"
 
 
@@ -59,8 +62,10 @@ class Agent:
         """Start nothing yet."""
         self._home, self._settings, self._signer, self._worker = home, settings, signer, worker
         self._stop = threading.Event()
-        self._wanted: queue.Queue[Wanted] = queue.Queue(1000)
+        self._wanted: queue.Queue[tuple[str, Wanted]] = queue.Queue(1000)
+        self._sending: set[str] = set()  # messages whose files are on their way, or wait for that
         self._outgoing = Outgoing(worker)
+        self._paused = ""
         self.state = State()
 
     def stop(self) -> None:
@@ -94,6 +99,8 @@ class Agent:
     def _say(self, client: Client, *, anyhow: bool) -> bool:
         """Send what is new; say whether anything was."""
         left = self._worker.forget_due()
+        paused = owner_policy.paused(self._home.spool)[0]
+        anyhow = anyhow or paused != self._paused
         words = self._outgoing.words()
         sent = False
         while not self._stop.is_set():
@@ -101,7 +108,11 @@ class Agent:
             said = words if complete else {}
             if not (pieces or said or (anyhow and not sent)):
                 break
-            answer = self._call(client, WorkCall(poll=os.urandom(16).hex(), lines=pieces, launches=said))
+            call = WorkCall(
+                poll=os.urandom(16).hex(), folder=str(self._home.inputs), lines=pieces, launches=said, paused=paused
+            )
+            answer = self._call(client, call)
+            self._paused = paused
             self._outgoing.confirm(answer.kept, said)
             sent = True
             if complete:
@@ -119,8 +130,9 @@ class Agent:
         poll, wait_s, failed_s = os.urandom(16).hex(), 0.0, 0.0
         while not self._stop.is_set():
             call = WorkCall(
-                poll=poll, folder=str(self._home.inputs), acknowledged=acknowledged, delegations=signed, wait_s=POLL_S
-            )
+                poll=poll, folder=str(self._home.inputs), acknowledged=acknowledged, delegations=signed,
+                paused=self._paused, wait_s=POLL_S,
+            )  # fmt: skip
             try:
                 answer = self._call(client, call, patience_s=POLL_S)
                 acknowledged, signed = self._take(client, answer)
@@ -168,8 +180,9 @@ class Agent:
         worker.expire(message.expire)
         worker.remove(message.remove)
         worker.discard(message.discard)
-        if message.wanted is not None:
-            self._wanted.put_nowait(message.wanted)
+        if message.wanted is not None and message.name not in self._sending:
+            self._wanted.put_nowait((message.name, message.wanted))
+            self._sending.add(message.name)
         return ""
 
     # ---- files that were asked for
@@ -178,16 +191,25 @@ class Agent:
         client = self._client()
         while not self._stop.is_set():
             try:
-                wanted = self._wanted.get(timeout=0.5)
+                name, wanted = self._wanted.get(timeout=0.5)
             except queue.Empty:
                 continue
-            try:
-                files = transfer.bring(client, self._home.work, wanted)
-                name = f"{wanted.replica}.logs" if wanted.logs else wanted.replica
-                self._call(client, WorkCall(poll=os.urandom(16).hex(), brought={name: files}))
-            except (NexapodError, OSError) as error:  # it is asked for again
-                self.state.trouble = _text(error)
+            for tries in range(1, _TRIES + 1):
+                try:
+                    self._bring(client, wanted)
+                    break
+                except (NexapodError, OSError) as error:  # what arrived is not sent again
+                    self.state.trouble = _text(error)
+                    if isinstance(error, UnsafeOutputError) or self._stop.wait(_LEAST_S * tries):
+                        break
+            self._sending.discard(name)
         client.close()
+
+    def _bring(self, client: Client, wanted: Wanted) -> None:
+        """Send the files of a replica, and say so when they are all there."""
+        files = transfer.bring(client, self._home.work, wanted)
+        name = f"{wanted.replica}.logs" if wanted.logs else wanted.replica
+        self._call(client, WorkCall(poll=os.urandom(16).hex(), brought={name: files}))
 
     # ---- calls
 

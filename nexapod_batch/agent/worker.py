@@ -81,7 +81,7 @@ class AgentWorker:
             "backend": JOINED,
             "classes": dict(node.classes),
             "private": [str(self.home.folder)],
-            "idle_exit_s": 60,
+            "idle_exit_s": 10,
             "gpus": list(settings.gpus),
             "gpu_slots": settings.gpu_slots,
             "confine": settings.confine,

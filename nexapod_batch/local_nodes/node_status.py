@@ -55,9 +55,9 @@ def running(spool: Path) -> WorkerStatus | None:
 def _all(paths: Paths) -> list[Owned]:
     """Return every node of this machine; those that run elsewhere are passed over."""
     found = []
-    for file in sorted(paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}")):
+    for name in sorted(owner_policy.spools(paths)):
         with suppress(UsageError):
-            found.append(owner_policy.find(paths, file.parent.name))
+            found.append(owner_policy.find(paths, name))
     return found
 
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from nexapod_batch.errors import ConfigError, NotFoundError, Problem, UsageError
 from nexapod_batch.files import careful
 from nexapod_batch.model import hours
-from nexapod_batch.model.node import LOCAL
+from nexapod_batch.model.node import JOINED, LOCAL
 from nexapod_batch.runner.owner import machine_state, rules
 from nexapod_batch.runner.processes import descendants
 from nexapod_batch.schema.units import duration, show_size, size
@@ -93,12 +93,20 @@ class Owned(Struct, frozen=True, kw_only=True):
 
 def is_here(paths: Paths, name: str) -> bool:
     """Say whether a node of this name has its files here."""
-    return "/" not in name and (paths.spool(name) / layout.NODE_CONFIG).exists()
+    return name in spools(paths)
+
+
+def spools(paths: Paths) -> dict[str, Path]:
+    """Return the spool of each node that has its files here, by its name, also of those that joined from here."""
+    found = {file.parent.name: file.parent for file in paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}")}
+    for file in (paths.home / "agent").glob(f"*/spool/{layout.NODE_CONFIG}"):
+        found[file.parent.parent.name] = file.parent
+    return found
 
 
 def only(paths: Paths) -> str:
     """Return the name of the only node that has its files here; UsageError where there are several, or none."""
-    names = sorted(file.parent.name for file in paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}"))
+    names = sorted(spools(paths))
     if len(names) != 1:
         raise UsageError("which node?", got="no name", wanted=f"one of: {', '.join(names) or 'none is here'}")
     return names[0]
@@ -111,20 +119,20 @@ def find(paths: Paths, name: str) -> Owned:
         ConfigError: What is known of it cannot be read.
 
     """
-    spool = paths.spool(name)
+    here = spools(paths)
+    spool = here.get(name, paths.spool(name))
     try:
-        if "/" in name or name.startswith("."):
+        if name not in here:
             raise FileNotFoundError
         settings: Any = careful.load(spool / layout.NODE_CONFIG)
         backend, host = settings["backend"], settings["host"]
     except FileNotFoundError as error:
-        files = paths.spool("x").parent.glob(f"*/{layout.NODE_CONFIG}")
-        known = ", ".join(sorted(file.parent.name for file in files)) or "none"
+        known = ", ".join(sorted(here)) or "none"
         raise NotFoundError("no such node has its files here", got=repr(name), wanted=f"one of: {known}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "nexapod-batch reconcile writes it again"
         raise ConfigError(f"{spool / layout.NODE_CONFIG} cannot be read", got=str(error), hint=hint) from error
-    if backend != LOCAL:
+    if backend not in {LOCAL, JOINED}:
         raise UsageError(
             f"node {name} runs where its scheduler says, not on a machine of yours", got=f"backend {backend}",
             hint=f"to give it nothing more: nexapod-batch node drain {name}",

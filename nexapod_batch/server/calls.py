@@ -29,6 +29,7 @@ class Access(StrEnum):
     OPERATE = "operate"  # a person who looks after jobs and nodes of all
     ADMIN = "admin"  # a person who makes tokens
     NODE = "node"  # a node that joined, by its signature
+    KEY = "key"  # whoever signs with the key that the body names
 
 
 class Query(Struct, frozen=True):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nexapod_batch.server.calls import Route
     from nexapod_batch.server.service import Service
 
-__all__ = ["check_body", "claims", "node_caller", "verify"]
+__all__ = ["check_body", "claims", "key_caller", "node_caller", "verify"]
 
 _PENDING_S = 5
 
@@ -46,8 +46,14 @@ async def node_caller(request: Request, route: Route, service: Service, address:
         raise RequestError(
             problems.SIGN_IN, "this key is no node's here", got=signed.key_id, hint="nexapod-batch node join"
         )
-    verify(request, signed, node.public_key)
+    verify(request, service, signed, node.public_key)
     return Caller(kind="node", name=node.name)
+
+
+async def key_caller(request: Request, route: Route, service: Service, address: str) -> Caller:  # noqa: ARG001
+    """Return nobody, for a request that claims to be signed: with which key its body says; RequestError without."""
+    claims(request, service)
+    return Caller(kind="nobody")
 
 
 def claims(request: Request, service: Service) -> Signed:
@@ -71,8 +77,8 @@ def claims(request: Request, service: Service) -> Signed:
     return signed
 
 
-def verify(request: Request, signed: Signed, public: bytes) -> None:
-    """Raise RequestError unless a key signed this request, for the first time."""
+def verify(request: Request, service: Service, signed: Signed, public: bytes) -> None:
+    """Raise RequestError unless a key signed this request, and it comes for the first time."""
     digest = request.headers.get("content-digest", "")
     target = request.scope["raw_path"].decode("latin-1")
     query = request.scope["query_string"].decode("latin-1")
@@ -82,6 +88,9 @@ def verify(request: Request, signed: Signed, public: bytes) -> None:
         signatures.check(signed, public, request.method, request.headers.get("host", ""), target, digest=digest)
     except VerificationError as error:
         raise RequestError(problems.SIGN_IN, error.what, got=error.got, wanted=error.wanted) from error
+
+    if not service.channel.is_new(signed.key_id, signed.nonce):
+        raise RequestError(problems.SIGN_IN, "this very request came before", hint="sign each request with a new nonce")
 
 
 def check_body(request: Request, body: bytes) -> None:

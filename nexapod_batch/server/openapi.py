@@ -44,7 +44,10 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "nxp_SECRET.PIN"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "nxp_SECRET.PIN"},
+                "signature": {"type": "apiKey", "in": "header", "name": "Signature", "description": "RFC 9421"},
+            },
         },
     }  # fmt: skip
 
@@ -62,6 +65,8 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if route.access is Access.PUBLIC:
         made["security"] = [{}, {"token": []}]
+    elif route.access in {Access.NODE, Access.KEY}:
+        made["security"] = [{"signature": []}]
     elif route.access is not Access.ANYBODY:
         made["security"] = [{"token": []}]
     if route.takes is not None:

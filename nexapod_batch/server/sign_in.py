@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.server import problems
 from nexapod_batch.server.calls import Access, Caller
-from nexapod_batch.server.node_sign_in import node_caller
+from nexapod_batch.server.node_sign_in import key_caller, node_caller
 from nexapod_batch.server.problems import RequestError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _WRONG = 20.0
 
 #: Who signs in otherwise than people do: what is called for routes of an access.
 BY_ACCESS: Mapping[Access, Callable[[Request, Route, Service, str], Awaitable[Caller]]] = {
-    Access.NODE: node_caller
-}
+    Access.NODE: node_caller, Access.KEY: key_caller
+}  # fmt: skip
 
 
 async def caller_of(request: Request, route: Route, service: Service, address: str) -> Caller:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,44 @@ def test_two_nodes_of_one_owner_are_one(tmp_path: Path) -> None:
             joined(server, tmp_path / name, "--name", name, "--owner", "ann")
         done = server.command("submit", "--agree", "2", "--distinct", "node", "--", "true", check=False)
     assert (done.returncode, "1 in reach" in done.stderr) == (65, True)
+
+
+@pytest.mark.slow
+def test_the_owner_of_a_machine_has_the_last_word(tmp_path: Path) -> None:
+    """A snooze needs no coordinator, and the planner hears of it; so does whoever asks why nothing runs."""
+    with running(tmp_path / "c") as server:
+        joined(server, tmp_path / "one", "--name", "one", "--owner", "ann")
+        env = environment(tmp_path / "one")
+        subprocess.run([PROGRAM, "node", "snooze", "one", "1h"], env=env, check=True, capture_output=True, timeout=120)
+        note = tmp_path / "c/spool/one/node-note.json"
+        with working(tmp_path / "one"):
+            while b"snoozed" not in note.read_bytes():
+                time.sleep(0.05)
+            server.command("submit", "--agree", "1", "--", "true")
+            server.command("reconcile", check=False)
+            said = server.command("explain", "1").stdout
+        unit = subprocess.run(
+            [PROGRAM, "node", "unit", "one"], env=env, check=True, capture_output=True, text=True, timeout=120
+        ).stdout
+    assert "not on one: is snoozed by its owner" in said
+    assert '"node" "run" "one"' in unit
+
+
+def test_what_works_is_said_before_joining(tmp_path: Path) -> None:
+    """Each thing in a line; another key than the one that is meant is a fault, and nothing is registered."""
+    with running(tmp_path / "c") as server:
+        pin = server.join.split()[server.join.split().index("--fingerprint") + 1]
+        codes = {}
+        for shown in (pin, f"SHA256:{'A' * 43}"):
+            argv = [PROGRAM, "node", "check", server.url, "--fingerprint", shown, "--json"]
+            done = subprocess.run(
+                argv, env=environment(tmp_path / "one"), check=False, capture_output=True, text=True, timeout=120
+            )
+            marks = {row["probe"]: row["mark"] for row in json.loads(done.stdout)["findings"]}
+            codes[shown == pin] = (done.returncode, marks["tls"], marks.get("coordinator"))
+        nodes = json.loads(server.command("node", "ls", "--json").stdout)["nodes"]
+    assert codes == {True: (0, "ok", "ok"), False: (1, "fail", None)}
+    assert nodes == []
 
 
 def test_another_server_gets_nothing(tmp_path: Path) -> None:

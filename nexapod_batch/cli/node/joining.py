@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexapod_batch.agent.home import AgentHome
     from nexapod_batch.agent.running import State
 
-__all__ = ["approve", "join", "leave", "run"]
+__all__ = ["approve", "check", "join", "leave", "run"]
 
 
 @click.command()
@@ -203,6 +203,31 @@ def _row(waiting: object) -> Document:
         "code": waiting.code, "name": asked.name, "owner": asked.owner, "cpus": asked.cpus, "mem_mib": asked.mem_mib,
         "address": waiting.address, "key": waiting.key_id, "since_ms": waiting.at_ms,
     }  # fmt: skip
+
+
+@click.command()
+@click.argument("url")
+@click.option("--fingerprint", default="", metavar="SHA256:...", help="Of the server's key, as serve prints it.")
+@json_option
+def check(url: str, fingerprint: str, as_json: bool) -> int:
+    """Say what works towards a coordinator, before joining.
+
+    Name, connection, key, clock, what can run containers, and what this machine would offer. Nothing is registered.
+    """
+    from nexapod_batch.agent.checking import check as check_coordinator
+
+    out, rows = output(as_json), []
+    for finding in check_coordinator(url, fingerprint, paths().home / "agent"):
+        row = {"mark": finding.mark.value, "probe": finding.probe, "text": finding.text, "hint": finding.hint}
+        rows.append(row)
+        out.part(row, _line)
+    out.document({"url": url, "findings": rows}, renderers.nothing)
+    return int(any(row["mark"] == "fail" for row in rows))
+
+
+def _line(row: Document) -> Iterator[str]:
+    hint = f" ({row['hint']})" if row["hint"] else ""
+    yield from f"{row['mark']:<4}  {row['probe']:<11}  {row['text']}{hint}".splitlines()
 
 
 def _mebibytes(given: str | None) -> int | None:

@@ -200,7 +200,7 @@ def resume(name: str, as_json: bool) -> None:
 
 for _command in (
     *(profile.profile, owners.change, owners.snooze, stopping.stop, stopping.start, stopping.remove),
-    *(joining.join, joining.run, joining.leave, joining.approve),
+    *(joining.join, joining.run, joining.leave, joining.check, joining.approve),
     *(status, history, unit),
 ):  # fmt: skip
     node.add_command(_command)

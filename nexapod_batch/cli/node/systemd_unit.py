@@ -14,7 +14,7 @@ from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["text_of", "unit"]
@@ -30,6 +30,7 @@ _STOP_S = 30
 def unit(name: str | None, write: bool, as_json: bool) -> None:
     """Print a systemd user unit that keeps a node working."""
     from nexapod_batch.local_nodes import node_status, owner_policy, unit_file
+    from nexapod_batch.model.node import JOINED
     from nexapod_batch.spool import owner_settings
 
     home = paths()
@@ -41,7 +42,8 @@ def unit(name: str | None, write: bool, as_json: bool) -> None:
     owned = owner_policy.find(home, known[0])
     file = unit_file.name_of(owned.name)
     wishes = owner_settings.load(owned.spool)
-    text = text_of(owned.name, owned.spool, os.environ, on_mains=wishes.on_battery == "pause")
+    joined = [_program(), "node", "run", owned.name] if owned.settings["backend"] == JOINED else None
+    text = text_of(owned.name, owned.spool, os.environ, on_mains=wishes.on_battery == "pause", joined=joined)
     document: Document = {"unit": file, "text": text, "written": None}
     document["next"] = ["systemctl --user daemon-reload", f"systemctl --user enable --now {file}"]
     if write:
@@ -51,14 +53,22 @@ def unit(name: str | None, write: bool, as_json: bool) -> None:
         note("to let it work while you are not logged in: loginctl enable-linger")
 
 
-def text_of(name: str, spool: Path, environ: Mapping[str, str], *, on_mains: bool = False) -> str:
+def _program() -> str:
+    """Return this program's absolute path."""
+    return os.path.join(os.path.dirname(interpreter.own()), "nexapod-batch")
+
+
+def text_of(
+    name: str, spool: Path, environ: Mapping[str, str], *, on_mains: bool = False, joined: Sequence[str] | None = None
+) -> str:
     """Return the unit of a node; the worker finds programs where this environment's PATH leads.
 
-    With `on_mains` it is not started on battery; a worker that runs then pauses by itself.
+    `joined` is the command of a node that joined a coordinator elsewhere; its worker ends with it. With `on_mains` it
+    is not started on battery; a worker that runs then pauses by itself.
     """
     from nexapod_batch.local_nodes.unit_file import MARK, quoted
 
-    command = interpreter.module("nexapod_batch.runner", str(spool), "--stay")
+    command = joined or interpreter.module("nexapod_batch.runner", str(spool), "--stay")
     path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
     lines = [
         f"{MARK}{name} --write. Changes of your own: systemctl --user edit",
@@ -70,11 +80,12 @@ def text_of(name: str, spool: Path, environ: Mapping[str, str], *, on_mains: boo
         "Type=exec",
         f"ExecStart=:/usr/bin/env {' '.join(map(quoted, command))}",
         f"Environment={quoted(f'PATH={path}')}",
+        *(f"Environment={quoted(f'{place}={environ[place]}')}" for place in ("NEXAPOD_HOME",) if environ.get(place)),
         f"WorkingDirectory={interpreter.FOLDER}",
         "# it ends when node.json changes, and while another worker of the node is at it",
         "Restart=always",
         "RestartSec=10",
-        "KillMode=mixed",
+        "KillMode=control-group" if joined else "KillMode=mixed",
         f"TimeoutStopSec={_STOP_S}",
         "# behind everything else that this account runs",
         "CPUWeight=1",

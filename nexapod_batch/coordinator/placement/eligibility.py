@@ -17,6 +17,7 @@ from nexapod_batch.coordinator.placement.container_support import problem, too_o
 from nexapod_batch.coordinator.placement.images import wrong_architecture
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.errors import ConfigError, DescriptorError, NexapodError, Problem, UsageError
+from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.planner import NodeLoad
@@ -138,6 +139,8 @@ def loads_of(
                 from nexapod_batch.local_nodes import gpu_status  # noqa: PLC0415 - for who wants one
 
                 paused = paused or gpu_status.paused(spool, job.resources) or gpu_status.closed(spool, job.resources)
+        elif node.joined:
+            paused = Mailbox(c.context(node).spool).note().paused
         sized = node.site != LOCAL and bool(c.site(node.site).partitions)
         loads.append(
             NodeLoad(

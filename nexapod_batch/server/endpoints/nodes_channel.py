@@ -11,7 +11,7 @@ import msgspec
 from nexapod_batch.coordinator.nodes import joining, registry
 from nexapod_batch.coordinator.people import tokens
 from nexapod_batch.errors import UsageError
-from nexapod_batch.mesh import messages
+from nexapod_batch.mesh import messages, signatures
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
 from nexapod_batch.server import node_sign_in, problems
@@ -41,13 +41,13 @@ async def register(call: Call) -> Joined:
     service, request = call.service, call.request
     address = address_group(request.client.host if request.client else "")
     service.by_address.fine(address, _REGISTRATION)
-    signed = node_sign_in.claims(request, service)
+    signed = signatures.parse(request.headers)  # it was looked at before the body was read
     node_sign_in.check_body(request, call.body)
     asked = _struct(call.body, Registration)
     public = _public(asked)
     if signed.key_id != key_id(public):
         raise RequestError(problems.SIGN_IN, "the request is signed by another key", got=signed.key_id)
-    node_sign_in.verify(request, signed, public)
+    node_sign_in.verify(request, service, signed, public)
     trusted = False
     if asked.token:
         trusted = await service.read(lambda c: _may_join(c, asked.token))
@@ -136,7 +136,7 @@ async def _in_thread(act: Callable[[], T]) -> T:
 
 ROUTES = (
     Route(
-        method="POST", path="/v1/nodes", access=Access.ANYBODY, handler=register, takes=bytes, answers=Joined,
+        method="POST", path="/v1/nodes", access=Access.KEY, handler=register, takes=bytes, answers=Joined,
         max_body=_MAX_REGISTRATION, summary="A machine wants to become a node; signed by its own key (RFC 9421).",
     ),
     Route(
