@@ -105,6 +105,8 @@ class Transport:
             content = answer.read(_LARGEST + 1)
             if len(content) > _LARGEST:
                 raise NexaPodError("the server's answer is too large", problem={"wanted": f"at most {_LARGEST} bytes"})
+            if answer.length:  # bytes that were promised and did not come
+                raise ConnectionError(f"the answer was cut, {answer.length} bytes are missing")
             kept = connection.sock is not None
             return Answer(answer.status, found, content)
         except http.client.HTTPException as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from homes import PROGRAM
+from prometheus_client.parser import text_string_to_metric_families
 from servers import Running, environment, running
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ def test_health_is_a_real_read(server: Running) -> None:
     assert found["ok"] is True
     assert found["read_ms"] > 0
     assert found["last_write_s"] >= 0
+
+
+def test_metrics_are_those_of_prometheus(server: Running) -> None:
+    """Its own parser reads them; no label can grow without end."""
+    found = {family.name: family for family in text_string_to_metric_families(server.ask("GET", "/metrics").body.decode())}
+    assert {"nexapod_http_requests", "nexapod_open_jobs", "nexapod_last_pass_timestamp_seconds"} <= found.keys()
+    labels = {name for family in found.values() for sample in family.samples for name in sample.labels}
+    assert labels <= {"version", "method", "status", "tier", "state"}
+    assert server.ask("GET", "/metrics", token="").status == 401
 
 
 def test_a_problem_says_what_the_command_line_would(server: Running) -> None:

@@ -240,13 +240,14 @@ def test_guessing_tokens_ends_soon(tmp_path: Path) -> None:
         assert int(refused.headers["retry-after"]) >= 1
 
 
+@pytest.mark.slow
 def test_the_document_says_what_the_server_does(server: Running, tmp_path: Path) -> None:
     """Schemathesis finds no answer that the OpenAPI document does not allow, and no fault."""
     schemathesis = Path(sys.executable).with_name("schemathesis")
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method"
     argv = [
         str(schemathesis), "run", f"http://127.0.0.1:{server.port}/v1/openapi.json", "--header",
-        f"Authorization: Bearer {server.token}", "--checks", checks, "--max-examples", "8", "--phases", "examples,coverage,fuzzing",
+        f"Authorization: Bearer {server.token}", "--checks", checks, "--max-examples", "5", "--phases", "examples,coverage,fuzzing",
         "--exclude-path", "/v1/tokens/{token}", "--seed", "7", "--no-color", "--suppress-health-check", "all",
     ]  # fmt: skip
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500)
