@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,9 @@ def test_three_jobs_that_name_each_other(home: Home) -> None:
     assert done.code == 0, done.err
     assert (home.path / "results/3/0/out").read_text() == "1\n1\n2\n2\n3\n3\n2\n"
     assert [home.call("verify", job).code for job in (1, 2, 3)] == [0, 0, 0]
+    whole = home.json("verify", 3, "--chain")
+    assert [(job["job"], job["ok"]) for job in whole["jobs"]] == [(1, True), (2, True), (3, True)]
+    assert sum(check["check"] == "input" for job in whole["jobs"] for check in job["checks"]) == 3 + 4
     assert home.call("ledger", "verify").code == 0
     assert home.proof_code(3) == 0
 
@@ -188,3 +192,22 @@ def test_a_file_of_a_web_server(home: Home, tmp_path: Path) -> None:
     assert f'to pin it: sha256 = "{digest}"' in done.err
     assert (home.path / "results/1/0/out").read_text() == "1,2\n"
     assert len(web.asked) == 1
+
+
+@pytest.mark.parametrize("forged", ["sha256", "verdict"])
+def test_a_chain_with_a_forged_link(home: Home, forged: str) -> None:
+    """Whoever rewrites the document of what follows, digest and all, still has to have got it from the job before."""
+    home.call("submit", descriptor(home, "first", "echo 1 > out"), "--wait")
+    home.call("submit", descriptor(home, "second", "cp in out", source("job:1/out", "in")), "--wait")
+    assert home.call("verify", 2, "--chain").code == 0
+    with sqlite3.connect(home.path / "state.db") as db:
+        ((body,),) = db.execute("SELECT body FROM document WHERE job_id = 2").fetchall()
+        document = json.loads(body)
+        document["inputs"][0][forged] = "0" * 64
+        new = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        db.execute("UPDATE document SET body = ? WHERE job_id = 2", [new])
+        db.execute("UPDATE job SET digest = ? WHERE id = 2", [hashlib.sha256(new).hexdigest()])
+    db.close()
+    done = home.call("verify", 2, "--chain")
+    assert done.code == 1
+    assert ("did not sign out with" if forged == "sha256" else "was never reached on 1_0") in done.out

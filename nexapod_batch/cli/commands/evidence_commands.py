@@ -191,6 +191,7 @@ def report(selector: str, as_json: bool) -> None:
     "--witness", "witnesses", multiple=True, metavar="VKEY",
     help="With an archive or --folder, a witness that must have cosigned the head of the ledger.",
 )
+@click.option("--chain", is_flag=True, help="Verify the jobs that fed it as well, and that it got what they made.")
 @json_option
 def verify(
     selector: str | None,
@@ -199,6 +200,7 @@ def verify(
     uuid: str | None,
     results: Path | None,
     witnesses: tuple[str, ...],
+    chain: bool,
     as_json: bool,
 ) -> int:
     """Work verdicts out again from the signed statements; compare results.
@@ -206,8 +208,10 @@ def verify(
     Of a job of yours, or of an ARCHIVE, a folder or a tar, which needs no database and is not unpacked.
     Exit code 0: everything holds. 1: something does not, and it is named. 66: there is nothing to check.
     """
-    from nexapod_batch.cli.rendering.proofs import verified
+    from nexapod_batch.cli.rendering.proofs import verified, verified_chain
 
+    if chain and (selector is None or selectors.is_path(selector)):
+        raise UsageError("--chain goes with a job of yours", hint="nexapod-batch verify ID --chain")
     if folder is not None:
         if selector is not None:
             raise UsageError("a job of yours or a folder, not both", hint="nexapod-batch verify --folder DIR")
@@ -219,8 +223,8 @@ def verify(
     elif selector is None or keys or witnesses or uuid is not None or results is not None:
         raise UsageError("which job?", wanted="an ID, or --folder DIR", hint="nexapod-batch verify --help")
     else:
-        document = _verified_job(selector)
-    output(as_json).document(document, verified)
+        document = _verified_chain(selector) if chain else _verified_job(selector)
+    output(as_json).document(document, verified_chain if chain else verified)
     if document["ok"]:
         return 0
     return 1
@@ -247,6 +251,16 @@ def _verified_archive(path: Path, keys: tuple[Path, ...], uuid: str | None, witn
     from nexapod_batch.ledger.note import parse_key
 
     return verify_archive(path, given_keys(keys), uuid, [parse_key(text) for text in witnesses])
+
+
+def _verified_chain(selector: str) -> Document:
+    from nexapod_batch.coordinator.verification import proof
+    from nexapod_batch.coordinator.verification.chain import verify_chain
+
+    with looking() as c:
+        (job,) = selectors.jobs_of([selectors.resolve_one(c.store, selector)])
+        jobs = [proof.described(c, number, found) for number, found in verify_chain(c, job).items()]
+    return {"ok": all(one["ok"] for one in jobs), "jobs": jobs}
 
 
 def _verified_job(selector: str) -> Document:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["compared_logs", "verified"]
+__all__ = ["compared_logs", "verified", "verified_chain"]
 
 #: Checks that held and are listed one by one; of more only their number is said.
 _SHOWN = 40
@@ -41,6 +41,14 @@ def verified(document: dict[str, Any]) -> Iterator[str]:
         yield f"all holds: {counted} are what was signed; no results were looked at: give them with --results"
     else:
         yield f"all holds: {what} and {document['bytes']} bytes of results are what was signed"
+
+
+def verified_chain(document: dict[str, Any]) -> Iterator[str]:
+    """Describe the verification of jobs that fed each other, the first one first."""
+    for job in document["jobs"]:
+        yield from verified(job)
+    word = "holds" if document["ok"] else "does not hold"
+    yield f"the chain of {_count(len(document['jobs']), 'job')} {word}"
 
 
 def compared_logs(document: dict[str, Any]) -> Iterator[str]:
