@@ -113,14 +113,20 @@ def test_packed_files_are_what_is_in_them(pack: object) -> None:
     assert agree(name, pack(b"x,y\n1.5,2\n"), b"x,y\n1.5,2\n", by)
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        gzip.compress(b"1 2\n" * 99)[:-9], bz2.compress(b"1 2\n" * 99)[:-9], lzma.compress(b"1 2\n" * 99)[:-9],
-        gzip.compress(b"1\n") + b"rest", b"\x1f\x8b\x08\x00", b"BZh9", gzip.compress(gzip.compress(b"1\n")),
-        gzip.compress(b"1\n")[:-4] + b"xxxx", b"\x28\xb5\x2f\xfd\x00\x01",
-    ],
-)  # fmt: skip
+BROKEN = {
+    "cut gzip": gzip.compress(b"1 2\n" * 99)[:-9],
+    "cut bzip2": bz2.compress(b"1 2\n" * 99)[:-9],
+    "cut xz": lzma.compress(b"1 2\n" * 99)[:-9],
+    "more behind it": gzip.compress(b"1\n") + b"rest",
+    "a header of gzip": b"\x1f\x8b\x08\x00",
+    "a header of bzip2": b"BZh9",
+    "packed twice": gzip.compress(gzip.compress(b"1\n")),
+    "another checksum": gzip.compress(b"1\n")[:-4] + b"xxxx",
+    "cut zstd": b"\x28\xb5\x2f\xfd\x00\x01",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_what_cannot_be_unpacked_is_refused(broken: bytes) -> None:
     """Cut, damaged, or packed twice."""
     with pytest.raises(CompareError):
