@@ -64,12 +64,12 @@ class AgentBackend(SharedFolders):
     def status(self, context: NodeContext, keys: Sequence[str]) -> Mapping[str, LaunchStatus]:
         """Return what the node said of each launch, and of those that it does not have yet that they wait."""
         box, now = _box(context), time.time()
-        silent = box.silent_s(now)
+        silent, left = box.silent_s(now), box.note().left
         found = {}
         for key in keys:
             said = box.said(key)
             word = ("", "", "") if said is None else (said.state, said.reason, said.code)
-            it = lease.state_of(lease.Facts(box.waits(key), box.has(key), *word, silent))
+            it = lease.state_of(lease.Facts(box.waits(key), box.has(key), *word, silent, left))
             state = BackendState(it.state)
             found[key] = LaunchStatus(state=state, reason=it.reason, code=it.code, native=it.native)
         return found

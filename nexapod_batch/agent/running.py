@@ -127,15 +127,16 @@ class Agent:
         client = self._client()
         acknowledged: tuple[str, ...] = ()
         signed: Mapping[str, str] = {}
+        refused: Mapping[str, str] = {}
         poll, wait_s, failed_s = os.urandom(16).hex(), 0.0, 0.0
         while not self._stop.is_set():
             call = WorkCall(
                 poll=poll, folder=str(self._home.inputs), acknowledged=acknowledged, delegations=signed,
-                paused=self._paused, wait_s=POLL_S,
+                refused=refused, paused=self._paused, wait_s=POLL_S,
             )  # fmt: skip
             try:
                 answer = self._call(client, call, patience_s=POLL_S)
-                acknowledged, signed = self._take(client, answer)
+                acknowledged, signed, refused = self._take(client, answer)
             except (NexapodError, OSError) as error:  # the same poll again: what was answered is answered again
                 failed_s = wait_s = self._failed(error, failed_s)
             else:
@@ -143,27 +144,28 @@ class Agent:
                 self._connected(answer)
                 poll = os.urandom(16).hex()
                 wait_s = answer.again_s
-                if answer.messages and not acknowledged:  # nothing of it could be used now
+                if answer.messages and not (acknowledged or refused):  # nothing of it could be used now
                     wait_s = _LEAST_S
             self._stop.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         client.close()
 
-    def _take(self, client: Client, answer: Answer) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Act on messages; return those that are durable here, and what was signed for launches."""
-        acknowledged, signed = [], {}
+    def _take(self, client: Client, answer: Answer) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
+        """Act on messages; return those that are durable here, what was signed for launches, and which are refused."""
+        acknowledged, signed, refused = [], {}, dict[str, str]()
         for message in answer.messages:
             try:
                 signature = self._act(client, message)
             except (NexapodError, OSError) as error:
                 self.state.trouble = _text(error)
-                if isinstance(error, VerificationError):
+                if isinstance(error, VerificationError) and message.bundle is not None:
                     self.state.refused += 1
+                    refused[message.bundle.launch] = _text(error)
                 continue
             if message.bundle is not None:
                 signed[message.bundle.launch] = signature
                 self.state.taken += 1
             acknowledged.append(message.name)
-        return tuple(acknowledged), signed
+        return tuple(acknowledged), signed, refused
 
     def _act(self, client: Client, message: Message) -> str:
         """Do what a message asks for; return the node's signature where it is a launch."""

@@ -25,6 +25,7 @@ class Facts(NamedTuple):
     reason: str  # the node's reason with it
     code: str
     silent_s: float | None  # since the node's last call; None: it never called
+    left: bool = False  # the node said that it leaves
 
 
 class LeaseState(NamedTuple):
@@ -44,6 +45,8 @@ def state_of(facts: Facts) -> LeaseState:
         return LeaseState(facts.said, "node", facts.reason, facts.code)
     if facts.given and facts.said == "UNKNOWN":
         return LeaseState("FAILED", "node", "the node knows nothing of it any more", "agent.unknown")
+    if facts.left:
+        return LeaseState("FAILED", "left", "the node has left", "agent.left")
     if facts.silent_s is not None and facts.silent_s > SILENT_S:
         minutes = int(facts.silent_s / 60)
         reason = f"the node has been silent for {minutes} minutes"

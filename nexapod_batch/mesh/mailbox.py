@@ -156,6 +156,8 @@ class Mailbox:
         """
         for name in call.acknowledged:
             self._acknowledge(name, call, public, coordinators)
+        for launch, why in call.refused.items():
+            self._refuse(launch, why)
         kept = {}
         for piece in call.lines:
             kept[piece.segment] = keep_lines(self.spool, piece)
@@ -202,6 +204,13 @@ class Mailbox:
             atomic.write(self.spool / DELEGATIONS / launch, signed, mode=0o600)
             atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
         path.unlink(missing_ok=True)
+
+    def _refuse(self, launch: str, why: str) -> None:
+        """Keep that a node never runs a launch, and take that out of the outbox."""
+        if layout.is_launch_key(launch) and self.waits(launch):
+            atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
+            self._keep_word(launch, Said(state="FAILED", reason=why, code="agent.refused"))
+            self.withdraw(f"launch-{launch}")
 
     def _keep_word(self, launch: str, said: Said) -> None:
         if not layout.is_launch_key(launch) or said.state not in _STATES:

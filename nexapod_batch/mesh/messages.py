@@ -76,6 +76,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     protocol: int = PROTOCOL
     folder: str = ""  # absolute path below which the node keeps inputs
     acknowledged: tuple[str, ...] = ()  # names of messages that are durable there
+    refused: Mapping[str, str] = field(default_factory=dict)  # launch -> why it is never run there
     delegations: Mapping[str, str] = field(default_factory=dict)  # launch -> the node's signature, hex
     lines: tuple[Lines, ...] = ()
     launches: Mapping[str, Said] = field(default_factory=dict)
@@ -137,7 +138,7 @@ def check_folder(folder: str) -> None:
 
 def check_call(call: WorkCall) -> None:
     """Raise VerificationError for a call that no agent makes: too much of something, or names that lead elsewhere."""
-    lists = (call.acknowledged, call.delegations, call.lines, call.launches, call.brought)
+    lists = (call.acknowledged, call.refused, call.delegations, call.lines, call.launches, call.brought)
     if max(map(len, lists)) > _MOST or sum(map(len, call.brought.values())) > _MOST:
         raise VerificationError("the call says too much at once", wanted=f"at most {_MOST} of anything")
     if not re.fullmatch(r"[0-9a-f]{32}", call.poll, re.ASCII):

@@ -17,6 +17,7 @@ from functional.test_mesh import joined, working
 from homes import PROGRAM
 from servers import environment, running
 
+from nexapod_batch.agent.client import Client
 from nexapod_batch.agent.home import AgentHome
 from nexapod_batch.mesh import signatures
 from nexapod_batch.store import Store
@@ -165,6 +166,17 @@ def test_a_key_that_is_no_nodes(node: tuple[Running, Signer]) -> None:
     """A good signature by a stranger's key opens nothing."""
     status, said = call(node[0], Signer.from_seed(os.urandom(32)))
     assert (status, "no node's here" in said["detail"]) == (401, True)
+
+
+def test_a_clock_that_is_days_off(node: tuple[Running, Signer]) -> None:
+    """The first answer tells what time it is there, and the request is signed by that."""
+    server, signer = node
+    client = Client(f"http://127.0.0.1:{server.port}", "", signer)
+    client.ahead_s = -3 * 86_400.0
+    answer = client.post("/v1/work", json.dumps({"poll": os.urandom(16).hex()}).encode())
+    client.close()
+    assert json.loads(answer)["messages"] == []
+    assert abs(client.ahead_s) < 3_600
 
 
 BODIES = {

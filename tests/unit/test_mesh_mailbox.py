@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexapod_batch.errors import UsageError, VerificationError
@@ -50,6 +50,9 @@ STATES = {
     "it ended, then silence": ({"said": "COMPLETED", "silent_s": LATE}, ("COMPLETED", "")),
     "it runs on a node that is silent": ({"silent_s": LATE}, ("FAILED", "agent.silent")),
     "acknowledged, then silence": ({"said": "", "silent_s": LATE}, ("FAILED", "agent.silent")),
+    "the node left": ({"left": True}, ("FAILED", "agent.left")),
+    "the node left before it took it": ({"waits": True, "given": False, "said": "", "left": True}, ("FAILED", "agent.left")),
+    "it ended, then the node left": ({"said": "COMPLETED", "left": True}, ("COMPLETED", "")),
     "the node lost it": ({"said": "UNKNOWN"}, ("FAILED", "agent.unknown")),
     "a word without an acknowledgement": ({"waits": True, "given": False, "said": "COMPLETED"}, ("QUEUED", "")),
 }
@@ -104,6 +107,17 @@ def test_a_message_stays_until_it_is_acknowledged(box: Mailbox) -> None:
     assert (box.look(), box.waits(LAUNCH), box.has(LAUNCH)) == ((), False, True)
     box.put_bundle(Message(name=f"launch-{LAUNCH}", bundle=bundle()), LAUNCH)
     assert box.look() == ()
+
+
+def test_a_launch_that_a_node_never_runs_is_over(box: Mailbox) -> None:
+    """It says why, once and for all; of a launch that does not wait there nothing is kept."""
+    call = WorkCall(poll=POLL, refused={LAUNCH: "another coordinator's", "cd" * 16: "x", "../../x": "x"})
+    for _ in range(2):
+        box.take(call, NODE.public, KNOWN, 1.0)
+    said = box.said(LAUNCH)
+    assert said is not None
+    assert (said.state, said.reason, said.code) == ("FAILED", "another coordinator's", "agent.refused")
+    assert (box.look(), box.has("cd" * 16)) == ((), False)
 
 
 UNSIGNED = {
@@ -170,6 +184,7 @@ def test_a_call_of_another_form_is_refused(change: dict[str, object]) -> None:
         messages.check_call(WorkCall(**{"poll": POLL, **change}))  # type: ignore[arg-type]
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text("ab", max_size=5), max_size=8), st.data())
 def test_a_segment_arrives_whole(tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject) -> None:
     """Whatever is sent twice, late or out of order, what is kept is a beginning of the node's own bytes; in the end all."""
