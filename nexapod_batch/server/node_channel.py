@@ -133,4 +133,12 @@ def _version(box: Mailbox) -> int:
 
 
 def _keys(c: Coordinator) -> tuple[dict[str, Node], dict[str, bytes]]:
-    return {node.key_id: node for node in c.nodes() if node.joined}, {c.signer.key_id: c.signer.public}
+    nodes = {node.key_id: node for node in c.nodes() if node.joined and not _is_revoked(c, node)}
+    return nodes, {c.signer.key_id: c.signer.public}
+
+
+def _is_revoked(c: Coordinator, node: Node) -> bool:
+    """Say whether the key of a node was revoked: only that of one that was drained can be."""
+    if node.active:
+        return False
+    return any(key.revoked is not None for key in c.store.nodes.keys(node.id) if key.key_id == node.key_id)

@@ -168,6 +168,19 @@ def test_a_key_that_is_no_nodes(node: tuple[Running, Signer]) -> None:
     assert (status, "no node's here" in said["detail"]) == (401, True)
 
 
+def test_a_key_that_was_revoked(node: tuple[Running, Signer], tmp_path: Path) -> None:
+    """It opens nothing any more; a node that was only drained may still report."""
+    server, _ = node
+    said = joined(server, tmp_path / "gone", "--name", "gone", "--owner", "bob")
+    signer = AgentHome(tmp_path / "gone/agent/gone").signer()
+    server.command("node", "drain", "gone")
+    before = call(server, signer)[0]
+    server.command("key", "revoke", said["key"], "--since", "0")
+    while call(server, signer)[0] == 200:  # keys are read once a second
+        time.sleep(0.05)
+    assert (before, call(server, signer)[0]) == (200, 401)
+
+
 def test_a_clock_that_is_days_off(node: tuple[Running, Signer]) -> None:
     """The first answer tells what time it is there, and the request is signed by that."""
     server, signer = node
