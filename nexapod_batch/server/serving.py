@@ -64,19 +64,17 @@ class Prepared(Struct, frozen=True, kw_only=True):
     own: str = ""  # the one that programs of this account on this machine use
 
 
-def prepare(serving: Serving) -> Prepared:
-    """Make what a server needs, where it is missing; with `init` a home and tokens, too.
-
-    Raises:
-        NotFoundError: There is no coordinator here, and none is to be made.
-        UsageError: A certificate came without its key, or a key without its certificate.
-
-    """
-    paths, folder = serving.paths, local_word.folder_of(serving.paths)
-    if not serving.init and not paths.has_database():
+def _check(serving: Serving) -> None:
+    """Look at what can be wrong before anything is made."""
+    if not serving.init and not serving.paths.has_database():
         raise NotFoundError("there is no coordinator here yet", hint="nexapod-batch serve --init makes one")
     if (serving.certificate is None) != (serving.key is None):
         raise UsageError("--tls-cert and --tls-key belong together", hint="give both, or neither for one of its own")
+
+
+def prepare(serving: Serving) -> Prepared:
+    """Make what a server needs, where it is missing; with `init` a home and tokens, too."""
+    paths, folder = serving.paths, local_word.folder_of(serving.paths)
     with open_coordinator(paths) as c:
         own.own_folder(folder)
         if serving.certificate is not None and serving.key is not None:
@@ -111,9 +109,11 @@ def serve(serving: Serving, say: Callable[[Announcement], None]) -> None:
     """Serve until SIGTERM or SIGINT; `say` hears how others get here, once requests are answered."""
     import uvloop  # noqa: PLC0415 - an extra
 
-    prepared = prepare(serving)
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is no news
-    uvloop.run(_serve(serving, prepared, say))
+    _check(serving)
+    with local_word.only_one(serving.paths):  # a second one would take the first one's tokens away
+        prepared = prepare(serving)
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is no news
+        uvloop.run(_serve(serving, prepared, say))
 
 
 async def _serve(serving: Serving, prepared: Prepared, say: Callable[[Announcement], None]) -> None:

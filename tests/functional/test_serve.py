@@ -111,6 +111,22 @@ def test_serving_again_needs_no_init_and_shows_no_token(tmp_path: Path) -> None:
     assert second.process.returncode == 0
 
 
+def test_a_home_has_one_server(server: Running) -> None:
+    """A second one is told where the first is, and takes nothing away from it."""
+    again = server.command("serve", "--init", "--host", "127.0.0.1", "--port", "0", check=False)
+    assert again.returncode == 75
+    assert server.url in again.stderr
+    assert server.ask("GET", "/v1/me").status == 200
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    """And is not replaced by one that is made."""
+    argv = [PROGRAM, "serve", "--init", "--port", "0", "--tls-cert", "x.pem"]
+    done = subprocess.run(argv, env=environment(tmp_path / "none"), capture_output=True, text=True, check=False)
+    assert (done.returncode, "--tls-key" in done.stderr) == (2, True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_unit_serves_with_the_same_options(tmp_path: Path) -> None:
     """As systemd reads it; nothing is made."""
     argv = [PROGRAM, "serve", "--port", "5001", "--name", "lab one", "--public", "--init", "--unit"]
