@@ -114,7 +114,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.evidence_commands",
         "verify",
         "Work verdicts out again from the signed statements; compare results.",
-        ("--folder", "--key", "--uuid", "--results", "--witness", "--chain", "--json"),
+        ("--folder", "--key", "--uuid", "--results", "--witness", "--chain", "--roster", "--json"),
     ),
     "attestations": Entry(
         "commands.evidence_commands",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXIT", "exit_code", "has_database", "home_that_is_not_there",
-    "json_option", "looking", "paths", "reading", "results_folder", "seconds",
+    "json_option", "looking", "paths", "reading", "require_tuf", "results_folder", "seconds",
     "tell_of_unread_reports", "writing",
 ]  # fmt: skip
 
@@ -142,6 +142,16 @@ def seconds(text: str | None) -> float | None:
         return float(duration(text))
     except ValueError as error:
         raise UsageError(str(error), hint="a bare number is minutes; 90s, 1h30m, 1:30:00 are understood") from error
+
+
+def require_tuf() -> None:
+    """Raise UsageError, with the command to type, where the package that reads rosters is not installed."""
+    from nexapod_batch.errors import UsageError
+    from nexapod_batch.requirements import absent, install_command
+
+    missing = absent(["tuf", "securesystemslib"])
+    if missing:
+        raise UsageError("rosters need python-tuf", got=f"no {', '.join(missing)}", hint=install_command(missing))
 
 
 def exit_code(states: list[str], *, ended: bool) -> int:

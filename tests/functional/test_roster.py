@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home
+from homes import TRUE, Home
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 @pytest.fixture
-def homes(tmp_path: Path) -> list[Home]:
-    """Return three homes with a key each, which `a.pem`, `b.pem` and `c.pem` have."""
+def homes(tmp_path: Path) -> Iterator[list[Home]]:
+    """Yield three homes with a key each, which `a.pem`, `b.pem` and `c.pem` have; no worker is left of them."""
     made = [Home(tmp_path, name) for name in "abc"]
     for home in made:
         assert home.call("node", "init", "--name", "n").code == 0
         assert home.call("key", "export", "coordinator", "--format", "pem", "--out", tmp_path / f"{home.path.name}.pem").code == 0
-    return made
+    try:
+        yield made
+    finally:
+        for home in made:
+            home.end()
 
 
 def members(*names: str) -> list[str]:
@@ -68,3 +73,24 @@ def test_what_cannot_be_is_told(homes: list[Home], tmp_path: Path, words: tuple[
     assert done.code != 0
     assert why in done.err
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_reader_believes_a_coordinator_that_the_roster_names(homes: list[Home], tmp_path: Path) -> None:
+    """Of a folder and of an archive, also when its key was rotated since; one that is not named is refused."""
+    a, b, _ = homes
+    assert a.call("key", "roster", "new", "1.json", *members("a"), "--expires", "2099-01-01").code == 0
+    refused = a.call("verify", "--folder", tmp_path, "--roster", "1.json")
+    assert (refused.code, "too few signed" in refused.err) == (1, True)
+    assert a.call("key", "roster", "sign", "1.json").code == 0
+    for home in (a, b):
+        assert home.submit(TRUE, "--wait=60s").code == 0
+        assert home.call("key", "rotate", "coordinator").code == 0
+        assert home.call("attestations", "1", "--out", tmp_path / f"proof-{home.path.name}").code == 0
+        assert home.call("archive", "1", "--out", tmp_path / f"{home.path.name}.tar").code == 0
+    for words in (("--folder", "proof-a"), ("./a.tar",)):
+        done = a.json("verify", *words, "--roster", "1.json")
+        assert done["ok"]
+        assert [key["from"] for key in done["keys"]].count("named by the roster 1.json") == 1
+    for words in (("--folder", "proof-b"), ("./b.tar",)):
+        done = a.json("verify", *words, "--roster", "1.json", code=1)
+        assert any("it names no key of this coordinator" in check["problem"] for check in done["checks"])

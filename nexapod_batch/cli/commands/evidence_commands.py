@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from nexapod_batch.cli import complete, selectors
-from nexapod_batch.cli.context import json_option, looking, paths, reading, tell_of_unread_reports, writing
+from nexapod_batch.cli.context import json_option, looking, paths, reading, require_tuf, tell_of_unread_reports, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.cli.rendering.terminal import LogPrinter, clean
@@ -192,6 +192,10 @@ def report(selector: str, as_json: bool) -> None:
     help="With an archive or --folder, a witness that must have cosigned the head of the ledger.",
 )
 @click.option("--chain", is_flag=True, help="Verify the jobs that fed it as well, and that it got what they made.")
+@click.option(
+    "--roster", "roster", type=click.Path(path_type=Path, dir_okay=False),
+    help="With --folder or an archive, a roster that must name its coordinator.",
+)
 @json_option
 def verify(
     selector: str | None,
@@ -201,6 +205,7 @@ def verify(
     results: Path | None,
     witnesses: tuple[str, ...],
     chain: bool,
+    roster: Path | None,
     as_json: bool,
 ) -> int:
     """Work verdicts out again from the signed statements; compare results.
@@ -220,14 +225,23 @@ def verify(
         if results is not None:
             raise UsageError("an archive holds its own results", got=f"--results {results}", hint="leave it out")
         document = _verified_archive(Path(selector), keys, uuid, witnesses)
-    elif selector is None or keys or witnesses or uuid is not None or results is not None:
+    elif selector is None or keys or witnesses or roster is not None or uuid is not None or results is not None:
         raise UsageError("which job?", wanted="an ID, or --folder DIR", hint="nexapod-batch verify --help")
     else:
         document = _verified_chain(selector) if chain else _verified_job(selector)
+    if roster is not None:
+        document = _with_roster(document, roster)
     output(as_json).document(document, verified_chain if chain else verified)
     if document["ok"]:
         return 0
     return 1
+
+
+def _with_roster(document: Document, roster: Path) -> Document:
+    require_tuf()
+    from nexapod_batch.coordinator.verification.roster_check import with_roster
+
+    return with_roster(document, roster)
 
 
 def _verified_folder(

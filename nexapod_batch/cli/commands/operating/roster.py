@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli.context import json_option, looking, writing
+from nexapod_batch.cli.context import json_option, looking, require_tuf, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import output
-from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +48,7 @@ def new(
 
     Members and threshold are those of the trusted roster where none are given.
     """
-    _require_tuf()
+    require_tuf()
     from nexapod_batch.coordinator.commands import roster as use_case
     from nexapod_batch.ledger.roster import Anchors
 
@@ -63,7 +62,7 @@ def new(
 @json_option
 def sign(file: Path, as_json: bool) -> None:
     """Add the signature of this coordinator to a roster."""
-    _require_tuf()
+    require_tuf()
     from nexapod_batch.coordinator.commands import roster as use_case
 
     with looking() as c:
@@ -80,7 +79,7 @@ def accept(files: tuple[Path, ...], as_json: bool) -> None:
     The first one is believed as it is: compare its members with what they told you. Of several each must follow the
     one before.
     """
-    _require_tuf()
+    require_tuf()
     from nexapod_batch.coordinator.commands import roster as use_case
 
     with writing() as c:
@@ -92,20 +91,12 @@ def accept(files: tuple[Path, ...], as_json: bool) -> None:
 @json_option
 def show(as_json: bool) -> None:
     """Show the roster that is trusted here."""
-    _require_tuf()
+    require_tuf()
     from nexapod_batch.coordinator.commands import roster as use_case
 
     with looking() as c:
         found = use_case.trusted(c)
     output(as_json).document(_document(found), _shown)
-
-
-def _require_tuf() -> None:
-    from nexapod_batch.requirements import absent, install_command
-
-    missing = absent(["tuf", "securesystemslib"])
-    if missing:
-        raise UsageError("rosters need python-tuf", got=f"no {', '.join(missing)}", hint=install_command(missing))
 
 
 def _document(found: Roster) -> Document:
