@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Batch", "Token", "closeness", "value_of"]
+__all__ = ["Batch", "Closeness", "Token", "value_of"]
 
 #: A word of a file: text as bytes; a number as it was written, or as the value that a binary file holds.
 Token = bytes | float | int
@@ -75,25 +75,31 @@ def _differ(left: Token, right: Token) -> bool:  # noqa: ARG001
     return False
 
 
-def closeness(
-    rtol: float, atol: float, *, exact_integers: bool, within: Callable[[Token, Token], bool] = _differ
-) -> Callable[[Token, Token], bool]:
-    """Return what says whether two tokens are the same text, or numbers with |a-b| <= atol + rtol max(|a|,|b|).
+class Closeness:
+    """Says whether two tokens are the same text, or numbers with |a-b| <= atol + rtol max(|a|,|b|).
 
-    NaN is close to NaN and an infinity to itself: two replicas that both overflowed at the same place agree. With
-    `exact_integers` two whole numbers must be the same one. `within` is asked about two texts that are not the same.
+    NaN is close to NaN and an infinity to itself: two replicas that both overflowed at the same place agree.
     """
 
-    def close(left: Token, right: Token) -> bool:
+    def __init__(
+        self, rtol: float, atol: float, *, exact_integers: bool, within: Callable[[Token, Token], bool] = _differ
+    ) -> None:
+        """Take the tolerances.
+
+        With `exact_integers` two whole numbers must be the same one; `within` is asked about two texts that are not.
+        """
+        self.rtol, self.atol, self.exact_integers = rtol, atol, exact_integers
+        self._within = within
+
+    def __call__(self, left: Token, right: Token) -> bool:
+        """Say whether two tokens are close."""
         a, b = value_of(left), value_of(right)
         if a is None or b is None:
-            return a is b and (left == right or within(left, right))
+            return a is b and (left == right or self._within(left, right))
         if a == b:
             return True
-        if exact_integers and isinstance(a, int) and isinstance(b, int):
+        if self.exact_integers and isinstance(a, int) and isinstance(b, int):
             return False
         if not (math.isfinite(a) and math.isfinite(b)):
             return math.isnan(a) and math.isnan(b)
-        return abs(a - b) <= atol + rtol * max(abs(a), abs(b))
-
-    return close
+        return abs(a - b) <= self.atol + self.rtol * max(abs(a), abs(b))

@@ -7,7 +7,7 @@ anything is, and the normal form of the file. The version is that of the rules:
 2. Others for what is a number; whole numbers are exact; an empty cell counts.
 3. What is seen as well: carriage returns and form feeds, columns in lines of any length, exponents behind a decimal
    comma, the delimiter of CSV.
-4. Arrays of .npy without their order in memory; more formats.
+4. Arrays of .npy without their order in memory; more formats; numbers inside words; no blank lines at the end.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
+from nexapod_batch.compare.arrays import alike
 from nexapod_batch.compare.formats.lines import is_position
 from nexapod_batch.compare.formats.named import shown
 from nexapod_batch.compare.formats.reading import Reading
@@ -40,8 +42,10 @@ def first_unequal(
 
 def _first(a: Batch, b: Batch, same: Callable[[Token, Token], bool]) -> int:
     """Return the index of the first two tokens that are not the same; where one side ends if there are none."""
-    count = min(len(a), len(b))
-    for at in range(count):
+    count, begin = min(len(a), len(b)), 0
+    if isinstance(a, array) and isinstance(b, array):
+        begin = alike(a, b, same)
+    for at in range(begin, count):
         if not same(a[at], b[at]):
             return at
     return count

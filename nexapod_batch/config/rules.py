@@ -190,6 +190,7 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
         seen.add(one["path"])
         if rule := _rule(one, where, report):
             found.append(Output(path=one["path"], rule=rule, optional=one["optional"]))
+            _warn_of_format(found[-1], where, report)
     if found and not any(_must_vote(output) for output in found) and not report.problems:
         report.add(
             "outputs", "none of them has to agree: nothing would be compared",
@@ -198,10 +199,37 @@ def outputs(section: Value, report: Report) -> tuple[Output, ...]:
     return tuple(found)
 
 
+def _warn_of_format(output: Output, where: str, report: Report) -> None:
+    """Warn of what the suffix of an output tells: bytes that never agree, a reader that is missing here."""
+    suffix = output.path.rpartition(".")[2].lower()
+    if suffix not in _READERS or output.rule.agreement is Agreement.NOTHING:
+        return
+    if output.rule.agreement is Agreement.BYTES:
+        report.warnings.append(
+            f'{where}: .{suffix} files of two runs seldom have the same bytes; compare = "content" looks at what is in them'
+        )
+        return
+    from nexapod_batch.requirements import absent, install_command  # noqa: PLC0415 - seldom
+
+    missing = absent(_READERS[suffix])
+    if missing:
+        report.warnings.append(
+            f"{where}: .{suffix} files are read by {missing[0]}, which nodes need and which is missing here: "
+            f"{install_command(missing)}"
+        )
+
+
 def _must_vote(output: Output) -> bool:
     """Say whether an output is there in every answer, and counts."""
     return not output.optional and output.rule.agreement is not Agreement.NOTHING
 
+
+#: Suffixes of files that hold dates or are packed -> what reads them.
+_READERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("h5", "hdf5", "he5", "nc", "nc4"), ("h5py",)),
+    **dict.fromkeys(("png", "tif", "tiff"), ("PIL",)),
+    "parquet": ("pyarrow",), "zst": ("zstandard",), "fits": (), "npz": (), "gz": (), "bz2": (), "xz": (),
+}  # fmt: skip
 
 #: Parameters of comparators -> what is wanted where one is missing.
 _EXAMPLES = {"digits": "how many digits {} keeps, as in digits = 8", "rtol": "rtol or atol, as in rtol = 1e-6"}

@@ -124,3 +124,19 @@ def test_what_cannot_be_read_here_ends_soon(tmp_path: Path) -> None:
     with ended(Home(tmp_path), "mine") as home:
         assert home.submit(job + '[[outputs]]\npath = "a.npy"\ncompare = "significant"\ndigits = 8\n', "--wait=90s").code == 3
         assert "not a table: a.npy" in home.call("explain", 1).out
+
+
+@pytest.mark.parametrize(
+    ("path", "rule", "warned"),
+    [
+        ("a.nc", "", True), ("a.csv.gz", "", True), ("a.npz", "", True), ("a.nc", 'compare = "content"', False),
+        ("a.csv", "", False), ("a.nc", 'compare = "none"', False),
+    ],
+)  # fmt: skip
+def test_bytes_that_never_agree_are_told_at_submit(tmp_path: Path, path: str, rule: str, warned: bool) -> None:
+    """A warning, which names the comparison that would do."""
+    with ended(Home(tmp_path), "mine") as home:
+        outputs = f'[[outputs]]\npath = "{path}"\n{rule}\n[[outputs]]\npath = "b.txt"\n'
+        done = home.submit('[job]\ncommand = ["true"]\n[quorum]\ndistinct = "run"\n' + outputs, "--dry-run")
+        assert done.code == 0, done.err
+        assert ("seldom have the same bytes" in done.err) is warned

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexapod_batch.compare.numbers import closeness, value_of
+from nexapod_batch.compare.numbers import Closeness, value_of
 from nexapod_batch.compare.registry import comparison
 from nexapod_batch.errors import CompareError
 from nexapod_batch.model.job import Comparator, CompareRule
@@ -32,7 +32,7 @@ def normalizer(one: CompareRule) -> Callable[[Token], bytes]:
 
 def close(left: bytes, right: bytes, rtol: float = 0.0, atol: float = 0.0) -> bool:
     """Compare two tokens by closeness."""
-    return closeness(rtol, atol, exact_integers=False)(left, right)
+    return Closeness(rtol, atol, exact_integers=False)(left, right)
 
 
 @pytest.mark.parametrize(
@@ -167,5 +167,5 @@ def test_no_token_breaks_a_comparator(token: bytes, comparator: str) -> None:
 @given(st.floats(), st.floats(), st.floats(0, 1), st.floats(0, 1))
 def test_closeness_is_symmetric(a: float, b: float, rtol: float, atol: float) -> None:
     """Who is left and who is right does not matter."""
-    same = closeness(rtol, atol, exact_integers=False)
+    same = Closeness(rtol, atol, exact_integers=False)
     assert same(a, b) == same(b, a)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from nexapod_batch.compare.compound import compound_of
-from nexapod_batch.compare.numbers import closeness
+from nexapod_batch.compare.numbers import Closeness
 from nexapod_batch.compare.ports import Comparison
 from nexapod_batch.compare.stream import Source
 from nexapod_batch.compare.tables import first_unequal
@@ -32,7 +32,7 @@ class AllClose(Comparison):
     def close(self, rule: CompareRule) -> Callable[[Token, Token], bool]:
         """Return what says whether two tokens are close, or hold numbers that are."""
         rtol, atol, exact = rule.rtol or 0.0, rule.atol or 0.0, rule.integers == "exact"
-        alone = closeness(rtol, atol, exact_integers=exact)
+        alone = Closeness(rtol, atol, exact_integers=exact)
 
         def within(left: Token, right: Token) -> bool:
             a, b = compound_of(left), compound_of(right)
@@ -40,7 +40,7 @@ class AllClose(Comparison):
                 return False
             return all(map(alone, a.values, b.values))
 
-        return closeness(rtol, atol, exact_integers=exact, within=within)
+        return Closeness(rtol, atol, exact_integers=exact, within=within)
 
 
 COMPARISON = AllClose()
