@@ -206,7 +206,7 @@ def _warn_of_format(output: Output, where: str, report: Report) -> None:
         return
     if output.rule.agreement is Agreement.BYTES:
         report.warnings.append(
-            f'{where}: .{suffix} files of two runs seldom have the same bytes; compare = "content" looks at what is in them'
+            f'{where}: .{suffix} files of two runs seldom have the same bytes: compare = "content" looks into them'
         )
         return
     from nexapod_batch.requirements import absent, install_command  # noqa: PLC0415 - seldom
