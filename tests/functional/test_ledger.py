@@ -151,13 +151,15 @@ def test_go_reads_every_entry_of_a_published_ledger(home: Home, tmp_path: Path) 
 # Somebody changes the database --------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[str, str | tuple[str, ...]]] = {
-    "a statement is gone": ("DELETE FROM report WHERE id = 3", "statements"),
+    "a statement is gone": ("DELETE FROM report WHERE id = 3", ("statements", "publication of 1_")),  # perhaps one that was published
     "a statement came from nowhere": (
         "INSERT INTO report SELECT 99, replica_id, zeroblob(32), received_at, packed, signature FROM report WHERE id = 3",
         ("replica 1_", "statements"),
     ),
     "a node has another key": ("UPDATE node_key SET key_id = 'SHA256:another'", "node n"),
-    "a statement is another": ("UPDATE report SET payload_sha256 = zeroblob(32) WHERE id = 3", "replica 1_"),
+    "a statement is another": (
+        "UPDATE report SET payload_sha256 = zeroblob(32) WHERE id = 3", ("replica 1_", "publication of 1_"),
+    ),
     "a verdict is another": ("UPDATE task SET state = 'failed', published = 0 WHERE idx = 1", "task 1_1"),
     "a verdict has no entry": ("UPDATE task SET decided = NULL WHERE idx = 1", "task 1_1"),
     "a verdict has another's entry": ("UPDATE task SET decided = (SELECT decided FROM task WHERE idx = 0) WHERE idx = 1", "task 1_1"),

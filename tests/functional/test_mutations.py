@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: A task whose outputs need a manifest, one that fails; both take long enough for notes of their logs.
+#: A task whose outputs need a manifest, one that fails; each replica waits for a note of its logs.
 JOB = """[job]
 name = "all"
-command = ["sh", "-c", "echo out; sleep 0.6; test {task} = 0 || exit 7; mkdir d; for i in $(seq 101); do echo $i > d/$i; done"]
+command = ["sh", "-c", '''
+echo out
+while ! grep -q "trail.:.$(basename "$PWD")" HOME/spool/n/reports/*.jsonl; do sleep 0.1; done
+test {task} = 0 || exit 7; mkdir d; for i in $(seq 101); do echo $i > d/$i; done
+''']
 [array]
 ids = "0-1"
 [quorum]
@@ -42,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     assert made.call("node", "init", "--name", "n").code == 0
     config = made.path / "spool/n/node.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "trail_s": 0.2}))
-    assert made.submit(JOB, "--wait").code == 1
+    assert made.submit(JOB.replace("HOME", str(made.path)), "--wait").code == 1
     made.end()
     assert found(made) == []
     yield made
@@ -97,7 +101,7 @@ SAYS_NOTHING = {
     # files on their way to the results, which are compared with the statement there
     "carried": {"replica_id", "files", "DELETE"},
     # when; the order is the ledger's
-    "node_key": {"since", "until", "entry", "over", "id"},
+    "node_key": {"since", "until", "id"},
     "coordinator_key": {"id", "since", "until", "until_ms", "DELETE"},
     "coordinator": {"id", "DELETE"},
     # copies of what is in the payload, for looking up

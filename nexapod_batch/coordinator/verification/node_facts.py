@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from nexapod_batch.coordinator.verification.signed_verdict import event_at
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.audit import Fault
 from nexapod_batch.ledger.events import Kind, encoded_digest
@@ -54,6 +56,7 @@ def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
         if said is not None and said != (row.owner[:_KEPT], row.site[:_KEPT]):
             what = f"the ledger says that it is {said[0]}'s at {said[1]}, the database {row.owner}'s at {row.site}"
             yield Fault(place, what)
+        yield from _range_faults(c, place, row.id)
         wanted = events.profiles.get(row.name)
         if wanted is None:
             continue
@@ -62,6 +65,16 @@ def node_faults(c: Coordinator, events: NodeEvents) -> Iterator[Fault]:
             yield Fault(place, "the profile that it signed is gone")
         elif _digest(c, row.id, envelope) != wanted:
             yield Fault(place, "its profile is not the one that it signed")
+
+
+def _range_faults(c: Coordinator, place: str, node: int) -> Iterator[Fault]:
+    """Yield keys that are kept as given, or as over, by an entry that says something else."""
+    keys = c.store.nodes.keys(node)
+    for key, after in zip_longest(keys, keys[1:]):
+        if key.entry is not None and event_at(c, key.entry).get("key") != key.key_id:
+            yield Fault(place, f"entry {key.entry} did not give it the key {key.key_id}")
+        if key.over is not None and (after is None or event_at(c, key.over).get("key") != after.key_id):
+            yield Fault(place, f"entry {key.over} did not give it another key than {key.key_id}")
 
 
 def _digest(c: Coordinator, node: int, envelope: bytes) -> str:
