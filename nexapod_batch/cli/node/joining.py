@@ -158,7 +158,7 @@ def leave(name: str | None, force: bool, as_json: bool) -> None:
 def _left(document: Document) -> Iterator[str]:
     yield f"node {document['node']} has left; nothing of it is here any more"
     if not document["told"]:
-        yield "  its coordinator was not told: it gives what the node had to others in an hour"
+        yield "  its coordinator was not told: what the node had is given to others in an hour"
 
 
 @click.command()
