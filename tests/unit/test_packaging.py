@@ -8,7 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 #: Where each top package lies.
-SOURCES = {"nexapod_batch": ROOT / "nexapod_batch", "nexapod_backends": ROOT / "backends" / "nexapod_backends"}
+SOURCES = {
+    "nexapod_batch": ROOT / "nexapod_batch",
+    "nexapod_backends": ROOT / "backends" / "nexapod_backends",
+    "nexapod_client": ROOT / "nexapod_client",
+}
 #: Data folders beside the packages, which are installed as packages of their own.
 MAPPED = {"nexapod_batch.site_configs", "nexapod_batch.templates"}
 
