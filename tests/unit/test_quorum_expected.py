@@ -187,7 +187,7 @@ def test_what_contradicts_the_job_is_named(kind: str) -> None:
 #: What only the node knows, or what another check settles: the answer itself, and whose statement it is.
 NOT_SETTLED_HERE = {
     "job_uuid", "job_digest", "replica", "nonce", "builder", "native_id", "classes", "detail", "machine",
-    "stderr_sha256", "vote",
+    "stderr_sha256", "vote", "trail",
 }  # fmt: skip
 
 
