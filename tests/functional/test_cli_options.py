@@ -30,9 +30,15 @@ def commands() -> dict[str, click.Command]:
     found: dict[str, click.Command] = {}
     for name, entry in COMMANDS.items():
         command = getattr(import_module(f"nexapod_batch.cli.{entry.module}"), entry.attribute)
-        inner = command.commands if isinstance(command, click.Group) else {}
-        found.update({f"{name} {sub}": one for sub, one in inner.items()} or {name: command})
+        found |= leaves(name, command)
     return found
+
+
+def leaves(path: str, command: click.Command) -> dict[str, click.Command]:
+    """Return a command by its path, of a group all that are in it."""
+    if not isinstance(command, click.Group):
+        return {path: command}
+    return {inner: one for name, sub in command.commands.items() for inner, one in leaves(f"{path} {name}", sub).items()}
 
 
 def fits(value: Any, shape: Shape, where: str = "") -> list[str]:

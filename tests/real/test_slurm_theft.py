@@ -28,9 +28,11 @@ def loot(home: SlurmHome, *folders: Path) -> dict[str, Signer]:
             found[str(file)] = Signer.from_seed(bytes.fromhex(content.decode()))
             continue
         try:
-            found[str(file)] = keyfile.load(file)
+            signer = keyfile.load(file)
         except KeyFileError:
             continue
+        if isinstance(signer, Signer):  # else a public key, whose other half an ssh-agent would have
+            found[str(file)] = signer
     for number, row in enumerate(home.rows("SELECT seed FROM delegation WHERE seed IS NOT NULL")):
         found[f"seed {number} of the database"] = Signer.from_seed(row["seed"])
     return found
