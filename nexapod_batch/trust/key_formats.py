@@ -22,8 +22,8 @@ _KRL_MAGIC, _KRL_VERSION, _EXPLICIT_KEYS = 0x5353484B524C0A00, 1, 2
 def allowed_signer(principal: str, public: bytes, *, after_ms: int = 0, before_ms: int | None = None) -> str:
     """Return the line of an `allowed_signers` file for a key, good from one time to before another (ms since 1970).
 
-    0 and None mean without a limit; times are written in whole seconds of UTC, and a key that was good for less than one
-    is given that one, as OpenSSH reads no line whose times stand together.
+    0 and None mean without a limit; times are written in whole seconds of UTC. A key that was good for less than one is
+    given that one: OpenSSH reads no line whose times are the same.
 
     Raises:
         ValueError: The principal has characters that mean something there.
