@@ -29,6 +29,18 @@ while len(executors):
     executors.wait(1)
 print(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 """
+#: An executor that says something and ends, with something that it never read.
+LAST_WORDS = """
+import select
+from nexapod_batch.runner.worker.executor_pool import ExecutorPool
+def serve(channel, number):
+    select.select([channel], [], [])
+    channel.send(b'"last words"')
+executors = ExecutorPool(serve, lambda executor, message: print(message), lambda executor: print("died"))
+executors.idle().send({})
+while len(executors):
+    executors.wait(1)
+"""
 JUMP = "import time; time.sleep(2); x = bytearray(400 << 20); time.sleep(60)"
 BOMB = """
 import os, time
@@ -53,6 +65,12 @@ def test_an_executor_survives_what_is_urgent_before_it_is_ready() -> None:
         [sys.executable, "-c", EARLY], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert told.stdout.split() == ["True", "False"]
+
+
+def test_the_last_words_of_an_executor_are_heard() -> None:
+    """Also where it had not read all that was said to it, which the kernel tells before them."""
+    told = subprocess.run([sys.executable, "-c", LAST_WORDS], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["last words", "died"]
 
 
 @pytest.mark.parametrize(

@@ -178,13 +178,20 @@ class ExecutorPool:
             self._serve(theirs, number)
 
     def _listen(self, executor: ExecutorHandle) -> None:
-        """Take every message of an executor; the end of the channel is its death."""
+        """Take every message of an executor; the end of the channel is its death.
+
+        The kernel tells once, before all else, that something sent to it was never read: its last words come after that.
+        """
+        reset = False
         while True:
             try:
                 data = executor.channel.recv(MAX_MESSAGE * 4, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except ConnectionError:
+                if not reset:
+                    reset = True
+                    continue
                 data = b""
             if not data:
                 self._bury(executor)
