@@ -129,7 +129,8 @@ class House:
             subkey=subkey.key_id,
         )
         envelope = seal(signer, BUNDLE_TYPE, encode_bundle(bundle))
-        return Launch(key=bundle.launch, envelope=envelope, seed=seed, job=job, replicas=replicas)
+        inputs = frozenset(job_input.sha256 for job_input in job.inputs)
+        return Launch(key=bundle.launch, envelope=envelope, seed=seed, job=job, replicas=replicas, inputs=inputs)
 
     def put(self, launch: Launch) -> str:
         """Put a launch into the inbox as a backend does; return its key."""

@@ -180,7 +180,7 @@ class ExecutorPool:
     def _listen(self, executor: ExecutorHandle) -> None:
         """Take every message of an executor; the end of the channel is its death.
 
-        The kernel tells once, before all else, that something sent to it was never read: its last words come after that.
+        The kernel tells once, before all else, that something sent to it was never read: its last words come then.
         """
         reset = False
         while True:
