@@ -11,6 +11,7 @@ from living_folders import below, contents
 
 from nexapod_batch.errors import KeyFileError
 from nexapod_batch.files import keyfile
+from nexapod_batch.files.agent_key import AgentSigner
 from nexapod_batch.trust.dsse import Signer
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def loot(home: SlurmHome, *folders: Path) -> dict[str, Signer]:
             signer = keyfile.load(file)
         except KeyFileError:
             continue
-        if isinstance(signer, Signer):  # else a public key, whose other half an ssh-agent would have
+        if not isinstance(signer, AgentSigner):  # a public key, whose other half an ssh-agent would have
             found[str(file)] = signer
     for number, row in enumerate(home.rows("SELECT seed FROM delegation WHERE seed IS NOT NULL")):
         found[f"seed {number} of the database"] = Signer.from_seed(row["seed"])
