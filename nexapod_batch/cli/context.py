@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXIT", "exit_code", "has_database", "home_that_is_not_there",
-    "json_option", "looking", "paths", "reading", "require_tuf", "results_folder", "seconds",
+    "json_option", "looking", "mebibytes", "paths", "reading", "require_tuf", "results_folder", "seconds",
     "tell_of_unread_reports", "writing",
 ]  # fmt: skip
 
@@ -162,3 +162,21 @@ def exit_code(states: list[str], *, ended: bool) -> int:
     if ended:
         return 0
     return TIMED_OUT
+
+
+def mebibytes(given: str | None) -> int | None:
+    """Return the MiB of `--mem`; None for none given.
+
+    Raises:
+        UsageError: It is no size.
+
+    """
+    if given is None:
+        return None
+    from nexapod_batch.errors import UsageError
+    from nexapod_batch.schema.units import size
+
+    try:
+        return size(given)
+    except ValueError as error:
+        raise UsageError("--mem", got=repr(given), wanted="a size, as in 512 (MiB), 4G or 4GiB") from error

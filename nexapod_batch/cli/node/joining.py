@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nexapod_batch.cli.context import json_option, paths, writing
+from nexapod_batch.cli.context import json_option, mebibytes, paths, writing
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import Document, note, output
 from nexapod_batch.errors import UsageError
@@ -51,7 +51,7 @@ def join(
 
     owner = owner or settings(paths()).owner or ""
     wish = Wish(
-        name=name, owner=owner, cpus=cpus, mem_mib=_mebibytes(mem), gpus=gpus, gpu_slots=gpu_slots, tier=tier,
+        name=name, owner=owner, cpus=cpus, mem_mib=mebibytes(mem), gpus=gpus, gpu_slots=gpu_slots, tier=tier,
         token=token,
     )  # fmt: skip
     home, joined = join_coordinator(paths().home / "agent", url, fingerprint, wish)
@@ -228,14 +228,3 @@ def check(url: str, fingerprint: str, as_json: bool) -> int:
 def _line(row: Document) -> Iterator[str]:
     hint = f" ({row['hint']})" if row["hint"] else ""
     yield from f"{row['mark']:<4}  {row['probe']:<11}  {row['text']}{hint}".splitlines()
-
-
-def _mebibytes(given: str | None) -> int | None:
-    from nexapod_batch.schema.units import size
-
-    if given is None:
-        return None
-    try:
-        return size(given)
-    except ValueError as error:
-        raise UsageError("--mem", got=repr(given), wanted="a size, as in 512 (MiB), 4G or 4GiB") from error

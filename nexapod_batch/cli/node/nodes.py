@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nexapod_batch.cli import complete
-from nexapod_batch.cli.context import json_option, paths, reading, writing
+from nexapod_batch.cli.context import json_option, mebibytes, paths, reading, writing
 from nexapod_batch.cli.node import joining, profile, stopping
 from nexapod_batch.cli.node import owner as owners
 from nexapod_batch.cli.node.given import history
@@ -110,7 +110,7 @@ def init(
     owner = owner or settings(paths()).owner
     with writing() as c:
         made = registry.init(
-            c, name, owner, cpus, _mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
+            c, name, owner, cpus, mebibytes(mem), Tier(tier) if tier else None, gpus=gpus,
             gpu_slots=gpu_slots or 1, benchmark=benchmark, confine=confine,
         )
         too_much = crowded(c)
@@ -204,17 +204,6 @@ for _command in (
     *(status, history, unit),
 ):  # fmt: skip
     node.add_command(_command)
-
-
-def _mebibytes(given: str | None) -> int | None:
-    if given is None:
-        return None
-    from nexapod_batch.schema.units import size
-
-    try:
-        return size(given)
-    except ValueError as error:
-        raise UsageError("--mem", got=repr(given), wanted="a size, as in 512 (MiB), 4G or 4GiB") from error
 
 
 def _row(node: Document) -> Document:

@@ -80,8 +80,9 @@ def wait(
             _tell((*done.faults, *done.standing), on_fault, heard)
             pace.note(done, began, results_s, _left(c, jobs) if done.ingested else 0)
         on_progress(c.store.jobs.progress(jobs))
-        pace.ended = not c.store.jobs.still_open(jobs)
-        if never_begins(c, jobs) or (pace.ended and not c.store.jobs.has_unpublished(jobs)):
+        still_open = c.store.jobs.still_open(jobs)
+        pace.ended = not still_open
+        if _none_begins(c, still_open) or (pace.ended and not c.store.jobs.has_unpublished(jobs)):
             return True
         _stop_where_nothing_begins(c, jobs)
         now = time.monotonic()
@@ -117,8 +118,13 @@ def _stop_where_nothing_begins(c: Coordinator, jobs: list[int]) -> None:
 
 def never_begins(c: Coordinator, jobs: list[int]) -> dict[int, Reason]:
     """Return why jobs can never begin as things stand, where that is so of all that have not ended; else nothing."""
+    return _none_begins(c, c.store.jobs.still_open(jobs))
+
+
+def _none_begins(c: Coordinator, still_open: Sequence[int]) -> dict[int, Reason]:
+    """Return why none of these jobs, which have not ended, can ever begin; nothing where one can."""
     found: dict[int, Reason] = {}
-    for job in c.store.jobs.still_open(jobs):
+    for job in still_open:
         reason = _never(c, job, MAX_CHAIN)
         if reason is None:
             return {}

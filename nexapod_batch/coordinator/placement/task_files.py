@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
 
-__all__ = ["digests_of", "kept_files", "paths_of"]
+__all__ = ["digests_of_launch", "kept_files", "paths_of"]
 
 
 def digests_of(job: Job, tasks: Iterable[int]) -> frozenset[str]:
@@ -23,6 +23,13 @@ def digests_of(job: Job, tasks: Iterable[int]) -> frozenset[str]:
     if by_task.alike:
         return frozenset(job_input.sha256 for job_input in job.inputs)
     return frozenset(job_input.sha256 for task in set(tasks) for job_input in by_task.of(task))
+
+
+def digests_of_launch(c: Coordinator, job: Job, launch: int) -> frozenset[str]:
+    """Return the same of a launch; which tasks it holds is asked only where that makes a difference."""
+    if TaskInputs(job.inputs).alike:
+        return digests_of(job, ())
+    return digests_of(job, [task for _, task in c.store.launches.tasks(launch)])
 
 
 def kept_files(c: Coordinator, job: Job, tasks: Iterable[int]) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
 from nexapod_batch.coordinator.placement.start_failures import resting
-from nexapod_batch.coordinator.placement.task_files import digests_of, kept_files, paths_of
+from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files, paths_of
 from nexapod_batch.coordinator.steps import following_jobs, restored_database
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
@@ -193,7 +193,7 @@ def _launch(c: Coordinator, node: Node, launch_id: int, row: LaunchEnvelope) -> 
     host_set = None
     if row.host_set >= 0:
         host_set = (row.host_set, host_sets(job, node))
-    inputs = digests_of(job, (task for _, task in c.store.launches.tasks(launch_id)) if job.inputs else ())
+    inputs = digests_of_launch(c, job, launch_id)
     return Launch(
         key=row.key, envelope=row.envelope, seed=row.seed or b"", job=job, replicas=row.replicas, inputs=inputs,
         host_set=host_set,
