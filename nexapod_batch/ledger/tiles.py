@@ -7,7 +7,8 @@ tile/entries/N[.p/WIDTH]      256 entries, each behind its length in two bytes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.tree import HASH_BYTES, leaf_hash, root_of_whole
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
 
     from nexapod_batch.ledger.tree import Fetch
 
-__all__ = ["MAX_ENTRY", "WIDTH", "bundle", "files", "nodes", "unbundled"]
+__all__ = [
+    "MAX_ENTRY", "WIDTH", "TilePath", "bundle", "content", "files", "nodes", "parse_path", "unbundled",
+]  # fmt: skip
 
 #: Hashes of a whole tile, and entries of a whole bundle.
 WIDTH = 256
 #: Bytes of an entry, at most: its length takes two bytes.
 MAX_ENTRY = 65_535
 
+_TILE = re.compile(r"(entries|[0-7])/((?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 _LEVELS = 8  # of the tree, in one tile
 
 
@@ -45,6 +49,47 @@ def files(size: int, fetch: Fetch, entries: Callable[[int, int], list[bytes]]) -
                 hashes = [fetch(level * _LEVELS, index) for index in range(first, last)]
             yield f"tile/{level}/{path}", b"".join(hashes)
         level, count = level + 1, count // WIDTH
+
+
+class TilePath(NamedTuple):
+    """The path of a tile below `tile/`, or of a bundle of entries."""
+
+    level: int  # of tiles; -1: entries
+    number: int
+    width: int  # hashes or entries in it
+
+    @property
+    def whole(self) -> bool:
+        """Say whether it is full: then it never changes."""
+        return self.width == WIDTH
+
+
+def parse_path(text: str) -> TilePath | None:
+    """Return what the path of a tile names, behind `tile/`; None for what is no such path."""
+    match = _TILE.fullmatch(text)
+    if match is None:
+        return None
+    level = -1 if match[1] == "entries" else int(match[1])
+    number = int(match[2].replace("/", "").replace("x", ""))
+    width = WIDTH if match[3] is None else int(match[3])
+    found = TilePath(level, number, width)
+    if not 0 < width <= WIDTH or f"{match[1]}/{_path(number, width)}" != text:  # each tile has one path
+        return None
+    return found
+
+
+def content(path: TilePath, size: int, fetch: Fetch, entries: Callable[[int, int], list[bytes]]) -> bytes | None:
+    """Return the tile or bundle of a path, of a ledger with `size` entries; None where it has no such tile yet."""
+    above = max(0, path.level) * _LEVELS
+    first, last = path.number * WIDTH, path.number * WIDTH + path.width
+    if last > size >> above:
+        return None
+    if path.level > 0:
+        return b"".join(fetch(above, index) for index in range(first, last))
+    found = entries(first, last)
+    if path.level < 0:
+        return bundle(found)
+    return b"".join(map(leaf_hash, found))
 
 
 def nodes(size: int, read: Callable[[str], bytes]) -> Fetch:

@@ -69,6 +69,9 @@ class Code:
     TOO_FEW_DOMAINS = "reach.too_few_domains"
     FEW_DOMAINS = "reach.few_domains"
 
+    JOB_HELD = "job.held"
+    JOB_IS_NEW = "job.is_new"
+    QUEUE_PLACE = "job.queue_place"
     WAITS_FOR_JOB = "job.waits_for"
     OUTPUTS_UNPUBLISHED = "job.outputs_unpublished"
     OUTPUTS_UNREADABLE = "job.outputs_unreadable"

@@ -12,7 +12,8 @@
 
 from nexapod_batch.planner.blocked import why_not
 from nexapod_batch.planner.capacity import capacity
+from nexapod_batch.planner.fitness import unfit
 from nexapod_batch.planner.nouns import Need, NodeLoad, Plan, Reach
 from nexapod_batch.planner.placing import plan
 
-__all__ = ["Need", "NodeLoad", "Plan", "Reach", "capacity", "plan", "why_not"]
+__all__ = ["Need", "NodeLoad", "Plan", "Reach", "capacity", "plan", "unfit", "why_not"]

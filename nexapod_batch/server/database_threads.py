@@ -27,8 +27,12 @@ T = TypeVar("T")
 _READERS = 2
 #: Threads that store submissions, which may wait for a registry of images.
 _SUBMITTERS = 2
+#: Threads that make what takes long and changes nothing: proofs, archives, answers of schedulers.
+_MAKERS = 2
 #: Changes that may wait for their turn; who comes then is told to come again.
 _WAITING = 256
+#: What takes long and may be under way or wait for its turn.
+_MADE_AT_ONCE = 16
 
 
 class _Room(threading.local):
@@ -47,7 +51,18 @@ class DatabaseThreads:
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._submitters = ThreadPoolExecutor(_SUBMITTERS, "submitter")
-        self._waiting = 0
+        self._makers = ThreadPoolExecutor(_MAKERS, "maker")
+        self._waiting = self._making = 0
+
+    async def make(self, ask: Callable[[Coordinator], T]) -> T:
+        """Do as `read` for what takes long; TryAgainError where too many wait for it."""
+        if self._making >= _MADE_AT_ONCE:
+            raise TryAgainError("too many proofs and archives are being made", hint="ask again in a moment")
+        self._making += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._makers, self._ask, ask)
+        finally:
+            self._making -= 1
 
     async def read(self, ask: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that cannot write returns."""
@@ -72,7 +87,7 @@ class DatabaseThreads:
 
     def close(self) -> None:
         """Let what is under way end, and close every connection."""
-        for pool in (self._readers, self._writer, self._submitters):
+        for pool in (self._readers, self._writer, self._submitters, self._makers):
             pool.shutdown()
 
     def _ask(self, ask: Callable[[Coordinator], T]) -> T:

@@ -12,7 +12,7 @@ from nexapod_batch.trust.nesting import quoted
 if TYPE_CHECKING:
     from nexapod_batch.server.calls import Call
 
-__all__ = ["AFTER", "LIMIT", "after_of", "limit_of"]
+__all__ = ["AFTER", "LIMIT", "after_of", "index_of", "limit_of"]
 
 _MOST, _USUAL = 1_000, 100
 _LARGEST = 2**63 - 1
@@ -34,4 +34,14 @@ def after_of(call: Call) -> int:
     text = call.query.get("after", "0")
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > _LARGEST:
         raise RequestError(problems.BAD_REQUEST, "after", got=quoted(text), wanted="`next` of a page")
+    return int(text)
+
+
+def index_of(call: Call, name: str) -> int | None:
+    """Return the number of a task or replica from the query, None where nothing is said; RequestError for no number."""
+    text = call.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise RequestError(problems.BAD_REQUEST, name, got=quoted(text), wanted="a number")
     return int(text)

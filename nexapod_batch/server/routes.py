@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from nexapod_batch.server.endpoints import blobs, files, jobs, metrics, nodes, nodes_channel, people, system
+from nexapod_batch.server.endpoints import (
+    blobs,
+    evidence,
+    files,
+    jobs,
+    ledger,
+    metrics,
+    nodes,
+    nodes_channel,
+    people,
+    system,
+)
 
 if TYPE_CHECKING:
     from nexapod_batch.server.calls import Route
 
 __all__ = ["ROUTES"]
 
-ROUTES: tuple[Route, ...] = (
-    *system.ROUTES, *jobs.ROUTES, *files.ROUTES, *nodes.ROUTES, *people.ROUTES, *metrics.ROUTES, *nodes_channel.ROUTES,
-    *blobs.ROUTES,
-)  # fmt: skip
+_MODULES = (system, jobs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs)
+
+ROUTES: tuple[Route, ...] = tuple(chain.from_iterable(module.ROUTES for module in _MODULES))

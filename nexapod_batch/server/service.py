@@ -66,6 +66,10 @@ class Service:
         """Return what a function of a coordinator that cannot write returns; it runs in a thread."""
         return await self.threads.read(ask)
 
+    async def make(self, ask: Callable[[Coordinator], T]) -> T:
+        """Do as `read` for what takes long: proofs, archives, what schedulers are asked for."""
+        return await self.threads.make(ask)
+
     async def write(self, change: Callable[[Coordinator], T]) -> T:
         """Return what a function of a coordinator that may write returns; one at a time, in a thread."""
         return await self.threads.write(change)

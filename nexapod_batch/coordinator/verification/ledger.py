@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.ledger.note import Note, NoteKey
 
-__all__ = ["KEY_FILE", "Verified", "export", "newest_head", "prove", "since", "verify"]
+__all__ = ["KEY_FILE", "Verified", "entry_of", "export", "newest_head", "prove", "since", "verify"]
 
 #: Beside a published ledger: the key that signs its heads, as NAME+ID+KEY.
 KEY_FILE = "ledger.vkey"
@@ -111,6 +111,28 @@ def prove(c: Coordinator, entry: int) -> Proof:
         (content,) = ledger.entries(entry, entry + 1)
         path = inclusion_proof(entry, size, ledger.node)
         return Proof(entry, tuple(path), signed_head(c, size), content)
+
+
+def entry_of(c: Coordinator, job: int, task: int | None = None, number: int | None = None) -> int:
+    """Return the entry that says of a job that it was submitted, of a task its verdict, of a replica what is known.
+
+    Raises:
+        NotFoundError: The ledger has none of it yet.
+
+    """
+    if task is None:
+        entry = c.store.ledger.of_job(job)
+    elif number is None:
+        entry = c.store.ledger.of_task(job, task)
+    else:
+        placed, committed = c.store.ledger.of_replica(job, task, number)
+        entry = placed if committed is None else committed
+    if entry is None:
+        shown = str(job) if task is None else f"{job}_{task}"
+        name = shown if number is None else f"{shown}.{number}"
+        hint = f"nexapod-batch show {shown} says how far it is"
+        raise NotFoundError("the ledger says nothing of this yet", got=repr(name), hint=hint)
+    return entry
 
 
 def export(c: Coordinator, folder: Path) -> Head:

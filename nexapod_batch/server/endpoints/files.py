@@ -1,4 +1,4 @@
-"""What jobs left: results with their digests, logs, and the signed evidence.
+"""What jobs left: results with their digests, and logs.
 
 While a task is undecided, what one of its replicas wrote is shown only where all nodes are of one owner: the owner of
 another node could hand it on as its own work.
@@ -6,34 +6,27 @@ another node could hand it on as its own work.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import shutil
-import tarfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from nexapod_batch.coordinator.queries import log_files, views
 from nexapod_batch.coordinator.queries.published_files import PublishedFile, files_of, folder_of
-from nexapod_batch.coordinator.verification.attestations import attestations
 from nexapod_batch.errors import NotFoundError
 from nexapod_batch.files.beneath import OutsideError, open_beneath
-from nexapod_batch.files.own import own_folder
 from nexapod_batch.server import problems
 from nexapod_batch.server.calls import Access, Call, Query, Route
 from nexapod_batch.server.endpoints.jobs import find
-from nexapod_batch.server.paging import AFTER, LIMIT, after_of, limit_of
+from nexapod_batch.server.etags import has_it, unchanged
+from nexapod_batch.server.paging import AFTER, LIMIT, after_of, index_of, limit_of
 from nexapod_batch.server.problems import RequestError
+from nexapod_batch.server.sent_files import SentFile
 from nexapod_batch.trust.nesting import quoted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from starlette.types import Receive, Scope, Send
-
     from nexapod_batch.coordinator.context import Coordinator
 
 __all__ = ["ROUTES"]
@@ -43,31 +36,16 @@ _OPEN = frozenset({"waiting", "active"})
 _TASKS = 200
 
 
+_FROM = Query("offset", int, "From which byte on.")
+_TASK = Query("task", int, "Of which task; else the first.")
+_STREAM = Query("stream", str, "stdout, or stderr.")
+
+
 class Files(Struct, frozen=True, kw_only=True):
     """Published files, by task and path; a page holds whole tasks."""
 
     items: list[PublishedFile]
     next: str | None
-
-
-class _OpenFile(FileResponse):
-    """A file that was opened with care, sent in ranges; closed at the end, however that comes."""
-
-    def __init__(self, descriptor: int, etag: str, media: str, gone: Path | None = None) -> None:
-        """Take over a descriptor; `gone` is removed with it."""
-        self._descriptor, self._gone = descriptor, gone
-        headers = {"etag": f'"{etag}"', "cache-control": "private, no-cache"}
-        status = os.fstat(descriptor)
-        super().__init__(f"/proc/self/fd/{descriptor}", 200, headers, media, stat_result=status)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            os.close(self._descriptor)
-            if self._gone is not None:
-                await asyncio.to_thread(shutil.rmtree, self._gone, ignore_errors=True)
 
 
 async def results(call: Call) -> Files:
@@ -100,15 +78,24 @@ async def result(call: Call) -> Response:
             raise NotFoundError("there is no such result", got=quoted(name)) from error
 
     descriptor, digest = await call.service.read(look)
-    if digest in call.request.headers.get("if-none-match", ""):
+    if has_it(call, digest):
         os.close(descriptor)
-        return Response(status_code=304, headers={"etag": f'"{digest}"'})
-    return _OpenFile(descriptor, digest, "application/octet-stream")
+        return unchanged(digest)
+    return SentFile(descriptor, digest, "application/octet-stream")
+
+
+async def logs_of_task(call: Call) -> Response:
+    """Return what a task wrote to stdout or stderr, from an offset."""
+    return await _log(call, _index(call), call.path["stream"])
 
 
 async def logs(call: Call) -> Response:
-    """Return what a task wrote to stdout or stderr, from an offset; RequestError where it is not shown yet."""
-    job, task, stream, offset = await find(call), _index(call), call.path["stream"], _offset(call)
+    """Return what a task, or the first one, wrote to stdout or stderr, from an offset."""
+    return await _log(call, index_of(call, "task") or 0, call.query.get("stream", "stdout"))
+
+
+async def _log(call: Call, task: int, stream: str) -> Response:
+    job, offset = await find(call), _offset(call)
     if stream not in {"stdout", "stderr"}:
         raise RequestError(problems.NOT_FOUND, "no such log", got=quoted(stream), wanted="stdout or stderr")
 
@@ -125,38 +112,6 @@ async def logs(call: Call) -> Response:
     data, after, state = await call.service.read(look)
     headers = {"next-offset": str(after), "task-state": state, "cache-control": "no-store"}
     return Response(data, 200, headers, "application/octet-stream")
-
-
-async def evidence(call: Call) -> Response:
-    """Return the proof of a job as a tar file: statements, keys, verdicts, and how to check them."""
-    job = await find(call)
-    above = call.service.paths.home / "server" / "outgoing"
-    folder = above / os.urandom(16).hex()
-
-    def export(c: Coordinator) -> int:
-        if views.job(c.store, job)["state"] in _OPEN:
-            hint = f"GET /v1/jobs/{job}?wait=50 answers at its end"
-            raise RequestError(problems.CONFLICT, f"job {job} is not decided yet", hint=hint)
-        own_folder(folder)
-        attestations(c, job, None, folder / f"job-{job}")
-        with tarfile.open(folder / "proof.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-            tar.add(folder / f"job-{job}", f"job-{job}", filter=_plain)
-        return os.open(folder / "proof.tar", os.O_RDONLY | os.O_CLOEXEC)
-
-    try:
-        descriptor = await call.service.read(export)
-    except BaseException:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        raise
-    return _OpenFile(descriptor, folder.name, "application/x-tar", folder)
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out who this account is."""
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o755 if entry.isdir() else 0o644
-    return entry
 
 
 def _index(call: Call) -> int:
@@ -183,12 +138,13 @@ ROUTES = (
         answers="application/octet-stream", summary="A file of an accepted result; its ETag is its SHA-256.",
     ),
     Route(
-        method="GET", path="/v1/jobs/{job}/tasks/{task}/{stream}", access=Access.SUBMIT, handler=logs,
-        answers="application/octet-stream", query=(Query("offset", int, "From which byte on."),),
+        method="GET", path="/v1/jobs/{job}/tasks/{task}/{stream}", access=Access.SUBMIT, handler=logs_of_task,
+        answers="application/octet-stream", query=(_FROM,),
         summary="What a task wrote to stdout or stderr; the header Next-Offset says where to go on.",
     ),
     Route(
-        method="GET", path="/v1/jobs/{job}/attestations", access=Access.SUBMIT, handler=evidence,
-        answers="application/x-tar", summary="The proof of a job that was decided, as `attestations` writes it.",
+        method="GET", path="/v1/jobs/{job}/logs", access=Access.SUBMIT, handler=logs,
+        answers="application/octet-stream", query=(_TASK, _STREAM, _FROM),
+        summary="As /v1/jobs/{job}/tasks/{task}/{stream}.",
     ),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from nexapod_batch.coordinator.commands import job_control, remote_submit
 from nexapod_batch.coordinator.people import jobs as private_jobs
 from nexapod_batch.coordinator.people.jobs import key_of_own_id
 from nexapod_batch.coordinator.queries import views
+from nexapod_batch.coordinator.queries.queue_place import queue_place, waiting_reasons
 from nexapod_batch.errors import TryAgainError
 from nexapod_batch.files.own import own_folder
 from nexapod_batch.schema.literal import Literal
@@ -24,6 +25,7 @@ from nexapod_batch.server.calls import Access, Call, Query, Route
 from nexapod_batch.server.paging import AFTER, LIMIT, after_of, limit_of
 from nexapod_batch.server.problems import RequestError
 from nexapod_batch.trust.nesting import quoted
+from nexapod_batch.wording import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +39,8 @@ _SUBMISSION, _FILES = 24 << 20, 1_000
 _KEY = 200
 #: Seconds that a question may wait for the end of a job: proxies cut what says nothing for a minute.
 _WAIT_S = 50.0
+#: Reasons that are told of one job.
+_REASONS = 10
 _ENDED = frozenset({"accepted", "failed", "inconclusive", "cancelled"})
 
 
@@ -244,10 +248,14 @@ def _described(c: Coordinator, job: int) -> dict[str, Any]:
     found = views.job(c.store, job)
     open_tasks = found["counts"]["waiting"] + found["counts"]["active"]
     unpublished = bool(c.store.jobs.has_unpublished([job]))
-    reasons = [] if not open_tasks else [reason for _, reason in views.waits(c.store, [job], c.now(), 10)]
     found.pop("folder")  # where the server kept what came with it
-    ended = not open_tasks and not unpublished
-    return {**_with_aliases(found), "ended": ended, "reasons": reasons}
+    described = {**_with_aliases(found), "ended": not open_tasks and not unpublished, "queue": None}
+    why = waiting_reasons(c, job, _REASONS) if open_tasks else []
+    described |= {"reasons": [one_line(reason) for reason in why], "why": [reason.document() for reason in why]}
+    place = queue_place(c, job) if open_tasks else None
+    if place is not None:
+        described["queue"] = {**place.parameters, "text": one_line(place)}
+    return described
 
 
 async def tasks(call: Call) -> Tasks:
@@ -265,8 +273,6 @@ async def cancel(call: Call) -> Cancelled:
     changed, faults = await call.service.write(lambda c: job_control.cancel(c, [(job, None)]))
     call.service.passes.wake()
     found = await call.service.read(lambda c: views.job(c.store, job))
-    from nexapod_batch.wording import one_line  # noqa: PLC0415
-
     return Cancelled(cancelled=bool(changed), state=found["state"], faults=[one_line(fault) for fault in faults])
 
 

@@ -145,6 +145,10 @@ class Jobs:
         """Return the jobs that want replicas placed and are not held, the most urgent first."""
         return self._sql.all(JobRow, "jobs_wanting")
 
+    def count_ahead(self, job: int) -> int:
+        """Return how many other jobs are placed before a job that wants replicas."""
+        return self._sql.value(int, "jobs_ahead", job=job) or 0
+
     def block(self, job: int, reason: str) -> None:
         """Keep why nothing of a job is dispatched; "" when it may be."""
         self._sql.run("job_block", job=job, reason=reason)

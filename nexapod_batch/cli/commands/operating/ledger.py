@@ -13,10 +13,10 @@ import click
 from nexapod_batch.cli import complete, selectors
 from nexapod_batch.cli.context import json_option, looking, reading, writing
 from nexapod_batch.cli.rendering.render import note, output
-from nexapod_batch.errors import NotFoundError, UsageError, VerificationError
+from nexapod_batch.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
@@ -117,22 +117,16 @@ def prove(selector: str, as_json: bool) -> None:
 
 
 def _entry(c: Coordinator, selector: str) -> int:
-    """Return the number of the entry that a selector means; NotFoundError where the ledger has none of it yet."""
+    """Return the number of the entry that a selector means."""
+    from nexapod_batch.coordinator.verification.ledger import entry_of
+
     if re.fullmatch(r"@[0-9]{1,15}", selector):
         return int(selector[1:])
     if "." in selector:
         (job, task), number = selectors.replica_of(c.store, selector)
-        placed, committed = c.store.ledger.of_replica(job, task or 0, number or 0)
-        entry = placed if committed is None else committed
-    else:
-        job, task = selectors.resolve_one(c.store, selector)
-        entry = c.store.ledger.of_job(job) if task is None else c.store.ledger.of_task(job, task)
-    if entry is None:
-        raise NotFoundError(
-            "the ledger says nothing of this yet", got=repr(selector),
-            hint=f"nexapod-batch show {selector.split('.', maxsplit=1)[0]} says how far it is",
-        )  # fmt: skip
-    return entry
+        return entry_of(c, job, task or 0, number or 0)
+    job, task = selectors.resolve_one(c.store, selector)
+    return entry_of(c, job, task)
 
 
 @ledger.command("export")
@@ -190,8 +184,8 @@ def witness(
 @json_option
 def log(selector: str | None, last: int, as_json: bool) -> None:
     """List what happened, of all or of a job or task."""
+    from nexapod_batch.coordinator.queries.events import event_row, is_about
     from nexapod_batch.ledger.events import parse_event
-    from nexapod_batch.wording.ledger import described
 
     with reading() as store:
         size = store.ledger.size()
@@ -201,14 +195,9 @@ def log(selector: str | None, last: int, as_json: bool) -> None:
         else:
             target = str(selectors.resolve_one(store, selector))
             every = ((number, parse_event(entry)) for number, entry, _ in store.ledger.marked_entries())
-            found = [one for one in every if _is_about(one[1], target)][-last:]
-    rows = [{"entry": number, **event, "what": described(event)} for number, event in found]
+            found = [one for one in every if is_about(one[1], target)][-last:]
+    rows = [event_row(number, event) for number, event in found]
     output(as_json).rows("entries", rows, ["entry", "time", "what"], _shown)
-
-
-def _is_about(event: Mapping[str, str | int], target: str) -> bool:
-    name = str(event.get("id", ""))
-    return name == target or name.startswith((f"{target}_", f"{target}."))
 
 
 def _shown(row: Document) -> Document:

@@ -29,6 +29,11 @@ SELECT id, uuid, name, user, digest, folder, priority, held, blocked, max_runnin
   n_active, n_accepted, n_failed, n_inconclusive, n_cancelled, n_want, "foreign"
 FROM job WHERE n_want > 0 AND held = 0 ORDER BY priority DESC, id;
 
+-- name: jobs_ahead
+-- Of a job that wants replicas placed: how many come before it, in the order of `jobs_wanting`.
+SELECT count(*) AS ahead FROM job o JOIN job j ON j.id = :job
+WHERE o.n_want > 0 AND o.held = 0 AND (o.priority > j.priority OR o.priority = j.priority AND o.id < j.id);
+
 -- name: dependencies
 SELECT d.on_job, d.condition, j.n_tasks, j.n_waiting, j.n_active, j.n_accepted
 FROM dependency d JOIN job j ON j.id = d.on_job WHERE d.job_id = :job;
