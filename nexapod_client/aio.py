@@ -59,9 +59,29 @@ class AsyncNexaPodClient:
         """Return the files of accepted results."""
         return await _thread(lambda: self._client.results(job, to))
 
-    async def verify(self, job: Job | int | str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    async def explain(self, job: Job | int | str, task: int | None = None) -> dict[str, Any]:
+        """Return why a job, or one of its tasks, is where it is."""
+        return await _thread(lambda: self._client.explain(job, task))
+
+    async def attestations(self, job: Job | int | str, to: str | Path, task: int | None = None) -> Path:
+        """Save the proof of a job as a tar file."""
+        return await _thread(lambda: self._client.attestations(job, to, task))
+
+    async def archive(self, job: Job | int | str, to: str | Path | None = None, *, inputs: bool = True) -> Path:
+        """Save a job that ended, with everything that its verdicts rest on, as a tar file."""
+        return await _thread(lambda: self._client.archive(job, to, inputs=inputs))
+
+    async def verify(
+        self, job: Job | int | str, keys: Sequence[str | Path] = (), *, results: str | Path | None = None
+    ) -> dict[str, Any]:
         """Work out every verdict of a job again, on this machine."""
-        return await _thread(lambda: self._client.verify(job, keys))
+        return await _thread(lambda: self._client.verify(job, keys, results=results))
+
+    def events(
+        self, job: Job | int | str, task: int | None = None, *, follow: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what happened to a job."""
+        return _each(self._client.events(job, task, follow=follow))
 
     async def status(self) -> dict[str, Any]:
         """Return what is going on."""

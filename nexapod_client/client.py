@@ -195,18 +195,57 @@ class NexaPodClient:
         if rest:
             yield rest.decode("utf-8", "replace")
 
-    def verify(self, job: Job | int | str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    def explain(self, job: Job | int | str, task: int | None = None) -> dict[str, Any]:
+        """Return why a job, or one of its tasks, is where it is: `explanation` in sentences, `tasks` as codes."""
+        of = "" if task is None else f"?task={task}"
+        found: dict[str, Any] = self._transport.request("GET", f"/v1/jobs/{_name(job)}/explain{of}", longer=60.0).json()
+        return found
+
+    def events(
+        self, job: Job | int | str, task: int | None = None, *, follow: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what happened to a job or task, as the ledger has it; with `follow` until the job ended."""
+        path, last = f"/v1/jobs/{_name(job)}/events", -1
+        while True:
+            ended = not follow or self._look(job, 0.0).ended  # before the look, so that nothing is missed after it
+            for event in self._pages(path, {"task": task, "after": last if last >= 0 else None}):
+                last = event["entry"]
+                yield event
+            if ended:
+                return
+            time.sleep(_LOOK_S)
+
+    def attestations(self, job: Job | int | str, to: str | Path, task: int | None = None) -> Path:
+        """Save the proof of a job that was decided as a tar file, and return where it is."""
+        from nexapod_client import downloads  # noqa: PLC0415
+
+        of = "" if task is None else f"?task={task}"
+        return downloads.save_tar(self._transport, f"/v1/jobs/{_name(job)}/attestations{of}", to)
+
+    def archive(self, job: Job | int | str, to: str | Path | None = None, *, inputs: bool = True) -> Path:
+        """Save a job that ended, with everything that its verdicts rest on, as a tar file, and return where it is.
+
+        Without `to` that is `archive-ID.tar` in the current folder. `nexapod-batch verify FILE` checks it.
+        """
+        from nexapod_client import downloads  # noqa: PLC0415
+
+        path = f"/v1/jobs/{_name(job)}/archive" + ("" if inputs else "?inputs=no")
+        return downloads.save_tar(self._transport, path, to or f"archive-{self._number(job)}.tar")
+
+    def verify(
+        self, job: Job | int | str, keys: Sequence[str | Path] = (), *, results: str | Path | None = None
+    ) -> dict[str, Any]:
         """Work out every verdict of a job again, on this machine, from what its nodes signed; return what was found.
 
-        `keys` are those that you trust: fingerprints (`SHA256:...`) of nodes' keys, as their owners gave them. `ok`
-        says whether all holds; `keys` says of each key whether it was among yours or only came with the proof.
+        `keys` are those that you trust, as their owners gave them: fingerprints (`SHA256:...`), or PEM files. With
+        some, every key that signed must be among them, unless the coordinator's is; without, it is told of each key
+        that it only came with the proof. `results` is the folder TASK/PATH of files to compare with what was signed.
+        `ok` says whether all holds.
         """
-        number = self._number(job)
-        answer = self._transport.request("GET", f"/v1/jobs/{number}/attestations", longer=300.0)
         from nexapod_client.evidence import verified  # noqa: PLC0415 - it needs the verifier, which is large
 
         uuid = job.uuid if isinstance(job, Job) else None
-        return verified(answer.body, keys, uuid)
+        return verified(lambda to: self.attestations(job, to), keys, uuid, results)
 
     # The coordinator -------------------------------------------------------------------------------------------
 
@@ -214,6 +253,11 @@ class NexaPodClient:
         """Return version, nodes, queue, and how old the last pass is."""
         found: dict[str, Any] = self._transport.request("GET", "/v1/status").json()
         return found
+
+    def checkpoint(self) -> tuple[str, str]:
+        """Return the signed head of the ledger and the key that signs it, NAME+ID+KEY: keep both, to compare later."""
+        head = self._transport.request("GET", "/v1/ledger/checkpoint").body.decode()
+        return head, self._transport.request("GET", "/v1/ledger/key").body.decode().strip()
 
     def nodes(self) -> Iterator[dict[str, Any]]:
         """Yield the nodes, by name."""
@@ -233,16 +277,16 @@ class NexaPodClient:
             return job.id
         return job if isinstance(job, int) else int(self._look(job, 0.0).job["id"])
 
-    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
-        after = ""
+    def _pages(self, path: str, asked: Mapping[str, object] | None = None) -> Iterator[dict[str, Any]]:
+        query = {name: value for name, value in (asked or {}).items() if value is not None}
         while True:
-            page = self._transport.request("GET", path + (f"?after={after}" if after else "")).json()
+            from urllib.parse import urlencode  # noqa: PLC0415
+
+            page = self._transport.request("GET", f"{path}?{urlencode(query)}" if query else path).json()
             yield from page["items"]
             if page["next"] is None:
                 return
-            from urllib.parse import quote  # noqa: PLC0415
-
-            after = quote(page["next"], safe="")
+            query["after"] = page["next"]
 
 
 def _name(job: Job | int | str) -> str:

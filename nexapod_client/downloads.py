@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nexapod_client.nouns import ResultFile
     from nexapod_client.transport import Transport
 
-__all__ = ["carried", "is_inside", "named", "read", "save"]
+__all__ = ["carried", "is_inside", "named", "read", "save", "save_tar"]
 
 #: Bytes that are asked for at once, and that may travel with a submission.
 _BLOCK, _MOST = 8 << 20, 16 << 20
@@ -111,6 +111,29 @@ def _fetch(transport: Transport, file: ResultFile, target: Path) -> None:
         partial.unlink()
         raise
     partial.replace(target)
+
+
+def save_tar(transport: Transport, path: str, to: str | Path) -> Path:
+    """Save what the server makes at a path, when it came as the server's ETag says.
+
+    Raises:
+        NexaPodError: Something else came.
+
+    """
+    target = Path(to)
+    partial = target.with_name(f".{target.name[:200]}.part")
+    try:
+        with partial.open("w+b") as stream:
+            answer = transport.request("GET", path, longer=600.0, into=stream)
+        wanted = answer.headers.get("etag", "").strip('"')
+        got = _digest(partial)
+        if got != wanted:
+            problem = {"got": f"sha256 {got}", "wanted": wanted, "hint": "fetch it again"}
+            raise NexaPodError("what came is not what the server sent", problem=problem)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
 
 
 def _digest(path: Path) -> str:

@@ -46,6 +46,10 @@ class Job:
         """Yield the lines of a log; see `NexaPodClient.logs`."""
         return self.client.logs(self, task, stream, follow=follow)
 
+    def explain(self, task: int | None = None) -> dict[str, Any]:
+        """Return why it is where it is; see `NexaPodClient.explain`."""
+        return self.client.explain(self, task)
+
     def cancel(self) -> Outcome:
         """Cancel it; what was accepted stays accepted."""
         return self.client.cancel(self)
@@ -54,7 +58,7 @@ class Job:
 class Outcome:
     """A job as it stands."""
 
-    __slots__ = ("ended", "job", "progress", "reasons", "state")
+    __slots__ = ("ended", "job", "progress", "queue", "reasons", "state")
 
     def __init__(self, job: dict[str, Any]) -> None:
         """Keep everything that the server said."""
@@ -62,7 +66,8 @@ class Outcome:
         self.state: str = job["state"]  # `waiting`, `active`, `accepted`, `failed`, `inconclusive`, `cancelled`
         self.ended: bool = job["ended"]  # and its results are there
         self.progress: float = job["progress"]  # part of the tasks that ended
-        self.reasons: tuple[str, ...] = tuple(job["reasons"])  # why it waits
+        self.reasons: tuple[str, ...] = tuple(job["reasons"])  # why nothing of it runs
+        self.queue: dict[str, Any] | None = job.get("queue")  # `ahead`, `nodes_fit`, `text`, while it is to be placed
 
     def __repr__(self) -> str:
         return f"<Outcome: {self}>"
@@ -74,7 +79,8 @@ class Outcome:
 
     def __str__(self) -> str:
         """Return number, name and state."""
-        why = f": {'; '.join(self.reasons)}" if self.reasons else ""
+        parts = [*([self.queue["text"]] if self.queue else []), *self.reasons]
+        why = f": {'; '.join(parts)}" if parts else ""
         return f"job {self.job.get('id')} ({self.job.get('name')}) is {self.state}{why}"
 
 

@@ -12,6 +12,7 @@ from nexapod_client.errors import NexaPodError, UnreachableError, UntrustedServe
 if TYPE_CHECKING:
     import http.client
     import ssl
+    from typing import BinaryIO
 
     from nexapod_client.place import Place
 
@@ -23,6 +24,7 @@ _LATER = frozenset({429, 502, 503, 504})
 _FIRST_S, _MOST_S, _SERVERS_S = 0.25, 10.0, 120.0
 #: Bytes of the largest answer that is read; larger files come in blocks.
 _LARGEST = 256 << 20
+_BLOCK = 1 << 20
 
 
 class Answer(NamedTuple):
@@ -54,9 +56,9 @@ class Transport:
 
     def request(
         self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None,
-        again: bool | None = None, longer: float = 0.0,
+        again: bool | None = None, longer: float = 0.0, into: BinaryIO | None = None,
     ) -> Answer:  # fmt: skip
-        """Return the answer to a request, which may take `longer` than others.
+        """Return the answer to a request, which may take `longer` than others; its body goes `into` a file, if given.
 
         With `again` (as usual for GET) it is sent again where no answer came or the server was not able to give one.
 
@@ -69,7 +71,7 @@ class Transport:
         pause = _FIRST_S
         for left in range(self._retries if repeatable else 0, -1, -1):
             try:
-                answer = self._once(method, path, body, headers or {}, longer)
+                answer = self._once(method, path, body, headers or {}, longer, into)
             except OSError as error:
                 self.close()
                 if not left:
@@ -90,7 +92,9 @@ class Transport:
         while self._idle:
             self._idle.pop().close()
 
-    def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str], longer: float) -> Answer:
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], longer: float, into: BinaryIO | None
+    ) -> Answer:
         import http.client  # noqa: PLC0415 - see the package
 
         sent = {"Accept": "application/json", "User-Agent": "nexapod-client", **headers}
@@ -102,7 +106,11 @@ class Transport:
             connection.request(method, self.place.path + path, body=body, headers=sent)
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
-            content = answer.read(_LARGEST + 1)
+            if into is not None and answer.status == 200:
+                content = b""
+                _copy(answer, into)
+            else:
+                content = answer.read(_LARGEST + 1)
             if len(content) > _LARGEST:
                 raise NexaPodError("the server's answer is too large", problem={"wanted": f"at most {_LARGEST} bytes"})
             if answer.length:  # bytes that were promised and did not come
@@ -126,6 +134,14 @@ class Transport:
         if connection.sock is not None:
             connection.sock.settimeout(self._timeout + longer)
         return connection
+
+
+def _copy(answer: http.client.HTTPResponse, into: BinaryIO) -> None:
+    """Write the body of an answer into a file, from its beginning: an earlier try may have left a part."""
+    into.seek(0)
+    into.truncate()
+    while block := answer.read(_BLOCK):
+        into.write(block)
 
 
 def _good(answer: Answer) -> Answer:

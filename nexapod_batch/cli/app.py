@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
 
         module = entry.module
         if cmd_name in command_table.REMOTE and (ctx.meta.get(_URL) or os.environ.get("NEXAPOD_URL")):
-            module = "remote.commands"
+            module = f"remote.{command_table.REMOTE[cmd_name]}"
         command: click.Command = getattr(import_module(f"nexapod_batch.cli.{module}"), entry.attribute)
         global_options.add_global_options(command, cmd_name)
         return command

@@ -230,7 +230,11 @@ COMMANDS: dict[str, Entry] = {
 }
 
 #: Commands that also work on a coordinator elsewhere, where `NEXAPOD_URL` or `--url` names its server.
-REMOTE = frozenset({"submit", "ls", "show", "wait", "results", "logs", "cancel"})
+#: They are below nexapod_batch.cli.remote in the module that stands beside each.
+REMOTE: dict[str, str] = {
+    **dict.fromkeys(("submit", "ls", "show", "wait", "results", "logs", "cancel"), "commands"),
+    **dict.fromkeys(("explain", "verify", "attestations", "archive", "ledger"), "evidence"),
+}
 
 #: What people type who know other systems, and the command that does it here.
 ELSEWHERE: dict[str, str] = {

@@ -103,3 +103,77 @@ def test_what_goes_wrong(
     (tmp_path / "bad.toml").write_text('schema = 1\n[job]\ncomand = ["true"]\n')
     (tmp_path / "many.toml").write_text('schema = 1\n[job]\ncommand = ["true"]\n[quorum]\nagree = 50\n')
     assert told in run({**there, **change}, *arguments, cwd=tmp_path, code=code)
+
+
+@pytest.fixture(scope="module")
+def decided(server: Running, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the number of a job that was decided."""
+    folder = tmp_path_factory.mktemp("decided")
+    (folder / "in.txt").write_text("seven\n")
+    (folder / "seven.toml").write_text(JOB)
+    env = {**environment(folder / "mine"), "NEXAPOD_URL": server.url, "NEXAPOD_TOKEN": server.token}
+    return run(env, "submit", "seven.toml", "--wait=10", "--parsable", cwd=folder).strip()
+
+
+@pytest.mark.parametrize("arguments", [("explain", "ID"), ("explain", "ID_0"), ("ledger", "log", "ID"), ("ledger", "log", "ID_0")])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_the_same_words_as_at_home(
+    server: Running, there: dict[str, str], decided: str, tmp_path: Path, arguments: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    """What a command says of a job elsewhere is what it says there, byte for byte."""
+    named = [word.replace("ID", decided) for word in arguments]
+    assert run(there, *named, *form, cwd=tmp_path) == server.command(*named, *form).stdout
+
+
+def test_the_proof_of_a_job_elsewhere(server: Running, there: dict[str, str], decided: str, tmp_path: Path) -> None:
+    """It is checked here, with keys that are given; the word of the server is not asked for."""
+    run(there, "results", decided, "--out", "saved", cwd=tmp_path)
+    found = run(there, "verify", decided, "--results", "saved", cwd=tmp_path)
+    assert "all holds: 2 statements" in found
+    assert "unattributed" in found
+    node = json.loads(server.command("node", "ls", "--json").stdout)["nodes"][0]["name"]
+    server.command("key", "export", node, "--format", "pem", "--out", str(tmp_path / "good.pem"))
+    assert "given by you" in run(there, "verify", decided, "--key", "good.pem", cwd=tmp_path)
+    other = running_key(tmp_path)
+    assert "none of this folder" in run(there, "verify", decided, "--key", other, cwd=tmp_path, code=1)
+    run(there, "attestations", decided, "--out", "proof", cwd=tmp_path)
+    here = {**there, "NEXAPOD_URL": "https://127.0.0.1:1"}  # nobody is asked
+    assert "all holds" in run(here, "verify", "--folder", "proof", "--results", "saved", cwd=tmp_path)
+    assert "there already" in run(there, "attestations", decided, "--out", "proof", cwd=tmp_path, code=2)
+
+
+def running_key(folder: Path) -> str:
+    """Write a public key of nobody, and return the name of its file."""
+    made = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519"], capture_output=True, check=True).stdout
+    public = subprocess.run(["openssl", "pkey", "-pubout"], input=made, capture_output=True, check=True).stdout
+    (folder / "other.pem").write_bytes(public)
+    return "other.pem"
+
+
+def test_the_archive_of_a_job_elsewhere(there: dict[str, str], decided: str, tmp_path: Path) -> None:
+    """As a folder and as a file, with and without inputs; both verify here, where nobody is asked."""
+    here = {**there, "NEXAPOD_URL": "https://127.0.0.1:1"}
+    assert f"archive-{decided}: job {decided}, " in run(there, "archive", decided, cwd=tmp_path)
+    run(there, "archive", decided, "--out", "small.tar", "--without-inputs", cwd=tmp_path)
+    for name in (f"archive-{decided}", "small.tar"):
+        assert "all holds" in run(here, "verify", f"./{name}", cwd=tmp_path)
+        assert f"job {decided} " in run(here, "archive", "show", name, cwd=tmp_path)
+        assert "there already" in run(there, "archive", decided, "--out", name, cwd=tmp_path, code=2)
+
+
+def test_the_head_of_the_ledger_elsewhere(server: Running, there: dict[str, str], decided: str, tmp_path: Path) -> None:
+    """It can be kept, and the ledger is seen to continue it."""
+    (tmp_path / "head").write_text(run(there, "ledger", "head", cwd=tmp_path))
+    assert "all holds" in server.command("ledger", "verify", "--since", str(tmp_path / "head")).stdout
+    assert decided in server.command("ls", "--json").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("explain",), ("verify",), ("attestations", "--out", "new"), ("archive", "--out", "new.tar"), ("ledger", "log")],
+)
+def test_what_is_not_there_is_told_alike(there: dict[str, str], tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """With exit code 66, and nothing is written."""
+    words = (*arguments[:1], "999999", *arguments[1:]) if arguments[0] != "ledger" else (*arguments, "999999")
+    assert "no such job" in run(there, *words, cwd=tmp_path, code=66)
+    assert not list(tmp_path.glob("*new*"))

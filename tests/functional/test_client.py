@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,37 @@ def test_from_submit_to_evidence(client: NexaPodClient, tmp_path: Path, monkeypa
     found = client.verify(job, keys=nodes)
     assert found["ok"] is True
     assert [key["from"] for key in found["keys"] if key["key"] in nodes] == ["given by you"]
+
+
+def test_why_what_happened_and_the_archive(client: NexaPodClient, tmp_path: Path) -> None:
+    """Sentences and codes, every event once, and a file that anybody can check."""
+    job = client.submit_job({**RUN, "command": ["true"]})
+    happened = [event["kind"] for event in client.events(job, follow=True)]
+    assert happened[0] == "submitted"
+    assert happened[-1] == "published"
+    assert happened == [event["kind"] for event in client.events(job)]
+    assert job.explain()["explanation"][0] == f"job {job.id} (job): 1 task: 1 accepted"
+    file = client.archive(job, tmp_path / "a.tar")
+    done = subprocess.run([Path(sys.executable).with_name("nexapod-batch"), "verify", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_keys_that_are_trusted(client: NexaPodClient, tmp_path: Path) -> None:
+    """By fingerprint, or as files; one that is none of the proof's is a fault."""
+    job = client.submit_job({**RUN, "command": ["true"]})
+    client.wait(job, timeout=120)
+    keys = [node["key"] for node in client.nodes()]
+    client.attestations(job, tmp_path / "proof.tar")
+    with tarfile.open(tmp_path / "proof.tar") as tar:
+        tar.extractall(tmp_path, filter="data")
+    (pem,) = (tmp_path / f"job-{job.id}").glob("*.pem")
+    for given in (keys, [pem], [str(pem)], []):
+        assert client.verify(job, keys=given)["ok"] is True
+    found = client.verify(job, keys=[*keys, "SHA256:" + "A" * 43])
+    assert (found["ok"], found["checks"][-1]["ok"]) == (False, False)
+    with pytest.raises(NexaPodError, match="PEM"):
+        client.verify(job, keys=[tmp_path / "proof.tar"])
 
 
 def test_the_example_of_the_nexapod_documents(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,13 +209,18 @@ def test_jobs_have_three_names(client: NexaPodClient) -> None:
 def test_with_an_event_loop(server: Running) -> None:
     """The same, to be awaited."""
 
-    async def work() -> tuple[str, list[str]]:
+    async def work() -> tuple[str, list[str], bool, str, int]:
         client = AsyncNexaPodClient(server.url, server.token)
         job = await client.submit_job({**RUN, "command": ["echo", "hi"]})
         outcome = await client.wait(job, timeout=120)
-        return outcome.state, [line async for line in client.logs(job)]
+        lines = [line async for line in client.logs(job)]
+        held = (await client.verify(job))["ok"]
+        why = (await client.explain(job))["tasks"][0]["state"]
+        return outcome.state, lines, held, why, len([event async for event in client.events(job, 0)])
 
-    assert asyncio.run(work()) == ("accepted", ["hi"])
+    state, lines, held, why, events = asyncio.run(work())
+    assert (state, lines, held, why) == ("accepted", ["hi"], True, "accepted")
+    assert events >= 4  # two reports, the verdict, what was published
 
 
 def test_importing_it_imports_nothing_of_the_coordinator() -> None:

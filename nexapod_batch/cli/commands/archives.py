@@ -14,7 +14,7 @@ from nexapod_batch.cli.rendering.render import note, output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["archive", "reproduce"]
+__all__ = ["archive", "created", "reproduce"]
 
 
 class _IdFirst(click.Group):
@@ -61,10 +61,11 @@ def create(
             target = out or Path(f"archive-{job}")
             done = make.archive(c, job, target, inputs=not without_inputs, checkpoint=checkpoint)
     document = {"archive": str(done.path), "job": job, "files": done.files, "bytes": done.size, "sha256": done.sha256}
-    output(as_json).document(document, _created)
+    output(as_json).document(document, created)
 
 
-def _created(document: dict[str, Any]) -> Iterator[str]:
+def created(document: dict[str, Any]) -> Iterator[str]:
+    """Describe an archive that was written."""
     yield f"{document['archive']}: job {document['job']}, {document['files']} files, {document['bytes']} bytes"
     yield f"  to check it: nexapod-batch verify {document['archive']}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nexapod_batch.cli.context import TIMED_OUT, exit_code, json_option, seconds
-from nexapod_batch.cli.remote.connection import connected, url_option
+from nexapod_batch.cli.remote.connection import connected, job_and_task, url_option
 from nexapod_batch.cli.rendering import renderers
 from nexapod_batch.cli.rendering.render import note, output
 from nexapod_batch.errors import UsageError
@@ -186,14 +186,12 @@ def results(name: str, out: Path | None, url: str | None, as_json: bool) -> int:
 @json_option
 def logs(name: str, of_errors: bool, follow: bool, url: str | None, as_json: bool) -> None:
     """Print what a task (42_7) of a job elsewhere wrote; of a job, its first task."""
-    job, _, task = name.rpartition("_")
-    if not (job.isdigit() and task.isdigit()):  # a job by its number, its UUID, or an id of its submitter's choice
-        job, task = name, ""
+    job, task = job_and_task(name)
     stream = "stderr" if of_errors else "stdout"
     if as_json and follow:
         raise UsageError("--json and --follow", wanted="one of them")
     with connected(url) as client:
-        first = int(task) if task else next(client.tasks(job))["index"]
+        first = next(client.tasks(job))["index"] if task is None else task
         lines = client.logs(job, first, stream, follow=follow)
         if as_json:
             output(as_json).lines("lines", list(lines))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nexapod_client import NexaPodClient
     from nexapod_client.errors import NexaPodError
 
-__all__ = ["connected", "url_option"]
+__all__ = ["connected", "job_and_task", "url_option"]
 
 #: What a status makes of an error.
 _KINDS: dict[int, type[NexapodError]] = {
@@ -36,6 +36,14 @@ def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--url`, which arrives as `url`."""
     text = "The server of the coordinator, https://HOST:PORT. Default: NEXAPOD_URL."
     return click.option("--url", help=text)(command)
+
+
+def job_and_task(name: str) -> tuple[str, int | None]:
+    """Return what names a job, and the task behind it (42_7): a number, a UUID, or an id of its submitter's choice."""
+    job, _, task = name.rpartition("_")
+    if job.isdigit() and task.isdigit():
+        return job, int(task)
+    return name, None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.cli.rendering.render import Document
     from nexapod_batch.coordinator import Coordinator
 
-__all__ = ["ledger"]
+__all__ = ["ledger", "shown"]
 
 #: Bytes of the largest file that is read as a head.
 _MAX_HEAD = 64 * 1024
@@ -197,10 +197,11 @@ def log(selector: str | None, last: int, as_json: bool) -> None:
             every = ((number, parse_event(entry)) for number, entry, _ in store.ledger.marked_entries())
             found = [one for one in every if is_about(one[1], target)][-last:]
     rows = [event_row(number, event) for number, event in found]
-    output(as_json).rows("entries", rows, ["entry", "time", "what"], _shown)
+    output(as_json).rows("entries", rows, ["entry", "time", "what"], shown)
 
 
-def _shown(row: Document) -> Document:
+def shown(row: Document) -> Document:
+    """Return an entry with its time as people read it."""
     at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(row["time"] / 1000))
     return {**row, "time": at}
 
