@@ -46,8 +46,8 @@ def verified(
         document = verify_folder(folder, given, None if results is None else Path(results), uuid)
     unknown = sorted(pinned - there.keys())
     if unknown:
-        problem = f"a key that is trusted is none of this proof: {', '.join(unknown)}"
-        check = {"check": "keys", "of": str(document["job"]), "ok": False, "problem": problem}
+        fault = f"a key that is trusted is none of this proof: {', '.join(unknown)}"
+        check = {"check": "keys", "of": str(document["job"]), "ok": False, "problem": fault}
         document |= {"ok": False, "checks": [*document["checks"], check]}
     return document
 
