@@ -81,3 +81,12 @@ def test_helpers_reach_what_one_process_reaches(
     if sends is not None:
         monkeypatch.setattr(side_by_side, "_send", dies)
     assert decided(reported, tmp_path / "shared") == alone
+
+
+def test_tasks_that_are_decided_alike_are_signed_and_stored_as_if_each_was_decided(
+    reported: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte: rows, verdicts and entries of the ledger."""
+    alike = decided(reported, tmp_path / "alike")
+    monkeypatch.setattr(judging, "likeness", lambda task, replicas: None)
+    assert decided(reported, tmp_path / "each") == alike

@@ -58,12 +58,20 @@ class MadeVerdict(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """A verdict on a task, and what it was reached from."""
+    """A verdict on a task: all that is signed of it beside the statements that it was reached from."""
 
     task: int
-    decision: Decision
-    votes: Sequence[Vote]
+    state: str
+    agree: int
     basis: str
+    answer: str  # what was accepted, in hex; "" for nothing
+    domains: tuple[tuple[str, int], ...]  # how many different ones agreed, by the name of the field
+
+    @classmethod
+    def of(cls, task: int, decision: Decision, votes: Sequence[Vote], basis: str) -> Reached:
+        """Return the verdict that a decision on a task's votes is."""
+        won = [vote for vote in votes if vote.number in decision.winners]
+        return cls(task, _state(decision), decision.agree, basis, _answer(decision, votes, won), _domains(won))
 
 
 class Signing:
@@ -108,22 +116,18 @@ class Signing:
         return list(map(MadeVerdict, entries, packed, signatures))
 
     def _verdict(self, reached: Reached, now: int) -> SignedVerdict:
-        task, decision, votes, basis = reached
-        won = [vote for vote in votes if vote.number in decision.winners]
-        answers = {vote.answer for vote in won if vote.answer is not None}
         return SignedVerdict(
             verifier=self._verifier, time_ms=now, job_uuid=self._row.uuid, job_sha256=self._row.digest,
-            policy_sha256=self._policy, task=task, state=_state(decision), agree=decision.agree, basis=basis,
-            answer=_answer(decision, votes, answers),
-            reached=_reached(won),
-            statements=tuple(self._refs(task, basis)),
+            policy_sha256=self._policy, task=reached.task, state=reached.state, agree=reached.agree,
+            basis=reached.basis, answer=reached.answer, reached=reached.domains,
+            statements=tuple(self._refs(reached.task, reached.basis)),
         )  # fmt: skip
 
     def _entry(self, reached: Reached, now: int, payload: bytes) -> bytes:
         """Return the entry of the ledger that says that a verdict was reached."""
         name = f"{self._job_id}_{reached.task}"
         digest = encoded_digest(hashlib.sha256(payload).digest())
-        return event(Kind.VERDICT, now, id=name, state=_state(reached.decision), sha256=digest)
+        return event(Kind.VERDICT, now, id=name, state=reached.state, sha256=digest)
 
     def append(self, task: int, made: MadeVerdict) -> int:
         """Append the verdict on a task to the ledger; return the number of its entry."""
@@ -155,14 +159,15 @@ def _state(decision: Decision) -> str:
     return "" if decision.state is None else decision.state.value
 
 
-def _reached(won: Sequence[Vote]) -> tuple[tuple[str, int], ...]:
+def _domains(won: Sequence[Vote]) -> tuple[tuple[str, int], ...]:
     """Return how many different hosts, nodes, owners and sites agreed, by name."""
     domains = [vote.domain for vote in won]
     return tuple([(name, len({domain.get(field, "") for domain in domains})) for name, field in _FIELDS])
 
 
-def _answer(decision: Decision, votes: Sequence[Vote], answers: set[bytes]) -> str:
+def _answer(decision: Decision, votes: Sequence[Vote], won: Sequence[Vote]) -> str:
     """Return what was accepted, in hex: within tolerances the centre's answer; "" where nothing was."""
+    answers = {vote.answer for vote in won if vote.answer is not None}
     if decision.centre is not None:
         answers = {vote.answer for vote in votes if vote.number == decision.centre and vote.answer is not None}
     accepted = _state(decision) == "accepted" and len(answers) == 1

@@ -14,6 +14,7 @@ from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.closeness import tolerant
 from nexapod_batch.coordinator.evidence.recompute import decision_then, late_validations
 from nexapod_batch.coordinator.evidence.signed_verdicts import Signing
+from nexapod_batch.coordinator.garbage import no_collection
 from nexapod_batch.coordinator.steps.judging import Judge, worth
 from nexapod_batch.coordinator.steps.shared_accounts import strangers
 from nexapod_batch.coordinator.steps.votes import Places, counted, every_vote
@@ -41,6 +42,7 @@ __all__ = ["decide_news", "decide_task"]
 BATCH = 2_000
 
 
+@no_collection()
 def decide_news(c: Coordinator, faults: Faults) -> int:
     """Decide every task with news; return how many. Replicas that are no longer needed are owed a stop afterwards.
 

@@ -24,6 +24,7 @@ from nexapod_batch.coordinator.evidence.report_reader import (
     read_all,
 )
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
+from nexapod_batch.coordinator.garbage import no_collection
 from nexapod_batch.coordinator.nodes.joined_keys import signature_of
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.steps.log_notes import take_note
@@ -68,6 +69,7 @@ class Intake(Struct):
     behind: set[int] = field(default_factory=set)  # ids of nodes of which not everything was read
 
 
+@no_collection()
 def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None = None) -> Intake:
     """Take in the complete new lines of the nodes' segments; a spool that cannot be read is a fault of its node.
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from nexapod_batch.coordinator.evidence.basis import basis_of
 from nexapod_batch.coordinator.evidence.closeness import Measuring
-from nexapod_batch.coordinator.evidence.signed_verdicts import MadeVerdict, Reached
+from nexapod_batch.coordinator.evidence.signed_verdicts import Reached
 from nexapod_batch.coordinator.side_by_side import helpers_for, side_by_side
+from nexapod_batch.coordinator.steps.alike import Alike, likeness
 from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
+from nexapod_batch.coordinator.steps.judgement import Judgement
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
 from nexapod_batch.errors import ConfigError, SchedulerError, TryAgainError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.signed_verdicts import Signing
+    from nexapod_batch.coordinator.steps.alike import Likeness
     from nexapod_batch.coordinator.steps.shared_accounts import Stranger
     from nexapod_batch.errors import NexapodError
     from nexapod_batch.lifecycle import Validation
@@ -41,22 +44,6 @@ _WORTH_ONE, _TOGETHER = 150, 50
 _NOT_STARTED = frozenset({Execution.CREATED, Execution.SUBMITTED, Execution.QUEUED})
 
 
-class Judgement(NamedTuple):
-    """What a decision on a task that had not ended comes to."""
-
-    task: int
-    state: str
-    want: int  # replicas to place now
-    agree: int  # size of the leading group, in distinct domains
-    reason: str  # as it is stored
-    not_before: int  # when it may be placed again, in ms
-    basis: str | None  # how its replicas stood when it ended; None: it has not
-    measured: str | None  # what cannot be worked out again from the statements, as JSON
-    verdict: MadeVerdict | None  # None: it has not ended
-    judged: list[tuple[int, str]]  # by row id of the replica
-    unneeded: list[int]  # row ids of replicas
-
-
 class _Asked(NamedTuple):
     """A task that is to be decided."""
 
@@ -65,7 +52,7 @@ class _Asked(NamedTuple):
     votes: Sequence[Vote]
 
 
-class Judge(Struct, frozen=True):
+class Judge(Struct):
     """Decides on tasks of one job, by what was read of their replicas."""
 
     c: Coordinator
@@ -75,13 +62,20 @@ class Judge(Struct, frozen=True):
     signing: Signing
     placeable: bool
     tolerant: bool  # outputs are compared within tolerances
+    by_rows: bool = False  # what was read of the replicas is all that these decisions depend on
+    alike: dict[Likeness, Alike] = field(default_factory=dict)  # what was decided of tasks that reported the same
+
+    def __post_init__(self) -> None:
+        """Look whether a decision needs more than rows: files, or the hosts of clusters."""
+        nodes = {replica.node_id for replicas in self.replicas.values() for replica in replicas}
+        self.by_rows = not self.tolerant and not any(self.places[node].many_hosts for node in nodes)
 
     def all(
         self, tasks: Sequence[UndecidedTask], waits: dict[int, NexapodError]
     ) -> Iterator[Sequence[Judgement]]:
         """Yield what the decisions on tasks come to, some at a time; what cannot be decided now is put in `waits`."""
         helpers = helpers_for(len(tasks), _WORTH_ONE)
-        if not helpers or not self._without_database():
+        if not helpers or not self.by_rows:
             yield self._each(tasks, waits)
             return
         left = tasks
@@ -94,13 +88,6 @@ class Judge(Struct, frozen=True):
                 raise judgements
             yield judgements
 
-    def _without_database(self) -> bool:
-        """Say whether these tasks can be judged by what was read already."""
-        if self.tolerant:
-            return False
-        nodes = {replica.node_id for replicas in self.replicas.values() for replica in replicas}
-        return not any(self.places[node].many_hosts for node in nodes)
-
     def _some(self, tasks: Sequence[UndecidedTask]) -> list[Judgement]:
         waits: dict[int, NexapodError] = {}
         judgements = self._each(tasks, waits)
@@ -110,18 +97,28 @@ class Judge(Struct, frozen=True):
 
     def _each(self, tasks: Sequence[UndecidedTask], waits: dict[int, NexapodError]) -> list[Judgement]:
         """Judge tasks step by step for all of them, so that each step finds its code in the nearest cache."""
-        asked = [_Asked(task, self.replicas.get(task.idx, ()), self._votes(task)) for task in tasks]
-        decided = []
-        for one in asked:
+        judged = []
+        for task in tasks:
             try:
-                decided.append((one, *self._decision(one)))
+                judged.append(self._one(task))
             except (SchedulerError, ConfigError, TryAgainError) as error:
-                waits[one.task.idx] = error
-        judged = [self._judgement(*each) for each in decided]
+                waits[task.idx] = error
         made = iter(self.signing.make([reached for _, reached in judged if reached is not None]))
         return [
             judgement if reached is None else judgement._replace(verdict=next(made)) for judgement, reached in judged
         ]
+
+    def _one(self, task: UndecidedTask) -> tuple[Judgement, Reached | None]:
+        """Judge a task; one that is like another is judged as that was."""
+        replicas = self.replicas.get(task.idx, ())
+        like = likeness(task, replicas) if self.by_rows and not self.known else None
+        if like is not None and like in self.alike:
+            return self.alike[like].of(task, replicas)
+        asked = _Asked(task, replicas, self._votes(task))
+        judgement, reached = self._judgement(asked, *self._decision(asked))
+        if like is not None:
+            self.alike[like] = Alike.like(judgement, reached, replicas)
+        return judgement, reached
 
     def _votes(self, task: UndecidedTask) -> list[Vote]:
         return votes_of(self.c, self.places, task.numeric_class, self.replicas.get(task.idx, ()), self.known)
@@ -150,7 +147,7 @@ class Judge(Struct, frozen=True):
         if state in TASK_ENDED:
             basis = basis_of([replica.number for replica in replicas], votes)
             measured = _record(votes, measuring, decision)
-            reached = Reached(task.idx, decision, votes, basis)
+            reached = Reached.of(task.idx, decision, votes, basis)
             # What runs already is let run: its report comes late, is compared and may name a liar.
             unneeded = [replica.id for replica in replicas if replica.execution in _NOT_STARTED]
         judgement = Judgement(
