@@ -99,7 +99,7 @@ COMMANDS: dict[str, Entry] = {
         "commands.results",
         "results",
         "Print the folders of accepted results, or copy them.",
-        (*_SELECTION, "--replica", "--out", "--flat", "--table", "--json"),
+        (*_SELECTION, "--replica", "--out", "--flat", "--table", "--pull", "--deliver", "--json"),
     ),
     "report": Entry(
         "commands.evidence_commands", "report", "Compare what a job asked for with what it used.", ("--json",)

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "nexapod-batch results last",
         "nexapod-batch results 42 --out sweep --table",
         "nexapod-batch results 42_7.2 --out wrong",
+        "nexapod-batch results s3://bucket/lorenz96-42 --pull --out copy",
     ),
     "report": ("nexapod-batch report last",),
     "usage": ("nexapod-batch usage", "nexapod-batch usage --by account --since 30d --json"),

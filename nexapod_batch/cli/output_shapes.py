@@ -46,8 +46,12 @@ _EXPLAINED: dict[str, Shape] = {
     "not_on": [{"node": str, "reason": str, "why": _WHY}],
     "programs": {str: {"file": str, "path": str, "sha256": str}},
 }  # fmt: skip
+_DELIVERY: dict[str, Shape] = {
+    "to": str, "state": str, "place": str, "sha256": str, "tries": int, "next": _TEXT_OR_NONE, "reason": str,
+}  # fmt: skip
 _SHOWN: dict[str, Shape] = {
-    "job": {**_JOB, "digest": str, "folder": str, "results": str, "foreign": bool}, "tasks": [_TASK], "more": bool,
+    "job": {**_JOB, "digest": str, "folder": str, "results": str, "foreign": bool, "delivery?": _DELIVERY},
+    "tasks": [_TASK], "more": bool,
 }  # fmt: skip
 _ENDED = {
     **_JOB, "results": str, "more": bool,
@@ -114,7 +118,8 @@ SHAPES: dict[str, dict[str, Shape]] = {
     },
     "verify": _VERIFIED,
     "reconcile": {
-        "ingested": int, "decided": int, "launched": int, "published": int, "quarantined": int, "open_jobs": int,
+        "ingested": int, "decided": int, "launched": int, "published": int, "delivered": int,
+        "quarantined": int, "open_jobs": int,
         "faults": [str], "standing": [str], "why": {"faults": [_REASON], "standing": [_REASON]},
     },
 }  # fmt: skip

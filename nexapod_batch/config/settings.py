@@ -101,6 +101,7 @@ class Settings(NamedTuple):
     keep_inputs_s: int  # how long inputs of a job stay that has ended
     images: ImageSettings
     sources: SourceLimits
+    delivery: tuple[str, ...]  # folders and buckets to which results may be delivered
     job_defaults: Mapping[str, Any]  # key path of the descriptor -> value, where the job says nothing
     job_overrides: Mapping[str, Any]  # the same, from NEXAPOD_* variables: they win over the job
     origin: Mapping[str, str]  # key path -> file, variable, or "default"

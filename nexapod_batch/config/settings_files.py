@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from nexapod_batch.config.job.delivery import DESTINATION
 from nexapod_batch.config.job.job_schema import QUORUM, RESOURCES
 from nexapod_batch.config.rules import nearest_line
 from nexapod_batch.config.toml import decode, key_lines, read_text
@@ -79,6 +80,18 @@ _SOURCES = Table(
     }
 )
 
+_DELIVERY = Table(
+    {
+        "allow": Key(
+            ListOf(DESTINATION, 0, 100, alone=True),
+            "Folders, and buckets with a prefix (`s3://bucket/prefix`), to which results may be delivered, "
+            "and to what is below.",
+            [],
+            shown="none",
+        ),
+    }
+)
+
 #: A settings file: a few keys of its own, and defaults for every job.
 SETTINGS = Table(
     {
@@ -90,6 +103,7 @@ SETTINGS = Table(
         "retention": Key(_RETENTION, "When folders are removed.", {}),
         "images": Key(_IMAGES, "How container images are kept and fetched.", {}),
         "sources": Key(_SOURCES, "What may be fetched for inputs.", {}),
+        "delivery": Key(_DELIVERY, "Where results may be delivered to.", {}),
         "resources": Key(RESOURCES, "Defaults of jobs."),
         "quorum": Key(QUORUM, "Defaults of jobs."),
     },
@@ -142,6 +156,7 @@ def read_settings(files: Sequence[Path], environ: Mapping[str, str]) -> dict[str
         "keep_inputs_s": retention["inputs"],
         "images": images,
         "sources": sources,
+        "delivery": tuple(_section("delivery.", _DELIVERY, given)["allow"]),
         "job_defaults": {path: value for path, value in given.items() if _is_of_jobs(path)},
         "job_overrides": overrides,
         "origin": origin,
@@ -179,7 +194,7 @@ def _read(file: Path) -> dict[str, Value]:
     report = Report(lambda path: nearest_line(key_lines(text), path))
     SETTINGS.check(document, "", report)
     # Folders and what may be fetched are the account's, not a project's.
-    for name in ("retention", "images", "sources") if file.name == PROJECT else ():
+    for name in ("retention", "images", "sources", "delivery") if file.name == PROJECT else ():
         if name in document:
             report.add(name, "not accepted here", wanted=f"config.toml or NEXAPOD_{name.upper()}_*")
     if report.problems:

@@ -70,6 +70,7 @@ def to_document(job: Job) -> Document:
         "sites": [[name, _lists(settings)] for name, settings in job.sites],
         **_unless("", "path", job.path),
         **({} if job.program is None else {"program": job.program._asdict()}),
+        **({"results": {"to": job.results_to}} if job.results_to else {}),
         **_publication_document(job),
     }
 
@@ -209,6 +210,7 @@ def from_document(document: Document) -> Job:
         path=document.get("path", ""),
         program=Program(**document["program"]) if "program" in document else None,
         publication=_publication(document),
+        results_to=document.get("results", {}).get("to", ""),
     )
 
 

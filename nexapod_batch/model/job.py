@@ -321,6 +321,7 @@ class Job(Struct, frozen=True, kw_only=True):
     path: str = ""  # PATH of who submitted it, absolute folders only; "" where nobody noted it
     program: Program | None = None  # as it was where the job was submitted; None: nobody looked
     publication: Publication | None = None  # what catalogues are told; decides nothing
+    results_to: str = ""  # where accepted results are delivered to; "" for nowhere else than here
 
     @property
     def n_tasks(self) -> int:

@@ -117,6 +117,7 @@ class Code:
     DECIDE_FAULT = "fault.decide"
     CANCEL_FAULT = "fault.cancel"
     PUBLISH_FAULT = "fault.publish"
+    DELIVER_FAULT = "fault.deliver"
     RETENTION_FAULT = "fault.retention"
     CLEAN_FAULT = "fault.clean"
     FORGET_FAULT = "fault.forget"

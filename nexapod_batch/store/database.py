@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Database", "Filesystem", "Value"]
 
-SCHEMA_VERSION = 24  # the number of the last migration
+SCHEMA_VERSION = 25  # the number of the last migration
 
 Value: TypeAlias = str | int | float | bytes | None
 Filesystem: TypeAlias = "Callable[[Path], tuple[str, bool]]"  # path -> (type, is it on the network?)

@@ -78,6 +78,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         name="verdicts that were signed anew",  # the entry that revoked the key by which they were signed before
         sql="ALTER TABLE verdict ADD COLUMN confirmed INTEGER;\n",
     ),
+    Migration(name="results that are wanted elsewhere", sql=_file("deliveries.sql")),
 )
 
 

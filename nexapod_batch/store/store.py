@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.lease import Lease
     from nexapod_batch.store.migrations import Migration
     from nexapod_batch.store.repositories.accounting import Accounting
+    from nexapod_batch.store.repositories.deliveries import Deliveries
     from nexapod_batch.store.repositories.jobs import Jobs
     from nexapod_batch.store.repositories.launches import Launches
     from nexapod_batch.store.repositories.ledger import Ledger
@@ -97,6 +98,13 @@ class Store:
         from nexapod_batch.store.repositories.jobs import Jobs  # noqa: PLC0415
 
         return Jobs(self._database)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """The results that are wanted elsewhere."""
+        from nexapod_batch.store.repositories.deliveries import Deliveries  # noqa: PLC0415
+
+        return Deliveries(self._database)
 
     @cached_property
     def tasks(self) -> Tasks:

@@ -87,6 +87,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.DECIDE_FAULT: _of_task,
     Code.CANCEL_FAULT: _of_node("cancelling failed, and is tried again: "),
     Code.PUBLISH_FAULT: _publish,
+    Code.DELIVER_FAULT: lambda p: f"results of job {p['job']} cannot be delivered now: {sentence(p['error'])}",
     Code.RETENTION_FAULT: lambda p: f"work folders stay: {sentence(p['error'])}",
     Code.CLEAN_FAULT: _of_node("work folders cannot be removed: "),
     Code.FORGET_FAULT: _of_node(),

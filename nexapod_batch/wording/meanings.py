@@ -105,6 +105,7 @@ MEANINGS: Mapping[str, str] = {
     Code.DECIDE_FAULT: "a task cannot be decided, because its outputs cannot be compared now",
     Code.CANCEL_FAULT: "a backend did not hear what is to be stopped; that is tried again",
     Code.PUBLISH_FAULT: "accepted outputs cannot be fetched now",
+    Code.DELIVER_FAULT: "accepted results cannot be put where the job wants them; it is tried again",
     Code.RETENTION_FAULT: "the settings do not say how long work folders are kept",
     Code.CLEAN_FAULT: "work folders on a node cannot be removed",
     Code.FORGET_FAULT: "a backend cannot drop launches that ended",

@@ -20,7 +20,7 @@ from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator
 from nexapod_batch.coordinator.archives.check import check_archive, verify_archive
-from nexapod_batch.coordinator.archives.reproduce import begin
+from nexapod_batch.coordinator.commands.reproduce import begin
 from nexapod_batch.errors import NotFoundError
 from nexapod_batch.trust.dsse import Signer
 from nexapod_batch.trust.keys import spki_pem

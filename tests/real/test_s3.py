@@ -111,3 +111,71 @@ def test_nobody_answers(home: Home) -> None:
     done = home.call("submit", job(home, "s3://data/x"), env=env)
     assert done.code == 69
     assert "look at AWS_ENDPOINT_URL" in done.err
+
+
+DELIVERED = JOB.replace("sha256sum < in > out", "head -c 20000000 /dev/zero > out") + '[results]\nto = "s3://data/{uuid}"\n'
+
+
+@pytest.fixture
+def allowed(home: Home) -> Home:
+    """Return the home, which may deliver to the bucket."""
+    home.path.mkdir(mode=0o700)
+    (home.path / "config.toml").write_text('[delivery]\nallow = "s3://data"\n')
+    return home
+
+
+def delivered(bucket: S3Store, place: str) -> dict[str, bytes]:
+    """Return the objects below a place, by their names there."""
+    prefix = place.removeprefix("s3://data/")
+    return {
+        str(entry["path"]).removeprefix(f"{prefix}/"): bytes(obstore.get(bucket, entry["path"]).bytes())
+        for page in obstore.list(bucket, prefix) for entry in page
+    }  # fmt: skip
+
+
+def test_results_are_delivered_to_a_bucket(allowed: Home, endpoint: dict[str, str], bucket: S3Store) -> None:
+    """Large objects in parts; the last one completes it, and it is brought back and verified."""
+    done = allowed.call("submit", allowed.descriptor(DELIVERED), "--wait", env=endpoint)
+    assert done.code == 0, done.err
+    delivery = allowed.json("show", 1)["job"]["delivery"]
+    assert delivery["state"] == "delivered", delivery
+    objects = delivered(bucket, delivery["place"])
+    assert hashlib.sha256(objects["tagmanifest-sha256.txt"]).hexdigest() == delivery["sha256"]
+    assert objects["data/results/0/out"] == bytes(20_000_000)
+    back = allowed.call("results", 1, "--pull", "--out", "back", env=endpoint)
+    assert back.code == 0, back.err
+    assert allowed.call("verify", allowed.folder / "back").code == 0
+    prefix = delivery["place"].removeprefix("s3://data/")
+    obstore.put(bucket, f"{prefix}/data/results/0/out", bytes(19_999_999) + b"x")
+    changed = allowed.call("results", delivery["place"], "--pull", "--out", "other", env=endpoint)
+    assert changed.code == 1
+    assert "data/results/0/out' of the delivery was changed" in changed.err
+    assert not (allowed.folder / "other").exists()
+
+
+@pytest.mark.parametrize(("name", "data", "code"), [
+    ("tagmanifest-sha256.txt", b"somebody's", 1),  # a complete one
+    ("data/results/0/out", b"something else", 1),
+    ("data/results/0/out", bytes(20_000_000), 0),  # the same bytes: of a try that was killed
+    ("data/proof/verdict.json", b"of a try that was killed", 0),
+    ("elsewhere", b"not of a delivery", 0),
+])  # fmt: skip
+def test_what_lies_in_the_bucket(
+    allowed: Home, endpoint: dict[str, str], bucket: S3Store, name: str, data: bytes, code: int
+) -> None:
+    """Another delivery is never replaced, and told; what an earlier try left of this one is completed."""
+    assert allowed.call("submit", allowed.descriptor(DELIVERED), env=endpoint).code == 0
+    done = allowed.call("wait", 1, env={**endpoint, "NEXAPOD_DELIVERY_ALLOW": "/elsewhere"})
+    assert done.code == 0, done.err
+    assert "results of job 1 cannot be delivered now" in done.err
+    prefix = allowed.jobs()[0]["uuid"]
+    obstore.put(bucket, f"{prefix}/{name}", data)
+    again = allowed.call("results", 1, "--deliver", env=endpoint)
+    assert again.code == code, again.err
+    objects = delivered(bucket, f"s3://data/{prefix}")
+    if code:
+        assert "is another delivery" in again.err
+        assert objects[name] == data
+        assert ("tagmanifest-sha256.txt" in objects) == (name == "tagmanifest-sha256.txt")
+    else:
+        assert allowed.call("results", 1, "--pull", "--out", "back", env=endpoint).code == 0

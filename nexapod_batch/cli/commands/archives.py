@@ -100,7 +100,7 @@ def add(statement: Path, path: Path, as_json: bool) -> None:
     """Put a reproduction statement into its archive."""
     from nexapod_batch.coordinator.archives import reproductions
     from nexapod_batch.coordinator.archives.check import check_archive
-    from nexapod_batch.coordinator.archives.reproduce import require_whole
+    from nexapod_batch.coordinator.commands.reproduce import require_whole
     from nexapod_batch.files import umask
 
     sealed, _ = reproductions.read_statement(statement)
@@ -130,7 +130,7 @@ def reproduce(path: Path, site: str | None, job: int | None, out: Path | None, t
     """
     from nexapod_batch.cli.waiting import wait_for
     from nexapod_batch.coordinator.archives.check import check_archive
-    from nexapod_batch.coordinator.archives.reproduce import begin, concluded, require_whole
+    from nexapod_batch.coordinator.commands.reproduce import begin, concluded, require_whole
 
     checked = check_archive(path, {})
     members, _ = require_whole(path, checked)

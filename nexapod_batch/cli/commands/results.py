@@ -33,14 +33,24 @@ _NAMED = 10
 @click.option("--out", metavar="FOLDER", type=click.Path(file_okay=False), help="Copy the results to here.")
 @click.option("--flat", "layout", flag_value="flat", help="With --out: no folders, names such as 42_7.out.csv.")
 @click.option("--table", "layout", flag_value="table", help="With --out: one table.csv of all tasks.")
+@click.option("--pull", is_flag=True, help="Bring a delivery here, verified: that of a job, or one by its place.")
+@click.option("--deliver", is_flag=True, help="Try again now to put them where [results] to says.")
 @json_option
-def results(selected: Selection, single: bool, out: str | None, layout: str | None, as_json: bool) -> int:
+def results(
+    selected: Selection, single: bool, out: str | None, layout: str | None, pull: bool, deliver: bool, as_json: bool
+) -> int:
     """Print the folders of accepted results, or copy them.
 
     A table has a row for each task, with its parameters and what is in its JSON and CSV outputs. What is missing is
     named; then the exit code is 1, or 75 while it can still come. With --replica: where single replicas of a task
     (42_7, or one of them, 42_7.2) left what they wrote.
     """
+    if pull or deliver:
+        from nexapod_batch.cli.commands.deliveries import deliver_now, pull_back
+
+        if (pull and deliver) or single or layout is not None:
+            raise UsageError("--pull and --deliver stand alone", hint="nexapod-batch results --help")
+        return pull_back(selected.texts, out, as_json) if pull else deliver_now(selected.texts, as_json)
     if layout is not None and out is None:
         raise UsageError(f"--{layout} copies results", wanted="--out FOLDER as well")
     if single or any("." in text for text in selected.texts):

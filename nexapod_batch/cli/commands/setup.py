@@ -45,6 +45,7 @@ def config_show(origin: bool, as_json: bool) -> None:
         "sources.max_size": found.sources.max_mib,
         "sources.gateways": list(found.sources.gateways) or None,
         "sources.private_hosts": list(found.sources.private_hosts) or None,
+        "delivery.allow": list(found.delivery) or None,
         **found.job_defaults,
         **found.job_overrides,
     }

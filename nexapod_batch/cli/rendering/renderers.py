@@ -111,6 +111,20 @@ def _terms(job: Document) -> Iterator[str]:
         yield f"  image:     {job['container']['image']}"
     for dependency in job["depends_on"]:
         yield f"  after:     job {dependency['job']} {dependency['when']}"
+    yield from _delivery(job.get("delivery"))
+
+
+def _delivery(delivery: Document | None) -> Iterator[str]:
+    """Describe where results are delivered to, and how far that is."""
+    if delivery is None:
+        return
+    if delivery["state"] == "delivered":
+        yield f"  delivered: {delivery['place']}"
+    elif delivery["reason"]:
+        yield f"  delivery:  {delivery['reason']}"
+        yield f"             tried {count(delivery['tries'], 'time')}, next at {delivery['next']}"
+    else:
+        yield f"  delivery:  to {delivery['to']}, when the job has ended"
 
 
 def shows(document: Document) -> Iterator[str]:

@@ -199,6 +199,7 @@ def _job(
         schedule=schedule,
         sites=sections.sites,
         publication=sections.publication,
+        results_to=_results_to(checked["results"]),
     )
     return input_files.with_task_inputs(job, folder, report, outside=outside)
 
@@ -281,6 +282,12 @@ def _container(
         isolation=section["isolation"],
         bind=tuple(section["bind"]),
     )
+
+
+def _results_to(section: Value) -> str:
+    if isinstance(section, dict) and isinstance(section["to"], str):
+        return section["to"]
+    return ""
 
 
 def _publication(section: Value, report: Report) -> Publication | None:

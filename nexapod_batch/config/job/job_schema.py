@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexapod_batch.config.job.delivery import RESULTS
 from nexapod_batch.config.job.publication import PUBLICATION
 from nexapod_batch.model.job import Comparator, Domain, Isolation, NumericClass, PolicyName, Tier
 from nexapod_batch.model.words import ACCOUNT, ACCOUNT_WORDS, SITE_NAME
@@ -252,6 +253,7 @@ JOB = Table(
         "inputs": Key(ListOf(_INPUT), _INPUT.text, []),
         "outputs": Key(ListOf(_OUTPUT, 0, 1_000), _OUTPUT.text, []),
         "schedule": Key(_SCHEDULE, _SCHEDULE.text, {}),
+        "results": Key(RESULTS, RESULTS.text),
         "publication": Key(PUBLICATION, PUBLICATION.text),
         "site": Key(MapOf("a site name", SITE_NAME, _SITE, 100), "Words for one site.", {}),
     },

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.store.repositories.jobs import JobRow
 
-__all__ = ["Archived", "archive"]
+__all__ = ["Archived", "archive", "filled", "gathered", "tag_files"]
 
 
 class Archived(NamedTuple):
@@ -67,20 +67,31 @@ def archive(
         raise UsageError("archives are not compressed", got=out.name, wanted="a folder, or FILE.tar")
     refuse_existing(out)
     with made_whole(out) as stage:
-        with c.store.view():  # a report that comes in now is in all of it, or in nothing
-            job = c.store.jobs.get(job_id)
-            attestations(c, job_id, None, stage / bag.PROOF, checkpoint, settled=checkpoint is None)
-            items = [*_proof(stage), *_payload(c, job, inputs=inputs)]
-        items.sort(key=_by_name)
+        job, items = gathered(c, job_id, stage, inputs=inputs, checkpoint=checkpoint)
         if out.name.endswith(".tar"):
             digest = _write_tar(c, job, items, stage, inputs=inputs)
             (stage / "tar").replace(out)
         else:
-            digest = _write_folder(c, job, items, stage, inputs=inputs)
+            digest = filled(c, job, items, stage, inputs=inputs)
             stage.replace(out)
     size = sum(item.size for item in items)
     log.info(__name__, "archived", job=job_id, files=len(items), bytes=size, out=out)
     return Archived(out, len(items), size, digest)
+
+
+def gathered(
+    c: Coordinator, job_id: int, stage: Path, *, inputs: bool, checkpoint: Path | None = None
+) -> tuple[JobRow, list[Item]]:
+    """Write the proof of a job into a stage; return the job, and all files of the archive but the tag files, sorted.
+
+    Raises as `archive` does.
+    """
+    with c.store.view():  # a report that comes in now is in all of it, or in nothing
+        job = c.store.jobs.get(job_id)
+        attestations(c, job_id, None, stage / bag.PROOF, checkpoint, settled=checkpoint is None)
+        items = [*_proof(stage), *_payload(c, job, inputs=inputs)]
+    items.sort(key=_by_name)
+    return job, items
 
 
 def _by_name(item: Item) -> bytes:
@@ -108,19 +119,30 @@ def _payload(c: Coordinator, row: JobRow, *, inputs: bool) -> list[Item]:
     return [*items, Item(bag.CRATE, text, len(text))]
 
 
-def _write_folder(c: Coordinator, job: JobRow, items: list[Item], stage: Path, *, inputs: bool) -> str:
-    """Complete the bag in the stage; return the digest of its tag manifest."""
+def filled(c: Coordinator, job: JobRow, items: list[Item], stage: Path, *, inputs: bool) -> str:
+    """Complete the bag in the stage where its proof is; return the digest of its tag manifest, in hex."""
     here = stage / bag.PROOF
     others = [item for item in items if not item.name.startswith(bag.PROOF)]
     digests = dict(zip([item.name for item in others], copied(others, stage), strict=True))
     for item in items:
         if item.name not in digests:
             digests[item.name] = hashlib.sha256((here / item.name.removeprefix(bag.PROOF)).read_bytes()).hexdigest()
+    tags = tag_files(c, job, items, digests, inputs=inputs)
+    for name, data in tags.items():
+        (stage / name).write_bytes(data)
+    return hashlib.sha256(tags[bag.TAGS]).hexdigest()
+
+
+def tag_files(
+    c: Coordinator, job: JobRow, items: list[Item], digests: dict[str, str], *, inputs: bool
+) -> dict[str, bytes]:
+    """Return the tag files by name, in the order in which they are written: the tag manifest, which names them, last.
+
+    `digests` are those of all other files of the archive, in hex by name.
+    """
     tags = _tags(job, items, digests, inputs=inputs)
     text = _tag_manifest(tags)
-    for name, data in (*tags.items(), (bag.TAGS, text), (bag.SIGNATURE, c.signer.sign(text))):
-        (stage / name).write_bytes(data)
-    return hashlib.sha256(text).hexdigest()
+    return {**tags, bag.SIGNATURE: c.signer.sign(text), bag.TAGS: text}
 
 
 def _write_tar(c: Coordinator, job: JobRow, items: list[Item], stage: Path, *, inputs: bool) -> str:

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.commands.job_control import stop_owed
 from nexapod_batch.coordinator.commands.upkeep.retention import drop_segments, forget_ended
+from nexapod_batch.coordinator.delivery.deliver import add_standing, deliver
 from nexapod_batch.coordinator.nodes import clusters
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.nodes.settings import prepare
@@ -52,7 +53,7 @@ GRACE_MS = 2_000
 _LOOKED_AT = 64 << 20  # bytes of new reports of one node that a look counts
 _SETTLED = frozenset({BackendState.COMPLETED, BackendState.FAILED, BackendState.CANCELED})
 #: Fields of a pass that say that it did something.
-_COUNTED = ("ingested", "quarantined", "lost", "moved", "decided", "launched", "published")
+_COUNTED = ("ingested", "quarantined", "lost", "moved", "decided", "launched", "published", "delivered")
 _GOING_ON = frozenset({BackendState.NEW, BackendState.QUEUED, BackendState.ACTIVE})
 
 
@@ -63,6 +64,7 @@ class Pass(Struct, kw_only=True):
     decided: int = 0
     launched: int = 0
     published: int = 0
+    delivered: int = 0  # jobs whose results went where they are wanted
     quarantined: int = 0
     lost: int = 0
     news: bool = False  # something is to be decided already: backends refused what they were given
@@ -89,6 +91,10 @@ def reconcile(
         done.faults, done.standing = keep_faults(c.store, faults, c.now())
         done.open_jobs = c.store.jobs.count_open()
         sign_news(c)
+    left = inf if end is None else max(0.0, end - c.clock())
+    delivered, failed = deliver(c, seconds=left)
+    done.delivered = len(delivered)
+    done.faults += failed
     _log(done)
     return done
 
@@ -132,6 +138,7 @@ def _pass(c: Coordinator, done: Pass, faults: Faults, end: float | None, results
         decide_task(c, job, task, placeable=False)
     left = inf if end is None else max(0.0, end - c.clock())
     done.published = publish(c, faults, seconds=min(left, results_s))  # 6. results
+    add_standing(c, faults)
     if _over(c, end):
         return
     if done.published or done.lost:

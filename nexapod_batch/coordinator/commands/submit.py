@@ -75,6 +75,7 @@ def submit(
     job = with_program(with_words(c, job, scheduler_options, nodes), os.environ.get("PATH", os.defpath))
     taking, reach, more = _check(c, job, nodes, foreign=foreign)
     check_before(c, job)
+    _check_destination(c, job)
     job, pins = with_remote_inputs(c, job, progress or images.Silent())
     kept_inputs.keep(c, job.inputs, folder)
     if job.container is not None:
@@ -93,6 +94,13 @@ def submit(
         job=job_id, uuid=uuid, tasks=job.n_tasks, warnings=(*warnings, *more, *pins), core_hours=_core_hours(job),
         results=c.paths.results / str(job_id), reach=reach,
     )  # fmt: skip
+
+
+def _check_destination(c: Coordinator, job: Job) -> None:
+    if job.results_to:
+        from nexapod_batch.coordinator.delivery.places import check_destination  # noqa: PLC0415 - few are delivered
+
+        check_destination(c, job)
 
 
 def _learn_clusters(c: Coordinator, job: Job) -> None:
@@ -145,6 +153,8 @@ def dry_run(
     lines += [f"warning: {warning}" for warning in warnings]
     lines += images.outlook(c, job)
     lines += remote_outlook(c, job)
+    _check_destination(c, job)
+    lines += [f"# accepted results are delivered to {job.results_to}"] * bool(job.results_to)
     placements, names = _placed(c, job, nodes, foreign=foreign)
     lines += _note_on_names(c, nodes)
     counts = Counter(node_and_set(number)[0] for _, number in placements)
@@ -226,6 +236,8 @@ def _store(c: Coordinator, job: Job, document: bytes, uuid: str, folder: Path, *
     c.store.jobs.insert_document(job_id, document)
     c.store.ledger.note_submitted(job_id, c.store.ledger.append([_event(c, job, job_id, document, uuid)]))
     c.store.tasks.insert(job_id, job.task_indexes(), job.quorum.replicas)
+    if job.results_to:
+        c.store.deliveries.insert(job_id)
     for dependency in job.schedule.depends_on:
         c.store.jobs.add_dependency(job_id, dependency.job, dependency.when)
     return job_id

@@ -82,7 +82,7 @@ def wait(
         on_progress(c.store.jobs.progress(jobs))
         still_open = c.store.jobs.still_open(jobs)
         pace.ended = not still_open
-        if _none_begins(c, still_open) or (pace.ended and not c.store.jobs.has_unpublished(jobs)):
+        if _none_begins(c, still_open) or (pace.ended and not _is_owed(c, jobs)):
             return True
         _stop_where_nothing_begins(c, jobs)
         now = time.monotonic()
@@ -94,6 +94,11 @@ def wait(
         longest = pace.shortest if follows else pace.longest(seen)
         latest = now + longest if timeout is None else min(now + longest, start + timeout)
         _sleep_until_news(c, seen, now + pace.shortest, latest, _SHORT * pace.slower)
+
+
+def _is_owed(c: Coordinator, jobs: list[int]) -> bool:
+    """Say whether results of these jobs are to be published still, or were not tried to be delivered."""
+    return c.store.jobs.has_unpublished(jobs) or c.store.deliveries.any_untried(jobs)
 
 
 def _forget_start_failures(c: Coordinator) -> None:

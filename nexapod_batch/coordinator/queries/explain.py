@@ -14,6 +14,7 @@ from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults, site_key
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
+from nexapod_batch.coordinator.queries.deliveries import delivery_of
 from nexapod_batch.coordinator.queries.programs import differences, programs_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.launch_endings import reason_of
@@ -67,6 +68,7 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
         return explanation
     counts = ", ".join(f"{number} {state.value}" for state, number in row.counts.items() if number)
     lines.append(f"job {job_id} ({job.name}): {job.n_tasks} task{'s' * (job.n_tasks != 1)}: {counts}")
+    lines += _delivery(c, job_id)
     if row.held:
         lines.append(f"held: nothing is dispatched before `nexapod-batch release {job_id}`")
     if row.blocked:
@@ -81,6 +83,19 @@ def explain(c: Coordinator, job_id: int, task: int | None) -> Explanation:
             lines.append(f"... more: nexapod-batch show {job_id}; one task: nexapod-batch explain {job_id}_{index}")
             break
     return explanation
+
+
+def _delivery(c: Coordinator, job_id: int) -> list[str]:
+    """Return where the results of a job lie that are wanted elsewhere, or why they do not."""
+    state = delivery_of(c.store, job_id)
+    if not state:
+        return []
+    if state["state"] == "delivered":
+        return [f"  delivered to {state['place']}"]
+    if state["reason"]:
+        at_once = f"at once: nexapod-batch results {job_id} --deliver"
+        return [f"  {' '.join(state['reason'].split())}", f"  it is tried again at {state['next']}; {at_once}"]
+    return [f"  to be delivered to {state['to']} when the job has ended"]
 
 
 def _signed(c: Coordinator, job_id: int, task: int) -> list[str]:

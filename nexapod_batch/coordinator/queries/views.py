@@ -17,7 +17,7 @@ from nexapod_batch.lifecycle import TaskState, job_state
 
 if TYPE_CHECKING:
     from nexapod_batch.store import Store
-    from nexapod_batch.store.repositories.views import JobView, ReplicaView, TaskView
+    from nexapod_batch.store.repositories.views import JobDetails, JobView, ReplicaView, TaskView
 
 __all__ = [
     "Document",
@@ -70,7 +70,17 @@ def job(store: Store, job_id: int) -> Document:
         "quorum": loads(row["quorum"] or "{}"),
         "container": loads(row["container"] or "null"),
         "depends_on": [{"job": row["on_job"], "when": row["condition"]} for row in depends],
+        **_delivery(store, row),
     }
+
+
+def _delivery(store: Store, job: JobDetails) -> Document:
+    """Return how far the delivery of a job is; nothing where it asks for none."""
+    if not job["delivered"]:
+        return {}
+    from nexapod_batch.coordinator.queries.deliveries import delivery_of  # noqa: PLC0415 - few jobs are delivered
+
+    return {"delivery": delivery_of(store, job["id"])}
 
 
 def tasks(

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         max_running: int | None
         quorum: str | None  # JSON
         container: str | None  # JSON
+        delivered: int  # 1: its results are wanted elsewhere
 
     class DependencyView(TypedDict):
         """A job that another one waits for."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor", "gc", "reconcile"]
 
 #: The numbers of a pass.
-FIELDS = ("ingested", "decided", "launched", "published", "quarantined", "lost", "moved", "open_jobs")
+FIELDS = ("ingested", "decided", "launched", "published", "delivered", "quarantined", "lost", "moved", "open_jobs")
 
 
 @click.command()

@@ -31,6 +31,7 @@ SELECT id, uuid, name, user, "foreign", digest, folder, held, blocked, priority,
        (SELECT count(*) FROM task INDEXED BY task_doubt WHERE job_id = job.id AND doubt <> '') AS n_doubted,
        (SELECT json_extract(CAST(body AS TEXT), '$.quorum') FROM document WHERE job_id = job.id) AS quorum,
        (SELECT json_extract(CAST(body AS TEXT), '$.container') FROM document WHERE job_id = job.id) AS container,
+       EXISTS (SELECT 1 FROM delivery WHERE job_id = job.id) AS delivered,
        (SELECT json_extract(CAST(body AS TEXT), '$.labels') FROM document WHERE job_id = job.id) AS labels
 FROM job WHERE id = :id;
 

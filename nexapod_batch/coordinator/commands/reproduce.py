@@ -194,7 +194,9 @@ def _job(job: Job, tasks: list[int], site: str | None) -> Job:
     )  # fmt: skip
     schedule = Schedule(hold=True, sites=() if site is None else (site,))
     inputs = tuple([_plain(job_input) for job_input in job.inputs])
-    return replace(job, quorum=quorum, schedule=schedule, inputs=inputs, sites=(), path="", program=None)
+    return replace(
+        job, quorum=quorum, schedule=schedule, inputs=inputs, sites=(), path="", program=None, results_to=""
+    )
 
 
 def _plain(job_input: Input) -> Input:

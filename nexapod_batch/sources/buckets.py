@@ -1,0 +1,145 @@
+"""Buckets of S3 and what speaks like it, with obstore: how one is reached, and what may go wrong, said once.
+
+Endpoint, region and credentials come from the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID` and
+so on, `AWS_SKIP_SIGNATURE=true` for anonymous reading), never from a descriptor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from nexapod_batch.errors import UnreachableError
+from nexapod_batch.sources import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Bucket", "named_errors", "one_line", "open_store"]
+
+_LOGIN = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are looked at, and AWS_SKIP_SIGNATURE=true for no login"
+#: Objects that are sent in one request; larger ones go in parts.
+_WHOLE = 8 << 20
+_PARTS_AT_ONCE = 2
+_BLOCK = 4 << 20
+
+
+def open_store(bucket: str, environ: Mapping[str, str]) -> S3Store:
+    """Return a bucket as the environment says how it is reached; plain HTTP only where that names it."""
+    plain = environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return S3Store(bucket, client_options={"allow_http": plain})
+
+
+@contextmanager
+def named_errors(url: str) -> Iterator[None]:
+    """Turn what obstore raises into what a person can act on.
+
+    Raises:
+        SourceError: It is not there, or not for us.
+        UnreachableError: Nobody answers, or not now.
+        ConnectionError: It was changed meanwhile.
+
+    """
+    try:
+        yield
+    except FileNotFoundError as error:  # what obstore has for it
+        raise SourceError(f"{url} does not exist", got=one_line(error)) from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise SourceError(f"{url} asks for a login", got=one_line(error), hint=_LOGIN) from error
+    except PreconditionError as error:
+        raise ConnectionError("it was changed while it was read") from error
+    except BaseError as error:
+        hint = "look at AWS_ENDPOINT_URL and at the network, then try again"
+        raise UnreachableError(f"{url} cannot be reached now", got=one_line(error), hint=hint) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return what happened; how obstore sees it inside is left out."""
+    return " ".join(str(error).partition("Debug source:")[0].split())[:300]
+
+
+class Bucket:
+    """What lies below one prefix of a bucket. Names are relative to it."""
+
+    def __init__(self, url: str, environ: Mapping[str, str]) -> None:
+        """Take `s3://bucket/prefix`; nobody is asked."""
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        self._prefix = parts.path.strip("/")
+        with named_errors(url):
+            self._store = open_store(parts.netloc, environ)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return a small object; None where there is none, or it is larger than `limit` bytes. Errors are named."""
+        size = self.size(name)
+        if size is None or size > limit:
+            return None
+        with named_errors(f"{self.url}/{name}"):
+            return bytes(obstore.get(self._store, self._key(name)).bytes())
+
+    def size(self, name: str) -> int | None:
+        """Return how many bytes an object has; None where there is none. Errors are named."""
+        with named_errors(f"{self.url}/{name}"):
+            try:
+                return int(obstore.head(self._store, self._key(name))["size"])
+            except FileNotFoundError:
+                return None
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield what is in an object. Errors are named."""
+        with named_errors(f"{self.url}/{name}"):
+            for block in obstore.get(self._store, self._key(name)).stream(min_chunk_size=_BLOCK):
+                yield bytes(block)
+
+    def digest(self, name: str) -> str:
+        """Return the hex SHA-256 of an object, which is read for that. Errors are named."""
+        digest = hashlib.sha256()
+        for block in self.blocks(name):
+            digest.update(block)
+        return digest.hexdigest()
+
+    def write(self, name: str, data: bytes, *, replace: bool) -> None:
+        """Write a small object in one request.
+
+        Raises:
+            SourceError: There is one, and it is not to be replaced.
+
+        """
+        with named_errors(f"{self.url}/{name}"):
+            try:
+                obstore.put(
+                    self._store, self._key(name), data, mode="overwrite" if replace else "create", use_multipart=False
+                )
+            except AlreadyExistsError as error:
+                raise SourceError(f"{self.url}/{name} is there already", got=one_line(error)) from error
+
+    def stream(self, name: str, blocks: Iterator[bytes], size: int) -> None:
+        """Write an object of so many bytes as they come; one of an interrupted try never shows. Errors are named."""
+        if size <= _WHOLE:
+            self.write(name, b"".join(blocks), replace=True)
+            return
+        with named_errors(f"{self.url}/{name}"):
+            obstore.put(
+                self._store, self._key(name), blocks, use_multipart=True, chunk_size=_WHOLE,
+                max_concurrency=_PARTS_AT_ONCE,
+            )  # fmt: skip
+
+    def remove(self, name: str) -> None:
+        """Remove an object. Errors are named."""
+        with named_errors(f"{self.url}/{name}"):
+            obstore.delete(self._store, self._key(name))
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
