@@ -19,7 +19,7 @@ from msgspec import json as msgjson
 from nexapod_batch.errors import OnTheWayError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import careful
 from nexapod_batch.files.own import base_of, own_folder
-from nexapod_batch.mesh import lease, mailbox
+from nexapod_batch.mesh import lease, live_logs, mailbox
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Bundle, Message, Wanted
 from nexapod_batch.plugins import BackendState, Finding, LaunchStatus, Mark
@@ -157,10 +157,20 @@ class AgentBackend(SharedFolders):
         for name, digest in files.items():
             _place(context, replica, name, digest)
 
+    def live_logs(self, context: NodeContext, replica: str) -> Path:
+        """Ask the node for what a replica that runs has written since; return the folder with what is here of it."""
+        follow = live_logs.asked(context.spool, replica, time.time())
+        if follow is not None:
+            name = f"follow-{replica}"
+            _box(context).withdraw(name)  # an older question asks for what is here
+            self._tell(context, Message(name=name, follow=follow))
+        return context.spool / live_logs.LIVE
+
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Let the node remove work folders; remove our copies, and what the node sent for them."""
         self._tell(context, Message(name=f"remove-{_tag(replicas)}", remove=tuple(replicas)))
         for replica in replicas:
+            live_logs.drop(context.spool, replica)
             for logs in (False, True):
                 files = _brought(context, replica, logs=logs) or {}
                 for digest in files.values():
@@ -259,5 +269,8 @@ def _place(context: NodeContext, replica: str, name: str, digest: str) -> None:
     target = context.work / f"{replica}{suffix}" if suffix else folder / name
     own_folder(folder, below=base_of(context.work))
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.link(context.spool / mailbox.BLOBS / digest, target)
+    partial = target.with_name(f".{target.name[:200]}.{os.getpid()}")  # what was there may be of an earlier look
+    partial.unlink(missing_ok=True)
+    os.link(context.spool / mailbox.BLOBS / digest, partial)
+    partial.replace(target)
+    partial.unlink(missing_ok=True)  # rename does nothing between two names of one file

@@ -22,6 +22,7 @@ from nexapod_batch.agent.client import Client, RefusedError
 from nexapod_batch.agent.outgoing import News, Outgoing
 from nexapod_batch.errors import NexapodError, UnreachableError, UnsafeOutputError, VerificationError
 from nexapod_batch.local_nodes import owner_policy
+from nexapod_batch.mesh import live_logs
 from nexapod_batch.mesh.messages import Answer, WorkCall
 
 if TYPE_CHECKING:
@@ -182,6 +183,10 @@ class Agent:
         worker.expire(message.expire)
         worker.remove(message.remove)
         worker.discard(message.discard)
+        if message.follow is not None:
+            pieces = live_logs.read_pieces(self._home.work, message.follow)
+            if pieces:
+                self._call(client, WorkCall(poll=os.urandom(16).hex(), logs=pieces))
         if message.wanted is not None and message.name not in self._sending:
             self._wanted.put_nowait((message.name, message.wanted))
             self._sending.add(message.name)

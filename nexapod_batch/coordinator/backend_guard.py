@@ -9,6 +9,7 @@ its site is not asked again as long as this process lives.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nexapod_batch import log
@@ -86,6 +87,14 @@ class _Guarded:
         if method is None:
             return []
         return list(self._guard("missing", (site,), lambda: [str(one) for one in method(site) or ()]))
+
+    def live_logs(self, context: NodeContext, replica: str) -> Path | None:
+        """Return where the logs of a replica that runs are; None where the backend has no way of its own."""
+        method = getattr(self._backend, "live_logs", None)
+        if method is None:
+            return None
+        found: Path = self._guard("live_logs", (context, replica), lambda: Path(method(context, replica)))
+        return found
 
     def cluster_id(self, context: NodeContext) -> str:
         """Return what names the cluster behind a site; "" where the backend does not say."""

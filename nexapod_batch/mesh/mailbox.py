@@ -11,6 +11,7 @@
 | `wanted/<replica>` | backend | its files were asked for |
 | `offered/<sha256>` | backend | a link to an input that the node may read |
 | `blobs/<sha256>` | server | what the node sent |
+| `live/<replica>.out` | server | what somebody follows of a log that still grows |
 | `seen` | server | its time is that of the node's last call |
 | `node-note.json` | server | what the node said of itself: folder, why it is paused |
 
@@ -31,6 +32,7 @@ from nacl.exceptions import BadSignatureError
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
+from nexapod_batch.mesh import live_logs
 from nexapod_batch.mesh.delegating import delegation_message
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
 from nexapod_batch.mesh.segments import keep_lines
@@ -165,6 +167,8 @@ class Mailbox:
             self._keep_word(launch, said)
         for replica, files in call.brought.items():
             self._keep_files(replica, files)
+        for log_piece in call.logs:
+            live_logs.keep(self.spool, log_piece)
         self._see(call, now)
         return kept
 

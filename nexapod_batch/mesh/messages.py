@@ -14,8 +14,8 @@ from msgspec import Struct, field
 from nexapod_batch.errors import VerificationError
 
 __all__ = [
-    "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Joined", "Lines", "Message", "Registration", "Said",
-    "Wanted", "WorkCall", "check_call", "check_folder", "is_message_name",
+    "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Follow", "Joined", "Lines", "LogPiece", "Message",
+    "Registration", "Said", "Wanted", "WorkCall", "check_call", "check_folder", "is_message_name",
 ]  # fmt: skip
 
 #: The version of what is said here; an agent of another one is told to be updated.
@@ -69,6 +69,15 @@ class Said(Struct, frozen=True, kw_only=True):
     code: str = ""
 
 
+class LogPiece(Struct, frozen=True, kw_only=True):
+    """A piece of a log that still grows."""
+
+    replica: str
+    stream: str  # stdout or stderr
+    at: int  # byte at which it begins
+    data: bytes
+
+
 class WorkCall(Struct, frozen=True, kw_only=True):
     """One call of a node: what it has to say, and for how long it would wait for something to do."""
 
@@ -81,6 +90,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     lines: tuple[Lines, ...] = ()
     launches: Mapping[str, Said] = field(default_factory=dict)
     brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # replica -> name of a file -> SHA-256
+    logs: tuple[LogPiece, ...] = ()  # of what runs, where somebody follows it
     paused: str = ""  # why nothing may start there
     wait_s: float = 0.0  # 0: an answer at once, without messages
     leaves: bool = False  # it wants nothing any more
@@ -103,6 +113,14 @@ class Wanted(Struct, frozen=True, kw_only=True):
     max_bytes: int
 
 
+class Follow(Struct, frozen=True, kw_only=True):
+    """A replica whose logs somebody follows while it runs, and how many bytes of each are here."""
+
+    replica: str
+    stdout: int
+    stderr: int
+
+
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message to a node; of its parts one is there."""
 
@@ -114,6 +132,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     remove: tuple[str, ...] = ()  # replicas whose work folders are needed no more
     discard: tuple[str, ...] = ()  # segments that were taken in
     wanted: Wanted | None = None
+    follow: Follow | None = None
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -138,7 +157,7 @@ def check_folder(folder: str) -> None:
 
 def check_call(call: WorkCall) -> None:
     """Raise VerificationError for a call that no agent makes: too much of something, or names that lead elsewhere."""
-    lists = (call.acknowledged, call.refused, call.delegations, call.lines, call.launches, call.brought)
+    lists = (call.acknowledged, call.refused, call.delegations, call.lines, call.launches, call.brought, call.logs)
     if max(map(len, lists)) > _MOST or sum(map(len, call.brought.values())) > _MOST:
         raise VerificationError("the call says too much at once", wanted=f"at most {_MOST} of anything")
     if not re.fullmatch(r"[0-9a-f]{32}", call.poll, re.ASCII):

@@ -267,6 +267,19 @@ class Files(Protocol):
         """
         ...
 
+    def live_logs(self, context: NodeContext, replica: str) -> Path:
+        """Return the folder in which the logs of a replica that runs can be read so far; may be left out.
+
+        For backends that cannot reach their nodes: they ask for more, and return what came. Without it `fetch` brings
+        the logs.
+
+        Args:
+            context: The node on which it runs.
+            replica: Its name, as in `42_7.1`.
+
+        """
+        ...
+
     def remove(self, context: NodeContext, replicas: Sequence[str]) -> None:
         """Remove the work folders of replicas, and the logs beside them.
 
@@ -361,4 +374,4 @@ def methods() -> list[str]:
     """Return the names of all methods that a backend must have, sorted; others may be absent."""
     ports = (Launching, Files, Administration)
     found = {name for port in ports for name, value in vars(port).items() if name[0] != "_" and callable(value)}
-    return sorted(found - {"missing", "cluster_id"})
+    return sorted(found - {"missing", "cluster_id", "live_logs"})

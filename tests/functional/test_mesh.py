@@ -14,6 +14,8 @@ import pytest
 from homes import PROGRAM
 from servers import environment, running
 
+from nexapod_client import NexaPodClient
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -158,3 +160,23 @@ def test_another_server_gets_nothing(tmp_path: Path) -> None:
     assert (done.returncode, "nothing was sent" in done.stderr) == (1, True)
     assert (nodes, [one for one in waiting.values() if isinstance(one, list)]) == ([], [[]])
     assert not os.path.exists(tmp_path / "one/agent.json")
+
+
+@pytest.mark.slow
+def test_a_log_is_followed_while_it_grows_elsewhere(tmp_path: Path) -> None:
+    """Line by line while the command runs, to the last one, and what is published is whole; nothing is sent unasked."""
+    quick = {"command": "echo one; sleep 2; echo two", "quorum": {"agree": 1}}
+    with running(tmp_path / "c") as server:
+        joined(server, tmp_path / "one", "--name", "one", "--owner", "ann")
+        with working(tmp_path / "one"), NexaPodClient(server.url, token=server.token) as client:
+            job = client.submit_job({"command": "echo begun; sleep 600", "quorum": {"agree": 1}})
+            assert next(client.logs(job, follow=True)) == "begun"
+            assert client.job(job).state == "active"
+            client.cancel(job)
+            unseen = client.submit_job(quick)
+            assert client.wait(unseen, timeout=120).state == "accepted"
+            assert not list((tmp_path / "c/spool/one/live").glob(f"{unseen.id}_*"))
+            job = client.submit_job({**quick, "name": "followed"})
+            assert list(client.logs(job, follow=True)) == ["one", "two"]
+            assert client.wait(job, timeout=120).state == "accepted"
+            assert [file.read() for file in client.results(job) if file.path == "stdout"] == [b"one\ntwo\n"]

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import NexapodError
+from nexapod_batch.lifecycle import OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,9 +78,9 @@ def logs_of(
                     from nexapod_batch.coordinator import open_coordinator  # noqa: PLC0415 - for sites alone
 
                     with open_coordinator(paths, write=False) as mine:
-                        folder = _folder_at_site(mine, replica["node"], replica["id"])
+                        folder = _folder_at_site(mine, replica)
                 else:
-                    folder = _folder_at_site(c, replica["node"], replica["id"])
+                    folder = _folder_at_site(c, replica)
             except (NexapodError, OSError) as error:
                 trouble = error
         file = folder / f"{replica['id']}{suffix}"
@@ -146,9 +147,13 @@ def _carried(store: Store, job: int, task: int, stream: str) -> dict[str, bytes]
     }
 
 
-def _folder_at_site(c: Coordinator, node: str, replica: str) -> Path:
+def _folder_at_site(c: Coordinator, replica: views.Document) -> Path:
     """Return where a replica's logs lie, which were brought here if they had to be."""
-    found = next(one for one in c.nodes() if one.name == node)
-    context = c.context(found)
-    c.backend(found).fetch(context, replica, logs=True)
+    found = next(node for node in c.nodes() if node.name == replica["node"])
+    context, backend = c.context(found), c.backend(found)
+    if replica["execution"] in OUT:
+        live = backend.live_logs(context, replica["id"])
+        if live is not None:
+            return live
+    backend.fetch(context, replica["id"], logs=True)
     return context.work
