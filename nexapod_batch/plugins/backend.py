@@ -277,6 +277,9 @@ class Files(Protocol):
             context: The node on which it runs.
             replica: Its name, as in `42_7.1`.
 
+        Raises:
+            SchedulerError: The node cannot be asked now.
+
         """
         ...
 
