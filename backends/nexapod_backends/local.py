@@ -71,6 +71,12 @@ class LocalBackend(SharedFolders):
             slots = max(1, min(slots, context.node.gpus // job.resources.gpus))
         return max(1, -(-replicas // (slots * LAUNCHES_PER_SLOT)))
 
+    def stage(self, context: NodeContext, inputs: Mapping[str, Path]) -> Mapping[str, str]:
+        """Return the files as they lie; a worker comes up meanwhile, for something will be launched at once."""
+        with suppress(SchedulerError):  # told by the launch
+            self._start(context)
+        return super().stage(context, inputs)
+
     def launch(self, context: NodeContext, launches: Sequence[Launch]) -> Mapping[str, str]:
         """Put every launch that is not known yet into the inbox; the native id is the launch key."""
         self.put(context, launches)

@@ -7,22 +7,23 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["FULL", "sync_files", "write"]
+__all__ = ["FULL", "sync_files", "write", "write_all"]
 
 #: What the system says where there is no room.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 #: Up to this many files are synced one by one; a flood of small ones costs less as one sync of the file system.
 _SINGLE = 8
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def write(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
     """Replace `path` by `data` in one step; with `durable` it survives a power cut. OSError when it cannot be."""
-    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.{os.urandom(4).hex()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    temporary = _temporary(path)
+    fd = os.open(temporary, _NEW, mode)
     try:
         with os.fdopen(fd, "wb") as stream:
             stream.write(data)
@@ -35,6 +36,37 @@ def write(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -
         raise
     if durable:
         _sync(path.parent)
+
+
+def write_all(contents: Mapping[Path, bytes], mode: int = 0o644) -> None:
+    """Replace many files, one after the other in this order; none of them before the content of all is durable.
+
+    Raises:
+        OSError: They cannot be written, or not be made durable; of those that were replaced the content is.
+
+    """
+    temporaries: dict[Path, Path] = {}
+    try:
+        for path, data in contents.items():
+            temporary = _temporary(path)
+            fd = os.open(temporary, _NEW, mode)
+            temporaries[path] = temporary
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(data)
+        sync_files(temporaries.values())
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
+    except BaseException:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+        raise
+    for folder in {path.parent for path in contents}:
+        _sync(folder)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside a file that nothing else has."""
+    return path.with_name(f".{path.name[:50]}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
 def sync_files(paths: Iterable[Path]) -> None:

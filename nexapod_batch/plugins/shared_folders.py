@@ -56,12 +56,14 @@ class SharedFolders:
         try:
             own_folder(context.spool, *layout.FOLDERS, below=base_of(context.spool))
             own_folder(context.work, below=base_of(context.work))
+            contents: dict[Path, bytes] = {}
             for launch in launches:
                 known = (layout.claim(launch.key), layout.bundle(launch.key), layout.refused_bundle(launch.key))
                 if not any((context.spool / path).exists() for path in known):
-                    key = context.spool / layout.key(launch.key)  # first: a bundle without it is refused
-                    atomic.write(key, launch_keys.as_text(launch.seed), mode=0o600, durable=False)
-                    atomic.write(context.spool / layout.bundle(launch.key), launch.envelope, mode=0o600)
+                    # its key first: a bundle without it is refused
+                    contents[context.spool / layout.key(launch.key)] = launch_keys.as_text(launch.seed)
+                    contents[context.spool / layout.bundle(launch.key)] = launch.envelope
+            atomic.write_all(contents, mode=0o600)
         except OSError as error:
             raise SchedulerError(
                 f"node {context.node.name}: the launch cannot be handed over",

@@ -24,7 +24,7 @@ from nexapod_batch.files.own import own_folder
 from nexapod_batch.spool import cancellations, claims, launch_keys, layout
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["Spool"]
@@ -46,6 +46,7 @@ class Spool:
         self._boot = claims.boot_id()
         self._inbox, self._cancel = str(root / layout.INBOX), str(root / layout.CANCEL)  # looked at often
         self._lists: dict[str, set[str]] = {}  # of cancellations, by file: they never change
+        self._arrived: dict[str, int] = {}  # when launches came that nobody claimed yet, as far as it is known
         self._foreign: set[str] = set()  # launches that another incarnation claimed, or that are ours already
 
     def inbox_file(self, launch: str) -> Path:
@@ -59,22 +60,34 @@ class Spool:
     def _key_file(self, launch: str) -> Path:
         return self.root / layout.key(launch)
 
-    def waiting(self) -> list[str]:
-        """Return the launches in the inbox that nobody claimed, oldest first."""
-        found = []
+    def waiting(self) -> Iterator[str]:
+        """Yield the launches in the inbox that nobody claimed, oldest first; claims are looked at one by one."""
+        found: dict[str, int] = {}
         names: set[str] = set()
-        with os.scandir(self.root / layout.INBOX) as entries:
+        with os.scandir(self._inbox) as entries:
             for entry in entries:
                 launch = layout.launch_of_bundle(entry.name)
                 if not launch:
                     continue
                 names.add(launch)
-                if launch not in self._foreign:
-                    with suppress(FileNotFoundError):
-                        found.append((entry.stat(follow_symlinks=False).st_mtime_ns, launch))
+                if launch in self._foreign:
+                    continue
+                if launch in self._arrived:  # a bundle is put there once, and never written again
+                    found[launch] = self._arrived[launch]
+                    continue
+                with suppress(FileNotFoundError):
+                    found[launch] = entry.stat(follow_symlinks=False).st_mtime_ns
         self._foreign &= names
-        self._foreign.update(launch for _, launch in found if self.is_claimed(launch))
-        return [launch for _, launch in sorted(found) if launch not in self._foreign]
+        self._arrived = found
+        for launch in sorted(found, key=lambda launch: (found[launch], launch)):
+            if self.is_claimed(launch):
+                self._foreign.add(launch)
+            else:
+                yield launch
+
+    def has_waiting(self) -> bool:
+        """Say whether there is a launch in the inbox that nobody claimed."""
+        return next(self.waiting(), None) is not None
 
     def claim(self, launch: str) -> bool:
         """Create the claim durably and take the launch's key away; False when it was claimed or withdrawn meanwhile."""

@@ -1,4 +1,4 @@
-"""Decisions that helpers reach: the same rows, the same signed bytes as those of one process, whatever becomes of helpers."""
+"""What helpers do: the same rows, signed bytes and files as those of one process, whatever becomes of helpers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from homes import TRUE, Home
 from nexapod_batch.config.settings import Paths
 from nexapod_batch.coordinator import open_coordinator, side_by_side
 from nexapod_batch.coordinator.pass_faults import Faults
-from nexapod_batch.coordinator.steps import judging
+from nexapod_batch.coordinator.steps import carried_files, judging
 from nexapod_batch.coordinator.steps.decide import decide_news
 from nexapod_batch.coordinator.steps.ingest import ingest
+from nexapod_batch.coordinator.steps.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,36 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         made.end()
 
 
+def let_helpers_die(monkeypatch: pytest.MonkeyPatch, folder: Path, sends: int) -> None:
+    """Let every helper die when it has sent so many bytes."""
+    whole = side_by_side._send
+
+    def dies(work: Any, items: Any, fd: int) -> None:
+        sent = folder / f"sent-{fd}"
+        whole(work, items, os.open(sent, os.O_WRONLY | os.O_CREAT))
+        with open(fd, "wb") as sink:
+            sink.write(sent.read_bytes()[:sends])
+
+    monkeypatch.setattr(side_by_side, "_send", dies)
+
+
+def published(reported: Home, folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Publish what was accepted in a copy of the home; return content and mode of every file of results."""
+    shutil.copytree(reported.path, folder, symlinks=True)
+    results = folder / "results" / "1"
+    with open_coordinator(Paths.from_environment({**reported.env, "NEXAPOD_HOME": str(folder)})) as c:
+        ingest(c, c.nodes(), Faults())
+        decide_news(c, Faults())
+        (results / ".0.partial").mkdir(parents=True)  # of a pass that was killed
+        (results / ".0.partial" / "torn").touch()
+        (results / "3").mkdir()  # somebody else's
+        (results / "3" / "kept").touch()
+        assert publish(c, Faults()) == TASKS // 3 - 1
+        assert c.store.tasks.unpublished(10) == [(1, 3)]
+    found = [path for path in results.rglob("*") if path.is_file()]
+    return {str(path.relative_to(results)): (path.read_bytes(), path.stat().st_mode) for path in found}
+
+
 def decided(reported: Home, folder: Path) -> list[list[tuple[Any, ...]]]:
     """Take in and decide a copy of the home at one moment; return what is stored."""
     shutil.copytree(reported.path, folder, symlinks=True)
@@ -70,16 +101,8 @@ def test_helpers_reach_what_one_process_reaches(
     assert {row[2] for row in alone[0]} == {"accepted", "failed", "active"}
     monkeypatch.setattr(judging, "_WORTH_ONE", 1)
     monkeypatch.setattr(judging, "_TOGETHER", 2)
-    whole = side_by_side._send
-
-    def dies(work: Any, items: Any, fd: int) -> None:
-        sent = tmp_path / f"sent-{fd}"
-        whole(work, items, os.open(sent, os.O_WRONLY | os.O_CREAT))
-        with open(fd, "wb") as sink:
-            sink.write(sent.read_bytes()[:sends])
-
     if sends is not None:
-        monkeypatch.setattr(side_by_side, "_send", dies)
+        let_helpers_die(monkeypatch, tmp_path, sends)
     assert decided(reported, tmp_path / "shared") == alone
 
 
@@ -90,3 +113,17 @@ def test_tasks_that_are_decided_alike_are_signed_and_stored_as_if_each_was_decid
     alike = decided(reported, tmp_path / "alike")
     monkeypatch.setattr(judging, "likeness", lambda task, replicas: None)
     assert decided(reported, tmp_path / "each") == alike
+
+
+@pytest.mark.parametrize("sends", [None, 0, 20, 150])
+def test_helpers_publish_what_one_process_publishes(
+    reported: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sends: int | None
+) -> None:
+    """The same files with the same modes, also where a partial folder or another one is in the way, or helpers die."""
+    alone = published(reported, tmp_path / "alone")
+    assert {name for name in alone if name.endswith("stdout")} == {f"{task}/stdout" for task in range(0, TASKS, 3) if task != 3}
+    monkeypatch.setattr(carried_files, "_WORTH_ONE", 1)
+    monkeypatch.setattr(carried_files, "_TOGETHER", 1)
+    if sends is not None:
+        let_helpers_die(monkeypatch, tmp_path, sends)
+    assert published(reported, tmp_path / "shared") == alone

@@ -52,6 +52,36 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 30])
+def test_many_files_are_replaced_in_their_order(tmp_path: Path, count: int) -> None:
+    """New content and mode in several folders, the first one first; nothing temporary is left."""
+    contents = {}
+    for number in range(count):
+        folder = tmp_path / str(number % 3)
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}").write_bytes(b"old")
+        contents[folder / f"{number}"] = b"new" * number
+    atomic.write_all(contents, 0o600)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*/*")} == contents
+    assert {stat.S_IMODE(path.stat().st_mode) for path in contents} <= {0o600}
+    changed = [path.stat().st_ctime_ns for path in contents]
+    assert changed == sorted(changed)
+
+
+@pytest.mark.parametrize("count", [2, 30])
+@pytest.mark.parametrize("at", [0, 1])
+def test_of_many_files_none_is_replaced_after_one_that_cannot_be(tmp_path: Path, count: int, at: int) -> None:
+    """A folder in the way, or a folder that is missing: OSError, what comes before is whole, nothing temporary stays."""
+    paths = [tmp_path / str(number) for number in range(count)]
+    paths[at].mkdir()
+    with pytest.raises(OSError, match=str(paths[at])):
+        atomic.write_all(dict.fromkeys(paths, b"x"))
+    assert sorted(os.listdir(tmp_path)) == sorted(path.name for path in paths[: at + 1])
+    with pytest.raises(FileNotFoundError):
+        atomic.write_all({tmp_path / "new": b"x", tmp_path / "missing" / "file": b"x"})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 30])
 def test_few_and_many_files_are_synced(tmp_path: Path, count: int) -> None:
     """One by one and by file system: both ways work, and a missing file is an error in the first."""
     paths = [tmp_path / str(number) for number in range(count)]

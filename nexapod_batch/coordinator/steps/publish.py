@@ -8,7 +8,6 @@ that is there already is never replaced: it is taken for this task's when its fi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -19,10 +18,9 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
-
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
+from nexapod_batch.coordinator.steps.carried_files import fresh_folder, partial_folder, write_carried
 from nexapod_batch.errors import ConfigError, NexapodError, OnTheWayError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
@@ -48,7 +46,6 @@ _BATCH = 500
 #: Tasks that are published in a second, or more.
 _A_SECOND = 500
 _EMPTY = hashlib.sha256(b"").hexdigest()
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: Later than every time that is stored.
 _EVER = 2**63 - 1
 
@@ -107,9 +104,16 @@ def _copy_batch(
     carried = _carried(c, batch)
     copied: dict[tuple[int, int], _Copied] = {}
     refused: dict[tuple[int, int], Reason] = {}
+    for written in write_carried(c, carried):
+        if written.fault is not None:
+            refused[written.job, written.task] = written.fault
+        else:
+            copied[written.job, written.task] = _Copied(written.number, list(map(Path, written.paths)))
     for job, task in batch:
+        if (job, task) in carried:
+            continue
         try:
-            result = _publish(c, nodes, job, task, carried.get((job, task)))
+            result = _publish(c, nodes, job, task)
         except (SchedulerError, ConfigError) as error:
             if not faults.knows(error) and not isinstance(error, OnTheWayError):
                 faults.add(Code.PUBLISH_FAULT, task=f"{job}_{task}", error=Reason.of_error(error))
@@ -155,16 +159,8 @@ def _carried(c: Coordinator, batch: Sequence[tuple[int, int]]) -> dict[tuple[int
     }
 
 
-def _publish(
-    c: Coordinator, nodes: dict[int, Node], job_id: int, task: int, carried: CarriedFiles | None
-) -> _Copied | Reason:
-    """Put one task's files, `carried` or copied, into a partial folder; return them, or why it could not be done."""
-    if carried is not None:
-        try:
-            with umask.as_given():
-                return _Copied(carried.number, _write_carried(c, carried.files, job_id, task))
-        except OSError as error:
-            return Reason(code=Code.UNPUBLISHED_WRITE, parameters={"error": Reason.of_error(error)})
+def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> _Copied | Reason:
+    """Copy one task's files into a partial folder; return them, or why it could not be done."""
     replicas = c.store.replicas.of_task(job_id, task)
     tried = []
     for replica in _in_order(c, job_id, task, replicas):
@@ -202,42 +198,8 @@ def _in_order(c: Coordinator, job_id: int, task: int, replicas: Sequence[Replica
     return sorted(same, key=lambda r: (r.number != centre, r.number))
 
 
-def _write_carried(c: Coordinator, files: bytes, job_id: int, task: int) -> list[Path]:
-    """Write files that came with the report; they were compared with what was signed before they were stored."""
-    folder = c.paths.results / str(job_id)
-    partial = _fresh(folder, task)
-    logs = {"stderr", "stdout"} if c.job(job_id).outputs else {"stderr"}  # without [[outputs]] stdout is the output
-    made = []
-    for name, text in orjson.loads(files).items():
-        if not text and name in logs:
-            continue  # an empty log says nothing
-        path = f"{partial}/{name}"
-        if "/" in name:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        fd = os.open(path, _NEW, 0o666)
-        try:
-            data = memoryview(base64.b64decode(text))
-            while data:
-                data = data[os.write(fd, data) :]
-        finally:
-            os.close(fd)
-        made.append(Path(path))
-    return made
-
-
-def _fresh(folder: Path, task: int) -> str:
-    """Return a new empty partial folder for a task; what a crash left of an earlier one goes."""
-    partial = f"{folder}/.{task}.partial"
-    try:
-        os.mkdir(partial)
-    except FileExistsError:
-        shutil.rmtree(partial)
-        os.mkdir(partial)
-    return partial
-
-
 def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
-    partial = Path(_fresh(folder, task))
+    partial = Path(fresh_folder(str(folder), task))
     made = []
     for name, digest in {**outputs.logs, **outputs.files}.items():
         if digest == _EMPTY and name not in outputs.files:
@@ -252,7 +214,7 @@ def _copy(outputs: Outputs, folder: Path, task: int) -> list[Path]:
 def _reveal(c: Coordinator, job_id: int, task: int, done: _Copied) -> int:
     """Give a complete partial folder its name; return the replica whose files lie there then, 0 where others do."""
     folder = c.paths.results / str(job_id)
-    final, partial = f"{folder}/{task}", f"{folder}/.{task}.partial"
+    final, partial = f"{folder}/{task}", partial_folder(str(folder), task)
     try:
         os.rename(partial, final)
     except OSError:  # it is not empty: a crash came between, or it is another job's

@@ -112,9 +112,7 @@ class Executor:
                 began = time.monotonic()
                 self._one(launch, index)
                 self._busy += time.monotonic() - began
-                self._done.append((launch, index))
-                if self._segment.due:
-                    self._flush()
+                self._done.append((launch, index))  # flushed when that is due, while the next command runs
         self._flush()
         self._segment.end()
         self._logs.remove()

@@ -192,11 +192,15 @@ class Assignments:
             executor.send({**message, "grant": executor.grant.document()}, executor.grant.fds)
 
     def _chunk(self, launch: OpenLaunch) -> list[int]:
-        """Take positions of a bundle that make up about `CHUNK_S` of work, and leave something for the others."""
+        """Take positions of a bundle that make up about `CHUNK_S` of work, and leave something for the others.
+
+        What waits in other launches is something, too: as long as there is plenty, chunks are large.
+        """
         count = 1
         if launch.mean_s:
             count = max(1, min(MAX_CHUNK, int(CHUNK_S / launch.mean_s)))
-        share = -(-len(launch.pending) // (2 * max(1, len(self.executors))))
+        waiting = sum(len(one.pending) for one in self._intake.open.values())
+        share = -(-waiting // (2 * max(1, len(self.executors))))
         return [launch.pending.popleft() for _ in range(min(count, share, len(launch.pending)))]
 
     def _bind(self, executor: ExecutorHandle, need: tuple[int, int]) -> None:

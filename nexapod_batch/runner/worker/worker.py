@@ -108,7 +108,7 @@ class Worker:
 
     def _goes_on(self, lock: Lock) -> bool:
         """Say whether to work on: whoever put a launch there just before the unlock saw the lock taken."""
-        if self._stopping or self._stay or self._is_stopped() or not self._spool.waiting():
+        if self._stopping or self._stay or self._is_stopped() or not self._spool.has_waiting():
             return False
         return lock.take(self._incarnation)
 
@@ -116,7 +116,7 @@ class Worker:
         """Wait for work; False when the worker is to end: it was told so, or its node is another one by now."""
         while not self._stopping and self._settings == settings_version(self._node.spool):
             self._owner.look(list)
-            if not self._is_stopped() and (self._spool.waiting() or self._intake.open):
+            if not self._is_stopped() and (self._spool.has_waiting() or self._intake.open):
                 return True
             self._assignments.executors.wait(REST_S)
         return False
