@@ -111,7 +111,7 @@ def test_tasks_that_are_decided_alike_are_signed_and_stored_as_if_each_was_decid
 ) -> None:
     """Byte for byte: rows, verdicts and entries of the ledger."""
     alike = decided(reported, tmp_path / "alike")
-    monkeypatch.setattr(judging, "likeness", lambda task, replicas: None)
+    monkeypatch.setattr(judging, "likeness", lambda *_: None)
     assert decided(reported, tmp_path / "each") == alike
 
 
