@@ -95,6 +95,12 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0  # 0: an answer at once, without messages
     leaves: bool = False  # it wants nothing any more
 
+    @property
+    def is_quiet(self) -> bool:
+        """Say that it brings no news."""
+        news = (self.acknowledged, self.refused, self.delegations, self.lines, self.launches, self.brought)
+        return not (self.leaves or any(news))
+
 
 class Bundle(Struct, frozen=True, kw_only=True):
     """A launch for the node."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.mesh.messages import WorkCall
     from nexapod_batch.model.node import Node
 
 __all__ = ["CLOCK_S", "NodeChannel"]
@@ -31,6 +32,10 @@ CLOCK_S = 300
 _RATE, _BURST = 50.0, 500
 _KEYS_S, _NONCES = 1.0, 1_000_000
 _TICK_S = 0.02
+#: For so long a call without news need not be kept: that a node called is of interest to the minute.
+_QUIET_S = 60.0
+#: Times of files are rounded: what happened so shortly ago may not be the last change with this time.
+_ROUNDED_NS = 100_000_000
 
 
 class NodeChannel:
@@ -39,7 +44,11 @@ class NodeChannel:
     def __init__(self, home: Path, read: Callable[[Callable[[Coordinator], Any]], Awaitable[Any]]) -> None:
         """Know nothing yet; `read` asks the coordinator of a home in a thread."""
         self._path, self._read = home / "spool" / BELL, read
+        self._database = (str(home / "state.db"), str(home / "state.db-wal"))
+        self._stamp: tuple[int, ...] = ()  # of the database when keys were read; empty: read them again
         self._keys: dict[str, Node] = {}
+        self._public: dict[str, bytes] = {}  # keys of nodes, by name
+        self._calls: dict[str, tuple[str, str, float]] = {}  # by node: what it said of itself when that was kept last
         self._coordinator: dict[str, bytes] = {}
         self._read_at, self._reading = float("-inf"), asyncio.Lock()
         self._nonces: dict[tuple[str, str], float] = {}  # in the order of their times
@@ -52,13 +61,31 @@ class NodeChannel:
         """Return the node with a key; None where there is none."""
         async with self._reading:  # who comes meanwhile wants the new ones as well
             if time.monotonic() - self._read_at > _KEYS_S:
-                self._keys, self._coordinator = await self._read(_keys)
+                await self._read_keys()
                 self._read_at = time.monotonic()
         return self._keys.get(key_id)
 
+    async def _read_keys(self) -> None:
+        """Read the keys of all nodes, where something was written since they were read."""
+        stamp = tuple(map(_changed_ns, self._database))
+        if stamp == self._stamp:
+            return
+        self._keys, self._coordinator = await self._read(_keys)
+        self._public = {node.name: node.public_key for node in self._keys.values()}
+        self._stamp = stamp if time.time_ns() - max(stamp) > _ROUNDED_NS else ()
+
     def key_of(self, name: str) -> bytes:
         """Return the public key of a node that signed in just now."""
-        return next(node.public_key for node in self._keys.values() if node.name == name)
+        return self._public[name]
+
+    def is_kept(self, name: str, call: WorkCall) -> bool:
+        """Say whether nothing of a call is to be kept: it has no news, and that the node calls was kept just now."""
+        folder, paused, at = self._calls.get(name, ("", "", float("-inf")))
+        return call.is_quiet and (call.folder, call.paused) == (folder, paused) and time.monotonic() - at < _QUIET_S
+
+    def kept(self, name: str, call: WorkCall) -> None:
+        """Note that a call was kept."""
+        self._calls[name] = (call.folder, call.paused, time.monotonic())
 
     @property
     def coordinator(self) -> dict[str, bytes]:
@@ -91,6 +118,8 @@ class NodeChannel:
         older = self._waiting.get(name)
         if older is not None:
             older[2].set()
+        if time.time_ns() - version < _ROUNDED_NS:
+            version = -1  # the next ring wakes it, whatever the time of the outbox is then
         self._waiting[name] = (box, version, event)
         if self._bell is None or self._bell.done():
             self._bell = asyncio.get_running_loop().create_task(self._listen())
@@ -123,6 +152,14 @@ class NodeChannel:
                     if _version(box) != version:
                         event.set()
             await asyncio.sleep(_TICK_S)
+
+
+def _changed_ns(path: str) -> int:
+    """Return when a file was changed; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _version(box: Mailbox) -> int:

@@ -87,8 +87,11 @@ async def work(call: Call) -> Answer:
     messages.check_call(said)
     service, name = call.service, call.caller.name
     box = Mailbox(service.paths.spool(name))
-    public, coordinators = service.channel.key_of(name), service.channel.coordinator
-    kept = await _in_thread(lambda: box.take(said, public, coordinators, time.time()))
+    kept: dict[str, int] = {}
+    if not service.channel.is_kept(name, said):
+        public, coordinators = service.channel.key_of(name), service.channel.coordinator
+        kept = await _in_thread(lambda: box.take(said, public, coordinators, time.time()))
+        service.channel.kept(name, said)
     if said.leaves:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought:

@@ -1,0 +1,250 @@
+"""What nodes that joined cost a server, and what work through them costs: polls, memory, executions.
+
+    python bench/mesh.py [polls] [memory] [executions]
+
+Everything has its counterpart in the same run. CPU time is read from /proc, so that a busy machine changes little.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import throughput
+from common import array_of_true, header, line
+from functional.test_mesh import joined, working
+from server import cpu_s
+from servers import running
+
+from nexapod_batch.config.settings import Paths
+from nexapod_batch.coordinator.context import open_coordinator
+from nexapod_batch.coordinator.nodes.record import record
+from nexapod_batch.hardware import machine
+from nexapod_batch.mesh import signatures
+from nexapod_batch.mesh.mailbox import Mailbox, Note
+from nexapod_batch.model.hardware import Offer
+from nexapod_batch.model.job import Tier
+from nexapod_batch.model.joined import site_name
+from nexapod_batch.model.node import JOINED, Node
+from nexapod_batch.trust.dsse import Signer
+from nexapod_batch.trust.profile import seal_offer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from servers import Running
+
+POLLERS, POLLS, IDLE, MORE_IDLE = 500, 8_000, 2_000, 5_000
+CONNECTIONS, WARM = 8, 400
+FOLDER = "/inputs"
+TASKS, AGENTS = 2_000, 4
+
+#: Starlette with the check of signatures that ours makes, for keys argv[1] in hex; it answers a poll with a constant.
+BARE = """
+import json, socket, sys, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+from nexapod_batch.mesh import signatures
+from nexapod_batch.trust.keys import key_id
+keys = {key_id(bytes.fromhex(line)): bytes.fromhex(line) for line in open(sys.argv[1])}
+async def work(request):
+    body = await request.body()
+    signed = signatures.parse(request.headers)
+    digest = request.headers["content-digest"]
+    signatures.check(signed, keys[signed.key_id], "POST", request.headers["host"], "/v1/work", digest=digest)
+    assert digest == signatures.content_digest(body)
+    said = json.loads(body)
+    return Response(b'{"messages":[],"kept":{},"why":"no job is open","again_s":0.0}', media_type="application/json")
+sock = socket.socket(); sock.bind(("127.0.0.1", 0)); sock.listen(); print(sock.getsockname()[1], flush=True)
+app = Starlette(routes=[Route("/v1/work", work, methods=["POST"])])
+uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False)).run([sock])
+"""
+
+class Nodes(NamedTuple):
+    """Nodes that are registered in a home and run nowhere."""
+
+    home: Path
+    signers: list[Signer]
+
+
+def registered(folder: Path, number: int) -> Nodes:
+    """Register so many nodes in a new home, without a server."""
+    home = folder / "home"
+    profile, _ = machine.take(folder)
+    offer = Offer(profile=profile)
+    signers = [Signer.from_seed(os.urandom(32)) for _ in range(number)]
+    with open_coordinator(Paths(home, (home,), home / "results")) as c, c.store.atomic():
+        for count, signer in enumerate(signers):
+            name = f"node-{count}"
+            node = Node(
+                id=0, name=name, key_id=signer.key_id, public_key=signer.public, site=site_name(name),
+                owner=f"owner {count}", host=name, tier=Tier.CPU, backend=JOINED, cpus=1, mem_mib=256,
+                classes=offer.classes,
+            )  # fmt: skip
+            record(c, node, seal_offer(signer, offer))
+            box = Mailbox(c.paths.spool(name))
+            box.make()
+            box.keep_note(Note(folder=FOLDER))
+    return Nodes(home, signers)
+
+
+def poll(signer: Signer, port: int, wait_s: float) -> bytes:
+    """Return a signed poll without news, as bytes on the wire."""
+    body = json.dumps({"poll": os.urandom(16).hex(), "folder": FOLDER, "wait_s": wait_s}).encode()
+    host = f"127.0.0.1:{port}"
+    head = signatures.headers(
+        signer, "POST", host, "/v1/work", body, created=int(time.time()), nonce=os.urandom(16).hex()
+    )
+    fields = {"host": host, **head, "content-type": "application/json", "content-length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST /v1/work HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+def whole_answer(connection: socket.socket) -> None:
+    """Read one answer to its end; it must be a good one."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise SystemExit(data.decode())
+    length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+
+
+def polls(signers: Sequence[Signer], pid: int, port: int, number: int) -> float:
+    """Return the CPU of a server, in microseconds, for one of many polls over a few connections."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+    made = [poll(signers[count % len(signers)], port, 0) for count in range(number + WARM)]
+    before = 0.0
+    for begin, end in ((0, WARM), (WARM, WARM + number)):
+        before = cpu_s(pid)
+        for count in range(begin, end, CONNECTIONS):
+            together = list(zip(connections, made[count : count + CONNECTIONS], strict=False))
+            for connection, data in together:
+                connection.sendall(data)
+            for connection, _ in together:
+                whole_answer(connection)
+    for connection in connections:
+        connection.close()
+    return (cpu_s(pid) - before) * 1e6 / number
+
+
+def compare_polls() -> None:
+    """Signed polls without work, beside bare Starlette with the same check of signatures."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        nodes = registered(Path(folder), POLLERS)
+        server = stack.enter_context(running(nodes.home, "--rate", "10000000"))
+        keys = Path(folder) / "keys"
+        keys.write_text("".join(f"{signer.public.hex()}\n" for signer in nodes.signers))
+        bare = subprocess.Popen([sys.executable, "-c", BARE, str(keys)], stdout=subprocess.PIPE, text=True)
+        stack.callback(bare.wait)
+        stack.callback(bare.terminate)
+        port = int(bare.stdout.readline() if bare.stdout else 0)
+        rates = []
+        for _ in range(3):
+            ours = 1e6 / polls(nodes.signers, server.process.pid, server.port, POLLS)
+            rates.append((ours, 1e6 / polls(nodes.signers, bare.pid, port, POLLS)))
+    ours, theirs = (statistics.median(side) for side in zip(*rates, strict=True))
+    line("signed polls on one core, no work", f"{ours:.0f}/s", f"{theirs:.0f}/s, bare Starlette", ours / theirs, ">= 0.5")
+
+
+def resident_kib(pid: int) -> int:
+    """Return the resident memory of a process."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
+def idle_kib(number: int, *, secure: bool) -> float:
+    """Return the memory of a server for each of many nodes that wait in a poll."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with tempfile.TemporaryDirectory() as folder:
+        nodes = registered(Path(folder), number)
+        with running(nodes.home, "--rate", "10000000") as server, ExitStack() as stack:
+            pid = server.process.pid
+            server.ask("GET", "/v1/me")
+            ask_at_once(nodes.signers[0], server.port)
+            before = resident_kib(pid)
+            for signer in nodes.signers:
+                connection: socket.socket = socket.create_connection(("127.0.0.1", server.port))
+                if secure:
+                    connection = context.wrap_socket(connection)
+                connection.sendall(poll(signer, server.port, 50))
+                stack.callback(connection.close)
+            time.sleep(5)
+            return (resident_kib(pid) - before) / number
+
+
+def ask_at_once(signer: Signer, port: int) -> None:
+    """Let a server read the keys of all nodes."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(poll(signer, port, 0))
+        whole_answer(connection)
+
+
+def compare_memory() -> None:
+    """Memory of nodes that wait."""
+    for number, secure in ((IDLE, False), (IDLE, True), (MORE_IDLE, False), (MORE_IDLE, True)):
+        kib = idle_kib(number, secure=secure)
+        how = "over TLS" if secure else "behind a proxy"
+        line(f"{number} idle nodes {how}, each", f"{kib:.1f} KiB", "30 KiB", kib / 30, "<= 1")
+
+
+@contextmanager
+def at_work(server: Running, folder: Path, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Let so many nodes work for a server, each of an owner and of a home of its own."""
+    with ExitStack() as stack:
+        processes = []
+        for count in range(number):
+            home = folder / f"node-{count}"
+            joined(server, home, "--name", f"node-{count}", "--owner", f"owner {count}")
+            processes.append(stack.enter_context(working(home)))
+        yield processes
+
+
+def executions(folder: Path) -> float:
+    """Return executions a second from submit to accepted, through nodes that joined."""
+    job = folder / "job.toml"
+    job.write_text(array_of_true(TASKS).replace('distinct = "run"', 'distinct = "node"'))
+    with running(folder / "c") as server, at_work(server, folder, AGENTS):
+        start = time.perf_counter()
+        server.command("submit", str(job), "--wait")
+        return 2 * TASKS / (time.perf_counter() - start)
+
+
+def compare_executions() -> None:
+    """Work through nodes that joined, beside the backend `local`."""
+    pairs = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            ours = executions(Path(folder))
+            (Path(folder) / "local").mkdir()
+            pairs.append((ours, throughput.ours(Path(folder) / "local")))
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    line(f"{2 * TASKS} executions through {AGENTS} nodes that joined", f"{ours:.0f}/s", f"{theirs:.0f}/s, local", ours / theirs, ">= 0.5")
+
+
+def main() -> None:
+    """Measure and print."""
+    parts = {"polls": compare_polls, "memory": compare_memory, "executions": compare_executions}
+    header()
+    for name in sys.argv[1:] or parts:
+        parts[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What a server remembers of nodes: which calls need not be kept, and when keys are read again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nexapod_batch.mesh.messages import Lines, Said, WorkCall
+from nexapod_batch.server.node_channel import NodeChannel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLL = "0" * 32
+NEWS: dict[str, dict[str, Any]] = {
+    "a message is acknowledged": {"acknowledged": ("want-1",)},
+    "a launch is refused": {"refused": {"ab" * 16: "no"}},
+    "a signature": {"delegations": {"ab" * 16: "00"}},
+    "lines": {"lines": (Lines(segment="a.jsonl", at=0),)},
+    "a word on a launch": {"launches": {"ab" * 16: Said(state="ACTIVE")}},
+    "files": {"brought": {"1_0.1": {}}},
+    "it leaves": {"leaves": True},
+    "another folder": {"folder": "/elsewhere"},
+    "a pause": {"paused": "snoozed"},
+}
+
+
+def channel(tmp_path: Path) -> tuple[NodeChannel, list[int]]:
+    """Return a channel, and what gets an entry whenever it asks the coordinator for keys."""
+    asked: list[int] = []
+
+    async def read(_: object) -> Any:
+        asked.append(1)
+        return {}, {}
+
+    return NodeChannel(tmp_path, read), asked
+
+
+@pytest.mark.parametrize("news", NEWS.values(), ids=NEWS)
+def test_what_is_new_is_kept(tmp_path: Path, news: dict[str, Any]) -> None:
+    """A call that says what the one before said need not be kept; one with any news must be."""
+    known, _ = channel(tmp_path)
+    plain: dict[str, Any] = {"poll": POLL, "folder": "/in", "paused": ""}
+    assert not known.is_kept("one", WorkCall(**plain))
+    known.kept("one", WorkCall(**plain))
+    assert known.is_kept("one", WorkCall(**plain))
+    assert not known.is_kept("two", WorkCall(**plain))
+    assert not known.is_kept("one", WorkCall(**{**plain, **news}))
+
+
+def test_keys_are_read_again_when_something_was_written(tmp_path: Path) -> None:
+    """A database that nobody wrote to since has the keys that are known already."""
+    known, asked = channel(tmp_path)
+    database = tmp_path / "state.db"
+    database.write_bytes(b"")
+    os.utime(database, (1_000, 1_000))
+
+    async def look(stamp: int) -> None:
+        os.utime(database, (stamp, stamp))
+        known._read_at = float("-inf")
+        await known.node("SHA256:x")
+
+    async def all_looks() -> None:
+        for stamp in (1_000, 1_000, 2_000, 2_000, 1_500):
+            await look(stamp)
+
+    asyncio.run(all_looks())
+    assert len(asked) == 3
