@@ -116,6 +116,7 @@ class _Batch(Struct):
         replicas.judge(self.judged)
         replicas.drop_unneeded(self.unneeded, c.now())
         replicas.owe_stops(self.unneeded)
+        c.store.ledger.write()  # now, while helpers still judge, and not at the end, when all would wait for it
         for rows in (self.decisions, self.quiet, self.doubts, self.judged, self.unneeded):
             rows.clear()
 

@@ -117,14 +117,15 @@ class ReportEntry(Row, frozen=True):
 
 
 class Appending:
-    """Entries that are written when the transaction that they belong to is complete."""
+    """Entries that are written when the transaction that they belong to is complete, or when it is told to go on."""
 
-    __slots__ = ("entries", "first")
+    __slots__ = ("edge", "entries", "first")
 
     def __init__(self, first: int) -> None:
         """Take the number that the first of them will have."""
         self.first = first
-        self.entries: list[bytes] = []
+        self.entries: list[bytes] = []  # that are not written yet
+        self.edge: Edge | None = None  # of the tree as it is written; None: it was not asked for
 
     def add(self, entry: bytes) -> int:
         """Append an entry; return its number."""
@@ -162,7 +163,7 @@ class Ledger:
             self._open = Appending(self.size())
             try:
                 yield self._open
-                self._write(self._open.first, self._open.entries)
+                self.write()
             finally:
                 self._open = None
 
@@ -175,18 +176,25 @@ class Ledger:
         self._open.entries.extend(entries)
         return first
 
-    def _write(self, size: int, entries: Sequence[bytes]) -> None:
-        if not entries:
+    def write(self) -> None:
+        """Write what was appended so far; the rest of a long transaction goes on behind it.
+
+        CorruptStoreError where the tree lacks what is needed to go on.
+        """
+        pending = self._open
+        if pending is None or not pending.entries:
             return
-        edge = self._edge(size)
+        edge = pending.edge = pending.edge or self._edge(pending.first)
         rows: list[tuple[int, bytes, int]] = []
         nodes: list[tree.Node] = []
-        for number, entry in enumerate(entries, size):
+        for number, entry in enumerate(pending.entries, pending.first):
             leaf = tree.leaf_hash(entry)
             rows.append((number, entry, mark_of(leaf)))
             nodes += edge.add(leaf)[KEPT_LEVEL - 1 :]  # the first node above a leaf is of level 1
         self._sql.many("entry_insert", rows)
         self._sql.many("node_insert", nodes)
+        pending.first += len(rows)
+        pending.entries.clear()
 
     def _edge(self, size: int) -> Edge:
         return Edge(size, {level: self.node(level, (size >> level) - 1) for level in _bits(size)})
