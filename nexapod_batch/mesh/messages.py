@@ -7,7 +7,7 @@ until a later call names it as acknowledged; a lost answer is therefore sent aga
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
+from collections.abc import Mapping, Sized  # noqa: TC003 - msgspec reads the annotations
 
 from msgspec import Struct, field
 
@@ -98,8 +98,14 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     @property
     def is_quiet(self) -> bool:
         """Say that it brings no news."""
-        news = (self.acknowledged, self.refused, self.delegations, self.lines, self.launches, self.brought)
-        return not (self.leaves or any(news))
+        return not (self.leaves or any(self.lists))
+
+    @property
+    def lists(self) -> tuple[Sized, ...]:
+        """Everything in it of which there may be several."""
+        return (
+            self.acknowledged, self.refused, self.delegations, self.lines, self.launches, self.brought, self.logs
+        )  # fmt: skip
 
 
 class Bundle(Struct, frozen=True, kw_only=True):
@@ -163,8 +169,7 @@ def check_folder(folder: str) -> None:
 
 def check_call(call: WorkCall) -> None:
     """Raise VerificationError for a call that no agent makes: too much of something, or names that lead elsewhere."""
-    lists = (call.acknowledged, call.refused, call.delegations, call.lines, call.launches, call.brought, call.logs)
-    if max(map(len, lists)) > _MOST or sum(map(len, call.brought.values())) > _MOST:
+    if max(map(len, call.lists)) > _MOST or sum(map(len, call.brought.values())) > _MOST:
         raise VerificationError("the call says too much at once", wanted=f"at most {_MOST} of anything")
     if not re.fullmatch(r"[0-9a-f]{32}", call.poll, re.ASCII):
         raise VerificationError("poll is not 32 hex digits")

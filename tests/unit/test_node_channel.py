@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexapod_batch.mesh.messages import Lines, Said, WorkCall
+from nexapod_batch.mesh.messages import Lines, LogPiece, Said, WorkCall
 from nexapod_batch.server.node_channel import NodeChannel
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ NEWS: dict[str, dict[str, Any]] = {
     "lines": {"lines": (Lines(segment="a.jsonl", at=0),)},
     "a word on a launch": {"launches": {"ab" * 16: Said(state="ACTIVE")}},
     "files": {"brought": {"1_0.1": {}}},
+    "a piece of a log": {"logs": (LogPiece(replica="1_0.1", stream="stdout", at=0, data=b"hi"),)},
     "it leaves": {"leaves": True},
     "another folder": {"folder": "/elsewhere"},
     "a pause": {"paused": "snoozed"},
