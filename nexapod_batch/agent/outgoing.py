@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from nexapod_batch.agent.worker import AgentWorker
 
-__all__ = ["News", "Outgoing"]
+__all__ = ["SETTLED", "News", "Outgoing"]
 
 _PIECE = MAX_LINES // 2
 #: A segment of which nobody knows how far it is kept is asked about before so many bytes are sent again.
 _ASK = 64 << 10
 #: Seconds after which is looked even where nothing seems to have changed: a worker may have died.
 _LOOK_S = 2.0
-_SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
+#: States of launches that are over.
+SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 
 
 class News:
@@ -73,7 +74,7 @@ class Outgoing:
         for key in self._told.keys() - known:
             del self._told[key]
         # what is over stays so, and nobody need look again
-        open_ones = [key for key in known if key not in self._told or self._told[key].state not in _SETTLED]
+        open_ones = [key for key in known if key not in self._told or self._told[key].state not in SETTLED]
         states = self._worker.states(open_ones)
         return {key: said for key, said in states.items() if self._told.get(key) != said}
 
@@ -108,7 +109,7 @@ class Outgoing:
 
     def open_launches(self) -> int:
         """Return how many launches are not over, by the last look."""
-        return sum(said.state not in _SETTLED for said in self._told.values())
+        return sum(said.state not in SETTLED for said in self._told.values())
 
     def unsent(self) -> int:
         """Return how many bytes of reports the coordinator does not have."""

@@ -11,15 +11,16 @@ import queue
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec import json as msgjson
 
 from nexapod_batch.agent import transfer
 from nexapod_batch.agent.client import Client, RefusedError
-from nexapod_batch.agent.outgoing import News, Outgoing
+from nexapod_batch.agent.outgoing import SETTLED, News, Outgoing
 from nexapod_batch.errors import NexapodError, UnreachableError, UnsafeOutputError, VerificationError
 from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.mesh import live_logs
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
     from nexapod_batch.agent.home import AgentHome, AgentSettings
     from nexapod_batch.agent.worker import AgentWorker
-    from nexapod_batch.mesh.messages import Message, Wanted
+    from nexapod_batch.mesh.messages import Message, Said, Wanted
     from nexapod_batch.trust.dsse import Signer
 
-__all__ = ["Agent", "State"]
+__all__ = ["Agent", "Ended", "State"]
 
 #: Seconds for which a poll waits at the coordinator, and at most between two calls of any kind.
 POLL_S, QUIET_S = 25.0, 60.0
@@ -42,6 +43,17 @@ _LEAST_S, _MOST_S = 0.25, 60.0
 #: How often files are sent that were asked for; then they wait to be asked for again.
 _TRIES = 10
 _WORK = "/v1/work"
+#: Launches that are over and are still shown.
+_RECENT = 20
+
+
+class Ended(NamedTuple):
+    """A launch that is over."""
+
+    at: float  # when that was said, seconds since 1970
+    launch: str
+    state: str
+    reason: str
 
 
 class State(Struct):
@@ -54,6 +66,17 @@ class State(Struct):
     taken: int = 0  # launches since it was started
     refused: int = 0  # bundles that were not from its coordinator
     unsent: int = 0  # bytes of reports
+    begun_at: float = 0.0  # when it was started, seconds since 1970
+    heard_at: float = 0.0  # when the coordinator answered last; 0: never
+    ended: dict[str, int] = field(default_factory=dict)  # launches since it was started, by how they ended
+    recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=_RECENT))  # the last of them
+
+    def note(self, said: Mapping[str, Said], now: float) -> None:
+        """Count the launches that are over by what is said of them."""
+        for launch, word in said.items():
+            if word.state in SETTLED:
+                self.ended[word.state] = self.ended.get(word.state, 0) + 1
+                self.recent.append(Ended(now, launch, word.state, word.reason))
 
 
 class Agent:
@@ -67,7 +90,7 @@ class Agent:
         self._sending: set[str] = set()  # messages whose files are on their way, or wait for that
         self._outgoing = Outgoing(worker)
         self._paused = ""
-        self.state = State()
+        self.state = State(begun_at=time.time())
 
     def stop(self) -> None:
         """Let everything end; what runs goes on, and is reported by the next `node run`."""
@@ -115,6 +138,7 @@ class Agent:
             answer = self._call(client, call)
             self._paused = paused
             self._outgoing.confirm(answer.kept, said)
+            self.state.note(said, time.time())
             sent = True
             if complete:
                 break
@@ -232,6 +256,7 @@ class Agent:
 
     def _connected(self, answer: Answer) -> None:
         self.state.connected, self.state.trouble, self.state.why = True, "", answer.why
+        self.state.heard_at = time.time()
         if self._settings.code:
             self._settings = msgspec.structs.replace(self._settings, code="")
             self._home.keep(self._settings)

@@ -74,7 +74,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "nexapod-batch node join https://lab.example:5000 --fingerprint SHA256:... --token nxp_...",
         "nexapod-batch node join https://lab.example:5000 --fingerprint SHA256:... --cpus 4 --gpus none",
     ),
-    "node run": ("nexapod-batch node run", "nexapod-batch node run --until-idle"),
+    "node run": (
+        "nexapod-batch node run", "nexapod-batch node run --until-idle", "nexapod-batch node run --page-port off",
+    ),
     "node leave": ("nexapod-batch node leave",),
     "node check": ("nexapod-batch node check https://lab.example:5000 --fingerprint SHA256:...",),
     "node approve": ("nexapod-batch node approve", "nexapod-batch node approve K7QD-2M --owner 'Lab of Ana'"),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nexapod_batch.spool.status_file import RunningReplica, WorkerStatus
     from nexapod_batch.store import Store
 
-__all__ = ["Document", "running", "status"]
+__all__ = ["Document", "of_node", "running", "status"]
 
 Document = dict[str, Any]
 #: What is shown of a running replica as its worker tells it.
@@ -45,6 +45,11 @@ def status(paths: Paths, name: str | None = None) -> list[Document]:
     finally:
         if store is not None:
             store.close()
+
+
+def of_node(owned: Owned) -> Document:
+    """Return the state of one node, without looking into a database."""
+    return _node(owned, None)
 
 
 def running(spool: Path) -> WorkerStatus | None:

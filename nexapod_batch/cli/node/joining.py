@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nexapod_batch.agent.home import AgentHome
-    from nexapod_batch.agent.running import State
+    from nexapod_batch.agent.page import NodePage
+    from nexapod_batch.agent.running import Agent, State
 
 __all__ = ["approve", "check", "join", "leave", "run"]
 
@@ -75,8 +76,12 @@ def _joined(document: Document) -> Iterator[str]:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--until-idle", is_flag=True, help="End when something was done and nothing is left to do.")
+@click.option(
+    "--page-port", default="9000", metavar="PORT|off", show_default=True,
+    help="Where the node's own page and metrics are, on this machine alone; 0 is a free port.",
+)  # fmt: skip
 @json_option
-def run(name: str | None, until_idle: bool, as_json: bool) -> None:
+def run(name: str | None, until_idle: bool, page_port: str, as_json: bool) -> None:
     """Work for the coordinator that was joined, until Ctrl-C.
 
     What runs goes on without it, and is reported by the next one. NAME may be left out where there is one node.
@@ -95,10 +100,34 @@ def run(name: str | None, until_idle: bool, as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     note(f"node {settings.name} works for {settings.url}; Ctrl-C ends it")
-    agent.run(_LiveLine(home), until_idle=until_idle)
+    page = _page(home, agent, page_port)
+    try:
+        agent.run(_LiveLine(home), until_idle=until_idle)
+    finally:
+        if page is not None:
+            page.close()
     done = agent.state
     document: Document = {"node": settings.name, "taken": done.taken, "refused": done.refused, "unsent": done.unsent}
     output(as_json).document(document, _ended)
+
+
+def _page(home: AgentHome, agent: Agent, port: str) -> NodePage | None:
+    """Show the node's own page; UsageError for what is no port. A port that is taken is no reason not to work."""
+    if port == "off":
+        return None
+    if not (port.isascii() and port.isdigit() and int(port[:6]) < 1 << 16):
+        raise UsageError("--page-port", got=repr(port), wanted="a port, 0 for a free one, or off")
+    from nexapod_batch.agent.page import NodePage
+    from nexapod_batch.local_nodes import owner_policy
+
+    owned = owner_policy.find(paths(), home.folder.name)
+    try:
+        page = NodePage(owned, lambda: agent.state, int(port))
+    except OSError as error:
+        note(f"the node's own page is not shown: port {port}: {error.strerror}; --page-port 0 takes a free one")
+        return None
+    note(f"what it does, pause and resume: {page.url}")
+    return page
 
 
 def _ended(document: Document) -> Iterator[str]:
