@@ -49,7 +49,7 @@ class NodePage:
         """Listen; OSError where the port is taken."""
         self.owned, self.look = owned, look
         self.token = secrets.token_urlsafe(32)
-        self._server = _Server((_HOST, port), _handler(self))
+        self._server = _Server(self, port)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -88,9 +88,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - the base class's
+    def __init__(self, page: NodePage, port: int) -> None:
+        self.page = page
         self._room = threading.BoundedSemaphore(_AT_ONCE)
-        super().__init__(*args)
+        super().__init__((_HOST, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         self._room.acquire()
@@ -106,80 +107,78 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: whoever asked has left, or sends nonsense."""
 
 
-def _handler(page: NodePage) -> type[BaseHTTPRequestHandler]:
-    """Return what answers the requests for a page."""
+class _Handler(BaseHTTPRequestHandler):
+    """One request."""
 
-    class Handler(BaseHTTPRequestHandler):
-        server_version, sys_version = "nexapod-batch", ""
-        timeout = _PATIENCE_S
+    server: _Server
+    server_version, sys_version = "nexapod-batch", ""
+    timeout = _PATIENCE_S
 
-        def do_GET(self) -> None:
-            if not self._is_ours():
-                return
-            if self.path == "/":
-                shown = page_html.page(page.document(), page.look(), page.token)
-                self._answer(HTTPStatus.OK, _HTML, shown)
-            elif self.path == "/metrics":
-                self._answer(HTTPStatus.OK, _METRICS, page_metrics.metrics(page.document(), page.look()))
-            else:
-                self._answer(HTTPStatus.NOT_FOUND, _TEXT, "there is / and /metrics\n")
+    def do_GET(self) -> None:
+        if not self._is_ours():
+            return
+        page = self.server.page
+        if self.path == "/":
+            self._answer(HTTPStatus.OK, _HTML, page_html.page(page.document(), page.look(), page.token))
+        elif self.path == "/metrics":
+            self._answer(HTTPStatus.OK, _METRICS, page_metrics.metrics(page.document(), page.look()))
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, _TEXT, "there is / and /metrics\n")
 
-        do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET  # noqa: N815
 
-        def do_POST(self) -> None:
-            if not self._is_ours():
-                return
-            if self.path != "/":
-                self._answer(HTTPStatus.NOT_FOUND, _TEXT, "there is no such form\n")
-                return
-            form = self._form()
-            if form is None:
-                return
-            try:
-                page.change(form)
-            except (NexapodError, OSError, ValueError) as error:
-                self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n")
-                return
-            self.send_response(HTTPStatus.SEE_OTHER)
-            self.send_header("Location", "/")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def do_POST(self) -> None:
+        if not self._is_ours():
+            return
+        if self.path != "/":
+            self._answer(HTTPStatus.NOT_FOUND, _TEXT, "there is no such form\n")
+            return
+        form = self._form()
+        if form is None:
+            return
+        try:
+            self.server.page.change(form)
+        except (NexapodError, OSError, ValueError) as error:
+            self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n")
+            return
+        self.send_response(HTTPStatus.SEE_OTHER)
+        self.send_header("Location", "/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-        def _is_ours(self) -> bool:
-            """Refuse another Host: a page that a browser shows must not reach this one under a name of its own."""
-            if self.headers.get_all("Host") in [[host] for host in page.hosts]:
-                return True
-            self._answer(HTTPStatus.MISDIRECTED_REQUEST, _TEXT, f"this is {page.url}\n")
-            return False
+    def _is_ours(self) -> bool:
+        """Refuse another Host: a page that a browser shows must not reach this one under a name of its own."""
+        if self.headers.get_all("Host") in [[host] for host in self.server.page.hosts]:
+            return True
+        self._answer(HTTPStatus.MISDIRECTED_REQUEST, _TEXT, f"this is {self.server.page.url}\n")
+        return False
 
-        def _form(self) -> dict[str, list[str]] | None:
-            """Return a form of this page that its owner sent; None where something else was answered."""
-            length = self.headers.get("Content-Length", "")
-            if not length.isdigit() or int(length[:10]) > _FORM or self.headers.get("Transfer-Encoding"):
-                self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"a form has at most {_FORM} bytes\n")
-                return None
-            form = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"), max_num_fields=10)
-            origin = self.headers.get("Origin")
-            given = (form.get("token") or [""])[0]
-            own = origin is None or origin in {f"http://{host}" for host in page.hosts}
-            if not own or not hmac.compare_digest(given.encode(), page.token.encode()):
-                self._answer(HTTPStatus.FORBIDDEN, _TEXT, "this form is not of this page: open it again\n")
-                return None
-            if owner_of_peer(self.connection) not in {0, os.geteuid()}:
-                self._answer(HTTPStatus.FORBIDDEN, _TEXT, "only the account that runs the node may change this\n")
-                return None
-            return form
+    def _form(self) -> dict[str, list[str]] | None:
+        """Return a form of this page that its owner sent; None where something else was answered."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length[:10]) > _FORM or self.headers.get("Transfer-Encoding"):
+            self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"a form has at most {_FORM} bytes\n")
+            return None
+        form = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"), max_num_fields=10)
+        origin = self.headers.get("Origin")
+        given = (form.get("token") or [""])[0]
+        own = origin is None or origin in {f"http://{host}" for host in self.server.page.hosts}
+        if not own or not hmac.compare_digest(given.encode(), self.server.page.token.encode()):
+            self._answer(HTTPStatus.FORBIDDEN, _TEXT, "this form is not of this page: open it again\n")
+            return None
+        if owner_of_peer(self.connection) not in {0, os.geteuid()}:
+            self._answer(HTTPStatus.FORBIDDEN, _TEXT, "only the account that runs the node may change this\n")
+            return None
+        return form
 
-        def _answer(self, status: HTTPStatus, media: str, text: str) -> None:
-            data = text.encode("utf-8", "backslashreplace")
-            self.send_response(status)
-            for name, value in {"Content-Type": media, "Content-Length": str(len(data)), **_HEADERS}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
+    def _answer(self, status: HTTPStatus, media: str, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        self.send_response(status)
+        for name, value in {"Content-Type": media, "Content-Length": str(len(data)), **_HEADERS}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
-            """Say nothing."""
-
-    return Handler
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
+        """Say nothing."""

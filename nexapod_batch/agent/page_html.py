@@ -30,7 +30,9 @@ button, select { font: inherit; padding: .35rem .9rem; color: var(--ink); backgr
   border: 1px solid var(--line); border-radius: .25rem; } a { color: inherit; }
 """
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 _TIMES = (("1h", "for an hour"), ("4h", "for four hours"), ("12h", "for twelve hours"), ("", "until I resume it"))
 

@@ -71,9 +71,9 @@ class State(Struct):
     ended: dict[str, int] = field(default_factory=dict)  # launches since it was started, by how they ended
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=_RECENT))  # the last of them
 
-    def note(self, said: Mapping[str, Said], now: float) -> None:
+    def note(self, launches: Mapping[str, Said], now: float) -> None:
         """Count the launches that are over by what is said of them."""
-        for launch, word in said.items():
+        for launch, word in launches.items():
             if word.state in SETTLED:
                 self.ended[word.state] = self.ended.get(word.state, 0) + 1
                 self.recent.append(Ended(now, launch, word.state, word.reason))
