@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.model.job import (
     Array,
+    Checkpoint,
     Comparator,
     CompareRule,
     Container,
@@ -72,6 +73,7 @@ def to_document(job: Job) -> Document:
         **({} if job.program is None else {"program": job.program._asdict()}),
         **({"results": {"to": job.results_to}} if job.results_to else {}),
         **_publication_document(job),
+        **_checkpoint_document(job.checkpoint),
     }
 
 
@@ -124,6 +126,19 @@ def _publication_document(job: Job) -> Document:
     from nexapod_batch.model.publication import publication_document  # noqa: PLC0415 - no runner needs it
 
     return {"publication": publication_document(job.publication)}
+
+
+def _checkpoint_document(checkpoint: Checkpoint | None) -> Document:
+    if checkpoint is None:
+        return {}
+    return {"checkpoint": {**checkpoint._asdict(), "paths": list(checkpoint.paths)}}
+
+
+def _checkpoint(document: Document) -> Checkpoint | None:
+    if "checkpoint" not in document:
+        return None
+    said = document["checkpoint"]
+    return Checkpoint(**{**said, "paths": tuple(said["paths"])})
 
 
 def _publication(document: Document) -> Publication | None:
@@ -211,6 +226,7 @@ def from_document(document: Document) -> Job:
         program=Program(**document["program"]) if "program" in document else None,
         publication=_publication(document),
         results_to=document.get("results", {}).get("to", ""),
+        checkpoint=_checkpoint(document),
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "MAX_TASKS",
     "Agreement",
     "Array",
+    "Checkpoint",
     "Comparator",
     "CompareRule",
     "Container",
@@ -298,6 +299,15 @@ class Program(NamedTuple):
     sha256: str  # of the file's content; "" where it could not be read
 
 
+class Checkpoint(NamedTuple):
+    """How a command that is stopped before it is done goes on later, from the state that it saved."""
+
+    paths: tuple[str, ...]  # of the files that a later attempt gets back, relative to the work folder; may be globs
+    signal: str = ""  # that the command gets before its time is over: "USR1"; "" for none
+    ahead_s: int = 0  # seconds before that
+    exit_code: int = 85  # with which a command says that it saved its state and is not done (HTCondor's default)
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """One descriptor, parsed, checked and pinned. Exactly one of `command` and `script` is not empty."""
 
@@ -322,6 +332,7 @@ class Job(Struct, frozen=True, kw_only=True):
     program: Program | None = None  # as it was where the job was submitted; None: nobody looked
     publication: Publication | None = None  # what catalogues are told; decides nothing
     results_to: str = ""  # where accepted results are delivered to; "" for nowhere else than here
+    checkpoint: Checkpoint | None = None  # None: what was stopped begins anew
 
     @property
     def n_tasks(self) -> int:

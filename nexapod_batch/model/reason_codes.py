@@ -151,6 +151,8 @@ class Code:
     OTHER_JOB = "contradiction.job"
     OTHER_POLICY = "contradiction.policy"
     OTHER_INPUTS = "contradiction.inputs"
+    OTHER_CONTINUATION = "contradiction.continuation"
+    STATE_UNASKED = "contradiction.state"
     OTHER_BACKEND = "contradiction.backend"
     OTHER_HOST = "contradiction.host"
     VARIABLES_OF_NO_SITE = "contradiction.site_variables"

@@ -10,7 +10,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Assignment", "Bundle", "ReplicaName"]
+__all__ = ["Assignment", "Bundle", "Continuation", "ReplicaName"]
 
 _NAME = re.compile(r"([1-9][0-9]{0,17})_(0|[1-9][0-9]{0,17})\.([1-9][0-9]{0,5})")
 
@@ -36,6 +36,13 @@ class ReplicaName(Struct, frozen=True):
         return cls(*map(int, match.groups()))
 
 
+class Continuation(NamedTuple):
+    """From where a replica goes on: what an earlier one of its task left on the same node when it was stopped."""
+
+    number: int  # of the earlier replica
+    files: tuple[tuple[str, str], ...]  # (path in the work folder, lower-case hex SHA-256), sorted
+
+
 class Assignment(NamedTuple):
     """One replica of a bundle."""
 
@@ -43,6 +50,7 @@ class Assignment(NamedTuple):
     number: int
     nonce: str  # 32 hex digits, fresh for each replica
     parameters: Mapping[str, str]  # array values of the task
+    continues: Continuation | None = None  # None: it begins at the beginning
 
 
 class Bundle(NamedTuple):

@@ -34,6 +34,7 @@ class Need(Struct, frozen=True, kw_only=True):
     want: int
     taken: Sequence[Mapping[Domain, str]] = ()  # domains of replicas placed already, overdue ones too; not lost ones
     numeric_class: str | None = None  # fixed at the first dispatch; None before it
+    only: int | None = None  # the one node that may take it: where a state lies from which it goes on
 
 
 class Plan(Struct, kw_only=True):

@@ -47,8 +47,8 @@ def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
 
 
 def _likeness(need: Need) -> tuple[object, ...]:
-    taken = need.taken
-    return (need.want, need.numeric_class, tuple([tuple(sorted(domain.items())) for domain in taken]) if taken else ())
+    taken = tuple([tuple(sorted(domain.items())) for domain in need.taken]) if need.taken else ()
+    return (need.want, need.numeric_class, need.only, taken)
 
 
 def _place_alike(
@@ -61,7 +61,7 @@ def _place_alike(
         chosen_class = class_for(job, need, slots)
         chosen = _choose(job, need, [slot for slot in slots if slot.numeric_class == chosen_class])
         if not chosen:
-            block(job, need, needs[done:], loads, result)
+            block(job, need, needs[done:], [load for load in loads if need.only in {None, load.node.id}], result)
             return
         length = _stretch(count - done, slots, chosen)
         served = needs[done : done + length]
@@ -106,6 +106,8 @@ def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:
         return (slot.blamed, by_owner[owner], by_site[site], by_host[host], by_node[node], load, slot.step, slot.id)
 
     eligible = _apart_from_taken(need, slots, fields)
+    if need.only is not None:
+        eligible = [slot for slot in eligible if slot.id == need.only]
     while len(chosen) < need.want:
         free = [slot for slot in eligible if slot.free > picks[slot.id]]
         if not free:

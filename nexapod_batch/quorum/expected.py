@@ -98,6 +98,22 @@ class Expected:
             return Reason(code=Code.OTHER_POLICY)
         if statement.inputs != self._inputs.of(statement.replica.task):
             return Reason(code=Code.OTHER_INPUTS)
+        if statement.saved or statement.continues is not None:
+            return self._state(statement)
+        return None
+
+    def _state(self, statement: Statement) -> Reason | None:
+        """Compare what was saved, and from what it went on, with what the job wants saved."""
+        checkpoint = self._job.checkpoint
+        names = [file.name for file in statement.saved]
+        if statement.continues is not None:
+            names += [name for name, _ in statement.continues.files]
+        unasked = checkpoint is None or not all(
+            any(matches(name, pattern) for pattern in checkpoint.paths) for name in names
+        )
+        too_large = sum(file.size for file in statement.saved) > min(self._max_bytes, statement.output_bytes)
+        if unasked or too_large or (statement.saved and statement.outcome is not Outcome.PREEMPTED):
+            return Reason(code=Code.STATE_UNASKED)
         return None
 
     def _container(self, statement: Statement) -> Reason | None:

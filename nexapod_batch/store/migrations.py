@@ -79,6 +79,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         sql="ALTER TABLE verdict ADD COLUMN confirmed INTEGER;\n",
     ),
     Migration(name="results that are wanted elsewhere", sql=_file("deliveries.sql")),
+    Migration(name="replicas that go on where an earlier one stopped", sql=_file("continuations.sql")),
 )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.migrations import Migration
     from nexapod_batch.store.repositories.accounting import Accounting
     from nexapod_batch.store.repositories.deliveries import Deliveries
+    from nexapod_batch.store.repositories.continuations import Continuations
     from nexapod_batch.store.repositories.jobs import Jobs
     from nexapod_batch.store.repositories.launches import Launches
     from nexapod_batch.store.repositories.ledger import Ledger
@@ -154,6 +155,13 @@ class Store:
         from nexapod_batch.store.repositories.trails import Trails  # noqa: PLC0415
 
         return Trails(self._database)
+
+    @cached_property
+    def continuations(self) -> Continuations:
+        """Which replicas go on from what an earlier one left."""
+        from nexapod_batch.store.repositories.continuations import Continuations  # noqa: PLC0415
+
+        return Continuations(self._database)
 
     @cached_property
     def usage(self) -> Usage:

@@ -2,7 +2,7 @@
 
 As with statements there is one byte form: `decode_bundle` re-encodes what it read and compares. `foreign` stands there
 only where it is true, so that a bundle without it means what it meant before there was the word; a runner that does
-not know the word takes no foreign bundle.
+not know the word takes no foreign bundle. The same holds for `continues` of a replica.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from nexapod_batch.errors import VerificationError
-from nexapod_batch.model.replica import Assignment, Bundle
+from nexapod_batch.model.replica import Assignment, Bundle, Continuation
 from nexapod_batch.trust.nesting import loads, quoted
-from nexapod_batch.trust.statement_rules import MAX_INT, is_hex, is_key_id, is_plain
+from nexapod_batch.trust.statement_rules import MAX_INT, is_hex, is_key_id, is_plain, safe_name
 
 __all__ = ["BUNDLE_TYPE", "MAX_BUNDLE", "decode_bundle", "encode_bundle"]
 
@@ -65,16 +65,33 @@ def _encode(bundle: Bundle) -> bytes:
         "job": {"document": bundle.document.decode(), "id": bundle.job_id, "uuid": bundle.job_uuid},
         "launch": bundle.launch,
         "notAfter": bundle.not_after,
-        "replicas": [
-            {"nonce": replica.nonce, "number": replica.number, "parameters": replica.parameters, "task": replica.task}
-            for replica in bundle.replicas
-        ],
+        "replicas": [_assignment_document(replica) for replica in bundle.replicas],
         "schema": _SCHEMA,
         "subkey": bundle.subkey,
     }
     if bundle.foreign:
         document["foreign"] = True
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def _assignment_document(replica: Assignment) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "nonce": replica.nonce, "number": replica.number, "parameters": replica.parameters, "task": replica.task,
+    }  # fmt: skip
+    if replica.continues is not None:
+        document["continues"] = {"files": dict(replica.continues.files), "replica": replica.continues.number}
+    return document
+
+
+def _assignment(document: Any) -> Assignment:  # noqa: ANN401 - parsed JSON
+    return Assignment(
+        task=document["task"], number=document["number"], nonce=document["nonce"], parameters=document["parameters"],
+        continues=_continuation(document["continues"]) if "continues" in document else None,
+    )  # fmt: skip
+
+
+def _continuation(document: Any) -> Continuation:  # noqa: ANN401 - parsed JSON
+    return Continuation(number=document["replica"], files=tuple(sorted(document["files"].items())))
 
 
 def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
@@ -88,12 +105,7 @@ def _from_document(document: Any) -> Bundle:  # noqa: ANN401 - parsed JSON
         document=job["document"].encode(),
         input_paths=document["inputs"],
         subkey=document["subkey"],
-        replicas=tuple([
-            Assignment(
-                task=replica["task"], number=replica["number"], nonce=replica["nonce"], parameters=replica["parameters"]
-            )
-            for replica in document["replicas"]
-        ]),
+        replicas=tuple([_assignment(replica) for replica in document["replicas"]]),
         foreign=document.get("foreign", False),
     )
 
@@ -134,8 +146,21 @@ def _check_replicas(bundle: Bundle) -> None:
         if not is_hex(replica.nonce, 32):
             raise ValueError("nonce is not 32 hex digits")
         _strings("parameters", replica.parameters)
+        if replica.continues is not None:
+            _check_continuation(replica, replica.continues)
     if len({(replica.task, replica.number) for replica in bundle.replicas}) != len(bundle.replicas):
         raise ValueError("one replica stands in the bundle twice")
+
+
+def _check_continuation(replica: Assignment, continues: Continuation) -> None:
+    _number("continued replica", continues.number, 1)
+    if continues.number >= replica.number:
+        raise ValueError(f"replica {replica.number} continues a later one: {continues.number}")
+    if not continues.files:
+        raise ValueError("a replica continues from no file")
+    for name, digest in continues.files:
+        if type(name) is not str or not safe_name(name) or type(digest) is not str or not is_hex(digest, 64):
+            raise ValueError(f"state {quoted(name, 80)} has an unsafe name or no digest")
 
 
 def _number(field: str, value: object, minimum: int) -> None:

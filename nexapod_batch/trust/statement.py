@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch.model.job import Program  # noqa: TC001 - likewise
-from nexapod_batch.model.replica import ReplicaName  # noqa: TC001
+from nexapod_batch.model.replica import Continuation, ReplicaName  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +25,7 @@ __all__ = [
     "GpuUse",
     "Machine",
     "Outcome",
+    "SavedFile",
     "Statement",
     "Subject",
     "vote_of",
@@ -111,6 +112,14 @@ class LogTrail(NamedTuple):
     head: str  # HMAC of the last note, in hex: says something to the coordinator alone
 
 
+class SavedFile(NamedTuple):
+    """A file that a stopped replica left, from which a later one goes on."""
+
+    name: str  # relative path
+    sha256: str  # lower-case hex
+    size: int  # bytes
+
+
 class Statement(NamedTuple):
     """Everything a node signs about one replica. Digests are lower-case hex, times milliseconds since 1970.
 
@@ -150,6 +159,8 @@ class Statement(NamedTuple):
     passed: tuple[tuple[str, str], ...] = ()  # variables that it had of its site's: name and SHA-256, sorted
     program: Program | None = None  # what was started; None: nothing was, or a runner of before did not say
     trail: LogTrail | None = None  # None: it was too short for one
+    continues: Continuation | None = None  # None: it began at the beginning
+    saved: tuple[SavedFile, ...] = ()  # what it left to go on from, sorted by name; only of what was stopped
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from msgspec import UNSET, DecodeError, UnsetType, ValidationError
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.model.job import Program
-from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.model.replica import Continuation, ReplicaName
 from nexapod_batch.trust.common_statement import read_common
 from nexapod_batch.trust.nesting import MAX_DEPTH, depth_within, quoted
 from nexapod_batch.trust.statement import (
@@ -23,6 +23,7 @@ from nexapod_batch.trust.statement import (
     GpuUse,
     LogTrail,
     Machine,
+    SavedFile,
     Statement,
     Subject,
     vote_stated,
@@ -33,6 +34,7 @@ from nexapod_batch.trust.statement_rules import check_fields, check_subjects
 
 if TYPE_CHECKING:
     from nexapod_batch.trust.statement_document import (
+        ContinuationObject,
         Dependency,
         Document,
         Gpu,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         Output,
         ProgramObject,
         RuntimeObject,
+        SavedFileObject,
     )
 
 __all__ = ["decode", "read_any"]
@@ -124,6 +127,8 @@ def _statement(document: Document) -> Statement:
         passed=_passed(internal.environment),
         program=_program(internal.program),
         trail=_trail(internal.log_trail),
+        continues=_continuation(external.continues),
+        saved=_saved(internal.saved),
     )  # fmt: skip
 
 
@@ -188,6 +193,20 @@ def _trail(trail: LogTrailObject | UnsetType) -> LogTrail | None:
     if isinstance(trail, UnsetType):
         return None
     return LogTrail(trail.notes, trail.head)
+
+
+def _continuation(continues: ContinuationObject | UnsetType) -> Continuation | None:
+    if isinstance(continues, UnsetType):
+        return None
+    return Continuation(continues.replica, tuple(sorted(continues.files.items())))
+
+
+def _saved(listed: list[SavedFileObject] | UnsetType) -> tuple[SavedFile, ...]:
+    if isinstance(listed, UnsetType):
+        return ()
+    if not listed:
+        raise ValueError("saved is empty")
+    return tuple([SavedFile(one.name, one.sha256, one.size) for one in listed])
 
 
 def _passed(variables: dict[str, str] | UnsetType) -> tuple[tuple[str, str], ...]:

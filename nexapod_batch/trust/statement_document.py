@@ -74,9 +74,25 @@ class Quorum(_Object):
     distinct: list[str]
 
 
-class ExternalParameters(_Object):
+class SavedFileObject(_Object):
+    """A file that a later attempt goes on from."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+class ContinuationObject(_Object):
+    """From which files of which earlier replica of its task it went on."""
+
+    files: dict[str, str]
+    replica: int
+
+
+class ExternalParameters(_Object, kw_only=True):
     """Which replica of which job."""
 
+    continues: ContinuationObject | UnsetType = UNSET
     job: str
     job_digest: Digest
     job_id: int
@@ -155,6 +171,7 @@ class InternalParameters(_Object, kw_only=True):
     program: ProgramObject | UnsetType = UNSET
     resources: Resources
     runtime: RuntimeObject | UnsetType = UNSET
+    saved: list[SavedFileObject] | UnsetType = UNSET
 
 
 class Definition(_Object):

@@ -76,7 +76,7 @@ def _encode(s: Statement) -> bytes:
 
 def _external(s: Statement) -> dict[str, Any]:
     """Return which replica of which job it was."""
-    return {
+    found: dict[str, Any] = {
         "job": s.job_uuid,
         "jobDigest": {"sha256": s.job_digest},
         "jobId": s.replica.job,
@@ -85,6 +85,9 @@ def _external(s: Statement) -> dict[str, Any]:
         "replica": s.replica.number,
         "task": s.replica.task,
     }
+    if s.continues is not None:
+        found["continues"] = {"files": dict(s.continues.files), "replica": s.continues.number}
+    return found
 
 
 def _internal(s: Statement) -> dict[str, Any]:
@@ -123,6 +126,8 @@ def _internal(s: Statement) -> dict[str, Any]:
         found["environment"] = dict(s.passed)
     if s.program is not None:
         found["program"] = {"file": s.program.file, "path": s.program.path, "sha256": s.program.sha256}
+    if s.saved:
+        found["saved"] = [saved._asdict() for saved in s.saved]
     return found
 
 

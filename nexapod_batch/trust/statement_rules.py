@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from nexapod_batch.model.job import Program
-    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, Statement, Subject
+    from nexapod_batch.model.replica import Continuation
+    from nexapod_batch.trust.statement import ContainerUse, GpuUse, Machine, SavedFile, Statement, Subject
 
 __all__ = [
     "MAX_INT",
     "MAX_PATH",
+    "MAX_SAVED",
     "MAX_SUBJECTS",
     "check_fields",
     "check_subjects",
@@ -29,6 +31,9 @@ __all__ = [
 
 #: With more outputs than this the subject is the manifest alone.
 MAX_SUBJECTS = 100
+
+#: Files that a stopped replica may leave to go on from.
+MAX_SAVED = 100
 
 #: The largest number that every JSON reader keeps exactly.
 MAX_INT = (1 << 53) - 1
@@ -90,6 +95,10 @@ def check_fields(s: Statement) -> None:
         raise ValueError("job, replica and agree start at 1")
     _check_lists(s)
     _check_uses(s)
+    if s.continues is not None:
+        _check_continuation(s.replica.number, s.continues)
+    if s.saved:
+        _check_saved(s.saved)
 
 
 def _check_numbers(s: Statement) -> None:
@@ -186,6 +195,32 @@ def _check_uses(s: Statement) -> None:
             raise ValueError(f"environment {quoted(name, 80)} is no variable with a digest")
     if len(s.passed) > _MOST_PASSED:
         raise ValueError(f"environment has {len(s.passed)} variables, wanted at most {_MOST_PASSED}")
+
+
+def _check_continuation(number: int, continues: Continuation) -> None:
+    if not (whole(continues.number) and 0 < continues.number < number):
+        raise ValueError(f"continues replica {quoted(continues.number, 40)}, wanted one before {number}")
+    if not 0 < len(continues.files) <= MAX_SAVED:
+        raise ValueError(f"continues from {len(continues.files)} files, wanted 1 to {MAX_SAVED}")
+    for name, digest in continues.files:
+        _check_state(name, digest)
+
+
+def _check_saved(saved: tuple[SavedFile, ...]) -> None:
+    if len(saved) > MAX_SAVED:
+        raise ValueError(f"saved {len(saved)} files, wanted at most {MAX_SAVED}")
+    for file in saved:
+        _check_state(file.name, file.sha256)
+        if not whole(file.size):
+            raise ValueError(f"saved {quoted(file.name, 80)} has an impossible size")
+    names = [file.name for file in saved]
+    if names != sorted(set(names)):
+        raise ValueError("saved files are not sorted, or stand there twice")
+
+
+def _check_state(name: str, digest: str) -> None:
+    if not safe_name(name) or not is_hex(digest, 64):
+        raise ValueError(f"state {quoted(name, 80)} has an unsafe name or no digest")
 
 
 def _check_gpu(used: GpuUse) -> None:

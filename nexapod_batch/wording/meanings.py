@@ -135,6 +135,8 @@ MEANINGS: Mapping[str, str] = {
     Code.OTHER_JOB: "a statement is about another job",
     Code.OTHER_POLICY: "a statement has another quorum policy than the job",
     Code.OTHER_INPUTS: "a statement has other inputs than the job",
+    Code.OTHER_CONTINUATION: "a statement goes on from another state than its replica was given",
+    Code.STATE_UNASKED: "a statement says that state was saved which the job does not ask for",
     Code.OTHER_BACKEND: "a statement has another backend than the node",
     Code.OTHER_HOST: "a statement has another host than the node",
     Code.VARIABLES_OF_NO_SITE: "a statement has variables of a site, and the node belongs to none",

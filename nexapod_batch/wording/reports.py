@@ -41,6 +41,8 @@ TEMPLATES: Mapping[str, Template] = {
     Code.OTHER_JOB: "the job is not its own",
     Code.OTHER_POLICY: "it was told another quorum policy",
     Code.OTHER_INPUTS: "its inputs are not those of the job",
+    Code.OTHER_CONTINUATION: "it goes on from another state than it was given",
+    Code.STATE_UNASKED: "it saved files that [checkpoint] of the job does not name, or was not stopped",
     Code.OTHER_BACKEND: "the backend is not its own",
     Code.OTHER_HOST: "the host is not that of its node",
     Code.VARIABLES_OF_NO_SITE: "it had variables of a site, and its node belongs to none",

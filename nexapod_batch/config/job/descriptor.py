@@ -17,6 +17,7 @@ from nexapod_batch.config import rules
 from nexapod_batch.config.job import inputs as input_files
 from nexapod_batch.config.job import job_sources, paths
 from nexapod_batch.config.job.arrays import read_array
+from nexapod_batch.config.job.checkpoint import read_checkpoint
 from nexapod_batch.config.job.job_schema import JOB
 from nexapod_batch.config.job.overrides import apply_sets, merge_defaults, put
 from nexapod_batch.config.job.publication import read_publication
@@ -28,7 +29,7 @@ from nexapod_batch.schema.kinds import BAD, Report, Schema, Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from nexapod_batch.model.job import Array, Input, Output, QuorumPolicy
+    from nexapod_batch.model.job import Array, Checkpoint, Input, Output, QuorumPolicy
     from nexapod_batch.model.publication import Publication
 
 __all__ = ["Parsed", "json_schema", "load", "parse", "parse_document"]
@@ -54,6 +55,7 @@ class _Sections(Struct, frozen=True, kw_only=True):
     outputs: tuple[Output, ...]
     sites: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     publication: Publication | None
+    checkpoint: Checkpoint | None
 
 
 def load(
@@ -200,6 +202,7 @@ def _job(
         sites=sections.sites,
         publication=sections.publication,
         results_to=_results_to(checked["results"]),
+        checkpoint=sections.checkpoint,
     )
     return input_files.with_task_inputs(job, folder, report, outside=outside)
 
@@ -217,16 +220,18 @@ def _sections(
     inputs = input_files.inputs(checked["inputs"], folder, report, outside=outside, jobs=jobs)
     outputs = rules.outputs(checked["outputs"], report)
     paths.outputs(outputs, report)
+    resources = _resources(checked["resources"])
     return _Sections(
         array=array,
         quorum=quorum,
         container=container,
-        resources=_resources(checked["resources"]),
+        resources=resources,
         schedule=_schedule(checked["schedule"], inputs, jobs, report),
         inputs=inputs,
         outputs=outputs,
         sites=rules.sites(checked["site"]),
         publication=_publication(checked["publication"], report),
+        checkpoint=read_checkpoint(checked["checkpoint"], resources, report),
     )
 
 

@@ -212,6 +212,25 @@ _OUTPUT = Table(
     "A file that the command leaves. Without any, stdout is the output, compared exactly.",
 )
 
+_CHECKPOINT = Table(
+    {
+        "path": Key(
+            ListOf(_PATH, 1, 100, alone=True),
+            "Files in the work folder, or globs, that a later attempt finds where they were left.",
+            REQUIRED,
+        ),
+        "signal": Key(
+            Text("a signal and seconds, as in `USR1@60`", pattern=r"(SIG)?(USR1|USR2|HUP|INT|TERM)@[1-9][0-9]{0,5}"),
+            "Signal that the command gets so many seconds before its time is over.",
+            shown="none",
+        ),
+        "exit_code": Key(
+            Whole(1, 125), "With which the command says that it saved its state and is not done.", 85
+        ),
+    },
+    "How a command that is stopped before it is done goes on, from files that it saved.",
+)
+
 _DEPENDENCY = Table(
     {
         "job": Key(JobName(_ID), "Job id, or the name of a job that is submitted together with it.", REQUIRED),
@@ -254,6 +273,7 @@ JOB = Table(
         "outputs": Key(ListOf(_OUTPUT, 0, 1_000), _OUTPUT.text, []),
         "schedule": Key(_SCHEDULE, _SCHEDULE.text, {}),
         "results": Key(RESULTS, RESULTS.text),
+        "checkpoint": Key(_CHECKPOINT, _CHECKPOINT.text),
         "publication": Key(PUBLICATION, PUBLICATION.text),
         "site": Key(MapOf("a site name", SITE_NAME, _SITE, 100), "Words for one site.", {}),
     },

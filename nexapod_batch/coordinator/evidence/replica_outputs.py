@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.errors import UnsafeOutputError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.trust.statement import Statement
 
-__all__ = ["OpenFiles", "Outputs", "outputs_of", "rule_for", "statement_of"]
+__all__ = ["OpenFiles", "Outputs", "outputs_of", "rule_for", "saved_files_of", "statement_of"]
 
 _CHUNK = 1024 * 1024
 #: What logs may have beyond the size of the outputs before they are looked at twice.
@@ -100,24 +101,38 @@ def outputs_of(c: Coordinator, node: Node, replica: VotingReplica) -> Outputs:
     SchedulerError when the node's machine cannot be reached now.
     """
     statement = statement_of(c, replica.id)
-    carried = c.store.reports.carried(replica.id)
-    context = c.context(node)
-    disk = c.job(replica.job_id).resources.disk_mib * 2**20
-    folder = context.work / str(statement.replica)
     files = {subject.name: subject.sha256 for subject in statement.subjects}
-    if carried is None:
-        names = None if statement.manifest else list(files)
-        c.backend(node).fetch(context, str(statement.replica), names=names, max_bytes=disk + _LOGS)
+    outputs = _where(c, node, replica.id, statement, files, None if statement.manifest else list(files))
     if statement.manifest:
-        files = _from_manifest(c.job(replica.job_id), statement, folder)
+        files = _from_manifest(c.job(replica.job_id), statement, outputs.folder)
+        return replace(outputs, files=files)
+    return outputs
+
+
+def _where(
+    c: Coordinator, node: Node, replica: int, statement: Statement, files: dict[str, str], names: list[str] | None
+) -> Outputs:
+    """Return where the files of a statement are; those of these names, or all, are brought here if need be."""
+    carried = c.store.reports.carried(replica)
+    context = c.context(node)
+    disk = c.job(statement.replica.job).resources.disk_mib * 2**20
+    if carried is None:
+        c.backend(node).fetch(context, str(statement.replica), names=names, max_bytes=disk + _LOGS)
     return Outputs(
         statement=statement,
         files=files,
         logs={"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256},
         carried=orjson.loads(carried) if carried is not None else None,
-        folder=folder,
+        folder=context.work / str(statement.replica),
         max_bytes=min(disk, _largest(statement)),
     )
+
+
+def saved_files_of(c: Coordinator, node: Node, replica: int) -> Outputs:
+    """Return the files of the state that a stopped replica, by its row id, signed; errors as of `outputs_of`."""
+    statement = statement_of(c, replica)
+    files = {file.name: file.sha256 for file in statement.saved}
+    return _where(c, node, replica, statement, files, list(files))
 
 
 def statement_of(c: Coordinator, replica: int) -> Statement:

@@ -288,6 +288,7 @@ def _check_carried(carried: object, statement: Statement) -> None:
         raise VerificationError("carried files of a manifest", wanted="a report without them")
     wanted = {"stdout": statement.stdout_sha256, "stderr": statement.stderr_sha256}
     wanted.update({subject.name: subject.sha256 for subject in statement.subjects})
+    wanted.update({file.name: file.sha256 for file in statement.saved})
     if missing := wanted.keys() - carried.keys():
         got = f"no {nesting.quoted(min(missing))}"
         raise VerificationError("carried files are missing", got=got, wanted="all or none")

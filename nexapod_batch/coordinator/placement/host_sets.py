@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
 
-__all__ = ["NEVER_TOLD", "as_set", "confirmed", "host_sets", "node_and_set", "set_name", "split"]
+__all__ = ["NEVER_TOLD", "as_set", "confirmed", "host_sets", "node_and_set", "number_of", "set_name", "split"]
 
 #: In `launch.hosts`: the scheduler forgot the launch without ever saying where it ran.
 NEVER_TOLD = "?"
@@ -47,7 +47,7 @@ def split(job: Job, loads: Sequence[NodeLoad]) -> list[NodeLoad]:
         for index in range(count):
             node = replace(
                 as_set(load.node, index),
-                id=-(load.node.id * _MOST + index),
+                id=number_of(load.node.id, index),
                 max_queued=max(1, load.node.max_queued // count),
             )
             found.append(replace(load, node=node, out=load.out // count))
@@ -70,6 +70,13 @@ def node_and_set(number: int) -> tuple[int, int]:
     if number < 0:
         return divmod(-number, _MOST)
     return (number, -1)
+
+
+def number_of(node_id: int, host_set: int) -> int:
+    """Return the number by which the planner knows a node, or one of its sets; -1 for no set."""
+    if host_set < 0:
+        return node_id
+    return -(node_id * _MOST + host_set)
 
 
 def confirmed(host: str, scheduler_hosts: str) -> bool:

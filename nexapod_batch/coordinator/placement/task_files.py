@@ -26,10 +26,14 @@ def digests_of(job: Job, tasks: Iterable[int]) -> frozenset[str]:
 
 
 def digests_of_launch(c: Coordinator, job: Job, launch: int) -> frozenset[str]:
-    """Return the same of a launch; which tasks it holds is asked only where that makes a difference."""
+    """Return the same of a launch, and what its replicas go on from.
+
+    Which tasks it holds is asked only where that makes a difference.
+    """
+    states = frozenset(c.store.continuations.digests_of_launch(launch) if job.checkpoint is not None else ())
     if TaskInputs(job.inputs).alike:
-        return digests_of(job, ())
-    return digests_of(job, [task for _, task in c.store.launches.tasks(launch)])
+        return digests_of(job, ()) | states
+    return digests_of(job, [task for _, task in c.store.launches.tasks(launch)]) | states
 
 
 def kept_files(c: Coordinator, job: Job, tasks: Iterable[int]) -> dict[str, Path]:
@@ -48,11 +52,13 @@ def kept_files(c: Coordinator, job: Job, tasks: Iterable[int]) -> dict[str, Path
     return files
 
 
-def paths_of(job: Job, tasks: Iterable[int], staged: Mapping[str, str]) -> Mapping[str, str]:
-    """Return, of what is `staged` for many tasks, what these get: their inputs, and an image."""
+def paths_of(
+    job: Job, tasks: Iterable[int], staged: Mapping[str, str], states: Iterable[str] = ()
+) -> Mapping[str, str]:
+    """Return, of what is `staged` for many tasks, what these get: their inputs, an image, and these states."""
     if TaskInputs(job.inputs).alike:
         return staged
-    wanted = set(digests_of(job, tasks))
+    wanted = {*digests_of(job, tasks), *states}
     if job.container is not None:
         wanted.add(job.container.sha256)
     return {digest: path for digest, path in staged.items() if digest in wanted}

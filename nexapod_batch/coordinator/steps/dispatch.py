@@ -9,32 +9,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from nexapod_batch import log
-from nexapod_batch.coordinator.nodes.keys import check_key, delegate
+from nexapod_batch.coordinator.nodes.keys import check_key
 from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.placement import images
 from nexapod_batch.coordinator.placement.eligibility import loads_of
 from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, node_and_set, split
 from nexapod_batch.coordinator.placement.start_failures import resting
-from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files, paths_of
+from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files
 from nexapod_batch.coordinator.steps import following_jobs, restored_database
+from nexapod_batch.coordinator.steps.continuations import going_on, pinned
+from nexapod_batch.coordinator.steps.intents import Ready, write_intents
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
-from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.lifecycle import Execution, TaskState
 from nexapod_batch.model.job import Domain
 from nexapod_batch.model.reason import Code, Reason
-from nexapod_batch.model.replica import Assignment, Bundle
 from nexapod_batch.planner import Need, plan
 from nexapod_batch.plugins import Launch
-from nexapod_batch.store.repositories.replicas import NewReplica
-from nexapod_batch.trust.bundle import BUNDLE_TYPE, encode_bundle
-from nexapod_batch.trust.delegation import Delegation
-from nexapod_batch.trust.dsse import Signer, seal
-from nexapod_batch.trust.keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +36,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.basis import JudgedReplica
     from nexapod_batch.coordinator.pass_faults import Faults
+    from nexapod_batch.coordinator.steps.continuations import GoingOn
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
@@ -52,8 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["dispatch", "domains_of", "hand_over", "needs_of", "set_aside"]
 
-#: Replicas in one bundle, at most: what one crash of a runner can lose.
-BUNDLE_MAX = 64
 #: Reason of a replica whose deadline passed: it may still report, so it keeps its domain.
 OVERDUE = Reason(code=Code.OVERDUE).stored()
 #: The longest wait, in seconds, before a task is placed again after losses.
@@ -209,20 +202,24 @@ def _place(
     placed: Counter[int] = Counter()
     if not needs:
         return placed, []
+    states: Mapping[tuple[int, int], GoingOn] = {}
+    if waiting := going_on(c, job, row.id, [t.idx for t in tasks if t.state != TaskState.WAITING]):
+        needs, states = pinned(c, job, needs, waiting, loads, faults)
     result = plan(job, needs, loads)
     by_node: dict[int, list[int]] = defaultdict(list)
     for task, number in result.placements:
         by_node[number].append(task)
     known = c.nodes_by_id()
     nodes = {number: known[node_and_set(number)[0]] for number in by_node}
-    ready = _all_ready(c, nodes, job, by_node, faults)
+    ready = _all_ready(c, nodes, job, by_node, states, faults)
     launches = {}
     with c.store.atomic(), c.store.ledger.appending():
         counts = Counter(task for number in ready for task in by_node[number])
         numbers = _next_numbers(c, row.id, sorted(counts))
         for number, one in ready.items():
             host_set = node_and_set(number)[1]
-            launches[number] = _intents(c, row, job, nodes[number], by_node[number], numbers, one, host_set)
+            going = {task: states[task, number] for task in by_node[number] if (task, number) in states}
+            launches[number] = write_intents(c, row, job, nodes[number], by_node[number], numbers, one, host_set, going)
         c.store.tasks.placed(row.id, ((task, n, result.classes.get(task)) for task, n in counts.items()))
         c.store.tasks.blocked(row.id, _stored(result.blocked))
     restored_database.mark(c)
@@ -252,58 +249,34 @@ def _stored(blocked: Mapping[int, Reason]) -> Iterator[tuple[int, str]]:
         yield task, stored
 
 
-class _Ready(Struct, frozen=True):
-    """What a backend says of replicas that are about to be placed on its node."""
-
-    inputs: Mapping[str, str]  # where its runners find inputs and image
-    launch_size: int  # replicas in one launch
-
-
 def _all_ready(
-    c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]], faults: Faults
-) -> dict[int, _Ready]:
+    c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]],
+    states: Mapping[tuple[int, int], GoingOn], faults: Faults,
+) -> dict[int, Ready]:  # fmt: skip
     """Let the backends make ready for the tasks of each node; return those that are."""
     ready = {}
     for number, members in by_node.items():
-        found = _ready(c, nodes[number], job, members, faults)
+        digests = [sha256 for task in members if (task, number) in states for sha256 in states[task, number].digests]
+        found = _ready(c, nodes[number], job, members, digests, faults)
         if found is not None:  # else its tasks still want their replicas
             ready[number] = found
     return ready
 
 
-def _ready(c: Coordinator, node: Node, job: Job, tasks: Sequence[int], faults: Faults) -> _Ready | None:
+def _ready(
+    c: Coordinator, node: Node, job: Job, tasks: Sequence[int], states: Sequence[str], faults: Faults
+) -> Ready | None:
     """Let a backend make ready for replicas of these tasks of a job; None when it cannot now."""
     try:
         inputs = kept_files(c, job, tasks)
+        inputs.update({sha256: c.paths.inputs / sha256 for sha256 in states})
         check_key(c, node)  # without its key nothing can be given to it
         inputs.update(images.files_of(c, job))
         backend, context = c.backend(node), c.context(node)
-        return _Ready(backend.stage(context, inputs), backend.launch_size(context, job, len(tasks)))
+        return Ready(backend.stage(context, inputs), backend.launch_size(context, job, len(tasks)))
     except (NexapodError, OSError) as error:
         faults.of_node(Code.STAGE_FAULT, node, error)
         return None
-
-
-def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield what each launch holds, after how many others: two replicas of one task never share a launch.
-
-    Launches of the same tasks follow each other, so that a task is decided, and its results are there, long before the
-    job ends, and mostly in the pass in which its first report came.
-    """
-    rounds: list[list[int]] = []
-    seen: Counter[int] = Counter()
-    for task in tasks:
-        if seen[task] == len(rounds):
-            rounds.append([])
-        rounds[seen[task]].append(task)
-        seen[task] += 1
-    before = 0
-    for start in range(0, len(tasks), size):
-        for one in rounds:
-            share = one[start : start + size]
-            if share:
-                yield before, share
-                before += len(share)
 
 
 def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, int]:
@@ -312,70 +285,3 @@ def _next_numbers(c: Coordinator, job_id: int, tasks: list[int]) -> dict[int, in
     for replica in c.store.replicas.of_tasks(job_id, tasks):
         numbers[replica.task] = replica.number + 1
     return numbers
-
-
-def _intents(
-    c: Coordinator,
-    row: JobRow,
-    job: Job,
-    node: Node,
-    tasks: Sequence[int],
-    numbers: dict[int, int],
-    ready: _Ready,
-    host_set: int,
-) -> list[int]:
-    """Write launch and replica rows for one node; return the launches' row ids."""
-    size = max(1, min(BUNDLE_MAX, ready.launch_size))
-    document = c.store.jobs.document(row.id)
-    if document is None:
-        msg = f"job {row.id} has no document"
-        raise LookupError(msg)
-    launches = []
-    nonces = c.random(16 * len(tasks)).hex()
-    for start, members in _shares(tasks, size):
-        assignments = []
-        for position, task in enumerate(members, start):
-            nonce = nonces[32 * position : 32 * position + 32]
-            parameters = job.parameters(task)
-            assignments.append(Assignment(task=task, number=numbers[task], nonce=nonce, parameters=parameters))
-            numbers[task] += 1
-        launches.append(_intent(c, row, job, node, document, assignments, ready, host_set))
-    return launches
-
-
-def _intent(
-    c: Coordinator, row: JobRow, job: Job, node: Node, document: bytes, assignments: Sequence[Assignment],
-    ready: _Ready, host_set: int,
-) -> int:  # fmt: skip
-    """Write the rows of one launch, with its sealed bundle and what its key may say; return the launch's row id."""
-    now, tasks = c.now(), [assignment.task for assignment in assignments]
-    deadline = now + job.quorum.deadline_s * 1000
-    key, seed = c.random(16).hex(), c.random(KEY_BYTES)
-    subkey = Signer.from_seed(seed)
-    bundle = Bundle(
-        launch=key, audience=node.key_id, not_after=deadline // 1000, job_id=row.id, job_uuid=row.uuid,
-        document=document, input_paths=paths_of(job, tasks, ready.inputs), replicas=tuple(assignments),
-        subkey=subkey.key_id, foreign=row.foreign or node.joined,
-    )  # fmt: skip
-    payload = encode_bundle(bundle)
-    envelope = seal(c.signer, BUNDLE_TYPE, payload)
-    launch = c.store.launches.insert(key=key, node=node.id, job=row.id, host_set=host_set, envelope=envelope, now=now)
-    delegation = Delegation(
-        node=node.key_id, subkey=subkey.public, launch=key, job=row.digest, not_after=bundle.not_after,
-        nonces=tuple([assignment.nonce for assignment in assignments]),
-    )  # fmt: skip
-    delegate(c, node, launch, delegation, seed)
-    placed = c.store.ledger.append([_event(bundle, node, payload, now)])
-    rows = [
-        NewReplica(row.id, replica.task, replica.number, node.id, launch, replica.nonce, now, deadline, placed)
-        for replica in assignments
-    ]
-    c.store.replicas.insert(rows)
-    return launch
-
-
-def _event(bundle: Bundle, node: Node, payload: bytes, now: int) -> bytes:
-    return event(
-        Kind.PLACED, now, id=f"{bundle.job_id}", launch=bundle.launch, node=node.name, replicas=len(bundle.replicas),
-        sha256=digest_of(payload),
-    )  # fmt: skip

@@ -329,4 +329,6 @@ def _wrong(
         known.expected[job] = Expected(c.job(job))
     host = node.host if node.site == LOCAL else None
     place = Place(backend=node.backend, host=host, given_ms=row.created_at, received_ms=c.now())
+    if c.job(job).checkpoint is not None and said.continues != c.store.continuations.of(row.id):
+        return Reason(code=Code.OTHER_CONTINUATION)
     return known.expected[job].contradiction(said, place)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from nexapod_batch import birth
@@ -26,13 +27,14 @@ from nexapod_batch.runner.execution.stage import (
     why_not_started,
 )
 from nexapod_batch.runner.execution.started_program import Programs
-from nexapod_batch.runner.processes.process_tree import Attempt, Limits, Result, Supervisor
+from nexapod_batch.runner.processes.process_tree import Attempt, EarlySignal, Limits, Result, Supervisor
 from nexapod_batch.runtimes import Execution
 from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nexapod_batch.model.job import Checkpoint
     from nexapod_batch.runner.execution.folders.temporary import Temporary
     from nexapod_batch.runner.execution.logs import Logs
     from nexapod_batch.runner.execution.replica import Replica
@@ -165,6 +167,7 @@ class Commands:
             disk_bytes=job.resources.disk_mib * 2**20,
             contained=wrapped.isolation != "none",
             kills=job.left_over == "kill",
+            early=_early_signal(job.checkpoint, behind=wrapped.isolation == "files"),
         )
         stdin = f"{replica.root}/{expand(job.stdin, replica.values)}" if job.stdin else ""
         os.chdir(folder)
@@ -220,6 +223,13 @@ def _made_folder(replica: Replica) -> str:
     folder = f"{replica.root}/{workdir}"
     os.makedirs(folder, 0o700, exist_ok=True)
     return folder
+
+
+def _early_signal(checkpoint: Checkpoint | None, *, behind: bool) -> EarlySignal | None:
+    """Return the signal by which a command hears that its time is nearly over; container programs pass it on."""
+    if checkpoint is None or not checkpoint.signal:
+        return None
+    return EarlySignal(signal.Signals[f"SIG{checkpoint.signal}"], checkpoint.ahead_s, behind)
 
 
 def _by_accounting(replica: Replica, result: Result, path: str, environment: Mapping[str, str]) -> Result:

@@ -16,12 +16,12 @@ from nexapod_batch.trust.statement import Outcome
 
 if TYPE_CHECKING:
 
-    from nexapod_batch.model.job import Program
-    from nexapod_batch.model.replica import ReplicaName
+    from nexapod_batch.model.job import Checkpoint, Program
+    from nexapod_batch.model.replica import Continuation, ReplicaName
     from nexapod_batch.plugins import Wrapped
     from nexapod_batch.runner.launches.launch import OpenedLaunch
     from nexapod_batch.runner.processes.process_tree import Result
-    from nexapod_batch.trust.statement import GpuUse, LogTrail
+    from nexapod_batch.trust.statement import GpuUse, LogTrail, SavedFile
 
 __all__ = ["Replica", "Runs", "without_own_paths"]
 
@@ -55,6 +55,8 @@ class Replica:
         one = launch.bundle.replicas[index]
         self.values = task_values(launch.job, one.task, one.parameters)  # of the placeholders of its task
         self.inputs = launch.inputs(index)
+        self.continues = one.continues
+        self.saved: tuple[SavedFile, ...] = ()  # what it left to go on from
         self.outcome, self.detail = Outcome.OK, ""
         self.exit_code: int | None = None
         self.result: Result | None = None
@@ -81,6 +83,8 @@ class Replica:
         else:
             try:
                 stage_inputs(self.inputs, self.values, self.launch.bundle.input_paths, self.root)
+                if self.continues is not None:
+                    self._put_back(self.continues)
                 self.result = self._executor.execute(self)
             except KeptCopyError as error:
                 self.fail(Outcome.NODE, str(error))
@@ -108,7 +112,27 @@ class Replica:
                 self.fail(Outcome.OUTPUT, str(error).replace("\n  -> ", ". "))
             except OSError as error:
                 self.fail(Outcome.NODE, f"the outputs cannot be read: {error}")
-        return stdout_only(*out)
+        produced = stdout_only(*out)
+        checkpoint = self.launch.job.checkpoint
+        if checkpoint is None or self.result is None:
+            return produced
+        return self._save(checkpoint, produced)
+
+    def _put_back(self, continues: Continuation) -> None:
+        from nexapod_batch.runner.execution.saved_state import put_back  # noqa: PLC0415 - most replicas begin anew
+
+        put_back(continues, self.launch.bundle.input_paths, self.root)
+
+    def _save(self, checkpoint: Checkpoint, produced: Produced) -> Produced:
+        """Keep the files from which a later attempt goes on, where this one was stopped before it was done."""
+        from nexapod_batch.runner.execution.saved_state import stopped  # noqa: PLC0415 - as above
+
+        status = self.result.status if self.result else None
+        end = stopped(checkpoint, self.continues, self.outcome, self.detail, status, self.root)
+        self.fail(end.outcome, end.detail)
+        self.saved = end.saved
+        files = tuple([file.name for file in end.saved])
+        return produced._replace(names=files, size=sum(file.size for file in end.saved))
 
     def _judge(self, result: Result) -> None:
         mem = self.launch.job.resources.mem_mib

@@ -116,6 +116,8 @@ class Reports:
             program=replica.program,
             trail=replica.trail,
             machine=identity(replica.launch.bundle.job_uuid),
+            continues=replica.continues,
+            saved=replica.saved,
         )
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:

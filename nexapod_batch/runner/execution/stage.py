@@ -52,6 +52,7 @@ __all__ = [
     "find_program",
     "passed_on",
     "script_of",
+    "stage_file",
     "stage_inputs",
     "task_argv",
     "why_not_started",
@@ -234,10 +235,19 @@ def stage_inputs(inputs: tuple[Input, ...], values: Mapping[str, str], paths: Ma
 
 
 def _stage(job_input: Input, source: str, target: Path) -> int:
+    what = f"input {job_input.target!r}"
+    return stage_file(what, source, target, job_input.sha256, executable=job_input.executable)
+
+
+def stage_file(what: str, source: str, target: Path, sha256: str, *, executable: bool = False) -> int:
+    """Copy one file to a new one, digesting what is copied; return the bytes. `what` names it in errors.
+
+    KeptCopyError where it is not what was pinned, InputError where something is in its place.
+    """
     digest, size = hashlib.sha256(), 0
     try:
         with careful.stream(source) as reader:
-            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | (0o700 if job_input.executable else 0o600)
+            mode = (os.fstat(reader.fileno()).st_mode & 0o777) | (0o700 if executable else 0o600)
             target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with open(fd, "wb", buffering=0) as writer:
@@ -251,12 +261,12 @@ def _stage(job_input: Input, source: str, target: Path) -> int:
                         rest = rest[writer.write(rest) :]
                 os.fchmod(fd, mode)  # the umask took something away
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"input {job_input.target!r} collides with another input") from error
+        raise InputError(f"{what} collides with another input") from error
     except (FileNotFoundError, PermissionError, careful.NotPlainError) as error:
-        raise KeptCopyError(f"input {job_input.target!r} {_why_not_staged(error)}") from error
-    if digest.hexdigest() != job_input.sha256:
-        changed = f"got sha256 {digest.hexdigest()}, wanted {job_input.sha256}"
-        raise KeptCopyError(f"input {job_input.target!r} was changed: {changed}")
+        raise KeptCopyError(f"{what} {_why_not_staged(error)}") from error
+    if digest.hexdigest() != sha256:
+        changed = f"got sha256 {digest.hexdigest()}, wanted {sha256}"
+        raise KeptCopyError(f"{what} was changed: {changed}")
     return size
 
 

@@ -83,6 +83,7 @@ def open_launch(key: str, envelope: bytes, seed: bytes, node: NodeConfig, now: f
     task_inputs = TaskInputs(job.inputs)
     _check_fits(job, node)
     _check_paths(job, bundle, task_inputs)
+    _check_states(bundle)
     names = [] if job.container is None else ["apptainer"]
     if job.container is None or job.container.isolation == "any":
         names.append("bare")
@@ -155,3 +156,13 @@ def _check_paths(job: Job, bundle: Bundle, task_inputs: TaskInputs) -> None:
                 raise VerificationError("the bundle does not say where an input lies", got=job_input.target)
         if task_inputs.alike:
             return
+
+
+def _check_states(bundle: Bundle) -> None:
+    """Refuse saved states of which the bundle does not say where they are."""
+    for replica in bundle.replicas:
+        if replica.continues is None:
+            continue
+        for name, sha256 in replica.continues.files:
+            if sha256 not in bundle.input_paths:
+                raise VerificationError("the bundle does not say where a saved state lies", got=name)

@@ -19,6 +19,7 @@ __all__ = [
     "ancestors",
     "anonymous_kib",
     "become_subreaper",
+    "behind",
     "die_with_parent",
     "end_all",
     "find",
@@ -96,6 +97,13 @@ def find_heads(pid: int) -> list[int]:
     return found
 
 
+def behind(pid: int) -> int:
+    """Return the command that a wrapper started in a process namespace; `pid` itself where there is none."""
+    heads = [pid] if _is_head(pid) else find_heads(pid)
+    commands = (_children(heads[0]) if heads else None) or [pid]
+    return commands[0]
+
+
 def end_all(pid: int) -> None:
     """Kill everything below `pid`, also what forks faster than it can be listed.
 
@@ -122,7 +130,7 @@ def find_strays(work: str) -> list[int]:
     return found
 
 
-def signal_all(pids: list[int], sign: signal.Signals) -> None:
+def signal_all(pids: list[int], sign: int) -> None:
     """Send a signal to each; those that ended meanwhile are passed over."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):

@@ -36,7 +36,7 @@ from nexapod_batch.trust.statement import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Attempt", "Limits", "Pace", "Result", "Supervisor", "disk_detail"]
+__all__ = ["Attempt", "EarlySignal", "Limits", "Pace", "Result", "Supervisor", "disk_detail"]
 
 GRACE_S = 5.0  # between TERM and KILL
 MEMORY_S = (0.1, 1.0)  # between two looks at the memory, at least and at most
@@ -77,6 +77,14 @@ class Supervisor(Protocol):
         ...
 
 
+class EarlySignal(NamedTuple):
+    """What a command gets before its time is over, so that it can save its state."""
+
+    number: int
+    ahead_s: int
+    behind: bool  # for the program that the one that was started starts, which passes no signal on
+
+
 class Limits(NamedTuple):
     """What one replica may use; None is no limit."""
 
@@ -85,6 +93,7 @@ class Limits(NamedTuple):
     disk_bytes: int
     contained: bool = False  # the command runs in a container
     kills: bool = False  # what is left when the command has ended is killed, not waited for
+    early: EarlySignal | None = None
 
 
 class Result(NamedTuple):
@@ -181,6 +190,7 @@ class _Tree:
         self._usage = Usage(contained=limits.contained)
         self._courtesy = courtesy
         self._courtesy_s = COURTESY_S[0]
+        self._early = limits.early
         self._tell_end()
         self._next_courtesy = started + self._courtesy_s if self._courtesy.any else float("inf")
 
@@ -270,7 +280,18 @@ class _Tree:
                 self._stop((Outcome.TIME, f"over its time limit of {self._limits.time_s} s{still}"))
                 return 0.0
             due.append(left)
+            if self._early is not None:
+                due.append(self._signal_early(self._early, left))
         return min(*due, self._look_at_use(now))
+
+    def _signal_early(self, early: EarlySignal, left: float) -> float:
+        """Send the early signal when it is due, once; return the seconds until it is."""
+        if left > early.ahead_s:
+            return left - early.ahead_s
+        self._early = None
+        command = descendants.behind(self._pid) if early.behind else self._pid
+        descendants.signal_all([command] if self._status is None else [], early.number)
+        return left
 
     def _look_at_use(self, now: float) -> float:
         """Check every limit that is due but the time; return the seconds until one is due again."""

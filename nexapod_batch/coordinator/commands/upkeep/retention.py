@@ -133,6 +133,7 @@ def _unstage(c: Coordinator, nodes: list[Node], faults: Faults) -> int:
         needed.update(job_input["sha256"] for job_input in document["inputs"])
         if document["container"]:
             needed.add(document["container"]["sha256"])
+    needed |= c.store.continuations.digests_out()
     removed = 0
     for node in nodes:
         try:
@@ -195,7 +196,7 @@ def stale_inputs(c: Coordinator) -> list[str]:
     """Return the paths of kept inputs that no job needs which is open, or ended within the time of retention."""
     from nexapod_batch.config.settings import settings  # noqa: PLC0415 - passes import this module, and ask nothing here
 
-    needed: set[str] = set()
+    needed = c.store.continuations.digests_out()
     for row in c.store.jobs.documents_since(c.now() - settings(c.paths).keep_inputs_s * 1000):
         needed.update(job_input["sha256"] for job_input in json.loads(row.body)["inputs"])
     if not c.paths.inputs.is_dir():

@@ -1,0 +1,153 @@
+"""Which replicas go on from what an earlier one of their task left when it was stopped, and where.
+
+A state is the word of one node: a replica that goes on from it rests on that node as well. So it goes on there and
+nowhere else, and a task's replicas stay as independent as they were. Where the node is gone, or no longer has the
+state, or its domain was given to another replica meanwhile, the next attempt begins at the beginning.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nexapod_batch.coordinator.evidence.replica_outputs import saved_files_of, statement_of
+from nexapod_batch.coordinator.placement.host_sets import number_of
+from nexapod_batch.errors import NexapodError, UnsafeOutputError
+from nexapod_batch.files.atomic import sync_files
+from nexapod_batch.files.own import own_folder
+from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.reason import Code
+from nexapod_batch.model.replica import Continuation
+from nexapod_batch.planner.fitness import unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexapod_batch.coordinator.context import Coordinator
+    from nexapod_batch.coordinator.pass_faults import Faults
+    from nexapod_batch.model.job import Job
+    from nexapod_batch.model.node import Node
+    from nexapod_batch.planner import Need, NodeLoad
+    from nexapod_batch.store.repositories.replicas import VotingReplica
+
+__all__ = ["GoingOn", "going_on", "pinned"]
+
+_GONE = frozenset({Execution.LOST, Execution.CANCELLED})
+
+
+class GoingOn(Struct, frozen=True):
+    """A state that waits for a replica to go on from it."""
+
+    task: int
+    before: int  # row id of the replica that left it
+    node: Node
+    number: int  # of the node, or of the set of its hosts, as the planner knows it
+    continues: Continuation
+
+    @property
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of its files."""
+        return [sha256 for _, sha256 in self.continues.files]
+
+
+def going_on(c: Coordinator, job: Job, job_id: int, tasks: Sequence[int]) -> list[GoingOn]:
+    """Return the states from which no replica of these tasks goes on yet, or only one that was lost, newest first."""
+    if job.checkpoint is None or not tasks:
+        return []
+    replicas = {row.id: row for row in c.store.replicas.of_tasks(job_id, tasks)}
+    states = {row.id: files for row in replicas.values() if (files := _saved(c, row))}
+    later: dict[int, list[int]] = defaultdict(list)
+    for before, replica in c.store.continuations.pairs(job_id, tasks) if states else ():
+        later[before].append(replica)
+    nodes = c.nodes_by_id()
+    found = []
+    for row_id in sorted(states, reverse=True):
+        if all(replicas[one].execution in _GONE and one not in states for one in later[row_id]):
+            row = replicas[row_id]
+            number = number_of(row.node_id, c.store.launches.hosts(row.launch_id).host_set)
+            continues = Continuation(number=row.number, files=states[row_id])
+            found.append(GoingOn(row.task, row_id, nodes[row.node_id], number, continues))
+    return found
+
+
+def pinned(
+    c: Coordinator, job: Job, needs: Sequence[Need], states: Sequence[GoingOn], loads: Sequence[NodeLoad],
+    faults: Faults,
+) -> tuple[list[Need], dict[tuple[int, int], GoingOn]]:  # fmt: skip
+    """Return the needs, with one of its own for each state that can be gone on from, and those states.
+
+    Their files are here then. What cannot be brought here now makes its task wait.
+    """
+    there = {load.node.id: load for load in loads if unfit(job, load) is None}
+    of_task: dict[int, list[GoingOn]] = defaultdict(list)
+    for state in states:
+        of_task[state.task].append(state)
+    found, used = [], {}
+    for need in needs:
+        rest = need
+        for state in of_task[need.task]:
+            load = there.get(state.number)
+            if rest.want == 0 or load is None or _conflicts(job, rest, load):
+                continue
+            brought = _bring(c, state, faults)
+            if brought is False:
+                continue
+            domain = {name: load.node.domain(name, "") for name in job.quorum.distinct}
+            if brought:
+                found.append(replace(need, want=1, taken=rest.taken, only=state.number))
+                used[state.task, state.number] = state
+            rest = replace(rest, want=rest.want - 1, taken=(*rest.taken, domain))
+        if rest.want:
+            found.append(rest)
+    return found, used
+
+
+def _conflicts(job: Job, need: Need, load: NodeLoad) -> bool:
+    """Say whether a domain of a node was given to another replica of the task."""
+    mine = {name: load.node.domain(name, "") for name in job.quorum.distinct}
+    return any(taken.get(name) == value for taken in need.taken for name, value in mine.items() if value)
+
+
+def _saved(c: Coordinator, row: VotingReplica) -> tuple[tuple[str, str], ...]:
+    """Return the state that a lost replica signed; empty where it signed none."""
+    if row.execution != Execution.LOST or row.voided or not row.host:
+        return ()
+    try:
+        statement = statement_of(c, row.id)
+    except UnsafeOutputError:
+        return ()
+    return tuple([(file.name, file.sha256) for file in statement.saved])
+
+
+def _bring(c: Coordinator, state: GoingOn, faults: Faults) -> bool | None:
+    """Bring the files of a state here; False where they are gone, None where that is not known now."""
+    missing = {name: sha256 for name, sha256 in state.continues.files if not (c.paths.inputs / sha256).exists()}
+    if not missing:
+        return True
+    own_folder(c.paths.inputs, below=c.paths.home)
+    try:
+        _copy(c, state, missing)
+    except UnsafeOutputError:
+        return False
+    except (NexapodError, OSError) as error:
+        faults.of_node(Code.STAGE_FAULT, state.node, error)
+        return None
+    return True
+
+
+def _copy(c: Coordinator, state: GoingOn, missing: Mapping[str, str]) -> None:
+    files = saved_files_of(c, state.node, state.before)
+    for name, sha256 in missing.items():
+        kept = c.paths.inputs / sha256
+        partial = kept.with_name(f".{sha256}.{os.getpid()}")
+        partial.unlink(missing_ok=True)
+        try:
+            files.copy(name, partial)
+            sync_files([partial])
+            partial.replace(kept)
+        finally:
+            partial.unlink(missing_ok=True)
