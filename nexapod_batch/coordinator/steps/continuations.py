@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nexapod_batch.planner import Need, NodeLoad
     from nexapod_batch.store.repositories.replicas import VotingReplica
 
-__all__ = ["GoingOn", "going_on", "pinned"]
+__all__ = ["GoingOn", "States", "digests_of", "going_on", "pinned"]
 
 _GONE = frozenset({Execution.LOST, Execution.CANCELLED})
 
@@ -48,10 +48,15 @@ class GoingOn(Struct, frozen=True):
     number: int  # of the node, or of the set of its hosts, as the planner knows it
     continues: Continuation
 
-    @property
-    def digests(self) -> list[str]:
-        """Return the SHA-256 of its files."""
-        return [sha256 for _, sha256 in self.continues.files]
+
+#: By task and number of the node; several only where replicas need differ in nothing but their run.
+States = dict[tuple[int, int], list[GoingOn]]
+
+
+def digests_of(states: States, tasks: Sequence[int], number: int) -> list[str]:
+    """Return the SHA-256 of every file from which replicas of these tasks go on on a node."""
+    waiting = [state for task in tasks for state in states.get((task, number), ())]
+    return [sha256 for state in waiting for _, sha256 in state.continues.files]
 
 
 def going_on(c: Coordinator, job: Job, job_id: int, tasks: Sequence[int]) -> list[GoingOn]:
@@ -77,7 +82,7 @@ def going_on(c: Coordinator, job: Job, job_id: int, tasks: Sequence[int]) -> lis
 def pinned(
     c: Coordinator, job: Job, needs: Sequence[Need], states: Sequence[GoingOn], loads: Sequence[NodeLoad],
     faults: Faults,
-) -> tuple[list[Need], dict[tuple[int, int], GoingOn]]:  # fmt: skip
+) -> tuple[list[Need], States]:  # fmt: skip
     """Return the needs, with one of its own for each state that can be gone on from, and those states.
 
     Their files are here then. What cannot be brought here now makes its task wait.
@@ -86,7 +91,8 @@ def pinned(
     of_task: dict[int, list[GoingOn]] = defaultdict(list)
     for state in states:
         of_task[state.task].append(state)
-    found, used = [], {}
+    found: list[Need] = []
+    used: States = defaultdict(list)
     for need in needs:
         rest = need
         for state in of_task[need.task]:
@@ -99,7 +105,7 @@ def pinned(
             domain = {name: load.node.domain(name, "") for name in job.quorum.distinct}
             if brought:
                 found.append(replace(need, want=1, taken=rest.taken, only=state.number))
-                used[state.task, state.number] = state
+                used[state.task, state.number].append(state)
             rest = replace(rest, want=rest.want - 1, taken=(*rest.taken, domain))
         if rest.want:
             found.append(rest)

@@ -20,7 +20,7 @@ from nexapod_batch.coordinator.placement.host_sets import as_set, host_sets, nod
 from nexapod_batch.coordinator.placement.start_failures import resting
 from nexapod_batch.coordinator.placement.task_files import digests_of_launch, kept_files
 from nexapod_batch.coordinator.steps import following_jobs, restored_database
-from nexapod_batch.coordinator.steps.continuations import going_on, pinned
+from nexapod_batch.coordinator.steps.continuations import digests_of, going_on, pinned
 from nexapod_batch.coordinator.steps.intents import Ready, write_intents
 from nexapod_batch.coordinator.steps.launch_endings import end_launch, launch_reason, reason_of
 from nexapod_batch.errors import NexapodError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.coordinator.evidence.basis import JudgedReplica
     from nexapod_batch.coordinator.pass_faults import Faults
-    from nexapod_batch.coordinator.steps.continuations import GoingOn
+    from nexapod_batch.coordinator.steps.continuations import States
     from nexapod_batch.model.job import Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.planner import NodeLoad
@@ -202,7 +202,7 @@ def _place(
     placed: Counter[int] = Counter()
     if not needs:
         return placed, []
-    states: Mapping[tuple[int, int], GoingOn] = {}
+    states: States = {}
     if waiting := going_on(c, job, row.id, [t.idx for t in tasks if t.state != TaskState.WAITING]):
         needs, states = pinned(c, job, needs, waiting, loads, faults)
     result = plan(job, needs, loads)
@@ -218,7 +218,7 @@ def _place(
         numbers = _next_numbers(c, row.id, sorted(counts))
         for number, one in ready.items():
             host_set = node_and_set(number)[1]
-            going = {task: states[task, number] for task in by_node[number] if (task, number) in states}
+            going = [state for task in set(by_node[number]) for state in states.get((task, number), ())]
             launches[number] = write_intents(c, row, job, nodes[number], by_node[number], numbers, one, host_set, going)
         c.store.tasks.placed(row.id, ((task, n, result.classes.get(task)) for task, n in counts.items()))
         c.store.tasks.blocked(row.id, _stored(result.blocked))
@@ -251,13 +251,12 @@ def _stored(blocked: Mapping[int, Reason]) -> Iterator[tuple[int, str]]:
 
 def _all_ready(
     c: Coordinator, nodes: Mapping[int, Node], job: Job, by_node: Mapping[int, Sequence[int]],
-    states: Mapping[tuple[int, int], GoingOn], faults: Faults,
+    states: States, faults: Faults,
 ) -> dict[int, Ready]:  # fmt: skip
     """Let the backends make ready for the tasks of each node; return those that are."""
     ready = {}
     for number, members in by_node.items():
-        digests = [sha256 for task in members if (task, number) in states for sha256 in states[task, number].digests]
-        found = _ready(c, nodes[number], job, members, digests, faults)
+        found = _ready(c, nodes[number], job, members, digests_of(states, members, number), faults)
         if found is not None:  # else its tasks still want their replicas
             ready[number] = found
     return ready

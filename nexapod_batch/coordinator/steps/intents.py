@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -70,7 +70,7 @@ def write_intents(
     numbers: dict[int, int],
     ready: Ready,
     host_set: int,
-    states: Mapping[int, GoingOn],
+    states: Sequence[GoingOn],
 ) -> list[int]:
     """Write launch and replica rows for one node; return the launches' row ids. `states` are those gone on from."""
     size = max(1, min(BUNDLE_MAX, ready.launch_size))
@@ -78,26 +78,27 @@ def write_intents(
     if document is None:
         msg = f"job {row.id} has no document"
         raise LookupError(msg)
-    launches = []
+    launches: list[int] = []
+    begun: list[tuple[ReplicaName, GoingOn]] = []
     nonces = c.random(16 * len(tasks)).hex()
-    going = dict(states)
+    going: dict[int, list[GoingOn]] = defaultdict(list)
+    for waiting in states:
+        going[waiting.task].append(waiting)
     for start, members in _shares(tasks, size):
         assignments = []
         for position, task in enumerate(members, start):
             nonce = nonces[32 * position : 32 * position + 32]
             parameters = job.parameters(task)
-            state = going.pop(task, None)
-            continues = None if state is None else state.continues
-            assignment = Assignment(
-                task=task, number=numbers[task], nonce=nonce, parameters=parameters, continues=continues
-            )
+            assignment = Assignment(task=task, number=numbers[task], nonce=nonce, parameters=parameters)
+            if going.get(task):
+                state = going[task].pop()
+                assignment = assignment._replace(continues=state.continues)
+                begun.append((ReplicaName(row.id, task, numbers[task]), state))
             assignments.append(assignment)
             numbers[task] += 1
         launches.append(_intent(c, row, job, node, document, assignments, ready, host_set))
-        for assignment in assignments:
-            if assignment.continues is not None:
-                name = ReplicaName(row.id, assignment.task, assignment.number)
-                c.store.continuations.insert(name, states[assignment.task].before, assignment.continues)
+    for name, state in begun:
+        c.store.continuations.insert(name, state.before, state.continues)
     return launches
 
 
