@@ -124,11 +124,9 @@ def _statement(document: Document) -> Statement:
         container=container,
         gpus=_gpus(internal.gpus),
         machine=_machine(internal.machine),
-        passed=_passed(internal.environment),
-        program=_program(internal.program),
+        passed=_passed(internal.environment), program=_program(internal.program),
         trail=_trail(internal.log_trail),
-        continues=_continuation(external.continues),
-        saved=_saved(internal.saved),
+        continues=_continuation(external.continues), saved=_saved(internal.saved),
     )  # fmt: skip
 
 

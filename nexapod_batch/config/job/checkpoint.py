@@ -24,13 +24,11 @@ def read_checkpoint(section: Value, resources: Resources | None, report: Report)
     name, _, seconds = (section["signal"] or "").partition("@")
     ahead_s = int(seconds or 0)
     time_s = None if resources is None else resources.time_s
-    if name and resources is not None and (time_s is None or ahead_s >= time_s):
-        report.add(
-            "checkpoint.signal",
-            f"{seconds} s before which end?",
-            got="no [resources] time" if time_s is None else f"time = {time_s} s",
-            wanted="a time limit that is longer",
-        )
+    if name and resources is not None and time_s is None:
+        report.add("checkpoint.signal", "the job has no time limit", wanted="[resources] time")
+    elif name and time_s is not None and ahead_s >= time_s:
+        what = f"its time is over after {time_s} s"
+        report.add("checkpoint.signal", what, got=f"{ahead_s} s before that", wanted="fewer seconds")
     return Checkpoint(
         paths=tuple(section["path"]), signal=name.removeprefix("SIG"), ahead_s=ahead_s, exit_code=section["exit_code"]
     )

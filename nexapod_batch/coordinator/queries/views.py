@@ -308,6 +308,7 @@ def _replica(job_id: int, row: ReplicaView) -> Document:
         "output_bytes": row["output_bytes"],
         "gpus": _gpus(row["gpus"]),
         "cleaned": bool(row["cleaned"]),
+        "continues": row["continues"],
     }
 
 

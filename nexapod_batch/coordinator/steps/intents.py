@@ -72,7 +72,12 @@ def write_intents(
     host_set: int,
     states: Sequence[GoingOn],
 ) -> list[int]:
-    """Write launch and replica rows for one node; return the launches' row ids. `states` are those gone on from."""
+    """Write launch and replica rows for one node; return the launches' row ids. `states` are those gone on from.
+
+    Raises:
+        LookupError: The job has no document.
+
+    """
     size = max(1, min(BUNDLE_MAX, ready.launch_size))
     document = c.store.jobs.document(row.id)
     if document is None:

@@ -34,6 +34,7 @@ from nexapod_batch.coordinator.verification.verdicts import reached_faults
 from nexapod_batch.errors import DescriptorError, NexapodError, VerificationError
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState
 from nexapod_batch.model.document import digest, from_document
+from nexapod_batch.quorum.continued import broken_chains
 from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.nesting import depth_within, loads
 from nexapod_batch.wording import sentence
@@ -239,6 +240,7 @@ def _verdict_faults(export: Export, task: ExportedTask, found: Mapping[int, Sequ
     if task.state == TaskState.CANCELLED:
         return []
     faults = domain_faults(task.replicas, found) + signed_faults(export.files, export.word, export.job, task, found)
+    faults += broken_chains({number: signed[0].said for number, signed in found.items() if len(signed) == 1})
     if not task.basis:
         return [*faults, "what it was reached from was not kept: it is of an early version"]
     votes = [vote_of_replica(export.job, replica, found[replica.number]) for replica in task.replicas]

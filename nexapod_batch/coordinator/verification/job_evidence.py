@@ -27,6 +27,7 @@ from nexapod_batch.errors import CorruptStoreError, NexapodError, NotFoundError,
 from nexapod_batch.lifecycle import TASK_ENDED, TaskState
 from nexapod_batch.model.document import digest
 from nexapod_batch.model.reason import Reason
+from nexapod_batch.quorum.continued import broken_chains
 from nexapod_batch.wording import sentence
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def _task(
         good = _note_statement(f"{name}.{row.number}", nodes.get(row.node_id), problems, signed, evidence) and good
     if TaskState(task.state) in TASK_ENDED:
         problems = verdict_faults(c, job, task, rows, nodes) if good else ["its statements do not hold"]
+        if job.checkpoint is not None:
+            problems += broken_chains({number: signed[0] for number, signed in statements.items() if len(signed) == 1})
         if not problems and task.state != TaskState.CANCELLED:
             problems = signed_verdict_faults(c, job_row, job, task, rows)
         evidence.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
@@ -229,6 +232,8 @@ def _replica(
             problems.append(" ".join(str(error).split()))
     problems += revocation_faults(c, row, looked_for=row.node_id in evidence.rekeyed)
     problems = problems or row_faults(job, row, said) + trail_faults(c, row, said[0] if said else None)
+    if said and job.checkpoint is not None and said[0].continues != c.store.continuations.of(row.id):
+        problems.append("the database says that it goes on from another state than it signed")
     return said, problems, len(reports)
 
 

@@ -107,8 +107,7 @@ class Reports:
             subjects=produced.subjects,
             manifest=produced.manifest is not None,
             inputs=tuple([(item.target, item.sha256) for item in replica.inputs]),
-            stdout_sha256=out[0],
-            stderr_sha256=err[0],
+            stdout_sha256=out[0], stderr_sha256=err[0],
             vote=produced.vote,
             container=wrapped.container if wrapped else None,
             gpus=replica.gpus,
@@ -116,9 +115,8 @@ class Reports:
             program=replica.program,
             trail=replica.trail,
             machine=identity(replica.launch.bundle.job_uuid),
-            continues=replica.continues,
-            saved=replica.saved,
-        )
+            continues=replica.continues, saved=replica.saved,
+        )  # fmt: skip
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
         """Return the content of every file of a replica; None when it must stay on disk."""

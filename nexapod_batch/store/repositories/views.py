@@ -95,6 +95,7 @@ if TYPE_CHECKING:
         native_id: str  # what the scheduler calls its launch
         native_state: str  # the scheduler's word for the state of its launch
         native_reason: str  # the scheduler's word for why
+        continues: int | None  # number of the earlier replica from whose saved state it goes on
 
     class NodeView(TypedDict):
         """A node, and how many replicas are out on it."""

@@ -53,7 +53,8 @@ FROM task WHERE job_id = :id AND (state <> 'accepted' OR unpublished <> '' OR do
 SELECT r.task, r.number, n.name AS node, n.key_id AS node_key, n.site, n.owner, n.backend, r.host, r.class AS numeric_class, r.isolation,
        r.execution, r.validation, r.voided, r.exit_code, r.wall_ms, r.cpu_ms, r.max_rss_kib, r.output_bytes, r.gpus, r.cleaned,
        CASE WHEN r.execution IN ('submitted', 'queued', 'running') THEN coalesce(l.reason, '') ELSE r.reason END AS reason,
-       coalesce(l.native_id, '') AS native_id, coalesce(l.native_state, '') AS native_state, coalesce(l.native_reason, '') AS native_reason
+       coalesce(l.native_id, '') AS native_id, coalesce(l.native_state, '') AS native_state, coalesce(l.native_reason, '') AS native_reason,
+       (SELECT b.number FROM continuation AS k JOIN replica AS b ON b.id = k.before WHERE k.replica_id = r.id) AS continues
 FROM replica AS r JOIN node AS n ON n.id = r.node_id LEFT JOIN launch AS l ON l.id = r.launch_id
 WHERE r.job_id = :id AND r.task BETWEEN :first AND :last ORDER BY r.task, r.number;
 
