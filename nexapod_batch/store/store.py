@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nexapod_batch.store.lease import Lease
     from nexapod_batch.store.migrations import Migration
     from nexapod_batch.store.repositories.accounting import Accounting
-    from nexapod_batch.store.repositories.deliveries import Deliveries
     from nexapod_batch.store.repositories.continuations import Continuations
+    from nexapod_batch.store.repositories.deliveries import Deliveries
     from nexapod_batch.store.repositories.jobs import Jobs
     from nexapod_batch.store.repositories.launches import Launches
     from nexapod_batch.store.repositories.ledger import Ledger
