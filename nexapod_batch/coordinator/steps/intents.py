@@ -62,16 +62,9 @@ def _shares(tasks: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int
 
 
 def write_intents(
-    c: Coordinator,
-    row: JobRow,
-    job: Job,
-    node: Node,
-    tasks: Sequence[int],
-    numbers: dict[int, int],
-    ready: Ready,
-    host_set: int,
-    states: Sequence[GoingOn],
-) -> list[int]:
+    c: Coordinator, row: JobRow, job: Job, node: Node, tasks: Sequence[int], numbers: dict[int, int], ready: Ready,
+    host_set: int, states: Sequence[GoingOn],
+) -> list[int]:  # fmt: skip
     """Write launch and replica rows for one node; return the launches' row ids. `states` are those gone on from.
 
     Raises:
@@ -86,15 +79,12 @@ def write_intents(
     launches: list[int] = []
     begun: list[tuple[ReplicaName, GoingOn]] = []
     nonces = c.random(16 * len(tasks)).hex()
-    going: dict[int, list[GoingOn]] = defaultdict(list)
-    for waiting in states:
-        going[waiting.task].append(waiting)
+    going = _by_task(states)
     for start, members in _shares(tasks, size):
         assignments = []
         for position, task in enumerate(members, start):
             nonce = nonces[32 * position : 32 * position + 32]
-            parameters = job.parameters(task)
-            assignment = Assignment(task=task, number=numbers[task], nonce=nonce, parameters=parameters)
+            assignment = Assignment(task, numbers[task], nonce, job.parameters(task))
             if going.get(task):
                 state = going[task].pop()
                 assignment = assignment._replace(continues=state.continues)
@@ -105,6 +95,13 @@ def write_intents(
     for name, state in begun:
         c.store.continuations.insert(name, state.before, state.continues)
     return launches
+
+
+def _by_task(states: Sequence[GoingOn]) -> dict[int, list[GoingOn]]:
+    going: dict[int, list[GoingOn]] = defaultdict(list)
+    for state in states:
+        going[state.task].append(state)
+    return going
 
 
 def _intent(
