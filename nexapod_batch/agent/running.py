@@ -24,6 +24,7 @@ from nexapod_batch.agent.outgoing import SETTLED, News, Outgoing
 from nexapod_batch.errors import NexapodError, UnreachableError, UnsafeOutputError, VerificationError
 from nexapod_batch.local_nodes import owner_policy
 from nexapod_batch.mesh import live_logs
+from nexapod_batch.mesh.commitment import commitments_to
 from nexapod_batch.mesh.messages import Answer, WorkCall
 
 if TYPE_CHECKING:
@@ -132,9 +133,13 @@ class Agent:
             said = words if complete else {}
             if not (pieces or said or (anyhow and not sent)):
                 break
+            committed = commitments_to(line for piece in pieces for line in piece.text.encode().splitlines())
+            if committed:  # before anything else is said of these replicas, and kept there when this returns
+                self._call(client, WorkCall(poll=os.urandom(16).hex(), committed=committed))
             call = WorkCall(
-                poll=os.urandom(16).hex(), folder=str(self._home.inputs), lines=pieces, launches=said, paused=paused
-            )
+                poll=os.urandom(16).hex(), folder=str(self._home.inputs), committed=committed, lines=pieces,
+                launches=said, paused=paused,
+            )  # fmt: skip
             answer = self._call(client, call)
             self._paused = paused
             self._outgoing.confirm(answer.kept, said)

@@ -85,6 +85,7 @@ class AgentWorker:
             "gpus": list(settings.gpus),
             "gpu_slots": settings.gpu_slots,
             "confine": settings.confine,
+            "possession": True,
         }
 
     def check(self, bundle: Bundle) -> tuple[replica.Bundle, str]:

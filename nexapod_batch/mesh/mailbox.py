@@ -6,6 +6,7 @@
 | `given/<launch>` | server | the node has this launch: its lease has begun |
 | `delegations/<launch>` | server | the node's signature for the key of the launch, verified |
 | `said/<launch>` | server | what the node said of it last |
+| `committed/<time>-<sha256>` | server | commitments to reports, until they are taken in |
 | `reports/<segment>` | server | report lines, byte for byte as the node has them |
 | `brought/<replica>` | server | which blobs are the files of a replica |
 | `wanted/<replica>` | backend | its files were asked for |
@@ -20,7 +21,10 @@ Every step may be repeated: a crash between two of them is mended by the node's 
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,13 +33,14 @@ from msgspec import json as msgjson
 from nacl.bindings.crypto_sign import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
-from nexapod_batch.errors import VerificationError
+from nexapod_batch.errors import TryAgainError, VerificationError
 from nexapod_batch.files import atomic, careful
 from nexapod_batch.files.own import base_of, own_folder
 from nexapod_batch.mesh import live_logs
+from nexapod_batch.mesh.commitment import check_commitments
 from nexapod_batch.mesh.delegating import delegation_message
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
-from nexapod_batch.mesh.segments import keep_lines
+from nexapod_batch.mesh.segments import MAX_SEGMENTS, check_room, keep_lines
 from nexapod_batch.spool import layout
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
 from nexapod_batch.trust.dsse import open_envelope
@@ -49,9 +54,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Mailbox", "Note", "ring"]
 
-OUTBOX, GIVEN, DELEGATIONS, SAID = "outbox", "given", "delegations", "said"
+OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED = "outbox", "given", "delegations", "said", "committed"
 BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
-FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, BROUGHT, OFFERED, BLOBS, WANTED)
+FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, BROUGHT, OFFERED, BLOBS, WANTED)
 SEEN, NOTE = "seen", "node-note.json"
 #: Rung in the folder of all spools when there is something new in an outbox.
 BELL = ".bell"
@@ -60,6 +65,7 @@ _ANSWER = 8 << 20
 _MAX_MESSAGE = 2 * MAX_BUNDLE
 _SETTLED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 _STATES = frozenset({"UNKNOWN", "NEW", "QUEUED", "ACTIVE"}) | _SETTLED
+_MAX_COMMITTED, _COMMITTED = 4 << 20, re.compile(r"[0-9]{20}-[0-9a-f]{64}")
 _TEXT = 4000  # characters of a reason that are kept
 _SIGNATURE_BYTES = 64
 
@@ -160,6 +166,7 @@ class Mailbox:
             self._acknowledge(name, call, public, coordinators)
         for launch, why in call.refused.items():
             self._refuse(launch, why)
+        self._keep_commitments(call.committed)
         kept = {}
         for piece in call.lines:
             kept[piece.segment] = keep_lines(self.spool, piece)
@@ -171,6 +178,22 @@ class Mailbox:
             live_logs.keep(self.spool, log_piece)
         self._see(call, now)
         return kept
+
+    def commitments(self) -> Iterator[tuple[Path, dict[str, str]]]:
+        """Yield each file of commitments that waits, as they came, and what it says; a bad one says nothing."""
+        try:
+            names = sorted(os.listdir(self.spool / COMMITTED))
+        except FileNotFoundError:  # of a node from before there were any
+            return
+        for name in names:
+            path = self.spool / COMMITTED / name
+            if _COMMITTED.fullmatch(name):
+                try:
+                    committed = msgjson.decode(careful.read(path, _MAX_COMMITTED), type=dict[str, str])
+                    check_commitments(committed)
+                except (OSError, DecodeError, VerificationError):
+                    committed = {}
+                yield path, committed
 
     def look(self) -> tuple[Message, ...]:
         """Return messages for the node: launches first, as many as fit into one answer."""
@@ -215,6 +238,21 @@ class Mailbox:
             atomic.write(self.spool / GIVEN / launch, b"", mode=0o600)
             self._keep_word(launch, Said(state="FAILED", reason=why, code="agent.refused"))
             self.withdraw(f"launch-{launch}")
+
+    def _keep_commitments(self, committed: Mapping[str, str]) -> None:
+        """Keep what the node committed itself to; the same again is there already."""
+        if not committed:
+            return
+        data = msgjson.encode(committed, order="sorted")
+        folder, digest = self.spool / COMMITTED, hashlib.sha256(data).hexdigest()
+        own_folder(folder, below=base_of(self.spool))
+        waiting = os.listdir(folder)
+        if any(name.endswith(digest) for name in waiting):
+            return
+        if len(waiting) >= MAX_SEGMENTS:
+            raise TryAgainError("too many commitments wait to be taken in", wanted=f"at most {MAX_SEGMENTS} files")
+        check_room(folder, len(data))
+        atomic.write(folder / f"{time.time_ns():020d}-{digest}", data, mode=0o600)
 
     def _keep_word(self, launch: str, said: Said) -> None:
         if not layout.is_launch_key(launch) or said.state not in _STATES:

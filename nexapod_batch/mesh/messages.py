@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sized  # noqa: TC003 - msgspec reads the an
 from msgspec import Struct, field
 
 from nexapod_batch.errors import VerificationError
+from nexapod_batch.mesh.commitment import check_commitments
 
 __all__ = [
     "MAX_LINES", "MAX_POLL", "PROTOCOL", "Answer", "Bundle", "Follow", "Joined", "Lines", "LogPiece", "Message",
@@ -19,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: The version of what is said here; an agent of another one is told to be updated.
-PROTOCOL = 1
+PROTOCOL = 2
 #: Bytes of the body of one call, and of the report lines in it.
 MAX_POLL, MAX_LINES = 4 << 20, 2 << 20
 _NAME = re.compile(r"[a-z]{2,8}-[0-9A-Za-z_.-]{1,100}", re.ASCII)
@@ -87,6 +88,7 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     acknowledged: tuple[str, ...] = ()  # names of messages that are durable there
     refused: Mapping[str, str] = field(default_factory=dict)  # launch -> why it is never run there
     delegations: Mapping[str, str] = field(default_factory=dict)  # launch -> the node's signature, hex
+    committed: Mapping[str, str] = field(default_factory=dict)  # replica -> commitment to its report (`commitment`)
     lines: tuple[Lines, ...] = ()
     launches: Mapping[str, Said] = field(default_factory=dict)
     brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # replica -> name of a file -> SHA-256
@@ -104,7 +106,8 @@ class WorkCall(Struct, frozen=True, kw_only=True):
     def lists(self) -> tuple[Sized, ...]:
         """Everything in it of which there may be several."""
         return (
-            self.acknowledged, self.refused, self.delegations, self.lines, self.launches, self.brought, self.logs
+            self.acknowledged, self.refused, self.delegations, self.committed, self.lines, self.launches,
+            self.brought, self.logs,
         )  # fmt: skip
 
 
@@ -176,5 +179,6 @@ def check_call(call: WorkCall) -> None:
     if not all(map(is_message_name, call.acknowledged)):
         raise VerificationError("what is acknowledged is no name of a message")
     check_folder(call.folder)
+    check_commitments(call.committed)
     if sum(len(piece.text) for piece in call.lines) > MAX_LINES:
         raise VerificationError("too many lines in one call", wanted=f"at most {MAX_LINES} bytes")

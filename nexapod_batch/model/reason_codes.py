@@ -84,6 +84,7 @@ class Code:
     TWO_STATEMENTS = "replica.two_statements"
     OVERRULED = "replica.overruled"
     KEY_REVOKED = "replica.key_revoked"
+    NOT_POSSESSED = "replica.not_possessed"
     OVERDUE = "replica.overdue"
     NOT_NEEDED = "replica.not_needed"
     REPLICA_CANCELLED = "replica.cancelled"
@@ -139,6 +140,9 @@ class Code:
     REPORT_BY_REVOKED_KEY = "report.revoked_key"
     REPORT_FROM_ELSEWHERE = "report.elsewhere"
     REPORT_CONTRADICTS = "report.contradicts"
+    REPORT_UNCOMMITTED = "report.uncommitted"
+    REPORT_OTHER_THAN_COMMITTED = "report.other_than_committed"
+    REPORT_WITHOUT_POSSESSION = "report.without_possession"
     NOTE_FORGED = "report.note_forged"
     NOTE_OUT_OF_CHAIN = "report.note_out_of_chain"
 
@@ -148,6 +152,7 @@ class Code:
     DELEGATION_ENDED = "delegation.ended"
 
     OTHER_NONCE = "contradiction.nonce"
+    OTHER_POSSESSION = "contradiction.possession"
     OTHER_JOB = "contradiction.job"
     OTHER_POLICY = "contradiction.policy"
     OTHER_INPUTS = "contradiction.inputs"

@@ -74,6 +74,8 @@ def doubted(policy: QuorumPolicy, withdrawn: Sequence[Vote], left: int) -> Reaso
     parameters: dict[str, Any] = {"replicas": numbers, "agree": left, "needed": policy.agree}
     if any(vote.detail is not None and vote.detail.code == Code.KEY_REVOKED for vote in withdrawn):
         parameters["revoked"] = True
+    elif any(vote.detail is not None and vote.detail.code == Code.NOT_POSSESSED for vote in withdrawn):
+        parameters["not_possessed"] = True
     elif not any(vote.voided for vote in withdrawn):
         parameters["overruled"] = True
     return Reason(code=Code.DOUBTED, parameters=parameters)

@@ -50,6 +50,7 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
     passes: tuple[str, ...] = ()  # variables that commands get as the runner got them
     tmp: str = ""  # where the folders of `$TMPDIR` are made; "" looks for a place
     code: str = ""  # which code the coordinator has and expects (`files.code_version`); "" where any will do
+    possession: bool = False  # statements say that the outputs were in hand (`trust.possession`)
     trail_s: float = 30.0  # seconds that a command runs until its logs get a trail
     successor: tuple[str, ...] = ()  # the command line of a worker with that code; () where others start it
 
@@ -108,6 +109,7 @@ def _config(document: Any, spool: Path) -> NodeConfig:  # noqa: ANN401 - straigh
         passes=tuple(map(str, document.get("pass", ()))),
         tmp=str(document.get("tmp", "")),
         code=str(document.get("code", "")),
+        possession=document.get("possession") is True,
         trail_s=float(document.get("trail_s", 30)),
         successor=tuple(map(str, document.get("successor", ()))),
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.lease import Lease
     from nexapod_batch.store.migrations import Migration
     from nexapod_batch.store.repositories.accounting import Accounting
+    from nexapod_batch.store.repositories.commitments import Commitments
     from nexapod_batch.store.repositories.continuations import Continuations
     from nexapod_batch.store.repositories.deliveries import Deliveries
     from nexapod_batch.store.repositories.jobs import Jobs
@@ -162,6 +163,13 @@ class Store:
         from nexapod_batch.store.repositories.continuations import Continuations  # noqa: PLC0415
 
         return Continuations(self._database)
+
+    @cached_property
+    def commitments(self) -> Commitments:
+        """What nodes committed themselves to report."""
+        from nexapod_batch.store.repositories.commitments import Commitments  # noqa: PLC0415
+
+        return Commitments(self._database)
 
     @cached_property
     def usage(self) -> Usage:

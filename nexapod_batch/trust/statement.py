@@ -161,6 +161,7 @@ class Statement(NamedTuple):
     trail: LogTrail | None = None  # None: it was too short for one
     continues: Continuation | None = None  # None: it began at the beginning
     saved: tuple[SavedFile, ...] = ()  # what it left to go on from, sorted by name; only of what was stopped
+    possession: str = ""  # of its outputs (`trust.possession`), in hex; "" from nodes that are not asked for it
 
 
 def vote_of(entries: Iterable[tuple[str, str]]) -> str:

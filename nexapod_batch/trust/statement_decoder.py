@@ -127,6 +127,7 @@ def _statement(document: Document) -> Statement:
         passed=_passed(internal.environment), program=_program(internal.program),
         trail=_trail(internal.log_trail),
         continues=_continuation(external.continues), saved=_saved(internal.saved),
+        possession=_possession(internal.possession),
     )  # fmt: skip
 
 
@@ -205,6 +206,12 @@ def _saved(listed: list[SavedFileObject] | UnsetType) -> tuple[SavedFile, ...]:
     if not listed:
         raise ValueError("saved is empty")
     return tuple([SavedFile(one.name, one.sha256, one.size) for one in listed])
+def _possession(tag: str | UnsetType) -> str:
+    if isinstance(tag, UnsetType):
+        return ""
+    if not tag:
+        raise ValueError("possession is empty")
+    return tag
 
 
 def _passed(variables: dict[str, str] | UnsetType) -> tuple[tuple[str, str], ...]:

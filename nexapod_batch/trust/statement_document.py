@@ -168,6 +168,7 @@ class InternalParameters(_Object, kw_only=True):
     machine: MachineObject | UnsetType = UNSET
     native_id: str
     outcome: Outcome
+    possession: str | UnsetType = UNSET
     program: ProgramObject | UnsetType = UNSET
     resources: Resources
     runtime: RuntimeObject | UnsetType = UNSET

@@ -122,6 +122,8 @@ def _internal(s: Statement) -> dict[str, Any]:
         found["machine"] = {"boot": s.machine.boot, "bootedOn": booted, "id": s.machine.id}
     if s.trail is not None:
         found["logTrail"] = {"head": s.trail.head, "notes": s.trail.notes}
+    if s.possession:
+        found["possession"] = s.possession
     if s.passed:
         found["environment"] = dict(s.passed)
     if s.program is not None:

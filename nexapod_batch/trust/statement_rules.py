@@ -190,6 +190,8 @@ def _check_uses(s: Statement) -> None:
         _check_program(s.program)
     if s.trail is not None and not (whole(s.trail.notes) and s.trail.notes and is_hex(s.trail.head, 64)):
         raise ValueError(f"logTrail is {quoted(s.trail.head, 80)} after {quoted(s.trail.notes, 40)} notes")
+    if s.possession and not is_hex(s.possession, 64):
+        raise ValueError(f"possession is {quoted(s.possession, 80)}, wanted 64 hex digits")
     for name, digest in s.passed:
         if not _VARIABLE.fullmatch(name) or not is_hex(digest, 64):
             raise ValueError(f"environment {quoted(name, 80)} is no variable with a digest")

@@ -92,6 +92,8 @@ def _doubted(p: Parameters) -> str:
         what = "did not end well by its scheduler's word"
     elif p.get("revoked"):
         what = "rests on a key that was revoked"
+    elif p.get("not_possessed"):
+        what = "never had the outputs that it signed"
     return f"{which} {what}, and {p['agree']} of {p['needed']} needed still agree"
 
 

@@ -32,6 +32,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.SIGNED: "{text}",
     Code.TWO_STATEMENTS: "two different signed statements",
     Code.KEY_REVOKED: "it rests on a key that was revoked since entry {entry} of the ledger, and does not count",
+    Code.NOT_POSSESSED: "its node signed digests of outputs that it never had: no vote",
     Code.OVERRULED: "reported as well, which does not count: {text}",
     Code.OVERDUE: "deadline passed",
     Code.NOT_NEEDED: "no longer needed",

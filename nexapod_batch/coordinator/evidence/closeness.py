@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from msgspec.structs import replace
 
+from nexapod_batch.coordinator.evidence.possession import had_none
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
 from nexapod_batch.errors import CompareError, TryAgainError, UnsafeOutputError
 from nexapod_batch.lifecycle import Execution
@@ -82,6 +83,7 @@ class Measuring:
         self._outputs: dict[int, Outputs] = {}
         self.pairs: dict[tuple[int, int], bool] = {}
         self.apart: dict[int, str] = {}  # number -> why it cannot be compared
+        self.never_had: list[int] = []  # numbers of those that never had their outputs
 
     def decide(self, votes: Sequence[Vote], ask: Callable[[Sequence[Vote], Closeness], Decision]) -> Decision:
         """Return what `ask` decides on the votes, which know their raw digests and whether they can be compared.
@@ -187,7 +189,10 @@ class Measuring:
         if number not in self._outputs:
             row = self._rows[number]
             try:
-                self._outputs[number] = outputs_of(self._c, self._nodes[row.node_id], row)
+                self._outputs[number] = outputs = outputs_of(self._c, self._nodes[row.node_id], row)
+                if had_none({number: outputs.statement}, outputs.files, outputs.open):
+                    self.never_had.append(number)
+                    raise UnsafeOutputError("its node never had the outputs that it signed")
             except UnsafeOutputError as error:
                 raise self._fault(number, error) from error
             except OSError as error:

@@ -12,8 +12,9 @@ import zlib
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from nexapod_batch.coordinator.evidence.possession import had_none
 from nexapod_batch.errors import UnsafeOutputError
-from nexapod_batch.files import output_files
+from nexapod_batch.files import careful, output_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,8 @@ def faults_of(
     faults += _changed(folder, wanted, sizes, signed_sizes, advance)
     if len(faults) > _NAMED:
         return [*faults[:_NAMED], f"and {len(faults) - _NAMED} more"]
+    if not faults and had_none({1: statement}, files, lambda name: careful.stream(folder / name)):
+        return ["its node never had these files: the possession tag is not theirs"]
     return faults
 
 

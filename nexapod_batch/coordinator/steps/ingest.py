@@ -27,6 +27,8 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.garbage import no_collection
 from nexapod_batch.coordinator.nodes.joined_keys import signature_of
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.steps.commitments import forget_files, take_commitments
+from nexapod_batch.coordinator.steps.joined_reports import commitments_of, not_taken
 from nexapod_batch.coordinator.steps.log_notes import take_note
 from nexapod_batch.coordinator.steps.quarantine import quarantine
 from nexapod_batch.coordinator.steps.report_batch import ReportBatch
@@ -77,6 +79,7 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
     next pass, which goes on there.
     """
     intake, known = Intake(), _Known()
+    _commit(c, nodes)
     found = _in_turn([_blocks(c, node, faults, intake, end) for node in nodes])
     broken: set[Path] = set()
     junk: dict[int, int] = defaultdict(int)  # bad lines by node
@@ -109,6 +112,15 @@ def ingest(c: Coordinator, nodes: list[Node], faults: Faults, end: float | None 
                 break
     _take_in(c, waiting, intake, known)
     return intake
+
+
+def _commit(c: Coordinator, nodes: list[Node]) -> None:
+    """Take in what nodes committed themselves to, whether they have reported it or not."""
+    joined = [node for node in nodes if node.joined]
+    if joined:
+        with c.store.atomic():
+            taken = take_commitments(c, joined)
+        forget_files(taken)
 
 
 def _blocks(
@@ -149,13 +161,16 @@ def _take_in(c: Coordinator, blocks: list[tuple[Node, Block, list[Line]]], intak
         return
     batch = ReportBatch()
     with c.store.atomic(), c.store.ledger.appending():
+        taken = take_commitments(c, [node for node, _, _ in blocks])
         known.rows = _rows(c, blocks)
+        known.committed = commitments_of(c, [node for node, _, _ in blocks], known.rows.values())
         for node, block, lines in blocks:
             last = lines[-1] if lines else None
             position = last.position if isinstance(last, Left) else block.end
             _lines(c, node, block.path, lines, intake, known, batch)
             c.store.reports.move_segment(node.id, block.path.name, position)
         batch.write(c)
+    forget_files(taken)
 
 
 def unread(c: Coordinator, node: Node) -> list[tuple[Path, int, int]]:
@@ -235,6 +250,7 @@ class _Known(Struct):
     """What is stored of the replicas at hand and, for a whole pass, what their launches' keys may say."""
 
     rows: dict[tuple[int, int, int], ReportedReplica] = field(default_factory=dict)  # of the reports at hand
+    committed: dict[int, bytes] = field(default_factory=dict)  # by row id, of those on nodes that joined
     given: dict[int, Delegation | None] = field(default_factory=dict)  # by launch, as far as it was looked up
     revoked: set[int] = field(default_factory=set)  # launches that rest on a key that is revoked
     expected: dict[int, Expected] = field(default_factory=dict)  # by job, likewise
@@ -308,6 +324,11 @@ def _check(c: Coordinator, node: Node, report: Report, known: _Known) -> Reporte
         raise _RefusedReport(
             Code.REPORT_FROM_ELSEWHERE, replica=str(replica), native_id=said.native_id, launch=row.native_id
         )
+    refusal = not_taken(node, row, report, known.committed.get(row.id)) if node.joined else None
+    if refusal is not None:
+        if refusal.blamed:
+            c.store.nodes.blame(node.id)
+        raise _RefusedReport(refusal.reason.code, **refusal.reason.parameters)
     if why := _wrong(c, node, said, row, given, known):
         c.store.nodes.blame(node.id)
         raise _RefusedReport(Code.REPORT_CONTRADICTS, replica=str(replica), node=node.name, contradiction=why)

@@ -17,6 +17,7 @@ from nexapod_batch.coordinator.side_by_side import helpers_for, side_by_side
 from nexapod_batch.coordinator.steps.alike import Alike, likeness
 from nexapod_batch.coordinator.steps.dispatch import MAX_BACKOFF_S, set_aside
 from nexapod_batch.coordinator.steps.judgement import Judgement
+from nexapod_batch.coordinator.steps.possession import withdraw
 from nexapod_batch.coordinator.steps.votes import Places, votes_of
 from nexapod_batch.errors import ConfigError, SchedulerError, TryAgainError
 from nexapod_batch.lifecycle import TASK_ENDED, Execution, TaskState
@@ -132,6 +133,9 @@ class Judge(Struct):
         decision = measuring.decide(
             votes, lambda heard, close: decide(policy, heard, placeable=self.placeable, close=close, extra=extra)
         )
+        for replica in asked.replicas:
+            if replica.number in measuring.never_had:
+                withdraw(self.c, replica)
         return decision, measuring
 
     def _judgement(

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
+from contextlib import suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nexapod_batch.coordinator.evidence.published_results import faults_of, listed, pack_manifest
 from nexapod_batch.coordinator.evidence.replica_outputs import outputs_of, rule_for, statement_of
 from nexapod_batch.coordinator.steps.carried_files import fresh_folder, partial_folder, write_carried
+from nexapod_batch.coordinator.steps.possession import withdraw_copies
 from nexapod_batch.errors import ConfigError, NexapodError, OnTheWayError, SchedulerError, UnsafeOutputError
 from nexapod_batch.files import umask
 from nexapod_batch.files.atomic import sync_files
@@ -109,6 +111,7 @@ def _copy_batch(
             refused[written.job, written.task] = written.fault
         else:
             copied[written.job, written.task] = _Copied(written.number, list(map(Path, written.paths)))
+    _find_copies(c, nodes, copied)
     for job, task in batch:
         if (job, task) in carried:
             continue
@@ -125,6 +128,16 @@ def _copy_batch(
     sync_files([path for folder in copied.values() for path in folder.files])
     _note_copies(c, copied, refused)
     return copied
+
+
+def _find_copies(c: Coordinator, nodes: Mapping[int, Node], copied: Mapping[tuple[int, int], _Copied]) -> None:
+    """Withdraw the replicas that agree with what came with a report, and never had it; an unread file says nothing."""
+    if not any(node.joined for node in nodes.values()):
+        return
+    for (job, task), done in copied.items():
+        with suppress(OSError, UnsafeOutputError):
+            folder = Path(partial_folder(str(c.paths.results / str(job)), task))
+            withdraw_copies(c, nodes, c.store.replicas.of_task(job, task), done.number, folder)
 
 
 def _note_copies(
@@ -168,6 +181,9 @@ def _publish(c: Coordinator, nodes: dict[int, Node], job_id: int, task: int) -> 
             outputs = outputs_of(c, nodes[replica.node_id], replica)
             with umask.as_given():
                 files = _copy(outputs, c.paths.results / str(job_id), task)
+            folder = Path(partial_folder(str(c.paths.results / str(job_id)), task))
+            if replica.number in withdraw_copies(c, nodes, replicas, replica.number, folder):
+                raise UnsafeOutputError("it never had the outputs that it signed")
             if any(r.validation == "invalid" for r in replicas):
                 _differences(c, nodes, replicas, outputs)
         except (UnsafeOutputError, OSError) as error:

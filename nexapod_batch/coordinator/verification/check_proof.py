@@ -372,8 +372,8 @@ def agreed(task: Any, job_id: int, job: Any, groups: Any, results: Path | None) 
 
 
 def overruled(replica: Any) -> bool:  # noqa: ANN401
-    """Say whether the scheduler's word on how a replica ended took its vote away, whatever its node signed."""
-    return (replica["why"] or {}).get("code") == "replica.overruled"
+    """Say whether the scheduler's word on how a replica ended, or a wrong tag, took its vote away."""
+    return (replica["why"] or {}).get("code") in {"replica.overruled", "replica.not_possessed"}
 
 
 def isolation(statement: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["OVERRULING", "check_about", "check_statement", "row_faults"]
 
 #: Codes of reasons why a replica that has reported has no vote, though nothing is wrong with its statement.
-OVERRULING = frozenset({Code.OVERRULED, Code.KEY_REVOKED})
+OVERRULING = frozenset({Code.OVERRULED, Code.KEY_REVOKED, Code.NOT_POSSESSED})
 #: Codes of reasons that come from statements alone.
 _OF_STATEMENTS = frozenset({Code.SIGNED, Code.TWO_STATEMENTS})
 
@@ -101,7 +101,7 @@ def row_faults(job: Job, row: ReplicaRow, statements: Sequence[Statement]) -> li
 
 
 def _is_overruled(row: ReplicaRow) -> bool:
-    """Say whether the scheduler's word, or a revocation, took the vote from a replica that has reported."""
+    """Say whether the scheduler's word, a revocation, or a tag took the vote from a replica that has reported."""
     kept = Reason.parse(row.reason)
     return not row.voided and kept is not None and kept.code in OVERRULING
 

@@ -13,10 +13,12 @@ from nexapod_batch.runner.execution.outputs import digest_descriptor
 from nexapod_batch.spool.layout import LOG_SUFFIXES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Logs"]
 
+_BLOCK = 1 << 20
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -73,6 +75,13 @@ class Logs:
     def read(self, out: int, err: int) -> tuple[bytes, bytes]:
         """Return the first bytes of both."""
         return os.pread(self.descriptors[0], out, 0), os.pread(self.descriptors[1], err, 0)
+
+    def stdout(self, size: int) -> Iterator[bytes]:
+        """Yield the first bytes of stdout, in blocks."""
+        at = 0
+        while at < size and (block := os.pread(self.descriptors[0], min(_BLOCK, size - at), at)):
+            yield block
+            at += len(block)
 
     def tail(self, size: int = 4096) -> bytes:
         """Return the last bytes of stderr."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from binascii import b2a_base64
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Reports"]
 
 CARRY_BYTES = 4096  # files of one replica that are together no larger travel with its report
+_BLOCK = 1 << 20
 _MAX_DETAIL = 1000  # characters
 _TASK_FAULTS = frozenset({Outcome.FAILED, Outcome.TIME, Outcome.MEMORY, Outcome.DISK, Outcome.OUTPUT})
 
@@ -114,9 +116,27 @@ class Reports:
             passed=replica.passed,
             program=replica.program,
             trail=replica.trail,
+            possession=self._possession(replica, produced, out[1]),
             machine=identity(replica.launch.bundle.job_uuid),
             continues=replica.continues, saved=replica.saved,
         )  # fmt: skip
+
+    def _possession(self, replica: Replica, produced: Produced, out: int) -> str:
+        """Return the tag of what a replica produced, where its node is asked for it: only a result needs one."""
+        if not self._node.possession or replica.outcome is not Outcome.OK:
+            return ""
+        from nexapod_batch.trust import possession  # noqa: PLC0415 - most nodes are not asked
+
+        key = possession.key_for(replica.launch.bundle.replicas[replica.index].nonce, replica.launch.bundle.audience)
+        tags = []
+        for name in produced.names:
+            with careful.stream(Path(replica.root, name)) as stream:
+                _, (tag,) = possession.tags_of([key], iter(partial(stream.read, _BLOCK), b""))
+            tags.append((name, tag))
+        if not produced.names:
+            _, (tag,) = possession.tags_of([key], self._logs.stdout(out))
+            tags.append(("stdout", tag))
+        return possession.combined(tags)
 
     def _carry(self, replica: Replica, produced: Produced, out: int, err: int) -> dict[str, str] | None:
         """Return the content of every file of a replica; None when it must stay on disk."""

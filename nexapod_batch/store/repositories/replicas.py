@@ -255,6 +255,10 @@ class Replicas:
         """Take the vote from a replica of which there are two different signed statements."""
         self._sql.run("replica_voided", id=replica)
 
+    def withdraw(self, replica: int, reason: str) -> list[tuple[int, int]]:
+        """Make an error of a replica that reported as well; return its (job, task), or nothing where it is none."""
+        return [(job, task) for job, task in self._sql.tuples("replica_withdrawn", id=replica, reason=reason)]
+
     def judge(self, judged: Iterable[tuple[int, str]]) -> None:
         """Store for each (replica, validation) what it is worth."""
         by_validation: dict[str, list[int]] = defaultdict(list)

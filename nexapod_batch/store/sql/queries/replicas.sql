@@ -45,6 +45,10 @@ WHERE id = ? AND voided = 0 AND execution <> 'reported';
 -- name: replica_voided
 UPDATE replica SET voided = 1, execution = 'errored', reason = '{"code":"replica.two_statements"}' WHERE id = :id AND voided = 0;
 
+-- name: replica_withdrawn
+UPDATE replica SET execution = 'errored', reason = :reason WHERE id = :id AND execution = 'reported' AND voided = 0
+RETURNING job_id, task;
+
 -- name: replica_running
 UPDATE replica SET execution = 'running' WHERE job_id = ? AND task = ? AND number = ? AND node_id = ? AND execution IN ('submitted', 'queued');
 
