@@ -122,8 +122,7 @@ def _statement(document: Document) -> Statement:
         stdout_sha256=stdout.digest.sha256, stderr_sha256=stderr.digest.sha256,
         vote=vote_stated(subjects, manifest=manifest, vote=""),
         container=container,
-        gpus=_gpus(internal.gpus),
-        machine=_machine(internal.machine),
+        gpus=_gpus(internal.gpus), machine=_machine(internal.machine),
         passed=_passed(internal.environment), program=_program(internal.program),
         trail=_trail(internal.log_trail),
         continues=_continuation(external.continues), saved=_saved(internal.saved),
@@ -206,6 +205,8 @@ def _saved(listed: list[SavedFileObject] | UnsetType) -> tuple[SavedFile, ...]:
     if not listed:
         raise ValueError("saved is empty")
     return tuple([SavedFile(one.name, one.sha256, one.size) for one in listed])
+
+
 def _possession(tag: str | UnsetType) -> str:
     if isinstance(tag, UnsetType):
         return ""
