@@ -63,8 +63,10 @@ class Rounding(Normalization):
         style = self.style(rule)
         for batch in reading.blocks:
             if isinstance(batch, Block) and style:
-                yield rounded(batch, style, style % 0.0)
-                continue
+                form = rounded(batch, style, rule.integers == "exact", normal)
+                if form is not None:
+                    yield form
+                    continue
             tokens = batch.tokens() if isinstance(batch, Block) else batch
             if tokens:
                 yield b" ".join(map(normal, tokens)) + b" "

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import chain
+from collections import deque
 from typing import TYPE_CHECKING
 
-from nexapod_batch.compare.formats.lines import Lines
+from nexapod_batch.compare.blocks import Block, Layout
+from nexapod_batch.compare.formats.lines import Lines, parts_of, without_last_blank_lines
 from nexapod_batch.compare.ignoring import names
 from nexapod_batch.compare.numbers import value_of
 
@@ -32,27 +33,148 @@ _LONGEST_CELL = 1 << 20
 _BATCH = 1 << 14
 
 
-def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token]]]:
+def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:
     """Return the place and the batches of a table of cells."""
-    return Lines("row", "column", first=0), _csv(source, b"\t" if suffix == "tsv" else b"")
+    table = _Table(source, b"\t" if suffix == "tsv" else b"")
+    return Lines("row", "column", first=0), without_last_blank_lines(table.batches())
 
 
-def _csv(source: Source, delimiter: bytes) -> Iterator[list[Token]]:
-    lines = source.lines()
-    first = next(lines, b"")
-    delimiter = delimiter or _delimiter(first)
-    batch: list[Token] = [_as_text(delimiter)]  # cells that were cut elsewhere are other cells
-    ignored = names(source.rule.ignore)
-    left_out: frozenset[int] | None = None if ignored else frozenset()
-    for row in _rows(source, chain((first,), lines), delimiter):
-        if left_out is None:  # the first row is the header
-            left_out = frozenset(at for at, cell in enumerate(row) if _text_of(cell).strip() in ignored)
-        batch += [cell for at, cell in enumerate(row) if at not in left_out] if left_out else row
-        batch.append(b"\n")
-        if len(batch) > _BATCH:
-            yield batch
-            batch = []
-    yield batch
+class _Lines:
+    """The rest of a file: many whole lines at once, or one by one."""
+
+    def __init__(self, source: Source) -> None:
+        self._chunks = source.text_chunks()
+        self._rest: list[bytes] = []
+        self._ready: deque[bytes] = deque()
+        self.number = 0  # of lines that were taken
+
+    def many(self) -> bytes:
+        """Return whole lines of which none was taken; b"" at the end, or where one by one is not done yet."""
+        if self._ready:
+            return b""
+        for chunk in self._chunks:
+            end = chunk.rfind(b"\n") + 1
+            self._rest.append(chunk[:end] if end else chunk)
+            if end:
+                lines = b"".join(self._rest)
+                self._rest = [chunk[end:]]
+                return lines
+        lines, self._rest = b"".join(self._rest), []
+        return lines
+
+    def put_back(self, lines: bytes) -> None:
+        """Let lines be taken one by one, before all others."""
+        self._ready.extendleft(reversed(lines.splitlines(keepends=True) if b"\r" not in lines else list(_split(lines))))
+
+    def __bool__(self) -> bool:
+        """Say whether lines were put back that are not taken yet."""
+        return bool(self._ready)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Return what yields lines one by one."""
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next line, with its end."""
+        if not self._ready:
+            more = self.many()
+            if not more:
+                raise StopIteration
+            self.put_back(more)
+        self.number += 1
+        return self._ready.popleft()
+
+
+def _split(lines: bytes) -> Iterator[bytes]:
+    """Yield lines that end in a line feed; a carriage return ends none."""
+    *whole, last = lines.split(b"\n")
+    for line in whole:
+        yield line + b"\n"
+    if last:
+        yield last
+
+
+class _Table:
+    """Rows of cells: many together where quotes hold no line ends, else one by one."""
+
+    def __init__(self, source: Source, delimiter: bytes) -> None:
+        self._source, self._lines = source, _Lines(source)
+        self._first = self._lines.many()
+        self._delimiter = delimiter or _delimiter(self._first.partition(b"\n")[0])
+        self._simple = re.compile(rb'(?:(?<=[\n%b])|\A)"[^"\n]*"(?=[\r\n%b]|\Z)' % (2 * (re.escape(self._delimiter),)))
+
+    def batches(self) -> Iterator[list[Token] | Block]:
+        """Yield everything."""
+        yield [_as_text(self._delimiter)]  # cells that were cut elsewhere are other cells
+        ignored = names(self._source.rule.ignore)
+        if ignored:
+            self._lines.put_back(self._first)
+            yield from self._without(ignored)
+            return
+        lines = self._first
+        while lines:
+            for part in parts_of(lines):
+                if self._lines or not self._is_closed(part):
+                    self._lines.put_back(part)
+                    yield from self._one_by_one()
+                else:
+                    yield from self._together(part)
+            lines = self._lines.many()
+
+    def _is_closed(self, lines: bytes) -> bool:
+        """Say whether all quotes stand around a cell, and hold none."""
+        return b'"' not in lines or b'"' not in self._simple.sub(b"", lines)
+
+    def _together(self, part: bytes) -> Iterator[list[Token] | Block]:
+        self._lines.number += part.count(b"\n")
+        part = part.replace(b"\r\n", b"\n")
+        lines = part.rstrip(b"\n")
+        if lines:
+            yield Block(lines, Layout(self._delimiter, cells=True), self._tokens, self._word)
+        yield [b"\n"] * max(part.count(b"\n", len(lines)), 1)  # the last line may have no end
+
+    def _tokens(self, lines: bytes) -> list[Token]:
+        """Return the tokens of whole lines without the end of the last one."""
+        tokens: list[Token] = []
+        for line in lines.split(b"\n"):
+            tokens += self._row(line)
+            tokens.append(b"\n")
+        return tokens[:-1]
+
+    def _word(self, text: bytes, start: int, end: int) -> Token:
+        """Return a cell that stands in a text."""
+        cell = text[start:end]
+        if cell[:1] == b'"':
+            return _as_text(cell[1:-1])
+        if text[start - 1 : start] == b"," == self._delimiter and _is_fraction(text[start - 2 : start - 1], cell):
+            return _as_text(cell)
+        return _cell(cell)
+
+    def _row(self, line: bytes) -> list[Token]:
+        if b'"' in line:
+            return _quoted_row(self._source, line, self._lines, self._delimiter)
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        return _plain_row(text, self._delimiter) if text else []
+
+    def _one_by_one(self) -> Iterator[list[Token]]:
+        """Yield the rows that were put back, and those that a quote joins to them."""
+        batch: list[Token] = []
+        while self._lines:
+            batch += self._row(next(self._lines))
+            batch.append(b"\n")
+            if len(batch) > _BATCH:
+                yield batch
+                batch = []
+        yield batch
+
+    def _without(self, ignored: frozenset[str]) -> Iterator[list[Token]]:
+        """Yield all rows but for the columns of these names, which the first row has."""
+        left_out: frozenset[int] | None = None
+        for line in self._lines:
+            row = self._row(line)
+            if left_out is None:
+                left_out = frozenset(at for at, cell in enumerate(row) if _text_of(cell).strip() in ignored)
+            yield [*(cell for at, cell in enumerate(row) if at not in left_out), b"\n"]
 
 
 def _delimiter(line: bytes) -> bytes:
@@ -61,35 +183,25 @@ def _delimiter(line: bytes) -> bytes:
     return next((mark for mark in (b"\t", b";", b",") if mark in bare), b",")
 
 
-def _rows(source: Source, lines: Iterator[bytes], delimiter: bytes) -> Iterator[list[Token]]:
-    for number, line in enumerate(lines, 1):
-        if b'"' in line:
-            yield _quoted_row(source, line, lines, delimiter, number)
-        elif text := line.removesuffix(b"\n").removesuffix(b"\r"):
-            yield _plain_row(text, delimiter)
-        elif line:
-            yield []
-
-
 def _plain_row(text: bytes, delimiter: bytes) -> list[Token]:
     cells = text.split(delimiter)
     row = [_cell(cell) for cell in cells]
     if delimiter == b"," and _EXPONENT.search(text):
         for at in range(1, len(cells)):
-            if _is_fraction(cells[at - 1], cells[at]):
+            if _is_fraction(cells[at - 1][-1:], cells[at]):
                 row[at] = _as_text(cells[at])
     return row
 
 
 def _is_fraction(before: bytes, cell: bytes) -> bool:
     """Say whether a cell may be what stands behind a decimal comma, with an exponent that belongs to the whole."""
-    return before[-1:].isdigit() and _FRACTION.fullmatch(cell) is not None
+    return before.isdigit() and _FRACTION.fullmatch(cell) is not None
 
 
-def _quoted_row(source: Source, text: bytes, lines: Iterator[bytes], delimiter: bytes, number: int) -> list[Token]:
+def _quoted_row(source: Source, text: bytes, lines: _Lines, delimiter: bytes) -> list[Token]:
     """Return the cells of a row with quotes in it, which may go on in the next lines."""
     row: list[Token] = []
-    at = 0
+    at, number = 0, lines.number
     while True:
         if text[at : at + 1] == b'"':
             match = _QUOTED.match(text, at)
@@ -122,7 +234,7 @@ def _unquoted(text: bytes, at: int, delimiter: bytes) -> tuple[Token, int]:
     return _cell(cell), end
 
 
-def _until_closed(source: Source, lines: Iterator[bytes], number: int) -> bytes:  # noqa: RET503 - refuse raises
+def _until_closed(source: Source, lines: _Lines, number: int) -> bytes:  # noqa: RET503 - refuse raises
     """Return the lines up to one with an odd number of quotes: it closes what was open."""
     parts: list[bytes] = []
     size = 0

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexapod_batch.compare.blocks import Block
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nexapod_batch.compare.numbers import Batch, Token
 
-__all__ = ["Lines", "is_position"]
+__all__ = ["Lines", "is_position", "parts_of", "without_last_blank_lines"]
+
+#: Bytes of lines that are looked at together: what is made of them stays in the processor's cache.
+_TOGETHER = 1 << 17
 
 
 class Lines:
@@ -34,3 +41,33 @@ class Lines:
 def is_position(token: Token) -> bool:
     """Say whether a token of a text table is no word, but tells where the word before it stands: `:12`."""
     return isinstance(token, bytes) and token[:1] == b":" and len(token) > 1
+
+
+def parts_of(text: bytes) -> Iterator[bytes]:
+    """Yield whole lines in parts of a size that is read fast."""
+    begin = 0
+    while begin < len(text):
+        end = text.find(b"\n", begin + _TOGETHER) + 1 or len(text)
+        yield text[begin:end]
+        begin = end
+
+
+def without_last_blank_lines(batches: Iterator[list[Token] | Block]) -> Iterator[list[Token] | Block]:
+    """Keep back line ends until something follows, and yield one for all at the end."""
+    held = 0
+    for batch in batches:
+        if isinstance(batch, Block):
+            yield [b"\n"] * held
+            yield batch
+            held = 0
+            continue
+        end = len(batch)
+        while end and batch[end - 1] == b"\n":
+            end -= 1
+        if end:
+            between: list[Token] = [b"\n"] * held
+            yield between + batch[:end]
+            held = 0
+        held += len(batch) - end
+    if held:
+        yield [b"\n"]

@@ -17,8 +17,8 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexapod_batch.compare.blocks import Block, block_of
-from nexapod_batch.compare.formats.lines import Lines
+from nexapod_batch.compare.blocks import Block, Layout
+from nexapod_batch.compare.formats.lines import Lines, parts_of, without_last_blank_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,22 +32,23 @@ __all__ = ["read", "read_free", "read_marked"]
 class _Dialect(NamedTuple):
     """What is a token, and what is one behind a gap."""
 
+    layout: Layout
     token: re.Pattern[bytes]
     placed: re.Pattern[bytes] | None  # None where no column counts
 
 
 def _dialect(cut: bytes, *, columns: bool = True) -> _Dialect:
     """Return how words are found that are cut at these characters."""
-    in_word = rb"[^\s" + cut + rb"]"
+    in_word = rb"[^\s" + re.escape(cut) + rb"]"
     fraction = rb"(?<=[0-9]),[0-9]+[eEdD][+-]?[0-9]+(?!" + in_word + rb")"
-    token = in_word + rb"+|" + fraction + rb"|\r(?!\n)|[\n\t\v\f]|[" + cut + rb"]"
+    token = in_word + rb"+|" + fraction + rb"|\r(?!\n)|[\n\t\v\f]|[" + re.escape(cut) + rb"]"
     placed = re.compile(rb"[ ]{2,}(" + in_word + rb"+)|" + token) if columns else None
-    return _Dialect(token=re.compile(token), placed=placed)
+    return _Dialect(layout=Layout(b"\t\v\f" + cut, columns), token=re.compile(token), placed=placed)
 
 
-_CUT = rb"=,;:()\[\]{}"
+_CUT = b"=,;:()[]{}"
 _PLAIN = _dialect(_CUT)
-_MARKED = _dialect(_CUT + rb"<>\"'/")
+_MARKED = _dialect(_CUT + b"<>\"'/")
 _FREE = _dialect(_CUT, columns=False)
 _GAP = b"  "
 _BLANKS = (b" ", b"\t", b"\r", b"\v", b"\f")
@@ -60,38 +61,17 @@ _LONGEST_LINE = 1 << 22
 
 def read(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
     """Return the place and the batches of a text table."""
-    return Lines("line", "word"), _without_last_blank_lines(_text(source, _PLAIN))
+    return Lines("line", "word"), without_last_blank_lines(_text(source, _PLAIN))
 
 
 def read_marked(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
     """Return the place and the batches of XML and what is like it."""
-    return Lines("line", "word"), _without_last_blank_lines(_text(source, _MARKED))
+    return Lines("line", "word"), without_last_blank_lines(_text(source, _MARKED))
 
 
 def read_free(source: Source, suffix: str) -> tuple[Lines, Iterator[list[Token] | Block]]:  # noqa: ARG001
     """Return the place and the batches of a text in which any number of blanks stands between words."""
-    return Lines("line", "word"), _without_last_blank_lines(_text(source, _FREE))
-
-
-def _without_last_blank_lines(batches: Iterator[list[Token] | Block]) -> Iterator[list[Token] | Block]:
-    """Keep back line ends until something follows, and yield one for all at the end."""
-    held = 0
-    for batch in batches:
-        if isinstance(batch, Block):
-            yield [b"\n"] * held
-            yield batch
-            held = 1  # its last line's
-            continue
-        end = len(batch)
-        while end and batch[end - 1] == b"\n":
-            end -= 1
-        if end:
-            between: list[Token] = [b"\n"] * held
-            yield between + batch[:end]
-            held = 0
-        held += len(batch) - end
-    if held:
-        yield [b"\n"]
+    return Lines("line", "word"), without_last_blank_lines(_text(source, _FREE))
 
 
 def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token] | Block]:
@@ -105,11 +85,9 @@ def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token] | Block]:
             source.refuse(f"a word of more than {_LONGEST_WORD} bytes", "a text table", line=line)
         line += text.count(b"\n")
         if column == 0 and text[-1:] == b"\n":
-            block = block_of(text[:-1], partial(_tokens, dialect))
-            if block is not None:
-                last = b"\n"
-                yield block
-                continue
+            last = b"\n"
+            yield from _blocks(text, dialect)
+            continue
         tokens = _tokens(dialect, text, column)
         column = _column_behind(text, column)
         if tokens:
@@ -118,6 +96,23 @@ def _text(source: Source, dialect: _Dialect) -> Iterator[list[Token] | Block]:
     tokens = _tokens(dialect, rest, column)
     if tokens or last != b"\n":
         yield [*tokens, b"\n"]
+
+
+def _blocks(text: bytes, dialect: _Dialect) -> Iterator[list[Token] | Block]:
+    """Yield whole lines as blocks."""
+    text = text.replace(b"\r\n", b"\n")  # the carriage return is no token
+    if b"\r" in text:
+        yield _tokens(dialect, text)
+        return
+    for part in parts_of(text):
+        lines = part.rstrip(b" \n")
+        if lines:
+            yield Block(lines, dialect.layout, partial(_tokens, dialect), _word)
+        yield [b"\n"] * part.count(b"\n", len(lines))
+
+
+def _word(text: bytes, start: int, end: int) -> Token:
+    return text[start:end]
 
 
 def _cut(text: bytes, longest: int) -> int:
