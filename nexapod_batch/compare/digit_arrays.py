@@ -164,30 +164,30 @@ def _exponents(letters: Array, places: Places, has_exponent: Array, sure: Array)
     return exponents
 
 
-def rounded(found: Decimals, digits: int) -> Rounded:
+def rounded(decimals: Decimals, digits: int) -> Rounded:
     """Return numbers rounded to `digits` digits."""
     import numpy as np  # noqa: PLC0415
 
     powers = _powers()
-    length = _lengths(found.magnitude)
+    length = _lengths(decimals.magnitude)
     cut = np.maximum(length - digits, 0)
     divisor = powers[cut]
-    kept = found.magnitude // divisor
-    rest = (found.magnitude - kept * divisor).astype(np.int64)
+    kept = decimals.magnitude // divisor
+    rest = (decimals.magnitude - kept * divisor).astype(np.int64)
     half = (divisor >> 1).astype(np.int64)
-    slack = (found.magnitude >> 53).astype(np.int64) + found.longer
+    slack = (decimals.magnitude >> 53).astype(np.int64) + decimals.longer
     near = (np.abs(rest - half) <= slack) & (cut > 0)
     up = (rest > half) & (cut > 0)
-    sure = found.sure & ~((length <= digits) & found.longer)
-    ties = np.flatnonzero(near & found.sure)
+    sure = decimals.sure & ~((length <= digits) & decimals.longer)
+    ties = np.flatnonzero(near & decimals.sure)
     if len(ties):
-        up[ties], settled = _ties(found, ties, rest[ties] == half[ties])
+        up[ties], settled = _ties(decimals, ties, rest[ties] == half[ties])
         sure[ties] &= settled
     kept = kept * powers[np.clip(digits - length, 0, digits)] + up
     carried = kept == 10**digits
     kept[carried] = 10 ** (digits - 1)
-    exponent = length - 1 + found.scale + carried
-    exponent[found.magnitude == 0] = 0
+    exponent = length - 1 + decimals.scale + carried
+    exponent[decimals.magnitude == 0] = 0
     return Rounded(kept, exponent, rest != 0, sure & (np.abs(exponent) < 100))
 
 
@@ -198,12 +198,12 @@ def _lengths(magnitude: Array) -> Array:
     return np.searchsorted(_powers()[:19], magnitude, side="right")
 
 
-def _ties(found: Decimals, ties: Array, exactly: Array) -> tuple[Array, Array]:
+def _ties(decimals: Decimals, ties: Array, exactly: Array) -> tuple[Array, Array]:
     """Return for what is written halfway between two numbers whether its double lies above, and where that is sure."""
     import numpy as np  # noqa: PLC0415
 
-    magnitude, scale = found.magnitude[ties], found.scale[ties]
-    settled = exactly & (magnitude < _EXACT_WHOLE) & (np.abs(scale) <= _EXACT_POWER) & ~found.longer[ties]
+    magnitude, scale = decimals.magnitude[ties], decimals.scale[ties]
+    settled = exactly & (magnitude < _EXACT_WHOLE) & (np.abs(scale) <= _EXACT_POWER) & ~decimals.longer[ties]
     power = np.array([10.0**power for power in range(_EXACT_POWER + 1)])[np.where(settled, np.abs(scale), 0)]
     double = magnitude.astype(np.float64)
     finer = magnitude.astype(np.longdouble)
