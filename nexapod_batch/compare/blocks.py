@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from nexapod_batch.compare.numbers import Token
 
-__all__ = ["Block", "Layout", "rounded"]
+__all__ = ["Block", "Layout", "by_arrays", "by_printf", "rounded"]
 
 _WORDS = b"0123456789+-.eE"
+#: Bytes; fewer are not worth loading NumPy for.
+_MANY = 1 << 15
 #: Every character of a word as an x.
 _MASK = bytes.maketrans(_WORDS, b"x" * len(_WORDS))
 #: What could be a number that a double holds as 0 alone.
@@ -47,17 +49,25 @@ def rounded(block: Block, style: bytes, exact_integers: bool, normal: Callable[[
 
     `style` is printf's for numbers, and `normal` returns the normal form of a token.
     """
+    if len(block.raw) >= _MANY:
+        form = by_arrays(block, style, exact_integers, normal)
+        if form is not None:
+            return form
+    if block.layout.cells:
+        return None
+    return by_printf(block, style)
+
+
+def by_arrays(block: Block, style: bytes, exact_integers: bool, normal: Callable[[Token], bytes]) -> bytes | None:
+    """Return what `rounded` returns, by NumPy; None without it, and for a style of decimal places."""
+    digits = _significant(style)
+    if not digits:
+        return None
 
     def asked(text: bytes, start: int, end: int) -> bytes:
         return normal(block.word(text, start, end))
 
-    digits = _significant(style)
-    form = form_of(block.raw, block.layout, digits, exact_integers, asked) if digits else None
-    if form is not None:
-        return form
-    if block.layout.cells:
-        return None
-    return _by_printf(block, style)
+    return form_of(block.raw, block.layout, digits, exact_integers, asked)
 
 
 def _significant(style: bytes) -> int:
@@ -65,8 +75,8 @@ def _significant(style: bytes) -> int:
     return int(style[2:-1]) + 1 if style[-1:] == b"e" else 0
 
 
-def _by_printf(block: Block, style: bytes) -> bytes | None:
-    """Return the normal form of lines that hold numbers with a point alone, and blanks."""
+def by_printf(block: Block, style: bytes) -> bytes | None:
+    """Return what `rounded` returns for lines that hold numbers with a point alone, and blanks; None for others."""
     lines = block.raw
     between = lines.translate(None, _WORDS)
     if between.strip(b" \n") or not lines.strip():
