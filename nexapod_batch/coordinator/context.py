@@ -282,6 +282,11 @@ class Coordinator(Struct, kw_only=True):
         """Read a job anew when it is wanted next: it was pinned anew."""
         self._jobs.pop(job_id, None)
 
+    def follow_jobs(self) -> None:
+        """Read jobs anew that wait for inputs still: another process may have pinned them."""
+        for job_id in [job_id for job_id, job in self._jobs.items() if job.has_open_inputs]:
+            self.forget_job(job_id)
+
     def task(self, job_id: int, task: int) -> TaskRow:
         """Return the row of a task; NotFoundError when the job has no such task."""
         row = self.store.tasks.find(job_id, task)

@@ -18,6 +18,7 @@ from nexapod_batch.model.job import (
     Container,
     Dependency,
     Domain,
+    Elements,
     Input,
     Isolation,
     Job,
@@ -34,9 +35,13 @@ from nexapod_batch.model.job import (
 if TYPE_CHECKING:
     from nexapod_batch.model.publication import Publication
 
-__all__ = ["canonical", "digest", "from_document", "to_document"]
+__all__ = ["canonical", "digest", "digests", "form_of", "from_document", "to_document"]
 
 Document = dict[str, Any]
+
+#: Digests of the forms of jobs that were looked up, by the digest of today: thousands of statements ask for one job.
+_forms: dict[str, frozenset[str]] = {}
+_FORMS_KEPT = 16
 
 
 def canonical(document: Document) -> bytes:
@@ -71,6 +76,7 @@ def to_document(job: Job) -> Document:
         "sites": [[name, _lists(settings)] for name, settings in job.sites],
         **_unless("", "path", job.path),
         **({} if job.program is None else {"program": job.program._asdict()}),
+        **_elements_document(job),
         **({"results": {"to": job.results_to}} if job.results_to else {}),
         **_publication_document(job),
         **_checkpoint_document(job.checkpoint),
@@ -118,6 +124,57 @@ def _schedule_document(schedule: Schedule) -> Document:
     if schedule.sites:  # only where it is said: a job that goes anywhere keeps the digest that it always had
         document["sites"] = list(schedule.sites)
     return document
+
+
+def _elements_document(job: Job) -> Document:
+    if job.elements is None:
+        return {}
+    sources, tasks, forms = job.elements
+    listed = {"sources": [_input(source) for source in sources], "tasks": list(tasks), "forms": list(map(list, forms))}
+    return {"elements": listed}
+
+
+def _elements(document: Document) -> Elements | None:
+    if "elements" not in document:
+        return None
+    listed = document["elements"]
+    sources = tuple([Input(**source) for source in listed["sources"]])
+    forms = tuple([(inputs, tasks) for inputs, tasks in listed["forms"]])
+    return Elements(sources=sources, tasks=tuple(listed["tasks"]), forms=forms)
+
+
+def digests(document: bytes) -> frozenset[str]:
+    """Return the digests of all forms that a document had since something of the job could be placed.
+
+    One whose tasks get their inputs one after the other grows; each form is the beginning of the next one.
+    """
+    if b'"elements"' not in document:
+        return frozenset({digest(document)})
+    last = json.loads(document)
+    inputs, elements = last["inputs"], last.get("elements", {"forms": [], "tasks": []})
+    forms, tasks = elements["forms"], elements["tasks"]
+    found = {digest(document)}
+    for number, (n_inputs, n_tasks) in enumerate(forms, 1):
+        of_then = {**elements, "tasks": tasks[:n_tasks], "forms": forms[:number]}
+        found.add(digest(canonical({**last, "inputs": inputs[:n_inputs], "elements": of_then})))
+    return frozenset(found)
+
+
+def form_of(candidate: str, job_digest: str, job: Job) -> str:
+    """Return the digest that what was signed by `candidate` must name.
+
+    That is `candidate` itself, where it is that of an earlier form of the job's document, else the one of today.
+    """
+    if candidate == job_digest or job.elements is None:
+        return job_digest
+    if job_digest not in _forms:
+        if len(_forms) >= _FORMS_KEPT:
+            _forms.clear()
+        document = canonical(to_document(job))
+        _forms[job_digest] = digests(document) if digest(document) == job_digest else frozenset()
+    if candidate in _forms[job_digest]:
+        return candidate
+    return job_digest
 
 
 def _publication_document(job: Job) -> Document:
@@ -210,10 +267,7 @@ def from_document(document: Document) -> Job:
             policy=PolicyName(quorum.get("policy", "strict")),
         ),
         inputs=tuple(Input(**job_input) for job_input in document["inputs"]),
-        outputs=tuple(
-            Output(path=output["path"], rule=_rule(output), optional=output.get("optional", False))
-            for output in document["outputs"]
-        ),
+        outputs=tuple(map(_output_of, document["outputs"])),
         schedule=Schedule(
             priority=schedule["priority"],
             hold=schedule["hold"],
@@ -224,6 +278,7 @@ def from_document(document: Document) -> Job:
         path=document.get("path", ""),
         program=Program(**document["program"]) if "program" in document else None,
         publication=_publication(document),
+        elements=_elements(document),
         results_to=document.get("results", {}).get("to", ""),
         checkpoint=_checkpoint(document),
     )
@@ -247,6 +302,10 @@ def _output(output: Output) -> Document:
     if output.optional:
         document["optional"] = True
     return document
+
+
+def _output_of(document: Document) -> Output:
+    return Output(path=document["path"], rule=_rule(document), optional=document.get("optional", False))
 
 
 def _rule_document(rule: CompareRule) -> Document:

@@ -30,6 +30,7 @@ __all__ = [
     "Container",
     "Dependency",
     "Domain",
+    "Elements",
     "Input",
     "Isolation",
     "Job",
@@ -264,6 +265,17 @@ class Input(NamedTuple):
     verdict: str = ""  # SHA-256, in hex, of the signed verdict that accepted it as an output of another job
 
 
+class Elements(NamedTuple):
+    """Inputs of single tasks that come, one after the other, from the same elements of other jobs.
+
+    The document grows with them: its form of each time is found again by cutting inputs and tasks.
+    """
+
+    sources: tuple[Input, ...]  # with placeholders, as they were submitted
+    tasks: tuple[int, ...] = ()  # those whose inputs are known, in the order in which they came to be
+    forms: tuple[tuple[int, int], ...] = ()  # how many inputs and tasks each form of the document has
+
+
 class Output(NamedTuple):
     """A file, or several by glob, that the command leaves in the work folder."""
 
@@ -331,6 +343,7 @@ class Job(Struct, frozen=True, kw_only=True):
     path: str = ""  # PATH of who submitted it, absolute folders only; "" where nobody noted it
     program: Program | None = None  # as it was where the job was submitted; None: nobody looked
     publication: Publication | None = None  # what catalogues are told; decides nothing
+    elements: Elements | None = None  # inputs that tasks get as soon as those before them are accepted
     results_to: str = ""  # where accepted results are delivered to; "" for nowhere else than here
     checkpoint: Checkpoint | None = None  # None: what was stopped begins anew
 
@@ -356,7 +369,8 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def has_open_inputs(self) -> bool:
         """Say whether it waits for outputs of other jobs."""
-        return any(not job_input.sha256 for job_input in self.inputs)
+        waits = self.elements is not None and len(self.elements.tasks) < self.n_tasks
+        return waits or any(not job_input.sha256 for job_input in self.inputs)
 
 
 class TaskInputs:

@@ -86,6 +86,7 @@ def reconcile(
     c.follow_sites()
     with writer(c.store):
         c.follow_key()
+        c.follow_jobs()
         _pass(c, done, faults, end, results_s)
         done.news = bool(done.launched and c.store.jobs.with_news())
         done.faults, done.standing = keep_faults(c.store, faults, c.now())

@@ -195,7 +195,8 @@ def _job(job: Job, tasks: list[int], site: str | None) -> Job:
     schedule = Schedule(hold=True, sites=() if site is None else (site,))
     inputs = tuple([_plain(job_input) for job_input in job.inputs])
     return replace(
-        job, quorum=quorum, schedule=schedule, inputs=inputs, sites=(), path="", program=None, results_to=""
+        job, quorum=quorum, schedule=schedule, inputs=inputs, sites=(), path="", program=None, results_to="",
+        elements=None,
     )
 
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from nexapod_batch.coordinator.commands.submit import submit
 from nexapod_batch.coordinator.placement import kept_inputs
-from nexapod_batch.errors import UsageError
+from nexapod_batch.coordinator.steps import following_jobs
+from nexapod_batch.errors import DescriptorError, UsageError
 from nexapod_batch.lifecycle import TaskState
 from nexapod_batch.model.job import Array
 
@@ -53,12 +54,22 @@ def resubmit(c: Coordinator, targets: Sequence[Target]) -> list[Fresh]:
 
 def _again(c: Coordinator, job_id: int, indexes: Sequence[int]) -> Fresh:
     job, folder = c.job(job_id), kept_inputs.folder_of(c, job_id)
+    _refuse_without_inputs(job_id, job, indexes)
     inputs = kept_inputs.todays(job, folder)
     changed = [new.target for old, new in zip(job.inputs, inputs, strict=True) if old.sha256 != new.sha256]
     schedule = job.schedule._replace(hold=False)
     new = replace(only(replace(job, inputs=inputs), indexes), schedule=schedule)
     done = submit(c, new, folder, {}, foreign=c.store.jobs.get(job_id).foreign)
     return Fresh(done, tuple(f"{job_id}_{index}" for index in indexes), tuple(changed))
+
+
+def _refuse_without_inputs(job_id: int, job: Job, indexes: Sequence[int]) -> None:
+    known = following_jobs.placeable(job)
+    waiting = [] if known is None else [index for index in indexes if index not in known]
+    if waiting:
+        named = ", ".join([f"{job_id}_{index}" for index in waiting[:3]])
+        hint = f"submit the job anew, or bring them back: nexapod-batch retry {job_id}"
+        raise DescriptorError("tasks never got their inputs from the jobs before", got=named, hint=hint)
 
 
 def only(job: Job, indexes: Sequence[int]) -> Job:
@@ -72,9 +83,11 @@ def only(job: Job, indexes: Sequence[int]) -> Job:
         return job
     if array.ranges:
         kept = tuple(one for one in job.inputs if one.only is None or one.only in set(indexes))
-        return replace(job, inputs=kept, array=replace(array, ranges=tuple((index, index, 1) for index in indexes)))
+        ranges = tuple((index, index, 1) for index in indexes)
+        return replace(job, inputs=kept, array=replace(array, ranges=ranges), elements=None)
     rows = tuple(tuple(array.parameters(index).items()) for index in indexes)
     numbers: dict[int | None, int | None] = {index: number for number, index in enumerate(indexes)}
     numbers[None] = None
     inputs = tuple(one._replace(only=numbers[one.only]) for one in job.inputs if one.only in numbers)
-    return replace(job, inputs=inputs, array=Array(values=rows, max_running=array.max_running))
+    chosen = Array(values=rows, max_running=array.max_running)
+    return replace(job, inputs=inputs, array=chosen, elements=None)

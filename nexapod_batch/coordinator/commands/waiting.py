@@ -90,10 +90,15 @@ def wait(
             return False
         if pace.ended and results_s < inf:  # nothing but the results is missing
             continue
-        follows = pace.published_now and c.store.jobs.any_blocked(jobs)  # these results: it can begin
+        follows = pace.published_now and _any_follows(c, jobs)  # these results: it can begin
         longest = pace.shortest if follows else pace.longest(seen)
         latest = now + longest if timeout is None else min(now + longest, start + timeout)
         _sleep_until_news(c, seen, now + pace.shortest, latest, _SHORT * pace.slower)
+
+
+def _any_follows(c: Coordinator, jobs: list[int]) -> bool:
+    """Say whether one of these jobs, or a task of one, waits for what others publish."""
+    return c.store.jobs.any_blocked(jobs) or any(c.job(job).elements is not None for job in jobs)
 
 
 def _is_owed(c: Coordinator, jobs: list[int]) -> bool:

@@ -197,7 +197,7 @@ def _place(
     c: Coordinator, row: JobRow, job: Job, loads: Sequence[NodeLoad], limit: int, faults: Faults
 ) -> tuple[Counter[int], list[int]]:
     """Plan one job's tasks, write the intents, hand them over; return replicas by node, and tasks without domain."""
-    tasks = c.store.tasks.wanting(row.id, now=c.now(), limit=limit, longest_ms=MAX_BACKOFF_S * 1000)
+    tasks = _wanting(c, row, job, limit)
     needs = _within(needs_of(c, row.id, tasks), limit)
     placed: Counter[int] = Counter()
     if not needs:
@@ -227,6 +227,16 @@ def _place(
         hand_over(c, nodes[number], ids, faults)
         placed[nodes[number].id] += len(by_node[number])
     return placed, sorted(result.unplaceable)
+
+
+def _wanting(c: Coordinator, row: JobRow, job: Job, limit: int) -> Sequence[PlaceableTask]:
+    """Return tasks that want replicas now and have their inputs, this many at most."""
+    known = following_jobs.placeable(job)
+    among = limit if known is None else job.n_tasks
+    tasks = c.store.tasks.wanting(row.id, now=c.now(), limit=among, longest_ms=MAX_BACKOFF_S * 1000)
+    if known is None:
+        return tasks
+    return [task for task in tasks if task.idx in known][:limit]
 
 
 def _within(needs: Iterable[Need], limit: int) -> list[Need]:

@@ -21,18 +21,22 @@ from nexapod_batch.files.input_names import MAX_FILES, name_in_folder
 from nexapod_batch.files.output_files import has_glob, matches
 from nexapod_batch.ledger.events import Kind, digest_of, event
 from nexapod_batch.model.document import canonical, digest, to_document
+from nexapod_batch.model.job import Elements
 from nexapod_batch.model.job_source import JobSource, is_job_source, parse_job_source
 from nexapod_batch.model.placeholders import expand, literal, names_in, task_values
 from nexapod_batch.model.reason import Code, Reason, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Input, Job
     from nexapod_batch.store.repositories.jobs import JobRow
 
-__all__ = ["ready"]
+__all__ = ["placeable", "ready"]
+
+#: Forms that a document has at most while tasks get their inputs one after the other, and others run.
+_FORMS = 32
 
 
 class _MissingError(Exception):
@@ -56,11 +60,14 @@ class _Published(NamedTuple):
 
 def ready(c: Coordinator, row: JobRow) -> JobRow | None:
     """Return the row of a job of which tasks may be placed now; None while something keeps it back, which is kept."""
-    reason = _waits_for(c, row)
     job = c.job(row.id)
+    reason = _waits_for(c, row, job)
     if reason is None and job.has_open_inputs:
         try:
-            row = _settle(c, row, job)
+            if job.elements is None:
+                row = _settle(c, row, job)
+            reason = _settle_elements(c, row)
+            row = c.store.jobs.get(row.id)
         except _MissingError as missing:
             reason = missing.reason
     stored = "" if reason is None else reason.stored()
@@ -70,10 +77,20 @@ def ready(c: Coordinator, row: JobRow) -> JobRow | None:
     return row if reason is None else None
 
 
-def _waits_for(c: Coordinator, row: JobRow) -> Reason | None:
-    """Return which job keeps this one back."""
+def placeable(job: Job) -> frozenset[int] | None:
+    """Return the tasks whose inputs are known; None where that makes no difference between tasks."""
+    if job.elements is None or not job.has_open_inputs:
+        return None
+    return frozenset(job.elements.tasks)
+
+
+def _waits_for(c: Coordinator, row: JobRow, job: Job) -> Reason | None:
+    """Return which job keeps all of this one back: one of which single tasks are waited for keeps back these alone."""
     reason: Reason | None = None
+    by_element = _by_element(job)
     for on in c.store.jobs.dependencies(row.id):
+        if on.on_job in by_element:
+            continue
         ended = on.n_waiting + on.n_active == 0
         accepted = ended and on.n_accepted == on.n_tasks
         met = {"ended": ended, "accepted": accepted, "failed": ended and not accepted}[on.condition]
@@ -83,22 +100,136 @@ def _waits_for(c: Coordinator, row: JobRow) -> Reason | None:
     return reason
 
 
+def _is_of_element(job_input: Input) -> bool:
+    """Say whether an input is that of one element of another job for each task."""
+    return is_job_source(job_input.source) and bool(names_in(parse_job_source(job_input.source).task))
+
+
+def _by_element(job: Job) -> frozenset[int]:
+    """Return the jobs of which each task waits for one task alone."""
+    sources = job.inputs if job.elements is None else job.elements.sources
+    open_inputs = [one for one in sources if not one.sha256 and is_job_source(one.source)]
+    whole = {parse_job_source(one.source).job for one in open_inputs if not _is_of_element(one)}
+    return frozenset({parse_job_source(one.source).job for one in open_inputs if _is_of_element(one)} - whole)
+
+
 def _settle(c: Coordinator, row: JobRow, job: Job) -> JobRow:
-    """Give every input its digest, keep the files, and pin the job anew."""
+    """Give every input of all tasks its digest, keep the files, and pin the job anew.
+
+    What comes for each task from one element of another job is put aside until that is accepted.
+    """
+    by_element = _by_element(job)
     inputs = [job_input for job_input in job.inputs if job_input.sha256]
+    waiting = []
     known: dict[tuple[int, int], _Published] = {}
     for job_input in job.inputs:
-        if not job_input.sha256:
+        if not job_input.sha256 and parse_job_source(job_input.source).job in by_element:
+            waiting.append(job_input)
+        elif not job_input.sha256:
             inputs += _found(c, job, job_input, known)
         if len(inputs) > MAX_FILES:
             raise _MissingError(Reason(code=Code.TOO_MANY_INPUTS, parameters={"limit": MAX_FILES}))
+    _keep(c, inputs)
+    elements = Elements(sources=tuple(waiting)) if waiting else None
+    return _pin(c, row, replace(job, inputs=tuple(inputs), elements=elements))
+
+
+def _keep(c: Coordinator, inputs: Sequence[Input]) -> None:
     try:
         kept_inputs.keep(c, [one for one in inputs if is_job_source(one.source)], c.paths.results)
     except NexapodError as error:
         raise _unreadable(error) from error
-    document = canonical(to_document(replace(job, inputs=tuple(inputs))))
+
+
+def _settle_elements(c: Coordinator, row: JobRow) -> Reason | None:
+    """Give the tasks their inputs whose elements are accepted by now, and pin the job anew.
+
+    Return why nothing of it can be placed meanwhile, where there is nothing else to do. Few at a time wait for more
+    while others run: every form of the document has all that are known.
+    """
+    job = c.job(row.id)
+    if job.elements is None:
+        return None
+    there, missing = _elements_there(c, job)
+    open_tasks = row.n_waiting + row.n_active - (job.n_tasks - len(job.elements.tasks))
+    ended = all(_has_ended(c, number) for number in _by_element(job))
+    if there and (ended or open_tasks <= 0 or len(there) * _FORMS >= job.n_tasks):
+        inputs = list(job.inputs)
+        known: dict[tuple[int, int], _Published] = {}
+        done = []
+        for index in there:
+            try:
+                inputs += _of_element(c, job, index, known)
+            except _MissingError as error:
+                missing = error.reason
+                continue
+            done.append(index)
+        if len(inputs) > MAX_FILES:
+            raise _MissingError(Reason(code=Code.TOO_MANY_INPUTS, parameters={"limit": MAX_FILES}))
+        if done:
+            _keep(c, inputs[len(job.inputs) :])
+            sources, tasks, forms = job.elements
+            tasks = (*tasks, *done)
+            forms = (*forms, (len(inputs), len(tasks)))
+            grown = Elements(sources=sources, tasks=tasks, forms=forms)
+            _pin(c, row, replace(job, inputs=tuple(inputs), elements=grown))
+            return None
+    return missing if open_tasks <= 0 else None
+
+
+def _elements_there(c: Coordinator, job: Job) -> tuple[list[int], Reason | None]:
+    """Return the tasks whose elements before are all published, and that were not pinned; and what others wait for."""
+    if job.elements is None:
+        return [], None
+    published = {number: set(c.store.tasks.published_of(number)) for number in _by_element(job)}
+    pinned, reason = set(job.elements.tasks), None
+    found = []
+    for index in job.task_indexes():
+        if index in pinned:
+            continue
+        values = task_values(job, index, job.parameters(index))
+        sources = [parse_job_source(source.source) for source in job.elements.sources]
+        waits = [one for one in sources if _number(expand(one.task, values)) not in published[one.job]]
+        if not waits:
+            found.append(index)
+        elif reason is None:
+            ended = _has_ended(c, waits[0].job)
+            parameters = {"job": waits[0].job, "condition": "accepted", "ended": ended}
+            reason = Reason(code=Code.WAITS_FOR_JOB, parameters=parameters)
+    return found, reason
+
+
+def _of_element(
+    c: Coordinator, job: Job, index: int, known: dict[tuple[int, int], _Published]
+) -> list[Input]:
+    """Return the inputs that one task gets from the elements before it."""
+    values = task_values(job, index, job.parameters(index))
+    found = []
+    for job_input in job.elements.sources if job.elements is not None else ():
+        source = parse_job_source(job_input.source)
+        own = JobSource(source.job, expand(source.task, values), expand(source.path, values))
+        files = _files(c, job_input, own, known)
+        found += [file._replace(only=index, target=literal(expand(file.target, values))) for file in files]
+    return found
+
+
+def _has_ended(c: Coordinator, job: int) -> bool:
+    """Say whether no task of a job is open, and all that can be is published."""
+    row = c.store.jobs.get(job)
+    return row.n_waiting + row.n_active == 0 and not c.store.jobs.has_unpublished([job])
+
+
+def _number(text: str) -> int:
+    """Return the index that a text is; -1 for another one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+
+
+def _pin(c: Coordinator, row: JobRow, job: Job) -> JobRow:
+    """Let a document take the place of the one that a job had, and say so in the ledger."""
+    document = canonical(to_document(job))
     entry = event(
-        Kind.RESOLVED, c.now(), id=f"{row.id}", uuid=row.uuid, sha256=digest_of(document), inputs=len(inputs)
+        Kind.RESOLVED, c.now(), id=f"{row.id}", uuid=row.uuid, sha256=digest_of(document),
+        inputs=len(job.inputs),
     )
     with c.store.atomic():
         c.store.jobs.pin(row.id, digest=digest(document), body=document)

@@ -34,6 +34,7 @@ from nexapod_batch.coordinator.steps.quarantine import quarantine
 from nexapod_batch.coordinator.steps.report_batch import ReportBatch
 from nexapod_batch.errors import NexapodError, VerificationError
 from nexapod_batch.lifecycle import OUT
+from nexapod_batch.model.document import form_of
 from nexapod_batch.model.node import LOCAL
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum.expected import Expected, Place
@@ -341,7 +342,8 @@ def _wrong(
     """Return why no honest runner signs this for the replica of a row; None where one may."""
     if said.nonce != row.nonce:
         return Reason(code=Code.OTHER_NONCE)
-    if (said.job_uuid, said.job_digest) != (row.job_uuid, row.job_digest):
+    known_as = form_of(said.job_digest, row.job_digest, c.job(said.replica.job))
+    if (said.job_uuid, said.job_digest) != (row.job_uuid, known_as):
         return Reason(code=Code.OTHER_JOB)
     if given is not None and (code := not_covered(given, said)):
         return Reason(code=code)

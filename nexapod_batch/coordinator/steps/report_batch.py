@@ -13,7 +13,7 @@ from nexapod_batch.coordinator.evidence.stored_statements import Packer, diction
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.ledger.events import Kind, encoded_digest, event
 from nexapod_batch.lifecycle import Execution
-from nexapod_batch.model.document import digest, from_document
+from nexapod_batch.model.document import digests, from_document
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.store.repositories.replicas import ReplicaReport
@@ -87,17 +87,17 @@ class ReportBatch(Struct):
         Step by step for all of them, so that each step finds its code in the nearest cache.
         """
         new, now = self.new, c.now()
-        digests = [hashlib.sha256(one.report.payload).digest() for one in new]
+        payloads = [hashlib.sha256(one.report.payload).digest() for one in new]
         packed = [self._packed(c, one.report) for one in new]
         first = c.store.ledger.append([
             event(Kind.REPORT, now, id=str(one.report.statement.replica), sha256=encoded_digest(digest))
-            for one, digest in zip(new, digests, strict=True)
+            for one, digest in zip(new, payloads, strict=True)
         ])
         reports, replicas = c.store.reports, c.store.replicas
         replicas.start(self.started)
         reports.insert([
             NewReport(one.replica, digest, body, one.report.signature, now)
-            for one, digest, body in zip(new, digests, packed, strict=True)
+            for one, digest, body in zip(new, payloads, packed, strict=True)
         ])
         reports.insert_carried([(one.replica, one.report.carried) for one in new if one.report.carried is not None])
         replicas.report([
@@ -121,7 +121,7 @@ def columns_of(payload: bytes, document: bytes) -> dict[str, str | int | bytes |
         said = decode(payload)
     except VerificationError:
         return None
-    if said.job_digest != digest(document):
+    if said.job_digest not in digests(document):
         return None
     execution = EXECUTION_OF[said.outcome]
     reason = signed_reason(said.detail)

@@ -122,14 +122,14 @@ def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[
     image = [dependency["digest"]["sha256"] for dependency in build["resolvedDependencies"] if "uri" in dependency]
     wanted = {
         "job (UUID)": (outer["job"], uuid),
-        "job (digest)": (outer["jobDigest"]["sha256"], job["digest"]),
+        "job (digest)": (outer["jobDigest"]["sha256"], form_of(outer["jobDigest"]["sha256"], job)),
         "job (number)": (outer["jobId"], job_id),
         "task": (outer["task"], task),
         "replica": (outer["replica"], number),
         "policy": (outer["quorum"], quorum),
         "node": (run["builder"]["id"], node),
         "node of the delegation": (given["node"], node),
-        "job of the delegation": (given["job"], job["digest"]),
+        "job of the delegation": (given["job"], outer["jobDigest"]["sha256"]),
         "launch": (outer["nonce"] in given["nonces"], True),
         "image": (image, [job["container"]["sha256"]] if inner["isolation"] == "container" else []),
     }
@@ -141,6 +141,21 @@ def check(envelope: Path, job: Any, uuid: str, keys: dict[str, bytes]) -> tuple[
     names = [one["name"] for one in said["subject"]]
     votes = sorted((name, digest) for name, digest in zip(names, digests, strict=True) if digest != NO_VOTE)
     return node, repr(votes).encode(), said
+
+
+def forms_of(job: Any) -> list[str]:  # noqa: ANN401
+    """Return the digests of the forms of a document that grew while tasks got their inputs, one after the other."""
+    found, elements = [], job.get("elements", {"forms": []})
+    for number, (inputs, tasks) in enumerate(elements["forms"], 1):
+        then = {**elements, "tasks": elements["tasks"][:tasks], "forms": elements["forms"][:number]}
+        form = {**job, "inputs": job["inputs"][:inputs], "elements": then}
+        found.append(json.dumps(form, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    return [hashlib.sha256(text.encode()).hexdigest() for text in found]
+
+
+def form_of(sha256: str, job: Any) -> str:  # noqa: ANN401
+    """Return a digest that is one of the job's document, or of a form that it had; else the one of the document."""
+    return sha256 if sha256 in job["digests"] else str(job["digest"])
 
 
 def isolation_of(job: Any) -> str:  # noqa: ANN401
@@ -256,7 +271,7 @@ def check_verdict(name: str, task: Any, verdict: Any, job: Any) -> str:  # noqa:
     predicate = summary["predicate"]
     wanted = {
         "job": (predicate["resourceUri"], f"urn:uuid:{verdict['uuid']}#{task['task']}"),
-        "document": (summary["subject"][0]["digest"]["sha256"], job["digest"]),
+        "document": (sha256 := summary["subject"][0]["digest"]["sha256"], form_of(sha256, job)),
         "state": (predicate["nexapod"]["state"], task["state"]),
         "number that agree": (predicate["nexapod"]["agree"], task["agree"]),
     }
@@ -292,8 +307,8 @@ def main() -> int:
     options.add_argument("--results", type=Path, metavar="FOLDER", help="the published results/<job>")
     given = options.parse_args()
     verdict = json.loads((HERE / "verdict.json").read_text(encoding="utf-8"))
-    document = (HERE / "job.json").read_bytes()
-    job = {**json.loads(document), "digest": hashlib.sha256(document).hexdigest()}
+    job = json.loads(document := (HERE / "job.json").read_bytes())
+    job.update(digest=hashlib.sha256(document).hexdigest(), digests=forms_of(job))
     keys = {fingerprint(key): key for key in (read_key(Path(path).read_text(encoding="utf-8")) for path in given.key)}
     print(f"job {verdict['job']}, digest {job['digest']}, {job['quorum']['agree']} must agree")
     good = not (given.uuid and given.uuid != verdict["uuid"])

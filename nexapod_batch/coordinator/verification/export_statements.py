@@ -14,6 +14,7 @@ from nexapod_batch.coordinator.steps.report_batch import EXECUTION_OF
 from nexapod_batch.coordinator.verification.statements import OVERRULING, check_about
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.document import form_of
 from nexapod_batch.model.job import Domain, Isolation
 from nexapod_batch.model.reason import Code, Reason
 from nexapod_batch.quorum import Vote, failure_kind
@@ -69,7 +70,7 @@ def _check(said: Statement, word: ExportedVerdict, name: str, job: Job) -> None:
     wanted = {
         "replica": (str(said.replica), name),
         "job": (said.job_uuid, word.uuid),
-        "job digest": (said.job_digest, word.digest),
+        "job digest": (said.job_digest, form_of(said.job_digest, word.digest, job)),
     }
     # when it was given and when it reported is not exported
     place = Place(backend=said.backend, host=None, given_ms=said.started_ms, received_ms=said.finished_ms)

@@ -10,6 +10,7 @@ from nexapod_batch.coordinator.ledger_start import origin_of
 from nexapod_batch.coordinator.verification.signed_verdict import differences
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import TaskState
+from nexapod_batch.model.document import form_of
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.verdict import VERDICT_TYPE, decode_verdict
@@ -47,7 +48,8 @@ def signed_faults(
     except VerificationError as error:
         return [" ".join(str(error).split())]
     exported = {
-        "verifier": origin_of(key_id(files.coordinators[0])), "job_uuid": word.uuid, "job_sha256": word.digest,
+        "verifier": origin_of(key_id(files.coordinators[0])), "job_uuid": word.uuid,
+        "job_sha256": form_of(verdict.job_sha256, word.digest, job),
         "policy_sha256": policy_sha256(job), "task": task.task, "state": task.state, "agree": task.agree,
         "basis": task.basis,
     }  # fmt: skip

@@ -11,6 +11,7 @@ from nexapod_batch.coordinator.evidence.signed_verdicts import policy_sha256, st
 from nexapod_batch.errors import CorruptStoreError, VerificationError
 from nexapod_batch.ledger.events import Kind, encoded_digest, parse_event
 from nexapod_batch.lifecycle import TaskState, Validation
+from nexapod_batch.model.document import form_of
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.keys import key_id
 from nexapod_batch.trust.verdict import VERDICT_TYPE, decode_verdict
@@ -63,7 +64,8 @@ def signed_verdict_faults(
     except (CorruptStoreError, VerificationError) as error:
         return [" ".join(str(error).split())]
     stored = {
-        "verifier": c.origin, "job_uuid": job_row.uuid, "job_sha256": job_row.digest,
+        "verifier": c.origin, "job_uuid": job_row.uuid,
+        "job_sha256": form_of(verdict.job_sha256, job_row.digest, job),
         "policy_sha256": policy_sha256(job), "task": task.idx, "state": task.state, "agree": task.agree,
         "basis": task.basis,
     }  # fmt: skip

@@ -13,6 +13,7 @@ from nexapod_batch.coordinator.evidence.report_reader import machine_of
 from nexapod_batch.coordinator.steps.report_batch import EXECUTION_OF, signed_reason
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import Execution
+from nexapod_batch.model.document import form_of
 from nexapod_batch.model.reason import Code, Reason, same
 from nexapod_batch.quorum import failure_kind
 from nexapod_batch.quorum.expected import Expected, Place
@@ -53,7 +54,7 @@ def check_statement(
         "replica": (str(said.replica), name),
         "nonce": (said.nonce, row.nonce),
         "job": (said.job_uuid, job_row.uuid),
-        "job digest": (said.job_digest, job_row.digest),
+        "job digest": (said.job_digest, form_of(said.job_digest, job_row.digest, job)),
     }
     place = Place(backend=said.backend, host=None, given_ms=row.created_at, received_ms=report.received_ms)
     check_about(said, wanted, job, place)

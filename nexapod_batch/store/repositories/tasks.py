@@ -96,6 +96,10 @@ class Tasks:
         """Return at most `limit` tasks of a job that come after an index, in order."""
         return self._sql.all(TaskRow, "tasks_of_job", job=job, after=index, limit=limit)
 
+    def published_of(self, job: int) -> list[int]:
+        """Return the tasks of a job whose results are published, in order."""
+        return self._sql.values(int, "tasks_published_of", job=job)
+
     def states(self, job: int) -> Iterator[TaskStateRow]:
         """Yield the state of every task of a job, in order."""
         return self._sql.each(TaskStateRow, "task_states", job=job)

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from nexapod_batch.errors import VerificationError
-from nexapod_batch.model.document import digest, from_document
+from nexapod_batch.model.document import digest, digests, from_document
 from nexapod_batch.store.migrations import statements
 from nexapod_batch.store.queries import parse
 from nexapod_batch.store.salvage.replicas import make_again
@@ -96,10 +96,10 @@ def _jobs_from_statements(connection: sqlite3.Connection, sql: _Sql) -> None:
     """Make jobs again whose documents are there, by what nodes signed of them."""
     for job, body, payload in connection.execute(sql["jobs_by_statement"]).fetchall():
         try:
-            said = decode(payload)
-        except VerificationError:
+            said, known = decode(payload), digests(body)
+        except (VerificationError, ValueError, KeyError, TypeError):
             continue
-        if (said.replica.job, said.job_digest) == (job, digest(body)):
+        if said.replica.job == job and said.job_digest in known:
             _make_job(connection, sql, job, said.job_uuid, body)
 
 

@@ -52,6 +52,9 @@ SELECT t.job_id, t.idx FROM task t WHERE t.state = 'accepted' AND t.published = 
 -- name: tasks_newest_published
 SELECT job_id, idx FROM task WHERE published = 1 ORDER BY job_id DESC, idx DESC LIMIT :limit;
 
+-- name: tasks_published_of
+SELECT idx FROM task WHERE job_id = :job AND published = 1 ORDER BY idx;
+
 -- name: task_published
 UPDATE task SET published = 1, published_from = ?, shown = ?, unpublished = '' WHERE job_id = ? AND idx = ? AND state = 'accepted';
 
