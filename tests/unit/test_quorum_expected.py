@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from nexapod_batch.model.job import (
     Array,
+    Checkpoint,
     Comparator,
     CompareRule,
     Container,
@@ -22,9 +23,9 @@ from nexapod_batch.model.job import (
     QuorumPolicy,
     Resources,
 )
-from nexapod_batch.model.replica import ReplicaName
+from nexapod_batch.model.replica import Continuation, ReplicaName
 from nexapod_batch.quorum.expected import MAX_SKEW_MS, Expected, Place, isolation_at_least
-from nexapod_batch.trust.statement import NO_DIGEST, ContainerUse, GpuUse, Outcome, Statement, Subject
+from nexapod_batch.trust.statement import NO_DIGEST, ContainerUse, GpuUse, Outcome, SavedFile, Statement, Subject
 from nexapod_batch.wording import sentence
 
 A, B, C, IMAGE = "a" * 64, "b" * 64, "c" * 64, "1" * 64
@@ -112,6 +113,8 @@ def test_what_honest_runners_sign_contradicts_nothing(kind: str) -> None:
 
 
 CONTAINER = {"isolation": "container", "container": USED}
+SAVING = replace(JOB, checkpoint=Checkpoint(paths=("state",)))
+SAVED = (SavedFile("state", A, 1),)
 LIES: dict[str, tuple[Job, dict[str, Any], str]] = {
     "agree": (JOB, {"agree": 1}, "quorum policy"),
     "distinct": (JOB, {"distinct": ("run",)}, "quorum policy"),
@@ -166,6 +169,11 @@ LIES: dict[str, tuple[Job, dict[str, Any], str]] = {
         JOB, {"subjects": subjects((1, {"size": 2**20})), "output_bytes": 2**30}, "larger than the job may have",
     ),
     "more outputs than it wrote": (JOB, {"output_bytes": 3}, "larger than all that it wrote"),
+    "state of a job that saves none": (JOB, {"outcome": Outcome.PREEMPTED, "subjects": STDOUT, "saved": SAVED}, "saved files"),
+    "state of what was not stopped": (SAVING, {"saved": SAVED}, "was not stopped"),
+    "another file than the job saves": (SAVING, {"saved": (SAVED[0]._replace(name="b"),)}, "saved files"),
+    "more state than it wrote": (SAVING, {"output_bytes": 70, "saved": (SAVED[0]._replace(size=71),)}, "saved files"),
+    "going on from what the job does not save": (JOB, {"continues": Continuation(1, (("state", A),))}, "saved files"),
     "finished before it started": (JOB, {"finished_ms": NOW}, "before it started"),
     "started long before": (JOB, {"started_ms": NOW - MAX_SKEW_MS - 1}, "before it was launched"),
     "started in 1970": (JOB, {"started_ms": 0}, "before it was launched"),
@@ -187,7 +195,7 @@ def test_what_contradicts_the_job_is_named(kind: str) -> None:
 #: What only the node knows, or what another check settles: the answer itself, and whose statement it is.
 NOT_SETTLED_HERE = {
     "job_uuid", "job_digest", "replica", "nonce", "builder", "native_id", "classes", "detail", "machine",
-    "stderr_sha256", "vote", "trail",
+    "stderr_sha256", "vote", "trail", "possession",
 }  # fmt: skip
 
 
