@@ -189,7 +189,8 @@ COMMANDS: dict[str, Entry] = {
         ),
     ),
     "token": Entry(
-        "commands.tokens", "token", "Make, list and revoke tokens of people elsewhere.", ("new", "ls", "revoke")
+        "commands.tokens", "token", "Make, list and revoke tokens of people elsewhere, and say what they may have.",
+        ("new", "ls", "revoke", "quota"),
     ),
     "site": Entry(
         "commands.sites",

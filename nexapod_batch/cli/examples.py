@@ -53,6 +53,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "token new": ("nexapod-batch token new alice --days 90", "nexapod-batch token new olga --scope operate"),
     "token ls": ("nexapod-batch token ls",),
     "token revoke": ("nexapod-batch token revoke 4",),
+    "token quota": (
+        "nexapod-batch token quota", "nexapod-batch token quota alice --jobs 50 --core-hours 2000 --bytes 100G",
+    ),
     "verify": ("nexapod-batch verify 42", "nexapod-batch verify --folder proof --key alice.pem --key bob.pem"),
     "attestations": ("nexapod-batch attestations 42 --out proof",),
     "ledger head": ("nexapod-batch ledger head > head.txt",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from nexapod_batch.coordinator.commands.remote_submit import Quota
+from nexapod_batch.coordinator.people.quotas import Quota
 from nexapod_batch.server.database_threads import DatabaseThreads
 from nexapod_batch.server.limits import Buckets
 from nexapod_batch.server.node_channel import NodeChannel

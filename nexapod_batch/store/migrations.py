@@ -82,6 +82,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="replicas that go on where an earlier one stopped", sql=_file("continuations.sql")),
     Migration(name="what nodes committed themselves to report", sql=_file("commitments.sql")),
     Migration(name="states that are checked one by one", sql=_file("checks.sql")),
+    Migration(name="what people may have", sql=_file("quotas.sql")),
 )
 
 

@@ -59,7 +59,7 @@ def serve(
     if missing:
         got, hint = f"no {', '.join(missing)}", install_command(missing)
         raise ConfigError("the packages of a server are not installed", got=got, hint=hint)
-    from nexapod_batch.coordinator.commands.remote_submit import Quota
+    from nexapod_batch.coordinator.people.quotas import Quota
     from nexapod_batch.server import serving
     from nexapod_batch.server.service import Options
 

@@ -8,6 +8,7 @@ import click
 
 from nexapod_batch.cli.context import json_option, looking, paths, writing
 from nexapod_batch.cli.rendering.render import note, output
+from nexapod_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from nexapod_batch.cli.rendering.render import Document
@@ -20,7 +21,7 @@ _COLUMNS = ["id", "person", "scope", "name", "created", "expires", "state"]
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens of people elsewhere."""
+    """Make, list and revoke tokens of people elsewhere, and say what they may have."""
 
 
 @token.command("new")
@@ -71,6 +72,48 @@ def token_revoke(number: int, as_json: bool) -> None:
     with writing() as c:
         tokens.revoke(c, number)
     output(as_json).document({"revoked": number}, lambda document: [f"token {document['revoked']} is revoked"])
+
+
+@token.command("quota")
+@click.argument("person", required=False)
+@click.option("--jobs", type=click.IntRange(0), help="Jobs that have not ended.")
+@click.option("--tasks", type=click.IntRange(0), help="Tasks that have not ended.")
+@click.option("--core-hours", type=click.FloatRange(0), help="In 30 days; what open jobs may still take counts too.")
+@click.option("--bytes", "stored", metavar="SIZE", help="Of published results, as in 10G.")
+@click.option("--reset", is_flag=True, help="Forget what was set before.")
+@json_option
+def token_quota(
+    person: str | None, jobs: int | None, tasks: int | None, core_hours: float | None, stored: str | None, reset: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say what people elsewhere may have and have, or set it for PERSON.
+
+    What is not set for somebody is as serve says for all.
+    """
+    from nexapod_batch.coordinator.people import quotas
+
+    wished = reset or any(value is not None for value in (jobs, tasks, core_hours, stored))
+    if wished and person is None:
+        raise UsageError("whose quota?", wanted="PERSON", hint="nexapod-batch token quota lists everybody's")
+    if wished and person is not None:
+        with writing() as c:
+            size = None if stored is None else _bytes(stored)
+            quotas.change(
+                c, person, jobs=jobs, tasks=tasks, core_hours=core_hours, stored=size, reset=reset
+            )  # fmt: skip
+    with looking() as c:
+        people = c.store.people.people() if person is None else [person]
+        rows = [row for name in people for row in quotas.standing(c, name, quotas.Quota()).rows()]
+    output(as_json).rows("quotas", rows, ["person", "what", "used", "most", "left"])
+
+
+def _bytes(text: str) -> int:
+    from nexapod_batch.schema.units import size
+
+    try:
+        return size(text) << 20
+    except ValueError as error:
+        raise UsageError("--bytes", got=repr(text), wanted="a size, as in 10G") from error
 
 
 def _shown(row: TokenRow, now: int) -> Document:

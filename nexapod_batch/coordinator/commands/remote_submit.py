@@ -9,7 +9,9 @@ from msgspec import Struct
 from nexapod_batch.config.job.descriptor import parse, parse_document
 from nexapod_batch.config.settings import settings
 from nexapod_batch.coordinator.commands.submit import submit
+from nexapod_batch.coordinator.people import quotas
 from nexapod_batch.coordinator.people.jobs import find
+from nexapod_batch.coordinator.people.quotas import Quota
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.errors import DescriptorError, Problem, UsageError
 from nexapod_batch.model.job_source import is_job_source, is_remote, parse_job_source
@@ -23,14 +25,7 @@ if TYPE_CHECKING:
     from nexapod_batch.model.job import Job
     from nexapod_batch.store.repositories.people import SentRow
 
-__all__ = ["Quota", "Sent", "already", "submit_for"]
-
-
-class Quota(Struct, frozen=True, kw_only=True):
-    """What one person may have open."""
-
-    open_jobs: int = 1_000
-    open_tasks: int = 1_000_000
+__all__ = ["Sent", "already", "submit_for"]
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -86,9 +81,10 @@ def submit_for(c: Coordinator, sent: Sent) -> tuple[int, tuple[str, ...]]:
         return known, ()
     parsed = _parsed(c, sent)
     _check_others(c, sent, parsed.job)
-    _check_quota(c, sent, parsed.job)
+    quotas.check(c, sent.person, sent.quota, parsed.job)
 
     def remember(job: int) -> None:
+        quotas.check(c, sent.person, sent.quota, None)  # once more, where nobody else stores a job meanwhile
         for key in sent.keys:
             c.store.people.insert_sent(person=sent.person, key=key, digest=sent.digest, job=job, now=c.now())
 
@@ -110,24 +106,10 @@ def _check_others(c: Coordinator, sent: Sent, job: Job) -> None:
         why = "is fetched with the logins of the server's account: send the file with the job instead"
         problems = tuple(Problem(f"inputs[{number}].source", why) for number in fetched)
         raise DescriptorError("the server fetches nothing for other people", problems=problems)
-
-
-def _check_quota(c: Coordinator, sent: Sent, job: Job) -> None:
-    jobs, tasks = c.store.people.open_of(sent.person)
-    for what, number, more, most in (
-        ("jobs", jobs, 1, sent.quota.open_jobs), ("tasks", tasks, job.n_tasks, sent.quota.open_tasks)
-    ):  # fmt: skip
-        if number + more > most:
-            raise _QuotaError(
-                f"too many {what} of {sent.person} have not ended", got=f"{number} and {more} more",
-                wanted=f"at most {most}", hint="wait for some to end, or ask whoever runs the coordinator",
-            )  # fmt: skip
-
-
-class _QuotaError(UsageError):
-    """A person has as much open as they may have."""
-
-    http_status = 409
+    if job.results_to and not sent.trusted:
+        why = "would be written with the logins of the server's account: fetch the results instead"
+        problem = Problem("results.to", why)
+        raise DescriptorError("the server delivers nothing for other people", problems=(problem,))
 
 
 def _parsed(c: Coordinator, sent: Sent) -> Parsed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from nexapod_batch.coordinator.people import tokens
+from nexapod_batch.coordinator.people import quotas, tokens
 from nexapod_batch.errors import NotFoundError, UsageError
 from nexapod_batch.server.calls import Access, Call, Route
 from nexapod_batch.server.local_word import pin_in_use
@@ -60,9 +60,33 @@ class Me(Struct, frozen=True, kw_only=True):
     scope: str
 
 
+class QuotaShown(Struct, frozen=True, kw_only=True):
+    """How much of something a person has, and may have."""
+
+    person: str
+    what: str  # jobs and tasks that have not ended, core_hours of 30 days and of open jobs, bytes of results
+    used: float
+    most: float | None  # null: no bound
+    left: float | None
+
+
+class Quotas(Struct, frozen=True, kw_only=True):
+    """What a person has, and may have."""
+
+    items: list[QuotaShown]
+    next: str | None = None
+
+
 async def me(call: Call) -> Me:
     """Say who asks."""
     return Me(person=call.caller.name, scope=call.caller.scope)
+
+
+async def quota(call: Call) -> Quotas:
+    """Say what whoever asks may have, and has."""
+    usual = call.service.options.quota
+    found = await call.service.make(lambda c: quotas.standing(c, call.caller.name, usual))
+    return Quotas(items=[QuotaShown(**row) for row in found.rows()])
 
 
 async def listing(call: Call) -> Tokens:
@@ -109,6 +133,10 @@ ROUTES = (
     Route(
         method="GET", path="/v1/me", access=Access.SUBMIT, handler=me, answers=Me,
         summary="Who you are, and what your token is good for.",
+    ),
+    Route(
+        method="GET", path="/v1/quota", access=Access.SUBMIT, handler=quota, answers=Quotas,
+        summary="What you may have, what you have, and what is left.",
     ),
     Route(
         method="GET", path="/v1/tokens", access=Access.ADMIN, handler=listing, answers=Tokens,

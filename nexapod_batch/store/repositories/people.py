@@ -10,7 +10,7 @@ from nexapod_batch.store.statements import Statements
 if TYPE_CHECKING:
     from nexapod_batch.store.database import Database
 
-__all__ = ["People", "SentRow", "TokenRow"]
+__all__ = ["People", "QuotaRow", "SentRow", "TokenRow"]
 
 
 class TokenRow(Row, frozen=True):
@@ -30,6 +30,16 @@ class SentRow(Row, frozen=True):
 
     digest: bytes  # SHA-256 of the body
     job_id: int
+
+
+class QuotaRow(Row, frozen=True):
+    """What was set for a person; None: as usual."""
+
+    person: str
+    jobs: int | None
+    tasks: int | None
+    core_hours: float | None
+    bytes: int | None
 
 
 class People:
@@ -65,6 +75,33 @@ class People:
         """Return how many jobs of a user have not ended, and how many of their tasks."""
         (found,) = self._sql.tuples("open_of", user=user)
         return found[0], found[1]
+
+    def quota(self, person: str) -> QuotaRow | None:
+        """Return what was set for a person."""
+        return self._sql.find(QuotaRow, "quota_find", person=person)
+
+    def people(self) -> list[str]:
+        """Return everybody who has a token or a quota, by name."""
+        return self._sql.values(str, "quota_all")
+
+    def put_quota(
+        self, *, person: str, jobs: int | None, tasks: int | None, core_hours: float | None, stored: int | None
+    ) -> None:
+        """Set what a person may have; None leaves a value as it is."""
+        self._sql.run("quota_put", person=person, jobs=jobs, tasks=tasks, core_hours=core_hours, stored=stored)
+
+    def remove_quota(self, person: str) -> None:
+        """Forget what was set for a person."""
+        self._sql.run("quota_remove", person=person)
+
+    def core_ms_of(self, user: str, since: int) -> tuple[float, float]:
+        """Return the core-milliseconds that a user's jobs took since a time, and those that open ones may take yet."""
+        (found,) = self._sql.tuples("core_ms_of", user=user, since=since)
+        return found[0], found[1]
+
+    def bytes_of(self, user: str) -> int:
+        """Return the bytes of a user's published results."""
+        return self._sql.value(int, "bytes_of", user=user) or 0
 
     def sent(self, person: str, key: str) -> SentRow | None:
         """Return what a person sent under a key."""
