@@ -86,7 +86,7 @@ def token_quota(
     person: str | None, jobs: int | None, tasks: int | None, core_hours: float | None, stored: str | None, reset: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Say what people elsewhere may have and have, or set it for PERSON.
+    """Say what people may have and have, or set it for PERSON.
 
     What is not set for somebody is as serve says for all.
     """
