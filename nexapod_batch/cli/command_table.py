@@ -64,6 +64,15 @@ COMMANDS: dict[str, Entry] = {
         "Compare two files or folders as outputs are compared, and say by how much they differ.",
         ("--rule", "--json"),
     ),
+    "judge": Entry(
+        "commands.comparing",
+        "judge",
+        "Decide on the kept outputs of tasks that have ended again, by other rules.",
+        (
+            *("--compare", "--digits", "--rtol", "--atol", "--integers", "--ignore", "--output", "--dry-run"),
+            "--json",
+        ),
+    ),
     "logs": Entry(
         "commands.evidence_commands",
         "logs",
@@ -266,7 +275,7 @@ JOB_COLUMNS = (
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Jobs": (
         "init", "submit", "ls", "show", "explain", "logs", "wait", "cancel", "hold", "release", "retry", "results",
-        "compare", "report",
+        "compare", "judge", "report",
     ),
     "Evidence": ("verify", "attestations", "archive", "reproduce", "publish", "ledger"),
     "Upkeep": ("reconcile", "gc", "doctor", "usage", "backup"),

@@ -24,6 +24,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "nexapod-batch compare first/a.csv second/a.csv --rule compare=significant --rule digits=8",
         "nexapod-batch compare run-1 run-2",
     ),
+    "judge": (
+        "nexapod-batch judge 42_7 --compare significant --digits 8 --dry-run",
+        "nexapod-batch judge 42 --compare allclose --rtol 1e-9 --output 'fields/*.nc'",
+        "nexapod-batch judge last --ignore '^# date'",
+    ),
     "logs": ("nexapod-batch logs 42_7", "nexapod-batch logs 42_7 --stderr --all", "nexapod-batch logs last --follow"),
     "wait": ("nexapod-batch wait 42", "nexapod-batch wait all --timeout 2h", "nexapod-batch wait --label run=7"),
     "cancel": ("nexapod-batch cancel 42", "nexapod-batch cancel 42_1-5", "nexapod-batch cancel --name 'test-*'"),

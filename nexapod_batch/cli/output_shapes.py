@@ -34,6 +34,11 @@ _REPLICA: dict[str, Shape] = {
 _TASK: dict[str, Shape] = {
     "index": int, "state": str, "reason": str, "why": _WHY, "unpublished": _WHY, "doubt": str, "agree": int,
     "class": _TEXT_OR_NONE, "published": bool, "parameters": {str: str}, "replicas": [_REPLICA],
+    "judged_again?": [{"entry": int, "state": str}],
+}  # fmt: skip
+_RULE: dict[str, Shape] = {
+    "path": str, "compare": str, "digits": _NUMBER_OR_NONE, "rtol": _TEXT_OR_NONE, "atol": _TEXT_OR_NONE,
+    "integers?": str, "ignore?": [str], "unordered?": bool, "optional?": bool,
 }  # fmt: skip
 _EXPLAINED: dict[str, Shape] = {
     "index": int, "state": str, "reason": str, "why": _WHY, "unpublished": _WHY,
@@ -45,6 +50,12 @@ _EXPLAINED: dict[str, Shape] = {
     ],
     "not_on": [{"node": str, "reason": str, "why": _WHY}],
     "programs": {str: {"file": str, "path": str, "sha256": str}},
+    "judged_again?": [
+        {
+            "number": int, "entry": int, "state": str, "agree": int, "policy": str, "outputs": [_RULE],
+            "changed": [_RULE], "statements": int, "replica": _NUMBER_OR_NONE, "folder": _TEXT_OR_NONE,
+        }
+    ],
 }  # fmt: skip
 _DELIVERY: dict[str, Shape] = {
     "to": str, "state": str, "place": str, "sha256": str, "tries": int, "next": _TEXT_OR_NONE, "reason": str,
@@ -97,6 +108,17 @@ SHAPES: dict[str, dict[str, Shape]] = {
     "show": _SHOWN,
     "explain": {"explanation": [str], "tasks": [_EXPLAINED]},
     "compare": {"agree": bool, "files": [_COMPARISON]},
+    "judge": {
+        "ok": bool, "dry_run": bool,
+        "tasks": [
+            {
+                "task": str, "number": int, "before": {"state": str, "policy": str, "outputs": [_RULE]}, "state": str,
+                "agree": int, "reason": str, "why": _REASON, "policy": str, "outputs": [_RULE],
+                "replica": _NUMBER_OR_NONE, "agreeing": [int], "gone": {str: str}, "entry": _NUMBER_OR_NONE,
+                "folder": _TEXT_OR_NONE,
+            }
+        ],
+    },
     "logs": {"logs": [{"of": str, "path": _TEXT_OR_NONE, "bytes": int}]},
     "logs --verify": {
         "ok": bool,

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     REPORT = "report"  # replica `id` reported: `sha256` of the statement that was signed
     QUARANTINED = "quarantined"  # a line of `node` was refused: `segment`, `position`; `sha256` of what is kept of it
     VERDICT = "verdict"  # task `id` ended: `state`; `sha256` of the verdict that was signed
+    JUDGED_AGAIN = "judged-again"  # kept outputs of task `id` under other rules: `state`; `sha256` of what was signed
     LATE = "late"  # replica `id` was judged, or judged anew, after the verdict: `validation`
     DOUBT = "doubt"  # accepted task `id`: whether its quorum is in doubt, `raised` 1 or 0
     PUBLISHED = "published"  # the files of `replica` of task `id`: `sha256` of the statement that lists them

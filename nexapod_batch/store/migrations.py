@@ -83,6 +83,11 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(name="what nodes committed themselves to report", sql=_file("commitments.sql")),
     Migration(name="states that are checked one by one", sql=_file("checks.sql")),
     Migration(name="what people may have", sql=_file("quotas.sql")),
+    Migration(
+        name="verdicts under other rules",  # 1: of outputs that were judged again, beside the job's own verdict
+        sql="ALTER TABLE verdict ADD COLUMN again INTEGER NOT NULL DEFAULT 0;\n"
+        "CREATE INDEX verdict_again ON verdict (job_id, task) WHERE again = 1;\n",
+    ),
 )
 
 

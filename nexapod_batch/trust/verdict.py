@@ -1,7 +1,8 @@
 """The verdict on a task as the coordinator signs it: an in-toto Statement with SLSA's verification summary.
 
 It names the policy by digest and *all* statements that it was reached from, so that one that is left out is missed. As
-with statements there is one byte form: `decode_verdict` encodes what it read again and compares.
+with statements there is one byte form: `decode_verdict` encodes what it read again and compares. One that was reached
+under other rules than the job's own says so, under which, and what each replica comes to under them.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.trust.nesting import loads, quoted
 
-__all__ = ["VERDICT_TYPE", "SignedVerdict", "StatementRef", "decode_verdict", "encode_verdict"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["VERDICT_TYPE", "JudgedAgain", "SignedVerdict", "StatementRef", "decode_verdict", "encode_verdict"]
 
 #: The payload type of its envelope.
 VERDICT_TYPE = "application/vnd.in-toto+json"
@@ -24,6 +28,7 @@ VERDICT_TYPE = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _SUMMARY = "https://slsa.dev/verification_summary/v1"
 _POLICY = "urn:nexapod-batch:quorum"
+_OTHER_POLICY = "urn:nexapod-batch:quorum-and-outputs"
 _RESOURCE = re.compile(r"urn:uuid:([0-9a-f-]{36})#([0-9]{1,18})")
 _OUTPUTS = "outputs"
 
@@ -35,6 +40,17 @@ class StatementRef(NamedTuple):
     sha256: str  # of the bytes that were signed, in hex
 
 
+class JudgedAgain(NamedTuple):
+    """Under which other rules kept outputs were judged again, and what each replica comes to under them."""
+
+    number: int  # of the judgements on the task, from 1
+    descriptor_sha256: str  # of the policy of the job itself, in hex, as its own verdict names it
+    outputs: tuple[Mapping[str, Any], ...]  # with the rules by which they were judged, as a job's document has them
+    answers: tuple[tuple[int, str], ...]  # digest under these rules, in hex, by number of the replica
+    measured: Mapping[str, Any]  # what was compared within tolerances, as it is kept with a verdict
+    replica: int | None  # whose files are the result; None: nothing was accepted
+
+
 class SignedVerdict(NamedTuple):
     """What a verdict says."""
 
@@ -42,7 +58,7 @@ class SignedVerdict(NamedTuple):
     time_ms: int  # since 1970
     job_uuid: str
     job_sha256: str  # of the job's document, in hex
-    policy_sha256: str  # of the canonical JSON of the job's quorum, in hex
+    policy_sha256: str  # of the canonical JSON of the job's quorum, in hex; of what was judged again with its outputs
     task: int
     state: str  # accepted, failed or inconclusive
     agree: int  # size of the leading group, in distinct domains
@@ -50,6 +66,7 @@ class SignedVerdict(NamedTuple):
     answer: str  # digest of the (normalised) outputs that were accepted, in hex; "" for none
     reached: tuple[tuple[str, int], ...]  # how many different hosts, nodes, sites and owners agreed, by name
     statements: tuple[StatementRef, ...]
+    again: JudgedAgain | None = None  # None: by the rules of the job itself
 
     @property
     def levels(self) -> list[str]:
@@ -74,9 +91,11 @@ def encode_verdict(verdict: SignedVerdict) -> bytes:
             "inputAttestations": [{"digest": {"sha256": one.sha256}, "uri": one.replica} for one in verdict.statements],
             "nexapod": {
                 "agree": verdict.agree, "basis": verdict.basis, "reached": dict(verdict.reached),
-                "state": verdict.state,
+                "state": verdict.state, **_again(verdict.again),
             },
-            "policy": {"digest": {"sha256": verdict.policy_sha256}, "uri": _POLICY},
+            "policy": {
+                "digest": {"sha256": verdict.policy_sha256}, "uri": _POLICY if verdict.again is None else _OTHER_POLICY,
+            },
             "resourceUri": f"urn:uuid:{verdict.job_uuid}#{verdict.task}",
             "timeVerified": f"{_second(verdict.time_ms // 1000)}.{verdict.time_ms % 1000:03d}Z",
             "verificationResult": "PASSED" if verdict.state == "accepted" else "FAILED",
@@ -87,6 +106,31 @@ def encode_verdict(verdict: SignedVerdict) -> bytes:
         "subject": subject,
     }  # fmt: skip
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def _again(again: JudgedAgain | None) -> dict[str, Any]:
+    """Return what is said of a judgement under other rules; nothing of any other verdict."""
+    if again is None:
+        return {}
+    said = {
+        "answers": {str(number): digest for number, digest in again.answers},
+        "descriptorPolicy": {"sha256": again.descriptor_sha256}, "measured": again.measured, "number": again.number,
+        "outputs": again.outputs, "replica": again.replica,
+    }  # fmt: skip
+    return {"judgedAgain": said}
+
+
+def _again_of(document: Any) -> JudgedAgain | None:  # noqa: ANN401 - parsed JSON
+    if document is None:
+        return None
+    return JudgedAgain(
+        number=document["number"],
+        descriptor_sha256=document["descriptorPolicy"]["sha256"],
+        outputs=tuple(document["outputs"]),
+        answers=tuple(sorted((int(number), digest) for number, digest in document["answers"].items())),
+        measured=document["measured"],
+        replica=document["replica"],
+    )
 
 
 @lru_cache(maxsize=4)
@@ -129,4 +173,5 @@ def _from_document(document: Any) -> SignedVerdict:  # noqa: ANN401 - parsed JSO
         statements=tuple([
             StatementRef(one["uri"], one["digest"]["sha256"]) for one in predicate["inputAttestations"]
         ]),
+        again=_again_of(own.get("judgedAgain")),
     )

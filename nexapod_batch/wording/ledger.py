@@ -29,6 +29,7 @@ _TEMPLATES: dict[str, str] = {
     Kind.REPORT: "replica {id} reported: statement {sha256}",
     Kind.QUARANTINED: "a line of node {node} refused: byte {position} of {segment}",
     Kind.VERDICT: "task {id}: {state}; verdict {sha256}",
+    Kind.JUDGED_AGAIN: "task {id} judged again, under other rules: {state}; verdict {sha256}",
     Kind.LATE: "replica {id} judged {validation} after the verdict",
     Kind.DOUBT: "task {id}: its quorum is in doubt (1) or holds (0): {raised}",
     Kind.PUBLISHED: "task {id}: files of replica {replica} published",

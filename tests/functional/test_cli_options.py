@@ -107,6 +107,7 @@ def test_what_programs_read_has_its_shape(home: Home) -> None:
     for name in ("left", "right"):
         (home.folder / name).write_text(f"1 {name}\n")
     found |= {"compare": home.json("compare", home.folder / "left", home.folder / "right", code=1)}
+    found |= {"judge": home.json("judge", "last", "--ignore", "^x")}
     home.submit(TRUE + "[schedule]\nhold = true\n")
     found |= {name: home.json(name, "2") for name in ("hold", "release", "cancel", "retry")}
     assert {name: fits(document, SHAPES[name]) for name, document in found.items()} == {name: [] for name in found}

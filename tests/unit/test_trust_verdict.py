@@ -13,9 +13,19 @@ from in_toto_attestation.predicates.vsa.v1.vsa_pb2 import VerificationSummary
 from in_toto_attestation.v1.statement_pb2 import Statement
 
 from nexapod_batch.errors import VerificationError
-from nexapod_batch.trust.verdict import SignedVerdict, StatementRef, decode_verdict, encode_verdict
+from nexapod_batch.trust.verdict import JudgedAgain, SignedVerdict, StatementRef, decode_verdict, encode_verdict
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
+#: What was judged by other rules than the job's.
+AGAIN = st.builds(
+    JudgedAgain,
+    number=st.integers(1, 9),
+    descriptor_sha256=HEX,
+    outputs=st.just(({"path": "a", "compare": "round", "digits": 3, "rtol": None, "atol": None},)),
+    answers=st.dictionaries(st.integers(1, 30), HEX, max_size=12).map(lambda answers: tuple(sorted(answers.items()))),
+    measured=st.just({}) | st.just({"apart": {}, "centre": 2, "close": [[1, 2]]}),
+    replica=st.none() | st.integers(1, 30),
+)
 VERDICTS = st.builds(
     SignedVerdict,
     verifier=st.text(max_size=60),
@@ -30,6 +40,7 @@ VERDICTS = st.builds(
     answer=HEX | st.just(""),
     reached=st.tuples(*[st.tuples(st.just(name), st.integers(0, 9)) for name in ("host", "node", "owner", "site")]),
     statements=st.lists(st.builds(StatementRef, replica=st.just("42_7.1"), sha256=HEX), max_size=4).map(tuple),
+    again=st.none() | AGAIN,
 )
 GOOD = SignedVerdict(
     verifier="nexapod-batch/0123", time_ms=1_796_000_000_007, job_uuid="01a22a94-7f15-7a99-8ec6-ea62fa08f50e",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nexapod_batch.wording.rules import rule_words
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["compared_logs", "verified", "verified_chain"]
+__all__ = ["compared_logs", "judged_again", "verified", "verified_chain"]
 
 #: Checks that held and are listed one by one; of more only their number is said.
 _SHOWN = 40
@@ -65,6 +67,26 @@ def compared_logs(document: dict[str, Any]) -> Iterator[str]:
     failed = sum(not replica["ok"] for replica in document["replicas"])
     number = _count(len(document["replicas"]), "replica")
     yield f"the logs of {failed} of {number} are not as they were" if failed else f"all holds: the logs of {number}"
+
+
+def judged_again(document: dict[str, Any]) -> Iterator[str]:
+    """Describe what kept outputs come to by other rules, beside what they came to by the job's own."""
+    for task in document["tasks"]:
+        from_ = task["before"]
+        yield f"task {task['task']}: {task['state']} under other rules - {task['reason']}"
+        for before, now in zip(from_["outputs"], task["outputs"], strict=False):
+            if before != now:
+                yield f"  {now['path']}: {rule_words(now)}; the job says {rule_words(before)}"
+        yield f"  policy {task['policy']}; the job's own {from_['policy']}: {from_['state']}, which stays"
+        for number, why in task["gone"].items():
+            yield f"  replica {number} was counted as if it had said anything: {why}"
+        if task["folder"]:
+            yield f"  files of replica {task['replica']}: {task['folder']}"
+        if document["dry_run"]:
+            yield "  nothing was written"
+        else:
+            job = task["task"].partition("_")[0]
+            yield f"  signed, entry {task['entry']} of the ledger: nexapod-batch verify {job}"
 
 
 def _compared_log(log: dict[str, Any], *, signed: bool) -> str:

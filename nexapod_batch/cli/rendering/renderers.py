@@ -164,6 +164,9 @@ def _tasks(job: Document, tasks: Sequence[Document]) -> Iterator[str]:
         yield f"{job['id']}_{task['index']}{values}  {task['state']}{because(shown)}"
         if task["doubt"]:
             yield f"  {doubted(job['id'], task)}"
+        for judged in task.get("judged_again", ()):
+            why = f"nexapod-batch explain {job['id']}_{task['index']}"
+            yield f"  judged again, under other rules: {judged['state']} ({why})"
         before = reason
         yield from show_replicas(job, task["replicas"])
 

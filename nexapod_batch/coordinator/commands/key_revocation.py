@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nexapod_batch import log
 from nexapod_batch.coordinator.context import PATIENCE_S
-from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
+from nexapod_batch.coordinator.evidence.signed_verdicts import stored_again, stored_verdicts
 from nexapod_batch.coordinator.nodes.keys import is_removed
 from nexapod_batch.coordinator.nodes.registry import named
 from nexapod_batch.coordinator.pass_faults import Faults
@@ -154,7 +154,8 @@ def _of_coordinator(c: Coordinator, key: HeldKey, since: int) -> Revoked:
         stopped = _stop(c, c.store.launches.placed_between(since, until), reason)
         for entry, job, task in tasks:
             if f"{job}_{task}" not in faulty:
-                (payload,) = [one.payload for one in stored_verdicts(c, job, task) if one.entry == entry]
+                kept = stored_verdicts(c, job, task) + stored_again(c, job, task)
+                (payload,) = [verdict.payload for verdict in kept if verdict.entry == entry]
                 signature = c.signer.sign(pae(VERDICT_TYPE, payload))
                 c.store.verdicts.confirm(entry, confirmed, signature)
                 signed += 1

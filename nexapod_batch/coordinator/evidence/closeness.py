@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
-    from nexapod_batch.coordinator.evidence.replica_outputs import Outputs
+    from nexapod_batch.coordinator.evidence.replica_outputs import OpenFiles
     from nexapod_batch.model.job import CompareRule, Job
     from nexapod_batch.model.node import Node
     from nexapod_batch.quorum import Closeness, Decision, Vote
     from nexapod_batch.store.repositories.replicas import VotingReplica
 
-__all__ = ["Measuring", "tolerant"]
+__all__ = ["Digesting", "Measuring", "tolerant"]
 
 #: What will not pass by itself: the file is gone, or is something else.
 _LASTING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
@@ -53,7 +53,7 @@ class _CannotCompareError(Exception):
         self.number, self.why = number, why
 
 
-class _Digesting:
+class Digesting:
     """A stream that digests what is read of it."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -76,11 +76,18 @@ class _Digesting:
 class Measuring:
     """The replicas of one task, compared pair by pair; no pair is compared twice."""
 
-    def __init__(self, c: Coordinator, job: Job, replicas: Sequence[VotingReplica], nodes: Mapping[int, Node]) -> None:
-        """Compare nothing yet."""
+    def __init__(
+        self,
+        c: Coordinator,
+        job: Job,
+        replicas: Sequence[VotingReplica],
+        nodes: Mapping[int, Node],
+        kept: Mapping[int, OpenFiles] | None = None,
+    ) -> None:
+        """Compare nothing yet. `kept` are outputs by number that somebody found already."""
         self._c, self._job, self._nodes = c, job, nodes
         self._rows = {r.number: r for r in replicas}
-        self._outputs: dict[int, Outputs] = {}
+        self._outputs: dict[int, OpenFiles] = dict(kept or {})
         self.pairs: dict[tuple[int, int], bool] = {}
         self.apart: dict[int, str] = {}  # number -> why it cannot be compared
         self.never_had: list[int] = []  # numbers of those that never had their outputs
@@ -141,7 +148,7 @@ class Measuring:
         from nexapod_batch.compare.registry import first_difference  # noqa: PLC0415 - knows many formats
 
         with self._open(left, name) as one, self._open(right, name) as two:
-            a, b = _Digesting(one), _Digesting(two)
+            a, b = Digesting(one), Digesting(two)
             fault: CompareError | None = None
             difference = None
             try:
@@ -157,7 +164,7 @@ class Measuring:
             raise fault
         return difference is None
 
-    def _is_signed(self, number: int, name: str, stream: _Digesting) -> None:
+    def _is_signed(self, number: int, name: str, stream: Digesting) -> None:
         try:
             found = stream.hexdigest()
         except OSError as error:
@@ -185,7 +192,7 @@ class Measuring:
         except UnsafeOutputError as error:
             raise self._fault(number, error) from error
 
-    def _of(self, number: int) -> Outputs:
+    def _of(self, number: int) -> OpenFiles:
         if number not in self._outputs:
             row = self._rows[number]
             try:

@@ -13,8 +13,8 @@ from nexapod_batch.trust.keys import key_id
 
 __all__ = [
     "CHECKPOINT", "COORDINATOR", "JOB", "LEDGER_KEY", "MANIFEST", "MAX_FILE", "PROOF", "ROTATION", "SIGNATURE",
-    "VERDICT", "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "key_stem", "publication_proof",
-    "statement_proof", "verdict_proof",
+    "VERDICT", "ExportedReplica", "ExportedTask", "ExportedVerdict", "job_proof", "judged_file", "judged_proof",
+    "key_stem", "publication_proof", "statement_proof", "verdict_proof",
 ]  # fmt: skip
 
 JOB, VERDICT, COORDINATOR = "job.json", "verdict.json", "coordinator.spki"
@@ -49,6 +49,16 @@ def statement_proof(job: int, task: int, replica: int, statement: int = 1) -> st
 def verdict_proof(job: int, task: int) -> str:
     """Return the name of the proof of the latest verdict on a task."""
     return f"{job}_{task}.verdict{PROOF}"
+
+
+def judged_file(job: int, task: int, number: int) -> str:
+    """Return the name of a verdict on a task under other rules than the job's own."""
+    return f"{job}_{task}.judged-{number}.vsa.json"
+
+
+def judged_proof(job: int, task: int, number: int) -> str:
+    """Return the name of the proof of a verdict on a task under other rules."""
+    return f"{job}_{task}.judged-{number}{PROOF}"
 
 
 def publication_proof(job: int, task: int) -> str:
@@ -93,6 +103,7 @@ class ExportedTask(Struct, kw_only=True):
     measured: dict[str, Any] | None  # what was compared within tolerances
     numeric_class: str | None
     replicas: list[ExportedReplica] = field(default_factory=list)
+    judged: int = 0  # verdicts under other rules
 
 
 class ExportedVerdict(Struct, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexapod_batch.coordinator.evidence.basis import SET_ASIDE
 from nexapod_batch.coordinator.evidence.stored_statements import Packer
@@ -18,13 +18,18 @@ from nexapod_batch.trust.dsse import envelope, pae
 from nexapod_batch.trust.verdict import VERDICT_TYPE, SignedVerdict, StatementRef, encode_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nexapod_batch.coordinator.context import Coordinator
     from nexapod_batch.model.job import Job
     from nexapod_batch.quorum import Decision, Vote
+    from nexapod_batch.store.repositories.verdicts import VerdictRow
+    from nexapod_batch.trust.verdict import JudgedAgain
 
-__all__ = ["MadeVerdict", "Reached", "Signing", "StoredVerdict", "policy_sha256", "stored_verdicts"]
+__all__ = [
+    "MadeVerdict", "Reached", "Signing", "StoredVerdict", "other_policy_sha256", "policy_sha256", "stored_again",
+    "stored_verdicts",
+]  # fmt: skip
 
 #: What is counted of those who agreed, by name.
 _FIELDS = tuple([(field.value, field) for field in (Domain.HOST, Domain.NODE, Domain.OWNER, Domain.SITE)])
@@ -49,6 +54,11 @@ def policy_sha256(job: Job) -> str:
     return hashlib.sha256(canonical(to_document(job)["quorum"])).hexdigest()
 
 
+def other_policy_sha256(job: Job, outputs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the digest of a policy that is not the job's own: of its quorum with other rules for the outputs."""
+    return hashlib.sha256(canonical({"outputs": list(outputs), "quorum": to_document(job)["quorum"]})).hexdigest()
+
+
 class MadeVerdict(NamedTuple):
     """A verdict that is signed, and not stored yet."""
 
@@ -66,6 +76,7 @@ class Reached(NamedTuple):
     basis: str
     answer: str  # what was accepted, in hex; "" for nothing
     domains: tuple[tuple[str, int], ...]  # how many different ones agreed, by the name of the field
+    again: JudgedAgain | None = None  # under other rules than the job's own
 
     @classmethod
     def of(cls, task: int, decision: Decision, votes: Sequence[Vote], basis: str) -> Reached:
@@ -116,23 +127,27 @@ class Signing:
         return list(map(MadeVerdict, entries, packed, signatures))
 
     def _verdict(self, reached: Reached, now: int) -> SignedVerdict:
+        again, policy = reached.again, self._policy
+        if again is not None:
+            policy = other_policy_sha256(self._c.job(self._job_id), again.outputs)
         return SignedVerdict(
             verifier=self._verifier, time_ms=now, job_uuid=self._row.uuid, job_sha256=self._row.digest,
-            policy_sha256=self._policy, task=reached.task, state=reached.state, agree=reached.agree,
+            policy_sha256=policy, task=reached.task, state=reached.state, agree=reached.agree,
             basis=reached.basis, answer=reached.answer, reached=reached.domains,
-            statements=tuple(self._refs(reached.task, reached.basis)),
+            statements=tuple(self._refs(reached.task, reached.basis)), again=again,
         )  # fmt: skip
 
     def _entry(self, reached: Reached, now: int, payload: bytes) -> bytes:
         """Return the entry of the ledger that says that a verdict was reached."""
         name = f"{self._job_id}_{reached.task}"
         digest = encoded_digest(hashlib.sha256(payload).digest())
-        return event(Kind.VERDICT, now, id=name, state=reached.state, sha256=digest)
+        kind = Kind.VERDICT if reached.again is None else Kind.JUDGED_AGAIN
+        return event(kind, now, id=name, state=reached.state, sha256=digest)
 
-    def append(self, task: int, made: MadeVerdict) -> int:
+    def append(self, task: int, made: MadeVerdict, *, again: bool = False) -> int:
         """Append the verdict on a task to the ledger; return the number of its entry."""
         number = self._c.store.ledger.append([made.entry])
-        self._new.append(NewVerdict(number, self._job_id, task, made.packed, made.signature))
+        self._new.append(NewVerdict(number, self._job_id, task, made.packed, made.signature, again))
         return number
 
     def write(self) -> None:
@@ -176,7 +191,15 @@ def _answer(decision: Decision, votes: Sequence[Vote], won: Sequence[Vote]) -> s
 
 def stored_verdicts(c: Coordinator, job_id: int, task: int) -> list[StoredVerdict]:
     """Return the signed verdicts on a task, the latest last; CorruptStoreError for what cannot be read."""
-    rows = c.store.verdicts.of_task(job_id, task)
+    return _opened(c, job_id, task, c.store.verdicts.of_task(job_id, task))
+
+
+def stored_again(c: Coordinator, job_id: int, task: int) -> list[StoredVerdict]:
+    """Return the verdicts on a task under other rules than the job's own; as `stored_verdicts`."""
+    return _opened(c, job_id, task, c.store.verdicts.of_task(job_id, task, again=True))
+
+
+def _opened(c: Coordinator, job_id: int, task: int, rows: Sequence[VerdictRow]) -> list[StoredVerdict]:
     first = c.store.verdicts.first(job_id)
     if not rows or first is None:
         return []

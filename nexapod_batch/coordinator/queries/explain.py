@@ -15,6 +15,7 @@ from nexapod_batch.coordinator.nodes.registry import usable
 from nexapod_batch.coordinator.pass_faults import Faults, site_key
 from nexapod_batch.coordinator.placement.eligibility import allowed, is_foreign, loads_of
 from nexapod_batch.coordinator.queries.deliveries import delivery_of
+from nexapod_batch.coordinator.queries.judgements import judgement_lines, judgements
 from nexapod_batch.coordinator.queries.programs import differences, programs_of
 from nexapod_batch.coordinator.steps.dispatch import needs_of
 from nexapod_batch.coordinator.steps.launch_endings import reason_of
@@ -194,6 +195,8 @@ def _task(
     if task.state not in TASK_ENDED:
         return lines + _open_task(c, job_id, task, replicas, document)
     lines += [f"  {line}" for line in difference_report(c, job_id, task.idx)]
+    document["judged_again"] = judgements(c, job_id, task.idx)
+    lines += judgement_lines(document["judged_again"])
     lines += [f"  {line}" for line in _independence(c, job_id, replicas) if line not in reason]
     if task.state == TaskState.INCONCLUSIVE:
         loads = loads_of(c, c.job(job_id), usable(c, Faults()), foreign=is_foreign(c, job_id))
@@ -245,6 +248,8 @@ def _what_to_do(job_id: int, task: TaskRow, replicas: list[ReplicaRow]) -> list[
         hopeless = any(HOPELESS in replica.reason for replica in replicas)
         before = "when that is mended, " if hopeless else ""
         lines.append(f"  {before}to try again with more replicas: nexapod-batch retry {name}")
+        if any(replica.execution == Execution.REPORTED for replica in replicas):
+            lines.append(f"  to judge it by another rule: nexapod-batch judge {name} --compare RULE --dry-run")
     return lines
 
 

@@ -106,7 +106,20 @@ def tasks(
         by_index: dict[int, list[Document]] = {one["index"]: one["replicas"] for one in found}
         for row in store.views.replicas(job_id, found[0]["index"], found[-1]["index"]):
             by_index[row["task"]].append(_replica(job_id, row))
+        _add_judgements(store, job_id, found)
     return {"schema": 1, "job": found_job, "tasks": found, "more": more}
+
+
+def _add_judgements(store: Store, job_id: int, tasks: list[Document]) -> None:
+    """Put what was judged under other rules into the tasks that have such verdicts."""
+    rows = store.verdicts.judged(job_id, tasks[0]["index"], tasks[-1]["index"])
+    if rows:
+        from nexapod_batch.ledger.events import parse_event  # noqa: PLC0415 - seldom
+
+        by_index = {task["index"]: task for task in tasks}
+        for entry, task, body in rows:
+            state = str(parse_event(body)["state"]) if body else ""
+            by_index[task].setdefault("judged_again", []).append({"entry": entry, "state": state})
 
 
 def outcome(store: Store, job_id: int, limit: int) -> Document:

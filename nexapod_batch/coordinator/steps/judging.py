@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.replicas import VotingReplica
     from nexapod_batch.store.repositories.tasks import UndecidedTask
 
-__all__ = ["PATIENT_LOSSES", "Judge", "Judgement", "worth"]
+__all__ = ["PATIENT_LOSSES", "Judge", "Judgement", "decision_record", "worth"]
 
 #: Losses after which placing again waits.
 PATIENT_LOSSES = 2
@@ -150,7 +150,8 @@ class Judge(Struct):
         unneeded: list[int] = []
         if state in TASK_ENDED:
             basis = basis_of([replica.number for replica in replicas], votes)
-            measured = _record(votes, measuring, decision)
+            record = decision_record(votes, measuring, decision)
+            measured = json.dumps(record) if record else None
             reached = Reached.of(task.idx, decision, votes, basis)
             # What runs already is let run: its report comes late, is compared and may name a liar.
             unneeded = [replica.id for replica in replicas if replica.execution in _NOT_STARTED]
@@ -162,17 +163,15 @@ class Judge(Struct):
         return judgement, reached
 
 
-def _record(votes: Sequence[Vote], measuring: Measuring | None, decision: Decision) -> str | None:
-    """Return what of a verdict cannot be worked out again from the statements, as JSON; None where nothing."""
+def decision_record(votes: Sequence[Vote], measuring: Measuring | None, decision: Decision) -> dict[str, object]:
+    """Return what of a verdict cannot be worked out again from the statements, as JSON types."""
     record: dict[str, object] = {}
     if measuring is not None:
         record = measuring.record(decision.centre)
     intruded = [vote.number for vote in votes if vote.beside]
     if intruded:
         record["beside"] = intruded
-    if record:
-        return json.dumps(record)
-    return None
+    return record
 
 
 def worth(

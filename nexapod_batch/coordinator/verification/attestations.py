@@ -25,10 +25,11 @@ from nexapod_batch.coordinator.evidence.export_format import (
     ROTATION,
     SIGNATURE,
     VERDICT,
+    judged_file,
     key_stem,
 )
 from nexapod_batch.coordinator.evidence.published_results import unpack_manifest
-from nexapod_batch.coordinator.evidence.signed_verdicts import stored_verdicts
+from nexapod_batch.coordinator.evidence.signed_verdicts import stored_again, stored_verdicts
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
 from nexapod_batch.coordinator.verification import check_proof
@@ -68,7 +69,8 @@ README = """# Proof of job {job}
 | `J_T.N.delegation.json` | by which the key of its node lets the key of one launch sign it |
 | `J_T.manifest` | the outputs of a task that has more than a statement lists, as `sha256sum` writes them |
 | `J_T.vsa.json` | the verdict on task T, signed: SLSA's verification summary, which names every statement |
-| `*.tlog-proof` | that it stands in the ledger: the `job`, each statement, each `verdict`, what was `published` |
+| `J_T.judged-N.vsa.json` | a verdict on task T by other rules than the job's: they are in it |
+| `*.tlog-proof` | that it is in the ledger: the `job`, each statement, `verdict`, `judged-N`, what was `published` |
 | `checkpoint`, `ledger.vkey` | the signed head of the ledger that the proofs are against, and the key that signed it |
 | `coordinator.spki` | the coordinator's key, as PEM: ask the coordinator's owner for it |
 | `coordinator.N.rotation.json` | by which it took the place of the one before, signed by both |
@@ -257,8 +259,10 @@ def _manifest(c: Coordinator, job_id: int, task: int, rows: Sequence[ReplicaRow]
 
 
 def _signed_verdict(c: Coordinator, job_id: int, task: int, folder: _Folder) -> None:
-    """Write the latest verdict on a task as the coordinator signed it."""
-    signed = stored_verdicts(c, job_id, task)
-    if signed:
-        key = key_id(own_key.public_at(c.store, c.signer, signed[-1].signed_at))
-        folder.write(f"{job_id}_{task}.vsa.json", signed[-1].envelope(key) + b"\n")
+    """Write the latest verdict on a task as the coordinator signed it, and those under other rules."""
+    files = {f"{job_id}_{task}.vsa.json": signed for signed in stored_verdicts(c, job_id, task)[-1:]}
+    for number, signed in enumerate(stored_again(c, job_id, task), 1):
+        files[judged_file(job_id, task, number)] = signed
+    for name, signed in files.items():
+        key = key_id(own_key.public_at(c.store, c.signer, signed.signed_at))
+        folder.write(name, signed.envelope(key) + b"\n")

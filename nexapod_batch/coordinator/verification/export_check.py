@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, ExportedVerdict
+from nexapod_batch.coordinator.evidence.export_format import JOB, VERDICT, ExportedVerdict, judged_file
 from nexapod_batch.coordinator.evidence.published_results import ResultsFolder, listed
 from nexapod_batch.coordinator.verification.export_files import ExportedFiles
-from nexapod_batch.coordinator.verification.export_ledger_check import LedgerProofs
+from nexapod_batch.coordinator.verification.export_ledger_check import MAX_JUDGED, LedgerProofs
 from nexapod_batch.coordinator.verification.export_statements import (
     domain_faults,
     open_statements,
@@ -28,7 +28,7 @@ from nexapod_batch.coordinator.verification.export_statements import (
     vote_faults,
     vote_of_replica,
 )
-from nexapod_batch.coordinator.verification.export_verdict import signed_faults
+from nexapod_batch.coordinator.verification.export_verdict import exported_again_faults, signed_faults
 from nexapod_batch.coordinator.verification.job_evidence import Evidence
 from nexapod_batch.coordinator.verification.verdicts import reached_faults
 from nexapod_batch.errors import DescriptorError, NexapodError, VerificationError
@@ -177,6 +177,7 @@ def _names_of(word: ExportedVerdict) -> set[str]:
     names = set()
     for task in word.tasks:
         names.add(f"{word.job}_{task.task}.vsa.json")
+        names |= {judged_file(word.job, task.task, number) for number in range(1, min(task.judged, MAX_JUDGED) + 1)}
         for replica in task.replicas:
             name = f"{word.job}_{task.task}.{replica.number}"
             names |= {f"{name}.dsse.json", f"{name}.delegation.json"}
@@ -214,6 +215,9 @@ def _check_task(export: Export, ledger: LedgerProofs, task: ExportedTask, eviden
         problems = [f"it cannot be worked out again: {_shown(error)}"]
     signed = "" if f"{name}.vsa.json" in export.files.names else " (of no signed verdict)"
     evidence.add("verdict", name, problems, text=f"{task.state}: {why}{signed}")
+    for number in range(1, min(task.judged, MAX_JUDGED) + 1):
+        problems = _judged_faults(export, task, number, found) if good else ["its statements do not hold"]
+        evidence.add("judged", f"{name} ({number})", problems)
     if good and ledger.head is not None:
         evidence.add("ledger", name, ledger.task_faults(task, found))
     if good:
@@ -249,6 +253,17 @@ def _verdict_faults(export: Export, task: ExportedTask, found: Mapping[int, Sequ
         for replica, vote in zip(task.replicas, votes, strict=True)
     ]
     return faults + reached_faults(export.job, _record(export.word.job, task), task.basis, judged, votes)
+
+
+def _judged_faults(
+    export: Export, task: ExportedTask, number: int, found: Mapping[int, Sequence[FoundStatement]]
+) -> list[str]:
+    """Return what is wrong with a verdict on a task under other rules."""
+    votes = [vote_of_replica(export.job, replica, found[replica.number]) for replica in task.replicas]
+    try:
+        return exported_again_faults(export.files, export.word, export.job, task, number, votes, found)
+    except (OSError, VerificationError, *_UNREADABLE) as error:
+        return [f"it cannot be worked out again: {_shown(error)}"]
 
 
 def _record(job: int, task: ExportedTask) -> _Record:

@@ -6,6 +6,7 @@ whose entry names the SHA-256 of what was signed, and each statement and publica
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from nexapod_batch.coordinator.evidence.export_format import (
     CHECKPOINT,
     LEDGER_KEY,
     job_proof,
+    judged_proof,
     publication_proof,
     statement_proof,
     verdict_proof,
@@ -99,6 +101,7 @@ def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tu
             yield verdict_proof(job_id, task), decided
         if task in tasks and shown is not None:
             yield publication_proof(job_id, task), shown
+    yield from _judged_entries(c, job_id, tasks)
     first = ledger.of_reports(job_id)
     counts = dict.fromkeys(first, 0)
     for task, number, digest in c.store.verdicts.statements(job_id, sorted(tasks)):
@@ -111,6 +114,15 @@ def _entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tu
             entry = ledger.entry_after(committed, encoded_digest(digest))
         if entry is not None:
             yield statement_proof(job_id, task, number, counts[task, number]), entry
+
+
+def _judged_entries(c: Coordinator, job_id: int, tasks: Collection[int]) -> Iterator[tuple[str, int]]:
+    """Yield the same of the verdicts under other rules."""
+    counts: Counter[int] = Counter()
+    for entry, task, _ in c.store.verdicts.judged(job_id, min(tasks, default=0), max(tasks, default=0)):
+        if task in tasks:
+            counts[task] += 1
+            yield judged_proof(job_id, task, counts[task]), entry
 
 
 def _proof(c: Coordinator, entry: int, head: Note, node: Callable[[int, int], bytes]) -> Proof:

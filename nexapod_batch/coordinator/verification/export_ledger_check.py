@@ -15,6 +15,8 @@ from nexapod_batch.coordinator.evidence.export_format import (
     LEDGER_KEY,
     PROOF,
     job_proof,
+    judged_file,
+    judged_proof,
     publication_proof,
     statement_proof,
     verdict_proof,
@@ -42,7 +44,10 @@ if TYPE_CHECKING:
     from nexapod_batch.ledger.checkpoint import Head
     from nexapod_batch.trust.verdict import SignedVerdict
 
-__all__ = ["LedgerProofs", "proof_names"]
+__all__ = ["MAX_JUDGED", "LedgerProofs", "proof_names"]
+
+#: Verdicts under other rules on one task that are looked for.
+MAX_JUDGED = 1000
 
 
 class _Entry(NamedTuple):
@@ -66,6 +71,7 @@ def proof_names(word: ExportedVerdict) -> set[str]:
     names = {job_proof()}
     for task in word.tasks:
         names |= {verdict_proof(word.job, task.task), publication_proof(word.job, task.task)}
+        names |= {judged_proof(word.job, task.task, number) for number in range(1, min(task.judged, MAX_JUDGED) + 1)}
         for replica in task.replicas:
             numbers = range(1, min(replica.statements, 100) + 1)
             names |= {statement_proof(word.job, task.task, replica.number, number) for number in numbers}
@@ -115,7 +121,8 @@ class LedgerProofs:
         name = f"{self._word.job}_{task.task}"
         try:
             reports = self._reports(task, statements)
-            return [*self._verdict_faults(name, task, reports), *self._publication_faults(name, task, statements)]
+            faults = [*self._verdict_faults(name, task, reports), *self._publication_faults(name, task, statements)]
+            return faults + list(self._judged_faults(name, task))
         except VerificationError as error:
             return [_shown(error)]
 
@@ -180,6 +187,13 @@ class LedgerProofs:
             yield f"{file} is not the verdict that the ledger has: SHA-256 {entry.event['sha256']}"
         elif entry.in_order:
             yield from _order_faults(name, entry.number, decode_verdict(payload), reports)
+
+    def _judged_faults(self, name: str, task: ExportedTask) -> Iterator[str]:
+        """Yield where the ledger has another verdict under other rules than is here."""
+        for number in range(1, min(task.judged, MAX_JUDGED) + 1):
+            proof, file = (of(self._word.job, task.task, number) for of in (judged_proof, judged_file))
+            digest = encoded_digest(hashlib.sha256(self._verdict(file)).digest())
+            yield from _differences(proof, self._entry(proof, Kind.JUDGED_AGAIN), {"id": name, "sha256": digest})
 
     def _verdict(self, file: str) -> bytes:
         keys = {key_id(public): public for public in self._files.coordinators}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexapod_batch.coordinator.evidence.basis import REPORTED
+from nexapod_batch.coordinator.evidence.export_format import judged_file
 from nexapod_batch.coordinator.evidence.signed_verdicts import policy_sha256
 from nexapod_batch.coordinator.ledger_start import origin_of
+from nexapod_batch.coordinator.verification.judged_again import decision_faults, terms_faults
 from nexapod_batch.coordinator.verification.signed_verdict import differences
 from nexapod_batch.errors import VerificationError
 from nexapod_batch.lifecycle import TaskState
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from nexapod_batch.coordinator.verification.export_files import ExportedFiles
     from nexapod_batch.coordinator.verification.export_statements import FoundStatement
     from nexapod_batch.model.job import Job
+    from nexapod_batch.quorum import Vote
     from nexapod_batch.trust.verdict import SignedVerdict
 
-__all__ = ["signed_faults"]
+__all__ = ["exported_again_faults", "signed_faults"]
 
 
 def signed_faults(
@@ -55,6 +58,34 @@ def signed_faults(
     }  # fmt: skip
     faults = list(differences(verdict, exported, "exported"))
     return faults + list(_statement_faults(name, task, verdict, statements)) + _answer_faults(task, verdict, statements)
+
+
+def exported_again_faults(
+    files: ExportedFiles,
+    word: ExportedVerdict,
+    job: Job,
+    task: ExportedTask,
+    number: int,
+    votes: Sequence[Vote],
+    statements: Mapping[int, Sequence[FoundStatement]],
+) -> list[str]:
+    """Return what is wrong with a verdict on a task under other rules, given a vote for each replica.
+
+    Raises:
+        VerificationError: It is not signed by the coordinator, or cannot be read; also OSError.
+
+    """
+    name, keys = f"{word.job}_{task.task}", {key_id(public): public for public in files.coordinators}
+    opened = open_envelope(files.read(judged_file(word.job, task.task, number)).rstrip(b"\n"), VERDICT_TYPE, keys)
+    verdict = decode_verdict(opened.payload)
+    again = verdict.again
+    if again is None or again.number != number:
+        return ["it is not the verdict of this number"]
+    faults = terms_faults(word.uuid, word.digest, job, task.task, verdict, again)
+    faults += decision_faults(job, votes, verdict, again, task.extra)
+    here = {(f"{name}.{replica}", one.sha256) for replica, ones in statements.items() for one in ones}
+    missing = sorted(set(verdict.statements) - here)
+    return faults + [f"it was reached from a statement of {replica} that is not here" for replica, _ in missing]
 
 
 def _statement_faults(

@@ -43,6 +43,7 @@ def coordinators_word(
     for index, replicas in by_task.items():
         task = c.store.tasks.get(job.id, index)
         exported = _task(task)
+        exported.judged = len(c.store.verdicts.of_task(job.id, index, again=True))
         votes = every_vote(c, places, task.numeric_class, replicas)
         for row, vote in zip(replicas, votes, strict=True):
             replica = _replica(job.uuid, row, vote, nodes[row.node_id], keys[row.node_id])

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from nexapod_batch import log
 from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.verification.judged_again import again_faults
 from nexapod_batch.coordinator.verification.log_trails import trail_faults
 from nexapod_batch.coordinator.verification.publication import publication_faults
 from nexapod_batch.coordinator.verification.revocations import rekeyed_nodes, revocation_faults
@@ -179,6 +180,9 @@ def _task(
         evidence.add("verdict", name, problems, text=f"{task.state}: {sentence(Reason.parse(task.reason))}")
     elif task.doubt:
         evidence.add("verdict", name, ["it is in doubt, and has no verdict"])
+    if good:
+        for number, text, problems in again_faults(c, job_row, job, task, rows, nodes, statements):
+            evidence.add("judged", f"{name} ({number})", problems, text=text)
     if evidence.with_files:
         _results(c, task, rows, statements, evidence)
 
@@ -247,7 +251,19 @@ def _strays(c: Coordinator, job_id: int, job: Job) -> Iterator[str]:
     except OSError as error:
         raise NexapodError(f"{folder} cannot be read", got=error.strerror) from error
     known = job.array if job.array is not None else (0,)
+    judged = {f"{task}.judged-{number}" for task, number in _judged(c, job_id)}
     for name in names:
+        if name in judged:
+            continue
         task = name.removeprefix(".").removesuffix(".partial")
         if not (task.isdecimal() and name in {task, f".{task}.partial"} and int(task) in known):
             yield f"{name!a} is no task of it"
+
+
+def _judged(c: Coordinator, job_id: int) -> Iterator[tuple[int, int]]:
+    """Yield task and number of each judgement of a job under other rules."""
+    numbers: dict[int, int] = defaultdict(int)
+    for _, job, task, _ in c.store.verdicts.every_again():
+        if job == job_id:
+            numbers[task] += 1
+            yield task, numbers[task]

@@ -74,6 +74,8 @@ def compared_facts(c: Coordinator) -> Facts:
     for verdict in ledger.verdicts_with_entries():
         name = f"{verdict.job_id}_{verdict.idx}"
         compared.look(f"task {name}", verdict.entry, Kind.VERDICT, {"id": name, "state": verdict.state})
+    for _, job_id, task, body in c.store.verdicts.every_again():
+        compared.look(f"judgement on task {job_id}_{task}", body, Kind.JUDGED_AGAIN, {"id": f"{job_id}_{task}"})
     for published in ledger.publications_with_entries():
         name = f"{published.job_id}_{published.idx}"
         said = publication_of(name, published.number, published.payload_sha256)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexapod_batch.store.repositories.tasks import TaskRow
     from nexapod_batch.trust.verdict import SignedVerdict
 
-__all__ = ["differences", "event_at", "signed_verdict_faults"]
+__all__ = ["differences", "event_at", "opened", "signed_verdict_faults"]
 
 #: Fields of a signed verdict that are kept beside it as well, and what people call them.
 _KEPT = {
@@ -60,7 +60,7 @@ def signed_verdict_faults(
         signed = next((verdict for verdict in verdicts if verdict.entry == entry), None)
         if signed is None:
             return ["the ledger says that it was signed, and the signed verdict is missing"]
-        verdict = _opened(c, signed, str(event["sha256"]))
+        verdict = opened(c, signed, str(event["sha256"]))
     except (CorruptStoreError, VerificationError) as error:
         return [" ".join(str(error).split())]
     stored = {
@@ -90,8 +90,13 @@ def event_at(c: Coordinator, entry: int | None) -> dict[str, str | int]:
         return {}
 
 
-def _opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict:
-    """Return what the coordinator's key signed, if it is what the ledger says; VerificationError."""
+def opened(c: Coordinator, signed: StoredVerdict, digest: str) -> SignedVerdict:
+    """Return what the coordinator's key signed.
+
+    Raises:
+        VerificationError: It is not what the ledger has, or the key that signed it is revoked.
+
+    """
     public = own_key.public_at(c.store, c.signer, signed.signed_at)
     key = key_id(public)
     revoked = own_key.revoked_at(c.store, c.signer, signed.signed_at)

@@ -33,6 +33,7 @@ class NewVerdict(NamedTuple):
     task: int
     packed: bytes
     signature: bytes
+    again: bool = False  # under other rules than those of the job
 
 
 class Verdicts:
@@ -51,9 +52,20 @@ class Verdicts:
         rows = self._sql.tuples("verdict_first", job=job)
         return (rows[0][0], rows[0][1]) if rows else None
 
-    def of_task(self, job: int, task: int) -> list[VerdictRow]:
-        """Return the verdicts on a task, the latest last: a retry makes another one."""
-        return self._sql.all(VerdictRow, "verdicts_of", job=job, task=task)
+    def of_task(self, job: int, task: int, *, again: bool = False) -> list[VerdictRow]:
+        """Return the verdicts on a task, the latest last: a retry makes another one.
+
+        With `again` those under other rules than the job's own.
+        """
+        return self._sql.all(VerdictRow, "verdicts_of", job=job, task=task, again=again)
+
+    def every_again(self) -> list[tuple[int, int, int, bytes | None]]:
+        """Return entry, job, task and the ledger's bytes of every verdict under other rules than the job's own."""
+        return self._sql.tuples("verdicts_again")
+
+    def judged(self, job: int, first: int, last: int) -> list[tuple[int, int, bytes | None]]:
+        """Return entry, task and the ledger's bytes of the verdicts under other rules on tasks from first to last."""
+        return self._sql.tuples("verdicts_judged", job=job, first=first, last=last)
 
     def between(self, since: int, until: int) -> list[tuple[int, int, int]]:
         """Return entry, job and task of every verdict with an entry from one to before another."""
