@@ -118,8 +118,7 @@ def _internal(s: Statement) -> dict[str, Any]:
     if s.gpus:
         found["gpus"] = [_gpu(gpu) for gpu in s.gpus]
     if s.machine is not None:
-        booted = rfc3339(s.machine.booted_ms)
-        found["machine"] = {"boot": s.machine.boot, "bootedOn": booted, "id": s.machine.id}
+        found["machine"] = {"boot": s.machine.boot, "bootedOn": rfc3339(s.machine.booted_ms), "id": s.machine.id}
     if s.trail is not None:
         found["logTrail"] = {"head": s.trail.head, "notes": s.trail.notes}
     if s.possession:
