@@ -56,12 +56,12 @@ def registration(name: str, signer: Signer, **changes: Any) -> Registration:
 class JoinedNode:
     """A node of a home that says what the test wants."""
 
-    def __init__(self, home: Home, name: str, **changes: Any) -> None:
-        """Join at once, as with a token."""
+    def __init__(self, home: Home, name: str, address: str = "", **changes: Any) -> None:
+        """Join at once, as with a token, from an address: without one from a network of its own."""
         self.name, self.signer = name, Signer.from_seed(hashlib.sha256(name.encode()).digest())
         self._paths = Paths.of(home.path)
         with open_coordinator(self._paths) as c:
-            joining.join(c, registration(name, self.signer, **changes), "192.0.2.1", trusted=True)
+            joining.join(c, registration(name, self.signer, **changes), address or f"10.{self.signer.public[0]}.{self.signer.public[1]}.1", trusted=True)
             self._coordinators = {c.signer.key_id: c.signer.public}
         self.box = Mailbox(self._paths.spool(name))
 

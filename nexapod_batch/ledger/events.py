@@ -39,6 +39,7 @@ class Kind(StrEnum):
     ROTATED = "rotated"  # `node` has another `key` than it `was`; `sha256` of what both of them signed, where both did
     COORDINATOR_ROTATED = "coordinator-rotated"  # the same of the coordinator
     REVOKED = "revoked"  # what `key` of `node` ("": the coordinator) signed counts not from entry number `entry` on
+    SEEN = "seen"  # `node` called from this `network` for the first time
     DRAINED = "drained"  # `node` gets no more replicas
     RESUMED = "resumed"  # `node` gets replicas again
     REMOVED = "removed"  # `node` is registered no longer

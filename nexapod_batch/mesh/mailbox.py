@@ -7,6 +7,7 @@
 | `delegations/<launch>` | server | the node's signature for the key of the launch, verified |
 | `said/<launch>` | server | what the node said of it last |
 | `committed/<time>-<sha256>` | server | commitments to reports, until they are taken in |
+| `networks/<network>` | server | it called from there, `_` for `/`; until that is in the registry |
 | `reports/<segment>` | server | report lines, byte for byte as the node has them |
 | `brought/<replica>` | server | which blobs are the files of a replica |
 | `wanted/<replica>` | backend | its files were asked for |
@@ -41,13 +42,14 @@ from nexapod_batch.mesh.commitment import check_commitments
 from nexapod_batch.mesh.delegating import delegation_message
 from nexapod_batch.mesh.messages import Answer, Message, Said, is_message_name
 from nexapod_batch.mesh.segments import MAX_SEGMENTS, check_room, keep_lines
+from nexapod_batch.model.networks import KEPT_NETWORKS
 from nexapod_batch.spool import layout
 from nexapod_batch.trust.bundle import BUNDLE_TYPE, MAX_BUNDLE, decode_bundle
 from nexapod_batch.trust.dsse import open_envelope
 from nexapod_batch.trust.statement_rules import is_hex, safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nexapod_batch.mesh.messages import WorkCall
@@ -55,8 +57,9 @@ if TYPE_CHECKING:
 __all__ = ["BELL", "BLOBS", "BROUGHT", "DELEGATIONS", "FOLDERS", "OFFERED", "WANTED", "Mailbox", "Note", "ring"]
 
 OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED = "outbox", "given", "delegations", "said", "committed"
+NETWORKS = "networks"
 BROUGHT, OFFERED, BLOBS, WANTED = "brought", "offered", "blobs", "wanted"
-FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, BROUGHT, OFFERED, BLOBS, WANTED)
+FOLDERS = (*layout.FOLDERS, OUTBOX, GIVEN, DELEGATIONS, SAID, COMMITTED, NETWORKS, BROUGHT, OFFERED, BLOBS, WANTED)
 SEEN, NOTE = "seen", "node-note.json"
 #: Rung in the folder of all spools when there is something new in an outbox.
 BELL = ".bell"
@@ -194,6 +197,24 @@ class Mailbox:
                 except (OSError, DecodeError, VerificationError):
                     committed = {}
                 yield path, committed
+
+    def note_network(self, network: str) -> None:
+        """Keep that the node called from a network."""
+        folder = self.spool / NETWORKS
+        own_folder(folder, below=base_of(self.spool))
+        if len(os.listdir(folder)) < KEPT_NETWORKS:
+            atomic.write(folder / network.replace("/", "_"), b"", mode=0o600)
+
+    def networks(self) -> list[str]:
+        """Return the networks that are not in the registry yet, sorted."""
+        with suppress(FileNotFoundError):
+            return sorted(name.replace("_", "/") for name in os.listdir(self.spool / NETWORKS) if name[0] != ".")
+        return []
+
+    def forget_networks(self, seen: Iterable[str]) -> None:
+        """Forget networks that are in the registry."""
+        for network in seen:
+            (self.spool / NETWORKS / network.replace("/", "_")).unlink(missing_ok=True)
 
     def look(self) -> tuple[Message, ...]:
         """Return messages for the node: launches first, as many as fit into one answer."""

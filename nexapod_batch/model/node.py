@@ -46,6 +46,7 @@ class Node(Struct, frozen=True, kw_only=True):
     cluster_at: int = 0  # when that was, ms
     made_by: str = ""  # account that made its key
     counts_as: Mapping[Domain, str] = field(default_factory=dict)  # domains in place of its own: it is another's twin
+    networks: tuple[str, ...] = ()  # from which it has called, where it joined (`model.networks`)
     limited: tuple[str, ...] = ()  # cpus, mem: of which its owner gives less than it has, as it stands here
 
     @property

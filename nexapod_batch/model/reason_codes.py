@@ -49,6 +49,7 @@ class Code:
     SMALL_GPU_MEMORY = "node.small_gpu_memory"
     NODE_OF_OTHER_CLASS = "node.other_class"
     DOMAIN_USED = "node.domain_used"
+    NETWORK_USED = "node.network_used"
     NODE_FULL = "node.full"
     NODE_PAUSED = "node.paused"
     NODE_RESTS = "node.rests"

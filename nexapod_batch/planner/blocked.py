@@ -82,4 +82,6 @@ def _conflict(job: Job, need: Need, slot: Slot, wanted_class: str | None) -> Rea
         if any(domain.get(name, "") == value for domain in need.taken):
             shown = slot.node.name if name is Domain.NODE else value
             return Reason(code=Code.DOMAIN_USED, parameters={"field": name.value, "value": shown})
+    if not need.networks.isdisjoint(slot.networks):
+        return Reason(code=Code.NETWORK_USED)
     return None

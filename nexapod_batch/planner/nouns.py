@@ -33,6 +33,7 @@ class Need(Struct, frozen=True, kw_only=True):
     task: int
     want: int
     taken: Sequence[Mapping[Domain, str]] = ()  # domains of replicas placed already, overdue ones too; not lost ones
+    networks: frozenset[str] = frozenset()  # from which the nodes of these replicas have called, if they joined
     numeric_class: str | None = None  # fixed at the first dispatch; None before it
     only: int | None = None  # the one node that may take it: where a state lies from which it goes on
 

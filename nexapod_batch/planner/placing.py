@@ -48,7 +48,7 @@ def plan(job: Job, needs: Iterable[Need], loads: Sequence[NodeLoad]) -> Plan:
 
 def _likeness(need: Need) -> tuple[object, ...]:
     taken = tuple([tuple(sorted(domain.items())) for domain in need.taken]) if need.taken else ()
-    return (need.want, need.numeric_class, need.only, taken)
+    return (need.want, need.numeric_class, need.only, need.networks, taken)
 
 
 def _place_alike(
@@ -67,7 +67,9 @@ def _place_alike(
         served = needs[done : done + length]
         _serve(served, chosen, chosen_class, result)
         if len(chosen) < need.want:
-            rest = replace(need, taken=(*need.taken, *(slot.domain for slot in chosen)), numeric_class=chosen_class)
+            networks = need.networks.union(*(slot.networks for slot in chosen))
+            taken = (*need.taken, *(slot.domain for slot in chosen))
+            rest = replace(need, taken=taken, networks=networks, numeric_class=chosen_class)
             block(job, rest, served, loads, result)
         done += length
 
@@ -124,12 +126,18 @@ def _choose(job: Job, need: Need, slots: Sequence[Slot]) -> list[Slot]:
 def _apart_from_taken(need: Need, slots: Sequence[Slot], fields: Sequence[Domain]) -> list[Slot]:
     """Return the slots that share no domain that counts with the replicas that the task has already."""
     blocked = [{domain.get(name, "") for domain in need.taken} for name in fields]
-    return [slot for slot in slots if not any(map(set.__contains__, blocked, slot.row))]
+    apart = [slot for slot in slots if not any(map(set.__contains__, blocked, slot.row))]
+    if need.networks:
+        apart = [slot for slot in apart if need.networks.isdisjoint(slot.networks)]
+    return apart
 
 
 def _apart_from(best: Slot, eligible: Sequence[Slot]) -> list[Slot]:
-    """Return the slots that share no domain that counts with the one just chosen."""
-    return [slot for slot in eligible if not any(a == b for a, b in zip(slot.row, best.row, strict=True))]
+    """Return the slots that share no domain that counts, and no network, with the one just chosen."""
+    apart = [slot for slot in eligible if not any(a == b for a, b in zip(slot.row, best.row, strict=True))]
+    if best.networks:
+        apart = [slot for slot in apart if best.networks.isdisjoint(slot.networks)]
+    return apart
 
 
 def _far_sighted(ranked: Sequence[Slot], eligible: Sequence[Slot]) -> Slot:

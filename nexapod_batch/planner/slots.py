@@ -21,7 +21,7 @@ SPREAD = (Domain.OWNER, Domain.SITE, Domain.HOST, Domain.NODE)  # from the wides
 class Slot:
     """A node while a plan is made: what is left of it."""
 
-    __slots__ = ("blamed", "domain", "free", "id", "load", "node", "numeric_class", "row", "spread", "step")
+    __slots__ = ("blamed", "domain", "free", "id", "load", "networks", "node", "numeric_class", "row", "spread", "step")
 
     def __init__(self, job: Job, load: NodeLoad, typical: float = 0.0) -> None:
         """Keep what of a node matters; `typical` is the speed that counts as 1, and as that of who was not measured."""
@@ -30,6 +30,7 @@ class Slot:
         self.numeric_class = node.numeric_class(job.quorum.numeric_class)
         self.domain = {name: node.domain(name, "") for name in Domain}
         self.row = tuple(self.domain[name] for name in counted(job))
+        self.networks = frozenset(node.networks) if self.row else frozenset()  # for `run` nothing has to differ
         self.spread = tuple(self.domain[name] for name in SPREAD)
         self.free = 0 if load.paused is not None else max(0, node.max_queued - load.out)
         self.step = 1 / (node.cpus * (node.speed / typical if node.speed and typical else 1))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexapod_batch.coordinator.nodes import joining
 from nexapod_batch.mesh.mailbox import BELL, Mailbox
+from nexapod_batch.model.networks import KEPT_NETWORKS
 from nexapod_batch.server.limits import Buckets
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ __all__ = ["CLOCK_S", "NodeChannel"]
 CLOCK_S = 300
 #: Requests of one key each second, and at once.
 _RATE, _BURST = 50.0, 500
-_KEYS_S, _NONCES = 1.0, 1_000_000
+_KEYS_S, _UNKNOWN_S, _NONCES = 1.0, 0.05, 1_000_000
 _TICK_S = 0.02
 #: For so long a call without news need not be kept: that a node called is of interest to the minute.
 _QUIET_S = 60.0
@@ -49,6 +50,7 @@ class NodeChannel:
         self._keys: dict[str, Node] = {}
         self._public: dict[str, bytes] = {}  # keys of nodes, by name
         self._calls: dict[str, tuple[str, str, float]] = {}  # by node: what it said of itself when that was kept last
+        self._networks: dict[str, tuple[str, ...]] = {}  # by node: where it called from since the server started
         self._coordinator: dict[str, bytes] = {}
         self._read_at, self._reading = float("-inf"), asyncio.Lock()
         self._nonces: dict[tuple[str, str], float] = {}  # in the order of their times
@@ -60,10 +62,15 @@ class NodeChannel:
     async def node(self, key_id: str) -> Node | None:
         """Return the node with a key; None where there is none."""
         async with self._reading:  # who comes meanwhile wants the new ones as well
-            if time.monotonic() - self._read_at > _KEYS_S:
+            age_s = time.monotonic() - self._read_at
+            if age_s > _KEYS_S or (age_s > _UNKNOWN_S and key_id not in self._keys):
                 await self._read_keys()
                 self._read_at = time.monotonic()
         return self._keys.get(key_id)
+
+    def forget_keys(self) -> None:
+        """Have keys read again before the next request is looked at: a node joined."""
+        self._read_at, self._stamp = float("-inf"), ()
 
     async def _read_keys(self) -> None:
         """Read the keys of all nodes, where something was written since they were read."""
@@ -86,6 +93,13 @@ class NodeChannel:
     def kept(self, name: str, call: WorkCall) -> None:
         """Note that a call was kept."""
         self._calls[name] = (call.folder, call.paused, time.monotonic())
+
+    def is_from_elsewhere(self, name: str, network: str) -> bool:
+        """Say whether a node calls from a network in which nobody has seen it, as far as is remembered."""
+        if not network or network in self._networks.get(name, ()):
+            return False
+        self._networks[name] = (*self._networks.get(name, ()), network)[-KEPT_NETWORKS:]
+        return True
 
     @property
     def coordinator(self) -> dict[str, bytes]:

@@ -88,6 +88,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         sql="ALTER TABLE verdict ADD COLUMN again INTEGER NOT NULL DEFAULT 0;\n"
         "CREATE INDEX verdict_again ON verdict (job_id, task) WHERE again = 1;\n",
     ),
+    Migration(
+        name="networks that nodes have called from",  # with blanks between
+        sql="ALTER TABLE node ADD COLUMN networks TEXT NOT NULL DEFAULT '';\n",
+    ),
 )
 
 

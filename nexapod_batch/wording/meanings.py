@@ -47,6 +47,7 @@ MEANINGS: Mapping[str, str] = {
     Code.OTHER_GPU_TYPE: "the node has no GPU of the type that the job asks for",
     Code.SMALL_GPU_MEMORY: "the GPUs of the node have too little memory",
     Code.NODE_OF_OTHER_CLASS: "the node has another numeric class than the task",
+    Code.NETWORK_USED: "another replica of the task was placed on a node that calls from the same /24 or /48",
     Code.DOMAIN_USED: "another replica of the task was placed on the same node, host, site or owner",
     Code.NODE_FULL: "as many replicas as max_queued allows are out on the node",
     Code.NODE_PAUSED: "the owner of the node lets nothing start there now",

@@ -168,6 +168,7 @@ TEMPLATES: Mapping[str, Template] = {
     Code.OTHER_GPU_TYPE: _other_gpu_type,
     Code.SMALL_GPU_MEMORY: _small_gpu_memory,
     Code.NODE_OF_OTHER_CLASS: "its {class} is {has}, the task's is {wanted}",
+    Code.NETWORK_USED: "a replica of this task was placed on a node of the same network (a /24 of IPv4, a /48 of IPv6)",
     Code.DOMAIN_USED: "a replica of this task was placed on the same {field} ({value})",
     Code.NODE_FULL: "is full: {out} replicas out, max_queued = {max_queued}",
     Code.NODE_PAUSED: "{text}",

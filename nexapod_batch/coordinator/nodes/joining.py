@@ -16,6 +16,8 @@ from msgspec import DecodeError, Struct
 from msgspec import json as msgjson
 from msgspec.structs import replace
 
+from nexapod_batch.coordinator.context import PATIENCE_S
+from nexapod_batch.coordinator.nodes.networks import note_networks
 from nexapod_batch.coordinator.nodes.record import record
 from nexapod_batch.errors import NotFoundError, TryAgainError, UsageError, VerificationError
 from nexapod_batch.files import atomic, careful
@@ -24,7 +26,9 @@ from nexapod_batch.mesh.mailbox import Mailbox, Note
 from nexapod_batch.mesh.messages import PROTOCOL, Joined, Registration, check_folder
 from nexapod_batch.model.job import Tier
 from nexapod_batch.model.joined import MAX_QUEUED, site_name
+from nexapod_batch.model.networks import network_of
 from nexapod_batch.model.node import JOINED, Node
+from nexapod_batch.store import writer
 from nexapod_batch.trust.keys import KEY_BYTES, key_id
 from nexapod_batch.trust.profile import open_offer
 
@@ -78,7 +82,7 @@ def join(c: Coordinator, asked: Registration, address: str, *, trusted: bool) ->
     _check_name(c, asked.name, known)
     if known is not None or trusted:
         owner = known.owner if known is not None else asked.owner
-        node = _register(c, asked, public, offer, owner)
+        node = _register(c, asked, public, offer, owner, address)
         return Joined(state="active", name=node.name, coordinator_key=mine, owner=node.owner)
     code = _keep(c, asked, address)
     return Joined(state="pending", name=asked.name, coordinator_key=mine, code=code, owner=asked.owner)
@@ -98,7 +102,7 @@ def approve(c: Coordinator, code: str, owner: str | None = None) -> Node:
         asked = replace(asked, owner=owner)
     public, offer = _checked(asked)
     _check_name(c, asked.name, None)
-    node = _register(c, asked, public, offer, asked.owner)
+    node = _register(c, asked, public, offer, asked.owner, found.address)
     _file(c, found.code).unlink(missing_ok=True)
     return node
 
@@ -179,7 +183,9 @@ def _check_name(c: Coordinator, name: str, known: Node | None) -> None:
         raise UsageError(f"there is a node {name!r} already", hint="join under another name: --name NAME")
 
 
-def _register(c: Coordinator, asked: Registration, public: bytes, offer: Offer, owner: str) -> Node:
+def _register(
+    c: Coordinator, asked: Registration, public: bytes, offer: Offer, owner: str, address: str
+) -> Node:
     owner = owner or asked.name
     gpu_types = ",".join(sorted({gpu.model.replace(",", " ") for gpu in offer.devices})) or None
     node = Node(
@@ -191,7 +197,11 @@ def _register(c: Coordinator, asked: Registration, public: bytes, offer: Offer, 
     box = Mailbox(c.paths.spool(node.name))
     box.make()
     box.keep_note(Note(folder=asked.folder))
+    if network := network_of(address):
+        box.note_network(network)
     record(c, node, asked.profile.encode())
+    with writer(c.store, wait_s=PATIENCE_S):  # before anything is placed there
+        note_networks(c, [one for one in c.nodes() if one.name == node.name])
     return node
 
 

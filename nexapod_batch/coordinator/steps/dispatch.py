@@ -113,6 +113,7 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> lis
     """Return what the planner needs to know of some tasks: how many, and which domains they already use."""
     nodes, job = c.nodes_by_id(), c.job(job_id)
     taken: dict[int, list[Mapping[Domain, str]]] = defaultdict(list)
+    networks: dict[int, set[str]] = defaultdict(set)
     begun = [row.idx for row in tasks if row.state != TaskState.WAITING]
     for row in c.store.replicas.of_tasks(job_id, begun) if begun else ():
         if not _keeps_its_domain(row):
@@ -122,7 +123,14 @@ def needs_of(c: Coordinator, job_id: int, tasks: Sequence[PlaceableTask]) -> lis
             index = c.store.launches.hosts(row.launch_id).host_set
             node = as_set(node, index)
         taken[row.task].append(domains_of(node, f"{row.id}"))
-    return [Need(task=t.idx, want=t.want, taken=tuple(taken[t.idx]), numeric_class=t.numeric_class) for t in tasks]
+        networks[row.task].update(node.networks)
+    return [
+        Need(
+            task=t.idx, want=t.want, taken=tuple(taken[t.idx]), networks=frozenset(networks[t.idx]),
+            numeric_class=t.numeric_class,
+        )
+        for t in tasks
+    ]  # fmt: skip
 
 
 def _keeps_its_domain(replica: VotingReplica) -> bool:

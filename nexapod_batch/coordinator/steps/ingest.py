@@ -27,6 +27,7 @@ from nexapod_batch.coordinator.evidence.stored_statements import stored_reports
 from nexapod_batch.coordinator.garbage import no_collection
 from nexapod_batch.coordinator.nodes.joined_keys import signature_of
 from nexapod_batch.coordinator.nodes.keys import keys_of
+from nexapod_batch.coordinator.nodes.networks import note_networks
 from nexapod_batch.coordinator.steps.commitments import forget_files, take_commitments
 from nexapod_batch.coordinator.steps.joined_reports import commitments_of, not_taken
 from nexapod_batch.coordinator.steps.log_notes import take_note
@@ -119,6 +120,7 @@ def _commit(c: Coordinator, nodes: list[Node]) -> None:
     """Take in what nodes committed themselves to, whether they have reported it or not."""
     joined = [node for node in nodes if node.joined]
     if joined:
+        note_networks(c, joined)
         with c.store.atomic():
             taken = take_commitments(c, joined)
         forget_files(taken)

@@ -14,6 +14,7 @@ from nexapod_batch.errors import UsageError
 from nexapod_batch.mesh import messages, signatures
 from nexapod_batch.mesh.mailbox import Mailbox
 from nexapod_batch.mesh.messages import Answer, Joined, Message, Registration, WorkCall
+from nexapod_batch.model.networks import network_of
 from nexapod_batch.server import node_sign_in, problems
 from nexapod_batch.server.calls import Access, Call, Route
 from nexapod_batch.server.limits import address_group
@@ -56,6 +57,7 @@ async def register(call: Call) -> Joined:
             hint = "leave --token out and let whoever runs the coordinator approve the node"
             raise RequestError(problems.FORBIDDEN, "the join token is unknown, expired or revoked", hint=hint)
     joined = await service.write(lambda c: joining.join(c, asked, address, trusted=trusted))
+    service.channel.forget_keys()
     service.passes.wake()
     return joined
 
@@ -92,6 +94,9 @@ async def work(call: Call) -> Answer:
         public, coordinators = service.channel.key_of(name), service.channel.coordinator
         kept = await _in_thread(lambda: box.take(said, public, coordinators, time.time()))
         service.channel.kept(name, said)
+    network = network_of(call.request.client.host if call.request.client else "")
+    if service.channel.is_from_elsewhere(name, network):
+        await _in_thread(lambda: box.note_network(network))
     if said.leaves:
         await service.write(lambda c: registry.drain(c, name))
     if said.lines or said.launches or said.brought:

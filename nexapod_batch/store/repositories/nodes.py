@@ -46,6 +46,7 @@ class NodeRow(Row, frozen=True):
     made_by: str  # account that made its first key; "" where nobody noted it
     cluster: str  # which cluster it is, as its scheduler says it; "" where nobody has said so
     cluster_at: int  # when that was
+    networks: str  # from which it has called, with blanks between
 
 
 def node_of(row: NodeRow) -> Node:
@@ -75,6 +76,7 @@ def node_of(row: NodeRow) -> Node:
         first_key=row.first_key,
         cluster=row.cluster,
         cluster_at=row.cluster_at,
+        networks=tuple(row.networks.split()),
         made_by=row.made_by or own_account(),
     )
 
@@ -144,6 +146,10 @@ class Nodes:
     def put(self, *, now: int, **fields: Unpack[NodeFields]) -> None:
         """Register a node, or change what may change of one: not its key, nor its site."""
         self._sql.run("node_put", now=now, **fields)
+
+    def put_networks(self, node: int, networks: str) -> None:
+        """Keep from which networks a node has called, with blanks between."""
+        self._sql.run("node_networks", node=node, networks=networks)
 
     def put_cluster(self, node: int, cluster: str, now: int) -> None:
         """Keep which cluster a node is, as its scheduler says it."""
