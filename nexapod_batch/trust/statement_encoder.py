@@ -109,12 +109,10 @@ def _internal(s: Statement) -> dict[str, Any]:
         },
     }
     if s.container is not None:
+        used = s.container
         found["runtime"] = {
-            "mode": s.container.mode,
-            "name": s.container.runtime,
-            "network": s.container.network,
-            "version": s.container.version,
-        }
+            "mode": used.mode, "name": used.runtime, "network": used.network, "version": used.version,
+        }  # fmt: skip
     if s.gpus:
         found["gpus"] = [_gpu(gpu) for gpu in s.gpus]
     if s.machine is not None:
