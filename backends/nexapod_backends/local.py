@@ -43,7 +43,8 @@ _CODE = ("nexapod_batch", "nexapod_backends")
 LAUNCHES_PER_SLOT = 16
 #: How far commands stand back behind the owner's programs, who may say otherwise: `node set NAME nice=0 io=normal`.
 _NICE, _NICE_ELSEWHERE = {Tier.CONSUMER_GPU: 19}, 5
-_CODE_S = 1.0  # between two looks at the code on the disk
+#: Between two looks at the code on the disk: seconds, and how many times the CPU time of one.
+_CODE_S, _CODE_TIMES = 1.0, 200
 _RETRY_S = 5.0  # between two starts of a worker that fails at once
 
 
@@ -139,12 +140,13 @@ class LocalBackend(SharedFolders):
         )
 
     def _code(self) -> str:
-        """Return which code a worker that is started now would run, as of the last second."""
+        """Return which code a worker that is started now would run, as of the last second or two."""
         version, until = self._seen_code
         now = time.monotonic()
         if now >= until:
+            used = time.process_time()
             version = code_version(_CODE)
-            self._seen_code = version, now + _CODE_S
+            self._seen_code = version, now + max(_CODE_S, _CODE_TIMES * (time.process_time() - used))
         return version
 
     def _start(self, context: NodeContext) -> str:

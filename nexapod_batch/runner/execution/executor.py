@@ -226,6 +226,7 @@ class Executor:
     def _flush(self) -> None:
         """Commit what is finished, then tell the worker; on a full disk wait, so that nothing is thrown away."""
         told = False
+        self._folders.settle()
         while True:
             try:
                 self._segment.flush()

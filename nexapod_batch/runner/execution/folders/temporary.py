@@ -15,6 +15,7 @@ import ctypes
 import fcntl
 import os
 import sys
+import time
 from contextlib import suppress
 from stat import S_IMODE, S_ISDIR, S_ISVTX
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ _LINK = "t"
 #: What statfs(2) calls the file systems that lie in memory.
 _MEMORY = frozenset({0x01021994, 0x858458F6})
 _MODE = 0o700
+_SURE_S = 0.1  # for which a folder that was looked at is believed to be there: programs that clear /tmp come seldom
 
 
 class Temporary:
@@ -48,6 +50,7 @@ class Temporary:
         self._folder, self._lock = "", -1  # of the folder with a short path, while there is one
         self._linked = False  # the files lie in the spare folder
         self._swept = False
+        self._sure_until = 0.0  # the folder was looked at a moment ago, and nothing ran since
         self.files = ""  # where the files of the last replica lie, without a link in the path
 
     def take(self, *, shared: bool = False) -> str:
@@ -58,7 +61,8 @@ class Temporary:
         """
         if shared:
             return self._make_spare()
-        if not self._still_there() and not self._make():
+        sure, self._sure_until = time.monotonic() < self._sure_until, 0.0
+        if not sure and not self._still_there() and not self._make():
             return self._make_spare()
         if self._linked:
             self._make_spare()
@@ -75,9 +79,12 @@ class Temporary:
             remove_tree(files)
         elif not self._still_there() or not (known_empty or is_empty(files) or empty(files)):
             self.remove()
+        else:
+            self._sure_until = time.monotonic() + _SURE_S
 
     def remove(self) -> None:
         """Remove the folder."""
+        self._sure_until = 0.0
         if self._folder:
             remove_tree(self._folder)
             os.close(self._lock)
