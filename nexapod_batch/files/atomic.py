@@ -69,8 +69,10 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:50]}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
-def sync_files(paths: Iterable[Path]) -> None:
+def sync_files(paths: Iterable[Path | str], *, below: Iterable[Path] = ()) -> None:
     """Make files and their folders durable: each by itself when they are few, else the file systems they lie on.
+
+    Where all of them lie `below` some folders, on the file systems of these, many need not be looked at one by one.
 
     Raises:
         OSError: Something could not be made durable.
@@ -78,13 +80,14 @@ def sync_files(paths: Iterable[Path]) -> None:
     """
     listed = list(paths)
     if len(listed) <= _SINGLE:
-        for path in [*listed, *{path.parent for path in listed}]:
+        for path in [*listed, *{os.path.dirname(path) or "." for path in listed}]:
             _sync(path)
         return
     import ctypes  # noqa: PLC0415 - only floods of files pay for it
 
     libc = ctypes.CDLL(None, use_errno=True)
-    devices = {os.stat(folder).st_dev: folder for folder in {path.parent for path in listed}}
+    folders = list(map(str, below)) or {os.path.dirname(path) or "." for path in listed}
+    devices = {os.stat(folder).st_dev: folder for folder in folders}
     for folder in devices.values():
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -94,7 +97,7 @@ def sync_files(paths: Iterable[Path]) -> None:
             os.close(fd)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path | str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a fifo must not stop us
     try:
         os.fsync(fd)

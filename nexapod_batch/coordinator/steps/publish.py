@@ -101,8 +101,9 @@ def _copy_batch(
 ) -> dict[tuple[int, int], _Copied]:
     """Put the files of tasks into partial folders, durably; return those by (job, task)."""
     results = c.paths.results
-    for job in {job for job, _ in batch}:
-        own_folder(results / str(job), below=results.parent, mode=umask.folder_mode())
+    folders = [results / str(job) for job in {job for job, _ in batch}]
+    for folder in folders:
+        own_folder(folder, below=results.parent, mode=umask.folder_mode())
     carried = _carried(c, batch)
     copied: dict[tuple[int, int], _Copied] = {}
     refused: dict[tuple[int, int], Reason] = {}
@@ -110,7 +111,7 @@ def _copy_batch(
         if written.fault is not None:
             refused[written.job, written.task] = written.fault
         else:
-            copied[written.job, written.task] = _Copied(written.number, list(map(Path, written.paths)))
+            copied[written.job, written.task] = _Copied(written.number, written.paths)
     _find_copies(c, nodes, copied)
     for job, task in batch:
         if (job, task) in carried:
@@ -125,7 +126,7 @@ def _copy_batch(
             refused[job, task] = result
         else:
             copied[job, task] = result
-    sync_files([path for folder in copied.values() for path in folder.files])
+    sync_files([path for one in copied.values() for path in one.files], below=folders)
     _note_copies(c, copied, refused)
     return copied
 
@@ -156,7 +157,7 @@ class _Copied(NamedTuple):
     """A partial folder that is complete."""
 
     number: int  # of the replica whose files it holds
-    files: list[Path]
+    files: Sequence[Path | str]
     manifest: bytes | None = None  # as it is stored, where the outputs are too many for a statement
 
 
