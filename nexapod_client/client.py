@@ -95,7 +95,7 @@ class NexaPodClient:
             from nexapod_client import downloads  # noqa: PLC0415 - who only waits does without
 
             document = dict(descriptor)
-            carried = downloads.carried(document, files or {})
+            carried = downloads.carried(self._transport, document, files or {})
             if carried:
                 document["files"] = {**carried, **document.get("files", {})}
             body, headers["Content-Type"] = json.dumps(document, allow_nan=False).encode(), "application/json"

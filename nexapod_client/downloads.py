@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from nexapod_client.errors import NexaPodError
+from nexapod_client.errors import ConflictError, NexaPodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,29 +21,67 @@ if TYPE_CHECKING:
 
 __all__ = ["carried", "is_inside", "named", "read", "save", "save_tar"]
 
-#: Bytes that are asked for at once, and that may travel with a submission.
-_BLOCK, _MOST = 8 << 20, 16 << 20
+#: Bytes that are asked for at once; of a part that is sent; of one file, and of all, that travel with a submission.
+_BLOCK, _PART, _SMALL, _WITH_IT = 8 << 20, 4 << 20, 1 << 20, 12 << 20
+#: How often an input is looked after that did not arrive whole, and seconds between.
+_TRIES, _PAUSE_S = 8, 0.5
 
 
-def carried(document: Mapping[str, Any], given: Mapping[str, bytes | str | Path]) -> dict[str, str]:
-    """Return the files that go with a descriptor, in base64 by name.
+def carried(
+    transport: Transport, document: Mapping[str, Any], given: Mapping[str, bytes | str | Path]
+) -> dict[str, str | dict[str, str]]:
+    """Return the files that go with a descriptor: small ones in base64, others by the SHA-256 as which they are sent.
 
-    Raises:
-        NexaPodError: They are too large to travel in one request.
-
+    What is large is sent here, in parts, and goes on where it ended when it was cut; it is read once before.
     """
-    found: dict[str, bytes] = {}
-    for name, content in given.items():
-        found[name] = content if isinstance(content, bytes) else Path(content).read_bytes()
+    contents = dict(given)
     there = document.get("files", {})
     for name in named(document):
-        if name not in found and name not in there and is_inside(name) and Path(name).is_file():
-            found[name] = Path(name).read_bytes()
-    size = sum(map(len, found.values()))
-    if size > _MOST:
-        problem = {"got": f"{size} bytes", "wanted": f"at most {_MOST}", "hint": "have the job fetch what is larger"}
-        raise NexaPodError("the inputs are too large to travel with the job", problem=problem)
-    return {name: base64.b64encode(content).decode() for name, content in found.items()}
+        if name not in contents and name not in there and is_inside(name) and Path(name).is_file():
+            contents[name] = Path(name)
+    found: dict[str, str | dict[str, str]] = {}
+    left = _WITH_IT
+    for name, content in contents.items():
+        size = len(content) if isinstance(content, bytes) else Path(content).stat().st_size
+        if size > min(_SMALL, left):
+            found[name] = {"sha256": _sent(transport, content)}
+            continue
+        data = content if isinstance(content, bytes) else Path(content).read_bytes()
+        found[name], left = base64.b64encode(data).decode(), left - size
+    return found
+
+
+def _sent(transport: Transport, content: bytes | str | Path) -> str:
+    """Send an input, as far as the server does not have it; return its SHA-256.
+
+    Raises:
+        NexaPodError: It is not taken, or changed while it was sent.
+
+    """
+    with io.BytesIO(content) if isinstance(content, bytes) else Path(content).open("rb") as stream:
+        digest, total = hashlib.file_digest(stream, "sha256").hexdigest(), stream.seek(0, os.SEEK_END)
+        path = f"/v1/inputs/{digest}"
+        for _ in range(_TRIES):
+            state = transport.request("HEAD", path, again=True).headers
+            if state.get("upload-complete") == "?1":
+                return digest
+            try:
+                _send_rest(transport, path, stream, int(state["upload-offset"]), total)
+            except ConflictError:  # a part arrived whose answer was lost, or somebody else sends it too
+                time.sleep(_PAUSE_S)
+    raise NexaPodError("an input could not be sent", problem={"hint": "submit the same again"})
+
+
+def _send_rest(transport: Transport, path: str, stream: BinaryIO, offset: int, total: int) -> None:
+    while True:
+        stream.seek(offset)
+        part = stream.read(_PART)
+        headers = {"Upload-Offset": str(offset), "Upload-Length": str(total)}
+        headers["Content-Type"] = "application/octet-stream"
+        transport.request("PATCH", path, body=part, headers=headers, again=True, longer=60.0)
+        offset += len(part)
+        if offset >= total or not part:
+            return
 
 
 def named(document: Mapping[str, Any]) -> Iterable[str]:

@@ -9,6 +9,7 @@ from nexapod_batch.server.endpoints import (
     blobs,
     evidence,
     files,
+    inputs,
     jobs,
     ledger,
     metrics,
@@ -23,6 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES"]
 
-_MODULES = (system, jobs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs)
+_MODULES = (system, jobs, inputs, files, evidence, ledger, nodes, people, metrics, nodes_channel, blobs)
 
 ROUTES: tuple[Route, ...] = tuple(chain.from_iterable(module.ROUTES for module in _MODULES))

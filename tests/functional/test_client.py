@@ -83,6 +83,28 @@ def test_why_what_happened_and_the_archive(client: NexaPodClient, tmp_path: Path
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_an_input_that_is_too_large_for_one_request(client: NexaPodClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent before the job, in parts, from a path, from the current folder, and from memory; once."""
+    monkeypatch.chdir(tmp_path)
+    content = bytes(range(256)) * 40_000  # 10 MB
+    (tmp_path / "big.bin").write_bytes(content)
+    wish = {**RUN, "command": "cksum < big.bin; cksum < other.bin", "inputs": [{"source": "big.bin"}, {"source": "other.bin"}]}
+    job = client.submit_job(wish, files={"other.bin": content[::-1]})
+    assert client.wait(job, timeout=240).state == "accepted"
+    wanted = [subprocess.run(["cksum"], input=data, capture_output=True, check=True).stdout.decode().strip() for data in (content, content[::-1])]
+    assert list(client.logs(job)) == wanted
+
+
+def test_the_client_of_the_nexapod_documents(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`NexaPodClient("http://localhost:5000").submit_job({...})`, but for the port: the job is decided."""
+    monkeypatch.setenv("NEXAPOD_HOME", str(server.home))
+    client = NexaPodClient(f"http://localhost:{server.port}")
+    job = client.submit_job({"id": "nexapod_1", "script": "echo hi", "requirements": {"ram_gb": 0.1, "cores": 1}, **RUN})
+    assert job["job_id"] == "nexapod_1"
+    outcome = client.wait(job, timeout=120)
+    assert (outcome.state, "accepted" in str(outcome)) == ("accepted", True)
+
+
 def test_keys_that_are_trusted(client: NexaPodClient, tmp_path: Path) -> None:
     """By fingerprint, or as files; one that is none of the proof's is a fault."""
     job = client.submit_job({**RUN, "command": ["true"]})

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
-import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +15,22 @@ from nexapod_batch.coordinator.people.jobs import key_of_own_id
 from nexapod_batch.coordinator.queries import views
 from nexapod_batch.coordinator.queries.queue_place import queue_place, waiting_reasons
 from nexapod_batch.errors import TryAgainError
-from nexapod_batch.files.own import own_folder
 from nexapod_batch.schema.literal import Literal
 from nexapod_batch.server import bodies, nexapod_form, problems
 from nexapod_batch.server.calls import Access, Call, Query, Route
 from nexapod_batch.server.paging import AFTER, LIMIT, after_of, limit_of
 from nexapod_batch.server.problems import RequestError
+from nexapod_batch.server.sent_inputs import unpacked
 from nexapod_batch.trust.nesting import quoted
 from nexapod_batch.wording import one_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nexapod_batch.coordinator.context import Coordinator
 
 __all__ = ["ROUTES", "find", "sees_all"]
 
-#: Bytes of a submission with the files that come with it, and how many these may be.
-_SUBMISSION, _FILES = 24 << 20, 1_000
+#: Bytes of a submission with the files that come with it.
+_SUBMISSION = 24 << 20
 _KEY = 200
 #: Seconds that a question may wait for the end of a job: proxies cut what says nothing for a minute.
 _WAIT_S = 50.0
@@ -132,43 +127,13 @@ def _sent(call: Call) -> tuple[remote_submit.Sent, str]:
         descriptor, own_id, notes = nexapod_form.translate(document)
     keys = [key_of_own_id(own_id)] if own_id else []
     keys += [f"key:{key}"] if key else []
-    folder = _unpacked(call, files)
+    folder = unpacked(call, files)
     sent = remote_submit.Sent(
         person=call.caller.name, descriptor=descriptor, folder=folder, keys=tuple(keys or [f"once:{folder.name}"]),
         digest=hashlib.sha256(call.body).digest(), trusted=call.caller.scope == "admin", warnings=tuple(notes),
         sees_all=sees_all(call), quota=call.service.options.quota,
     )  # fmt: skip
     return sent, own_id
-
-
-def _unpacked(call: Call, files: object) -> Path:
-    """Write the files that came with a job into a folder of their own."""
-    if not isinstance(files, dict) or len(files) > _FILES:
-        raise RequestError(problems.BAD_REQUEST, "files", wanted=f"an object of at most {_FILES} paths and base64")
-    decoded = {_relative(name): _bytes(name, data) for name, data in files.items()}
-    above = call.service.paths.home / "server" / "incoming"
-    folder = above / os.urandom(16).hex()
-    own_folder(folder)
-    for name, data in decoded.items():
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    return folder
-
-
-def _relative(name: object) -> str:
-    parts = name.split("/") if isinstance(name, str) else []
-    good = 0 < len(parts) <= 16 and all(part not in {"", ".", ".."} and len(part.encode()) <= 255 for part in parts)
-    if not good or not str(name).isprintable():
-        raise RequestError(problems.BAD_REQUEST, "files", got=quoted(name), wanted="relative paths without . and ..")
-    return str(name)
-
-
-def _bytes(name: str, data: object) -> bytes:
-    try:
-        return base64.b64decode(data if isinstance(data, str) else "?", validate=True)
-    except (binascii.Error, ValueError):
-        raise RequestError(problems.BAD_REQUEST, f"files: {quoted(name)}", wanted="base64") from None
 
 
 async def listing(call: Call) -> Jobs:

@@ -148,6 +148,10 @@ ROUTES = (
         max_body=_MAX_REGISTRATION, summary="A machine wants to become a node; signed by its own key (RFC 9421).",
     ),
     Route(
+        method="POST", path="/register", access=Access.KEY, handler=register, takes=bytes, answers=Joined,
+        max_body=_MAX_REGISTRATION, summary="As POST /v1/nodes; the path of the NexaPod documents.",
+    ),
+    Route(
         method="POST", path="/v1/work", access=Access.NODE, handler=work, takes=bytes, answers=Answer,
         max_body=messages.MAX_POLL, summary="A node's one channel: its state in, messages out (long poll).",
     ),
